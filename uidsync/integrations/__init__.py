@@ -1,0 +1,1 @@
+"""Neighbours of the main job over the same firewalls; each folder is one subcommand and one unit."""

@@ -1,0 +1,1 @@
+"""All knowledge of Palo Alto Networks protocols; imports nothing else of uidsync."""
