@@ -1,8 +1,8 @@
 """The NAC's side, for the tests: a private MariaDB, and in it the export as a customer's DBA would set it up.
 
-The server lives in a temporary directory with a data directory, a socket and a loopback port of its own,
-speaks TLS under a CA made for the session, trades durability for speed and is stopped by its own pid. Its time
-zone is New York's, daylight saving included: whoever forgets to pin the session to +00:00 finds out here.
+The server lives in a temporary directory with a data directory, a socket and a loopback port of its own, speaks
+TLS under a CA made for the session, trades durability for speed and is stopped by its own pid. Its time zone is
+New York's, daylight saving included: whoever forgets to pin the session to +00:00 finds out here.
 
 `UIDSYNC_TEST_MYSQL=mysql://admin:password@host:port[?ca_file=PATH]` names another server (MySQL 5.5 to 8 or
 MariaDB) and an account with all rights on it. Databases and users are then made there, under names of their
