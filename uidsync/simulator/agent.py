@@ -1,0 +1,151 @@
+"""A simulated Windows User-ID agent: takes `uid-message` documents out of whatever is sent over TLS.
+
+How a real agent answers is not published, so all that is known to be possible can be chosen: nothing, an XML
+document or an HTTP answer, and closing the connection afterwards or not.
+"""
+
+import re
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import sleep
+from typing import Literal
+
+from uidsync.simulator import replies
+from uidsync.simulator.faults import Fault, Faults
+from uidsync.simulator.firewall import make_objection, refuses
+from uidsync.simulator.listener import IDLE, reset
+from uidsync.simulator.operations import read_document
+from uidsync.simulator.table import MessageError, Rejected, Rules, Table
+
+LARGEST_MESSAGE = 5 * 1024 * 1024
+MESSAGE = re.compile(rb"<uid-message\b.*?</uid-message\s*>", re.DOTALL)
+VSYS = "vsys1"  # an agent has no virtual systems; its table has one
+
+Reply = Literal["nothing", "xml", "http"]
+ClientCertificate = Literal["none", "demanded", "dropped"]
+
+
+@dataclass(slots=True)
+class AgentRequest:
+    """What is remembered of a message."""
+
+    at: float
+    framing: Literal["raw", "put", "post"]
+    client_certificate: bool
+    entries: int = 0
+    sections: dict[str, int] = field(default_factory=dict)
+    rejected: int = 0
+    fault: str | None = None
+
+
+@dataclass(slots=True)
+class Agent:
+    """An agent, its table and its ways: `reply`, `closes` after an answer, and what it does about client certificates.
+
+    "none" asks for none, as agents before 8.0; "demanded" fails the handshake without one; "dropped" lets everyone in
+    and takes no notice of messages from clients without one.
+    """
+
+    rules: Rules
+    now: Callable[[], float]
+    faults: Faults
+    lock: threading.Lock
+    reply: Reply = "nothing"
+    closes: bool = True
+    client_certificate: ClientCertificate = "demanded"
+    table: Table = field(init=False)
+    requests: deque[AgentRequest] = field(default_factory=lambda: deque(maxlen=20_000))
+    answered: int = 0
+    messages: int = 0
+
+    def __post_init__(self) -> None:
+        self.table = Table(self.rules)
+
+    def serve(self, connection: ssl.SSLSocket) -> None:
+        """Take messages from a connection until either side has enough."""
+        connection.settimeout(IDLE)
+        with suppress(OSError):
+            certified = bool(connection.getpeercert())
+            if (fault := self.faults.take("instead")) is not None:
+                self._fail(connection, fault)
+                return
+            pending = bytearray()
+            while chunk := connection.recv(65536):
+                pending += chunk
+                if len(pending) > LARGEST_MESSAGE:
+                    return
+                while (found := MESSAGE.search(pending)) is not None:
+                    framing = read_framing(bytes(pending[: found.start()]))
+                    answer = self._take(found.group(), framing, certified=certified)
+                    del pending[: found.end()]
+                    if answer:
+                        connection.sendall(answer)
+                    if self.closes:
+                        return
+
+    def _fail(self, connection: ssl.SSLSocket, fault: Fault) -> None:
+        sleep(fault.latency)
+        match fault.name:
+            case "accepted_never_answered":
+                connection.settimeout(None)
+                while connection.recv(65536):
+                    pass
+            case "close_in_message":
+                connection.recv(int(fault.number("bytes", 1)))
+                reset(connection)
+            case "reset_before_answer" | "close_before_answer" as name:
+                heard = b""
+                while b"</uid-message" not in heard[-80:] and (chunk := connection.recv(65536)):
+                    heard = heard[-80:] + chunk
+                if name == "reset_before_answer":
+                    reset(connection)
+
+    def _take(self, document: bytes, framing: Literal["raw", "put", "post"], *, certified: bool) -> bytes:
+        request = AgentRequest(self.now(), framing, certified)
+        fault = self.faults.take("verdict")
+        if fault is not None:
+            request.fault = fault.name
+            sleep(fault.latency)
+        with self.lock:
+            self.requests.append(request)
+            self.answered += 1
+            if self.client_certificate == "dropped" and not certified:
+                return b""
+            return self._dress(self._apply(document, request, fault))
+
+    def _apply(self, document: bytes, request: AgentRequest, fault: Fault | None) -> bytes:
+        message = read_document(document)
+        if message is None:
+            return replies.error("uid-message: Malformed Request")
+        request.sections = {str(section.tag): len(section) for section in message.iterfind("payload/*")}
+        request.entries = sum(request.sections.values())
+        self.messages += bool(request.entries)
+        if fault is not None and fault.name == "refuse_message" and refuses(fault, message):
+            return replies.error("uid-message: refused as asked")
+        try:
+            rejected: dict[str, list[Rejected]] = self.table.apply(message, VSYS, self.now(), make_objection(fault))
+        except MessageError as error:
+            return replies.error(f"uid-message: {error}")
+        request.rejected = sum(map(len, rejected.values()))
+        return replies.applied(rejected)
+
+    def _dress(self, answer: bytes) -> bytes:
+        match self.reply:
+            case "nothing":
+                return b""
+            case "xml":
+                return answer
+            case "http":
+                head = f"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {len(answer)}\r\n\r\n"
+                return head.encode() + answer
+
+
+def read_framing(before: bytes) -> Literal["raw", "put", "post"]:
+    """Tell what a message came in by what stood before it."""
+    if re.search(rb"(?m)^PUT ", before):
+        return "put"
+    return "post" if re.search(rb"(?m)^POST ", before) else "raw"

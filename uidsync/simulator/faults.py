@@ -1,0 +1,161 @@
+"""Knows by name what can be wrong with a simulated device, and whether it is wrong just now.
+
+No I/O: the listener, the firewall and the agent act on what they find here.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+# The port · a connection before TLS · what comes instead of an answer · an answer spoiled · the device's own verdict
+Stage = Literal["port", "connection", "instead", "spoiled", "verdict"]
+Value = str | int | float | bool | list[str] | None
+
+# Options of every fault: the first `times` requests (or connections) only; `seconds` from now only; requests of
+# these `types` only ("user-id", "op", ...); `latency_ms` before each answer; whether the message is `applied`.
+SHARED = {"times", "seconds", "types", "latency_ms", "applied"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a fault does, the options it takes beyond the shared ones, and who can have it."""
+
+    stage: Stage
+    says: str
+    options: tuple[str, ...] = ()
+    of: Literal["firewall", "agent", "both"] = "firewall"
+
+
+FAULTS = {
+    "refuse": Kind("port", "nobody listens", of="both"),
+    "black_hole": Kind("port", "attempts to connect hang", of="both"),
+    "close_after_accept": Kind("connection", "closed before TLS", of="both"),
+    "silent_handshake": Kind("connection", "TLS is never answered", of="both"),
+    "accepted_never_answered": Kind("instead", "the request is read, no answer comes", of="both"),
+    "reset_before_answer": Kind("instead", "the request is read, then a reset", of="both"),
+    "close_before_answer": Kind("instead", "the request is read, then a close", of="both"),
+    "close_in_message": Kind("instead", "closed after `bytes` of the message (1)", ("bytes",), of="agent"),
+    "endless_body": Kind("instead", "an answer without end"),
+    "empty_body": Kind("instead", "200 and nothing"),
+    "html_200": Kind("instead", "200 and a page"),
+    "html_502": Kind("instead", "502 and a page"),
+    "html_503": Kind("instead", "503 and a page"),
+    "busy_429": Kind("instead", "429, Retry-After: `retry_after` (1)", ("retry_after",)),
+    "gzip_bomb": Kind("instead", "a small body that grows to `megabytes` (1024)", ("megabytes",)),
+    "entity_bomb": Kind("instead", "entities that grow without end"),
+    "external_entity": Kind("instead", "an entity that names a file"),
+    "redirect": Kind("instead", "302 to `location` (the login page)", ("location",)),
+    "reset_in_answer": Kind("spoiled", "half the body, then a reset"),
+    "close_in_answer": Kind("spoiled", "half the body that was announced, then a close"),
+    "drip": Kind("spoiled", "a byte of the body every `interval` seconds (1)", ("interval",)),
+    "truncated_xml": Kind("spoiled", "half the document"),
+    "wrong_content_type": Kind("spoiled", "text/html round the right body"),
+    "stray_cdata_end": Kind("spoiled", "]]> in the document"),
+    "invalid_key": Kind("verdict", "403 Invalid Credential"),
+    "invalid_key_old": Kind("verdict", "200 Invalid credentials."),
+    "role_missing": Kind("verdict", "403 not authorized for user role"),
+    "commit_window": Kind("verdict", "role_missing for `seconds` (3) or `times`, then normal"),
+    "session_timed_out": Kind("verdict", "200 unauth 22"),
+    "unauthorized_16": Kind("verdict", "200 unauth 16"),
+    "crowded": Kind("verdict", "503 for each call beyond `limit` (5) in flight", ("limit",)),
+    "reject_every": Kind("verdict", "each `every`-th (2) entry is rejected", ("every", "message"), of="both"),
+    "reject_matching": Kind("verdict", "entries that name `text` are rejected", ("text", "message"), of="both"),
+    "refuse_message": Kind("verdict", "a message that names `text` (any) is refused", ("text",), of="both"),
+    "answers_result_empty": Kind("verdict", "accepted messages are answered by an empty result"),
+    "slow": Kind("verdict", "nothing but `latency_ms` (1000)", of="both"),
+}  # fmt: skip
+
+
+class FaultError(ValueError):
+    """There is no such fault, or it has no such option."""
+
+
+@dataclass(slots=True)
+class Fault:
+    """A fault that was asked for; `left` and `until` say how often and how long it still stands."""
+
+    name: str
+    stage: Stage
+    options: dict[str, Value]
+    left: int | None = None
+    until: float | None = None
+
+    def number(self, option: str, default: float) -> float:
+        """Return a numeric option."""
+        value = self.options.get(option)
+        return default if value is None else float(str(value))
+
+    def text(self, option: str, default: str) -> str:
+        """Return an option as text."""
+        value = self.options.get(option)
+        return default if value is None else str(value)
+
+    @property
+    def latency(self) -> float:
+        """Return the seconds to wait before each answer."""
+        return self.number("latency_ms", 1000 if self.name == "slow" else 0) / 1000
+
+    @property
+    def applied(self) -> bool:
+        """Whether the message takes effect though its answer is lost: of itself, only where an answer is spoiled."""
+        value = self.options.get("applied")
+        return self.stage == "spoiled" if value is None else bool(value)
+
+    def concerns(self, request_type: str | None) -> bool:
+        """Whether requests of this type are affected."""
+        types = self.options.get("types")
+        return request_type is None or not isinstance(types, list) or request_type in types
+
+
+@dataclass(slots=True)
+class Faults:
+    """The fault that stands, if any. `monotonic` is a clock in seconds."""
+
+    kind: Literal["firewall", "agent"]
+    monotonic: Callable[[], float]
+    _current: Fault | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def current(self) -> Fault | None:
+        """The fault that was last asked for and is not known to be over."""
+        return self._current
+
+    def set(self, name: str | None, options: dict[str, Value]) -> Fault | None:
+        """Put a fault in the place of the one that stood, or none; raise FaultError when there is no such fault."""
+        fault = None if name is None else self._make(name, dict(options))
+        with self._lock:
+            self._current = fault
+        return fault
+
+    def _make(self, name: str, options: dict[str, Value]) -> Fault:
+        kind = FAULTS.get(name)
+        if kind is None or kind.of not in {self.kind, "both"}:
+            raise FaultError(f"no such fault: {name}")
+        if unknown := set(options) - SHARED - set(kind.options):
+            raise FaultError(f"{name} has no option {', '.join(sorted(unknown))}")
+        if name == "commit_window" and "times" not in options:
+            options.setdefault("seconds", 3)
+        fault = Fault(name, kind.stage, options)
+        if "seconds" in options:
+            fault.until = self.monotonic() + fault.number("seconds", 0)
+        if "times" in options:
+            fault.left = int(fault.number("times", 0))
+        return fault
+
+    def take(self, *stages: Stage, request_type: str | None = None) -> Fault | None:
+        """Return the fault that stands for this request or connection, and count it."""
+        with self._lock:
+            fault = self._current
+            if fault is None or fault.stage not in stages or not fault.concerns(request_type):
+                return None
+            if fault.until is not None and self.monotonic() >= fault.until:
+                self._current = None
+                return None
+            if fault.left is not None:
+                if fault.left <= 0:
+                    self._current = None
+                    return None
+                fault.left -= 1
+            return fault

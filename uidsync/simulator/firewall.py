@@ -1,0 +1,270 @@
+"""Decides what a simulated PAN-OS firewall, or a Panorama with firewalls behind it, answers to a call of its API.
+
+No sockets: a call comes in as data and the answer goes out as data.
+"""
+
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lxml.etree import _Element as Element
+
+from uidsync.simulator import replies
+from uidsync.simulator.call import PATHS, Call
+from uidsync.simulator.faults import Fault
+from uidsync.simulator.operations import Device, HaState, operate, read_document
+from uidsync.simulator.replies import Identity
+from uidsync.simulator.table import MessageError, Objection, Rules, Table, entries
+
+XML = "application/xml; charset=UTF-8"
+TYPES = frozenset({"user-id", "op", "log", "version"})
+MOST_LOGS = 5000
+DEFAULT_LOGS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = XML
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class Request:
+    """What is remembered of a call, for those who ask afterwards; `entries` and `sections` of a `uid-message` only."""
+
+    at: float
+    method: str
+    path: str
+    content_type: str
+    key_place: str
+    type: str
+    vsys: str | None
+    target: str | None
+    entries: int | None = None
+    sections: dict[str, int] = field(default_factory=dict)
+    rejected: int | None = None
+    status: int | None = None
+    fault: str | None = None
+
+
+@dataclass(slots=True)
+class Settings:
+    """How the device is set up; all of it may change while it runs.
+
+    `vsys` names the virtual systems that exist (None: any), `serials` the firewalls behind it, when it is a Panorama.
+    """
+
+    api_key: str
+    username: str = "admin"
+    password: str = "admin"  # noqa: S105 - the device's well-known default
+    vsys: tuple[str, ...] | None = None
+    serials: tuple[str, ...] = ()
+    types: frozenset[str] = TYPES
+    ha: HaState = "off"
+    key_expired: bool = False
+    identity: Identity = field(default_factory=Identity)
+
+
+@dataclass(slots=True)
+class Firewall:
+    """A device: its settings, a table for itself and for each firewall behind it, and what was asked of it."""
+
+    settings: Settings
+    rules: Rules
+    now: Callable[[], float]
+    lock: threading.Lock
+    tables: dict[str | None, Table] = field(init=False)
+    requests: deque[Request] = field(default_factory=lambda: deque(maxlen=20_000))
+    answered: int = 0
+    messages: int = 0
+    _jobs: dict[int, tuple[Table, int, int]] = field(default_factory=dict)
+    _job: int = 0
+
+    def __post_init__(self) -> None:
+        self.tables = {serial: Table(self.rules) for serial in (None, *self.settings.serials)}
+
+    def note(self, call: Call) -> Request:
+        """Remember a call."""
+        parameters = call.parameters
+        request = Request(
+            self.now(), call.method, call.path, call.content_type, call.key_place, call.type,
+            parameters.get("vsys"), parameters.get("target"),
+        )  # fmt: skip
+        with self.lock:
+            self.requests.append(request)
+            self.answered += 1
+        return request
+
+    def answer(self, call: Call, request: Request, fault: Fault | None) -> Answer:
+        """Answer a call and write into `request` what came of it."""
+        with self.lock:
+            answer = self._answer(call, request, fault)
+            request.status = answer.status
+            return answer
+
+    def _answer(self, call: Call, request: Request, fault: Fault | None) -> Answer:
+        refusal = _verdict(fault, call) or self._refusal(call)
+        if refusal is not None:
+            return refusal
+        match call.type:
+            case "keygen":
+                return self._keygen(call)
+            case "user-id":
+                return self._user_id(call, self.tables[call.parameters.get("target")], request, fault)
+            case "op":
+                return self._op(call, self.tables[call.parameters.get("target")])
+            case "log":
+                return self._log(call, self.tables[call.parameters.get("target")])
+        return Answer(replies.version(self.settings.identity))
+
+    def _refusal(self, call: Call) -> Answer | None:
+        """Return what a call is turned away with before anyone looks at what it asks."""
+        if call.type == "keygen":
+            return None
+        if (refusal := self._authenticate(call)) is not None:
+            return refusal
+        if call.type not in TYPES:
+            return _front_end_error(400, f"Illegal value for parameter type [{call.type}].")
+        if call.type not in self.settings.types:
+            return Answer(replies.role_missing(call.type), 403)
+        return self._misdirected(call)
+
+    def _misdirected(self, call: Call) -> Answer | None:
+        """Refuse what is meant for a firewall or a vsys that is not there; how devices word that is not published."""
+        target, vsys, known = call.parameters.get("target"), call.parameters.get("vsys"), self.settings.vsys
+        if target not in self.tables:
+            return Answer(replies.error(f"{target} is not connected"))
+        if vsys is not None and known is not None and vsys not in known:
+            return Answer(replies.error(f"{vsys} is not a valid vsys"))
+        return None
+
+    def _keygen(self, call: Call) -> Answer:
+        given = call.parameters.get("user"), call.parameters.get("password")
+        if given != (self.settings.username, self.settings.password):
+            return Answer(replies.INVALID_KEY, 403)
+        if self.settings.key_expired:
+            self.settings.api_key, self.settings.key_expired = new_key(), False
+        return Answer(replies.key(self.settings.api_key))
+
+    def _authenticate(self, call: Call) -> Answer | None:
+        if call.key is None and call.basic == (self.settings.username, self.settings.password):
+            return None
+        if call.key is None or not secrets.compare_digest(call.key.encode(), self.settings.api_key.encode()):
+            return Answer(replies.INVALID_KEY, 403)
+        return Answer(replies.SESSION_TIMED_OUT) if self.settings.key_expired else None
+
+    def _user_id(self, call: Call, table: Table, request: Request, fault: Fault | None) -> Answer:
+        if call.document is None:
+            return _front_end_error(400, 'Parameter "cmd" is required')
+        message = read_document(call.document)
+        if message is None:
+            return Answer(replies.error("uid-message: Malformed Request", 18))
+        request.sections = {str(section.tag): len(section) for section in message.iterfind("payload/*")}
+        request.entries = sum(request.sections.values())
+        self.messages += bool(request.entries)
+        if fault is not None and fault.name == "refuse_message" and refuses(fault, message):
+            return Answer(replies.error("uid-message: refused as asked"))
+        vsys = call.parameters.get("vsys") or (self.settings.vsys or ("vsys1",))[0]
+        try:
+            rejected = table.apply(message, vsys, self.now(), make_objection(fault))
+        except MessageError as error:
+            return Answer(replies.error(f"uid-message: {error}"))
+        request.rejected = sum(map(len, rejected.values()))
+        if fault is not None and fault.name == "answers_result_empty" and not request.rejected:
+            return Answer(replies.EMPTY)
+        return Answer(replies.applied(rejected))
+
+    def _op(self, call: Call, table: Table) -> Answer:
+        if call.document is None:
+            return _front_end_error(400, 'Parameter "cmd" is required')
+        settings = self.settings
+        device = Device(settings.identity, table, settings.ha, call.parameters.get("vsys"), self.now())
+        return Answer(operate(call.document, device))
+
+    def _log(self, call: Call, table: Table) -> Answer:
+        match call.parameters.get("action"):
+            case "get" | "finish" as action:
+                return self._log_job(action, call.parameters.get("job-id", ""))
+            case None if call.parameters.get("log-type") == "userid":
+                return self._enqueue(call, table)
+        return _front_end_error(400, "Illegal value for parameter log-type or action.")
+
+    def _enqueue(self, call: Call, table: Table) -> Answer:
+        wanted = call.parameters.get("nlogs", str(DEFAULT_LOGS))
+        if not wanted.isdecimal() or not 1 <= int(wanted) <= MOST_LOGS:
+            text = f"Illegal value for parameter nlogs [{wanted}]. Should be between 1 to {MOST_LOGS}"
+            return _front_end_error(400, text)
+        skip = call.parameters.get("skip", "0")
+        self._job += 1
+        self._jobs[self._job] = table, int(wanted), int(skip) if skip.isdecimal() else 0
+        return Answer(replies.job_enqueued(self._job))
+
+    def _log_job(self, action: str, number: str) -> Answer:
+        job = self._jobs.pop(int(number), None) if number.isdecimal() else None  # a job is gone once it was fetched
+        if job is None:
+            return Answer(replies.error(f"job {number} not found", 7))
+        if action == "finish":
+            return Answer(replies.success("<msg><line>job finished</line></msg>"))
+        table, wanted, skip = job
+        newest_first = list(reversed(table.log))
+        return Answer(replies.job(int(number), newest_first[skip:][:wanted], self.settings.identity, self.now()))
+
+
+def new_key() -> str:
+    """Make an API key that looks like a device's: base64, with padding."""
+    return f"LUFRPT1{secrets.token_urlsafe(33)}=="
+
+
+def _front_end_error(status: int, text: str) -> Answer:
+    return Answer(replies.front_end_error(status, text), status)
+
+
+def _verdict(fault: Fault | None, call: Call) -> Answer | None:
+    """Return what everyone is told: that there is no such page, or what a fault has the device answer."""
+    if call.path.partition("?")[0] not in PATHS:
+        return Answer(b"<html><body>404 Not Found</body></html>", 404, "text/html")
+    match fault.name if fault else None:
+        case "role_missing" | "commit_window":
+            return Answer(replies.role_missing(call.type), 403)
+        case str() as name:
+            return VERDICTS.get(name)
+    return None
+
+
+VERDICTS = {
+    "invalid_key": Answer(replies.INVALID_KEY, 403),
+    "invalid_key_old": Answer(replies.INVALID_KEY_OLD),
+    "session_timed_out": Answer(replies.SESSION_TIMED_OUT),
+    "unauthorized_16": Answer(replies.UNAUTHORIZED),
+}
+
+
+def refuses(fault: Fault, message: Element) -> bool:
+    """Whether a message holds what the fault has it refused for."""
+    text = fault.text("text", "")
+    return not text or any(_names(entry, text) for entry in entries(message))
+
+
+def make_objection(fault: Fault | None) -> Objection | None:
+    """Make the reason for which a fault has entries rejected, counted within a message."""
+    if fault is None:
+        return None
+    message = fault.text("message", "Rejected as asked")
+    match fault.name:
+        case "reject_every":
+            every, seen = int(fault.number("every", 2)), iter(range(1, 1_000_000))
+            return lambda _entry: None if next(seen) % every else message
+        case "reject_matching":
+            text = fault.text("text", "")
+            return lambda entry: message if _names(entry, text) else None
+    return None
+
+
+def _names(entry: Element, text: str) -> bool:
+    return any(text in entry.get(attribute, "") for attribute in ("name", "ip", "user"))

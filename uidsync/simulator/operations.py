@@ -1,0 +1,121 @@
+"""Knows the operational commands that clients of User-ID send, and answers them from a device's table.
+
+Pure but for the commands that clear mappings.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from lxml import etree
+from lxml.etree import _Element as Element
+
+from uidsync.simulator import replies
+from uidsync.simulator.replies import Identity
+from uidsync.simulator.table import Plane, Table, read_address
+
+HaState = str  # "active", "passive", "initial", or "off" for a device that stands alone
+PEERS = {"active": "passive", "passive": "active", "initial": "active"}
+MALFORMED = replies.error("Malformed command", 18)
+
+
+def read_document(document: bytes) -> Element | None:
+    """Parse a document that somebody sent; None when it is no XML or brings entities of its own."""
+    try:
+        root = etree.fromstring(document, etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False))
+    except (etree.XMLSyntaxError, ValueError):
+        return None
+    return None if root.getroottree().docinfo.internalDTD is not None else root
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What an operational command may ask about."""
+
+    identity: Identity
+    table: Table
+    ha: HaState
+    vsys: str | None
+    now: float
+
+
+def operate(document: bytes, device: Device) -> bytes:
+    """Answer an operational command."""
+    command = read_document(document)
+    if command is None:
+        return MALFORMED
+    words, last = _read_words(command)
+    answer = COMMANDS.get(words)
+    return answer(last, device) if answer else replies.error(f"{words.replace(' ', ' -> ')} is unexpected", 17)
+
+
+def _read_words(command: Element) -> tuple[str, Element]:
+    """Return the words of a command up to what it is about, and the element of the last one, which holds the rest."""
+    words, last = [str(command.tag)], command
+    while len(words) < (2 if words[0] == "clear" else 3) and (inner := next(last.iterchildren("*"), None)) is not None:
+        last = inner
+        words.append(str(last.tag))
+    return " ".join(words), last
+
+
+def _show_mappings(command: Element, device: Device, plane: Plane) -> bytes:
+    rows = [row for row in device.table.mappings(device.now, plane) if device.vsys in (None, row.vsys)]
+    if (address := command.findtext("ip")) is not None:
+        shown = read_address(address)
+        return replies.one_mapping(next((row for row in rows if row.ip == shown), None), device.now)
+    if command.find("all") is None:
+        return replies.error("ip-user-mapping is incomplete", 17)
+    if (source := command.findtext("all/type")) is not None:
+        rows = [row for row in rows if row.source == source]
+    if command.findtext("all/option") == "count":
+        return replies.count(rows)
+    return replies.mappings(rows, device.now)
+
+
+def _clear_mappings(command: Element, device: Device, plane: Plane) -> bytes:
+    if (address := command.findtext("ip")) is not None:
+        device.table.forget(read_address(address) or address, device.vsys, (plane,))
+    elif command.find("all") is not None:
+        device.table.forget(None, device.vsys, (plane,))
+    else:
+        return replies.error("user-cache is incomplete", 17)
+    return replies.success("<msg><line>command succeeded</line></msg>")
+
+
+def _show_groups(command: Element, device: Device) -> bytes:
+    groups = {name: members for (vsys, name), members in device.table.groups.items() if device.vsys in (None, vsys)}
+    if (name := command.findtext("name")) is None:
+        listed = "".join(f"{name} \n" for name in groups)
+        return replies.text_result(f"\n{listed}\nTotal: {len(groups)}\n* : Custom Group\n\n")
+    if name not in groups:
+        return replies.text_result(f"\nUser group '{name}' does not exist or does not have members\n")
+    members = "".join(f"[{number:<6}] {member}\n" for number, member in enumerate(groups[name], 1))
+    return replies.text_result(f"\n\nsource type: xmlapi\nGroup type: Dynamic\n\n{members}\n")
+
+
+def _show_tags(command: Element, device: Device, attribute: str) -> bytes:
+    registry = device.table.addresses if attribute == "ip" else device.table.users
+    rows = [
+        (whose, tags) for (vsys, whose), tags in registry.current(device.now).items() if device.vsys in (None, vsys)
+    ]
+    wanted = command.findtext("ip") or command.findtext("user")
+    tag = next(iter(command.xpath("tag/entry/@name")), None) or command.findtext("tag")
+    rows = [row for row in rows if wanted in (None, row[0]) and (tag is None or tag in row[1])]
+    first = int(command.findtext("start-point") or 1) - 1
+    limit = int(command.findtext("limit") or 0) or None
+    return replies.tags(attribute, rows[first:][:limit])
+
+
+COMMANDS: dict[str, Callable[[Element, Device], bytes]] = {
+    "show user ip-user-mapping": partial(_show_mappings, plane="dp"),
+    "show user ip-user-mapping-mp": partial(_show_mappings, plane="mp"),
+    "clear user-cache": partial(_clear_mappings, plane="dp"),
+    "clear user-cache-mp": partial(_clear_mappings, plane="mp"),
+    "show user group": _show_groups,
+    "show object registered-ip": partial(_show_tags, attribute="ip"),
+    "show object registered-user": partial(_show_tags, attribute="user"),
+    "show system info": lambda _command, device: replies.system_info(device.identity, device.now),
+    "show high-availability state": lambda _command, device: replies.ha_state(
+        device.ha, PEERS.get(device.ha, "unknown")
+    ),
+}

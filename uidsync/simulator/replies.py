@@ -1,0 +1,211 @@
+"""Knows how a PAN-OS device words its answers, byte for byte where a device's answer has been published.
+
+Pure: no I/O, no clock. Two dialects exist. The web front end answers keys, roles and parameters
+(`status = 'error' code = '403'`, blanks and single quotes); the management server answers the rest.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Mapping as Dictionary
+from dataclasses import dataclass
+from html import escape
+from time import gmtime, strftime
+
+from uidsync.simulator.table import LogRecord, Mapping, Rejected
+
+# How XML shows a mapping that never expires has not been published; the CLI prints this word.
+NEVER = "Never"
+
+UNAUTHORIZED = b'<response status="unauth" code="16"><msg><line>Unauthorized request</line></msg></response>'
+SESSION_TIMED_OUT = b'<response status="unauth" code="22"><msg><line>Session timed out</line></msg></response>'
+EMPTY = b'<response status="success"><result/></response>'
+
+
+def front_end_error(code: int, text: str) -> bytes:
+    """Word an error as the web front end does."""
+    return f"<response status = 'error' code = '{code}'><result><msg>{escape(text)}</msg></result></response>".encode()
+
+
+INVALID_KEY = front_end_error(403, "Invalid Credential")
+INVALID_KEY_OLD = front_end_error(403, "Invalid credentials.")
+
+
+def role_missing(request_type: str) -> bytes:
+    """Refuse a type of request that the administrator's role does not allow."""
+    return front_end_error(403, f"Type [{request_type}] not authorized for user role.")
+
+
+def key(value: str) -> bytes:
+    """Hand out an API key."""
+    return f"<response status = 'success'><result><key>{escape(value)}</key></result></response>".encode()
+
+
+def error(text: str, code: int | None = None) -> bytes:
+    """Word an error as the management server does."""
+    attribute = "" if code is None else f' code="{code}"'
+    return f'<response status="error"{attribute}><msg><line>{escape(text)}</line></msg></response>'.encode()
+
+
+def success(result: str) -> bytes:
+    """Wrap a result that is XML already."""
+    return f'<response status="success"><result>{result}</result></response>'.encode()
+
+
+def text_result(text: str) -> bytes:
+    """Wrap what an operational command prints."""
+    return success(f"<![CDATA[{text}]]>")
+
+
+def applied(rejected: Dictionary[str, Iterable[Rejected]]) -> bytes:
+    """Answer a `uid-message`: the sections that were sent, each with the entries that were not taken."""
+    if not any(rejected.values()):
+        sections = "".join(f"<{name}></{name}>" for name in rejected)
+        return success(f"<uid-response><version>2.0</version><payload>{sections}</payload></uid-response>")
+    sections = "".join(
+        f"    <{name}>\n{''.join(map(_rejected, entries))}    </{name}>\n" for name, entries in rejected.items()
+    )
+    return (
+        '<response status="error"><msg><line><uid-response>\n  <version>2.0</version>\n  <payload>\n'
+        f"{sections}  </payload>\n</uid-response></line></msg></response>"
+    ).encode()
+
+
+def _rejected(entry: Rejected) -> str:
+    attributes = "".join(f'{name}="{_attribute(value)}" ' for name, value in entry.attributes)
+    return f'      <entry {attributes}message="{_attribute(entry.message)}"/>\n'
+
+
+def _attribute(value: str) -> str:
+    return escape(value).replace("\n", "&#10;").replace("\t", "&#9;").replace("\r", "&#13;")
+
+
+def mappings(rows: Iterable[Mapping], now: float) -> bytes:
+    """List mappings with the seconds that each has left, and their count."""
+    shown = [_mapping(row, now) for row in rows]
+    return success("\n".join([*shown, f"<count>{len(shown)}</count>\n"]))
+
+
+def one_mapping(row: Mapping | None, now: float) -> bytes:
+    """Show the mapping of an address, or an empty result."""
+    return success("" if row is None else _mapping(row, now))
+
+
+def _mapping(row: Mapping, now: float) -> str:
+    left = row.seconds_left(now)
+    shown = NEVER if left is None else left
+    return (
+        f"<entry><ip>{row.ip}</ip><vsys>{row.vsys}</vsys><type>{row.source}</type><user>{escape(row.user)}</user>"
+        f"<idle_timeout>{shown}</idle_timeout><timeout>{shown}</timeout></entry>"
+    )
+
+
+def count(rows: Iterable[Mapping]) -> bytes:
+    """Answer only how many mappings there are."""
+    return success(f"<count>{sum(1 for _row in rows)}</count>")
+
+
+def tags(attribute: str, rows: Iterable[tuple[str, Iterable[str]]]) -> bytes:
+    """List registered addresses or users and their tags."""
+    shown = [
+        f'<entry {attribute}="{_attribute(whose)}"><tag>'
+        + "".join(f"<member>{escape(tag)}</member>" for tag in members)
+        + "</tag></entry>"
+        for whose, members in rows
+    ]
+    return success("".join([*shown, f"<count>{len(shown)}</count>"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a device says of itself."""
+
+    hostname: str = "fw-simulated"
+    model: str = "PA-VM"
+    serial: str = "007200001056"
+    version: str = "10.2.9"
+    multi_vsys: bool = False
+
+    @property
+    def switch(self) -> str:
+        """Whether there are several virtual systems, as a device writes it."""
+        return "on" if self.multi_vsys else "off"
+
+
+def system_info(device: Identity, now: float) -> bytes:
+    """Answer `show system info`; the time ends with a line break, as a device's does."""
+    return success(
+        f"<system><hostname>{escape(device.hostname)}</hostname><ip-address>127.0.0.1</ip-address>"
+        f"<time>{strftime('%a %b %e %H:%M:%S %Y', gmtime(now))}\n</time><family>vm</family>"
+        f"<model>{device.model}</model><serial>{device.serial}</serial><sw-version>{device.version}</sw-version>"
+        f"<multi-vsys>{device.switch}</multi-vsys><operational-mode>normal</operational-mode></system>"
+    )
+
+
+def version(device: Identity) -> bytes:
+    """Answer `type=version`."""
+    return (
+        f'<response status = "success"><result><sw-version>{device.version}</sw-version>'
+        f"<multi-vsys>{device.switch}</multi-vsys><model>{device.model}</model><serial>{device.serial}</serial>"
+        "</result></response>"
+    ).encode()
+
+
+def ha_state(state: str, peer: str) -> bytes:
+    """Answer `show high-availability state`; the state "off" stands for a device without high availability."""
+    if state == "off":
+        return success("<enabled>no</enabled>")
+    return success(
+        "<enabled>yes</enabled><group><mode>Active-Passive</mode>"
+        f"<local-info><mode>Active-Passive</mode><state>{state}</state></local-info>"
+        f"<peer-info><conn-status>up</conn-status><state>{peer}</state></peer-info>"
+        "<running-sync>synchronized</running-sync><running-sync-enabled>yes</running-sync-enabled></group>"
+    )
+
+
+def job_enqueued(number: int) -> bytes:
+    """Answer a request for logs with the number to ask for them by."""
+    return (
+        f'<response status="success" code="19"><result><msg><line>query job enqueued with jobid {number}</line></msg>'
+        f"<job>{number}</job></result></response>"
+    ).encode()
+
+
+def job(number: int, records: Iterable[LogRecord] | None, device: Identity, now: float) -> bytes:
+    """Answer what became of a log job: its records, or without any that it is still at work."""
+    clock = strftime("%H:%M:%S", gmtime(now))
+    if records is None:
+        return success(f"<job><tenq>{clock}</tenq><tdeq/><tlast/><status>ACT</status><id>{number}</id></job>")
+    shown = [_log_entry(record, device) for record in records]
+    return success(
+        f"<job><tenq>{clock}</tenq><tdeq>{clock}</tdeq><tlast>{clock}</tlast><status>FIN</status><id>{number}</id></job>"
+        f'<log><logs count="{len(shown)}" progress="100">{"".join(shown)}</logs></log>'
+    )
+
+
+def _log_entry(record: LogRecord, device: Identity) -> str:
+    at = strftime("%Y/%m/%d %H:%M:%S", gmtime(record.at))
+    fields = {
+        "receive_time": at, "serial": device.serial, "seqno": record.seqno, "type": "USERID", "subtype": record.subtype,
+        "time_generated": at, "vsys": record.vsys, "ip": record.ip, "user": record.user, "datasourcename": "",
+        "eventid": 0, "repeatcnt": 1, "timeout": record.timeout, "beginport": 0, "endport": 0,
+        "datasource": datasource(record), "datasourcetype": "", "device_name": device.hostname,
+    }  # fmt: skip
+    body = "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in fields.items())
+    return f'<entry logid="{record.seqno}">{body}</entry>'
+
+
+def datasource(record: LogRecord) -> str:
+    """Name a mapping's source as a log does; what a log says of XML API pushes is not published."""
+    return {"XMLAPI": "xml-api", "UIA": "agent", "AD": "active-directory"}.get(record.source, record.source.lower())
+
+
+def log_line(record: LogRecord, device: Identity) -> str:
+    """Write a record as a line of the USERID log: the fields of PAN-OS 9.1, in their order."""
+    at = strftime("%Y/%m/%d %H:%M:%S", gmtime(record.at))
+    return ",".join(
+        str(field)
+        for field in (
+            1, at, device.serial, "USERID", record.subtype, 2305, at, record.vsys, record.ip, record.user, "", 0, 1,
+            record.timeout, 0, 0, datasource(record), "", record.seqno, "0x0", 0, 0, 0, 0, "", device.hostname,
+            record.vsys.removeprefix("vsys"), "", at, 1, "0x80", record.user,
+        )
+    )  # fmt: skip

@@ -1,0 +1,285 @@
+"""Knows which user a device has at which address, and what a `uid-message` does to that.
+
+No I/O and no clock: every question brings the time with it. Rules are the vendor's unless
+a comment says otherwise.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from typing import Literal
+
+from lxml.etree import _Element as Element
+
+from uidsync.simulator.tags import EntryError, Registry, apply_tags
+
+Plane = Literal["dp", "mp"]
+PLANES: tuple[Plane, ...] = ("dp", "mp")
+
+# A device carries out its sections in this order, whatever their order in the document, and answers in it.
+ORDER = ("login", "logout", "groups", "unregister-user", "register-user", "unregister", "register")
+LONGEST_NAME = 255
+
+# The one text that is known from real devices.
+DELETE_FAILED = "Delete mapping failed"
+# Nobody has published what a device says of a bad login: these four texts are ours.
+BAD_ADDRESS = "Invalid IP address"
+BAD_NAME = "Invalid user name"
+BAD_TIMEOUT = "Invalid timeout"
+TABLE_FULL = "Add mapping failed"
+
+Objection = Callable[[Element], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One address and its user, until `expires` (seconds since 1970; None is never)."""
+
+    vsys: str
+    ip: str
+    user: str
+    source: str
+    expires: float | None
+
+    def seconds_left(self, now: float) -> int | None:
+        """Return the whole seconds until it expires, None for never."""
+        return None if self.expires is None else int(self.expires - now)
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One line of the USERID log; `timeout` in seconds, 0 for never and for logouts."""
+
+    seqno: int
+    at: float
+    subtype: Literal["login", "logout", "register-tag", "unregister-tag"]
+    vsys: str
+    ip: str
+    user: str
+    timeout: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An entry that the device did not take: its attributes as they came, and why."""
+
+    attributes: tuple[tuple[str, str], ...]
+    message: str
+
+
+class MessageError(Exception):
+    """The message as a whole is none that the device can read; nothing of it was applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a device treats mappings.
+
+    `timeout_minutes` is what a login without a timeout gets; None stands for a device where mapping timeouts are
+    switched off, so that such a login never expires. `loose_logout` lets a logout match its user without regard to
+    case and domain: which of the two real devices do is not known. `honour_timeout` and `every_section` are False
+    for what some User-ID agents may do: go by their own timeout, read the first of several sections only.
+    """
+
+    source: str = "XMLAPI"
+    timeout_minutes: int | None = 45
+    loose_logout: bool = False
+    honour_timeout: bool = True
+    every_section: bool = True
+    capacity: int = 524_288
+
+
+@dataclass(slots=True)
+class Table:
+    """The mappings of one device, in its data plane and in its management plane, its tags and its groups."""
+
+    rules: Rules = field(default_factory=Rules)
+    planes: dict[Plane, dict[tuple[str, str], Mapping]] = field(default_factory=lambda: {p: {} for p in PLANES})
+    addresses: Registry = field(default_factory=lambda: Registry("ip", "register", "unregister"))
+    users: Registry = field(default_factory=lambda: Registry("user", "register-user", "unregister-user"))
+    groups: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    log: deque[LogRecord] = field(default_factory=lambda: deque(maxlen=20_000))
+    logged: int = 0
+
+    def mappings(self, now: float, plane: Plane = "mp") -> list[Mapping]:
+        """Return what has not expired, in the order of arrival, and forget the rest."""
+        rows = self.planes[plane]
+        for key in [key for key, row in rows.items() if row.expires is not None and row.expires <= now]:
+            del rows[key]
+        return list(rows.values())
+
+    def find(self, vsys: str, ip: str, now: float, plane: Plane = "mp") -> Mapping | None:
+        """Return the mapping of an address, if it has one that has not expired."""
+        row = self.planes[plane].get((vsys, ip))
+        return None if row is None or (row.expires is not None and row.expires <= now) else row
+
+    def learn(self, mapping: Mapping) -> None:
+        """Put a mapping into both planes, from whatever source, over the one that is there."""
+        for rows in self.planes.values():
+            rows.pop((mapping.vsys, mapping.ip), None)
+            rows[mapping.vsys, mapping.ip] = mapping
+
+    def forget(self, ip: str | None = None, vsys: str | None = None, planes: tuple[Plane, ...] = PLANES) -> int:
+        """Drop the mappings of an address and a vsys (None: of all) and return how many a plane had."""
+        dropped = []
+        for plane in planes:
+            rows = self.planes[plane]
+            keys = rows if ip is None or vsys is None else [key for key in [(vsys, ip)] if key in rows]
+            gone = [key for key in keys if ip in (None, key[1]) and vsys in (None, key[0])]
+            for key in gone:
+                del rows[key]
+            dropped.append(len(gone))
+        return max(dropped)
+
+    def apply(
+        self, message: Element, vsys: str, now: float, objection: Objection | None = None
+    ) -> dict[str, list[Rejected]]:
+        """Apply a `uid-message` and return the entries that were not taken, by section sent.
+
+        `objection` may name a reason for which an entry is rejected that is none of the table's own.
+        Raise MessageError when the document is no message.
+        """
+        sections = read_sections(message, every=self.rules.every_section)
+        rejected: dict[str, list[Rejected]] = {}
+        for name in (name for name in ORDER if name in sections):
+            rejected[name] = []
+            for entry in (entry for section in sections[name] for entry in section.iterfind("entry")):
+                problems = (
+                    [reason] if objection and (reason := objection(entry)) else self._apply(name, entry, vsys, now)
+                )
+                rejected[name] += [Rejected(as_sent(entry), problem) for problem in problems]
+        return rejected
+
+    def _apply(self, section: str, entry: Element, vsys: str, now: float) -> list[str]:
+        match section:
+            case "login":
+                problem = self._login(entry, vsys, now)
+            case "logout":
+                problem = self._logout(entry, vsys, now)
+            case "groups":
+                problem = self._set_group(entry, vsys)
+            case _:
+                return self._tag(section, entry, vsys, now)
+        return [problem] if problem else []
+
+    def _login(self, entry: Element, vsys: str, now: float) -> str | None:
+        ip, user = read_address(entry.get("ip", "")), entry.get("name", "").strip()
+        minutes = read_minutes(entry.get("timeout"))
+        if ip is None:
+            return BAD_ADDRESS
+        if not user or len(user) > LONGEST_NAME:
+            return BAD_NAME
+        if minutes is None:
+            return BAD_TIMEOUT
+        known = self.planes["mp"]
+        if (
+            (vsys, ip) not in known
+            and len(known) >= self.rules.capacity
+            and len(self.mappings(now)) >= self.rules.capacity
+        ):
+            return TABLE_FULL
+        if minutes == ABSENT or not self.rules.honour_timeout:
+            minutes = self.rules.timeout_minutes or 0
+        expires = now + 60 * minutes if minutes else None
+        self.learn(Mapping(vsys, ip, user, self.rules.source, expires))
+        self.note(LogRecord(0, now, "login", vsys, ip, user, 60 * minutes, self.rules.source))
+        return None
+
+    def _logout(self, entry: Element, vsys: str, now: float) -> str | None:
+        ip, user = read_address(entry.get("ip", "")), entry.get("name", "")
+        if ip is None:
+            return DELETE_FAILED
+        held = self.find(vsys, ip, now, "mp") or self.find(vsys, ip, now, "dp")
+        if held is None or (user and not self._same_user(held.user, user)):
+            return DELETE_FAILED
+        self.forget(ip, vsys)
+        self.note(LogRecord(0, now, "logout", vsys, ip, held.user, 0, self.rules.source))
+        return None
+
+    def _same_user(self, held: str, named: str) -> bool:
+        if self.rules.loose_logout:
+            held, named = (name.rpartition("\\")[2].partition("@")[0].casefold() for name in (held, named))
+        return held == named
+
+    def _set_group(self, entry: Element, vsys: str) -> str | None:
+        name = entry.get("name", "")
+        if not name:
+            return "Invalid group name"
+        members = tuple(member.get("name", "") for member in entry.iterfind("members/entry"))
+        self.groups[vsys, name] = members
+        if not members:
+            del self.groups[vsys, name]
+        return None
+
+    def _tag(self, section: str, entry: Element, vsys: str, now: float) -> list[str]:
+        registry = self.users if section.endswith("-user") else self.addresses
+        try:
+            problems, tags = apply_tags(registry, section, entry, vsys, now)
+        except EntryError as error:
+            return [str(error)]
+        whose = entry.get(registry.attribute, "")
+        ip, user = ("", whose) if registry is self.users else (whose, "")
+        subtype: Literal["register-tag", "unregister-tag"] = (
+            "unregister-tag" if section.startswith("un") else "register-tag"
+        )
+        for _tag in tags:
+            self.note(LogRecord(0, now, subtype, vsys, ip, user, 0, self.rules.source))
+        return problems
+
+    def note(self, record: LogRecord) -> None:
+        """Add a record to the USERID log under the next sequence number."""
+        self.logged += 1
+        self.log.append(replace(record, seqno=self.logged))
+
+
+ABSENT = -1
+
+
+def read_minutes(text: str | None) -> int | None:
+    """Read a timeout attribute: minutes, ABSENT without one, None when it is no number of minutes."""
+    if text is None:
+        return ABSENT
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+
+
+def read_address(text: str) -> str | None:
+    """Read an address and return it as a device shows it, None when it is none."""
+    try:
+        return str(ip_address(text.strip()))
+    except ValueError:
+        return None
+
+
+def read_sections(message: Element, *, every: bool = True) -> dict[str, list[Element]]:
+    """Find the sections of a `uid-message` by name, or the first of each name only; raise MessageError when it is none.
+
+    No schema is published. Version and order of the children are free; what is not known to be tolerated is refused.
+    """
+    if message.tag != "uid-message":
+        raise MessageError("uid-message is missing")
+    if (message.findtext("type") or "").strip() != "update":
+        raise MessageError("type: is invalid")
+    payload = message.find("payload")
+    if payload is None:
+        raise MessageError("payload is missing")
+    sections: dict[str, list[Element]] = {}
+    for section in payload.iterchildren("*"):
+        name = str(section.tag)
+        if name not in ORDER:
+            raise MessageError(f"payload: {name} unexpected here")
+        if every or name not in sections:
+            sections.setdefault(name, []).append(section)
+    return sections
+
+
+def entries(message: Element) -> Iterator[Element]:
+    """Yield the entries of all sections, as they stand in the document."""
+    yield from message.iterfind("payload/*/entry")
+
+
+def as_sent(entry: Element) -> tuple[tuple[str, str], ...]:
+    """Return the attributes by which an answer names an entry."""
+    return tuple((key, entry.get(key, "")) for key in ("name", "user", "ip") if key in entry.attrib)
