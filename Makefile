@@ -49,7 +49,7 @@ tools: .venv/.tools
 
 # The tests start their own MariaDB from the bare binaries. UIDSYNC_TEST_MYSQL names another server.
 database:
-	@[ -n "$$UIDSYNC_TEST_MYSQL" ] || command -v mariadbd mysqld >/dev/null \
+	@[ -n "$$UIDSYNC_TEST_MYSQL" ] || command -v mariadbd >/dev/null || command -v mysqld >/dev/null \
 	|| { $(call apt,mariadb-server-core mariadb-client-core); }
 
 # Quiet unless it fails. The package lists are fetched only when those at hand do not do; nothing is ever removed.
@@ -65,19 +65,21 @@ endef
 # and a place for secrets unless they are there. DESTDIR stages the files and leaves the running system alone.
 install:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(call apt,python3 python3-venv); }
-	@rm -rf build
-	@$(PYTHON) -m venv --clear '$(DESTDIR)$(PREFIX)'
+	@rm -rf build uidsync.egg-info
+	@$(PYTHON) -m venv '$(DESTDIR)$(PREFIX)'
 	@$(PINNED) '$(DESTDIR)$(PREFIX)/bin/python' $(PIP_INSTALL) .
-	@grep -lIZ '^#!$(DESTDIR)$(PREFIX)' '$(DESTDIR)$(PREFIX)'/bin/* | xargs -0 sed -i '1s|^#!$(DESTDIR)|#!|'
-	@install -d '$(DESTDIR)/usr/local/bin' '$(DESTDIR)/etc/systemd/system' '$(DESTDIR)/etc/sysusers.d'
+	@rm -rf build uidsync.egg-info
+	@install -d '$(DESTDIR)/usr/local/bin' '$(DESTDIR)/etc/uidsync'
 	@ln -sfn '$(PREFIX)/bin/uidsync' '$(DESTDIR)/usr/local/bin/uidsync'
-	@for unit in $(wildcard systemd/*.service systemd/*.timer); do \
-	install -m 0644 "$$unit" '$(DESTDIR)/etc/systemd/system/' || exit 1; done
-	@for users in $(wildcard systemd/*sysusers*); do \
-	install -m 0644 "$$users" '$(DESTDIR)/etc/sysusers.d/uidsync.conf' || exit 1; done
-	@if [ -z '$(DESTDIR)' ] && command -v systemd-sysusers >/dev/null; then systemd-sysusers uidsync.conf; fi
-	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
-	@install -d '$(DESTDIR)/etc/uidsync' && install -d -m 0750 '$(DESTDIR)/etc/uidsync/credentials'
-	@if getent group uidsync >/dev/null; then chgrp uidsync '$(DESTDIR)/etc/uidsync/credentials'; fi
-	@conf='$(DESTDIR)/etc/uidsync/uidsync.toml'; [ -e "$$conf" ] \
-	|| { '$(DESTDIR)$(PREFIX)/bin/python' -m uidsync config >"$$conf.new" && mv "$$conf.new" "$$conf"; }
+	@conf='$(DESTDIR)/etc/uidsync/uidsync.toml'; [ -e "$$conf" ] || { \
+	'$(DESTDIR)$(PREFIX)/bin/python' -m uidsync config >"$$conf.new" && mv "$$conf.new" "$$conf"; }
+	@install -d '$(DESTDIR)/etc/systemd/system' '$(DESTDIR)/etc/sysusers.d'
+	@install -m 0644 $(wildcard systemd/*.service systemd/*.timer) '$(DESTDIR)/etc/systemd/system'
+	@install -m 0644 systemd/uidsync.sysusers '$(DESTDIR)/etc/sysusers.d/uidsync.conf'
+	@[ -n '$(DESTDIR)' ] || ! command -v systemd-sysusers >/dev/null || systemd-sysusers uidsync.conf
+	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
+	@[ -d '$(DESTDIR)/etc/uidsync/credentials' ] || install -d -m 0750 '$(DESTDIR)/etc/uidsync/credentials'
+	@! getent group uidsync >/dev/null || chgrp uidsync '$(DESTDIR)/etc/uidsync/credentials'
+# A staged environment must not remember where it was staged.
+	@[ -z '$(DESTDIR)' ] || grep -lIZ '$(DESTDIR)$(PREFIX)' '$(DESTDIR)$(PREFIX)'/bin/* '$(DESTDIR)$(PREFIX)/pyvenv.cfg' \
+	| xargs -0 sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g'
