@@ -1,0 +1,2 @@
+-- The row that was written last, from the primary key.
+SELECT transDate FROM clienthist ORDER BY clientHistId DESC LIMIT 1

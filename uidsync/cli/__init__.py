@@ -1,0 +1,22 @@
+"""The command line: commands, wiring and exit codes; the only place that sees everything."""
+
+from __future__ import annotations
+
+import sys
+
+import structlog
+
+# A command registers itself when its module is imported.
+from uidsync.cli import check, config, demo, keygen, simulate, sync  # noqa: F401
+from uidsync.cli.app import app
+from uidsync.report import BUG
+
+
+def main() -> None:
+    """Run the command line and end with its exit code; what nobody foresaw is a bug, told in one line."""
+    try:
+        app()
+    except Exception as bug:
+        log = structlog.get_logger()
+        log.error("uidsync.broken", error=type(bug).__name__, hint="a bug: -vv shows where", exc_info=bug)
+        sys.exit(BUG)

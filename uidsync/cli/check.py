@@ -1,0 +1,126 @@
+"""`uidsync check`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import structlog
+from rich.console import Console
+from rich.text import Text
+
+from uidsync.cli.app import Common, JSONOption, command
+from uidsync.cli.wiring import TargetMaker, become_owner, deadline_of, find_state_dir, make_secret_files, make_source
+from uidsync.config import Config, SecretError, TargetConfig
+from uidsync.panos.errors import PanosError
+from uidsync.panos.retries import RetryPolicy
+from uidsync.report import INCOMPLETE, OK
+from uidsync.source import Source, SourceError
+
+CLOCK_TOLERANCE = timedelta(minutes=1)
+CERTIFICATE_WARNING = timedelta(days=30)
+HINTS = {
+    "Unreachable": "is host and port right, and is the way open?",
+    "Busy": "is a commit running? try again",
+    "Untrusted": "is ca_file the CA of its certificate, and host the name in it?",
+    "Unauthorized": "run `uidsync keygen`; the role needs XML API > User-ID Agent",
+    "BadReply": "is this the management address of a firewall?",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the check: what was looked at, how it is, and what to do about it."""
+
+    about: str
+    colour: Literal["green", "yellow", "red"]
+    message: str
+    advice: str = ""
+
+
+@command
+def check(common: Common, *, as_json: JSONOption = False) -> int:
+    """Try the configuration, the database and every target; send no mapping."""
+    log = structlog.get_logger()
+    config = common.read_config()
+    become_owner(find_state_dir(config))
+    until = deadline_of(config)
+    secrets = make_secret_files(log)
+    maker = TargetMaker(secrets, log, RetryPolicy(attempts=1, until=until))
+    with ThreadPoolExecutor(1 + len(config.target)) as pool:
+        answers = [
+            pool.submit(lambda: list(_check_source(config, make_source(config, secrets, until)))),
+            *(pool.submit(lambda target: list(_check_target(target, maker)), target) for target in config.target),
+        ]
+        findings = [
+            Finding("configuration", "green", f"{common.file}: {len(config.target)} targets"),
+            *(finding for answer in answers for finding in answer.result()),
+        ]
+    if as_json:
+        print(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=1))
+    else:
+        _show(findings)
+    return INCOMPLETE if any(finding.colour == "red" for finding in findings) else OK
+
+
+def _check_source(config: Config, source: Source) -> Iterator[Finding]:
+    started = time.monotonic()
+    try:
+        with source.open() as snapshot:
+            newest = snapshot.read_newest_date()
+            clock = snapshot.now - datetime.now(UTC)
+    except (SourceError, SecretError) as error:
+        yield Finding("source", "red", str(error), "see [source] in the configuration")
+        return
+    yield Finding("source", "green", f"answers in {_milliseconds(started)}")
+    if abs(clock) > CLOCK_TOLERANCE:
+        yield Finding("source", "yellow", f"its clock and ours are {clock} apart", "its clock counts; set both by NTP")
+    if newest is None:
+        yield Finding("source", "yellow", "the table is empty", "does the NAC export to it?")
+    else:
+        age = snapshot.now - newest - config.source.time_offset
+        is_stale = age > config.sync.stale_after
+        advice = "the NAC's export may have stopped" if is_stale else ""
+        yield Finding("source", "yellow" if is_stale else "green", f"the newest row is {age} old", advice)
+
+
+def _check_target(config: TargetConfig, maker: TargetMaker) -> Iterator[Finding]:
+    target = maker(config)
+    started = time.monotonic()
+    try:
+        target.try_right()
+    except PanosError as error:
+        yield Finding(config.name, "red", f"{error.kind}: {error}", HINTS.get(error.kind, ""))
+        return
+    finally:
+        target.close()
+    yield Finding(config.name, "green", f"takes messages; answers in {_milliseconds(started)}")
+    if target.certificate_not_after:
+        left = target.certificate_not_after - datetime.now(UTC)
+        is_near = left < CERTIFICATE_WARNING
+        yield Finding(
+            config.name,
+            "yellow" if is_near else "green",
+            f"its certificate ends in {left.days} days",
+            "renew it" if is_near else "",
+        )
+    if not config.verify_tls:
+        yield Finding(config.name, "yellow", "is not verified", "set ca_file, or fingerprint_sha256")
+
+
+def _milliseconds(started: float) -> str:
+    return f"{(time.monotonic() - started) * 1000:.0f} ms"
+
+
+def _show(findings: list[Finding]) -> None:
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    for finding in findings:
+        line = Text(f"{finding.colour:7}", style=finding.colour).append(
+            f"{finding.about}: {finding.message}", "default"
+        )
+        console.print(line.append(f"  -> {finding.advice}" if finding.advice else "", "default"))

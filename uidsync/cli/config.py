@@ -1,0 +1,26 @@
+"""`uidsync config`."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Annotated, Literal
+
+import typer
+
+from uidsync.cli.app import Common, command
+from uidsync.config import Config
+
+
+@command
+def config(
+    common: Common,
+    what: Annotated[
+        Literal["default", "schema"], typer.Argument(help="`schema` prints the JSON Schema, for editors.")
+    ] = "default",
+) -> None:
+    """Print an annotated configuration to fill in."""
+    if what == "schema":
+        print(json.dumps(Config.model_json_schema(), indent=1))
+    else:
+        print(files("uidsync").joinpath("uidsync.toml").read_text("utf-8"), end="")

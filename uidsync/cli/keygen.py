@@ -1,0 +1,58 @@
+"""`uidsync keygen`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from uidsync.cli.app import Common, command
+from uidsync.cli.wiring import TargetMaker, choose_targets, make_secret_files
+from uidsync.config import CREDENTIALS, ConfigError, FirewallConfig
+from uidsync.panos.retries import RetryPolicy
+from uidsync.panos.xmlapi import make_keygen, read_key
+from uidsync.telemetry import write_atomically
+
+KEY_MODE = 0o640
+SERVICE_GROUP = "uidsync"
+
+
+@command
+def keygen(common: Common, target: Annotated[str, typer.Argument(metavar="TARGET", help="A firewall's name.")]) -> None:
+    """Ask for an administrator's name and password, and store the API key that the firewall gives for them.
+
+    The key is written to the target's `api_key_file`, or to /etc/uidsync/credentials/TARGET-api-key. Neither the
+    password nor the key is ever shown.
+    """
+    log = structlog.get_logger()
+    (chosen,) = choose_targets(common.read_config(), [target], str(common.file))
+    if not isinstance(chosen, FirewallConfig):
+        raise ConfigError(
+            str(common.file), [f"{target}: only firewalls have API keys; agents know a client certificate"]
+        )
+    file = chosen.api_key_file or CREDENTIALS / f"{target}-api-key"
+    user = typer.prompt("Administrator", err=True)
+    password = typer.prompt("Password", hide_input=True, err=True)
+    maker = TargetMaker(make_secret_files(log), log, RetryPolicy(attempts=1))
+    client = maker.make_client(chosen, None)
+    try:
+        key = read_key(client.call(make_keygen(user, password)))
+    finally:
+        client.close()
+    try:
+        write_atomically(file, key + "\n", KEY_MODE)
+    except OSError as error:
+        raise ConfigError(str(common.file), [f"the key cannot be stored in {file}: {error.strerror}"]) from None
+    _give_to_service(file)
+    print(f"stored the API key of {target} in {file}")
+
+
+def _give_to_service(file: Path) -> None:
+    """Let the service's group read the key, where there is one and we may."""
+    try:
+        shutil.chown(file, group=SERVICE_GROUP)
+    except (LookupError, PermissionError):
+        return

@@ -1,0 +1,117 @@
+"""Shows plans, reports and progress to people; what is shown in a pipe is plain and whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from uidsync.panos.userid import Login, TableEntry
+from uidsync.plan import Plan
+from uidsync.report import SyncReport
+
+ROWS_SHOWN = 10  # of a table on a terminal; a pipe gets them all
+COLOURS = {"complete": "green", "incomplete": "red", "not_tried": "yellow"}
+
+
+class Bar:
+    """A progress bar on a terminal, with a line for each target."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, Any] = {}
+
+    def begin(self, target: str, entries: int) -> None:
+        """Add a target's line."""
+        self._tasks[target] = self._progress.add_task(target, total=entries)
+
+    def advance(self, target: str, entries: int) -> None:
+        """Move a target's bar on."""
+        self._progress.advance(self._tasks[target], entries)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Bar]:
+    """Show a progress bar on standard error while the block runs, if that is a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        yield Bar(progress)
+
+
+def show_plans(plans: Mapping[str, Plan], *, as_tables: bool) -> None:
+    """Print what is due for each target: in tables, cut short, or one line an entry."""
+    if not as_tables:
+        for name, plan in plans.items():
+            for action, user, ip, minutes in _lines(plan):
+                print(name, action, ip, user, minutes, sep="\t")
+        return
+    alike: dict[Plan, list[str]] = {}
+    for name, plan in plans.items():
+        alike.setdefault(plan, []).append(name)
+    for plan, names in alike.items():
+        title = f"{', '.join(names)}: {len(plan.logouts)} logouts, {len(plan.logins)} logins due"
+        _show(title, ("action", "user", "address", "minutes"), _lines(plan))
+
+
+def _lines(plan: Plan) -> list[tuple[str, str, str, str]]:
+    parts = (("logout", plan.logouts), ("changed", plan.changed), ("new", plan.new), ("refresh", plan.refreshed))
+    return [
+        (action, entry.user, str(entry.ip), str(entry.timeout) if isinstance(entry, Login) else "")
+        for action, entries in parts
+        for entry in entries
+    ]
+
+
+def show_report(report: SyncReport) -> None:
+    """Print what became of every target, as a table."""
+    table = Table()
+    for head in ("target", "status"):
+        table.add_column(head, no_wrap=True)
+    for head in ("due", "delivered", "rejected", "failed", "not tried", "seconds"):
+        table.add_column(head, justify="right")
+    for part in report.targets:
+        both = [
+            sum(getattr(tally, name) for tally in (part.logouts, part.logins))
+            for name in ("due", "delivered", "rejected", "failed", "not_tried")
+        ]
+        status = Text(part.status, style=COLOURS[part.status])
+        table.add_row(part.name, status, *(f"{count:,}" for count in both), f"{part.seconds:.2f}")
+    source = report.source
+    console = Console(markup=False, highlight=False)
+    console.print(
+        f"{source.rows:,} rows, {source.events:,} events, {source.addresses:,} addresses, {report.wanted:,} wanted"
+    )
+    console.print(table)
+    for part in report.targets:
+        if part.error:
+            console.print(f"{part.name}: {part.error.kind}: {part.error.message}", soft_wrap=True)
+
+
+def show_mappings(title: str, entries: Sequence[TableEntry]) -> None:
+    """Print what a firewall holds, as a table."""
+    lines = [
+        (
+            str(entry.ip),
+            entry.vsys,
+            entry.type,
+            entry.user,
+            "never" if entry.seconds_left is None else str(entry.seconds_left),
+        )
+        for entry in entries
+    ]
+    _show(title, ("address", "vsys", "from", "user", "seconds left"), lines)
+
+
+def _show(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    table = Table(*heads, title=title, title_justify="left")
+    for line in lines[:ROWS_SHOWN]:
+        table.add_row(*line)
+    if len(lines) > ROWS_SHOWN:
+        table.add_row(f"… {len(lines) - ROWS_SHOWN:,} more")
+    Console(markup=False, highlight=False).print(table)

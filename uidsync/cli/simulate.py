@@ -1,0 +1,33 @@
+"""`uidsync simulate`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from uidsync.cli.app import Common, command
+
+
+@command
+def simulate(
+    common: Common,
+    kind: Annotated[Literal["firewall", "agent"], typer.Argument(help="What to simulate.")],
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 0,
+    api_key: Annotated[str | None, typer.Option(help="The firewall's API key; default: one made up.")] = None,
+    vsys: Annotated[
+        str | None, typer.Option(help="The firewall's virtual systems, parted by commas; default: any.")
+    ] = None,
+) -> None:
+    """Simulate a target on loopback, to rehearse a configuration against.
+
+    Prints one JSON line with all that a configuration needs, then answers until Ctrl-C. A line of JSON on standard
+    input is an order, such as `{"do": "state"}` or `{"do": "fault", "name": "html_503"}`.
+    """
+    from uidsync.simulator.serve import serve_agent, serve_firewall  # noqa: PLC0415 (no other command needs a server)
+
+    if kind == "firewall":
+        serve_firewall(port, api_key, vsys)
+    else:
+        serve_agent(port)

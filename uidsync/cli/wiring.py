@@ -1,0 +1,168 @@
+"""Makes the parts of a run from the configuration: the source, the targets, the places of secrets and state."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.config import (
+    STATE_DIR,
+    AgentConfig,
+    Config,
+    ConfigError,
+    CSVConfig,
+    FirewallConfig,
+    SecretError,
+    SecretFiles,
+    TargetConfig,
+)
+from uidsync.panos.agent import Agent
+from uidsync.panos.client import CALLS_IN_FLIGHT, Client
+from uidsync.panos.errors import Unauthorized
+from uidsync.panos.firewall import Firewall, make_url
+from uidsync.panos.retries import Patience, RetryPolicy
+from uidsync.panos.tls import Trust
+from uidsync.source import Source
+
+Secret = TypeVar("Secret")
+
+
+def make_secret_files(log: FilteringBoundLogger) -> SecretFiles:
+    """Make the search for secrets; one that others can read is warned of."""
+    return SecretFiles(
+        os.environ, lambda file: log.warning("secret.exposed", file=str(file), hint="others can read it; chmod o= it")
+    )
+
+
+def make_source(config: Config, secrets: SecretFiles, until: float) -> Source:
+    """Make the source that the configuration names."""
+    # Inside the function: a run needs one of the two.
+    source = config.source
+    if isinstance(source, CSVConfig):
+        from uidsync.source.csvfile import CSVSource  # noqa: PLC0415
+
+        return CSVSource(source.path, ZoneInfo(source.time_zone))
+    from uidsync.source.mysql import Login, MySQLSource  # noqa: PLC0415
+
+    login = Login(
+        (source.host,) if source.host else source.hosts,
+        source.port,
+        source.unix_socket,
+        source.database,
+        source.user,
+        source.ca_file,
+    )
+    return MySQLSource(login, lambda: secrets.read(source.password_file, "source-password"), until=until)
+
+
+class TargetMaker:
+    """Makes targets, and sees to it that those on one host share its calls in flight."""
+
+    def __init__(self, secrets: SecretFiles, log: FilteringBoundLogger, policy: RetryPolicy) -> None:
+        self._secrets = secrets
+        self._log = log
+        self._policy = policy
+        self._in_flight: dict[tuple[str, int], threading.Semaphore] = {}
+
+    def __call__(self, target: TargetConfig) -> Firewall | Agent:
+        """Make one target. Its secrets are read when it is used first, and one that cannot be is its own failure."""
+        return self.make_firewall(target) if isinstance(target, FirewallConfig) else self.make_agent(target)
+
+    def make_firewall(self, target: FirewallConfig) -> Firewall:
+        """Make a firewall."""
+        client = self.make_client(target, lambda: self._secrets.read(target.api_key_file, f"{target.name}-api-key"))
+        return Firewall(client, vsys=target.vsys, serial=target.serial)
+
+    def make_client(self, target: FirewallConfig, read_key: Callable[[], str] | None) -> Client:
+        """Make the client of a firewall's API; without a key it can ask for one."""
+        return Client(
+            make_url(target.host or "", target.port),
+            trust=_make_trust(target),
+            read_key=_unauthorized(read_key) if read_key else None,
+            request_timeout=target.request_timeout.total_seconds(),
+            patience=self._make_patience(target),
+            in_flight=self._find_slots(target),
+        )
+
+    def make_agent(self, target: AgentConfig) -> Agent:
+        """Make a User-ID agent."""
+
+        def find_certificate() -> tuple[Path, Path] | None:
+            if target.client_cert_file is None:
+                return None
+            return target.client_cert_file, self._secrets.find(target.client_key_file, f"{target.name}-client-key")
+
+        return Agent(
+            target.host or "",
+            target.port,
+            trust=_make_trust(target),
+            find_certificate=_unauthorized(find_certificate),
+            framing=target.framing,
+            send_timeout=target.send_timeout,
+            request_timeout=target.request_timeout.total_seconds(),
+            patience=self._make_patience(target),
+            in_flight=self._find_slots(target),
+        )
+
+    def _make_patience(self, target: TargetConfig) -> Patience:
+        if not target.verify_tls:
+            self._log.warning("target.unverified", target=target.name, hint="verify_tls = false: anyone can be it")
+        return Patience(self._policy, self._log.bind(target=target.name))
+
+    def _find_slots(self, target: TargetConfig) -> threading.Semaphore:
+        return self._in_flight.setdefault((target.host or "", target.port), threading.Semaphore(CALLS_IN_FLIGHT))
+
+
+def _make_trust(target: TargetConfig) -> Trust:
+    return Trust(target.ca_file, target.fingerprint_sha256, target.verify_tls)
+
+
+def _unauthorized(read: Callable[[], Secret]) -> Callable[[], Secret]:
+    """Translate a secret that cannot be read into the failure of the one target that needs it."""
+
+    def translated() -> Secret:
+        try:
+            return read()
+        except SecretError as error:
+            raise Unauthorized(str(error)) from None
+
+    return translated
+
+
+def choose_targets(config: Config, names: Sequence[str], file: str) -> tuple[TargetConfig, ...]:
+    """Return the targets of these names, or all. Raises ConfigError for a name that no target has."""
+    known = {target.name for target in config.target}
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(file, [f"--target {name}: no target has this name" for name in unknown])
+    return tuple(target for target in config.target if not names or target.name in names)
+
+
+def find_state_dir(config: Config) -> Path:
+    """Return where state is kept: as configured, as systemd says, or the default."""
+    return config.sync.state_dir or Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or STATE_DIR)
+
+
+def become_owner(state_dir: Path) -> None:
+    """Go on as the owner of the state directory when started as root, so that no file ends up as root's."""
+    try:
+        owner = state_dir.stat().st_uid
+    except OSError:
+        return
+    if os.geteuid() == 0 and owner != 0:
+        account = pwd.getpwuid(owner)
+        os.initgroups(account.pw_name, account.pw_gid)
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+
+
+def deadline_of(config: Config) -> float:
+    """Return when the run that starts now has to end, on the monotonic clock."""
+    return time.monotonic() + config.sync.deadline.total_seconds()

@@ -1,0 +1,386 @@
+"""Reads uidsync.toml into frozen models, or says everything that is wrong with it at once.
+
+Secrets are files, never values: they are looked for when they are needed, so that a dry run needs none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import stat
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import durationpy
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+CREDENTIALS = Path("/etc/uidsync/credentials")
+STATE_DIR = Path("/var/lib/uidsync")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `problems` are lines of `path: what is wrong`."""
+
+    def __init__(self, file: str, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(f"{file}: {problem}" for problem in problems))
+        self.file = file
+        self.problems = tuple(problems)
+
+
+class SecretError(Exception):
+    """A secret cannot be read; the message says where it was looked for."""
+
+
+# ---- values ------------------------------------------------------------------------------------------------------
+
+
+def _read_duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    try:
+        return durationpy.from_str(str(value))
+    except (durationpy.DurationError, OverflowError):
+        raise ValueError(f'{value!r} is not a duration such as "90s", "45m", "4h" or "7d"') from None
+
+
+def _between(least: timedelta, most: timedelta) -> Callable[[timedelta], timedelta]:
+    def check(value: timedelta) -> timedelta:
+        if not least <= value <= most:
+            raise ValueError(f"must be between {durationpy.to_str(least)} and {durationpy.to_str(most)}")
+        return value
+
+    return check
+
+
+def _read_regex(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return value
+
+
+def _read_fingerprint(value: str) -> str:
+    if value and not re.fullmatch(r"[0-9a-f]{64}", value.replace(":", "").lower()):
+        raise ValueError("not a SHA-256 fingerprint of 64 hex digits")
+    return value
+
+
+def _read_host(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,253}", value) or value.startswith("-"):
+        raise ValueError(f"{value!r} is neither a host name nor an address")
+    return value
+
+
+def _read_file(value: object) -> object:
+    return None if value == "" else value
+
+
+def _read_network(value: object) -> object:
+    try:
+        return value if isinstance(value, IPv4Network | IPv6Network) else ip_network(str(value))
+    except ValueError as error:
+        raise ValueError(str(error)) from None
+
+
+def _check_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{value!r} is no time zone such as UTC or America/New_York") from None
+    return value
+
+
+SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
+Regex = Annotated[str, AfterValidator(_read_regex)]
+Host = Annotated[str, AfterValidator(_read_host)]
+File = Annotated[Path | None, BeforeValidator(_read_file)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Percent = Annotated[int, Field(ge=0, le=100, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_read_network)]
+Fingerprint = Annotated[str, AfterValidator(_read_fingerprint)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# ---- tables ------------------------------------------------------------------------------------------------------
+
+
+class _SourceTable(_Table):
+    reauth_days: Annotated[int, Field(ge=1, le=366, strict=True)] = 7
+    idle_after: Annotated[Duration, AfterValidator(_between(MINUTE, 366 * DAY))] | None = None
+    time_offset: Annotated[Duration, AfterValidator(_between(-2 * DAY, 2 * DAY))] = timedelta()
+
+    @property
+    def validity(self) -> timedelta:
+        """How long an event may be believed. Rule 1."""
+        return min(self.reauth_days * DAY, self.idle_after or self.reauth_days * DAY)
+
+
+class MySQLConfig(_SourceTable):
+    """The NAC's export in MySQL or MariaDB."""
+
+    kind: Literal["mysql"]
+    host: Host | None = None
+    hosts: tuple[Host, ...] = ()
+    port: Port = 3306
+    unix_socket: str = ""
+    database: Annotated[str, Field(min_length=1)] = "backupDB"
+    user: Annotated[str, Field(min_length=1)] = "uidsync"
+    password_file: File = None
+    ca_file: File = None
+
+
+class CSVConfig(_SourceTable):
+    """The same columns in a file."""
+
+    kind: Literal["csv"]
+    path: Annotated[str, Field(min_length=1)]
+    time_zone: Annotated[str, AfterValidator(_check_zone)] = "UTC"
+
+
+class Rewrite(_Table):
+    """A change to names, by regular expression."""
+
+    match: Regex
+    replace: str
+
+
+class IdentityConfig(_Table):
+    """Whom a principal names, and which addresses count."""
+
+    domain: Annotated[str, StringConstraints(pattern=r"^[^\\@,]*$", max_length=64)] = ""
+    lowercase: Flag = False
+    strip_realm: Flag = False
+    ignore_users: tuple[str, ...] = ()
+    rewrite: tuple[Rewrite, ...] = ()
+    include_networks: tuple[Network, ...] = ()
+    exclude_networks: tuple[Network, ...] = ()
+
+
+class SyncConfig(_Table):
+    """How a run goes."""
+
+    batch_size: Annotated[int, Field(ge=1, le=100, strict=True)] = 100
+    full_every: Annotated[Duration, AfterValidator(_between(MINUTE, 7 * DAY))] = 4 * HOUR
+    max_logout_percent: Percent = 25
+    max_change_percent: Percent = 60
+    deadline: Annotated[Duration, AfterValidator(_between(10 * SECOND, DAY))] = 5 * MINUTE
+    stale_after: Annotated[Duration, AfterValidator(_between(MINUTE, 366 * DAY))] = HOUR
+    standby_lock: Flag = False
+    state_dir: Path | None = None
+
+
+class TelemetryConfig(_Table):
+    """Who is told."""
+
+    textfile: str = ""
+    ping_url: str = ""
+
+
+class _TargetTable(_Table):
+    name: Name
+    host: Host | None = None
+    networks: tuple[Network, ...] = ()
+    ca_file: File = None
+    fingerprint_sha256: Fingerprint = ""
+    verify_tls: Flag = True
+    request_timeout: Annotated[Duration, AfterValidator(_between(SECOND, 10 * MINUTE))] = 10 * SECOND
+    connections: Annotated[int, Field(ge=1, le=5, strict=True)] = 1
+
+
+class FirewallConfig(_TargetTable):
+    """A firewall, or one behind Panorama."""
+
+    kind: Literal["firewall"]
+    hosts: tuple[Host, ...] = ()
+    port: Port = 443
+    vsys: Annotated[str, StringConstraints(pattern=r"^(vsys[0-9]{1,3})?$")] = "vsys1"
+    serial: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{0,32}$")] = ""
+    api_key_file: File = None
+    mapping_timeout: Annotated[Duration, AfterValidator(_between(2 * MINUTE, 60 * HOUR))] = 24 * HOUR
+    sole_writer: Flag = False
+
+
+class AgentConfig(_TargetTable):
+    """A Windows User-ID agent."""
+
+    kind: Literal["agent"]
+    port: Port = 5006
+    client_cert_file: File = None
+    client_key_file: File = None
+    mapping_timeout: Annotated[Duration, AfterValidator(_between(2 * MINUTE, 60 * HOUR))] = 45 * MINUTE
+    framing: Literal["raw", "put"] = "raw"
+    send_timeout: Flag = False
+
+
+TargetConfig = FirewallConfig | AgentConfig
+
+
+class Config(_Table):
+    """All of uidsync.toml."""
+
+    source: Annotated[MySQLConfig | CSVConfig, Field(discriminator="kind")]
+    identity: IdentityConfig = IdentityConfig()
+    sync: SyncConfig = SyncConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+    target: tuple[Annotated[TargetConfig, Field(discriminator="kind")], ...]
+
+
+# ---- reading -----------------------------------------------------------------------------------------------------
+
+
+def read_config(file: Path) -> Config:
+    """Read a configuration file. Raises ConfigError with every problem in it."""
+    try:
+        document = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(str(file), [f"not TOML: {error}"]) from None
+    return make_config(document, str(file))
+
+
+def make_config(document: Mapping[str, Any], file: str) -> Config:
+    """Make the configuration from its parsed file. Raises ConfigError with every problem in it."""
+    problems = list(_find_contradictions(document))
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        problems = [_describe(problem) for problem in error.errors(include_url=False)] + problems
+    if problems:
+        raise ConfigError(file, problems)
+    return config
+
+
+def _find_contradictions(document: Mapping[str, Any]) -> Iterator[str]:
+    """Find what no single value shows: what excludes, needs or repeats another."""
+    source = document.get("source")
+    if isinstance(source, dict) and source.get("kind") == "mysql" and not source.get("unix_socket"):
+        yield from _check_hosts(source, "source")
+    targets = document.get("target")
+    if targets == []:
+        yield "target: none; at least one [[target]] is needed"
+    targets = [target if isinstance(target, dict) else {} for target in targets] if isinstance(targets, list) else []
+    names = Counter(str(target.get("name")) for target in targets if "name" in target)
+    for place, target in enumerate(targets):
+        path = f"target[{place}]"
+        yield from _check_hosts(target, path)
+        if names[str(target.get("name"))] > 1:
+            yield f"{path}.name: {target['name']!r} names more than one target"
+        if target.get("ca_file") and target.get("fingerprint_sha256"):
+            yield f"{path}.fingerprint_sha256: excludes ca_file; name one of them"
+
+
+def _check_hosts(table: Mapping[str, Any], path: str) -> Iterator[str]:
+    match bool(table.get("host")), bool(table.get("hosts")):
+        case False, False:
+            yield f"{path}.host: missing"
+        case True, True:
+            yield f"{path}.hosts: excludes host; name one of them"
+
+
+KINDS = {"mysql", "csv", "firewall", "agent"}
+PLAIN_WORDS = {
+    "missing": "missing",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "tuple_type": "must be a list",
+    "string_type": "must be text in quotes",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "path_type": "must be a path in quotes",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must not be empty",
+    "string_pattern_mismatch": "holds a character that is not allowed, or is too long",
+    "union_tag_invalid": "kind {tag!r} is none of {expected_tags}",
+    "union_tag_not_found": "kind is missing",
+    "value_error": "{error}",
+}
+
+
+def _describe(problem: Any) -> str:  # noqa: ANN401 (pydantic's own type for it is not public)
+    path = ""
+    for part in problem["loc"]:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part not in KINDS:
+            path += f".{part}"
+    path = path.removeprefix(".")
+    if problem["type"] == "extra_forbidden":
+        return f"{path}: unknown key{_suggest(path)}"
+    words: str = PLAIN_WORDS.get(problem["type"], problem["msg"])
+    return f"{path}: {words.format_map(problem.get('ctx', {}))}"
+
+
+def _suggest(path: str) -> str:
+    """Suggest the key that was probably meant."""
+    tables = (MySQLConfig, CSVConfig, IdentityConfig, SyncConfig, TelemetryConfig, FirewallConfig, AgentConfig, Config)
+    known = {key for table in tables for key in table.model_fields}
+    key = path.rpartition(".")[2]
+    close = difflib.get_close_matches(key, sorted(known - {key}), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+# ---- secrets -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFiles:
+    """Where secrets are looked for: their explicit file, the service's credentials, the system's directory."""
+
+    environment: Mapping[str, str]
+    warn: Callable[[Path], None]
+
+    def find(self, explicit: Path | None, name: str) -> Path:
+        """Return the file of a secret, warning of one that others can read. Raises SecretError."""
+        places = [explicit] if explicit else []
+        if directory := self.environment.get("CREDENTIALS_DIRECTORY"):
+            places.append(Path(directory, name))
+        places.append(CREDENTIALS / name)
+        for place in places:
+            try:
+                mode = place.stat().st_mode
+            except OSError:
+                continue
+            if mode & stat.S_IROTH:
+                self.warn(place)
+            return place
+        raise SecretError(f"no secret {name}: looked for {', '.join(map(str, places))}")
+
+    def read(self, explicit: Path | None, name: str) -> str:
+        """Return a secret, one line of text. Raises SecretError."""
+        place = self.find(explicit, name)
+        try:
+            secret = place.read_text("utf-8").strip("\r\n")
+        except OSError as error:
+            raise SecretError(f"{place} cannot be read: {error.strerror or error}") from None
+        except UnicodeDecodeError:
+            raise SecretError(f"{place} is not text") from None
+        if not secret or not secret.isprintable():
+            raise SecretError(f"{place} does not hold one line of text")
+        return secret

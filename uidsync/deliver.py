@@ -1,0 +1,193 @@
+"""Sends every target its plan: a worker per target, a try per batch.
+
+Nothing that one target does slows, stops or fails another. Retries are made in the targets and not here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from uidsync.panos.errors import BadRequest, PanosError, TargetError, Unreachable
+from uidsync.panos.userid import Entry, Rejection
+from uidsync.plan import Batch, Plan
+from uidsync.report import Delivered, Failed, NotTried, Outcome
+
+ALL_REFUSED = 10  # so many single entries refused in a row, and it is the target that refuses
+GRACE = 5.0  # seconds after the deadline for calls in flight to end: looking up a name obeys no limit of ours
+
+
+class Target(Protocol):
+    """Where mappings go."""
+
+    @property
+    def attempts(self) -> int:
+        """Messages sent so far, those of retries included."""
+
+    @property
+    def certificate_not_after(self) -> datetime | None:
+        """When the certificate that the target last showed ends."""
+
+    def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
+        """Send one message; return what the target rejects. Raises PanosError."""
+
+    def close(self) -> None:
+        """End the connections."""
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One target's plan on its way, and what became of every entry of it."""
+
+    name: str
+    target: Target
+    plan: Plan
+    connections: int = 1
+    outcomes: list[Outcome] = field(default_factory=list)
+    messages: int = 0
+    seconds: float = 0.0
+    bug: Exception | None = None
+
+
+Observer = Callable[[Delivery, Outcome], None]
+
+
+def deliver(
+    deliveries: Sequence[Delivery],
+    batch_size: int,
+    observe: Observer,
+    *,
+    until: float = float("inf"),
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Send all plans side by side.
+
+    `observe` hears of every outcome as it comes, from the workers' threads. What is left when the clock passes `until`
+    is not tried; this returns a few seconds later at most, whatever a target does.
+    """
+    workers = [_Worker(delivery, batch_size, observe, until, clock) for delivery in deliveries]
+    threads = [_start(worker.run) for worker in workers]
+    for thread in threads:
+        thread.join(min(max(0.0, until + GRACE - clock()), threading.TIMEOUT_MAX))
+    for worker in workers:
+        worker.end()
+
+
+class _Worker:
+    """Sends one target's batches over its connections: all logouts, then all logins."""
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        batch_size: int,
+        observe: Observer,
+        until: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._delivery = delivery
+        self._observe = observe
+        self._until = until
+        self._clock = clock
+        self._started = clock()
+        self._lock = threading.RLock()
+        batches = delivery.plan.batches(batch_size)
+        self._logouts = deque(batch for batch in batches if batch.action == "logouts")
+        self._logins = deque(batch for batch in batches if batch.action == "logins")
+        self._in_flight: list[Batch] = []
+        self._refused: list[Failed] = []  # single entries, since a message was last accepted
+        self._is_stopped = False
+        self._has_ended = False
+
+    def run(self) -> None:
+        """Send what there is, until it is done or the target cannot be used."""
+        for waiting in (self._logouts, self._logins):
+            threads = [_start(self._empty, waiting) for _ in range(1, min(self._delivery.connections, len(waiting)))]
+            self._empty(waiting)
+            for thread in threads:
+                thread.join()
+        self._delivery.seconds = self._clock() - self._started
+
+    def end(self) -> None:
+        """Close the account: what is in flight has failed, the rest was not tried, and later answers are too late."""
+        with self._lock:
+            self._has_ended = True
+            if self._delivery.bug:
+                error: PanosError = TargetError("a bug in uidsync: -vv shows where")
+            else:
+                self._delivery.seconds = self._delivery.seconds or self._clock() - self._started
+                error = Unreachable("had not answered when the run's deadline came")
+            self._note_refused_as_rejected()
+            for batch in self._in_flight:
+                self._note(Failed(batch, error))
+            for batch in (*self._logouts, *self._logins):
+                self._note(NotTried(batch))
+
+    def _empty(self, waiting: deque[Batch]) -> None:
+        try:
+            while batch := self._take(waiting):
+                self._settle(batch, self._send(batch), waiting)
+        except Exception as bug:  # noqa: BLE001 (whatever it is, it fails this target alone)
+            self._delivery.bug = bug
+            self._is_stopped = True
+
+    def _take(self, waiting: deque[Batch]) -> Batch | None:
+        with self._lock:
+            if not waiting or self._is_stopped or self._clock() >= self._until:
+                return None
+            self._in_flight.append(waiting.popleft())
+            self._delivery.messages += 1
+            return self._in_flight[-1]
+
+    def _send(self, batch: Batch) -> Delivered | Failed:
+        try:
+            return Delivered(batch, self._delivery.target.send(batch.entries))
+        except PanosError as error:
+            return Failed(batch, error)
+
+    def _settle(self, batch: Batch, outcome: Delivered | Failed, waiting: deque[Batch]) -> None:
+        with self._lock:
+            if self._has_ended:
+                return
+            self._in_flight.remove(batch)
+            match outcome:
+                case Delivered():
+                    self._note_refused_as_rejected()
+                    self._note(outcome)
+                case Failed(error=BadRequest()) if len(batch) > 1:
+                    waiting.extendleft(reversed(batch.halve()))
+                case Failed(error=BadRequest()):
+                    self._refused.append(outcome)
+                    if len(self._refused) == ALL_REFUSED:
+                        self._give_up(outcome.error)
+                case Failed(error=error):
+                    self._is_stopped = self._is_stopped or isinstance(error, TargetError)
+                    self._note(outcome)
+
+    def _note_refused_as_rejected(self) -> None:
+        """Take refused single entries for what is wrong with them: the target takes others."""
+        for refused in self._refused:
+            self._note(Delivered(refused.batch, (Rejection(refused.batch.entries[0], str(refused.error)),)))
+        self._refused.clear()
+
+    def _give_up(self, refusal: PanosError) -> None:
+        self._is_stopped = True
+        error = TargetError(f"refuses every entry: {refusal}")
+        for refused in self._refused:
+            self._note(Failed(refused.batch, error))
+        self._refused.clear()
+
+    def _note(self, outcome: Outcome) -> None:
+        self._delivery.outcomes.append(outcome)
+        self._observe(self._delivery, outcome)
+
+
+def _start(function: Callable[..., None], *arguments: object) -> threading.Thread:
+    """Start a thread that does not keep the process: one may hang in a look-up of a name for longer than a run."""
+    thread = threading.Thread(target=function, args=arguments, daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,155 @@
+"""A Windows User-ID agent as a target: one uid-message per TLS connection, with a client certificate.
+
+What the agent answers is not documented. An answer is read briefly and never waited for; but an alert, a reset or an
+error within that time is a failure: under TLS 1.3 a client's write succeeds before the refusal of its certificate
+arrives. Sources: the vendor's knowledge base, "User-ID XML API setup on Windows UID agent" (raw framing, client
+certificate); the vendor's script for RADIUS servers of 2011 (HTTP PUT).
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from uidsync.panos.errors import BadReply, BadRequest
+from uidsync.panos.retries import Patience
+from uidsync.panos.tls import TargetContext, Trust, make_context, read_failure
+from uidsync.panos.userid import Entry, Rejection, make_empty_message, make_message, read_rejections
+from uidsync.panos.xmlapi import parse, read_response
+
+Framing = Literal["raw", "put"]
+
+# Seconds to listen after a message. The first wait outlasts an agent that checks our certificate at leisure; one that
+# took a message will take the next, and from then on silence is waited for only as long as a reset travels.
+FIRST_WAIT, LATER_WAIT = 1.5, 0.25
+LARGEST_ANSWER = 2**20  # bytes
+ANSWER_ENDS = (b"</response>", b"</uid-response>")
+
+
+class Agent:
+    """Sends batches to one User-ID agent."""
+
+    def __init__(  # noqa: PLR0913 (a TLS peer with a framing has this many sides)
+        self,
+        host: str,
+        port: int,
+        *,
+        trust: Trust,
+        find_certificate: Callable[[], tuple[Path, Path] | None],
+        framing: Framing,
+        send_timeout: bool,
+        request_timeout: float,
+        patience: Patience,
+        in_flight: threading.Semaphore,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._trust = trust
+        self._find_certificate = find_certificate
+        self._framing = framing
+        self._send_timeout = send_timeout
+        self._request_timeout = request_timeout
+        self._patience = patience
+        self._in_flight = in_flight
+        self._opening = threading.Lock()
+        self._context: TargetContext | None = None
+        self._wait = FIRST_WAIT
+        self.attempts = 0
+
+    @property
+    def certificate_not_after(self) -> datetime | None:
+        """When the certificate that the agent last showed ends."""
+        return self._context.certificate_not_after if self._context else None
+
+    def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
+        """Send one batch, of logins or of logouts; return what the agent says it rejects. Raises PanosError."""
+        return self._deliver(make_message(batch, timeouts=self._send_timeout), batch)
+
+    def try_right(self) -> None:
+        """Send a message without entries, which changes nothing. Raises PanosError."""
+        self._deliver(make_empty_message(), ())
+
+    def close(self) -> None:
+        """Do nothing: no connection outlives its message."""
+
+    def _deliver(self, message: str, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
+        framed = _frame(message.encode(), self._framing, f"{self._host}:{self._port}")
+        rejections = self._patience.call(
+            lambda seconds: read_answer(self._exchange(framed, seconds), batch), self._request_timeout
+        )
+        self._wait = LATER_WAIT
+        return rejections
+
+    def _exchange(self, message: bytes, seconds: float) -> bytes:
+        with self._opening:
+            context = self._context = self._context or make_context(self._trust, self._find_certificate())
+        self.attempts += 1
+        try:
+            with (
+                self._in_flight,
+                context.within(seconds),
+                socket.create_connection((self._host, self._port), timeout=seconds) as plain,
+                context.wrap_socket(plain, server_hostname=self._host) as tls,
+            ):
+                try:
+                    tls.sendall(message)
+                except OSError:
+                    self._listen(tls, context)  # an alert that waits to be read says more than a broken pipe
+                    raise
+                return self._listen(tls, context)
+        except (OSError, UnicodeError) as error:
+            raise read_failure(error, f"sending to {self._host}:{self._port}") from None
+
+    def _listen(self, tls: ssl.SSLSocket, context: TargetContext) -> bytes:
+        """Return what comes within the short wait; silence is an empty answer, a reset or an alert is raised."""
+        answer = bytearray()
+        try:
+            with context.within(self._wait):
+                while len(answer) < LARGEST_ANSWER and (piece := tls.recv(2**16)):
+                    answer += piece
+                    if answer.rstrip().endswith(ANSWER_ENDS):
+                        break
+        except TimeoutError:
+            pass
+        return bytes(answer)
+
+
+def _frame(message: bytes, framing: Framing, host: str) -> bytes:
+    if framing == "raw":
+        return message
+    head = f"PUT / HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/xml\r\nContent-Length: {len(message)}\r\n"
+    return (head + "Connection: close\r\n\r\n").encode() + message
+
+
+def read_answer(answer: bytes, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
+    """Return what an agent's answer rejects; silence and answers of unknown form accept the batch.
+
+    Known forms are none at all, XML, and XML inside HTTP; a `uid-response` may carry a `code` that is not 0.
+    Raises PanosError for an answer that is an error.
+    """
+    status, body = _read_http(answer)
+    if status is not None and status >= 400:  # noqa: PLR2004 (where HTTP's errors begin)
+        read_response(status, body)
+        raise BadReply(f"answers HTTP {status}")
+    try:
+        root = parse(body)
+    except BadReply:
+        return ()
+    if root.tag == "response":
+        return read_rejections(read_response(200, body), batch)
+    if root.tag == "uid-response" and (root.findtext("code") or "0").strip() != "0":
+        raise BadRequest((root.findtext("message") or "refused without a reason").strip())
+    return ()
+
+
+def _read_http(answer: bytes) -> tuple[int | None, bytes]:
+    if not answer.startswith(b"HTTP/"):
+        return None, answer
+    head, _, body = answer.partition(b"\r\n\r\n")
+    code = head.split(None, 2)[1:2]
+    return (int(code[0]) if code and code[0].isdigit() else None), body

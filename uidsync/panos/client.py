@@ -1,0 +1,146 @@
+"""The XML API over HTTPS: one session with one host, its key, its trust and its limits.
+
+Answers are bounded in size and time, redirects are not followed, and the key travels in a header alone.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import requests
+import urllib3
+from lxml import etree
+from requests.adapters import HTTPAdapter
+
+from uidsync.panos.errors import BadReply, Busy, Unauthorized
+from uidsync.panos.retries import Patience
+from uidsync.panos.tls import TargetContext, Trust, make_context, read_failure
+from uidsync.panos.xmlapi import Request, read_response
+
+# A trust that verifies nothing is warned of once a run, by the target's name, and not for every request.
+urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is rejected with a page of words
+PIECE = 64 * 2**10  # bytes read at once
+CALLS_IN_FLIGHT = 5  # "Limit the number of concurrent API calls to five": PAN-OS XML API components
+
+
+class Client:
+    """A session with one host's XML API; threads may share it."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        trust: Trust,
+        read_key: Callable[[], str] | None,
+        request_timeout: float,
+        patience: Patience,
+        in_flight: threading.Semaphore,
+    ) -> None:
+        self._url = url
+        self._trust = trust
+        self._read_key = read_key
+        self._request_timeout = request_timeout
+        self._patience = patience
+        self._in_flight = in_flight
+        self._opening = threading.Lock()
+        self._session: requests.Session | None = None
+        self._context: TargetContext | None = None
+        self._key = ""
+        self.attempts: Counter[str] = Counter()  # by request type, retries included
+
+    @property
+    def certificate_not_after(self) -> datetime | None:
+        """When the certificate that the host last showed ends."""
+        return self._context.certificate_not_after if self._context else None
+
+    def close(self) -> None:
+        """End the session's connections."""
+        if self._session:
+            self._session.close()
+
+    def call(self, request: Request) -> etree._Element:
+        """Make one call, again while it fails for reasons that pass, and return the `response` element.
+
+        Raises PanosError. The 403 "not authorized for user role" is Busy, for a commit gives it too, and becomes
+        Unauthorized when it outlasts the retries.
+        """
+        try:
+            return self._patience.call(lambda seconds: self._exchange(request, seconds), self._request_timeout)
+        except Busy as error:
+            if error.denied:
+                raise Unauthorized(str(error)) from None
+            raise
+
+    def _exchange(self, request: Request, seconds: float) -> etree._Element:
+        session, context = self._open()
+        self.attempts[request.type] += 1
+        try:
+            with (
+                self._in_flight,
+                context.within(seconds),
+                session.post(self._url, request.form, timeout=seconds, stream=True, allow_redirects=False) as response,
+            ):
+                body = _read_body(response)
+        except requests.RequestException as error:
+            raise read_failure(error, f"asking {self._url}") from None
+        for secret in filter(None, (self._key, request.secret)):
+            # A peer that sends a secret back shall not carry it into an error, and so into a log.
+            body = body.replace(secret.encode(), b"[secret]")
+        try:
+            return read_response(response.status_code, body)
+        except Busy as busy:
+            busy.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
+            raise
+
+    def _open(self) -> tuple[requests.Session, TargetContext]:
+        with self._opening:
+            if self._session is None or self._context is None:
+                self._key = self._read_key() if self._read_key else ""
+                self._context = make_context(self._trust)
+                self._session = requests.Session()
+                self._session.trust_env = False  # no proxy, no .netrc: the key goes to this host alone
+                self._session.verify = self._context.verify_mode == ssl.CERT_REQUIRED
+                self._session.mount("https://", _Adapter(self._context))
+                self._session.headers.update({"User-Agent": "uidsync", "Accept-Encoding": "identity"})
+                if self._key:
+                    self._session.headers["X-PAN-KEY"] = self._key
+            return self._session, self._context
+
+
+class _Adapter(HTTPAdapter):
+    """Carries our TLS context into a session and keeps out what requests would add to it, its own CA bundle."""
+
+    def __init__(self, context: TargetContext) -> None:
+        self._context = context
+        super().__init__(pool_maxsize=CALLS_IN_FLIGHT)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (the base class's signature)
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+
+    def cert_verify(self, *_: object, **__: object) -> None:
+        """Leave the verification to the context."""
+
+
+def _read_retry_after(text: str) -> float | None:
+    try:
+        return urllib3.Retry().parse_retry_after(text)
+    except urllib3.exceptions.InvalidHeader:
+        return None
+
+
+def _read_body(response: requests.Response) -> bytes:
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise BadReply("the answer is compressed, which was not asked for")
+    body = bytearray()
+    for piece in response.iter_content(PIECE):
+        body += piece
+        if len(body) > LARGEST_ANSWER:
+            raise BadReply(f"the answer is larger than {LARGEST_ANSWER // 2**20} MiB")
+    return bytes(body)

@@ -1,0 +1,112 @@
+"""How often and for how long a target is tried: transient errors only, bounded in attempts and in time, with jitter."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import tenacity
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.panos.errors import Busy, PanosError, Unreachable
+
+Answer = TypeVar("Answer")
+TRANSIENT = (Unreachable, Busy)
+WAIT_FIRST, WAIT_LONGEST = 0.5, 8.0  # seconds between tries, doubling
+SHORTEST_TRY = 0.5  # seconds: a try that begins just before a limit still gets a chance
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """The bounds: `seconds` is what one target may spend on failures, `until` (monotonic clock) the run's deadline."""
+
+    attempts: int = 5
+    seconds: float = 30.0
+    until: float = float("inf")
+
+
+class Patience:
+    """What is left of one target's bounds; shared by the threads that talk to it."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        log: FilteringBoundLogger,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._policy = policy
+        self._log = log
+        self._clock = clock
+        self._sleep = sleep
+        self._left = policy.seconds
+        self._lock = threading.Lock()
+
+    def call(self, attempt: Callable[[float], Answer], request_timeout: float) -> Answer:
+        """Return what `attempt(seconds)` returns, trying again while it fails for reasons that pass.
+
+        `seconds` is how long that one attempt may take. The last error is raised as it came.
+        """
+
+        def try_once() -> Answer:
+            started = self._clock()
+            try:
+                return attempt(self._seconds_for_one_try(request_timeout))
+            except TRANSIENT:
+                self._spend(self._clock() - started)
+                raise
+
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TRANSIENT),
+            wait=_wait,
+            stop=self._is_spent,
+            before_sleep=self._tell,
+            sleep=self._sleep,
+            reraise=True,
+        )(try_once)
+
+    def _seconds_for_one_try(self, request_timeout: float) -> float:
+        left = self._policy.until - self._clock()
+        if self._left < self._policy.seconds:  # something failed before
+            left = min(left, self._left)
+        return max(min(request_timeout, left), SHORTEST_TRY)
+
+    def _is_spent(self, state: tenacity.RetryCallState) -> bool:
+        return (
+            state.attempt_number >= self._policy.attempts
+            or state.upcoming_sleep >= self._left
+            or self._clock() + state.upcoming_sleep >= self._policy.until
+        )
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        self._spend(state.upcoming_sleep)
+        error = _error_of(state)
+        self._log.info(
+            "retry.scheduled",
+            error=error.kind if error else None,
+            message=str(error),
+            attempt=state.attempt_number,
+            seconds=round(state.upcoming_sleep, 1),
+        )
+
+    def _spend(self, seconds: float) -> None:
+        with self._lock:
+            self._left -= seconds
+
+
+def _error_of(state: tenacity.RetryCallState) -> PanosError | None:
+    error = state.outcome.exception() if state.outcome else None
+    return error if isinstance(error, PanosError) else None
+
+
+_backoff = tenacity.wait_exponential_jitter(initial=WAIT_FIRST, max=WAIT_LONGEST)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    error = _error_of(state)
+    asked = error.retry_after if isinstance(error, Busy) else None
+    return max(asked or 0.0, _backoff(state))

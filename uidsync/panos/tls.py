@@ -1,0 +1,155 @@
+"""TLS to a target: whom to trust, and how long one exchange may take in all.
+
+Time limits of sockets count from one byte to the next: a peer that drips a byte a second would hold a caller for
+ever. Here every read and write of an exchange draws on one limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from cryptography import x509
+
+from uidsync.panos.errors import PanosError, Unauthorized, Unreachable, Untrusted
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom to take for the target: one of a CA file, a certificate's SHA-256, the system's trust store, or anyone."""
+
+    ca_file: Path | None = None
+    fingerprint: str = ""  # hex digits, colons allowed
+    verify: bool = True
+
+
+class TargetContext(ssl.SSLContext):
+    """A TLS context for one target, which bounds each exchange and remembers the certificate it saw."""
+
+    fingerprint: str = ""
+    certificate_not_after: datetime | None = None
+    _limit: threading.local
+
+    def __new__(cls, protocol: int = ssl.PROTOCOL_TLS_CLIENT) -> Self:
+        """Give every context a limit of its own, for each thread."""
+        context = super().__new__(cls, protocol)
+        context._limit = threading.local()
+        return context
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Bound everything that this thread reads and writes inside the block."""
+        outer = getattr(self._limit, "at", None)
+        self._limit.at = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._limit.at = outer
+
+    def seconds_left(self) -> float | None:
+        """Return what is left of this thread's exchange, or None outside of one."""
+        at = getattr(self._limit, "at", None)
+        return None if at is None else at - time.monotonic()
+
+
+class _BoundedSocket(ssl.SSLSocket):
+    """A TLS socket whose every read and write draws on its context's limit."""
+
+    context: TargetContext
+
+    def _bound(self) -> None:
+        left = self.context.seconds_left()
+        if left is not None:
+            if left <= 0:
+                raise TimeoutError("timed out")
+            self.settimeout(left)
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002, ANN401 (the base class's signature)
+        self._bound()
+        return super().read(len, buffer)
+
+    def send(self, data: Any, flags: int = 0) -> int:  # noqa: ANN401 (the base class's signature)
+        self._bound()
+        return super().send(data, flags)
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 (the base class's signature)
+        self._bound()
+        super().do_handshake(block)
+        certificate = self.getpeercert(binary_form=True) or b""
+        if self.context.fingerprint and not hmac.compare_digest(
+            hashlib.sha256(certificate).hexdigest(), self.context.fingerprint
+        ):
+            raise ssl.SSLCertVerificationError("its certificate is not the one whose fingerprint is configured")
+        try:
+            self.context.certificate_not_after = x509.load_der_x509_certificate(certificate).not_valid_after_utc
+        except ValueError:  # a certificate that OpenSSL takes and this parser does not
+            self.context.certificate_not_after = None
+
+
+def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> TargetContext:
+    """Make the TLS context for one target; `certificate` is ours: its file and its key's file.
+
+    Raises Untrusted when the CA file cannot be used, Unauthorized when our certificate or key cannot.
+    """
+    context = TargetContext()
+    context.sslsocket_class = _BoundedSocket
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.fingerprint = trust.fingerprint.replace(":", "").lower()
+    if trust.fingerprint or not trust.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif trust.ca_file:
+        try:
+            context.load_verify_locations(cafile=trust.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise Untrusted(f"ca_file {trust.ca_file} cannot be used: {_words(error)}") from None
+    else:
+        context.load_default_certs()
+    if certificate:
+        try:
+            # An empty passphrase, lest OpenSSL ask for one on the terminal.
+            context.load_cert_chain(*certificate, password="")
+        except (OSError, ssl.SSLError, ValueError) as error:
+            files = " and ".join(map(str, certificate))
+            raise Unauthorized(f"the client certificate in {files} cannot be used: {_words(error)}") from None
+    return context
+
+
+def read_failure(error: BaseException, doing: str) -> PanosError:
+    """Read what a failed exchange means, from the exception or from the ones that it was raised for.
+
+    Returns Untrusted when certificates are at fault, Unreachable otherwise; `doing` completes "… while …".
+    """
+    chain = [error]
+    while inner := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(inner)
+    for cause in chain:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Untrusted(f"its certificate is not trusted: {_words(cause)}")
+        if isinstance(cause, ssl.SSLError) and "CERTIFICATE" in (cause.reason or ""):
+            return Untrusted(f"it does not accept our certificate: {_words(cause)}")
+    for cause in chain:
+        if isinstance(cause, TimeoutError):
+            return Unreachable(f"timed out while {doing}")
+    root = next((cause for cause in chain if isinstance(cause, OSError) and cause.strerror), chain[-1])
+    return Unreachable(f"{_words(root)} while {doing}")
+
+
+def _words(error: BaseException) -> str:
+    match error:
+        case ssl.SSLCertVerificationError(verify_message=str(message)) if message:
+            return message
+        case ssl.SSLError(reason=str(reason)) if reason:
+            return reason.lower().replace("_", " ")
+        case OSError(strerror=str(words)) if words:
+            return words[0].lower() + words[1:]
+    return str(error) or type(error).__name__

@@ -1,0 +1,110 @@
+r"""Reads the columns of `clienthist` from a CSV file with a header line, or from standard input.
+
+Columns are found by name in any case; others are passed over. Empty fields and `\N` are NULL.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import TextIO
+
+from uidsync.source import SourceError
+from uidsync.source.rows import Row
+
+REQUIRED = ("clienthistid", "transdate", "currentipaddress", "principal")
+NULLS = {"", "\\N"}
+LONGEST_ID = 20  # digits of a bigint unsigned
+
+
+class CSVSource:
+    """An export in a file; `-` is standard input. Its dates without a zone are in `time_zone`."""
+
+    may_cut_addresses = False
+
+    def __init__(self, path: str, time_zone: tzinfo, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._path = path
+        self._time_zone = time_zone
+        self._clock = clock
+
+    @contextmanager
+    def open(self) -> Iterator[CSVSnapshot]:
+        """Open the file. Raises SourceError."""
+        try:
+            with self._open_text() as text:
+                yield CSVSnapshot(text, self._path, self._time_zone, self._clock())
+        except OSError as error:
+            raise SourceError(f"{self._path}: {error.strerror or error}") from error
+
+    def _open_text(self) -> TextIO | nullcontext[TextIO]:
+        # What is no UTF-8 becomes a name that no message can carry: it costs its own row and no other.
+        if self._path == "-":
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[union-attr]
+            return nullcontext(sys.stdin)
+        return Path(self._path).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+class CSVSnapshot:
+    """One reading of a file; the agent's own clock stands for the database's."""
+
+    highest_id = None
+
+    def __init__(self, text: TextIO, path: str, time_zone: tzinfo, now: datetime) -> None:
+        self._text = text
+        self._path = path
+        self._time_zone = time_zone
+        self.now = now
+
+    def read_newest_date(self) -> datetime | None:
+        """Read the date of the last line. Raises SourceError."""
+        last = deque(self.read_since(datetime.min.replace(tzinfo=UTC)), maxlen=1)
+        return last[0].date if last and isinstance(last[0].date, datetime) else None
+
+    def read_since(self, date: datetime) -> Iterator[Row]:
+        """Read every row of that date and later. Raises SourceError.
+
+        A last line with too few fields is a file that broke off, and an error; elsewhere it is a bad row.
+        """
+        reader = csv.reader(self._text)
+        fields: list[str] = []
+        try:
+            places = self._find_columns(next(reader, []))
+            for fields in filter(None, reader):
+                row = self._read_fields(fields, places)
+                if not isinstance(row.date, datetime) or row.date >= date:
+                    yield row
+        except csv.Error as error:
+            raise SourceError(f"{self._path}: line {reader.line_num}: {error}") from error
+        if fields and len(fields) <= max(places.values()):
+            raise SourceError(f"{self._path}: line {reader.line_num}: the file breaks off in the middle of a row")
+
+    def _find_columns(self, header: list[str]) -> Mapping[str, int]:
+        places = {name.strip().lower(): place for place, name in enumerate(header)}
+        if missing := [name for name in REQUIRED if name not in places]:
+            raise SourceError(f"{self._path}: the header line lacks {', '.join(missing)}")
+        return {name: places[name] for name in (*REQUIRED, "macaddress") if name in places}
+
+    def _read_fields(self, fields: list[str], places: Mapping[str, int]) -> Row:
+        values = {name: fields[place] for name, place in places.items() if place < len(fields)}
+        texts = {name: None if value in NULLS else value for name, value in values.items()}
+        number = (texts.get("clienthistid") or "").strip()
+        is_whole = len(values) == len(places) and number.isdecimal() and len(number) <= LONGEST_ID
+        return Row(
+            int(number) if is_whole else None,
+            self._read_date(texts.get("transdate")),
+            texts.get("currentipaddress"),
+            texts.get("principal"),
+            texts.get("macaddress"),
+        )
+
+    def _read_date(self, text: str | None) -> datetime | None:
+        try:
+            date = datetime.fromisoformat((text or "").strip())
+            return (date if date.tzinfo else date.replace(tzinfo=self._time_zone)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None

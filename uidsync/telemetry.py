@@ -1,0 +1,75 @@
+"""Sets up logging, and writes the run report where monitoring finds it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from uidsync.report import SyncReport
+
+LAST_RUN = "last-run.json"
+REPORT_MODE = 0o640  # what is in it is not for everybody
+
+
+def set_up_logging(*, verbosity: int) -> None:
+    """Log to standard error: for people on a terminal, JSON lines elsewhere.
+
+    `verbosity` is -1 for warnings alone, 0 for what happens, 1 for every entry (personal data), 2 for traces as well.
+    """
+    is_terminal = sys.stderr.isatty()
+    level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S" if is_terminal else "iso", utc=not is_terminal),
+            structlog.processors.format_exc_info if verbosity > 1 else _drop_trace,
+            structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ)
+            if is_terminal
+            else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(_StandardError()),  # type: ignore[arg-type]
+    )
+
+
+class _StandardError:
+    """Standard error as it is when a line is written: a progress bar takes it over for a while."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def _drop_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401
+    event.pop("exc_info", None)
+    return event
+
+
+def write_report(report: SyncReport, state_dir: Path) -> None:
+    """Replace the report of the last run, whole or not at all. Raises OSError."""
+    write_atomically(state_dir / LAST_RUN, json.dumps(report.to_json(), indent=1) + "\n", REPORT_MODE)
+
+
+def write_atomically(file: Path, text: str, mode: int) -> None:
+    """Replace a file in one step, so that a reader sees the old or the new. Raises OSError."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as new:
+            new.write(text)
+            new.flush()
+            os.fchmod(new.fileno(), mode)
+            os.fsync(new.fileno())
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
