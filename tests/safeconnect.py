@@ -104,9 +104,7 @@ class SafeConnect:
         Dates are UTC, an id of None takes the next one.
         """
         # Without strict mode, columns that are not named take a default of the server's choosing.
-        statement = (
-            f"INSERT INTO clienthist ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))})"  # noqa: S608
-        )
+        statement = f"INSERT INTO clienthist ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))})"  # noqa: S608
         with self.admin(autocommit=False) as connection, connection.cursor() as cursor:
             cursor.execute("SET sql_mode = ''")
             cursor.executemany(statement, rows)
@@ -177,9 +175,7 @@ def start_daemon(server: Server, directory: Path) -> subprocess.Popen[bytes]:
     install, extra = ["mariadb-install-db", *layout, "--skip-test-db", "--skip-name-resolve"], []
     if shutil.which(install[0]) is None:  # MySQL; its second protocol would listen on every address
         install, extra = [binary, *layout, "--initialize"], ["--mysqlx=OFF"]
-    installed = subprocess.run(
-        install, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    installed = subprocess.run(install, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if installed.returncode:
         raise RuntimeError(f"no data directory was made\n{installed.stdout}")
     with server.log_file.open("wb") as log:
