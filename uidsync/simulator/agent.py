@@ -8,9 +8,10 @@ import re
 import ssl
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from time import sleep
 from typing import Literal
 
@@ -18,13 +19,15 @@ from uidsync.simulator import replies
 from uidsync.simulator.faults import Fault, Faults
 from uidsync.simulator.firewall import make_objection, refuses
 from uidsync.simulator.listener import IDLE, reset
-from uidsync.simulator.operations import read_document
-from uidsync.simulator.table import MessageError, Rejected, Rules, Table
+from uidsync.simulator.message import MessageError, count_entries, read_document
+from uidsync.simulator.table import Rejected, Table
 
 LARGEST_MESSAGE = 5 * 1024 * 1024
+END = b"</uid-message"
 MESSAGE = re.compile(rb"<uid-message\b.*?</uid-message\s*>", re.DOTALL)
 VSYS = "vsys1"  # an agent has no virtual systems; its table has one
 
+Framing = Literal["raw", "put", "post"]
 Reply = Literal["nothing", "xml", "http"]
 ClientCertificate = Literal["none", "demanded", "dropped"]
 
@@ -34,7 +37,7 @@ class AgentRequest:
     """What is remembered of a message."""
 
     at: float
-    framing: Literal["raw", "put", "post"]
+    framing: Framing
     client_certificate: bool
     entries: int = 0
     sections: dict[str, int] = field(default_factory=dict)
@@ -50,20 +53,16 @@ class Agent:
     and takes no notice of messages from clients without one.
     """
 
-    rules: Rules
+    table: Table
     now: Callable[[], float]
     faults: Faults
     lock: threading.Lock
     reply: Reply = "nothing"
     closes: bool = True
     client_certificate: ClientCertificate = "demanded"
-    table: Table = field(init=False)
     requests: deque[AgentRequest] = field(default_factory=lambda: deque(maxlen=20_000))
-    answered: int = 0
+    calls: int = 0
     messages: int = 0
-
-    def __post_init__(self) -> None:
-        self.table = Table(self.rules)
 
     def serve(self, connection: ssl.SSLSocket) -> None:
         """Take messages from a connection until either side has enough."""
@@ -73,24 +72,17 @@ class Agent:
             if (fault := self.faults.take("instead")) is not None:
                 self._fail(connection, fault)
                 return
-            pending = bytearray()
-            while chunk := connection.recv(65536):
-                pending += chunk
-                if len(pending) > LARGEST_MESSAGE:
+            for framing, document in read_messages(iter(partial(connection.recv, 65536), b"")):
+                answer = self._take(document, framing, certified=certified)
+                if answer:
+                    connection.sendall(answer)
+                if self.closes:
                     return
-                while (found := MESSAGE.search(pending)) is not None:
-                    framing = read_framing(bytes(pending[: found.start()]))
-                    answer = self._take(found.group(), framing, certified=certified)
-                    del pending[: found.end()]
-                    if answer:
-                        connection.sendall(answer)
-                    if self.closes:
-                        return
 
     def _fail(self, connection: ssl.SSLSocket, fault: Fault) -> None:
         sleep(fault.latency)
         match fault.name:
-            case "accepted_never_answered":
+            case "accepted_never_calls":
                 connection.settimeout(None)
                 while connection.recv(65536):
                     pass
@@ -99,12 +91,12 @@ class Agent:
                 reset(connection)
             case "reset_before_answer" | "close_before_answer" as name:
                 heard = b""
-                while b"</uid-message" not in heard[-80:] and (chunk := connection.recv(65536)):
+                while END not in heard and (chunk := connection.recv(65536)):
                     heard = heard[-80:] + chunk
                 if name == "reset_before_answer":
                     reset(connection)
 
-    def _take(self, document: bytes, framing: Literal["raw", "put", "post"], *, certified: bool) -> bytes:
+    def _take(self, document: bytes, framing: Framing, *, certified: bool) -> bytes:
         request = AgentRequest(self.now(), framing, certified)
         fault = self.faults.take("verdict")
         if fault is not None:
@@ -112,7 +104,7 @@ class Agent:
             sleep(fault.latency)
         with self.lock:
             self.requests.append(request)
-            self.answered += 1
+            self.calls += 1
             if self.client_certificate == "dropped" and not certified:
                 return b""
             return self._dress(self._apply(document, request, fault))
@@ -121,7 +113,7 @@ class Agent:
         message = read_document(document)
         if message is None:
             return replies.error("uid-message: Malformed Request")
-        request.sections = {str(section.tag): len(section) for section in message.iterfind("payload/*")}
+        request.sections = count_entries(message)
         request.entries = sum(request.sections.values())
         self.messages += bool(request.entries)
         if fault is not None and fault.name == "refuse_message" and refuses(fault, message):
@@ -144,8 +136,20 @@ class Agent:
                 return head.encode() + answer
 
 
-def read_framing(before: bytes) -> Literal["raw", "put", "post"]:
-    """Tell what a message came in by what stood before it."""
+def read_messages(chunks: Iterable[bytes]) -> Iterator[tuple[Framing, bytes]]:
+    """Yield the messages in a stream of bytes, each with what it came in, and end at one that is too large."""
+    pending = b""
+    for chunk in chunks:
+        new = pending[-len(END) :] + chunk
+        pending += chunk
+        while END in new and (found := MESSAGE.search(pending)) is not None:
+            yield _read_framing(pending[: found.start()]), found.group()
+            new = pending = pending[found.end() :]
+        if len(pending) > LARGEST_MESSAGE:
+            return
+
+
+def _read_framing(before: bytes) -> Framing:
     if re.search(rb"(?m)^PUT ", before):
         return "put"
     return "post" if re.search(rb"(?m)^POST ", before) else "raw"

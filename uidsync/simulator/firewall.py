@@ -14,9 +14,10 @@ from lxml.etree import _Element as Element
 from uidsync.simulator import replies
 from uidsync.simulator.call import PATHS, Call
 from uidsync.simulator.faults import Fault
-from uidsync.simulator.operations import Device, HaState, operate, read_document
+from uidsync.simulator.message import MessageError, count_entries, names, read_document
+from uidsync.simulator.operations import Device, HaState, operate
 from uidsync.simulator.replies import Identity
-from uidsync.simulator.table import MessageError, Objection, Rules, Table, entries
+from uidsync.simulator.table import Objection, Table
 
 XML = "application/xml; charset=UTF-8"
 TYPES = frozenset({"user-id", "op", "log", "version"})
@@ -76,18 +77,14 @@ class Firewall:
     """A device: its settings, a table for itself and for each firewall behind it, and what was asked of it."""
 
     settings: Settings
-    rules: Rules
+    tables: dict[str | None, Table]
     now: Callable[[], float]
     lock: threading.Lock
-    tables: dict[str | None, Table] = field(init=False)
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=20_000))
-    answered: int = 0
+    calls: int = 0
     messages: int = 0
     _jobs: dict[int, tuple[Table, int, int]] = field(default_factory=dict)
     _job: int = 0
-
-    def __post_init__(self) -> None:
-        self.tables = {serial: Table(self.rules) for serial in (None, *self.settings.serials)}
 
     def note(self, call: Call) -> Request:
         """Remember a call."""
@@ -98,7 +95,7 @@ class Firewall:
         )  # fmt: skip
         with self.lock:
             self.requests.append(request)
-            self.answered += 1
+            self.calls += 1
         return request
 
     def answer(self, call: Call, request: Request, fault: Fault | None) -> Answer:
@@ -165,7 +162,7 @@ class Firewall:
         message = read_document(call.document)
         if message is None:
             return Answer(replies.error("uid-message: Malformed Request", 18))
-        request.sections = {str(section.tag): len(section) for section in message.iterfind("payload/*")}
+        request.sections = count_entries(message)
         request.entries = sum(request.sections.values())
         self.messages += bool(request.entries)
         if fault is not None and fault.name == "refuse_message" and refuses(fault, message):
@@ -248,7 +245,7 @@ VERDICTS = {
 def refuses(fault: Fault, message: Element) -> bool:
     """Whether a message holds what the fault has it refused for."""
     text = fault.text("text", "")
-    return not text or any(_names(entry, text) for entry in entries(message))
+    return not text or any(names(entry, text) for entry in message.iterfind("payload/*/entry"))
 
 
 def make_objection(fault: Fault | None) -> Objection | None:
@@ -262,9 +259,5 @@ def make_objection(fault: Fault | None) -> Objection | None:
             return lambda _entry: None if next(seen) % every else message
         case "reject_matching":
             text = fault.text("text", "")
-            return lambda entry: message if _names(entry, text) else None
+            return lambda entry: message if names(entry, text) else None
     return None
-
-
-def _names(entry: Element, text: str) -> bool:
-    return any(text in entry.get(attribute, "") for attribute in ("name", "ip", "user"))

@@ -3,29 +3,22 @@
 Pure but for the commands that clear mappings.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
-from lxml import etree
 from lxml.etree import _Element as Element
 
 from uidsync.simulator import replies
+from uidsync.simulator.message import read_address, read_document
 from uidsync.simulator.replies import Identity
-from uidsync.simulator.table import Plane, Table, read_address
+from uidsync.simulator.table import Plane, Table
 
-HaState = str  # "active", "passive", "initial", or "off" for a device that stands alone
-PEERS = {"active": "passive", "passive": "active", "initial": "active"}
+HaState = Literal["off", "active", "passive", "initial"]  # off: the device stands alone
+PEERS: dict[HaState, HaState] = {"off": "off", "active": "passive", "passive": "active", "initial": "active"}
 MALFORMED = replies.error("Malformed command", 18)
-
-
-def read_document(document: bytes) -> Element | None:
-    """Parse a document that somebody sent; None when it is no XML or brings entities of its own."""
-    try:
-        root = etree.fromstring(document, etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False))
-    except (etree.XMLSyntaxError, ValueError):
-        return None
-    return None if root.getroottree().docinfo.internalDTD is not None else root
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +86,20 @@ def _show_groups(command: Element, device: Device) -> bytes:
     return replies.text_result(f"\n\nsource type: xmlapi\nGroup type: Dynamic\n\n{members}\n")
 
 
-def _show_tags(command: Element, device: Device, attribute: str) -> bytes:
+def _show_tags(command: Element, device: Device, attribute: Literal["ip", "user"]) -> bytes:
     registry = device.table.addresses if attribute == "ip" else device.table.users
-    rows = [
-        (whose, tags) for (vsys, whose), tags in registry.current(device.now).items() if device.vsys in (None, vsys)
-    ]
+    rows = [(whose, tags) for vsys, whose, tags in registry.current(device.now) if device.vsys in (None, vsys)]
     wanted = command.findtext("ip") or command.findtext("user")
-    tag = next(iter(command.xpath("tag/entry/@name")), None) or command.findtext("tag")
+    tagged = command.find("tag/entry")
+    tag = command.findtext("tag") if tagged is None else tagged.get("name")
     rows = [row for row in rows if wanted in (None, row[0]) and (tag is None or tag in row[1])]
-    first = int(command.findtext("start-point") or 1) - 1
-    limit = int(command.findtext("limit") or 0) or None
+    first, limit = _read_number(command, "start-point", 1) - 1, _read_number(command, "limit", len(rows))
     return replies.tags(attribute, rows[first:][:limit])
+
+
+def _read_number(command: Element, name: str, default: int) -> int:
+    text = command.findtext(f".//{name}") or ""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else default
 
 
 COMMANDS: dict[str, Callable[[Element, Device], bytes]] = {
@@ -115,7 +111,5 @@ COMMANDS: dict[str, Callable[[Element, Device], bytes]] = {
     "show object registered-ip": partial(_show_tags, attribute="ip"),
     "show object registered-user": partial(_show_tags, attribute="user"),
     "show system info": lambda _command, device: replies.system_info(device.identity, device.now),
-    "show high-availability state": lambda _command, device: replies.ha_state(
-        device.ha, PEERS.get(device.ha, "unknown")
-    ),
+    "show high-availability state": lambda _command, device: replies.ha_state(device.ha, PEERS[device.ha]),
 }

@@ -1,23 +1,29 @@
 """Knows the orders that a running simulator takes, and carries them out.
 
-An order is a dictionary, `{"do": name, ...}`; so is what it gives back. No sockets but the listener's switch.
+An order is a dictionary, `{"do": name, ...}`; so is what it gives back. It comes from the person or the test that runs
+the simulator, never from the network.
 """
 
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from ssl import SSLContext
+from typing import Any, get_args
 
 from uidsync.simulator import replies
-from uidsync.simulator.agent import VSYS, Agent
+from uidsync.simulator.agent import VSYS, Agent, Reply
+from uidsync.simulator.certificates import CertificateKind
 from uidsync.simulator.clock import Clock
 from uidsync.simulator.faults import Fault, Faults
 from uidsync.simulator.firewall import Firewall
 from uidsync.simulator.listener import Listener
-from uidsync.simulator.table import PLANES, Mapping, Table, read_address
+from uidsync.simulator.message import read_address
+from uidsync.simulator.operations import PEERS, HaState
+from uidsync.simulator.table import PLANES, Mapping, Plane, Table
 from uidsync.simulator.web import Flights
 
 Order = dict[str, Any]
+Outcome = dict[str, Any]
 
 
 class OrderError(ValueError):
@@ -26,67 +32,59 @@ class OrderError(ValueError):
 
 @dataclass(slots=True)
 class Simulated:
-    """A running device and all that can be changed about it."""
+    """A running device and all that can be changed about it.
 
-    kind: Literal["firewall", "agent"]
+    `tables` has the device's own table under None and those of firewalls behind it under their serials.
+    """
+
     device: Firewall | Agent
+    tables: dict[str | None, Table]
     clock: Clock
     faults: Faults
     listener: Listener
-    make_context: Callable[..., Any]
+    make_context: Callable[..., SSLContext]
     lock: threading.Lock
     flights: Flights
-
-    @property
-    def tables(self) -> dict[str | None, Table]:
-        """The table of the device, under None, and those of the firewalls behind it, under their serials."""
-        return self.device.tables if isinstance(self.device, Firewall) else {None: self.device.table}
-
-    @property
-    def firewall(self) -> Firewall:
-        """The device, for orders that only a firewall takes."""
-        if not isinstance(self.device, Firewall):
-            raise OrderError("an agent has no such thing")
-        return self.device
-
-    def table(self, order: Order) -> Table:
-        """Return the table that an order is about."""
-        table = self.tables.get(order.get("serial"))
-        if table is None:
-            raise OrderError(f"no such serial: {order['serial']}")
-        return table
+    peer: "Simulated | None" = None
 
 
-def obey(simulated: Simulated, order: Order) -> dict[str, Any]:
-    """Carry out an order and return what it asks for; raise OrderError when there is no such order."""
-    carry_out = ORDERS.get(str(order.get("do")))
+def obey(simulated: Simulated, order: Order) -> Outcome:
+    """Carry out an order and return what it asks for; raise OrderError when it is none.
+
+    With `"unit": "peer"` it goes to the other unit of a pair.
+    """
+    order = dict(order)
+    name, unit = order.pop("do", None), order.pop("unit", None)
+    carry_out = ORDERS.get(name)
     if carry_out is None:
-        raise OrderError(f"no such order: {order.get('do')}; there are {', '.join(ORDERS)}")
+        raise OrderError(f"no such order: {name}; there are {', '.join(map(str, ORDERS))}")
+    if unit is not None:
+        if unit != "peer" or simulated.peer is None:
+            raise OrderError(f"no such unit: {unit}")
+        simulated = simulated.peer
     try:
         with simulated.lock:
-            return carry_out(simulated, order)
-    except KeyError as error:
-        raise OrderError(f"{order['do']} lacks {error}") from error
+            return carry_out(simulated, **order) or {}
+    except TypeError as error:
+        raise OrderError(f"{name}: {error}") from error
 
 
-def _state(simulated: Simulated, order: Order) -> dict[str, Any]:
-    """Tell mappings (as the management plane has them, or "plane": "dp"), tags, groups, counters and requests."""
-    now, device = simulated.clock.now(), simulated.device
-    tables = simulated.tables.items()
+def _state(simulated: Simulated, *, plane: Plane = "mp") -> Outcome:
+    """Tell the mappings of the management plane, or of the "dp", then tags, groups, counters and requests."""
+    _raise_if_unknown(plane, Plane)
+    now, tables, counters = simulated.clock.now(), simulated.tables.items(), simulated.listener.counters
     return {
         "mappings": [
-            {
-                "serial": serial, "vsys": row.vsys, "ip": row.ip, "user": row.user, "type": row.source,
-                "timeout": row.seconds_left(now),
-            }
+            {"serial": serial, "vsys": row.vsys, "ip": row.ip, "user": row.user, "type": row.source,
+             "timeout": row.seconds_left(now)}
             for serial, table in tables
-            for row in table.mappings(now, order.get("plane", "mp"))
+            for row in table.mappings(now, plane)
         ],
         "tags": [
             {"serial": serial, "vsys": vsys, registry.attribute: whose, "tags": tags}
             for serial, table in tables
             for registry in (table.addresses, table.users)
-            for (vsys, whose), tags in registry.current(now).items()
+            for vsys, whose, tags in registry.current(now)
         ],
         "groups": [
             {"serial": serial, "vsys": vsys, "name": name, "members": list(members)}
@@ -94,26 +92,27 @@ def _state(simulated: Simulated, order: Order) -> dict[str, Any]:
             for (vsys, name), members in table.groups.items()
         ],
         "counters": {
-            "requests": device.answered,
-            "messages": device.messages,
+            "requests": simulated.device.calls,
+            "messages": simulated.device.messages,
             "in_flight": simulated.flights.now,
             "most_in_flight": simulated.flights.most,
-            "connections": simulated.listener.counters.connections,
-            "handshakes_failed": simulated.listener.counters.handshakes_failed,
+            "connections": counters.connections,
+            "handshakes_failed": counters.handshakes_failed,
         },
-        "last_handshake_error": simulated.listener.counters.last_handshake_error,
-        "requests": [asdict(request) for request in device.requests],
+        "last_handshake_error": counters.last_handshake_error,
+        "requests": [asdict(request) for request in simulated.device.requests],
     }  # fmt: skip
 
 
-def _log(simulated: Simulated, order: Order) -> dict[str, Any]:
-    identity = simulated.firewall.settings.identity
-    return {"lines": [replies.log_line(record, identity) for record in simulated.table(order).log]}
+def _log(simulated: Simulated, *, serial: str | None = None) -> Outcome:
+    """Tell the lines of the USERID log."""
+    identity = _firewall(simulated).settings.identity
+    return {"lines": [replies.log_line(record, identity) for record in _table(simulated, serial).log]}
 
 
-def _fault(simulated: Simulated, order: Order) -> dict[str, Any]:
-    options = {name: value for name, value in order.items() if name not in {"do", "name"}}
-    fault = simulated.faults.set(order["name"], options)
+def _fault(simulated: Simulated, *, name: str | None, **options: Any) -> Outcome:  # noqa: ANN401 - JSON
+    """Put a fault in place of the one that stands; null ends it."""
+    fault = simulated.faults.set(name, options)
     match fault:
         case Fault(name="refuse"):
             simulated.listener.close()
@@ -122,106 +121,136 @@ def _fault(simulated: Simulated, order: Order) -> dict[str, Any]:
         case _ if not simulated.listener.is_open:
             simulated.listener.open()
     if fault is not None and fault.stage == "port" and fault.until is not None:
-        timer = threading.Timer(fault.number("seconds", 0), _reopen, (simulated, fault))
+        timer = threading.Timer(fault.number("seconds", 0), _end, (simulated, fault))
         timer.daemon = True
         timer.start()
     return {}
 
 
-def _reopen(simulated: Simulated, fault: Fault) -> None:
+def _end(simulated: Simulated, fault: Fault) -> None:
     with simulated.lock:
         if simulated.faults.current is fault:
-            simulated.faults.set(None, {})
-            simulated.listener.open()
+            _fault(simulated, name=None)
 
 
-def _advance(simulated: Simulated, order: Order) -> dict[str, Any]:
-    simulated.clock.advance(float(order["seconds"]))
+def _advance(simulated: Simulated, *, seconds: float) -> Outcome:
+    """Put the clock forward."""
+    simulated.clock.advance(seconds)
     return {"now": simulated.clock.now()}
 
 
-def _clear(simulated: Simulated, order: Order) -> dict[str, Any]:
-    plane = order.get("plane")
+def _clear(simulated: Simulated, *, plane: Plane | None = None) -> Outcome:
+    """Empty the tables, as a restart does, or one plane of them."""
+    if plane is not None:
+        _raise_if_unknown(plane, Plane)
     planes = PLANES if plane is None else (plane,)
     return {"dropped": sum(table.forget(planes=planes) for table in simulated.tables.values())}
 
 
-def _learn(simulated: Simulated, order: Order) -> dict[str, Any]:
+def _learn(  # noqa: PLR0913 - an entry has so many parts
+    simulated: Simulated,
+    *,
+    ip: str,
+    user: str,
+    type: str = "AD",  # noqa: A002 - the word of the order
+    timeout: float | None = 45,
+    vsys: str = VSYS,
+    serial: str | None = None,
+) -> None:
     """Put in an entry from any source; `timeout` in minutes, 0 or null for never."""
-    address = read_address(order["ip"])
-    if address is None:
-        raise OrderError(f"no address: {order['ip']}")
-    minutes = order.get("timeout", 45)
-    expires = simulated.clock.now() + 60 * minutes if minutes else None
-    vsys = order.get("vsys", VSYS)
-    simulated.table(order).learn(Mapping(vsys, address, order["user"], order.get("type", "AD"), expires))
-    return {}
+    expires = simulated.clock.now() + 60 * timeout if timeout else None
+    _table(simulated, serial).learn(Mapping(vsys, _address(ip), user, type, expires))
 
 
-def _forget(simulated: Simulated, order: Order) -> dict[str, Any]:
-    return {"dropped": simulated.table(order).forget(read_address(order["ip"]), order.get("vsys"))}
+def _forget(simulated: Simulated, *, ip: str, vsys: str | None = None, serial: str | None = None) -> Outcome:
+    """Drop an entry."""
+    return {"dropped": _table(simulated, serial).forget(_address(ip), vsys)}
 
 
-def _ha(simulated: Simulated, order: Order) -> dict[str, Any]:
-    simulated.firewall.settings.ha = order["state"]
-    return {}
+def _ha(simulated: Simulated, *, state: HaState) -> None:
+    """Change the state of high availability; the other unit of a pair follows."""
+    _raise_if_unknown(state, HaState)
+    _firewall(simulated).settings.ha = state
+    if simulated.peer is not None:
+        _firewall(simulated.peer).settings.ha = PEERS[state]
 
 
-def _role(simulated: Simulated, order: Order) -> dict[str, Any]:
-    simulated.firewall.settings.types = frozenset(order["types"])
-    return {}
+def _role(simulated: Simulated, *, types: list[str]) -> None:
+    """Let the administrator's role allow these types of request only."""
+    _firewall(simulated).settings.types = frozenset(types)
 
 
-def _key(simulated: Simulated, order: Order) -> dict[str, Any]:
-    settings = simulated.firewall.settings
-    settings.key_expired = bool(order.get("expired", settings.key_expired))
-    settings.api_key = order.get("value", settings.api_key)
+def _key(simulated: Simulated, *, expired: bool | None = None, value: str | None = None) -> Outcome:
+    """Let the API key expire, or change it."""
+    settings = _firewall(simulated).settings
+    settings.key_expired = settings.key_expired if expired is None else expired
+    settings.api_key = value or settings.api_key
     return {"api_key": settings.api_key}
 
 
-def _certificate(simulated: Simulated, order: Order) -> dict[str, Any]:
-    simulated.listener.context = simulated.make_context(order["kind"])
-    return {}
+def _certificate(simulated: Simulated, *, kind: CertificateKind) -> None:
+    """Show another certificate from now on: good, expired, wrong-host or foreign."""
+    _raise_if_unknown(kind, CertificateKind)
+    simulated.listener.context = simulated.make_context(kind)
 
 
-def _rules(simulated: Simulated, order: Order) -> dict[str, Any]:
+def _rules(simulated: Simulated, **changes: Any) -> None:  # noqa: ANN401 - JSON
     """Change how mappings are treated: the fields of Rules."""
-    changes = {name: value for name, value in order.items() if name != "do"}
-    try:
-        for table in simulated.tables.values():
-            table.rules = replace(table.rules, **changes)
-    except TypeError as error:
-        raise OrderError(str(error)) from error
-    return {}
+    for table in simulated.tables.values():
+        table.rules = replace(table.rules, **changes)
 
 
-def _agent(simulated: Simulated, order: Order) -> dict[str, Any]:
-    """Change an agent's ways: `reply` ("nothing", "xml", "http") and `closes`."""
+def _agent(simulated: Simulated, *, reply: Reply | None = None, closes: bool | None = None) -> None:
+    """Change how an agent answers: nothing, xml or http, and whether it closes the connection then."""
     if not isinstance(simulated.device, Agent):
-        raise OrderError("a firewall has no such thing")
-    simulated.device.reply = order.get("reply", simulated.device.reply)
-    simulated.device.closes = order.get("closes", simulated.device.closes)
-    return {}
+        raise OrderError("this is a firewall")
+    if reply is not None:
+        _raise_if_unknown(reply, Reply)
+        simulated.device.reply = reply
+    if closes is not None:
+        simulated.device.closes = closes
 
 
-def _allow(simulated: Simulated, order: Order) -> dict[str, Any]:
+def _allow(simulated: Simulated, *, addresses: list[str] | None) -> None:
     """Let only these addresses in; null lets in all."""
-    addresses = order["addresses"]
     simulated.listener.allowed = None if addresses is None else frozenset(addresses)
-    return {}
 
 
-def _reset_counters(simulated: Simulated, _order: Order) -> dict[str, Any]:
+def _reset_counters(simulated: Simulated) -> None:
+    """Forget requests and counts."""
     simulated.device.requests.clear()
-    simulated.device.answered = simulated.device.messages = 0
+    simulated.device.calls = simulated.device.messages = 0
     simulated.flights.most = simulated.flights.now
     counters = simulated.listener.counters
     counters.connections = counters.handshakes_failed = 0
     counters.last_handshake_error = None
-    return {}
 
 
-ORDERS: dict[str, Callable[[Simulated, Order], dict[str, Any]]] = {
+def _raise_if_unknown(value: object, words: object) -> None:
+    if value not in get_args(words):
+        raise OrderError(f"{value} is none of {', '.join(get_args(words))}")
+
+
+def _firewall(simulated: Simulated) -> Firewall:
+    if not isinstance(simulated.device, Firewall):
+        raise OrderError("this is an agent")
+    return simulated.device
+
+
+def _table(simulated: Simulated, serial: str | None) -> Table:
+    if serial not in simulated.tables:
+        raise OrderError(f"no such serial: {serial}")
+    return simulated.tables[serial]
+
+
+def _address(text: str) -> str:
+    address = read_address(text)
+    if address is None:
+        raise OrderError(f"no address: {text}")
+    return address
+
+
+ORDERS: dict[object, Callable[..., Outcome | None]] = {
     "state": _state,
     "log": _log,
     "fault": _fault,

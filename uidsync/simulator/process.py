@@ -14,47 +14,31 @@ class SimulatorError(Exception):
 
 @dataclass(slots=True)
 class Simulator:
-    """A running simulator; `line` is what it announced.
-
-    Use it as a context manager, or call `stop`.
-    """
+    """A running simulator; `line` is what it announced. A context manager, or to be stopped by `stop`."""
 
     line: dict[str, Any]
-    _child: subprocess.Popen[str]
+    _child: "subprocess.Popen[str]"
 
     @classmethod
-    def start(cls, kind: Literal["firewall", "agent"], **options: Any) -> Self:  # noqa: ANN401 - whatever it can be set to
-        """Start a simulator with the arguments of `serve_firewall` or `serve_agent`; `rules` as a dictionary.
+    def start(cls, kind: Literal["firewall", "agent"], **options: Any) -> Self:  # noqa: ANN401 - as serve_* takes them
+        """Start a simulator with the arguments of `serve_firewall` or `serve_agent`, `rules` as a dictionary.
 
-        Raise SimulatorError when it does not come up.
+        It ends with this process, at the latest. Raise SimulatorError when it does not come up.
         """
+        settings = json.dumps(options | {"ends_with_stdin": True}, default=str)
         child = subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "uidsync.simulator", kind, json.dumps(options, default=str)],
+            [sys.executable, "-m", "uidsync.simulator", kind, settings],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         simulator = cls({}, child)
-        simulator.line = simulator._read()
+        try:
+            simulator.line = simulator._read()
+        except SimulatorError:
+            simulator.stop()
+            raise
         return simulator
-
-    def do(self, order: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-        """Give an order and return the answer; raise SimulatorError when it is refused."""
-        if self._child.stdin is None:
-            raise SimulatorError("the simulator takes no orders")
-        self._child.stdin.write(json.dumps({"do": order, **arguments}) + "\n")
-        self._child.stdin.flush()
-        answer = self._read()
-        if "error" in answer:
-            raise SimulatorError(answer["error"])
-        return answer
-
-    def _read(self) -> dict[str, Any]:
-        line = self._child.stdout.readline() if self._child.stdout else ""
-        if not line:
-            raise SimulatorError(f"the simulator ended with exit code {self._child.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
     @property
     def port(self) -> int:
@@ -63,25 +47,58 @@ class Simulator:
         return port
 
     @property
-    def ca_file(self) -> Path:
-        """The CA that its certificate can be verified with."""
-        return Path(self.line["ca_file"])
+    def api_key(self) -> str:
+        """The key that a firewall takes."""
+        return str(self.line["api_key"])
 
     @property
+    def ca_file(self) -> Path:
+        """The CA by which its certificate can be verified."""
+        return Path(self.line["ca_file"])
+
+    def do(self, order: str, /, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+        """Give an order and return the answer; raise SimulatorError when it is refused."""
+        if self._child.stdin is None or self._child.poll() is not None:
+            raise SimulatorError("the simulator has ended")
+        self._child.stdin.write(json.dumps({"do": order, **arguments}) + "\n")
+        self._child.stdin.flush()
+        answer = self._read()
+        if "error" in answer:
+            raise SimulatorError(answer["error"])
+        return answer
+
     def mappings(self) -> dict[str, str]:
-        """The user that it has at each address; for a device with one table."""
+        """Ask which user it has at each address, whatever the vsys."""
         return {row["ip"]: row["user"] for row in self.do("state")["mappings"]}
 
+    def requests(self) -> list[dict[str, Any]]:
+        """Ask which requests came, the oldest first."""
+        requests: list[dict[str, Any]] = self.do("state")["requests"]
+        return requests
+
+    def counters(self) -> dict[str, int]:
+        """Ask for the counts of requests, messages, calls in flight and connections."""
+        counters: dict[str, int] = self.do("state")["counters"]
+        return counters
+
     def stop(self, *, kill: bool = False) -> int:
-        """End it and return its exit code; `kill` gives it no chance to say good-bye."""
+        """End it and return its exit code; `kill` gives it no time to put things away."""
         if kill:
             self._child.kill()
         else:
             self._child.terminate()
+        code = self._child.wait(10)
         for stream in (self._child.stdin, self._child.stdout):
-            if stream is not None:
+            if stream is not None and not stream.closed:
                 stream.close()
-        return self._child.wait(10)
+        return code
+
+    def _read(self) -> dict[str, Any]:
+        line = self._child.stdout.readline() if self._child.stdout else ""
+        if not line:
+            raise SimulatorError(f"the simulator ended with exit code {self._child.wait(10)}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def __enter__(self) -> Self:
         return self

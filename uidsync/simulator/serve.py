@@ -1,6 +1,7 @@
 """Runs one simulated device in this process, announces it on stdout and takes orders from stdin.
 
-Announcement, orders and answers are one JSON object a line. The end of stdin ends nothing: SIGTERM and SIGINT do.
+Announcement, orders and answers are one JSON object a line. The end of stdin ends nothing, unless asked to:
+SIGTERM and SIGINT do.
 """
 
 import json
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from uidsync.simulator.agent import Agent, ClientCertificate, Reply
 from uidsync.simulator.certificates import CertificateKind, Certificates, make_certificates
@@ -23,10 +24,14 @@ from uidsync.simulator.clock import Clock
 from uidsync.simulator.faults import FaultError, Faults
 from uidsync.simulator.firewall import Firewall, Settings, new_key
 from uidsync.simulator.listener import HOST, Listener
+from uidsync.simulator.operations import PEERS, HaState
 from uidsync.simulator.orders import OrderError, Simulated, obey
 from uidsync.simulator.replies import Identity
-from uidsync.simulator.table import Rules
+from uidsync.simulator.table import Rules, Table
 from uidsync.simulator.web import Flights, Web
+
+TlsVersions = tuple[Literal["1.2", "1.3"], Literal["1.2", "1.3"]]
+CLIENTS = {"none": ssl.CERT_NONE, "demanded": ssl.CERT_REQUIRED, "dropped": ssl.CERT_OPTIONAL}
 
 
 def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be set
@@ -36,32 +41,48 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
     directory: Path | None = None,
     *,
     username: str = "admin",
-    password: str = "admin",  # noqa: S107 - a device's well-known default
+    password: str = "admin",  # noqa: S107 - the name and the password of a device as it leaves the factory
     serials: tuple[str, ...] = (),
-    ha: str = "off",
+    ha: HaState = "off",
+    pair: bool = False,
     certificate: CertificateKind = "good",
-    tls_minimum: str = "1.2",
-    tls_maximum: str = "1.3",
+    tls_versions: TlsVersions = ("1.2", "1.3"),
     rules: Rules | None = None,
+    ends_with_stdin: bool = False,
 ) -> None:
     """Run a firewall until SIGTERM or SIGINT.
 
     `vsys` names the virtual systems that exist, parted by commas (default: whatever is asked for). `serials` makes it
-    a Panorama with these firewalls behind it. Without `directory` the certificates go to a temporary one.
+    a Panorama with these firewalls behind it. `pair` adds a second unit on a port of its own, announced under "peer",
+    with which mappings are in sync and which is passive when this one is active. Without `directory` the certificates
+    go to a temporary one.
     """
-    with _directory(directory) as place:
-        names = tuple(vsys.split(",")) if vsys else None
-        identity = Identity(multi_vsys=names is not None and len(names) > 1)
-        settings = Settings(api_key or new_key(), username, password, names, serials, ha=ha, identity=identity)
-        clock, faults, lock = Clock(), Faults("firewall", time.monotonic), threading.Lock()
-        firewall = Firewall(settings, rules or Rules(), clock.now, lock)
-        certificates = make_certificates(place)
-        make_context = partial(certificates.server_context, versions=(tls_minimum, tls_maximum))
+    names = tuple(vsys.split(",")) if vsys else None
+    identity = Identity(multi_vsys=names is not None and len(names) > 1)
+    key, state = api_key or new_key(), "active" if pair and ha == "off" else ha
+    settings = Settings(key, username, password, names, tuple(serials), ha=state, identity=identity)
+    tables = {serial: Table(rules or Rules()) for serial in (None, *settings.serials)}
+    clock, lock = Clock(), threading.Lock()
+
+    def make_unit(settings: Settings, port: int, context: ssl.SSLContext) -> Simulated:
+        faults = Faults("firewall", time.monotonic)
+        firewall = Firewall(settings, tables, clock.now, lock)
         web = Web(firewall, faults)
-        listener = Listener(port, make_context(certificate), web.serve, faults)
+        listener = Listener(port, context, web.serve, faults)
         web.port = listener.port
-        simulated = Simulated("firewall", firewall, clock, faults, listener, make_context, lock, web.flights)
-        _run(simulated, _announcement("firewall", listener.port, certificates) | {"api_key": settings.api_key})
+        return Simulated(firewall, tables, clock, faults, listener, make_context, lock, web.flights)
+
+    with _running(directory) as place:
+        certificates = make_certificates(place)
+        make_context = partial(certificates.server_context, versions=tls_versions)
+        unit = make_unit(settings, port, make_context(certificate))
+        announcement = _announce("firewall", unit, certificates) | {"api_key": key}
+        if pair:
+            second = replace(settings, ha=PEERS[state], identity=replace(identity, hostname="fw-simulated-peer"))
+            unit.peer = make_unit(second, 0, make_context(certificate))
+            unit.peer.peer = unit
+            announcement |= {"peer": {"port": unit.peer.listener.port}}
+        _take_orders(unit, announcement, ends_with_stdin=ends_with_stdin)
 
 
 def serve_agent(  # noqa: PLR0913 - one argument for each thing that can be set
@@ -72,37 +93,32 @@ def serve_agent(  # noqa: PLR0913 - one argument for each thing that can be set
     reply: Reply = "nothing",
     closes: bool = True,
     certificate: CertificateKind = "good",
-    tls_minimum: str = "1.2",
-    tls_maximum: str = "1.3",
+    tls_versions: TlsVersions = ("1.2", "1.3"),
     rules: Rules | None = None,
+    ends_with_stdin: bool = False,
 ) -> None:
     """Run a User-ID agent until SIGTERM or SIGINT. Without `directory` the certificates go to a temporary one."""
-    with _directory(directory) as place:
-        clock, faults, lock = Clock(), Faults("agent", time.monotonic), threading.Lock()
-        settings = replace(rules or Rules(honour_timeout=False), source="UIA")
-        agent = Agent(settings, clock.now, faults, lock, reply, closes, client_certificate)
+    clock, faults, lock = Clock(), Faults("agent", time.monotonic), threading.Lock()
+    table = Table(replace(rules or Rules(honour_timeout=False), source="UIA"))
+    agent = Agent(table, clock.now, faults, lock, reply, closes, client_certificate)
+    with _running(directory) as place:
         certificates = make_certificates(place)
-        make_context = partial(
-            certificates.server_context,
-            versions=(tls_minimum, tls_maximum),
-            clients={"none": ssl.CERT_NONE, "demanded": ssl.CERT_REQUIRED, "dropped": ssl.CERT_OPTIONAL}[
-                client_certificate
-            ],
-        )
+        clients = CLIENTS[client_certificate]
+        make_context = partial(certificates.server_context, versions=tls_versions, clients=clients)
         listener = Listener(port, make_context(certificate), agent.serve, faults)
-        simulated = Simulated("agent", agent, clock, faults, listener, make_context, lock, Flights())
-        client = {
+        unit = Simulated(agent, {None: table}, clock, faults, listener, make_context, lock, Flights())
+        announcement = _announce("agent", unit, certificates) | {
             "client_cert_file": str(certificates.client_cert_file),
             "client_key_file": str(certificates.client_key_file),
         }
-        _run(simulated, _announcement("agent", listener.port, certificates) | client)
+        _take_orders(unit, announcement, ends_with_stdin=ends_with_stdin)
 
 
-def _announcement(kind: str, port: int, certificates: Certificates) -> dict[str, Any]:
+def _announce(kind: str, unit: Simulated, certificates: Certificates) -> dict[str, Any]:
     return {
         "kind": kind,
         "host": HOST,
-        "port": port,
+        "port": unit.listener.port,
         "api_key": None,
         "ca_file": str(certificates.ca_file),
         "client_cert_file": None,
@@ -110,44 +126,55 @@ def _announcement(kind: str, port: int, certificates: Certificates) -> dict[str,
     }
 
 
-@contextmanager
-def _directory(directory: Path | None) -> Iterator[Path]:
-    if directory is not None:
-        yield directory
-        return
-    with tempfile.TemporaryDirectory(prefix="uidsync-simulator-") as temporary:
-        yield Path(temporary)
-
-
 class _Stopped(BaseException):
     """SIGTERM or SIGINT came."""
 
 
-def _run(simulated: Simulated, announcement: dict[str, Any]) -> None:
-    def stop(_number: int, _frame: object) -> None:
-        raise _Stopped
+def _stop(_number: int, _frame: object) -> None:
+    raise _Stopped
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # in the background of a terminal, stdin fails instead of stopping us
-    simulated.listener.open()
+
+@contextmanager
+def _running(directory: Path | None) -> Iterator[Path]:
+    """Give a directory to work in, and end quietly when a signal asks for it."""
+    former = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    # In the background of a terminal a read of stdin should fail, not stop the simulator.
+    former[signal.SIGTTIN] = signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+    try:
+        if directory is not None:
+            yield directory
+        else:
+            with tempfile.TemporaryDirectory(prefix="uidsync-simulator-") as temporary:
+                yield Path(temporary)
+    except _Stopped:
+        pass
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _take_orders(unit: Simulated, announcement: dict[str, Any], *, ends_with_stdin: bool) -> None:
+    units = [unit] if unit.peer is None else [unit, unit.peer]
+    for each in units:
+        each.listener.open()
     try:
         _say(announcement)
         with suppress(OSError):
             for line in sys.stdin:
-                _say(_obey(simulated, line))
-        while True:
+                _say(_obey(unit, line))
+        while not ends_with_stdin:
             signal.pause()
-    except _Stopped:
-        simulated.listener.close()
+    finally:
+        for each in units:
+            each.listener.close()
 
 
-def _obey(simulated: Simulated, line: str) -> dict[str, Any]:
+def _obey(unit: Simulated, line: str) -> dict[str, Any]:
     try:
         order = json.loads(line)
         if not isinstance(order, dict):
             return {"error": "an order is an object"}
-        return {"ok": True, **obey(simulated, order)}
+        return {"ok": True, **obey(unit, order)}
     except (OrderError, FaultError, ValueError) as error:
         return {"error": str(error)}
 

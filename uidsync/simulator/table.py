@@ -4,27 +4,24 @@ No I/O and no clock: every question brings the time with it. Rules are the vendo
 a comment says otherwise.
 """
 
-import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from typing import Literal
 
 from lxml.etree import _Element as Element
 
-from uidsync.simulator.tags import EntryError, Registry, apply_tags
+from uidsync.simulator.message import ABSENT, ORDER, as_sent, read_address, read_entries, read_minutes, read_sections
+from uidsync.simulator.tags import Registry
 
 Plane = Literal["dp", "mp"]
 PLANES: tuple[Plane, ...] = ("dp", "mp")
 
-# A device carries out its sections in this order, whatever their order in the document, and answers in it.
-ORDER = ("login", "logout", "groups", "unregister-user", "register-user", "unregister", "register")
 LONGEST_NAME = 255
 
 # The one text that is known from real devices.
 DELETE_FAILED = "Delete mapping failed"
-# Nobody has published what a device says of a bad login: these four texts are ours.
+# What a device says of a bad login, or when it is full, is not published: these texts are ours.
 BAD_ADDRESS = "Invalid IP address"
 BAD_NAME = "Invalid user name"
 BAD_TIMEOUT = "Invalid timeout"
@@ -54,7 +51,7 @@ class LogRecord:
 
     seqno: int
     at: float
-    subtype: Literal["login", "logout", "register-tag", "unregister-tag"]
+    subtype: Literal["login", "logout"]
     vsys: str
     ip: str
     user: str
@@ -68,10 +65,6 @@ class Rejected:
 
     attributes: tuple[tuple[str, str], ...]
     message: str
-
-
-class MessageError(Exception):
-    """The message as a whole is none that the device can read; nothing of it was applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +91,8 @@ class Table:
 
     rules: Rules = field(default_factory=Rules)
     planes: dict[Plane, dict[tuple[str, str], Mapping]] = field(default_factory=lambda: {p: {} for p in PLANES})
-    addresses: Registry = field(default_factory=lambda: Registry("ip", "register", "unregister"))
-    users: Registry = field(default_factory=lambda: Registry("user", "register-user", "unregister-user"))
+    addresses: Registry = field(default_factory=lambda: Registry("ip"))
+    users: Registry = field(default_factory=lambda: Registry("user"))
     groups: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     log: deque[LogRecord] = field(default_factory=lambda: deque(maxlen=20_000))
     logged: int = 0
@@ -142,144 +135,80 @@ class Table:
         `objection` may name a reason for which an entry is rejected that is none of the table's own.
         Raise MessageError when the document is no message.
         """
-        sections = read_sections(message, every=self.rules.every_section)
+        sections = read_sections(message)
         rejected: dict[str, list[Rejected]] = {}
         for name in (name for name in ORDER if name in sections):
             rejected[name] = []
-            for entry in (entry for section in sections[name] for entry in section.iterfind("entry")):
-                problems = (
-                    [reason] if objection and (reason := objection(entry)) else self._apply(name, entry, vsys, now)
-                )
+            taken = sections[name] if self.rules.every_section else sections[name][:1]
+            for entry in read_entries(taken):
+                reason = objection(entry) if objection else None
+                problems = [reason] if reason else self._apply(name, entry, vsys, now)
                 rejected[name] += [Rejected(as_sent(entry), problem) for problem in problems]
         return rejected
 
     def _apply(self, section: str, entry: Element, vsys: str, now: float) -> list[str]:
+        """Carry out an entry and return what was wrong with it."""
         match section:
             case "login":
-                problem = self._login(entry, vsys, now)
+                return self._login(entry, vsys, now)
             case "logout":
-                problem = self._logout(entry, vsys, now)
+                return self._logout(entry, vsys, now)
             case "groups":
-                problem = self._set_group(entry, vsys)
-            case _:
-                return self._tag(section, entry, vsys, now)
-        return [problem] if problem else []
+                return self._set_group(entry, vsys)
+        registry = self.users if section.endswith("-user") else self.addresses
+        if section.startswith("un"):
+            return registry.unregister(entry, vsys, now)
+        return registry.register(entry, vsys, now)
 
-    def _login(self, entry: Element, vsys: str, now: float) -> str | None:
-        ip, user = read_address(entry.get("ip", "")), entry.get("name", "").strip()
+    def _login(self, entry: Element, vsys: str, now: float) -> list[str]:
+        ip, user = read_address(entry.get("ip", "")), entry.get("name", "")
         minutes = read_minutes(entry.get("timeout"))
         if ip is None:
-            return BAD_ADDRESS
-        if not user or len(user) > LONGEST_NAME:
-            return BAD_NAME
+            return [BAD_ADDRESS]
+        if not user.strip() or len(user) > LONGEST_NAME:
+            return [BAD_NAME]
         if minutes is None:
-            return BAD_TIMEOUT
-        known = self.planes["mp"]
-        if (
-            (vsys, ip) not in known
-            and len(known) >= self.rules.capacity
-            and len(self.mappings(now)) >= self.rules.capacity
-        ):
-            return TABLE_FULL
+            return [BAD_TIMEOUT]
+        if self._is_full(vsys, ip, now):
+            return [TABLE_FULL]
         if minutes == ABSENT or not self.rules.honour_timeout:
             minutes = self.rules.timeout_minutes or 0
         expires = now + 60 * minutes if minutes else None
         self.learn(Mapping(vsys, ip, user, self.rules.source, expires))
         self.note(LogRecord(0, now, "login", vsys, ip, user, 60 * minutes, self.rules.source))
-        return None
+        return []
 
-    def _logout(self, entry: Element, vsys: str, now: float) -> str | None:
+    def _is_full(self, vsys: str, ip: str, now: float) -> bool:
+        rows, most = self.planes["mp"], self.rules.capacity
+        return len(rows) >= most and (vsys, ip) not in rows and len(self.mappings(now)) >= most
+
+    def _logout(self, entry: Element, vsys: str, now: float) -> list[str]:
         ip, user = read_address(entry.get("ip", "")), entry.get("name", "")
         if ip is None:
-            return DELETE_FAILED
+            return [DELETE_FAILED]
         held = self.find(vsys, ip, now, "mp") or self.find(vsys, ip, now, "dp")
         if held is None or (user and not self._same_user(held.user, user)):
-            return DELETE_FAILED
+            return [DELETE_FAILED]
         self.forget(ip, vsys)
         self.note(LogRecord(0, now, "logout", vsys, ip, held.user, 0, self.rules.source))
-        return None
+        return []
 
     def _same_user(self, held: str, named: str) -> bool:
         if self.rules.loose_logout:
             held, named = (name.rpartition("\\")[2].partition("@")[0].casefold() for name in (held, named))
         return held == named
 
-    def _set_group(self, entry: Element, vsys: str) -> str | None:
+    def _set_group(self, entry: Element, vsys: str) -> list[str]:
         name = entry.get("name", "")
         if not name:
-            return "Invalid group name"
+            return ["Invalid group name"]
         members = tuple(member.get("name", "") for member in entry.iterfind("members/entry"))
         self.groups[vsys, name] = members
         if not members:
             del self.groups[vsys, name]
-        return None
-
-    def _tag(self, section: str, entry: Element, vsys: str, now: float) -> list[str]:
-        registry = self.users if section.endswith("-user") else self.addresses
-        try:
-            problems, tags = apply_tags(registry, section, entry, vsys, now)
-        except EntryError as error:
-            return [str(error)]
-        whose = entry.get(registry.attribute, "")
-        ip, user = ("", whose) if registry is self.users else (whose, "")
-        subtype: Literal["register-tag", "unregister-tag"] = (
-            "unregister-tag" if section.startswith("un") else "register-tag"
-        )
-        for _tag in tags:
-            self.note(LogRecord(0, now, subtype, vsys, ip, user, 0, self.rules.source))
-        return problems
+        return []
 
     def note(self, record: LogRecord) -> None:
         """Add a record to the USERID log under the next sequence number."""
         self.logged += 1
         self.log.append(replace(record, seqno=self.logged))
-
-
-ABSENT = -1
-
-
-def read_minutes(text: str | None) -> int | None:
-    """Read a timeout attribute: minutes, ABSENT without one, None when it is no number of minutes."""
-    if text is None:
-        return ABSENT
-    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
-
-
-def read_address(text: str) -> str | None:
-    """Read an address and return it as a device shows it, None when it is none."""
-    try:
-        return str(ip_address(text.strip()))
-    except ValueError:
-        return None
-
-
-def read_sections(message: Element, *, every: bool = True) -> dict[str, list[Element]]:
-    """Find the sections of a `uid-message` by name, or the first of each name only; raise MessageError when it is none.
-
-    No schema is published. Version and order of the children are free; what is not known to be tolerated is refused.
-    """
-    if message.tag != "uid-message":
-        raise MessageError("uid-message is missing")
-    if (message.findtext("type") or "").strip() != "update":
-        raise MessageError("type: is invalid")
-    payload = message.find("payload")
-    if payload is None:
-        raise MessageError("payload is missing")
-    sections: dict[str, list[Element]] = {}
-    for section in payload.iterchildren("*"):
-        name = str(section.tag)
-        if name not in ORDER:
-            raise MessageError(f"payload: {name} unexpected here")
-        if every or name not in sections:
-            sections.setdefault(name, []).append(section)
-    return sections
-
-
-def entries(message: Element) -> Iterator[Element]:
-    """Yield the entries of all sections, as they stand in the document."""
-    yield from message.iterfind("payload/*/entry")
-
-
-def as_sent(entry: Element) -> tuple[tuple[str, str], ...]:
-    """Return the attributes by which an answer names an entry."""
-    return tuple((key, entry.get(key, "")) for key in ("name", "user", "ip") if key in entry.attrib)

@@ -3,7 +3,9 @@
 No I/O and no clock: every question brings the time with it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from lxml.etree import _Element as Element
 
@@ -12,71 +14,52 @@ LONGEST_TAG = 127
 LONGEST_TIMEOUT = 2_592_000  # seconds: thirty days
 
 
-class EntryError(Exception):
-    """The entry names nothing that could carry a tag."""
-
-
 @dataclass(slots=True)
 class Registry:
-    """Tags by vsys and by what `attribute` names, with the time each expires (None is never)."""
+    """Tags by vsys and by address or user, with the time at which each expires (None is never).
 
-    attribute: str
-    registers: str
-    unregisters: str
-    tags: dict[tuple[str, str], dict[str, float | None]] = field(default_factory=dict)
-
-    def current(self, now: float) -> dict[tuple[str, str], list[str]]:
-        """Return what has not expired and forget the rest."""
-        for key, tags in list(self.tags.items()):
-            for tag in [tag for tag, expires in tags.items() if expires is not None and expires <= now]:
-                del tags[tag]
-            if not tags:
-                del self.tags[key]
-        return {key: list(tags) for key, tags in self.tags.items()}
-
-
-def apply_tags(registry: Registry, section: str, entry: Element, vsys: str, now: float) -> tuple[list[str], list[str]]:
-    """Register or unregister the tags of an entry; return the problems, and the tags that were changed.
-
-    The tags without a problem are taken. Raise EntryError when the entry names neither an address nor a user.
+    What a device says of a tag that is there already, or not there, is known; the other texts are ours.
     """
-    whose = entry.get(registry.attribute, "")
-    if not whose:
-        raise EntryError(f"{registry.attribute} is missing")
-    registry.current(now)
-    held = registry.tags.setdefault((vsys, whose), {})
-    members = [(member.text or "", member.get("timeout", "0")) for member in entry.iterfind("tag/member")]
-    if section == registry.unregisters:
-        outcome = _unregister(held, [tag for tag, _timeout in members] or list(held))
-    else:
-        outcome = _register(held, members, now)
-    registry.current(now)
-    return outcome
 
+    attribute: Literal["ip", "user"]
+    _tags: dict[tuple[str, str], dict[str, float | None]] = field(default_factory=dict)
 
-def _register(held: dict[str, float | None], members: list[tuple[str, str]], now: float) -> tuple[list[str], list[str]]:
-    problems, changed = [], []
-    for tag, timeout in members:
-        if tag in held:
-            problems.append(f"tag {tag} already exists, ignore")
-        elif not 0 < len(tag) <= LONGEST_TAG:
-            problems.append(f"tag {tag} is invalid")
-        elif not timeout.isdecimal() or int(timeout) > LONGEST_TIMEOUT:
-            problems.append(f"tag {tag} has an invalid timeout")
-        elif len(held) >= MOST_TAGS:
-            problems.append(f"tag {tag} is one too many")
-        else:
-            held[tag] = now + int(timeout) if int(timeout) else None
-            changed.append(tag)
-    return problems, changed
+    def current(self, now: float) -> Iterator[tuple[str, str, list[str]]]:
+        """Yield vsys, address or user, and its tags."""
+        for (vsys, whose), tags in self._tags.items():
+            if held := [tag for tag, expires in tags.items() if expires is None or expires > now]:
+                yield vsys, whose, held
 
-
-def _unregister(held: dict[str, float | None], tags: list[str]) -> tuple[list[str], list[str]]:
-    problems, changed = [], []
-    for tag in tags:
-        if tag in held:
+    def _held(self, entry: Element, vsys: str, now: float) -> dict[str, float | None]:
+        held = self._tags.setdefault((vsys, entry.get(self.attribute, "")), {})
+        for tag in [tag for tag, expires in held.items() if expires is not None and expires <= now]:
             del held[tag]
-            changed.append(tag)
-        else:
-            problems.append(f"tag {tag} does not exist, ignore unreg")
-    return problems, changed
+        return held
+
+    def register(self, entry: Element, vsys: str, now: float) -> list[str]:
+        """Register the tags of an entry and return what was wrong with those that were not taken."""
+        if not entry.get(self.attribute):
+            return [f"{self.attribute} is missing"]
+        held, problems = self._held(entry, vsys, now), []
+        for member in entry.iterfind("tag/member"):
+            tag, timeout = member.text or "", member.get("timeout", "0")
+            if tag in held:
+                problems.append(f"tag {tag} already exists, ignore")
+            elif not 0 < len(tag) <= LONGEST_TAG:
+                problems.append(f"tag {tag} is invalid")
+            elif not timeout.isdecimal() or len(timeout) > len(str(LONGEST_TIMEOUT)) or int(timeout) > LONGEST_TIMEOUT:
+                problems.append(f"tag {tag} has an invalid timeout")
+            elif len(held) >= MOST_TAGS:
+                problems.append(f"tag {tag} is one too many")
+            else:
+                held[tag] = now + int(timeout) if int(timeout) else None
+        return problems
+
+    def unregister(self, entry: Element, vsys: str, now: float) -> list[str]:
+        """Take the tags of an entry away, all tags when it names none, and return what was not there."""
+        held = self._held(entry, vsys, now)
+        tags = [member.text or "" for member in entry.iterfind("tag/member")] or list(held)
+        problems = [f"tag {tag} does not exist, ignore unreg" for tag in tags if tag not in held]
+        for tag in tags:
+            held.pop(tag, None)
+        return problems
