@@ -136,7 +136,8 @@ def system_info(device: Identity, now: float) -> bytes:
         f"<system><hostname>{escape(device.hostname)}</hostname><ip-address>127.0.0.1</ip-address>"
         f"<time>{strftime('%a %b %e %H:%M:%S %Y', gmtime(now))}\n</time><family>vm</family>"
         f"<model>{device.model}</model><serial>{device.serial}</serial><sw-version>{device.version}</sw-version>"
-        f"<multi-vsys>{device.switch}</multi-vsys><operational-mode>normal</operational-mode></system>"
+        f"<app-version>8795-8489</app-version><multi-vsys>{device.switch}</multi-vsys>"
+        "<operational-mode>normal</operational-mode></system>"
     )
 
 
