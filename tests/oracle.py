@@ -192,7 +192,8 @@ def judge_principal(principal: object, settings: Settings) -> tuple[str | None, 
 
 def read_device(mac: object) -> str | None:
     """Return a MAC without separators and case, None when there is none."""
-    return re.sub(r"[:.\-\s]", "", str(mac or "")).lower() or None
+    digits = re.sub(r"[:.\-\s]", "", str(mac or "")).lower()
+    return digits if digits.strip("0") else None
 
 
 def timeout(expires_at: datetime, now: datetime, mapping_timeout: timedelta) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from uidsync import __version__
 from uidsync.panos.errors import PanosError
-from uidsync.panos.userid import Entry, Rejection
+from uidsync.panos.userid import Entry, Rejection, bare_name
 from uidsync.plan import Batch
 
 SCHEMA = 1
@@ -167,8 +167,3 @@ def mask(words: str, entries: Iterable[Entry]) -> str:
     secrets = {text for entry in entries for text in (str(entry.ip), entry.user, bare_name(entry.user))}
     pattern = "|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))
     return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", "…", words, flags=re.IGNORECASE) if pattern else words
-
-
-def bare_name(user: str) -> str:
-    """Return a user's name without its domain or realm."""
-    return user.rpartition("\\")[2].partition("@")[0]

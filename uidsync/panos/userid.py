@@ -80,6 +80,11 @@ def is_carriable(user: str) -> bool:
     return user.isprintable() or not any(unicodedata.category(c) in {"Cc", "Cs"} or c in "\ufffe\uffff" for c in user)
 
 
+def bare_name(user: str) -> str:
+    """Return a user's name without its domain or realm."""
+    return user.rpartition("\\")[2].partition("@")[0]
+
+
 def make_empty_message() -> str:
     """Make a uid-message without entries: it changes nothing, and only who may send messages may send it."""
     return "<uid-message><version>1.0</version><type>update</type><payload></payload></uid-message>"

@@ -14,7 +14,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 
-from uidsync.panos.userid import LONGEST_NAME, Address, is_carriable
+from uidsync.panos.userid import LONGEST_NAME, Address, bare_name, is_carriable
 
 Network = IPv4Network | IPv6Network
 
@@ -103,14 +103,14 @@ def make_row_reader(rules: Rules, now: datetime) -> RowReader:
     def read_row(row: Row) -> LoginEvent | SkippedRow:
         if row.event_id is None:
             return SkippedRow(0, BAD_ROW)
-        address = read_address(row.address)
-        if isinstance(address, str):
-            return SkippedRow(row.event_id, address)
         seen_at = read_date(row.date, rules.time_offset)
         if seen_at is None:
             return SkippedRow(row.event_id, NO_DATE)
         if seen_at > latest:
             return SkippedRow(row.event_id, IS_AHEAD, seen_at)
+        address = read_address(row.address)
+        if isinstance(address, str):
+            return SkippedRow(row.event_id, address)
         user, why = read_name(row.principal)
         return LoginEvent(address, user, why, seen_at, row.event_id, read_mac(row.mac))
 
@@ -129,14 +129,14 @@ def _make_name_reader(rules: Rules) -> Callable[[str | None], tuple[str | None, 
         if name.casefold() == "null":
             return None, NULL
         for pattern, replacement in rewrites:
-            name = pattern.sub(replacement, name).strip()
-        if rules.strip_realm:
-            name = name.partition("@")[0]
-        bare = name.rpartition("\\")[2].partition("@")[0]
-        if not bare:
-            return None, EMPTY
+            name = pattern.sub(replacement, name)
+        if rules.strip_realm and "@" in name:
+            name = name.rpartition("@")[0]
+        bare = bare_name(name)
         if ignored.match(bare.casefold()):
             return None, IGNORED
+        if not bare.strip():
+            return None, EMPTY
         if rules.lowercase:
             name = name.lower()
         if rules.domain and "\\" not in name and "@" not in name:
@@ -189,6 +189,6 @@ def read_date(date: datetime | str | None, time_offset: timedelta) -> datetime |
 
 @lru_cache(CACHED)
 def read_mac(text: str | None) -> str | None:
-    """Return a device's address in one spelling, so that devices compare: hex digits alone, or None."""
+    """Return a device's address in one spelling, so that devices compare: hex digits alone; None when all are zero."""
     digits = re.sub(r"[^0-9a-f]", "", (text or "").lower())
-    return digits or None
+    return digits if digits.strip("0") else None
