@@ -24,6 +24,7 @@ from uidsync.simulator.table import Rejected, Table
 
 LARGEST_MESSAGE = 5 * 1024 * 1024
 END = b"</uid-message"
+TAG = 64  # bytes in which a closing tag should fit
 MESSAGE = re.compile(rb"<uid-message\b.*?</uid-message\s*>", re.DOTALL)
 VSYS = "vsys1"  # an agent has no virtual systems; its table has one
 
@@ -82,7 +83,7 @@ class Agent:
     def _fail(self, connection: ssl.SSLSocket, fault: Fault) -> None:
         sleep(fault.latency)
         match fault.name:
-            case "accepted_never_calls":
+            case "accepted_never_answered":
                 connection.settimeout(None)
                 while connection.recv(65536):
                     pass
@@ -140,11 +141,11 @@ def read_messages(chunks: Iterable[bytes]) -> Iterator[tuple[Framing, bytes]]:
     """Yield the messages in a stream of bytes, each with what it came in, and end at one that is too large."""
     pending = b""
     for chunk in chunks:
-        new = pending[-len(END) :] + chunk
         pending += chunk
-        while END in new and (found := MESSAGE.search(pending)) is not None:
+        new = len(chunk) + TAG
+        while END in pending[-new:] and (found := MESSAGE.search(pending)) is not None:
             yield _read_framing(pending[: found.start()]), found.group()
-            new = pending = pending[found.end() :]
+            pending = pending[found.end() :]
         if len(pending) > LARGEST_MESSAGE:
             return
 

@@ -108,7 +108,7 @@ class Listener:
                 threading.Thread(target=self._meet, args=(connection, address), daemon=True).start()
 
     def _meet(self, connection: socket.socket, address: str) -> None:
-        with suppress(OSError):
+        with suppress(OSError), connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.settimeout(IDLE)
             if not self._admit(connection, address):
@@ -121,7 +121,6 @@ class Listener:
                 finally:
                     with self._lock:
                         self._live.discard(tls)
-        connection.close()
 
     def _admit(self, connection: socket.socket, address: str) -> bool:
         if self.allowed is not None and address not in self.allowed:

@@ -55,9 +55,9 @@ def obey(simulated: Simulated, order: Order) -> Outcome:
     """
     order = dict(order)
     name, unit = order.pop("do", None), order.pop("unit", None)
-    carry_out = ORDERS.get(name)
+    carry_out = ORDERS.get(str(name))
     if carry_out is None:
-        raise OrderError(f"no such order: {name}; there are {', '.join(map(str, ORDERS))}")
+        raise OrderError(f"no such order: {name}; there are {', '.join(ORDERS)}")
     if unit is not None:
         if unit != "peer" or simulated.peer is None:
             raise OrderError(f"no such unit: {unit}")
@@ -250,7 +250,7 @@ def _address(text: str) -> str:
     return address
 
 
-ORDERS: dict[object, Callable[..., Outcome | None]] = {
+ORDERS: dict[str, Callable[..., Outcome | None]] = {
     "state": _state,
     "log": _log,
     "fault": _fault,

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -89,8 +90,9 @@ class Simulator:
             self._child.terminate()
         code = self._child.wait(10)
         for stream in (self._child.stdin, self._child.stdout):
-            if stream is not None and not stream.closed:
-                stream.close()
+            if stream is not None:
+                with suppress(BrokenPipeError):  # an order that nobody read
+                    stream.close()
         return code
 
     def _read(self) -> dict[str, Any]:

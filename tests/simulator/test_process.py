@@ -1,0 +1,122 @@
+"""A simulator as a process: what it prints, what orders it takes, how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.simulator.caller import Caller
+from uidsync.simulator.orders import ORDERS
+from uidsync.simulator.process import Simulator, SimulatorError
+
+COMMAND = [sys.executable, "-m", "uidsync.simulator"]
+
+
+@pytest.mark.parametrize("kind", ["firewall", "agent"])
+def test_announcement(kind, tmp_path):
+    """One line of JSON names all that a configuration needs, null where it does not apply."""
+    with Simulator.start(kind, directory=tmp_path) as simulator:
+        line = simulator.line
+    assert list(line) == ["kind", "host", "port", "api_key", "ca_file", "client_cert_file", "client_key_file"]
+    assert (line["kind"], line["host"]) == (kind, "127.0.0.1")
+    assert (line["api_key"] is None) is (kind == "agent")
+    assert Path(line["ca_file"]).parent == tmp_path
+    for name in ("client_cert_file", "client_key_file"):
+        assert line[name] is None if kind == "firewall" else Path(line[name]).exists()
+    assert {path.name for path in tmp_path.iterdir() if path.stat().st_mode & 0o077} == {
+        "ca.pem",
+        "server.pem",
+        "client.pem",
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_end(number):
+    """The end of stdin ends nothing; a signal does, quietly, and the temporary directory goes with it."""
+    with subprocess.Popen(
+        [*COMMAND, "firewall"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        line = json.loads(child.stdout.readline())
+        simulator = Simulator({**line}, child)
+        with Caller(simulator) as caller:
+            assert caller.log_in().ok
+        os.kill(child.pid, number)
+        assert (child.wait(10), child.stderr.read()) == (0, b"")
+    assert not Path(line["ca_file"]).exists()
+
+
+def test_it_ends_with_its_starter():
+    """A simulator that was started by `Simulator` does not outlive it."""
+    script = "from uidsync.simulator.process import Simulator; print(Simulator.start('firewall').line['ca_file'])"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as starter:
+        ca_file = Path(starter.stdout.readline().strip())
+    began = time.monotonic()
+    while ca_file.exists():
+        assert time.monotonic() - began < 10
+
+
+def test_the_same_again(tmp_path):
+    """Killed and started again in the same directory on the same port, it is who it was, with an empty table."""
+    first = Simulator.start("firewall", directory=tmp_path, api_key="key")
+    with Caller(first) as caller:
+        caller.log_in()
+        assert first.stop(kill=True) == -signal.SIGKILL
+        with Simulator.start("firewall", directory=tmp_path, api_key="key", port=first.port) as again:
+            assert again.mappings() == {}
+            assert caller.log_in().ok
+
+
+@pytest.mark.parametrize(
+    "order",
+    ["[]", "no JSON", "{}", '{"do": "dance"}', '{"do": "learn"}', '{"do": "learn", "ip": "x", "user": "y"}',
+     '{"do": "advance", "seconds": "x"}', '{"do": "ha", "state": "asleep"}', '{"do": "agent", "reply": "xml"}',
+     '{"do": "certificate", "kind": "x"}', '{"do": "state", "plane": "x"}', '{"do": "clear", "plane": "x"}',
+     '{"do": "forget", "ip": "192.0.2.1", "serial": "1"}', '{"do": "state", "unit": "peer"}', '{"do": ["x"]}',
+     '{"do": "rules", "colour": 1}', '{"do": "fault"}'],
+)  # fmt: skip
+def test_wrong_orders(lasting, order):
+    """An order that is none is answered by an error, and the simulator goes on."""
+    lasting._child.stdin.write(order + "\n")  # noqa: SLF001 - what no well-formed order could be
+    lasting._child.stdin.flush()  # noqa: SLF001
+    assert list(json.loads(lasting._child.stdout.readline())) == ["error"]  # noqa: SLF001
+    assert lasting.do("state")["ok"]
+
+
+@pytest.fixture(scope="module")
+def lasting():
+    """Start a firewall for all wrong orders."""
+    with Simulator.start("firewall") as simulator:
+        yield simulator
+
+
+def test_entries_from_elsewhere(firewall):
+    """Entries can be put in and taken out without a message, from any source."""
+    firewall.do("learn", ip="2001:DB8::1", user="ada", type="GP", timeout=5, vsys="vsys3")
+    (row,) = firewall.do("state")["mappings"]
+    assert row.pop("timeout") in range(295, 301)
+    assert row == {"serial": None, "vsys": "vsys3", "ip": "2001:db8::1", "user": "ada", "type": "GP"}
+    assert firewall.do("forget", ip="2001:db8::1")["dropped"] == 1
+    assert firewall.do("clear")["dropped"] == 0
+
+
+def test_every_order_says_what_it_does():
+    """Each order is documented where it is carried out."""
+    assert [name for name, order in ORDERS.items() if not order.__doc__] == []
+
+
+def test_orders_after_the_end(firewall):
+    """A simulator that has ended takes no orders."""
+    firewall.stop()
+    with pytest.raises(SimulatorError, match="has ended"):
+        firewall.do("state")
+
+
+def test_a_port_in_use(firewall):
+    """A simulator that cannot listen says so by ending."""
+    with pytest.raises(SimulatorError, match="exit code 1"):
+        Simulator.start("firewall", port=firewall.port)
