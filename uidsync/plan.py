@@ -75,7 +75,7 @@ class Census:
         self.nobody: Counter[str] = Counter()
         self.newest_event: datetime | None = None
         self.highest_id: int | None = None
-        self._highest: dict[Address, LoginEvent] = {}  # with a user
+        self._rivals: dict[Address, tuple[LoginEvent, LoginEvent | None]] = {}  # of two users, with the highest ids
         self._newest_rows: list[tuple[int, datetime | None]] = []  # a heap of ids, and the date of one that lies ahead
 
     def watch(self, rows: Iterable[LoginEvent | SkippedRow]) -> Iterator[LoginEvent]:
@@ -109,8 +109,11 @@ class Census:
         """Count the addresses where a lower id won by its time over another user's higher one."""
         return sum(
             1
-            for ip, rival in self._highest.items()
-            if (winner := events[ip]).event_id < rival.event_id and not is_same_user(winner.user, rival.user)
+            for ip, rivals in self._rivals.items()
+            if any(
+                rival and rival.event_id > events[ip].event_id and not is_same_user(rival.user, events[ip].user)
+                for rival in rivals
+            )
         )
 
     def raise_if_ahead(self, now: datetime) -> None:
@@ -126,8 +129,10 @@ class Census:
     def _count(self, event: LoginEvent) -> None:
         if event.user is None:
             self.nobody[event.why] += 1
-        elif (rival := self._highest.get(event.ip)) is None or event.event_id > rival.event_id:
-            self._highest[event.ip] = event
+        elif (rivals := self._rivals.get(event.ip)) is None:
+            self._rivals[event.ip] = event, None
+        else:
+            self._rivals[event.ip] = _rank(event, *rivals)
         if self.newest_event is None or event.seen_at > self.newest_event:
             self.newest_event = event.seen_at
 
@@ -139,6 +144,15 @@ class Census:
             heapq.heappush(self._newest_rows, (row.event_id, ahead))
         elif row.event_id > self._newest_rows[0][0]:
             heapq.heapreplace(self._newest_rows, (row.event_id, ahead))
+
+
+def _rank(event: LoginEvent, first: LoginEvent, second: LoginEvent | None) -> tuple[LoginEvent, LoginEvent | None]:
+    """Return the event with the highest id, and that of another user with the highest."""
+    if is_same_user(event.user, first.user):
+        return (event if event.event_id > first.event_id else first), second
+    if event.event_id > first.event_id:
+        return event, first
+    return first, (event if second is None or event.event_id > second.event_id else second)
 
 
 def _words(duration: timedelta) -> str:

@@ -14,7 +14,7 @@ import structlog
 import typer
 
 from uidsync import __version__
-from uidsync.config import Config, ConfigError, SecretError, read_config
+from uidsync.config import Config, ConfigError, read_config
 from uidsync.panos.errors import PanosError
 from uidsync.report import INCOMPLETE, SOURCE, USAGE
 from uidsync.source import SourceError
@@ -135,9 +135,6 @@ def _run(function: Callable[..., int | None], common: Common, arguments: dict[st
     except ConfigError as error:
         for problem in error.problems:
             log.error("config.refused", file=error.file, problem=problem)
-        return USAGE
-    except SecretError as error:
-        log.error("secret.missing", message=str(error))
         return USAGE
     except SourceError as error:
         log.error("source.failed", message=str(error))

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from uidsync.cli.app import Common, JSONOption, command
 from uidsync.cli.wiring import TargetMaker, become_owner, deadline_of, find_state_dir, make_secret_files, make_source
-from uidsync.config import Config, SecretError, TargetConfig
+from uidsync.config import Config, TargetConfig
 from uidsync.panos.errors import PanosError
 from uidsync.panos.retries import RetryPolicy
 from uidsync.report import INCOMPLETE, OK
@@ -74,7 +74,7 @@ def _check_source(config: Config, source: Source) -> Iterator[Finding]:
         with source.open() as snapshot:
             newest = snapshot.read_newest_date()
             clock = snapshot.now - datetime.now(UTC)
-    except (SourceError, SecretError) as error:
+    except SourceError as error:
         yield Finding("source", "red", str(error), "see [source] in the configuration")
         return
     yield Finding("source", "green", f"answers in {_milliseconds(started)}")

@@ -30,7 +30,7 @@ from uidsync.panos.errors import Unauthorized
 from uidsync.panos.firewall import Firewall, make_url
 from uidsync.panos.retries import Patience, RetryPolicy
 from uidsync.panos.tls import Trust
-from uidsync.source import Source
+from uidsync.source import Source, SourceError
 
 Secret = TypeVar("Secret")
 
@@ -60,7 +60,8 @@ def make_source(config: Config, secrets: SecretFiles, until: float) -> Source:
         source.user,
         source.ca_file,
     )
-    return MySQLSource(login, lambda: secrets.read(source.password_file, "source-password"), until=until)
+    read_password = _translated(lambda: secrets.read(source.password_file, "source-password"), SourceError)
+    return MySQLSource(login, read_password, until=until)
 
 
 class TargetMaker:
@@ -86,7 +87,7 @@ class TargetMaker:
         return Client(
             make_url(target.host or "", target.port),
             trust=_make_trust(target),
-            read_key=_unauthorized(read_key) if read_key else None,
+            read_key=_translated(read_key, Unauthorized) if read_key else None,
             request_timeout=target.request_timeout.total_seconds(),
             patience=self._make_patience(target),
             in_flight=self._find_slots(target),
@@ -104,7 +105,7 @@ class TargetMaker:
             target.host or "",
             target.port,
             trust=_make_trust(target),
-            find_certificate=_unauthorized(find_certificate),
+            find_certificate=_translated(find_certificate, Unauthorized),
             framing=target.framing,
             send_timeout=target.send_timeout,
             request_timeout=target.request_timeout.total_seconds(),
@@ -125,16 +126,16 @@ def _make_trust(target: TargetConfig) -> Trust:
     return Trust(target.ca_file, target.fingerprint_sha256, target.verify_tls)
 
 
-def _unauthorized(read: Callable[[], Secret]) -> Callable[[], Secret]:
-    """Translate a secret that cannot be read into the failure of the one target that needs it."""
+def _translated(read: Callable[[], Secret], failure: type[Exception]) -> Callable[[], Secret]:
+    """Make a secret that cannot be read the failure of the one who needs it."""
 
-    def translated() -> Secret:
+    def read_or_fail() -> Secret:
         try:
             return read()
         except SecretError as error:
-            raise Unauthorized(str(error)) from None
+            raise failure(str(error)) from None
 
-    return translated
+    return read_or_fail
 
 
 def choose_targets(config: Config, names: Sequence[str], file: str) -> tuple[TargetConfig, ...]:

@@ -1,0 +1,195 @@
+"""The real command against a real database and simulated targets over real TLS."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from uidsync.simulator.process import Simulator
+
+DEADLINE = 60  # seconds for one command; far above what any takes
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def report(self):
+        """The report that it printed."""
+        return json.loads(self.out)
+
+    @property
+    def targets(self):
+        """The targets of the report, by name."""
+        return {target["name"]: target for target in self.report["targets"]}
+
+    @property
+    def events(self):
+        """The log events, as (name, facts)."""
+        lines = (json.loads(line) for line in self.err.splitlines() if line.startswith("{"))
+        return [(line["event"], line) for line in lines]
+
+
+@dataclass(slots=True)
+class Site:
+    """One site: its configuration, its secrets, its state directory, and the command."""
+
+    place: Path
+    source: dict = field(default_factory=dict)
+    identity: dict = field(default_factory=dict)
+    sync: dict = field(default_factory=dict)
+    targets: list = field(default_factory=list)
+    secrets: list = field(default_factory=list)
+    environment: dict = field(default_factory=dict)
+
+    @property
+    def state_dir(self):
+        """Where the command keeps its state."""
+        return self.place / "state"
+
+    @property
+    def last_run(self):
+        """The report on disk."""
+        return json.loads((self.state_dir / "last-run.json").read_text())
+
+    def secret(self, name, text):
+        """Write a secret to a file of its own and return the file."""
+        file = self.place / name
+        file.touch(0o600)
+        file.write_text(text + "\n")
+        self.secrets.append(text)
+        return file
+
+    def use_database(self, safeconnect, **keys):
+        """Read from the test's export."""
+        self.source = {
+            "kind": "mysql",
+            "host": safeconnect.host,
+            "port": safeconnect.port,
+            "database": safeconnect.database,
+            "user": safeconnect.user,
+            "password_file": safeconnect.password_file,
+            **keys,
+        }
+        self.secrets.append(safeconnect.password_file.read_text().strip())
+
+    def use_rows(self, rows, **keys):
+        """Read from a CSV file with these rows (address, principal, optionally seconds of age and MAC)."""
+        now = datetime.now(UTC)
+        lines = ["clientHistId,transDate,currentIpAddress,principal,macaddress"]
+        for number, (address, principal, *rest) in enumerate(rows, 1):
+            age, mac = (*rest, *(60, "")[len(rest) :])
+            date = (now - timedelta(seconds=age)).isoformat()
+            lines.append(f'{number},{date},{address},"{principal}",{mac}')
+        file = self.place / "events.csv"
+        file.write_text("\n".join(lines) + "\n")
+        self.source = {"kind": "csv", "path": file, **keys}
+
+    def add_firewall(self, name, simulator=None, **keys):
+        """Add a firewall as a target; without a simulator the keys say where it is."""
+        known = {}
+        if simulator:
+            known = {
+                "host": simulator.line["host"],
+                "port": simulator.port,
+                "ca_file": simulator.ca_file,
+                "api_key_file": self.secret(f"{name}-api-key", simulator.line["api_key"]),
+            }
+        self.targets.append({"name": name, "kind": "firewall", **known, **keys})
+
+    def add_agent(self, name, simulator, **keys):
+        """Add a User-ID agent as a target."""
+        known = {key: simulator.line[key] for key in ("host", "port", "ca_file", "client_cert_file", "client_key_file")}
+        self.targets.append({"name": name, "kind": "agent", **known, **keys})
+
+    def write(self):
+        """Write the configuration and return its file."""
+        tables = {"source": self.source, "identity": self.identity, "sync": {"state_dir": self.state_dir} | self.sync}
+        lines = []
+        for name, table in tables.items():
+            lines += [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+        for target in self.targets:
+            lines += ["[[target]]", *(f"{key} = {_toml(value)}" for key, value in target.items())]
+        file = self.place / "uidsync.toml"
+        file.write_text("\n".join(lines) + "\n")
+        return file
+
+    def start(self, *arguments, **options):
+        """Start the command and return its process."""
+        self.state_dir.mkdir(exist_ok=True)
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("UIDSYNC_")}
+        return subprocess.Popen(
+            [sys.executable, "-m", "uidsync", *map(str, arguments), "--config", self.write()],
+            env=environment | self.environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+
+    def run(self, *arguments):
+        """Run the command to its end; whatever it printed holds no secret and no traceback."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=DEADLINE)
+        for secret in self.secrets:
+            assert secret not in out
+            assert secret not in err
+        assert "Traceback" not in err
+        return Ended(process.returncode, out, err)
+
+
+def _toml(value):
+    match value:
+        case bool() | int():
+            return json.dumps(value)
+        case list() | tuple():
+            return "[" + ", ".join(map(_toml, value)) + "]"
+        case dict():
+            return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    return json.dumps(str(value))
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Set up a site without source and targets."""
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def start():
+    """Start simulators that end with the test."""
+    with ExitStack() as stack:
+        yield lambda kind, **options: stack.enter_context(Simulator.start(kind, **options))
+
+
+@pytest.fixture
+def firewall(start):
+    """Start a firewall."""
+    return start("firewall")
+
+
+@pytest.fixture
+def agent(start):
+    """Start a User-ID agent that demands a client certificate."""
+    return start("agent")
+
+
+@pytest.fixture
+def closed_port():
+    """Name a port that nobody listens on."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        return nobody.getsockname()[1]

@@ -1,0 +1,265 @@
+"""The main job, end to end: what the NAC exports is what every target holds."""
+
+from datetime import UTC, datetime
+from ipaddress import ip_network
+
+import pytest
+
+from tests.clienthist_rows import make_rows
+from tests.oracle import Settings, judge
+
+ROWS, ADDRESSES = 100_000, 20_000
+IDENTITY = {
+    "domain": "CAMPUS",
+    "strip_realm": True,
+    "ignore_users": ["svc-*", "*$"],
+    "rewrite": [{"match": "^host/.*$", "replace": ""}],
+    "exclude_networks": ["10.0.3.0/24"],
+}
+
+
+def read_export(safeconnect):
+    """Read the table as it is now, and the database's clock."""
+    with safeconnect.admin() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT UTC_TIMESTAMP()")
+        ((now,),) = cursor.fetchall()
+        cursor.execute("SELECT clientHistId, transDate, currentIpAddress, principal, macaddress FROM clienthist")
+        return cursor.fetchall(), now.replace(tzinfo=UTC)
+
+
+def test_every_target_holds_what_the_rules_say(site, safeconnect, start):
+    """Of 100,000 rows with odd ones of every kind, each target holds exactly what an independent oracle says."""
+    _, now = read_export(safeconnect)
+    safeconnect.insert(make_rows(ROWS, ADDRESSES, now.replace(tzinfo=None), edges=False))
+    rows, now = read_export(safeconnect)
+    verdict = judge(
+        rows,
+        now,
+        Settings(
+            domain="CAMPUS",
+            strip_realm=True,
+            ignore_users=("svc-*", "*$"),
+            rewrite=(("^host/.*$", ""),),
+            exclude_networks=("10.0.3.0/24",),
+        ),
+    )
+    east, west, agent = start("firewall"), start("firewall"), start("agent")
+    share = "10.0.0.0/18"
+    site.use_database(safeconnect, ca_file=safeconnect.ca_file or "")
+    site.identity = IDENTITY
+    site.add_firewall("fw-east", east, connections=3)
+    site.add_firewall("fw-west", west, networks=[share])
+    site.add_agent("uia-1", agent)
+
+    ended = site.run("sync", "--json")
+
+    expected = {str(ip): user for ip, (user, _) in verdict.wanted.items()}
+    assert len(expected) > ADDRESSES / 2
+    assert ended.code == 0, ended.err
+    assert east.mappings() == expected
+    assert agent.mappings() == expected
+    assert west.mappings() == {str(ip): user for ip, (user, _) in verdict.wanted.items() if ip in ip_network(share)}
+    assert 0 < len(west.mappings()) < len(expected)
+    for simulator in (east, west):
+        state = simulator.do("state")
+        assert {request["key_place"] for request in state["requests"]} == {"header"}
+        assert max(request["entries"] for request in state["requests"]) == 100
+        assert not any("?" in request["path"] for request in state["requests"])
+    assert east.do("state")["counters"]["most_in_flight"] <= 3
+    assert west.do("state")["counters"]["connections"] == 1
+    report = ended.report
+    assert report["wanted"] == len(expected)
+    assert report["source"]["rows"] == report["source"]["events"] + sum(report["source"]["skipped"].values())
+    assert report["source"]["reordered"] == len(verdict.reordered)
+    assert report == site.last_run
+
+
+def test_timeouts_end_with_the_events(site, firewall):
+    """A login's timeout is what its event has left, at most the target's, in whole minutes and never 0."""
+    week = 7 * 24 * 3600
+    rows = [("10.0.0.1", "ada", 60), ("10.0.0.2", "ben", week - 3600), ("10.0.0.3", "cleo", week - 30)]
+    site.use_rows([*rows, ("10.0.0.4", "dan", week - 90)])
+    site.add_firewall("fw", firewall, mapping_timeout="24h")
+    assert site.run("sync").code == 0
+    left = {row["ip"]: row["timeout"] for row in firewall.do("state")["mappings"]}
+    assert 24 * 3600 - 30 < left["10.0.0.1"] <= 24 * 3600
+    assert 58 * 60 < left["10.0.0.2"] <= 3600
+    assert "10.0.0.3" not in left
+    assert 0 < left["10.0.0.4"] <= 60
+
+
+def test_a_control_character_costs_its_own_row_alone(site, firewall):
+    """A name with a control character leaves its address with nobody; the batch goes out with the rest."""
+    site.use_rows([("10.0.0.1", "ada"), ("10.0.0.2", "be\x07n"), ("10.0.0.3", 'cl&<"eo')])
+    site.source["path"].write_text(site.source["path"].read_text().replace('cl&<"eo', 'cl&<""eo'))
+    site.add_firewall("fw", firewall)
+    ended = site.run("sync", "--json")
+    assert ended.code == 0
+    assert firewall.mappings() == {"10.0.0.1": "ada", "10.0.0.3": 'cl&<"eo'}
+    assert ended.report["source"]["nobody"] == {"unfit": 1}
+
+
+def test_one_target_harms_no_other(site, start, closed_port):
+    """Beside a dead, a silent and a forbidden target the fourth completes at once; the report says which and why."""
+    site.use_rows([(f"10.0.{n // 250}.{n % 250 + 1}", f"user{n}") for n in range(1000)])
+    silent, denied, good = start("firewall"), start("firewall"), start("firewall")
+    silent.do("fault", name="accepted_never_answered")
+    denied.do("fault", name="invalid_key")
+    site.sync = {"deadline": "10s"}
+    site.add_firewall("fw-dead", host="127.0.0.1", port=closed_port, api_key_file=site.secret("dead-key", "x1y2z3"))
+    site.add_firewall("fw-silent", silent, request_timeout="2s")
+    site.add_firewall("fw-denied", denied)
+    site.add_firewall("fw-good", good)
+    ended = site.run("sync", "--json")
+    targets = ended.targets
+    assert ended.code == 1
+    assert {name: target["status"] for name, target in targets.items()} == {
+        "fw-dead": "incomplete", "fw-silent": "incomplete", "fw-denied": "incomplete", "fw-good": "complete"
+    }  # fmt: skip
+    assert {name: target["error"] and target["error"]["kind"] for name, target in targets.items()} == {
+        "fw-dead": "Unreachable", "fw-silent": "Unreachable", "fw-denied": "Unauthorized", "fw-good": None
+    }  # fmt: skip
+    assert len(good.mappings()) == 1000
+    assert targets["fw-good"]["seconds"] < targets["fw-silent"]["seconds"] / 2
+    for target in targets.values():
+        logins = target["logins"]
+        assert logins["due"] == 1000 == sum(logins[kind] for kind in ("delivered", "rejected", "failed", "not_tried"))
+
+
+def test_a_dry_run_touches_nothing(site, safeconnect, firewall):
+    """A dry run prints what is due for each target, needs no secret of theirs, contacts none and writes nothing."""
+    _, now = read_export(safeconnect)
+    safeconnect.insert([(None, now.replace(tzinfo=None), "10.0.0.1", "ada,Staff", None)])
+    site.use_database(safeconnect)
+    site.add_firewall("fw", host=firewall.line["host"], port=firewall.port, api_key_file="/nowhere")
+    site.add_firewall("fw-2", host="fw-2.invalid")
+    ended = site.run("sync", "--dry-run")
+    assert ended.code == 0
+    assert ended.out.splitlines() == ["fw\tnew\t10.0.0.1\tada\t1440", "fw-2\tnew\t10.0.0.1\tada\t1440"]
+    assert firewall.do("state")["counters"]["requests"] == 0
+    assert list(site.state_dir.iterdir()) == []
+    report = site.run("sync", "--dry-run", "--json").report
+    assert report["dry_run"]
+    assert [target["status"] for target in report["targets"]] == ["not_tried", "not_tried"]
+    assert [target["logins"]["not_tried"] for target in report["targets"]] == [1, 1]
+
+
+def test_rejected_entries_are_counted_and_not_named(site, firewall):
+    """Entries that a target rejects are counted and logged by clientHistId, without the name; the others are held."""
+    site.use_rows([(f"10.0.0.{n}", f"user{n}") for n in range(1, 10)])
+    site.add_firewall("fw", firewall)
+    firewall.do("fault", name="reject_matching", text="user3", message="user3 at 10.0.0.3 is no good")
+    ended = site.run("sync", "--json")
+    assert ended.code == 1
+    assert ended.targets["fw"]["logins"] == {"due": 9, "delivered": 8, "rejected": 1, "failed": 0, "not_tried": 0}
+    assert sorted(firewall.mappings().values()) == [f"user{n}" for n in range(1, 10) if n != 3]
+    ((_, facts),) = [event for event in ended.events if event[0] == "entry.rejected"]
+    assert (facts["clientHistId"], facts["message"]) == (3, "… at … is no good")
+    assert "user3" not in ended.err
+
+
+def test_a_refused_message_is_halved_to_the_entry_at_fault(site, firewall):
+    """When a firewall refuses a whole message for one entry, that entry is rejected and the other 249 are held."""
+    site.use_rows([(f"10.0.0.{n}", f"user{n}") for n in range(1, 251)])
+    site.add_firewall("fw", firewall)
+    firewall.do("fault", name="refuse_message", text="user77")
+    ended = site.run("sync", "--json")
+    assert ended.targets["fw"]["logins"] == {"due": 250, "delivered": 249, "rejected": 1, "failed": 0, "not_tried": 0}
+    assert len(firewall.mappings()) == 249
+
+
+def test_a_firewall_that_refuses_everything_is_at_fault_itself(site, firewall):
+    """When ten single entries in a row are refused, the target has failed and no entry is called rejected."""
+    site.use_rows([(f"10.0.0.{n}", f"user{n}") for n in range(1, 251)])
+    site.add_firewall("fw", firewall)
+    firewall.do("fault", name="refuse_message")
+    target = site.run("sync", "--json").targets["fw"]
+    assert target["error"]["kind"] == "TargetError"
+    assert target["logins"]["rejected"] == target["logins"]["delivered"] == 0
+    assert target["logins"]["not_tried"] > 200
+
+
+def test_an_agent_without_our_certificate_is_no_success(site, start):
+    """Under TLS 1.3 the refusal of a client certificate comes after the write; it is a failure all the same."""
+    site.use_rows([("10.0.0.1", "ada")])
+    for version in ("1.2", "1.3"):
+        agent = start("agent", tls_versions=[version, version])
+        site.targets = []
+        site.add_agent("uia", agent)
+        del site.targets[0]["client_cert_file"]
+        ended = site.run("sync", "--json")
+        assert ended.code == 1
+        assert ended.targets["uia"]["error"]["kind"] == "Untrusted", version
+        assert agent.mappings() == {}
+
+
+@pytest.mark.parametrize("framing", ["raw", "put"])
+def test_both_framings_reach_an_agent(site, agent, framing):
+    """An agent takes a raw message and one inside an HTTP PUT alike, without a timeout unless it is asked for."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_agent("uia", agent, framing=framing)
+    assert site.run("sync").code == 0
+    assert agent.mappings() == {"10.0.0.1": "ada"}
+
+
+def test_exit_codes_of_what_cannot_run(site, safeconnect, firewall):
+    """Usage and configuration exit 2, an unreadable source 3, an empty one 4; nothing is sent, the report says so."""
+    site.add_firewall("fw", firewall)
+    site.use_database(safeconnect)
+    assert site.run("sync", "--bogus").code == 2
+    assert site.run("sync", "--target", "nobody").code == 2
+    empty = site.run("sync", "--json")
+    assert (empty.code, empty.report["error"]["kind"]) == (4, "UnsafePlan")
+    assert site.last_run["exit_code"] == 4
+    site.source["password_file"] = site.secret("wrong-password", "wrong-horse")
+    refused = site.run("sync", "--json")
+    assert (refused.code, refused.report["error"]["kind"]) == (3, "SourceError")
+    assert [target["status"] for target in site.last_run["targets"]] == ["not_tried"]
+    site.source |= {"password_file": "/nowhere"}
+    assert site.run("sync").code == 3
+    site.sync = {"deadline": "soon"}
+    assert site.run("sync").code == 2
+    assert firewall.do("state")["counters"]["requests"] == 0
+
+
+def test_target_leaves_the_others_alone(site, start):
+    """With --target the others are absent from the report and untouched, and the report on disk stays."""
+    east, west = start("firewall"), start("firewall")
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw-east", east)
+    site.add_firewall("fw-west", west)
+    ended = site.run("sync", "--json", "--target", "fw-west")
+    assert list(ended.targets) == ["fw-west"]
+    assert (east.mappings(), west.mappings()) == ({}, {"10.0.0.1": "ada"})
+    assert not (site.state_dir / "last-run.json").exists()
+
+
+def test_too_many_dates_ahead_refuse_the_source(site, firewall):
+    """When the newest rows lie ahead of the clock the run is refused and names the offset; with it set, it goes on."""
+    site.use_rows([(f"10.0.0.{n}", f"user{n}", -7000) for n in range(1, 31)])
+    site.add_firewall("fw", firewall)
+    refused = site.run("sync", "--json")
+    assert refused.code == 4
+    assert 'time_offset = "-2h"' in refused.report["error"]["message"]
+    site.source["time_offset"] = "-2h"
+    assert site.run("sync").code == 0
+    assert len(firewall.mappings()) == 30
+
+
+def test_options_stand_before_or_after_the_command(site, firewall):
+    """--config and its like are understood on both sides of the command."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall)
+    site.environment = {"UIDSYNC_CONFIG": str(site.write())}
+    assert site.run("-q", "sync", "--dry-run").err == ""
+    assert site.run("sync", "-q", "--dry-run").err == ""
+
+
+def test_the_clock_of_a_report_is_now(site, firewall):
+    """Times in the report are RFC 3339 in UTC, and of this run."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall)
+    before = datetime.now(UTC)
+    report = site.run("sync", "--json").report
+    assert before <= datetime.fromisoformat(report["started"]) <= datetime.fromisoformat(report["finished"])
+    assert datetime.fromisoformat(report["targets"][0]["certificate_not_after"]) > before
