@@ -22,6 +22,9 @@ from cryptography import x509
 
 from uidsync.panos.errors import PanosError, Unauthorized, Unreachable, Untrusted
 
+# In OpenSSL's names of alerts: what a peer says to a client certificate that is missing, wrong or of an unknown CA.
+REFUSALS = ("CERTIFICATE", "HANDSHAKE_FAILURE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR")
+
 
 @dataclass(frozen=True, slots=True)
 class Trust:
@@ -135,8 +138,8 @@ def read_failure(error: BaseException, doing: str) -> PanosError:
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Untrusted(f"its certificate is not trusted: {_words(cause)}")
-        if isinstance(cause, ssl.SSLError) and "CERTIFICATE" in (cause.reason or ""):
-            return Untrusted(f"it does not accept our certificate: {_words(cause)}")
+        if isinstance(cause, ssl.SSLError) and any(word in (cause.reason or "") for word in REFUSALS):
+            return Untrusted(f"it does not accept our certificate, or wants one: {_words(cause)}")
     for cause in chain:
         if isinstance(cause, TimeoutError):
             return Unreachable(f"timed out while {doing}")
