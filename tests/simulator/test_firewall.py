@@ -2,6 +2,8 @@
 
 import base64
 import re
+import socket
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -351,13 +353,55 @@ def test_too_large(caller):
 
 
 def test_calls_in_flight_are_counted(firewall, caller):
-    """The most calls that were in flight at one time are remembered."""
-    firewall.do("fault", name="slow", latency_ms=300)
+    """Calls that are being answered are counted, and the most there were at one time are remembered."""
+    firewall.do("fault", name="accepted_never_answered")
     with ThreadPoolExecutor(4) as pool:
-        for _answer in pool.map(lambda _n: caller.log_in(), range(4)):
-            pass
+        calls = [pool.submit(caller.log_in) for _n in range(4)]
+        while firewall.counters()["in_flight"] < 4:
+            assert not any(call.done() for call in calls)
+        firewall.do("fault", name="refuse")
+        assert all(isinstance(call.exception(), requests.ConnectionError) for call in calls)
+    while firewall.counters()["in_flight"]:
+        pass
     assert firewall.counters()["most_in_flight"] == 4
-    assert firewall.counters()["in_flight"] == 0
+
+
+def test_a_client_that_asks_first(firewall, caller):
+    """A client that waits to be told to go on, as curl does with large messages, is told."""
+    body = f"type=user-id&key={firewall.api_key}&cmd={requests.utils.quote(DOCUMENT)}"
+    context = ssl.create_default_context(cafile=firewall.ca_file)
+    plain = socket.create_connection(("127.0.0.1", firewall.port), timeout=5)
+    with context.wrap_socket(plain, server_hostname="localhost") as connection:
+        head = f"POST /api/ HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(body.encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+    assert firewall.mappings() == {"192.0.2.1": "CAMPUS\\ada"}
+    assert caller.log_in().ok
+
+
+@pytest.mark.parametrize(
+    ("target", "headers", "body"),
+    [
+        ("//[/api/", {}, b""),
+        ("/api/", {}, b"&".join([b"a=b"] * 200)),
+        ("/api/?key=%ff&type=op&cmd=%ff%00", {}, b"\xff=\xfe"),
+        ("/api/", {"Content-Type": "multipart/form-data"}, b"--x\r\n\r\n"),
+        ("/api/", {"Authorization": "Basic !"}, b"type=op"),
+        ("/api/", {"Content-Length": "x"}, b""),
+        ("/api/?type=op&target=%00%01", {}, b""),
+    ],
+)
+def test_nonsense(any_firewall, anyone, target, headers, body):
+    """Nonsense is answered by an error of the client's, and the next call is answered as ever."""
+    url = f"https://127.0.0.1:{any_firewall.port}{target}"
+    with keyless(anyone) as session:
+        request = requests.Request("POST", anyone.url, headers=headers, data=body).prepare()
+        request.url = url
+        request.headers.update(headers)
+        assert session.send(request, timeout=5, verify=anyone.session.verify).status_code in {400, 403, 404, 411}
+    assert anyone.log_in().ok
 
 
 def test_connections_are_kept(firewall, caller):

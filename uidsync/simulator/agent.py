@@ -16,8 +16,8 @@ from time import sleep
 from typing import Literal
 
 from uidsync.simulator import replies
-from uidsync.simulator.faults import Fault, Faults
-from uidsync.simulator.firewall import make_objection, refuses
+from uidsync.simulator.counters import Counters
+from uidsync.simulator.faults import Fault, Faults, make_objection, refuses
 from uidsync.simulator.listener import IDLE, reset
 from uidsync.simulator.message import MessageError, count_entries, read_document
 from uidsync.simulator.table import Rejected, Table
@@ -58,12 +58,11 @@ class Agent:
     now: Callable[[], float]
     faults: Faults
     lock: threading.Lock
+    counters: Counters
     reply: Reply = "nothing"
     closes: bool = True
     client_certificate: ClientCertificate = "demanded"
     requests: deque[AgentRequest] = field(default_factory=lambda: deque(maxlen=20_000))
-    calls: int = 0
-    messages: int = 0
 
     def serve(self, connection: ssl.SSLSocket) -> None:
         """Take messages from a connection until either side has enough."""
@@ -99,16 +98,16 @@ class Agent:
 
     def _take(self, document: bytes, framing: Framing, *, certified: bool) -> bytes:
         request = AgentRequest(self.now(), framing, certified)
-        fault = self.faults.take("verdict")
-        if fault is not None:
-            request.fault = fault.name
-            sleep(fault.latency)
-        with self.lock:
-            self.requests.append(request)
-            self.calls += 1
-            if self.client_certificate == "dropped" and not certified:
-                return b""
-            return self._dress(self._apply(document, request, fault))
+        with self.counters.flight():
+            fault = self.faults.take("verdict")
+            if fault is not None:
+                request.fault = fault.name
+                sleep(fault.latency)
+            with self.lock:
+                self.requests.append(request)
+                if self.client_certificate == "dropped" and not certified:
+                    return b""
+                return self._dress(self._apply(document, request, fault))
 
     def _apply(self, document: bytes, request: AgentRequest, fault: Fault | None) -> bytes:
         message = read_document(document)
@@ -116,7 +115,8 @@ class Agent:
             return replies.error("uid-message: Malformed Request")
         request.sections = count_entries(message)
         request.entries = sum(request.sections.values())
-        self.messages += bool(request.entries)
+        if request.entries:
+            self.counters.count("messages")
         if fault is not None and fault.name == "refuse_message" and refuses(fault, message):
             return replies.error("uid-message: refused as asked")
         try:

@@ -38,23 +38,29 @@ class Call:
 
 
 def read_call(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Call:
-    """Read a request; `headers` may be asked in any case. A body that is no form leaves its parameters out."""
+    """Read a request; `headers` may be asked in any case. Raise ValueError when the URL or the form is none."""
     url = urlsplit(target)
     query = dict(parse_qsl(url.query, keep_blank_values=True))
     content_type = headers.get("Content-Type") or ""
     form, document = _read_body(content_type, body)
     parameters = query | form
     if document is None and "cmd" in parameters:
-        document = parameters["cmd"].encode("utf-8", "surrogateescape")
+        document = parameters["cmd"].encode()
     basic = _read_basic(headers.get("Authorization") or "")
-    header = headers.get("X-PAN-KEY")
-    if header is not None:
-        key, place = header, "header"
-    elif "key" in parameters:
-        key, place = parameters["key"], "body" if "key" in form else "query"
-    else:
-        key, place = None, "basic" if basic else "none"
-    return Call(method, target, content_type, parameters, document, key, place, basic)  # type: ignore[arg-type]
+    key, place = _find_key(headers, query, form)
+    return Call(
+        method, target, content_type, parameters, document, key, "basic" if key is None and basic else place, basic
+    )
+
+
+def _find_key(
+    headers: Mapping[str, str], query: Mapping[str, str], form: Mapping[str, str]
+) -> tuple[str | None, KeyPlace]:
+    if (key := headers.get("X-PAN-KEY")) is not None:
+        return key, "header"
+    if "key" in form:
+        return form["key"], "body"
+    return (query["key"], "query") if "key" in query else (None, "none")
 
 
 def _read_body(content_type: str, body: bytes) -> tuple[dict[str, str], bytes | None]:
@@ -65,11 +71,13 @@ def _read_body(content_type: str, body: bytes) -> tuple[dict[str, str], bytes | 
     if kind in {"text/xml", "application/xml"}:
         return {}, body
     # What names no type, or another one, is read as the form that most clients send.
-    return dict(parse_qsl(body.decode("utf-8", "surrogateescape"), keep_blank_values=True, max_num_fields=100)), None
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100)), None
 
 
 def _read_parts(content_type: str, body: bytes) -> tuple[dict[str, str], bytes | None]:
-    message = BytesParser(policy=HTTP).parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
+    message = BytesParser(policy=HTTP).parsebytes(
+        b"Content-Type: " + content_type.encode("utf-8", "replace") + b"\r\n\r\n" + body
+    )
     form, document = {}, None
     for part in message.iter_parts():
         name = part.get_param("name", header="content-disposition")
@@ -79,7 +87,7 @@ def _read_parts(content_type: str, body: bytes) -> tuple[dict[str, str], bytes |
         if name == "file":
             document = content
         else:
-            form[str(name)] = content.decode("utf-8", "surrogateescape").rstrip("\r\n")
+            form[str(name)] = content.decode("utf-8", "replace").rstrip("\r\n")
     return form, document
 
 

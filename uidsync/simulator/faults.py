@@ -6,7 +6,12 @@ No I/O: the listener, the firewall and the agent act on what they find here.
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Literal
+
+from lxml.etree import _Element as Element
+
+from uidsync.simulator.message import names
 
 # The port · a connection before TLS · what comes instead of an answer · an answer spoiled · the device's own verdict
 Stage = Literal["port", "connection", "instead", "spoiled", "verdict"]
@@ -159,3 +164,24 @@ class Faults:
                     return None
                 fault.left -= 1
             return fault
+
+
+def refuses(fault: Fault, message: Element) -> bool:
+    """Whether a message holds what the fault has it refused for."""
+    text = fault.text("text", "")
+    return not text or any(names(entry, text) for entry in message.iterfind("payload/*/entry"))
+
+
+def make_objection(fault: Fault | None) -> Callable[[Element], str | None] | None:
+    """Make the reason for which a fault has entries rejected, counted within a message."""
+    if fault is None:
+        return None
+    words = fault.text("message", "Rejected as asked")
+    match fault.name:
+        case "reject_every":
+            every, seen = int(fault.number("every", 2)), count(1)
+            return lambda _entry: None if next(seen) % every else words
+        case "reject_matching":
+            text = fault.text("text", "")
+            return lambda entry: words if names(entry, text) else None
+    return None

@@ -9,15 +9,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lxml.etree import _Element as Element
-
 from uidsync.simulator import replies
 from uidsync.simulator.call import PATHS, Call
-from uidsync.simulator.faults import Fault
-from uidsync.simulator.message import MessageError, count_entries, names, read_document
+from uidsync.simulator.counters import Counters
+from uidsync.simulator.faults import Fault, make_objection, refuses
+from uidsync.simulator.message import MessageError, count_entries, read_document, read_number
 from uidsync.simulator.operations import Device, HaState, operate
 from uidsync.simulator.replies import Identity
-from uidsync.simulator.table import Objection, Table
+from uidsync.simulator.table import Table
 
 XML = "application/xml; charset=UTF-8"
 TYPES = frozenset({"user-id", "op", "log", "version"})
@@ -33,6 +32,9 @@ class Answer:
     status: int = 200
     content_type: str = XML
     headers: tuple[tuple[str, str], ...] = ()
+
+
+NOT_FOUND = Answer(b"<html><body>404 Not Found</body></html>", 404, "text/html")
 
 
 @dataclass(slots=True)
@@ -58,14 +60,13 @@ class Request:
 class Settings:
     """How the device is set up; all of it may change while it runs.
 
-    `vsys` names the virtual systems that exist (None: any), `serials` the firewalls behind it, when it is a Panorama.
+    `vsys` names the virtual systems that exist, None is any; `types` what the administrator's role allows.
     """
 
     api_key: str
     username: str = "admin"
     password: str = "admin"  # noqa: S105 - the device's well-known default
     vsys: tuple[str, ...] | None = None
-    serials: tuple[str, ...] = ()
     types: frozenset[str] = TYPES
     ha: HaState = "off"
     key_expired: bool = False
@@ -74,17 +75,16 @@ class Settings:
 
 @dataclass(slots=True)
 class Firewall:
-    """A device: its settings, a table for itself and for each firewall behind it, and what was asked of it."""
+    """A device: its settings, what was asked of it, and its tables: its own under None, others' under their serials."""
 
     settings: Settings
     tables: dict[str | None, Table]
     now: Callable[[], float]
     lock: threading.Lock
+    counters: Counters
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=20_000))
-    calls: int = 0
-    messages: int = 0
-    _jobs: dict[int, tuple[Table, int, int]] = field(default_factory=dict)
-    _job: int = 0
+    _jobs: dict[str, tuple[Table, int, int]] = field(default_factory=dict)
+    _last_job: int = 0
 
     def note(self, call: Call) -> Request:
         """Remember a call."""
@@ -95,7 +95,6 @@ class Firewall:
         )  # fmt: skip
         with self.lock:
             self.requests.append(request)
-            self.calls += 1
         return request
 
     def answer(self, call: Call, request: Request, fault: Fault | None) -> Answer:
@@ -106,18 +105,21 @@ class Firewall:
             return answer
 
     def _answer(self, call: Call, request: Request, fault: Fault | None) -> Answer:
-        refusal = _verdict(fault, call) or self._refusal(call)
-        if refusal is not None:
-            return refusal
+        if call.path.partition("?")[0] not in PATHS:
+            return NOT_FOUND
+        return _verdict(fault, call) or self._refusal(call) or self._carry_out(call, request, fault)
+
+    def _carry_out(self, call: Call, request: Request, fault: Fault | None) -> Answer:
+        if call.type == "keygen":
+            return self._keygen(call)
+        table = self.tables[call.parameters.get("target")]
         match call.type:
-            case "keygen":
-                return self._keygen(call)
             case "user-id":
-                return self._user_id(call, self.tables[call.parameters.get("target")], request, fault)
+                return self._user_id(call, table, request, fault)
             case "op":
-                return self._op(call, self.tables[call.parameters.get("target")])
+                return self._op(call, table)
             case "log":
-                return self._log(call, self.tables[call.parameters.get("target")])
+                return self._log(call, table)
         return Answer(replies.version(self.settings.identity))
 
     def _refusal(self, call: Call) -> Answer | None:
@@ -164,7 +166,8 @@ class Firewall:
             return Answer(replies.error("uid-message: Malformed Request", 18))
         request.sections = count_entries(message)
         request.entries = sum(request.sections.values())
-        self.messages += bool(request.entries)
+        if request.entries:
+            self.counters.count("messages")
         if fault is not None and fault.name == "refuse_message" and refuses(fault, message):
             return Answer(replies.error("uid-message: refused as asked"))
         vsys = call.parameters.get("vsys") or (self.settings.vsys or ("vsys1",))[0]
@@ -193,24 +196,24 @@ class Firewall:
         return _front_end_error(400, "Illegal value for parameter log-type or action.")
 
     def _enqueue(self, call: Call, table: Table) -> Answer:
-        wanted = call.parameters.get("nlogs", str(DEFAULT_LOGS))
-        if not wanted.isdecimal() or not 1 <= int(wanted) <= MOST_LOGS:
-            text = f"Illegal value for parameter nlogs [{wanted}]. Should be between 1 to {MOST_LOGS}"
+        wanted = read_number(call.parameters.get("nlogs"), DEFAULT_LOGS)
+        if not wanted or wanted > MOST_LOGS:
+            given = call.parameters.get("nlogs")
+            text = f"Illegal value for parameter nlogs [{given}]. Should be between 1 to {MOST_LOGS}"
             return _front_end_error(400, text)
-        skip = call.parameters.get("skip", "0")
-        self._job += 1
-        self._jobs[self._job] = table, int(wanted), int(skip) if skip.isdecimal() else 0
-        return Answer(replies.job_enqueued(self._job))
+        self._last_job += 1
+        self._jobs[str(self._last_job)] = table, wanted, read_number(call.parameters.get("skip"), 0) or 0
+        return Answer(replies.job_enqueued(self._last_job))
 
     def _log_job(self, action: str, number: str) -> Answer:
-        job = self._jobs.pop(int(number), None) if number.isdecimal() else None  # a job is gone once it was fetched
+        job = self._jobs.pop(number, None)  # a job is gone once it was fetched
         if job is None:
             return Answer(replies.error(f"job {number} not found", 7))
         if action == "finish":
             return Answer(replies.success("<msg><line>job finished</line></msg>"))
         table, wanted, skip = job
-        newest_first = list(reversed(table.log))
-        return Answer(replies.job(int(number), newest_first[skip:][:wanted], self.settings.identity, self.now()))
+        newest_first = list(reversed(table.log))[skip:][:wanted]
+        return Answer(replies.job(number, newest_first, self.settings.identity, self.now()))
 
 
 def new_key() -> str:
@@ -223,15 +226,12 @@ def _front_end_error(status: int, text: str) -> Answer:
 
 
 def _verdict(fault: Fault | None, call: Call) -> Answer | None:
-    """Return what everyone is told: that there is no such page, or what a fault has the device answer."""
-    if call.path.partition("?")[0] not in PATHS:
-        return Answer(b"<html><body>404 Not Found</body></html>", 404, "text/html")
-    match fault.name if fault else None:
-        case "role_missing" | "commit_window":
-            return Answer(replies.role_missing(call.type), 403)
-        case str() as name:
-            return VERDICTS.get(name)
-    return None
+    """Return what a fault has the device answer to every call that it concerns."""
+    if fault is None:
+        return None
+    if fault.name in {"role_missing", "commit_window"}:
+        return Answer(replies.role_missing(call.type), 403)
+    return VERDICTS.get(fault.name)
 
 
 VERDICTS = {
@@ -240,24 +240,3 @@ VERDICTS = {
     "session_timed_out": Answer(replies.SESSION_TIMED_OUT),
     "unauthorized_16": Answer(replies.UNAUTHORIZED),
 }
-
-
-def refuses(fault: Fault, message: Element) -> bool:
-    """Whether a message holds what the fault has it refused for."""
-    text = fault.text("text", "")
-    return not text or any(names(entry, text) for entry in message.iterfind("payload/*/entry"))
-
-
-def make_objection(fault: Fault | None) -> Objection | None:
-    """Make the reason for which a fault has entries rejected, counted within a message."""
-    if fault is None:
-        return None
-    message = fault.text("message", "Rejected as asked")
-    match fault.name:
-        case "reject_every":
-            every, seen = int(fault.number("every", 2)), iter(range(1, 1_000_000))
-            return lambda _entry: None if next(seen) % every else message
-        case "reject_matching":
-            text = fault.text("text", "")
-            return lambda entry: message if names(entry, text) else None
-    return None

@@ -11,22 +11,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import Faults
 
 HOST = "127.0.0.1"
 IDLE = 60.0  # seconds after which a silent connection is given up
 LINGER = 1.0  # seconds in which the other side may read our last words
 
+RESET = struct.pack("ii", 1, 0)  # for SO_LINGER
+
 Serve = Callable[[ssl.SSLSocket], None]
-
-
-@dataclass(slots=True)
-class Counters:
-    """How many connections came, and how many of them failed the TLS handshake, with the last reason."""
-
-    connections: int = 0
-    handshakes_failed: int = 0
-    last_handshake_error: str | None = None
 
 
 @dataclass(slots=True)
@@ -41,8 +35,8 @@ class Listener:
     context: ssl.SSLContext
     serve: Serve
     faults: Faults
+    counters: Counters
     allowed: frozenset[str] | None = None
-    counters: Counters = field(default_factory=Counters)
     _reserved: socket.socket = field(init=False)
     _listening: socket.socket | None = None
     _clog: list[socket.socket] = field(default_factory=list)
@@ -104,7 +98,7 @@ class Listener:
         with suppress(OSError):
             while True:
                 connection, (address, _port) = listening.accept()
-                self.counters.connections += 1
+                self.counters.count("connections")
                 threading.Thread(target=self._meet, args=(connection, address), daemon=True).start()
 
     def _meet(self, connection: socket.socket, address: str) -> None:
@@ -136,8 +130,7 @@ class Listener:
         try:
             tls.do_handshake()
         except OSError as error:
-            self.counters.handshakes_failed += 1
-            self.counters.last_handshake_error = str(error)
+            self.counters.fail_handshake(str(error))
         else:
             self.serve(tls)
         if not is_reset(tls):
@@ -149,9 +142,6 @@ def _bound(port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind((HOST, port))
     return bound
-
-
-RESET = struct.pack("ii", 1, 0)
 
 
 def reset(connection: socket.socket) -> None:

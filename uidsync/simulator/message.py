@@ -79,8 +79,13 @@ def as_sent(entry: Element) -> tuple[tuple[str, str], ...]:
 
 def read_minutes(text: str | None) -> int | None:
     """Read a timeout attribute: minutes, ABSENT without one, None when it is no number of minutes."""
+    return read_number(text, ABSENT)
+
+
+def read_number(text: str | None, absent: int) -> int | None:
+    """Read a number in digits; None when it is none."""
     if text is None:
-        return ABSENT
+        return absent
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
 

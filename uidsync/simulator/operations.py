@@ -3,7 +3,6 @@
 Pure but for the commands that clear mappings.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Literal
 from lxml.etree import _Element as Element
 
 from uidsync.simulator import replies
-from uidsync.simulator.message import read_address, read_document
+from uidsync.simulator.message import read_address, read_document, read_number
 from uidsync.simulator.replies import Identity
 from uidsync.simulator.table import Plane, Table
 
@@ -93,13 +92,9 @@ def _show_tags(command: Element, device: Device, attribute: Literal["ip", "user"
     tagged = command.find("tag/entry")
     tag = command.findtext("tag") if tagged is None else tagged.get("name")
     rows = [row for row in rows if wanted in (None, row[0]) and (tag is None or tag in row[1])]
-    first, limit = _read_number(command, "start-point", 1) - 1, _read_number(command, "limit", len(rows))
-    return replies.tags(attribute, rows[first:][:limit])
-
-
-def _read_number(command: Element, name: str, default: int) -> int:
-    text = command.findtext(f".//{name}") or ""
-    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else default
+    first = read_number(command.findtext(".//start-point"), 1) or 1
+    limit = read_number(command.findtext(".//limit"), len(rows))
+    return replies.tags(attribute, rows[first - 1 :][:limit])
 
 
 COMMANDS: dict[str, Callable[[Element, Device], bytes]] = {

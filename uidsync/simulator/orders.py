@@ -14,13 +14,13 @@ from uidsync.simulator import replies
 from uidsync.simulator.agent import VSYS, Agent, Reply
 from uidsync.simulator.certificates import CertificateKind
 from uidsync.simulator.clock import Clock
+from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import Fault, Faults
 from uidsync.simulator.firewall import Firewall
 from uidsync.simulator.listener import Listener
 from uidsync.simulator.message import read_address
 from uidsync.simulator.operations import PEERS, HaState
 from uidsync.simulator.table import PLANES, Mapping, Plane, Table
-from uidsync.simulator.web import Flights
 
 Order = dict[str, Any]
 Outcome = dict[str, Any]
@@ -44,7 +44,7 @@ class Simulated:
     listener: Listener
     make_context: Callable[..., SSLContext]
     lock: threading.Lock
-    flights: Flights
+    counters: Counters
     peer: "Simulated | None" = None
 
 
@@ -72,7 +72,7 @@ def obey(simulated: Simulated, order: Order) -> Outcome:
 def _state(simulated: Simulated, *, plane: Plane = "mp") -> Outcome:
     """Tell the mappings of the management plane, or of the "dp", then tags, groups, counters and requests."""
     _raise_if_unknown(plane, Plane)
-    now, tables, counters = simulated.clock.now(), simulated.tables.items(), simulated.listener.counters
+    now, tables = simulated.clock.now(), simulated.tables.items()
     return {
         "mappings": [
             {"serial": serial, "vsys": row.vsys, "ip": row.ip, "user": row.user, "type": row.source,
@@ -91,15 +91,7 @@ def _state(simulated: Simulated, *, plane: Plane = "mp") -> Outcome:
             for serial, table in tables
             for (vsys, name), members in table.groups.items()
         ],
-        "counters": {
-            "requests": simulated.device.calls,
-            "messages": simulated.device.messages,
-            "in_flight": simulated.flights.now,
-            "most_in_flight": simulated.flights.most,
-            "connections": counters.connections,
-            "handshakes_failed": counters.handshakes_failed,
-        },
-        "last_handshake_error": counters.last_handshake_error,
+        "counters": simulated.counters.as_counted(),
         "requests": [asdict(request) for request in simulated.device.requests],
     }  # fmt: skip
 
@@ -219,11 +211,7 @@ def _allow(simulated: Simulated, *, addresses: list[str] | None) -> None:
 def _reset_counters(simulated: Simulated) -> None:
     """Forget requests and counts."""
     simulated.device.requests.clear()
-    simulated.device.calls = simulated.device.messages = 0
-    simulated.flights.most = simulated.flights.now
-    counters = simulated.listener.counters
-    counters.connections = counters.handshakes_failed = 0
-    counters.last_handshake_error = None
+    simulated.counters.reset()
 
 
 def _raise_if_unknown(value: object, words: object) -> None:

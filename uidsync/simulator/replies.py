@@ -170,11 +170,9 @@ def job_enqueued(number: int) -> bytes:
     ).encode()
 
 
-def job(number: int, records: Iterable[LogRecord] | None, device: Identity, now: float) -> bytes:
-    """Answer what became of a log job: its records, or without any that it is still at work."""
+def job(number: str, records: Iterable[LogRecord], device: Identity, now: float) -> bytes:
+    """Answer what became of a log job: it is done, and these are its records."""
     clock = strftime("%H:%M:%S", gmtime(now))
-    if records is None:
-        return success(f"<job><tenq>{clock}</tenq><tdeq/><tlast/><status>ACT</status><id>{number}</id></job>")
     shown = [_log_entry(record, device) for record in records]
     return success(
         f"<job><tenq>{clock}</tenq><tdeq>{clock}</tdeq><tlast>{clock}</tlast><status>FIN</status><id>{number}</id></job>"

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from uidsync.simulator.agent import Agent, ClientCertificate, Reply
 from uidsync.simulator.certificates import CertificateKind, Certificates, make_certificates
 from uidsync.simulator.clock import Clock
+from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import FaultError, Faults
 from uidsync.simulator.firewall import Firewall, Settings, new_key
 from uidsync.simulator.listener import HOST, Listener
@@ -28,7 +29,7 @@ from uidsync.simulator.operations import PEERS, HaState
 from uidsync.simulator.orders import OrderError, Simulated, obey
 from uidsync.simulator.replies import Identity
 from uidsync.simulator.table import Rules, Table
-from uidsync.simulator.web import Flights, Web
+from uidsync.simulator.web import Web
 
 TlsVersions = tuple[Literal["1.2", "1.3"], Literal["1.2", "1.3"]]
 CLIENTS = {"none": ssl.CERT_NONE, "demanded": ssl.CERT_REQUIRED, "dropped": ssl.CERT_OPTIONAL}
@@ -60,17 +61,15 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
     names = tuple(vsys.split(",")) if vsys else None
     identity = Identity(multi_vsys=names is not None and len(names) > 1)
     key, state = api_key or new_key(), "active" if pair and ha == "off" else ha
-    settings = Settings(key, username, password, names, tuple(serials), ha=state, identity=identity)
-    tables = {serial: Table(rules or Rules()) for serial in (None, *settings.serials)}
+    settings = Settings(key, username, password, names, ha=state, identity=identity)
+    tables = {serial: Table(rules or Rules()) for serial in (None, *serials)}
     clock, lock = Clock(), threading.Lock()
 
     def make_unit(settings: Settings, port: int, context: ssl.SSLContext) -> Simulated:
-        faults = Faults("firewall", time.monotonic)
-        firewall = Firewall(settings, tables, clock.now, lock)
-        web = Web(firewall, faults)
-        listener = Listener(port, context, web.serve, faults)
-        web.port = listener.port
-        return Simulated(firewall, tables, clock, faults, listener, make_context, lock, web.flights)
+        faults, counters = Faults("firewall", time.monotonic), Counters()
+        firewall = Firewall(settings, tables, clock.now, lock, counters)
+        listener = Listener(port, context, Web(firewall, faults).serve, faults, counters)
+        return Simulated(firewall, tables, clock, faults, listener, make_context, lock, counters)
 
     with _running(directory) as place:
         certificates = make_certificates(place)
@@ -98,15 +97,15 @@ def serve_agent(  # noqa: PLR0913 - one argument for each thing that can be set
     ends_with_stdin: bool = False,
 ) -> None:
     """Run a User-ID agent until SIGTERM or SIGINT. Without `directory` the certificates go to a temporary one."""
-    clock, faults, lock = Clock(), Faults("agent", time.monotonic), threading.Lock()
+    clock, faults, lock, counters = Clock(), Faults("agent", time.monotonic), threading.Lock(), Counters()
     table = Table(replace(rules or Rules(honour_timeout=False), source="UIA"))
-    agent = Agent(table, clock.now, faults, lock, reply, closes, client_certificate)
+    agent = Agent(table, clock.now, faults, lock, counters, reply, closes, client_certificate)
     with _running(directory) as place:
         certificates = make_certificates(place)
         clients = CLIENTS[client_certificate]
         make_context = partial(certificates.server_context, versions=tls_versions, clients=clients)
-        listener = Listener(port, make_context(certificate), agent.serve, faults)
-        unit = Simulated(agent, {None: table}, clock, faults, listener, make_context, lock, Flights())
+        listener = Listener(port, make_context(certificate), agent.serve, faults, counters)
+        unit = Simulated(agent, {None: table}, clock, faults, listener, make_context, lock, counters)
         announcement = _announce("agent", unit, certificates) | {
             "client_cert_file": str(certificates.client_cert_file),
             "client_key_file": str(certificates.client_key_file),

@@ -6,7 +6,7 @@ a comment says otherwise.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lxml.etree import _Element as Element
@@ -173,9 +173,9 @@ class Table:
             return [TABLE_FULL]
         if minutes == ABSENT or not self.rules.honour_timeout:
             minutes = self.rules.timeout_minutes or 0
-        expires = now + 60 * minutes if minutes else None
-        self.learn(Mapping(vsys, ip, user, self.rules.source, expires))
-        self.note(LogRecord(0, now, "login", vsys, ip, user, 60 * minutes, self.rules.source))
+        mapping = Mapping(vsys, ip, user, self.rules.source, now + 60 * minutes if minutes else None)
+        self.learn(mapping)
+        self._note(now, "login", mapping, 60 * minutes)
         return []
 
     def _is_full(self, vsys: str, ip: str, now: float) -> bool:
@@ -190,7 +190,7 @@ class Table:
         if held is None or (user and not self._same_user(held.user, user)):
             return [DELETE_FAILED]
         self.forget(ip, vsys)
-        self.note(LogRecord(0, now, "logout", vsys, ip, held.user, 0, self.rules.source))
+        self._note(now, "logout", held)
         return []
 
     def _same_user(self, held: str, named: str) -> bool:
@@ -208,7 +208,6 @@ class Table:
             del self.groups[vsys, name]
         return []
 
-    def note(self, record: LogRecord) -> None:
-        """Add a record to the USERID log under the next sequence number."""
+    def _note(self, at: float, subtype: Literal["login", "logout"], row: Mapping, timeout: int = 0) -> None:
         self.logged += 1
-        self.log.append(replace(record, seqno=self.logged))
+        self.log.append(LogRecord(self.logged, at, subtype, row.vsys, row.ip, row.user, timeout, row.source))

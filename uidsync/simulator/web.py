@@ -1,9 +1,8 @@
 """Serves a simulated firewall's API over HTTP, and spoils what it says when a fault asks for it."""
 
-import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from socketserver import BaseServer
 from ssl import SSLSocket
@@ -21,32 +20,11 @@ MEGABYTE = b" " * 1_048_576
 
 
 @dataclass(slots=True)
-class Flights:
-    """How many calls are being answered, and how many there were at most at one time."""
-
-    now: int = 0
-    most: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __enter__(self) -> int:
-        with self.lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-            return self.now
-
-    def __exit__(self, *_exception: object) -> None:
-        with self.lock:
-            self.now -= 1
-
-
-@dataclass(slots=True)
 class Web:
-    """What a connection needs: the firewall, its faults, and the count of calls in flight."""
+    """A firewall and what is wrong with it."""
 
     firewall: Firewall
     faults: Faults
-    port: int = 0
-    flights: Flights = field(default_factory=Flights)
 
     def serve(self, connection: SSLSocket) -> None:
         """Talk HTTP over a connection until either side has enough."""
@@ -68,6 +46,12 @@ class _Conversation(BaseHTTPRequestHandler):
 
     def log_message(self, *_arguments: object) -> None:
         """Stay silent: stdout belongs to whoever started the simulator."""
+
+    def handle_expect_100(self) -> bool:
+        """Let a client that waits for our word send its body."""
+        goes_on = super().handle_expect_100()
+        self.wfile.flush()
+        return goes_on
 
     def do_GET(self) -> None:
         """Answer a call whose parameters are in the URL."""
@@ -92,8 +76,12 @@ class _Conversation(BaseHTTPRequestHandler):
             self._refuse(414)
             return
         web = self._web
-        call = read_call(self.command, self.path, cast("dict[str, str]", self.headers), body)
-        with web.flights as in_flight:
+        try:
+            call = read_call(self.command, self.path, cast("dict[str, str]", self.headers), body)
+        except ValueError:
+            self._refuse(400)
+            return
+        with web.firewall.counters.flight() as in_flight:
             request = web.firewall.note(call)
             fault = web.faults.take("instead", "spoiled", "verdict", request_type=call.type)
             if fault is None:
@@ -110,7 +98,7 @@ class _Conversation(BaseHTTPRequestHandler):
 
     def _send_spoiled(self, fault: Fault, answer: Answer | None, request: Request) -> None:
         if fault.stage == "instead":
-            answer = substitute(fault, self._web.port)
+            answer = substitute(fault, self.connection.getsockname()[1])
         if answer is not None:
             request.status = answer.status
             self._send(damage(fault, answer), fault)
