@@ -16,6 +16,7 @@ from uidsync.panos.errors import Busy, PanosError, Unreachable
 Answer = TypeVar("Answer")
 TRANSIENT = (Unreachable, Busy)
 WAIT_FIRST, WAIT_LONGEST = 0.5, 8.0  # seconds between tries, doubling
+JITTER = 1.0  # seconds at most, on top
 SHORTEST_TRY = 0.5  # seconds: a try that begins just before a limit still gets a chance
 
 
@@ -103,7 +104,7 @@ def _error_of(state: tenacity.RetryCallState) -> PanosError | None:
     return error if isinstance(error, PanosError) else None
 
 
-_backoff = tenacity.wait_exponential_jitter(initial=WAIT_FIRST, max=WAIT_LONGEST)
+_backoff = tenacity.wait_exponential(multiplier=WAIT_FIRST, max=WAIT_LONGEST) + tenacity.wait_random(0, JITTER)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
