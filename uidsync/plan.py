@@ -189,6 +189,7 @@ class Holding:
 
     user: str
     timeout: int
+    sent_at: datetime
     held_until: datetime
     in_doubt: bool = False
 

@@ -31,6 +31,9 @@ class Snapshot(Protocol):
     def read_since(self, date: datetime) -> Iterator[Row]:
         """Read every row of that date, as the table has it, and later. Raises SourceError."""
 
+    def read_after(self, event_id: int, date: datetime) -> Iterator[Row]:
+        """Read the rows above an id, of that date and later; only where `highest_id` is known. Raises SourceError."""
+
 
 class Source(Protocol):
     """A place to read login events from."""

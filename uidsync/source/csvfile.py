@@ -83,6 +83,10 @@ class CSVSnapshot:
         if fields and len(fields) <= max(places.values()):
             raise SourceError(f"{self._path}: line {reader.line_num}: the file breaks off in the middle of a row")
 
+    def read_after(self, event_id: int, date: datetime) -> Iterator[Row]:
+        """Read the rows above an id; a file has no index, so that this saves nothing. Raises SourceError."""
+        return (row for row in self.read_since(date) if row.event_id is None or row.event_id > event_id)
+
     def _find_columns(self, header: list[str]) -> Mapping[str, int]:
         places = {name.strip().lower(): place for place, name in enumerate(header)}
         if missing := [name for name in REQUIRED if name not in places]:

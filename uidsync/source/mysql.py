@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from pymysql.cursors import SSCursor
 
 from uidsync.source import SourceError
 from uidsync.source.rows import Row, read_date
+from uidsync.statements import read_statement
 
 CONNECT_TIMEOUT = 10  # seconds
 READ_TIMEOUT = 120  # seconds without a byte: a full scan of an unthinned year answers within it
@@ -108,7 +107,7 @@ class MySQLSource:
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,
             write_timeout=CONNECT_TIMEOUT,
-            init_command=statement("session"),
+            init_command=read_statement("session"),
             program_name="uidsync",
             **(verified if login.ca_file else {}),
         )
@@ -139,13 +138,18 @@ class MySQLSnapshot:
     def read_since(self, date: datetime) -> Iterator[Row]:
         """Read every row of that date, as the table has it, and later. Raises SourceError."""
         name = "read_window" if "macaddress" in self.columns else "read_window_without_mac"
-        return self._stream(name, date.astimezone(UTC).replace(tzinfo=None))
+        return self._stream(name, _as_stored(date))
+
+    def read_after(self, event_id: int, date: datetime) -> Iterator[Row]:
+        """Read the rows above an id, of that date and later. Raises SourceError."""
+        name = "read_tail" if "macaddress" in self.columns else "read_tail_without_mac"
+        return self._stream(name, event_id, _as_stored(date))
 
     def _stream(self, name: str, *parameters: object) -> Iterator[Row]:
         cursor = self._connection.cursor()
         try:
             with _translated(self._login):
-                cursor.execute(statement(name), parameters)
+                cursor.execute(read_statement(name), parameters)
                 while rows := cursor.fetchmany(ROWS_AT_ONCE):
                     self._check_deadline()
                     yield from map(Row._make, rows)
@@ -154,7 +158,7 @@ class MySQLSnapshot:
 
     def _run(self, name: str, *parameters: object) -> Sequence[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:
-            cursor.execute(statement(name), parameters)
+            cursor.execute(read_statement(name), parameters)
             return cursor.fetchall()
 
 
@@ -164,10 +168,8 @@ def _abandon(cursor: Any) -> None:  # noqa: ANN401 (what is set is not part of t
         cursor._result.unbuffered_active = False  # noqa: SLF001
 
 
-@cache
-def statement(name: str) -> str:
-    """Return the SQL statement of that name."""
-    return files("uidsync.sql").joinpath(f"{name}.sql").read_text("utf-8")
+def _as_stored(date: datetime) -> datetime:
+    return date.astimezone(UTC).replace(tzinfo=None)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+DELETE FROM holding WHERE held_until < ?

@@ -1,0 +1,1 @@
+SELECT at, highest_id FROM mark ORDER BY at

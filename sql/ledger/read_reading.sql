@@ -1,0 +1,1 @@
+SELECT source, rules, watermark, full_at, clock_offset FROM reading

@@ -1,0 +1,1 @@
+INSERT INTO logout (target, at, entries) VALUES (?, ?, ?)

@@ -1,0 +1,1 @@
+INSERT OR REPLACE INTO mark (at, highest_id) VALUES (?, ?)

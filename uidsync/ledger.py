@@ -1,0 +1,383 @@
+"""What every target holds and until when, who was last seen where, and how far the source was read: a SQLite file.
+
+The ledger is a belief. It may be lost at the price of one full send, but it must neither claim more than was accepted
+nor forget what may have been. Rule 12.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from uidsync.panos.userid import Address, Entry, Login, Logout
+from uidsync.plan import LOGOUT_GRACE, MINUTE, Holding
+from uidsync.source.rows import LoginEvent
+from uidsync.statements import read_statement
+
+FILE = "ledger.sqlite3"
+APPLICATION = 0x75696473  # "uids", in the file's header
+SCHEMA = 1  # the number of the last migration
+BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
+LOGOUTS_COUNTED = timedelta(hours=1)  # rule 9
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+Why = Literal["rejected", "withdrawn"]
+Made = TypeVar("Made")
+Write = Callable[..., object]
+
+
+class LedgerError(Exception):
+    """The ledger cannot be read or written just now."""
+
+
+class LedgerDamaged(LedgerError):
+    """The file is no ledger, or no longer, or one of a later version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a source was read, by which rules, and when all of it.
+
+    `marks` are the highest ids at earlier times; `clock_offset` is the source's clock minus ours.
+    """
+
+    source: str
+    rules: str
+    watermark: int | None
+    full_at: datetime
+    clock_offset: timedelta
+    marks: tuple[tuple[datetime, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """A login that is not sent again until a newer event, and why."""
+
+    ip: Address
+    user: str
+    why: Why
+    key: tuple[datetime, int]
+
+
+@dataclass(slots=True)
+class TargetState:
+    """What is known of a target beside its mappings; `identity` is what it was learned for."""
+
+    name: str
+    identity: str
+    last_success: datetime | None = None
+    behind_since: datetime | None = None
+    error_kind: str | None = None
+    error_message: str | None = None
+    is_unusable: bool = False
+    full_send_at: datetime | None = None
+    may_not_ask: bool = False
+    lost_at: datetime | None = None
+    lost_wait: timedelta = timedelta()
+
+
+class Ledger:
+    """An open ledger. Threads may share it, every write is one transaction, and all methods raise LedgerError."""
+
+    def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
+        self._connection = connection
+        self._file = file
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, file: Path) -> Ledger:
+        """Open the ledger, or make it, and bring it up to date. It is tried whether it can be written."""
+        with _translated(file):
+            file.touch(0o640)
+            connection = sqlite3.connect(file, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+            _migrate(connection, file)
+        ledger = cls(connection, file)
+        with ledger._writing() as write:
+            write("probe")
+        return ledger
+
+    @classmethod
+    def open_read_only(cls, file: Path) -> Ledger:
+        """Open the ledger without writing a byte."""
+        # Without a journal nobody writes to the file, and SQLite need not make one to find that out.
+        is_quiet = not file.with_name(f"{file.name}-wal").exists()
+        uri = f"{file.absolute().as_uri()}?mode=ro{'&immutable=1' if is_quiet else ''}"
+        with _translated(file):
+            connection = sqlite3.connect(uri, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
+            if _read_version(connection, file) != SCHEMA:
+                raise LedgerDamaged(f"{file} is of another version")
+        return cls(connection, file)
+
+    @classmethod
+    def make_empty(cls) -> Ledger:
+        """Make a ledger that is forgotten with the process."""
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        _migrate(connection, Path(":memory:"))
+        return cls(connection, Path(":memory:"))
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(sqlite3.Error):
+            self._connection.close()
+
+    def copy_to(self, other: Ledger) -> None:
+        """Write all of this ledger over another."""
+        with self._lock, _translated(other._file):
+            self._connection.backup(other._connection)
+
+    # ---- the source's side ---------------------------------------------------------------------------------------
+
+    def read_position(self) -> Position | None:
+        """Return how far the source was read, or None before the first read."""
+        marks = tuple(self._read("read_marks", lambda at, highest_id: (_read_time(at), highest_id)))
+        positions = self._read(
+            "read_reading",
+            lambda source, rules, watermark, full_at, offset: Position(
+                source, rules, watermark, _read_time(full_at), offset * MICROSECOND, marks
+            ),
+        )
+        return positions[0] if positions else None
+
+    def read_events(self) -> dict[Address, LoginEvent]:
+        """Return the event that holds each address."""
+        events = self._read(
+            "read_events",
+            lambda ip, user, why, seen_at, event_id, mac: LoginEvent(
+                ip_address(ip), user, why, _read_time(seen_at), event_id, mac
+            ),
+        )
+        return {event.ip: event for event in events}
+
+    def write_reading(
+        self, position: Position, before: Mapping[Address, LoginEvent], after: Mapping[Address, LoginEvent]
+    ) -> None:
+        """Record what was read: the position, and the events so far as they differ from those before."""
+        with self._writing() as write:
+            offset = position.clock_offset // MICROSECOND
+            write("write_reading", position.source, position.rules, position.watermark, _time(position.full_at), offset)
+            write("clear_marks")
+            for at, highest_id in position.marks:
+                write("write_mark", _time(at), highest_id)
+            for ip in before.keys() - after.keys():
+                write("drop_event", str(ip))
+            for ip, event in after.items():
+                if before.get(ip) != event:
+                    write(
+                        "write_event", str(ip), event.user, event.why, _time(event.seen_at), event.event_id, event.mac
+                    )
+
+    # ---- the targets' side ---------------------------------------------------------------------------------------
+
+    def read_target(self, name: str, identity: str) -> TargetState:
+        """Return what is known of a target; of one that is new or another than it was, nothing."""
+        known = self._read("read_target", _read_state, name)
+        return known[0] if known and known[0].identity == identity else TargetState(name, identity)
+
+    def write_target(self, state: TargetState) -> None:
+        """Record what is known of a target; when it is another than it was, what it held is forgotten."""
+        known = self._read("read_target", _read_state, state.name)
+        with self._writing() as write:
+            if not known or known[0].identity != state.identity:
+                write("drop_holdings", state.name)
+                write("drop_all_held_back", state.name)
+            write("write_target", *map(_plain, astuple(state)))
+
+    def read_holdings(self, target: str) -> dict[Address, tuple[Holding, ...]]:
+        """Return what a target holds or may hold, lapsed mappings included until they are purged."""
+        holdings: dict[Address, tuple[Holding, ...]] = {}
+        rows = self._read(
+            "read_holdings",
+            lambda ip, user, timeout, sent_at, held_until, in_doubt: (
+                ip_address(ip),
+                Holding(user, timeout, _read_time(sent_at), _read_time(held_until), bool(in_doubt)),
+            ),
+            target,
+        )
+        for ip, holding in rows:
+            holdings[ip] = (*holdings.get(ip, ()), holding)
+        return holdings
+
+    def count_holdings(self, target: str, now: datetime) -> tuple[int, int]:
+        """Return how many unexpired mappings a target has, held and in doubt."""
+        (counts,) = self._read("count_holdings", lambda rows, in_doubt: (rows - in_doubt, in_doubt), target, _time(now))
+        return counts
+
+    def note_doubt(self, target: str, logins: Collection[Login], now: datetime) -> None:
+        """Record that these logins may be held from now on: they are about to be sent."""
+        with self._writing() as write:
+            for login in logins:
+                until = _time(now + login.timeout * MINUTE)
+                write("note_doubt", target, str(login.ip), login.user, login.timeout, _time(now), until)
+
+    def note_accepted(self, target: str, entries: Collection[Entry], now: datetime) -> None:
+        """Record what a target accepted: logins are held, one user an address; logged out is gone."""
+        with self._writing() as write:
+            for entry in entries:
+                ip = str(entry.ip)
+                if isinstance(entry, Login):
+                    until = _time(now + entry.timeout * MINUTE)
+                    write("drop_holdings_at", target, ip)
+                    write("drop_held_back", target, ip)
+                    write("write_holding", target, ip, entry.user, entry.timeout, _time(now), until, 0)
+                else:
+                    write("drop_holding", target, ip, entry.user)
+            if logouts := sum(isinstance(entry, Logout) for entry in entries):
+                write("write_logouts", target, _time(now), logouts)
+
+    def note_rejected(self, target: str, login: Login, before: Holding | None) -> None:
+        """Record that a target did not accept a login; what it held for this user `before` stands."""
+        with self._writing() as write:
+            write("drop_holding", target, str(login.ip), login.user)
+            if before:
+                times = _time(before.sent_at), _time(before.held_until)
+                write("write_holding", target, str(login.ip), before.user, before.timeout, *times, int(before.in_doubt))
+
+    def hold_back(self, target: str, logins: Sequence[HeldBack]) -> None:
+        """Record that these logins are not to be sent again until a newer event."""
+        with self._writing() as write:
+            for login in logins:
+                seen_at, event_id = login.key
+                write("write_held_back", target, str(login.ip), login.user, login.why, _time(seen_at), event_id)
+
+    def read_held_back(self, target: str) -> tuple[HeldBack, ...]:
+        """Return the logins that are not to be sent again until a newer event."""
+        return tuple(
+            self._read(
+                "read_held_back",
+                lambda ip, user, why, seen_at, event_id: HeldBack(
+                    ip_address(ip), user, why, (_read_time(seen_at), event_id)
+                ),
+                target,
+            )
+        )
+
+    def forget(self, target: str, ips: Collection[Address] | None = None) -> None:
+        """Forget what a target was believed to hold, everywhere or at some addresses: it lost its table."""
+        with self._writing() as write:
+            if ips is None:
+                write("drop_holdings", target)
+            for ip in ips or ():
+                write("drop_holdings_at", target, str(ip))
+
+    def count_logouts(self, target: str, now: datetime) -> int:
+        """Return how many logouts were delivered to a target in the last hour."""
+        (count,) = self._read("count_logouts", int, target, _time(now - LOGOUTS_COUNTED))
+        return count
+
+    def purge(self, now: datetime, validity: timedelta) -> None:
+        """Drop what no rule asks for any more."""
+        with self._writing() as write:
+            write("drop_lapsed", _time(now - LOGOUT_GRACE))
+            write("drop_old_logouts", _time(now - LOGOUTS_COUNTED))
+            write("drop_old_held_back", _time(now - validity))
+
+    # ---- SQLite --------------------------------------------------------------------------------------------------
+
+    def _read(self, name: str, make: Callable[..., Made], *parameters: object) -> list[Made]:
+        with self._lock, _translated(self._file):
+            rows = self._connection.execute(read_statement(f"ledger/{name}"), parameters)
+            return [make(*row) for row in rows]
+
+    @contextmanager
+    def _writing(self) -> Iterator[Write]:
+        """Collect the writes of the block in one transaction, which is taken back when the block fails."""
+        with self._lock, _translated(self._file):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield lambda name, *values: self._connection.execute(read_statement(f"ledger/{name}"), values)
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+
+def _migrate(connection: sqlite3.Connection, file: Path) -> None:
+    version = _read_version(connection, file)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    for number in range(version + 1, SCHEMA + 1):
+        marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
+        connection.executescript(f"BEGIN IMMEDIATE; {read_statement(f'ledger/migrate_{number}')} {marks} COMMIT;")
+
+
+def _read_version(connection: sqlite3.Connection, file: Path) -> int:
+    """Return the schema's version, 0 for an empty file; raise LedgerDamaged for a file that is not ours."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION and (application or version or tables):
+        raise LedgerDamaged(f"{file} is a database of something else")
+    if version > SCHEMA:
+        raise LedgerDamaged(f"{file} is of version {version}, which this uidsync does not know")
+    return int(version)
+
+
+@contextmanager
+def _translated(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        kind = LedgerDamaged if str(error).startswith("no such") else LedgerError
+        raise kind(f"{file}: {error}") from error
+    except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
+        raise LedgerDamaged(f"{file}: {error}") from error
+    except OSError as error:
+        raise LedgerError(f"{file}: {error.strerror or error}") from error
+
+
+def _time(moment: datetime) -> int:
+    return (moment - EPOCH) // MICROSECOND
+
+
+def _read_time(number: int) -> datetime:
+    return EPOCH + number * MICROSECOND
+
+
+def _read_time_or_none(number: int | None) -> datetime | None:
+    return None if number is None else _read_time(number)
+
+
+def _plain(value: object) -> object:
+    match value:
+        case datetime():
+            return _time(value)
+        case timedelta():
+            return value // MICROSECOND
+    return value
+
+
+def _read_state(  # noqa: PLR0913 (one parameter a column)
+    name: str,
+    identity: str,
+    last_success: int | None,
+    behind_since: int | None,
+    error_kind: str | None,
+    error_message: str | None,
+    is_unusable: int,
+    full_send_at: int | None,
+    may_not_ask: int,
+    lost_at: int | None,
+    lost_wait: int,
+) -> TargetState:
+    return TargetState(
+        name,
+        identity,
+        _read_time_or_none(last_success),
+        _read_time_or_none(behind_since),
+        error_kind,
+        error_message,
+        bool(is_unusable),
+        _read_time_or_none(full_send_at),
+        bool(may_not_ask),
+        _read_time_or_none(lost_at),
+        lost_wait * MICROSECOND,
+    )
