@@ -8,6 +8,7 @@ certificate); the vendor's script for RADIUS servers of 2011 (HTTP PUT).
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import threading
@@ -94,7 +95,7 @@ class Agent:
                 self._in_flight,
                 context.within(seconds),
                 socket.create_connection((self._host, self._port), timeout=seconds) as plain,
-                context.wrap_socket(plain, server_hostname=self._host) as tls,
+                context.wrap_socket(plain, server_hostname=self._host, suppress_ragged_eofs=False) as tls,
             ):
                 try:
                     tls.sendall(message)
@@ -116,6 +117,9 @@ class Agent:
                         break
         except TimeoutError:
             pass
+        except ssl.SSLEOFError as end:
+            if end.reason is None:  # a reset; a connection that is merely closed, without TLS's good-bye, has a reason
+                raise
         return bytes(answer)
 
 
@@ -151,5 +155,5 @@ def _read_http(answer: bytes) -> tuple[int | None, bytes]:
     if not answer.startswith(b"HTTP/"):
         return None, answer
     head, _, body = answer.partition(b"\r\n\r\n")
-    code = head.split(None, 2)[1:2]
-    return (int(code[0]) if code and code[0].isdigit() else None), body
+    code = re.match(rb"HTTP/\S+ (\d{3})\b", head)
+    return (int(code[1]) if code else None), body

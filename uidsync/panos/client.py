@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ import urllib3
 from lxml import etree
 from requests.adapters import HTTPAdapter
 
-from uidsync.panos.errors import BadReply, Busy, Unauthorized
+from uidsync.panos.errors import BadReply, Busy, PanosError, Unauthorized
 from uidsync.panos.retries import Patience
 from uidsync.panos.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.xmlapi import Request, read_response
@@ -90,14 +90,18 @@ class Client:
                 body = _read_body(response)
         except requests.RequestException as error:
             raise read_failure(error, f"asking {self._url}") from None
-        for secret in filter(None, (self._key, request.secret)):
-            # A peer that sends a secret back shall not carry it into an error, and so into a log.
-            body = body.replace(secret.encode(), b"[secret]")
+        secrets = [secret for secret in (self._key, request.secret) if secret]
         try:
-            return read_response(response.status_code, body)
-        except Busy as busy:
-            busy.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
+            answer = read_response(response.status_code, body)
+        except PanosError as error:
+            error.args = (_hide(str(error), secrets), *error.args[1:])
+            if isinstance(error, Busy):
+                error.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
             raise
+        if answer.get("status") != "success":
+            for entry in answer.iter("entry"):
+                entry.set("message", _hide(entry.get("message") or "", secrets))
+        return answer
 
     def _open(self) -> tuple[requests.Session, TargetContext]:
         with self._opening:
@@ -131,8 +135,15 @@ class _Adapter(HTTPAdapter):
 def _read_retry_after(text: str) -> float | None:
     try:
         return urllib3.Retry().parse_retry_after(text)
-    except urllib3.exceptions.InvalidHeader:
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
         return None
+
+
+def _hide(words: str, secrets: Iterable[str]) -> str:
+    """Keep a secret that a peer sends back out of its words, and so out of errors and logs."""
+    for secret in secrets:
+        words = words.replace(secret, "[secret]")
+    return words
 
 
 def _read_body(response: requests.Response) -> bytes:

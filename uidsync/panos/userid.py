@@ -6,6 +6,7 @@ document); the shapes of rejections and of the mapping table are from public cap
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -176,4 +177,4 @@ def _read_ip(entry: etree._Element) -> Address:
 def _read_seconds(text: str | None) -> int | None:
     """Read seconds left. How XML spells "never" is not known: what is no positive number is taken for it."""
     text = (text or "").strip()
-    return int(text) if text.isdecimal() and int(text) > 0 else None
+    return int(text) if re.fullmatch("[0-9]{1,10}", text) and int(text) > 0 else None

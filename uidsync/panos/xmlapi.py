@@ -26,7 +26,8 @@ TRANSIENT = frozenset(
     }
 )
 DOCTYPE_REFUSED = "the answer declares a document type, which PAN-OS does not"
-LONGEST_MESSAGE = 300  # characters of a target's own words that go into an error
+INVALID_KEY = "invalid credential"  # in a 403, and in a 200 of old releases
+LONGEST_MESSAGE = 2000  # characters of a target's own words that go into an error; whoever shows them cuts them
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,6 @@ def read_response(status: int, body: bytes) -> etree._Element:
         raise Busy(f"answers HTTP {status}")
     if status not in {HTTPStatus.OK, HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise BadReply(f"answers HTTP {status}, which PAN-OS does not")
-    if b"invalid credential" in body[:1000].lower():  # in a 403, and in a 200 of old releases
-        raise Unauthorized("the API key is not accepted (Invalid Credential)")
     try:
         response = parse(body)
     except BadReply:
@@ -89,6 +88,8 @@ def read_response(status: int, body: bytes) -> etree._Element:
             raise Unauthorized(f"answers HTTP {status}") from None
         raise
     if response.tag != "response":
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise Unauthorized(f"answers HTTP {status}")
         raise BadReply(f"the answer is <{_shorten(str(response.tag))}>, not <response>")
     match response.get("status"):
         case "success" if status == HTTPStatus.OK:
@@ -109,6 +110,8 @@ def _read_refusal(status: int, response: etree._Element) -> Busy | Unauthorized 
     message = read_message(response) or f"HTTP {status} without a reason"
     if "not authorized for user role" in message.lower():
         return Busy(message, denied=True)
+    if "invalid credential" in message.lower():  # in a 403, and in a 200 of old releases
+        return Unauthorized("the API key is not accepted (Invalid Credential)")
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or response.get("code") in {
         "401",
         "403",
