@@ -363,6 +363,8 @@ def test_calls_in_flight_are_counted(firewall, caller):
         assert all(isinstance(call.exception(), requests.ConnectionError) for call in calls)
     while firewall.counters()["in_flight"]:
         pass
+    firewall.do("fault", name=None)
+    assert caller.log_in().ok
     assert firewall.counters()["most_in_flight"] == 4
 
 

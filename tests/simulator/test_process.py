@@ -66,7 +66,9 @@ def test_the_same_again(tmp_path):
     with Caller(first) as caller:
         caller.log_in()
         assert first.stop(kill=True) == -signal.SIGKILL
+        identity = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         with Simulator.start("firewall", directory=tmp_path, api_key="key", port=first.port) as again:
+            assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == identity
             assert again.mappings() == {}
             assert caller.log_in().ok
 
@@ -104,9 +106,13 @@ def test_entries_from_elsewhere(firewall):
     assert firewall.do("clear")["dropped"] == 0
 
 
-def test_every_order_says_what_it_does():
-    """Each order is documented where it is carried out."""
-    assert [name for name, order in ORDERS.items() if not order.__doc__] == []
+def test_every_order_says_what_it_does(firewall):
+    """A simulator tells its orders and faults, each with what it does."""
+    told = firewall.do("help")
+    assert list(told["orders"]) == list(ORDERS)
+    assert all(told["orders"].values())
+    assert "refuse" in told["faults"]
+    assert "close_in_message" not in told["faults"]
 
 
 def test_orders_after_the_end(firewall):

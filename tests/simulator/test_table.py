@@ -168,10 +168,19 @@ def test_two_planes():
     table.apply(message(login(ADDRESSES[0], "ada")), VSYS, 0)
     assert table.forget(planes=("dp",)) == 1
     assert (table.mappings(0, "dp"), len(table.mappings(0, "mp"))) == ([], 1)
-    table.learn(Mapping(VSYS, ADDRESSES[0], "ada", "AD", None))
-    table.forget(planes=("mp",))
-    assert rejections(table.apply(message(logout(ADDRESSES[0], "ada")), VSYS, 0)) == []
-    assert (table.mappings(0, "dp"), table.mappings(0, "mp")) == ([], [])
+    for plane in ("dp", "mp"):
+        table.learn(Mapping(VSYS, ADDRESSES[0], "ada", "AD", None))
+        table.forget(planes=(plane,))
+        assert rejections(table.apply(message(logout(ADDRESSES[0], "ada")), VSYS, 0)) == []
+        assert (table.mappings(0, "dp"), table.mappings(0, "mp")) == ([], [])
+
+
+def test_order_of_arrival():
+    """Mappings are listed by their last login."""
+    table = Table()
+    for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.1"):
+        table.apply(message(login(ip, "ada")), VSYS, 0)
+    assert list(held(table)) == ["192.0.2.2", "192.0.2.1"]
 
 
 def test_a_full_table_takes_nobody_new():

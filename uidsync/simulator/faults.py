@@ -18,7 +18,8 @@ Stage = Literal["port", "connection", "instead", "spoiled", "verdict"]
 Value = str | int | float | bool | list[str] | None
 
 # Options of every fault: the first `times` requests (or connections) only; `seconds` from now only; requests of
-# these `types` only ("user-id", "op", ...); `latency_ms` before each answer; whether the message is `applied`.
+# these `types` only ("user-id", "op", ...); `latency_ms` before each answer; whether a message is `applied` though
+# something else comes instead of its answer.
 SHARED = {"times", "seconds", "types", "latency_ms", "applied"}
 
 
@@ -103,9 +104,8 @@ class Fault:
 
     @property
     def applied(self) -> bool:
-        """Whether the message takes effect though its answer is lost: of itself, only where an answer is spoiled."""
-        value = self.options.get("applied")
-        return self.stage == "spoiled" if value is None else bool(value)
+        """Whether the message takes effect; when something else comes instead of its answer, only if asked to."""
+        return self.stage != "instead" or bool(self.options.get("applied"))
 
     def concerns(self, request_type: str | None) -> bool:
         """Whether requests of this type are affected."""

@@ -15,7 +15,7 @@ from uidsync.simulator.agent import VSYS, Agent, Reply
 from uidsync.simulator.certificates import CertificateKind
 from uidsync.simulator.clock import Clock
 from uidsync.simulator.counters import Counters
-from uidsync.simulator.faults import Fault, Faults
+from uidsync.simulator.faults import FAULTS, Fault, Faults
 from uidsync.simulator.firewall import Firewall
 from uidsync.simulator.listener import Listener
 from uidsync.simulator.message import read_address
@@ -214,6 +214,14 @@ def _reset_counters(simulated: Simulated) -> None:
     simulated.counters.reset()
 
 
+def _help(simulated: Simulated) -> Outcome:
+    """Tell which orders there are, and which faults this device can have."""
+    return {
+        "orders": {name: (order.__doc__ or "").partition("\n")[0] for name, order in ORDERS.items()},
+        "faults": {name: kind.says for name, kind in FAULTS.items() if kind.of in {simulated.faults.kind, "both"}},
+    }
+
+
 def _raise_if_unknown(value: object, words: object) -> None:
     if value not in get_args(words):
         raise OrderError(f"{value} is none of {', '.join(get_args(words))}")
@@ -254,4 +262,5 @@ ORDERS: dict[str, Callable[..., Outcome | None]] = {
     "agent": _agent,
     "allow": _allow,
     "reset-counters": _reset_counters,
+    "help": _help,
 }

@@ -92,7 +92,7 @@ class _Conversation(BaseHTTPRequestHandler):
             answer = None
             if fault.name == "crowded" and in_flight > fault.number("limit", 5):
                 answer = page(503)
-            elif fault.stage != "instead" or fault.applied:
+            elif fault.applied:
                 answer = web.firewall.answer(call, request, fault)
             self._send_spoiled(fault, answer, request)
 
