@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -27,6 +27,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 
 CREDENTIALS = Path("/etc/uidsync/credentials")
@@ -70,7 +71,7 @@ def _between(least: timedelta, most: timedelta) -> Callable[[timedelta], timedel
 def _read_regex(value: str) -> str:
     try:
         re.compile(value)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"not a regular expression: {error}") from None
     return value
 
@@ -82,9 +83,12 @@ def _read_fingerprint(value: str) -> str:
 
 
 def _read_host(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,253}", value) or value.startswith("-"):
-        raise ValueError(f"{value!r} is neither a host name nor an address")
-    return value
+    if re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}", value):
+        return value
+    try:
+        return str(IPv6Address(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is neither a host name nor an address; a port has a key of its own") from None
 
 
 def _read_file(value: object) -> object:
@@ -167,6 +171,14 @@ class Rewrite(_Table):
 
     match: Regex
     replace: str
+
+    @model_validator(mode="after")
+    def _check_groups(self) -> Rewrite:
+        try:
+            re.compile(self.match).sub(self.replace, "")
+        except (re.error, IndexError) as error:
+            raise ValueError(f"replace does not fit match: {error}") from None
+        return self
 
 
 class IdentityConfig(_Table):
@@ -259,7 +271,7 @@ def read_config(file: Path) -> Config:
         document = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(str(file), [f"not TOML: {error}"]) from None
     return make_config(document, str(file))
 
@@ -303,7 +315,6 @@ def _check_hosts(table: Mapping[str, Any], path: str) -> Iterator[str]:
             yield f"{path}.hosts: excludes host; name one of them"
 
 
-KINDS = {"mysql", "csv", "firewall", "agent"}
 PLAIN_WORDS = {
     "missing": "missing",
     "model_type": "must be a table",
@@ -324,12 +335,10 @@ PLAIN_WORDS = {
 
 
 def _describe(problem: Any) -> str:  # noqa: ANN401 (pydantic's own type for it is not public)
-    path = ""
-    for part in problem["loc"]:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif part not in KINDS:
-            path += f".{part}"
+    path, parts = "", list(problem["loc"])
+    tag = {"source": 1, "target": 2}.get(str(parts[0]), len(parts))  # where pydantic puts the kind into the path
+    for part in parts[:tag] + parts[tag + 1 :]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
     path = path.removeprefix(".")
     if problem["type"] == "extra_forbidden":
         return f"{path}: unknown key{_suggest(path)}"
@@ -365,7 +374,7 @@ class SecretFiles:
         for place in places:
             try:
                 mode = place.stat().st_mode
-            except OSError:
+            except (OSError, ValueError):
                 continue
             if mode & stat.S_IROTH:
                 self.warn(place)

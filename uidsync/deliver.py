@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from uidsync.deadline import Deadline
 from uidsync.panos.errors import BadRequest, PanosError, TargetError, Unreachable
 from uidsync.panos.userid import Entry, Rejection
 from uidsync.plan import Batch, Plan
 from uidsync.report import Delivered, Failed, NotTried, Outcome
 
 ALL_REFUSED = 10  # so many single entries refused in a row, and it is the target that refuses
+POLL = 0.05  # seconds between looks at the deadline, which a signal may bring forward
 GRACE = 5.0  # seconds after the deadline for calls in flight to end: looking up a name obeys no limit of ours
 
 
@@ -54,26 +56,29 @@ class Delivery:
     bug: Exception | None = None
 
 
-Observer = Callable[[Delivery, Outcome], None]
+class Observer(Protocol):
+    """Hears of every message, from the workers' threads."""
+
+    def prepare(self, delivery: Delivery) -> Plan:
+        """Return the plan to send, as the worker begins. Raises PanosError."""
+
+    def sending(self, delivery: Delivery, batch: Batch) -> None:
+        """Hear that a message is about to be sent."""
+
+    def ended(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Hear what became of entries."""
 
 
-def deliver(
-    deliveries: Sequence[Delivery],
-    batch_size: int,
-    observe: Observer,
-    *,
-    until: float = float("inf"),
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
+def deliver(deliveries: Sequence[Delivery], batch_size: int, observer: Observer, deadline: Deadline) -> None:
     """Send all plans side by side.
 
-    `observe` hears of every outcome as it comes, from the workers' threads. What is left when the clock passes `until`
-    is not tried; this returns a few seconds later at most, whatever a target does.
+    What is left at the deadline is not tried; this returns a few seconds later at most, whatever a target does.
     """
-    workers = [_Worker(delivery, batch_size, observe, until, clock) for delivery in deliveries]
+    workers = [_Worker(delivery, batch_size, observer, deadline) for delivery in deliveries]
     threads = [_start(worker.run) for worker in workers]
     for thread in threads:
-        thread.join(min(max(0.0, until + GRACE - clock()), threading.TIMEOUT_MAX))
+        while thread.is_alive() and deadline.seconds_left() > -GRACE:
+            thread.join(POLL)
     for worker in workers:
         worker.end()
 
@@ -85,19 +90,18 @@ class _Worker:
         self,
         delivery: Delivery,
         batch_size: int,
-        observe: Observer,
-        until: float,
-        clock: Callable[[], float],
+        observer: Observer,
+        deadline: Deadline,
     ) -> None:
         self._delivery = delivery
-        self._observe = observe
-        self._until = until
-        self._clock = clock
-        self._started = clock()
+        self._batch_size = batch_size
+        self._observer = observer
+        self._deadline = deadline
+        self._started = time.monotonic()
         self._lock = threading.RLock()
-        batches = delivery.plan.batches(batch_size)
-        self._logouts = deque(batch for batch in batches if batch.action == "logouts")
-        self._logins = deque(batch for batch in batches if batch.action == "logins")
+        self._is_filled = False
+        self._logouts: deque[Batch] = deque()
+        self._logins: deque[Batch] = deque()
         self._in_flight: list[Batch] = []
         self._refused: list[Failed] = []  # single entries, since a message was last accepted
         self._is_stopped = False
@@ -105,21 +109,36 @@ class _Worker:
 
     def run(self) -> None:
         """Send what there is, until it is done or the target cannot be used."""
+        try:
+            self._fill(self._observer.prepare(self._delivery))
+        except Exception as bug:  # noqa: BLE001 (whatever it is, it fails this target alone)
+            self._delivery.bug = bug
+            return
         for waiting in (self._logouts, self._logins):
             threads = [_start(self._empty, waiting) for _ in range(1, min(self._delivery.connections, len(waiting)))]
             self._empty(waiting)
             for thread in threads:
                 thread.join()
-        self._delivery.seconds = self._clock() - self._started
+        self._delivery.seconds = time.monotonic() - self._started
+
+    def _fill(self, plan: Plan) -> None:
+        with self._lock:
+            if not self._is_filled:
+                self._is_filled = True
+                self._delivery.plan = plan
+                batches = plan.batches(self._batch_size)
+                self._logouts.extend(batch for batch in batches if batch.action == "logouts")
+                self._logins.extend(batch for batch in batches if batch.action == "logins")
 
     def end(self) -> None:
         """Close the account: what is in flight has failed, the rest was not tried, and later answers are too late."""
         with self._lock:
             self._has_ended = True
+            self._fill(self._delivery.plan)
             if self._delivery.bug:
                 error: PanosError = TargetError("a bug in uidsync: -vv shows where")
             else:
-                self._delivery.seconds = self._delivery.seconds or self._clock() - self._started
+                self._delivery.seconds = self._delivery.seconds or time.monotonic() - self._started
                 error = Unreachable("had not answered when the run's deadline came")
             self._note_refused_as_rejected()
             for batch in self._in_flight:
@@ -137,13 +156,14 @@ class _Worker:
 
     def _take(self, waiting: deque[Batch]) -> Batch | None:
         with self._lock:
-            if not waiting or self._is_stopped or self._clock() >= self._until:
+            if not waiting or self._is_stopped or self._has_ended or self._deadline.seconds_left() <= 0:
                 return None
             self._in_flight.append(waiting.popleft())
             self._delivery.messages += 1
             return self._in_flight[-1]
 
     def _send(self, batch: Batch) -> Delivered | Failed:
+        self._observer.sending(self._delivery, batch)
         try:
             return Delivered(batch, self._delivery.target.send(batch.entries))
         except PanosError as error:
@@ -183,7 +203,7 @@ class _Worker:
 
     def _note(self, outcome: Outcome) -> None:
         self._delivery.outcomes.append(outcome)
-        self._observe(self._delivery, outcome)
+        self._observer.ended(self._delivery, outcome)
 
 
 def _start(function: Callable[..., None], *arguments: object) -> threading.Thread:

@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 
 from uidsync.panos.userid import Address, Entry, Login, Logout
 from uidsync.plan import LOGOUT_GRACE, MINUTE, Holding
+from uidsync.position import Position
 from uidsync.source.rows import LoginEvent
 from uidsync.statements import read_statement
 
@@ -40,21 +41,6 @@ class LedgerError(Exception):
 
 class LedgerDamaged(LedgerError):
     """The file is no ledger, or no longer, or one of a later version."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far a source was read, by which rules, and when all of it.
-
-    `marks` are the highest ids at earlier times; `clock_offset` is the source's clock minus ours.
-    """
-
-    source: str
-    rules: str
-    watermark: int | None
-    full_at: datetime
-    clock_offset: timedelta
-    marks: tuple[tuple[datetime, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +85,8 @@ class Ledger:
             file.touch(0o640)
             connection = sqlite3.connect(file, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
             _migrate(connection, file)
+            if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise LedgerDamaged(f"{file} is damaged")
         ledger = cls(connection, file)
         with ledger._writing() as write:
             write("probe")
@@ -176,10 +164,10 @@ class Ledger:
 
     # ---- the targets' side ---------------------------------------------------------------------------------------
 
-    def read_target(self, name: str, identity: str) -> TargetState:
-        """Return what is known of a target; of one that is new or another than it was, nothing."""
+    def read_target(self, name: str, identity: str) -> TargetState | None:
+        """Return what is known of a target, None of one that is new or another than it was."""
         known = self._read("read_target", _read_state, name)
-        return known[0] if known and known[0].identity == identity else TargetState(name, identity)
+        return known[0] if known and known[0].identity == identity else None
 
     def write_target(self, state: TargetState) -> None:
         """Record what is known of a target; when it is another than it was, what it held is forgotten."""
@@ -355,7 +343,7 @@ def _plain(value: object) -> object:
     return value
 
 
-def _read_state(  # noqa: PLR0913 (one parameter a column)
+def _read_state(  # noqa: PLR0913, PLR0917 (one parameter a column)
     name: str,
     identity: str,
     last_success: int | None,

@@ -1,24 +1,19 @@
-"""Decides who should be mapped to every address, and what a target lacks of it. Rules 1, 2 and 4 to 9.
+"""Decides who should be mapped to every address, and what a target lacks of it. Rules 1, 2, 4 and 6 to 9.
 
 Pure: no I/O, no clock, no randomness, no logging.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from uidsync.panos.userid import Address, Entry, Login, Logout, UserMapping
-from uidsync.source.rows import BLANK, IGNORED, IS_AHEAD, OTHER_DEVICE, LoginEvent, SkippedRow
+from uidsync.source.rows import BLANK, IGNORED, OTHER_DEVICE, LoginEvent
 
 MINUTE = timedelta(minutes=1)
-NEWEST_ROWS = 1000  # so many rows with the highest ids are looked at for dates that lie ahead
-AHEAD_PERCENT, AHEAD_ROWS = 10, 10  # above both, the source's dates are wrong and not just a row's
-OFFSET_STEP = timedelta(minutes=15)  # the world's time zones differ by multiples of this
 LOGOUT_GRACE = timedelta(minutes=5)  # how long after its end a mapping may still stand on a target
 FEW_LOGOUTS, FEW_CHANGES = 10, 100  # so many are never too many
 
@@ -64,100 +59,6 @@ def _take(holder: LoginEvent | None, event: LoginEvent) -> LoginEvent | None:
         return None if user and on_same_device else event
     on_other_device = holder is not None and holder.mac and event.mac and event.mac != holder.mac
     return replace(event, why=OTHER_DEVICE) if user and on_other_device else None
-
-
-class Census:
-    """Counts the rows of one read as they pass; what it counts is complete once `watch` is exhausted."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.skipped: Counter[str] = Counter()
-        self.nobody: Counter[str] = Counter()
-        self.newest_event: datetime | None = None
-        self.highest_id: int | None = None
-        self._rivals: dict[Address, tuple[LoginEvent, LoginEvent | None]] = {}  # of two users, with the highest ids
-        self._newest_rows: list[tuple[int, datetime | None]] = []  # a heap of ids, and the date of one that lies ahead
-
-    def watch(self, rows: Iterable[LoginEvent | SkippedRow]) -> Iterator[LoginEvent]:
-        """Pass the events on, count the rest. Rule 5."""
-        for row in rows:
-            self.rows += 1
-            self._remember(row)
-            if isinstance(row, SkippedRow):
-                self.skipped[row.reason] += 1
-                continue
-            if row.why == BLANK:
-                self.skipped["blank_principal"] += 1
-            else:
-                self._count(row)
-            yield row
-
-    def settle(self, before: Mapping[Address, LoginEvent], after: Mapping[Address, LoginEvent]) -> None:
-        """Count those blank principals as events that did take their address."""
-        taken = [event for ip, event in after.items() if event.why == OTHER_DEVICE and before.get(ip) != event]
-        for event in taken:
-            self.skipped["blank_principal"] -= 1
-            self._count(event)
-        self.skipped = +self.skipped
-
-    @property
-    def events(self) -> int:
-        """How many rows were login events."""
-        return self.rows - self.skipped.total()
-
-    def count_reordered(self, events: Mapping[Address, LoginEvent]) -> int:
-        """Count the addresses where a lower id won by its time over another user's higher one."""
-        return sum(
-            1
-            for ip, rivals in self._rivals.items()
-            if any(
-                rival and rival.event_id > events[ip].event_id and not is_same_user(rival.user, events[ip].user)
-                for rival in rivals
-            )
-        )
-
-    def raise_if_ahead(self, now: datetime) -> None:
-        """Raise UnsafePlan when too many of the newest rows lie ahead of the database's clock. Rule 5."""
-        ahead = [seen_at for _, seen_at in self._newest_rows if seen_at]
-        if len(ahead) > AHEAD_ROWS and len(ahead) * 100 > AHEAD_PERCENT * len(self._newest_rows):
-            offset = -(-(max(ahead) - now) // OFFSET_STEP) * OFFSET_STEP
-            raise UnsafePlan(
-                f"{len(ahead)} of the newest {len(self._newest_rows)} rows lie up to {max(ahead) - now} ahead of the "
-                f'database\'s clock; if the appliance writes local time, set source.time_offset = "-{_words(offset)}"'
-            )
-
-    def _count(self, event: LoginEvent) -> None:
-        if event.user is None:
-            self.nobody[event.why] += 1
-        elif (rivals := self._rivals.get(event.ip)) is None:
-            self._rivals[event.ip] = event, None
-        else:
-            self._rivals[event.ip] = _rank(event, *rivals)
-        if self.newest_event is None or event.seen_at > self.newest_event:
-            self.newest_event = event.seen_at
-
-    def _remember(self, row: LoginEvent | SkippedRow) -> None:
-        if self.highest_id is None or row.event_id > self.highest_id:
-            self.highest_id = row.event_id
-        ahead = row.seen_at if isinstance(row, SkippedRow) and row.reason == IS_AHEAD else None
-        if len(self._newest_rows) < NEWEST_ROWS:
-            heapq.heappush(self._newest_rows, (row.event_id, ahead))
-        elif row.event_id > self._newest_rows[0][0]:
-            heapq.heapreplace(self._newest_rows, (row.event_id, ahead))
-
-
-def _rank(event: LoginEvent, first: LoginEvent, second: LoginEvent | None) -> tuple[LoginEvent, LoginEvent | None]:
-    """Return the event with the highest id, and that of another user with the highest."""
-    if is_same_user(event.user, first.user):
-        return (event if event.event_id > first.event_id else first), second
-    if event.event_id > first.event_id:
-        return event, first
-    return first, (event if second is None or event.event_id > second.event_id else second)
-
-
-def _words(duration: timedelta) -> str:
-    hours, rest = divmod(int(duration.total_seconds()), 3600)
-    return f"{hours}h{rest // 60}m" if rest else f"{hours}h"
 
 
 def is_same_user(one: str | None, other: str | None) -> bool:
@@ -218,6 +119,7 @@ class Plan:
     changed: tuple[Login, ...] = ()
     new: tuple[Login, ...] = ()
     refreshed: tuple[Login, ...] = ()
+    lapsed: int = 0  # wanted mappings that ran out on the target
 
     def __len__(self) -> int:
         return len(self.logouts) + len(self.logins)
@@ -254,41 +156,55 @@ class Plan:
             )
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913 (what is due depends on this much)
     wanted: Mapping[Address, UserMapping],
     held: Mapping[Address, Collection[Holding]],
     now: datetime,
     *,
     mapping_timeout: timedelta,
+    is_timeout_fixed: bool = False,
     unwanted: Collection[Address] = (),
+    rejected: Collection[Address] = (),
+    resend: bool = False,
 ) -> Plan:
     """Plan what a target lacks, and what it holds wrongly. Rules 6 to 8.
 
     `unwanted` are the addresses of which it is known that nobody shall be mapped there; one that is in neither is left
-    alone, for a row that merely vanished is no evidence.
+    alone, for a row that merely vanished is no evidence. `rejected` are those whose login the target is known to
+    reject: it is not due, but whom it was to replace goes. `resend` makes every other login due, held or not. A target
+    that ages mappings by its own setting has a fixed timeout, always `mapping_timeout`.
     """
-    changed, new, refreshed = [], [], []
+    changed, new, refreshed, replaced, lapsed = [], [], [], [], 0
     for mapping in wanted.values():
-        login = make_login(mapping, now, mapping_timeout)
-        holdings = [holding for holding in held.get(mapping.ip, ()) if holding.held_until > now]
-        if any(not is_same_user(holding.user, mapping.user) for holding in holdings):
+        known = [holding for holding in held.get(mapping.ip, ()) if is_same_user(holding.user, mapping.user)]
+        others = [holding for holding in held.get(mapping.ip, ()) if holding not in known and holding.held_until > now]
+        current = [holding for holding in known if holding.held_until > now]
+        lapsed += bool(known) and not current
+        if mapping.ip in rejected:
+            replaced += [Logout(mapping.ip, holding.user) for holding in others]
+            continue
+        login = make_login(mapping, now, mapping_timeout, is_timeout_fixed=is_timeout_fixed)
+        if others:
             changed.append(login)
-        elif not holdings:
+        elif not current:
             new.append(login)
-        elif any(holding.in_doubt or _is_refresh_due(holding, login, now) for holding in holdings):
+        elif resend or any(holding.in_doubt or _is_refresh_due(holding, login, now) for holding in current):
             refreshed.append(login)
-    logouts = (
+    ended = [
         Logout(ip, holding.user)
         for ip in unwanted
         for holding in held.get(ip, ())
         if now < holding.held_until + LOGOUT_GRACE
-    )
-    return Plan(tuple(logouts), tuple(changed), tuple(new), tuple(refreshed))
+    ]
+    return Plan((*ended, *replaced), tuple(changed), tuple(new), tuple(refreshed), lapsed)
 
 
-def make_login(mapping: UserMapping, now: datetime, mapping_timeout: timedelta) -> Login:
+def make_login(
+    mapping: UserMapping, now: datetime, mapping_timeout: timedelta, *, is_timeout_fixed: bool = False
+) -> Login:
     """Make the login of a mapping with at least a minute left; its timeout is whole minutes, never 0. Rule 6."""
-    return Login(mapping.ip, mapping.user, min(mapping_timeout, mapping.expires_at - now) // MINUTE)
+    left = mapping_timeout if is_timeout_fixed else min(mapping_timeout, mapping.expires_at - now)
+    return Login(mapping.ip, mapping.user, left // MINUTE)
 
 
 def _is_refresh_due(holding: Holding, login: Login, now: datetime) -> bool:

@@ -6,17 +6,19 @@ Pure: no I/O, no clock. The report's fields are an interface; they are only ever
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any, Literal
 
 from uidsync import __version__
 from uidsync.panos.errors import PanosError
-from uidsync.panos.userid import Entry, Rejection, bare_name
+from uidsync.panos.userid import Address, Entry, Rejection, bare_name
 from uidsync.plan import Batch
 
 SCHEMA = 1
+LONGEST_WORDS = 300  # characters of a target's own words
 OK, INCOMPLETE, USAGE, SOURCE, UNSAFE, LOCKED, BUG = 0, 1, 2, 3, 4, 5, 70  # exit codes
 
 
@@ -136,7 +138,7 @@ class SyncReport:
     run_id: str
     started: datetime
     mode: Literal["full", "tail"] = "full"
-    full_send: bool = True
+    full_send: bool = False
     dry_run: bool = False
     standby: bool = False
     finished: datetime | None = None
@@ -145,6 +147,7 @@ class SyncReport:
     source: SourceReport = field(default_factory=SourceReport)
     wanted: int = 0
     targets: list[TargetReport] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as what JSON can hold, times in RFC 3339."""
@@ -162,8 +165,21 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 (whatever a report is made of)
     return value
 
 
-def mask(words: str, entries: Iterable[Entry]) -> str:
-    """Return a target's words without the user names and addresses of a batch: those are personal data."""
-    secrets = {text for entry in entries for text in (str(entry.ip), entry.user, bare_name(entry.user))}
-    pattern = "|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))
-    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", "…", words, flags=re.IGNORECASE) if pattern else words
+def mask(words: str, entries: Collection[Entry]) -> str:
+    """Return a target's words, cut short, without the user names and addresses of a batch: those are personal data."""
+    names = {name for entry in entries for name in (entry.user, bare_name(entry.user))}
+    pattern = "|".join(r"\s+".join(map(re.escape, name.split())) for name in sorted(names, key=len, reverse=True))
+    if pattern:
+        words = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", "…", words, flags=re.IGNORECASE)
+    ips = {entry.ip for entry in entries}
+    words = re.sub(
+        r"[0-9A-Fa-f:.]*[:.][0-9A-Fa-f:.]*", lambda text: "…" if _is_one_of(text[0], ips) else text[0], words
+    )
+    return words if len(words) <= LONGEST_WORDS else words[: LONGEST_WORDS - 1] + "…"
+
+
+def _is_one_of(text: str, ips: Collection[Address]) -> bool:
+    try:
+        return ip_address(text.rstrip(".:")) in ips
+    except ValueError:
+        return False

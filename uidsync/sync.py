@@ -4,246 +4,245 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.config import Config, TargetConfig
+from uidsync.deadline import Deadline, Interrupted
 from uidsync.deliver import Delivery, Target, deliver
-from uidsync.panos.userid import Address
-from uidsync.plan import Census, Plan, UnsafePlan, make_plan, newest_per_address, wanted
+from uidsync.ledger import Ledger, LedgerError
+from uidsync.plan import Plan, UnsafePlan, wanted
+from uidsync.reading import Reading, read
+from uidsync.recorder import Progress, Recorder
 from uidsync.report import (
     BUG,
     INCOMPLETE,
     OK,
     SOURCE,
     UNSAFE,
-    Delivered,
-    Failed,
     NotTried,
-    Outcome,
     Problem,
     SourceReport,
     SyncReport,
     TargetReport,
-    mask,
 )
+from uidsync.share import Share, make_share
 from uidsync.source import Source, SourceError
-from uidsync.source.rows import LoginEvent, Rules, is_within, make_row_reader
 
-MakeTarget = Callable[[TargetConfig], Target]
-
-
-class Progress(Protocol):
-    """Whoever watches a run."""
-
-    def begin(self, target: str, entries: int) -> None:
-        """Hear how many entries are due for a target."""
-
-    def advance(self, target: str, entries: int) -> None:
-        """Hear that this many more have an outcome."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What was read: the source's clock, the event that holds each address, and the counts."""
-
-    now: datetime
-    events: Mapping[Address, LoginEvent]
-    census: Census
+MakeTarget = Callable[[Share], Target]
 
 
 @dataclass(slots=True)
 class Run:
-    """A run's report, and the plan for every target as far as it came."""
+    """A run's report, and what it planned for every target as far as it came."""
 
     report: SyncReport
-    plans: dict[str, Plan] = field(default_factory=dict)
+    shares: list[Share] = field(default_factory=list)
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """The plan for every target, by name."""
+        return {share.name: share.plan for share in self.shares}
 
 
 def run(  # noqa: PLR0913 (a run has this many sides)
     config: Config,
     targets: Sequence[TargetConfig],
     source: Source,
+    ledger: Ledger,
     make_target: MakeTarget,
     *,
-    dry_run: bool,
-    force: bool,
-    until: float,
+    dry_run: bool = False,
+    full: bool = False,
+    force: bool = False,
+    deadline: Deadline,
     log: FilteringBoundLogger,
     progress: Progress,
 ) -> Run:
     """Make one run over `targets` and return what became of it; nothing that can go wrong outside is raised.
 
-    A dry run stops with the plan. With `force` a plan is sent that rule 5 or 9 would refuse. `until` is the deadline on
-    the monotonic clock.
+    A dry run stops with the plan. `full` reads the whole window and sends all of it; with `force` a plan is sent that
+    rule 5 or 9 would refuse. Raises LedgerError as long as nothing was sent.
     """
     started = time.monotonic()
-    report = SyncReport(str(uuid.uuid4()), datetime.now(UTC), dry_run=dry_run)
+    this = Run(SyncReport(str(uuid.uuid4()), datetime.now(UTC), dry_run=dry_run))
+    report = this.report
     report.targets = [TargetReport(target.name, target.kind) for target in targets]
-    this = Run(report)
+    reading = None
     try:
-        reading = read(config, source, log)
-        report.source = _report_source(reading)
-        _plan(this, config, targets, reading)
+        reading = read(config, source, ledger, full=full, log=log)
+        _report_reading(report, reading)
+        _plan(this, config, targets, ledger, reading, full=full)
         if not force:
-            _raise_if_unsafe(config, reading, this.plans)
+            _raise_if_unsafe(config, ledger, reading, this.shares)
+    except Interrupted:
+        report.exit_code = INCOMPLETE
+        report.error = Problem("Interrupted", "a signal came before anything was sent")
     except (SourceError, UnsafePlan) as error:
         report.exit_code = SOURCE if isinstance(error, SourceError) else UNSAFE
         report.error = Problem(type(error).__name__, str(error))
-    if report.error or dry_run:
-        _report_untried(this, config.sync.batch_size)
+    if report.error or reading is None or dry_run:
+        _report_untried(report, this.shares, config.sync.batch_size)
     else:
-        deliveries = [
-            Delivery(target.name, make_target(target), this.plans[target.name], target.connections)
-            for target in targets
-        ]
-        for delivery in deliveries:
-            progress.begin(delivery.name, len(delivery.plan))
-        deliver(deliveries, config.sync.batch_size, _Watch(reading.events, log, progress), until=until)
-        _report_deliveries(report, deliveries, log)
+        _deliver(this, config, ledger, reading, make_target, deadline, log, progress)
+    if reading:
+        _report_states(report, this.shares, ledger, reading.clock())
+        _report_warnings(report, config, reading, log)
     report.finished = datetime.now(UTC)
     _tell(report, time.monotonic() - started, log)
     return this
 
 
-def read(config: Config, source: Source, log: FilteringBoundLogger) -> Reading:
-    """Read the source's window to its end. Raises SourceError, and UnsafePlan when its dates cannot be right."""
-    census = Census()
-    with source.open() as snapshot:
-        read_row = make_row_reader(make_rules(config, source), snapshot.now)
-        since = snapshot.now - config.source.validity - config.source.time_offset
-        events = newest_per_address(census.watch(map(read_row, snapshot.read_since(since))))
-    census.settle({}, events)
-    log.info("source.read", rows=census.rows, events=census.events, addresses=len(events), skipped=dict(census.skipped))
-    if census.newest_event and snapshot.now - census.newest_event > config.sync.stale_after:
-        age = str(snapshot.now - census.newest_event)
-        log.warning("source.stale", newest_event_age=age, hint="the NAC's export may have stopped")
-    return Reading(snapshot.now, events, census)
+def _deliver(  # noqa: PLR0913, PLR0917 (the second half of a run)
+    this: Run,
+    config: Config,
+    ledger: Ledger,
+    reading: Reading,
+    make_target: MakeTarget,
+    deadline: Deadline,
+    log: FilteringBoundLogger,
+    progress: Progress,
+) -> None:
+    deadline.is_interruptible = False
+    # Events and watermark first, in one step: whatever becomes of the targets, what was read is known.
+    ledger.write_reading(reading.position, reading.before, reading.events)
+    for share in this.shares:
+        ledger.write_target(share.state)
+    deliveries = [
+        Delivery(share.name, make_target(share), share.plan, share.config.connections) for share in this.shares
+    ]
+    recorder = Recorder(ledger, reading, this.shares, log, progress)
+    deliver(deliveries, config.sync.batch_size, recorder, deadline)
+    for share, delivery, part in zip(this.shares, deliveries, this.report.targets, strict=True):
+        _report_delivery(this.report, part, share, delivery, log)
+    recorder.finish(config.source.validity)
+    this.report.warnings += recorder.warnings
 
 
-def make_rules(config: Config, source: Source) -> Rules:
-    """Make the rules by which this source's rows are read."""
-    identity = config.identity
-    return Rules(
-        domain=identity.domain,
-        lowercase=identity.lowercase,
-        strip_realm=identity.strip_realm,
-        ignore_users=identity.ignore_users,
-        rewrite=tuple((rule.match, rule.replace) for rule in identity.rewrite),
-        include_networks=identity.include_networks,
-        exclude_networks=identity.exclude_networks,
-        time_offset=config.source.time_offset,
-        may_cut_addresses=source.may_cut_addresses,
-    )
-
-
-def _plan(this: Run, config: Config, targets: Sequence[TargetConfig], reading: Reading) -> None:
-    mappings = wanted(reading.events, config.source.validity, reading.now)
-    this.report.wanted = len(mappings)
-    for target, part in zip(targets, this.report.targets, strict=True):
-        share = {ip: mapping for ip, mapping in mappings.items() if is_within(ip, target.networks)}
-        part.wanted = len(share)
-        this.plans[target.name] = make_plan(share, {}, reading.now, mapping_timeout=target.mapping_timeout)
-
-
-def _raise_if_unsafe(config: Config, reading: Reading, plans: Mapping[str, Plan]) -> None:
-    """Judge all plans before anything is sent. Rules 5 and 9."""
-    reading.census.raise_if_ahead(reading.now)
-    if not reading.census.events:
-        raise UnsafePlan("a full read found not one login event: is this the table that the NAC exports to?")
-    for name, plan in plans.items():
-        try:
-            plan.raise_if_unsafe(0, 0, config.sync.max_logout_percent, config.sync.max_change_percent)
-        except UnsafePlan as error:
-            raise UnsafePlan(f"{name}: {error}") from None
-
-
-class _Watch:
-    """Hears of every outcome as it comes: moves the progress on and logs what went wrong."""
-
-    def __init__(self, events: Mapping[Address, LoginEvent], log: FilteringBoundLogger, progress: Progress) -> None:
-        self._events = events
-        self._log = log
-        self._progress = progress
-
-    def __call__(self, delivery: Delivery, outcome: Outcome) -> None:
-        self._progress.advance(delivery.name, len(outcome.batch))
-        log = self._log.bind(target=delivery.name, action=outcome.batch.action)
-        match outcome:
-            case Delivered(batch, rejections):
-                log.debug("batch.delivered", entries=[f"{entry.ip} {entry.user}" for entry in batch.entries])
-                for rejection in rejections:
-                    event = self._events.get(rejection.entry.ip)
-                    log.warning(
-                        "entry.rejected",
-                        clientHistId=event.event_id if event else None,
-                        message=mask(rejection.message, [rejection.entry]),
-                    )
-            case Failed(batch, error):
-                message = mask(str(error), batch.entries)
-                log.warning("batch.failed", entries=len(batch), error=error.kind, message=message)
-
-
-def _report_source(reading: Reading) -> SourceReport:
+def _report_reading(report: SyncReport, reading: Reading) -> None:
     census = reading.census
-    return SourceReport(
+    report.mode = reading.mode
+    report.source = SourceReport(
         rows=census.rows,
         events=census.events,
         skipped=dict(census.skipped),
         nobody=dict(census.nobody),
         reordered=census.count_reordered(reading.events),
         addresses=len(reading.events),
-        newest_event=census.newest_event,
+        newest_event=max((event.seen_at for event in reading.events.values()), default=None),
     )
 
 
-def _report_untried(this: Run, batch_size: int) -> None:
-    for part in this.report.targets:
-        for batch in this.plans.get(part.name, Plan()).batches(batch_size):
+def _plan(
+    this: Run, config: Config, targets: Sequence[TargetConfig], ledger: Ledger, reading: Reading, *, full: bool
+) -> None:
+    mappings = wanted(reading.events, config.source.validity, reading.now)
+    this.report.wanted = len(mappings)
+    for target, part in zip(targets, this.report.targets, strict=True):
+        share = make_share(config, target, ledger, reading, mappings, resend=full)
+        this.shares.append(share)
+        part.wanted, part.lapsed = len(share.wanted), share.plan.lapsed
+    this.report.full_send = all(share.resend or not share.held for share in this.shares)
+
+
+def _raise_if_unsafe(config: Config, ledger: Ledger, reading: Reading, shares: Sequence[Share]) -> None:
+    """Judge all plans before anything is sent. Rules 5 and 9."""
+    reading.census.raise_if_ahead(reading.now)
+    if reading.mode == "full" and not reading.census.events:
+        raise UnsafePlan("a full read found not one login event: is this the table that the NAC exports to?")
+    for share in shares:
+        held = sum(any(holding.held_until > reading.now for holding in holdings) for holdings in share.held.values())
+        logouts = ledger.count_logouts(share.name, reading.now)
+        try:
+            share.plan.raise_if_unsafe(held, logouts, config.sync.max_logout_percent, config.sync.max_change_percent)
+        except UnsafePlan as error:
+            raise UnsafePlan(f"{share.name}: {error}; if it is right, run once with --force") from None
+
+
+def _report_untried(report: SyncReport, shares: Sequence[Share], batch_size: int) -> None:
+    for share, part in zip(shares, report.targets, strict=False):
+        for batch in share.plan.batches(batch_size):
             part.add(NotTried(batch))
-        part.settle(tried=False)
-        if this.report.error:
-            part.status = "not_tried"
+        if not report.error:
+            part.settle(tried=False)
 
 
-def _report_deliveries(report: SyncReport, deliveries: Sequence[Delivery], log: FilteringBoundLogger) -> None:
-    for part, delivery in zip(report.targets, deliveries, strict=True):
-        for outcome in delivery.outcomes:
-            part.add(outcome)
-        part.settle(tried=delivery.messages > 0)
-        part.batches = delivery.messages
-        part.attempts = delivery.target.attempts
-        part.seconds = round(delivery.seconds, 3)
-        part.certificate_not_after = delivery.target.certificate_not_after
-        if part.status == "complete":
-            part.last_success = datetime.now(UTC)
-        else:
-            report.exit_code = max(report.exit_code, INCOMPLETE)
-        if delivery.bug:
-            report.exit_code = BUG
-            log.error("target.broken", target=part.name, exc_info=delivery.bug)
-        (log.info if part.status == "complete" else log.warning)(
-            "target.finished",
-            target=part.name,
-            status=part.status,
-            delivered=part.logins.delivered + part.logouts.delivered,
-            rejected=part.logins.rejected + part.logouts.rejected,
-            failed=part.logins.failed + part.logouts.failed,
-            not_tried=part.logins.not_tried + part.logouts.not_tried,
-            seconds=part.seconds,
-            **({"error": part.error.kind, "message": part.error.message} if part.error else {}),
-        )
+def _report_delivery(
+    report: SyncReport, part: TargetReport, share: Share, delivery: Delivery, log: FilteringBoundLogger
+) -> None:
+    for outcome in delivery.outcomes:
+        part.add(outcome)
+    part.settle(tried=delivery.messages > 0)
+    part.batches = delivery.messages
+    part.attempts = delivery.target.attempts
+    part.seconds = round(delivery.seconds, 3)
+    part.certificate_not_after = delivery.target.certificate_not_after
+    _note_state(share, part)
+    if part.status != "complete":
+        report.exit_code = max(report.exit_code, INCOMPLETE)
+    if delivery.bug:
+        report.exit_code = BUG
+        log.error("target.broken", target=part.name, exc_info=delivery.bug)
+    (log.info if part.status == "complete" else log.warning)(
+        "target.finished",
+        target=part.name,
+        status=part.status,
+        delivered=part.logins.delivered + part.logouts.delivered,
+        rejected=part.logins.rejected + part.logouts.rejected,
+        failed=part.logins.failed + part.logouts.failed,
+        not_tried=part.logins.not_tried + part.logouts.not_tried,
+        seconds=part.seconds,
+        **({"error": part.error.kind, "message": part.error.message} if part.error else {}),
+    )
+
+
+def _note_state(share: Share, part: TargetReport) -> None:
+    """Keep what the next run, and `status`, want to know of this one. These times are of our own clock."""
+    state, now = share.state, datetime.now(UTC)
+    state.is_unusable = part.error is not None and part.error.kind not in {"BadRequest", "BadReply"}
+    state.error_kind = part.error.kind if part.error else None
+    state.error_message = part.error.message if part.error else None
+    if part.status == "complete":
+        state.last_success, state.behind_since = now, None
+        if share.resend:
+            state.full_send_at = share.now
+    else:
+        state.behind_since = state.behind_since or now
+
+
+def _report_states(report: SyncReport, shares: Sequence[Share], ledger: Ledger, now: datetime) -> None:
+    for share, part in zip(shares, report.targets, strict=False):
+        part.last_success, part.behind_since = share.state.last_success, share.state.behind_since
+        try:
+            part.held, part.in_doubt = ledger.count_holdings(share.name, now)
+        except LedgerError:
+            continue
+
+
+def _report_warnings(report: SyncReport, config: Config, reading: Reading, log: FilteringBoundLogger) -> None:
+    newest = report.source.newest_event
+    if newest is None or reading.now - newest > config.sync.stale_after:
+        words = f"the newest event is {reading.now - newest} old" if newest else "there is no event"
+        log.warning("source.stale", message=f"{words}; the NAC's export may have stopped")
+        report.warnings.append(f"source.stale: {words}")
+    for part in report.targets:
+        if part.lapsed:
+            log.warning(
+                "mappings.lapsed", target=part.name, entries=part.lapsed, hint="the timer is slower than the timeout"
+            )
+            report.warnings.append(f"{part.name}: mappings.lapsed: {part.lapsed}")
 
 
 def _tell(report: SyncReport, seconds: float, log: FilteringBoundLogger) -> None:
     level = log.info if report.exit_code == OK else log.warning if report.exit_code == INCOMPLETE else log.error
     level(
         "sync.finished",
+        run_id=report.run_id,
         exit_code=report.exit_code,
+        mode=report.mode,
         rows=report.source.rows,
         wanted=report.wanted,
         complete=sum(part.status == "complete" for part in report.targets),

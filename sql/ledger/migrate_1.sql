@@ -4,7 +4,7 @@ CREATE TABLE reading (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     source TEXT NOT NULL,
     rules TEXT NOT NULL,
-    watermark INTEGER,
+    watermark INTEGER NOT NULL,
     full_at INTEGER NOT NULL,
     clock_offset INTEGER NOT NULL  -- the source's clock minus ours
 );

@@ -16,8 +16,9 @@ import typer
 from uidsync import __version__
 from uidsync.config import Config, ConfigError, read_config
 from uidsync.panos.errors import PanosError
-from uidsync.report import INCOMPLETE, SOURCE, USAGE
+from uidsync.report import INCOMPLETE, LOCKED, SOURCE, USAGE
 from uidsync.source import SourceError
+from uidsync.state import Locked
 from uidsync.telemetry import set_up_logging
 
 DEFAULT_CONFIG = Path("/etc/uidsync/uidsync.toml")
@@ -139,6 +140,9 @@ def _run(function: Callable[..., int | None], common: Common, arguments: dict[st
     except SourceError as error:
         log.error("source.failed", message=str(error))
         return SOURCE
+    except Locked as error:
+        log.warning("run.locked", message=str(error))
+        return LOCKED
     except PanosError as error:
         log.error("target.failed", error=error.kind, message=str(error))
         return INCOMPLETE

@@ -15,10 +15,9 @@ from rich.console import Console
 from rich.text import Text
 
 from uidsync.cli.app import Common, JSONOption, command
-from uidsync.cli.wiring import TargetMaker, become_owner, deadline_of, find_state_dir, make_secret_files, make_source
+from uidsync.cli.wiring import TargetMaker, become_owner, find_state_dir, make_deadline, make_secret_files, make_source
 from uidsync.config import Config, TargetConfig
 from uidsync.panos.errors import PanosError
-from uidsync.panos.retries import RetryPolicy
 from uidsync.report import INCOMPLETE, OK
 from uidsync.source import Source, SourceError
 
@@ -49,12 +48,12 @@ def check(common: Common, *, as_json: JSONOption = False) -> int:
     log = structlog.get_logger()
     config = common.read_config()
     become_owner(find_state_dir(config))
-    until = deadline_of(config)
+    deadline = make_deadline(config)
     secrets = make_secret_files(log)
-    maker = TargetMaker(secrets, log, RetryPolicy(attempts=1, until=until))
+    maker = TargetMaker(secrets, log, deadline, attempts=1)
     with ThreadPoolExecutor(1 + len(config.target)) as pool:
         answers = [
-            pool.submit(lambda: list(_check_source(config, make_source(config, secrets, until)))),
+            pool.submit(lambda: list(_check_source(config, make_source(config, secrets, deadline)))),
             *(pool.submit(lambda target: list(_check_target(target, maker)), target) for target in config.target),
         ]
         findings = [

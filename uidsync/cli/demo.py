@@ -16,9 +16,9 @@ from rich.console import Console
 
 from uidsync.cli.app import Common, command
 from uidsync.cli.show import progress_bar, show_mappings, show_plans, show_report
-from uidsync.cli.wiring import TargetMaker, deadline_of, make_secret_files, make_source
+from uidsync.cli.wiring import TargetMaker, make_deadline, make_secret_files, make_source
 from uidsync.config import Config, FirewallConfig, make_config
-from uidsync.panos.retries import RetryPolicy
+from uidsync.ledger import Ledger
 from uidsync.panos.userid import TableEntry
 from uidsync.report import INCOMPLETE, OK
 from uidsync.simulator.process import Simulator
@@ -58,17 +58,18 @@ def demo(common: Common) -> int:
 
 def _run(config: Config, *, dry_run: bool) -> Run:
     log = structlog.get_logger()
-    until = deadline_of(config)
+    deadline = make_deadline(config)
     secrets = make_secret_files(log)
+    maker = TargetMaker(secrets, log, deadline, attempts=3)
     with progress_bar() as bar:
         return run(
             config,
             config.target,
-            make_source(config, secrets, until),
-            TargetMaker(secrets, log, RetryPolicy(attempts=3, until=until)),
+            make_source(config, secrets, deadline),
+            Ledger.make_empty(),
+            lambda share: maker(share.config),
             dry_run=dry_run,
-            force=False,
-            until=until,
+            deadline=deadline,
             log=log,
             progress=bar,
         )
@@ -76,7 +77,7 @@ def _run(config: Config, *, dry_run: bool) -> Run:
 
 def _read_back(config: Config) -> tuple[TableEntry, ...]:
     log = structlog.get_logger()
-    maker = TargetMaker(make_secret_files(log), log, RetryPolicy())
+    maker = TargetMaker(make_secret_files(log), log, make_deadline(config))
     (firewall,) = (
         maker.make_firewall(target)
         for target in config.target

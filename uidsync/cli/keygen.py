@@ -10,9 +10,8 @@ import structlog
 import typer
 
 from uidsync.cli.app import Common, command
-from uidsync.cli.wiring import TargetMaker, choose_targets, make_secret_files
+from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
 from uidsync.config import CREDENTIALS, ConfigError, FirewallConfig
-from uidsync.panos.retries import RetryPolicy
 from uidsync.panos.xmlapi import make_keygen, read_key
 from uidsync.telemetry import write_atomically
 
@@ -28,7 +27,8 @@ def keygen(common: Common, target: Annotated[str, typer.Argument(metavar="TARGET
     password nor the key is ever shown.
     """
     log = structlog.get_logger()
-    (chosen,) = choose_targets(common.read_config(), [target], str(common.file))
+    config = common.read_config()
+    (chosen,) = choose_targets(config, [target], str(common.file))
     if not isinstance(chosen, FirewallConfig):
         raise ConfigError(
             str(common.file), [f"{target}: only firewalls have API keys; agents know a client certificate"]
@@ -36,7 +36,7 @@ def keygen(common: Common, target: Annotated[str, typer.Argument(metavar="TARGET
     file = chosen.api_key_file or CREDENTIALS / f"{target}-api-key"
     user = typer.prompt("Administrator", err=True)
     password = typer.prompt("Password", hide_input=True, err=True)
-    maker = TargetMaker(make_secret_files(log), log, RetryPolicy(attempts=1))
+    maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
     client = maker.make_client(chosen, None)
     try:
         key = read_key(client.call(make_keygen(user, password)))

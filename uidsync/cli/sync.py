@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from contextlib import ExitStack
 from typing import Annotated
 
 import structlog
@@ -15,12 +17,12 @@ from uidsync.cli.wiring import (
     TargetMaker,
     become_owner,
     choose_targets,
-    deadline_of,
     find_state_dir,
+    make_deadline,
     make_secret_files,
     make_source,
 )
-from uidsync.panos.retries import RetryPolicy
+from uidsync.state import lock, open_ledger, open_ledger_read_only
 from uidsync.sync import run
 from uidsync.telemetry import write_report
 
@@ -38,30 +40,40 @@ def sync(
     as_json: JSONOption = False,
 ) -> int:
     """Read the NAC's login events and bring every target up to date."""
-    log = structlog.get_logger()
+    log = structlog.get_logger().bind(**({"dry_run": True} if dry_run else {}))
     config = common.read_config()
     targets = choose_targets(config, target or (), str(common.file))
     state_dir = find_state_dir(config)
     become_owner(state_dir)
-    until = deadline_of(config)
+    deadline = make_deadline(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, deadline.cut)
     secrets = make_secret_files(log)
-    with progress_bar() as bar:
+    maker = TargetMaker(secrets, log, deadline)
+    with ExitStack() as stack:
+        if dry_run:
+            ledger = stack.enter_context(open_ledger_read_only(state_dir, log))
+        else:
+            stack.enter_context(lock(state_dir, log))
+            ledger = stack.enter_context(open_ledger(state_dir, log))
         this = run(
             config,
             targets,
-            make_source(config, secrets, until),
-            TargetMaker(secrets, log, RetryPolicy(until=until)),
+            make_source(config, secrets, deadline),
+            ledger,
+            lambda share: maker(share.config, attempts=1 if share.state.is_unusable else None),
             dry_run=dry_run,
+            full=full,
             force=force,
-            until=until,
+            deadline=deadline,
             log=log,
-            progress=bar,
+            progress=stack.enter_context(progress_bar()),
         )
-    if not dry_run and not target:
-        try:
-            write_report(this.report, state_dir)
-        except OSError as error:
-            log.warning("report.unwritten", directory=str(state_dir), message=error.strerror)
+        if not dry_run and not target:
+            try:
+                write_report(this.report, state_dir)
+            except OSError as error:
+                log.warning("report.unwritten", directory=str(state_dir), message=error.strerror)
     if as_json:
         print(json.dumps(this.report.to_json(), indent=1))
     elif dry_run:

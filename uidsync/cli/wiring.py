@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -24,11 +23,12 @@ from uidsync.config import (
     SecretFiles,
     TargetConfig,
 )
+from uidsync.deadline import Deadline
 from uidsync.panos.agent import Agent
 from uidsync.panos.client import CALLS_IN_FLIGHT, Client
 from uidsync.panos.errors import Unauthorized
 from uidsync.panos.firewall import Firewall, make_url
-from uidsync.panos.retries import Patience, RetryPolicy
+from uidsync.panos.retries import ATTEMPTS, Patience, RetryPolicy
 from uidsync.panos.tls import Trust
 from uidsync.source import Source, SourceError
 
@@ -42,7 +42,7 @@ def make_secret_files(log: FilteringBoundLogger) -> SecretFiles:
     )
 
 
-def make_source(config: Config, secrets: SecretFiles, until: float) -> Source:
+def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Source:
     """Make the source that the configuration names."""
     # Inside the function: a run needs one of the two.
     source = config.source
@@ -61,39 +61,49 @@ def make_source(config: Config, secrets: SecretFiles, until: float) -> Source:
         source.ca_file,
     )
     read_password = _translated(lambda: secrets.read(source.password_file, "source-password"), SourceError)
-    return MySQLSource(login, read_password, until=until)
+    return MySQLSource(login, read_password, deadline)
 
 
 class TargetMaker:
     """Makes targets, and sees to it that those on one host share its calls in flight."""
 
-    def __init__(self, secrets: SecretFiles, log: FilteringBoundLogger, policy: RetryPolicy) -> None:
+    def __init__(
+        self, secrets: SecretFiles, log: FilteringBoundLogger, deadline: Deadline, attempts: int = ATTEMPTS
+    ) -> None:
         self._secrets = secrets
         self._log = log
-        self._policy = policy
+        self._deadline = deadline
+        self._attempts = attempts
         self._in_flight: dict[tuple[str, int], threading.Semaphore] = {}
 
-    def __call__(self, target: TargetConfig) -> Firewall | Agent:
+    def __call__(self, target: TargetConfig, *, attempts: int | None = None) -> Firewall | Agent:
         """Make one target. Its secrets are read when it is used first, and one that cannot be is its own failure."""
-        return self.make_firewall(target) if isinstance(target, FirewallConfig) else self.make_agent(target)
+        if isinstance(target, FirewallConfig):
+            return self.make_firewall(target, attempts=attempts)
+        return self.make_agent(target, attempts=attempts)
 
-    def make_firewall(self, target: FirewallConfig) -> Firewall:
+    def make_firewall(self, target: FirewallConfig, *, attempts: int | None = None) -> Firewall:
         """Make a firewall."""
-        client = self.make_client(target, lambda: self._secrets.read(target.api_key_file, f"{target.name}-api-key"))
-        return Firewall(client, vsys=target.vsys, serial=target.serial)
 
-    def make_client(self, target: FirewallConfig, read_key: Callable[[], str] | None) -> Client:
+        def read_key() -> str:
+            return self._secrets.read(target.api_key_file, f"{target.name}-api-key")
+
+        return Firewall(self.make_client(target, read_key, attempts=attempts), vsys=target.vsys, serial=target.serial)
+
+    def make_client(
+        self, target: FirewallConfig, read_key: Callable[[], str] | None, *, attempts: int | None = None
+    ) -> Client:
         """Make the client of a firewall's API; without a key it can ask for one."""
         return Client(
             make_url(target.host or "", target.port),
             trust=_make_trust(target),
             read_key=_translated(read_key, Unauthorized) if read_key else None,
             request_timeout=target.request_timeout.total_seconds(),
-            patience=self._make_patience(target),
+            patience=self._make_patience(target, attempts),
             in_flight=self._find_slots(target),
         )
 
-    def make_agent(self, target: AgentConfig) -> Agent:
+    def make_agent(self, target: AgentConfig, *, attempts: int | None = None) -> Agent:
         """Make a User-ID agent."""
 
         def find_certificate() -> tuple[Path, Path] | None:
@@ -109,14 +119,15 @@ class TargetMaker:
             framing=target.framing,
             send_timeout=target.send_timeout,
             request_timeout=target.request_timeout.total_seconds(),
-            patience=self._make_patience(target),
+            patience=self._make_patience(target, attempts),
             in_flight=self._find_slots(target),
         )
 
-    def _make_patience(self, target: TargetConfig) -> Patience:
+    def _make_patience(self, target: TargetConfig, attempts: int | None) -> Patience:
         if not target.verify_tls:
             self._log.warning("target.unverified", target=target.name, hint="verify_tls = false: anyone can be it")
-        return Patience(self._policy, self._log.bind(target=target.name))
+        policy = RetryPolicy(attempts or self._attempts, seconds_left=self._deadline.seconds_left)
+        return Patience(policy, self._log.bind(target=target.name))
 
     def _find_slots(self, target: TargetConfig) -> threading.Semaphore:
         return self._in_flight.setdefault((target.host or "", target.port), threading.Semaphore(CALLS_IN_FLIGHT))
@@ -164,6 +175,6 @@ def become_owner(state_dir: Path) -> None:
         os.setuid(account.pw_uid)
 
 
-def deadline_of(config: Config) -> float:
-    """Return when the run that starts now has to end, on the monotonic clock."""
-    return time.monotonic() + config.sync.deadline.total_seconds()
+def make_deadline(config: Config) -> Deadline:
+    """Make the end of the run that starts now."""
+    return Deadline(config.sync.deadline.total_seconds())

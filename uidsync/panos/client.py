@@ -65,14 +65,16 @@ class Client:
         if self._session:
             self._session.close()
 
-    def call(self, request: Request) -> etree._Element:
+    def call(self, request: Request, *, attempts: int | None = None) -> etree._Element:
         """Make one call, again while it fails for reasons that pass, and return the `response` element.
 
         Raises PanosError. The 403 "not authorized for user role" is Busy, for a commit gives it too, and becomes
         Unauthorized when it outlasts the retries.
         """
         try:
-            return self._patience.call(lambda seconds: self._exchange(request, seconds), self._request_timeout)
+            return self._patience.call(
+                lambda seconds: self._exchange(request, seconds), self._request_timeout, attempts=attempts
+            )
         except Busy as error:
             if error.denied:
                 raise Unauthorized(str(error)) from None

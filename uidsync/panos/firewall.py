@@ -70,9 +70,13 @@ class Firewall:
             )
         )
 
-    def read_mappings(self, ip: Address | None = None) -> tuple[TableEntry, ...]:
-        """Read the mapping table, whole or for one address. Raises PanosError."""
-        return read_mappings(self._client.call(self._address(make_show_mappings(self._vsys, ip))))
+    def read_mappings(self) -> tuple[TableEntry, ...]:
+        """Read the mapping table. Raises PanosError."""
+        return read_mappings(self._client.call(self._address(make_show_mappings(self._vsys))))
+
+    def ask(self, ip: Address) -> tuple[TableEntry, ...]:
+        """Read what the mapping table has for one address; a question is not repeated. Raises PanosError."""
+        return read_mappings(self._client.call(self._address(make_show_mappings(self._vsys, ip)), attempts=1))
 
     def close(self) -> None:
         """End the connections."""

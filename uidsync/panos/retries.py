@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.panos.errors import Busy, PanosError, Unreachable
 
+ATTEMPTS = 5
 Answer = TypeVar("Answer")
 TRANSIENT = (Unreachable, Busy)
 WAIT_FIRST, WAIT_LONGEST = 0.5, 8.0  # seconds between tries, doubling
@@ -22,11 +23,11 @@ SHORTEST_TRY = 0.5  # seconds: a try that begins just before a limit still gets 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The bounds: `seconds` is what one target may spend on failures, `until` (monotonic clock) the run's deadline."""
+    """The bounds: `seconds` is what one target may spend on failures, `seconds_left` what the run has left."""
 
-    attempts: int = 5
+    attempts: int = ATTEMPTS
     seconds: float = 30.0
-    until: float = float("inf")
+    seconds_left: Callable[[], float] = lambda: float("inf")
 
 
 class Patience:
@@ -47,11 +48,15 @@ class Patience:
         self._left = policy.seconds
         self._lock = threading.Lock()
 
-    def call(self, attempt: Callable[[float], Answer], request_timeout: float) -> Answer:
+    def call(
+        self, attempt: Callable[[float], Answer], request_timeout: float, *, attempts: int | None = None
+    ) -> Answer:
         """Return what `attempt(seconds)` returns, trying again while it fails for reasons that pass.
 
-        `seconds` is how long that one attempt may take. The last error is raised as it came.
+        `seconds` is how long that one attempt may take, `attempts` how many there are if not as the policy says. The
+        last error is raised as it came.
         """
+        most = attempts or self._policy.attempts
 
         def try_once() -> Answer:
             started = self._clock()
@@ -64,24 +69,20 @@ class Patience:
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TRANSIENT),
             wait=_wait,
-            stop=self._is_spent,
+            stop=lambda state: state.attempt_number >= most or self._is_spent(state.upcoming_sleep),
             before_sleep=self._tell,
             sleep=self._sleep,
             reraise=True,
         )(try_once)
 
     def _seconds_for_one_try(self, request_timeout: float) -> float:
-        left = self._policy.until - self._clock()
+        left = self._policy.seconds_left()
         if self._left < self._policy.seconds:  # something failed before
             left = min(left, self._left)
         return max(min(request_timeout, left), SHORTEST_TRY)
 
-    def _is_spent(self, state: tenacity.RetryCallState) -> bool:
-        return (
-            state.attempt_number >= self._policy.attempts
-            or state.upcoming_sleep >= self._left
-            or self._clock() + state.upcoming_sleep >= self._policy.until
-        )
+    def _is_spent(self, upcoming_sleep: float) -> bool:
+        return upcoming_sleep >= min(self._left, self._policy.seconds_left())
 
     def _tell(self, state: tenacity.RetryCallState) -> None:
         self._spend(state.upcoming_sleep)

@@ -128,7 +128,7 @@ def read_rejections(response: etree._Element, batch: Sequence[Entry]) -> tuple[R
         raise BadRequest(read_message(response) or "refused without a reason")
     messages: dict[Entry, str] = {}
     for element in listed:
-        message = " ".join((element.get("message") or "rejected without a reason").split())
+        message = " ".join((element.get("message") or "").split()) or "rejected without a reason"
         for entry in _find_sent(element, sent):
             if not (isinstance(entry, Logout) and message.casefold() == MAPPING_GONE):
                 messages[entry] = message

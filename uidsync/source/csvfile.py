@@ -9,7 +9,7 @@ import csv
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TextIO
@@ -35,18 +35,18 @@ class CSVSource:
     @contextmanager
     def open(self) -> Iterator[CSVSnapshot]:
         """Open the file. Raises SourceError."""
-        try:
-            with self._open_text() as text:
-                yield CSVSnapshot(text, self._path, self._time_zone, self._clock())
-        except OSError as error:
-            raise SourceError(f"{self._path}: {error.strerror or error}") from error
+        with self._open_text() as text:
+            yield CSVSnapshot(text, self._path, self._time_zone, self._clock())
 
-    def _open_text(self) -> TextIO | nullcontext[TextIO]:
+    def _open_text(self) -> AbstractContextManager[TextIO]:
         # What is no UTF-8 becomes a name that no message can carry: it costs its own row and no other.
         if self._path == "-":
             sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[union-attr]
             return nullcontext(sys.stdin)
-        return Path(self._path).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+        try:
+            return Path(self._path).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{self._path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 class CSVSnapshot:
@@ -58,6 +58,7 @@ class CSVSnapshot:
         self._text = text
         self._path = path
         self._time_zone = time_zone
+        self._width = 0
         self.now = now
 
     def read_newest_date(self) -> datetime | None:
@@ -70,7 +71,8 @@ class CSVSnapshot:
 
         A last line with too few fields is a file that broke off, and an error; elsewhere it is a bad row.
         """
-        reader = csv.reader(self._text)
+        lines = _Lines(self._text)
+        reader = csv.reader(lines, strict=True)
         fields: list[str] = []
         try:
             places = self._find_columns(next(reader, []))
@@ -78,10 +80,12 @@ class CSVSnapshot:
                 row = self._read_fields(fields, places)
                 if not isinstance(row.date, datetime) or row.date >= date:
                     yield row
-        except csv.Error as error:
+        except (csv.Error, OSError) as error:
             raise SourceError(f"{self._path}: line {reader.line_num}: {error}") from error
-        if fields and len(fields) <= max(places.values()):
+        if fields and len(fields) < self._width:
             raise SourceError(f"{self._path}: line {reader.line_num}: the file breaks off in the middle of a row")
+        if fields and not lines.are_ended and places["principal"] == self._width - 1:
+            raise SourceError(f"{self._path}: line {reader.line_num}: the last name has no line end: is it whole?")
 
     def read_after(self, event_id: int, date: datetime) -> Iterator[Row]:
         """Read the rows above an id; a file has no index, so that this saves nothing. Raises SourceError."""
@@ -91,13 +95,14 @@ class CSVSnapshot:
         places = {name.strip().lower(): place for place, name in enumerate(header)}
         if missing := [name for name in REQUIRED if name not in places]:
             raise SourceError(f"{self._path}: the header line lacks {', '.join(missing)}")
+        self._width = len(header)
         return {name: places[name] for name in (*REQUIRED, "macaddress") if name in places}
 
     def _read_fields(self, fields: list[str], places: Mapping[str, int]) -> Row:
         values = {name: fields[place] for name, place in places.items() if place < len(fields)}
         texts = {name: None if value in NULLS else value for name, value in values.items()}
         number = (texts.get("clienthistid") or "").strip()
-        is_whole = len(values) == len(places) and number.isdecimal() and len(number) <= LONGEST_ID
+        is_whole = len(fields) == self._width and number.isdecimal() and len(number) <= LONGEST_ID
         return Row(
             int(number) if is_whole else None,
             self._read_date(texts.get("transdate")),
@@ -112,3 +117,16 @@ class CSVSnapshot:
             return (date if date.tzinfo else date.replace(tzinfo=self._time_zone)).astimezone(UTC)
         except (ValueError, OverflowError):
             return None
+
+
+class _Lines:
+    """The lines of a text; it remembers whether the last one was ended."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
+        self.are_ended = True
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._text:
+            self.are_ended = line.endswith(("\n", "\r"))
+            yield line

@@ -6,7 +6,6 @@ Every statement is a file under sql/; nothing in them is newer than MySQL 5.5, a
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import pymysql
 from pymysql.constants import CR
 from pymysql.cursors import SSCursor
 
+from uidsync.deadline import Deadline
 from uidsync.source import SourceError
 from uidsync.source.rows import Row, read_date
 from uidsync.statements import read_statement
@@ -52,14 +52,11 @@ class MySQLSource:
         self,
         login: Login,
         read_password: Callable[[], str],
-        *,
-        until: float = float("inf"),
-        clock: Callable[[], float] = time.monotonic,
+        deadline: Deadline,
     ) -> None:
         self._login = login
         self._read_password = read_password
-        self._until = until
-        self._clock = clock
+        self._deadline = deadline
 
     @contextmanager
     def open(self) -> Iterator[MySQLSnapshot]:
@@ -74,7 +71,7 @@ class MySQLSource:
                 connection.close()
 
     def _check_deadline(self) -> None:
-        if self._clock() > self._until:
+        if self._deadline.seconds_left() <= 0:
             raise SourceError(f"{_where(self._login)}: the run's deadline came before the end of the table")
 
     def _connect(self) -> pymysql.Connection[SSCursor]:

@@ -1,0 +1,30 @@
+"""When a run has to end: at its deadline, or when a signal says so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class Interrupted(BaseException):
+    """A signal came before anything was sent."""
+
+
+class Deadline:
+    """The end of a run, which a signal may bring forward."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._at = clock() + seconds
+        self.is_interruptible = True  # until the first message: after it, what is in flight is finished and recorded
+
+    def seconds_left(self) -> float:
+        """Return how long there is; negative when it is over."""
+        return self._at - self._clock()
+
+    def cut(self, *_: object) -> None:
+        """Bring the end forward to now; fit to be a signal's handler. Raises Interrupted while nothing is under way."""
+        self._at = min(self._at, self._clock())
+        if self.is_interruptible:
+            self.is_interruptible = False
+            raise Interrupted

@@ -1,0 +1,117 @@
+"""Reads the source, all of its window or the tail, and says who holds each address. Reading cheaply."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.census import Census
+from uidsync.config import Config, MySQLConfig
+from uidsync.ledger import Ledger
+from uidsync.panos.userid import Address
+from uidsync.plan import newest_per_address
+from uidsync.position import LATE_WRITERS, Position
+from uidsync.source import Snapshot, Source
+from uidsync.source.rows import LoginEvent, Rules, make_row_reader
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read: the source's clock, the event that holds each address, the counts, and how far it went.
+
+    `before` are the events as the ledger has them still.
+    """
+
+    now: datetime
+    began: float  # the monotonic clock at `now`
+    mode: Literal["full", "tail"]
+    before: Mapping[Address, LoginEvent]
+    events: Mapping[Address, LoginEvent]
+    census: Census
+    position: Position
+
+    def clock(self) -> datetime:
+        """Return what the source's clock says by now."""
+        return self.now + timedelta(seconds=time.monotonic() - self.began)
+
+
+def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: FilteringBoundLogger) -> Reading:
+    """Read the source to its end, as little of it as will do. Raises SourceError and LedgerError."""
+    rules = make_rules(config, source)
+    validity = config.source.validity
+    marks = _describe(config), _digest((rules, validity))
+    position, before = ledger.read_position(), ledger.read_events()
+    with source.open() as snapshot:
+        began, now = time.monotonic(), snapshot.now
+        since = now - validity - config.source.time_offset
+        is_full = (
+            full or position is None or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
+        )
+        rows = snapshot.read_since(since)
+        if position and not is_full:
+            rows = snapshot.read_after(position.find_tail(now), since)
+        # Events that were judged by other rules, or came from another source, say nothing any more.
+        is_same = position is not None and (position.source, position.rules) == marks
+        known = {ip: event for ip, event in before.items() if event.seen_at + validity > now} if is_same else {}
+        census = Census(settled=now - LATE_WRITERS)
+        events = newest_per_address(census.watch(map(make_row_reader(rules, now), rows)), known)
+    census.settle(known, events)
+    mode: Literal["full", "tail"] = "full" if is_full or position is None else "tail"
+    log.info(
+        "source.read",
+        mode=mode,
+        rows=census.rows,
+        events=census.events,
+        addresses=len(events),
+        skipped=dict(census.skipped),
+        seconds=round(time.monotonic() - began, 3),
+    )
+    following = _follow(None if is_full else position, *marks, snapshot, census)
+    return Reading(now, began, mode, before, events, census, following)
+
+
+def _follow(position: Position | None, source: str, rules: str, snapshot: Snapshot, census: Census) -> Position:
+    """Return the position after this read; None stands for a full one. No row that lies ahead is passed. Rule 5."""
+    highest_id = census.highest_id if snapshot.highest_id is None else snapshot.highest_id
+    if census.lowest_ahead is not None:
+        highest_id = min(highest_id, census.lowest_ahead - 1)
+    offset = snapshot.now - datetime.now(UTC)
+    if position:
+        return position.follow(snapshot.now, highest_id, offset)
+    marks = (snapshot.now - LATE_WRITERS, min(census.highest_settled, highest_id)), (snapshot.now, highest_id)
+    return Position(source, rules, highest_id, snapshot.now, offset, marks)
+
+
+def make_rules(config: Config, source: Source) -> Rules:
+    """Make the rules by which this source's rows are read."""
+    identity = config.identity
+    return Rules(
+        domain=identity.domain,
+        lowercase=identity.lowercase,
+        strip_realm=identity.strip_realm,
+        ignore_users=identity.ignore_users,
+        rewrite=tuple((rule.match, rule.replace) for rule in identity.rewrite),
+        include_networks=identity.include_networks,
+        exclude_networks=identity.exclude_networks,
+        time_offset=config.source.time_offset,
+        may_cut_addresses=source.may_cut_addresses,
+    )
+
+
+def _describe(config: Config) -> str:
+    """Name the source that a reading holds for: its kind, its hosts and its database, or its file."""
+    source = config.source
+    if isinstance(source, MySQLConfig):
+        place = source.unix_socket or f"{source.host or ','.join(source.hosts)}:{source.port}"
+        return f"mysql {place} {source.database}"
+    return f"csv {source.path}"
+
+
+def _digest(rules: object) -> str:
+    return hashlib.sha256(repr(rules).encode()).hexdigest()

@@ -1,0 +1,143 @@
+"""Hears of every message of a run: asks, notes in the ledger what may be and what is held, logs, moves the progress on.
+
+A ledger that cannot be written is a warning and no failure to deliver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.deliver import Delivery
+from uidsync.ledger import HeldBack, Ledger, LedgerError
+from uidsync.panos.firewall import Firewall
+from uidsync.panos.userid import Login, Rejection
+from uidsync.plan import Batch, Plan
+from uidsync.reading import Reading
+from uidsync.report import Delivered, Failed, Outcome, mask
+from uidsync.share import Share
+from uidsync.spotcheck import FIRST_WAIT, Missing, NotAnswered, choose_spots, spot_check
+
+
+class Progress(Protocol):
+    """Whoever watches a run."""
+
+    def begin(self, target: str, entries: int) -> None:
+        """Hear how many entries are due for a target."""
+
+    def advance(self, target: str, entries: int) -> None:
+        """Hear that this many more have an outcome."""
+
+
+class Recorder:
+    """The observer of a run's deliveries; its methods are called from the workers' threads."""
+
+    def __init__(
+        self, ledger: Ledger, reading: Reading, shares: Sequence[Share], log: FilteringBoundLogger, progress: Progress
+    ) -> None:
+        self._ledger = ledger
+        self._reading = reading
+        self._shares: dict[str, Share] = {share.name: share for share in shares}
+        self._log = log
+        self._progress = progress
+        self._is_deaf = False
+        self.warnings: list[str] = []
+
+    def prepare(self, delivery: Delivery) -> Plan:
+        """Return the plan to send: more than was due if the target turns out to have lost what it held. Rule 11."""
+        share = self._shares[delivery.name]
+        if isinstance(delivery.target, Firewall) and not share.resend:
+            share = self._shares[delivery.name] = self._check_spots(share, delivery.target)
+        self._progress.begin(share.name, len(share.plan))
+        self._log.info("plan.made", target=share.name, logouts=len(share.plan.logouts), logins=len(share.plan.logins))
+        return share.plan
+
+    def sending(self, delivery: Delivery, batch: Batch) -> None:
+        """Note that these logins may be held from now on. Rule 12."""
+        if logins := [entry for entry in batch.entries if isinstance(entry, Login)]:
+            self._write(lambda: self._ledger.note_doubt(delivery.name, logins, self._reading.clock()))
+
+    def ended(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Note what was accepted and what was rejected; what failed stays in doubt."""
+        self._progress.advance(delivery.name, len(outcome.batch))
+        log = self._log.bind(target=delivery.name, action=outcome.batch.action)
+        match outcome:
+            case Delivered(batch, rejections):
+                log.debug("batch.delivered", entries=[f"{entry.ip} {entry.user}" for entry in batch.entries])
+                rejected = {rejection.entry for rejection in rejections}
+                accepted = [entry for entry in batch.entries if entry not in rejected]
+                self._write(lambda: self._ledger.note_accepted(delivery.name, accepted, self._reading.clock()))
+                for rejection in rejections:
+                    self._reject(delivery.name, rejection, log)
+            case Failed(batch, error):
+                message = mask(str(error), batch.entries)
+                log.warning("batch.failed", entries=len(batch), error=error.kind, message=message)
+
+    def finish(self, validity: timedelta) -> None:
+        """Record what the run leaves of the targets, and purge what is over."""
+        for share in self._shares.values():
+            self._write(lambda share=share: self._ledger.write_target(share.state))  # type: ignore[misc]
+        self._write(lambda: self._ledger.purge(self._reading.clock(), validity))
+
+    def _reject(self, target: str, rejection: Rejection, log: FilteringBoundLogger) -> None:
+        login = rejection.entry
+        event = self._reading.events.get(login.ip)
+        message = mask(rejection.message, [login])
+        log.warning("entry.rejected", clientHistId=event.event_id if event else None, message=message)
+        if isinstance(login, Login) and event:
+            before = self._shares[target].held_for(login.ip, login.user)
+            held_back = HeldBack(login.ip, login.user, "rejected", event.key)
+            self._write(lambda: self._ledger.note_rejected(target, login, before))
+            self._write(lambda: self._ledger.hold_back(target, [held_back]))
+
+    def _check_spots(self, share: Share, firewall: Firewall) -> Share:
+        state, now, log = share.state, self._reading.now, self._log.bind(target=share.name)
+        if not (spots := choose_spots(share.held, now)):
+            return share
+        match spot_check(firewall, spots):
+            case NotAnswered(error, is_denied):
+                if not (is_denied and state.may_not_ask):  # said once
+                    self._warn(share.name, "spots.unanswered", f"{error.kind}: {error}")
+                state.may_not_ask = is_denied
+            case Missing(ips) if ips and len(ips) < len(spots):
+                log.warning("spots.missing", missing=len(ips), asked=len(spots))
+                self._write(lambda: self._ledger.forget(share.name, ips))
+                return share.without(ips)
+            case Missing(ips) if ips:
+                return self._recover(share)
+            case Missing():
+                state.may_not_ask = False
+                if state.lost_at and now >= state.lost_at + state.lost_wait:
+                    state.lost_at, state.lost_wait = None, timedelta()
+        return share
+
+    def _recover(self, share: Share) -> Share:
+        """Send everything to a target that lost its table, but not again and again to one that goes on losing it."""
+        state, now = share.state, self._reading.now
+        if state.lost_at and now < state.lost_at + state.lost_wait:
+            self._warn(
+                share.name, "table.lost_again", f"the next full send waits until {state.lost_at + state.lost_wait}"
+            )
+            return share
+        self._warn(share.name, "table.lost", "everything is sent again")
+        state.lost_wait = max(FIRST_WAIT, state.lost_wait * 2)
+        state.lost_at = now
+        self._write(lambda: self._ledger.forget(share.name))
+        return share.without(share.held.keys())
+
+    def _warn(self, target: str, event: str, message: str) -> None:
+        self._log.warning(event, target=target, message=message)
+        self.warnings.append(f"{target}: {event}: {message}")
+
+    def _write(self, write: Callable[[], None]) -> None:
+        if self._is_deaf:
+            return
+        try:
+            write()
+        except LedgerError as error:
+            self._is_deaf = True
+            self._log.warning("ledger.unwritable", message=str(error), hint="what is sent now is not remembered")
+            self.warnings.append(f"ledger.unwritable: {error}")

@@ -1,0 +1,119 @@
+"""One target's share of a run: what is known of it, what it should hold, what it is believed to hold, what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from uidsync.config import AgentConfig, Config, FirewallConfig, TargetConfig
+from uidsync.ledger import HeldBack, Ledger, TargetState
+from uidsync.panos.userid import Address, UserMapping
+from uidsync.plan import Holding, Plan, is_same_user, make_plan
+from uidsync.reading import Reading
+from uidsync.source.rows import LoginEvent, is_within
+
+
+@dataclass(slots=True)
+class Share:
+    """What concerns one target in a run.
+
+    `unwanted` are addresses where nobody shall be mapped, `rejected` those whose login it is known to reject; `resend`
+    makes all that is wanted due, held or not.
+    """
+
+    config: TargetConfig
+    state: TargetState
+    now: datetime
+    wanted: Mapping[Address, UserMapping]
+    held: Mapping[Address, tuple[Holding, ...]]
+    unwanted: Collection[Address]
+    rejected: Collection[Address]
+    resend: bool
+    plan: Plan = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plan = make_plan(
+            self.wanted,
+            self.held,
+            self.now,
+            mapping_timeout=self.config.mapping_timeout,
+            is_timeout_fixed=isinstance(self.config, AgentConfig) and not self.config.send_timeout,
+            unwanted=self.unwanted,
+            rejected=self.rejected,
+            resend=self.resend,
+        )
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return self.config.name
+
+    def without(self, lost: Collection[Address]) -> Share:
+        """Return the share of a target that turns out to hold nothing at these addresses.
+
+        The logouts stay: whether a mapping that is to go is there is not worth a question.
+        """
+        share = replace(self, held={ip: holdings for ip, holdings in self.held.items() if ip not in lost})
+        share.plan = replace(share.plan, logouts=self.plan.logouts)
+        return share
+
+    def held_for(self, ip: Address, user: str) -> Holding | None:
+        """Return what the target was believed to hold for a user before this run."""
+        return next((holding for holding in self.held.get(ip, ()) if holding.user == user), None)
+
+
+def make_share(
+    config: Config,
+    target: TargetConfig,
+    ledger: Ledger,
+    reading: Reading,
+    mappings: Mapping[Address, UserMapping],
+    *,
+    resend: bool,
+) -> Share:
+    """Plan what is due for one target, by what the ledger knows of it. Raises LedgerError."""
+    identity = describe_target(target)
+    known = ledger.read_target(target.name, identity)
+    state = known or TargetState(target.name, identity)
+    held = ledger.read_holdings(target.name) if known else {}
+    held_back = ledger.read_held_back(target.name) if known else ()
+    if state.may_not_ask:  # nobody notices that it lost its table: a full send now and then has to do
+        resend = resend or state.full_send_at is None or reading.now - state.full_send_at >= config.sync.full_every
+    withdrawn = {login.ip for login in held_back if login.why == "withdrawn" and not _is_newer(reading.events, login)}
+    share = {ip: mapping for ip, mapping in mappings.items() if is_within(ip, target.networks) and ip not in withdrawn}
+    rejected = {
+        login.ip
+        for login in held_back
+        if login.why == "rejected" and login.ip in share and _is_same(reading.events, share[login.ip], login)
+    }
+    unwanted = [
+        ip
+        for ip in held
+        if ip in withdrawn
+        or ((event := reading.events.get(ip)) and event.user is None)
+        or not is_within(ip, target.networks)
+        or not is_within(ip, config.identity.include_networks, config.identity.exclude_networks)
+    ]
+    return Share(target, state, reading.now, share, held, unwanted, () if resend else rejected, resend)
+
+
+def _is_newer(events: Mapping[Address, LoginEvent], login: HeldBack) -> bool:
+    """Tell whether somebody came after the login that was withdrawn."""
+    event = events.get(login.ip)
+    return event is not None and event.key > login.key
+
+
+def _is_same(events: Mapping[Address, LoginEvent], mapping: UserMapping, login: HeldBack) -> bool:
+    """Tell whether a login that was rejected is the one that would be sent."""
+    return events[login.ip].key == login.key and is_same_user(mapping.user, login.user)
+
+
+def describe_target(target: TargetConfig) -> str:
+    """Name whom a belief was learned of: another kind, host, port, serial or vsys is another target."""
+    match target:
+        case FirewallConfig():
+            where = f"{target.host or ','.join(target.hosts)}:{target.port} {target.serial} {target.vsys}"
+        case AgentConfig():
+            where = f"{target.host}:{target.port}"
+    return f"{target.kind} {where}"

@@ -1,0 +1,62 @@
+"""Asks a firewall whether it still holds what it should: the ledger is only a belief. Rule 11."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from uidsync.panos.errors import PanosError, Unauthorized
+from uidsync.panos.userid import Address, TableEntry
+from uidsync.plan import Holding
+
+SPOTS = 3  # addresses asked for
+SETTLED = timedelta(minutes=2)  # a mapping may take as long to show in a firewall's table
+FIRST_WAIT = timedelta(minutes=15)  # between full sends to a firewall that goes on losing its table; it doubles
+
+
+class Askable(Protocol):
+    """A target whose table can be asked for an address."""
+
+    def ask(self, ip: Address) -> tuple[TableEntry, ...]:
+        """Return what the table has for an address. Raises PanosError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """These of the addresses that were asked for are gone; `all_of_them` means the table was lost."""
+
+    ips: frozenset[Address]
+    all_of_them: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotAnswered:
+    """The firewall was not asked to the end; `is_denied` when our key may not ask."""
+
+    error: PanosError
+    is_denied: bool
+
+
+def choose_spots(held: Mapping[Address, Collection[Holding]], now: datetime) -> tuple[Address, ...]:
+    """Choose the longest-lasting mappings that were delivered long enough ago."""
+    settled = [
+        (holding.held_until, ip)
+        for ip, holdings in held.items()
+        for holding in holdings
+        if not holding.in_doubt and holding.sent_at <= now - SETTLED and holding.held_until > now + SETTLED
+    ]
+    return tuple(ip for _, ip in sorted(settled, key=lambda spot: (spot[0], str(spot[1])), reverse=True)[:SPOTS])
+
+
+def spot_check(firewall: Askable, spots: Collection[Address]) -> Missing | NotAnswered:
+    """Ask for these addresses; whoever else is mapped there, from whatever source, an entry is not gone."""
+    gone = set()
+    for ip in spots:
+        try:
+            if not firewall.ask(ip):
+                gone.add(ip)
+        except PanosError as error:
+            return NotAnswered(error, isinstance(error, Unauthorized))
+    return Missing(frozenset(gone), bool(gone) and len(gone) == len(spots))
