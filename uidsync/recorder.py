@@ -5,8 +5,9 @@ A ledger that cannot be written is a warning and no failure to deliver.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -14,11 +15,12 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.deliver import Delivery
 from uidsync.ledger import HeldBack, Ledger, LedgerError
 from uidsync.panos.firewall import Firewall
-from uidsync.panos.userid import Login, Rejection
+from uidsync.panos.userid import Address, Login, Rejection
 from uidsync.plan import Batch, Plan
 from uidsync.reading import Reading
 from uidsync.report import Delivered, Failed, Outcome, mask
 from uidsync.share import Share
+from uidsync.source.rows import LoginEvent
 from uidsync.spotcheck import FIRST_WAIT, Missing, NotAnswered, choose_spots, spot_check
 
 
@@ -33,18 +35,38 @@ class Progress(Protocol):
 
 
 class Recorder:
-    """The observer of a run's deliveries; its methods are called from the workers' threads."""
+    """The observer of a run's deliveries; its methods are called from the workers' threads.
+
+    `clock` is the source's clock, `events` are the ones that the logins come from.
+    """
 
     def __init__(
-        self, ledger: Ledger, reading: Reading, shares: Sequence[Share], log: FilteringBoundLogger, progress: Progress
+        self,
+        ledger: Ledger,
+        shares: Sequence[Share],
+        events: Mapping[Address, LoginEvent],
+        clock: Callable[[], datetime],
+        *,
+        log: FilteringBoundLogger,
+        progress: Progress,
     ) -> None:
         self._ledger = ledger
-        self._reading = reading
+        self._events = events
+        self._clock = clock
         self._shares: dict[str, Share] = {share.name: share for share in shares}
         self._log = log
         self._progress = progress
         self._is_deaf = False
         self.warnings: list[str] = []
+
+    def begin(self, reading: Reading | None = None) -> None:
+        """Record what was read and whom it is for, before anything is sent.
+
+        Events and watermark go in one step: whatever becomes of the targets, what was read is known.
+        """
+        if reading:
+            self._write(lambda: self._ledger.write_reading(reading.position, reading.before, reading.events))
+        self._write_states()
 
     def prepare(self, delivery: Delivery) -> Plan:
         """Return the plan to send: more than was due if the target turns out to have lost what it held. Rule 11."""
@@ -58,7 +80,7 @@ class Recorder:
     def sending(self, delivery: Delivery, batch: Batch) -> None:
         """Note that these logins may be held from now on. Rule 12."""
         if logins := [entry for entry in batch.entries if isinstance(entry, Login)]:
-            self._write(lambda: self._ledger.note_doubt(delivery.name, logins, self._reading.clock()))
+            self._write(lambda: self._ledger.note_doubt(delivery.name, logins, self._clock()))
 
     def ended(self, delivery: Delivery, outcome: Outcome) -> None:
         """Note what was accepted and what was rejected; what failed stays in doubt."""
@@ -69,7 +91,7 @@ class Recorder:
                 log.debug("batch.delivered", entries=[f"{entry.ip} {entry.user}" for entry in batch.entries])
                 rejected = {rejection.entry for rejection in rejections}
                 accepted = [entry for entry in batch.entries if entry not in rejected]
-                self._write(lambda: self._ledger.note_accepted(delivery.name, accepted, self._reading.clock()))
+                self._write(lambda: self._ledger.note_accepted(delivery.name, accepted, self._clock()))
                 for rejection in rejections:
                     self._reject(delivery.name, rejection, log)
             case Failed(batch, error):
@@ -78,13 +100,16 @@ class Recorder:
 
     def finish(self, validity: timedelta) -> None:
         """Record what the run leaves of the targets, and purge what is over."""
+        self._write_states()
+        self._write(lambda: self._ledger.purge(self._clock(), validity))
+
+    def _write_states(self) -> None:
         for share in self._shares.values():
-            self._write(lambda share=share: self._ledger.write_target(share.state))  # type: ignore[misc]
-        self._write(lambda: self._ledger.purge(self._reading.clock(), validity))
+            self._write(partial(self._ledger.write_target, share.state))
 
     def _reject(self, target: str, rejection: Rejection, log: FilteringBoundLogger) -> None:
         login = rejection.entry
-        event = self._reading.events.get(login.ip)
+        event = self._events.get(login.ip)
         message = mask(rejection.message, [login])
         log.warning("entry.rejected", clientHistId=event.event_id if event else None, message=message)
         if isinstance(login, Login) and event:
@@ -94,7 +119,7 @@ class Recorder:
             self._write(lambda: self._ledger.hold_back(target, [held_back]))
 
     def _check_spots(self, share: Share, firewall: Firewall) -> Share:
-        state, now, log = share.state, self._reading.now, self._log.bind(target=share.name)
+        state, now, log = share.state, share.now, self._log.bind(target=share.name)
         if not (spots := choose_spots(share.held, now)):
             return share
         match spot_check(firewall, spots):
@@ -116,7 +141,7 @@ class Recorder:
 
     def _recover(self, share: Share) -> Share:
         """Send everything to a target that lost its table, but not again and again to one that goes on losing it."""
-        state, now = share.state, self._reading.now
+        state, now = share.state, share.now
         if state.lost_at and now < state.lost_at + state.lost_wait:
             self._warn(
                 share.name, "table.lost_again", f"the next full send waits until {state.lost_at + state.lost_wait}"

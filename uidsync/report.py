@@ -151,17 +151,18 @@ class SyncReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as what JSON can hold, times in RFC 3339."""
-        return {"schema": SCHEMA, "version": __version__, **_plain(asdict(self))}
+        return {"schema": SCHEMA, "version": __version__, **to_plain(asdict(self))}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 (whatever a report is made of)
+def to_plain(value: Any) -> Any:  # noqa: ANN401 (whatever a report is made of)
+    """Return a value as JSON can hold it, times in RFC 3339."""
     match value:
         case datetime():
             return value.isoformat()
         case dict():
-            return {key: _plain(item) for key, item in value.items()}
+            return {key: to_plain(item) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [to_plain(item) for item in value]
     return value
 
 

@@ -107,17 +107,14 @@ def _deliver(  # noqa: PLR0913, PLR0917 (the second half of a run)
     progress: Progress,
 ) -> None:
     deadline.is_interruptible = False
-    # Events and watermark first, in one step: whatever becomes of the targets, what was read is known.
-    ledger.write_reading(reading.position, reading.before, reading.events)
-    for share in this.shares:
-        ledger.write_target(share.state)
     deliveries = [
         Delivery(share.name, make_target(share), share.plan, share.config.connections) for share in this.shares
     ]
-    recorder = Recorder(ledger, reading, this.shares, log, progress)
+    recorder = Recorder(ledger, this.shares, reading.events, reading.clock, log=log, progress=progress)
+    recorder.begin(reading)
     deliver(deliveries, config.sync.batch_size, recorder, deadline)
     for share, delivery, part in zip(this.shares, deliveries, this.report.targets, strict=True):
-        _report_delivery(this.report, part, share, delivery, log)
+        report_delivery(this.report, part, share, delivery, log)
     recorder.finish(config.source.validity)
     this.report.warnings += recorder.warnings
 
@@ -170,9 +167,10 @@ def _report_untried(report: SyncReport, shares: Sequence[Share], batch_size: int
             part.settle(tried=False)
 
 
-def _report_delivery(
+def report_delivery(
     report: SyncReport, part: TargetReport, share: Share, delivery: Delivery, log: FilteringBoundLogger
 ) -> None:
+    """Sum up what became of one target's plan, and keep what the next run wants to know of it."""
     for outcome in delivery.outcomes:
         part.add(outcome)
     part.settle(tried=delivery.messages > 0)

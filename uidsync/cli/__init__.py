@@ -7,7 +7,7 @@ import sys
 import structlog
 
 # A command registers itself when its module is imported.
-from uidsync.cli import check, config, demo, keygen, simulate, sync  # noqa: F401
+from uidsync.cli import check, config, demo, keygen, simulate, status, sync, withdraw  # noqa: F401
 from uidsync.cli.app import app
 from uidsync.report import BUG
 

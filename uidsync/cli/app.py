@@ -15,6 +15,7 @@ import typer
 
 from uidsync import __version__
 from uidsync.config import Config, ConfigError, read_config
+from uidsync.ledger import LedgerError
 from uidsync.panos.errors import PanosError
 from uidsync.report import INCOMPLETE, LOCKED, SOURCE, USAGE
 from uidsync.source import SourceError
@@ -143,6 +144,9 @@ def _run(function: Callable[..., int | None], common: Common, arguments: dict[st
     except Locked as error:
         log.warning("run.locked", message=str(error))
         return LOCKED
+    except LedgerError as error:
+        log.error("ledger.failed", message=str(error))
+        return INCOMPLETE
     except PanosError as error:
         log.error("target.failed", error=error.kind, message=str(error))
         return INCOMPLETE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -91,6 +92,30 @@ def show_report(report: SyncReport) -> None:
     for part in report.targets:
         if part.error:
             console.print(f"{part.name}: {part.error.kind}: {part.error.message}", soft_wrap=True)
+
+
+def show_status(last_run: Mapping[str, Any] | None, standings: Sequence[Any]) -> None:
+    """Print the last run in a line, and where every target stands."""
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    if last_run:
+        error = last_run.get("error") or {}
+        words = f", {error.get('kind')}: {error.get('message')}" if error else ""
+        console.print(f"last run: {last_run.get('finished')}, exit code {last_run.get('exit_code')}{words}")
+    else:
+        console.print("last run: none is known")
+    table = Table("target", "held", "in doubt", "expiring", "last success", "behind since")
+    for standing in standings:
+        counts = (f"{count:,}" for count in (standing.held, standing.in_doubt, standing.expiring))
+        behind = Text(_moment(standing.behind_since, "-"), style="red" if standing.behind_since else "")
+        table.add_row(standing.name, *counts, _moment(standing.last_success, "never"), behind)
+    console.print(table)
+    for standing in standings:
+        if standing.error:
+            console.print(f"{standing.name}: {standing.error.kind}: {standing.error.message}")
+
+
+def _moment(moment: datetime | None, otherwise: str) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}" if moment else otherwise
 
 
 def show_mappings(title: str, entries: Sequence[TableEntry]) -> None:

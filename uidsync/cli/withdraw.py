@@ -1,0 +1,99 @@
+"""`uidsync withdraw`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from ipaddress import ip_address
+from typing import Annotated
+
+import structlog
+import typer
+
+from uidsync.cli.app import Common, command
+from uidsync.cli.show import progress_bar, show_plans, show_report
+from uidsync.cli.wiring import (
+    TargetMaker,
+    become_owner,
+    choose_targets,
+    find_state_dir,
+    make_deadline,
+    make_secret_files,
+)
+from uidsync.config import ConfigError
+from uidsync.panos.userid import Address
+from uidsync.plan import UnsafePlan
+from uidsync.report import OK, UNSAFE
+from uidsync.state import lock, open_ledger, open_ledger_read_only
+from uidsync.withdraw import Chosen, plan_withdrawal, source_time
+from uidsync.withdraw import withdraw as carry_out
+
+
+@command
+def withdraw(
+    common: Common,
+    who: Annotated[list[str] | None, typer.Argument(metavar="[ADDRESS|USER]...", help="Whose mappings go.")] = None,
+    *,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", metavar="NAME", help="Only there; repeatable.")
+    ] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="All mappings, whatever the limit of logouts.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the logouts, and contact no target.")] = False,
+) -> int:
+    """Log out what uidsync sent, and do not send it again until a newer event.
+
+    For a bad rollout, or a call to the help desk. A user without a domain is meant in any. More logouts than
+    `sync.max_logout_percent` allows are refused; `--all` is not.
+    """
+    log = structlog.get_logger()
+    if bool(who) == everybody:
+        raise ConfigError("withdraw", ["name addresses or users, or say --all"])
+    config = common.read_config()
+    targets = choose_targets(config, target or (), str(common.file))
+    state_dir = find_state_dir(config)
+    become_owner(state_dir)
+    chosen = _choose(who or (), everybody=everybody)
+    with ExitStack() as stack:
+        if dry_run:
+            ledger = stack.enter_context(open_ledger_read_only(state_dir, log))
+            shares = plan_withdrawal(targets, ledger, chosen, source_time(ledger))
+            show_plans({share.name: share.plan for share in shares}, as_tables=sys.stdout.isatty())
+            return OK
+        stack.enter_context(lock(state_dir, log))
+        ledger = stack.enter_context(open_ledger(state_dir, log))
+        shares = plan_withdrawal(targets, ledger, chosen, source_time(ledger))
+        deadline = make_deadline(config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, deadline.cut)
+        maker = TargetMaker(make_secret_files(log), log, deadline)
+        progress = stack.enter_context(progress_bar())
+        try:
+            report = carry_out(
+                config,
+                shares,
+                ledger,
+                chosen,
+                lambda share: maker(share.config),
+                deadline=deadline,
+                log=log,
+                progress=progress,
+            )
+        except UnsafePlan as error:
+            log.error("withdrawal.refused", message=str(error))
+            return UNSAFE
+    if sys.stdout.isatty():
+        show_report(report)
+    return report.exit_code
+
+
+def _choose(who: Sequence[str], *, everybody: bool) -> Chosen:
+    ips: set[Address] = set()
+    users: set[str] = set()
+    for word in who:
+        try:
+            ips.add(ip_address(word))
+        except ValueError:
+            users.add(word)
+    return Chosen(ips, users, everybody)

@@ -1,0 +1,127 @@
+"""Undoes what was sent: logs out what the ledger holds or doubts, and keeps it back until somebody newer comes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.config import Config, TargetConfig
+from uidsync.deadline import Deadline
+from uidsync.deliver import Delivery, Target, deliver
+from uidsync.ledger import HeldBack, Ledger, TargetState
+from uidsync.panos.userid import Address, Logout, bare_name
+from uidsync.plan import Plan, UnsafePlan, is_same_user
+from uidsync.recorder import Progress, Recorder
+from uidsync.report import SyncReport, TargetReport
+from uidsync.share import Share, describe_target
+from uidsync.source.rows import LoginEvent
+from uidsync.sync import report_delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Whose mappings go: those at addresses, those of users (without a domain: in any), or all."""
+
+    ips: Collection[Address] = ()
+    users: Collection[str] = ()
+    everybody: bool = False
+
+    def holds(self, ip: Address, user: str | None) -> bool:
+        """Tell whether a mapping is among them."""
+        return (
+            self.everybody or ip in self.ips or (user is not None and any(_is_meant(user, name) for name in self.users))
+        )
+
+
+def _is_meant(user: str, name: str) -> bool:
+    return is_same_user(user, name) or (bare_name(name) == name and is_same_user(bare_name(user), name))
+
+
+def plan_withdrawal(
+    targets: Sequence[TargetConfig], ledger: Ledger, chosen: Chosen, now: datetime
+) -> tuple[Share, ...]:
+    """Plan the logouts of what is chosen, for every target. Raises LedgerError."""
+    shares = []
+    for target in targets:
+        identity = describe_target(target)
+        known = ledger.read_target(target.name, identity)
+        held = ledger.read_holdings(target.name) if known else {}
+        share = Share(target, known or TargetState(target.name, identity), now, {}, held, (), (), resend=True)
+        share.plan = Plan(
+            tuple(
+                Logout(ip, holding.user)
+                for ip, holdings in held.items()
+                for holding in holdings
+                if chosen.holds(ip, holding.user)
+            )
+        )
+        shares.append(share)
+    return tuple(shares)
+
+
+def withdraw(  # noqa: PLR0913 (a run has this many sides)
+    config: Config,
+    shares: Sequence[Share],
+    ledger: Ledger,
+    chosen: Chosen,
+    make_target: Callable[[Share], Target],
+    *,
+    deadline: Deadline,
+    log: FilteringBoundLogger,
+    progress: Progress,
+) -> SyncReport:
+    """Carry out a withdrawal and report it. Raises UnsafePlan and LedgerError as long as nothing was sent.
+
+    What is kept back is recorded first: a target that is away now gets its logouts from a later run.
+    """
+    now, events = shares[0].now, ledger.read_events()
+    if not chosen.everybody:
+        _raise_if_unsafe(config, shares, ledger)
+    report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
+    report.targets = [TargetReport(share.name, share.config.kind) for share in shares]
+    deliveries = [Delivery(share.name, make_target(share), share.plan) for share in shares]
+    started = datetime.now(UTC)
+    recorder = Recorder(ledger, shares, events, lambda: now + (datetime.now(UTC) - started), log=log, progress=progress)
+    recorder.begin()
+    for share in shares:
+        ledger.hold_back(share.name, _list_held_back(share, events, chosen))
+    deadline.is_interruptible = False
+    deliver(deliveries, config.sync.batch_size, recorder, deadline)
+    for share, delivery, part in zip(shares, deliveries, report.targets, strict=True):
+        report_delivery(report, part, share, delivery, log)
+    recorder.finish(config.source.validity)
+    report.finished = datetime.now(UTC)
+    return report
+
+
+def source_time(ledger: Ledger) -> datetime:
+    """Return what the source's clock says, by how far it was from ours at the last read. Raises LedgerError."""
+    position = ledger.read_position()
+    return datetime.now(UTC) + (position.clock_offset if position else timedelta())
+
+
+def _raise_if_unsafe(config: Config, shares: Sequence[Share], ledger: Ledger) -> None:
+    for share in shares:
+        held, in_doubt = ledger.count_holdings(share.name, share.now)
+        recent = ledger.count_logouts(share.name, share.now)
+        try:
+            share.plan.raise_if_unsafe(
+                held + in_doubt, recent, config.sync.max_logout_percent, config.sync.max_change_percent
+            )
+        except UnsafePlan as error:
+            raise UnsafePlan(f"{share.name}: {error}; `withdraw --all` takes everything away") from None
+
+
+def _list_held_back(share: Share, events: Mapping[Address, LoginEvent], chosen: Chosen) -> list[HeldBack]:
+    """List the logins to keep back: of every chosen event, and of every chosen mapping whose event is gone."""
+    listed = [
+        HeldBack(ip, event.user, "withdrawn", event.key)
+        for ip, event in events.items()
+        if event.user is not None and chosen.holds(ip, event.user)
+    ]
+    gone = {logout.ip: logout.user for logout in share.plan.logouts if logout.ip not in events}
+    return listed + [HeldBack(ip, user, "withdrawn", (share.now, 0)) for ip, user in gone.items()]
