@@ -118,7 +118,9 @@ class Agent:
         except TimeoutError:
             pass
         except ssl.SSLEOFError as end:
-            if end.reason is None:  # a reset; a connection that is merely closed, without TLS's good-bye, has a reason
+            if (
+                getattr(end, "reason", None) is None
+            ):  # a reset; a connection that is merely closed, without TLS's good-bye, has a reason
                 raise
         return bytes(answer)
 

@@ -90,7 +90,11 @@ class Client:
                 session.post(self._url, request.form, timeout=seconds, stream=True, allow_redirects=False) as response,
             ):
                 body = _read_body(response)
-        except requests.RequestException as error:
+        except (
+            OSError,
+            ValueError,
+            urllib3.exceptions.HTTPError,
+        ) as error:  # requests lets some of those below through
             raise read_failure(error, f"asking {self._url}") from None
         secrets = [secret for secret in (self._key, request.secret) if secret]
         try:
@@ -109,8 +113,10 @@ class Client:
         with self._opening:
             if self._session is None or self._context is None:
                 self._key = self._read_key() if self._read_key else ""
+                if not self._key.isascii():
+                    raise Unauthorized("the API key holds characters that no key has")
                 self._context = make_context(self._trust)
-                self._session = requests.Session()
+                self._session = _Session()
                 self._session.trust_env = False  # no proxy, no .netrc: the key goes to this host alone
                 self._session.verify = self._context.verify_mode == ssl.CERT_REQUIRED
                 self._session.mount("https://", _Adapter(self._context))
@@ -118,6 +124,13 @@ class Client:
                 if self._key:
                     self._session.headers["X-PAN-KEY"] = self._key
             return self._session, self._context
+
+
+class _Session(requests.Session):
+    """A session that never looks where a redirect leads: to find out, requests would read all of its body."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Say that there is none; the status tells."""
 
 
 class _Adapter(HTTPAdapter):

@@ -138,7 +138,7 @@ def read_failure(error: BaseException, doing: str) -> PanosError:
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Untrusted(f"its certificate is not trusted: {_words(cause)}")
-        if isinstance(cause, ssl.SSLError) and any(word in (cause.reason or "") for word in REFUSALS):
+        if isinstance(cause, ssl.SSLError) and any(word in (getattr(cause, "reason", "") or "") for word in REFUSALS):
             return Untrusted(f"it does not accept our certificate, or wants one: {_words(cause)}")
     for cause in chain:
         if isinstance(cause, TimeoutError):
