@@ -1,4 +1,4 @@
--- The rows that were written since, within the window: a range of the primary key.
+-- The rows that were written since, and those that lay ahead of the clock: ranges of the primary key.
 SELECT clientHistId, transDate, currentIpAddress, principal, macaddress
 FROM clienthist
-WHERE clientHistId > %s AND transDate >= %s
+WHERE (clientHistId > %s OR clientHistId IN %s) AND transDate >= %s

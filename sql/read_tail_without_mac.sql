@@ -1,4 +1,4 @@
 -- The same for a table without macaddress.
 SELECT clientHistId, transDate, currentIpAddress, principal, NULL
 FROM clienthist
-WHERE clientHistId > %s AND transDate >= %s
+WHERE (clientHistId > %s OR clientHistId IN %s) AND transDate >= %s

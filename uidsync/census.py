@@ -22,17 +22,19 @@ OFFSET_STEP = timedelta(minutes=15)  # the world's time zones differ by multiple
 class Census:
     """Counts the rows of one read as they pass; what it counts is complete once `watch` is exhausted.
 
-    What is dated `settled` or earlier is taken to have been written whole.
+    What is dated `settled` or earlier is taken to have been written whole; rows up to the id `after` are old ones that
+    are read again.
     """
 
-    def __init__(self, settled: datetime) -> None:
+    def __init__(self, settled: datetime, after: int = -1) -> None:
         self._settled = settled
+        self._after = after
         self.rows = 0
         self.skipped: Counter[str] = Counter()
         self.nobody: Counter[str] = Counter()
         self.newest_event: datetime | None = None
         self.highest_id = 0
-        self.lowest_ahead: int | None = None  # the lowest id of a row that was skipped as ahead
+        self.ahead: list[int] = []  # the ids of rows that were skipped as ahead
         self.highest_settled = 0  # the highest id of an event that was dated `settled` or earlier
         self._rivals: dict[Address, tuple[LoginEvent, LoginEvent | None]] = {}  # of two users, with the highest ids
         self._newest_rows: list[tuple[int, datetime | None]] = []  # a heap of ids, and the date of one that lies ahead
@@ -98,10 +100,12 @@ class Census:
     def _remember(self, row: LoginEvent | SkippedRow) -> None:
         self.highest_id = max(self.highest_id, row.event_id)
         ahead = row.seen_at if isinstance(row, SkippedRow) and row.reason == IS_AHEAD else None
-        if ahead and (self.lowest_ahead is None or row.event_id < self.lowest_ahead):
-            self.lowest_ahead = row.event_id
+        if ahead:
+            self.ahead.append(row.event_id)
         if isinstance(row, LoginEvent) and row.seen_at <= self._settled and row.event_id > self.highest_settled:
             self.highest_settled = row.event_id
+        if row.event_id <= self._after:
+            return
         if len(self._newest_rows) < NEWEST_ROWS:
             heapq.heappush(self._newest_rows, (row.event_id, ahead))
         elif row.event_id > self._newest_rows[0][0]:

@@ -126,10 +126,11 @@ class Ledger:
     def read_position(self) -> Position | None:
         """Return how far the source was read, or None before the first read."""
         marks = tuple(self._read("read_marks", lambda at, highest_id: (_read_time(at), highest_id)))
+        ahead = tuple(self._read("read_ahead", int))
         positions = self._read(
             "read_reading",
             lambda source, rules, watermark, full_at, offset: Position(
-                source, rules, watermark, _read_time(full_at), offset * MICROSECOND, marks
+                source, rules, watermark, _read_time(full_at), offset * MICROSECOND, marks, ahead
             ),
         )
         return positions[0] if positions else None
@@ -154,6 +155,9 @@ class Ledger:
             write("clear_marks")
             for at, highest_id in position.marks:
                 write("write_mark", _time(at), highest_id)
+            write("clear_ahead")
+            for event_id in position.ahead:
+                write("write_ahead", event_id)
             for ip in before.keys() - after.keys():
                 write("drop_event", str(ip))
             for ip, event in after.items():

@@ -5,18 +5,21 @@ Pure: no I/O, no clock.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 LATE_WRITERS = timedelta(minutes=30)  # appliances write out of order, and a large transaction commits late
 LEAST_OVERLAP = 1000  # ids
+MOST_AHEAD = 1000  # rows that lie ahead whose ids are kept; more than that hold the watermark back
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
     """How far a source was read, by which rules, and when all of it.
 
-    `marks` are the highest ids known at earlier times, oldest first; `clock_offset` is the source's clock minus ours.
+    `marks` are the highest ids known at earlier times, oldest first; `ahead` are the ids of rows whose date lay ahead:
+    each tail reads them again until their time has come. `clock_offset` is the source's clock minus ours.
     """
 
     source: str
@@ -24,7 +27,8 @@ class Position:
     watermark: int
     full_at: datetime
     clock_offset: timedelta
-    marks: tuple[tuple[datetime, int], ...] = ()
+    marks: tuple[tuple[datetime, int], ...]
+    ahead: tuple[int, ...] = ()
 
     def find_tail(self, now: datetime) -> int:
         """Return the id after which a tail begins: as far back as late writers may still write."""
@@ -43,9 +47,26 @@ class Position:
             or not timedelta() <= now - self.full_at < full_every
         )
 
-    def follow(self, now: datetime, watermark: int, clock_offset: timedelta) -> Position:
+    def follow(self, now: datetime, highest_id: int, ahead: Collection[int], clock_offset: timedelta) -> Position:
         """Return the position after a tail."""
         kept = [mark for mark in self.marks if mark[0] > now - LATE_WRITERS]
         old = [mark for mark in self.marks if mark[0] <= now - LATE_WRITERS][-1:]
-        marks = (*old, *kept, (now, watermark))
-        return Position(self.source, self.rules, watermark, self.full_at, clock_offset, marks)
+        return make_position(
+            self.source, self.rules, self.full_at, (*old, *kept, (now, highest_id)), ahead, clock_offset
+        )
+
+
+def make_position(
+    source: str,
+    rules: str,
+    full_at: datetime,
+    marks: Collection[tuple[datetime, int]],
+    ahead: Collection[int],
+    clock_offset: timedelta,
+) -> Position:
+    """Make a position whose last mark is the end of the table; no row that lies ahead is lost behind it. Rule 5."""
+    watermark = max(marks)[1]
+    if len(ahead) > MOST_AHEAD:
+        watermark, ahead = min(watermark, min(ahead) - 1), ()
+    bounded = tuple((at, min(highest_id, watermark)) for at, highest_id in marks)
+    return Position(source, rules, watermark, full_at, clock_offset, bounded, tuple(sorted(ahead)))

@@ -16,7 +16,7 @@ from uidsync.config import Config, MySQLConfig
 from uidsync.ledger import Ledger
 from uidsync.panos.userid import Address
 from uidsync.plan import newest_per_address
-from uidsync.position import LATE_WRITERS, Position
+from uidsync.position import LATE_WRITERS, Position, make_position
 from uidsync.source import Snapshot, Source
 from uidsync.source.rows import LoginEvent, Rules, make_row_reader
 
@@ -53,13 +53,15 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         is_full = (
             full or position is None or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
         )
-        rows = snapshot.read_since(since)
         if position and not is_full:
-            rows = snapshot.read_after(position.find_tail(now), since)
+            tail = position.find_tail(now)
+            rows = snapshot.read_after(tail, position.ahead, since)
+        else:
+            tail, rows = -1, snapshot.read_since(since)
         # Events that were judged by other rules, or came from another source, say nothing any more.
         is_same = position is not None and (position.source, position.rules) == marks
         known = {ip: event for ip, event in before.items() if event.seen_at + validity > now} if is_same else {}
-        census = Census(settled=now - LATE_WRITERS)
+        census = Census(now - LATE_WRITERS, tail)
         events = newest_per_address(census.watch(map(make_row_reader(rules, now), rows)), known)
     census.settle(known, events)
     mode: Literal["full", "tail"] = "full" if is_full or position is None else "tail"
@@ -77,15 +79,13 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
 
 
 def _follow(position: Position | None, source: str, rules: str, snapshot: Snapshot, census: Census) -> Position:
-    """Return the position after this read; None stands for a full one. No row that lies ahead is passed. Rule 5."""
+    """Return the position after this read; None stands for a full one."""
+    now, offset = snapshot.now, snapshot.now - datetime.now(UTC)
     highest_id = census.highest_id if snapshot.highest_id is None else snapshot.highest_id
-    if census.lowest_ahead is not None:
-        highest_id = min(highest_id, census.lowest_ahead - 1)
-    offset = snapshot.now - datetime.now(UTC)
     if position:
-        return position.follow(snapshot.now, highest_id, offset)
-    marks = (snapshot.now - LATE_WRITERS, min(census.highest_settled, highest_id)), (snapshot.now, highest_id)
-    return Position(source, rules, highest_id, snapshot.now, offset, marks)
+        return position.follow(now, highest_id, census.ahead, offset)
+    marks = (now - LATE_WRITERS, min(census.highest_settled, highest_id)), (now, highest_id)
+    return make_position(source, rules, now, marks, census.ahead, offset)
 
 
 def make_rules(config: Config, source: Source) -> Rules:

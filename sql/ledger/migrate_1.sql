@@ -15,6 +15,11 @@ CREATE TABLE mark (
     highest_id INTEGER NOT NULL
 );
 
+-- Rows whose date lay ahead of the source's clock: they are read again until their time has come.
+CREATE TABLE ahead (
+    event_id INTEGER PRIMARY KEY
+);
+
 -- The event that holds each address.
 CREATE TABLE event (
     ip TEXT PRIMARY KEY,

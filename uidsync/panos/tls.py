@@ -154,5 +154,5 @@ def _words(error: BaseException) -> str:
         case ssl.SSLError(reason=str(reason)) if reason:
             return reason.lower().replace("_", " ")
         case OSError(strerror=str(words)) if words:
-            return words[0].lower() + words[1:]
+            return words
     return str(error) or type(error).__name__

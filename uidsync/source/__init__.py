@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
@@ -31,8 +31,8 @@ class Snapshot(Protocol):
     def read_since(self, date: datetime) -> Iterator[Row]:
         """Read every row of that date, as the table has it, and later. Raises SourceError."""
 
-    def read_after(self, event_id: int, date: datetime) -> Iterator[Row]:
-        """Read the rows above an id, of that date and later; only where `highest_id` is known. Raises SourceError."""
+    def read_after(self, event_id: int, others: Collection[int], date: datetime) -> Iterator[Row]:
+        """Read the rows above an id and those with some other ids, of that date and later. Raises SourceError."""
 
 
 class Source(Protocol):

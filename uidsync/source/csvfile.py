@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -87,9 +87,11 @@ class CSVSnapshot:
         if fields and not lines.are_ended and places["principal"] == self._width - 1:
             raise SourceError(f"{self._path}: line {reader.line_num}: the last name has no line end: is it whole?")
 
-    def read_after(self, event_id: int, date: datetime) -> Iterator[Row]:
-        """Read the rows above an id; a file has no index, so that this saves nothing. Raises SourceError."""
-        return (row for row in self.read_since(date) if row.event_id is None or row.event_id > event_id)
+    def read_after(self, event_id: int, others: Collection[int], date: datetime) -> Iterator[Row]:
+        """Read the rows above an id and some others; a file has no index, so that this saves nothing."""
+        for row in self.read_since(date):
+            if row.event_id is None or row.event_id > event_id or row.event_id in others:
+                yield row
 
     def _find_columns(self, header: list[str]) -> Mapping[str, int]:
         places = {name.strip().lower(): place for place, name in enumerate(header)}

@@ -6,7 +6,7 @@ Every statement is a file under sql/; nothing in them is newer than MySQL 5.5, a
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -137,10 +137,10 @@ class MySQLSnapshot:
         name = "read_window" if "macaddress" in self.columns else "read_window_without_mac"
         return self._stream(name, _as_stored(date))
 
-    def read_after(self, event_id: int, date: datetime) -> Iterator[Row]:
-        """Read the rows above an id, of that date and later. Raises SourceError."""
+    def read_after(self, event_id: int, others: Collection[int], date: datetime) -> Iterator[Row]:
+        """Read the rows above an id and those with some other ids, of that date and later. Raises SourceError."""
         name = "read_tail" if "macaddress" in self.columns else "read_tail_without_mac"
-        return self._stream(name, event_id, _as_stored(date))
+        return self._stream(name, event_id, tuple(others) or (0,), _as_stored(date))
 
     def _stream(self, name: str, *parameters: object) -> Iterator[Row]:
         cursor = self._connection.cursor()

@@ -1,0 +1,1 @@
+INSERT INTO ahead (event_id) VALUES (?)
