@@ -290,6 +290,7 @@ def make_config(document: Mapping[str, Any], file: str) -> Config:
 
 def _find_contradictions(document: Mapping[str, Any]) -> Iterator[str]:
     """Find what no single value shows: what excludes, needs or repeats another."""
+    yield from _find_unavailable(document)
     source = document.get("source")
     if isinstance(source, dict) and source.get("kind") == "mysql" and not source.get("unix_socket"):
         yield from _check_hosts(source, "source")
@@ -300,11 +301,24 @@ def _find_contradictions(document: Mapping[str, Any]) -> Iterator[str]:
     names = Counter(str(target.get("name")) for target in targets if "name" in target)
     for place, target in enumerate(targets):
         path = f"target[{place}]"
-        yield from _check_hosts(target, path)
+        if target.get("hosts"):
+            yield f"{path}.hosts: not available in this version; name one host"
+        elif not target.get("host"):
+            yield f"{path}.host: missing"
         if names[str(target.get("name"))] > 1:
             yield f"{path}.name: {target['name']!r} names more than one target"
         if target.get("ca_file") and target.get("fingerprint_sha256"):
             yield f"{path}.fingerprint_sha256: excludes ca_file; name one of them"
+
+
+# Part of the interface, and refused rather than ignored until they do something.
+UNAVAILABLE = (("sync", "standby_lock"), ("telemetry", "textfile"), ("telemetry", "ping_url"))
+
+
+def _find_unavailable(document: Mapping[str, Any]) -> Iterator[str]:
+    for table, key in UNAVAILABLE:
+        if isinstance(document.get(table), dict) and document[table].get(key):
+            yield f"{table}.{key}: not available in this version"
 
 
 def _check_hosts(table: Mapping[str, Any], path: str) -> Iterator[str]:

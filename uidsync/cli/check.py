@@ -16,7 +16,7 @@ from rich.text import Text
 
 from uidsync.cli.app import Common, JSONOption, command
 from uidsync.cli.wiring import TargetMaker, become_owner, find_state_dir, make_deadline, make_secret_files, make_source
-from uidsync.config import Config, TargetConfig
+from uidsync.config import AgentConfig, Config, TargetConfig
 from uidsync.panos.errors import PanosError
 from uidsync.report import INCOMPLETE, OK
 from uidsync.source import Source, SourceError
@@ -98,7 +98,14 @@ def _check_target(config: TargetConfig, maker: TargetMaker) -> Iterator[Finding]
         return
     finally:
         target.close()
-    yield Finding(config.name, "green", f"takes messages; answers in {_milliseconds(started)}")
+    if isinstance(config, AgentConfig):
+        yield Finding(config.name, "green", f"took a message without complaint in {_milliseconds(started)}")
+        if config.client_cert_file is None:
+            yield Finding(
+                config.name, "yellow", "no client certificate", "agents since 8.0 drop messages without one, in silence"
+            )
+    else:
+        yield Finding(config.name, "green", f"takes messages; answers in {_milliseconds(started)}")
     if target.certificate_not_after:
         left = target.certificate_not_after - datetime.now(UTC)
         is_near = left < CERTIFICATE_WARNING
