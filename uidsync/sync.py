@@ -114,7 +114,8 @@ def _deliver(  # noqa: PLR0913, PLR0917 (the second half of a run)
     recorder.begin(reading)
     deliver(deliveries, config.sync.batch_size, recorder, deadline)
     for share, delivery, part in zip(this.shares, deliveries, this.report.targets, strict=True):
-        report_delivery(this.report, part, share, delivery, log)
+        report_delivery(this.report, part, delivery, log)
+        _note_state(share, part)
     recorder.finish(config.source.validity)
     this.report.warnings += recorder.warnings
 
@@ -167,10 +168,8 @@ def _report_untried(report: SyncReport, shares: Sequence[Share], batch_size: int
             part.settle(tried=False)
 
 
-def report_delivery(
-    report: SyncReport, part: TargetReport, share: Share, delivery: Delivery, log: FilteringBoundLogger
-) -> None:
-    """Sum up what became of one target's plan, and keep what the next run wants to know of it."""
+def report_delivery(report: SyncReport, part: TargetReport, delivery: Delivery, log: FilteringBoundLogger) -> None:
+    """Sum up what became of one target's plan."""
     for outcome in delivery.outcomes:
         part.add(outcome)
     part.settle(tried=delivery.messages > 0)
@@ -178,7 +177,6 @@ def report_delivery(
     part.attempts = delivery.target.attempts
     part.seconds = round(delivery.seconds, 3)
     part.certificate_not_after = delivery.target.certificate_not_after
-    _note_state(share, part)
     if part.status != "complete":
         report.exit_code = max(report.exit_code, INCOMPLETE)
     if delivery.bug:

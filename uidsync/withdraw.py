@@ -91,8 +91,8 @@ def withdraw(  # noqa: PLR0913 (a run has this many sides)
         ledger.hold_back(share.name, _list_held_back(share, events, chosen))
     deadline.is_interruptible = False
     deliver(deliveries, config.sync.batch_size, recorder, deadline)
-    for share, delivery, part in zip(shares, deliveries, report.targets, strict=True):
-        report_delivery(report, part, share, delivery, log)
+    for delivery, part in zip(deliveries, report.targets, strict=True):
+        report_delivery(report, part, delivery, log)
     recorder.finish(config.source.validity)
     report.finished = datetime.now(UTC)
     return report
