@@ -72,15 +72,21 @@ def ca_file(authority, tmp_path_factory):
     return file
 
 
+@pytest.fixture(scope="session")
+def server_certificate(authority):
+    """Issue the certificate that peers show."""
+    return authority.issue_cert("127.0.0.1")
+
+
 @pytest.fixture
-def run_peer(authority):
+def run_peer(server_certificate):
     """Run peers for the length of the test; each shows a certificate of the authority's."""
     with ExitStack() as stack:
 
         def run(serve, version=ssl.TLSVersion.TLSv1_3):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.maximum_version = version
-            authority.issue_cert("127.0.0.1").configure_cert(context)
+            server_certificate.configure_cert(context)
             return stack.enter_context(peer.running(serve, context))
 
         yield run
