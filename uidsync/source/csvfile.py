@@ -84,8 +84,8 @@ class CSVSnapshot:
             raise SourceError(f"{self._path}: line {reader.line_num}: {error}") from error
         if fields and len(fields) < self._width:
             raise SourceError(f"{self._path}: line {reader.line_num}: the file breaks off in the middle of a row")
-        if fields and not lines.are_ended and places["principal"] == self._width - 1:
-            raise SourceError(f"{self._path}: line {reader.line_num}: the last name has no line end: is it whole?")
+        if fields and not lines.are_ended and self._width - 1 in {places["principal"], places["currentipaddress"]}:
+            raise SourceError(f"{self._path}: line {reader.line_num}: no line end: is the last field whole?")
 
     def read_after(self, event_id: int, others: Collection[int], date: datetime) -> Iterator[Row]:
         """Read the rows above an id and some others; a file has no index, so that this saves nothing."""
