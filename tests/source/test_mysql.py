@@ -1,0 +1,486 @@
+"""clienthist in a real database: one consistent snapshot, in UTC, read to its end or refused."""
+
+import gc
+import re
+import socket
+import threading
+import warnings
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pymysql
+import pytest
+import trustme
+
+from tests.safeconnect import COLUMNS, SQL, fresh_export, read_statements
+from uidsync.deadline import Deadline
+from uidsync.source import SourceError
+from uidsync.source.mysql import ROWS_AT_ONCE, Login, MySQLSource
+from uidsync.source.rows import Row, Rules, make_row_reader
+from uidsync.statements import read_statement
+
+EVER = datetime(1970, 1, 2, tzinfo=UTC)
+NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+NAIVE = NOON.replace(tzinfo=None)
+ADA = (1, NAIVE, "192.0.2.1", "ada,Staff", "02:00:5e:10:00:0a")
+
+
+def make_source(export, *, password=None, deadline=None, **changes):
+    """Make the source that reads an export, or one that differs from it."""
+    login = {
+        "hosts": (export.host,),
+        "port": export.port,
+        "unix_socket": "",
+        "database": export.database,
+        "user": export.user,
+        "ca_file": export.ca_file,
+    }
+    password = export.password_file.read_text().strip() if password is None else password
+    return MySQLSource(Login(**login | changes), lambda: password, deadline or Deadline(60))
+
+
+def read(source, since=EVER):
+    """Read all rows of the window."""
+    with source.open() as snapshot:
+        return list(snapshot.read_since(since))
+
+
+def run(export, *statements):
+    """Run statements as the administrator."""
+    with export.admin() as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def refused(source, words=None):
+    """Read, and return what the refusal says."""
+    with pytest.raises(SourceError, match=words) as raised:
+        read(source)
+    return str(raised.value)
+
+
+# ---- what is read ------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_read_as_they_stand(safeconnect):
+    """Text comes as it stands, NULL as None, and dates in UTC."""
+    rows = [
+        ADA,
+        (2, NAIVE, None, None, None),
+        (3, NAIVE, "2001:db8::1", "", ""),
+        (2**64 - 1, NAIVE, "192.0.2.3", "Ödön 李雷 😀 <&>\"' \ufffe \0", "x"),
+    ]
+    safeconnect.insert(rows)
+    assert sorted(read(make_source(safeconnect))) == [Row(*row) for row in rows]
+
+
+def test_only_the_window_is_read(safeconnect):
+    """Rows of the given date and later are read, to the second, in whatever zone it is given."""
+    safeconnect.insert([(n, NAIVE + timedelta(seconds=n), "192.0.2.1", "ada", None) for n in range(1, 6)])
+    source = make_source(safeconnect)
+    since = NOON + timedelta(seconds=3)
+    assert [row.event_id for row in read(source, since)] == [3, 4, 5]
+    assert [row.event_id for row in read(source, since.astimezone())] == [3, 4, 5]
+
+
+def test_the_tail_is_read_by_id(safeconnect):
+    """Rows above an id are read, some others by their ids as well, and none from before the window."""
+    safeconnect.insert([(n, NAIVE - timedelta(hours=n == 5), "192.0.2.1", f"user{n}", None) for n in range(1, 7)])
+    with make_source(safeconnect).open() as snapshot:
+        assert [row.event_id for row in snapshot.read_after(3, [], NOON)] == [4, 6]
+        assert [row.event_id for row in snapshot.read_after(3, [1, 2], NOON)] == [1, 2, 4, 6]
+        assert list(snapshot.read_after(6, [], NOON)) == []
+
+
+def test_where_the_table_ends(safeconnect):
+    """The highest id is known before anything is read, and so is the date of the row that bears it."""
+    with make_source(safeconnect).open() as snapshot:
+        assert (snapshot.highest_id, snapshot.read_newest_date(), list(snapshot.read_since(EVER))) == (None, None, [])
+    safeconnect.insert([(7, NAIVE, None, None, None), (9, NAIVE - timedelta(days=1), None, None, None)])
+    with make_source(safeconnect).open() as snapshot:
+        assert (snapshot.highest_id, snapshot.read_newest_date()) == (9, NOON - timedelta(days=1))
+
+
+def test_the_clock_is_the_database_s(safeconnect):
+    """The time that counts is the server's, in UTC, whatever its zone."""
+    with make_source(safeconnect).open() as snapshot:
+        assert abs(snapshot.now - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+def test_dates_are_in_utc_over_a_change_of_clocks(safeconnect):
+    """Rows on both sides of the hour that comes twice in the server's zone are told apart."""
+    dates = [datetime(2025, 11, 2, hour, 30) for hour in (4, 5, 6, 7)]  # noqa: DTZ001 (as the table has them)
+    safeconnect.insert([(n, date, "192.0.2.1", "ada", None) for n, date in enumerate(dates, 1)])
+    source = make_source(safeconnect)
+    assert [row.date for row in read(source)] == dates
+    assert [row.event_id for row in read(source, dates[2].replace(tzinfo=UTC))] == [3, 4]
+
+
+def test_a_zero_date_is_no_date(safeconnect):
+    """A date of zeros, which lenient servers store, is never within the window, and no date."""
+    safeconnect.insert([ADA, (2, "0000-00-00 00:00:00", "192.0.2.2", "eve", None)])
+    with make_source(safeconnect).open() as snapshot:
+        assert list(snapshot.read_since(EVER)) == list(snapshot.read_after(0, [], EVER)) == [Row(*ADA)]
+        assert snapshot.read_newest_date() is None
+
+
+@pytest.mark.parametrize("charset", ["latin1", "utf8mb4"])
+def test_either_charset_will_do(safeconnect_server, tmp_path, charset):
+    """Names come through whole from a table of either charset."""
+    with fresh_export(safeconnect_server, tmp_path, charset) as export:
+        export.insert([(1, NAIVE, "192.0.2.1", "Jürgen Ö,Straße", None)])
+        assert [row.principal for row in read(make_source(export))] == ["Jürgen Ö,Straße"]
+
+
+def test_addresses_are_cut_by_the_column(safeconnect):
+    """What the column cuts off an IPv6 address is not taken for another address."""
+    safeconnect.insert([(1, NAIVE, "2001:db8:1:2:3:4:5:6", "ada", None), (2, NAIVE, "192.0.2.1", "ada", None)])
+    source = make_source(safeconnect)
+    read_row = make_row_reader(Rules(may_cut_addresses=source.may_cut_addresses), NOON)
+    cut, whole = map(read_row, sorted(read(source)))
+    assert cut.reason in {"bad_address", "cut_ipv6"}
+    assert whole.ip == ip_address("192.0.2.1")
+
+
+def test_a_table_without_devices_will_do(safeconnect):
+    """The column of devices may be missing, or kept from the account."""
+    safeconnect.insert([ADA])
+    source = make_source(safeconnect)
+    columns = ", ".join(column for column in COLUMNS if column != "macaddress")
+    table = f"{safeconnect.database}.clienthist"
+    account = f"'{safeconnect.user}'@'%'"
+    run(safeconnect, f"REVOKE ALL, GRANT OPTION FROM {account}", f"GRANT SELECT ({columns}) ON {table} TO {account}")
+    assert read(source) == [Row(*ADA[:4], None)]
+    run(safeconnect, "ALTER TABLE clienthist DROP COLUMN macaddress", f"GRANT SELECT ON {table} TO {account}")
+    with source.open() as snapshot:
+        assert list(snapshot.read_since(EVER)) == list(snapshot.read_after(0, [], EVER)) == [Row(*ADA[:4], None)]
+
+
+# ---- one moment --------------------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_is_one_moment(safeconnect):
+    """What is written while a snapshot is read is not in it, in no part of it."""
+    rows = [(n, NAIVE, "192.0.2.1", f"user{n}", None) for n in range(1, 3 * ROWS_AT_ONCE)]
+    safeconnect.insert(rows)
+    with make_source(safeconnect).open() as snapshot:
+        streamed = snapshot.read_since(EVER)
+        seen = [next(streamed)]
+        safeconnect.insert([(10**6, NAIVE, "192.0.2.2", "late", None)])
+        run(safeconnect, "DELETE FROM clienthist WHERE clientHistId > 10 AND clientHistId < 1000000")
+        seen += streamed
+        assert sorted(row.event_id for row in seen) == [row[0] for row in rows]
+        assert snapshot.highest_id == rows[-1][0]
+        assert list(snapshot.read_after(snapshot.highest_id, [], EVER)) == []
+    assert len(read(make_source(safeconnect))) == 11
+
+
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "READ UNCOMMITTED", "SERIALIZABLE"])
+def test_a_snapshot_is_one_whatever_the_server_s_default(safeconnect_server, safeconnect, isolation):
+    """A server set to another isolation gives a snapshot all the same, and is not kept from writing."""
+    with safeconnect_server.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("SHOW GLOBAL VARIABLES WHERE variable_name IN ('tx_isolation', 'transaction_isolation')")
+        before = cursor.fetchone()[1]
+        cursor.execute(f"SET GLOBAL TRANSACTION ISOLATION LEVEL {isolation}")
+        try:
+            safeconnect.insert([ADA])
+            with make_source(safeconnect).open() as snapshot:
+                assert len(list(snapshot.read_since(EVER))) == 1
+                safeconnect.insert([(2, NAIVE, "192.0.2.2", "late", None)])
+                assert len(list(snapshot.read_since(EVER))) == 1
+        finally:
+            cursor.execute(f"SET GLOBAL TRANSACTION ISOLATION LEVEL {before.replace('-', ' ')}")
+
+
+def test_a_reading_may_be_left(safeconnect):
+    """Leaving a snapshot in the middle of its rows closes the connection at once and quietly."""
+    safeconnect.insert([(n, NAIVE, "192.0.2.1", "x" * 1000, None) for n in range(1, 5 * ROWS_AT_ONCE)])
+    with make_source(safeconnect).open() as snapshot:
+        streamed = snapshot.read_since(EVER)
+        next(streamed)
+        streamed.close()
+    assert find_connections(safeconnect) == []
+
+
+def test_failures_of_those_who_read_are_their_own(safeconnect):
+    """What goes wrong with the rows elsewhere is not blamed on the database, and the connection is closed."""
+    with pytest.raises(ValueError, match="mine"), make_source(safeconnect).open():
+        raise ValueError("mine")
+    assert find_connections(safeconnect) == []
+
+
+# ---- refused -----------------------------------------------------------------------------------------------------
+
+
+def find_connections(export):
+    """Return the ids of the connections that the account has, once those that end have ended."""
+    with export.admin() as connection, connection.cursor() as cursor:
+        for _ in range(100):
+            cursor.execute("SELECT id FROM information_schema.processlist WHERE user = %s", (export.user,))
+            if not (ids := [number for (number,) in cursor.fetchall()]):
+                break
+            cursor.execute("DO SLEEP(0.02)")
+    return ids
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"password": "wrong"}, r"Access denied.*\(1045\)"),
+        ({"password": ""}, r"Access denied.*\(1045\)"),
+        ({"user": "nobody"}, r"Access denied.*\(1045\)"),
+        ({"database": "elsewhere"}, r"Access denied.*\(1044\)"),
+        ({"ca_file": Path("/nowhere/ca.pem")}, "no such file|cannot find|No such file"),
+    ],
+)
+def test_what_keeps_us_out_is_told(safeconnect, changes, words):
+    """A wrong password, user, database or path is an error that says so, and never shows the password."""
+    said = refused(make_source(safeconnect, **changes), words)
+    assert f"database {changes.get('database', safeconnect.database)}" in said
+    assert safeconnect.password_file.read_text().strip() not in said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TABLE clienthist",
+        "ALTER TABLE clienthist DROP COLUMN principal",
+        "ALTER TABLE clienthist CHANGE transDate transTime timestamp NOT NULL",
+        "RENAME TABLE clienthist TO clients",
+    ],
+)
+def test_a_table_that_is_another_is_refused(safeconnect, change):
+    """Without the table or a column of it nothing is read."""
+    source = make_source(safeconnect)
+    run(safeconnect, change)
+    refused(source, r"\(1[0-9]{3}\)")
+
+
+def test_an_account_without_the_right_is_refused(safeconnect):
+    """Without the right to read there is an error and no empty table."""
+    run(safeconnect, f"REVOKE ALL, GRANT OPTION FROM '{safeconnect.user}'@'%'")
+    refused(make_source(safeconnect), r"denied.*\(1[0-9]{3}\)")
+
+
+def test_the_account_changes_nothing(safeconnect):
+    """The account of sql/grants.sql reads six columns of one table and writes nowhere."""
+    safeconnect.insert([ADA])
+    connection = pymysql.connect(
+        host=safeconnect.host,
+        port=safeconnect.port,
+        user=safeconnect.user,
+        password=safeconnect.password_file.read_text().strip(),
+        database=safeconnect.database,
+        autocommit=True,
+    )
+    with connection, connection.cursor() as cursor:
+        for statement in (
+            "INSERT INTO clienthist (clientHistId) VALUES (7)",
+            "UPDATE clienthist SET principal = 'eve'",
+            "DELETE FROM clienthist",
+            "DROP TABLE clienthist",
+            "CREATE TABLE x (y int)",
+            "SELECT sessionUID FROM clienthist",
+            "SELECT * FROM clienthist",
+            "SELECT * FROM mysql.user",
+        ):
+            with pytest.raises(pymysql.MySQLError, match="denied"):
+                cursor.execute(statement)
+    assert read(make_source(safeconnect)) == [Row(*ADA)]
+
+
+def test_a_killed_connection_is_no_short_table(safeconnect):
+    """A connection that dies in the middle of the rows is an error: a short table would log people out."""
+    safeconnect.insert([(n, NAIVE, "192.0.2.1", "x" * 2000, None) for n in range(1, 20 * ROWS_AT_ONCE)])
+    with make_source(safeconnect).open() as snapshot:
+        streamed = snapshot.read_since(EVER)
+        next(streamed)
+        with safeconnect.admin() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT id FROM information_schema.processlist WHERE user = %s", (safeconnect.user,))
+            ((number,),) = cursor.fetchall()
+            cursor.execute(f"KILL {number}")
+        with pytest.raises(SourceError, match=safeconnect.database):
+            list(streamed)
+
+
+def test_the_deadline_ends_a_reading(safeconnect):
+    """A table that is longer than the run has time for is an error and no short table."""
+    safeconnect.insert([(n, NAIVE, "192.0.2.1", "ada", None) for n in range(1, 3 * ROWS_AT_ONCE)])
+    times = [0.0]
+    with make_source(safeconnect, deadline=Deadline(60, lambda: times[0])).open() as snapshot:
+        streamed = snapshot.read_since(EVER)
+        next(streamed)
+        times[0] = 61.0
+        with pytest.raises(SourceError, match="deadline"):
+            list(streamed)
+
+
+# ---- connections -------------------------------------------------------------------------------------------------
+
+
+def test_tls_is_demanded_and_verified_when_a_ca_is_named(safeconnect, tmp_path):
+    """With a CA the connection is encrypted, and a server of another CA, or for another host, is refused."""
+    if not safeconnect.ca_file:
+        pytest.skip("the server that was named has no CA")
+    run(safeconnect, f"ALTER USER '{safeconnect.user}'@'%' REQUIRE SSL")
+    safeconnect.insert([ADA])
+    assert read(make_source(safeconnect)) == [Row(*ADA)]
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+    refused(make_source(safeconnect, ca_file=tmp_path / "other.pem"), "(?i)certificate")
+    refused(make_source(safeconnect, hosts=("127.0.0.2",)), "(?i)certificate|refused")
+
+
+def test_a_server_without_tls_is_refused_when_a_ca_is_named(safeconnect):
+    """A server, or whoever stands in for it, cannot talk us out of TLS."""
+    if not safeconnect.ca_file:
+        pytest.skip("the server that was named has no CA")
+    with speaking_plain() as port:
+        refused(make_source(safeconnect, port=port), "(?i)ssl")
+
+
+@contextmanager
+def speaking_plain():
+    """Run a server that greets as MariaDB does and offers no TLS."""
+    capabilities = 0x0001 | 0x0200 | 0x8000 | 0x80000  # long password, protocol 4.1, secure connection, plugins
+    greeting = (
+        b"\x0a10.11.0-MariaDB\0"
+        + (1).to_bytes(4, "little")
+        + b"x" * 8
+        + b"\0"
+        + (capabilities & 0xFFFF).to_bytes(2, "little")
+        + b"\x2d\x02\0"
+        + (capabilities >> 16).to_bytes(2, "little")
+        + b"\x15"
+        + b"\0" * 10
+        + b"y" * 12
+        + b"\0mysql_native_password\0"
+    )
+    with speaking(len(greeting).to_bytes(3, "little") + b"\0" + greeting) as port:
+        yield port
+
+
+@contextmanager
+def speaking(said):
+    """Run a server that says these bytes to whoever comes, and closes."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection, suppress(OSError):
+                    connection.sendall(said)
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.recv(65536)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\0" * 100,
+        b"\xff" * 100,
+        b"\x01\0\0\0\x0a",
+        b"\x10\0\0\0\xff\x10\x04Too many connections",
+        b"\x08\0\0\0\x0a5.5.5\0\x01\x01",
+        b"\xff\xff\xff\0" + b"\x0a" * 1000,
+    ],
+)
+def test_what_is_no_database_is_told(safeconnect, said):
+    """Whoever answers on the port in other words than a database's is an error of the source."""
+    with speaking(said) as port:
+        refused(make_source(safeconnect, port=port, ca_file=None))
+
+
+def test_a_socket_will_do(safeconnect):
+    """A server is read over its Unix socket as well, and the hosts are then not asked."""
+    if not safeconnect.socket:
+        pytest.skip("the server that was named has no socket here")
+    safeconnect.insert([ADA])
+    for ca_file in (None, safeconnect.ca_file):
+        source = make_source(safeconnect, unix_socket=str(safeconnect.socket), hosts=(), ca_file=ca_file)
+        assert read(source) == [Row(*ADA)]
+
+
+def test_a_socket_that_is_none_is_told(safeconnect):
+    """A wrong path is told."""
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # the driver forgets the socket it made
+        refused(make_source(safeconnect, unix_socket="/nowhere/socket"), "/nowhere/socket")
+        gc.collect()
+
+
+def test_the_first_host_that_answers_is_read(safeconnect):
+    """Hosts that are down are passed over, and when all are, each is told."""
+    safeconnect.insert([ADA])
+    down = "127.0.0.3"  # nobody listens there
+    assert read(make_source(safeconnect, hosts=(down, safeconnect.host))) == [Row(*ADA)]
+    said = refused(make_source(safeconnect, hosts=(down, "127.0.0.4")), "no database host answers")
+    assert "127.0.0.3: " in said
+    assert "127.0.0.4: " in said
+
+
+def test_a_host_that_refuses_us_is_not_passed_over(safeconnect):
+    """A wrong password is told at the first host: the next one would not know better."""
+    said = refused(make_source(safeconnect, password="wrong", hosts=(safeconnect.host, "127.0.0.3")), "denied")  # noqa: S106
+    assert "no database host answers" not in said
+
+
+def test_a_password_that_cannot_be_read_is_its_own_failure(safeconnect):
+    """The password is read when it is needed, and a failure to read it comes as it is."""
+
+    def read_password():
+        raise LookupError("no secret source-password")
+
+    source = make_source(safeconnect)
+    source = MySQLSource(source._login, read_password, Deadline(60))  # noqa: SLF001
+    with pytest.raises((SourceError, LookupError), match="no secret source-password"):
+        read(source)
+
+
+# ---- statements --------------------------------------------------------------------------------------------------
+
+
+def test_values_travel_as_parameters(safeconnect):
+    """No statement is put together: what the server is asked is the text of a file with values in their places."""
+    with safeconnect.admin() as connection, connection.cursor() as cursor:
+        cursor.execute("SET GLOBAL log_output = 'TABLE'")
+        cursor.execute("TRUNCATE mysql.general_log")
+        cursor.execute("SET GLOBAL general_log = 1")
+        try:
+            with make_source(safeconnect).open() as snapshot:
+                list(snapshot.read_since(NOON))
+                list(snapshot.read_after(7, [1, 2], NOON))
+                snapshot.read_newest_date()
+        finally:
+            cursor.execute("SET GLOBAL general_log = 0")
+        cursor.execute(
+            "SELECT argument FROM mysql.general_log WHERE user_host LIKE %s AND command_type = 'Query'",
+            (f"%{safeconnect.user}%",),
+        )
+        asked = [statement.strip() for (statement,) in cursor.fetchall()]
+    values = r"([0-9]+|'[-0-9: ]+'|\([0-9,]+\))"
+    texts = [read_statement(file.stem).strip() for file in SQL.glob("*.sql")]
+    known = [re.escape(text).replace("%s", values) for text in texts] + ["SET (NAMES|AUTOCOMMIT).*"]
+    assert len(asked) >= len(("isolation", "begin", "columns", "position", "window", "tail", "newest"))
+    assert [statement for statement in asked if not any(re.fullmatch(text, statement) for text in known)] == []
+
+
+def test_every_statement_is_one_that_old_servers_know():
+    """What runs is one statement a file, and holds no word that MySQL 5.5 does not know."""
+    for path in (SQL / name for name in ("read_window.sql", "read_tail.sql", "read_position.sql", "read_newest.sql")):
+        (statement,) = read_statements(path.read_text())
+        assert not re.search(r"\b(WITH|OVER|JSON|LATERAL|ROW_NUMBER)\b", statement, re.IGNORECASE)
+        assert "'" not in statement

@@ -1,0 +1,249 @@
+"""What one row of clienthist comes to: an event with a user, an event with nobody and why, or a skip with a reason."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.clienthist_rows import ADDRESSES, PRINCIPALS, ZERO_DATE
+from uidsync.panos.userid import LONGEST_NAME, is_carriable
+from uidsync.source.rows import LoginEvent, Row, Rules, SkippedRow, is_within, make_row_reader, read_date, read_mac
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+NOON = NOW.replace(tzinfo=None)
+CAMPUS = Rules(
+    domain="CAMPUS",
+    lowercase=True,
+    strip_realm=True,
+    ignore_users=("svc-*", "*$"),
+    rewrite=(("^host/.*$", ""),),
+    exclude_networks=(ip_network("10.9.0.0/16"),),
+)
+WHYS = {"null", "empty", "unfit", "too_long", "ignored", "blank"}
+REASONS = {
+    "bad_row", "no_address", "bad_address", "reserved_address", "cut_ipv6", "outside_networks", "no_date", "ahead"
+}  # fmt: skip
+
+
+def read(principal="ada", address="192.0.2.1", date=NOON, mac=None, rules=None):
+    """Read one row."""
+    return make_row_reader(rules or Rules(), NOW)(Row(7, date, address, principal, mac))
+
+
+# ---- names -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("principal", "rules", "user"),
+    [
+        ("JDoe,Staff,VPN", Rules(), "JDoe"),
+        ("  JDoe \t,Staff", Rules(), "JDoe"),
+        ("\u3000JDoe\xa0", Rules(), "JDoe"),
+        ("0", Rules(), "0"),
+        ("Jane Doe,Staff", Rules(), "Jane Doe"),
+        ("JDoe", Rules(lowercase=True), "jdoe"),
+        ("JDoe", Rules(domain="Campus", lowercase=True), "Campus\\jdoe"),
+        ("LAB\\JDoe", Rules(domain="CAMPUS"), "LAB\\JDoe"),
+        ("JDoe@example.edu", Rules(domain="CAMPUS"), "JDoe@example.edu"),
+        ("JDoe@example.edu", Rules(domain="CAMPUS", strip_realm=True), "CAMPUS\\JDoe"),
+        ("a@b@example.edu", Rules(strip_realm=True), "a@b"),
+        ("LAB\\JDoe@example.edu", Rules(domain="CAMPUS", strip_realm=True), "LAB\\JDoe"),
+        ("uid=jdoe;ou=x", Rules(rewrite=(("^uid=([^;]*).*$", r"\1"), ("^j", "J"))), "Jdoe"),
+        ("nullable", Rules(), "nullable"),
+        ("JDOE", Rules(rewrite=(("^JDOE$", "null"),)), "null"),
+        ("x" * LONGEST_NAME, Rules(), "x" * LONGEST_NAME),
+        ("x" * (LONGEST_NAME - 7), Rules(domain="CAMPUS"), "CAMPUS\\" + "x" * (LONGEST_NAME - 7)),
+        ("<b>&\"']]>", Rules(), "<b>&\"']]>"),
+        ("Ödön😀", Rules(lowercase=True), "ödön😀"),
+    ],
+)
+def test_a_name_is_made_in_the_order_of_the_rule(principal, rules, user):
+    """First field, null, rewrite, realm, ignored, lower case and domain follow each other."""
+    event = read(principal, rules=rules)
+    assert (event.user, event.why) == (user, "")
+
+
+@pytest.mark.parametrize(
+    ("principal", "rules", "why"),
+    [
+        *((principal, Rules(), "null") for principal in ("null", "NULL", " nUlL ,Staff", "Null,")),
+        *((principal, Rules(), "empty") for principal in (",Staff", " ,", ",", "CAMPUS\\", "@example.edu", "\\")),
+        ("host/pc-1", CAMPUS, "empty"),
+        *((f"a{character}b", Rules(), "unfit") for character in "\0\t\n\x1b\x7f\x85\ud800\ufffe\uffff"),
+        ("ab", Rules(rewrite=(("b", "\x07"),)), "unfit"),
+        ("x" * (LONGEST_NAME + 1), Rules(), "too_long"),
+        ("x" * (LONGEST_NAME - 6), Rules(domain="CAMPUS"), "too_long"),
+        *((principal, CAMPUS, "ignored") for principal in ("svc-a", "SVC-A,Staff", "CAMPUS\\svc-a", "svc-a@x", "PC1$")),
+        ("svc-" + "x" * 4000, CAMPUS, "ignored"),
+        ("ada", Rules(ignore_users=("a[dt]?",)), "ignored"),
+        *((principal, CAMPUS, "blank") for principal in (None, "", "  ", "\t\r\n", "\xa0")),
+    ],
+)
+def test_an_event_may_leave_its_address_with_nobody(principal, rules, why):
+    """A principal that names no usable user is an event all the same, and says why."""
+    event = read(principal, rules=rules)
+    assert (event.user, event.why, event.ip, event.event_id) == (None, why, ip_address("192.0.2.1"), 7)
+
+
+@pytest.mark.parametrize("glob", ["svc-", "svc-b*", "vc-a", "svc-a.", "[!s]*"])
+def test_a_glob_fits_whole_names(glob):
+    """A user is ignored only when the whole name fits."""
+    assert read("svc-a", rules=Rules(ignore_users=(glob,))).user == "svc-a"
+
+
+# ---- addresses ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        (" 192.0.2.1     ", "192.0.2.1"),
+        ("240.0.0.1", "240.0.0.1"),
+        ("2001:DB8:0::9", "2001:db8::9"),
+        ("::ffff:10.0.1.7", "cut_ipv6"),
+        ("::ffff:9.8.7.6", "9.8.7.6"),
+        ("::ffff:c000:201", "cut_ipv6"),
+        ("::FFFF:909:909", "9.9.9.9"),
+        ("2001:db8::12:34", "cut_ipv6"),
+        ("2001:db8:1:2:3:", "bad_address"),
+        *((text, "no_address") for text in (None, "", "   ")),
+        *((text, "bad_address") for text in ("unknown", "10.1.2", "999.1.2.3", "10.1.2.3/24", "010.001.002.003")),
+        *((text, "bad_address") for text in ("10.1.2.3 4", "fe80::1%eth0", "2001:db8::1%1", "\u0661.2.3.4")),
+        ("1" * 5000, "bad_address"),
+        *((text, "reserved_address") for kind in ("unspecified", "loopback", "link-local") for text in ADDRESSES[kind]),
+        *((text, "reserved_address") for kind in ("multicast", "broadcast") for text in ADDRESSES[kind]),
+        ("::ffff:127.0.0.1", "reserved_address"),
+        ("10.9.1.1", "outside_networks"),
+    ],
+)  # fmt: skip
+def test_an_address_counts_or_the_row_is_skipped(text, expected):
+    """Only an address that one device can have makes an event; what the column may have cut does not."""
+    row = read(address=text, rules=CAMPUS)
+    assert (str(row.ip) if isinstance(row, LoginEvent) else row.reason) == expected
+
+
+def test_only_a_column_cuts_addresses():
+    """An IPv6 address of fifteen characters is whole where nothing cuts them."""
+    rules = Rules(may_cut_addresses=False)
+    assert str(read(address="2001:db8::12:34", rules=rules).ip) == "2001:db8::12:34"
+    assert str(read(address="::ffff:10.0.1.7", rules=rules).ip) == "10.0.1.7"
+
+
+@pytest.mark.parametrize(
+    ("ip", "include", "exclude", "expected"),
+    [
+        ("10.0.0.1", (), (), True),
+        ("10.0.0.1", ("10.0.0.0/8",), (), True),
+        ("10.0.0.1", ("10.0.0.0/8",), ("10.0.0.0/24",), False),
+        ("10.0.0.1", (), ("10.0.0.1/32",), False),
+        ("192.0.2.1", ("10.0.0.0/8", "192.0.2.0/24"), (), True),
+        ("192.0.2.1", ("10.0.0.0/8",), (), False),
+        ("2001:db8::1", ("10.0.0.0/8",), (), False),
+        ("2001:db8::1", ("::/0",), ("10.0.0.0/8",), True),
+    ],
+)
+def test_networks_include_and_exclude(ip, include, exclude, expected):
+    """No included network means all; an excluded one always wins; families do not mix."""
+    networks = (tuple(map(ip_network, include)), tuple(map(ip_network, exclude)))
+    assert is_within(ip_address(ip), *networks) is expected
+
+
+# ---- dates and devices -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("date", "offset", "expected"),
+    [
+        (NOON, timedelta(), NOW),
+        (NOW.astimezone(timezone(timedelta(hours=-5))), timedelta(), NOW),
+        (NOON + timedelta(hours=4), timedelta(hours=-4), NOW),
+        (NOON + timedelta(seconds=300), timedelta(), NOW + timedelta(seconds=300)),
+        (NOON + timedelta(seconds=301), timedelta(), "ahead"),
+        (NOON, timedelta(seconds=301), "ahead"),
+        (None, timedelta(), "no_date"),
+        (ZERO_DATE, timedelta(), "no_date"),
+        (NOON.replace(year=9999), timedelta(days=365), "no_date"),
+        (NOON.replace(year=1), timedelta(days=-365), "no_date"),
+    ],
+)
+def test_a_date_counts_or_the_row_is_skipped(date, offset, expected):
+    """Dates are UTC and the offset counts first; none, and one over five minutes ahead, make no event."""
+    row = read(date=date, rules=Rules(time_offset=offset))
+    assert (row.seen_at if isinstance(row, LoginEvent) else row.reason) == expected
+
+
+def test_a_row_ahead_says_when():
+    """A row that lies ahead is told with its time, so that the offset can be named, and before its address."""
+    row = read(date=NOON + timedelta(hours=4), address="nowhere")
+    assert row == SkippedRow(7, "ahead", NOW + timedelta(hours=4))
+
+
+def test_a_line_that_is_no_row_is_skipped():
+    """Without an id there is no row."""
+    assert make_row_reader(Rules(), NOW)(Row(None, NOON, "192.0.2.1", "ada", None)) == SkippedRow(0, "bad_row")
+
+
+@pytest.mark.parametrize("text", ["02:00:5E:10:00:0a", "02-00-5e-10-00-0A", "0200.5e10.000a", " 02005e10000a "])
+def test_a_device_has_one_spelling(text):
+    """The spellings of a MAC are one device."""
+    assert read(mac=text).mac == read_mac(text) == "02005e10000a"
+
+
+@pytest.mark.parametrize("text", [None, "", "  ", "00:00:00:00:00:00", "-", "zz"])
+def test_no_device_is_none(text):
+    """What is no MAC, and the one of zeros, tells no device from another."""
+    assert read(mac=text).mac is None
+
+
+# ---- anything ----------------------------------------------------------------------------------------------------
+
+TEXTS = st.one_of(st.none(), st.text(), st.sampled_from([p for make in PRINCIPALS.values() for p in make("jdoe")]))
+ODD_ADDRESSES = [text for kind in ADDRESSES.values() for text in kind]
+ADDRESS_TEXTS = st.one_of(st.none(), st.text(), st.ip_addresses().map(str), st.sampled_from(ODD_ADDRESSES))
+DATES = st.one_of(st.none(), st.just(ZERO_DATE), st.datetimes(), st.datetimes(timezones=st.just(UTC)))
+NAMES = st.text(st.characters(exclude_characters="\\@,"), max_size=64)
+NETWORKS = st.lists(st.sampled_from([ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")])).map(tuple)
+RULES = st.builds(
+    Rules,
+    domain=NAMES,
+    lowercase=st.booleans(),
+    strip_realm=st.booleans(),
+    ignore_users=st.lists(st.text(max_size=5) | st.sampled_from(["svc-*", "*$", "[", "[!"]), max_size=3).map(tuple),
+    rewrite=st.lists(st.sampled_from([("^host/.*$", ""), ("(.)$", r"\1\1"), ("a|b", "\ufffe")]), max_size=2).map(tuple),
+    include_networks=NETWORKS,
+    exclude_networks=NETWORKS,
+    time_offset=st.timedeltas(timedelta(days=-2), timedelta(days=2)),
+    may_cut_addresses=st.booleans(),
+)  # fmt: skip
+
+
+@given(RULES, st.builds(Row, st.none() | st.integers(0, 2**64 - 1), DATES, ADDRESS_TEXTS, TEXTS, TEXTS))
+def test_any_row_is_an_event_or_a_skip(rules, row):
+    """A row is an event whose user a message can carry, an event with nobody and why, or a skip with a reason."""
+    result = make_row_reader(rules, NOW)(row)
+    if isinstance(result, SkippedRow):
+        assert result.reason in REASONS
+        assert result.event_id == (row.event_id or 0)
+        assert (result.seen_at is not None) == (result.reason == "ahead")
+        return
+    assert result.event_id == row.event_id
+    assert result.seen_at == read_date(row.date, rules.time_offset) <= NOW + timedelta(minutes=5)
+    assert is_within(result.ip, rules.include_networks, rules.exclude_networks)
+    if result.user is None:
+        assert result.why in WHYS
+    else:
+        assert result.why == ""
+        assert 0 < len(result.user) <= LONGEST_NAME
+        assert is_carriable(result.user)
+        assert result.user.strip("\\@ ")
+
+
+@given(RULES, TEXTS, ADDRESS_TEXTS)
+def test_a_row_read_twice_is_the_same(rules, principal, address):
+    """Reading remembers nothing but what it would say again."""
+    row = Row(7, NOON, address, principal, None)
+    read_row = make_row_reader(rules, NOW)
+    assert read_row(row) == read_row(row) == make_row_reader(rules, NOW)(row)
