@@ -1,0 +1,325 @@
+"""The state directory: one run at a time, and a ledger wherever one can be kept."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from ipaddress import ip_address
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+
+from uidsync.ledger import FILE, SCHEMA, Ledger, LedgerError, TargetState
+from uidsync.panos.userid import Login
+from uidsync.state import Locked, lock, open_ledger, open_ledger_read_only
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+ONE, TWO = ip_address("10.0.0.1"), ip_address("10.0.0.2")
+HOLDER = (
+    "import sys, time, structlog; from pathlib import Path; from uidsync.state import lock\n"
+    "with lock(Path(sys.argv[1]), structlog.get_logger()): print('held', flush=True); sys.stdin.read()"
+)
+
+
+@pytest.fixture
+def heard():
+    """Collect what is logged."""
+    return LogCapture()
+
+
+@pytest.fixture
+def log(heard):
+    """Make a logger that only the test hears."""
+    return structlog.wrap_logger(None, processors=[heard], wrapper_class=structlog.make_filtering_bound_logger(0))
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Name the state directory."""
+    return tmp_path / "state"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Give the place that lasts until the next boot."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(directory))
+    return directory
+
+
+def mount(directory, *options):
+    """Mount a disk, or mount it otherwise; skip where that is not allowed."""
+    command = [shutil.which("mount") or "mount", "-o", ",".join(options), "-t", "tmpfs", "none", directory]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        pytest.skip(f"no disk can be mounted here: {ended.stderr.strip()}")
+
+
+@pytest.fixture
+def disk(place):
+    """Mount a small disk as the state directory."""
+    place.mkdir()
+    mount(place, "size=512k")
+    yield place
+    subprocess.run([shutil.which("umount"), place], check=True)
+
+
+def remember(place, log, ip=ONE, user="ada"):
+    """Note in the ledger that a firewall holds a mapping."""
+    with open_ledger(place, log) as ledger:
+        if ledger.read_target("fw", "x") is None:
+            ledger.write_target(TargetState("fw", "x"))
+        ledger.note_accepted("fw", [Login(ip, user, 60)], NOW)
+
+
+def recall(place, log, open_it=open_ledger):
+    """Return who is held at which address."""
+    with open_it(place, log) as ledger:
+        return {ip: holding.user for ip, holdings in ledger.read_holdings("fw").items() for holding in holdings}
+
+
+def names(heard):
+    """Return the names of the events that were logged, and their levels."""
+    return [(entry["event"], entry["log_level"]) for entry in heard.entries]
+
+
+def look(directory):
+    """Return what a tree holds, and when each of it was last written."""
+    return {
+        part: (part.stat().st_mtime_ns, part.read_bytes() if part.is_file() else None) for part in directory.rglob("*")
+    }
+
+
+# ---- the lock ----------------------------------------------------------------------------------------------------
+
+
+def test_the_second_run_is_told_who_holds_the_lock(place, log):
+    """Who comes second goes without, and hears which process has the lock and since when."""
+    with lock(place, log):
+        for _ in range(2):  # asking takes nothing away
+            with pytest.raises(Locked, match=rf"process {os.getpid()} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC"):
+                lock(place, log).__enter__()
+    with lock(place, log):
+        pass
+
+
+def test_a_killed_holder_leaves_no_lock(place, log):
+    """The lock goes with the process that holds it, however that ends."""
+    command = [sys.executable, "-c", HOLDER, place]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Locked, match=f"process {holder.pid} "):
+            lock(place, log).__enter__()
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with lock(place, log):
+        assert f"process {os.getpid()} " in (place / "lock").read_text()
+
+
+def test_the_directory_and_the_lock_are_not_for_everybody(place, log):
+    """What is made is for the owner, and for his group to read."""
+    with lock(place, log):
+        assert stat.S_IMODE(place.stat().st_mode) == 0o750
+        assert stat.S_IMODE((place / "lock").stat().st_mode) == 0o640
+
+
+# ---- the ledger's place ------------------------------------------------------------------------------------------
+
+
+def test_a_ledger_is_kept_from_run_to_run(place, log, heard, elsewhere):
+    """What one run notes the next knows, without a word."""
+    place.mkdir()
+    remember(place, log)
+    assert recall(place, log) == {ONE: "ada"}
+    assert names(heard) == []
+    assert [part.name for part in place.iterdir()] == [FILE]
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_written_is_made_up_for(place, log, heard):
+    """Without its directory the ledger is kept elsewhere, for this boot, with a warning; so is the lock."""
+    place.parent.joinpath("file").write_text("")
+    place = place.parent / "file" / "state"
+    with lock(place, log):
+        with pytest.raises(Locked):
+            lock(place, log).__enter__()
+        remember(place, log)
+    remember(place, log, TWO, "ben")
+    assert recall(place, log) == {ONE: "ada", TWO: "ben"}
+    assert {"state.unwritable", "ledger.elsewhere"} <= {name for name, _ in names(heard)}
+    assert {level for _, level in names(heard)} == {"warning"}
+    assert recall(place, log, open_ledger_read_only) == {ONE: "ada", TWO: "ben"}, "whoever looks sees it too"
+
+
+def test_what_was_kept_elsewhere_comes_back(place, log, heard, elsewhere):
+    """Once the directory can be written the ledger returns to it, with all that was noted meanwhile, and stays."""
+    place.mkdir()
+    remember(place, log)
+    (place / FILE).rename(place.parent / "kept")
+    place.rmdir()
+    place.write_text("in the way")
+    remember(place, log, TWO, "ben")
+    place.unlink()
+    place.mkdir()
+    (place.parent / "kept").rename(place / FILE)
+    assert recall(place, log) == {TWO: "ben"}, "the one that was written last counts"
+    assert names(heard)[-1] == ("ledger.returned", "info")
+    assert [part.name for part in place.iterdir()] == [FILE]
+    assert list(elsewhere.iterdir()) == []
+    assert recall(place, log) == {TWO: "ben"}
+
+
+def test_two_state_directories_do_not_share_a_substitute(place, log):
+    """Each directory's ledger is kept apart, though both are kept in one place."""
+    (place.parent / "file").write_text("")
+    one, other = (place.parent / "file" / name for name in ("one", "other"))
+    remember(one, log)
+    assert recall(other, log) == {}
+    assert recall(one, log) == {ONE: "ada"}
+
+
+def test_a_read_only_disk_hands_over_what_it_holds(disk, log, elsewhere):
+    """When the disk turns read-only, the ledger elsewhere begins with what the old one knew."""
+    remember(disk, log)
+    mount(disk, "remount", "ro")
+    remember(disk, log, TWO, "ben")
+    assert recall(disk, log) == {ONE: "ada", TWO: "ben"}
+    mount(disk, "remount", "rw")
+    assert recall(disk, log) == {ONE: "ada", TWO: "ben"}
+    assert list(elsewhere.iterdir()) == []
+
+
+def fill(disk):
+    """Leave no byte of a disk free."""
+    with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while filler.write(bytes(4096)):
+            continue
+
+
+def test_a_full_disk_hands_over_too(disk, log, heard):
+    """A disk without a free byte is found out when the ledger is opened, before anything depends on it."""
+    remember(disk, log)
+    fill(disk)
+    remember(disk, log, TWO, "ben")
+    assert "ledger.elsewhere" in {name for name, _ in names(heard)}
+    (disk / "filler").unlink()
+    assert recall(disk, log) == {ONE: "ada", TWO: "ben"}
+
+
+def test_a_ledger_that_cannot_go_back_is_not_lost(disk, log):
+    """When the way back breaks off, for want of room, the newer ledger is kept where it is."""
+    remember(disk, log)
+    fill(disk)
+    logins = [Login(ip_address(n + 1), f"user{n:0200}", 60) for n in range(4_000)]
+    with open_ledger(disk, log) as ledger:
+        ledger.note_accepted("fw", logins, NOW)
+    (disk / "filler").unlink()
+    assert len(recall(disk, log)) == 4_001, "there is room for a little, and not for this"
+    mount(disk, "remount", "size=16m")
+    assert len(recall(disk, log)) == 4_001
+    assert (disk / FILE).stat().st_size > 800_000
+
+
+def make_noise(file):
+    """Write what is no database."""
+    file.write_bytes(os.urandom(10_000))
+
+
+def make_later(file):
+    """Write a ledger of a later version."""
+    with closing(sqlite3.connect(file)) as database:
+        database.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+
+
+def make_senseless(file):
+    """Write a value that no ledger holds into one that is sound otherwise."""
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("UPDATE holding SET ip = '10.0.0.q'")
+        database.commit()
+
+
+def make_incomplete(file):
+    """Take a table out of a ledger."""
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("DROP TABLE event")
+
+
+@pytest.mark.parametrize("harm", [make_noise, make_later, make_senseless, make_incomplete])
+def test_a_damaged_ledger_is_moved_aside(place, log, heard, harm):
+    """What cannot be used is kept beside, said as an error, and a new ledger begins."""
+    place.mkdir()
+    remember(place, log)
+    harm(place / FILE)
+    was = (place / FILE).read_bytes()
+    assert recall(place, log, open_ledger_read_only) == {}
+    assert names(heard) == [("ledger.unreadable", "warning")]
+    assert recall(place, log) == {}
+    assert names(heard)[-1] == ("ledger.moved_aside", "error")
+    (aside,) = place.glob(f"{FILE}.*")
+    assert aside.read_bytes() == was
+    remember(place, log, TWO, "ben")
+    assert recall(place, log) == {TWO: "ben"}
+    assert len(names(heard)) == 2
+
+
+def test_a_journal_of_a_damaged_ledger_does_not_live_on(place, log):
+    """What a killed run left beside a ledger that is moved aside is not taken for the new one's."""
+    place.mkdir()
+    remember(place, log)
+    with closing(Ledger.open(place / FILE)) as ledger:
+        ledger.note_doubt("fw", [Login(TWO, "ben", 60)], NOW)
+        wal = (place / f"{FILE}-wal").read_bytes()
+    make_noise(place / FILE)
+    (place / f"{FILE}-wal").write_bytes(wal)
+    assert recall(place, log) == {}
+
+
+def test_a_damaged_substitute_is_not_damaged_for_ever(place, log, elsewhere):
+    """A ledger that is damaged where it is kept meanwhile begins anew there, and remembers again."""
+    (place.parent / "file").write_text("")
+    place = place.parent / "file" / "state"
+    remember(place, log)
+    (substitute,) = elsewhere.glob(f"*{FILE}")
+    make_noise(substitute)
+    remember(place, log, TWO, "ben")
+    assert recall(place, log) == {TWO: "ben"}
+
+
+def test_nowhere_to_write_is_no_reason_to_fail(place, log, heard, monkeypatch):
+    """Without any place to write, a ledger is there and forgets."""
+    (place.parent / "file").write_text("")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(place.parent / "file"))
+    place = place.parent / "file" / "state"
+    remember(place, log)
+    assert recall(place, log) == {}
+    assert ("ledger.unwritable", "warning") in names(heard)
+
+
+def test_looking_makes_nothing(place, log, heard, tmp_path):
+    """Whoever looks at a ledger that is not there finds it empty, and leaves everything as it was."""
+    before = look(tmp_path)
+    assert recall(place, log, open_ledger_read_only) == {}
+    place.mkdir()
+    assert recall(place, log, open_ledger_read_only) == {}
+    place.rmdir()
+    (tmp_path / "file").write_text("")
+    assert recall(tmp_path / "file" / "state", log, open_ledger_read_only) == {}
+    (tmp_path / "file").unlink()
+    assert look(tmp_path) == before
+    assert names(heard) == []
+
+
+def test_what_goes_wrong_in_the_block_is_not_the_ledgers(place, log):
+    """The ledger is closed whatever happens while it is open, and no error is taken for its own."""
+    place.mkdir()
+    with pytest.raises(ZeroDivisionError), open_ledger(place, log) as ledger:
+        _ = 1 / 0
+    with pytest.raises(LedgerError):
+        ledger.read_events()
