@@ -1,0 +1,146 @@
+"""The commands beside the main one, each as a user meets it."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def converse(arguments, answers, timeout=10):
+    """Run a command on a terminal, answer its prompts, and return its exit code and what it showed."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "uidsync", *map(str, arguments)])  # noqa: S606 (that is the point)
+    shown = b""
+    waiting = list(answers)
+    with os.fdopen(terminal, "r+b", buffering=0) as conversation:
+        while select.select([conversation], [], [], timeout)[0]:
+            try:
+                shown += conversation.read(4096)
+            except OSError:  # the terminal is gone with the command
+                break
+            if waiting and shown.endswith(waiting[0][0]):
+                conversation.write(waiting.pop(0)[1] + b"\n")
+    _, status = os.waitpid(child, 0)  # a command that still waits has lost its terminal, and ends
+    return os.waitstatus_to_exitcode(status), shown.decode()
+
+
+def test_the_demo_runs_by_itself():
+    """The demo plans, delivers past a dead target, reads one firewall back and ends well, saying what to do next."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "uidsync", "demo"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    for words in ("219 logins due", "fw-dead", "Unreachable", "fw-east holds 219 mappings", "uidsync config"):
+        assert words in ended.stdout
+    assert "Traceback" not in ended.stderr
+
+
+def test_check_tells_each_target_by_colour(site, safeconnect, start, closed_port):
+    """Check is green where all is well and red, with what to do, where it is not; it sends no mapping."""
+    good, foreign, agent = start("firewall"), start("firewall"), start("agent")
+    site.use_database(safeconnect)
+    site.add_firewall("fw-good", good)
+    site.add_agent("uia", agent)
+    assert site.run("check").code == 0
+    site.add_firewall("fw-foreign", foreign, ca_file=good.ca_file)
+    site.add_firewall("fw-dead", host="127.0.0.1", port=closed_port, api_key_file=site.secret("dead", "q1w2e3r4"))
+    site.add_firewall("fw-open", good, verify_tls=False)
+    del site.targets[-1]["ca_file"]
+    ended = site.run("check", "--json")
+    colours = {}
+    for finding in ended.report["findings"]:
+        colours.setdefault(finding["about"], set()).add(finding["colour"])
+        assert finding["colour"] == "green" or finding["advice"]
+    assert ended.code == 1
+    assert colours["fw-good"] == {"green"}
+    assert colours["uia"] == {"green"}
+    assert colours["fw-foreign"] == colours["fw-dead"] == {"red"}
+    assert colours["fw-open"] == {"green", "yellow"}
+    assert good.mappings() == agent.mappings() == {}
+
+
+def test_keygen_stores_the_key_and_shows_no_secret(site, firewall):
+    """Keygen asks on the terminal, stores a key that works with mode 0640, and never shows password or key."""
+    key_file = site.place / "key"
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall, api_key_file=key_file)
+    prompts = [(b"Administrator: ", b"admin"), (b"Password: ", b"not-the-password")]
+    code, shown = converse(["keygen", "fw", "--config", site.write()], prompts)
+    assert (code, key_file.exists()) == (1, False), shown
+    assert "not-the-password" not in shown
+    prompts[1] = (b"Password: ", b"admin")
+    code, shown = converse(["keygen", "fw", "--config", site.write()], prompts)
+    assert code == 0, shown
+    assert key_file.stat().st_mode & 0o777 == 0o640
+    assert key_file.read_text().strip() not in shown
+    assert site.run("sync").code == 0
+
+
+@pytest.mark.parametrize("kind", ["firewall", "agent"])
+def test_simulate_prints_what_a_configuration_needs(kind):
+    """A simulated target announces itself in one JSON line, takes orders, and ends with a signal."""
+    options = ["--api-key", "rehearsal"] if kind == "firewall" else []
+    child = subprocess.Popen(
+        [sys.executable, "-m", "uidsync", "simulate", kind, *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        line = json.loads(child.stdout.readline())
+        assert set(line) >= {"kind", "host", "port", "api_key", "ca_file", "client_cert_file", "client_key_file"}
+        assert (line["kind"], line["api_key"]) == (kind, "rehearsal" if kind == "firewall" else None)
+        child.stdin.write('{"do": "state"}\n')
+        child.stdin.flush()
+        assert json.loads(child.stdout.readline())["mappings"] == []
+        child.send_signal(signal.SIGINT)
+        assert child.wait(10) == 0
+
+
+def test_a_closed_pipe_is_no_bug(site):
+    """Whoever reads the plan may stop reading: no traceback, no bug."""
+    site.use_rows([(f"10.{n // 65536}.{n // 256 % 256}.{n % 256}", f"user{n}") for n in range(1, 20_000)])
+    site.add_firewall("fw", host="fw.invalid")
+    process = site.start("sync", "--dry-run")
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(30) == 1
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+
+
+def test_a_wheel_is_whole(tmp_path):
+    """A wheel holds the SQL, the sample events and the configuration, and runs the demo without the source tree."""
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    place = tmp_path / "installed"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(place)
+    environment = os.environ | {"PYTHONPATH": str(place)}
+    ask = (
+        "import uidsync, uidsync.statements; print(uidsync.__file__, uidsync.statements.read_statement('read_window'))"
+    )
+    for arguments in (["-c", ask], ["-m", "uidsync", "config"], ["-m", "uidsync", "demo"]):
+        ended = subprocess.run(
+            [sys.executable, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert "ImportError" not in ended.stderr
+        if arguments[0] == "-c":
+            assert str(place) in ended.stdout
+            assert "FROM clienthist" in ended.stdout
+    statements = {str(file.relative_to(ROOT / "sql")) for file in (ROOT / "sql").rglob("*.sql")}
+    assert statements == {
+        str(file.relative_to(place / "uidsync/sql")) for file in (place / "uidsync/sql").rglob("*.sql")
+    }
