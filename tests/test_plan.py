@@ -1,0 +1,496 @@
+"""Who should be mapped to every address, and what a target lacks of it."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.clienthist_rows import make_rows
+from tests.oracle import Settings, judge, share
+from uidsync.census import Census
+from uidsync.panos.userid import Login, Logout, UserMapping
+from uidsync.plan import (
+    FEW_CHANGES,
+    FEW_LOGOUTS,
+    LOGOUT_GRACE,
+    Batch,
+    Holding,
+    Plan,
+    UnsafePlan,
+    is_same_user,
+    make_login,
+    make_plan,
+    newest_per_address,
+    wanted,
+)
+from uidsync.source.rows import LoginEvent, Row, Rules, make_row_reader
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+NOON = NOW.replace(tzinfo=None)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+IP, OTHER_IP = ip_address("192.0.2.1"), ip_address("192.0.2.2")
+A, B = "02:00:5e:10:00:0a", "02-00-5E-10-00-0B"
+
+SERVICES = Settings(ignore_users=("svc-*", "*$"))
+CAMPUS = Settings(
+    domain="CAMPUS",
+    lowercase=True,
+    strip_realm=True,
+    ignore_users=("svc-*", "*$"),
+    rewrite=((r"^host/.*$", ""),),
+    exclude_networks=("10.0.1.128/25",),
+)
+ABROAD = Settings(
+    reauth_days=3,
+    idle_after=timedelta(hours=40),
+    time_offset=timedelta(hours=-2),
+    domain="CAMPUS",
+    include_networks=("10.0.0.0/16", "2001:db8::/32"),
+)
+
+
+def make_rules(settings):
+    """Make the rules that an oracle's settings mean."""
+    return Rules(
+        domain=settings.domain or "",
+        lowercase=settings.lowercase,
+        strip_realm=settings.strip_realm,
+        ignore_users=settings.ignore_users,
+        rewrite=settings.rewrite,
+        include_networks=tuple(map(ip_network, settings.include_networks)),
+        exclude_networks=tuple(map(ip_network, settings.exclude_networks)),
+        time_offset=settings.time_offset,
+    )
+
+
+def read(rows, settings, known=None):
+    """Read rows as a run does: the window of the table, counted on the way. Return the events and the count."""
+    read_row, census = make_row_reader(make_rules(settings), NOW), Census(NOW)
+    since = NOON - settings.validity - settings.time_offset
+    window = (Row(*row) for row in rows if not isinstance(row[1], datetime) or row[1] >= since)
+    events = newest_per_address(census.watch(map(read_row, window)), known)
+    census.settle(known or {}, events)
+    return events, census
+
+
+# ---- the newest event, against rules told a second time ----------------------------------------------------------
+
+WHYS = {"null": "null", "empty": "empty", "unfit": "control", "too_long": "length", "ignored": "ignored"} | {
+    "other_device": "blank"
+}
+REASONS = {"no_date": "date", "ahead": "ahead", "cut_ipv6": "cut", "outside_networks": "network"} | {
+    "no_address": "address",
+    "bad_address": "address",
+    "reserved_address": "address",
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("settings", [SERVICES, CAMPUS, ABROAD], ids=["services", "campus", "abroad"])
+def test_rows_come_to_what_the_rules_say(settings, seed):
+    """Of thousands of rows with every oddity, users, ends, minutes and counts are those of an independent reading."""
+    rows = list(make_rows(4000, 300, NOW, seed=seed, validity=settings.validity))
+    verdict = judge(rows, NOW, settings)
+    events, census = read(rows, settings)
+    mappings = wanted(events, settings.validity, NOW)
+
+    assert {ip: (mapping.user, mapping.expires_at) for ip, mapping in mappings.items()} == verdict.wanted
+    assert {ip: WHYS[event.why] for ip, event in events.items() if event.user is None} == verdict.nobody
+    assert census.rows == verdict.rows
+    skipped = Counter()
+    for reason, rows_skipped in census.skipped.items():
+        if reason in REASONS:
+            skipped[REASONS[reason]] += rows_skipped
+    assert skipped == {reason: n for reason, n in verdict.skipped.items() if reason != "blank"}
+    assert census.count_reordered(events) == len(verdict.reordered)
+    for mapping_timeout in (45 * MINUTE, 60 * HOUR):
+        plan = make_plan(mappings, {}, NOW, mapping_timeout=mapping_timeout)
+        expected = share(verdict, NOW, mapping_timeout)
+        assert {login.ip: (login.user, login.timeout) for login in plan.logins} == expected
+
+
+PRINCIPALS = st.sampled_from(
+    ["ada", "ADA,Staff", "alan", "null", ",Staff", "svc-a", "PC$", "a\x07b", None, "", " ", "x" * 256]
+)
+HISTORIES = st.lists(
+    st.tuples(
+        st.integers(0, 8).map(lambda n: NOON - n * HOUR),
+        st.sampled_from(["192.0.2.1", "192.0.2.2"]),
+        PRINCIPALS,
+        st.sampled_from([A, A.upper(), B, None, ""]),
+    ),
+    max_size=12,
+).map(lambda events: [(n, *event) for n, event in enumerate(events, 1)])
+
+
+@given(HISTORIES)
+@settings(max_examples=300)
+def test_any_history_comes_to_what_the_rules_say(rows):
+    """Of any few events at few addresses the holder is the one of an independent reading, or nobody for its reason."""
+    verdict = judge(rows, NOW, SERVICES)
+    events, census = read(rows, SERVICES)
+    assert {ip: event.user for ip, event in events.items() if event.user} == {
+        ip: user for ip, (user, _) in verdict.wanted.items()
+    }
+    assert {ip: WHYS[event.why] for ip, event in events.items() if event.user is None} == verdict.nobody
+    assert census.count_reordered(events) == len(verdict.reordered)
+    assert census.rows == census.events + census.skipped.total() == len(rows)
+
+
+@given(HISTORIES, st.data())
+def test_the_order_of_rows_never_matters(rows, data):
+    """Rows in any order come to the same events and the same counts."""
+    events, census = read(rows, SERVICES)
+    shuffled, other = read(data.draw(st.permutations(rows)), SERVICES)
+    assert shuffled == events
+    assert (other.skipped, other.nobody, other.newest_event) == (census.skipped, census.nobody, census.newest_event)
+    assert other.count_reordered(shuffled) == census.count_reordered(events)
+
+
+@given(HISTORIES, st.integers(0, 12), st.data())
+@settings(max_examples=300)
+def test_reading_on_is_reading_all(rows, size, data):
+    """What was read before, and then the newer rows with any of the older ones again, is what a full read gives."""
+    rows = sorted(rows, key=lambda row: (row[1], row[0]))
+    before, after = rows[:size], rows[size:]
+    again = data.draw(st.lists(st.sampled_from(before), unique=True)) if before else []
+    known, _ = read(before, SERVICES)
+    assert read(data.draw(st.permutations(again + after)), SERVICES, known)[0] == read(rows, SERVICES)[0]
+
+
+@given(HISTORIES, st.sets(st.integers(1, 12)))
+def test_late_rows_find_their_place(rows, late):
+    """Rows that are read later than newer ones change nothing but what they are the newest of."""
+    rows = [
+        row for row in rows if row[3] and not row[3].startswith(("svc", "PC", " "))
+    ]  # whose rule needs no other row
+    known, _ = read([row for row in rows if row[0] not in late], SERVICES)
+    assert read([row for row in rows if row[0] in late], SERVICES, known)[0] == read(rows, SERVICES)[0]
+
+
+@given(HISTORIES, HISTORIES)
+def test_a_read_never_takes_back(rows, others):
+    """Whatever a read brings, the event that holds an address gives way to none that is older."""
+    known, _ = read(rows, SERVICES)
+    events, _ = read([(100 + n, *row) for n, *row in others], SERVICES, known)
+    assert all(events[ip].key >= event.key for ip, event in known.items())
+
+
+def test_an_event_read_anew_is_read_by_the_rules_of_today():
+    """An event that is read again under other rules takes its own place."""
+    rows = [(1, NOON, "192.0.2.1", "ada", A)]
+    known, _ = read(rows, SERVICES)
+    events, _ = read(rows, CAMPUS, known)
+    assert (known[IP].user, events[IP].user) == ("ada", "CAMPUS\\ada")
+
+
+def tell(*events):
+    """Return who has an address, as name or why nobody, after events of (principal, mac), one an hour in this order."""
+    rows = [(n, NOON - (50 - n) * HOUR, str(IP), principal, mac) for n, (principal, mac) in enumerate(events)]
+    events, _ = read(rows, SERVICES)
+    return (events[IP].user or events[IP].why) if IP in events else None
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([("ada", A), ("alan", A)], "alan"),
+        ([("ada", A), ("null", A)], "null"),
+        ([("ada", A), (",Staff", A)], "empty"),
+        ([("ada", A), ("a\x07b", A)], "unfit"),
+        ([("ada", A), ("x" * 256, A)], "too_long"),
+        # an ignored user: nothing on the user's own device, else nobody
+        ([("ada", A), ("svc-a", A)], "ada"),
+        ([("ada", A), ("svc-a", "0200.5e10.000A")], "ada"),
+        ([("ada", A), ("svc-a", B)], "ignored"),
+        ([("ada", A), ("svc-a", None)], "ignored"),
+        ([("ada", None), ("svc-a", A)], "ignored"),
+        ([("ada", None), ("svc-a", None)], "ignored"),
+        ([("null", A), ("svc-a", A)], "ignored"),
+        ([("svc-a", A)], "ignored"),
+        ([("svc-a", A), ("ada", A)], "ada"),
+        # a blank principal: nothing, unless another device than the user's says it
+        ([("ada", A), (None, A)], "ada"),
+        ([("ada", A), ("", None)], "ada"),
+        ([("ada", None), ("", B)], "ada"),
+        ([("ada", A), ("  ", B)], "other_device"),
+        ([("ada", A), ("", B), ("", A)], "other_device"),
+        ([("ada", A), ("", B), ("ada", A)], "ada"),
+        ([("ada", A), ("svc-a", A), ("", B)], "other_device"),
+        ([("ada", A), ("", B), ("svc-a", B)], "ignored"),
+        ([("null", A), ("", B)], "null"),
+        ([("", B)], None),
+    ],
+)
+def test_an_address_belongs_to_its_newest_event_that_says_something(events, expected):
+    """Every event with a principal takes its address; ignored and blank ones are excused by their device."""
+    assert tell(*events) == expected
+
+
+def test_equal_seconds_go_by_id():
+    """Of two events in the same second the one with the higher id is the newer."""
+    rows = [(7, NOON, str(IP), "alan", B), (5, NOON, str(IP), "ada", A)]
+    assert read(rows, SERVICES)[0][IP].user == "alan"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("ada", "ADA", True),
+        ("CAMPUS\\ada", "campus\\Ada", True),
+        ("straße", "STRASSE", True),
+        ("ada", "alan", False),
+        ("ada", "CAMPUS\\ada", False),
+        ("ada", None, False),
+        (None, "ada", False),
+        (None, None, True),
+    ],
+)
+def test_names_that_differ_in_case_are_one_user(one, other, same):
+    """Case makes no other user; a domain does, and nobody is nobody."""
+    assert is_same_user(one, other) is same
+
+
+# ---- what is wanted ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("age", "is_wanted"),
+    [(timedelta(), True), (HOUR - MINUTE, True), (HOUR - 59 * timedelta(seconds=1), False), (HOUR, False)],
+)
+def test_a_mapping_is_wanted_while_a_minute_is_left(age, is_wanted):
+    """An event is believed for its validity, and a mapping needs a minute of it."""
+    event = LoginEvent(IP, "ada", "", NOW - age, 1, None)
+    expected = {IP: UserMapping(IP, "ada", NOW - age + HOUR)} if is_wanted else {}
+    assert wanted({IP: event}, HOUR, NOW) == expected
+
+
+def test_nobody_is_not_wanted():
+    """An address that its newest event leaves with nobody has no mapping."""
+    assert wanted({IP: LoginEvent(IP, None, "null", NOW, 1, None)}, HOUR, NOW) == {}
+
+
+@given(left=st.timedeltas(MINUTE, 400 * DAY), mapping_timeout=st.timedeltas(2 * MINUTE, 60 * HOUR))
+def test_a_timeout_is_never_0_and_never_too_long(left, mapping_timeout):
+    """A login lasts whole minutes: at least one, for 0 is for ever, and never past its end or the target's bound."""
+    login = make_login(UserMapping(IP, "ada", NOW + left), NOW, mapping_timeout)
+    assert login.timeout >= 1
+    assert login.timeout * MINUTE <= min(left, mapping_timeout) < (login.timeout + 1) * MINUTE
+    fixed = make_login(UserMapping(IP, "ada", NOW + left), NOW, mapping_timeout, is_timeout_fixed=True)
+    assert fixed.timeout == mapping_timeout // MINUTE
+
+
+# ---- what is due -------------------------------------------------------------------------------------------------
+
+
+def holding(user="ada", timeout=60, left=60.0, *, in_doubt=False):
+    """Make a holding that was sent with this timeout and has so many minutes left."""
+    until = NOW + left * MINUTE
+    return Holding(user, timeout, until - timeout * MINUTE, until, in_doubt)
+
+
+def plan_for(*holdings, expires=10 * HOUR, **options):
+    """Plan one wanted address of ada's against what a target holds there."""
+    mappings = {IP: UserMapping(IP, "ada", NOW + expires)}
+    return make_plan(mappings, {IP: holdings}, NOW, **{"mapping_timeout": HOUR} | options)
+
+
+LOGIN = (Login(IP, "ada", 60),)
+
+
+@pytest.mark.parametrize(
+    ("holdings", "plan"),
+    [
+        ((), Plan(new=LOGIN)),
+        ((holding(),), Plan()),
+        ((holding("ADA"),), Plan()),
+        ((holding(left=30),), Plan()),
+        ((holding(left=29.9),), Plan(refreshed=LOGIN)),
+        ((holding(in_doubt=True),), Plan(refreshed=LOGIN)),
+        ((holding(left=0),), Plan(new=LOGIN, lapsed=1)),
+        ((holding(left=-4),), Plan(new=LOGIN, lapsed=1)),
+        ((holding("alan"),), Plan(changed=LOGIN)),
+        ((holding("alan", in_doubt=True),), Plan(changed=LOGIN)),
+        ((holding(), holding("alan", in_doubt=True)), Plan(changed=LOGIN)),
+        ((holding("alan", left=0),), Plan(new=LOGIN)),
+        ((holding(timeout=600, left=59),), Plan(refreshed=LOGIN)),
+        ((holding(timeout=600, left=59.1),), Plan()),
+        ((holding(timeout=2, left=0.9),), Plan(refreshed=LOGIN)),
+    ],
+)
+def test_a_login_is_due_when_the_target_lacks_it(holdings, plan):
+    """A login is due when it is not held, is in doubt or half over, or somebody else is held; not for a minute less."""
+    assert plan_for(*holdings) == plan
+
+
+@pytest.mark.parametrize(("expires", "is_due"), [(29.9, False), (30.8, False), (31, True)])
+def test_a_refresh_has_to_be_worth_it(expires, is_due):
+    """A login that is half over is due only when sending it makes it last a minute longer."""
+    assert bool(plan_for(holding(left=29.9), expires=expires * MINUTE).refreshed) is is_due
+
+
+def test_a_resend_sends_all():
+    """When a target lost its table, what it was believed to hold is due, in its place in the order."""
+    assert plan_for(holding(), resend=True) == Plan(refreshed=LOGIN)
+    assert plan_for(holding("alan"), resend=True) == Plan(changed=LOGIN)
+
+
+def test_a_rejected_login_is_not_sent_again():
+    """A login that the target is known to reject is not due, but whom it was to replace goes."""
+    assert plan_for(rejected={IP}) == Plan()
+    assert plan_for(holding(in_doubt=True), rejected={IP}, resend=True) == Plan()
+    assert plan_for(holding("alan"), holding("alan", left=0), rejected={IP}) == Plan(logouts=(Logout(IP, "alan"),))
+
+
+def test_nobody_is_logged_out_by_name():
+    """A logout goes to every name that the target holds there or may hold, as delivered, a while past its end."""
+    held = {
+        IP: (holding("ADA"), holding("alan", in_doubt=True), holding("eve", left=-4.9), holding("mallory", left=-5)),
+        OTHER_IP: (holding("grace"),),
+    }
+    plan = make_plan({}, held, NOW, mapping_timeout=HOUR, unwanted={IP})
+    assert sorted(logout.user for logout in plan.logouts) == ["ADA", "alan", "eve"]
+    assert {logout.ip for logout in plan.logouts} == {IP}
+    assert timedelta(minutes=5) == LOGOUT_GRACE
+
+
+def test_a_row_that_vanished_is_no_evidence():
+    """What is held at an address that is neither wanted nor known to be nobody's stays."""
+    assert make_plan({}, {IP: (holding(),)}, NOW, mapping_timeout=HOUR) == Plan()
+
+
+NAMES = st.sampled_from(["ada", "ADA", "alan", "grace"])
+ADDRESSES = st.integers(0, 20).map(lambda n: ip_address(0x0A000000 + n))
+HOLDINGS = st.builds(holding, NAMES, st.integers(1, 120), st.floats(-10, 120), in_doubt=st.booleans())
+HELD = st.dictionaries(ADDRESSES, st.lists(HOLDINGS, max_size=3, unique_by=lambda held: held.user).map(tuple))
+WANTED = st.dictionaries(ADDRESSES, st.tuples(NAMES, st.timedeltas(MINUTE, 10 * HOUR))).map(
+    lambda users: {ip: UserMapping(ip, user, NOW + left) for ip, (user, left) in users.items()}
+)
+OPTIONS = st.fixed_dictionaries(
+    {"mapping_timeout": st.timedeltas(2 * MINUTE, 3 * HOUR), "is_timeout_fixed": st.booleans()}
+)
+SUBSETS = st.sets(ADDRESSES)
+
+
+def carry_out(plan, held):
+    """Return what a target holds after it took a plan."""
+    after = {ip: list(holdings) for ip, holdings in held.items()}
+    for logout in plan.logouts:
+        after[logout.ip] = [each for each in after[logout.ip] if each.user != logout.user]
+    for login in plan.logins:
+        after[login.ip] = [holding(login.user, login.timeout, login.timeout)]
+    return after
+
+
+@given(WANTED, HELD, SUBSETS, SUBSETS, OPTIONS)
+@settings(max_examples=300)
+def test_planning_twice_plans_nothing(mappings, held, unwanted, rejected, options):
+    """Against what a plan leads to, nothing is due."""
+    options |= {"unwanted": unwanted - mappings.keys(), "rejected": rejected}
+    plan = make_plan(mappings, held, NOW, **options)
+    assert len(make_plan(mappings, carry_out(plan, held), NOW, **options)) == 0
+
+
+@given(WANTED, HELD, SUBSETS, OPTIONS)
+def test_a_plan_leads_to_what_is_wanted(mappings, held, unwanted, options):
+    """After a plan every wanted address has its user alone, and no unwanted one has anybody."""
+    unwanted -= mappings.keys()
+    after = carry_out(make_plan(mappings, held, NOW, unwanted=unwanted, **options), held)
+    for ip, mapping in mappings.items():
+        users = [each.user for each in after[ip] if each.held_until > NOW]
+        assert users
+        assert all(is_same_user(user, mapping.user) for user in users)
+    assert not any(each.held_until > NOW for ip in unwanted for each in after.get(ip, ()))
+
+
+@given(WANTED, HELD, SUBSETS, SUBSETS, OPTIONS, st.booleans())
+def test_an_address_is_in_a_plan_once(mappings, held, unwanted, rejected, options, resend):
+    """No address has two logins, or a login and a logout: inside one run a target may apply them in its own order."""
+    plan = make_plan(
+        mappings, held, NOW, unwanted=unwanted - mappings.keys(), rejected=rejected, resend=resend, **options
+    )
+    addresses = [login.ip for login in plan.logins]
+    assert len(set(addresses)) == len(addresses)
+    assert not {logout.ip for logout in plan.logouts} & set(addresses)
+    assert len(set(plan.logouts)) == len(plan.logouts)
+    assert all(1 <= login.timeout <= options["mapping_timeout"] / MINUTE for login in plan.logins)
+    assert len(plan) == len(plan.logins) + len(plan.logouts)
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(1, 100))
+def test_batches_are_the_plan(logouts, changed, new, refreshed, size):
+    """Batches in their order are the plan: logouts, changed users, new ones, refreshes; none is larger than allowed."""
+    logins = iter([Login(ip_address(0x0A000000 + n), "ada", 60) for n in range(150)])
+    parts = [tuple(next(logins) for _ in range(n)) for n in (changed, new, refreshed)]
+    plan = Plan(tuple(Logout(ip_address(n + 1), "ada") for n in range(logouts)), *parts)
+    batches = plan.batches(size)
+    assert [entry for batch in batches for entry in batch.entries] == [*plan.logouts, *parts[0], *parts[1], *parts[2]]
+    assert all(1 <= len(batch) <= size for batch in batches)
+    for batch in batches:
+        kind = Logout if batch.action == "logouts" else Login
+        assert all(isinstance(entry, kind) for entry in batch.entries)
+    assert len(batches) == -(-logouts // size) + -(-(changed + new + refreshed) // size)
+
+
+@given(st.integers(2, 100))
+def test_halves_are_the_batch(size):
+    """The halves of a batch are the batch, in its order, and differ by one entry at most."""
+    batch = Batch("logins", tuple(Login(ip_address(n + 1), "ada", 60) for n in range(size)))
+    first, second = batch.halve()
+    assert first.entries + second.entries == batch.entries
+    assert 0 <= len(second) - len(first) <= 1
+    assert first.action == second.action == "logins"
+
+
+# ---- safety ------------------------------------------------------------------------------------------------------
+
+
+def plan_of(logouts=0, changed=0):
+    """Make a plan of so many logouts and changes of user."""
+    return Plan(
+        tuple(Logout(ip_address(n + 1), "ada") for n in range(logouts)),
+        tuple(Login(ip_address(n + 1), "ada", 60) for n in range(changed)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("plan", "held", "recent", "is_safe"),
+    [
+        (plan_of(), 0, 0, True),
+        (plan_of(FEW_LOGOUTS), 0, 0, True),
+        (plan_of(FEW_LOGOUTS), 10, 0, True),
+        (plan_of(FEW_LOGOUTS + 1), 43, 0, False),
+        (plan_of(FEW_LOGOUTS + 1), 44, 0, True),
+        (plan_of(FEW_LOGOUTS + 1), 0, 0, False),
+        (plan_of(25), 100, 0, True),
+        (plan_of(26), 100, 0, False),
+        (plan_of(20), 100, 5, True),
+        (plan_of(20), 100, 6, False),
+        (plan_of(changed=FEW_CHANGES), 100, 0, True),
+        (plan_of(changed=FEW_CHANGES + 1), 168, 0, False),
+        (plan_of(changed=FEW_CHANGES + 1), 169, 0, True),
+        (Plan(new=plan_of(changed=5000).changed), 0, 0, True),
+        (Plan(refreshed=plan_of(changed=5000).changed), 5000, 0, True),
+    ],
+)
+def test_a_plan_that_undoes_too_much_is_refused(plan, held, recent, is_safe):
+    """Too many logouts, those of the last hour included, or too many changes of user, look like a broken source."""
+    if is_safe:
+        plan.raise_if_unsafe(held, recent, 25, 60)
+    else:
+        with pytest.raises(UnsafePlan, match=r"25 %.*max_logout_percent|60 %.*max_change_percent"):
+            plan.raise_if_unsafe(held, recent, 25, 60)
+
+
+@pytest.mark.parametrize(("percent", "is_safe"), [(0, False), (99, False), (100, True)])
+def test_the_limits_are_the_configuration_s(percent, is_safe):
+    """A limit of 0 lets only a few through, one of 100 all."""
+    for plan, limits in ((plan_of(200), (percent, 100)), (plan_of(changed=200), (100, percent))):
+        if is_safe:
+            plan.raise_if_unsafe(200, 0, *limits)
+        else:
+            with pytest.raises(UnsafePlan):
+                plan.raise_if_unsafe(200, 0, *limits)
