@@ -1,9 +1,12 @@
 """Who should be mapped to every address, and what a target lacks of it."""
 
+import re
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 
+import durationpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -252,6 +255,18 @@ def test_equal_seconds_go_by_id():
 def test_names_that_differ_in_case_are_one_user(one, other, same):
     """Case makes no other user; a domain does, and nobody is nobody."""
     assert is_same_user(one, other) is same
+
+
+@given(quarters=st.integers(1, 56), ages=st.lists(st.integers(1, 300), min_size=20, max_size=50))
+def test_the_offset_that_a_refusal_names_mends_the_dates(quarters, ages):
+    """Of an appliance that writes local time the offset is named, and with it in place no row lies ahead."""
+    offset = quarters * timedelta(minutes=15)
+    rows = [(n, NOON + offset - timedelta(seconds=age), str(IP), "ada", A) for n, age in enumerate(ages, 1)]
+    with pytest.raises(UnsafePlan) as raised:
+        read(rows, SERVICES)[1].raise_if_ahead(NOW)
+    named = re.search(r'source\.time_offset = "(-[0-9hm]+)"', str(raised.value))
+    assert durationpy.from_str(named[1]) == -offset
+    read(rows, replace(SERVICES, time_offset=-offset))[1].raise_if_ahead(NOW)
 
 
 # ---- what is wanted ----------------------------------------------------------------------------------------------
