@@ -270,7 +270,8 @@ def read_config(file: Path) -> Config:
     try:
         document = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}"]) from None
+        hint = "; `uidsync config` prints one to fill in" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}{hint}"]) from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(str(file), [f"not TOML: {error}"]) from None
     return make_config(document, str(file))
@@ -305,6 +306,8 @@ def _find_contradictions(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"{path}.hosts: not available in this version; name one host"
         elif not target.get("host"):
             yield f"{path}.host: missing"
+        if target.get("sole_writer"):
+            yield f"{path}.sole_writer: not available in this version"
         if names[str(target.get("name"))] > 1:
             yield f"{path}.name: {target['name']!r} names more than one target"
         if target.get("ca_file") and target.get("fingerprint_sha256"):
@@ -360,11 +363,19 @@ def _describe(problem: Any) -> str:  # noqa: ANN401 (pydantic's own type for it 
     return f"{path}: {words.format_map(problem.get('ctx', {}))}"
 
 
+TABLES: dict[str, tuple[type[BaseModel], ...]] = {
+    "source": (MySQLConfig, CSVConfig),
+    "identity": (IdentityConfig,),
+    "sync": (SyncConfig,),
+    "telemetry": (TelemetryConfig,),
+    "target": (FirewallConfig, AgentConfig),
+}
+
+
 def _suggest(path: str) -> str:
-    """Suggest the key that was probably meant."""
-    tables = (MySQLConfig, CSVConfig, IdentityConfig, SyncConfig, TelemetryConfig, FirewallConfig, AgentConfig, Config)
-    known = {key for table in tables for key in table.model_fields}
-    key = path.rpartition(".")[2]
+    """Suggest the key of the same table that was probably meant."""
+    table, _, key = path.rpartition(".")
+    known = {name for model in TABLES.get(table.partition("[")[0], (Config,)) for name in model.model_fields}
     close = difflib.get_close_matches(key, sorted(known - {key}), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 

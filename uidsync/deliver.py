@@ -19,7 +19,8 @@ from uidsync.panos.userid import Entry, Rejection
 from uidsync.plan import Batch, Plan
 from uidsync.report import Delivered, Failed, NotTried, Outcome
 
-ALL_REFUSED = 10  # so many single entries refused in a row, and it is the target that refuses
+ALL_REFUSED = 10  # so many single entries refused before anything was accepted, and it is the target that refuses
+REFUSED_LATER = 100  # the same in a row after it took some: ten bad entries may well stand together, a batch does not
 POLL = 0.05  # seconds between looks at the deadline, which a signal may bring forward
 GRACE = 5.0  # seconds after the deadline for calls in flight to end: looking up a name obeys no limit of ours
 
@@ -60,7 +61,7 @@ class Observer(Protocol):
     """Hears of every message, from the workers' threads."""
 
     def prepare(self, delivery: Delivery) -> Plan:
-        """Return the plan to send, as the worker begins. Raises PanosError."""
+        """Return the plan to send, as the worker begins."""
 
     def sending(self, delivery: Delivery, batch: Batch) -> None:
         """Hear that a message is about to be sent."""
@@ -104,6 +105,7 @@ class _Worker:
         self._logins: deque[Batch] = deque()
         self._in_flight: list[Batch] = []
         self._refused: list[Failed] = []  # single entries, since a message was last accepted
+        self._has_accepted = False
         self._is_stopped = False
         self._has_ended = False
 
@@ -176,13 +178,14 @@ class _Worker:
             self._in_flight.remove(batch)
             match outcome:
                 case Delivered():
+                    self._has_accepted = True
                     self._note_refused_as_rejected()
                     self._note(outcome)
                 case Failed(error=BadRequest()) if len(batch) > 1:
                     waiting.extendleft(reversed(batch.halve()))
                 case Failed(error=BadRequest()):
                     self._refused.append(outcome)
-                    if len(self._refused) == ALL_REFUSED:
+                    if len(self._refused) == (REFUSED_LATER if self._has_accepted else ALL_REFUSED):
                         self._give_up(outcome.error)
                 case Failed(error=error):
                     self._is_stopped = self._is_stopped or isinstance(error, TargetError)
@@ -203,7 +206,11 @@ class _Worker:
 
     def _note(self, outcome: Outcome) -> None:
         self._delivery.outcomes.append(outcome)
-        self._observer.ended(self._delivery, outcome)
+        try:
+            self._observer.ended(self._delivery, outcome)
+        except Exception as bug:  # noqa: BLE001 (the account has to be closed all the same)
+            self._delivery.bug = bug
+            self._is_stopped = True
 
 
 def _start(function: Callable[..., None], *arguments: object) -> threading.Thread:

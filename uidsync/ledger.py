@@ -75,7 +75,7 @@ class Ledger:
 
     def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
         self._connection = connection
-        self._file = file
+        self.file = file
         self._lock = threading.Lock()
 
     @classmethod
@@ -84,20 +84,25 @@ class Ledger:
         with _translated(file):
             file.touch(0o640)
             connection = sqlite3.connect(file, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-            _migrate(connection, file)
-            if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                raise LedgerDamaged(f"{file} is damaged")
         ledger = cls(connection, file)
-        with ledger._writing() as write:
-            write("probe")
+        try:
+            with _translated(file):
+                _migrate(connection, file)
+                _raise_if_damaged(connection, file)
+            with ledger._writing() as write:
+                write("probe")
+        except BaseException:
+            ledger.close()
+            raise
         return ledger
 
     @classmethod
     def open_read_only(cls, file: Path) -> Ledger:
         """Open the ledger without writing a byte."""
-        # Without a journal nobody writes to the file, and SQLite need not make one to find that out.
+        # Without a journal nobody writes to the file, and SQLite need not make one to find that out; a journal that is
+        # there is read, and its index left as it is.
         is_quiet = not file.with_name(f"{file.name}-wal").exists()
-        uri = f"{file.absolute().as_uri()}?mode=ro{'&immutable=1' if is_quiet else ''}"
+        uri = f"{file.absolute().as_uri()}?mode=ro&{'immutable' if is_quiet else 'readonly_shm'}=1"
         with _translated(file):
             connection = sqlite3.connect(uri, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
             if _read_version(connection, file) != SCHEMA:
@@ -118,7 +123,7 @@ class Ledger:
 
     def copy_to(self, other: Ledger) -> None:
         """Write all of this ledger over another."""
-        with self._lock, _translated(other._file):
+        with self._lock, _translated(other.file):
             self._connection.backup(other._connection)
 
     # ---- the source's side ---------------------------------------------------------------------------------------
@@ -274,14 +279,14 @@ class Ledger:
     # ---- SQLite --------------------------------------------------------------------------------------------------
 
     def _read(self, name: str, make: Callable[..., Made], *parameters: object) -> list[Made]:
-        with self._lock, _translated(self._file):
+        with self._lock, _translated(self.file):
             rows = self._connection.execute(read_statement(f"ledger/{name}"), parameters)
             return [make(*row) for row in rows]
 
     @contextmanager
     def _writing(self) -> Iterator[Write]:
         """Collect the writes of the block in one transaction, which is taken back when the block fails."""
-        with self._lock, _translated(self._file):
+        with self._lock, _translated(self.file):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield lambda name, *values: self._connection.execute(read_statement(f"ledger/{name}"), values)
@@ -299,6 +304,11 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
     for number in range(version + 1, SCHEMA + 1):
         marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
         connection.executescript(f"BEGIN IMMEDIATE; {read_statement(f'ledger/migrate_{number}')} {marks} COMMIT;")
+
+
+def _raise_if_damaged(connection: sqlite3.Connection, file: Path) -> None:
+    if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        raise LedgerDamaged(f"{file} is damaged")
 
 
 def _read_version(connection: sqlite3.Connection, file: Path) -> int:

@@ -43,12 +43,16 @@ class Position:
         return (
             (self.source, self.rules) != (source, rules)
             or highest_id is None
-            or highest_id < self.find_tail(now)
+            or self.is_reset(source, highest_id, now)
             or not timedelta() <= now - self.full_at < full_every
         )
 
+    def is_reset(self, source: str, highest_id: int, now: datetime) -> bool:
+        """Tell whether the ids of earlier reads say nothing any more: of another source, or of an emptied table."""
+        return source != self.source or highest_id < self.find_tail(now)
+
     def follow(self, now: datetime, highest_id: int, ahead: Collection[int], clock_offset: timedelta) -> Position:
-        """Return the position after a tail."""
+        """Return the position after a read of the same ids."""
         kept = [mark for mark in self.marks if mark[0] > now - LATE_WRITERS]
         old = [mark for mark in self.marks if mark[0] <= now - LATE_WRITERS][-1:]
         return make_position(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -18,7 +18,7 @@ from uidsync.panos.userid import Address
 from uidsync.plan import newest_per_address
 from uidsync.position import LATE_WRITERS, Position, make_position
 from uidsync.source import Snapshot, Source
-from uidsync.source.rows import LoginEvent, Rules, make_row_reader
+from uidsync.source.rows import HIGHEST_ID, LoginEvent, Rules, make_row_reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,29 @@ class Reading:
         return self.now + timedelta(seconds=time.monotonic() - self.began)
 
 
-def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: FilteringBoundLogger) -> Reading:
-    """Read the source to its end, as little of it as will do. Raises SourceError and LedgerError."""
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is known of earlier reads."""
+
+    position: Position | None
+    events: Mapping[Address, LoginEvent]
+
+    def now(self) -> datetime:
+        """Return what the source's clock says, by how far it was from ours at the last read."""
+        return datetime.now(UTC) + (self.position.clock_offset if self.position else timedelta())
+
+
+def read_memory(ledger: Ledger) -> Memory:
+    """Read what the ledger knows of earlier reads. Raises LedgerError."""
+    return Memory(ledger.read_position(), ledger.read_events())
+
+
+def read(config: Config, source: Source, memory: Memory, *, full: bool, log: FilteringBoundLogger) -> Reading:
+    """Read the source to its end, as little of it as will do. Raises SourceError."""
     rules = make_rules(config, source)
     validity = config.source.validity
     marks = _describe(config), _digest((rules, validity))
-    position, before = ledger.read_position(), ledger.read_events()
+    position, before = memory.position, memory.events
     with source.open() as snapshot:
         began, now = time.monotonic(), snapshot.now
         since = now - validity - config.source.time_offset
@@ -74,16 +91,19 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         skipped=dict(census.skipped),
         seconds=round(time.monotonic() - began, 3),
     )
-    following = _follow(None if is_full else position, *marks, snapshot, census)
+    following = _follow(position, *marks, snapshot, census, is_full=is_full)
     return Reading(now, began, mode, before, events, census, following)
 
 
-def _follow(position: Position | None, source: str, rules: str, snapshot: Snapshot, census: Census) -> Position:
-    """Return the position after this read; None stands for a full one."""
+def _follow(
+    position: Position | None, source: str, rules: str, snapshot: Snapshot, census: Census, *, is_full: bool
+) -> Position:
+    """Return the position after this read."""
     now, offset = snapshot.now, snapshot.now - datetime.now(UTC)
-    highest_id = census.highest_id if snapshot.highest_id is None else snapshot.highest_id
-    if position:
-        return position.follow(now, highest_id, census.ahead, offset)
+    highest_id = min(census.highest_id if snapshot.highest_id is None else snapshot.highest_id, HIGHEST_ID)
+    if position and not position.is_reset(source, highest_id, now):
+        following = position.follow(now, highest_id, census.ahead, offset)
+        return replace(following, rules=rules, full_at=now) if is_full else following
     marks = (now - LATE_WRITERS, min(census.highest_settled, highest_id)), (now, highest_id)
     return make_position(source, rules, now, marks, census.ahead, offset)
 

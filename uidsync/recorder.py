@@ -5,7 +5,8 @@ A ledger that cannot be written is a warning and no failure to deliver.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -119,25 +120,32 @@ class Recorder:
             self._write(lambda: self._ledger.hold_back(target, [held_back]))
 
     def _check_spots(self, share: Share, firewall: Firewall) -> Share:
-        state, now, log = share.state, share.now, self._log.bind(target=share.name)
-        if not (spots := choose_spots(share.held, now)):
+        state, now = share.state, share.now
+        leaving = {logout.ip for logout in share.plan.logouts}
+        if not (spots := choose_spots(share.held, leaving, now)):
             return share
         match spot_check(firewall, spots):
             case NotAnswered(error, is_denied):
                 if not (is_denied and state.may_not_ask):  # said once
                     self._warn(share.name, "spots.unanswered", f"{error.kind}: {error}")
-                state.may_not_ask = is_denied
-            case Missing(ips) if ips and len(ips) < len(spots):
-                log.warning("spots.missing", missing=len(ips), asked=len(spots))
-                self._write(lambda: self._ledger.forget(share.name, ips))
-                return share.without(ips)
-            case Missing(ips) if ips:
-                return self._recover(share)
-            case Missing():
+                state.may_not_ask = state.may_not_ask or is_denied
+                return share
+            case Missing(ips):
                 state.may_not_ask = False
-                if state.lost_at and now >= state.lost_at + state.lost_wait:
-                    state.lost_at, state.lost_wait = None, timedelta()
-        return share
+                return self._believe(share, ips, len(spots))
+
+    def _believe(self, share: Share, gone: Collection[Address], asked: int) -> Share:
+        """Return the share as it is after so many of those asked for turned out to be gone."""
+        state = share.state
+        if len(gone) == asked:
+            return self._recover(share)
+        if state.lost_at and share.now >= state.lost_at + state.lost_wait:
+            state.lost_at, state.lost_wait = None, timedelta()
+        if not gone:
+            return share
+        self._log.warning("spots.missing", target=share.name, missing=len(gone), asked=asked)
+        self._write(lambda: self._ledger.forget(share.name, gone))
+        return share.without(gone)
 
     def _recover(self, share: Share) -> Share:
         """Send everything to a target that lost its table, but not again and again to one that goes on losing it."""
@@ -151,7 +159,7 @@ class Recorder:
         state.lost_wait = max(FIRST_WAIT, state.lost_wait * 2)
         state.lost_at = now
         self._write(lambda: self._ledger.forget(share.name))
-        return share.without(share.held.keys())
+        return replace(share.without(share.held.keys()), rejected=())
 
     def _warn(self, target: str, event: str, message: str) -> None:
         self._log.warning(event, target=target, message=message)

@@ -63,21 +63,34 @@ class Share:
         return next((holding for holding in self.held.get(ip, ()) if holding.user == user), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What the ledger knows of one target."""
+
+    state: TargetState
+    held: Mapping[Address, tuple[Holding, ...]]
+    held_back: tuple[HeldBack, ...]
+
+
+def read_belief(ledger: Ledger, target: TargetConfig) -> Belief:
+    """Read what the ledger knows of a target; of one that is another than it was, nothing. Raises LedgerError."""
+    identity = describe_target(target)
+    if state := ledger.read_target(target.name, identity):
+        return Belief(state, ledger.read_holdings(target.name), ledger.read_held_back(target.name))
+    return Belief(TargetState(target.name, identity), {}, ())
+
+
 def make_share(
     config: Config,
     target: TargetConfig,
-    ledger: Ledger,
+    belief: Belief,
     reading: Reading,
     mappings: Mapping[Address, UserMapping],
     *,
     resend: bool,
 ) -> Share:
-    """Plan what is due for one target, by what the ledger knows of it. Raises LedgerError."""
-    identity = describe_target(target)
-    known = ledger.read_target(target.name, identity)
-    state = known or TargetState(target.name, identity)
-    held = ledger.read_holdings(target.name) if known else {}
-    held_back = ledger.read_held_back(target.name) if known else ()
+    """Plan what is due for one target."""
+    state, held, held_back = belief.state, belief.held, belief.held_back
     if state.may_not_ask:  # nobody notices that it lost its table: a full send now and then has to do
         resend = resend or state.full_send_at is None or reading.now - state.full_send_at >= config.sync.full_every
     withdrawn = {login.ip for login in held_back if login.why == "withdrawn" and not _is_newer(reading.events, login)}

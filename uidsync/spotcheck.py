@@ -25,10 +25,9 @@ class Askable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """These of the addresses that were asked for are gone; `all_of_them` means the table was lost."""
+    """These of the addresses that were asked for are gone; all of them, and the table was lost."""
 
     ips: frozenset[Address]
-    all_of_them: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +38,22 @@ class NotAnswered:
     is_denied: bool
 
 
-def choose_spots(held: Mapping[Address, Collection[Holding]], now: datetime) -> tuple[Address, ...]:
-    """Choose the longest-lasting mappings that were delivered long enough ago."""
+def choose_spots(
+    held: Mapping[Address, Collection[Holding]], leaving: Collection[Address], now: datetime
+) -> tuple[Address, ...]:
+    """Choose three of the longest-lasting mappings that were delivered long enough ago; `leaving` are to be logged out.
+
+    Of the half that lasts longest, those sent first: what came after a restart says nothing of what was lost in it.
+    """
     settled = [
-        (holding.held_until, ip)
+        (holding.held_until, holding.sent_at, str(ip), ip)
         for ip, holdings in held.items()
+        if ip not in leaving
         for holding in holdings
         if not holding.in_doubt and holding.sent_at <= now - SETTLED and holding.held_until > now + SETTLED
     ]
-    return tuple(ip for _, ip in sorted(settled, key=lambda spot: (spot[0], str(spot[1])), reverse=True)[:SPOTS])
+    lasting = sorted(settled, reverse=True)[: max(SPOTS, len(settled) // 2)]
+    return tuple(ip for *_, ip in sorted(lasting, key=lambda spot: spot[1:3])[:SPOTS])
 
 
 def spot_check(firewall: Askable, spots: Collection[Address]) -> Missing | NotAnswered:
@@ -59,4 +65,4 @@ def spot_check(firewall: Askable, spots: Collection[Address]) -> Missing | NotAn
                 gone.add(ip)
         except PanosError as error:
             return NotAnswered(error, isinstance(error, Unauthorized))
-    return Missing(frozenset(gone), bool(gone) and len(gone) == len(spots))
+    return Missing(frozenset(gone))

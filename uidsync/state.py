@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.ledger import FILE, Ledger, LedgerDamaged, LedgerError
+from uidsync.reading import read_memory
 
 LOCK = "lock"
 
@@ -44,12 +45,16 @@ def lock(state_dir: Path, log: FilteringBoundLogger) -> Iterator[None]:
 
 @contextmanager
 def _open_lock(state_dir: Path, log: FilteringBoundLogger) -> Iterator[int]:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        file = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        file = os.open(state_dir / LOCK, flags, 0o640)
     except OSError as error:
-        log.warning("state.unwritable", directory=str(state_dir), message=error.strerror, used=str(_find_fallback()))
-        file = os.open(_find_fallback() / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        log.warning("state.unwritable", directory=str(state_dir), message=error.strerror)
+        try:
+            file = os.open(_name_substitute(state_dir, LOCK, make=True), flags, 0o640)
+        except OSError:
+            file = os.memfd_create(LOCK)  # nowhere to write, and so nothing that two runs could spoil
     try:
         yield file
     finally:
@@ -72,10 +77,10 @@ def open_ledger(state_dir: Path, log: FilteringBoundLogger) -> Iterator[Ledger]:
 @contextmanager
 def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterator[Ledger]:
     """Open the ledger to look at it; one that is not there counts as empty, and so does one that cannot be read."""
-    substitute = _name_substitute(state_dir, _find_fallback(make=False))
-    file = substitute if substitute.exists() else state_dir / FILE
+    file = _find_substitute(state_dir) or state_dir / FILE
     try:
         ledger = Ledger.open_read_only(file) if file.exists() else Ledger.make_empty()
+        read_memory(ledger)
     except LedgerError as error:
         log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
         ledger = Ledger.make_empty()
@@ -85,38 +90,40 @@ def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterato
         ledger.close()
 
 
+def move_aside(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> None:
+    """Move a ledger that turned out to be damaged out of the way, so that the next one begins empty. Raises OSError."""
+    ledger.close()
+    _move_aside(ledger.file, log, error)
+
+
 def _open_home(state_dir: Path, log: FilteringBoundLogger) -> Ledger | None:
-    file = state_dir / FILE
     try:
-        try:
-            ledger = Ledger.open(file)
-        except LedgerDamaged as error:
-            aside = file.with_name(f"{FILE}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-            file.replace(aside)
-            for leftover in ("-wal", "-shm"):
-                file.with_name(f"{FILE}{leftover}").unlink(missing_ok=True)
-            log.error("ledger.moved_aside", message=str(error), to=str(aside), hint="everything is sent once again")
-            ledger = Ledger.open(file)
+        ledger = _open_or_replace(state_dir / FILE, log)
     except (LedgerError, OSError) as error:
         log.warning("ledger.unwritable", message=str(error))
         return None
-    substitute = _name_substitute(state_dir, _find_fallback(make=False))
-    if substitute.exists():
-        with suppress(LedgerError):
+    if substitute := _find_substitute(state_dir):
+        try:
             kept = Ledger.open(substitute)
             kept.copy_to(ledger)
             kept.close()
-            log.info("ledger.returned", source=str(substitute))
-        substitute.unlink(missing_ok=True)
+        except LedgerDamaged as error:
+            log.warning("ledger.unreadable", message=str(error))
+        except LedgerError as error:  # no room for what it knows: it stays where it is, and is used there
+            log.warning("ledger.unwritable", message=str(error))
+            ledger.close()
+            return None
+        _remove(substitute)
+        log.info("ledger.returned", source=str(substitute))
     return ledger
 
 
 def _open_substitute(state_dir: Path, log: FilteringBoundLogger) -> Ledger:
-    file = _name_substitute(state_dir, _find_fallback())
-    is_new = not file.exists()
     try:
-        ledger = Ledger.open(file)
-    except LedgerError as error:
+        file = _name_substitute(state_dir, FILE, make=True)
+        is_new = not file.exists()
+        ledger = _open_or_replace(file, log)
+    except (LedgerError, OSError) as error:
         log.warning(
             "ledger.unwritable", message=str(error), hint="nothing is remembered: the next run sends everything"
         )
@@ -132,17 +139,46 @@ def _open_substitute(state_dir: Path, log: FilteringBoundLogger) -> Ledger:
     return ledger
 
 
-def _name_substitute(state_dir: Path, place: Path) -> Path:
-    return place / f"{hashlib.sha256(bytes(state_dir.absolute())).hexdigest()[:12]}-{FILE}"
+def _open_or_replace(file: Path, log: FilteringBoundLogger) -> Ledger:
+    try:
+        return Ledger.open(file)
+    except LedgerDamaged as error:
+        _move_aside(file, log, error)
+        return Ledger.open(file)
 
 
-def _find_fallback(*, make: bool = True) -> Path:
-    """Return a directory of ours that lasts until the next boot."""
+def _move_aside(file: Path, log: FilteringBoundLogger, error: LedgerError) -> None:
+    aside = file.with_name(f"{file.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    file.replace(aside)
+    _remove(file)
+    log.error("ledger.moved_aside", message=str(error), to=str(aside), hint="everything is sent once again")
+
+
+def _remove(file: Path) -> None:
+    """Remove a database and its journal, which another of that name would take for its own."""
+    for suffix in ("-wal", "-shm", ""):
+        file.with_name(f"{file.name}{suffix}").unlink(missing_ok=True)
+
+
+def _find_substitute(state_dir: Path) -> Path | None:
+    """Return the ledger that was kept elsewhere, if there is one."""
+    with suppress(OSError):
+        file = _name_substitute(state_dir, FILE)
+        return file if file.exists() else None
+    return None
+
+
+def _name_substitute(state_dir: Path, name: str, *, make: bool = False) -> Path:
+    """Return where a file goes while its state directory cannot be written: a place of ours that lasts until a reboot.
+
+    Raises OSError when it has to be made and cannot be.
+    """
+    own = hashlib.sha256(bytes(state_dir.absolute())).hexdigest()[:12]
     if runtime := os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]:
-        return Path(runtime)  # with RuntimeDirectoryPreserve=yes it lasts until the next boot
-    place = Path(tempfile.gettempdir(), f"uidsync-{os.geteuid()}")
+        return Path(runtime, f"{own}-{name}")  # with RuntimeDirectoryPreserve=yes it lasts until the next boot
+    place = Path(os.environ.get("TMPDIR") or "/tmp", f"uidsync-{os.geteuid()}")  # noqa: S108 (checked below)
     if make:
         place.mkdir(mode=0o700, exist_ok=True)
-        if place.is_symlink() or place.stat().st_uid != os.geteuid() or place.stat().st_mode & 0o077:
-            return Path(tempfile.mkdtemp(prefix="uidsync-"))
-    return place
+    if place.exists() and (place.is_symlink() or place.stat().st_uid != os.geteuid() or place.stat().st_mode & 0o077):
+        raise PermissionError(errno.EPERM, "not ours alone", str(place))
+    return place / f"{own}-{name}"

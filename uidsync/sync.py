@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -13,9 +14,9 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.config import Config, TargetConfig
 from uidsync.deadline import Deadline, Interrupted
 from uidsync.deliver import Delivery, Target, deliver
-from uidsync.ledger import Ledger, LedgerError
+from uidsync.ledger import Ledger, LedgerError, TargetState
 from uidsync.plan import Plan, UnsafePlan, wanted
-from uidsync.reading import Reading, read
+from uidsync.reading import Reading, read, read_memory
 from uidsync.recorder import Progress, Recorder
 from uidsync.report import (
     BUG,
@@ -29,7 +30,7 @@ from uidsync.report import (
     SyncReport,
     TargetReport,
 )
-from uidsync.share import Share, make_share
+from uidsync.share import Belief, Share, make_share, read_belief
 from uidsync.source import Source, SourceError
 
 MakeTarget = Callable[[Share], Target]
@@ -71,11 +72,14 @@ def run(  # noqa: PLR0913 (a run has this many sides)
     this = Run(SyncReport(str(uuid.uuid4()), datetime.now(UTC), dry_run=dry_run))
     report = this.report
     report.targets = [TargetReport(target.name, target.kind) for target in targets]
+    # All that the ledger knows comes first: if it is damaged, the source is still unread.
+    beliefs = [read_belief(ledger, target) for target in targets]
+    memory = read_memory(ledger)
     reading = None
     try:
-        reading = read(config, source, ledger, full=full, log=log)
+        reading = read(config, source, memory, full=full, log=log)
         _report_reading(report, reading)
-        _plan(this, config, targets, ledger, reading, full=full)
+        _plan(this, config, targets, beliefs, reading, full=full)
         if not force:
             _raise_if_unsafe(config, ledger, reading, this.shares)
     except Interrupted:
@@ -89,8 +93,10 @@ def run(  # noqa: PLR0913 (a run has this many sides)
     else:
         _deliver(this, config, ledger, reading, make_target, deadline, log, progress)
     if reading:
-        _report_states(report, this.shares, ledger, reading.clock())
         _report_warnings(report, config, reading, log)
+    now = reading.clock() if reading else memory.now()
+    for part, belief in zip(report.targets, beliefs, strict=True):
+        _report_state(part, belief.state, ledger, now)
     report.finished = datetime.now(UTC)
     _tell(report, time.monotonic() - started, log)
     return this
@@ -135,12 +141,18 @@ def _report_reading(report: SyncReport, reading: Reading) -> None:
 
 
 def _plan(
-    this: Run, config: Config, targets: Sequence[TargetConfig], ledger: Ledger, reading: Reading, *, full: bool
+    this: Run,
+    config: Config,
+    targets: Sequence[TargetConfig],
+    beliefs: Sequence[Belief],
+    reading: Reading,
+    *,
+    full: bool,
 ) -> None:
     mappings = wanted(reading.events, config.source.validity, reading.now)
     this.report.wanted = len(mappings)
-    for target, part in zip(targets, this.report.targets, strict=True):
-        share = make_share(config, target, ledger, reading, mappings, resend=full)
+    for target, belief, part in zip(targets, beliefs, this.report.targets, strict=True):
+        share = make_share(config, target, belief, reading, mappings, resend=full)
         this.shares.append(share)
         part.wanted, part.lapsed = len(share.wanted), share.plan.lapsed
     this.report.full_send = all(share.resend or not share.held for share in this.shares)
@@ -209,13 +221,10 @@ def _note_state(share: Share, part: TargetReport) -> None:
         state.behind_since = state.behind_since or now
 
 
-def _report_states(report: SyncReport, shares: Sequence[Share], ledger: Ledger, now: datetime) -> None:
-    for share, part in zip(shares, report.targets, strict=False):
-        part.last_success, part.behind_since = share.state.last_success, share.state.behind_since
-        try:
-            part.held, part.in_doubt = ledger.count_holdings(share.name, now)
-        except LedgerError:
-            continue
+def _report_state(part: TargetReport, state: TargetState, ledger: Ledger, now: datetime) -> None:
+    part.last_success, part.behind_since = state.last_success, state.behind_since
+    with suppress(LedgerError):
+        part.held, part.in_doubt = ledger.count_holdings(part.name, now)
 
 
 def _report_warnings(report: SyncReport, config: Config, reading: Reading, log: FilteringBoundLogger) -> None:
@@ -243,6 +252,7 @@ def _tell(report: SyncReport, seconds: float, log: FilteringBoundLogger) -> None
         wanted=report.wanted,
         complete=sum(part.status == "complete" for part in report.targets),
         targets=len(report.targets),
+        due=sum(part.logins.due + part.logouts.due for part in report.targets),
         seconds=round(seconds, 3),
         **({"error": report.error.kind, "message": report.error.message} if report.error else {}),
     )

@@ -5,19 +5,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.config import Config, TargetConfig
 from uidsync.deadline import Deadline
 from uidsync.deliver import Delivery, Target, deliver
-from uidsync.ledger import HeldBack, Ledger, TargetState
+from uidsync.ledger import HeldBack, Ledger
 from uidsync.panos.userid import Address, Logout, bare_name
 from uidsync.plan import Plan, UnsafePlan, is_same_user
 from uidsync.recorder import Progress, Recorder
 from uidsync.report import SyncReport, TargetReport
-from uidsync.share import Share, describe_target
+from uidsync.share import Share, read_belief
 from uidsync.source.rows import LoginEvent
 from uidsync.sync import report_delivery
 
@@ -47,14 +47,12 @@ def plan_withdrawal(
     """Plan the logouts of what is chosen, for every target. Raises LedgerError."""
     shares = []
     for target in targets:
-        identity = describe_target(target)
-        known = ledger.read_target(target.name, identity)
-        held = ledger.read_holdings(target.name) if known else {}
-        share = Share(target, known or TargetState(target.name, identity), now, {}, held, (), (), resend=True)
+        belief = read_belief(ledger, target)
+        share = Share(target, belief.state, now, {}, belief.held, (), (), resend=True)
         share.plan = Plan(
             tuple(
                 Logout(ip, holding.user)
-                for ip, holdings in held.items()
+                for ip, holdings in belief.held.items()
                 for holding in holdings
                 if chosen.holds(ip, holding.user)
             )
@@ -96,12 +94,6 @@ def withdraw(  # noqa: PLR0913 (a run has this many sides)
     recorder.finish(config.source.validity)
     report.finished = datetime.now(UTC)
     return report
-
-
-def source_time(ledger: Ledger) -> datetime:
-    """Return what the source's clock says, by how far it was from ours at the last read. Raises LedgerError."""
-    position = ledger.read_position()
-    return datetime.now(UTC) + (position.clock_offset if position else timedelta())
 
 
 def _raise_if_unsafe(config: Config, shares: Sequence[Share], ledger: Ledger) -> None:

@@ -19,6 +19,7 @@ def main() -> None:
     try:
         app()
     except Interrupted:
+        structlog.get_logger().warning("run.interrupted", message="a signal came before anything was sent")
         sys.exit(INCOMPLETE)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -26,8 +26,8 @@ CERTIFICATE_WARNING = timedelta(days=30)
 HINTS = {
     "Unreachable": "is host and port right, and is the way open?",
     "Busy": "is a commit running? try again",
-    "Untrusted": "is ca_file the CA of its certificate, and host the name in it?",
-    "Unauthorized": "run `uidsync keygen`; the role needs XML API > User-ID Agent",
+    "Untrusted": "is ca_file the CA of its certificate and host the name in it, or the fingerprint its own?",
+    "Unauthorized": "run `uidsync keygen` for a key; its role needs XML API > User-ID Agent",
     "BadReply": "is this the management address of a firewall?",
 }
 
@@ -57,7 +57,7 @@ def check(common: Common, *, as_json: JSONOption = False) -> int:
             *(pool.submit(lambda target: list(_check_target(target, maker)), target) for target in config.target),
         ]
         findings = [
-            Finding("configuration", "green", f"{common.file}: {len(config.target)} targets"),
+            Finding("configuration", "green", f"{common.file}: {', '.join(target.name for target in config.target)}"),
             *(finding for answer in answers for finding in answer.result()),
         ]
     if as_json:
@@ -78,14 +78,16 @@ def _check_source(config: Config, source: Source) -> Iterator[Finding]:
         return
     yield Finding("source", "green", f"answers in {_milliseconds(started)}")
     if abs(clock) > CLOCK_TOLERANCE:
-        yield Finding("source", "yellow", f"its clock and ours are {clock} apart", "its clock counts; set both by NTP")
+        yield Finding(
+            "source", "yellow", f"its clock and ours are {_words(clock)} apart", "its clock counts; set both by NTP"
+        )
     if newest is None:
         yield Finding("source", "yellow", "the table is empty", "does the NAC export to it?")
     else:
         age = snapshot.now - newest - config.source.time_offset
         is_stale = age > config.sync.stale_after
         advice = "the NAC's export may have stopped" if is_stale else ""
-        yield Finding("source", "yellow" if is_stale else "green", f"the newest row is {age} old", advice)
+        yield Finding("source", "yellow" if is_stale else "green", f"the newest row is {_words(age)} old", advice)
 
 
 def _check_target(config: TargetConfig, maker: TargetMaker) -> Iterator[Finding]:
@@ -117,6 +119,10 @@ def _check_target(config: TargetConfig, maker: TargetMaker) -> Iterator[Finding]
         )
     if not config.verify_tls:
         yield Finding(config.name, "yellow", "is not verified", "set ca_file, or fingerprint_sha256")
+
+
+def _words(duration: timedelta) -> str:
+    return str(timedelta(seconds=round(duration.total_seconds())))
 
 
 def _milliseconds(started: float) -> str:

@@ -12,6 +12,7 @@ import typer
 from uidsync.cli.app import Common, command
 from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
 from uidsync.config import CREDENTIALS, ConfigError, FirewallConfig
+from uidsync.panos.errors import Unauthorized
 from uidsync.panos.xmlapi import make_keygen, read_key
 from uidsync.telemetry import write_atomically
 
@@ -40,6 +41,8 @@ def keygen(common: Common, target: Annotated[str, typer.Argument(metavar="TARGET
     client = maker.make_client(chosen, None)
     try:
         key = read_key(client.call(make_keygen(user, password)))
+    except Unauthorized as error:
+        raise Unauthorized(f"{target} does not accept this name and password: {error}") from None
     finally:
         client.close()
     try:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -71,7 +72,7 @@ def _lines(plan: Plan) -> list[tuple[str, str, str, str]]:
 
 def show_report(report: SyncReport) -> None:
     """Print what became of every target, as a table."""
-    table = Table()
+    table = Table(box=box.SIMPLE)
     for head in ("target", "status"):
         table.add_column(head, no_wrap=True)
     for head in ("due", "delivered", "rejected", "failed", "not tried", "seconds"):
@@ -103,7 +104,7 @@ def show_status(last_run: Mapping[str, Any] | None, standings: Sequence[Any]) ->
         console.print(f"last run: {last_run.get('finished')}, exit code {last_run.get('exit_code')}{words}")
     else:
         console.print("last run: none is known")
-    table = Table("target", "held", "in doubt", "expiring", "last success", "behind since")
+    table = Table("target", "held", "in doubt", "expiring", "last success", "behind since", box=box.SIMPLE)
     for standing in standings:
         counts = (f"{count:,}" for count in (standing.held, standing.in_doubt, standing.expiring))
         behind = Text(_moment(standing.behind_since, "-"), style="red" if standing.behind_since else "")
@@ -115,7 +116,7 @@ def show_status(last_run: Mapping[str, Any] | None, standings: Sequence[Any]) ->
 
 
 def _moment(moment: datetime | None, otherwise: str) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}" if moment else otherwise
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else otherwise
 
 
 def show_mappings(title: str, entries: Sequence[TableEntry]) -> None:
@@ -134,7 +135,7 @@ def show_mappings(title: str, entries: Sequence[TableEntry]) -> None:
 
 
 def _show(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    table = Table(*heads, title=title, title_justify="left")
+    table = Table(*heads, title=title, title_justify="left", box=box.SIMPLE)
     for line in lines[:ROWS_SHOWN]:
         table.add_row(*line)
     if len(lines) > ROWS_SHOWN:

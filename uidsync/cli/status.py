@@ -14,12 +14,12 @@ from uidsync.cli.app import Common, JSONOption, command
 from uidsync.cli.show import show_status
 from uidsync.cli.wiring import become_owner, find_state_dir
 from uidsync.config import TargetConfig
-from uidsync.ledger import Ledger, TargetState
+from uidsync.ledger import Ledger
+from uidsync.reading import read_memory
 from uidsync.report import INCOMPLETE, OK, Problem, to_plain
-from uidsync.share import describe_target
+from uidsync.share import read_belief
 from uidsync.state import open_ledger_read_only
 from uidsync.telemetry import LAST_RUN
-from uidsync.withdraw import source_time
 
 SOON = timedelta(minutes=5)
 
@@ -47,7 +47,7 @@ def status(common: Common, *, as_json: JSONOption = False) -> int:
     become_owner(state_dir)
     last_run = _read_last_run(state_dir)
     with open_ledger_read_only(state_dir, log) as ledger:
-        now = source_time(ledger)
+        now = read_memory(ledger).now()
         standings = [_stand(target, ledger, now) for target in config.target]
     if as_json:
         targets = [to_plain(asdict(standing)) for standing in standings]
@@ -67,8 +67,7 @@ def _read_last_run(state_dir: Path) -> dict[str, Any] | None:
 
 
 def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
-    identity = describe_target(target)
-    state = ledger.read_target(target.name, identity) or TargetState(target.name, identity)
+    state = read_belief(ledger, target).state
     held, in_doubt = ledger.count_holdings(target.name, now)
     lasting = sum(ledger.count_holdings(target.name, now + SOON))
     error = Problem(state.error_kind, state.error_message or "") if state.error_kind else None

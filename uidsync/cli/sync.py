@@ -22,8 +22,9 @@ from uidsync.cli.wiring import (
     make_secret_files,
     make_source,
 )
-from uidsync.state import lock, open_ledger, open_ledger_read_only
-from uidsync.sync import run
+from uidsync.ledger import Ledger, LedgerDamaged
+from uidsync.state import lock, move_aside, open_ledger, open_ledger_read_only
+from uidsync.sync import Run, run
 from uidsync.telemetry import write_report
 
 
@@ -56,19 +57,32 @@ def sync(
         else:
             stack.enter_context(lock(state_dir, log))
             ledger = stack.enter_context(open_ledger(state_dir, log))
-        this = run(
-            config,
-            targets,
-            make_source(config, secrets, deadline),
-            ledger,
-            lambda share: maker(share.config, attempts=1 if share.state.is_unusable else None),
-            dry_run=dry_run,
-            full=full,
-            force=force,
-            deadline=deadline,
-            log=log,
-            progress=stack.enter_context(progress_bar()),
-        )
+        progress = stack.enter_context(progress_bar())
+
+        def run_with(ledger: Ledger) -> Run:
+            return run(
+                config,
+                targets,
+                make_source(config, secrets, deadline),
+                ledger,
+                lambda share: maker(share.config, attempts=1 if share.state.is_unusable else None),
+                dry_run=dry_run,
+                full=full,
+                force=force,
+                deadline=deadline,
+                log=log,
+                progress=progress,
+            )
+
+        try:
+            this = run_with(ledger)
+        except LedgerDamaged as error:  # it is read before anything else
+            if dry_run:
+                log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
+                this = run_with(Ledger.make_empty())
+            else:
+                move_aside(ledger, log, error)
+                this = run_with(stack.enter_context(open_ledger(state_dir, log)))
         if not dry_run and not target:
             try:
                 write_report(this.report, state_dir)

@@ -153,7 +153,7 @@ def choose_targets(config: Config, names: Sequence[str], file: str) -> tuple[Tar
     """Return the targets of these names, or all. Raises ConfigError for a name that no target has."""
     known = {target.name for target in config.target}
     if unknown := [name for name in names if name not in known]:
-        raise ConfigError(file, [f"--target {name}: no target has this name" for name in unknown])
+        raise ConfigError(file, [f"no target has the name {name}" for name in unknown])
     return tuple(target for target in config.target if not names or target.name in names)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import structlog
 import typer
+from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import Common, command
 from uidsync.cli.show import progress_bar, show_plans, show_report
@@ -25,9 +26,11 @@ from uidsync.cli.wiring import (
 from uidsync.config import ConfigError
 from uidsync.panos.userid import Address
 from uidsync.plan import UnsafePlan
+from uidsync.reading import read_memory
 from uidsync.report import OK, UNSAFE
+from uidsync.share import Share
 from uidsync.state import lock, open_ledger, open_ledger_read_only
-from uidsync.withdraw import Chosen, plan_withdrawal, source_time
+from uidsync.withdraw import Chosen, plan_withdrawal
 from uidsync.withdraw import withdraw as carry_out
 
 
@@ -58,12 +61,14 @@ def withdraw(
     with ExitStack() as stack:
         if dry_run:
             ledger = stack.enter_context(open_ledger_read_only(state_dir, log))
-            shares = plan_withdrawal(targets, ledger, chosen, source_time(ledger))
+            shares = plan_withdrawal(targets, ledger, chosen, read_memory(ledger).now())
+            _tell_if_empty(shares, log)
             show_plans({share.name: share.plan for share in shares}, as_tables=sys.stdout.isatty())
             return OK
         stack.enter_context(lock(state_dir, log))
         ledger = stack.enter_context(open_ledger(state_dir, log))
-        shares = plan_withdrawal(targets, ledger, chosen, source_time(ledger))
+        shares = plan_withdrawal(targets, ledger, chosen, read_memory(ledger).now())
+        _tell_if_empty(shares, log)
         deadline = make_deadline(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, deadline.cut)
@@ -86,6 +91,11 @@ def withdraw(
     if sys.stdout.isatty():
         show_report(report)
     return report.exit_code
+
+
+def _tell_if_empty(shares: Sequence[Share], log: FilteringBoundLogger) -> None:
+    if not any(share.plan.logouts for share in shares):
+        log.warning("withdrawal.empty", message="the ledger knows no such mapping; a user's name is compared whole")
 
 
 def _choose(who: Sequence[str], *, everybody: bool) -> Chosen:

@@ -155,4 +155,4 @@ def _words(error: BaseException) -> str:
             return reason.lower().replace("_", " ")
         case OSError(strerror=str(words)) if words:
             return words
-    return str(error) or type(error).__name__
+    return str(error.args[0] if len(error.args) == 1 else error) or type(error).__name__

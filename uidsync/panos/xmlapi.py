@@ -15,6 +15,7 @@ from lxml import etree
 from uidsync.panos.errors import BadReply, BadRequest, Busy, Unauthorized
 
 SESSION_TIMED_OUT = "22"
+DENIED = frozenset({"16", "401", "403"})
 TRANSIENT = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
@@ -110,15 +111,9 @@ def _read_refusal(status: int, response: etree._Element) -> Busy | Unauthorized 
     message = read_message(response) or f"HTTP {status} without a reason"
     if "not authorized for user role" in message.lower():
         return Busy(message, denied=True)
-    if "invalid credential" in message.lower():  # in a 403, and in a 200 of old releases
-        return Unauthorized("the API key is not accepted (Invalid Credential)")
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or response.get("code") in {
-        "401",
-        "403",
-        "16",
-    }:
-        return Unauthorized(message)
-    return BadRequest(message)
+    # "Invalid credential" comes in a 403, and in a 200 of old releases.
+    is_denied = status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or response.get("code") in DENIED
+    return Unauthorized(message) if is_denied or "invalid credential" in message.lower() else BadRequest(message)
 
 
 def read_message(response: etree._Element) -> str:

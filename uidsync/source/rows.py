@@ -19,6 +19,7 @@ from uidsync.panos.userid import LONGEST_NAME, Address, bare_name, is_carriable
 Network = IPv4Network | IPv6Network
 
 AHEAD = timedelta(minutes=5)  # how far a date may lie ahead of the database's clock
+HIGHEST_ID = 2**63 - 1  # what a signed number holds; the column is unsigned, and nobody counts that far
 BROADCAST = IPv4Address("255.255.255.255")
 CUT_LENGTH = 15  # `currentIpAddress` is a char(15): an IPv6 address of that length may have lost its end
 CACHED = 2**16  # principals and addresses whose reading is kept: a campus has that many, and rows repeat them
@@ -101,7 +102,7 @@ def make_row_reader(rules: Rules, now: datetime) -> RowReader:
     latest = now + AHEAD
 
     def read_row(row: Row) -> LoginEvent | SkippedRow:
-        if row.event_id is None:
+        if row.event_id is None or row.event_id > HIGHEST_ID:
             return SkippedRow(0, BAD_ROW)
         seen_at = read_date(row.date, rules.time_offset)
         if seen_at is None:
