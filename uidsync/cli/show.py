@@ -72,7 +72,7 @@ def _lines(plan: Plan) -> list[tuple[str, str, str, str]]:
 
 def show_report(report: SyncReport) -> None:
     """Print what became of every target, as a table."""
-    table = Table(box=box.SIMPLE)
+    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for head in ("target", "status"):
         table.add_column(head, no_wrap=True)
     for head in ("due", "delivered", "rejected", "failed", "not tried", "seconds"):
