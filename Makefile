@@ -64,6 +64,8 @@ endef
 # As root: a virtual environment of its own, a link on everybody's PATH, units, the system user, and a configuration
 # and a place for secrets unless they are there. DESTDIR stages the files and leaves the running system alone.
 install:
+	@case "$$($(PYTHON) -c 'import sys; print(sys.base_prefix)')" in /root/*|/home/*) \
+	echo 'the service cannot read this Python; name another: make install PYTHON=/usr/bin/python3' >&2; exit 1;; esac
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(call apt,python3 python3-venv); }
 	@rm -rf build uidsync.egg-info
 	@$(PYTHON) -m venv '$(DESTDIR)$(PREFIX)'
@@ -80,6 +82,7 @@ install:
 	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
 	@[ -d '$(DESTDIR)/etc/uidsync/credentials' ] || install -d -m 0750 '$(DESTDIR)/etc/uidsync/credentials'
 	@! getent group uidsync >/dev/null || chgrp uidsync '$(DESTDIR)/etc/uidsync/credentials'
+	@[ -n '$(DESTDIR)' ] || ! getent passwd uidsync >/dev/null || install -d -m 0750 -o uidsync -g uidsync /var/lib/uidsync
 # A staged environment must not remember where it was staged.
 	@[ -z '$(DESTDIR)' ] || grep -lIZ '$(DESTDIR)$(PREFIX)' '$(DESTDIR)$(PREFIX)'/bin/* '$(DESTDIR)$(PREFIX)/pyvenv.cfg' \
 	| xargs -0 sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g'
