@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -32,7 +33,11 @@ MICROSECOND = timedelta(microseconds=1)
 
 Why = Literal["rejected", "withdrawn"]
 Made = TypeVar("Made")
-Write = Callable[..., object]
+Write = Callable[[str, Collection[tuple[object, ...]]], object]  # a statement, and a row for each time it runs
+
+
+# One address stands in the events and in every target's holdings.
+read_ip = lru_cache(2**18)(ip_address)
 
 
 class LedgerError(Exception):
@@ -90,7 +95,7 @@ class Ledger:
                 _migrate(connection, file)
                 _raise_if_damaged(connection, file)
             with ledger._writing() as write:
-                write("probe")
+                write("probe", [()])
         except BaseException:
             ledger.close()
             raise
@@ -145,7 +150,7 @@ class Ledger:
         events = self._read(
             "read_events",
             lambda ip, user, why, seen_at, event_id, mac: LoginEvent(
-                ip_address(ip), user, why, _read_time(seen_at), event_id, mac
+                read_ip(ip), user, why, _read_time(seen_at), event_id, mac
             ),
         )
         return {event.ip: event for event in events}
@@ -154,22 +159,25 @@ class Ledger:
         self, position: Position, before: Mapping[Address, LoginEvent], after: Mapping[Address, LoginEvent]
     ) -> None:
         """Record what was read: the position, and the events so far as they differ from those before."""
+        offset = position.clock_offset // MICROSECOND
         with self._writing() as write:
-            offset = position.clock_offset // MICROSECOND
-            write("write_reading", position.source, position.rules, position.watermark, _time(position.full_at), offset)
-            write("clear_marks")
-            for at, highest_id in position.marks:
-                write("write_mark", _time(at), highest_id)
-            write("clear_ahead")
-            for event_id in position.ahead:
-                write("write_ahead", event_id)
-            for ip in before.keys() - after.keys():
-                write("drop_event", str(ip))
-            for ip, event in after.items():
-                if before.get(ip) != event:
-                    write(
-                        "write_event", str(ip), event.user, event.why, _time(event.seen_at), event.event_id, event.mac
-                    )
+            write(
+                "write_reading",
+                [(position.source, position.rules, position.watermark, _time(position.full_at), offset)],
+            )
+            write("clear_marks", [()])
+            write("write_mark", [(_time(at), highest_id) for at, highest_id in position.marks])
+            write("clear_ahead", [()])
+            write("write_ahead", [(event_id,) for event_id in position.ahead])
+            write("drop_event", [(str(ip),) for ip in before.keys() - after.keys()])
+            write(
+                "write_event",
+                [
+                    (str(ip), event.user, event.why, _time(event.seen_at), event.event_id, event.mac)
+                    for ip, event in after.items()
+                    if before.get(ip) != event
+                ],
+            )
 
     # ---- the targets' side ---------------------------------------------------------------------------------------
 
@@ -183,9 +191,9 @@ class Ledger:
         known = self._read("read_target", _read_state, state.name)
         with self._writing() as write:
             if not known or known[0].identity != state.identity:
-                write("drop_holdings", state.name)
-                write("drop_all_held_back", state.name)
-            write("write_target", *map(_plain, astuple(state)))
+                write("drop_holdings", [(state.name,)])
+                write("drop_all_held_back", [(state.name,)])
+            write("write_target", [tuple(map(_plain, astuple(state)))])
 
     def read_holdings(self, target: str) -> dict[Address, tuple[Holding, ...]]:
         """Return what a target holds or may hold, lapsed mappings included until they are purged."""
@@ -193,7 +201,7 @@ class Ledger:
         rows = self._read(
             "read_holdings",
             lambda ip, user, timeout, sent_at, held_until, in_doubt: (
-                ip_address(ip),
+                read_ip(ip),
                 Holding(user, timeout, _read_time(sent_at), _read_time(held_until), bool(in_doubt)),
             ),
             target,
@@ -209,40 +217,45 @@ class Ledger:
 
     def note_doubt(self, target: str, logins: Collection[Login], now: datetime) -> None:
         """Record that these logins may be held from now on: they are about to be sent."""
+        sent_at = _time(now)
+        rows = [
+            (target, str(login.ip), login.user, login.timeout, sent_at, _time(now + login.timeout * MINUTE))
+            for login in logins
+        ]
         with self._writing() as write:
-            for login in logins:
-                until = _time(now + login.timeout * MINUTE)
-                write("note_doubt", target, str(login.ip), login.user, login.timeout, _time(now), until)
+            write("note_doubt", rows)
 
     def note_accepted(self, target: str, entries: Collection[Entry], now: datetime) -> None:
-        """Record what a target accepted: logins are held, one user an address; logged out is gone."""
+        """Record what a target accepted: logins are held, one user an address; what was logged out is gone."""
+        logins = [entry for entry in entries if isinstance(entry, Login)]
+        logouts = [entry for entry in entries if isinstance(entry, Logout)]
+        places = [(target, str(login.ip)) for login in logins]
+        held = [
+            (target, ip, login.user, login.timeout, _time(now), _time(now + login.timeout * MINUTE), 0)
+            for (_, ip), login in zip(places, logins, strict=True)
+        ]
         with self._writing() as write:
-            for entry in entries:
-                ip = str(entry.ip)
-                if isinstance(entry, Login):
-                    until = _time(now + entry.timeout * MINUTE)
-                    write("drop_holdings_at", target, ip)
-                    write("drop_held_back", target, ip)
-                    write("write_holding", target, ip, entry.user, entry.timeout, _time(now), until, 0)
-                else:
-                    write("drop_holding", target, ip, entry.user)
-            if logouts := sum(isinstance(entry, Logout) for entry in entries):
-                write("write_logouts", target, _time(now), logouts)
+            write("drop_holdings_at", places)
+            write("drop_held_back", places)
+            write("write_holding", held)
+            write("drop_holding", [(target, str(logout.ip), logout.user) for logout in logouts])
+            if logouts:
+                write("write_logouts", [(target, _time(now), len(logouts))])
 
     def note_rejected(self, target: str, login: Login, before: Holding | None) -> None:
         """Record that a target did not accept a login; what it held for this user `before` stands."""
         with self._writing() as write:
-            write("drop_holding", target, str(login.ip), login.user)
+            write("drop_holding", [(target, str(login.ip), login.user)])
             if before:
                 times = _time(before.sent_at), _time(before.held_until)
-                write("write_holding", target, str(login.ip), before.user, before.timeout, *times, int(before.in_doubt))
+                row = (target, str(login.ip), before.user, before.timeout, *times, int(before.in_doubt))
+                write("write_holding", [row])
 
     def hold_back(self, target: str, logins: Sequence[HeldBack]) -> None:
         """Record that these logins are not to be sent again until a newer event."""
+        rows = [(target, str(login.ip), login.user, login.why, _time(login.key[0]), login.key[1]) for login in logins]
         with self._writing() as write:
-            for login in logins:
-                seen_at, event_id = login.key
-                write("write_held_back", target, str(login.ip), login.user, login.why, _time(seen_at), event_id)
+            write("write_held_back", rows)
 
     def read_held_back(self, target: str) -> tuple[HeldBack, ...]:
         """Return the logins that are not to be sent again until a newer event."""
@@ -250,7 +263,7 @@ class Ledger:
             self._read(
                 "read_held_back",
                 lambda ip, user, why, seen_at, event_id: HeldBack(
-                    ip_address(ip), user, why, (_read_time(seen_at), event_id)
+                    read_ip(ip), user, why, (_read_time(seen_at), event_id)
                 ),
                 target,
             )
@@ -260,9 +273,8 @@ class Ledger:
         """Forget what a target was believed to hold, everywhere or at some addresses: it lost its table."""
         with self._writing() as write:
             if ips is None:
-                write("drop_holdings", target)
-            for ip in ips or ():
-                write("drop_holdings_at", target, str(ip))
+                write("drop_holdings", [(target,)])
+            write("drop_holdings_at", [(target, str(ip)) for ip in ips or ()])
 
     def count_logouts(self, target: str, now: datetime) -> int:
         """Return how many logouts were delivered to a target in the last hour."""
@@ -272,9 +284,9 @@ class Ledger:
     def purge(self, now: datetime, validity: timedelta) -> None:
         """Drop what no rule asks for any more."""
         with self._writing() as write:
-            write("drop_lapsed", _time(now - LOGOUT_GRACE))
-            write("drop_old_logouts", _time(now - LOGOUTS_COUNTED))
-            write("drop_old_held_back", _time(now - validity))
+            write("drop_lapsed", [(_time(now - LOGOUT_GRACE),)])
+            write("drop_old_logouts", [(_time(now - LOGOUTS_COUNTED),)])
+            write("drop_old_held_back", [(_time(now - validity),)])
 
     # ---- SQLite --------------------------------------------------------------------------------------------------
 
@@ -289,7 +301,7 @@ class Ledger:
         with self._lock, _translated(self.file):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield lambda name, *values: self._connection.execute(read_statement(f"ledger/{name}"), values)
+                yield lambda name, rows: self._connection.executemany(read_statement(f"ledger/{name}"), rows)
             except BaseException:
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
