@@ -1,0 +1,160 @@
+"""What is logged and to whom, and that a report on disk is always a whole one."""
+
+import json
+import os
+import pty
+import stat
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from uidsync.report import SyncReport
+from uidsync.telemetry import LAST_RUN, write_atomically, write_report
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+PROGRAM = """
+import sys, structlog
+from uidsync.telemetry import set_up_logging
+set_up_logging(verbosity=int(sys.argv[1]))
+log = structlog.get_logger().bind(target="fw")
+log.debug("batch.delivered", entries=["192.0.2.1 ada"])
+log.info("source.read", rows=7)
+log.warning("batch.failed", message="two\\nlines \\x1b[2J \\ud800 ö")
+try:
+    1 / 0
+except ZeroDivisionError as bug:
+    log.error("target.broken", exc_info=bug)
+"""
+
+
+def log(verbosity, **options):
+    """Log in a process of its own and return what it wrote to standard error."""
+    environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    command = [sys.executable, "-c", PROGRAM, str(verbosity)]
+    ended = subprocess.run(command, check=True, capture_output=True, env=environment | options)
+    assert ended.stdout == b""
+    return ended.stderr.decode()
+
+
+def log_on_a_terminal(verbosity, **options):
+    """Log to a terminal and return what it shows."""
+    ours, theirs = pty.openpty()
+    environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    shown = b""
+    try:
+        command = [sys.executable, "-c", PROGRAM, str(verbosity)]
+        with subprocess.Popen(command, stderr=theirs, env=environment | {"TERM": "xterm"} | options):
+            os.close(theirs)
+            while True:
+                try:
+                    shown += os.read(ours, 65536)
+                except OSError:  # the last one to hold the terminal has gone
+                    return shown.decode()
+    finally:
+        os.close(ours)
+
+
+# ---- logs --------------------------------------------------------------------------------------------------------
+
+
+def test_in_a_pipe_each_event_is_a_line_of_json():
+    """Under systemd and in a pipe every event is one JSON line with name, level, time in UTC and its facts."""
+    lines = [json.loads(line) for line in log(0).splitlines()]
+    assert [(line["event"], line["level"]) for line in lines] == [
+        ("source.read", "info"),
+        ("batch.failed", "warning"),
+        ("target.broken", "error"),
+    ]
+    assert (lines[0]["rows"], lines[0]["target"]) == (7, "fw")
+    for line in lines:
+        assert abs(datetime.fromisoformat(line["timestamp"]) - datetime.now(UTC)).total_seconds() < 60
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "events"),
+    [
+        (-1, ["batch.failed", "target.broken"]),
+        (0, ["source.read", "batch.failed", "target.broken"]),
+        (1, ["batch.delivered", "source.read", "batch.failed", "target.broken"]),
+        (2, ["batch.delivered", "source.read", "batch.failed", "target.broken"]),
+    ],
+)
+def test_verbosity_says_what_is_told(verbosity, events):
+    """Warnings alone, what happens, every entry: each step tells more. Traces of bugs come last."""
+    said = log(verbosity)
+    assert [json.loads(line)["event"] for line in said.splitlines()] == events
+    assert ("192.0.2.1 ada" in said) == (verbosity > 0)
+    assert ("Traceback" in said) == (verbosity > 1)
+
+
+def test_odd_characters_do_not_break_a_line():
+    """Whatever a message holds, it is one line, and any terminal or journal can show it."""
+    said = log(0, PYTHONIOENCODING="ascii:strict", LC_ALL="C")
+    assert len(said.splitlines()) == 3
+    assert said.isascii()
+    assert "\x1b" not in said
+
+
+def test_a_terminal_gets_lines_for_people():
+    """On a terminal lines are coloured and show the local time of day, without JSON and traces."""
+    shown = log_on_a_terminal(0)
+    assert "source.read" in shown
+    assert "\x1b[" in shown
+    assert '{"' not in shown
+    assert "Traceback" not in shown
+    assert "\x1b[2J" not in shown
+    assert "\x1b[" not in log_on_a_terminal(0, NO_COLOR="1")
+
+
+# ---- the report on disk ------------------------------------------------------------------------------------------
+
+
+def test_a_report_is_written_whole(tmp_path):
+    """The report is JSON that its group can read and others cannot, and nothing else is left in its directory."""
+    for number in ("1", "2"):
+        write_report(SyncReport(number, NOW), tmp_path)
+        assert json.loads((tmp_path / LAST_RUN).read_text())["run_id"] == number
+    assert [file.name for file in tmp_path.iterdir()] == ["last-run.json"]
+    assert stat.S_IMODE((tmp_path / LAST_RUN).stat().st_mode) == 0o640
+
+
+def test_a_reader_sees_the_old_or_the_new(tmp_path):
+    """Whoever reads while a report is replaced finds a whole one."""
+    file, over = tmp_path / "file", threading.Event()
+    texts = {letter * 200_000 for letter in "ab"}
+    write_atomically(file, "a" * 200_000, 0o640)
+
+    def replace():
+        while not over.is_set():
+            for text in texts:
+                write_atomically(file, text, 0o640)
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    try:
+        for _ in range(200):
+            assert file.read_text() in texts
+    finally:
+        over.set()
+        writer.join()
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    """When writing fails, the old report stays and no piece of the new one."""
+    file = tmp_path / "file"
+    write_atomically(file, "old", 0o640)
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(file, "x" * 100_000 + "\ud800", 0o640)
+    assert file.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("directory", ["/nowhere", "/dev/null"])
+def test_a_place_that_is_none_is_told(directory):
+    """A directory that is not there, or is none, is an OSError."""
+    with pytest.raises(OSError):  # noqa: PT011 (as the platform has it)
+        write_report(SyncReport("id", NOW), Path(directory))
