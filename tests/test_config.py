@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from uidsync.config import (
-    CREDENTIALS,
     AgentConfig,
     Config,
     ConfigError,
@@ -21,13 +20,12 @@ from uidsync.config import (
     FirewallConfig,
     IdentityConfig,
     MySQLConfig,
-    SecretError,
-    SecretFiles,
     SyncConfig,
     TelemetryConfig,
     make_config,
     read_config,
 )
+from uidsync.credentials import CREDENTIALS, SecretError, SecretFiles
 
 MINIMAL = """
 [source]

@@ -1,17 +1,15 @@
 """Reads uidsync.toml into frozen models, or says everything that is wrong with it at once.
 
-Secrets are files, never values: they are looked for when they are needed, so that a dry run needs none.
+Secrets are not in it: they are files, which credentials.py finds when they are needed.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-import stat
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
@@ -30,7 +28,6 @@ from pydantic import (
     model_validator,
 )
 
-CREDENTIALS = Path("/etc/uidsync/credentials")
 STATE_DIR = Path("/var/lib/uidsync")
 
 
@@ -41,10 +38,6 @@ class ConfigError(Exception):
         super().__init__("\n".join(f"{file}: {problem}" for problem in problems))
         self.file = file
         self.problems = tuple(problems)
-
-
-class SecretError(Exception):
-    """A secret cannot be read; the message says where it was looked for."""
 
 
 # ---- values ------------------------------------------------------------------------------------------------------
@@ -378,43 +371,3 @@ def _suggest(path: str) -> str:
     known = {name for model in TABLES.get(table.partition("[")[0], (Config,)) for name in model.model_fields}
     close = difflib.get_close_matches(key, sorted(known - {key}), n=1)
     return f"; did you mean {close[0]}?" if close else ""
-
-
-# ---- secrets -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SecretFiles:
-    """Where secrets are looked for: their explicit file, the service's credentials, the system's directory."""
-
-    environment: Mapping[str, str]
-    warn: Callable[[Path], None]
-
-    def find(self, explicit: Path | None, name: str) -> Path:
-        """Return the file of a secret, warning of one that others can read. Raises SecretError."""
-        places = [explicit] if explicit else []
-        if directory := self.environment.get("CREDENTIALS_DIRECTORY"):
-            places.append(Path(directory, name))
-        places.append(CREDENTIALS / name)
-        for place in places:
-            try:
-                mode = place.stat().st_mode
-            except (OSError, ValueError):
-                continue
-            if mode & stat.S_IROTH:
-                self.warn(place)
-            return place
-        raise SecretError(f"no secret {name}: looked for {', '.join(map(str, places))}")
-
-    def read(self, explicit: Path | None, name: str) -> str:
-        """Return a secret, one line of text. Raises SecretError."""
-        place = self.find(explicit, name)
-        try:
-            secret = place.read_text("utf-8").strip("\r\n")
-        except OSError as error:
-            raise SecretError(f"{place} cannot be read: {error.strerror or error}") from None
-        except UnicodeDecodeError:
-            raise SecretError(f"{place} is not text") from None
-        if not secret or not secret.isprintable():
-            raise SecretError(f"{place} does not hold one line of text")
-        return secret

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from ipaddress import ip_address
@@ -166,21 +167,29 @@ def to_plain(value: Any) -> Any:  # noqa: ANN401 (whatever a report is made of)
     return value
 
 
+# What may be an address in a target's words, alone or with something stuck to it.
+LIKE_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*")
+
+
 def mask(words: str, entries: Collection[Entry]) -> str:
     """Return a target's words, cut short, without the user names and addresses of a batch: those are personal data."""
+    ips = {entry.ip for entry in entries}
+    words = LIKE_ADDRESS.sub(lambda like: "…" if _is_one_of(like[0], ips) else like[0], words)
     names = {name for entry in entries for name in (entry.user, bare_name(entry.user))}
-    pattern = "|".join(r"\s+".join(map(re.escape, name.split())) for name in sorted(names, key=len, reverse=True))
+    pattern = "|".join(map(_spell, sorted(names, key=len, reverse=True)))
     if pattern:
         words = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", "…", words, flags=re.IGNORECASE)
-    ips = {entry.ip for entry in entries}
-    words = re.sub(
-        r"[0-9A-Fa-f:.]*[:.][0-9A-Fa-f:.]*", lambda text: "…" if _is_one_of(text[0], ips) else text[0], words
-    )
     return words if len(words) <= LONGEST_WORDS else words[: LONGEST_WORDS - 1] + "…"
 
 
+def _spell(name: str) -> str:
+    """Return a pattern for a name as it stands in words that were made printable, their blanks collapsed."""
+    return r"\s+".join("".join(re.escape(c) if c.isprintable() else "." for c in part) for part in name.split())
+
+
 def _is_one_of(text: str, ips: Collection[Address]) -> bool:
-    try:
-        return ip_address(text.rstrip(".:")) in ips
-    except ValueError:
-        return False
+    for spelling in (text, text.rstrip(":"), text.strip(":")):
+        with suppress(ValueError):
+            if ip_address(spelling) in ips:
+                return True
+    return False

@@ -11,7 +11,8 @@ import typer
 
 from uidsync.cli.app import Common, command
 from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
-from uidsync.config import CREDENTIALS, ConfigError, FirewallConfig
+from uidsync.config import ConfigError, FirewallConfig
+from uidsync.credentials import CREDENTIALS
 from uidsync.panos.errors import Unauthorized
 from uidsync.panos.xmlapi import make_keygen, read_key
 from uidsync.telemetry import write_atomically

@@ -19,10 +19,9 @@ from uidsync.config import (
     ConfigError,
     CSVConfig,
     FirewallConfig,
-    SecretError,
-    SecretFiles,
     TargetConfig,
 )
+from uidsync.credentials import SecretError, SecretFiles
 from uidsync.deadline import Deadline
 from uidsync.panos.agent import Agent
 from uidsync.panos.client import CALLS_IN_FLIGHT, Client
