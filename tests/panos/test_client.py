@@ -309,7 +309,7 @@ def test_the_end_of_the_certificate_is_known(firewall, make_client):
         ("redirect", BadReply, "302"),
         ("truncated_xml", BadReply, "not XML"),
         ("invalid_key", Unauthorized, "Invalid Credential"),
-        ("invalid_key_old", Unauthorized, "Invalid Credential"),
+        ("invalid_key_old", Unauthorized, "Invalid credential"),
         ("role_missing", Unauthorized, "not authorized"),
         ("session_timed_out", Busy, "session timed out"),
         ("unauthorized_16", Unauthorized, "Unauthorized request"),

@@ -74,8 +74,8 @@ MULTI_LINE = b"""<response status="error" code="12"><msg><line><![CDATA[ edl -> 
     [
         # keys, rights and sessions
         (403, front_end(403, "Invalid Credential"), Unauthorized, "Invalid Credential"),
-        (200, front_end(403, "Invalid credentials."), Unauthorized, "Invalid Credential"),
-        (200, management_server("Invalid credentials."), Unauthorized, "Invalid Credential"),
+        (200, front_end(403, "Invalid credentials."), Unauthorized, "Invalid credential"),
+        (200, management_server("Invalid credentials."), Unauthorized, "Invalid credential"),
         (403, front_end(403, ROLE), Busy, ROLE),
         (403, front_end(403, ROLE.replace("user-id", "op")), Busy, "[op] not authorized"),
         (200, management_server("Session timed out", 22, "unauth"), Busy, "session timed out"),
