@@ -45,15 +45,15 @@ def choose_spots(
 
     Of the half that lasts longest, those sent first: what came after a restart says nothing of what was lost in it.
     """
-    settled = [
-        (holding.held_until, holding.sent_at, str(ip), ip)
+    settled = {
+        ip: (holding.held_until, holding.sent_at, str(ip))
         for ip, holdings in held.items()
         if ip not in leaving
         for holding in holdings
         if not holding.in_doubt and holding.sent_at <= now - SETTLED and holding.held_until > now + SETTLED
-    ]
-    lasting = sorted(settled, reverse=True)[: max(SPOTS, len(settled) // 2)]
-    return tuple(ip for *_, ip in sorted(lasting, key=lambda spot: spot[1:3])[:SPOTS])
+    }
+    lasting = sorted(settled, key=settled.__getitem__, reverse=True)[: max(SPOTS, len(settled) // 2)]
+    return tuple(sorted(lasting, key=lambda ip: settled[ip][1:])[:SPOTS])
 
 
 def spot_check(firewall: Askable, spots: Collection[Address]) -> Missing | NotAnswered:
