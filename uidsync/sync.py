@@ -215,7 +215,7 @@ def _note_state(share: Share, part: TargetReport) -> None:
     state.error_message = part.error.message if part.error else None
     if part.status == "complete":
         state.last_success, state.behind_since = now, None
-        if share.resend:
+        if share.resend or not share.held:
             state.full_send_at = share.now
     else:
         state.behind_since = state.behind_since or now
