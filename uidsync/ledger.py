@@ -224,6 +224,8 @@ class Ledger:
         ]
         with self._writing() as write:
             write("note_doubt", rows)
+            # Asked anew: if the target rejects it again, it will say so again.
+            write("drop_held_back", [row[:2] for row in rows])
 
     def note_accepted(self, target: str, entries: Collection[Entry], now: datetime) -> None:
         """Record what a target accepted: logins are held, one user an address; what was logged out is gone."""
@@ -236,7 +238,6 @@ class Ledger:
         ]
         with self._writing() as write:
             write("drop_holdings_at", places)
-            write("drop_held_back", places)
             write("write_holding", held)
             write("drop_holding", [(target, str(logout.ip), logout.user) for logout in logouts])
             if logouts:
