@@ -183,8 +183,8 @@ def test_logouts_of_the_last_hour_are_counted(ledger):
     assert ledger.count_logouts("uia", NOW) == 0
 
 
-def test_a_login_that_is_held_back_is_remembered_until_another_is_accepted(ledger):
-    """What is held back is kept by address with its event, and an accepted login there ends it."""
+def test_a_login_is_held_back_until_another_is_sent(ledger):
+    """What is held back is kept by address with its event, and a login that is sent there anew ends it."""
     back = HeldBack(ONE, "ada", "rejected", (NOW, 7))
     other = HeldBack(TWO, "ben", "withdrawn", (NOW, 2**63 - 1))
     ledger.hold_back("fw", [back, other])
@@ -192,7 +192,7 @@ def test_a_login_that_is_held_back_is_remembered_until_another_is_accepted(ledge
     newer = replace(back, why="withdrawn", key=(NOW + MINUTE, 9))
     ledger.hold_back("fw", [newer])
     assert set(ledger.read_held_back("fw")) == {newer, other}
-    ledger.note_accepted("fw", [login(ONE, "cleo")], NOW)
+    ledger.note_doubt("fw", [login(ONE, "cleo")], NOW)
     assert ledger.read_held_back("fw") == (other,)
 
 
