@@ -167,14 +167,15 @@ def to_plain(value: Any) -> Any:  # noqa: ANN401 (whatever a report is made of)
     return value
 
 
-# What may be an address in a target's words, alone or with something stuck to it.
-LIKE_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*")
+# What may be an address in a target's words, alone or with something stuck to it; "ip:192.0.2.1" is like both.
+LIKE_IPV4, LIKE_IPV6 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}"), re.compile(r"[0-9A-Fa-f:]*:[0-9A-Fa-f:]*")
 
 
 def mask(words: str, entries: Collection[Entry]) -> str:
     """Return a target's words, cut short, without the user names and addresses of a batch: those are personal data."""
     ips = {entry.ip for entry in entries}
-    words = LIKE_ADDRESS.sub(lambda like: "…" if _is_one_of(like[0], ips) else like[0], words)
+    for like_ip in (LIKE_IPV4, LIKE_IPV6):
+        words = like_ip.sub(lambda like: "…" if _is_one_of(like[0], ips) else like[0], words)
     names = {name for entry in entries for name in (entry.user, bare_name(entry.user))}
     pattern = "|".join(map(_spell, sorted(names, key=len, reverse=True)))
     if pattern:
