@@ -116,14 +116,14 @@ def test_rows_come_to_what_the_rules_say(settings, seed):
 
 
 PRINCIPALS = st.sampled_from(
-    ["ada", "ADA,Staff", "alan", "null", ",Staff", "svc-a", "PC$", "a\x07b", None, "", " ", "x" * 256]
+    ["ada", "ada", "ADA,Staff", "alan", "svc-a", "svc-a", "PC$", None, "", " ", "null", ",Staff", "a\x07b", "x" * 256]
 )
 HISTORIES = st.lists(
     st.tuples(
         st.integers(0, 8).map(lambda n: NOON - n * HOUR),
-        st.sampled_from(["192.0.2.1", "192.0.2.2"]),
+        st.sampled_from(["192.0.2.1", "192.0.2.1", "192.0.2.2"]),
         PRINCIPALS,
-        st.sampled_from([A, A.upper(), B, None, ""]),
+        st.sampled_from([A, A.upper(), B, B, None]),
     ),
     max_size=12,
 ).map(lambda events: [(n, *event) for n, event in enumerate(events, 1)])
@@ -194,6 +194,7 @@ def tell(*events):
     """Return who has an address, as name or why nobody, after events of (principal, mac), one an hour in this order."""
     rows = [(n, NOON - (50 - n) * HOUR, str(IP), principal, mac) for n, (principal, mac) in enumerate(events)]
     events, _ = read(rows, SERVICES)
+    assert events == read(rows[::-1], SERVICES)[0]
     return (events[IP].user or events[IP].why) if IP in events else None
 
 
@@ -224,6 +225,7 @@ def tell(*events):
         ([("ada", A), ("", B), ("ada", A)], "ada"),
         ([("ada", A), ("svc-a", A), ("", B)], "other_device"),
         ([("ada", A), ("", B), ("svc-a", B)], "ignored"),
+        ([("ada", A), ("svc-a", B), ("", B)], "ignored"),
         ([("null", A), ("", B)], "null"),
         ([("", B)], None),
     ],
