@@ -261,7 +261,7 @@ class Config(_Table):
 def read_config(file: Path) -> Config:
     """Read a configuration file. Raises ConfigError with every problem in it."""
     try:
-        document = tomllib.loads(file.read_text("utf-8"))
+        document = tomllib.loads(file.read_text("utf-8-sig"))
     except OSError as error:
         hint = "; `uidsync config` prints one to fill in" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}{hint}"]) from None

@@ -227,8 +227,13 @@ class Ledger:
             # Asked anew: if the target rejects it again, it will say so again.
             write("drop_held_back", [row[:2] for row in rows])
 
-    def note_accepted(self, target: str, entries: Collection[Entry], now: datetime) -> None:
-        """Record what a target accepted: logins are held, one user an address; what was logged out is gone."""
+    def note_accepted(
+        self, target: str, entries: Collection[Entry], now: datetime, *, is_ordered: bool = False
+    ) -> None:
+        """Record what a target accepted: logins are held, one user an address; what was logged out is gone.
+
+        Logouts count against the limit of later runs, but for those that somebody ordered.
+        """
         logins = [entry for entry in entries if isinstance(entry, Login)]
         logouts = [entry for entry in entries if isinstance(entry, Logout)]
         places = [(target, str(login.ip)) for login in logins]
@@ -240,7 +245,7 @@ class Ledger:
             write("drop_holdings_at", places)
             write("write_holding", held)
             write("drop_holding", [(target, str(logout.ip), logout.user) for logout in logouts])
-            if logouts:
+            if logouts and not is_ordered:
                 write("write_logouts", [(target, _time(now), len(logouts))])
 
     def note_rejected(self, target: str, login: Login, before: Holding | None) -> None:

@@ -144,7 +144,7 @@ class Plan:
         `held` is the number of unexpired mappings, `recent_logouts` that of the last hour.
         """
         logouts = len(self.logouts) + recent_logouts
-        if logouts > FEW_LOGOUTS and logouts * 100 > max_logout_percent * held:
+        if self.logouts and logouts > FEW_LOGOUTS and logouts * 100 > max_logout_percent * held:
             raise UnsafePlan(
                 f"{len(self.logouts)} logouts, after {recent_logouts} in the last hour, are more than "
                 f"{max_logout_percent} % of {held} mappings held (sync.max_logout_percent)"

@@ -38,20 +38,23 @@ class Progress(Protocol):
 class Recorder:
     """The observer of a run's deliveries; its methods are called from the workers' threads.
 
-    `clock` is the source's clock, `events` are the ones that the logins come from.
+    `clock` is the source's clock, `events` are the ones that the logins come from. What somebody ordered, by a
+    withdrawal or by force, does not count against the limits of later runs.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what a run is made of)
         self,
         ledger: Ledger,
         shares: Sequence[Share],
         events: Mapping[Address, LoginEvent],
         clock: Callable[[], datetime],
         *,
+        is_ordered: bool,
         log: FilteringBoundLogger,
         progress: Progress,
     ) -> None:
         self._ledger = ledger
+        self._is_ordered = is_ordered
         self._events = events
         self._clock = clock
         self._shares: dict[str, Share] = {share.name: share for share in shares}
@@ -75,7 +78,8 @@ class Recorder:
         if isinstance(delivery.target, Firewall) and not share.resend:
             share = self._shares[delivery.name] = self._check_spots(share, delivery.target)
         self._progress.begin(share.name, len(share.plan))
-        self._log.info("plan.made", target=share.name, logouts=len(share.plan.logouts), logins=len(share.plan.logins))
+        tell = self._log.info if share.plan else self._log.debug  # every minute, for as long as nothing is due
+        tell("plan.made", target=share.name, logouts=len(share.plan.logouts), logins=len(share.plan.logins))
         return share.plan
 
     def sending(self, delivery: Delivery, batch: Batch) -> None:
@@ -92,7 +96,10 @@ class Recorder:
                 log.debug("batch.delivered", entries=[f"{entry.ip} {entry.user}" for entry in batch.entries])
                 rejected = {rejection.entry for rejection in rejections}
                 accepted = [entry for entry in batch.entries if entry not in rejected]
-                self._write(lambda: self._ledger.note_accepted(delivery.name, accepted, self._clock()))
+                now = self._clock()
+                self._write(
+                    lambda: self._ledger.note_accepted(delivery.name, accepted, now, is_ordered=self._is_ordered)
+                )
                 for rejection in rejections:
                     self._reject(delivery.name, rejection, log)
             case Failed(batch, error):

@@ -93,7 +93,11 @@ def make_share(
     state, held, held_back = belief.state, belief.held, belief.held_back
     if state.may_not_ask:  # nobody notices that it lost its table: a full send now and then has to do
         resend = resend or state.full_send_at is None or reading.now - state.full_send_at >= config.sync.full_every
-    withdrawn = {login.ip for login in held_back if login.why == "withdrawn" and not _is_newer(reading.events, login)}
+    withdrawn = {
+        login.ip
+        for login in held_back
+        if login.why == "withdrawn" and not _is_over(reading.events, mappings.get(login.ip), login)
+    }
     share = {ip: mapping for ip, mapping in mappings.items() if is_within(ip, target.networks) and ip not in withdrawn}
     rejected = {
         login.ip
@@ -111,10 +115,11 @@ def make_share(
     return Share(target, state, reading.now, share, held, unwanted, () if resend else rejected, resend)
 
 
-def _is_newer(events: Mapping[Address, LoginEvent], login: HeldBack) -> bool:
-    """Tell whether somebody came after the login that was withdrawn."""
+def _is_over(events: Mapping[Address, LoginEvent], mapping: UserMapping | None, login: HeldBack) -> bool:
+    """Tell whether a withdrawal is over: somebody came after it, or another name would be sent than was withdrawn."""
     event = events.get(login.ip)
-    return event is not None and event.key > login.key
+    is_newer = event is not None and event.key > login.key
+    return is_newer or (mapping is not None and not is_same_user(mapping.user, login.user))
 
 
 def _is_same(events: Mapping[Address, LoginEvent], mapping: UserMapping, login: HeldBack) -> bool:

@@ -91,7 +91,7 @@ def run(  # noqa: PLR0913 (a run has this many sides)
     if report.error or reading is None or dry_run:
         _report_untried(report, this.shares, config.sync.batch_size)
     else:
-        _deliver(this, config, ledger, reading, make_target, deadline, log, progress)
+        _deliver(this, config, ledger, reading, make_target, deadline, log, progress, force=force)
     if reading:
         _report_warnings(report, config, reading, log)
     now = reading.clock() if reading else memory.now()
@@ -111,12 +111,16 @@ def _deliver(  # noqa: PLR0913, PLR0917 (the second half of a run)
     deadline: Deadline,
     log: FilteringBoundLogger,
     progress: Progress,
+    *,
+    force: bool,
 ) -> None:
     deadline.is_interruptible = False
     deliveries = [
         Delivery(share.name, make_target(share), share.plan, share.config.connections) for share in this.shares
     ]
-    recorder = Recorder(ledger, this.shares, reading.events, reading.clock, log=log, progress=progress)
+    recorder = Recorder(
+        ledger, this.shares, reading.events, reading.clock, is_ordered=force, log=log, progress=progress
+    )
     recorder.begin(reading)
     deliver(deliveries, config.sync.batch_size, recorder, deadline)
     for share, delivery, part in zip(this.shares, deliveries, this.report.targets, strict=True):
@@ -194,7 +198,8 @@ def report_delivery(report: SyncReport, part: TargetReport, delivery: Delivery, 
     if delivery.bug:
         report.exit_code = BUG
         log.error("target.broken", target=part.name, exc_info=delivery.bug)
-    (log.info if part.status == "complete" else log.warning)(
+    tell = log.warning if part.status != "complete" else log.info if delivery.messages else log.debug
+    tell(
         "target.finished",
         target=part.name,
         status=part.status,

@@ -83,7 +83,9 @@ def withdraw(  # noqa: PLR0913 (a run has this many sides)
     report.targets = [TargetReport(share.name, share.config.kind) for share in shares]
     deliveries = [Delivery(share.name, make_target(share), share.plan) for share in shares]
     started = datetime.now(UTC)
-    recorder = Recorder(ledger, shares, events, lambda: now + (datetime.now(UTC) - started), log=log, progress=progress)
+    recorder = Recorder(
+        ledger, shares, events, lambda: now + (datetime.now(UTC) - started), is_ordered=True, log=log, progress=progress
+    )
     recorder.begin()
     for share in shares:
         ledger.hold_back(share.name, _list_held_back(share, events, chosen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import structlog
 
@@ -12,19 +13,37 @@ from uidsync.cli import check, config, demo, keygen, simulate, status, sync, wit
 from uidsync.cli.app import app
 from uidsync.deadline import Interrupted
 from uidsync.report import BUG, INCOMPLETE
+from uidsync.telemetry import set_up_logging
 
 
 def main() -> None:
     """Run the command line and end with its exit code; what nobody foresaw is a bug, told in one line."""
+    _open_streams()
+    set_up_logging(verbosity=0)  # until a command knows better
+    log = structlog.get_logger()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except Interrupted:
-        structlog.get_logger().warning("run.interrupted", message="a signal came before anything was sent")
+        log.warning("run.interrupted", message="a signal came before anything was sent")
         sys.exit(INCOMPLETE)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(INCOMPLETE)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        log.error("uidsync.failed", message=f"{error.filename or 'standard output'}: {error.strerror}", exc_info=error)
+        sys.exit(INCOMPLETE)
     except Exception as bug:
-        log = structlog.get_logger()
         log.error("uidsync.broken", error=type(bug).__name__, hint="a bug: -vv shows where", exc_info=bug)
         sys.exit(BUG)
+
+
+def _open_streams() -> None:
+    """See to it that what is printed goes somewhere, and that no character is too much for it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name) or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (it stays open)
+        stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, stream)

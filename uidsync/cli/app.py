@@ -73,10 +73,10 @@ VerboseOption = Annotated[
         help="Log every entry (personal data); twice: traces of bugs.",
     ),
 ]
-QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Log warnings alone.")]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", metavar="", help="Log warnings alone.")]
 
 
-JSONOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+JSONOption = Annotated[bool, typer.Option("--json", metavar="", help="Print the report as JSON.")]
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
@@ -86,7 +86,8 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
 
 
 VersionOption = Annotated[
-    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    bool,
+    typer.Option("--version", metavar="", callback=_show_version, is_eager=True, help="Show the version and exit."),
 ]
 
 

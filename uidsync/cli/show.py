@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -101,18 +101,28 @@ def show_status(last_run: Mapping[str, Any] | None, standings: Sequence[Any]) ->
     if last_run:
         error = last_run.get("error") or {}
         words = f", {error.get('kind')}: {error.get('message')}" if error else ""
-        console.print(f"last run: {last_run.get('finished')}, exit code {last_run.get('exit_code')}{words}")
+        finished = _moment(_read_moment(last_run.get("finished")), "never")
+        console.print(f"last run: {finished}, exit code {last_run.get('exit_code')}{words}")
     else:
-        console.print("last run: none is known")
-    table = Table("target", "held", "in doubt", "expiring", "last success", "behind since", box=box.SIMPLE)
+        console.print("last run: none is known; `uidsync sync` makes one")
+    table = Table(
+        "target", "held", "in doubt", "expiring", "kept back", "last success", "behind since",
+        box=box.SIMPLE, pad_edge=False, collapse_padding=True,
+    )  # fmt: skip
     for standing in standings:
-        counts = (f"{count:,}" for count in (standing.held, standing.in_doubt, standing.expiring))
+        counts = (f"{count:,}" for count in (standing.held, standing.in_doubt, standing.expiring, standing.held_back))
         behind = Text(_moment(standing.behind_since, "-"), style="red" if standing.behind_since else "")
         table.add_row(standing.name, *counts, _moment(standing.last_success, "never"), behind)
     console.print(table)
     for standing in standings:
         if standing.error:
             console.print(f"{standing.name}: {standing.error.kind}: {standing.error.message}")
+
+
+def _read_moment(text: object) -> datetime | None:
+    with suppress(ValueError):
+        return datetime.fromisoformat(str(text))
+    return None
 
 
 def _moment(moment: datetime | None, otherwise: str) -> str:

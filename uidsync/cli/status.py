@@ -26,13 +26,17 @@ SOON = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one target stands; `expiring` mappings have less than five minutes left."""
+    """Where one target stands.
+
+    `expiring` mappings have less than five minutes left; logins that are `held_back` were rejected or withdrawn.
+    """
 
     name: str
     kind: str
     held: int
     in_doubt: int
     expiring: int
+    held_back: int
     last_success: datetime | None
     behind_since: datetime | None
     error: Problem | None
@@ -67,9 +71,20 @@ def _read_last_run(state_dir: Path) -> dict[str, Any] | None:
 
 
 def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
-    state = read_belief(ledger, target).state
+    belief = read_belief(ledger, target)
+    state = belief.state
     held, in_doubt = ledger.count_holdings(target.name, now)
     lasting = sum(ledger.count_holdings(target.name, now + SOON))
     error = Problem(state.error_kind, state.error_message or "") if state.error_kind else None
     expiring = held + in_doubt - lasting
-    return Standing(target.name, target.kind, held, in_doubt, expiring, state.last_success, state.behind_since, error)
+    return Standing(
+        target.name,
+        target.kind,
+        held,
+        in_doubt,
+        expiring,
+        len(belief.held_back),
+        state.last_success,
+        state.behind_since,
+        error,
+    )

@@ -32,9 +32,11 @@ from uidsync.telemetry import write_report
 def sync(
     common: Common,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is due, and contact no target.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Read the whole window and send all of it.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Send even a plan that looks unsafe.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar="", help="Print what is due, and contact no target.")
+    ] = False,
+    full: Annotated[bool, typer.Option("--full", metavar="", help="Read the whole window and send all of it.")] = False,
+    force: Annotated[bool, typer.Option("--force", metavar="", help="Send even a plan that looks unsafe.")] = False,
     target: Annotated[
         list[str] | None, typer.Option("--target", metavar="NAME", help="Only this one; repeatable.")
     ] = None,

@@ -23,11 +23,10 @@ from uidsync.cli.wiring import (
     make_deadline,
     make_secret_files,
 )
-from uidsync.config import ConfigError
 from uidsync.panos.userid import Address
 from uidsync.plan import UnsafePlan
 from uidsync.reading import read_memory
-from uidsync.report import OK, UNSAFE
+from uidsync.report import INCOMPLETE, OK, UNSAFE
 from uidsync.share import Share
 from uidsync.state import lock, open_ledger, open_ledger_read_only
 from uidsync.withdraw import Chosen, plan_withdrawal
@@ -37,22 +36,27 @@ from uidsync.withdraw import withdraw as carry_out
 @command
 def withdraw(
     common: Common,
-    who: Annotated[list[str] | None, typer.Argument(metavar="[ADDRESS|USER]...", help="Whose mappings go.")] = None,
+    who: Annotated[list[str] | None, typer.Argument(metavar="ADDRESS|USER", help="Whose mappings go.")] = None,
     *,
     target: Annotated[
         list[str] | None, typer.Option("--target", metavar="NAME", help="Only there; repeatable.")
     ] = None,
-    everybody: Annotated[bool, typer.Option("--all", help="All mappings, whatever the limit of logouts.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the logouts, and contact no target.")] = False,
+    everybody: Annotated[
+        bool, typer.Option("--all", metavar="", help="All mappings, whatever the limit of logouts.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar="", help="Print the logouts, and contact no target.")
+    ] = False,
 ) -> int:
     """Log out what uidsync sent, and do not send it again until a newer event.
 
     For a bad rollout, or a call to the help desk. A user without a domain is meant in any. More logouts than
-    `sync.max_logout_percent` allows are refused; `--all` is not.
+    `sync.max_logout_percent` allows are refused; `--all` is not. Exits 1 when nothing was found. A withdrawal ends with
+    a newer event of the address, or when another name would be sent.
     """
     log = structlog.get_logger()
     if bool(who) == everybody:
-        raise ConfigError("withdraw", ["name addresses or users, or say --all"])
+        raise typer.BadParameter("name addresses or users, or say --all")
     config = common.read_config()
     targets = choose_targets(config, target or (), str(common.file))
     state_dir = find_state_dir(config)
@@ -62,13 +66,11 @@ def withdraw(
         if dry_run:
             ledger = stack.enter_context(open_ledger_read_only(state_dir, log))
             shares = plan_withdrawal(targets, ledger, chosen, read_memory(ledger).now())
-            _tell_if_empty(shares, log)
             show_plans({share.name: share.plan for share in shares}, as_tables=sys.stdout.isatty())
-            return OK
+            return _tell_if_empty(shares, log)
         stack.enter_context(lock(state_dir, log))
         ledger = stack.enter_context(open_ledger(state_dir, log))
         shares = plan_withdrawal(targets, ledger, chosen, read_memory(ledger).now())
-        _tell_if_empty(shares, log)
         deadline = make_deadline(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, deadline.cut)
@@ -90,12 +92,14 @@ def withdraw(
             return UNSAFE
     if sys.stdout.isatty():
         show_report(report)
-    return report.exit_code
+    return report.exit_code or _tell_if_empty(shares, log)
 
 
-def _tell_if_empty(shares: Sequence[Share], log: FilteringBoundLogger) -> None:
-    if not any(share.plan.logouts for share in shares):
-        log.warning("withdrawal.empty", message="the ledger knows no such mapping; a user's name is compared whole")
+def _tell_if_empty(shares: Sequence[Share], log: FilteringBoundLogger) -> int:
+    if any(share.plan.logouts for share in shares):
+        return OK
+    log.warning("withdrawal.empty", message="the ledger knows no such mapping; a user's name is compared whole")
+    return INCOMPLETE
 
 
 def _choose(who: Sequence[str], *, everybody: bool) -> Chosen:
