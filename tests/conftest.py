@@ -1,8 +1,16 @@
 """What every test may ask for: the NAC's side. Fixtures are named for what they stand for."""
 
 import pytest
+from hypothesis import settings
 
 from tests.safeconnect import fresh_export, running_server
+
+# `make soak`: the same properties, for hours if need be.
+settings.register_profile("soak", max_examples=3_000, stateful_step_count=80, deadline=None)
+
+# A loaded machine may take its time over an example; how long is for the benchmarks to say.
+hypothesis.settings.register_profile("uidsync", deadline=None)
+hypothesis.settings.load_profile("uidsync")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from uidsync.ledger import APPLICATION, FILE, SCHEMA, HeldBack, Ledger, LedgerDamaged, LedgerError, TargetState
+from uidsync.ledger import FILE, HeldBack, Ledger, TargetState
+from uidsync.ledger_file import APPLICATION, SCHEMA, LedgerDamaged, LedgerError
 from uidsync.panos.userid import Login, Logout
 from uidsync.plan import Holding
 from uidsync.position import make_position

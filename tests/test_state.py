@@ -15,7 +15,8 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from uidsync.ledger import FILE, SCHEMA, Ledger, LedgerDamaged, LedgerError, TargetState
+from uidsync.ledger import FILE, Ledger, TargetState
+from uidsync.ledger_file import SCHEMA, LedgerDamaged, LedgerError
 from uidsync.panos.userid import Login
 from uidsync.reading import read_memory
 from uidsync.state import Locked, lock, move_aside, open_ledger, open_ledger_read_only

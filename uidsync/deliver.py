@@ -17,7 +17,7 @@ from uidsync.deadline import Deadline
 from uidsync.panos.errors import BadRequest, PanosError, TargetError, Unreachable
 from uidsync.panos.userid import Entry, Rejection
 from uidsync.plan import Batch, Plan
-from uidsync.report import Delivered, Failed, NotTried, Outcome
+from uidsync.report import Delivered, Failed, NotTried, Outcome, mask
 
 ALL_REFUSED = 10  # so many single entries refused before anything was accepted, and it is the target that refuses
 REFUSED_LATER = 100  # the same in a row after it took some: ten bad entries may well stand together, a batch does not
@@ -186,7 +186,7 @@ class _Worker:
                 case Failed(error=BadRequest()):
                     self._refused.append(outcome)
                     if len(self._refused) == (REFUSED_LATER if self._has_accepted else ALL_REFUSED):
-                        self._give_up(outcome.error)
+                        self._give_up(mask(str(outcome.error), batch.entries))
                 case Failed(error=error):
                     self._is_stopped = self._is_stopped or isinstance(error, TargetError)
                     self._note(outcome)
@@ -197,9 +197,9 @@ class _Worker:
             self._note(Delivered(refused.batch, (Rejection(refused.batch.entries[0], str(refused.error)),)))
         self._refused.clear()
 
-    def _give_up(self, refusal: PanosError) -> None:
+    def _give_up(self, words: str) -> None:
         self._is_stopped = True
-        error = TargetError(f"refuses every entry: {refusal}")
+        error = TargetError(f"refuses every entry: {words}")
         for refused in self._refused:
             self._note(Failed(refused.batch, error))
         self._refused.clear()

@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from uidsync.ledger_file import SCHEMA, LedgerDamaged, migrate, raise_if_damaged, read_version, translated
 from uidsync.panos.userid import Address, Entry, Login, Logout
 from uidsync.plan import LOGOUT_GRACE, MINUTE, Holding
 from uidsync.position import Position
@@ -24,8 +25,6 @@ from uidsync.source.rows import LoginEvent
 from uidsync.statements import read_statement
 
 FILE = "ledger.sqlite3"
-APPLICATION = 0x75696473  # "uids", in the file's header
-SCHEMA = 1  # the number of the last migration
 BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
 LOGOUTS_COUNTED = timedelta(hours=1)  # rule 9
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,14 +37,6 @@ Write = Callable[[str, Collection[tuple[object, ...]]], object]  # a statement, 
 
 # One address stands in the events and in every target's holdings.
 read_ip = lru_cache(2**18)(ip_address)
-
-
-class LedgerError(Exception):
-    """The ledger cannot be read or written just now."""
-
-
-class LedgerDamaged(LedgerError):
-    """The file is no ledger, or no longer, or one of a later version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +77,14 @@ class Ledger:
     @classmethod
     def open(cls, file: Path) -> Ledger:
         """Open the ledger, or make it, and bring it up to date. It is tried whether it can be written."""
-        with _translated(file):
+        with translated(file):
             file.touch(0o640)
             connection = sqlite3.connect(file, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         ledger = cls(connection, file)
         try:
-            with _translated(file):
-                _migrate(connection, file)
-                _raise_if_damaged(connection, file)
+            with translated(file):
+                migrate(connection, file)
+                raise_if_damaged(connection, file)
             with ledger._writing() as write:
                 write("probe", [()])
         except BaseException:
@@ -108,9 +99,9 @@ class Ledger:
         # there is read, and its index left as it is.
         is_quiet = not file.with_name(f"{file.name}-wal").exists()
         uri = f"{file.absolute().as_uri()}?mode=ro&{'immutable' if is_quiet else 'readonly_shm'}=1"
-        with _translated(file):
+        with translated(file):
             connection = sqlite3.connect(uri, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
-            if _read_version(connection, file) != SCHEMA:
+            if read_version(connection, file) != SCHEMA:
                 raise LedgerDamaged(f"{file} is of another version")
         return cls(connection, file)
 
@@ -118,7 +109,7 @@ class Ledger:
     def make_empty(cls) -> Ledger:
         """Make a ledger that is forgotten with the process."""
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        _migrate(connection, Path(":memory:"))
+        migrate(connection, Path(":memory:"))
         return cls(connection, Path(":memory:"))
 
     def close(self) -> None:
@@ -128,7 +119,7 @@ class Ledger:
 
     def copy_to(self, other: Ledger) -> None:
         """Write all of this ledger over another."""
-        with self._lock, _translated(other.file):
+        with self._lock, translated(other.file):
             self._connection.backup(other._connection)
 
     # ---- the source's side ---------------------------------------------------------------------------------------
@@ -297,14 +288,14 @@ class Ledger:
     # ---- SQLite --------------------------------------------------------------------------------------------------
 
     def _read(self, name: str, make: Callable[..., Made], *parameters: object) -> list[Made]:
-        with self._lock, _translated(self.file):
+        with self._lock, translated(self.file):
             rows = self._connection.execute(read_statement(f"ledger/{name}"), parameters)
             return [make(*row) for row in rows]
 
     @contextmanager
     def _writing(self) -> Iterator[Write]:
         """Collect the writes of the block in one transaction, which is taken back when the block fails."""
-        with self._lock, _translated(self.file):
+        with self._lock, translated(self.file):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield lambda name, rows: self._connection.executemany(read_statement(f"ledger/{name}"), rows)
@@ -313,45 +304,6 @@ class Ledger:
                     self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
-
-
-def _migrate(connection: sqlite3.Connection, file: Path) -> None:
-    version = _read_version(connection, file)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    for number in range(version + 1, SCHEMA + 1):
-        marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
-        connection.executescript(f"BEGIN IMMEDIATE; {read_statement(f'ledger/migrate_{number}')} {marks} COMMIT;")
-
-
-def _raise_if_damaged(connection: sqlite3.Connection, file: Path) -> None:
-    if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-        raise LedgerDamaged(f"{file} is damaged")
-
-
-def _read_version(connection: sqlite3.Connection, file: Path) -> int:
-    """Return the schema's version, 0 for an empty file; raise LedgerDamaged for a file that is not ours."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != APPLICATION and (application or version or tables):
-        raise LedgerDamaged(f"{file} is a database of something else")
-    if version > SCHEMA:
-        raise LedgerDamaged(f"{file} is of version {version}, which this uidsync does not know")
-    return int(version)
-
-
-@contextmanager
-def _translated(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        kind = LedgerDamaged if str(error).startswith("no such") else LedgerError
-        raise kind(f"{file}: {error}") from error
-    except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
-        raise LedgerDamaged(f"{file}: {error}") from error
-    except OSError as error:
-        raise LedgerError(f"{file}: {error.strerror or error}") from error
 
 
 def _time(moment: datetime) -> int:

@@ -14,7 +14,8 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.deliver import Delivery
-from uidsync.ledger import HeldBack, Ledger, LedgerError
+from uidsync.ledger import HeldBack, Ledger
+from uidsync.ledger_file import LedgerError
 from uidsync.panos.firewall import Firewall
 from uidsync.panos.userid import Address, Login, Rejection
 from uidsync.plan import Batch, Plan

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.ledger import FILE, Ledger, LedgerDamaged, LedgerError
+from uidsync.ledger import FILE, Ledger
+from uidsync.ledger_file import LedgerDamaged, LedgerError
 from uidsync.reading import read_memory
 
 LOCK = "lock"

@@ -15,7 +15,7 @@ import typer
 
 from uidsync import __version__
 from uidsync.config import Config, ConfigError, read_config
-from uidsync.ledger import LedgerError
+from uidsync.ledger_file import LedgerError
 from uidsync.panos.errors import PanosError
 from uidsync.report import INCOMPLETE, LOCKED, SOURCE, USAGE
 from uidsync.source import SourceError

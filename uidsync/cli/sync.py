@@ -22,7 +22,8 @@ from uidsync.cli.wiring import (
     make_secret_files,
     make_source,
 )
-from uidsync.ledger import Ledger, LedgerDamaged
+from uidsync.ledger import Ledger
+from uidsync.ledger_file import LedgerDamaged
 from uidsync.state import lock, move_aside, open_ledger, open_ledger_read_only
 from uidsync.sync import Run, run
 from uidsync.telemetry import write_report

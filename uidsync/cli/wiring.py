@@ -164,14 +164,18 @@ def find_state_dir(config: Config) -> Path:
 def become_owner(state_dir: Path) -> None:
     """Go on as the owner of the state directory when started as root, so that no file ends up as root's."""
     try:
-        owner = state_dir.stat().st_uid
+        owner = state_dir.stat()
     except OSError:
         return
-    if os.geteuid() == 0 and owner != 0:
-        account = pwd.getpwuid(owner)
-        os.initgroups(account.pw_name, account.pw_gid)
-        os.setgid(account.pw_gid)
-        os.setuid(account.pw_uid)
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        try:
+            account = pwd.getpwuid(owner.st_uid)
+            os.initgroups(account.pw_name, account.pw_gid)
+            os.setgid(account.pw_gid)
+        except KeyError:  # an account of another host: its numbers do
+            os.setgroups([])
+            os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
 
 
 def make_deadline(config: Config) -> Deadline:

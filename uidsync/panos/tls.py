@@ -151,6 +151,8 @@ def _words(error: BaseException) -> str:
     match error:
         case ssl.SSLCertVerificationError(verify_message=str(message)) if message:
             return message
+        case ssl.SSLEOFError():
+            return "connection broken off"
         case ssl.SSLError(reason=str(reason)) if reason:
             return reason.lower().replace("_", " ")
         case OSError(strerror=str(words)) if words:
