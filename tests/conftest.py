@@ -9,8 +9,8 @@ from tests.safeconnect import fresh_export, running_server
 settings.register_profile("soak", max_examples=3_000, stateful_step_count=80, deadline=None)
 
 # A loaded machine may take its time over an example; how long is for the benchmarks to say.
-hypothesis.settings.register_profile("uidsync", deadline=None)
-hypothesis.settings.load_profile("uidsync")
+settings.register_profile("uidsync", deadline=None)
+settings.load_profile("uidsync")
 
 
 @pytest.fixture(scope="session")

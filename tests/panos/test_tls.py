@@ -222,7 +222,7 @@ FAILURES = [
     (tls_alert("SSLV3_ALERT_HANDSHAKE_FAILURE"), Untrusted, "handshake failure"),
     (ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED]"), Untrusted, "its certificate"),
     (tls_alert("WRONG_VERSION_NUMBER"), Unreachable, "wrong version number"),
-    (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), Unreachable, "EOF occurred"),
+    (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), Unreachable, "broken off"),
     (ssl.SSLZeroReturnError(6, "TLS/SSL connection has been closed"), Unreachable, "closed"),
     (ssl.SSLError(), Unreachable, "while talking"),
     (REFUSED, Unreachable, "connection refused while talking"),
