@@ -52,14 +52,19 @@ def _open_lock(state_dir: Path, log: FilteringBoundLogger) -> Iterator[int]:
         file = os.open(state_dir / LOCK, flags, 0o640)
     except OSError as error:
         log.warning("state.unwritable", directory=str(state_dir), message=error.strerror)
-        try:
-            file = os.open(_name_substitute(state_dir, LOCK, make=True), flags, 0o640)
-        except OSError:
-            file = os.memfd_create(LOCK)  # nowhere to write, and so nothing that two runs could spoil
+        file = _open_lock_elsewhere(state_dir, flags)
     try:
         yield file
     finally:
         os.close(file)
+
+
+def _open_lock_elsewhere(state_dir: Path, flags: int) -> int:
+    with suppress(OSError):
+        return os.open(state_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC)  # who may read it may lock it
+    with suppress(OSError):
+        return os.open(_name_substitute(state_dir, LOCK, make=True), flags, 0o640)
+    return os.memfd_create(LOCK)  # nowhere to write, and so nothing that two runs could spoil
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from rich.text import Text
 from uidsync.cli.app import Common, JSONOption, command
 from uidsync.cli.wiring import TargetMaker, become_owner, find_state_dir, make_deadline, make_secret_files, make_source
 from uidsync.config import AgentConfig, Config, TargetConfig
-from uidsync.panos.errors import PanosError
+from uidsync.panos.errors import PanosError, Unauthorized
 from uidsync.report import INCOMPLETE, OK
 from uidsync.source import Source, SourceError
 
@@ -27,8 +27,12 @@ HINTS = {
     "Unreachable": "is host and port right, and is the way open?",
     "Busy": "is a commit running? try again",
     "Untrusted": "is ca_file the CA of its certificate and host the name in it, or the fingerprint its own?",
-    "Unauthorized": "run `uidsync keygen` for a key; its role needs XML API > User-ID Agent",
     "BadReply": "is this the management address of a firewall?",
+}
+
+UNAUTHORIZED = {
+    "firewall": "is the key there (`uidsync keygen`), and does its role have XML API > User-ID Agent?",
+    "agent": "are client_cert_file and its key there, and do they belong together?",
 }
 
 
@@ -96,7 +100,8 @@ def _check_target(config: TargetConfig, maker: TargetMaker) -> Iterator[Finding]
     try:
         target.try_right()
     except PanosError as error:
-        yield Finding(config.name, "red", f"{error.kind}: {error}", HINTS.get(error.kind, ""))
+        hint = UNAUTHORIZED[config.kind] if isinstance(error, Unauthorized) else HINTS.get(error.kind, "")
+        yield Finding(config.name, "red", f"{error.kind}: {error}", hint)
         return
     finally:
         target.close()
