@@ -181,9 +181,10 @@ def test_a_row_ahead_says_when():
     assert row == SkippedRow(7, "ahead", NOW + timedelta(hours=4))
 
 
-def test_a_line_that_is_no_row_is_skipped():
-    """Without an id there is no row."""
-    assert make_row_reader(Rules(), NOW)(Row(None, NOON, "192.0.2.1", "ada", None)) == SkippedRow(0, "bad_row")
+@pytest.mark.parametrize("event_id", [None, 2**63, 2**64 - 1])
+def test_a_line_that_is_no_row_is_skipped(event_id):
+    """Without an id, or with one beyond what can be remembered, there is no row."""
+    assert make_row_reader(Rules(), NOW)(Row(event_id, NOON, "192.0.2.1", "ada", None)) == SkippedRow(0, "bad_row")
 
 
 @pytest.mark.parametrize("text", ["02:00:5E:10:00:0a", "02-00-5e-10-00-0A", "0200.5e10.000a", " 02005e10000a "])
@@ -220,7 +221,7 @@ RULES = st.builds(
 )  # fmt: skip
 
 
-@given(RULES, st.builds(Row, st.none() | st.integers(0, 2**64 - 1), DATES, ADDRESS_TEXTS, TEXTS, TEXTS))
+@given(RULES, st.builds(Row, st.none() | st.integers(0, 2**63 - 1), DATES, ADDRESS_TEXTS, TEXTS, TEXTS))
 def test_any_row_is_an_event_or_a_skip(rules, row):
     """A row is an event whose user a message can carry, an event with nobody and why, or a skip with a reason."""
     result = make_row_reader(rules, NOW)(row)
