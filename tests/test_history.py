@@ -1,0 +1,246 @@
+"""Whatever happens between runs and in the middle of them, in the end every target holds what the rules say."""
+
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hypothesis import event, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.oracle import Settings, is_in, judge
+from tests.world import Device, World
+
+START = datetime(2026, 3, 10, 12, tzinfo=UTC)  # the database's clock, which is hours or years off our own
+MINUTE = timedelta(minutes=1)
+VALIDITY = timedelta(hours=8)
+ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.4", "2001:db8::5")
+PRINCIPALS = ("ada", "ADA,Staff", "ben", "LAB\\cleo", "o'neil <&>", "null", ",Staff", "svc-scan", None, "  ")
+TARGETS = (
+    {"name": "fw", "kind": "firewall", "host": "fw", "mapping_timeout": "3h"},
+    {"name": "fw-lab", "kind": "firewall", "host": "fw-lab", "mapping_timeout": "50m", "networks": ["10.0.0.0/24"]},
+    {"name": "uia", "kind": "agent", "host": "uia", "mapping_timeout": "45m"},
+)
+NAMES = tuple(target["name"] for target in TARGETS)
+
+addresses = st.sampled_from(ADDRESSES)
+principals = st.sampled_from(PRINCIPALS)
+names = st.sampled_from(NAMES)
+
+
+class History(RuleBasedStateMachine):
+    """A site over hours and days."""
+
+    @initialize()
+    def begin(self):
+        """Set up a site with an empty table."""
+        self.directory = tempfile.TemporaryDirectory(prefix="uidsync-history-")
+        self.world = World(Path(self.directory.name), START, TARGETS)
+        self.highest = [(START, 0)]  # the highest id at each time
+        self.moves = 0
+
+    # ---- the NAC -------------------------------------------------------------------------------------------------
+
+    @rule(
+        facts=st.lists(st.tuples(addresses, principals, st.integers(0, 90)), min_size=1, max_size=4),
+        gap=st.integers(1, 700),
+    )
+    def people_log_in(self, facts, gap):
+        """Write rows with higher ids, which may be far apart."""
+        for address, principal, age in facts:
+            self._write(self.highest[-1][1] + gap, timedelta(seconds=age), address, principal)
+
+    @rule(back=st.integers(1, 2_000), age=st.integers(0, 200), address=addresses, principal=principals)
+    def a_late_writer_commits(self, back, age, address, principal):
+        """Write a row under an id that others have passed: by 1,000, or within the last half hour."""
+        known = [row for at, row in self.highest if at <= self.world.now - 30 * MINUTE]
+        floor = min(known[-1] if known else 0, self.highest[-1][1] - 1_000)
+        row_id = max(self.highest[-1][1] - back, floor + 1, 1)
+        if row_id not in {row[0] for row in self.world.export.rows}:
+            self._write(row_id, age * MINUTE, address, principal)
+
+    @rule(minutes=st.integers(6, 90), address=addresses, principal=principals)
+    def a_clock_is_fast(self, minutes, address, principal):
+        """Write a row whose date lies ahead."""
+        if sum(row[1].replace(tzinfo=UTC) > self.world.now for row in self.world.export.rows) < 8:
+            self._write(self.highest[-1][1] + 1, -minutes * MINUTE, address, principal)
+
+    def _write(self, row_id, age, address, principal):
+        date = (self.world.now - age).replace(tzinfo=None)
+        self.world.export.rows.append((row_id, date, address, principal, None))
+        if row_id > self.highest[-1][1]:
+            self.highest.append((self.world.now, row_id))
+
+    @rule(
+        minutes=st.sampled_from((1, 2, 3, 5, 10, 20, 29, 31, 60, 119, 121, 240, 479, 481)), seconds=st.integers(0, 59)
+    )
+    def time_passes(self, minutes, seconds):
+        """Let the database's clock go on."""
+        self.world.pass_time(minutes * MINUTE + timedelta(seconds=seconds))
+
+    # ---- the targets ---------------------------------------------------------------------------------------------
+
+    @rule(name=names)
+    def a_target_goes_away(self, name):
+        """Let nobody reach it."""
+        self.world.devices[name].is_away = True
+
+    @rule(name=names)
+    def a_target_is_well(self, name):
+        """Bring it back, rejecting nothing."""
+        device = self.world.devices[name]
+        device.is_away, device.may_ask, device.rejects = False, True, frozenset()
+        device.answers.clear()
+
+    @rule(name=names, faults=st.lists(st.sampled_from((None, "lost", "dropped", "garbled", "refused")), max_size=5))
+    def a_target_answers_badly(self, name, faults):
+        """Lose, refuse or apply its next messages, and lose or spoil some of the answers."""
+        self.world.devices[name].answers.extend(faults)
+
+    @rule(name=names, users=st.frozensets(st.sampled_from(("ada", "ADA", "ben", "cleo")), min_size=1))
+    def a_target_rejects_users(self, name, users):
+        """Let it take some names no more, for a while."""
+        self.world.devices[name].rejects = users
+
+    @rule(name=names)
+    def a_target_loses_its_table(self, name):
+        """Clear it, as a restart does."""
+        device = self.world.devices[name]
+        device.lost = bool(device.table.forget()) or device.lost
+
+    @rule(name=st.sampled_from(("fw", "fw-lab")))
+    def a_key_may_not_ask(self, name):
+        """Take the right to ask for mappings from our key."""
+        self.world.devices[name].may_ask = False
+
+    @rule(name=names)
+    def a_target_is_replaced(self, name):
+        """Move it to other hardware, under another name."""
+        self.moves += 1
+        self.world.targets[name] = self.world.targets[name] | {"host": f"{name}-{self.moves}"}
+        self.world.devices[name] = Device(self.world.targets[name]["kind"])
+
+    # ---- the operator --------------------------------------------------------------------------------------------
+
+    @rule(domain=st.sampled_from(("", "CAMPUS")))
+    def names_change(self, domain):
+        """Give names a domain, or take it away."""
+        self.world.identity = self.world.identity | {"domain": domain}
+
+    @rule(networks=st.sampled_from(((), ("10.0.1.0/24",))))
+    def networks_change(self, networks):
+        """Exclude a network, or admit it again."""
+        self.world.identity = self.world.identity | {"exclude_networks": list(networks)}
+
+    @rule(networks=st.sampled_from(("10.0.0.0/24", "10.0.0.2/31", "10.0.0.0/16")))
+    def a_share_changes(self, networks):
+        """Change a target's part of the addresses."""
+        self.world.targets["fw-lab"] = self.world.targets["fw-lab"] | {"networks": [networks]}
+
+    # ---- runs ----------------------------------------------------------------------------------------------------
+
+    @rule(full=st.sampled_from((False, False, False, True)), chosen=st.sampled_from((NAMES, NAMES, NAMES, *NAMES)))
+    def a_run(self, full, chosen):
+        """Make a run, to its end."""
+        self._run(full=full, names=NAMES if chosen == NAMES else (chosen,))
+
+    @rule(crash_after=st.integers(1, 60), full=st.booleans())
+    def a_run_that_is_killed(self, crash_after, full):
+        """Make a run that ends in the middle of whatever it does."""
+        self.world.run(full=full, crash_after=crash_after)
+        event(f"killed: {self.world.power.is_out}")
+
+    def _run(self, **options):
+        tails = self.world.export.tails
+        this = self.world.run(**options)
+        report = this.report
+        event(f"mode: {report.mode}, exit: {report.exit_code}")
+        assert report.exit_code in {0, 1, 4}, report
+        assert self.world.export.tails - tails == (report.mode == "tail")
+        for part in report.targets:
+            for tally in (part.logins, part.logouts):
+                assert tally.due == tally.delivered + tally.rejected + tally.failed + tally.not_tried
+            if part.status == "complete":
+                self._check(part.name)
+        return this
+
+    # ---- what holds ----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def nothing_is_forgotten(self):
+        """Whatever a target maps, the ledger knows that it holds it, or may hold it."""
+        for name, device in self.world.devices.items():
+            believed = self.world.read_believed(name)
+            for ip, user in device.holds(self.world.now).items():
+                assert user in believed.get(ip, ()), (name, ip, user)
+
+    def _judge(self, target, validity=VALIDITY):
+        """Return who is wanted at which address of a target, by the rules told a second time."""
+        identity = self.world.identity
+        rules = Settings(
+            idle_after=validity,
+            reauth_days=10_000,
+            domain=identity.get("domain") or None,
+            ignore_users=tuple(identity["ignore_users"]),
+            exclude_networks=tuple(identity.get("exclude_networks", ())),
+        )
+        verdict = judge(self.world.export.rows, self.world.now, rules)
+        networks = target.get("networks", ())
+        return {str(ip): user for ip, (user, _) in verdict.wanted.items() if not networks or is_in(ip, networks)}
+
+    def _check(self, name, *, strictly=False):
+        """Hold what a target that is complete maps against what the rules want."""
+        device, target = self.world.devices[name], self.world.targets[name]
+        wanted = self._judge(target)
+        ever = self._judge(target, timedelta(days=9_000))
+        holds = device.holds(self.world.now)
+        note(f"{name} holds {holds}, wanted {wanted}")
+        for ip, user in holds.items():
+            if ip in wanted:
+                assert user.casefold() == wanted[ip].casefold(), (name, ip)
+            else:  # an agent ends a mapping by its own clock
+                assert device.kind == "agent", (name, ip, user)
+                assert ip in ever, (name, ip, user)
+                assert _bare(ever[ip]) == _bare(user), (name, ip, user)
+        missing = {ip for ip in wanted.keys() - holds.keys() if (ip, wanted[ip]) not in device.rejected}
+        if missing and device.lost and not strictly:
+            return
+        assert not missing, (name, missing)
+        device.lost = False
+
+    def teardown(self):
+        """In the end all targets answer, and a few quiet runs make all well."""
+        if not hasattr(self, "world"):
+            return
+        try:
+            self._end()
+        finally:
+            self.directory.cleanup()
+
+    def _end(self):
+        for name in NAMES:
+            self.a_target_is_well(name)
+        self._write(self.highest[-1][1] + 1, timedelta(), "10.0.0.1", "ada")
+        self._run(force=True)
+        self.world.pass_time(MINUTE)
+        self._run(force=True)  # logs out whom a rejected login was to replace
+        if any(device.lost for device in self.world.devices.values()):
+            self._run(force=True, full=True)
+        this = self._run(force=True)
+        assert this.report.exit_code == 0
+        for name, plan in this.plans.items():
+            assert len(plan) == len(plan.refreshed), (name, plan)
+            self._check(name, strictly=True)
+        again = self._run()
+        assert all(len(plan) == 0 for plan in again.plans.values()), again.plans
+        for part in again.report.targets:
+            assert part.in_doubt == 0 or self.world.devices[part.name].rejected, part
+
+
+def _bare(user):
+    return user.rpartition("\\")[2].casefold()
+
+
+TestHistory = History.TestCase
+if settings.get_current_profile_name() != "soak":
+    TestHistory.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)

@@ -1,0 +1,317 @@
+"""A site in memory, for runs over time: a table of rows, a clock, devices that apply messages, and a plug to pull.
+
+The ledger is a real file. Devices read real messages and give real answers, by the simulators' own tables. What one
+target does never depends on how threads are scheduled, so that a failure can be had again.
+"""
+
+import functools
+import shutil
+import threading
+from collections import Counter, deque
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import structlog
+from lxml import etree
+
+from tests.oracle import Row as OracleRow
+from uidsync.config import make_config
+from uidsync.deadline import Deadline
+from uidsync.ledger import FILE, Ledger
+from uidsync.panos.errors import BadReply, Unauthorized, Unreachable
+from uidsync.panos.firewall import Firewall
+from uidsync.panos.userid import make_message, read_rejections
+from uidsync.panos.xmlapi import read_response
+from uidsync.simulator import operations, replies
+from uidsync.simulator.replies import Identity
+from uidsync.simulator.table import Rules, Table
+from uidsync.source.rows import Row
+from uidsync.sync import run
+
+SILENT = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(50))
+PATIENCE = 20  # seconds that a target waits for its turn; far above what any takes
+
+
+@dataclass(slots=True)
+class Export:
+    """The NAC's table, its clock, and how the last read went."""
+
+    now: datetime
+    rows: list[OracleRow] = field(default_factory=list)
+    tails: int = 0
+
+    may_cut_addresses = True
+
+    @contextmanager
+    def open(self):
+        """Open a snapshot."""
+        yield self
+
+    @property
+    def highest_id(self) -> int | None:
+        """The highest clientHistId."""
+        return max((row[0] for row in self.rows), default=None)
+
+    def read_newest_date(self) -> datetime | None:
+        """Read the date of the last row."""
+        return max(self.rows)[1] if self.rows else None
+
+    def read_since(self, date: datetime) -> Iterator[Row]:
+        """Read the window."""
+        return (Row(*row) for row in self.rows if row[1].replace(tzinfo=UTC) >= date)
+
+    def read_after(self, event_id: int, others: Collection[int], date: datetime) -> Iterator[Row]:
+        """Read a tail."""
+        self.tails += 1
+        return (row for row in self.read_since(date) if row.event_id > event_id or row.event_id in others)
+
+
+@dataclass(slots=True)
+class Power:
+    """Goes out after so many effects: from then on nothing reaches a device, and the ledger stays as it was then."""
+
+    file: Path
+    left: int = 0
+    is_out: bool = False
+
+    def spend(self):
+        """Count an effect on the world, or the moment after it."""
+        if self.left == 1:
+            self.is_out = True
+            for part in self._parts(self.file):
+                shutil.copy(part, part.with_name(f"crashed-{part.name}"))
+        self.left -= 1
+
+    def restore(self):
+        """Leave the ledger's file as it was when the power went out."""
+        for part in self.file.parent.glob(f"{self.file.name}*"):
+            part.unlink()
+        for part in self._parts(self.file.with_name(f"crashed-{self.file.name}")):
+            part.rename(part.with_name(part.name.removeprefix("crashed-")))
+
+    @staticmethod
+    def _parts(file):
+        return [part for part in (file.with_name(f"{file.name}{end}") for end in ("", "-wal", "-shm")) if part.exists()]
+
+
+def _fragile(write):
+    @functools.wraps(write)
+    def wrapper(self, *arguments, **options):
+        self.power.spend()
+        write(self, *arguments, **options)
+        self.power.spend()
+
+    return wrapper
+
+
+class FragileLedger(Ledger):
+    """A ledger at any of whose writes the power may go out."""
+
+    power: Power
+    write_reading = _fragile(Ledger.write_reading)
+    write_target = _fragile(Ledger.write_target)
+    note_doubt = _fragile(Ledger.note_doubt)
+    note_accepted = _fragile(Ledger.note_accepted)
+    note_rejected = _fragile(Ledger.note_rejected)
+    hold_back = _fragile(Ledger.hold_back)
+    forget = _fragile(Ledger.forget)
+    purge = _fragile(Ledger.purge)
+
+
+class Turns:
+    """Lets targets work one after the other, in their order, though each has a thread of its own."""
+
+    def __init__(self, names):
+        self._names = list(names)
+        self._threads = {}
+        self._changed = threading.Condition()
+
+    def take(self, name):
+        """Wait until all targets before this one have ended."""
+        with self._changed:
+            self._threads[name] = threading.current_thread()
+            self._changed.notify_all()
+        for earlier in self._names[: self._names.index(name)]:
+            with self._changed:
+                assert self._changed.wait_for(lambda earlier=earlier: earlier in self._threads, PATIENCE)
+            self._threads[earlier].join(PATIENCE)
+
+    def begin(self, target, _entries):
+        """Hear that a target begins."""
+        self.take(target)
+
+    def advance(self, target, entries):
+        """Hear that entries have an outcome."""
+
+
+@dataclass(slots=True)
+class Device:
+    """A firewall or an agent: its table, its clock, and what is wrong with it."""
+
+    kind: str
+    table: Table = None
+    answers: deque = field(default_factory=deque)  # what becomes of the next messages
+    is_away: bool = False
+    may_ask: bool = True
+    rejects: frozenset[str] = frozenset()
+    lost: bool = False  # its table, and nobody is known to have noticed
+    rejected: set = field(default_factory=set)  # the logins that it rejected last, by address and name
+
+    def __post_init__(self):
+        agent = Rules(source="UIA", honour_timeout=False)
+        self.table = Table(agent if self.kind == "agent" else Rules())
+
+    def holds(self, now: datetime) -> dict[str, str]:
+        """Return who is mapped at which address."""
+        return {row.ip: row.user for row in self.table.mappings(now.timestamp())}
+
+    def take(self, document, now: datetime, power: Power):
+        """Apply a message, or not, and answer it, or not."""
+        fault = self.answers.popleft() if self.answers else None
+        power.spend()
+        if power.is_out or self.is_away or fault == "lost":
+            raise Unreachable("went away")
+        message = etree.fromstring(document)
+        entries = message.findall("payload/*/entry")
+        if fault == "refused":
+            self._remember(message, entries if len(entries) == 1 else [])
+            return read_response(200, replies.error("refused as asked"))
+        rejected = self.table.apply(
+            message,
+            "vsys1",
+            now.timestamp(),
+            lambda entry: "rejected as asked" if entry.get("name").rpartition("\\")[2] in self.rejects else None,
+        )
+        names = {dict(entry.attributes)["ip"] for section in rejected.values() for entry in section}
+        self._remember(message, [entry for entry in entries if entry.get("ip") in names])
+        power.spend()
+        if power.is_out or fault == "dropped":
+            raise Unreachable("dropped the answer")
+        if fault == "garbled":
+            raise BadReply("what is this")
+        return read_response(200, replies.applied(rejected))
+
+    def ask(self, document, now: datetime, power: Power):
+        """Answer a question."""
+        if power.is_out or self.is_away:
+            raise Unreachable("went away")
+        if not self.may_ask:
+            raise Unauthorized("not authorized for user role")
+        asked = operations.Device(Identity(), self.table, "off", None, now.timestamp())
+        return read_response(200, operations.operate(document, asked))
+
+    def _remember(self, message, rejected):
+        for entry in message.findall("payload/login/entry"):
+            known = {(ip, name) for ip, name in self.rejected if ip == entry.get("ip")}
+            self.rejected -= known
+            if entry in rejected:
+                self.rejected.add((entry.get("ip"), entry.get("name")))
+
+
+class Wire:
+    """What stands between a target and its device: a client of the firewall, or the agent as a target."""
+
+    certificate_not_after = None
+
+    def __init__(self, name, device, world):
+        self._name = name
+        self._device = device
+        self._world = world
+        self.attempts = Counter()
+
+    def call(self, request, *, attempts=None):
+        """Make one call of the XML API."""
+        del attempts
+        self._world.turns.take(self._name)
+        answer = self._device.ask if request.type == "op" else self._device.take
+        return answer(dict(request.parameters)["cmd"].encode(), self._world.export.now, self._world.power)
+
+    def close(self):
+        """End the connections."""
+
+
+class AgentTarget:
+    """An agent as a target; the message travels as it would over TLS, without timeouts."""
+
+    certificate_not_after = None
+
+    def __init__(self, device, world):
+        self._device = device
+        self._world = world
+        self.attempts = 0
+
+    def send(self, batch):
+        """Send one message."""
+        self.attempts += 1
+        document = make_message(batch, timeouts=False).encode()
+        return read_rejections(self._device.take(document, self._world.export.now, self._world.power), batch)
+
+    def close(self):
+        """End the connections."""
+
+
+class World:
+    """All of it, and the runs over it."""
+
+    def __init__(self, place: Path, now: datetime, targets):
+        self.file = place / FILE
+        self.export = Export(now)
+        self.power = Power(self.file)
+        self.turns = Turns(())
+        self.source = {"kind": "mysql", "host": "db", "password_file": "/nowhere", "idle_after": "8h"}
+        self.identity = {"ignore_users": ["svc-*"]}
+        self.sync = {"batch_size": 2, "full_every": "2h"}
+        self.targets = {target["name"]: target for target in targets}
+        self.devices = {name: Device(target["kind"]) for name, target in self.targets.items()}
+
+    @property
+    def now(self) -> datetime:
+        """What the database's clock says."""
+        return self.export.now
+
+    def run(self, *, names=(), crash_after=0, **options):
+        """Make a run, over all targets or some; the power goes out after so many effects, if the run has as many."""
+        config = make_config(
+            {"source": self.source, "identity": self.identity, "sync": self.sync, "target": [*self.targets.values()]},
+            "uidsync.toml",
+        )
+        self.power = Power(self.file, crash_after)
+        with closing(FragileLedger.open(self.file)) as ledger:
+            ledger.power = self.power
+            chosen = [target for target in config.target if not names or target.name in names]
+            self.turns = Turns(target.name for target in chosen)
+            this = run(
+                config, chosen, self.export, ledger, self._make_target,
+                deadline=Deadline(60), log=SILENT, progress=self.turns, **options,
+            )  # fmt: skip
+        if self.power.is_out:
+            self.power.restore()
+        return this
+
+    def read_believed(self, name: str):
+        """Return the names that the ledger holds or doubts on a target, by address."""
+        if not self.file.exists():
+            return {}
+        with closing(Ledger.open_read_only(self.file)) as ledger:
+            return {
+                str(ip): {holding.user for holding in holdings} for ip, holdings in ledger.read_holdings(name).items()
+            }
+
+    def pass_time(self, span: timedelta):
+        """Let time pass."""
+        self.export.now += span
+
+    def _make_target(self, share):
+        device = self.devices[share.name]
+        if device.kind == "agent":
+            return AgentTarget(device, self)
+        return Firewall(Wire(share.name, device, self), vsys="vsys1")
+
+
+def device_address(text: str) -> str:
+    """Spell an address as devices do."""
+    return str(ip_address(text))
