@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uidsync.deadline import Deadline
-from uidsync.deliver import ALL_REFUSED, GRACE, Delivery, deliver
+from uidsync.deliver import ALL_REFUSED, GRACE, REFUSED_LATER, Delivery, deliver
 from uidsync.panos.errors import BadReply, BadRequest, Busy, TargetError, Unauthorized, Unreachable, Untrusted
 from uidsync.panos.userid import Login, Logout, Rejection
 from uidsync.plan import Plan
@@ -263,6 +263,22 @@ def test_bad_entries_far_apart_are_not_the_target_s_fault():
     assert (rejected(delivery), count(delivery)) == (bad, {"delivered": 160, "rejected": 40})
 
 
+def test_bad_entries_side_by_side_do_not_end_a_target_that_takes_others():
+    """After something was accepted it takes more than ten refused entries in a row to give a target up."""
+    bad = {f"user{n}" for n in range(100, 100 + ALL_REFUSED)}
+    delivery = send(Peer(refusing(bad)), make_plan(200))
+    assert (rejected(delivery), count(delivery)) == (bad, {"delivered": 190, "rejected": ALL_REFUSED})
+
+
+def test_a_target_that_refuses_all_later_is_given_up_too():
+    """A target that took the first message and refuses everything from then on is given up in the end."""
+    plan = make_plan(1000)
+    delivery = send(peer := Peer(refusing({entry.user for entry in plan.new[100:]})), plan)
+    assert count(delivery) == {"delivered": 100, "failed": REFUSED_LATER, "not_tried": 900 - REFUSED_LATER}
+    assert set(errors(delivery)) == {"TargetError"}
+    assert peer.attempts < 3 * REFUSED_LATER
+
+
 def test_an_answer_that_is_none_fails_its_batch_alone():
     """What is not PAN-OS's answer is not halved, and the next batch is sent all the same."""
     delivery = send(peer := Peer(raising(BadReply("the answer is empty"))), make_plan(250))
@@ -321,8 +337,10 @@ def test_a_target_that_hangs_does_not_hold_the_run(connections):
     assert sum(count(hanging).values()) == 1000
     assert sum(count(fine).values()) == 100
     over.set()
-    for thread in set(threading.enumerate()) - others:
-        thread.join(10)
+    while threads := set(threading.enumerate()) - others:
+        for thread in threads:
+            if thread.ident is not None:  # it was started
+                thread.join(10)
     assert hanging.outcomes == told
 
 
