@@ -12,7 +12,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Debian keeps servers in /usr/sbin, which is not on every user's PATH; the tests look there too.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: demo test check fmt bench install tools database
+.PHONY: demo test soak check fmt bench install tools database
 
 demo: .venv/.runtime
 	@.venv/bin/uidsync demo
@@ -20,6 +20,10 @@ demo: .venv/.runtime
 # Both are always judged: a line too long must not hide a test that fails, nor the other way round.
 test: tools database
 	@status=0; $(MAKE) --no-print-directory check || status=1; .venv/bin/pytest || status=1; exit $$status
+
+# The same properties and kills as in the tests, many more of them.
+soak: tools database
+	UIDSYNC_SOAK=1 .venv/bin/pytest --hypothesis-profile=soak tests/test_history.py tests/functional/test_kill.py
 
 check: tools
 	@status=0; .venv/bin/ruff check --quiet || status=1; .venv/bin/ruff format --check --quiet || status=1; \
