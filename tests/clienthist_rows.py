@@ -82,7 +82,7 @@ def make_rows(  # noqa: PLR0913
     rows go through every kind once. `edges` adds dates on the limits themselves, for those who pass the same `now`
     to whom they test; against a running clock such a row may fall to either side.
     """
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     now = now.astimezone(UTC).replace(microsecond=0, tzinfo=None)
     dates = DATES | (EDGES if edges else {})
     kinds = [(table, kind) for table in (PRINCIPALS, ADDRESSES, dates) for kind in table]
