@@ -169,7 +169,7 @@ def start_daemon(server: Server, directory: Path) -> subprocess.Popen[bytes]:
     binary = shutil.which("mariadbd", path=path) or shutil.which("mysqld", path=path)
     if binary is None:
         raise FileNotFoundError("no mariadbd: apt install mariadb-server-core, or set UIDSYNC_TEST_MYSQL")
-    layout = ["--no-defaults", f"--datadir={directory / 'data'}"]
+    layout = ["--no-defaults", f"--datadir={directory / 'data'}", f"--tmpdir={directory}"]
     if os.geteuid() == 0:
         layout.append("--user=root")
     install, extra = ["mariadb-install-db", *layout, "--skip-test-db", "--skip-name-resolve"], []
