@@ -1,10 +1,13 @@
 """Who imports whom, and how long a module may be: what the design says, held by walking the code."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
 import pytest
+
+import uidsync
 
 PACKAGE = Path(__file__).parents[1] / "uidsync"
 LONGEST = 400  # lines of a module
@@ -146,3 +149,14 @@ def test_a_module_opens_by_saying_what_it_is(name):
         (ast.get_docstring(ast.parse(MODULES[name].read_text("utf-8"))) or "").partition("\n")[0].endswith((".", ":"))
     )
     assert not FORBIDDEN & set(name.split("."))
+
+
+def test_every_rule_that_is_cited_is_told():
+    """The rules that docstrings and comments cite stand in the package's own docstring, twelve of them."""
+    told = {int(number) for number in re.findall(r"^ ?(\d+)\. ", uidsync.__doc__, re.MULTILINE)}
+    cited = set()
+    for file in PACKAGE.rglob("*.py"):
+        for numbers in re.findall(r"[Rr]ules? ([0-9, toand]+)", file.read_text("utf-8")):
+            cited |= {int(number) for number in re.findall(r"\d+", numbers)}
+    assert told == set(range(1, 13))
+    assert cited <= told

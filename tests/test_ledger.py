@@ -22,6 +22,7 @@ from uidsync.panos.userid import Login, Logout
 from uidsync.plan import Holding
 from uidsync.position import make_position
 from uidsync.source.rows import LoginEvent
+from uidsync.spotcheck import Loss
 from uidsync.statements import read_statement
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 123456, tzinfo=UTC)
@@ -240,8 +241,7 @@ def test_the_state_of_a_target_is_kept(ledger):
         is_unusable=True,
         full_send_at=NOW - MINUTE,
         may_not_ask=True,
-        lost_at=NOW + MINUTE,
-        lost_wait=2 * HOUR,
+        loss=Loss(NOW + MINUTE, 2 * HOUR),
     )
     ledger.note_accepted("fw", [login()], NOW)
     ledger.write_target(state)

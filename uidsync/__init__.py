@@ -1,7 +1,23 @@
 """Keeps Palo Alto Networks User-ID true to a NAC.
 
 Read login events from the NAC, plan one user per address, deliver to every target what it lacks,
-report what became of it: the modules are that sentence, in its order.
+report what became of it: the modules are that sentence, in its order. The rules that they cite:
+
+ 1. Validity. An event is believed for `reauth_days`, or `idle_after` if that is less; older ones are not read.
+ 2. Newest wins. One user per address, of the newest event by date, then id; the order of rows never matters, and a read
+    takes nothing back.
+ 3. Principal. `USER,ROLE,…`: first field, stripped, null test, rewrite, strip_realm, ignored?, lowercase, domain.
+ 4. Nobody. Every event with a principal takes its address; one that names no usable user leaves it with nobody. An
+    ignored user on the user's own device takes nothing; a blank principal takes only from another device.
+ 5. Bad rows are values, skipped and counted. Dates ahead of the database's clock refuse the source when they are many.
+ 6. Timeout. Whole minutes, never 0, no longer than the target's nor than the event's validity.
+ 7. A login is due when a target lacks it, has another user, is in doubt, or has less than half of its timeout left.
+    A rejected one waits for another event, another name or a full send.
+ 8. A logout is due on evidence only, with the name as it was delivered; all logouts are finished before logins start.
+ 9. Safety. A run that would undo too much of what is held is refused before anything is sent, unless forced.
+10. One bad entry costs one entry. A refused message is halved down to it; if all are refused, it is the target.
+11. The ledger is a belief. Firewalls are asked for three mappings; if all are gone, everything is sent again.
+12. At least once, and never forgotten. In doubt before a message goes out, held once it was accepted.
 """
 
 __version__ = "0.1.0"

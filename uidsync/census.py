@@ -32,7 +32,6 @@ class Census:
         self.rows = 0
         self.skipped: Counter[str] = Counter()
         self.nobody: Counter[str] = Counter()
-        self.newest_event: datetime | None = None
         self.highest_id = 0
         self.ahead: list[int] = []  # the ids of rows that were skipped as ahead
         self.highest_settled = 0  # the highest id of an event that was dated `settled` or earlier
@@ -94,8 +93,6 @@ class Census:
             self._rivals[event.ip] = event, None
         else:
             self._rivals[event.ip] = _rank(event, *rivals)
-        if self.newest_event is None or event.seen_at > self.newest_event:
-            self.newest_event = event.seen_at
 
     def _remember(self, row: LoginEvent | SkippedRow) -> None:
         self.highest_id = max(self.highest_id, row.event_id)

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_address
@@ -22,6 +22,7 @@ from uidsync.panos.userid import Address, Entry, Login, Logout
 from uidsync.plan import LOGOUT_GRACE, MINUTE, Holding
 from uidsync.position import Position
 from uidsync.source.rows import LoginEvent
+from uidsync.spotcheck import NO_LOSS, Loss
 from uidsync.statements import read_statement
 
 FILE = "ledger.sqlite3"
@@ -62,8 +63,7 @@ class TargetState:
     is_unusable: bool = False
     full_send_at: datetime | None = None
     may_not_ask: bool = False
-    lost_at: datetime | None = None
-    lost_wait: timedelta = timedelta()
+    loss: Loss = NO_LOSS
 
 
 class Ledger:
@@ -184,7 +184,9 @@ class Ledger:
             if not known or known[0].identity != state.identity:
                 write("drop_holdings", [(state.name,)])
                 write("drop_all_held_back", [(state.name,)])
-            write("write_target", [tuple(map(_plain, astuple(state)))])
+            loss = (state.loss.at, state.loss.wait)
+            columns = [getattr(state, field.name) for field in fields(state) if field.name != "loss"]
+            write("write_target", [tuple(map(_plain, (*columns, *loss)))])
 
     def read_holdings(self, target: str) -> dict[Address, tuple[Holding, ...]]:
         """Return what a target holds or may hold, lapsed mappings included until they are purged."""
@@ -219,11 +221,11 @@ class Ledger:
             write("drop_held_back", [row[:2] for row in rows])
 
     def note_accepted(
-        self, target: str, entries: Collection[Entry], now: datetime, *, is_ordered: bool = False
+        self, target: str, entries: Collection[Entry], now: datetime, *, counted: int | None = None
     ) -> None:
         """Record what a target accepted: logins are held, one user an address; what was logged out is gone.
 
-        Logouts count against the limit of later runs, but for those that somebody ordered.
+        So many of the logouts are `counted` against the limit of later runs; all, unless it is said.
         """
         logins = [entry for entry in entries if isinstance(entry, Login)]
         logouts = [entry for entry in entries if isinstance(entry, Logout)]
@@ -236,8 +238,8 @@ class Ledger:
             write("drop_holdings_at", places)
             write("write_holding", held)
             write("drop_holding", [(target, str(logout.ip), logout.user) for logout in logouts])
-            if logouts and not is_ordered:
-                write("write_logouts", [(target, _time(now), len(logouts))])
+            if count := len(logouts) if counted is None else counted:
+                write("write_logouts", [(target, _time(now), count)])
 
     def note_rejected(self, target: str, login: Login, before: Holding | None) -> None:
         """Record that a target did not accept a login; what it held for this user `before` stands."""
@@ -350,6 +352,5 @@ def _read_state(  # noqa: PLR0913, PLR0917 (one parameter a column)
         bool(is_unusable),
         _read_time_or_none(full_send_at),
         bool(may_not_ask),
-        _read_time_or_none(lost_at),
-        lost_wait * MICROSECOND,
+        Loss(_read_time_or_none(lost_at), lost_wait * MICROSECOND),
     )

@@ -138,22 +138,34 @@ class Plan:
             for start in range(0, len(entries), size)
         )
 
-    def raise_if_unsafe(self, held: int, recent_logouts: int, max_logout_percent: int, max_change_percent: int) -> None:
+    def raise_if_unsafe(
+        self,
+        held: int,
+        recent_logouts: int,
+        max_logout_percent: int,
+        max_change_percent: int,
+        ordered: Collection[Address] = (),
+    ) -> None:
         """Raise UnsafePlan when this would undo too much of what the target holds. Rule 9.
 
-        `held` is the number of unexpired mappings, `recent_logouts` that of the last hour.
+        `held` is the number of unexpired mappings, `recent_logouts` that of the last hour: together they are what was
+        held before. Logouts at `ordered` addresses were asked for by somebody and do not count.
         """
-        logouts = len(self.logouts) + recent_logouts
-        if self.logouts and logouts > FEW_LOGOUTS and logouts * 100 > max_logout_percent * held:
+        logouts = sum(logout.ip not in ordered for logout in self.logouts)
+        before, total = held + recent_logouts, logouts + recent_logouts
+        if logouts and total > FEW_LOGOUTS and total * 100 > max_logout_percent * before:
             raise UnsafePlan(
-                f"{len(self.logouts)} logouts, after {recent_logouts} in the last hour, are more than "
-                f"{max_logout_percent} % of {held} mappings held (sync.max_logout_percent)"
+                f"with {logouts} logouts due, {total} of {before} mappings would be gone within an hour, more than "
+                f"{max_logout_percent} % (sync.max_logout_percent)"
             )
         if len(self.changed) > FEW_CHANGES and len(self.changed) * 100 > max_change_percent * held:
             raise UnsafePlan(
                 f"{len(self.changed)} changes of user are more than {max_change_percent} % of {held} mappings held "
                 "(sync.max_change_percent)"
             )
+
+
+NOTHING_DUE = Plan()
 
 
 def make_plan(  # noqa: PLR0913 (what is due depends on this much)

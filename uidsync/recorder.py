@@ -6,7 +6,6 @@ A ledger that cannot be written is a warning and no failure to deliver.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -17,13 +16,13 @@ from uidsync.deliver import Delivery
 from uidsync.ledger import HeldBack, Ledger
 from uidsync.ledger_file import LedgerError
 from uidsync.panos.firewall import Firewall
-from uidsync.panos.userid import Address, Login, Rejection
+from uidsync.panos.userid import Address, Entry, Login, Logout, Rejection
 from uidsync.plan import Batch, Plan
 from uidsync.reading import Reading
 from uidsync.report import Delivered, Failed, Outcome, mask
 from uidsync.share import Share
 from uidsync.source.rows import LoginEvent
-from uidsync.spotcheck import FIRST_WAIT, Missing, NotAnswered, choose_spots, spot_check
+from uidsync.spotcheck import Missing, NotAnswered, choose_spots, spot_check
 
 
 class Progress(Protocol):
@@ -76,7 +75,7 @@ class Recorder:
     def prepare(self, delivery: Delivery) -> Plan:
         """Return the plan to send: more than was due if the target turns out to have lost what it held. Rule 11."""
         share = self._shares[delivery.name]
-        if isinstance(delivery.target, Firewall) and not share.resend:
+        if isinstance(delivery.target, Firewall) and share.wanted and not share.resend:
             share = self._shares[delivery.name] = self._check_spots(share, delivery.target)
         self._progress.begin(share.name, len(share.plan))
         tell = self._log.info if share.plan else self._log.debug  # every minute, for as long as nothing is due
@@ -97,10 +96,7 @@ class Recorder:
                 log.debug("batch.delivered", entries=[f"{entry.ip} {entry.user}" for entry in batch.entries])
                 rejected = {rejection.entry for rejection in rejections}
                 accepted = [entry for entry in batch.entries if entry not in rejected]
-                now = self._clock()
-                self._write(
-                    lambda: self._ledger.note_accepted(delivery.name, accepted, now, is_ordered=self._is_ordered)
-                )
+                self._accept(delivery.name, accepted)
                 for rejection in rejections:
                     self._reject(delivery.name, rejection, log)
             case Failed(batch, error):
@@ -115,6 +111,12 @@ class Recorder:
     def _write_states(self) -> None:
         for share in self._shares.values():
             self._write(partial(self._ledger.write_target, share.state))
+
+    def _accept(self, target: str, entries: Sequence[Entry]) -> None:
+        ordered = self._shares[target].ordered
+        logouts = sum(isinstance(entry, Logout) and entry.ip not in ordered for entry in entries)
+        counted = 0 if self._is_ordered else logouts
+        self._write(lambda: self._ledger.note_accepted(target, entries, self._clock(), counted=counted))
 
     def _reject(self, target: str, rejection: Rejection, log: FilteringBoundLogger) -> None:
         login = rejection.entry
@@ -144,30 +146,21 @@ class Recorder:
 
     def _believe(self, share: Share, gone: Collection[Address], asked: int) -> Share:
         """Return the share as it is after so many of those asked for turned out to be gone."""
-        state = share.state
-        if len(gone) == asked:
-            return self._recover(share)
-        if state.lost_at and share.now >= state.lost_at + state.lost_wait:
-            state.lost_at, state.lost_wait = None, timedelta()
-        if not gone:
-            return share
-        self._log.warning("spots.missing", target=share.name, missing=len(gone), asked=asked)
-        self._write(lambda: self._ledger.forget(share.name, gone))
-        return share.without(gone)
-
-    def _recover(self, share: Share) -> Share:
-        """Send everything to a target that lost its table, but not again and again to one that goes on losing it."""
         state, now = share.state, share.now
-        if state.lost_at and now < state.lost_at + state.lost_wait:
-            self._warn(
-                share.name, "table.lost_again", f"the next full send waits until {state.lost_at + state.lost_wait}"
-            )
+        if len(gone) < asked:
+            state.loss = state.loss.over(now)
+            if not gone:
+                return share
+            self._log.warning("spots.missing", target=share.name, missing=len(gone), asked=asked)
+            self._write(lambda: self._ledger.forget(share.name, gone))
+            return share.without(gone)
+        if not state.loss.may_recover(now):
+            self._warn(share.name, "table.lost_again", "the next full send has to wait: what takes it away?")
             return share
         self._warn(share.name, "table.lost", "everything is sent again")
-        state.lost_wait = max(FIRST_WAIT, state.lost_wait * 2)
-        state.lost_at = now
+        state.loss = state.loss.again(now)
         self._write(lambda: self._ledger.forget(share.name))
-        return replace(share.without(share.held.keys()), rejected=())
+        return share.emptied()
 
     def _warn(self, target: str, event: str, message: str) -> None:
         self._log.warning(event, target=target, message=message)

@@ -3,60 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from uidsync.config import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.ledger import HeldBack, Ledger, TargetState
 from uidsync.panos.userid import Address, UserMapping
-from uidsync.plan import Holding, Plan, is_same_user, make_plan
+from uidsync.plan import NOTHING_DUE, Holding, Plan, is_same_user, make_plan
 from uidsync.reading import Reading
 from uidsync.source.rows import LoginEvent, is_within
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Share:
     """What concerns one target in a run.
 
-    `unwanted` are addresses where nobody shall be mapped, `rejected` those whose login it is known to reject; `resend`
-    makes all that is wanted due, held or not.
+    `unwanted` are addresses where nobody shall be mapped, `ordered` those of them that somebody asked to withdraw,
+    `rejected` those whose login the target is known to reject; `resend` makes all that is wanted due, held or not.
     """
 
-    config: TargetConfig
+    target: TargetConfig
     state: TargetState
     now: datetime
     wanted: Mapping[Address, UserMapping]
     held: Mapping[Address, tuple[Holding, ...]]
-    unwanted: Collection[Address]
-    rejected: Collection[Address]
-    resend: bool
-    plan: Plan = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.plan = make_plan(
-            self.wanted,
-            self.held,
-            self.now,
-            mapping_timeout=self.config.mapping_timeout,
-            is_timeout_fixed=isinstance(self.config, AgentConfig) and not self.config.send_timeout,
-            unwanted=self.unwanted,
-            rejected=self.rejected,
-            resend=self.resend,
-        )
+    plan: Plan = NOTHING_DUE
+    unwanted: Collection[Address] = ()
+    ordered: Collection[Address] = ()
+    rejected: Collection[Address] = ()
+    resend: bool = False
 
     @property
     def name(self) -> str:
         """The target's name."""
-        return self.config.name
+        return self.target.name
+
+    @property
+    def is_full_send(self) -> bool:
+        """Whether all that is wanted is sent."""
+        return 0 < len(self.wanted) == len(self.plan.logins)
+
+    def planned(self) -> Share:
+        """Return the share with its plan."""
+        plan = make_plan(
+            self.wanted,
+            self.held,
+            self.now,
+            mapping_timeout=self.target.mapping_timeout,
+            is_timeout_fixed=isinstance(self.target, AgentConfig) and not self.target.send_timeout,
+            unwanted=self.unwanted,
+            rejected=self.rejected,
+            resend=self.resend,
+        )
+        return replace(self, plan=plan)
 
     def without(self, lost: Collection[Address]) -> Share:
         """Return the share of a target that turns out to hold nothing at these addresses.
 
         The logouts stay: whether a mapping that is to go is there is not worth a question.
         """
-        share = replace(self, held={ip: holdings for ip, holdings in self.held.items() if ip not in lost})
-        share.plan = replace(share.plan, logouts=self.plan.logouts)
-        return share
+        held = {ip: holdings for ip, holdings in self.held.items() if ip not in lost}
+        share = replace(self, held=held).planned()
+        return replace(share, plan=replace(share.plan, logouts=self.plan.logouts))
+
+    def emptied(self) -> Share:
+        """Return the share of a target that lost its table: everything is sent, what it rejected as well."""
+        return replace(self, rejected=()).without(self.held.keys())
 
     def held_for(self, ip: Address, user: str) -> Holding | None:
         """Return what the target was believed to hold for a user before this run."""
@@ -112,7 +124,17 @@ def make_share(
         or not is_within(ip, target.networks)
         or not is_within(ip, config.identity.include_networks, config.identity.exclude_networks)
     ]
-    return Share(target, state, reading.now, share, held, unwanted, () if resend else rejected, resend)
+    return Share(
+        target,
+        state,
+        reading.now,
+        share,
+        held,
+        unwanted=unwanted,
+        ordered=withdrawn,
+        rejected=() if resend else rejected,
+        resend=resend,
+    ).planned()
 
 
 def _is_over(events: Mapping[Address, LoginEvent], mapping: UserMapping | None, login: HeldBack) -> bool:

@@ -31,6 +31,29 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """When a firewall last lost its table, and how long to wait before it is sent everything once more."""
+
+    at: datetime | None = None
+    wait: timedelta = timedelta()
+
+    def may_recover(self, now: datetime) -> bool:
+        """Tell whether everything may be sent again: not to one that goes on losing it."""
+        return self.at is None or now >= self.at + self.wait
+
+    def again(self, now: datetime) -> Loss:
+        """Return the loss that is noticed now: each one soon after another doubles the wait."""
+        return Loss(now, max(FIRST_WAIT, self.wait * 2))
+
+    def over(self, now: datetime) -> Loss:
+        """Return what is left of a loss when the table is there: once the wait is over, nothing."""
+        return Loss() if self.may_recover(now) else self
+
+
+NO_LOSS = Loss()
+
+
+@dataclass(frozen=True, slots=True)
 class NotAnswered:
     """The firewall was not asked to the end; `is_denied` when our key may not ask."""
 

@@ -64,10 +64,10 @@ def run(  # noqa: PLR0913 (a run has this many sides)
     log: FilteringBoundLogger,
     progress: Progress,
 ) -> Run:
-    """Make one run over `targets` and return what became of it; nothing that can go wrong outside is raised.
+    """Make one run over `targets` and return what became of it, whatever the source and the targets do.
 
     A dry run stops with the plan. `full` reads the whole window and sends all of it; with `force` a plan is sent that
-    rule 5 or 9 would refuse. Raises LedgerError as long as nothing was sent.
+    rule 5 or 9 would refuse. Raises LedgerError when the ledger cannot be read, before anything else is.
     """
     started = time.monotonic()
     this = Run(SyncReport(str(uuid.uuid4()), datetime.now(UTC), dry_run=dry_run))
@@ -92,7 +92,10 @@ def run(  # noqa: PLR0913 (a run has this many sides)
     if report.error or reading is None or dry_run:
         _report_untried(report, this.shares, config.sync.batch_size)
     else:
-        _deliver(this, config, ledger, reading, make_target, deadline, log, progress, force=force)
+        recorder = Recorder(
+            ledger, this.shares, reading.events, reading.clock, is_ordered=force, log=log, progress=progress
+        )
+        _deliver(this, config, reading, recorder, make_target, deadline, log)
     if reading:
         _report_warnings(report, config, reading, log)
     now = reading.clock() if reading else memory.now()
@@ -106,29 +109,33 @@ def run(  # noqa: PLR0913 (a run has this many sides)
 def _deliver(  # noqa: PLR0913, PLR0917 (the second half of a run)
     this: Run,
     config: Config,
-    ledger: Ledger,
     reading: Reading,
+    recorder: Recorder,
     make_target: MakeTarget,
     deadline: Deadline,
     log: FilteringBoundLogger,
-    progress: Progress,
-    *,
-    force: bool,
 ) -> None:
-    deadline.is_interruptible = False
-    deliveries = [
-        Delivery(share.name, make_target(share), share.plan, share.config.connections) for share in this.shares
-    ]
-    recorder = Recorder(
-        ledger, this.shares, reading.events, reading.clock, is_ordered=force, log=log, progress=progress
-    )
     recorder.begin(reading)
-    deliver(deliveries, config.sync.batch_size, recorder, deadline)
+    deliveries = carry_out(this.shares, recorder, make_target, config.sync.batch_size, deadline)
     for share, delivery, part in zip(this.shares, deliveries, this.report.targets, strict=True):
         report_delivery(this.report, part, delivery, log)
-        _note_state(share, part)
+        note_failure(share.state, part)
+        if part.status == "complete":
+            share.state.last_success, share.state.behind_since = datetime.now(UTC), None
+            if share.is_full_send:
+                share.state.full_send_at = share.now
     recorder.finish(config.source.validity)
     this.report.warnings += recorder.warnings
+
+
+def carry_out(
+    shares: Sequence[Share], recorder: Recorder, make_target: MakeTarget, batch_size: int, deadline: Deadline
+) -> list[Delivery]:
+    """Deliver every share's plan. From here on a signal ends the run in order."""
+    deadline.is_interruptible = False
+    deliveries = [Delivery(share.name, make_target(share), share.plan, share.target.connections) for share in shares]
+    deliver(deliveries, batch_size, recorder, deadline)
+    return deliveries
 
 
 def _report_reading(report: SyncReport, reading: Reading) -> None:
@@ -160,7 +167,7 @@ def _plan(
         share = make_share(config, target, belief, reading, mappings, resend=full)
         this.shares.append(share)
         part.wanted, part.lapsed = len(share.wanted), share.plan.lapsed
-    this.report.full_send = all(share.resend or not share.held for share in this.shares)
+    this.report.full_send = all(share.is_full_send for share in this.shares)
 
 
 def _raise_if_unsafe(config: Config, ledger: Ledger, reading: Reading, shares: Sequence[Share]) -> None:
@@ -172,7 +179,9 @@ def _raise_if_unsafe(config: Config, ledger: Ledger, reading: Reading, shares: S
         held = sum(any(holding.held_until > reading.now for holding in holdings) for holdings in share.held.values())
         logouts = ledger.count_logouts(share.name, reading.now)
         try:
-            share.plan.raise_if_unsafe(held, logouts, config.sync.max_logout_percent, config.sync.max_change_percent)
+            share.plan.raise_if_unsafe(
+                held, logouts, config.sync.max_logout_percent, config.sync.max_change_percent, share.ordered
+            )
         except UnsafePlan as error:
             raise UnsafePlan(f"{share.name}: {error}; if it is right, run once with --force") from None
 
@@ -213,18 +222,13 @@ def report_delivery(report: SyncReport, part: TargetReport, delivery: Delivery, 
     )
 
 
-def _note_state(share: Share, part: TargetReport) -> None:
-    """Keep what the next run, and `status`, want to know of this one. These times are of our own clock."""
-    state, now = share.state, datetime.now(UTC)
+def note_failure(state: TargetState, part: TargetReport) -> None:
+    """Keep what went wrong with a target, for the next run and for `status`. These times are of our own clock."""
     state.is_unusable = part.error is not None and part.error.kind not in {"BadRequest", "BadReply"}
     state.error_kind = part.error.kind if part.error else None
     state.error_message = part.error.message if part.error else None
-    if part.status == "complete":
-        state.last_success, state.behind_since = now, None
-        if share.resend or not share.held:
-            state.full_send_at = share.now
-    else:
-        state.behind_since = state.behind_since or now
+    if part.status != "complete":
+        state.behind_since = state.behind_since or datetime.now(UTC)
 
 
 def _report_state(part: TargetReport, state: TargetState, ledger: Ledger, now: datetime) -> None:

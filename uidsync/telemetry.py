@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,13 @@ def set_up_logging(*, verbosity: int) -> None:
 class _StandardError:
     """Standard error as it is when a line is written: a progress bar takes it over for a while."""
 
-    def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+    def write(self, text: str) -> None:
+        with suppress(OSError):  # a log that cannot be written stops no delivery
+            sys.stderr.write(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 def _drop_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401

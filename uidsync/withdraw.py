@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.config import Config, TargetConfig
 from uidsync.deadline import Deadline
-from uidsync.deliver import Delivery, Target, deliver
+from uidsync.deliver import Target
 from uidsync.ledger import HeldBack, Ledger
 from uidsync.panos.userid import Address, Logout, bare_name
 from uidsync.plan import Plan, UnsafePlan, is_same_user
@@ -19,7 +19,7 @@ from uidsync.recorder import Progress, Recorder
 from uidsync.report import SyncReport, TargetReport
 from uidsync.share import Share, read_belief
 from uidsync.source.rows import LoginEvent
-from uidsync.sync import report_delivery
+from uidsync.sync import carry_out, note_failure, report_delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +48,26 @@ def plan_withdrawal(
     shares = []
     for target in targets:
         belief = read_belief(ledger, target)
-        share = Share(target, belief.state, now, {}, belief.held, (), (), resend=True)
-        share.plan = Plan(
-            tuple(
-                Logout(ip, holding.user)
-                for ip, holdings in belief.held.items()
-                for holding in holdings
-                if chosen.holds(ip, holding.user)
-            )
+        logouts = tuple(
+            Logout(ip, holding.user)
+            for ip, holdings in belief.held.items()
+            for holding in holdings
+            if chosen.holds(ip, holding.user)
         )
-        shares.append(share)
+        shares.append(Share(target, belief.state, now, {}, belief.held, Plan(logouts)))
     return tuple(shares)
+
+
+def raise_if_unsafe(config: Config, shares: Sequence[Share], ledger: Ledger, chosen: Chosen) -> None:
+    """Judge a withdrawal by rule 9, for itself: what runs logged out in the last hour was not of its choosing."""
+    if chosen.everybody:
+        return
+    for share in shares:
+        held = sum(ledger.count_holdings(share.name, share.now))
+        try:
+            share.plan.raise_if_unsafe(held, 0, config.sync.max_logout_percent, config.sync.max_change_percent)
+        except UnsafePlan as error:
+            raise UnsafePlan(f"{share.name}: {error}") from None
 
 
 def withdraw(  # noqa: PLR0913 (a run has this many sides)
@@ -77,37 +86,25 @@ def withdraw(  # noqa: PLR0913 (a run has this many sides)
     What is kept back is recorded first: a target that is away now gets its logouts from a later run.
     """
     now, events = shares[0].now, ledger.read_events()
-    if not chosen.everybody:
-        _raise_if_unsafe(config, shares, ledger)
+    raise_if_unsafe(config, shares, ledger, chosen)
     report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
-    report.targets = [TargetReport(share.name, share.config.kind) for share in shares]
-    deliveries = [Delivery(share.name, make_target(share), share.plan) for share in shares]
-    started = datetime.now(UTC)
-    recorder = Recorder(
-        ledger, shares, events, lambda: now + (datetime.now(UTC) - started), is_ordered=True, log=log, progress=progress
-    )
+    report.targets = [TargetReport(share.name, share.target.kind) for share in shares]
+
+    def clock() -> datetime:
+        return now + (datetime.now(UTC) - report.started)
+
+    recorder = Recorder(ledger, shares, events, clock, is_ordered=True, log=log, progress=progress)
     recorder.begin()
     for share in shares:
         ledger.hold_back(share.name, _list_held_back(share, events, chosen))
-    deadline.is_interruptible = False
-    deliver(deliveries, config.sync.batch_size, recorder, deadline)
-    for delivery, part in zip(deliveries, report.targets, strict=True):
+    deliveries = carry_out(shares, recorder, make_target, config.sync.batch_size, deadline)
+    for share, delivery, part in zip(shares, deliveries, report.targets, strict=True):
         report_delivery(report, part, delivery, log)
+        note_failure(share.state, part)
     recorder.finish(config.source.validity)
+    report.warnings += recorder.warnings
     report.finished = datetime.now(UTC)
     return report
-
-
-def _raise_if_unsafe(config: Config, shares: Sequence[Share], ledger: Ledger) -> None:
-    for share in shares:
-        held, in_doubt = ledger.count_holdings(share.name, share.now)
-        recent = ledger.count_logouts(share.name, share.now)
-        try:
-            share.plan.raise_if_unsafe(
-                held + in_doubt, recent, config.sync.max_logout_percent, config.sync.max_change_percent
-            )
-        except UnsafePlan as error:
-            raise UnsafePlan(f"{share.name}: {error}; `withdraw --all` takes everything away") from None
 
 
 def _list_held_back(share: Share, events: Mapping[Address, LoginEvent], chosen: Chosen) -> list[HeldBack]:

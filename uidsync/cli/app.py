@@ -35,16 +35,16 @@ app = typer.Typer(
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
+class Options:
     """The options that stand before or after any command."""
 
     config: Path | None = None
     verbose: int = 0
     quiet: bool = False
 
-    def or_else(self, before: Common) -> Common:
+    def or_else(self, before: Options) -> Options:
         """Return these options, completed by those that stood before the command."""
-        return Common(self.config or before.config, max(self.verbose, before.verbose), self.quiet or before.quiet)
+        return Options(self.config or before.config, max(self.verbose, before.verbose), self.quiet or before.quiet)
 
     @property
     def file(self) -> Path:
@@ -104,11 +104,11 @@ def before(
     Start with `uidsync demo`; then write the configuration (`uidsync config` prints one to fill in), try it with
     `uidsync check` and `uidsync sync --dry-run`, and let the timer run `uidsync sync`.
     """
-    context.obj = Common(config, verbose, quiet)
+    context.obj = Options(config, verbose, quiet)
 
 
 def command(function: Callable[..., int | None]) -> Callable[..., None]:
-    """Register a command; its first parameter is `Common`, its result the exit code.
+    """Register a command; its first parameter is `Options`, its result the exit code.
 
     The common options are added to its own, and errors that a user can mend end it with a line that says how.
     """
@@ -119,9 +119,9 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
     def wrapper(context: typer.Context, **arguments: Any) -> None:  # noqa: ANN401 (whatever the command takes)
         given = {name: arguments.pop(name) for name in ("config", "verbose", "quiet")}
         arguments.pop("version")
-        common = Common(**given).or_else(context.obj)
-        set_up_logging(verbosity=-1 if common.quiet else common.verbose)
-        raise typer.Exit(_run(function, common, arguments))
+        options = Options(**given).or_else(context.obj)
+        set_up_logging(verbosity=-1 if options.quiet else options.verbose)
+        raise typer.Exit(_run(function, options, arguments))
 
     parameters = [*added.parameters.values(), *list(own.parameters.values())[1:]]
     wrapper.__signature__ = own.replace(  # type: ignore[attr-defined]
@@ -131,10 +131,10 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
     return wrapper
 
 
-def _run(function: Callable[..., int | None], common: Common, arguments: dict[str, Any]) -> int:
+def _run(function: Callable[..., int | None], options: Options, arguments: dict[str, Any]) -> int:
     log = structlog.get_logger()
     try:
-        return function(common, **arguments) or 0
+        return function(options, **arguments) or 0
     except ConfigError as error:
         for problem in error.problems:
             log.error("config.refused", file=error.file, problem=problem)

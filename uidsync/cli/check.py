@@ -14,10 +14,12 @@ import structlog
 from rich.console import Console
 from rich.text import Text
 
-from uidsync.cli.app import Common, JSONOption, command
+from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.wiring import TargetMaker, become_owner, find_state_dir, make_deadline, make_secret_files, make_source
 from uidsync.config import AgentConfig, Config, TargetConfig
+from uidsync.panos.agent import Agent
 from uidsync.panos.errors import PanosError, Unauthorized
+from uidsync.panos.firewall import Firewall
 from uidsync.report import INCOMPLETE, OK
 from uidsync.source import Source, SourceError
 
@@ -47,10 +49,10 @@ class Finding:
 
 
 @command
-def check(common: Common, *, as_json: JSONOption = False) -> int:
+def check(options: Options, *, as_json: JSONOption = False) -> int:
     """Try the configuration, the database and every target; send no mapping."""
     log = structlog.get_logger()
-    config = common.read_config()
+    config = options.read_config()
     become_owner(find_state_dir(config))
     deadline = make_deadline(config)
     secrets = make_secret_files(log)
@@ -61,7 +63,7 @@ def check(common: Common, *, as_json: JSONOption = False) -> int:
             *(pool.submit(lambda target: list(_check_target(target, maker)), target) for target in config.target),
         ]
         findings = [
-            Finding("configuration", "green", f"{common.file}: {', '.join(target.name for target in config.target)}"),
+            Finding("configuration", "green", f"{options.file}: {', '.join(target.name for target in config.target)}"),
             *(finding for answer in answers for finding in answer.result()),
         ]
     if as_json:
@@ -103,16 +105,15 @@ def _check_target(config: TargetConfig, maker: TargetMaker) -> Iterator[Finding]
         hint = UNAUTHORIZED[config.kind] if isinstance(error, Unauthorized) else HINTS.get(error.kind, "")
         yield Finding(config.name, "red", f"{error.kind}: {error}", hint)
         return
-    finally:
-        target.close()
-    if isinstance(config, AgentConfig):
+    if isinstance(target, Agent):
         yield Finding(config.name, "green", f"took a message without complaint in {_milliseconds(started)}")
-        if config.client_cert_file is None:
+        if isinstance(config, AgentConfig) and config.client_cert_file is None:
             yield Finding(
                 config.name, "yellow", "no client certificate", "agents since 8.0 drop messages without one, in silence"
             )
     else:
         yield Finding(config.name, "green", f"takes messages; answers in {_milliseconds(started)}")
+        yield _ask_system(config.name, target)
     if target.certificate_not_after:
         left = target.certificate_not_after - datetime.now(UTC)
         is_near = left < CERTIFICATE_WARNING
@@ -124,6 +125,17 @@ def _check_target(config: TargetConfig, maker: TargetMaker) -> Iterator[Finding]
         )
     if not config.verify_tls:
         yield Finding(config.name, "yellow", "is not verified", "set ca_file, or fingerprint_sha256")
+
+
+def _ask_system(name: str, firewall: Firewall) -> Finding:
+    try:
+        system = firewall.read_system()
+    except PanosError as error:
+        advice = "without XML API > Operational Requests nobody notices that it lost its table"
+        return Finding(name, "yellow", f"cannot be asked: {error}", advice)
+    finally:
+        firewall.close()
+    return Finding(name, "green", f"is {system.hostname}, a {system.model} with PAN-OS {system.version}")
 
 
 def _words(duration: timedelta) -> str:

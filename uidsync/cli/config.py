@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from uidsync.cli.app import Common, command
+from uidsync.cli.app import Options, command
 from uidsync.config import Config
 
 
 @command
 def config(
-    common: Common,
+    options: Options,
     what: Annotated[
         Literal["default", "schema"], typer.Argument(help="`schema` prints the JSON Schema, for editors.")
     ] = "default",

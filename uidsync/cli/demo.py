@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from rich.console import Console
 
-from uidsync.cli.app import Common, command
+from uidsync.cli.app import Options, command
 from uidsync.cli.show import progress_bar, show_mappings, show_plans, show_report
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_secret_files, make_source
 from uidsync.config import Config, FirewallConfig, make_config
@@ -29,9 +29,9 @@ FRESH = timedelta(minutes=2)  # how old the newest sample event is made
 
 
 @command
-def demo(common: Common) -> int:
+def demo(options: Options) -> int:
     """Show the whole thing on loopback: sample events, two firewalls, an agent and a dead target."""
-    if not common.verbose:
+    if not options.verbose:
         set_up_logging(verbosity=-1)
     console = Console(markup=False, highlight=False)
     with ExitStack() as stack:
@@ -67,7 +67,7 @@ def _run(config: Config, *, dry_run: bool) -> Run:
             config.target,
             make_source(config, secrets, deadline),
             Ledger.make_empty(),
-            lambda share: maker(share.config),
+            lambda share: maker(share.target),
             dry_run=dry_run,
             deadline=deadline,
             log=log,

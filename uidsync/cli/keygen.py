@@ -9,7 +9,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from uidsync.cli.app import Common, command
+from uidsync.cli.app import Options, command
 from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
 from uidsync.config import ConfigError, FirewallConfig
 from uidsync.credentials import CREDENTIALS
@@ -22,18 +22,20 @@ SERVICE_GROUP = "uidsync"
 
 
 @command
-def keygen(common: Common, target: Annotated[str, typer.Argument(metavar="TARGET", help="A firewall's name.")]) -> None:
+def keygen(
+    options: Options, target: Annotated[str, typer.Argument(metavar="TARGET", help="A firewall's name.")]
+) -> None:
     """Ask for an administrator's name and password, and store the API key that the firewall gives for them.
 
     The key is written to the target's `api_key_file`, or to /etc/uidsync/credentials/TARGET-api-key. Neither the
     password nor the key is ever shown.
     """
     log = structlog.get_logger()
-    config = common.read_config()
-    (chosen,) = choose_targets(config, [target], str(common.file))
+    config = options.read_config()
+    (chosen,) = choose_targets(config, [target], str(options.file))
     if not isinstance(chosen, FirewallConfig):
         raise ConfigError(
-            str(common.file), [f"{target}: only firewalls have API keys; agents know a client certificate"]
+            str(options.file), [f"{target}: only firewalls have API keys; agents know a client certificate"]
         )
     file = chosen.api_key_file or CREDENTIALS / f"{target}-api-key"
     user = typer.prompt("Administrator", err=True)
@@ -49,7 +51,7 @@ def keygen(common: Common, target: Annotated[str, typer.Argument(metavar="TARGET
     try:
         write_atomically(file, key + "\n", KEY_MODE)
     except OSError as error:
-        raise ConfigError(str(common.file), [f"the key cannot be stored in {file}: {error.strerror}"]) from None
+        raise ConfigError(str(options.file), [f"the key cannot be stored in {file}: {error.strerror}"]) from None
     _give_to_service(file)
     print(f"stored the API key of {target} in {file}")
 

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from uidsync.cli.app import Common, command
+from uidsync.cli.app import Options, command
 
 
 @command
 def simulate(
-    common: Common,
+    options: Options,
     kind: Annotated[Literal["firewall", "agent"], typer.Argument(help="What to simulate.")],
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 0,

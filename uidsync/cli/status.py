@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from uidsync.cli.app import Common, JSONOption, command
+from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.show import show_status
 from uidsync.cli.wiring import become_owner, find_state_dir
 from uidsync.config import TargetConfig
@@ -43,10 +43,10 @@ class Standing:
 
 
 @command
-def status(common: Common, *, as_json: JSONOption = False) -> int:
+def status(options: Options, *, as_json: JSONOption = False) -> int:
     """Tell of the last run, and of every target what it holds, and since when it is behind. Exits 1 when one is."""
     log = structlog.get_logger()
-    config = common.read_config()
+    config = options.read_config()
     state_dir = find_state_dir(config)
     become_owner(state_dir)
     last_run = _read_last_run(state_dir)

@@ -11,7 +11,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from uidsync.cli.app import Common, JSONOption, command
+from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.show import progress_bar, show_plans, show_report
 from uidsync.cli.wiring import (
     TargetMaker,
@@ -31,7 +31,7 @@ from uidsync.telemetry import write_report
 
 @command
 def sync(
-    common: Common,
+    options: Options,
     *,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", metavar="", help="Print what is due, and contact no target.")
@@ -45,8 +45,8 @@ def sync(
 ) -> int:
     """Read the NAC's login events and bring every target up to date."""
     log = structlog.get_logger().bind(**({"dry_run": True} if dry_run else {}))
-    config = common.read_config()
-    targets = choose_targets(config, target or (), str(common.file))
+    config = options.read_config()
+    targets = choose_targets(config, target or (), str(options.file))
     state_dir = find_state_dir(config)
     become_owner(state_dir)
     deadline = make_deadline(config)
@@ -68,7 +68,7 @@ def sync(
                 targets,
                 make_source(config, secrets, deadline),
                 ledger,
-                lambda share: maker(share.config, attempts=1 if share.state.is_unusable else None),
+                lambda share: maker(share.target, attempts=1 if share.state.is_unusable else None),
                 dry_run=dry_run,
                 full=full,
                 force=force,

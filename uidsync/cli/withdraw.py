@@ -13,7 +13,7 @@ import structlog
 import typer
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import Common, command
+from uidsync.cli.app import Options, command
 from uidsync.cli.show import progress_bar, show_plans, show_report
 from uidsync.cli.wiring import (
     TargetMaker,
@@ -29,13 +29,13 @@ from uidsync.reading import read_memory
 from uidsync.report import INCOMPLETE, OK, UNSAFE
 from uidsync.share import Share
 from uidsync.state import lock, open_ledger, open_ledger_read_only
-from uidsync.withdraw import Chosen, plan_withdrawal
+from uidsync.withdraw import Chosen, plan_withdrawal, raise_if_unsafe
 from uidsync.withdraw import withdraw as carry_out
 
 
 @command
 def withdraw(
-    common: Common,
+    options: Options,
     who: Annotated[list[str] | None, typer.Argument(metavar="ADDRESS|USER", help="Whose mappings go.")] = None,
     *,
     target: Annotated[
@@ -57,35 +57,36 @@ def withdraw(
     log = structlog.get_logger()
     if bool(who) == everybody:
         raise typer.BadParameter("name addresses or users, or say --all")
-    config = common.read_config()
-    targets = choose_targets(config, target or (), str(common.file))
+    config = options.read_config()
+    targets = choose_targets(config, target or (), str(options.file))
     state_dir = find_state_dir(config)
     become_owner(state_dir)
     chosen = _choose(who or (), everybody=everybody)
     with ExitStack() as stack:
         if dry_run:
             ledger = stack.enter_context(open_ledger_read_only(state_dir, log))
-            shares = plan_withdrawal(targets, ledger, chosen, read_memory(ledger).now())
-            show_plans({share.name: share.plan for share in shares}, as_tables=sys.stdout.isatty())
-            return _tell_if_empty(shares, log)
-        stack.enter_context(lock(state_dir, log))
-        ledger = stack.enter_context(open_ledger(state_dir, log))
+        else:
+            stack.enter_context(lock(state_dir, log))
+            ledger = stack.enter_context(open_ledger(state_dir, log))
         shares = plan_withdrawal(targets, ledger, chosen, read_memory(ledger).now())
-        deadline = make_deadline(config)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, deadline.cut)
-        maker = TargetMaker(make_secret_files(log), log, deadline)
-        progress = stack.enter_context(progress_bar())
         try:
+            if dry_run:
+                show_plans({share.name: share.plan for share in shares}, as_tables=sys.stdout.isatty())
+                raise_if_unsafe(config, shares, ledger, chosen)
+                return _tell_if_empty(shares, log)
+            deadline = make_deadline(config)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, deadline.cut)
+            maker = TargetMaker(make_secret_files(log), log, deadline)
             report = carry_out(
                 config,
                 shares,
                 ledger,
                 chosen,
-                lambda share: maker(share.config),
+                lambda share: maker(share.target),
                 deadline=deadline,
                 log=log,
-                progress=progress,
+                progress=stack.enter_context(progress_bar()),
             )
         except UnsafePlan as error:
             log.error("withdrawal.refused", message=str(error))

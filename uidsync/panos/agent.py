@@ -19,7 +19,7 @@ from typing import Literal
 
 from uidsync.panos.errors import BadReply, BadRequest
 from uidsync.panos.retries import Patience
-from uidsync.panos.tls import TargetContext, Trust, make_context, read_failure
+from uidsync.panos.tls import TargetContext, Trust, is_reset, make_context, read_failure
 from uidsync.panos.userid import Entry, Rejection, make_empty_message, make_message, read_rejections
 from uidsync.panos.xmlapi import parse, read_response
 
@@ -118,9 +118,7 @@ class Agent:
         except TimeoutError:
             pass
         except ssl.SSLEOFError as end:
-            if (
-                getattr(end, "reason", None) is None
-            ):  # a reset; a connection that is merely closed, without TLS's good-bye, has a reason
+            if is_reset(end):
                 raise
         return bytes(answer)
 

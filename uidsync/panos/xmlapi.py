@@ -54,7 +54,6 @@ def make_op(cmd: str, vsys: str = "") -> Request:
 
 
 SYSTEM_INFO = make_op("<show><system><info></info></system></show>")
-HA_STATE = make_op("<show><high-availability><state></state></high-availability></show>")
 
 
 def make_keygen(user: str, password: str) -> Request:
@@ -111,9 +110,8 @@ def _read_refusal(status: int, response: etree._Element) -> Busy | Unauthorized 
     message = read_message(response) or f"HTTP {status} without a reason"
     if "not authorized for user role" in message.lower():
         return Busy(message, denied=True)
-    # "Invalid credential" comes in a 403, and in a 200 of old releases.
     is_denied = status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or response.get("code") in DENIED
-    return Unauthorized(message) if is_denied or "invalid credential" in message.lower() else BadRequest(message)
+    return Unauthorized(message) if is_denied or INVALID_KEY in message.lower() else BadRequest(message)
 
 
 def read_message(response: etree._Element) -> str:

@@ -18,6 +18,7 @@ from uidsync.source import SourceError
 from uidsync.source.rows import Row
 
 REQUIRED = ("clienthistid", "transdate", "currentipaddress", "principal")
+STDIN = "-"
 NULLS = {"", "\\N"}
 LONGEST_ID = 20  # digits of a bigint unsigned
 
@@ -36,11 +37,15 @@ class CSVSource:
     def open(self) -> Iterator[CSVSnapshot]:
         """Open the file. Raises SourceError."""
         with self._open_text() as text:
-            yield CSVSnapshot(text, self._path, self._time_zone, self._clock())
+            yield CSVSnapshot(
+                text, "standard input" if self._path == STDIN else self._path, self._time_zone, self._clock()
+            )
 
     def _open_text(self) -> AbstractContextManager[TextIO]:
         # What is no UTF-8 becomes a name that no message can carry: it costs its own row and no other.
-        if self._path == "-":
+        if self._path == STDIN and sys.stdin is None:
+            raise SourceError("standard input is closed")
+        if self._path == STDIN:
             sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[union-attr]
             return nullcontext(sys.stdin)
         try:
