@@ -12,7 +12,7 @@ from tests.oracle import Settings, is_in, judge
 from tests.world import Device, World
 
 START = datetime(2026, 3, 10, 12, tzinfo=UTC)  # the database's clock, which is hours or years off our own
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 VALIDITY = timedelta(hours=8)
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.4", "2001:db8::5")
 PRINCIPALS = ("ada", "ADA,Staff", "ben", "LAB\\cleo", "o'neil <&>", "null", ",Staff", "svc-scan", None, "  ")
@@ -33,11 +33,14 @@ class History(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        """Set up a site with an empty table."""
+        """Set up a site whose table has a past: ids are high, and what they were half an hour ago is known."""
         self.directory = tempfile.TemporaryDirectory(prefix="uidsync-history-")
         self.world = World(Path(self.directory.name), START, TARGETS)
-        self.highest = [(START, 0)]  # the highest id at each time
+        self.highest = [(START - VALIDITY, 0)]  # the highest id at each time
         self.moves = 0
+        for hours, row_id in ((7, 1_000), (3, 5_000)):
+            self.highest.append((START - hours * HOUR, row_id))
+            self._write(row_id, hours * HOUR, "10.0.0.1", "ada")
 
     # ---- the NAC -------------------------------------------------------------------------------------------------
 
@@ -54,7 +57,7 @@ class History(RuleBasedStateMachine):
     def a_late_writer_commits(self, back, age, address, principal):
         """Write a row under an id that others have passed: by 1,000, or within the last half hour."""
         known = [row for at, row in self.highest if at <= self.world.now - 30 * MINUTE]
-        floor = min(known[-1] if known else 0, self.highest[-1][1] - 1_000)
+        floor = min(known[-1], self.highest[-1][1] - 1_000)
         row_id = max(self.highest[-1][1] - back, floor + 1, 1)
         if row_id not in {row[0] for row in self.world.export.rows}:
             self._write(row_id, age * MINUTE, address, principal)
@@ -150,6 +153,21 @@ class History(RuleBasedStateMachine):
         self.world.run(full=full, crash_after=crash_after)
         event(f"killed: {self.world.power.is_out}")
 
+    @rule(
+        steps=st.lists(
+            st.tuples(st.lists(st.tuples(addresses, principals), max_size=3), st.integers(1, 900), st.integers(1, 45)),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    def a_few_runs(self, steps):
+        """Make runs one after the other, as a timer does, while people log in."""
+        for facts, gap, minutes in steps:
+            for address, principal in facts:
+                self._write(self.highest[-1][1] + gap, timedelta(), address, principal)
+            self._run()
+            self.world.pass_time(minutes * MINUTE)
+
     def _run(self, **options):
         tails = self.world.export.tails
         this = self.world.run(**options)
@@ -174,8 +192,8 @@ class History(RuleBasedStateMachine):
             for ip, user in device.holds(self.world.now).items():
                 assert user in believed.get(ip, ()), (name, ip, user)
 
-    def _judge(self, target, validity=VALIDITY):
-        """Return who is wanted at which address of a target, by the rules told a second time."""
+    def _judge(self, target, validity=VALIDITY, at=None, rows=None):
+        """Return who is wanted at which address of a target, and until when, by the rules told a second time."""
         identity = self.world.identity
         rules = Settings(
             idle_after=validity,
@@ -184,29 +202,40 @@ class History(RuleBasedStateMachine):
             ignore_users=tuple(identity["ignore_users"]),
             exclude_networks=tuple(identity.get("exclude_networks", ())),
         )
-        verdict = judge(self.world.export.rows, self.world.now, rules)
+        verdict = judge(self.world.export.rows[:rows], at or self.world.now, rules)
         networks = target.get("networks", ())
-        return {str(ip): user for ip, (user, _) in verdict.wanted.items() if not networks or is_in(ip, networks)}
+        return {str(ip): wanted for ip, wanted in verdict.wanted.items() if not networks or is_in(ip, networks)}
 
     def _check(self, name, *, strictly=False):
         """Hold what a target that is complete maps against what the rules want."""
-        device, target = self.world.devices[name], self.world.targets[name]
+        now, device, target = self.world.now, self.world.devices[name], self.world.targets[name]
         wanted = self._judge(target)
         ever = self._judge(target, timedelta(days=9_000))
-        holds = device.holds(self.world.now)
+        holds = device.holds(now)
         note(f"{name} holds {holds}, wanted {wanted}")
         for ip, user in holds.items():
             if ip in wanted:
-                assert user.casefold() == wanted[ip].casefold(), (name, ip)
+                assert user.casefold() == wanted[ip][0].casefold(), (name, ip)
+                left, sent = device.lasts(ip, now)
+                assert left + MINUTE >= min(sent / 2, wanted[ip][1] - now) or self._is_rejected(name, ip), (name, ip)
             else:  # an agent ends a mapping by its own clock
                 assert device.kind == "agent", (name, ip, user)
                 assert ip in ever, (name, ip, user)
-                assert _bare(ever[ip]) == _bare(user), (name, ip, user)
-        missing = {ip for ip in wanted.keys() - holds.keys() if (ip, wanted[ip]) not in device.rejected}
+                assert _bare(ever[ip][0]) == _bare(user), (name, ip, user)
+        missing = {ip for ip in wanted.keys() - holds.keys() if not self._is_rejected(name, ip)}
         if missing and device.lost and not strictly:
             return
         assert not missing, (name, missing)
         device.lost = False
+
+    def _is_rejected(self, name, ip):
+        """Tell whether a target rejected what is wanted at an address, and no newer event has come since."""
+        target = self.world.targets[name]
+        user, until = self._judge(target)[ip]
+        for (rejected_ip, rejected_user), (at, rows) in self.world.devices[name].rejected.items():
+            if (rejected_ip, rejected_user.casefold()) == (ip, user.casefold()):
+                return (rejected_user, until) == self._judge(target, at=at, rows=rows).get(ip)
+        return False
 
     def teardown(self):
         """In the end all targets answer, and a few quiet runs make all well."""
@@ -243,4 +272,4 @@ def _bare(user):
 
 TestHistory = History.TestCase
 if settings.get_current_profile_name() != "soak":
-    TestHistory.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+    TestHistory.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)

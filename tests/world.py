@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
@@ -159,7 +158,7 @@ class Device:
     may_ask: bool = True
     rejects: frozenset[str] = frozenset()
     lost: bool = False  # its table, and nobody is known to have noticed
-    rejected: set = field(default_factory=set)  # the logins that it rejected last, by address and name
+    rejected: dict = field(default_factory=dict)  # the logins that it rejected, with the time and the rows of then
 
     def __post_init__(self):
         agent = Rules(source="UIA", honour_timeout=False)
@@ -169,8 +168,15 @@ class Device:
         """Return who is mapped at which address."""
         return {row.ip: row.user for row in self.table.mappings(now.timestamp())}
 
-    def take(self, document, now: datetime, power: Power):
+    def lasts(self, ip: str, now: datetime) -> tuple[timedelta, timedelta]:
+        """Return how long a mapping lasts, and how long it was to last when it was sent."""
+        left = self.table.find("vsys1", ip, now.timestamp()).expires - now.timestamp()
+        sent = next(record.timeout for record in reversed(self.table.log) if record.ip == ip)
+        return timedelta(seconds=left), timedelta(seconds=sent)
+
+    def take(self, document, world):
         """Apply a message, or not, and answer it, or not."""
+        power, now = world.power, world.now
         fault = self.answers.popleft() if self.answers else None
         power.spend()
         if power.is_out or self.is_away or fault == "lost":
@@ -178,7 +184,7 @@ class Device:
         message = etree.fromstring(document)
         entries = message.findall("payload/*/entry")
         if fault == "refused":
-            self._remember(message, entries if len(entries) == 1 else [])
+            self._remember(message, entries if len(entries) == 1 else [], world)
             return read_response(200, replies.error("refused as asked"))
         rejected = self.table.apply(
             message,
@@ -187,7 +193,7 @@ class Device:
             lambda entry: "rejected as asked" if entry.get("name").rpartition("\\")[2] in self.rejects else None,
         )
         names = {dict(entry.attributes)["ip"] for section in rejected.values() for entry in section}
-        self._remember(message, [entry for entry in entries if entry.get("ip") in names])
+        self._remember(message, [entry for entry in entries if entry.get("ip") in names], world)
         power.spend()
         if power.is_out or fault == "dropped":
             raise Unreachable("dropped the answer")
@@ -195,21 +201,21 @@ class Device:
             raise BadReply("what is this")
         return read_response(200, replies.applied(rejected))
 
-    def ask(self, document, now: datetime, power: Power):
+    def ask(self, document, world):
         """Answer a question."""
-        if power.is_out or self.is_away:
+        if world.power.is_out or self.is_away:
             raise Unreachable("went away")
         if not self.may_ask:
             raise Unauthorized("not authorized for user role")
-        asked = operations.Device(Identity(), self.table, "off", None, now.timestamp())
+        asked = operations.Device(Identity(), self.table, "off", None, world.now.timestamp())
         return read_response(200, operations.operate(document, asked))
 
-    def _remember(self, message, rejected):
+    def _remember(self, message, rejected, world):
         for entry in message.findall("payload/login/entry"):
-            known = {(ip, name) for ip, name in self.rejected if ip == entry.get("ip")}
-            self.rejected -= known
+            ip, name = entry.get("ip"), entry.get("name")
+            self.rejected = {known: when for known, when in self.rejected.items() if known[0] != ip}
             if entry in rejected:
-                self.rejected.add((entry.get("ip"), entry.get("name")))
+                self.rejected[ip, name] = world.now, len(world.export.rows)
 
 
 class Wire:
@@ -228,7 +234,7 @@ class Wire:
         del attempts
         self._world.turns.take(self._name)
         answer = self._device.ask if request.type == "op" else self._device.take
-        return answer(dict(request.parameters)["cmd"].encode(), self._world.export.now, self._world.power)
+        return answer(dict(request.parameters)["cmd"].encode(), self._world)
 
     def close(self):
         """End the connections."""
@@ -248,7 +254,7 @@ class AgentTarget:
         """Send one message."""
         self.attempts += 1
         document = make_message(batch, timeouts=False).encode()
-        return read_rejections(self._device.take(document, self._world.export.now, self._world.power), batch)
+        return read_rejections(self._device.take(document, self._world), batch)
 
     def close(self):
         """End the connections."""
@@ -310,8 +316,3 @@ class World:
         if device.kind == "agent":
             return AgentTarget(device, self)
         return Firewall(Wire(share.name, device, self), vsys="vsys1")
-
-
-def device_address(text: str) -> str:
-    """Spell an address as devices do."""
-    return str(ip_address(text))
