@@ -1,0 +1,229 @@
+"""Withdrawing what was sent, and asking where every target stands."""
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+PEOPLE = {
+    "10.0.0.1": "CAMPUS\\ada",
+    "10.0.0.2": "LAB\\ada",
+    "10.0.0.3": "CAMPUS\\adam",
+    "10.0.0.4": "CAMPUS\\ben",
+}
+FIELDS = {
+    "name", "kind", "held", "in_doubt", "expiring", "held_back", "last_success", "behind_since", "error"
+}  # fmt: skip
+
+
+def insert(safeconnect, people, *, age=0):
+    """Write logins as of so many seconds ago: a principal for each address."""
+    written = datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(seconds=age)
+    safeconnect.insert([(None, written, ip, principal, None) for ip, principal in people.items()])
+
+
+def change_ledger(site, statement, *parameters):
+    """Run a statement on the ledger of a site that is at rest."""
+    with closing(sqlite3.connect(site.state_dir / "ledger.sqlite3")) as ledger, ledger:
+        ledger.execute(statement, parameters)
+
+
+def read_status(site):
+    """Ask for the status, and return its exit code and where each target stands, by name."""
+    ended = site.run("status", "--json")
+    return ended.code, {target["name"]: target for target in ended.report["targets"]}
+
+
+@pytest.fixture
+def settled(site, safeconnect, firewall, agent):
+    """Set up a site whose firewall and agent hold the people already."""
+    insert(safeconnect, PEOPLE, age=600)
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    site.add_agent("uia", agent)
+    assert site.run("sync").code == 0
+    assert firewall.mappings() == agent.mappings() == PEOPLE
+    return site
+
+
+@pytest.mark.parametrize(
+    ("who", "gone"),
+    [
+        (["10.0.0.4"], {"10.0.0.4"}),
+        (["ADA"], {"10.0.0.1", "10.0.0.2"}),
+        (["campus\\Ada"], {"10.0.0.1"}),
+        (["LAB\\ada", "10.0.0.3"], {"10.0.0.2", "10.0.0.3"}),
+        (["--all"], set(PEOPLE)),
+    ],
+    ids=["address", "user in any domain", "user of a domain", "both", "all"],
+)
+def test_what_is_withdrawn_is_logged_out_and_stays_out(settled, firewall, agent, who, gone):
+    """An address, a user in any domain or in one, or all: logged out everywhere, and not sent again, not even all."""
+    left = {ip: user for ip, user in PEOPLE.items() if ip not in gone}
+    assert settled.run("withdraw", *who).code == 0
+    assert firewall.mappings() == agent.mappings() == left
+    sent = firewall.counters()["messages"]
+    assert settled.run("sync").code == 0
+    assert firewall.counters()["messages"] == sent
+    assert settled.run("sync", "--full").code == 0
+    assert firewall.mappings() == agent.mappings() == left
+
+
+def test_a_withdrawal_ends_with_a_newer_event(settled, safeconnect, firewall):
+    """Whoever logs in after the withdrawal is sent, the same user too; the others stay away."""
+    assert settled.run("withdraw", "--all").code == 0
+    insert(safeconnect, {"10.0.0.1": "CAMPUS\\ada", "10.0.0.4": "eve"})
+    assert settled.run("sync").code == 0
+    assert firewall.mappings() == {"10.0.0.1": "CAMPUS\\ada", "10.0.0.4": "eve"}
+
+
+def test_a_withdrawal_ends_with_another_name(site, safeconnect, firewall):
+    """A bad rollout: with the right domain the same event gives another name, which is sent; the old one is not."""
+    insert(safeconnect, {"10.0.0.1": "ada", "10.0.0.2": "ben"}, age=600)
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    site.identity = {"domain": "WRONG"}
+    assert site.run("sync").code == 0
+    assert site.run("withdraw", "--all").code == 0
+    assert site.run("sync").code == 0
+    assert firewall.mappings() == {}
+    site.identity = {"domain": "CAMPUS"}
+    assert site.run("sync").code == 0
+    assert firewall.mappings() == {"10.0.0.1": "CAMPUS\\ada", "10.0.0.2": "CAMPUS\\ben"}
+
+
+def test_a_dry_withdrawal_touches_nothing(settled, firewall, agent):
+    """With --dry-run the logouts are printed for each target, which keep what they have; the next run sends nothing."""
+    before = {file.name: file.read_bytes() for file in settled.state_dir.iterdir()}
+    ended = settled.run("withdraw", "--dry-run", "10.0.0.4", "LAB\\ada")
+    assert ended.code == 0
+    assert sorted(ended.out.splitlines()) == [
+        f"{target}\tlogout\t{ip}\t{PEOPLE[ip]}\t" for target in ("fw", "uia") for ip in ("10.0.0.2", "10.0.0.4")
+    ]
+    assert before == {file.name: file.read_bytes() for file in settled.state_dir.iterdir()}
+    assert firewall.mappings() == agent.mappings() == PEOPLE
+
+
+def test_a_withdrawal_may_be_for_one_target(settled, firewall, agent):
+    """With --target it holds there alone: the other target keeps the mapping and goes on getting it."""
+    assert settled.run("withdraw", "10.0.0.4", "--target", "fw").code == 0
+    assert settled.run("sync", "--full").code == 0
+    assert "10.0.0.4" not in firewall.mappings()
+    assert agent.mappings() == PEOPLE
+    assert settled.run("withdraw", "10.0.0.4", "--target", "nobody").code == 2
+
+
+def test_a_target_that_is_away_is_logged_out_later(settled, firewall, agent):
+    """A target that did not take the logout gets it from the next sync that reaches it."""
+    firewall.do("fault", name="invalid_key")
+    assert settled.run("withdraw", "10.0.0.4").code == 1
+    assert "10.0.0.4" in firewall.mappings()
+    assert "10.0.0.4" not in agent.mappings()
+    firewall.do("fault", name=None)
+    ended = settled.run("sync", "--json")
+    assert (ended.code, ended.targets["fw"]["logouts"]["delivered"], ended.targets["uia"]["batches"]) == (0, 1, 0)
+    assert "10.0.0.4" not in firewall.mappings()
+    assert settled.run("sync", "--json").targets["fw"]["batches"] == 0
+
+
+def test_many_withdrawals_need_all(site, safeconnect, firewall):
+    """By name no more may go than the limit allows: exit 4 and nothing sent; --all may, and counts against nobody."""
+    insert(safeconnect, {f"10.0.0.{number}": f"user{number}" for number in range(1, 31)}, age=600)
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    assert site.run("sync").code == 0
+    names = [f"user{number}" for number in range(1, 13)]
+    for options in ([], ["--dry-run"]):
+        refused = site.run("withdraw", *options, *names)
+        assert refused.code == 4
+        assert "withdrawal.refused" in dict(refused.events)
+    assert len(firewall.mappings()) == 30
+    assert site.run("withdraw", *names[:10]).code == 0
+    assert len(firewall.mappings()) == 20
+    insert(safeconnect, {"10.0.0.30": "null"})
+    assert site.run("sync").code == 0
+    assert len(firewall.mappings()) == 19
+    assert site.run("withdraw", "--all").code == 0
+    assert firewall.mappings() == {}
+
+
+def test_what_was_ordered_counts_against_nobody(site, safeconnect, firewall):
+    """All that a target could not be told at once the next run tells it, and the one after is judged without that."""
+    people = {f"10.0.0.{number}": f"user{number}" for number in range(1, 31)}
+    insert(safeconnect, people, age=600)
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    assert site.run("sync").code == 0
+    firewall.do("fault", name="invalid_key")
+    assert site.run("withdraw", "--all").code == 1
+    firewall.do("fault", name=None)
+    assert site.run("sync").code == 0
+    assert firewall.mappings() == {}
+    insert(safeconnect, people, age=5)
+    assert site.run("sync").code == 0
+    insert(safeconnect, {"10.0.0.30": "null"})
+    assert site.run("sync").code == 0
+    assert len(firewall.mappings()) == 29
+
+
+def test_what_nobody_holds_cannot_be_withdrawn(settled, firewall):
+    """When nothing was found the command says so and exits 1; with nobody named, or everybody and somebody, 2."""
+    ended = settled.run("withdraw", "10.9.9.9", "nobody")
+    assert ended.code == 1
+    assert "withdrawal.empty" in dict(ended.events)
+    assert settled.run("withdraw").code == 2
+    assert settled.run("withdraw", "--all", "ada").code == 2
+    assert firewall.mappings() == PEOPLE
+
+
+def test_status_is_behind_before_the_first_run(site, safeconnect, firewall):
+    """Before anything was ever delivered, `status` exits 1, holds nothing, and makes no ledger."""
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    code, standings = read_status(site)
+    assert code == 1
+    assert standings["fw"]["held"] == 0
+    assert standings["fw"]["last_success"] is None
+    assert list(site.state_dir.iterdir()) == []
+
+
+def test_status_tells_where_every_target_stands(settled, safeconnect, firewall):
+    """It exits 0 when all is current; else it says who is behind, since when and why, what is held, and what ends."""
+    code, standings = read_status(settled)
+    assert code == 0
+    assert settled.run("status").code == 0
+    for standing in standings.values():
+        assert set(standing) == FIELDS
+        assert (standing["held"], standing["in_doubt"], standing["expiring"], standing["held_back"]) == (4, 0, 0, 0)
+        assert datetime.fromisoformat(standing["last_success"]) > datetime.now(UTC) - timedelta(minutes=5)
+        assert (standing["behind_since"], standing["error"]) == (None, None)
+
+    four_minutes = (datetime.now(UTC) + timedelta(minutes=4)).timestamp() * 10**6
+    change_ledger(settled, "UPDATE holding SET held_until = ? WHERE target = 'uia' AND ip < '10.0.0.3'", four_minutes)
+    _, standings = read_status(settled)
+    assert (standings["uia"]["held"], standings["uia"]["expiring"]) == (4, 2)
+
+    firewall.do("fault", name="html_200")
+    insert(safeconnect, {"10.0.0.4": "eve"})
+    before = datetime.now(UTC)
+    assert settled.run("sync").code == 1
+    code, standings = read_status(settled)
+    assert code == 1
+    assert (standings["fw"]["held"], standings["fw"]["in_doubt"]) == (4, 1)
+    assert standings["fw"]["error"]["kind"] == "BadReply"
+    since = datetime.fromisoformat(standings["fw"]["behind_since"])
+    assert since >= before
+    assert datetime.fromisoformat(standings["fw"]["last_success"]) < before
+    assert standings["uia"]["behind_since"] is None
+    settled.run("sync")
+    _, standings = read_status(settled)
+    assert datetime.fromisoformat(standings["fw"]["behind_since"]) == since
+
+    firewall.do("fault", name=None)
+    assert settled.run("sync").code == 0
+    code, standings = read_status(settled)
+    assert (code, standings["fw"]["in_doubt"], standings["fw"]["behind_since"]) == (0, 0, None)
+    assert settled.run("withdraw", "10.0.0.4").code == 0
+    code, standings = read_status(settled)
+    assert (code, standings["fw"]["held"], standings["fw"]["held_back"]) == (0, 3, 1)
