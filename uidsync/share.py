@@ -40,8 +40,8 @@ class Share:
 
     @property
     def is_full_send(self) -> bool:
-        """Whether all that is wanted is sent."""
-        return 0 < len(self.wanted) == len(self.plan.logins)
+        """Whether all that is wanted is sent, as to a target that holds nothing."""
+        return bool(self.plan.logins) and (self.resend or not self.held)
 
     def planned(self) -> Share:
         """Return the share with its plan."""
