@@ -1,9 +1,11 @@
 """Whatever happens between runs and in the middle of them, in the end every target holds what the rules say."""
 
+import itertools
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import event, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -268,6 +270,103 @@ class History(RuleBasedStateMachine):
 
 def _bare(user):
     return user.rpartition("\\")[2].casefold()
+
+
+# ---- by example --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Set up a site with 20,000 ids, one user, and a run that has read all."""
+    world = World(tmp_path, START, TARGETS)
+    write(world, 20_000, "10.0.0.1", "ada", age=HOUR)
+    world.run()
+    return world
+
+
+def write(world, row_id, address, user, *, age=timedelta()):
+    """Write a row, dated so long ago."""
+    world.export.rows.append((row_id, (world.now - age).replace(tzinfo=None), address, user, None))
+
+
+def go_on(world, minutes, rows=0):
+    """Let time pass, let a busy table grow, and run; the report has to be that of a tail."""
+    world.pass_time(minutes * MINUTE)
+    if rows:
+        write(world, world.export.highest_id + rows, "10.0.1.4", "ben")
+    report = world.run().report
+    assert report.mode == "tail"
+    return report
+
+
+def who(world, name="fw"):
+    """Return who is mapped where on a target."""
+    return world.devices[name].holds(world.now)
+
+
+def test_a_row_that_lay_ahead_counts_once_its_time_has_come(world):
+    """However far the table has grown since, a row that was skipped as ahead is read when the clock reaches it."""
+    write(world, 20_001, "10.0.0.2", "cleo", age=-50 * MINUTE)
+    for _ in range(4):
+        go_on(world, 10, 5_000)
+        assert "10.0.0.2" not in who(world)
+    go_on(world, 6)
+    assert who(world)["10.0.0.2"] == "cleo"
+
+
+@pytest.mark.parametrize(("minutes", "back"), [(29, 9_000), (59, 999)])
+def test_a_late_writer_is_read(world, minutes, back):
+    """A row under an id of the last half hour is read, and so is one of the last 1,000 ids, whenever it is written."""
+    go_on(world, 31, 1)
+    go_on(world, 0.5, 10_000)
+    go_on(world, minutes)
+    write(world, world.export.highest_id - back, "10.0.0.2", "cleo", age=HOUR)
+    go_on(world, 1)
+    assert who(world)["10.0.0.2"] == "cleo"
+
+
+def test_a_lost_table_is_noticed_and_sent_once_in_a_while(world):
+    """A firewall that lost its table gets all of it again, but not in every run when it goes on losing it."""
+    sent = []
+    for _ in range(60):
+        world.devices["fw"].table.forget()
+        report = go_on(world, 1)
+        if report.targets[0].logins.due:
+            sent.append(world.now - START)
+    assert sent == [minute * MINUTE for minute in (2, 17, 47)]
+    go_on(world, 1)
+
+
+def test_a_logout_without_an_answer_is_no_lost_table(world):
+    """Addresses that are being logged out are missed by nobody: nothing else is sent when they are gone."""
+    for n in (2, 3):
+        write(world, 20_000 + n, f"10.0.0.{n}", f"user{n}")
+    go_on(world, 3)
+    for n in (1, 2, 3):
+        write(world, 20_010 + n, f"10.0.0.{n}", "null")
+    write(world, 20_020, "10.0.1.4", "ben")
+    world.devices["fw"].answers.append("dropped")
+    go_on(world, 3)
+    report = go_on(world, 3)
+    assert report.targets[0].logouts.due == report.targets[0].logouts.delivered > 0
+    assert report.warnings == []
+    assert who(world) == {"10.0.1.4": "ben"}
+
+
+def test_a_firewall_that_may_not_be_asked_gets_all_now_and_then(world):
+    """Without the right to ask it is said once, and every full_every all is sent, so that a loss is mended."""
+    world.devices["fw"].may_ask = False
+    world.devices["fw-lab"].may_ask = False
+    warned, sent = 0, []
+    for minute in range(0, 300, 10):
+        world.pass_time(10 * MINUTE)
+        world.devices["fw"].table.forget()
+        report = world.run().report
+        warned += any("fw: spots" in warning for warning in report.warnings)
+        if report.targets[0].logins.delivered:
+            sent.append(minute)
+    assert warned == 1
+    assert [later - earlier for earlier, later in itertools.pairwise(sent)] in ([120, 120], [120])
 
 
 TestHistory = History.TestCase

@@ -484,3 +484,24 @@ def test_every_statement_is_one_that_old_servers_know():
         (statement,) = read_statements(path.read_text())
         assert not re.search(r"\b(WITH|OVER|JSON|LATERAL|ROW_NUMBER)\b", statement, re.IGNORECASE)
         assert "'" not in statement
+
+
+def test_a_tail_is_a_range_of_the_primary_key(safeconnect):
+    """The server answers a tail from its primary key, whatever the size of the table, rows that lay ahead included."""
+    safeconnect.insert(
+        (None, datetime(2026, 1, 1), f"10.0.{n // 250}.{n % 250 + 1}", "ada", None)
+        for n in range(5000)
+    )
+    with safeconnect.admin() as connection, connection.cursor() as cursor:
+        cursor.execute("ANALYZE TABLE clienthist")
+        cursor.fetchall()
+        cursor.execute("EXPLAIN " + strip_comments(read_statement("read_tail")), (4900, (7, 9), datetime(2025, 1, 1)))  # noqa: DTZ001
+        columns = [column[0] for column in cursor.description]
+        plan = dict(zip(columns, cursor.fetchone(), strict=True))
+    assert (plan["type"], plan["key"]) == ("range", "PRIMARY")
+    assert int(plan["rows"]) < 500
+
+
+def strip_comments(statement):
+    """Return a statement without the lines that explain it."""
+    return "\n".join(line for line in statement.splitlines() if not line.startswith("--"))
