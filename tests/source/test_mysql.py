@@ -489,8 +489,7 @@ def test_every_statement_is_one_that_old_servers_know():
 def test_a_tail_is_a_range_of_the_primary_key(safeconnect):
     """The server answers a tail from its primary key, whatever the size of the table, rows that lay ahead included."""
     safeconnect.insert(
-        (None, datetime(2026, 1, 1), f"10.0.{n // 250}.{n % 250 + 1}", "ada", None)
-        for n in range(5000)
+        (None, datetime(2026, 1, 1, tzinfo=UTC), f"10.0.{n // 250}.{n % 250 + 1}", "ada", None) for n in range(5000)
     )
     with safeconnect.admin() as connection, connection.cursor() as cursor:
         cursor.execute("ANALYZE TABLE clienthist")
