@@ -346,7 +346,8 @@ def test_a_logout_without_an_answer_is_no_lost_table(world):
     go_on(world, 3)
     for n in (1, 2, 3):
         write(world, 20_010 + n, f"10.0.0.{n}", "null")
-    world.devices["fw"].answers.extend(["dropped", "dropped"])
+    world.sync = world.sync | {"batch_size": 100}
+    world.devices["fw"].answers.append("dropped")
     go_on(world, 3)
     report = go_on(world, 3)
     assert report.targets[0].logouts.due == report.targets[0].logouts.delivered > 0

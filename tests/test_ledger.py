@@ -87,7 +87,6 @@ def test_a_crash_between_the_two_leaves_the_doubt(ledger, file, tmp_path):
 
 def test_a_write_is_whole_or_not_at_all(ledger):
     """A write that breaks off in the middle leaves nothing of itself, and the ledger can be used on."""
-
     ledger.note_accepted("fw", [login(ONE)], NOW)
     with pytest.raises(LedgerError):
         ledger.note_accepted("fw", [login(ONE, "ben"), login(TWO, None)], NOW)
