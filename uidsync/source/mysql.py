@@ -5,11 +5,13 @@ Every statement is a file under sql/; nothing in them is newer than MySQL 5.5, a
 
 from __future__ import annotations
 
+import ssl
 import struct
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +92,8 @@ class MySQLSource:
 
     def _connect_to(self, host: str | None, password: bytes) -> pymysql.Connection[SSCursor]:
         login = self._login
-        verified = {"ssl_ca": str(login.ca_file), "ssl_verify_cert": True, "ssl_verify_identity": True}
-        connect: Callable[..., pymysql.Connection[SSCursor]] = pymysql.connect
-        return connect(
+        connect: Callable[..., pymysql.Connection[SSCursor]] = partial(
+            pymysql.connect,
             host=host,
             port=login.port,
             unix_socket=login.unix_socket or None,
@@ -106,8 +107,15 @@ class MySQLSource:
             write_timeout=CONNECT_TIMEOUT,
             init_command=read_statement("session"),
             program_name="uidsync",
-            **(verified if login.ca_file else {}),
         )
+        if login.ca_file:
+            return connect(ssl_ca=str(login.ca_file), ssl_verify_cert=True, ssl_verify_identity=True)
+        try:
+            return connect()  # with TLS where the server has it, verified by nobody
+        except pymysql.OperationalError as error:
+            if not isinstance(getattr(error, "original_exception", None), ssl.SSLError):
+                raise
+            return connect(ssl_disabled=True)  # a server of 2012 speaks a TLS that is no longer spoken
 
 
 class MySQLSnapshot:
