@@ -27,16 +27,17 @@ def position_at(*marks, full_at=NOW, ahead=()):
 @pytest.mark.parametrize(
     ("marks", "start"),
     [
-        ([(31, 9_900), (1, 10_000)], 9_000),  # at least 1,000 ids
-        ([(30, 4_000), (29, 9_500), (1, 10_000)], 4_000),  # back to what was known 30 minutes ago
-        ([(50, 2_000), (31, 4_000), (5, 9_500), (1, 10_000)], 4_000),  # and no further
-        ([(29, 7_000), (5, 9_500), (1, 10_000)], 7_000),  # nothing so old: the least that is known
-        ([(31, 390), (1, 400)], 0),
+        ([(31, 9_900), (0, 10_000)], 9_000),  # at least 1,000 ids
+        ([(30, 4_000), (29, 9_500), (0, 10_000)], 4_000),  # back to what was known 30 minutes before the last read
+        ([(50, 2_000), (31, 4_000), (5, 9_500), (0, 10_000)], 4_000),  # and no further
+        ([(29, 7_000), (5, 9_500), (0, 10_000)], 7_000),  # nothing so old: the least that is known
+        ([(31, 390), (0, 400)], 0),
+        ([(150, 4_000), (120, 10_000)], 4_000),  # however long ago that was,
     ],
 )
 def test_a_tail_reaches_back_to_late_writers(marks, start):
-    """A tail begins 1,000 ids back, or at the highest id known 30 minutes ago, whichever is lower."""
-    assert position_at(*marks).find_tail(NOW) == start
+    """A tail begins 1,000 ids back, or at the highest id known 30 minutes before the last read, whichever is lower."""
+    assert position_at(*marks).find_tail() == start
 
 
 @given(st.lists(st.tuples(st.timedeltas(timedelta(seconds=1), 40 * MINUTE), st.integers(0, 3_000)), max_size=40))
@@ -46,12 +47,12 @@ def test_however_runs_follow_each_other_late_writers_are_met(steps):
     position = position_at((30, highest), (0, highest))
     known = [(now, highest)]
     for step, rows in steps:
-        now, highest = now + step, highest + rows
-        start = position.find_tail(now)
+        start = position.find_tail()
         assert start <= position.watermark - 1_000
         assert all(start <= there for at, there in known if at >= now - 30 * MINUTE)
         if old := [there for at, there in known if at <= now - 30 * MINUTE]:
             assert start == min(old[-1], position.watermark - 1_000)
+        now, highest = now + step, highest + rows
         position = position.follow(now, highest, (), NO_OFFSET)
         known.append((now, highest))
     assert sum(at <= now - 30 * MINUTE for at, _ in position.marks) <= 1, "marks are kept no longer than they are asked"
@@ -73,7 +74,7 @@ def test_no_row_that_lies_ahead_is_passed():
     assert (few.watermark, few.ahead) == (10_000, (7_000,))
     many = position_at((40, 5_000), (0, 10_000), ahead=range(4_000, 4_001 + MOST_AHEAD))
     assert (many.watermark, many.ahead) == (3_999, ())
-    assert many.find_tail(NOW) == 2_999
+    assert many.find_tail() == 2_999
 
 
 @pytest.mark.parametrize(

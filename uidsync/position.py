@@ -30,10 +30,15 @@ class Position:
     marks: tuple[tuple[datetime, int], ...]
     ahead: tuple[int, ...] = ()
 
-    def find_tail(self, now: datetime) -> int:
-        """Return the id after which a tail begins: as far back as late writers may still write."""
-        old = [highest_id for at, highest_id in self.marks if at <= now - LATE_WRITERS]
-        known = old[-1] if old else min((highest_id for _, highest_id in self.marks), default=0)
+    def find_tail(self) -> int:
+        """Return the id after which a tail begins: as far back as late writers may have written since the last read.
+
+        Half an hour before that read and not before now: after a night without a run, what came late in the evening
+        lies as far back.
+        """
+        settled = self.marks[-1][0] - LATE_WRITERS
+        old = [highest_id for at, highest_id in self.marks if at <= settled]
+        known = old[-1] if old else min(highest_id for _, highest_id in self.marks)
         return max(0, min(known, self.watermark - LEAST_OVERLAP))
 
     def is_full_due(
@@ -43,13 +48,13 @@ class Position:
         return (
             (self.source, self.rules) != (source, rules)
             or highest_id is None
-            or self.is_reset(source, highest_id, now)
+            or self.is_reset(source, highest_id)
             or not timedelta() <= now - self.full_at < full_every
         )
 
-    def is_reset(self, source: str, highest_id: int, now: datetime) -> bool:
+    def is_reset(self, source: str, highest_id: int) -> bool:
         """Tell whether the ids of earlier reads say nothing any more: of another source, or of an emptied table."""
-        return source != self.source or highest_id < self.find_tail(now)
+        return source != self.source or highest_id < self.find_tail()
 
     def follow(self, now: datetime, highest_id: int, ahead: Collection[int], clock_offset: timedelta) -> Position:
         """Return the position after a read of the same ids."""

@@ -71,7 +71,7 @@ def read(config: Config, source: Source, memory: Memory, *, full: bool, log: Fil
             full or position is None or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
         )
         if position and not is_full:
-            tail = position.find_tail(now)
+            tail = position.find_tail()
             rows = snapshot.read_after(tail, position.ahead, since)
         else:
             tail, rows = -1, snapshot.read_since(since)
@@ -101,7 +101,7 @@ def _follow(
     """Return the position after this read."""
     now, offset = snapshot.now, snapshot.now - datetime.now(UTC)
     highest_id = min(census.highest_id if snapshot.highest_id is None else snapshot.highest_id, HIGHEST_ID)
-    if position and not position.is_reset(source, highest_id, now):
+    if position and not position.is_reset(source, highest_id):
         following = position.follow(now, highest_id, census.ahead, offset)
         return replace(following, rules=rules, full_at=now) if is_full else following
     marks = (now - LATE_WRITERS, min(census.highest_settled, highest_id)), (now, highest_id)
