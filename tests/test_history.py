@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import event, note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.oracle import Settings, is_in, judge
 from tests.world import Device, World
@@ -38,6 +38,7 @@ class History(RuleBasedStateMachine):
         self.directory = tempfile.TemporaryDirectory(prefix="uidsync-history-")
         self.world = World(Path(self.directory.name), START, TARGETS)
         self.highest = [(START - VALIDITY, 0)]  # the highest id at each time
+        self.first_read = None
         self.moves = 0
         for hours, row_id in ((7, 1_000), (3, 5_000)):
             self.highest.append((START - hours * HOUR, row_id))
@@ -54,14 +55,22 @@ class History(RuleBasedStateMachine):
         for address, principal, age in facts:
             self._write(self.highest[-1][1] + gap, timedelta(seconds=age), address, principal)
 
-    @rule(back=st.integers(1, 2_000), age=st.integers(0, 200), address=addresses, principal=principals)
+    @rule(back=st.integers(1, 999), age=st.integers(0, 200), address=addresses, principal=principals)
     def a_late_writer_commits(self, back, age, address, principal):
-        """Write a row under an id that others have passed: by 1,000, or within the last half hour."""
-        known = [row for at, row in self.highest if at <= self.world.now - 30 * MINUTE]
-        floor = min(known[-1], self.highest[-1][1] - 1_000)
-        row_id = max(self.highest[-1][1] - back, floor + 1, 1)
+        """Write a row under one of the last 1,000 ids, which others have passed."""
+        self._write_late(self.highest[-1][1] - back, age * MINUTE, address, principal)
+
+    @precondition(lambda self: self.first_read and self.first_read <= self.world.now - 30 * MINUTE)
+    @rule(share=st.floats(0, 1), age=st.integers(0, 200), address=addresses, principal=principals)
+    def a_later_writer_commits(self, share, age, address, principal):
+        """Write a row under an id of the last half hour, and read it before that is over."""
+        known = next(row_id for at, row_id in reversed(self.highest) if at <= self.world.now - 30 * MINUTE)
+        self._write_late(known + 1 + int(share * (self.highest[-1][1] - known)), age * MINUTE, address, principal)
+        self._run()
+
+    def _write_late(self, row_id, age, address, principal):
         if row_id not in {row[0] for row in self.world.export.rows}:
-            self._write(row_id, age * MINUTE, address, principal)
+            self._write(row_id, age, address, principal)
 
     @rule(minutes=st.integers(6, 90), address=addresses, principal=principals)
     def a_clock_is_fast(self, minutes, address, principal):
@@ -175,6 +184,8 @@ class History(RuleBasedStateMachine):
         report = this.report
         event(f"mode: {report.mode}, exit: {report.exit_code}")
         assert report.exit_code in {0, 1, 4}, report
+        if report.exit_code < 4:
+            self.first_read = self.first_read or self.world.now
         assert self.world.export.tails - tails == (report.mode == "tail")
         for part in report.targets:
             for tally in (part.logins, part.logouts):
