@@ -299,12 +299,13 @@ class World:
         return this
 
     def read_believed(self, name: str):
-        """Return the names that the ledger holds or doubts on a target, by address."""
+        """Return, by address and name, whether what the ledger holds on a target is in doubt."""
         if not self.file.exists():
             return {}
         with closing(Ledger.open_read_only(self.file)) as ledger:
             return {
-                str(ip): {holding.user for holding in holdings} for ip, holdings in ledger.read_holdings(name).items()
+                str(ip): {holding.user: holding.in_doubt for holding in holdings}
+                for ip, holdings in ledger.read_holdings(name).items()
             }
 
     def pass_time(self, span: timedelta):

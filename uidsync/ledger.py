@@ -208,17 +208,20 @@ class Ledger:
         (counts,) = self._read("count_holdings", lambda rows, in_doubt: (rows - in_doubt, in_doubt), target, _time(now))
         return counts
 
-    def note_doubt(self, target: str, logins: Collection[Login], now: datetime) -> None:
-        """Record that these logins may be held from now on: they are about to be sent."""
+    def note_doubt(self, target: str, entries: Collection[Entry], now: datetime) -> None:
+        """Record what is about to be sent: logins may be held from now on, and what is logged out may be gone."""
         sent_at = _time(now)
         rows = [
             (target, str(login.ip), login.user, login.timeout, sent_at, _time(now + login.timeout * MINUTE))
-            for login in logins
+            for login in entries
+            if isinstance(login, Login)
         ]
         with self._writing() as write:
             write("note_doubt", rows)
             # Asked anew: if the target rejects it again, it will say so again.
             write("drop_held_back", [row[:2] for row in rows])
+            logouts = [entry for entry in entries if isinstance(entry, Logout)]
+            write("doubt_logout", [(target, str(logout.ip), logout.user) for logout in logouts])
 
     def note_accepted(
         self, target: str, entries: Collection[Entry], now: datetime, *, counted: int | None = None

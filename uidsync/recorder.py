@@ -83,9 +83,8 @@ class Recorder:
         return share.plan
 
     def sending(self, delivery: Delivery, batch: Batch) -> None:
-        """Note that these logins may be held from now on. Rule 12."""
-        if logins := [entry for entry in batch.entries if isinstance(entry, Login)]:
-            self._write(lambda: self._ledger.note_doubt(delivery.name, logins, self._clock()))
+        """Note that what is sent is in doubt from now on. Rule 12."""
+        self._write(lambda: self._ledger.note_doubt(delivery.name, batch.entries, self._clock()))
 
     def ended(self, delivery: Delivery, outcome: Outcome) -> None:
         """Note what was accepted and what was rejected; what failed stays in doubt."""
