@@ -289,7 +289,7 @@ WRONG = [
     ({"0__name": "fw\n"}, "target[0].name: holds a character"),
     ({"0__vsys": "vsys"}, "target[0].vsys: holds a character"),
     ({"0__serial": "00 11"}, "target[0].serial: holds a character"),
-    ({"0__fingerprint_sha256": "ab:cd"}, "target[0].fingerprint_sha256: not a SHA-256 fingerprint of 64 hex digits"),
+    ({"0__fingerprint_sha256": "ab:cd"}, "target[0].fingerprint_sha256[0]: not a SHA-256 fingerprint of 64 hex digits"),
     ({"source__time_zone": "Mars/Olympus"}, "source.time_zone: 'Mars/Olympus' is no time zone"),
     *(({"source__time_zone": value}, "source.time_zone:") for value in ("../../etc/passwd", "Europe", "", "a\0b", 5)),
     ({"0__framing": "raw"}, "target[0].framing: unknown key"),

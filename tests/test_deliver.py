@@ -27,7 +27,8 @@ def make_plan(logins, logouts=0):
 class Peer:
     """A target that takes everything, unless `answer` says otherwise; it remembers what it was sent."""
 
-    certificate_not_after = None
+    certificate_not_after = client_certificate_not_after = None
+    warnings = {}
 
     def __init__(self, answer=lambda _: ()):
         self.answer = answer

@@ -221,7 +221,8 @@ class Device:
 class Wire:
     """What stands between a target and its device: a client of the firewall, or the agent as a target."""
 
-    certificate_not_after = None
+    certificate_not_after = client_certificate_not_after = None
+    warnings = {}
 
     def __init__(self, name, device, world):
         self._name = name
@@ -243,7 +244,8 @@ class Wire:
 class AgentTarget:
     """An agent as a target; the message travels as it would over TLS, without timeouts."""
 
-    certificate_not_after = None
+    certificate_not_after = client_certificate_not_after = None
+    warnings = {}
 
     def __init__(self, device, world):
         self._device = device

@@ -28,6 +28,7 @@ from pydantic import (
     model_validator,
 )
 
+PAIR = 2  # members of an HA pair
 STATE_DIR = Path("/var/lib/uidsync")
 
 
@@ -69,8 +70,12 @@ def _read_regex(value: str) -> str:
     return value
 
 
+def _read_fingerprints(value: object) -> object:
+    return ([value] if value else []) if isinstance(value, str) else value
+
+
 def _read_fingerprint(value: str) -> str:
-    if value and not re.fullmatch(r"[0-9a-f]{64}", value.replace(":", "").lower()):
+    if not re.fullmatch(r"[0-9a-f]{64}", value.replace(":", "").lower()):
         raise ValueError("not a SHA-256 fingerprint of 64 hex digits")
     return value
 
@@ -117,6 +122,9 @@ Flag = Annotated[bool, Field(strict=True)]
 
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_read_network)]
 Fingerprint = Annotated[str, AfterValidator(_read_fingerprint)]
+Fingerprints = Annotated[
+    tuple[Fingerprint, ...], BeforeValidator(_read_fingerprints, json_schema_input_type=str | list[str])
+]
 
 
 class _Table(BaseModel):
@@ -211,14 +219,14 @@ class _TargetTable(_Table):
     host: Host | None = None
     networks: tuple[Network, ...] = ()
     ca_file: File = None
-    fingerprint_sha256: Fingerprint = ""
+    fingerprint_sha256: Fingerprints = ()
     verify_tls: Flag = True
     request_timeout: Annotated[Duration, AfterValidator(_between(SECOND, 10 * MINUTE))] = 10 * SECOND
     connections: Annotated[int, Field(ge=1, le=5, strict=True)] = 1
 
 
 class FirewallConfig(_TargetTable):
-    """A firewall, or one behind Panorama."""
+    """A firewall, an HA pair of them (`hosts`), or one behind Panorama."""
 
     kind: Literal["firewall"]
     hosts: tuple[Host, ...] = ()
@@ -295,10 +303,10 @@ def _find_contradictions(document: Mapping[str, Any]) -> Iterator[str]:
     names = Counter(str(target.get("name")) for target in targets if "name" in target)
     for place, target in enumerate(targets):
         path = f"target[{place}]"
-        if target.get("hosts"):
-            yield f"{path}.hosts: not available in this version; name one host"
-        elif not target.get("host"):
-            yield f"{path}.host: missing"
+        yield from _check_hosts(target, path)
+        members = target.get("hosts")
+        if isinstance(members, list) and members and (len(members) != PAIR or members[0] == members[-1]):
+            yield f"{path}.hosts: names the two members of an HA pair; a firewall that stands alone has a host"
         if target.get("sole_writer"):
             yield f"{path}.sole_writer: not available in this version"
         if names[str(target.get("name"))] > 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -35,6 +35,14 @@ class Target(Protocol):
     @property
     def certificate_not_after(self) -> datetime | None:
         """When the certificate that the target last showed ends."""
+
+    @property
+    def client_certificate_not_after(self) -> datetime | None:
+        """When the certificate that we show the target ends."""
+
+    @property
+    def warnings(self) -> Mapping[str, str]:
+        """What to tell beside outcomes, by log event."""
 
     def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         """Send one message; return what the target rejects. Raises PanosError."""

@@ -63,6 +63,8 @@ class TargetState:
     is_unusable: bool = False
     full_send_at: datetime | None = None
     may_not_ask: bool = False
+    certificate_not_after: datetime | None = None
+    client_certificate_not_after: datetime | None = None
     loss: Loss = NO_LOSS
 
 
@@ -342,6 +344,8 @@ def _read_state(  # noqa: PLR0913, PLR0917 (one parameter a column)
     is_unusable: int,
     full_send_at: int | None,
     may_not_ask: int,
+    certificate_not_after: int | None,
+    client_certificate_not_after: int | None,
     lost_at: int | None,
     lost_wait: int,
 ) -> TargetState:
@@ -355,5 +359,7 @@ def _read_state(  # noqa: PLR0913, PLR0917 (one parameter a column)
         bool(is_unusable),
         _read_time_or_none(full_send_at),
         bool(may_not_ask),
+        _read_time_or_none(certificate_not_after),
+        _read_time_or_none(client_certificate_not_after),
         Loss(_read_time_or_none(lost_at), lost_wait * MICROSECOND),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from uidsync.statements import read_statement
 
 APPLICATION = 0x75696473  # "uids", in the file's header
-SCHEMA = 1  # the number of the last migration
+SCHEMA = 2  # the number of the last migration
 
 
 class LedgerError(Exception):

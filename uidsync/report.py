@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from uidsync.panos.userid import Address, Entry, Rejection, bare_name
 from uidsync.plan import Batch
 
 SCHEMA = 1
+CERTIFICATE_WARNING = timedelta(days=30)  # before a certificate ends: time to have another one issued and put in place
 LONGEST_WORDS = 300  # characters of a target's own words
 OK, INCOMPLETE, USAGE, SOURCE, UNSAFE, LOCKED, BUG = 0, 1, 2, 3, 4, 5, 70  # exit codes
 
@@ -102,6 +103,7 @@ class TargetReport:
     last_success: datetime | None = None
     behind_since: datetime | None = None
     certificate_not_after: datetime | None = None
+    client_certificate_not_after: datetime | None = None
     error: Problem | None = None
 
     def add(self, outcome: Outcome) -> None:
@@ -165,6 +167,13 @@ def to_plain(value: Any) -> Any:  # noqa: ANN401 (whatever a report is made of)
         case list() | tuple():
             return [to_plain(item) for item in value]
     return value
+
+
+def describe_certificate(whose: str, end: datetime, now: datetime) -> tuple[str, bool]:
+    """Return in words how long a certificate lasts, and whether that is worth a warning."""
+    days = (end - now).days
+    words = f"ends in {days} days" if days >= 0 else f"ended {-days} days ago"
+    return f"{whose} certificate {words}", end - now < CERTIFICATE_WARNING
 
 
 # What may be an address in a target's words, alone or with something stuck to it; "ip:192.0.2.1" is like both.

@@ -153,7 +153,8 @@ def describe_target(target: TargetConfig) -> str:
     """Name whom a belief was learned of: another kind, host, port, serial or vsys is another target."""
     match target:
         case FirewallConfig():
-            where = f"{target.host or ','.join(target.hosts)}:{target.port} {target.serial} {target.vsys}"
+            hosts = target.host or ",".join(sorted(target.hosts))
+            where = f"{hosts}:{target.port} {target.serial} {target.vsys}"
         case AgentConfig():
             where = f"{target.host}:{target.port}"
     return f"{target.kind} {where}"

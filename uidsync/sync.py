@@ -30,6 +30,7 @@ from uidsync.report import (
     SourceReport,
     SyncReport,
     TargetReport,
+    describe_certificate,
 )
 from uidsync.share import Belief, Share, make_share, read_belief
 from uidsync.source import Source, SourceError
@@ -96,11 +97,11 @@ def run(  # noqa: PLR0913 (a run has this many sides)
             ledger, this.shares, reading.events, reading.clock, is_ordered=force, log=log, progress=progress
         )
         _deliver(this, config, reading, recorder, make_target, deadline, log)
-    if reading:
-        _report_warnings(report, config, reading, log)
     now = reading.clock() if reading else memory.now()
     for part, belief in zip(report.targets, beliefs, strict=True):
         _report_state(part, belief.state, ledger, now)
+    if reading:
+        _report_warnings(report, config, reading, log)
     report.finished = datetime.now(UTC)
     _tell(report, time.monotonic() - started, log)
     return this
@@ -119,7 +120,7 @@ def _deliver(  # noqa: PLR0913, PLR0917 (the second half of a run)
     deliveries = carry_out(this.shares, recorder, make_target, config.sync.batch_size, deadline)
     for share, delivery, part in zip(this.shares, deliveries, this.report.targets, strict=True):
         report_delivery(this.report, part, delivery, log)
-        note_failure(share.state, part)
+        note_delivery(share.state, part)
         if part.status == "complete":
             share.state.last_success, share.state.behind_since = datetime.now(UTC), None
             if share.is_full_send:
@@ -203,6 +204,10 @@ def report_delivery(report: SyncReport, part: TargetReport, delivery: Delivery, 
     part.attempts = delivery.target.attempts
     part.seconds = round(delivery.seconds, 3)
     part.certificate_not_after = delivery.target.certificate_not_after
+    part.client_certificate_not_after = delivery.target.client_certificate_not_after
+    for event, message in delivery.target.warnings.items():
+        log.warning(event, target=part.name, message=message)
+        report.warnings.append(f"{part.name}: {event}: {message}")
     if part.status != "complete":
         report.exit_code = max(report.exit_code, INCOMPLETE)
     if delivery.bug:
@@ -222,8 +227,10 @@ def report_delivery(report: SyncReport, part: TargetReport, delivery: Delivery, 
     )
 
 
-def note_failure(state: TargetState, part: TargetReport) -> None:
-    """Keep what went wrong with a target, for the next run and for `status`. These times are of our own clock."""
+def note_delivery(state: TargetState, part: TargetReport) -> None:
+    """Keep what went wrong with a target, and what certificates were seen. These times are of our own clock."""
+    state.certificate_not_after = part.certificate_not_after or state.certificate_not_after
+    state.client_certificate_not_after = part.client_certificate_not_after or state.client_certificate_not_after
     state.is_unusable = part.error is not None and part.error.kind not in {"BadRequest", "BadReply"}
     state.error_kind = part.error.kind if part.error else None
     state.error_message = part.error.message if part.error else None
@@ -233,6 +240,8 @@ def note_failure(state: TargetState, part: TargetReport) -> None:
 
 def _report_state(part: TargetReport, state: TargetState, ledger: Ledger, now: datetime) -> None:
     part.last_success, part.behind_since = state.last_success, state.behind_since
+    part.certificate_not_after = state.certificate_not_after
+    part.client_certificate_not_after = state.client_certificate_not_after
     with suppress(LedgerError):
         part.held, part.in_doubt = ledger.count_holdings(part.name, now)
 
@@ -243,12 +252,20 @@ def _report_warnings(report: SyncReport, config: Config, reading: Reading, log: 
         words = f"the newest event is {reading.now - newest} old" if newest else "there is no event"
         log.warning("source.stale", message=f"{words}; the NAC's export may have stopped")
         report.warnings.append(f"source.stale: {words}")
+    for target in config.target:
+        if not target.verify_tls and any(part.name == target.name for part in report.targets):
+            report.warnings.append(f"{target.name}: target.unverified: verify_tls = false")
     for part in report.targets:
         if part.lapsed:
             log.warning(
                 "mappings.lapsed", target=part.name, entries=part.lapsed, hint="the timer is slower than the timeout"
             )
             report.warnings.append(f"{part.name}: mappings.lapsed: {part.lapsed}")
+        for whose, end in (("its", part.certificate_not_after), ("our", part.client_certificate_not_after)):
+            words, is_near = describe_certificate(whose, end, report.started) if end else ("", False)
+            if is_near:
+                log.warning("certificate.ending", target=part.name, message=words)
+                report.warnings.append(f"{part.name}: certificate.ending: {words}")
 
 
 def _tell(report: SyncReport, seconds: float, log: FilteringBoundLogger) -> None:

@@ -262,11 +262,11 @@ def test_a_fingerprint_names_the_one_certificate(firewall, make_client, kind):
     """The certificate of the fingerprint is taken, whoever signed it, and no other is."""
     firewall.do("certificate", kind=kind)
     der = ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", firewall.port)))
-    client = make_client(firewall, trust=Trust(fingerprint=hashlib.sha256(der).hexdigest()))
+    client = make_client(firewall, trust=Trust(fingerprints=(hashlib.sha256(der).hexdigest(),)))
     client.call(SYSTEM_INFO)
     assert client.certificate_not_after == x509.load_der_x509_certificate(der).not_valid_after_utc
     with pytest.raises(Untrusted, match="fingerprint"):
-        make_client(firewall, trust=Trust(fingerprint="ab" * 32)).call(SYSTEM_INFO)
+        make_client(firewall, trust=Trust(fingerprints=("ab" * 32,))).call(SYSTEM_INFO)
 
 
 @unverified

@@ -80,13 +80,13 @@ def test_a_fingerprint_stands_for_a_ca(friend, fingerprint):
     """The one certificate of the fingerprint is trusted, in any spelling of it, and for any host."""
     colons = ":".join(fingerprint[place : place + 2] for place in range(0, 64, 2)).upper()
     for spelling in (fingerprint, colons):
-        assert talk(friend, Trust(fingerprint=spelling), name="elsewhere")[1] == b"hello"
+        assert talk(friend, Trust(fingerprints=(spelling,)), name="elsewhere")[1] == b"hello"
 
 
 def test_another_fingerprint_is_not_trusted(friend, fingerprint, ca_file):
     """Another certificate is refused, though a CA vouches for it."""
     other = fingerprint[:-1] + ("0" if fingerprint[-1] != "0" else "1")
-    for trust in (Trust(fingerprint=other), Trust(ca_file, other)):
+    for trust in (Trust(fingerprints=(other,)), Trust(ca_file, (other,))):
         with pytest.raises(Untrusted, match="fingerprint"):
             talk(friend, trust)
 

@@ -180,11 +180,13 @@ def test_an_entry_that_was_not_sent_is_a_bad_reply(entry):
 
 
 @pytest.mark.parametrize("message", [GONE, "delete mapping FAILED", " Delete mapping\nfailed "])
-def test_a_mapping_that_is_gone_is_logged_out(message):
-    """A logout of what is not there has reached its end; the same words about a login are a rejection."""
+def test_a_logout_of_what_is_gone_is_told_from_other_rejections(message):
+    """A logout of what is not there is recognised; the same words about a login are any rejection."""
     attributes = {"name": "CAMPUS\\ada", "ip": "192.0.2.1", "message": message}
-    assert read_rejections(rejecting(attributes, section="logout"), [Logout(ADA.ip, ADA.user)]) == ()
-    assert len(read_rejections(rejecting(attributes), [ADA])) == 1
+    (logout,) = read_rejections(rejecting(attributes, section="logout"), [Logout(ADA.ip, ADA.user)])
+    (login,) = read_rejections(rejecting(attributes), [ADA])
+    assert logout.is_about_gone
+    assert not login.is_about_gone
 
 
 @pytest.mark.parametrize("message", [None, "", "  "])

@@ -21,8 +21,8 @@ def write_logins(users: dict[str, str], timeout: int = 60) -> str:
 class Caller:
     """Someone with the right key and the right CA. A context manager."""
 
-    def __init__(self, simulator: Simulator, port: int | None = None) -> None:
-        self.url = f"https://127.0.0.1:{port or simulator.port}/api/"
+    def __init__(self, simulator: Simulator, host: str = "127.0.0.1") -> None:
+        self.url = f"https://{host}:{simulator.port}/api/"
         self.session = requests.Session()
         self.session.trust_env = False  # a CA of the environment's would win over ours
         self.session.verify = str(simulator.ca_file)

@@ -310,7 +310,7 @@ def test_a_pair_keeps_mappings_in_sync():
     with (
         Simulator.start("firewall", pair=True) as pair,
         Caller(pair) as one,
-        Caller(pair, pair.line["peer"]["port"]) as other,
+        Caller(pair, pair.line["peer"]["host"]) as other,
     ):
         one.log_in()
         assert "<count>1</count>" in other.show("<all/>")

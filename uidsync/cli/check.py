@@ -20,11 +20,11 @@ from uidsync.config import AgentConfig, Config, TargetConfig
 from uidsync.panos.agent import Agent
 from uidsync.panos.errors import PanosError, Unauthorized
 from uidsync.panos.firewall import Firewall
-from uidsync.report import INCOMPLETE, OK
+from uidsync.panos.pair import ACTIVE, OFF
+from uidsync.report import INCOMPLETE, OK, describe_certificate
 from uidsync.source import Source, SourceError
 
 CLOCK_TOLERANCE = timedelta(minutes=1)
-CERTIFICATE_WARNING = timedelta(days=30)
 HINTS = {
     "Unreachable": "is host and port right, and is the way open?",
     "Busy": "is a commit running? try again",
@@ -36,6 +36,7 @@ UNAUTHORIZED = {
     "firewall": "is the key there (`uidsync keygen`), and does its role have XML API > User-ID Agent?",
     "agent": "are client_cert_file and its key there, and do they belong together?",
 }
+PAIR_HINT = "is it reachable, and does the key's role have XML API > Operational Requests?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +114,27 @@ def _check_target(config: TargetConfig, maker: TargetMaker) -> Iterator[Finding]
             )
     else:
         yield Finding(config.name, "green", f"takes messages; answers in {_milliseconds(started)}")
+        yield from _check_pair(config.name, target)
         yield _ask_system(config.name, target)
-    if target.certificate_not_after:
-        left = target.certificate_not_after - datetime.now(UTC)
-        is_near = left < CERTIFICATE_WARNING
-        yield Finding(
-            config.name,
-            "yellow" if is_near else "green",
-            f"its certificate ends in {left.days} days",
-            "renew it" if is_near else "",
-        )
+    for whose, end in (("its", target.certificate_not_after), ("our", target.client_certificate_not_after)):
+        if end:
+            words, is_near = describe_certificate(whose, end, datetime.now(UTC))
+            yield Finding(config.name, "yellow" if is_near else "green", words, "renew it" if is_near else "")
     if not config.verify_tls:
         yield Finding(config.name, "yellow", "is not verified", "set ca_file, or fingerprint_sha256")
+
+
+def _check_pair(name: str, firewall: Firewall) -> Iterator[Finding]:
+    """Tell which member of a pair is active: exactly one should say so, and each should let itself be asked."""
+    roles = firewall.ask_roles()
+    for host, role in roles.items():
+        if isinstance(role, PanosError):
+            yield Finding(name, "red", f"{host} does not say whether it is active: {role.kind}: {role}", PAIR_HINT)
+        else:
+            yield Finding(name, "green" if role != OFF else "red", f"{host} is {role}")
+    active = sum(role in ACTIVE for role in roles.values())
+    if roles and active != 1 and all(isinstance(role, str) for role in roles.values()):
+        yield Finding(name, "red", f"{active} of its members are active", "look at their high availability")
 
 
 def _ask_system(name: str, firewall: Firewall) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +14,9 @@ from uidsync.cli.app import Options, command
 from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
 from uidsync.config import ConfigError, FirewallConfig
 from uidsync.credentials import CREDENTIALS
-from uidsync.panos.errors import Unauthorized
-from uidsync.panos.xmlapi import make_keygen, read_key
+from uidsync.panos.client import Client
+from uidsync.panos.errors import PanosError, Unauthorized, Unreachable
+from uidsync.panos.xmlapi import Request, make_keygen, read_key
 from uidsync.telemetry import write_atomically
 
 KEY_MODE = 0o640
@@ -41,19 +43,29 @@ def keygen(
     user = typer.prompt("Administrator", err=True)
     password = typer.prompt("Password", hide_input=True, err=True)
     maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
-    client = maker.make_client(chosen, None)
     try:
-        key = read_key(client.call(make_keygen(user, password)))
+        key = _ask_first_that_answers(maker.make_clients(chosen, None).values(), make_keygen(user, password))
     except Unauthorized as error:
         raise Unauthorized(f"{target} does not accept this name and password: {error}") from None
-    finally:
-        client.close()
     try:
         write_atomically(file, key + "\n", KEY_MODE)
     except OSError as error:
         raise ConfigError(str(options.file), [f"the key cannot be stored in {file}: {error.strerror}"]) from None
     _give_to_service(file)
     print(f"stored the API key of {target} in {file}")
+
+
+def _ask_first_that_answers(members: Iterable[Client], request: Request) -> str:
+    """Ask a firewall for a key; of a pair the first member that can be reached, for they share administrators."""
+    failure: PanosError = Unreachable("has no host")
+    for client in members:
+        try:
+            return read_key(client.call(request))
+        except Unreachable as error:
+            failure = error
+        finally:
+            client.close()
+    raise failure
 
 
 def _give_to_service(file: Path) -> None:

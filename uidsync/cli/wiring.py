@@ -27,6 +27,7 @@ from uidsync.panos.agent import Agent
 from uidsync.panos.client import CALLS_IN_FLIGHT, Client
 from uidsync.panos.errors import Unauthorized
 from uidsync.panos.firewall import Firewall, make_url
+from uidsync.panos.pair import Pair
 from uidsync.panos.retries import ATTEMPTS, Patience, RetryPolicy
 from uidsync.panos.tls import Trust
 from uidsync.source import Source, SourceError
@@ -87,20 +88,30 @@ class TargetMaker:
         def read_key() -> str:
             return self._secrets.read(target.api_key_file, f"{target.name}-api-key")
 
-        return Firewall(self.make_client(target, read_key, attempts=attempts), vsys=target.vsys, serial=target.serial)
+        members = self.make_clients(target, read_key, attempts=attempts)
+        client: Client | Pair = members[target.host] if target.host else self._make_pair(target, members, attempts)
+        return Firewall(client, vsys=target.vsys, serial=target.serial)
 
-    def make_client(
+    def make_clients(
         self, target: FirewallConfig, read_key: Callable[[], str] | None, *, attempts: int | None = None
-    ) -> Client:
-        """Make the client of a firewall's API; without a key it can ask for one."""
-        return Client(
-            make_url(target.host or "", target.port),
-            trust=_make_trust(target),
-            read_key=_translated(read_key, Unauthorized) if read_key else None,
-            request_timeout=target.request_timeout.total_seconds(),
-            patience=self._make_patience(target, attempts),
-            in_flight=self._find_slots(target),
-        )
+    ) -> dict[str, Client]:
+        """Make the client of a firewall's API, or one for each member of a pair; without a key it can ask for one."""
+        trust = self._make_trust(target)
+        return {
+            host: Client(
+                make_url(host, target.port),
+                trust=trust,
+                read_key=_translated(read_key, Unauthorized) if read_key else None,
+                request_timeout=target.request_timeout.total_seconds(),
+                patience=self._make_patience(target, attempts),
+                in_flight=self._find_slots(host, target.port),
+            )
+            for host in ([target.host] if target.host else target.hosts)
+        }
+
+    def _make_pair(self, target: FirewallConfig, members: dict[str, Client], attempts: int | None) -> Pair:
+        request_timeout = target.request_timeout.total_seconds()
+        return Pair(members, request_timeout=request_timeout, patience=self._make_patience(target, attempts))
 
     def make_agent(self, target: AgentConfig, *, attempts: int | None = None) -> Agent:
         """Make a User-ID agent."""
@@ -113,27 +124,26 @@ class TargetMaker:
         return Agent(
             target.host or "",
             target.port,
-            trust=_make_trust(target),
+            trust=self._make_trust(target),
             find_certificate=_translated(find_certificate, Unauthorized),
             framing=target.framing,
             send_timeout=target.send_timeout,
             request_timeout=target.request_timeout.total_seconds(),
             patience=self._make_patience(target, attempts),
-            in_flight=self._find_slots(target),
+            in_flight=self._find_slots(target.host or "", target.port),
         )
 
-    def _make_patience(self, target: TargetConfig, attempts: int | None) -> Patience:
+    def _make_trust(self, target: TargetConfig) -> Trust:
         if not target.verify_tls:
             self._log.warning("target.unverified", target=target.name, hint="verify_tls = false: anyone can be it")
+        return Trust(target.ca_file, target.fingerprint_sha256, target.verify_tls)
+
+    def _make_patience(self, target: TargetConfig, attempts: int | None) -> Patience:
         policy = RetryPolicy(attempts or self._attempts, seconds_left=self._deadline.seconds_left)
         return Patience(policy, self._log.bind(target=target.name))
 
-    def _find_slots(self, target: TargetConfig) -> threading.Semaphore:
-        return self._in_flight.setdefault((target.host or "", target.port), threading.Semaphore(CALLS_IN_FLIGHT))
-
-
-def _make_trust(target: TargetConfig) -> Trust:
-    return Trust(target.ca_file, target.fingerprint_sha256, target.verify_tls)
+    def _find_slots(self, host: str, port: int) -> threading.Semaphore:
+        return self._in_flight.setdefault((host, port), threading.Semaphore(CALLS_IN_FLIGHT))
 
 
 def _translated(read: Callable[[], Secret], failure: type[Exception]) -> Callable[[], Secret]:

@@ -12,7 +12,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -66,6 +66,16 @@ class Agent:
     def certificate_not_after(self) -> datetime | None:
         """When the certificate that the agent last showed ends."""
         return self._context.certificate_not_after if self._context else None
+
+    @property
+    def client_certificate_not_after(self) -> datetime | None:
+        """When our own certificate ends."""
+        return self._context.own_certificate_not_after if self._context else None
+
+    @property
+    def warnings(self) -> Mapping[str, str]:
+        """What to tell beside outcomes: nothing."""
+        return {}
 
     def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         """Send one batch, of logins or of logouts; return what the agent says it rejects. Raises PanosError."""
@@ -145,7 +155,8 @@ def read_answer(answer: bytes, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
     except BadReply:
         return ()
     if root.tag == "response":
-        return read_rejections(read_response(200, body), batch)
+        rejections = read_rejections(read_response(200, body), batch)
+        return tuple(rejection for rejection in rejections if not rejection.is_about_gone)  # and nobody can be asked
     if root.tag == "uid-response" and (root.findtext("code") or "0").strip() != "0":
         raise BadRequest((root.findtext("message") or "refused without a reason").strip())
     return ()

@@ -68,19 +68,14 @@ class Client:
     def call(self, request: Request, *, attempts: int | None = None) -> etree._Element:
         """Make one call, again while it fails for reasons that pass, and return the `response` element.
 
-        Raises PanosError. The 403 "not authorized for user role" is Busy, for a commit gives it too, and becomes
-        Unauthorized when it outlasts the retries.
+        Raises PanosError.
         """
-        try:
-            return self._patience.call(
-                lambda seconds: self._exchange(request, seconds), self._request_timeout, attempts=attempts
-            )
-        except Busy as error:
-            if error.denied:
-                raise Unauthorized(str(error)) from None
-            raise
+        return self._patience.call(
+            lambda seconds: self.exchange(request, seconds), self._request_timeout, attempts=attempts
+        )
 
-    def _exchange(self, request: Request, seconds: float) -> etree._Element:
+    def exchange(self, request: Request, seconds: float) -> etree._Element:
+        """Make one call in so many seconds, once. Raises PanosError."""
         session, context = self._open()
         self.attempts[request.type] += 1
         try:

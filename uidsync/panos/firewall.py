@@ -1,18 +1,22 @@
-"""A firewall, or a firewall behind Panorama, as a target."""
+"""A firewall, an HA pair or a firewall behind Panorama, as a target."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import IPv6Address
 
 from uidsync.panos.client import Client
+from uidsync.panos.errors import RequestError, Unauthorized
+from uidsync.panos.pair import Pair, Roles
 from uidsync.panos.userid import (
     Address,
     Entry,
+    Logout,
     Rejection,
     TableEntry,
+    find_other_spelling,
     make_empty_message,
     make_message,
     make_show_mappings,
@@ -21,6 +25,10 @@ from uidsync.panos.userid import (
     read_rejections,
 )
 from uidsync.panos.xmlapi import SYSTEM_INFO, Request
+
+# So many mappings in a row that were to be logged out and are gone: then the table was cleared, and to ask for more of
+# them would hold up what comes after them.
+ENOUGH_GONE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +44,11 @@ class System:
 class Firewall:
     """Sends batches to one vsys of one firewall; `serial` names a firewall behind Panorama."""
 
-    def __init__(self, client: Client, *, vsys: str = "", serial: str = "") -> None:
+    def __init__(self, client: Client | Pair, *, vsys: str = "", serial: str = "") -> None:
         self._client = client
         self._vsys = vsys
         self._serial = serial
+        self._gone_in_a_row = 0
 
     @property
     def attempts(self) -> int:
@@ -51,10 +60,45 @@ class Firewall:
         """When the certificate that the firewall last showed ends."""
         return self._client.certificate_not_after
 
+    @property
+    def client_certificate_not_after(self) -> datetime | None:
+        """When our own certificate ends: there is none."""
+        return None
+
+    @property
+    def warnings(self) -> Mapping[str, str]:
+        """What to tell beside outcomes, by log event: how it is with the pair."""
+        return self._client.warnings if isinstance(self._client, Pair) else {}
+
     def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
-        """Send one batch, of logins or of logouts; return what the firewall rejects. Raises PanosError."""
+        """Send one batch, of logins or of logouts; return what the firewall rejects. Raises PanosError.
+
+        A logout of a mapping that is gone is not rejected. The firewall is asked whether it is gone, if it lets itself
+        be asked, and one that is still there under another spelling is logged out as it is shown.
+        """
+        rejections = self._send(batch)
+        unsure = [rejection for rejection in rejections if rejection.is_about_gone]
+        left = self._log_out_as_shown([Logout(each.entry.ip, each.entry.user) for each in unsure])
+        return tuple(rejection for rejection in rejections if not rejection.is_about_gone or rejection.entry in left)
+
+    def _send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         request = make_user_id(make_message(batch), self._vsys)
         return read_rejections(self._client.call(self._address(request)), batch)
+
+    def _log_out_as_shown(self, logouts: Sequence[Logout]) -> set[Entry]:
+        """Log out what is left of mappings that were said not to be there; return the logouts of those that stay."""
+        shown: dict[Entry, Logout] = {}
+        for logout in logouts:
+            if self._gone_in_a_row >= ENOUGH_GONE:
+                break
+            try:
+                name = find_other_spelling(logout, self.ask(logout.ip), self._vsys)
+            except (Unauthorized, RequestError):
+                break
+            self._gone_in_a_row = 0 if name else self._gone_in_a_row + 1
+            if name:
+                shown[Logout(logout.ip, name)] = logout
+        return {shown[rejection.entry] for rejection in self._send(list(shown))} if shown else set()
 
     def try_right(self) -> None:
         """Send a message without entries: it changes nothing and needs the same right. Raises PanosError."""
@@ -69,6 +113,10 @@ class Firewall:
                 for key in ("hostname", "model", "serial", "sw-version")
             )
         )
+
+    def ask_roles(self) -> Roles:
+        """Ask the members of a pair what they are; of a firewall that stands alone there is nothing to tell."""
+        return self._client.ask_roles() if isinstance(self._client, Pair) else {}
 
     def read_mappings(self) -> tuple[TableEntry, ...]:
         """Read the mapping table. Raises PanosError."""

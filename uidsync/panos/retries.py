@@ -11,7 +11,7 @@ from typing import TypeVar
 import tenacity
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.panos.errors import Busy, PanosError, Unreachable
+from uidsync.panos.errors import Busy, PanosError, Unauthorized, Unreachable
 
 ATTEMPTS = 5
 Answer = TypeVar("Answer")
@@ -54,7 +54,8 @@ class Patience:
         """Return what `attempt(seconds)` returns, trying again while it fails for reasons that pass.
 
         `seconds` is how long that one attempt may take, `attempts` how many there are if not as the policy says. The
-        last error is raised as it came.
+        last error is raised as it came; but the 403 "not authorized for user role", which a commit gives too, is
+        Unauthorized once it outlasts the tries.
         """
         most = attempts or self._policy.attempts
 
@@ -66,14 +67,19 @@ class Patience:
                 self._spend(self._clock() - started)
                 raise
 
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TRANSIENT),
-            wait=_wait,
-            stop=lambda state: state.attempt_number >= most or self._is_spent(state.upcoming_sleep),
-            before_sleep=self._tell,
-            sleep=self._sleep,
-            reraise=True,
-        )(try_once)
+        try:
+            return tenacity.Retrying(
+                retry=tenacity.retry_if_exception_type(TRANSIENT),
+                wait=_wait,
+                stop=lambda state: state.attempt_number >= most or self._is_spent(state.upcoming_sleep),
+                before_sleep=self._tell,
+                sleep=self._sleep,
+                reraise=True,
+            )(try_once)
+        except Busy as error:
+            if error.denied:
+                raise Unauthorized(str(error)) from None
+            raise
 
     def _seconds_for_one_try(self, request_timeout: float) -> float:
         left = self._policy.seconds_left()

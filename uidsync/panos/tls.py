@@ -7,11 +7,10 @@ ever. Here every read and write of an exchange draws on one limit.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,18 +27,19 @@ REFUSALS = ("CERTIFICATE", "HANDSHAKE_FAILURE", "UNKNOWN_CA", "ACCESS_DENIED", "
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whom to take for the target: one of a CA file, a certificate's SHA-256, the system's trust store, or anyone."""
+    """Whom to take for the target: whom a CA file, a certificate's SHA-256 or the system's trust store says, or all."""
 
     ca_file: Path | None = None
-    fingerprint: str = ""  # hex digits, colons allowed
+    fingerprints: tuple[str, ...] = ()  # hex digits, colons allowed; any of them
     verify: bool = True
 
 
 class TargetContext(ssl.SSLContext):
     """A TLS context for one target, which bounds each exchange and remembers the certificate it saw."""
 
-    fingerprint: str = ""
+    fingerprints: frozenset[str] = frozenset()
     certificate_not_after: datetime | None = None
+    own_certificate_not_after: datetime | None = None
     _limit: threading.local
 
     def __new__(cls, protocol: int = ssl.PROTOCOL_TLS_CLIENT) -> Self:
@@ -88,14 +88,16 @@ class _BoundedSocket(ssl.SSLSocket):
         self._bound()
         super().do_handshake(block)
         certificate = self.getpeercert(binary_form=True) or b""
-        if self.context.fingerprint and not hmac.compare_digest(
-            hashlib.sha256(certificate).hexdigest(), self.context.fingerprint
-        ):
+        if self.context.fingerprints and hashlib.sha256(certificate).hexdigest() not in self.context.fingerprints:
             raise ssl.SSLCertVerificationError("its certificate is not the one whose fingerprint is configured")
-        try:
-            self.context.certificate_not_after = x509.load_der_x509_certificate(certificate).not_valid_after_utc
-        except ValueError:  # a certificate that OpenSSL takes and this parser does not
-            self.context.certificate_not_after = None
+        self.context.certificate_not_after = _read_end(certificate, x509.load_der_x509_certificate)
+
+
+def _read_end(certificate: bytes, load: Callable[[bytes], x509.Certificate]) -> datetime | None:
+    try:
+        return load(certificate).not_valid_after_utc
+    except ValueError:  # a certificate that OpenSSL takes and this parser does not
+        return None
 
 
 def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> TargetContext:
@@ -106,8 +108,8 @@ def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> 
     context = TargetContext()
     context.sslsocket_class = _BoundedSocket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.fingerprint = trust.fingerprint.replace(":", "").lower()
-    if trust.fingerprint or not trust.verify:
+    context.fingerprints = frozenset(each.replace(":", "").lower() for each in trust.fingerprints)
+    if trust.fingerprints or not trust.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif trust.ca_file:
@@ -121,6 +123,9 @@ def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> 
         try:
             # An empty passphrase, lest OpenSSL ask for one on the terminal.
             context.load_cert_chain(*certificate, password="")
+            context.own_certificate_not_after = _read_end(
+                Path(certificate[0]).read_bytes(), x509.load_pem_x509_certificate
+            )
         except (OSError, ssl.SSLError, ValueError) as error:
             files = " and ".join(map(str, certificate))
             raise Unauthorized(f"the client certificate in {files} cannot be used: {_words(error)}") from None

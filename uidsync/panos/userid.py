@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -22,6 +22,7 @@ Address = IPv4Address | IPv6Address
 
 LONGEST_NAME = 255  # characters; a bound of ours, the one of PAN-OS is not documented
 MAPPING_GONE = "delete mapping failed"  # the answer to a logout of a mapping that is not there
+XML_API = "XMLAPI"  # the source that a table names for what came by this API
 
 _ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
@@ -63,6 +64,11 @@ class Rejection:
 
     entry: Entry
     message: str
+
+    @property
+    def is_about_gone(self) -> bool:
+        """Whether it says that what was to be logged out is not there, at least not under that name."""
+        return isinstance(self.entry, Logout) and self.message.casefold() == MAPPING_GONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +123,8 @@ def make_user_id(message: str, vsys: str = "") -> Request:
 def read_rejections(response: etree._Element, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
     """Return which entries of `batch` an answer rejects, in their order.
 
-    A logout is not rejected for a mapping that is already gone. Raises BadRequest when the answer is an error that
-    names no entry, and BadReply when it names one that was not sent: such an answer says nothing of this batch.
+    Raises BadRequest when the answer is an error that names no entry, and BadReply when it names one that was not
+    sent: such an answer says nothing of this batch.
     """
     sent: dict[Address, list[Entry]] = {}
     for entry in batch:
@@ -129,9 +135,7 @@ def read_rejections(response: etree._Element, batch: Sequence[Entry]) -> tuple[R
     messages: dict[Entry, str] = {}
     for element in listed:
         message = " ".join((element.get("message") or "").split()) or "rejected without a reason"
-        for entry in _find_sent(element, sent):
-            if not (isinstance(entry, Logout) and message.casefold() == MAPPING_GONE):
-                messages[entry] = message
+        messages |= dict.fromkeys(_find_sent(element, sent), message)
     return tuple(Rejection(entry, messages[entry]) for entry in batch if entry in messages)
 
 
@@ -144,6 +148,19 @@ def _find_sent(element: etree._Element, sent: dict[Address, list[Entry]]) -> Ite
     name = (element.get("name") or "").casefold()
     named = [entry for entry in candidates if entry.user.casefold() == name]
     yield from named or candidates
+
+
+def find_other_spelling(logout: Logout, shown: Iterable[TableEntry], vsys: str = "") -> str | None:
+    """Return the name under which a mapping that was to be logged out is still shown, None when it is gone.
+
+    The user's name decides, whatever its case and domain; an entry of another user or source is not ours.
+    """
+    name = bare_name(logout.user).casefold()
+    for entry in shown:
+        is_ours = entry.ip == logout.ip and entry.type == XML_API and (not vsys or entry.vsys == vsys)
+        if is_ours and bare_name(entry.user).casefold() == name:
+            return entry.user
+    return None
 
 
 def make_show_mappings(vsys: str = "", ip: Address | None = None) -> Request:

@@ -14,7 +14,7 @@ from lxml import etree
 
 from uidsync.panos.errors import BadReply, BadRequest, Busy, Unauthorized
 
-SESSION_TIMED_OUT = "22"
+SESSION_TIMED_OUT, OPERATION_DENIED = "22", "15"
 DENIED = frozenset({"16", "401", "403"})
 TRANSIENT = frozenset(
     {
@@ -110,6 +110,8 @@ def _read_refusal(status: int, response: etree._Element) -> Busy | Unauthorized 
     message = read_message(response) or f"HTTP {status} without a reason"
     if "not authorized for user role" in message.lower():
         return Busy(message, denied=True)
+    if response.get("code") == OPERATION_DENIED and "passive" in message.lower():
+        return Busy(message)  # a member of a pair that another has taken over from
     is_denied = status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or response.get("code") in DENIED
     return Unauthorized(message) if is_denied or INVALID_KEY in message.lower() else BadRequest(message)
 

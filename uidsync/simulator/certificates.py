@@ -12,7 +12,7 @@ from typing import Literal
 import trustme
 
 CertificateKind = Literal["good", "expired", "wrong-host", "foreign"]
-SERVER_NAMES = ["127.0.0.1", "localhost"]
+SERVER_NAMES = ["127.0.0.1", "127.0.0.2", "localhost"]
 CLIENT_NAME = "uidsync.invalid"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from uidsync.simulator import replies
 from uidsync.simulator.call import PATHS, Call
@@ -19,6 +20,8 @@ from uidsync.simulator.replies import Identity
 from uidsync.simulator.table import Table
 
 XML = "application/xml; charset=UTF-8"
+Passive = Literal["stores", "refuses", "ignores"]
+TAKES_MESSAGES = frozenset({"off", "active", "active-primary", "active-secondary"})
 TYPES = frozenset({"user-id", "op", "log", "version"})
 MOST_LOGS = 5000
 DEFAULT_LOGS = 20
@@ -60,7 +63,8 @@ class Request:
 class Settings:
     """How the device is set up; all of it may change while it runs.
 
-    `vsys` names the virtual systems that exist, None is any; `types` what the administrator's role allows.
+    `vsys` names the virtual systems that exist, None is any; `types` what the administrator's role allows. What a unit
+    of a pair does with a message while it is not active is not known of real ones: it `stores`, `refuses` or `ignores`.
     """
 
     api_key: str
@@ -69,6 +73,7 @@ class Settings:
     vsys: tuple[str, ...] | None = None
     types: frozenset[str] = TYPES
     ha: HaState = "off"
+    passive: Passive = "stores"
     key_expired: bool = False
     identity: Identity = field(default_factory=Identity)
 
@@ -115,7 +120,7 @@ class Firewall:
         table = self.tables[call.parameters.get("target")]
         match call.type:
             case "user-id":
-                return self._user_id(call, table, request, fault)
+                return self._stand_by() or self._user_id(call, table, request, fault)
             case "op":
                 return self._op(call, table)
             case "log":
@@ -157,6 +162,14 @@ class Firewall:
         if call.key is None or not secrets.compare_digest(call.key.encode(), self.settings.api_key.encode()):
             return Answer(replies.INVALID_KEY, 403)
         return Answer(replies.SESSION_TIMED_OUT) if self.settings.key_expired else None
+
+    def _stand_by(self) -> Answer | None:
+        """Return what a unit that is not active says to a message that it does not store."""
+        if self.settings.ha in TAKES_MESSAGES or self.settings.passive == "stores":
+            return None
+        if self.settings.passive == "ignores":
+            return Answer(replies.EMPTY)
+        return Answer(replies.error("Operation not allowed on a passive device", 15))
 
     def _user_id(self, call: Call, table: Table, request: Request, fault: Fault | None) -> Answer:
         if call.document is None:

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import Faults
 
-HOST = "127.0.0.1"
+HOST, PEER_HOST = "127.0.0.1", "127.0.0.2"  # both are loopback; the second is the other unit of a pair
 IDLE = 60.0  # seconds after which a silent connection is given up
 LINGER = 1.0  # seconds in which the other side may read our last words
 
 RESET = struct.pack("ii", 1, 0)  # for SO_LINGER
+NOT_TLS = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
 
 Serve = Callable[[ssl.SSLSocket], None]
 
@@ -37,6 +38,7 @@ class Listener:
     faults: Faults
     counters: Counters
     allowed: frozenset[str] | None = None
+    host: str = HOST
     _reserved: socket.socket = field(init=False)
     _listening: socket.socket | None = None
     _clog: list[socket.socket] = field(default_factory=list)
@@ -45,7 +47,7 @@ class Listener:
 
     def __post_init__(self) -> None:
         # A bound socket that never listens keeps the port ours while we refuse connections.
-        self._reserved = _bound(self.port)
+        self._reserved = _bound(self.host, self.port)
         self.port = self._reserved.getsockname()[1]
 
     @property
@@ -56,7 +58,7 @@ class Listener:
     def open(self) -> None:
         """Accept connections."""
         self._shut()
-        self._listening = listening = _bound(self.port)
+        self._listening = listening = _bound(self.host, self.port)
         listening.listen(128)
         threading.Thread(target=self._accept, args=(listening,), daemon=True).start()
 
@@ -69,12 +71,12 @@ class Listener:
         """Let connection attempts hang: the queue of those that wait to be accepted is full, and stays so."""
         self._shut()
         self._drop()
-        self._listening = _bound(self.port)
+        self._listening = _bound(self.host, self.port)
         self._listening.listen(0)
         for _place in range(2):
             waiting = socket.socket()
             waiting.settimeout(0)
-            waiting.connect_ex((HOST, self.port))
+            waiting.connect_ex((self.host, self.port))
             self._clog.append(waiting)
 
     def _shut(self) -> None:
@@ -124,6 +126,9 @@ class Listener:
             connection.settimeout(None)
             while connection.recv(65536):
                 pass
+        elif fault is not None and fault.name == "not_tls":
+            connection.recv(65536)
+            connection.sendall(NOT_TLS)
         return fault is None
 
     def _talk(self, tls: ssl.SSLSocket) -> None:
@@ -137,10 +142,10 @@ class Listener:
             say_goodbye(tls)
 
 
-def _bound(port: int) -> socket.socket:
+def _bound(host: str, port: int) -> socket.socket:
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind((HOST, port))
+    bound.bind((host, port))
     return bound
 
 

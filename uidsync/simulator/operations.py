@@ -15,8 +15,12 @@ from uidsync.simulator.message import read_address, read_document, read_number
 from uidsync.simulator.replies import Identity
 from uidsync.simulator.table import Plane, Table
 
-HaState = Literal["off", "active", "passive", "initial"]  # off: the device stands alone
-PEERS: dict[HaState, HaState] = {"off": "off", "active": "passive", "passive": "active", "initial": "active"}
+# off: the device stands alone
+HaState = Literal["off", "active", "passive", "initial", "suspended", "active-primary", "active-secondary"]
+PEERS: dict[HaState, HaState] = {
+    "off": "off", "active": "passive", "passive": "active", "initial": "active", "suspended": "active",
+    "active-primary": "active-secondary", "active-secondary": "active-primary",
+}  # fmt: skip
 MALFORMED = replies.error("Malformed command", 18)
 
 

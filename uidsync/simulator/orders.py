@@ -16,7 +16,7 @@ from uidsync.simulator.certificates import CertificateKind
 from uidsync.simulator.clock import Clock
 from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import FAULTS, Fault, Faults
-from uidsync.simulator.firewall import Firewall
+from uidsync.simulator.firewall import Firewall, Passive
 from uidsync.simulator.listener import Listener
 from uidsync.simulator.message import read_address
 from uidsync.simulator.operations import PEERS, HaState
@@ -159,12 +159,20 @@ def _forget(simulated: Simulated, *, ip: str, vsys: str | None = None, serial: s
     return {"dropped": _table(simulated, serial).forget(_address(ip), vsys)}
 
 
-def _ha(simulated: Simulated, *, state: HaState) -> None:
-    """Change the state of high availability; the other unit of a pair follows."""
+def _ha(simulated: Simulated, *, state: HaState, alone: bool = False) -> None:
+    """Change the state of high availability; the other unit of a pair follows unless this one is left `alone`."""
     _raise_if_unknown(state, HaState)
     _firewall(simulated).settings.ha = state
-    if simulated.peer is not None:
+    if simulated.peer is not None and not alone:
         _firewall(simulated.peer).settings.ha = PEERS[state]
+
+
+def _passive(simulated: Simulated, *, does: Passive) -> None:
+    """Have units that are not active store messages, refuse or ignore them."""
+    _raise_if_unknown(does, Passive)
+    for unit in (simulated, simulated.peer):
+        if unit is not None:
+            _firewall(unit).settings.passive = does
 
 
 def _role(simulated: Simulated, *, types: list[str]) -> None:
@@ -255,6 +263,7 @@ ORDERS: dict[str, Callable[..., Outcome | None]] = {
     "learn": _learn,
     "forget": _forget,
     "ha": _ha,
+    "passive": _passive,
     "role": _role,
     "key": _key,
     "certificate": _certificate,

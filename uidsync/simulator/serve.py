@@ -24,7 +24,7 @@ from uidsync.simulator.clock import Clock
 from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import FaultError, Faults
 from uidsync.simulator.firewall import Firewall, Settings, new_key
-from uidsync.simulator.listener import HOST, Listener
+from uidsync.simulator.listener import HOST, PEER_HOST, Listener
 from uidsync.simulator.operations import PEERS, HaState
 from uidsync.simulator.orders import OrderError, Simulated, obey
 from uidsync.simulator.replies import Identity
@@ -54,7 +54,7 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
     """Run a firewall until SIGTERM or SIGINT.
 
     `vsys` names the virtual systems that exist, parted by commas (default: whatever is asked for). `serials` makes it
-    a Panorama with these firewalls behind it. `pair` adds a second unit on a port of its own, announced under "peer",
+    a Panorama with these firewalls behind it. `pair` adds a second unit at another address, announced as "peer",
     with which mappings are in sync and which is passive when this one is active. Without `directory` the certificates
     go to a temporary one.
     """
@@ -65,22 +65,22 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
     tables = {serial: Table(rules or Rules()) for serial in (None, *serials)}
     clock, lock = Clock(), threading.Lock()
 
-    def make_unit(settings: Settings, port: int, context: ssl.SSLContext) -> Simulated:
+    def make_unit(settings: Settings, host: str, port: int, context: ssl.SSLContext) -> Simulated:
         faults, counters = Faults("firewall", time.monotonic), Counters()
         firewall = Firewall(settings, tables, clock.now, lock, counters)
-        listener = Listener(port, context, Web(firewall, faults).serve, faults, counters)
+        listener = Listener(port, context, Web(firewall, faults).serve, faults, counters, host=host)
         return Simulated(firewall, tables, clock, faults, listener, make_context, lock, counters)
 
     with _running(directory) as place:
         certificates = make_certificates(place)
         make_context = partial(certificates.server_context, versions=tls_versions)
-        unit = make_unit(settings, port, make_context(certificate))
+        unit = make_unit(settings, HOST, port, make_context(certificate))
         announcement = _announce("firewall", unit, certificates) | {"api_key": key}
         if pair:
             second = replace(settings, ha=PEERS[state], identity=replace(identity, hostname="fw-simulated-peer"))
-            unit.peer = make_unit(second, 0, make_context(certificate))
+            unit.peer = make_unit(second, PEER_HOST, unit.listener.port, make_context(certificate))
             unit.peer.peer = unit
-            announcement |= {"peer": {"port": unit.peer.listener.port}}
+            announcement |= {"peer": {"host": PEER_HOST, "port": unit.listener.port}}
         _take_orders(unit, announcement, ends_with_stdin=ends_with_stdin)
 
 
