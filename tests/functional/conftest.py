@@ -109,6 +109,12 @@ class Site:
             }
         self.targets.append({"name": name, "kind": "firewall", **known, **keys})
 
+    def add_pair(self, name, simulator, **keys):
+        """Add the two units of a simulated pair as one target."""
+        known = {"hosts": [simulator.line["host"], simulator.line["peer"]["host"]]}
+        self.add_firewall(name, simulator, **known | keys)
+        del self.targets[-1]["host"]
+
     def add_agent(self, name, simulator, **keys):
         """Add a User-ID agent as a target."""
         known = {key: simulator.line[key] for key in ("host", "port", "ca_file", "client_cert_file", "client_key_file")}

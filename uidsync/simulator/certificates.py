@@ -5,16 +5,17 @@ The files of a directory that has them are used again, so that a simulator can b
 
 import ssl
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 import trustme
 
-CertificateKind = Literal["good", "expired", "wrong-host", "foreign"]
+CertificateKind = Literal["good", "expired", "ending", "wrong-host", "foreign"]
 SERVER_NAMES = ["127.0.0.1", "127.0.0.2", "localhost"]
 CLIENT_NAME = "uidsync.invalid"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+ENDING = timedelta(days=12, hours=1)
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -64,7 +65,8 @@ class Certificates:
             return context
         authority = trustme.CA() if kind == "foreign" else self.authority
         names = ["elsewhere.invalid"] if kind == "wrong-host" else SERVER_NAMES
-        authority.issue_cert(*names, not_after=LONG_AGO if kind == "expired" else None).configure_cert(context)
+        ends = {"expired": LONG_AGO, "ending": datetime.now(UTC) + ENDING}.get(kind)
+        authority.issue_cert(*names, not_after=ends).configure_cert(context)
         return context
 
 

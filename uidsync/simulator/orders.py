@@ -189,7 +189,7 @@ def _key(simulated: Simulated, *, expired: bool | None = None, value: str | None
 
 
 def _certificate(simulated: Simulated, *, kind: CertificateKind) -> None:
-    """Show another certificate from now on: good, expired, wrong-host or foreign."""
+    """Show another certificate from now on: good, expired, ending, wrong-host or foreign."""
     _raise_if_unknown(kind, CertificateKind)
     simulated.listener.context = simulated.make_context(kind)
 

@@ -1,0 +1,118 @@
+"""HA pairs as one target, end to end: who gets messages, what the report says, and whose the ledger is."""
+
+import tenacity
+
+ROWS = [(f"10.0.{n // 250}.{n % 250 + 1}", f"user{n}") for n in range(2000)]
+BATCHES = len(ROWS) // 100
+PEER = {"unit": "peer"}
+
+
+def count_messages(pair):
+    """Count the messages that each unit got."""
+    return [sum(r["type"] == "user-id" for r in pair.do("state", **unit)["requests"]) for unit in ({}, PEER)]
+
+
+@tenacity.retry(
+    stop=tenacity.stop_after_delay(30), wait=tenacity.wait_fixed(0.02), retry=tenacity.retry_if_result(bool)
+)
+def wait_for_messages(pair, number):
+    """Wait until the first unit has got so many messages."""
+    return count_messages(pair)[0] < number
+
+
+def set_up(site, start, rows=ROWS, **keys):
+    """Set up a site with one pair."""
+    pair = start("firewall", pair=True)
+    site.use_rows(rows)
+    site.add_pair("fw", pair, **{"request_timeout": "2s"} | keys)
+    return pair
+
+
+def test_a_pair_fails_over_within_a_run_and_comes_back(site, start):
+    """When the active unit dies under way, the other gets the rest, and no more than what was in flight twice."""
+    pair = set_up(site, start, connections=2)
+    pair.do("fault", name="slow", latency_ms=100)
+    process = site.start("sync", "--json")
+    wait_for_messages(pair, 5)
+    pair.do("fault", name="refuse")
+    pair.do("ha", state="passive")
+    process.communicate(timeout=60)
+    first = site.last_run
+    assert process.returncode == 0
+    assert len(pair.mappings()) == len(ROWS)
+    assert first["targets"][0]["batches"] == BATCHES
+    before, after = count_messages(pair)
+    assert before >= 5 <= after
+    assert BATCHES <= before + after <= BATCHES + 2
+    assert "127.0.0.1" in " ".join(first["warnings"])
+
+    pair.do("fault", name=None)
+    again = site.run("sync", "--json")
+    assert again.targets["fw"]["logins"]["due"] == 0
+    assert again.report["warnings"] == []
+    pair.do("ha", state="active")
+    pair.do("reset-counters")
+    pair.do("reset-counters", **PEER)
+    assert site.run("sync", "--full", "--json").targets["fw"]["logins"]["delivered"] == len(ROWS)
+    assert count_messages(pair) == [BATCHES, 0]
+
+
+def test_the_ledger_belongs_to_the_pair(site, start):
+    """In whatever order its members are named, a pair holds what it was sent."""
+    set_up(site, start, ROWS[:10])
+    assert site.run("sync").code == 0
+    site.targets[0]["hosts"].reverse()
+    assert site.run("sync", "--json").targets["fw"]["logins"]["due"] == 0
+
+
+def test_a_pair_without_an_active_member_is_incomplete(site, start):
+    """Two passive members get nothing, and the report says what they are; once one is active the next run delivers."""
+    pair = set_up(site, start, ROWS[:10])
+    site.sync = {"deadline": "10s"}
+    for unit in ({}, PEER):
+        pair.do("ha", state="passive", alone=True, **unit)
+    ended = site.run("sync", "--json")
+    assert ended.code == 1
+    assert ended.targets["fw"]["error"]["kind"] == "Busy"
+    assert "no member is active: 127.0.0.1: passive, 127.0.0.2: passive" in ended.targets["fw"]["error"]["message"]
+    assert count_messages(pair) == [0, 0]
+    pair.do("ha", state="active")
+    assert site.run("sync").code == 0
+    assert len(pair.mappings()) == 10
+
+
+def test_two_active_members_are_said(site, start):
+    """Both get the messages, the run is complete, and it warns; `check` is red."""
+    pair = set_up(site, start, ROWS[:10])
+    pair.do("ha", state="active", alone=True, **PEER)
+    ended = site.run("sync", "--json")
+    assert ended.code == 0
+    assert count_messages(pair) == [1, 1]
+    assert [words for words in ended.report["warnings"] if words.startswith("fw: pair.two_active: ")]
+    checked = site.run("check")
+    assert checked.code == 1
+    assert "fw: 2 of its members are active" in checked.out
+
+
+def test_a_key_that_may_not_ask_is_warned_of_each_time(site, start):
+    """Every member gets the message, each run that sends warns, and `check` is red."""
+    pair = set_up(site, start, ROWS[:10])
+    for unit in ({}, PEER):
+        pair.do("role", types=["user-id"], **unit)
+    for _ in range(2):
+        ended = site.run("sync", "--full", "--json")
+        assert ended.code == 0
+        assert [words for words in ended.report["warnings"] if "messages go to every member" in words]
+    assert count_messages(pair) == [2, 2]
+    checked = site.run("check")
+    assert checked.code == 1
+    assert "red    fw: 127.0.0.2 does not say whether it is active" in checked.out
+
+
+def test_check_tells_the_roles(site, start):
+    """`check` is green for a pair of which one member is active, and names them."""
+    set_up(site, start, ROWS[:10])
+    checked = site.run("check")
+    assert "green  fw: 127.0.0.1 is active" in checked.out
+    assert "green  fw: 127.0.0.2 is passive" in checked.out
+    assert "red" not in checked.out
