@@ -297,6 +297,18 @@ WRONG = [
     ({"0__ca_file": "/ca", "0__fingerprint_sha256": "ab" * 32}, "target[0].fingerprint_sha256: excludes ca_file"),
     ({"source": {"kind": "mysql"}}, "source.host: missing"),
     ({"source": {"kind": "mysql", "host": "a", "hosts": ["b"]}}, "source.hosts: excludes host"),
+    ({"0__hosts": ["a", "b"]}, "target[0].hosts: excludes host"),
+    *(
+        ({"0__host": "", "0__hosts": hosts}, "target[0].hosts: names the two members of an HA pair")
+        for hosts in (["a"], ["a", "b", "c"], ["a", "a"])
+    ),
+    # what is no text
+    *(
+        ({path: "a\0b"}, f"{path.replace('0__', 'target[0].').replace('__', '.')}: holds a character")
+        for path in ("source__path", "identity__domain", "sync__state_dir", "0__ca_file", "0__api_key_file")
+    ),
+    ({"0__name": 2**64}, "target[0].name: a number of more than 64 bits"),
+    ({"identity__rewrite": [{"match": "[[a]", "replace": ""}]}, "identity.rewrite[0].match: not a regular expression"),
 ]  # fmt: skip
 
 

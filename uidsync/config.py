@@ -6,29 +6,44 @@ Secrets are not in it: they are files, which credentials.py finds when they are 
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
-import durationpy
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from uidsync.values import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    Domain,
+    Duration,
+    File,
+    Fingerprints,
+    Flag,
+    Host,
+    Name,
+    Network,
+    Percent,
+    Port,
+    Regex,
+    Text,
+    TimeZone,
+    Word,
+    between,
 )
 
 PAIR = 2  # members of an HA pair
+LARGEST_FILE = 2**20  # bytes: a thousand targets take a third of it
+LONGEST_PROBLEM = 300  # characters: what is wrong may be a megabyte long
+INTEGER_BITS = 64  # TOML's own limit, sign included
 STATE_DIR = Path("/var/lib/uidsync")
 
 
@@ -41,92 +56,6 @@ class ConfigError(Exception):
         self.problems = tuple(problems)
 
 
-# ---- values ------------------------------------------------------------------------------------------------------
-
-
-def _read_duration(value: object) -> object:
-    if isinstance(value, timedelta):
-        return value
-    try:
-        return durationpy.from_str(str(value))
-    except (durationpy.DurationError, OverflowError):
-        raise ValueError(f'{value!r} is not a duration such as "90s", "45m", "4h" or "7d"') from None
-
-
-def _between(least: timedelta, most: timedelta) -> Callable[[timedelta], timedelta]:
-    def check(value: timedelta) -> timedelta:
-        if not least <= value <= most:
-            raise ValueError(f"must be between {durationpy.to_str(least)} and {durationpy.to_str(most)}")
-        return value
-
-    return check
-
-
-def _read_regex(value: str) -> str:
-    try:
-        re.compile(value)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"not a regular expression: {error}") from None
-    return value
-
-
-def _read_fingerprints(value: object) -> object:
-    return ([value] if value else []) if isinstance(value, str) else value
-
-
-def _read_fingerprint(value: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", value.replace(":", "").lower()):
-        raise ValueError("not a SHA-256 fingerprint of 64 hex digits")
-    return value
-
-
-def _read_host(value: str) -> str:
-    if re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}", value):
-        return value
-    try:
-        return str(IPv6Address(value))
-    except ValueError:
-        raise ValueError(f"{value!r} is neither a host name nor an address; a port has a key of its own") from None
-
-
-def _read_file(value: object) -> object:
-    return None if value == "" else value
-
-
-def _read_network(value: object) -> object:
-    try:
-        return value if isinstance(value, IPv4Network | IPv6Network) else ip_network(str(value))
-    except ValueError as error:
-        raise ValueError(str(error)) from None
-
-
-def _check_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"{value!r} is no time zone such as UTC or America/New_York") from None
-    return value
-
-
-SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-
-Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
-Regex = Annotated[str, AfterValidator(_read_regex)]
-Host = Annotated[str, AfterValidator(_read_host)]
-File = Annotated[Path | None, BeforeValidator(_read_file)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-Count = Annotated[int, Field(ge=0, strict=True)]
-Percent = Annotated[int, Field(ge=0, le=100, strict=True)]
-Flag = Annotated[bool, Field(strict=True)]
-
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_read_network)]
-Fingerprint = Annotated[str, AfterValidator(_read_fingerprint)]
-Fingerprints = Annotated[
-    tuple[Fingerprint, ...], BeforeValidator(_read_fingerprints, json_schema_input_type=str | list[str])
-]
-
-
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -136,8 +65,8 @@ class _Table(BaseModel):
 
 class _SourceTable(_Table):
     reauth_days: Annotated[int, Field(ge=1, le=366, strict=True)] = 7
-    idle_after: Annotated[Duration, AfterValidator(_between(MINUTE, 366 * DAY))] | None = None
-    time_offset: Annotated[Duration, AfterValidator(_between(-2 * DAY, 2 * DAY))] = timedelta()
+    idle_after: Annotated[Duration, AfterValidator(between(MINUTE, 366 * DAY))] | None = None
+    time_offset: Annotated[Duration, AfterValidator(between(-2 * DAY, 2 * DAY))] = timedelta()
 
     @property
     def validity(self) -> timedelta:
@@ -152,9 +81,9 @@ class MySQLConfig(_SourceTable):
     host: Host | None = None
     hosts: tuple[Host, ...] = ()
     port: Port = 3306
-    unix_socket: str = ""
-    database: Annotated[str, Field(min_length=1)] = "backupDB"
-    user: Annotated[str, Field(min_length=1)] = "uidsync"
+    unix_socket: Text = ""
+    database: Word = "backupDB"
+    user: Word = "uidsync"
     password_file: File = None
     ca_file: File = None
 
@@ -163,8 +92,8 @@ class CSVConfig(_SourceTable):
     """The same columns in a file."""
 
     kind: Literal["csv"]
-    path: Annotated[str, Field(min_length=1)]
-    time_zone: Annotated[str, AfterValidator(_check_zone)] = "UTC"
+    path: Word
+    time_zone: TimeZone = "UTC"
 
 
 class Rewrite(_Table):
@@ -185,7 +114,7 @@ class Rewrite(_Table):
 class IdentityConfig(_Table):
     """Whom a principal names, and which addresses count."""
 
-    domain: Annotated[str, StringConstraints(pattern=r"^[^\\@,]*$", max_length=64)] = ""
+    domain: Domain = ""
     lowercase: Flag = False
     strip_realm: Flag = False
     ignore_users: tuple[str, ...] = ()
@@ -198,13 +127,13 @@ class SyncConfig(_Table):
     """How a run goes."""
 
     batch_size: Annotated[int, Field(ge=1, le=100, strict=True)] = 100
-    full_every: Annotated[Duration, AfterValidator(_between(MINUTE, 7 * DAY))] = 4 * HOUR
+    full_every: Annotated[Duration, AfterValidator(between(MINUTE, 7 * DAY))] = 4 * HOUR
     max_logout_percent: Percent = 25
     max_change_percent: Percent = 60
-    deadline: Annotated[Duration, AfterValidator(_between(10 * SECOND, DAY))] = 5 * MINUTE
-    stale_after: Annotated[Duration, AfterValidator(_between(MINUTE, 366 * DAY))] = HOUR
+    deadline: Annotated[Duration, AfterValidator(between(10 * SECOND, DAY))] = 5 * MINUTE
+    stale_after: Annotated[Duration, AfterValidator(between(MINUTE, 366 * DAY))] = HOUR
     standby_lock: Flag = False
-    state_dir: Path | None = None
+    state_dir: File = None
 
 
 class TelemetryConfig(_Table):
@@ -221,7 +150,7 @@ class _TargetTable(_Table):
     ca_file: File = None
     fingerprint_sha256: Fingerprints = ()
     verify_tls: Flag = True
-    request_timeout: Annotated[Duration, AfterValidator(_between(SECOND, 10 * MINUTE))] = 10 * SECOND
+    request_timeout: Annotated[Duration, AfterValidator(between(SECOND, 10 * MINUTE))] = 10 * SECOND
     connections: Annotated[int, Field(ge=1, le=5, strict=True)] = 1
 
 
@@ -234,7 +163,7 @@ class FirewallConfig(_TargetTable):
     vsys: Annotated[str, StringConstraints(pattern=r"^(vsys[0-9]{1,3})?$")] = "vsys1"
     serial: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{0,32}$")] = ""
     api_key_file: File = None
-    mapping_timeout: Annotated[Duration, AfterValidator(_between(2 * MINUTE, 60 * HOUR))] = 24 * HOUR
+    mapping_timeout: Annotated[Duration, AfterValidator(between(2 * MINUTE, 60 * HOUR))] = 24 * HOUR
     sole_writer: Flag = False
 
 
@@ -245,7 +174,7 @@ class AgentConfig(_TargetTable):
     port: Port = 5006
     client_cert_file: File = None
     client_key_file: File = None
-    mapping_timeout: Annotated[Duration, AfterValidator(_between(2 * MINUTE, 60 * HOUR))] = 45 * MINUTE
+    mapping_timeout: Annotated[Duration, AfterValidator(between(2 * MINUTE, 60 * HOUR))] = 45 * MINUTE
     framing: Literal["raw", "put"] = "raw"
     send_timeout: Flag = False
 
@@ -269,7 +198,7 @@ class Config(_Table):
 def read_config(file: Path) -> Config:
     """Read a configuration file. Raises ConfigError with every problem in it."""
     try:
-        document = tomllib.loads(file.read_text("utf-8-sig"))
+        document = tomllib.loads(_read_text(file))
     except OSError as error:
         hint = "; `uidsync config` prints one to fill in" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}{hint}"]) from None
@@ -278,16 +207,45 @@ def read_config(file: Path) -> Config:
     return make_config(document, str(file))
 
 
+def _open_now(file: str, flags: int) -> int:
+    return os.open(file, flags | os.O_NONBLOCK)
+
+
+def _read_text(file: Path) -> str:
+    """Read a file that may be anything, an endless one too; a FIFO that nobody writes to is empty."""
+    with open(file, "rb", opener=_open_now) as opened:
+        os.set_blocking(opened.fileno(), True)
+        text = opened.read(LARGEST_FILE + 1)
+    if len(text) > LARGEST_FILE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return text.decode("utf-8-sig")
+
+
 def make_config(document: Mapping[str, Any], file: str) -> Config:
     """Make the configuration from its parsed file. Raises ConfigError with every problem in it."""
+    if problems := list(_find_oversized(document)):  # before anybody tries to print one
+        raise ConfigError(file, problems)
     problems = list(_find_contradictions(document))
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors(include_url=False)] + problems
+        problems = [_describe(problem)[:LONGEST_PROBLEM] for problem in error.errors(include_url=False)] + problems
     if problems:
         raise ConfigError(file, problems)
     return config
+
+
+def _find_oversized(value: object, path: str = "") -> Iterator[str]:
+    """Find integers that TOML has no room for: some have more digits than Python prints."""
+    match value:
+        case int() if value.bit_length() >= INTEGER_BITS:
+            yield f"{path}: a number of more than {INTEGER_BITS} bits"
+        case dict():
+            for key, item in value.items():
+                yield from _find_oversized(item, f"{path}.{key}".removeprefix("."))
+        case list():
+            for place, item in enumerate(value):
+                yield from _find_oversized(item, f"{path}[{place}]")
 
 
 def _find_contradictions(document: Mapping[str, Any]) -> Iterator[str]:

@@ -129,7 +129,12 @@ def test_every_other_answer_is_an_error_by_its_cause(status, body, error, words)
 
 
 @pytest.mark.parametrize(
-    ("body", "denied"), [(front_end(403, ROLE), True), (management_server("x", 22, "unauth"), False)]
+    ("body", "denied"),
+    [
+        (front_end(403, ROLE), True),
+        (management_server("x", 22, "unauth"), False),
+        (management_server("Operation not allowed on a passive device", 15), False),
+    ],
 )
 def test_only_the_missing_right_is_marked(body, denied):
     """The 403 that a commit gives, and a role without the right, is told from a session that timed out."""

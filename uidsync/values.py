@@ -1,0 +1,115 @@
+"""What a single value of the configuration may be.
+
+Pure: no I/O. Every refusal is a ValueError in words; one of text that cannot be printed does not repeat it, for it may
+be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import durationpy
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+
+def _read_duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    try:
+        return durationpy.from_str(str(value))
+    except (durationpy.DurationError, OverflowError):
+        raise ValueError(f'{value!r} is not a duration such as "90s", "45m", "4h" or "7d"') from None
+
+
+def between(least: timedelta, most: timedelta) -> Callable[[timedelta], timedelta]:
+    """Make the check that a duration lies in these bounds."""
+
+    def check(value: timedelta) -> timedelta:
+        if not least <= value <= most:
+            raise ValueError(f"must be between {durationpy.to_str(least)} and {durationpy.to_str(most)}")
+        return value
+
+    return check
+
+
+def _read_regex(value: str) -> str:
+    try:
+        with warnings.catch_warnings(action="error"):  # of what a later Python will read otherwise
+            re.compile(value)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return value
+
+
+def _read_fingerprints(value: object) -> object:
+    return ([value] if value else []) if isinstance(value, str) else value
+
+
+def _read_fingerprint(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", value.replace(":", "").lower()):
+        raise ValueError("not a SHA-256 fingerprint of 64 hex digits")
+    return value
+
+
+def _read_host(value: str) -> str:
+    if re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}", value):
+        return value
+    try:
+        return str(IPv6Address(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is neither a host name nor an address; a port has a key of its own") from None
+
+
+def _check_printable(value: object) -> object:
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError("holds a character that cannot be printed")
+    return value
+
+
+def _read_file(value: object) -> object:
+    return None if value == "" else _check_printable(value)
+
+
+def _read_network(value: object) -> object:
+    try:
+        return value if isinstance(value, IPv4Network | IPv6Network) else ip_network(str(value))
+    except ValueError as error:
+        raise ValueError(str(error)) from None
+
+
+def _check_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{value!r} is no time zone such as UTC or America/New_York") from None
+    return value
+
+
+SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
+Text = Annotated[str, AfterValidator(_check_printable)]
+Word = Annotated[str, Field(min_length=1), AfterValidator(_check_printable)]
+Domain = Annotated[str, StringConstraints(pattern=r"^[^\\@,]*$", max_length=64), AfterValidator(_check_printable)]
+Regex = Annotated[str, AfterValidator(_read_regex)]
+Host = Annotated[str, AfterValidator(_read_host)]
+File = Annotated[Path | None, BeforeValidator(_read_file)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Percent = Annotated[int, Field(ge=0, le=100, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+
+TimeZone = Annotated[str, AfterValidator(_check_zone)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_read_network)]
+Fingerprint = Annotated[str, AfterValidator(_read_fingerprint)]
+Fingerprints = Annotated[
+    tuple[Fingerprint, ...], BeforeValidator(_read_fingerprints, json_schema_input_type=str | list[str])
+]
