@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from ipaddress import ip_address
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +29,7 @@ class Peer:
     """A target that takes everything, unless `answer` says otherwise; it remembers what it was sent."""
 
     certificate_not_after = client_certificate_not_after = None
-    warnings = {}
+    warnings = MappingProxyType({})
 
     def __init__(self, answer=lambda _: ()):
         self.answer = answer

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import pytest
 
 from uidsync.panos.errors import BadReply, Unauthorized, Unreachable
-from uidsync.panos.userid import TableEntry
+from uidsync.panos.table import TableEntry
 from uidsync.plan import Holding
 from uidsync.spotcheck import Missing, NotAnswered, choose_spots, spot_check
 

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 from lxml import etree
@@ -222,7 +223,7 @@ class Wire:
     """What stands between a target and its device: a client of the firewall, or the agent as a target."""
 
     certificate_not_after = client_certificate_not_after = None
-    warnings = {}
+    warnings = MappingProxyType({})
 
     def __init__(self, name, device, world):
         self._name = name
@@ -245,7 +246,7 @@ class AgentTarget:
     """An agent as a target; the message travels as it would over TLS, without timeouts."""
 
     certificate_not_after = client_certificate_not_after = None
-    warnings = {}
+    warnings = MappingProxyType({})
 
     def __init__(self, device, world):
         self._device = device

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from uidsync.panos.errors import PanosError, Unauthorized
-from uidsync.panos.userid import Address, TableEntry
+from uidsync.panos.table import TableEntry
+from uidsync.panos.userid import Address
 from uidsync.plan import Holding
 
 SPOTS = 3  # addresses asked for

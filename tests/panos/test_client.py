@@ -65,7 +65,7 @@ def test_a_firewall_says_who_it_is_and_what_it_holds(firewall, make_client):
     firewall.do("learn", ip="192.0.2.9", user="alan", type="AD", timeout=10)
     target = Firewall(make_client(firewall), vsys="vsys1")
     assert target.read_system().hostname == "fw-simulated"
-    (entry,) = target.read_mappings()
+    (entry,) = target.read_table(list)
     assert (str(entry.ip), entry.type, entry.user) == ("192.0.2.9", "AD", "alan")
     assert 0 < entry.seconds_left <= 600
     assert target.attempts == 0

@@ -14,8 +14,9 @@ from uidsync.panos.client import CALLS_IN_FLIGHT
 from uidsync.panos.errors import BadReply, BadRequest, Busy, TargetError, Unauthorized, Unreachable, Untrusted
 from uidsync.panos.pair import ACTIVE, OFF, Pair, choose, read_role
 from uidsync.panos.retries import RetryPolicy
+from uidsync.panos.table import make_show_mappings
 from uidsync.panos.tls import Trust
-from uidsync.panos.userid import Login, make_message, make_show_mappings, make_user_id
+from uidsync.panos.userid import Login, make_message, make_user_id
 from uidsync.panos.xmlapi import SYSTEM_INFO
 
 PASSIVE = ("passive", "active-secondary", "initial", "suspended", "non-functional", "secondary-passive")

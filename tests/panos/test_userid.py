@@ -9,18 +9,16 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from uidsync.panos.errors import BadReply, BadRequest
+from uidsync.panos.table import TableEntry, make_show_mappings, read_mappings
 from uidsync.panos.userid import (
     Login,
     Logout,
     Rejection,
-    TableEntry,
     bare_name,
     is_carriable,
     make_empty_message,
     make_message,
-    make_show_mappings,
     make_user_id,
-    read_mappings,
     read_rejections,
 )
 

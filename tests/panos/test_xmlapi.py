@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from uidsync.panos.errors import BadReply, BadRequest, Busy, PanosError, Unauthorized
-from uidsync.panos.userid import read_mappings, read_rejections
+from uidsync.panos.table import read_mappings
+from uidsync.panos.userid import read_rejections
 from uidsync.panos.xmlapi import (
     LONGEST_MESSAGE,
     Request,

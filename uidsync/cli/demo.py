@@ -19,7 +19,7 @@ from uidsync.cli.show import progress_bar, show_mappings, show_plans, show_repor
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_secret_files, make_source
 from uidsync.config import Config, FirewallConfig, make_config
 from uidsync.ledger import Ledger
-from uidsync.panos.userid import TableEntry
+from uidsync.panos.table import TableEntry
 from uidsync.report import INCOMPLETE, OK
 from uidsync.simulator.process import Simulator
 from uidsync.sync import Run, run
@@ -84,7 +84,7 @@ def _read_back(config: Config) -> tuple[TableEntry, ...]:
         if isinstance(target, FirewallConfig) and target.name == "fw-east"
     )
     try:
-        return firewall.read_mappings()
+        return firewall.read_table(tuple)
     finally:
         firewall.close()
 

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from uidsync.panos.userid import Login, TableEntry
+from uidsync.panos.table import TableEntry
+from uidsync.panos.userid import Login
 from uidsync.plan import Plan
 from uidsync.report import SyncReport
 

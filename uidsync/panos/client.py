@@ -8,9 +8,9 @@ from __future__ import annotations
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 import urllib3
@@ -26,8 +26,13 @@ from uidsync.panos.xmlapi import Request, read_response
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
 LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is rejected with a page of words
+LARGEST_TABLE = 256 * 2**20  # bytes: half a million mappings, the most that a firewall holds, are some 100 MB
+LARGE_TIMEOUT = 120.0  # seconds for such an answer, which a busy management plane takes its time for
 PIECE = 64 * 2**10  # bytes read at once
 CALLS_IN_FLIGHT = 5  # "Limit the number of concurrent API calls to five": PAN-OS XML API components
+
+Answer = TypeVar("Answer")
+Read = Callable[[int, Iterator[bytes]], Answer]
 
 
 class Client:
@@ -74,8 +79,28 @@ class Client:
             lambda seconds: self.exchange(request, seconds), self._request_timeout, attempts=attempts
         )
 
+    def read(self, request: Request, read: Read[Answer]) -> Answer:
+        """Make one call whose answer may be large, and return what `read` makes of it. Raises PanosError.
+
+        `read` gets the HTTP status and the body in pieces as they come, anew for every try.
+        """
+        return self._patience.call(lambda seconds: self.exchange_large(request, seconds, read), LARGE_TIMEOUT)
+
     def exchange(self, request: Request, seconds: float) -> etree._Element:
         """Make one call in so many seconds, once. Raises PanosError."""
+        answer = self._exchange(
+            request, seconds, LARGEST_ANSWER, lambda status, pieces: read_response(status, b"".join(pieces))
+        )
+        if answer.get("status") != "success":
+            for entry in answer.iter("entry"):
+                entry.set("message", self._hide(entry.get("message") or "", request))
+        return answer
+
+    def exchange_large(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
+        """Make one call whose answer may be large, once. Raises PanosError."""
+        return self._exchange(request, seconds, LARGEST_TABLE, read)
+
+    def _exchange(self, request: Request, seconds: float, largest: int, read: Read[Answer]) -> Answer:
         session, context = self._open()
         self.attempts[request.type] += 1
         try:
@@ -84,25 +109,26 @@ class Client:
                 context.within(seconds),
                 session.post(self._url, request.form, timeout=seconds, stream=True, allow_redirects=False) as response,
             ):
-                body = _read_body(response)
+                try:
+                    return read(response.status_code, _read_pieces(response, largest))
+                except Busy as error:
+                    error.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
+                    raise
+        except PanosError as error:
+            error.args = (self._hide(str(error), request), *error.args[1:])
+            raise
         except (
             OSError,
             ValueError,
             urllib3.exceptions.HTTPError,
         ) as error:  # requests lets some of those below through
             raise read_failure(error, f"asking {self._url}") from None
-        secrets = [secret for secret in (self._key, request.secret) if secret]
-        try:
-            answer = read_response(response.status_code, body)
-        except PanosError as error:
-            error.args = (_hide(str(error), secrets), *error.args[1:])
-            if isinstance(error, Busy):
-                error.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
-            raise
-        if answer.get("status") != "success":
-            for entry in answer.iter("entry"):
-                entry.set("message", _hide(entry.get("message") or "", secrets))
-        return answer
+
+    def _hide(self, words: str, request: Request) -> str:
+        """Keep a secret that a peer sends back out of its words, and so out of errors and logs."""
+        for secret in filter(None, (self._key, request.secret)):
+            words = words.replace(secret, "[secret]")
+        return words
 
     def _open(self) -> tuple[requests.Session, TargetContext]:
         with self._opening:
@@ -149,19 +175,12 @@ def _read_retry_after(text: str) -> float | None:
         return None
 
 
-def _hide(words: str, secrets: Iterable[str]) -> str:
-    """Keep a secret that a peer sends back out of its words, and so out of errors and logs."""
-    for secret in secrets:
-        words = words.replace(secret, "[secret]")
-    return words
-
-
-def _read_body(response: requests.Response) -> bytes:
+def _read_pieces(response: requests.Response, largest: int) -> Iterator[bytes]:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BadReply("the answer is compressed, which was not asked for")
-    body = bytearray()
+    size = 0
     for piece in response.iter_content(PIECE):
-        body += piece
-        if len(body) > LARGEST_ANSWER:
-            raise BadReply(f"the answer is larger than {LARGEST_ANSWER // 2**20} MiB")
-    return bytes(body)
+        size += len(piece)
+        if size > largest:
+            raise BadReply(f"the answer is larger than {largest // 2**20} MiB")
+        yield piece

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import IPv6Address
+from typing import TypeVar
 
 from uidsync.panos.client import Client
 from uidsync.panos.errors import RequestError, Unauthorized
 from uidsync.panos.pair import Pair, Roles
+from uidsync.panos.table import TableEntry, find_other_spelling, make_show_mappings, read_mappings, read_table
 from uidsync.panos.userid import (
     Address,
     Entry,
     Logout,
     Rejection,
-    TableEntry,
-    find_other_spelling,
     make_empty_message,
     make_message,
-    make_show_mappings,
     make_user_id,
-    read_mappings,
     read_rejections,
 )
 from uidsync.panos.xmlapi import SYSTEM_INFO, Request
@@ -29,6 +27,8 @@ from uidsync.panos.xmlapi import SYSTEM_INFO, Request
 # So many mappings in a row that were to be logged out and are gone: then the table was cleared, and to ask for more of
 # them would hold up what comes after them.
 ENOUGH_GONE = 100
+
+Taken = TypeVar("Taken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +118,17 @@ class Firewall:
         """Ask the members of a pair what they are; of a firewall that stands alone there is nothing to tell."""
         return self._client.ask_roles() if isinstance(self._client, Pair) else {}
 
-    def read_mappings(self) -> tuple[TableEntry, ...]:
-        """Read the mapping table. Raises PanosError."""
-        return read_mappings(self._client.call(self._address(make_show_mappings(self._vsys))))
+    def read_table(self, take: Callable[[Iterator[TableEntry]], Taken]) -> Taken:
+        """Read the whole mapping table, of half a million entries maybe, and return what `take` makes of it.
+
+        `take` gets the entries as they come, anew for every try. Raises PanosError.
+        """
+        request = self._address(make_show_mappings(self._vsys))
+        return self._client.read(request, lambda status, pieces: take(self._only_ours(read_table(status, pieces))))
+
+    def _only_ours(self, entries: Iterator[TableEntry]) -> Iterator[TableEntry]:
+        """Leave out what lies in other virtual systems."""
+        return (entry for entry in entries if not self._vsys or entry.vsys in {"", self._vsys})
 
     def ask(self, ip: Address) -> tuple[TableEntry, ...]:
         """Read what the mapping table has for one address; a question is not repeated. Raises PanosError."""

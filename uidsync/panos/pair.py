@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 
 from lxml import etree
 
-from uidsync.panos.client import Client
+from uidsync.panos.client import LARGE_TIMEOUT, Answer, Client, Read
 from uidsync.panos.errors import BadReply, Busy, PanosError, RequestError, TargetError, Unauthorized, Unreachable
 from uidsync.panos.retries import TRANSIENT, Patience
 from uidsync.panos.xmlapi import Request, make_op
@@ -131,6 +131,18 @@ class Pair:
         return self._patience.call(
             lambda seconds: self._exchange(request, seconds, attempts), self._request_timeout, attempts=attempts
         )
+
+    def read(self, request: Request, read: Read[Answer]) -> Answer:
+        """Make one call whose answer may be large to one of those that get messages. Raises PanosError."""
+        return self._patience.call(lambda seconds: self._read(request, seconds, read), LARGE_TIMEOUT)
+
+    def _read(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
+        host = self._choose(min(seconds, self._request_timeout)).hosts[0]
+        try:
+            return self._members[host].exchange_large(request, seconds, read)
+        except TargetError as error:
+            self._leave(host, error)
+            raise
 
     def ask_roles(self, hosts: Collection[str] = (), seconds: float = 0.0) -> Roles:
         """Ask members, or all, at once what they are."""

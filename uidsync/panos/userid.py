@@ -1,14 +1,13 @@
-"""The uid-message grammar, both ways: logins and logouts out, rejections and mapping tables in.
+"""The uid-message grammar, both ways: logins and logouts out, rejections in.
 
 Pure: no I/O, no clock. Source: "PAN-OS XML API Labs, User to IP mapping" (grammar, minutes, the order inside a
-document); the shapes of rejections and of the mapping table are from public captures.
+document); the shapes of rejections are from public captures.
 """
 
 from __future__ import annotations
 
-import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -16,13 +15,12 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from lxml import etree
 
 from uidsync.panos.errors import BadReply, BadRequest
-from uidsync.panos.xmlapi import Request, make_op, read_message
+from uidsync.panos.xmlapi import Request, read_message
 
 Address = IPv4Address | IPv6Address
 
 LONGEST_NAME = 255  # characters; a bound of ours, the one of PAN-OS is not documented
 MAPPING_GONE = "delete mapping failed"  # the answer to a logout of a mapping that is not there
-XML_API = "XMLAPI"  # the source that a table names for what came by this API
 
 _ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
@@ -69,17 +67,6 @@ class Rejection:
     def is_about_gone(self) -> bool:
         """Whether it says that what was to be logged out is not there, at least not under that name."""
         return isinstance(self.entry, Logout) and self.message.casefold() == MAPPING_GONE
-
-
-@dataclass(frozen=True, slots=True)
-class TableEntry:
-    """One row of a firewall's mapping table; `seconds_left` is None for one that never expires."""
-
-    ip: Address
-    vsys: str
-    type: str
-    user: str
-    seconds_left: int | None
 
 
 def is_carriable(user: str) -> bool:
@@ -148,50 +135,3 @@ def _find_sent(element: etree._Element, sent: dict[Address, list[Entry]]) -> Ite
     name = (element.get("name") or "").casefold()
     named = [entry for entry in candidates if entry.user.casefold() == name]
     yield from named or candidates
-
-
-def find_other_spelling(logout: Logout, shown: Iterable[TableEntry], vsys: str = "") -> str | None:
-    """Return the name under which a mapping that was to be logged out is still shown, None when it is gone.
-
-    The user's name decides, whatever its case and domain; an entry of another user or source is not ours.
-    """
-    name = bare_name(logout.user).casefold()
-    for entry in shown:
-        is_ours = entry.ip == logout.ip and entry.type == XML_API and (not vsys or entry.vsys == vsys)
-        if is_ours and bare_name(entry.user).casefold() == name:
-            return entry.user
-    return None
-
-
-def make_show_mappings(vsys: str = "", ip: Address | None = None) -> Request:
-    """Make the request for the mapping table, whole or for one address."""
-    which = f"<ip>{ip}</ip>" if ip else "<all></all>"
-    return make_op(f"<show><user><ip-user-mapping>{which}</ip-user-mapping></user></show>", vsys)
-
-
-def read_mappings(response: etree._Element) -> tuple[TableEntry, ...]:
-    """Read the mapping table; entries without a user ("unknown") are left out. Raises BadReply."""
-    return tuple(
-        TableEntry(
-            _read_ip(entry),
-            entry.findtext("vsys") or "",
-            entry.findtext("type") or "",
-            user,
-            _read_seconds(entry.findtext("timeout")),
-        )
-        for entry in response.iterfind("result/entry")
-        if (user := (entry.findtext("user") or "").strip()) and user != "unknown"
-    )
-
-
-def _read_ip(entry: etree._Element) -> Address:
-    try:
-        return ip_address((entry.findtext("ip") or "").strip())
-    except ValueError:
-        raise BadReply("the mapping table holds an entry without an address") from None
-
-
-def _read_seconds(text: str | None) -> int | None:
-    """Read seconds left. How XML spells "never" is not known: what is no positive number is taken for it."""
-    text = (text or "").strip()
-    return int(text) if re.fullmatch("[0-9]{1,10}", text) and int(text) > 0 else None

@@ -1,0 +1,153 @@
+"""The mapping table of a firewall: how to ask for it, how to read it, and whose an entry is.
+
+Pure: no I/O, no clock. Source: public captures of `show user ip-user-mapping`; how names are normalised is not known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from ipaddress import ip_address
+from itertools import chain, islice
+from typing import NoReturn
+
+from lxml import etree
+
+from uidsync.panos.errors import BadReply
+from uidsync.panos.userid import Address, Logout
+from uidsync.panos.xmlapi import Request, make_op, read_response
+
+XML_API = "XMLAPI"  # the source that a table names for what came by this API
+ENTRY_DEPTH = 2  # of an entry, below response and result
+REFUSAL_PIECES = 64  # of an answer that is no table: its words stand at its beginning
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    """One row of a firewall's mapping table; `seconds_left` is None for one that never expires."""
+
+    ip: Address
+    vsys: str
+    type: str
+    user: str
+    seconds_left: int | None
+
+
+def find_other_spelling(logout: Logout, shown: Iterable[TableEntry], vsys: str = "") -> str | None:
+    """Return the name under which a mapping that was to be logged out is still shown, None when it is gone."""
+    for entry in shown:
+        is_ours = entry.ip == logout.ip and entry.type == XML_API and (not vsys or entry.vsys == vsys)
+        if is_ours and is_shown_as(logout.user, entry.user):
+            return entry.user
+    return None
+
+
+def is_shown_as(sent: str, shown: str) -> bool:
+    """Tell whether a firewall may show the user that was sent in this way.
+
+    Case does not count. A domain may be put before the name, left out, or be shown by its DNS name instead of its
+    NetBIOS name or the other way round; of two other domains they are two users.
+    """
+    (domain, name), (shown_domain, shown_name) = _split(sent), _split(shown)
+    return name == shown_name and (
+        not domain or not shown_domain or domain.partition(".")[0] == shown_domain.partition(".")[0]
+    )
+
+
+def _split(user: str) -> tuple[str, str]:
+    """Return domain or realm, and name."""
+    domain, has_domain, name = user.casefold().rpartition("\\")
+    if has_domain:
+        return domain, name
+    name, _, realm = name.partition("@")
+    return realm, name
+
+
+def make_show_mappings(vsys: str = "", ip: Address | None = None) -> Request:
+    """Make the request for the mapping table, whole or for one address."""
+    which = f"<ip>{ip}</ip>" if ip else "<all></all>"
+    return make_op(f"<show><user><ip-user-mapping>{which}</ip-user-mapping></user></show>", vsys)
+
+
+def read_mappings(response: etree._Element) -> tuple[TableEntry, ...]:
+    """Read a small mapping table, such as that of one address. Entries without a user are left out. Raises BadReply."""
+    return tuple(filter(None, map(_read_entry, response.iterfind("result/entry"))))
+
+
+def read_table(status: int, pieces: Iterator[bytes]) -> Iterator[TableEntry]:
+    """Read a mapping table of any size as it comes; `status` is the HTTP status.
+
+    Entries without a user are left out. Raises what `read_response` raises, and BadReply for a table that is broken off
+    or holds another number of entries than it says: whoever reads must read to the end, for part of a table is none.
+    """
+    if status != HTTPStatus.OK:
+        _raise_refusal(status, pieces)
+    parser = etree.XMLPullParser(("start", "end"), resolve_entities=False, no_network=True, load_dtd=False)
+    said, seen, depth = None, 0, 0
+    try:
+        for piece in pieces:
+            parser.feed(piece)
+            for event, element in parser.read_events():
+                if event == "start":
+                    depth += 1
+                    if depth == 1 and not _is_success(element):
+                        _raise_refusal(status, chain([piece], pieces))
+                    continue
+                depth -= 1
+                if depth == ENTRY_DEPTH and element.tag == "entry":
+                    seen += 1
+                    if entry := _read_entry(element):
+                        yield entry
+                    _forget(element)
+                elif depth == ENTRY_DEPTH and element.tag == "count":
+                    said = int(element.text or 0)
+        parser.close()
+    except (etree.XMLSyntaxError, ValueError):
+        raise BadReply("the table is broken off, or not XML") from None
+    if said is not None and said != seen:
+        raise BadReply(f"the table holds {seen} entries and says {said}")
+
+
+def _raise_refusal(status: int, pieces: Iterator[bytes]) -> NoReturn:
+    read_response(status, b"".join(islice(pieces, REFUSAL_PIECES)))
+    raise BadReply("the answer is not a table")
+
+
+def _is_success(root: etree._Element) -> bool:
+    return root.tag == "response" and root.get("status") == "success" and not root.getroottree().docinfo.doctype
+
+
+def _forget(element: etree._Element) -> None:
+    """Drop an element that was read, and its elder siblings: what is left of the tree stays small."""
+    element.clear()
+    parent = element.getparent()
+    while parent is not None and element.getprevious() is not None:
+        del parent[0]
+
+
+def _read_entry(entry: etree._Element) -> TableEntry | None:
+    user = (entry.findtext("user") or "").strip()
+    if not user or user == "unknown":
+        return None
+    return TableEntry(
+        _read_ip(entry),
+        entry.findtext("vsys") or "",
+        entry.findtext("type") or "",
+        user,
+        _read_seconds(entry.findtext("timeout")),
+    )
+
+
+def _read_ip(entry: etree._Element) -> Address:
+    try:
+        return ip_address((entry.findtext("ip") or "").strip())
+    except ValueError:
+        raise BadReply("the mapping table holds an entry without an address") from None
+
+
+def _read_seconds(text: str | None) -> int | None:
+    """Read seconds left. How XML spells "never" is not known: what is no positive number is taken for it."""
+    text = (text or "").strip()
+    return int(text) if re.fullmatch("[0-9]{1,10}", text) and int(text) > 0 else None
