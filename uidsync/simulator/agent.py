@@ -5,6 +5,7 @@ document or an HTTP answer, and closing the connection afterwards or not.
 """
 
 import re
+import socket
 import ssl
 import threading
 from collections import deque
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from time import sleep
 from typing import Literal
 
@@ -20,6 +22,7 @@ from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import Fault, Faults, make_objection, refuses
 from uidsync.simulator.listener import IDLE, reset
 from uidsync.simulator.message import MessageError, count_entries, read_document
+from uidsync.simulator.spoilers import make_odd, page
 from uidsync.simulator.table import Rejected, Table
 
 LARGEST_MESSAGE = 5 * 1024 * 1024
@@ -27,6 +30,8 @@ END = b"</uid-message"
 TAG = 64  # bytes in which a closing tag should fit
 MESSAGE = re.compile(rb"<uid-message\b.*?</uid-message\s*>", re.DOTALL)
 VSYS = "vsys1"  # an agent has no virtual systems; its table has one
+
+MORE = b"<more/>" * 10_000
 
 Framing = Literal["raw", "put", "post"]
 Reply = Literal["nothing", "xml", "http"]
@@ -73,9 +78,11 @@ class Agent:
                 self._fail(connection, fault)
                 return
             for framing, document in read_messages(iter(partial(connection.recv, 65536), b"")):
-                answer = self._take(document, framing, certified=certified)
-                if answer:
-                    connection.sendall(answer)
+                answer, fault = self._take(document, framing, certified=certified)
+                if fault is not None and fault.stage == "spoiled":
+                    self._send_spoiled(connection, fault, answer)
+                elif answer:
+                    connection.sendall(self._dress(answer))
                 if self.closes:
                     return
 
@@ -86,28 +93,54 @@ class Agent:
                 connection.settimeout(None)
                 while connection.recv(65536):
                     pass
+            case "close_after_handshake":
+                if travels := fault.number("travels", 0):  # the message is under way, and so is what comes back for it
+                    connection.shutdown(socket.SHUT_WR)
+                    sleep(travels)
+                    reset(connection)
+                connection.close()
             case "close_in_message":
                 connection.recv(int(fault.number("bytes", 1)))
                 reset(connection)
-            case "reset_before_answer" | "close_before_answer" as name:
+            case "reset_before_answer" | "close_before_answer" | "http_status" as name:
                 heard = b""
                 while END not in heard and (chunk := connection.recv(65536)):
                     heard = heard[-80:] + chunk
                 if name == "reset_before_answer":
                     reset(connection)
+                elif name == "http_status":
+                    answer = page(int(fault.number("status", 500)))
+                    connection.sendall(_make_http(answer.body, answer.status, answer.content_type))
 
-    def _take(self, document: bytes, framing: Framing, *, certified: bool) -> bytes:
+    def _send_spoiled(self, connection: ssl.SSLSocket, fault: Fault, answer: bytes) -> None:
+        match fault.name:
+            case "drip":
+                for byte in answer:
+                    connection.sendall(bytes([byte]))
+                    sleep(fault.number("interval", 1))
+            case "endless_answer":
+                connection.sendall(answer.removesuffix(b"</response>"))
+                while True:
+                    connection.sendall(MORE)
+            case "close_without_goodbye":
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
+            case "odd_answer":
+                connection.sendall(make_odd(fault.text("form", "bytes"), answer))
+
+    def _take(self, document: bytes, framing: Framing, *, certified: bool) -> tuple[bytes, Fault | None]:
         request = AgentRequest(self.now(), framing, certified)
         with self.counters.flight():
-            fault = self.faults.take("verdict")
+            fault = self.faults.take("verdict", "spoiled")
             if fault is not None:
                 request.fault = fault.name
                 sleep(fault.latency)
             with self.lock:
                 self.requests.append(request)
                 if self.client_certificate == "dropped" and not certified:
-                    return b""
-                return self._dress(self._apply(document, request, fault))
+                    return b"", None
+                return self._apply(document, request, fault), fault
 
     def _apply(self, document: bytes, request: AgentRequest, fault: Fault | None) -> bytes:
         message = read_document(document)
@@ -133,8 +166,12 @@ class Agent:
             case "xml":
                 return answer
             case "http":
-                head = f"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {len(answer)}\r\n\r\n"
-                return head.encode() + answer
+                return _make_http(answer)
+
+
+def _make_http(body: bytes, status: int = 200, content_type: str = "text/xml") -> bytes:
+    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {content_type}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def read_messages(chunks: Iterable[bytes]) -> Iterator[tuple[Framing, bytes]]:

@@ -17,10 +17,10 @@ from uidsync.simulator.message import names
 Stage = Literal["port", "connection", "instead", "spoiled", "verdict"]
 Value = str | int | float | bool | list[str] | None
 
-# Options of every fault: the first `times` requests (or connections) only; `seconds` from now only; requests of
-# these `types` only ("user-id", "op", ...); `latency_ms` before each answer; whether a message is `applied` though
-# something else comes instead of its answer.
-SHARED = {"times", "seconds", "types", "latency_ms", "applied"}
+# Options of every fault: the first `times` requests (or connections) only, `after` so many that are spared; `seconds`
+# from now only; requests of these `types` only ("user-id", "op", ...); `latency_ms` before each answer; whether a
+# message is `applied` though something else comes instead of its answer.
+SHARED = {"times", "after", "seconds", "types", "latency_ms", "applied"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,16 @@ FAULTS = {
     "black_hole": Kind("port", "attempts to connect hang", of="both"),
     "close_after_accept": Kind("connection", "closed before TLS", of="both"),
     "silent_handshake": Kind("connection", "TLS is never answered", of="both"),
+    "not_tls": Kind("connection", "TLS is answered by plain HTTP", of="both"),
     "accepted_never_answered": Kind("instead", "the request is read, no answer comes", of="both"),
     "reset_before_answer": Kind("instead", "the request is read, then a reset", of="both"),
     "close_before_answer": Kind("instead", "the request is read, then a close", of="both"),
     "close_in_message": Kind("instead", "closed after `bytes` of the message (1)", ("bytes",), of="agent"),
+    "close_after_handshake": Kind(
+        "instead", "closed before the message is read; it `travels` so many seconds (0)", ("travels",), of="agent"
+    ),
+    "http_status": Kind("instead", "HTTP's `status` (500) and a page", ("status",), of="agent"),
+    "endless_head": Kind("instead", "the head of an answer without end"),
     "endless_body": Kind("instead", "an answer without end"),
     "empty_body": Kind("instead", "200 and nothing"),
     "html_200": Kind("instead", "200 and a page"),
@@ -49,12 +55,17 @@ FAULTS = {
     "html_503": Kind("instead", "503 and a page"),
     "busy_429": Kind("instead", "429, Retry-After: `retry_after` (1)", ("retry_after",)),
     "gzip_bomb": Kind("instead", "a small body that grows to `megabytes` (1024)", ("megabytes",)),
-    "entity_bomb": Kind("instead", "entities that grow without end"),
+    "tags_alone": Kind("instead", "success, and `megabytes` (7) of tiny elements", ("megabytes",)),
+    "entity_bomb": Kind("instead", "entities that grow without end, in `encoding` (utf-8)", ("encoding",)),
     "external_entity": Kind("instead", "an entity that names a file"),
-    "redirect": Kind("instead", "302 to `location` (the login page)", ("location",)),
+    "redirect": Kind("instead", "`status` (302) to `location` (the login page)", ("status", "location")),
+    "echoed_key": Kind("instead", "403 Invalid Credential, and the key that came"),
     "reset_in_answer": Kind("spoiled", "half the body, then a reset"),
     "close_in_answer": Kind("spoiled", "half the body that was announced, then a close"),
-    "drip": Kind("spoiled", "a byte of the body every `interval` seconds (1)", ("interval",)),
+    "drip": Kind("spoiled", "a byte of the body every `interval` seconds (1)", ("interval",), of="both"),
+    "endless_answer": Kind("spoiled", "the right answer, then more without end", of="agent"),
+    "close_without_goodbye": Kind("spoiled", "no answer, and a close that TLS is not told of", of="agent"),
+    "odd_answer": Kind("spoiled", "an answer of another `form` (bytes)", ("form",), of="agent"),
     "truncated_xml": Kind("spoiled", "half the document"),
     "wrong_content_type": Kind("spoiled", "text/html round the right body"),
     "stray_cdata_end": Kind("spoiled", "]]> in the document"),
@@ -79,11 +90,12 @@ class FaultError(ValueError):
 
 @dataclass(slots=True)
 class Fault:
-    """A fault that was asked for; `left` and `until` say how often and how long it still stands."""
+    """A fault that was asked for; `spared`, `left` and `until` say when it begins and how long it still stands."""
 
     name: str
     stage: Stage
     options: dict[str, Value]
+    spared: int = 0
     left: int | None = None
     until: float | None = None
 
@@ -143,6 +155,7 @@ class Faults:
         if name == "commit_window" and "times" not in options:
             options.setdefault("seconds", 3)
         fault = Fault(name, kind.stage, options)
+        fault.spared = int(fault.number("after", 0))
         if "seconds" in options:
             fault.until = self.monotonic() + fault.number("seconds", 0)
         if "times" in options:
@@ -157,6 +170,9 @@ class Faults:
                 return None
             if fault.until is not None and self.monotonic() >= fault.until:
                 self._current = None
+                return None
+            if fault.spared > 0:
+                fault.spared -= 1
                 return None
             if fault.left is not None:
                 if fault.left <= 0:

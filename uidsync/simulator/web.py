@@ -17,6 +17,7 @@ from uidsync.simulator.spoilers import damage, page, substitute
 LARGEST_BODY = 5 * 1024 * 1024  # the vendor's limit for a request
 LONGEST_URL = 32_768  # a device's own limit is not published
 MEGABYTE = b" " * 1_048_576
+HEADER = b"X-More: more\r\n"
 
 
 @dataclass(slots=True)
@@ -94,11 +95,11 @@ class _Conversation(BaseHTTPRequestHandler):
                 answer = page(503)
             elif fault.applied:
                 answer = web.firewall.answer(call, request, fault)
+            if fault.stage == "instead":
+                answer = substitute(fault, self.connection.getsockname()[1], call.key or "")
             self._send_spoiled(fault, answer, request)
 
     def _send_spoiled(self, fault: Fault, answer: Answer | None, request: Request) -> None:
-        if fault.stage == "instead":
-            answer = substitute(fault, self.connection.getsockname()[1])
         if answer is not None:
             request.status = answer.status
             self._send(damage(fault, answer), fault)
@@ -110,6 +111,10 @@ class _Conversation(BaseHTTPRequestHandler):
                 self.connection.recv(1)  # until the client gives up
             case "reset_before_answer":
                 reset(self.connection)
+            case "endless_head":
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                while True:
+                    self.wfile.write(HEADER)
             case "endless_body":
                 self._head(Answer(b""), None)
                 while True:
