@@ -347,9 +347,9 @@ def test_what_is_no_ledger_is_not_taken_for_one(file, make):
 
 @pytest.mark.parametrize("open_it", [Ledger.open, Ledger.open_read_only])
 def test_what_cannot_be_opened_is_no_damage(tmp_path, open_it):
-    """A place that cannot be written, or is no file, is an error, but no reason to move anything aside."""
+    """A place that cannot be written is an error, but no reason to move anything aside."""
     (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file" / FILE, tmp_path, tmp_path / "nowhere" / FILE):
+    for place in (tmp_path / "file" / FILE, tmp_path / "nowhere" / FILE):
         with pytest.raises(LedgerError) as caught:
             open_it(place)
         assert not isinstance(caught.value, LedgerDamaged)

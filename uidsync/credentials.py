@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 CREDENTIALS = Path("/etc/uidsync/credentials")
+LONGEST = 64 * 2**10  # bytes; a file that is longer is no secret
 
 
 class SecretError(Exception):
@@ -32,20 +34,32 @@ class SecretFiles:
                 mode = place.stat().st_mode
             except (OSError, ValueError):
                 continue
+            if not stat.S_ISREG(mode):  # a pipe or a device may keep whoever reads it for ever
+                raise SecretError(f"{_show(place)} is no file")
             if mode & stat.S_IROTH:
                 self.warn(place)
             return place
-        raise SecretError(f"no secret {name}: looked for {', '.join(map(str, places))}")
+        raise SecretError(f"no secret {name}: looked for {', '.join(map(_show, places))}")
 
     def read(self, explicit: Path | None, name: str) -> str:
         """Return a secret, one line of text. Raises SecretError."""
         place = self.find(explicit, name)
         try:
-            secret = place.read_text("utf-8").strip("\r\n")
+            secret = _read_start(place).decode().strip("\r\n")
         except OSError as error:
-            raise SecretError(f"{place} cannot be read: {error.strerror or error}") from None
+            raise SecretError(f"{_show(place)} cannot be read: {error.strerror or error}") from None
         except UnicodeDecodeError:
-            raise SecretError(f"{place} is not text") from None
-        if not secret or not secret.isprintable():
-            raise SecretError(f"{place} does not hold one line of text")
+            raise SecretError(f"{_show(place)} is not text") from None
+        if not secret or not secret.isprintable() or len(secret) >= LONGEST:
+            raise SecretError(f"{_show(place)} does not hold one line of text")
         return secret
+
+
+def _read_start(file: Path) -> bytes:
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+        return opened.read(LONGEST)
+
+
+def _show(place: Path) -> str:
+    """Name a place; what does not begin at the root may be the secret itself, where its file should be named."""
+    return str(place) if place.is_absolute() else "the file that is configured (its path does not begin with a slash)"

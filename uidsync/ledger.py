@@ -11,13 +11,34 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from ipaddress import ip_address
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from uidsync.ledger_file import SCHEMA, LedgerDamaged, migrate, raise_if_damaged, read_version, translated
+from uidsync.ledger_file import (
+    SCHEMA,
+    LedgerDamaged,
+    migrate,
+    raise_if_damaged,
+    raise_if_no_file,
+    read_version,
+    translated,
+)
+from uidsync.ledger_values import (
+    LATEST,
+    LONGEST_OFFSET,
+    LONGEST_TIMEOUT,
+    LONGEST_WAIT,
+    MICROSECOND,
+    read_duration,
+    read_ip,
+    read_number,
+    read_text,
+    read_text_or_none,
+    read_time,
+    read_time_or_none,
+    write_time,
+)
 from uidsync.panos.userid import Address, Entry, Login, Logout
 from uidsync.plan import LOGOUT_GRACE, MINUTE, Holding
 from uidsync.position import Position
@@ -28,16 +49,10 @@ from uidsync.statements import read_statement
 FILE = "ledger.sqlite3"
 BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
 LOGOUTS_COUNTED = timedelta(hours=1)  # rule 9
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 Why = Literal["rejected", "withdrawn"]
 Made = TypeVar("Made")
 Write = Callable[[str, Collection[tuple[object, ...]]], object]  # a statement, and a row for each time it runs
-
-
-# One address stands in the events and in every target's holdings.
-read_ip = lru_cache(2**18)(ip_address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,7 @@ class Ledger:
     def open(cls, file: Path) -> Ledger:
         """Open the ledger, or make it, and bring it up to date. It is tried whether it can be written."""
         with translated(file):
+            raise_if_no_file(file)
             file.touch(0o640)
             connection = sqlite3.connect(file, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         ledger = cls(connection, file)
@@ -99,9 +115,10 @@ class Ledger:
         """Open the ledger without writing a byte."""
         # Without a journal nobody writes to the file, and SQLite need not make one to find that out; a journal that is
         # there is read, and its index left as it is.
-        is_quiet = not file.with_name(f"{file.name}-wal").exists()
-        uri = f"{file.absolute().as_uri()}?mode=ro&{'immutable' if is_quiet else 'readonly_shm'}=1"
         with translated(file):
+            raise_if_no_file(file)
+            is_quiet = not file.with_name(f"{file.name}-wal").exists()
+            uri = f"{file.absolute().as_uri()}?mode=ro&{'immutable' if is_quiet else 'readonly_shm'}=1"
             connection = sqlite3.connect(uri, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
             if read_version(connection, file) != SCHEMA:
                 raise LedgerDamaged(f"{file} is of another version")
@@ -128,14 +145,22 @@ class Ledger:
 
     def read_position(self) -> Position | None:
         """Return how far the source was read, or None before the first read."""
-        marks = tuple(self._read("read_marks", lambda at, highest_id: (_read_time(at), highest_id)))
-        ahead = tuple(self._read("read_ahead", int))
+        marks = tuple(self._read("read_marks", lambda at, highest_id: (read_time(at), read_number(highest_id))))
+        ahead = tuple(self._read("read_ahead", read_number))
         positions = self._read(
             "read_reading",
             lambda source, rules, watermark, full_at, offset: Position(
-                source, rules, watermark, _read_time(full_at), offset * MICROSECOND, marks, ahead
+                read_text(source),
+                read_text(rules),
+                read_number(watermark),
+                read_time(full_at),
+                read_duration(offset, LONGEST_OFFSET),
+                marks,
+                ahead,
             ),
         )
+        if positions and not marks:
+            raise LedgerDamaged(f"{self.file} does not say how far was read")
         return positions[0] if positions else None
 
     def read_events(self) -> dict[Address, LoginEvent]:
@@ -143,7 +168,12 @@ class Ledger:
         events = self._read(
             "read_events",
             lambda ip, user, why, seen_at, event_id, mac: LoginEvent(
-                read_ip(ip), user, why, _read_time(seen_at), event_id, mac
+                read_ip(ip),
+                read_text_or_none(user),
+                read_text(why),
+                read_time(seen_at),
+                read_number(event_id),
+                read_text_or_none(mac),
             ),
         )
         return {event.ip: event for event in events}
@@ -156,17 +186,17 @@ class Ledger:
         with self._writing() as write:
             write(
                 "write_reading",
-                [(position.source, position.rules, position.watermark, _time(position.full_at), offset)],
+                [(position.source, position.rules, position.watermark, write_time(position.full_at), offset)],
             )
             write("clear_marks", [()])
-            write("write_mark", [(_time(at), highest_id) for at, highest_id in position.marks])
+            write("write_mark", [(write_time(at), highest_id) for at, highest_id in position.marks])
             write("clear_ahead", [()])
             write("write_ahead", [(event_id,) for event_id in position.ahead])
             write("drop_event", [(str(ip),) for ip in before.keys() - after.keys()])
             write(
                 "write_event",
                 [
-                    (str(ip), event.user, event.why, _time(event.seen_at), event.event_id, event.mac)
+                    (str(ip), event.user, event.why, write_time(event.seen_at), event.event_id, event.mac)
                     for ip, event in after.items()
                     if before.get(ip) != event
                 ],
@@ -197,7 +227,13 @@ class Ledger:
             "read_holdings",
             lambda ip, user, timeout, sent_at, held_until, in_doubt: (
                 read_ip(ip),
-                Holding(user, timeout, _read_time(sent_at), _read_time(held_until), bool(in_doubt)),
+                Holding(
+                    read_text(user),
+                    read_number(timeout, LONGEST_TIMEOUT),
+                    read_time(sent_at),
+                    read_time(held_until),
+                    bool(in_doubt),
+                ),
             ),
             target,
         )
@@ -207,14 +243,16 @@ class Ledger:
 
     def count_holdings(self, target: str, now: datetime) -> tuple[int, int]:
         """Return how many unexpired mappings a target has, held and in doubt."""
-        (counts,) = self._read("count_holdings", lambda rows, in_doubt: (rows - in_doubt, in_doubt), target, _time(now))
+        (counts,) = self._read(
+            "count_holdings", lambda rows, in_doubt: (rows - in_doubt, in_doubt), target, write_time(now)
+        )
         return counts
 
     def note_doubt(self, target: str, entries: Collection[Entry], now: datetime) -> None:
         """Record what is about to be sent: logins may be held from now on, and what is logged out may be gone."""
-        sent_at = _time(now)
+        sent_at = write_time(now)
         rows = [
-            (target, str(login.ip), login.user, login.timeout, sent_at, _time(now + login.timeout * MINUTE))
+            (target, str(login.ip), login.user, login.timeout, sent_at, write_time(now + login.timeout * MINUTE))
             for login in entries
             if isinstance(login, Login)
         ]
@@ -236,7 +274,7 @@ class Ledger:
         logouts = [entry for entry in entries if isinstance(entry, Logout)]
         places = [(target, str(login.ip)) for login in logins]
         held = [
-            (target, ip, login.user, login.timeout, _time(now), _time(now + login.timeout * MINUTE), 0)
+            (target, ip, login.user, login.timeout, write_time(now), write_time(now + login.timeout * MINUTE), 0)
             for (_, ip), login in zip(places, logins, strict=True)
         ]
         with self._writing() as write:
@@ -244,20 +282,22 @@ class Ledger:
             write("write_holding", held)
             write("drop_holding", [(target, str(logout.ip), logout.user) for logout in logouts])
             if count := len(logouts) if counted is None else counted:
-                write("write_logouts", [(target, _time(now), count)])
+                write("write_logouts", [(target, write_time(now), count)])
 
     def note_rejected(self, target: str, login: Login, before: Holding | None) -> None:
         """Record that a target did not accept a login; what it held for this user `before` stands."""
         with self._writing() as write:
             write("drop_holding", [(target, str(login.ip), login.user)])
             if before:
-                times = _time(before.sent_at), _time(before.held_until)
+                times = write_time(before.sent_at), write_time(before.held_until)
                 row = (target, str(login.ip), before.user, before.timeout, *times, int(before.in_doubt))
                 write("write_holding", [row])
 
     def hold_back(self, target: str, logins: Sequence[HeldBack]) -> None:
         """Record that these logins are not to be sent again until a newer event."""
-        rows = [(target, str(login.ip), login.user, login.why, _time(login.key[0]), login.key[1]) for login in logins]
+        rows = [
+            (target, str(login.ip), login.user, login.why, write_time(login.key[0]), login.key[1]) for login in logins
+        ]
         with self._writing() as write:
             write("write_held_back", rows)
 
@@ -267,7 +307,7 @@ class Ledger:
             self._read(
                 "read_held_back",
                 lambda ip, user, why, seen_at, event_id: HeldBack(
-                    read_ip(ip), user, why, (_read_time(seen_at), event_id)
+                    read_ip(ip), read_text(user), why, (read_time(seen_at), read_number(event_id))
                 ),
                 target,
             )
@@ -282,15 +322,15 @@ class Ledger:
 
     def count_logouts(self, target: str, now: datetime) -> int:
         """Return how many logouts were delivered to a target in the last hour."""
-        (count,) = self._read("count_logouts", int, target, _time(now - LOGOUTS_COUNTED))
+        (count,) = self._read("count_logouts", int, target, write_time(now - LOGOUTS_COUNTED))
         return count
 
     def purge(self, now: datetime, validity: timedelta) -> None:
         """Drop what no rule asks for any more."""
         with self._writing() as write:
-            write("drop_lapsed", [(_time(now - LOGOUT_GRACE),)])
-            write("drop_old_logouts", [(_time(now - LOGOUTS_COUNTED),)])
-            write("drop_old_held_back", [(_time(now - validity),)])
+            write("drop_lapsed", [(write_time(now - LOGOUT_GRACE),)])
+            write("drop_old_logouts", [(write_time(now - LOGOUTS_COUNTED),)])
+            write("drop_old_held_back", [(write_time(now - validity),)])
 
     # ---- SQLite --------------------------------------------------------------------------------------------------
 
@@ -313,22 +353,10 @@ class Ledger:
             self._connection.execute("COMMIT")
 
 
-def _time(moment: datetime) -> int:
-    return (moment - EPOCH) // MICROSECOND
-
-
-def _read_time(number: int) -> datetime:
-    return EPOCH + number * MICROSECOND
-
-
-def _read_time_or_none(number: int | None) -> datetime | None:
-    return None if number is None else _read_time(number)
-
-
 def _plain(value: object) -> object:
     match value:
         case datetime():
-            return _time(value)
+            return write_time(value)
         case timedelta():
             return value // MICROSECOND
     return value
@@ -352,14 +380,14 @@ def _read_state(  # noqa: PLR0913, PLR0917 (one parameter a column)
     return TargetState(
         name,
         identity,
-        _read_time_or_none(last_success),
-        _read_time_or_none(behind_since),
-        error_kind,
-        error_message,
+        read_time_or_none(last_success),
+        read_time_or_none(behind_since),
+        read_text_or_none(error_kind),
+        read_text_or_none(error_message),
         bool(is_unusable),
-        _read_time_or_none(full_send_at),
+        read_time_or_none(full_send_at),
         bool(may_not_ask),
-        _read_time_or_none(certificate_not_after),
-        _read_time_or_none(client_certificate_not_after),
-        Loss(_read_time_or_none(lost_at), lost_wait * MICROSECOND),
+        read_time_or_none(certificate_not_after),
+        read_time_or_none(client_certificate_not_after),
+        Loss(read_time_or_none(lost_at, LATEST - LONGEST_WAIT), read_duration(lost_wait, LONGEST_WAIT)),
     )

@@ -21,6 +21,37 @@ class LedgerDamaged(LedgerError):
     """The file is no ledger, or no longer, or one of a later version."""
 
 
+PRIMARY = 0xFF  # the bits of an error's code that name its kind
+# What may pass: others are at work, a disk is full or away. All else that SQLite says is the file's own fault.
+MAY_PASS = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_AUTH,
+    }
+)
+
+
+def raise_if_no_file(file: Path) -> None:
+    """Raise LedgerDamaged for a directory, a pipe or a device, which SQLite would wait for or never get open."""
+    for part in list_parts(file):
+        if part.exists() and not part.is_file():
+            raise LedgerDamaged(f"{part} is no file")
+
+
+def list_parts(file: Path) -> list[Path]:
+    """List the files of a database: itself, and its journals, which another of that name would take for its own."""
+    return [file.with_name(f"{file.name}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")]
+
+
 def migrate(connection: sqlite3.Connection, file: Path) -> None:
     """Bring the schema up to date, by the migrations' numbers. Raises LedgerDamaged for a file that is not ours."""
     version = read_version(connection, file)
@@ -54,9 +85,9 @@ def translated(file: Path) -> Iterator[None]:
     """Translate what goes wrong with the file: damage, or what may pass, such as a full disk."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        kind = LedgerDamaged if str(error).startswith("no such") else LedgerError
-        raise kind(f"{file}: {error}") from error
+    except sqlite3.OperationalError as error:  # some come from Python's side, without a code: text that is none
+        may_pass = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY in MAY_PASS
+        raise (LedgerError if may_pass else LedgerDamaged)(f"{file}: {error}") from error
     except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
         raise LedgerDamaged(f"{file}: {error}") from error
     except OSError as error:

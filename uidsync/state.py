@@ -14,7 +14,7 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.ledger import FILE, Ledger
-from uidsync.ledger_file import LedgerDamaged, LedgerError
+from uidsync.ledger_file import LedgerDamaged, LedgerError, list_parts
 from uidsync.reading import read_memory
 
 LOCK = "lock"
@@ -34,19 +34,22 @@ def lock(state_dir: Path, log: FilteringBoundLogger) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.lseek(file, 0, os.SEEK_SET)
-            raise Locked(
-                f"another run holds {state_dir / LOCK}: {os.read(file, 200).decode(errors='replace').strip()}"
-            ) from None
+            raise Locked(f"another run holds {state_dir / LOCK}: {_read_holder(file)}") from None
         with suppress(OSError):  # whom to name is a courtesy
             os.ftruncate(file, 0)
             os.write(file, f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
         yield
 
 
+def _read_holder(file: int) -> str:
+    with suppress(OSError):  # a directory or a pipe locks as well, and names nobody
+        return os.pread(file, 200, 0).decode(errors="replace").strip()
+    return "it does not say who"
+
+
 @contextmanager
 def _open_lock(state_dir: Path, log: FilteringBoundLogger) -> Iterator[int]:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         file = os.open(state_dir / LOCK, flags, 0o640)
@@ -61,7 +64,7 @@ def _open_lock(state_dir: Path, log: FilteringBoundLogger) -> Iterator[int]:
 
 def _open_lock_elsewhere(state_dir: Path, flags: int) -> int:
     with suppress(OSError):
-        return os.open(state_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC)  # who may read it may lock it
+        return os.open(state_dir / LOCK, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # who may read it may lock it
     with suppress(OSError):
         return os.open(_name_substitute(state_dir, LOCK, make=True), flags, 0o640)
     return os.memfd_create(LOCK)  # nowhere to write, and so nothing that two runs could spoil
@@ -85,8 +88,8 @@ def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterato
     """Open the ledger to look at it; one that is not there counts as empty, and so does one that cannot be read."""
     file = _find_substitute(state_dir) or state_dir / FILE
     try:
-        ledger = Ledger.open_read_only(file) if file.exists() else Ledger.make_empty()
-        read_memory(ledger)
+        ledger = Ledger.open_read_only(file) if os.path.lexists(file) else Ledger.make_empty()
+        read_memory(ledger).now()
     except LedgerError as error:
         log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
         ledger = Ledger.make_empty()
@@ -119,7 +122,9 @@ def _open_home(state_dir: Path, log: FilteringBoundLogger) -> Ledger | None:
             log.warning("ledger.unwritable", message=str(error))
             ledger.close()
             return None
-        _remove(substitute)
+        with suppress(OSError):  # what stays is taken once more
+            for part in reversed(list_parts(substitute)):
+                part.unlink(missing_ok=True)
         log.info("ledger.returned", source=str(substitute))
     return ledger
 
@@ -155,15 +160,10 @@ def _open_or_replace(file: Path, log: FilteringBoundLogger) -> Ledger:
 
 def _move_aside(file: Path, log: FilteringBoundLogger, error: LedgerError) -> None:
     aside = file.with_name(f"{file.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
-    file.replace(aside)
-    _remove(file)
+    for part, place in zip(list_parts(file), list_parts(aside), strict=True):
+        if os.path.lexists(part):
+            part.replace(place)
     log.error("ledger.moved_aside", message=str(error), to=str(aside), hint="everything is sent once again")
-
-
-def _remove(file: Path) -> None:
-    """Remove a database and its journal, which another of that name would take for its own."""
-    for suffix in ("-wal", "-shm", ""):
-        file.with_name(f"{file.name}{suffix}").unlink(missing_ok=True)
 
 
 def _find_substitute(state_dir: Path) -> Path | None:

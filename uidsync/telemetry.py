@@ -25,6 +25,8 @@ def set_up_logging(*, verbosity: int) -> None:
 
     `verbosity` is -1 for warnings alone, 0 for what happens, 1 for every entry (personal data), 2 for traces as well.
     """
+    # What the libraries below us would say, with a peer's words and traces, ours says in its own words.
+    logging.getLogger().addHandler(logging.NullHandler())
     is_terminal = sys.stderr.isatty()
     level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
     structlog.configure(

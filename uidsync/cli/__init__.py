@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import warnings
 from pathlib import Path
 
 import structlog
@@ -19,7 +21,10 @@ from uidsync.telemetry import set_up_logging
 def main() -> None:
     """Run the command line and end with its exit code; what nobody foresaw is a bug, told in one line."""
     _open_streams()
+    _forget_odd_widths()
     set_up_logging(verbosity=0)  # until a command knows better
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # they are for whoever works on uidsync, and show its source
     log = structlog.get_logger()
     try:
         try:
@@ -39,6 +44,13 @@ def main() -> None:
     except Exception as bug:
         log.error("uidsync.broken", error=type(bug).__name__, hint="a bug: -vv shows where", exc_info=bug)
         sys.exit(BUG)
+
+
+def _forget_odd_widths() -> None:
+    """Take no width from the environment that no text fits into: nothing would be shown, or an endless line."""
+    for name in ("COLUMNS", "TERMINAL_WIDTH"):
+        if not re.fullmatch(r"[2-9][0-9]|[1-9][0-9]{2}", os.environ.get(name, "80")):
+            del os.environ[name]
 
 
 def _open_streams() -> None:

@@ -100,8 +100,8 @@ def show_status(last_run: Mapping[str, Any] | None, standings: Sequence[Any]) ->
     """Print the last run in a line, and where every target stands."""
     console = Console(markup=False, highlight=False, soft_wrap=True)
     if last_run:
-        error = last_run.get("error") or {}
-        words = f", {error.get('kind')}: {error.get('message')}" if error else ""
+        error = last_run.get("error")
+        words = f", {error.get('kind')}: {error.get('message')}" if isinstance(error, dict) else ""
         finished = _moment(_read_moment(last_run.get("finished")), "never")
         console.print(f"last run: {finished}, exit code {last_run.get('exit_code')}{words}")
     else:
@@ -121,8 +121,8 @@ def show_status(last_run: Mapping[str, Any] | None, standings: Sequence[Any]) ->
 
 
 def _read_moment(text: object) -> datetime | None:
-    with suppress(ValueError):
-        return datetime.fromisoformat(str(text))
+    with suppress(ValueError, OverflowError):
+        return datetime.fromisoformat(str(text)).astimezone()
     return None
 
 

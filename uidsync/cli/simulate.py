@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from uidsync.cli.app import Options, command
+
+NOT_OURS = {errno.EADDRINUSE, errno.EACCES, errno.EPERM}  # what a port may be that somebody chose
 
 
 @command
@@ -27,7 +33,13 @@ def simulate(
     """
     from uidsync.simulator.serve import serve_agent, serve_firewall  # noqa: PLC0415 (no other command needs a server)
 
-    if kind == "firewall":
-        serve_firewall(port, api_key, vsys)
-    else:
-        serve_agent(port)
+    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 (closed: there are no orders)
+    try:
+        if kind == "firewall":
+            serve_firewall(port, api_key, vsys)
+        else:
+            serve_agent(port)
+    except OSError as error:
+        if error.errno not in NOT_OURS:
+            raise
+        raise typer.BadParameter(f"cannot listen on port {port}: {error.strerror or error}") from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,8 +15,9 @@ import structlog
 from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.show import show_status
 from uidsync.cli.wiring import become_owner, find_state_dir
-from uidsync.config import TargetConfig
+from uidsync.config import Config, TargetConfig
 from uidsync.ledger import Ledger
+from uidsync.ledger_file import LedgerError
 from uidsync.reading import read_memory
 from uidsync.report import INCOMPLETE, OK, Problem, to_plain
 from uidsync.share import read_belief
@@ -22,6 +25,7 @@ from uidsync.state import open_ledger_read_only
 from uidsync.telemetry import LAST_RUN
 
 SOON = timedelta(minutes=5)
+LARGEST_REPORT = 2**24  # bytes; a thousand targets take a megabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,11 @@ def status(options: Options, *, as_json: JSONOption = False) -> int:
     become_owner(state_dir)
     last_run = _read_last_run(state_dir)
     with open_ledger_read_only(state_dir, log) as ledger:
-        now = read_memory(ledger).now()
-        standings = [_stand(target, ledger, now) for target in config.target]
+        try:
+            standings = _stand_all(config, ledger)
+        except LedgerError as error:
+            log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
+            standings = _stand_all(config, Ledger.make_empty())
     if as_json:
         targets = [to_plain(asdict(standing)) for standing in standings]
         print(json.dumps({"last_run": last_run, "targets": targets}, indent=1))
@@ -64,10 +71,25 @@ def status(options: Options, *, as_json: JSONOption = False) -> int:
 
 def _read_last_run(state_dir: Path) -> dict[str, Any] | None:
     try:
-        report = json.loads((state_dir / LAST_RUN).read_text("utf-8"))
-    except (OSError, ValueError):
+        report = json.loads(_read_start(state_dir / LAST_RUN), parse_constant=_refuse)
+    except (OSError, ValueError, RecursionError):  # whatever is there instead, the targets' standings are not in it
         return None
     return report if isinstance(report, dict) else None
+
+
+def _read_start(file: Path) -> bytes:
+    """Read a file, and neither wait for a pipe nor take a device to its end."""
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+        return opened.read(LARGEST_REPORT) if stat.S_ISREG(os.fstat(opened.fileno()).st_mode) else b""
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"JSON has no {constant}")
+
+
+def _stand_all(config: Config, ledger: Ledger) -> list[Standing]:
+    now = read_memory(ledger).now()
+    return [_stand(target, ledger, now) for target in config.target]
 
 
 def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:

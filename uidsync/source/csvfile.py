@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, tzinfo
@@ -18,9 +18,11 @@ from uidsync.source import SourceError
 from uidsync.source.rows import Row
 
 REQUIRED = ("clienthistid", "transdate", "currentipaddress", "principal")
+OPTIONAL = ("macaddress",)
 STDIN = "-"
 NULLS = {"", "\\N"}
 LONGEST_ID = 20  # digits of a bigint unsigned
+LONGEST_ROW = 2**20  # characters, those of further lines in quotes included; the table's own have a few hundred
 
 
 class CSVSource:
@@ -81,7 +83,7 @@ class CSVSnapshot:
         fields: list[str] = []
         try:
             places = self._find_columns(next(reader, []))
-            for fields in filter(None, reader):
+            for fields in _take_rows(reader, lines):
                 row = self._read_fields(fields, places)
                 if not isinstance(row.date, datetime) or row.date >= date:
                     yield row
@@ -99,11 +101,16 @@ class CSVSnapshot:
                 yield row
 
     def _find_columns(self, header: list[str]) -> Mapping[str, int]:
-        places = {name.strip().lower(): place for place, name in enumerate(header)}
+        names = [name.strip().lower() for name in header]
+        places = {name: place for place, name in enumerate(names)}
         if missing := [name for name in REQUIRED if name not in places]:
-            raise SourceError(f"{self._path}: the header line lacks {', '.join(missing)}")
+            hint = "" if header else "; it is empty"
+            hint = "; is it text in UTF-8?" if any("\0" in name for name in header) else hint
+            raise SourceError(f"{self._path}: the header line lacks {', '.join(missing)}{hint}")
+        if twice := [name for name, count in Counter(names).items() if count > 1 and name in (*REQUIRED, *OPTIONAL)]:
+            raise SourceError(f"{self._path}: the header line has {', '.join(twice)} more than once")
         self._width = len(header)
-        return {name: places[name] for name in (*REQUIRED, "macaddress") if name in places}
+        return {name: places[name] for name in (*REQUIRED, *OPTIONAL) if name in places}
 
     def _read_fields(self, fields: list[str], places: Mapping[str, int]) -> Row:
         values = {name: fields[place] for name, place in places.items() if place < len(fields)}
@@ -126,14 +133,31 @@ class CSVSnapshot:
             return None
 
 
+def _take_rows(reader: Iterator[list[str]], lines: _Lines) -> Iterator[list[str]]:
+    """Take the rows that are not blank; each may be of any number of lines, but of no more than so many characters."""
+    lines.begin_row()
+    for fields in reader:
+        lines.begin_row()
+        if fields:
+            yield fields
+
+
 class _Lines:
-    """The lines of a text; it remembers whether the last one was ended."""
+    """The lines of a text, none without end; it remembers whether the last one was ended."""
 
     def __init__(self, text: TextIO) -> None:
         self._text = text
+        self._left = LONGEST_ROW
         self.are_ended = True
 
+    def begin_row(self) -> None:
+        """Begin to count anew: what was read so far is a row."""
+        self._left = LONGEST_ROW
+
     def __iter__(self) -> Iterator[str]:
-        for line in self._text:
+        while line := self._text.readline(self._left + 1):
+            self._left -= len(line)
+            if self._left < 0:
+                raise csv.Error(f"a row of more than {LONGEST_ROW} characters; is a quote left open?")
             self.are_ended = line.endswith(("\n", "\r"))
             yield line

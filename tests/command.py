@@ -1,0 +1,70 @@
+"""Calls the command in this process: the whole of it, from the words on the command line to the exit code.
+
+For what has to be tried thousands of times; a process of its own for each would take hours.
+"""
+
+import faulthandler
+import gc
+import io
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+
+from uidsync.cli import main
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+BUG = 70
+DEADLINE = 60  # seconds, far above what any call takes; one that waits for ever ends all
+TRACES = ("Traceback", 'File "', "Exception ignored")
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a call came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(*words: object, environment: Mapping[str, str] | None = None) -> Called:
+    """Call the command with these words; it ends with a code of its own, and nobody sees a trace."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace") for _ in range(2))
+    with _undone(), redirect_stdout(out), redirect_stderr(err):
+        os.environ.update(environment or {})
+        faulthandler.dump_traceback_later(DEADLINE, exit=True, file=sys.__stderr__)
+        sys.argv = ["uidsync", *map(str, words)]
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+    shown = []
+    for stream in (out, err):
+        stream.flush()
+        shown.append(stream.buffer.getvalue().decode())
+    called = Called(code, *shown)
+    assert called.code != BUG, called
+    assert not any(trace in called.out + called.err for trace in TRACES), called
+    return called
+
+
+@contextmanager
+def _undone() -> Iterator[None]:
+    """Take back what a command does to its process, which it takes for its own."""
+    words, environment, handlers = sys.argv, dict(os.environ), [signal.getsignal(number) for number in SIGNALS]
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        gc.enable()
+        sys.argv = words
+        os.environ.clear()
+        os.environ.update(environment)
+        for number, handler in zip(SIGNALS, handlers, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,253 @@
+"""Whatever is in the state directory, a run delivers, and nobody sees a trace of it."""
+
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.command import call
+from uidsync.simulator.process import Simulator
+
+USERS = 24
+EVERY = settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+DONE, BEHIND, UNSAFE = 0, 1, 4
+
+
+@pytest.fixture(scope="module")
+def firewall():
+    """Start one firewall for all runs."""
+    with Simulator.start("firewall") as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def site(firewall, tmp_path_factory):
+    """Make a configuration whose state directory is wherever $STATE_DIRECTORY says, and run it once."""
+    place = tmp_path_factory.mktemp("site")
+    now = datetime.now(UTC)
+    lines = [f"{n},{(now - timedelta(minutes=n)).isoformat()},10.0.0.{n},user{n}" for n in range(1, USERS + 1)]
+    # The last one left its address: there is something to log out.
+    lines += [f"99,{now.isoformat()},10.0.0.{USERS},null"]
+    (place / "events.csv").write_text("\n".join(["clientHistId,transDate,currentIpAddress,principal", *lines]) + "\n")
+    (place / "key").write_text(firewall.api_key)
+    (place / "key").chmod(0o600)
+    config = place / "uidsync.toml"
+    config.write_text(
+        f'[source]\nkind = "csv"\npath = "{place}/events.csv"\n[[target]]\nname = "fw"\nkind = "firewall"\n'
+        f'host = "127.0.0.1"\nport = {firewall.port}\nca_file = "{firewall.ca_file}"\napi_key_file = "{place}/key"\n'
+    )
+    (place / "state").mkdir()
+    assert call("sync", "--config", config, environment={"STATE_DIRECTORY": str(place / "state")}).code == DONE
+    return place
+
+
+@contextmanager
+def state_directory(site):
+    """Copy the state directory for one example, with a place of its own for what cannot be kept there."""
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory, "state")
+        shutil.copytree(site / "state", place)
+        (Path(directory) / "run").mkdir()
+        yield place
+
+
+def run(site, place, *words):
+    """Call the command for one state directory."""
+    environment = {"STATE_DIRECTORY": str(place), "RUNTIME_DIRECTORY": str(place.parent / "run")}
+    return call(*words, "--config", site / "uidsync.toml", environment=environment)
+
+
+def run_all(site, place, codes=(DONE,)):
+    """Look at a state directory in every way, then run: it delivers, and so does the next run."""
+    assert run(site, place, "status").code in {DONE, BEHIND}
+    assert json.loads(run(site, place, "status", "--json").out)["targets"][0]["name"] == "fw"
+    assert run(site, place, "sync", "--dry-run").code in codes
+    assert run(site, place, "withdraw", "--all", "--dry-run").code in {DONE, BEHIND}
+    first = run(site, place, "sync", "--json")
+    assert first.code in codes, first
+    second = run(site, place, "sync")
+    assert second.code in codes, second
+    return json.loads(first.out), second
+
+
+@EVERY
+@given(content=st.binary(max_size=5000) | st.binary(max_size=200).map(lambda tail: b"SQLite format 3\0" + tail))
+def test_any_bytes_may_be_in_the_ledger_s_place(site, content):
+    """Bytes that are no ledger are moved aside, everything is sent once again, and the next run has a ledger."""
+    with state_directory(site) as place:
+        (place / "ledger.sqlite3").write_bytes(content)
+        report, second = run_all(site, place)
+        assert report["targets"][0]["logins"]["delivered"] == USERS - 1
+        assert "unwritable" not in second.err
+        # SQLite takes what is shorter than its smallest page for an empty file.
+        assert len(content) < 512 or [file.read_bytes() for file in place.glob("*.damaged-*")] == [content]
+
+
+@EVERY
+@given(data=st.data())
+def test_any_damage_to_a_ledger_is_survived(site, data):
+    """A ledger that breaks off anywhere, or has any bytes changed, costs at most a full send."""
+    content = bytearray((site / "state/ledger.sqlite3").read_bytes())
+    places = st.integers(0, len(content) - 1)
+    for at, byte in data.draw(st.lists(st.tuples(st.integers(0, 100) | places, st.integers(0, 255)), max_size=8)):
+        content[at] = byte
+    del content[data.draw(places | st.just(len(content))) :]
+    with state_directory(site) as place:
+        (place / "ledger.sqlite3").write_bytes(content)
+        run_all(site, place, {DONE, UNSAFE})
+
+
+ODD_VALUES = [
+    "", "abc", "\0", "1e400", "10.0.0.0/8", b"\xff", b"\n\0\0\1", -1, 0, 2**62, 2**63 - 1, -(2**63), 10**17, 3 * 10**17,
+    1e308, -1e308, 0.5, None,
+]  # fmt: skip
+
+
+@EVERY
+@given(data=st.data())
+def test_any_value_may_be_in_a_well_formed_ledger(site, data):
+    """Values of the wrong type or out of bounds, in any column, are survived as damage is."""
+    with state_directory(site) as place:
+        with closing(sqlite3.connect(place / "ledger.sqlite3", isolation_level=None)) as connection:
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            for table in data.draw(st.lists(st.sampled_from(tables), min_size=1, max_size=2)):
+                columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+                column, value = data.draw(st.sampled_from(columns)), data.draw(st.sampled_from(ODD_VALUES))
+                with suppress(sqlite3.IntegrityError):  # some columns do take numbers alone
+                    connection.execute(f"UPDATE OR IGNORE {table} SET {column} = ?", (value,))  # noqa: S608 (its own names)
+        run_all(site, place, {DONE, UNSAFE})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM mark",
+        "DELETE FROM reading",
+        "DELETE FROM target",
+        "DROP TABLE holding",
+        "ALTER TABLE event RENAME COLUMN user TO name",
+        "ALTER TABLE reading ADD COLUMN more",
+        "CREATE TABLE other (a)",
+        "PRAGMA user_version = 77",
+        "PRAGMA application_id = 1",
+        "UPDATE event SET user = CAST(X'ff' AS TEXT)",
+        "CREATE TRIGGER no BEFORE UPDATE ON probe BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "DROP TABLE probe; CREATE VIEW probe AS SELECT 1 AS written",
+        "DROP TABLE logout; CREATE TABLE logout (target, at, entries); INSERT INTO logout VALUES ('fw', 9e18, 9e18)",
+    ],
+)
+def test_another_schema_is_survived(site, change):
+    """A database with other tables, of another version or of something else is moved aside, or does no harm."""
+    with state_directory(site) as place:
+        with closing(sqlite3.connect(place / "ledger.sqlite3", isolation_level=None)) as connection:
+            connection.executescript(change)
+        _, second = run_all(site, place)
+        assert "unwritable" not in second.err
+
+
+def make_directory(file):
+    """Make a directory that is not empty."""
+    file.mkdir()
+    (file / "inside").touch()
+
+
+ODD_FILES = {
+    "directory": make_directory,
+    "pipe": os.mkfifo,
+    "device": lambda file: file.symlink_to("/dev/zero"),
+    "full": lambda file: file.symlink_to("/dev/full"),
+    "loop": lambda file: file.symlink_to(file),
+    "nowhere": lambda file: file.symlink_to("/nowhere/at/all"),
+    "elsewhere": lambda file: file.symlink_to(file.parent.parent / "other"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+@pytest.mark.parametrize(
+    "name",
+    ["ledger.sqlite3", "ledger.sqlite3-wal", "ledger.sqlite3-shm", "ledger.sqlite3-journal", "lock", "last-run.json"],
+)
+def test_anything_may_be_in_the_place_of_a_file(site, name, kind):
+    """A directory, a pipe, a device or a link where a file should be keeps no run from delivering, and none waiting."""
+    with state_directory(site) as place:
+        (place / name).unlink(missing_ok=True)
+        ODD_FILES[kind](place / name)
+        run_all(site, place)
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_anything_may_be_in_the_place_of_the_state_directory(site, kind):
+    """What is no directory is warned of, and the ledger is kept elsewhere until the next boot."""
+    with state_directory(site) as place:
+        shutil.rmtree(place)
+        ODD_FILES[kind](place)
+        report, _ = run_all(site, place)
+        assert report["targets"][0]["status"] == "complete"
+
+
+@pytest.mark.parametrize("name", ["", ":", "x" * 300, "no/such/directory", "\udcff", "with ?query#and%percent"])
+def test_any_name_may_be_the_state_directory_s(site, name):
+    """A name that cannot be used is warned of; one that can is used."""
+    with state_directory(site) as place:
+        run_all(site, place / name)
+
+
+@pytest.mark.parametrize("kind", ["directory", "file", "pipe", "nothing"])
+def test_anything_may_be_in_the_place_of_the_substitute(site, kind):
+    """Where neither the state directory nor its substitute can be used, a run delivers and remembers nothing."""
+    with state_directory(site) as place:
+        shutil.rmtree(place)
+        place.touch()
+        assert run(site, place, "sync").code == DONE
+        for file in (place.parent / "run").iterdir():
+            file.unlink()
+            if kind != "nothing":
+                ODD_FILES.get(kind, lambda file: file.write_bytes(b"no ledger"))(file)
+        run_all(site, place)
+        place.unlink()  # and when it can be used again
+        run_all(site, place)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+REPORTS = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("finished", "error", "exit_code", "started", "targets", "schema"), JSON)
+)
+
+
+@EVERY
+@given(content=st.binary() | (JSON | REPORTS).map(lambda value: json.dumps(value).encode()))
+def test_status_takes_any_report(site, content):
+    """Whatever is in the place of the last run's report, the standings are told, as tables and as JSON."""
+    with state_directory(site) as place:
+        (place / "last-run.json").write_bytes(content)
+        assert " fw " in run(site, place, "status").out
+        told = run(site, place, "status", "--json").out
+        json.loads(told, parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100_000, b'{"error": ' * 100_000, b'{"finished": "9999-12-31T23:59:59"}',
+        b'{"finished": "0001-01-01T00:00:00+14:00"}',
+        b'{"error": [1]}', b'{"error": "\\ud800"}', b'{"exit_code": NaN}', b'{"exit_code": ' + b"9" * 5000 + b"}",
+        b"\xff\xfe{}",
+    ],
+)  # fmt: skip
+def test_status_takes_reports_that_are_odd(site, content):
+    """Depth, dates at the ends of time, numbers without end and texts that are none are passed over."""
+    with state_directory(site) as place:
+        (place / "last-run.json").write_bytes(content)
+        assert " fw " in run(site, place, "status").out
+        assert run(site, place, "status", "--json").code == DONE
