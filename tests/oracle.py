@@ -211,3 +211,135 @@ def share(
         for address, (user, expires_at) in verdict.wanted.items()
         if not networks or is_in(address, networks)
     }
+
+
+# ---- who had an address ------------------------------------------------------------------------------------------
+
+Moment = tuple[datetime, bool]
+"""A time, and whether just after it is meant: then what ends its validity at that time has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """Somebody's time at an address: user or why, since, until, and the row that says so."""
+
+    user: str | None
+    why: str | None
+    since: datetime
+    until: datetime
+    event_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Who has an address from one moment to the next; None when nothing is known."""
+
+    moment: Moment
+    holder: Event | None
+
+    @property
+    def name(self) -> str | None:
+        """The user in lower case, '' for nobody, None when nothing is known."""
+        return None if self.holder is None else (self.holder.user or "").lower()
+
+
+def tell_pieces(rows: Iterable[Row], now: datetime, settings: Settings) -> dict[Address, list[Piece]]:
+    """Return who had every address at each moment at which that may change, each judged from its window alone."""
+    events = defaultdict(list)
+    for event_id, date, address_text, principal, mac in rows:
+        if not isinstance(date, datetime) or date.replace(tzinfo=UTC) + settings.time_offset > now + AHEAD:
+            continue
+        address = judge_address(address_text, settings)
+        if not isinstance(address, str):
+            seen_at = date.replace(tzinfo=UTC) + settings.time_offset
+            user, why = judge_principal(principal, settings)
+            events[address].append(Event(address, seen_at, event_id, user, why, read_device(mac)))
+    pieces = {}
+    for address, theirs in events.items():
+        theirs.sort(key=lambda event: (event.seen_at, event.event_id))
+        begins = {(event.seen_at, False) for event in theirs}
+        ends = {(event.seen_at + settings.validity, True) for event in theirs}
+        pieces[address] = [
+            Piece(moment, judge_moment(theirs, moment, settings.validity)) for moment in sorted(begins | ends)
+        ]
+    return pieces
+
+
+def judge_moment(events: Sequence[Event], moment: Moment, validity: timedelta) -> Event | None:
+    """Return the event that has the address at a moment, judged from the events of its window."""
+    at, is_after = moment
+    window = [event for event in events if at - validity <= event.seen_at <= at]
+    if is_after:
+        window = [event for event in window if event.seen_at != at - validity]
+    return judge_events(window, Verdict())
+
+
+def tell_tenures(pieces: Sequence[Piece]) -> list[tuple[list[Piece], datetime]]:
+    """Return the pieces of each tenure, and when it ends."""
+    tenures: list[tuple[list[Piece], datetime]] = []
+    for number, piece in enumerate(pieces):
+        if piece.name is None:
+            continue
+        end = pieces[number + 1].moment[0]
+        if number and pieces[number - 1].name == piece.name:
+            tenures[-1] = ([*tenures[-1][0], piece], end)
+        else:
+            tenures.append(([piece], end))
+    return tenures
+
+
+def make_tenure(tenure: tuple[list[Piece], datetime], piece: Piece) -> Tenure:
+    """Return a tenure as one of its pieces tells it."""
+    held, until = tenure
+    return Tenure(piece.holder.user, piece.holder.why, held[0].moment[0], until, piece.holder.event_id)
+
+
+def who(pieces: Sequence[Piece], at: datetime) -> dict[str, Tenure | None]:
+    """Return who has the address at a time, who had it before and will have it after, and the users around it."""
+    asked = (at, False)
+    found: dict[str, Tenure | None] = dict.fromkeys(("now", "before", "after", "earlier_user", "later_user"))
+    last = max((piece.moment for piece in pieces if piece.moment <= asked), default=None)
+    for tenure in tell_tenures(pieces):
+        held, _ = tenure
+        moments = [piece.moment for piece in held]
+        if last in moments:
+            found["now"] = make_tenure(tenure, held[moments.index(last)])
+        elif moments[-1] <= asked:
+            found["before"] = make_tenure(tenure, held[-1])
+            if held[-1].holder.user is not None:
+                found["earlier_user"] = found["before"]
+        else:
+            found["after"] = found["after"] or make_tenure(tenure, held[0])
+            if held[0].holder.user is not None:
+                found["later_user"] = found["later_user"] or make_tenure(tenure, held[0])
+    return found
+
+
+def which(
+    pieces: dict[Address, list[Piece]], name: str, at: datetime, settings: Settings
+) -> tuple[dict[Address, Tenure], set[tuple[Address, Tenure]]]:
+    """Return the addresses that a user has at a time, and those that they had by earlier events of the window."""
+    current, earlier = {}, set()
+    names = {name.lower(), (judge_principal(name, settings)[0] or name).lower()}
+    for address, theirs in pieces.items():
+        if not any(piece.holder and is_named(piece.holder.user, names) for piece in theirs):
+            continue
+        now = who(theirs, at)["now"]
+        if now and is_named(now.user, names):
+            current[address] = now
+        for tenure in tell_tenures(theirs):
+            in_window = [
+                piece
+                for piece in tenure[0]
+                if piece.moment <= (at, False)
+                and is_named(piece.holder.user, names)
+                and piece.holder.seen_at >= at - settings.validity
+            ]
+            if in_window and current.get(address) != make_tenure(tenure, in_window[-1]):
+                earlier.add((address, make_tenure(tenure, in_window[-1])))
+    return current, earlier
+
+
+def is_named(user: str | None, names: set[str]) -> bool:
+    """Say whether one of the names, in lower case, is a user's, whole or without domain and realm."""
+    return user is not None and (user.lower() in names or user.rpartition("\\")[2].partition("@")[0].lower() in names)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from uidsync.panos.userid import Address
 from uidsync.source.rows import Row
 
 
 class SourceError(Exception):
     """The source could not be read, or not to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """How a source finds the rows of a question, by its own estimate; without an index it reads all that it has."""
+
+    index: str
+    rows: int
 
 
 class Snapshot(Protocol):
@@ -33,6 +43,25 @@ class Snapshot(Protocol):
 
     def read_after(self, event_id: int, others: Collection[int], date: datetime) -> Iterator[Row]:
         """Read the rows above an id and those with some other ids, of that date and later. Raises SourceError."""
+
+    @property
+    def scans(self) -> Sequence[Scan]:
+        """How the rows of these questions were found."""
+
+    def read_addresses(self, ips: Collection[Address]) -> Iterator[Row]:
+        """Read every row of these addresses, and perhaps of others. Raises SourceError."""
+
+    def read_user(self, needle: str, since: datetime, until: datetime) -> Iterator[Row]:
+        """Read every row between two dates, as the table has them, that may name a user, and perhaps others.
+
+        The principal of those that do holds the needle, in any case, or is not all ASCII. Raises SourceError.
+        """
+
+    def read_machines(self, event_ids: Collection[int]) -> Mapping[int, str]:
+        """Read the names of the machines in these rows, as far as there are any. Raises SourceError."""
+
+    def read_oldest_date(self) -> datetime | None:
+        """Read the date of the row that was written first, as the table has it. Raises SourceError."""
 
 
 class Source(Protocol):

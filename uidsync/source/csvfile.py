@@ -11,10 +11,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, tzinfo
+from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
-from uidsync.source import SourceError
+from uidsync.panos.userid import Address
+from uidsync.source import Scan, SourceError
 from uidsync.source.rows import Row
 
 REQUIRED = ("clienthistid", "transdate", "currentipaddress", "principal")
@@ -60,6 +62,7 @@ class CSVSnapshot:
     """One reading of a file; the agent's own clock stands for the database's."""
 
     highest_id = None
+    scans: tuple[Scan, ...] = ()
 
     def __init__(self, text: TextIO, path: str, time_zone: tzinfo, now: datetime) -> None:
         self._text = text
@@ -99,6 +102,45 @@ class CSVSnapshot:
         for row in self.read_since(date):
             if row.event_id is None or row.event_id > event_id or row.event_id in others:
                 yield row
+
+    # ---- history, for `uidsync who`: each question reads the file anew ----
+
+    def read_addresses(self, ips: Collection[Address]) -> Iterator[Row]:
+        """Read every row: a file has no index. Raises SourceError."""
+        del ips
+        return self._read_anew()
+
+    def read_user(self, needle: str, since: datetime, until: datetime) -> Iterator[Row]:
+        """Read every row. Raises SourceError."""
+        del needle, since, until
+        return self._read_anew()
+
+    def read_machines(self, event_ids: Collection[int]) -> dict[int, str]:
+        """Read the names of the machines in these rows, as far as there are any. Raises SourceError."""
+        wanted, machines = {str(event_id) for event_id in event_ids}, {}
+        self._rewind()
+        try:
+            for line in csv.DictReader(self._text, strict=True, restkey="", restval=""):
+                fields = {name.strip().lower(): text for name, text in line.items()}
+                number, machine = fields["clienthistid"].strip(), fields.get("winmachinename", "")
+                if number in wanted and machine not in NULLS:
+                    machines[int(number)] = machine
+        except (csv.Error, OSError) as error:
+            raise SourceError(f"{self._path}: {error}") from error
+        return machines
+
+    def read_oldest_date(self) -> datetime | None:
+        """Read the date of the first line. Raises SourceError."""
+        return next((row.date for row in self._read_anew() if isinstance(row.date, datetime)), None)
+
+    def _read_anew(self) -> Iterator[Row]:
+        self._rewind()
+        return self.read_since(datetime.min.replace(tzinfo=UTC))
+
+    def _rewind(self) -> None:
+        if not self._text.seekable():
+            self._text = StringIO(self._text.read(), newline="")
+        self._text.seek(0)
 
     def _find_columns(self, header: list[str]) -> Mapping[str, int]:
         names = [name.strip().lower() for name in header]

@@ -17,16 +17,19 @@ from typing import Any
 
 import pymysql
 from pymysql.constants import CR
-from pymysql.cursors import SSCursor
+from pymysql.cursors import DictCursor, SSCursor
 
 from uidsync.deadline import Deadline
-from uidsync.source import SourceError
+from uidsync.panos.userid import Address
+from uidsync.source import Scan, SourceError
 from uidsync.source.rows import Row, read_date
 from uidsync.statements import read_statement
 
 CONNECT_TIMEOUT = 10  # seconds
 READ_TIMEOUT = 120  # seconds without a byte: a full scan of an unthinned year answers within it
 ROWS_AT_ONCE = 1000
+IPV4 = 4
+LINE_ENDS = ("", " ", "\t", "\r", "\n", "\r\n")  # what a careless writer leaves behind an address
 NO_CONNECTION = {CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR, CR.CR_UNKNOWN_HOST, CR.CR_SERVER_LOST}
 
 # What PyMySQL lets through when a server breaks off, or is none.
@@ -127,6 +130,7 @@ class MySQLSnapshot:
         self._connection = connection
         self._login = login
         self._check_deadline = check_deadline
+        self.scans: list[Scan] = []
         with _translated(login):
             self._run("isolation")
             self._run("begin")
@@ -149,6 +153,43 @@ class MySQLSnapshot:
         """Read the rows above an id and those with some other ids, of that date and later. Raises SourceError."""
         name = "read_tail" if "macaddress" in self.columns else "read_tail_without_mac"
         return self._stream(name, event_id, tuple(others) or (0,), _as_stored(date))
+
+    # ---- history, for `uidsync who` ----
+
+    def read_addresses(self, ips: Collection[Address]) -> Iterator[Row]:
+        """Read every row of these addresses, and perhaps of others. Raises SourceError."""
+        texts = tuple(f"{ip}{end}" for ip in ips if ip.version == IPV4 for end in LINE_ENDS)
+        if texts:
+            yield from self._stream_history("read_addresses", texts)
+        if any(ip.version != IPV4 for ip in ips):
+            yield from self._stream_history("read_ipv6")
+
+    def read_user(self, needle: str, since: datetime, until: datetime) -> Iterator[Row]:
+        """Read the rows between two dates, as the table has them, with this in the principal. Raises SourceError."""
+        moments = (_as_stored(since).replace(microsecond=0), _as_stored(until))
+        return self._stream_history("read_user", *moments, needle)
+
+    def read_machines(self, event_ids: Collection[int]) -> dict[int, str]:
+        """Read the names of the machines in these rows, as far as there are any. Raises SourceError."""
+        if not event_ids or "winmachinename" not in self.columns:
+            return {}
+        with _translated(self._login):
+            rows = self._run("read_machines", tuple(event_ids))
+        return {event_id: machine for event_id, machine in rows if machine}
+
+    def read_oldest_date(self) -> datetime | None:
+        """Read the date of the row that was written first, as the table has it. Raises SourceError."""
+        with _translated(self._login):
+            rows = self._run("read_oldest")
+        return read_date(rows[0][0], timedelta()) if rows else None
+
+    def _stream_history(self, name: str, *parameters: object) -> Iterator[Row]:
+        name = name if "macaddress" in self.columns else f"{name}_without_mac"
+        with _translated(self._login), self._connection.cursor(DictCursor) as cursor:
+            cursor.execute(f"EXPLAIN {read_statement(name)}", parameters)
+            for plan in cursor.fetchall():
+                self.scans.append(Scan(plan["key"] or "", int(plan["rows"] or 0)))
+        return self._stream(name, *parameters)
 
     def _stream(self, name: str, *parameters: object) -> Iterator[Row]:
         cursor = self._connection.cursor()

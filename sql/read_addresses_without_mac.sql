@@ -1,0 +1,7 @@
+-- The same for a table without macaddress.
+SELECT clientHistId, transDate, currentIpAddress, principal, NULL
+FROM clienthist
+WHERE currentIpAddress IN %s
+  OR currentIpAddress LIKE ':%%' OR currentIpAddress LIKE '0:%%' OR currentIpAddress LIKE '00%%'
+  OR (currentIpAddress < '0' AND currentIpAddress <> '')
+  OR currentIpAddress >= 'g'

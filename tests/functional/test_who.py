@@ -1,0 +1,160 @@
+"""`uidsync who`, as whoever looks into an incident meets it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.safeconnect import COLUMNS, SQL, read_statements
+from tests.source.test_mysql import run
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def ago(**span):
+    """Return a date as the table has it, so long before now."""
+    return (NOW - timedelta(**span)).replace(tzinfo=None)
+
+
+def stamp(**span):
+    """Return a moment so long before now, in RFC 3339."""
+    return (NOW - timedelta(**span)).isoformat()
+
+
+@pytest.fixture
+def told(site, safeconnect):
+    """Set up a site whose table tells of two users, a device that nobody logged in on, and a service."""
+    safeconnect.insert(
+        [
+            (1, ago(hours=30), "192.0.2.7", "bob,Staff", "02:00:5e:10:00:0b", "PC-BOB"),
+            (2, ago(hours=10), "192.0.2.7", "null", "02:00:5e:10:00:0a", "PC-ADA"),
+            (3, ago(hours=9), "192.0.2.7", "ada,Staff", "02005e10000A", "PC-ADA\x1b[2J"),
+            (4, ago(hours=5), "192.0.2.7", "ADA,Staff", "02:00:5e:10:00:0a", "PC-ADA"),
+            (5, ago(hours=4), "192.0.2.7", "svc-scan", "02:00:5e:10:00:0a", "PC-ADA"),
+            (6, ago(hours=1), "192.0.2.7", "cy", "02:00:5e:10:00:0c", None),
+            (7, ago(hours=2), "192.0.2.8", "ada", "02:00:5e:10:00:0a", "PC-ADA"),
+            (8, ago(hours=2), "198.51.100.1", "eve", None, None),
+        ],
+        (*COLUMNS, "winMachineName"),
+    )
+    site.use_database(safeconnect)
+    site.add_firewall("fw", host="fw.invalid")
+    site.identity = {"domain": "CAMPUS", "ignore_users": ["svc-*"], "exclude_networks": ["198.51.100.0/24"]}
+    return site
+
+
+def test_an_address_is_told_with_those_around(told):
+    """Who had an address comes with since and until, the row that says so, its device, and who was there around it."""
+    answer = told.run("who", "192.0.2.7", "--at", stamp(hours=3), "--json")
+    report = answer.report
+    before, after, earlier, later = (report.pop(name) for name in ("before", "after", "earlier_user", "later_user"))
+    assert answer.code == 0
+    assert report == {
+        "address": "192.0.2.7",
+        "at": stamp(hours=3),
+        "user": "CAMPUS\\ADA",
+        "why": None,
+        "since": stamp(hours=9),
+        "until": stamp(hours=1),
+        "event_id": 4,
+        "seen_at": stamp(hours=5),
+        "mac": "02:00:5e:10:00:0a",
+        "machine": "PC-ADA",
+    }
+    assert (before["user"], before["why"], before["since"]) == (None, "null", stamp(hours=10))
+    assert (earlier["user"], earlier["machine"], earlier["until"]) == ("CAMPUS\\bob", "PC-BOB", stamp(hours=10))
+    assert (after["user"], after["event_id"], after["machine"]) == ("CAMPUS\\cy", 6, None)
+    assert after["until"] == (NOW + timedelta(days=7) - timedelta(hours=1)).isoformat()
+    assert later == after
+
+
+def test_nobody_is_an_answer_and_no_record_is_none(told):
+    """That nobody was logged in is said and exits 0; that nothing is known, or may be, is said with why and exits 1."""
+    nobody = told.run("who", "192.0.2.7", "--at", stamp(hours=9, minutes=30))
+    assert (nobody.code, "nobody logged in" in nobody.out) == (0, True)
+    for address, at, words in (
+        ("192.0.2.7", stamp(hours=31), "no record: no login event that counted then\n  the table begins later, at "),
+        ("192.0.2.99", stamp(hours=3), "no record: no login event"),
+        ("198.51.100.1", stamp(hours=1), "no record: excluded by identity.exclude_networks"),
+        ("127.0.0.1", stamp(hours=1), "no record: such an address is nobody's"),
+        ("2001:db8:1:2:3::4", stamp(hours=1), "no record: IPv6 addresses of 15 characters and more do not fit"),
+        ("nobody", stamp(hours=1), "no record: no login event"),
+        ("svc-scan", stamp(hours=1), "no record: a user whom identity.ignore_users has is never mapped"),
+    ):
+        ended = told.run("who", address, "--at", at)
+        assert (ended.code, words in ended.out) == (1, True), ended.out
+        assert told.run("who", address, "--at", at, "--json").report["why"]
+
+
+def test_a_user_s_addresses_are_told(told):
+    """A user's addresses are those at the moment, and apart from them those that they had earlier in the window."""
+    report = told.run("who", "ada", "--at", stamp(minutes=30), "--json").report
+    assert [(one["address"], one["since"], one["event_id"]) for one in report["addresses"]] == [
+        ("192.0.2.8", stamp(hours=2), 7)
+    ]
+    assert [(one["address"], one["until"], one["event_id"]) for one in report["earlier"]] == [
+        ("192.0.2.7", stamp(hours=1), 4)
+    ]
+    told_twice = told.run("who", "campus\\Ada", "--at", stamp(minutes=90))
+    assert told_twice.code == 0
+    assert "2 addresses" in told_twice.out
+    assert told.run("who", "LAB\\ada").code == 1
+
+
+def test_time_is_local_and_the_answer_says_so(told):
+    """Times are told in local time, unless they name a zone, and in UTC beside it; what is doubtful is said."""
+    told.environment = {"TZ": "America/New_York"}
+    at = (NOW - timedelta(hours=3)).astimezone()
+    out = told.run("who", "192.0.2.7", "--at", "3h ago").out
+    assert out.startswith("192.0.2.7 at 2")
+    assert " UTC): CAMPUS\\ADA" in out
+    assert " EST (" in out or " EDT (" in out
+    out = told.run("who", "192.0.2.7", "--at", f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC").out
+    assert out.startswith(f"192.0.2.7 at {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC: CAMPUS\\ADA")
+    twice = told.run("who", "192.0.2.7", "--at", "2025-11-02 01:30")
+    assert [facts["message"] for event, facts in twice.events if event == "moment.ambiguous"]
+
+
+def test_what_is_asked_must_make_sense(told):
+    """Wrong usage is refused before anything is read; a database that cannot be read is no record of anything."""
+    for arguments in (
+        ["10.0.0.256"],
+        [""],
+        ["ada", "--at", "03/04/2026 10:00"],
+        ["ada", "--at", "2026-11-17"],
+        ["ada", "--at", (NOW + timedelta(hours=1)).isoformat()],
+    ):
+        ended = told.run("who", *arguments)
+        assert (ended.code, ended.out) == (2, ""), arguments
+    told.source["port"] = 1
+    assert told.run("who", "ada").code == 3
+
+
+def test_what_was_read_is_said(told, safeconnect):
+    """The log says whether the database had an index to go by, how much it looked at, and names no one."""
+    safeconnect.insert((None, ago(hours=3), f"10.0.{n // 250}.{n % 250}", "eve", None) for n in range(2500))
+    run(safeconnect, *read_statements((SQL / "index.sql").read_text()), "ANALYZE TABLE clienthist")
+    for whom, by in (
+        ("192.0.2.7", "index currentIpAddress"),
+        ("ada", "the whole table, index currentIpAddress"),
+        ("2001:db8::9", "the whole table"),
+    ):
+        ((_, facts),) = [event for event in told.run("who", whom).events if event[0] == "history.read"]
+        assert facts["by"] == by
+        assert ("hint" in facts) == ("whole" in by)
+        assert whom not in str(facts)
+
+
+def test_nothing_that_a_terminal_obeys_is_printed(told):
+    """The name of a machine is its owner's choice, and is printed without what a terminal would obey."""
+    out = told.run("who", "192.0.2.7", "--at", stamp(hours=8)).out
+    assert "PC-ADA\ufffd[2J" in out
+    assert "\x1b" not in out
+
+
+def test_offset_and_file_work_alike(site):
+    """With `time_offset`, and from a file, a question means the same moment as a run does."""
+    site.use_rows([("192.0.2.7", "ada,Staff", 7200 + 60), ("192.0.2.7", "bob", 7200 - 60)], time_offset="2h")
+    site.add_firewall("fw", host="fw.invalid")
+    assert site.run("who", "192.0.2.7", "--json").report["user"] == "ada"
+    assert site.run("who", "ada").code == 0
+    assert site.run("who", "bob").code == 1

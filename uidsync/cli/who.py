@@ -1,0 +1,269 @@
+"""`uidsync who`."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv6Address, ip_address
+from typing import Annotated, Any
+
+import structlog
+import typer
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.wiring import become_owner, find_state_dir, make_deadline, make_secret_files, make_source
+from uidsync.history import Addresses, History
+from uidsync.moment import EXAMPLES, Moment, read_moment
+from uidsync.panos.userid import Address
+from uidsync.reading import make_rules
+from uidsync.report import INCOMPLETE, OK, to_plain
+from uidsync.source import Snapshot
+from uidsync.source.rows import AHEAD, CUT_IPV6, CUT_LENGTH, IGNORED, RESERVED
+from uidsync.who import EXCLUDED, NO_RECORD, NOT_INCLUDED, Answer, Tenure
+
+WORDS = {
+    "null": "nobody logged in",
+    "empty": "nobody: a row with an empty name",
+    "unfit": "nobody: a row with a name that no message can carry",
+    "too_long": "nobody: a row with a name that is too long",
+    IGNORED: "nobody: a row of a user whom identity.ignore_users has",
+    "other_device": "nobody: another device came, without a name",
+}
+NO_RECORDS = {
+    NO_RECORD: "no login event that counted then",
+    EXCLUDED: "excluded by identity.exclude_networks",
+    NOT_INCLUDED: "not in identity.include_networks",
+    IGNORED: "a user whom identity.ignore_users has is never mapped",
+    RESERVED: "such an address is nobody's",
+    CUT_IPV6: f"IPv6 addresses of {CUT_LENGTH} characters and more do not fit the table's column, and do not count",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What an answer is told with: the moment asked for, the source's clock, and what else the table has."""
+
+    moment: Moment
+    now: datetime
+    oldest: datetime | None
+    machines: Mapping[int, str]
+
+    def show(self, at: datetime) -> str:
+        """Return a moment in the zone of the question."""
+        return f"{at.astimezone(self.moment.zone):%Y-%m-%d %H:%M:%S %Z}"
+
+
+@command
+def who(
+    options: Options,
+    whom: Annotated[str, typer.Argument(metavar="ADDRESS|USER", help="A user without a domain is meant in any.")],
+    *,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help=f"{EXAMPLES}; local time unless it names a zone [default: now]."),
+    ] = None,
+    as_json: JSONOption = False,
+) -> int:
+    """Tell who had an address at a moment, or which addresses a user had, from the NAC's table.
+
+    The answer is what a run at that moment would have come to, by the rules of today's configuration. It says since
+    when and until when, by which row of the table, and who had the address before and after. Exits 1 when there is no
+    record; that nobody was logged in is an answer.
+    """
+    log = structlog.get_logger()
+    name = whom.strip()
+    ip = _read_address(name)
+    asked = _read_at(at, log) if at else None
+    config = options.read_config()
+    become_owner(find_state_dir(config))
+    source = make_source(config, make_secret_files(log), make_deadline(config))
+    with source.open() as snapshot:
+        moment = asked or Moment(snapshot.now)
+        if moment.at > snapshot.now + AHEAD:
+            raise typer.BadParameter(f"{moment.at.astimezone(moment.zone)} is still to come", param_hint="--at")
+        history = History(snapshot, make_rules(config, source), config.source.validity)
+        started = time.monotonic()
+        found = history.ask_address(ip, moment.at) if ip else history.ask_user(name, moment.at)
+        ids = {tenure.event.event_id for tenure in found.list_tenures()}
+        oldest = None if found.is_answered else snapshot.read_oldest_date()
+        scene = Scene(moment, snapshot.now, oldest and oldest + config.source.time_offset, snapshot.read_machines(ids))
+        _log_reading(log, snapshot, history.rows, time.monotonic() - started)
+    if isinstance(found, Answer):
+        answer, lines = _describe_address(str(ip), found, scene), tell_address(str(ip), found, scene)
+    else:
+        answer, lines = _describe_user(name, found, scene), _tell_user(name, found, scene)
+    if as_json:
+        print(json.dumps(to_plain(answer), indent=1))
+    else:
+        print("\n".join(map(_make_printable, lines)))
+    return OK if found.is_answered else INCOMPLETE
+
+
+# ---- the question ------------------------------------------------------------------------------------------------
+
+
+def _read_address(text: str) -> Address | None:
+    """Return the address that a text is, None for a user's name."""
+    try:
+        ip = ip_address(text)
+    except ValueError:
+        if not text or re.fullmatch(r"\d+(\.\d+){3,}(/\d+)?", text):
+            raise typer.BadParameter(f"{text!r} is no address, and no user's name", param_hint="ADDRESS|USER") from None
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
+
+
+def _read_at(text: str, log: FilteringBoundLogger) -> Moment:
+    try:
+        moment = read_moment(text, datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--at") from None
+    if moment.note:
+        log.warning("moment.ambiguous", message=moment.note)
+    return moment
+
+
+def _log_reading(log: FilteringBoundLogger, snapshot: Snapshot, rows: int, seconds: float) -> None:
+    by = [f"index {scan.index}" if scan.index else "the whole table" for scan in snapshot.scans]
+    hints = {} if all(scan.index for scan in snapshot.scans) else {"hint": "sql/index.sql has indexes that spare that"}
+    examined = sum(scan.rows for scan in snapshot.scans)  # by the server's estimate
+    log.info(
+        "history.read",
+        by=", ".join(by) or "the whole file",
+        examined=examined,
+        rows=rows,
+        seconds=round(seconds, 3),
+        **hints,
+    )
+
+
+# ---- the answer, for programs ------------------------------------------------------------------------------------
+
+
+def _describe_address(address: str, answer: Answer, scene: Scene) -> dict[str, Any]:
+    nothing = {"user": None, "why": answer.why} | dict.fromkeys(
+        ("since", "until", "event_id", "seen_at", "mac", "machine")
+    )
+    others = {name: getattr(answer, name) for name in ("before", "after", "earlier_user", "later_user")}
+    return {
+        "address": address,
+        "at": scene.moment.at,
+        **(_describe(answer.tenure, scene) if answer.tenure else nothing),
+        **{name: tenure and _describe(tenure, scene) for name, tenure in others.items()},
+    }
+
+
+def _describe_user(name: str, found: Addresses, scene: Scene) -> dict[str, Any]:
+    lists = {"addresses": found.current, "earlier": found.earlier}
+    return {
+        "user": name,
+        "at": scene.moment.at,
+        **{
+            key: [{"address": str(tenure.event.ip), **_describe(tenure, scene)} for tenure in tenures]
+            for key, tenures in lists.items()
+        },
+        "why": None if found.is_answered else found.why,
+    }
+
+
+def _describe(tenure: Tenure, scene: Scene) -> dict[str, Any]:
+    event = tenure.event
+    return {
+        "user": event.user,
+        "why": event.why or None,
+        "since": tenure.since,
+        "until": tenure.until,
+        "event_id": event.event_id,
+        "seen_at": event.seen_at,
+        "mac": _spell_mac(event.mac),
+        "machine": scene.machines.get(event.event_id),
+    }
+
+
+# ---- the answer, for people --------------------------------------------------------------------------------------
+
+
+def tell_address(address: str, answer: Answer, scene: Scene) -> Iterator[str]:
+    """Yield the lines that tell who had an address."""
+    tenure = answer.tenure
+    holder = _name(tenure) if tenure else f"no record: {NO_RECORDS[answer.why]}"
+    yield f"{address} at {_show_asked(scene)}: {holder}"
+    if tenure:
+        yield f"  since    {scene.show(tenure.since)}"
+        yield f"  until    {_show_until(tenure, scene)}"
+        yield f"  event    {_show_event(tenure, scene)}"
+    else:
+        yield from _tell_table(scene)
+    if answer.before:
+        yield f"  before   {_show_tenure(answer.before, scene)}"
+    if answer.earlier_user and answer.earlier_user != answer.before:
+        yield f"           {_show_tenure(answer.earlier_user, scene)}"
+    if answer.after:
+        yield f"  after    {_show_tenure(answer.after, scene)}"
+    if answer.later_user and answer.later_user != answer.after:
+        yield f"           {_show_tenure(answer.later_user, scene)}"
+
+
+def _tell_user(name: str, found: Addresses, scene: Scene) -> Iterator[str]:
+    if not found.is_answered:
+        yield f"{name} at {_show_asked(scene)}: no record: {NO_RECORDS[found.why]}"
+        yield from _tell_table(scene)
+        return
+    yield f"{name} at {_show_asked(scene)}: {_count(len(found.current))}"
+    yield from _tell_list(found.current, scene)
+    if found.earlier:
+        yield f"earlier: {_count(len(found.earlier))}"
+        yield from _tell_list(found.earlier, scene)
+
+
+def _tell_list(tenures: tuple[Tenure, ...], scene: Scene) -> Iterator[str]:
+    for tenure in tenures:
+        yield f"  {tenure.event.ip}  {_show_tenure(tenure, scene)}"
+        yield f"    event  {_show_event(tenure, scene)}"
+
+
+def _tell_table(scene: Scene) -> Iterator[str]:
+    if scene.oldest and scene.oldest > scene.moment.at:
+        yield f"  the table begins later, at {scene.show(scene.oldest)}"
+
+
+def _show_asked(scene: Scene) -> str:
+    shown, in_utc = scene.show(scene.moment.at), f"{scene.moment.at:%Y-%m-%d %H:%M:%S %Z}"
+    return shown if shown == in_utc else f"{shown} ({in_utc})"
+
+
+def _show_until(tenure: Tenure, scene: Scene) -> str:
+    return scene.show(tenure.until) + (", unless somebody comes before" if tenure.until > scene.now else "")
+
+
+def _show_event(tenure: Tenure, scene: Scene) -> str:
+    event = tenure.event
+    device = filter(None, (_spell_mac(event.mac), scene.machines.get(event.event_id)))
+    return ", ".join((f"{event.event_id} of {scene.show(event.seen_at)}", *device))
+
+
+def _show_tenure(tenure: Tenure, scene: Scene) -> str:
+    return f"{_name(tenure)}, from {scene.show(tenure.since)} to {_show_until(tenure, scene)}"
+
+
+def _name(tenure: Tenure) -> str:
+    return tenure.event.user or WORDS[tenure.event.why]
+
+
+def _count(addresses: int) -> str:
+    return f"{addresses or 'no'} address{'' if addresses == 1 else 'es'}"
+
+
+def _spell_mac(digits: str | None) -> str | None:
+    """Return a device's address as people spell it."""
+    return ":".join(re.findall("..", digits)) if digits and re.fullmatch("[0-9a-f]{12}", digits) else digits
+
+
+def _make_printable(line: str) -> str:
+    """Return a line without what a terminal would obey: names of machines are their owners' choice."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)

@@ -1,0 +1,184 @@
+"""Reads a moment as people write it: RFC 3339, what logs show, `14:05`, `yesterday 2pm`, `Tue 14:05`, `2h ago`.
+
+What could mean two moments is refused, or said: a wrong guess would accuse the wrong person. No clock: the caller says
+what time it is. (dateutil takes `Tue` for the next one, and like dateparser 03/04 for March and `10` for a moment.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo
+
+import durationpy
+
+EXAMPLES = "2026-11-17 14:05, 2026-11-17T14:05:00Z, 14:05, yesterday 2pm, Tue 14:05 or 2h ago"
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d %b %Y", "%d %B %Y", "%b %d %Y", "%B %d %Y")
+MONTHS = 12
+DAY = timedelta(days=1)
+FIRST_YEAR = 1971  # a timestamp of MySQL begins in 1970
+
+AGO = re.compile(r"(?P<count>\d+) ?(?P<unit>m|h|d|w)(?:in|inute|our|ay|eek)?s? ago", re.IGNORECASE)
+ZONE = re.compile(
+    r"(?P<words>.*(?::\d\d(?:\.\d+)?|[AaPp][Mm]|\s))\s*(?P<zone>[Zz]|[+-]\d\d:?\d\d|[A-Z]{3,5}|[A-Za-z]+(?:/[\w+-]+)+)"
+)
+TIME = re.compile(
+    r"(?:^|\s|(?<=\d)t)(?P<hour>\d{1,2})"
+    r"(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?P<fraction>\.\d+)?)?)?\s?(?P<half>[ap]m)?(?=\s|$)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment in UTC, the zone that it was taken in (None is the system's), and in words what had to be decided."""
+
+    at: datetime
+    zone: tzinfo | None = None
+    note: str = ""
+
+
+def read_moment(text: str, now: datetime, local: tzinfo | None = None) -> Moment:
+    """Return the moment that a text means. Raises ValueError with words for whoever wrote it.
+
+    Without a zone of its own it is in `local`; None is the system's. A day without a date, or a date without a year, is
+    the last one that is not ahead.
+    """
+    try:
+        moment = _read(" ".join(text.split()), now, local)
+    except OverflowError:
+        moment = None
+    if moment is None or moment.at.year < FIRST_YEAR:
+        raise ValueError(f"no moment that I can read; write it like {EXAMPLES}")
+    return moment
+
+
+def _read(text: str, now: datetime, local: tzinfo | None) -> Moment | None:
+    if text.lower() == "now":
+        return Moment(now, local)
+    if ago := AGO.fullmatch(text):
+        return Moment(now - durationpy.from_str(f"{ago['count']}{ago['unit'].lower()}"), local)
+    words, zone_name = _part_zone(text)
+    zone = _read_zone(zone_name, local)
+    days, given = _part_time(words.lower().replace(",", " "))
+    moment = None
+    for day in _list_days(days, now.astimezone(zone).date()):
+        moment = _place(datetime.combine(day, given), zone, zone_name)
+        if moment.at <= now:
+            break
+    return moment
+
+
+def _part_zone(text: str) -> tuple[str, str]:
+    """Part a text from the zone at its end."""
+    found = ZONE.fullmatch(text)
+    if found is None or _is_day_word(found["zone"].lower()):
+        return text, ""
+    return found["words"], found["zone"]
+
+
+def _is_day_word(word: str) -> bool:
+    months = (date(2000, month, 1).strftime("%B").lower() for month in range(1, MONTHS + 1))
+    return any(name.startswith(word) for name in (*WEEKDAYS, *months, "today", "yesterday"))
+
+
+def _read_zone(name: str, local: tzinfo | None) -> tzinfo | None:
+    """Return the zone of that name; an abbreviation is one of the local zone's, or none that is known."""
+    if name.upper() in {"Z", "UTC", "GMT"}:
+        return UTC
+    if name.startswith(("+", "-")):
+        hours, minutes = int(name[1:3]), int(name[-2:])
+        return timezone((timedelta(hours=hours, minutes=minutes)) * (-1 if name[0] == "-" else 1))
+    if "/" not in name:
+        return local
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{name} is no time zone such as Europe/Berlin") from None
+
+
+def _part_time(words: str) -> tuple[str, time]:
+    """Part the words for the day from the time of day, wherever among them it stands."""
+    times = [found for found in TIME.finditer(words) if found["minute"] or found["half"]]
+    if len(times) != 1:
+        raise ValueError(f"{'two times' if times else 'no time'} of day; write it like {EXAMPLES}")
+    (found,) = times
+    hour = int(found["hour"])
+    if found["half"]:
+        if not 1 <= hour <= 12:  # noqa: PLR2004 (hours on a dial)
+            raise ValueError(f"no such time of day: {found[0].strip()}")
+        hour = hour % 12 + (12 if found["half"] == "pm" else 0)
+    try:
+        given = time(hour, int(found["minute"] or 0), int(found["second"] or 0))
+    except ValueError:
+        raise ValueError(f"no such time of day: {found[0].strip()}") from None
+    fraction = round(float(found["fraction"] or 0) * 10**6)
+    days = words[: found.start()] + " " + words[found.end() :]
+    return " ".join(word for word in days.split() if word not in {"at", "on"}), given.replace(microsecond=fraction)
+
+
+def _list_days(words: str, today: date) -> Iterator[date]:
+    """Yield the days that may be meant, the latest first. Raises ValueError for a date that may be read in two ways."""
+    if words in {"", "today"}:
+        yield today
+        return
+    if words == "yesterday":
+        yield today - DAY
+        return
+    first, _, rest = words.partition(" ")
+    if first == "last" or _find_weekday(words) is not None:
+        weekday = _find_weekday(words.removeprefix("last "))
+        yield from (day for back in range(first == "last", 8) if (day := today - back * DAY).weekday() == weekday)
+        return
+    weekday = _find_weekday(first)
+    dates = list(_list_dates(words if weekday is None else rest, today))
+    if dates and weekday not in {None, *(day.weekday() for day in dates)}:
+        raise ValueError(f"{dates[0]} is a {dates[0]:%A}")
+    yield from (day for day in dates if weekday in {None, day.weekday()})
+
+
+def _find_weekday(word: str) -> int | None:
+    """Return the number of a weekday, from three letters on."""
+    return next((place for place, name in enumerate(WEEKDAYS) if len(word) > 2 and name.startswith(word)), None)  # noqa: PLR2004
+
+
+def _list_dates(words: str, today: date) -> Iterator[date]:
+    if numbers := re.fullmatch(r"(\d{1,2})([/-])(\d{1,2})\2(\d{4})", words):
+        one, other = int(numbers[1]), int(numbers[3])
+        if max(one, other) <= MONTHS and one != other:
+            raise ValueError(f"{words} may be two days; write the year first: {numbers[4]}-{one:02}-{other:02}?")
+        words = f"{numbers[4]}-{min(one, other)}-{max(one, other)}"
+    words = re.sub(r"\b(\d{1,2})(?:st|nd|rd|th)\b", r"\1", words)
+    is_dated = re.search(r"\d{4}", words)
+    for year in ("",) if is_dated else (f" {today.year}", f" {today.year - 1}"):
+        for form in DATES:
+            with suppress(ValueError):
+                yield datetime.strptime(words + year, form).date()  # noqa: DTZ007 (a date has no zone)
+                break
+
+
+def _place(naive: datetime, zone: tzinfo | None, zone_name: str) -> Moment:
+    """Return the moment at which clocks in the zone show a time: none does when they are put forward, two when back."""
+    found = {}
+    for fold in (0, 1):
+        at = naive.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+        shown = at.astimezone(zone)
+        if shown.replace(tzinfo=None) == naive:
+            found[at] = shown
+    if not found:
+        raise ValueError(f"there was no {naive} here: the clocks were put forward; give an offset, as in {naive}+00:00")
+    if zone is not UTC and re.fullmatch(r"[A-Z]{3,5}", zone_name):
+        if not (named := {at: shown for at, shown in found.items() if shown.tzname() == zone_name}):
+            names = " or ".join(str(shown.tzname()) for shown in found.values())
+            raise ValueError(f"{zone_name} is not the zone here, {names}; give an offset, as in {naive}+00:00")
+        found = named
+    (at, shown), *second = found.items()
+    note = ""
+    if second:
+        note = (
+            f"{naive} came twice, the clocks were put back; this is the first, the second is {second[0][1].isoformat()}"
+        )
+    return Moment(at, zone, note)
