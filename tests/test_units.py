@@ -10,10 +10,13 @@ import pytest
 
 from uidsync.config import SyncConfig
 from uidsync.deliver import GRACE
-from uidsync.report import LOCKED
+from uidsync.panos.client import LARGE_TIMEOUT
+from uidsync.panos.retries import RetryPolicy
+from uidsync.report import LOCKED, UNREADABLE
 from uidsync.source.mysql import READ_TIMEOUT
 
 UNITS = Path(__file__).parents[1] / "systemd"
+SERVICES = sorted(unit.name for unit in UNITS.glob("*.service"))
 MOST_EXPOSED = 15  # tenths, as systemd-analyze takes its threshold
 
 
@@ -22,8 +25,8 @@ def installed(tmp_path):
     """Return copies of the units that start a program which is there; uidsync may not be installed here."""
     for unit in UNITS.iterdir():
         shutil.copy(unit, tmp_path)
-    service = tmp_path / "uidsync.service"
-    service.write_text(service.read_text().replace("/usr/local/bin/uidsync", shutil.which("true")))
+    for service in tmp_path.glob("*.service"):
+        service.write_text(service.read_text().replace("/usr/local/bin/uidsync", shutil.which("true")))
     return tmp_path
 
 
@@ -36,24 +39,33 @@ def run(tool, *arguments):
     return ended.returncode, ended.stdout + ended.stderr
 
 
-def read_setting(name):
-    """Return a setting of the service, which has it once."""
-    (value,) = re.findall(rf"^{name}=(.*)$", (UNITS / "uidsync.service").read_text(), re.MULTILINE)
+def read_setting(name, unit="uidsync.service"):
+    """Return a setting of a service, which has it once."""
+    (value,) = re.findall(rf"^{name}=(.*)$", (UNITS / unit).read_text(), re.MULTILINE)
     return value
 
 
 def test_systemd_has_no_complaint(installed):
-    """`systemd-analyze verify` finds nothing to say of the service and its timer."""
-    units = [installed / "uidsync.service", installed / "uidsync.timer"]
+    """`systemd-analyze verify` finds nothing to say of the services and their timers."""
+    units = [*installed.glob("*.service"), *installed.glob("*.timer")]
+    assert len(units) == 4
     assert run("systemd-analyze", "verify", "--man=no", *units) == (0, "")
 
 
-def test_the_service_is_hardened(installed):
-    """`systemd-analyze security` rates the service's exposure at 1.5 of 10 or below."""
-    code, said = run(
-        "systemd-analyze", "security", "--offline=true", f"--threshold={MOST_EXPOSED}", installed / "uidsync.service"
-    )
+@pytest.mark.parametrize("unit", SERVICES)
+def test_the_services_are_hardened(installed, unit):
+    """`systemd-analyze security` rates a service's exposure at 1.5 of 10 or below."""
+    code, said = run("systemd-analyze", "security", "--offline=true", f"--threshold={MOST_EXPOSED}", installed / unit)
     assert code == 0, said
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_the_services_are_shut_in_alike(unit):
+    """What a service may touch is written in each alike."""
+    text = (UNITS / unit).read_text()
+    assert (
+        text.partition("# What it needs")[2] == (UNITS / "uidsync.service").read_text().partition("# What it needs")[2]
+    )
 
 
 def test_the_account_is_made(tmp_path):
@@ -76,3 +88,15 @@ def test_a_run_ends_by_itself_before_systemd_ends_it():
 def test_a_run_that_finds_another_at_work_is_no_failure():
     """The exit code for it, and no other, counts as success beside 0."""
     assert read_setting("SuccessExitStatus") == str(LOCKED)
+
+
+def test_a_firewall_that_cannot_be_read_is_told_by_runs():
+    """The comparison fails for what differs, not once more for a firewall that is away."""
+    assert read_setting("SuccessExitStatus", "uidsync-verify.service") == str(UNREADABLE)
+
+
+def test_a_comparison_ends_by_itself_before_systemd_ends_it():
+    """A silent database, and the largest tables read twice at the last moment, take less than the unit allows."""
+    longest = timedelta(seconds=READ_TIMEOUT + 2 * (LARGE_TIMEOUT + RetryPolicy().seconds))
+    (minutes,) = re.fullmatch(r"(\d+)min", read_setting("TimeoutStartSec", "uidsync-verify.service")).groups()
+    assert longest + SyncConfig().deadline < timedelta(minutes=int(minutes))

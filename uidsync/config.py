@@ -265,8 +265,6 @@ def _find_contradictions(document: Mapping[str, Any]) -> Iterator[str]:
         members = target.get("hosts")
         if isinstance(members, list) and members and (len(members) != PAIR or members[0] == members[-1]):
             yield f"{path}.hosts: names the two members of an HA pair; a firewall that stands alone has a host"
-        if target.get("sole_writer"):
-            yield f"{path}.sole_writer: not available in this version"
         if names[str(target.get("name"))] > 1:
             yield f"{path}.name: {target['name']!r} names more than one target"
         if target.get("ca_file") and target.get("fingerprint_sha256"):

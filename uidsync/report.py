@@ -21,7 +21,7 @@ from uidsync.plan import Batch
 SCHEMA = 1
 CERTIFICATE_WARNING = timedelta(days=30)  # before a certificate ends: time to have another one issued and put in place
 LONGEST_WORDS = 300  # characters of a target's own words
-OK, INCOMPLETE, USAGE, SOURCE, UNSAFE, LOCKED, BUG = 0, 1, 2, 3, 4, 5, 70  # exit codes
+OK, INCOMPLETE, USAGE, SOURCE, UNSAFE, LOCKED, UNREADABLE, BUG = 0, 1, 2, 3, 4, 5, 6, 70  # exit codes
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def run(  # noqa: PLR0913 (a run has this many sides)
         _report_reading(report, reading)
         _plan(this, config, targets, beliefs, reading, full=full)
         if not force:
-            _raise_if_unsafe(config, ledger, reading, this.shares)
+            raise_if_unsafe(config, ledger, reading, this.shares)
     except Interrupted:
         report.exit_code = INCOMPLETE
         report.error = Problem("Interrupted", "a signal came before anything was sent")
@@ -117,10 +117,8 @@ def _deliver(  # noqa: PLR0913, PLR0917 (the second half of a run)
     log: FilteringBoundLogger,
 ) -> None:
     recorder.begin(reading)
-    deliveries = carry_out(this.shares, recorder, make_target, config.sync.batch_size, deadline)
-    for share, delivery, part in zip(this.shares, deliveries, this.report.targets, strict=True):
-        report_delivery(this.report, part, delivery, log)
-        note_delivery(share.state, part)
+    carry_out(this.report, this.shares, recorder, make_target, config.sync.batch_size, deadline, log)
+    for share, part in zip(this.shares, this.report.targets, strict=True):
         if part.status == "complete":
             share.state.last_success, share.state.behind_since = datetime.now(UTC), None
             if share.is_full_send:
@@ -129,14 +127,22 @@ def _deliver(  # noqa: PLR0913, PLR0917 (the second half of a run)
     this.report.warnings += recorder.warnings
 
 
-def carry_out(
-    shares: Sequence[Share], recorder: Recorder, make_target: MakeTarget, batch_size: int, deadline: Deadline
-) -> list[Delivery]:
-    """Deliver every share's plan. From here on a signal ends the run in order."""
+def carry_out(  # noqa: PLR0913, PLR0917 (a delivery has this many sides)
+    report: SyncReport,
+    shares: Sequence[Share],
+    recorder: Recorder,
+    make_target: MakeTarget,
+    batch_size: int,
+    deadline: Deadline,
+    log: FilteringBoundLogger,
+) -> None:
+    """Deliver every share's plan and report it, target by target. From here on a signal ends the run in order."""
     deadline.is_interruptible = False
     deliveries = [Delivery(share.name, make_target(share), share.plan, share.target.connections) for share in shares]
     deliver(deliveries, batch_size, recorder, deadline)
-    return deliveries
+    for share, delivery, part in zip(shares, deliveries, report.targets, strict=True):
+        _report_delivery(report, part, delivery, log)
+        _note_delivery(share.state, part)
 
 
 def _report_reading(report: SyncReport, reading: Reading) -> None:
@@ -171,8 +177,8 @@ def _plan(
     this.report.full_send = all(share.is_full_send for share in this.shares)
 
 
-def _raise_if_unsafe(config: Config, ledger: Ledger, reading: Reading, shares: Sequence[Share]) -> None:
-    """Judge all plans before anything is sent. Rules 5 and 9."""
+def raise_if_unsafe(config: Config, ledger: Ledger, reading: Reading, shares: Sequence[Share]) -> None:
+    """Judge all plans before anything is sent. Rules 5 and 9. Raises UnsafePlan."""
     reading.census.raise_if_ahead(reading.now)
     if reading.mode == "full" and not reading.census.events:
         raise UnsafePlan("a full read found not one login event: is this the table that the NAC exports to?")
@@ -195,7 +201,7 @@ def _report_untried(report: SyncReport, shares: Sequence[Share], batch_size: int
             part.settle(tried=False)
 
 
-def report_delivery(report: SyncReport, part: TargetReport, delivery: Delivery, log: FilteringBoundLogger) -> None:
+def _report_delivery(report: SyncReport, part: TargetReport, delivery: Delivery, log: FilteringBoundLogger) -> None:
     """Sum up what became of one target's plan."""
     for outcome in delivery.outcomes:
         part.add(outcome)
@@ -227,7 +233,7 @@ def report_delivery(report: SyncReport, part: TargetReport, delivery: Delivery, 
     )
 
 
-def note_delivery(state: TargetState, part: TargetReport) -> None:
+def _note_delivery(state: TargetState, part: TargetReport) -> None:
     """Keep what went wrong with a target, and what certificates were seen. These times are of our own clock."""
     state.certificate_not_after = part.certificate_not_after or state.certificate_not_after
     state.client_certificate_not_after = part.client_certificate_not_after or state.client_certificate_not_after

@@ -19,7 +19,7 @@ from uidsync.recorder import Progress, Recorder
 from uidsync.report import SyncReport, TargetReport
 from uidsync.share import Share, read_belief
 from uidsync.source.rows import LoginEvent
-from uidsync.sync import carry_out, note_delivery, report_delivery
+from uidsync.sync import carry_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,7 @@ def withdraw(  # noqa: PLR0913 (a run has this many sides)
     recorder.begin()
     for share in shares:
         ledger.hold_back(share.name, _list_held_back(share, events, chosen))
-    deliveries = carry_out(shares, recorder, make_target, config.sync.batch_size, deadline)
-    for share, delivery, part in zip(shares, deliveries, report.targets, strict=True):
-        report_delivery(report, part, delivery, log)
-        note_delivery(share.state, part)
+    carry_out(report, shares, recorder, make_target, config.sync.batch_size, deadline, log)
     recorder.finish(config.source.validity)
     report.warnings += recorder.warnings
     report.finished = datetime.now(UTC)

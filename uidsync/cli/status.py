@@ -24,7 +24,7 @@ from uidsync.share import read_belief
 from uidsync.state import open_ledger_read_only
 from uidsync.telemetry import LAST_RUN
 
-SOON = timedelta(minutes=5)
+SOON = timedelta(minutes=5)  # a few runs of the timer: what lasts less and is not renewed will be missed
 LARGEST_REPORT = 2**24  # bytes; a thousand targets take a megabyte
 
 

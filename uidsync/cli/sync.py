@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import signal
 import sys
 from contextlib import ExitStack
 from typing import Annotated
@@ -19,6 +18,7 @@ from uidsync.cli.wiring import (
     become_owner,
     choose_targets,
     find_state_dir,
+    heed_signals,
     make_deadline,
     make_secret_files,
     make_source,
@@ -52,8 +52,7 @@ def sync(
     state_dir = find_state_dir(config)
     become_owner(state_dir)
     deadline = make_deadline(config)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, deadline.cut)
+    heed_signals(deadline)
     secrets = make_secret_files(log)
     maker = TargetMaker(secrets, log, deadline)
     with ExitStack() as stack:

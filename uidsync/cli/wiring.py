@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -186,6 +187,12 @@ def become_owner(state_dir: Path) -> None:
             os.setgroups([])
             os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
+
+
+def heed_signals(deadline: Deadline) -> None:
+    """Let SIGTERM and Ctrl-C end the run in order."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, deadline.cut)
 
 
 def make_deadline(config: Config) -> Deadline:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from uidsync.cli.wiring import (
     become_owner,
     choose_targets,
     find_state_dir,
+    heed_signals,
     make_deadline,
     make_secret_files,
 )
@@ -75,8 +75,7 @@ def withdraw(
                 raise_if_unsafe(config, shares, ledger, chosen)
                 return _tell_if_empty(shares, log)
             deadline = make_deadline(config)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, deadline.cut)
+            heed_signals(deadline)
             maker = TargetMaker(make_secret_files(log), log, deadline)
             report = carry_out(
                 config,

@@ -8,7 +8,9 @@ certificate); the vendor's script for RADIUS servers of 2011 (HTTP PUT).
 
 from __future__ import annotations
 
+import errno
 import re
+import select
 import socket
 import ssl
 import threading
@@ -19,7 +21,7 @@ from typing import Literal
 
 from uidsync.panos.errors import BadReply, BadRequest
 from uidsync.panos.retries import Patience
-from uidsync.panos.tls import TargetContext, Trust, is_reset, make_context, read_failure
+from uidsync.panos.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.userid import Entry, Rejection, make_empty_message, make_message, read_rejections
 from uidsync.panos.xmlapi import parse, read_response
 
@@ -28,7 +30,8 @@ Framing = Literal["raw", "put"]
 # Seconds to listen after a message. The first wait outlasts an agent that checks our certificate at leisure; one that
 # took a message will take the next, and from then on silence is waited for only as long as a reset travels.
 FIRST_WAIT, LATER_WAIT = 1.5, 0.25
-LARGEST_ANSWER = 2**20  # bytes
+LARGEST_ANSWER = 2**20  # bytes: far above a batch in which every entry is rejected
+PIECE = 2**16  # bytes read at once: four records of TLS
 ANSWER_ENDS = (b"</response>", b"</uid-response>")
 
 
@@ -98,7 +101,11 @@ class Agent:
 
     def _exchange(self, message: bytes, seconds: float) -> bytes:
         with self._opening:
-            context = self._context = self._context or make_context(self._trust, self._find_certificate())
+            if self._context is None:
+                self._context = make_context(self._trust, self._find_certificate())
+                # Else OpenSSL answers a close without good-bye by an alert, and TCP that one by a reset.
+                self._context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+            context = self._context
         self.attempts += 1
         try:
             with (
@@ -121,16 +128,23 @@ class Agent:
         answer = bytearray()
         try:
             with context.within(self._wait):
-                while len(answer) < LARGEST_ANSWER and (piece := tls.recv(2**16)):
+                while len(answer) < LARGEST_ANSWER and (piece := tls.recv(PIECE)):
                     answer += piece
                     if answer.rstrip().endswith(ANSWER_ENDS):
-                        break
+                        return bytes(answer)
         except TimeoutError:
-            pass
-        except ssl.SSLEOFError as end:
-            if is_reset(end):
-                raise
+            return bytes(answer)
+        if not answer:
+            _raise_if_unread(tls)
         return bytes(answer)
+
+
+def _raise_if_unread(tls: ssl.SSLSocket) -> None:
+    """Raise when a peer that closed without a word did so before it had our message: TCP then answers with a reset."""
+    poll = select.poll()
+    poll.register(tls, 0)  # errors alone
+    if poll.poll(LATER_WAIT * 1000):
+        raise ConnectionResetError(errno.ECONNRESET, "closed before the message was read")
 
 
 def _frame(message: bytes, framing: Framing, host: str) -> bytes:

@@ -28,7 +28,7 @@ urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is rejected with a page of words
 LARGEST_TABLE = 256 * 2**20  # bytes: half a million mappings, the most that a firewall holds, are some 100 MB
 LARGE_TIMEOUT = 120.0  # seconds for such an answer, which a busy management plane takes its time for
-PIECE = 64 * 2**10  # bytes read at once
+PIECE = 64 * 2**10  # bytes read at once: four records of TLS
 CALLS_IN_FLIGHT = 5  # "Limit the number of concurrent API calls to five": PAN-OS XML API components
 
 Answer = TypeVar("Answer")

@@ -13,11 +13,12 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.panos.errors import Busy, PanosError, Unauthorized, Unreachable
 
-ATTEMPTS = 5
+ATTEMPTS = 5  # with these waits some 15 s: a commit, or a web server that starts again, is over by then
+LONGEST_FAILURE = 30.0  # seconds that one target may spend on failures in a run: half of the time between two runs
 Answer = TypeVar("Answer")
 TRANSIENT = (Unreachable, Busy)
-WAIT_FIRST, WAIT_LONGEST = 0.5, 8.0  # seconds between tries, doubling
-JITTER = 1.0  # seconds at most, on top
+WAIT_FIRST, WAIT_LONGEST = 0.5, 8.0  # seconds between tries, doubling: soon for a reset, seldom for one that is busy
+JITTER = 1.0  # seconds at most, on top: the targets of a run shall not all knock again at once
 SHORTEST_TRY = 0.5  # seconds: a try that begins just before a limit still gets a chance
 
 
@@ -26,7 +27,7 @@ class RetryPolicy:
     """The bounds: `seconds` is what one target may spend on failures, `seconds_left` what the run has left."""
 
     attempts: int = ATTEMPTS
-    seconds: float = 30.0
+    seconds: float = LONGEST_FAILURE
     seconds_left: Callable[[], float] = lambda: float("inf")
 
 

@@ -19,7 +19,7 @@ from uidsync.panos.errors import BadReply
 from uidsync.panos.userid import Address, Logout
 from uidsync.panos.xmlapi import Request, make_op, read_response
 
-XML_API = "XMLAPI"  # the source that a table names for what came by this API
+XML_API, UIA = "XMLAPI", "UIA"  # the sources that a table names for what came by this API, and from an agent
 ENTRY_DEPTH = 2  # of an entry, below response and result
 REFUSAL_PIECES = 64  # of an answer that is no table: its words stand at its beginning
 
@@ -150,4 +150,4 @@ def _read_ip(entry: etree._Element) -> Address:
 def _read_seconds(text: str | None) -> int | None:
     """Read seconds left. How XML spells "never" is not known: what is no positive number is taken for it."""
     text = (text or "").strip()
-    return int(text) if re.fullmatch("[0-9]{1,10}", text) and int(text) > 0 else None
+    return int(text) if re.fullmatch("[0-9]{1,10}", text) and int(text) > 0 else None  # ten digits are 300 years

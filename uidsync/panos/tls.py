@@ -152,14 +152,6 @@ def read_failure(error: BaseException, doing: str) -> PanosError:
     return Unreachable(f"{_words(root)} while {doing}")
 
 
-def is_reset(error: ssl.SSLEOFError) -> bool:
-    """Tell a reset from a connection that is merely closed without TLS's good-bye.
-
-    Python 3.11 shows both as this error; only the latter has a reason.
-    """
-    return getattr(error, "reason", None) is None
-
-
 def _words(error: BaseException) -> str:
     match error:
         case ssl.SSLCertVerificationError(verify_message=str(message)) if message:

@@ -28,6 +28,9 @@ TRANSIENT = frozenset(
 )
 DOCTYPE_REFUSED = "the answer declares a document type, which PAN-OS does not"
 INVALID_KEY = "invalid credential"  # in a 403, and in a 200 of old releases
+# Tags and attributes: the answer to a batch in which every entry is rejected has 500, and each takes a parser some 200
+# bytes, so that 8 MiB of nothing else would take 300.
+MOST_MARKUP = 20_000
 LONGEST_MESSAGE = 2000  # characters of a target's own words that go into an error; whoever shows them cuts them
 
 
@@ -133,6 +136,8 @@ def parse(body: bytes) -> etree._Element:
     """
     if not body.strip():
         raise BadReply("the answer is empty")
+    if body.count(b"<") + body.count(b"=") > MOST_MARKUP:
+        raise BadReply("the answer holds more than any that PAN-OS gives")
     if b"<!DOCTYPE" in body:
         raise BadReply(DOCTYPE_REFUSED)
     if b"<![CDATA[" not in body:
