@@ -5,10 +5,12 @@ Every statement is a file under sql/; nothing in them is newer than MySQL 5.5, a
 
 from __future__ import annotations
 
+import socket
 import ssl
 import struct
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from pymysql.constants import CR
-from pymysql.cursors import DictCursor, SSCursor
+from pymysql.constants import CR, ER
+from pymysql.cursors import Cursor, DictCursor, SSCursor
 
 from uidsync.deadline import Deadline
 from uidsync.panos.userid import Address
@@ -25,15 +27,38 @@ from uidsync.source import Scan, SourceError
 from uidsync.source.rows import Row, read_date
 from uidsync.statements import read_statement
 
-CONNECT_TIMEOUT = 10  # seconds
+CONNECT_TIMEOUT = 10  # seconds for a host to let us in, from the first packet to the session's settings
 READ_TIMEOUT = 120  # seconds without a byte: a full scan of an unthinned year answers within it
 ROWS_AT_ONCE = 1000
 IPV4 = 4
 LINE_ENDS = ("", " ", "\t", "\r", "\n", "\r\n")  # what a careless writer leaves behind an address
-NO_CONNECTION = {CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR, CR.CR_UNKNOWN_HOST, CR.CR_SERVER_LOST}
 
 # What PyMySQL lets through when a server breaks off, or is none.
 FAILURES = (pymysql.MySQLError, OSError, ValueError, LookupError, AssertionError, RuntimeError, TypeError, struct.error)
+
+TOO_MANY_OF_USER, HOST_BLOCKED, PASSWORD_EXPIRED = 1203, 1129, 1820  # PyMySQL has no names for these
+CLIENT_CODES = range(2000, 3000)  # the driver's own; all others are the server's
+
+# A server that says so is as good as down: the next host may do better.
+NOT_NOW = {ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, TOO_MANY_OF_USER, HOST_BLOCKED}
+
+ADVICE = {
+    ER.ACCESS_DENIED_ERROR: "are source.user and its password right, and may it come from this host?",
+    PASSWORD_EXPIRED: "give the account a new password",
+    ER.DBACCESS_DENIED_ERROR: "is source.database right? sql/grants.sql has the rights that are needed",
+    ER.BAD_DB_ERROR: "is source.database right?",
+    ER.TABLEACCESS_DENIED_ERROR: "sql/grants.sql has the rights that are needed",
+    ER.COLUMNACCESS_DENIED_ERROR: "sql/grants.sql has the rights that are needed",
+    ER.NO_SUCH_TABLE: "is source.database the NAC's export? sql/clienthist.sql has its table",
+    ER.BAD_FIELD_ERROR: "is this the NAC's table? sql/clienthist.sql has its columns",
+    ER.LOCK_WAIT_TIMEOUT: "another session holds the table; the next run tries again",
+    ER.CON_COUNT_ERROR: "the next run tries again",
+    TOO_MANY_OF_USER: "the next run tries again",
+    CR.CR_SERVER_LOST: "the next run tries again; the server's log may know why",
+    CR.CR_SSL_CONNECTION_ERROR: "source.ca_file demands TLS: give the server a certificate",
+    CR.CR_CONN_HOST_ERROR: "are the server and source.port right, and is the way open?",
+}
+TLS_ADVICE = "is source.ca_file the CA of its certificate and source.host the name in it, and is its TLS 1.2 or later?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +91,29 @@ class MySQLSource:
     @contextmanager
     def open(self) -> Iterator[MySQLSnapshot]:
         """Open a consistent snapshot of the table. Raises SourceError."""
-        with _translated(self._login):
-            connection = self._connect()
+        with self._translated():
+            connection, line = self._connect()
+        with line, _limited(line, self._deadline.seconds_left(), "the run's deadline came"):
+            try:
+                yield MySQLSnapshot(connection, self._translated, self._check_deadline)
+            finally:
+                with suppress(pymysql.Error):
+                    connection.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            snapshot = MySQLSnapshot(connection, self._login, self._check_deadline)
-            yield snapshot
-        finally:
-            with suppress(pymysql.Error):
-                connection.close()
+            yield
+        except FAILURES as error:
+            self._check_deadline()  # which cuts the line, so that any error may follow
+            raise SourceError(f"{_where(self._login)}: {_words(error)}") from error
 
     def _check_deadline(self) -> None:
         if self._deadline.seconds_left() <= 0:
             raise SourceError(f"{_where(self._login)}: the run's deadline came before the end of the table")
 
-    def _connect(self) -> pymysql.Connection[SSCursor]:
+    def _connect(self) -> tuple[pymysql.Connection[SSCursor], socket.socket]:
+        """Return a connection, and its socket once more, by which it can be cut from outside of the driver."""
         password = self._read_password().encode()
         if self._login.unix_socket:
             return self._connect_to(None, password)
@@ -87,60 +121,84 @@ class MySQLSource:
         for host in self._login.hosts:
             try:
                 return self._connect_to(host, password)
-            except pymysql.OperationalError as error:
-                if error.args[0] not in NO_CONNECTION:
-                    raise
+            except FAILURES as error:
+                if _is_refusal(error):
+                    raise SourceError(f"{_where(self._login, host)}: {_words(error)}") from error
                 failures.append(f"{host}: {_words(error)}")
         raise SourceError(f"no database host answers: {'; '.join(failures)}")
 
-    def _connect_to(self, host: str | None, password: bytes) -> pymysql.Connection[SSCursor]:
+    def _connect_to(self, host: str | None, password: bytes) -> tuple[pymysql.Connection[SSCursor], socket.socket]:
         login = self._login
-        connect: Callable[..., pymysql.Connection[SSCursor]] = partial(
+        make: Callable[..., pymysql.Connection[SSCursor]] = partial(
             pymysql.connect,
             host=host,
             port=login.port,
-            unix_socket=login.unix_socket or None,
             database=login.database,
             user=login.user,
             password=password,
             charset="utf8mb4",
             cursorclass=SSCursor,
-            connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,
             write_timeout=CONNECT_TIMEOUT,
             init_command=read_statement("session"),
             program_name="uidsync",
+            defer_connect=True,
         )
         if login.ca_file:
-            return connect(ssl_ca=str(login.ca_file), ssl_verify_cert=True, ssl_verify_identity=True)
+            try:
+                connection = make(ssl_ca=str(login.ca_file), ssl_verify_cert=True, ssl_verify_identity=True)
+            except OSError as error:
+                words = f"ca_file {login.ca_file}: {error.strerror or error}"
+                raise SourceError(f"{_where(login)}: {words}") from error
+            return self._log_in(host, connection)
         try:
-            return connect()  # with TLS where the server has it, verified by nobody
+            return self._log_in(host, make())  # with TLS where the server has it, verified by nobody
         except pymysql.OperationalError as error:
             if not isinstance(getattr(error, "original_exception", None), ssl.SSLError):
                 raise
-            return connect(ssl_disabled=True)  # a server of 2012 speaks a TLS that is no longer spoken
+            # A server of 2012 speaks a TLS that is no longer spoken.
+            return self._log_in(host, make(ssl_disabled=True))
+
+    def _log_in(
+        self, host: str | None, connection: pymysql.Connection[SSCursor]
+    ) -> tuple[pymysql.Connection[SSCursor], socket.socket]:
+        self._check_deadline()
+        seconds = min(CONNECT_TIMEOUT, self._deadline.seconds_left())
+        line = _call(host, self._login, seconds)
+        watched = line.dup()  # the driver wraps its own in TLS, and closes it
+        try:
+            with _limited(watched, seconds, f"it let nobody in within {CONNECT_TIMEOUT} s"):
+                connection.connect(line)
+        except BaseException:
+            watched.close()
+            raise
+        return connection, watched
 
 
 class MySQLSnapshot:
     """The table as it stood when the snapshot was opened."""
 
     def __init__(
-        self, connection: pymysql.Connection[SSCursor], login: Login, check_deadline: Callable[[], None]
+        self,
+        connection: pymysql.Connection[SSCursor],
+        translated: Callable[[], AbstractContextManager[None]],
+        check_deadline: Callable[[], None],
     ) -> None:
         self._connection = connection
-        self._login = login
+        self._translated = translated
         self._check_deadline = check_deadline
         self.scans: list[Scan] = []
-        with _translated(login):
+        with translated():
             self._run("isolation")
             self._run("begin")
-            self.columns = frozenset(str(name).lower() for (name,) in self._run("read_columns"))
             ((self.highest_id, now),) = self._run("read_position")
             self.now: datetime = now.replace(tzinfo=UTC)
+            # From here on the table cannot be locked: of one that is, the server would tell no columns, and no error.
+            self.columns = frozenset(str(name).lower() for (name,) in self._run("read_columns"))
 
     def read_newest_date(self) -> datetime | None:
         """Read the date of the row that was written last. Raises SourceError."""
-        with _translated(self._login):
+        with self._translated():
             rows = self._run("read_newest")
         return read_date(rows[0][0], timedelta()) if rows else None
 
@@ -173,19 +231,19 @@ class MySQLSnapshot:
         """Read the names of the machines in these rows, as far as there are any. Raises SourceError."""
         if not event_ids or "winmachinename" not in self.columns:
             return {}
-        with _translated(self._login):
+        with self._translated():
             rows = self._run("read_machines", tuple(event_ids))
         return {event_id: machine for event_id, machine in rows if machine}
 
     def read_oldest_date(self) -> datetime | None:
         """Read the date of the row that was written first, as the table has it. Raises SourceError."""
-        with _translated(self._login):
+        with self._translated():
             rows = self._run("read_oldest")
         return read_date(rows[0][0], timedelta()) if rows else None
 
     def _stream_history(self, name: str, *parameters: object) -> Iterator[Row]:
         name = name if "macaddress" in self.columns else f"{name}_without_mac"
-        with _translated(self._login), self._connection.cursor(DictCursor) as cursor:
+        with self._translated(), self._connection.cursor(DictCursor) as cursor:
             cursor.execute(f"EXPLAIN {read_statement(name)}", parameters)
             for plan in cursor.fetchall():
                 self.scans.append(Scan(plan["key"] or "", int(plan["rows"] or 0)))
@@ -194,7 +252,7 @@ class MySQLSnapshot:
     def _stream(self, name: str, *parameters: object) -> Iterator[Row]:
         cursor = self._connection.cursor()
         try:
-            with _translated(self._login):
+            with self._translated():
                 cursor.execute(read_statement(name), parameters)
                 while rows := cursor.fetchmany(ROWS_AT_ONCE):
                     self._check_deadline()
@@ -203,7 +261,8 @@ class MySQLSnapshot:
             _abandon(cursor)
 
     def _run(self, name: str, *parameters: object) -> Sequence[tuple[Any, ...]]:
-        with self._connection.cursor() as cursor:
+        # Not a stream: one that broke off fails again when it is closed, in another way.
+        with self._connection.cursor(Cursor) as cursor:
             cursor.execute(read_statement(name), parameters)
             return cursor.fetchall()
 
@@ -218,20 +277,67 @@ def _as_stored(date: datetime) -> datetime:
     return date.astimezone(UTC).replace(tzinfo=None)
 
 
+def _call(host: str | None, login: Login, seconds: float) -> socket.socket:
+    """Return a connected socket. Raises pymysql.OperationalError."""
+    try:
+        if host is not None:
+            line = socket.create_connection((host, login.port), seconds)
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return line
+        line = socket.socket(socket.AF_UNIX)
+        try:
+            line.settimeout(seconds)
+            line.connect(login.unix_socket)
+        except BaseException:
+            line.close()
+            raise
+    except OSError as error:
+        raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, f"cannot connect: {error.strerror or error}") from error
+    return line
+
+
 @contextmanager
-def _translated(login: Login) -> Iterator[None]:
+def _limited(line: socket.socket, seconds: float, words: str) -> Iterator[None]:
+    """Cut a connection after so many seconds: a limit of single reads does not end an answer that drips."""
+    is_over = threading.Event()
+
+    def cut() -> None:
+        is_over.set()
+        with suppress(OSError):  # it has ended by itself
+            line.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
     try:
         yield
     except FAILURES as error:
-        raise SourceError(f"{_where(login)}: {_words(error)}") from error
+        if is_over.is_set():
+            raise pymysql.OperationalError(CR.CR_SERVER_LOST, words) from error
+        raise
+    finally:
+        timer.cancel()
 
 
-def _where(login: Login) -> str:
-    return f"database {login.database} at {login.unix_socket or ', '.join(login.hosts)}"
+def _where(login: Login, host: str | None = None) -> str:
+    return f"database {login.database} at {host or login.unix_socket or ', '.join(login.hosts)}"
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Tell whether a database has answered, and would have to be asked otherwise."""
+    code = _code(error)
+    return code is not None and code not in CLIENT_CODES and code not in NOT_NOW
+
+
+def _code(error: BaseException) -> int | None:
+    code = error.args[0] if isinstance(error, pymysql.MySQLError) and error.args else None
+    return code if isinstance(code, int) else None
 
 
 def _words(error: BaseException) -> str:
-    match error.args:
-        case (int(code), str(message), *_):
-            return f"{message} ({code})"
-    return str(error) or type(error).__name__
+    code = _code(error)
+    if code is None:
+        return f"no answer of a database ({error or type(error).__name__}); is source.port right?"
+    is_tls = isinstance(getattr(error, "original_exception", None), ssl.SSLError)
+    advice = TLS_ADVICE if is_tls else ADVICE.get(code)
+    return f"{error.args[1]} ({code})" + (f"; {advice}" if advice else "")
