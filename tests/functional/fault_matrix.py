@@ -221,6 +221,7 @@ FIREWALLS = {
         Row("entity bomb",                 fault("entity_bomb"),                            ALL_FAILED,  0,    3, 3),
         Row("entity bomb in UTF-16",       fault("entity_bomb", encoding="utf-16"),         ALL_FAILED,  0,    3, 3),
         Row("external entity",             fault("external_entity"),                        ALL_FAILED,  0,    3, 3),
+        Row("7 MiB of tags alone",         fault("tags_alone", applied=True),               ALL_FAILED, 30,    3, 3),
         Row("redirect to its own login",   fault("redirect"),                               ALL_FAILED,  0,    3, 3),
         Row("redirect elsewhere (302)",    fault("redirect", location=ELSEWHERE),           ALL_FAILED,  0,    3, 3),
         Row("redirect elsewhere (307)",    fault("redirect", location=ELSEWHERE, status=307), ALL_FAILED,  0,    3, 3),
@@ -230,7 +231,6 @@ FIREWALLS = {
         Row("wrong content type",          fault("wrong_content_type"),                     DONE,       30,    3, 0),
         Row("stray ]]>",                   fault("stray_cdata_end"),                        DONE,       30,    3, 0),
         Row("an empty result",             fault("answers_result_empty"),                   DONE,       30,    3, 0),
-        Row("success, and 7 MiB of tags",  fault("tags_alone", applied=True),               DONE,       30,    3, 0),
     ),
     REJECTED: (
         Row("every tenth entry rejected",  fault("reject_every", every=10),          (27, 3, 0, 0),     27,    3, FULL),
@@ -252,6 +252,7 @@ AGENTS = {
         Row("silence instead of TLS",      hang("silent_handshake"),                        STOPPED,     0, MANY, 3),
         Row("plain HTTP instead of TLS",   fault("not_tls"),                                STOPPED,     0, MANY, 3),
         Row("closed before the write",     fault("close_after_handshake"),                  STOPPED,     0, MANY, 3),
+        Row("closed before a slow write",  fault("close_after_handshake", travels=0.1),     STOPPED,     0, MANY, 3),
         Row("reset in the message",        fault("close_in_message"),                       STOPPED,     0, MANY, 3),
         Row("reset after the message",     fault("reset_before_answer"),                    STOPPED,     0, MANY, 3),
         Row("an unknown name",             config(host="agent.invalid"),                    STOPPED,     0, MANY, 3),
@@ -316,7 +317,6 @@ AGENTS = {
         Row("reads, forgets and closes",   fault("close_before_answer"),                    DONE,        0,    3, FULL),
         Row("forgets the uncertified",     certified(NONE, asks="dropped"),                 DONE,        0,    3, FULL),
         Row("refuses, and says nothing",   fault("refuse_message"),                         DONE,        0,    3, FULL),
-        Row("closes before a slow write",  fault("close_after_handshake", travels=0.1),     DONE,        0,    3, FULL),
     ),
 }
 # fmt: on
