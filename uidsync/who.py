@@ -118,8 +118,7 @@ def _find_changes(events: list[LoginEvent], validity: timedelta) -> Iterator[tup
     for event in (*events, None):
         while basis and (event is None or basis.seen_at + validity < event.seen_at):
             end = basis.seen_at + validity
-            left = [other for other in later if other.seen_at > basis.seen_at]
-            holder = basis = newest_per_address(left).get(basis.ip)
+            holder = basis = newest_per_address(later).get(basis.ip)
             later = []
             yield (end, AFTER), holder
         if event:

@@ -32,6 +32,7 @@ MAPPED = [
     "0::ffff:a00:109",
     "00::FfFf:A00:109",
     " ::ffff:a00:109",
+    "0:0:0:0:0:ffff:a00:109",
     "::ffff:10.0.1.9",
 ]
 OTHERS = ["10.0.1.90", "110.0.1.9", "10.0.1.8", "", "   ", None, "unknown", "0.0.0.0", "2001:db8::9"]  # noqa: S104
@@ -112,10 +113,12 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("charset", ["latin1", "utf8mb4"])
-def test_no_row_that_names_a_user_is_lost(safeconnect_server, tmp_path, charset):
+@pytest.mark.parametrize("collation", ["latin1_swedish_ci", "utf8mb4_unicode_ci", "utf8mb4_bin"])
+def test_no_row_that_names_a_user_is_lost(safeconnect_server, tmp_path, collation):
     """Rows with the needle in any case are read, and those with letters whose case a server may know otherwise."""
+    charset = collation.partition("_")[0]
     with fresh_export(safeconnect_server, tmp_path, charset) as export:
+        run(export, f"ALTER TABLE clienthist MODIFY principal text COLLATE {collation}")
         names = [name for name in NAMES if charset == "utf8mb4" or "\u212a" not in name]
         export.insert([(n, NAIVE, "10.0.1.9", name, None) for n, name in enumerate(names, 1)])
         export.insert(
