@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from uidsync.panos.logs import UserIdEvent
 from uidsync.panos.table import TableEntry
 from uidsync.panos.userid import Login
 from uidsync.plan import Plan
@@ -143,6 +144,36 @@ def show_mappings(title: str, entries: Sequence[TableEntry]) -> None:
         for entry in entries
     ]
     _show(title, ("address", "vsys", "from", "user", "seconds left"), lines)
+
+
+def show_user_id_log(target: str, events: Sequence[UserIdEvent]) -> None:
+    """Print all that a firewall logged of an address: a table on a terminal, elsewhere one line an event.
+
+    Times are by the firewall's clock, with a zone where it says one; `type` is the mechanism by which the source knew.
+    """
+    lines = [tuple(_printable(word) or "-" for word in _words(event)) for event in events]
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        for line in lines:
+            print(target, *line, sep="\t")
+        return
+    title = f"{target}: {len(events)} events"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    for head in ("time", "event", "user", "source", "type", "sent by", "timeout"):
+        table.add_column(head, no_wrap=head not in {"user", "sent by"}, overflow="fold")
+    for line in lines:
+        table.add_row(*map(Text, line))
+    console.print(table)
+
+
+def _words(event: UserIdEvent) -> tuple[str, ...]:
+    at = f"{event.at:%Y-%m-%d %H:%M:%S} {event.at:%z}".strip() if event.at else ""
+    timeout = f"{event.timeout} s" if event.timeout else ""
+    return at, event.subtype, event.user, event.source, event.source_type, event.source_name, timeout
+
+
+def _printable(words: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in words)
 
 
 def _show(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,6 +11,8 @@ from typing import TypeVar
 
 from uidsync.panos.client import Client
 from uidsync.panos.errors import RequestError, Unauthorized
+from uidsync.panos.logjob import read_log
+from uidsync.panos.logs import UserIdEvent, make_user_id_query, plain_address, read_user_id_event
 from uidsync.panos.pair import Pair, Roles
 from uidsync.panos.table import TableEntry, find_other_spelling, make_show_mappings, read_mappings, read_table
 from uidsync.panos.userid import (
@@ -27,6 +30,7 @@ from uidsync.panos.xmlapi import SYSTEM_INFO, Request
 # So many mappings in a row that were to be logged out and are gone: then the table was cleared, and to ask for more of
 # them would hold up what comes after them.
 ENOUGH_GONE = 100
+EVENTS_SHOWN = 100  # of an address, the newest: a login a minute would be more than an hour's
 
 Taken = TypeVar("Taken")
 
@@ -133,6 +137,18 @@ class Firewall:
     def ask(self, ip: Address) -> tuple[TableEntry, ...]:
         """Read what the mapping table has for one address; a question is not repeated. Raises PanosError."""
         return read_mappings(self._client.call(self._address(make_show_mappings(self._vsys, ip)), attempts=1))
+
+    def read_user_id_log(self, ip: Address, *, most: int = EVENTS_SHOWN) -> tuple[UserIdEvent, ...]:
+        """Read what the firewall's own log has of users at one address, the newest first. Raises PanosError.
+
+        What names another address is left out, and what names another vsys: a filter that was not understood must not
+        show strangers. For a firewall behind Panorama it is the log that Panorama has of it.
+        """
+        events = map(read_user_id_event, read_log(self._client, make_user_id_query(ip, most, self._serial)))
+        return tuple(event for event in events if event and event.ip == plain_address(ip) and self._is_ours(event.vsys))
+
+    def _is_ours(self, vsys: str) -> bool:
+        return not self._vsys or vsys == self._vsys or not re.fullmatch("vsys[0-9]+", vsys)
 
     def close(self) -> None:
         """End the connections."""

@@ -3,11 +3,13 @@
 No sockets: a call comes in as data and the answer goes out as data.
 """
 
+import re
 import secrets
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from typing import Literal
 
 from uidsync.simulator import replies
@@ -17,7 +19,7 @@ from uidsync.simulator.faults import Fault, make_objection, refuses
 from uidsync.simulator.message import MessageError, count_entries, read_document, read_number
 from uidsync.simulator.operations import Device, HaState, operate
 from uidsync.simulator.replies import Identity
-from uidsync.simulator.table import Table
+from uidsync.simulator.table import LogRecord, Table
 
 XML = "application/xml; charset=UTF-8"
 Passive = Literal["stores", "refuses", "ignores"]
@@ -25,6 +27,8 @@ TAKES_MESSAGES = frozenset({"off", "active", "active-primary", "active-secondary
 TYPES = frozenset({"user-id", "op", "log", "version"})
 MOST_LOGS = 5000
 DEFAULT_LOGS = 20
+# What of the language of filters is understood: an address or network, a serial number.
+CONDITION = re.compile(r"\( *(?:ip in (?P<ip>[0-9A-Fa-f.:/]+)|serial eq '(?P<serial>\w+)') *\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,23 @@ class Request:
 
 
 @dataclass(slots=True)
+class LogJob:
+    """A query of the log that is at work until it was asked for `polls` times; None is for ever."""
+
+    words: str
+    wanted: int
+    skip: int
+    forward: bool
+    polls: int | None
+
+
+@dataclass(slots=True)
 class Settings:
     """How the device is set up; all of it may change while it runs.
 
     `vsys` names the virtual systems that exist, None is any; `types` what the administrator's role allows. What a unit
     of a pair does with a message while it is not active is not known of real ones: it `stores`, `refuses` or `ignores`.
+    A log job is at work for `log_polls` questions, None is for ever.
     """
 
     api_key: str
@@ -75,6 +91,7 @@ class Settings:
     ha: HaState = "off"
     passive: Passive = "stores"
     key_expired: bool = False
+    log_polls: int | None = 0
     identity: Identity = field(default_factory=Identity)
 
 
@@ -88,7 +105,7 @@ class Firewall:
     lock: threading.Lock
     counters: Counters
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=20_000))
-    _jobs: dict[str, tuple[Table, int, int]] = field(default_factory=dict)
+    jobs: dict[str, LogJob] = field(default_factory=dict)
     _last_job: int = 0
 
     def note(self, call: Call) -> Request:
@@ -124,7 +141,7 @@ class Firewall:
             case "op":
                 return self._op(call, table)
             case "log":
-                return self._log(call, table)
+                return self._log(call)
         return Answer(replies.version(self.settings.identity))
 
     def _refusal(self, call: Call) -> Answer | None:
@@ -200,33 +217,60 @@ class Firewall:
         device = Device(settings.identity, table, settings.ha, call.parameters.get("vsys"), self.now())
         return Answer(operate(call.document, device))
 
-    def _log(self, call: Call, table: Table) -> Answer:
+    def _log(self, call: Call) -> Answer:
         match call.parameters.get("action"):
-            case "get" | "finish" as action:
-                return self._log_job(action, call.parameters.get("job-id", ""))
+            case "get":
+                return self._get_job(call.parameters.get("job-id", ""))
+            case "finish":
+                return self._finish_job(call.parameters.get("job-id", ""))
             case None if call.parameters.get("log-type") == "userid":
-                return self._enqueue(call, table)
+                return self._enqueue(call)
         return _front_end_error(400, "Illegal value for parameter log-type or action.")
 
-    def _enqueue(self, call: Call, table: Table) -> Answer:
+    def _enqueue(self, call: Call) -> Answer:
         wanted = read_number(call.parameters.get("nlogs"), DEFAULT_LOGS)
         if not wanted or wanted > MOST_LOGS:
             given = call.parameters.get("nlogs")
             text = f"Illegal value for parameter nlogs [{given}]. Should be between 1 to {MOST_LOGS}"
             return _front_end_error(400, text)
+        words = call.parameters.get("query", "")
+        if CONDITION.sub("", words).replace(" and ", "").strip():
+            return Answer(replies.error(f"query: {words} is not understood"))  # the words of devices are not published
+        skip, forward = read_number(call.parameters.get("skip"), 0) or 0, call.parameters.get("dir") == "forward"
         self._last_job += 1
-        self._jobs[str(self._last_job)] = table, wanted, read_number(call.parameters.get("skip"), 0) or 0
+        self.jobs[str(self._last_job)] = LogJob(words, wanted, skip, forward, self.settings.log_polls)
         return Answer(replies.job_enqueued(self._last_job))
 
-    def _log_job(self, action: str, number: str) -> Answer:
-        job = self._jobs.pop(number, None)  # a job is gone once it was fetched
+    def _get_job(self, number: str) -> Answer:
+        job = self.jobs.get(number)
         if job is None:
             return Answer(replies.error(f"job {number} not found", 7))
-        if action == "finish":
-            return Answer(replies.success("<msg><line>job finished</line></msg>"))
-        table, wanted, skip = job
-        newest_first = list(reversed(table.log))[skip:][:wanted]
-        return Answer(replies.job(number, newest_first, self.settings.identity, self.now()))
+        if job.polls != 0:
+            job.polls = None if job.polls is None else job.polls - 1
+            return Answer(replies.job_at_work(number, self.now()))
+        del self.jobs[number]  # a job is gone once it was fetched
+        return Answer(replies.job(number, self._search(job), self.settings.identity, self.now()))
+
+    def _finish_job(self, number: str) -> Answer:
+        if self.jobs.pop(number, None) is None:
+            return Answer(replies.error(f"job {number} not found", 7))
+        return Answer(replies.success("<msg><line>job finished</line></msg>"))
+
+    def _search(self, job: LogJob) -> list[tuple[str, LogRecord]]:
+        """Return what a job finds, with serials. It searches all there is: the log API knows no `target`."""
+        found = [
+            (serial or self.settings.identity.serial, record)
+            for serial, table in self.tables.items()
+            for record in table.log
+        ]
+        for condition in CONDITION.finditer(job.words):
+            if condition["serial"]:
+                found = [(serial, record) for serial, record in found if serial == condition["serial"]]
+            else:
+                network = ip_network(condition["ip"], strict=False)
+                found = [(serial, record) for serial, record in found if ip_address(record.ip) in network]
+        found.sort(key=lambda row: row[1].at)
+        return (found if job.forward else found[::-1])[job.skip :][: job.wanted]
 
 
 def new_key() -> str:

@@ -70,7 +70,7 @@ def obey(simulated: Simulated, order: Order) -> Outcome:
 
 
 def _state(simulated: Simulated, *, plane: Plane = "mp") -> Outcome:
-    """Tell the mappings of the management plane, or of the "dp", then tags, groups, counters and requests."""
+    """Tell the mappings of the management plane, or of the "dp", then tags, groups, log jobs, counters and requests."""
     _raise_if_unknown(plane, Plane)
     now, tables = simulated.clock.now(), simulated.tables.items()
     return {
@@ -91,6 +91,7 @@ def _state(simulated: Simulated, *, plane: Plane = "mp") -> Outcome:
             for serial, table in tables
             for (vsys, name), members in table.groups.items()
         ],
+        "log_jobs": sorted(simulated.device.jobs) if isinstance(simulated.device, Firewall) else [],
         "counters": simulated.counters.as_counted(),
         "requests": [asdict(request) for request in simulated.device.requests],
     }  # fmt: skip
@@ -100,6 +101,11 @@ def _log(simulated: Simulated, *, serial: str | None = None) -> Outcome:
     """Tell the lines of the USERID log."""
     identity = _firewall(simulated).settings.identity
     return {"lines": [replies.log_line(record, identity) for record in _table(simulated, serial).log]}
+
+
+def _log_jobs(simulated: Simulated, *, polls: int | None) -> None:
+    """Have log jobs be at work until they were asked for so many times; null for ever."""
+    _firewall(simulated).settings.log_polls = polls
 
 
 def _fault(simulated: Simulated, *, name: str | None, **options: Any) -> Outcome:  # noqa: ANN401 - JSON
@@ -257,6 +263,7 @@ def _address(text: str) -> str:
 ORDERS: dict[str, Callable[..., Outcome | None]] = {
     "state": _state,
     "log": _log,
+    "log-jobs": _log_jobs,
     "fault": _fault,
     "advance": _advance,
     "clear": _clear,

@@ -170,20 +170,29 @@ def job_enqueued(number: int) -> bytes:
     ).encode()
 
 
-def job(number: str, records: Iterable[LogRecord], device: Identity, now: float) -> bytes:
-    """Answer what became of a log job: it is done, and these are its records."""
+def job_at_work(number: str, now: float) -> bytes:
+    """Answer that a log job is not done yet: then there is no log."""
+    return success(_job(number, "ACT", now))
+
+
+def _job(number: str, state: str, now: float) -> str:
     clock = strftime("%H:%M:%S", gmtime(now))
-    shown = [_log_entry(record, device) for record in records]
+    times = f"<tenq>{clock}</tenq><tdeq>{clock}</tdeq><tlast>{clock}</tlast>"
+    return f"<job>{times}<status>{state}</status><id>{number}</id></job>"
+
+
+def job(number: str, records: Iterable[tuple[str, LogRecord]], device: Identity, now: float) -> bytes:
+    """Answer what became of a log job: it is done, and these are its records, each with the firewall's serial."""
+    shown = [_log_entry(record, serial, device) for serial, record in records]
     return success(
-        f"<job><tenq>{clock}</tenq><tdeq>{clock}</tdeq><tlast>{clock}</tlast><status>FIN</status><id>{number}</id></job>"
-        f'<log><logs count="{len(shown)}" progress="100">{"".join(shown)}</logs></log>'
+        f'{_job(number, "FIN", now)}<log><logs count="{len(shown)}" progress="100">{"".join(shown)}</logs></log>'
     )
 
 
-def _log_entry(record: LogRecord, device: Identity) -> str:
+def _log_entry(record: LogRecord, serial: str, device: Identity) -> str:
     at = strftime("%Y/%m/%d %H:%M:%S", gmtime(record.at))
     fields = {
-        "receive_time": at, "serial": device.serial, "seqno": record.seqno, "type": "USERID", "subtype": record.subtype,
+        "receive_time": at, "serial": serial, "seqno": record.seqno, "type": "USERID", "subtype": record.subtype,
         "time_generated": at, "vsys": record.vsys, "ip": record.ip, "user": record.user, "datasourcename": "",
         "eventid": 0, "repeatcnt": 1, "timeout": record.timeout, "beginport": 0, "endport": 0,
         "datasource": datasource(record), "datasourcetype": "", "device_name": device.hostname,
