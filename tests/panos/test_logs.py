@@ -92,7 +92,7 @@ def test_an_address_of_version_6_is_asked_for_without_its_zone(target):
 
 def test_another_vsys_is_left_out(firewall, target, make_client):
     """The same address in two virtual systems is two; who names no vsys sees both."""
-    firewall.do("learn", ip="192.0.2.1", user="ada", vsys="vsys1")
+    target.send([ADA])
     Firewall(make_client(firewall), vsys="vsys2").send([Login(ADA_AT, "grace", 60)])
     assert "grace" not in {event.user for event in target.read_user_id_log(ADA_AT)}
     assert "grace" in {event.user for event in Firewall(make_client(firewall)).read_user_id_log(ADA_AT)}
