@@ -100,6 +100,15 @@ def test_without_an_index_the_whole_table_is_read_and_that_is_known(safeconnect)
         assert [(scan.index, scan.rows > 2000) for scan in snapshot.scans] == [("", True), ("", True)]
 
 
+def test_thousands_of_addresses_are_one_question(safeconnect):
+    """Whoever shares an account has more addresses than fit into one statement of an old server."""
+    ips = [ip_address("10.0.0.0") + 256 + n for n in range(5000)]
+    safeconnect.insert([(n, NAIVE, str(ip), "guest", None) for n, ip in enumerate(ips, 1)])
+    with make_source(safeconnect).open() as snapshot:
+        assert sorted(row.event_id for row in snapshot.read_addresses(ips)) == list(range(1, 5001))
+        assert len(snapshot.scans) == 3
+
+
 NAMES = [
     "jdoe",
     "JDoe,Staff",

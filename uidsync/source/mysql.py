@@ -31,6 +31,7 @@ CONNECT_TIMEOUT = 10  # seconds for a host to let us in, from the first packet t
 READ_TIMEOUT = 120  # seconds without a byte: a full scan of an unthinned year answers within it
 ROWS_AT_ONCE = 1000
 IPV4 = 4
+TEXTS_AT_ONCE = 10_000  # a question of old servers has to fit into a megabyte
 LINE_ENDS = ("", " ", "\t", "\r", "\n", "\r\n")  # what a careless writer leaves behind an address
 
 # What PyMySQL lets through when a server breaks off, or is none.
@@ -216,9 +217,9 @@ class MySQLSnapshot:
 
     def read_addresses(self, ips: Collection[Address]) -> Iterator[Row]:
         """Read every row of these addresses, and perhaps of others. Raises SourceError."""
-        texts = tuple(f"{ip}{end}" for ip in ips if ip.version == IPV4 for end in LINE_ENDS)
-        if texts:
-            yield from self._stream_history("read_addresses", texts)
+        texts = [f"{ip}{end}" for ip in ips if ip.version == IPV4 for end in LINE_ENDS]
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            yield from self._stream_history("read_addresses", tuple(texts[start : start + TEXTS_AT_ONCE]))
         if any(ip.version != IPV4 for ip in ips):
             yield from self._stream_history("read_ipv6")
 
