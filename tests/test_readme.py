@@ -218,7 +218,10 @@ def test_options_that_are_named_exist():
 
 def test_the_exit_codes_are_those_of_the_report():
     """The table of exit codes has each that uidsync ends with, and no other."""
-    codes = {report.OK, report.INCOMPLETE, report.USAGE, report.SOURCE, report.UNSAFE, report.LOCKED, report.BUG}
+    codes = {
+        report.OK, report.INCOMPLETE, report.USAGE, report.SOURCE, report.UNSAFE, report.LOCKED, report.UNREADABLE,
+        report.BUG,
+    }  # fmt: skip
     assert {int(row[0]) for row in read_rows(read_section("### Exit codes"))} == codes
 
 

@@ -1,6 +1,6 @@
 """Compares what a target really holds with what it should hold, and plans exactly the difference.
 
-Pure: no I/O, no clock.
+It decides over values and reads nothing itself.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def read(config: Config, source: Source, memory: Memory, *, full: bool, log: Fil
     """Read the source to its end, as little of it as will do. Raises SourceError."""
     rules = make_rules(config, source)
     validity = config.source.validity
-    marks = _describe(config), _digest((rules, validity))
+    marks = _make_marks(config, rules)
     position, before = memory.position, memory.events
     with source.open() as snapshot:
         began, now = time.monotonic(), snapshot.now
@@ -75,9 +75,7 @@ def read(config: Config, source: Source, memory: Memory, *, full: bool, log: Fil
             rows = snapshot.read_after(tail, position.ahead, since)
         else:
             tail, rows = -1, snapshot.read_since(since)
-        # Events that were judged by other rules, or came from another source, say nothing any more.
-        is_same = position is not None and (position.source, position.rules) == marks
-        known = {ip: event for ip, event in before.items() if event.seen_at + validity > now} if is_same else {}
+        known = recall(config, rules, memory, now)
         census = Census(now - LATE_WRITERS, tail)
         events = newest_per_address(census.watch(map(make_row_reader(rules, now), rows)), known)
     census.settle(known, events)
@@ -93,6 +91,17 @@ def read(config: Config, source: Source, memory: Memory, *, full: bool, log: Fil
     )
     following = _follow(position, *marks, snapshot, census, is_full=is_full)
     return Reading(now, began, mode, before, events, census, following)
+
+
+def recall(config: Config, rules: Rules, memory: Memory, now: datetime) -> dict[Address, LoginEvent]:
+    """Return the remembered events that still count.
+
+    Those that were judged by other rules, or came from another source, say nothing any more.
+    """
+    position, validity = memory.position, config.source.validity
+    if position is None or (position.source, position.rules) != _make_marks(config, rules):
+        return {}
+    return {ip: event for ip, event in memory.events.items() if event.seen_at + validity > now}
 
 
 def _follow(
@@ -124,6 +133,11 @@ def make_rules(config: Config, source: Source) -> Rules:
     )
 
 
+def _make_marks(config: Config, rules: Rules) -> tuple[str, str]:
+    """Return what tells a source, and the rules it was read by, from others."""
+    return _describe(config), hashlib.sha256(repr((rules, config.source.validity)).encode()).hexdigest()
+
+
 def _describe(config: Config) -> str:
     """Name the source that a reading holds for: its kind, its hosts and its database, or its file."""
     source = config.source
@@ -131,7 +145,3 @@ def _describe(config: Config) -> str:
         place = source.unix_socket or f"{source.host or ','.join(source.hosts)}:{source.port}"
         return f"mysql {place} {source.database}"
     return f"csv {source.path}"
-
-
-def _digest(rules: object) -> str:
-    return hashlib.sha256(repr(rules).encode()).hexdigest()

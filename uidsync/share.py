@@ -10,7 +10,6 @@ from uidsync.config import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.ledger import HeldBack, Ledger, TargetState
 from uidsync.panos.userid import Address, UserMapping
 from uidsync.plan import NOTHING_DUE, Holding, Plan, is_same_user, make_plan
-from uidsync.reading import Reading
 from uidsync.source.rows import LoginEvent, is_within
 
 
@@ -92,42 +91,43 @@ def read_belief(ledger: Ledger, target: TargetConfig) -> Belief:
     return Belief(TargetState(target.name, identity), {}, ())
 
 
-def make_share(
+def make_share(  # noqa: PLR0913 (a share has this many sides)
     config: Config,
     target: TargetConfig,
     belief: Belief,
-    reading: Reading,
+    events: Mapping[Address, LoginEvent],
     mappings: Mapping[Address, UserMapping],
+    now: datetime,
     *,
     resend: bool,
 ) -> Share:
-    """Plan what is due for one target."""
+    """Plan what is due for one target; `now` is the source's clock."""
     state, held, held_back = belief.state, belief.held, belief.held_back
     if state.may_not_ask:  # nobody notices that it lost its table: a full send now and then has to do
-        resend = resend or state.full_send_at is None or reading.now - state.full_send_at >= config.sync.full_every
+        resend = resend or state.full_send_at is None or now - state.full_send_at >= config.sync.full_every
     withdrawn = {
         login.ip
         for login in held_back
-        if login.why == "withdrawn" and not _is_over(reading.events, mappings.get(login.ip), login)
+        if login.why == "withdrawn" and not _is_over(events, mappings.get(login.ip), login)
     }
     share = {ip: mapping for ip, mapping in mappings.items() if is_within(ip, target.networks) and ip not in withdrawn}
     rejected = {
         login.ip
         for login in held_back
-        if login.why == "rejected" and login.ip in share and _is_same(reading.events, share[login.ip], login)
+        if login.why == "rejected" and login.ip in share and _is_same(events, share[login.ip], login)
     }
     unwanted = [
         ip
         for ip in held
         if ip in withdrawn
-        or ((event := reading.events.get(ip)) and event.user is None)
+        or ((event := events.get(ip)) and event.user is None)
         or not is_within(ip, target.networks)
         or not is_within(ip, config.identity.include_networks, config.identity.exclude_networks)
     ]
     return Share(
         target,
         state,
-        reading.now,
+        now,
         share,
         held,
         unwanted=unwanted,

@@ -99,10 +99,15 @@ def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterato
         ledger.close()
 
 
-def move_aside(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> None:
-    """Move a ledger that turned out to be damaged out of the way, so that the next one begins empty. Raises OSError."""
+def move_aside(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> bool:
+    """Move a ledger that turned out to be damaged out of the way, so that the next one begins empty, if it can be."""
     ledger.close()
-    _move_aside(ledger.file, log, error)
+    try:
+        _move_aside(ledger.file, log, error)
+    except OSError as failure:
+        log.warning("ledger.unwritable", message=str(failure))
+        return False
+    return True
 
 
 def _open_home(state_dir: Path, log: FilteringBoundLogger) -> Ledger | None:

@@ -171,7 +171,7 @@ def _plan(
     mappings = wanted(reading.events, config.source.validity, reading.now)
     this.report.wanted = len(mappings)
     for target, belief, part in zip(targets, beliefs, this.report.targets, strict=True):
-        share = make_share(config, target, belief, reading, mappings, resend=full)
+        share = make_share(config, target, belief, reading.events, mappings, reading.now, resend=full)
         this.shares.append(share)
         part.wanted, part.lapsed = len(share.wanted), share.plan.lapsed
     this.report.full_send = all(share.is_full_send for share in this.shares)

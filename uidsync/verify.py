@@ -31,7 +31,8 @@ def make_shares(config: Config, targets: Sequence[TargetConfig], ledger: Ledger,
     """Say for every target what it should hold and what the ledger believes. Raises LedgerError."""
     mappings = wanted(reading.events, config.source.validity, reading.now)
     return tuple(
-        make_share(config, target, read_belief(ledger, target), reading, mappings, resend=False) for target in targets
+        make_share(config, target, read_belief(ledger, target), reading.events, mappings, reading.now, resend=False)
+        for target in targets
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 # A command registers itself when its module is imported.
-from uidsync.cli import check, config, demo, keygen, simulate, status, sync, who, withdraw  # noqa: F401
+from uidsync.cli import check, config, demo, explain, keygen, simulate, status, sync, verify, who, withdraw  # noqa: F401
 from uidsync.cli.app import app
 from uidsync.deadline import Interrupted
 from uidsync.report import BUG, INCOMPLETE

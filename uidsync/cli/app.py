@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +19,7 @@ from uidsync import __version__
 from uidsync.config import Config, ConfigError, read_config
 from uidsync.ledger_file import LedgerError
 from uidsync.panos.errors import PanosError
+from uidsync.panos.userid import Address
 from uidsync.report import INCOMPLETE, LOCKED, SOURCE, USAGE
 from uidsync.source import SourceError
 from uidsync.state import Locked
@@ -129,6 +132,17 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
     )
     app.command()(wrapper)
     return wrapper
+
+
+def read_address(text: str) -> Address | None:
+    """Return the address that a text is, None for a user's name."""
+    try:
+        ip = ip_address(text)
+    except ValueError:
+        if not text or re.fullmatch(r"\d+(\.\d+){3,}(/\d+)?", text):
+            raise typer.BadParameter(f"{text!r} is no address, and no user's name", param_hint="ADDRESS|USER") from None
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
 
 
 def _run(function: Callable[..., int | None], options: Options, arguments: dict[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -13,14 +14,37 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from uidsync.compare import KINDS, Comparison, Finding
 from uidsync.panos.logs import UserIdEvent
 from uidsync.panos.table import TableEntry
 from uidsync.panos.userid import Login
 from uidsync.plan import Plan
 from uidsync.report import SyncReport
+from uidsync.source.rows import CUT_IPV6, IGNORED, RESERVED
 
 ROWS_SHOWN = 10  # of a table on a terminal; a pipe gets them all
+STATUS_COLOURS = {"same": "green", "differs": "red", "unreadable": "yellow"}
 COLOURS = {"complete": "green", "incomplete": "red", "not_tried": "yellow"}
+
+# Why an address is left with nobody, and why a row is no event.
+NOBODY = {
+    "null": "nobody logged in",
+    "empty": "nobody: a row with an empty name",
+    "unfit": "nobody: a row with a name that no message can carry",
+    "too_long": "nobody: a row with a name that is too long",
+    IGNORED: "nobody: a row of a user whom identity.ignore_users has",
+    "other_device": "nobody: another device came, without a name",
+}
+SKIPPED = {
+    "bad_row": "it has no usable id",
+    "no_address": "it has no address",
+    "bad_address": "its address is none",
+    RESERVED: "such an address is nobody's",
+    CUT_IPV6: "an IPv6 address of that length may have lost its end",
+    "outside_networks": "identity.include_networks and exclude_networks leave the address out",
+    "no_date": "it has no date",
+    "ahead": "its date lies ahead of the database's clock",
+}
 
 
 class Bar:
@@ -95,6 +119,30 @@ def show_report(report: SyncReport) -> None:
     for part in report.targets:
         if part.error:
             console.print(f"{part.name}: {part.error.kind}: {part.error.message}", soft_wrap=True)
+
+
+def show_comparisons(found: Sequence[Comparison]) -> None:
+    """Print what was found at every target: in a table, and below it what differs, entry by entry."""
+    table = Table("target", "status", *KINDS, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    for each in found:
+        counts = (f"{len(each.findings.get(kind, ())):,}" for kind in KINDS)
+        table.add_row(each.name, Text(each.status, style=STATUS_COLOURS[each.status]), *counts)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console.print(table)
+    for each in found:
+        if each.error:
+            console.print(f"{each.name}: {each.error}")
+        lines = [
+            (kind, str(item.ip), item.user or "-", item.held or "-", item.type or "-", _seconds(item))
+            for kind in KINDS
+            for item in each.findings.get(kind, ())
+        ]
+        if lines:
+            _show(each.name, ("", "address", "should have", "has", "from", "seconds left"), lines)
+
+
+def _seconds(item: Finding) -> str:
+    return "-" if item.held is None else "never" if item.seconds_left is None else str(item.seconds_left)
 
 
 def show_status(last_run: Mapping[str, Any] | None, standings: Sequence[Any]) -> None:
@@ -183,3 +231,13 @@ def _show(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> N
     if len(lines) > ROWS_SHOWN:
         table.add_row(f"… {len(lines) - ROWS_SHOWN:,} more")
     Console(markup=False, highlight=False).print(table)
+
+
+def spell_mac(digits: str | None) -> str | None:
+    """Return a device's address as people spell it."""
+    return ":".join(re.findall("..", digits)) if digits and re.fullmatch("[0-9a-f]{12}", digits) else digits
+
+
+def make_printable(line: str) -> str:
+    """Return a line without what a terminal would obey: names of machines are their owners' choice."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)

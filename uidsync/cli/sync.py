@@ -24,7 +24,7 @@ from uidsync.cli.wiring import (
     make_source,
 )
 from uidsync.ledger import Ledger
-from uidsync.ledger_file import LedgerDamaged
+from uidsync.ledger_file import LedgerDamaged, LedgerError
 from uidsync.state import lock, move_aside, open_ledger, open_ledger_read_only
 from uidsync.sync import Run, run
 from uidsync.telemetry import write_report
@@ -80,13 +80,13 @@ def sync(
 
         try:
             this = run_with(ledger)
-        except LedgerDamaged as error:  # it is read before anything else
-            if dry_run:
-                log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
-                this = run_with(Ledger.make_empty())
+        except LedgerError as error:  # it is read before anything else
+            replacement = Ledger.make_empty()
+            if isinstance(error, LedgerDamaged) and not dry_run and move_aside(ledger, log, error):
+                replacement = stack.enter_context(open_ledger(state_dir, log))
             else:
-                move_aside(ledger, log, error)
-                this = run_with(stack.enter_context(open_ledger(state_dir, log)))
+                log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
+            this = run_with(replacement)
         if not dry_run and not target:
             try:
                 write_report(this.report, state_dir)

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any
 
 import structlog
 import typer
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.app import JSONOption, Options, command, read_address
+from uidsync.cli.show import NOBODY, make_printable, spell_mac
 from uidsync.cli.wiring import become_owner, find_state_dir, make_deadline, make_secret_files, make_source
 from uidsync.history import Addresses, History
 from uidsync.moment import EXAMPLES, Moment, read_moment
-from uidsync.panos.userid import Address
 from uidsync.reading import make_rules
 from uidsync.report import INCOMPLETE, OK, to_plain
 from uidsync.source import Snapshot
 from uidsync.source.rows import AHEAD, CUT_IPV6, CUT_LENGTH, IGNORED, RESERVED
 from uidsync.who import EXCLUDED, NO_RECORD, NOT_INCLUDED, Answer, Tenure
 
-WORDS = {
-    "null": "nobody logged in",
-    "empty": "nobody: a row with an empty name",
-    "unfit": "nobody: a row with a name that no message can carry",
-    "too_long": "nobody: a row with a name that is too long",
-    IGNORED: "nobody: a row of a user whom identity.ignore_users has",
-    "other_device": "nobody: another device came, without a name",
-}
 NO_RECORDS = {
     NO_RECORD: "no login event that counted then",
     EXCLUDED: "excluded by identity.exclude_networks",
@@ -77,7 +67,7 @@ def who(
     """
     log = structlog.get_logger()
     name = whom.strip()
-    ip = _read_address(name)
+    ip = read_address(name)
     asked = _read_at(at, log) if at else None
     config = options.read_config()
     become_owner(find_state_dir(config))
@@ -100,22 +90,11 @@ def who(
     if as_json:
         print(json.dumps(to_plain(answer), indent=1))
     else:
-        print("\n".join(map(_make_printable, lines)))
+        print("\n".join(map(make_printable, lines)))
     return OK if found.is_answered else INCOMPLETE
 
 
 # ---- the question ------------------------------------------------------------------------------------------------
-
-
-def _read_address(text: str) -> Address | None:
-    """Return the address that a text is, None for a user's name."""
-    try:
-        ip = ip_address(text)
-    except ValueError:
-        if not text or re.fullmatch(r"\d+(\.\d+){3,}(/\d+)?", text):
-            raise typer.BadParameter(f"{text!r} is no address, and no user's name", param_hint="ADDRESS|USER") from None
-        return None
-    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
 
 
 def _read_at(text: str, log: FilteringBoundLogger) -> Moment:
@@ -180,7 +159,7 @@ def _describe(tenure: Tenure, scene: Scene) -> dict[str, Any]:
         "until": tenure.until,
         "event_id": event.event_id,
         "seen_at": event.seen_at,
-        "mac": _spell_mac(event.mac),
+        "mac": spell_mac(event.mac),
         "machine": scene.machines.get(event.event_id),
     }
 
@@ -243,7 +222,7 @@ def _show_until(tenure: Tenure, scene: Scene) -> str:
 
 def _show_event(tenure: Tenure, scene: Scene) -> str:
     event = tenure.event
-    device = filter(None, (_spell_mac(event.mac), scene.machines.get(event.event_id)))
+    device = filter(None, (spell_mac(event.mac), scene.machines.get(event.event_id)))
     return ", ".join((f"{event.event_id} of {scene.show(event.seen_at)}", *device))
 
 
@@ -252,18 +231,8 @@ def _show_tenure(tenure: Tenure, scene: Scene) -> str:
 
 
 def _name(tenure: Tenure) -> str:
-    return tenure.event.user or WORDS[tenure.event.why]
+    return tenure.event.user or NOBODY[tenure.event.why]
 
 
 def _count(addresses: int) -> str:
     return f"{addresses or 'no'} address{'' if addresses == 1 else 'es'}"
-
-
-def _spell_mac(digits: str | None) -> str | None:
-    """Return a device's address as people spell it."""
-    return ":".join(re.findall("..", digits)) if digits and re.fullmatch("[0-9a-f]{12}", digits) else digits
-
-
-def _make_printable(line: str) -> str:
-    """Return a line without what a terminal would obey: names of machines are their owners' choice."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in line)

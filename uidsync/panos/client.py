@@ -5,12 +5,14 @@ Answers are bounded in size and time, redirects are not followed, and the key tr
 
 from __future__ import annotations
 
+import html
 import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
+from urllib.parse import quote, quote_plus
 
 import requests
 import urllib3
@@ -91,9 +93,8 @@ class Client:
         answer = self._exchange(
             request, seconds, LARGEST_ANSWER, lambda status, pieces: read_response(status, b"".join(pieces))
         )
-        if answer.get("status") != "success":
-            for entry in answer.iter("entry"):
-                entry.set("message", self._hide(entry.get("message") or "", request))
+        for entry in answer.iterfind(".//uid-response//entry"):
+            entry.set("message", self._hide(entry.get("message") or "", request))
         return answer
 
     def exchange_large(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
@@ -122,19 +123,22 @@ class Client:
             ValueError,
             urllib3.exceptions.HTTPError,
         ) as error:  # requests lets some of those below through
-            raise read_failure(error, f"asking {self._url}") from None
+            failure = read_failure(error, f"asking {self._url}")
+            failure.args = (self._hide(str(failure), request),)
+            raise failure from None
 
     def _hide(self, words: str, request: Request) -> str:
-        """Keep a secret that a peer sends back out of its words, and so out of errors and logs."""
+        """Keep a secret that a peer sends back, as it is or as it was sent, out of its words, errors and logs."""
         for secret in filter(None, (self._key, request.secret)):
-            words = words.replace(secret, "[secret]")
+            for spelling in (secret, quote_plus(secret), quote(secret), quote(secret, safe=""), html.escape(secret)):
+                words = words.replace(spelling, "[secret]")
         return words
 
     def _open(self) -> tuple[requests.Session, TargetContext]:
         with self._opening:
             if self._session is None or self._context is None:
                 self._key = self._read_key() if self._read_key else ""
-                if not self._key.isascii():
+                if not self._key.isascii() or any(map(str.isspace, self._key)):
                     raise Unauthorized("the API key holds characters that no key has")
                 self._context = make_context(self._trust)
                 self._session = _Session()

@@ -109,6 +109,9 @@ def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> 
     context.sslsocket_class = _BoundedSocket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.fingerprints = frozenset(each.replace(":", "").lower() for each in trust.fingerprints)
+    for file in filter(None, (trust.ca_file, *(certificate or ()))):
+        if Path(file).exists() and not Path(file).is_file():  # OpenSSL would wait at a pipe for ever
+            raise Unauthorized(f"{file} is no file")
     if trust.fingerprints or not trust.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

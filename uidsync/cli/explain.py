@@ -1,0 +1,250 @@
+"""`uidsync explain`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import durationpy
+import structlog
+import typer
+
+from uidsync.cli.app import JSONOption, Options, command, read_address
+from uidsync.cli.show import NOBODY, SKIPPED, make_printable, spell_mac
+from uidsync.cli.wiring import (
+    TargetMaker,
+    become_owner,
+    find_state_dir,
+    make_deadline,
+    make_secret_files,
+    make_source,
+)
+from uidsync.config import Config, FirewallConfig, TargetConfig
+from uidsync.explain import Step, Verdict, judge, trace
+from uidsync.panos.errors import PanosError
+from uidsync.panos.table import TableEntry
+from uidsync.panos.userid import Address
+from uidsync.plan import Holding, wanted
+from uidsync.reading import make_rules, read_memory, recall
+from uidsync.report import INCOMPLETE, OK, to_plain
+from uidsync.share import make_share, read_belief
+from uidsync.source.rows import BLANK, IGNORED, LoginEvent, make_row_reader
+from uidsync.state import open_ledger_read_only
+
+KEEPS = {IGNORED: "an ignored user, on the device of the address's user", BLANK: "no name, and no other device"}
+LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything that bears on one address; `shown` has what each firewall shows, or why it does not."""
+
+    ip: Address
+    now: datetime
+    validity: timedelta
+    steps: tuple[Step, ...]
+    holder: LoginEvent | None
+    verdicts: tuple[Verdict, ...]
+    shown: Mapping[str, tuple[TableEntry, ...] | str]
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is any record of the address."""
+        return bool(self.steps or any(verdict.held for verdict in self.verdicts))
+
+
+@command
+def explain(
+    options: Options, address: Annotated[str, typer.Argument(metavar="ADDRESS")], *, as_json: JSONOption = False
+) -> int:
+    """Tell why each target holds, or lacks, a mapping for an address.
+
+    From the rows of the table by way of the rule that decided each, to what the next run would send, what the ledger
+    believes and what each firewall says. Exits 1 when there is no record of the address.
+    """
+    ip = read_address(address.strip())
+    if ip is None:
+        raise typer.BadParameter(f"{address!r} is no address; `uidsync who` finds the addresses of a user")
+    explanation = _explain(options.read_config(), ip)
+    if as_json:
+        print(json.dumps(to_plain(_describe(explanation)), indent=1, default=str))
+    else:
+        print("\n".join(map(make_printable, _tell(explanation))))
+    return OK if explanation.is_answered else INCOMPLETE
+
+
+def _explain(config: Config, ip: Address) -> Explanation:
+    log = structlog.get_logger()
+    state_dir = find_state_dir(config)
+    become_owner(state_dir)
+    deadline = make_deadline(config)
+    secrets = make_secret_files(log)
+    source, validity = make_source(config, secrets, deadline), config.source.validity
+    rules = make_rules(config, source)
+    with open_ledger_read_only(state_dir, log) as ledger, source.open() as snapshot:
+        now = snapshot.now
+        known = recall(config, rules, read_memory(ledger), now).get(ip)
+        steps, holder = trace(
+            ip,
+            snapshot.read_addresses([ip]),
+            known,
+            make_row_reader(rules, now),
+            validity=validity,
+            now=now,
+            time_offset=rules.time_offset,
+        )
+        events = {ip: holder} if holder else {}
+        mappings = wanted(events, validity, now)
+        verdicts = []
+        for target in config.target:
+            belief = read_belief(ledger, target)
+            here = replace(
+                belief,
+                held={ip: belief.held[ip]} if ip in belief.held else {},
+                held_back=tuple(login for login in belief.held_back if login.ip == ip),
+            )
+            share = make_share(config, target, here, events, mappings, now, resend=False)
+            verdicts.append(judge(share, ip, holder))
+    maker = TargetMaker(secrets, log, deadline, attempts=1)
+    with ThreadPoolExecutor(len(config.target)) as pool:
+        shown = pool.map(lambda target: _ask(target, ip, maker), config.target)
+        answers = dict(zip((target.name for target in config.target), shown, strict=True))
+    return Explanation(ip, now, validity, steps, holder, tuple(verdicts), answers)
+
+
+def _ask(target: TargetConfig, ip: Address, maker: TargetMaker) -> tuple[TableEntry, ...] | str:
+    if not isinstance(target, FirewallConfig):
+        return "an agent cannot be asked"
+    firewall = maker.make_firewall(target)
+    try:
+        return firewall.ask(ip)
+    except PanosError as error:
+        return f"could not be asked: {error.kind}: {error}"
+    finally:
+        firewall.close()
+
+
+# ---- for programs ------------------------------------------------------------------------------------------------
+
+
+def _describe(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "address": str(explanation.ip),
+        "now": explanation.now,
+        "events": [
+            {**asdict(step), "mac": spell_mac(step.mac), "rule": step.rule, "verdict": _tell_effect(step)}
+            for step in explanation.steps
+        ],
+        "targets": [_describe_target(verdict, explanation) for verdict in explanation.verdicts],
+    }
+
+
+def _describe_target(verdict: Verdict, explanation: Explanation) -> dict[str, Any]:
+    shown = explanation.shown[verdict.name]
+    return {
+        "name": verdict.name,
+        "wanted": {"user": verdict.wanted.user, "until": verdict.wanted.expires_at} if verdict.wanted else None,
+        "verdict": _tell_wanted(verdict, explanation),
+        "due": [{"action": kind, "user": user, "minutes": minutes} for kind, user, minutes in verdict.due],
+        "why": _tell_due(verdict),
+        "ledger": [asdict(holding) for holding in verdict.held],
+        "shows": None if isinstance(shown, str) else [asdict(entry) | {"ip": str(entry.ip)} for entry in shown],
+        "error": shown if isinstance(shown, str) else None,
+    }
+
+
+# ---- for people --------------------------------------------------------------------------------------------------
+
+
+def _tell(explanation: Explanation) -> Iterator[str]:
+    yield f"{explanation.ip} at {_at(explanation.now)}, {explanation.now.astimezone():%Z}"
+    yield ""
+    steps = explanation.steps
+    if len(steps) > LATEST_STEPS:
+        yield f"The last {LATEST_STEPS} of {len(steps)} rows of the table, the oldest first:"
+    elif steps:
+        yield "Rows of the table, the oldest first:"
+    else:
+        yield "The table has no row of this address."
+    for step in steps[-LATEST_STEPS:]:
+        mark = "->" if step.is_decisive else "  "
+        device = f", device {spell_mac(step.mac)}" if step.mac else ""
+        yield f"{mark} {step.event_id or '?':>10}  {_at(step.at)}  {_tell_effect(step)} (rule {step.rule}){device}"
+    for verdict in explanation.verdicts:
+        yield ""
+        yield f"{verdict.name}"
+        yield f"  should hold  {_tell_wanted(verdict, explanation)}"
+        yield f"  next run     {_tell_due(verdict)}"
+        yield f"  ledger       {'; '.join(map(_tell_holding, verdict.held)) or 'nothing'}"
+        yield f"  it shows     {_tell_shown(explanation.shown[verdict.name])}"
+
+
+def _tell_effect(step: Step) -> str:
+    match step.effect:
+        case "takes":
+            return f"gives it to {step.user}"
+        case "remembered":
+            return f"gives it to {step.user}; known from an earlier read, no longer in the table"
+        case "leaves":
+            return f"leaves it with {NOBODY.get(step.why, step.why)}"
+        case "keeps":
+            return f"changes nothing: {KEEPS.get(step.why, 'an earlier row')}"
+        case "too_old":
+            return f"too old to count: {step.user or NOBODY.get(step.why, 'nobody')}"
+    return f"no event: {SKIPPED.get(step.why, step.why)}"
+
+
+def _tell_wanted(verdict: Verdict, explanation: Explanation) -> str:
+    holder = explanation.holder
+    if verdict.wanted:
+        return f"{verdict.wanted.user}, until {_at(verdict.wanted.expires_at)}"
+    return {
+        "no_event": f"nothing: no row of the last {durationpy.to_str(explanation.validity)} counts; it runs out",
+        "nobody": f"nothing: {NOBODY.get(holder.why if holder else '', 'nobody')}",
+        "withdrawn": "nothing: withdrawn by hand, until a newer event",
+        "outside": "nothing: the address is outside of its networks",
+    }.get(verdict.reason, "nothing: the event has less than a minute left")
+
+
+DUE = {
+    "changed": "it is believed to hold another user",
+    "new": "it is not believed to hold it",
+    "refreshed": "less than half of its time is left, or whether it was accepted is not known",
+}
+
+
+def _tell_due(verdict: Verdict) -> str:
+    if verdict.due:
+        return "; ".join(
+            f"logs {user} out" if minutes is None else f"logs {user} in for {minutes} minutes: {DUE[kind]}"
+            for kind, user, minutes in verdict.due
+        )
+    if verdict.reason == "rejected":
+        return "nothing: it rejected this login, which is sent again with a newer event or with --full"
+    if verdict.wanted and verdict.renewed_at:
+        return f"nothing: it lasts; it is renewed after {_at(verdict.renewed_at)}"
+    return "nothing"
+
+
+def _tell_holding(holding: Holding) -> str:
+    doubt = "perhaps " if holding.in_doubt else ""
+    return f"{doubt}{holding.user}, sent {_at(holding.sent_at)}, until {_at(holding.held_until)}"
+
+
+def _tell_shown(shown: tuple[TableEntry, ...] | str) -> str:
+    if isinstance(shown, str):
+        return shown
+    entries = (
+        f"{entry.user} from {entry.type}"
+        + (f", {timedelta(seconds=entry.seconds_left)} left" if entry.seconds_left is not None else ", for ever")
+        for entry in shown
+    )
+    return "; ".join(entries) or "nobody"
+
+
+def _at(moment: datetime | None) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else "without a date    "
