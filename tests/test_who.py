@@ -290,5 +290,5 @@ def test_the_readme_shows_what_is_printed():
     moment = Moment(datetime(2026, 11, 17, 19, 5, tzinfo=UTC), zone)
     (timeline,) = make_timelines(events, timedelta(days=7)).values()
     scene = Scene(moment, datetime(2026, 11, 18, tzinfo=UTC), None, {184223: "PC-0042"})
-    quoted = re.search(r"^```\n(192\.0\.2\.7 at .*?)^```", README, re.DOTALL | re.MULTILINE)[1]
+    quoted = re.search(r"^```\n(192\.0\.2\.7 at [^\n]* UTC\): .*?)^```", README, re.DOTALL | re.MULTILINE)[1]
     assert list(tell_address("192.0.2.7", timeline.tell(moment.at), scene)) == quoted.splitlines()
