@@ -20,9 +20,9 @@ from tests.source.test_mysql import make_source
 from uidsync.cli.who import Scene, tell_address
 from uidsync.history import History
 from uidsync.moment import Moment
-from uidsync.plan import newest_per_address
+from uidsync.plan import is_meant, newest_per_address
 from uidsync.source.rows import LoginEvent, Row, Rules, make_row_reader
-from uidsync.who import Timeline, is_meant, make_needle, make_timelines
+from uidsync.who import Timeline, make_needle, make_timelines
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 VALIDITY = timedelta(days=2)

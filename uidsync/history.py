@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from ipaddress import IPv6Address
 
 from uidsync.panos.userid import Address
+from uidsync.plan import is_meant
 from uidsync.source import Snapshot
 from uidsync.source.rows import (
     CUT_IPV6,
@@ -24,7 +25,6 @@ from uidsync.who import (
     Tenure,
     Timeline,
     find_obstacle,
-    is_meant,
     make_needle,
     make_timelines,
     read_name,

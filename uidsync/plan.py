@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from uidsync.panos.userid import Address, Entry, Login, Logout, UserMapping
+from uidsync.panos.userid import Address, Entry, Login, Logout, UserMapping, bare_name
 from uidsync.source.rows import BLANK, IGNORED, OTHER_DEVICE, LoginEvent
 
 MINUTE = timedelta(minutes=1)
@@ -64,6 +64,13 @@ def _take(holder: LoginEvent | None, event: LoginEvent) -> LoginEvent | None:
 def is_same_user(one: str | None, other: str | None) -> bool:
     """Tell whether two names are one user: they may differ in case alone. Nobody is nobody."""
     return one == other or (one is not None and other is not None and one.casefold() == other.casefold())
+
+
+def is_meant(user: str | None, names: Collection[str]) -> bool:
+    """Tell whether one of the names means a user: the whole of it in any case, or without a domain in any domain."""
+    return user is not None and any(
+        is_same_user(user, name) or (bare_name(name) == name and is_same_user(bare_name(user), name)) for name in names
+    )
 
 
 # ---- what is wanted ----------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from uidsync.panos.userid import Address, bare_name
-from uidsync.plan import is_same_user, newest_per_address
+from uidsync.plan import is_meant, is_same_user, newest_per_address
 from uidsync.source.rows import OUTSIDE, LoginEvent, Row, RowReader, Rules, SkippedRow, is_within, make_row_reader
 
 # The last moment of an event's validity still counts, as it does for a read: what ends it comes after that moment.
@@ -88,13 +88,6 @@ def read_name(name: str, rules: Rules, now: datetime) -> LoginEvent:
     if isinstance(row, SkippedRow):
         raise TypeError(row.reason)
     return row
-
-
-def is_meant(user: str | None, names: Collection[str]) -> bool:
-    """Tell whether one of the names means a user: the whole of it in any case, or without a domain in any domain."""
-    return user is not None and any(
-        is_same_user(user, name) or (bare_name(name) == name and is_same_user(bare_name(user), name)) for name in names
-    )
 
 
 # ---- from events to answers --------------------------------------------------------------------------------------

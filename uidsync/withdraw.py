@@ -13,8 +13,8 @@ from uidsync.config import Config, TargetConfig
 from uidsync.deadline import Deadline
 from uidsync.deliver import Target
 from uidsync.ledger import HeldBack, Ledger
-from uidsync.panos.userid import Address, Logout, bare_name
-from uidsync.plan import Plan, UnsafePlan, is_same_user
+from uidsync.panos.userid import Address, Logout
+from uidsync.plan import Plan, UnsafePlan, is_meant
 from uidsync.recorder import Progress, Recorder
 from uidsync.report import SyncReport, TargetReport
 from uidsync.share import Share, read_belief
@@ -32,13 +32,7 @@ class Chosen:
 
     def holds(self, ip: Address, user: str | None) -> bool:
         """Tell whether a mapping is among them."""
-        return (
-            self.everybody or ip in self.ips or (user is not None and any(_is_meant(user, name) for name in self.users))
-        )
-
-
-def _is_meant(user: str, name: str) -> bool:
-    return is_same_user(user, name) or (bare_name(name) == name and is_same_user(bare_name(user), name))
+        return self.everybody or ip in self.ips or is_meant(user, self.users)
 
 
 def plan_withdrawal(

@@ -187,12 +187,6 @@ FAULTS = (
     Fault("server killed in the rows of a tail", LOST, server=(), act="SIGKILL", tail=True),
     Fault("server shut down in the rows", r"\((2013|1927|1053)\)", server=(), act="SIGTERM"),
     Fault("server down between two runs", "Connection refused", server=(), act="down", tail=True),
-    Fault(
-        "the time of a query limited",
-        r"max_statement_time.*\(1969\)|\(2013\)",
-        sql=("ALTER USER {account} WITH MAX_STATEMENT_TIME 0.0001",),
-        mend=("ALTER USER {account} WITH MAX_STATEMENT_TIME 0",),
-    ),
     # Held by others
     Fault("table locked", LOCKED, 50, sessions=(("LOCK TABLES clienthist WRITE",),)),
     Fault(
