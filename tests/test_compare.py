@@ -75,6 +75,12 @@ ADA = {1: "CAMPUS\\ada"}
         ({}, [], [entry(1, "CAMPUS\\ada")], {"foreign": [1]}),
         ({}, [(1, "CAMPUS\\ada")], [entry(1, "CAMPUS\\alan")], {"foreign": [1]}),
         ({}, [(1, "CAMPUS\\ada")], [], {}),
+        (  # in two virtual systems, or on two firewalls
+            ADA,
+            [(1, "CAMPUS\\alan")],
+            [entry(1, "CAMPUS\\alan"), entry(1, "corp\\boss", "AD")],
+            {"wrong": [1], "foreign": [1]},
+        ),
     ],
 )
 def test_every_difference_has_its_kind(wanted, known, entries, found):

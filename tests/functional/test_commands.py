@@ -45,30 +45,6 @@ def test_the_demo_runs_by_itself():
     assert "Traceback" not in ended.stderr
 
 
-def test_check_tells_each_target_by_colour(site, safeconnect, start, closed_port):
-    """Check is green where all is well and red, with what to do, where it is not; it sends no mapping."""
-    good, foreign, agent = start("firewall"), start("firewall"), start("agent")
-    site.use_database(safeconnect)
-    site.add_firewall("fw-good", good)
-    site.add_agent("uia", agent)
-    assert site.run("check").code == 0
-    site.add_firewall("fw-foreign", foreign, ca_file=good.ca_file)
-    site.add_firewall("fw-dead", host="127.0.0.1", port=closed_port, api_key_file=site.secret("dead", "q1w2e3r4"))
-    site.add_firewall("fw-open", good, verify_tls=False)
-    del site.targets[-1]["ca_file"]
-    ended = site.run("check", "--json")
-    colours = {}
-    for finding in ended.report["findings"]:
-        colours.setdefault(finding["about"], set()).add(finding["colour"])
-        assert finding["colour"] == "green" or finding["advice"]
-    assert ended.code == 1
-    assert colours["fw-good"] == {"green"}
-    assert colours["uia"] == {"green"}
-    assert colours["fw-foreign"] == colours["fw-dead"] == {"red"}
-    assert colours["fw-open"] == {"green", "yellow"}
-    assert good.mappings() == agent.mappings() == {}
-
-
 def test_keygen_stores_the_key_and_shows_no_secret(site, firewall):
     """Keygen asks on the terminal, stores a key that works with mode 0640, and never shows password or key."""
     key_file = site.place / "key"

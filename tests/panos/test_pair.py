@@ -218,7 +218,9 @@ def test_a_dead_passive_member_holds_nobody_up(units, make_pair, fault, clock):
     log_in(pair)
     assert clock.slept == []
     assert count_messages(units) == [1, 0]
-    assert any(OTHER in words for words in pair.warnings.values())
+    (words,) = pair.warnings.values()
+    assert OTHER in words
+    assert ("has not said yet" in words) == (fault in {"black_hole", "accepted_never_answered"})
 
 
 def test_an_active_member_that_is_dead_is_waited_for(units, make_pair, clock):
