@@ -14,6 +14,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -64,6 +65,7 @@ class Agent:
         self._context: TargetContext | None = None
         self._wait = FIRST_WAIT
         self.attempts = 0
+        self.seconds_to_connect = 0.0  # TCP and TLS of the last message
 
     @property
     def certificate_not_after(self) -> datetime | None:
@@ -107,6 +109,7 @@ class Agent:
                 self._context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
             context = self._context
         self.attempts += 1
+        began = time.monotonic()
         try:
             with (
                 self._in_flight,
@@ -114,6 +117,7 @@ class Agent:
                 socket.create_connection((self._host, self._port), timeout=seconds) as plain,
                 context.wrap_socket(plain, server_hostname=self._host, suppress_ragged_eofs=False) as tls,
             ):
+                self.seconds_to_connect = time.monotonic() - began
                 try:
                     tls.sendall(message)
                 except OSError:

@@ -24,6 +24,20 @@ class Scan:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a source says of its table: the columns that may be read, and its size by its own estimate.
+
+    `charset` is that of names, with its collation; None is what the source does not tell.
+    """
+
+    columns: frozenset[str]  # in lower case
+    charset: str | None = None
+    rows: int | None = None
+    size: int | None = None  # bytes, indexes included
+    has_date_index: bool | None = None
+
+
 class Snapshot(Protocol):
     """The table at one moment."""
 
@@ -34,6 +48,9 @@ class Snapshot(Protocol):
     @property
     def highest_id(self) -> int | None:
         """The highest `clientHistId`, where the source knows it before it reads."""
+
+    def read_shape(self) -> Shape:
+        """Read what the table is like. Raises SourceError."""
 
     def read_newest_date(self) -> datetime | None:
         """Read the date of the row that was written last, as the table has it. Raises SourceError."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from uidsync.panos.userid import Address
-from uidsync.source import Scan, SourceError
+from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.rows import Row
 
 REQUIRED = ("clienthistid", "transdate", "currentipaddress", "principal")
@@ -71,9 +71,20 @@ class CSVSnapshot:
         self._width = 0
         self.now = now
 
+    def read_shape(self) -> Shape:
+        """Read the names of the columns. Raises SourceError."""
+        try:
+            self._rewind()
+            header = next(csv.reader(_Lines(self._text), strict=True), [])
+            self._rewind()
+        except (csv.Error, OSError) as error:
+            raise SourceError(f"{self._path}: {error}") from error
+        return Shape(frozenset(name.strip().lower() for name in header))
+
     def read_newest_date(self) -> datetime | None:
         """Read the date of the last line. Raises SourceError."""
-        last = deque(self.read_since(datetime.min.replace(tzinfo=UTC)), maxlen=1)
+        last = deque(self._read_anew(), maxlen=1)
+        self._rewind()
         return last[0].date if last and isinstance(last[0].date, datetime) else None
 
     def read_since(self, date: datetime) -> Iterator[Row]:

@@ -23,7 +23,7 @@ from pymysql.cursors import Cursor, DictCursor, SSCursor
 
 from uidsync.deadline import Deadline
 from uidsync.panos.userid import Address
-from uidsync.source import Scan, SourceError
+from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.rows import Row, read_date
 from uidsync.statements import read_statement
 
@@ -209,6 +209,20 @@ class MySQLSnapshot:
             self.now: datetime = now.replace(tzinfo=UTC)
             # From here on the table cannot be locked: of one that is, the server would tell no columns, and no error.
             self.columns = frozenset(str(name).lower() for (name,) in self._run("read_columns"))
+
+    def read_shape(self) -> Shape:
+        """Read what the table is like. Raises SourceError."""
+        with self._translated():
+            charset = " ".join(filter(None, next(iter(self._run("read_charset")), ())))
+            rows, size = next(iter(self._run("read_size")), (None, None))
+            indexed = [str(column).lower() for (column,) in self._run("read_indexed")]
+        return Shape(
+            self.columns,
+            charset or None,
+            None if rows is None else int(rows),
+            None if size is None else int(size),
+            "transdate" in indexed if indexed else None,
+        )
 
     def read_newest_date(self) -> datetime | None:
         """Read the date of the row that was written last. Raises SourceError."""

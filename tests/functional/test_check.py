@@ -1,0 +1,315 @@
+"""`uidsync check`: the page to look at first, each line with a colour and with what to do."""
+
+import json
+import os
+import re
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.safeconnect import SQL, read_statements
+
+
+def look(site):
+    """Run the check, and return its exit code and its findings as (about, colour, message, advice)."""
+    ended = site.run("check", "--json")
+    return ended.code, [tuple(finding.values()) for finding in ended.report["findings"]]
+
+
+def find(findings, about, words):
+    """Return the colour and the advice of the one finding that says so."""
+    (found,) = [(colour, advice) for whose, colour, message, advice in findings if whose == about and words in message]
+    return found
+
+
+def alter(export, *statements):
+    """Run statements as the administrator."""
+    with export.admin() as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def fill(export, rows, offset=timedelta()):
+    """Fill the table with rows of (minutes of age, address, principal)."""
+    now = datetime.now(UTC) + offset
+    dated = ((now - timedelta(minutes=age), address, principal, None) for age, address, principal in rows)
+    export.insert((number, *row) for number, row in enumerate(dated, 1))
+
+
+def test_check_tells_each_target_by_colour(site, safeconnect, start, closed_port):
+    """Check is green where all is well and red, with what to do, where it is not; it sends no mapping."""
+    good, foreign, agent = start("firewall"), start("firewall"), start("agent")
+    fill(safeconnect, [(1, "10.0.0.1", "ada")])
+    site.use_database(safeconnect)
+    site.add_firewall("fw-good", good)
+    site.add_agent("uia", agent)
+    assert site.run("check").code == 0
+    site.add_firewall("fw-foreign", foreign, ca_file=good.ca_file)
+    site.add_firewall("fw-dead", host="127.0.0.1", port=closed_port, api_key_file=site.secret("dead", "q1w2e3r4"))
+    site.add_firewall("fw-open", good, verify_tls=False)
+    del site.targets[-1]["ca_file"]
+    ended = site.run("check", "--json")
+    colours = {}
+    for finding in ended.report["findings"]:
+        colours.setdefault(finding["about"], set()).add(finding["colour"])
+        assert finding["colour"] == "green" or finding["advice"]
+    assert ended.code == 1
+    assert colours["fw-good"] == {"green"}
+    assert colours["uia"] == {"green"}
+    assert colours["fw-foreign"] == colours["fw-dead"] == {"red"}
+    assert colours["fw-open"] == {"green", "yellow"}
+    assert good.mappings() == agent.mappings() == {}
+
+
+# ---- the source --------------------------------------------------------------------------------------------------
+
+
+def test_a_site_in_order_is_green(site, safeconnect, firewall, agent):
+    """With the account of sql/grants.sql and recent rows every line is green, and tells what was asked for."""
+    fill(safeconnect, [(60 - n, f"10.0.0.{n}", f"user{n},Staff") for n in range(1, 51)])
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    site.add_agent("uia", agent)
+    code, findings = look(site)
+    assert (code, {colour for _, colour, *_ in findings}) == (0, {"green"}), findings
+    page = site.run("check").out
+    for words in (
+        r"source: its clock and ours are \d s apart",
+        r"source: has the columns that are needed; names are stored as utf8mb4 utf8mb4_\w+",
+        r"source: about \d+ rows, \d MB, without an index on transDate",
+        r"source: the newest row is 0:1\d:\d\d old",
+        r"source: read the last 7 days in \d+\.\d s: 50 rows, 50 events, 50 addresses",
+        r"fw: is fw-simulated, a PA-VM with PAN-OS 10\.2\.9",
+        r"fw: answers in \d+ ms",
+        r"fw: stands alone, without high availability",
+        r"fw: its key's role has User-ID Agent, Operational Requests, Log",
+        r"fw: its certificate ends in \d+ days",
+        r"uia: took a message without complaint; lets us in within \d+ ms",
+        r"uia: our certificate ends in \d+ days",
+    ):
+        assert re.search(rf"^green +{words}", page, re.MULTILINE), words
+
+
+def test_columns_are_told(site, safeconnect, firewall):
+    """A needed column that is not there is red by its name; without macaddress it is yellow, others are a remark."""
+    fill(safeconnect, [(1, "10.0.0.1", "ada")])
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    alter(safeconnect, "ALTER TABLE clienthist DROP winMachineName, DROP macaddress")
+    code, findings = look(site)
+    assert code == 0
+    assert find(findings, "source", "no column macaddress")[0] == "yellow"
+    assert find(findings, "source", "no column winMachineName")[0] == "green"
+    alter(safeconnect, "ALTER TABLE clienthist DROP principal, DROP currentIpAddress")
+    code, findings = look(site)
+    assert code == 1
+    assert find(findings, "source", "currentIpAddress, principal")[0] == "red"
+    alter(safeconnect, "ALTER TABLE clienthist CHANGE clientHistId other BIGINT AUTO_INCREMENT")
+    code, findings = look(site)
+    assert (code, find(findings, "source", "clientHistId")[0]) == (1, "red")
+
+
+def test_a_right_to_a_column_counts_as_the_column(site, safeconnect, firewall):
+    """A column that the account may not read is told as one that is not there."""
+    fill(safeconnect, [(1, "10.0.0.1", "ada")])
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    rest = f"ON {safeconnect.database}.clienthist FROM '{safeconnect.user}'@'%'"
+    alter(safeconnect, f"REVOKE SELECT (macaddress) {rest}")
+    code, findings = look(site)
+    assert (code, find(findings, "source", "no column macaddress")[0]) == (0, "yellow")
+    alter(safeconnect, f"REVOKE SELECT (principal) {rest}")
+    code, findings = look(site)
+    assert (code, find(findings, "source", "principal")[0]) == (1, "red")
+
+
+@pytest.mark.parametrize("kind", ["mysql", "csv"])
+def test_dates_ahead_are_red_with_the_offset(site, safeconnect, firewall, kind):
+    """Where the appliance writes local time, the check names the offset; with it set, all is green."""
+    rows = [(60 - n, f"10.0.0.{n}", f"user{n}") for n in range(1, 51)]
+    fill(safeconnect, rows, timedelta(hours=3))
+    site.use_database(safeconnect)
+    if kind == "csv":
+        site.use_rows([(address, user, (age - 180) * 60) for age, address, user in rows])
+    site.add_firewall("fw", firewall)
+    code, findings = look(site)
+    colour, advice = find(findings, "source", "ahead of the database's clock")
+    assert (code, colour) == (1, "red")
+    assert 'source.time_offset = "-3h"' in advice
+    site.source["time_offset"] = "-3h"
+    code, findings = look(site)
+    assert (code, {colour for _, colour, *_ in findings}) == (0, {"green"}), findings
+
+
+def test_an_export_that_stopped_is_yellow(site, safeconnect, firewall):
+    """An old newest row is yellow; where no row is an event it is red, with what was passed over."""
+    fill(safeconnect, [(120, "10.0.0.1", "ada")])
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    code, findings = look(site)
+    assert (code, find(findings, "source", "the newest row is 2:00:")[0]) == (0, "yellow")
+    site.identity = {"include_networks": ["192.0.2.0/24"]}
+    code, findings = look(site)
+    colour, advice = find(findings, "source", "passed over 1 outside_networks")
+    assert (code, colour) == (1, "red")
+    assert "would refuse" in advice
+
+
+def test_an_empty_table_is_red(site, safeconnect, firewall):
+    """A table without a row is red, for a run would be refused."""
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    code, findings = look(site)
+    assert (code, find(findings, "source", "0 rows, 0 events")[0]) == (1, "red")
+    assert find(findings, "source", "the table is empty")[0] == "yellow"
+
+
+def test_a_large_table_without_an_index_is_yellow(site, safeconnect, firewall):
+    """Only a large table is asked to have an index; with sql/index.sql it is green."""
+    alter(
+        safeconnect,
+        "CREATE TABLE ten (n INT)",
+        "INSERT INTO ten VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9)",
+        "CREATE TABLE two SELECT n FROM ten WHERE n < 2",
+        "SET sql_mode = ''",  # so that the columns which are not named take what they like
+        "INSERT INTO clienthist (transDate, currentIpAddress, principal) "
+        "SELECT '2020-01-01', '10.0.0.1', 'ada' FROM ten a, ten b, ten c, ten d, ten e, ten f, two",
+        "INSERT INTO clienthist (transDate, currentIpAddress, principal) VALUES (UTC_TIMESTAMP(), '10.0.0.1', 'ada')",
+        "ANALYZE TABLE clienthist",
+    )
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    code, findings = look(site)
+    colour, advice = find(findings, "source", "without an index on transDate")
+    assert (code, colour) == (0, "yellow")
+    assert "sql/index.sql" in advice
+    alter(safeconnect, read_statements((SQL / "index.sql").read_text())[0])
+    _, findings = look(site)
+    assert find(findings, "source", "with an index on transDate")[0] == "green"
+
+
+def test_shared_addresses_come_with_their_line(site, safeconnect, firewall):
+    """Addresses with five users within an hour are yellow; with the line pasted they are left out."""
+    crowd = [(60 - n, f"192.0.2.{8 + n % 4}", f"user{n}") for n in range(40)]
+    fill(safeconnect, [*crowd, *((2, f"10.0.0.{n}", "ada") for n in range(1, 9))])
+    site.use_database(safeconnect)
+    site.identity = {"exclude_networks": ["198.51.100.0/24"]}
+    site.add_firewall("fw", firewall)
+    code, findings = look(site)
+    colour, advice = find(findings, "source", "4 addresses had 5 or more users within an hour")
+    assert (code, colour) == (0, "yellow")
+    assert advice == 'in [identity]: exclude_networks = ["198.51.100.0/24", "192.0.2.8/30"]'
+    site.identity = {"exclude_networks": json.loads(advice.partition(" = ")[2])}
+    _, findings = look(site)
+    assert find(findings, "source", "no address had 5 users")[0] == "green"
+
+
+def test_idle_after_is_recommended(site, safeconnect, firewall):
+    """Where users are heard of every hour, idle_after is told; one that is set shorter is yellow."""
+    fill(safeconnect, [(60 * age, f"10.0.0.{n}", f"user{n}") for age in range(120, 0, -1) for n in range(1, 11)])
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    words = "again after 1:00:00 usually, and within 1:00:00 in 99 of 100 cases"
+    _, findings = look(site)
+    assert find(findings, "source", words)[0] == "green"
+    assert 'idle_after = "1h"' in find(findings, "source", words)[1]
+    site.source["idle_after"] = "30m"
+    _, findings = look(site)
+    assert find(findings, "source", words)[0] == "yellow"
+    assert "after 0:30:00" in find(findings, "source", words)[1]
+    site.source["idle_after"] = "1h"
+    _, findings = look(site)
+    assert find(findings, "source", f"{words}: idle_after is right as it is") == ("green", "")
+
+
+def test_what_cannot_be_read_is_red(site, firewall):
+    """A table that breaks off in the middle is red, and what was seen before is told."""
+    site.use_rows([("10.0.0.1", "ada")])
+    with site.source["path"].open("a") as file:
+        file.write("2,2026")
+    site.add_firewall("fw", firewall)
+    code, findings = look(site)
+    assert (code, find(findings, "source", "breaks off")[0]) == (1, "red")
+    assert find(findings, "source", "has the columns")[0] == "green"
+
+
+def test_the_statements_are_ones_that_old_servers_know():
+    """What the check asks holds no word that MySQL 5.5 does not know."""
+    for name in ("read_charset", "read_size", "read_indexed"):
+        (statement,) = read_statements((SQL / f"{name}.sql").read_text())
+        assert not re.search(r"\b(WITH|OVER|JSON|LATERAL|ROW_NUMBER|is_visible)\b", statement, re.IGNORECASE)
+
+
+# ---- targets -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("right", "words", "colour"),
+    [("user-id", "User-ID Agent", "red"), ("op", "Operational Requests", "yellow"), ("log", "Log", "green")],
+)
+def test_each_right_that_is_missing_is_told(site, firewall, right, words, colour):
+    """A role that lacks one right is told which, what for, and which it has; nothing changes on the firewall."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall)
+    firewall.do("fault", name="role_missing", types=[right])
+    code, findings = look(site)
+    assert find(findings, "fw", f"its key's role lacks XML API > {words}")[0] == colour
+    assert find(findings, "fw", f"its key's role lacks XML API > {words}")[1]
+    assert find(findings, "fw", "its key's role has")[0] == "green"
+    assert code == (colour == "red")
+    assert firewall.mappings() == {}
+    assert firewall.do("state")["log_jobs"] == []
+
+
+@pytest.mark.parametrize(("state", "colour"), [("active", "yellow"), ("passive", "red"), ("suspended", "red")])
+def test_a_member_of_a_pair_does_not_stand_alone(site, start, state, colour):
+    """A `host` that is a member of an HA pair is told to have another member, and red when it is not active."""
+    firewall = start("firewall", ha=state)
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall)
+    code, findings = look(site)
+    assert find(findings, "fw", f"is {state} in an HA pair")[0] == colour
+    assert "hosts instead of host" in find(findings, "fw", "in an HA pair")[1]
+    assert code == (colour == "red")
+
+
+def test_a_slow_target_is_yellow(site, firewall):
+    """A firewall that takes over a second for an answer is told to."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall)
+    firewall.do("fault", name="slow", types=["op"], latency_ms=1100)
+    _, findings = look(site)
+    assert find(findings, "fw", "answers in 1")[0] == "yellow"
+
+
+def test_lines_come_in_the_order_of_the_configuration(site, start, closed_port):
+    """The source first, then the targets as they stand there, however long each takes; a black hole costs its limit."""
+    slow, quick = start("firewall"), start("firewall")
+    slow.do("fault", name="black_hole")
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw-hole", slow, request_timeout="2s")
+    site.add_firewall("fw-quick", quick)
+    site.add_firewall("fw-dead", quick, port=closed_port)
+    began = time.monotonic()
+    code, findings = look(site)
+    assert time.monotonic() - began < 12
+    order = list(dict.fromkeys(about for about, *_ in findings))
+    assert (code, order) == (1, ["configuration", "source", "fw-hole", "fw-quick", "fw-dead"])
+    assert [colour for about, colour, *_ in findings if about in {"fw-hole", "fw-dead"}] == ["red", "red"]
+    assert {colour for about, colour, *_ in findings if about == "fw-quick"} == {"green"}
+
+
+def test_it_ends_whatever_hangs(site, firewall):
+    """A source that hangs where no limit of ours reaches is given up, red; targets are told, and the command ends."""
+    fifo = site.place / "export.csv"
+    os.mkfifo(fifo)
+    site.use_rows([])
+    site.source["path"] = fifo
+    site.sync["deadline"] = "10s"
+    site.add_firewall("fw", firewall)
+    began = time.monotonic()
+    code, findings = look(site)
+    assert 18 < time.monotonic() - began < 40
+    assert (code, find(findings, "source", "nothing came of it")[0]) == (1, "red")
+    assert find(findings, "fw", "takes messages")[0] == "green"
