@@ -1,0 +1,36 @@
+"""Sending alone, batches of 100 to one firewall that answers at once."""
+
+from tests.bench.fast_firewall import FastFirewall
+from tests.bench.ground import TIMES, best, scaled, write_entries
+
+COUNT = scaled(60_000, 6000)
+
+
+def test_sending_beside_the_libraries(ground, ratios):
+    """The client sends twice as many mappings a second as pan-os-python; the stand-in takes far more than that."""
+    entries = write_entries(ground.place / "entries.json", COUNT)
+    rates = {}
+    with FastFirewall.start(0.0) as firewall, FastFirewall.start(0.0, options=("--nagle",)) as slow:
+
+        def send(rival, door=firewall, count=entries):
+            return ground.run_rival(rival, entries=str(count), ports=door.ports, ca_file=str(door.ca_file))
+
+        names = ("uidsync", "pan-os-python", "pan-python", "socket")
+        runs = [lambda name=name: send(name) for name in names]
+        for name, took in zip(names, best(*runs, by=lambda took: float(took.out)), strict=True):
+            rates[name] = COUNT / float(took.out)
+        assert firewall.ask()[0]["entries"] == COUNT * len(names) * TIMES
+        few = write_entries(ground.place / "few.json", 3000)
+        quick, held = best(
+            lambda: send("pan-python", count=few),
+            lambda: send("pan-python", slow, few),
+            by=lambda took: float(took.out),
+            times=1,
+        )
+    ratios.add("mappings a second, beside pan-os-python", rates["uidsync"], rates["pan-os-python"], "/s", least=2)
+    ratios.add("beside pan-python", rates["uidsync"], rates["pan-python"], "/s")
+    ratios.add(
+        "what the stand-in takes of a bare socket, beside ours", rates["socket"], rates["uidsync"], "/s", least=4
+    )
+    ratios.add("30 connections to it without TCP_NODELAY, beside with", float(held.out), float(quick.out))
+    ratios.raise_if_missed()
