@@ -196,6 +196,20 @@ def test_rows_in_no_order_say_nothing():
     assert survey(events).judge_silence(WEEK).why == "unordered"
 
 
+def test_every_stay_counts_by_itself():
+    """A user who comes again after another stays anew: both stays are seen again."""
+    gaps = [event(hour * 3600, "ada" if hour % 20 < 10 else "bob") for hour in range(2 * ENOUGH_GAPS)]
+    silence = survey(gaps).judge_silence(WEEK)
+    assert (silence.gaps, silence.idle_after) == (ENOUGH_GAPS * 2 * 9 // 10, HOUR)
+
+
+@pytest.mark.parametrize("why", [BLANK, IGNORED])
+def test_what_takes_nothing_ends_no_gap(why):
+    """An event that takes its address under conditions alone is passed over."""
+    assert survey([event(0), event(60, None, why=why), event(120)]).judge_silence(WEEK).gaps == 1
+    assert survey([event(0), event(60, None, why=NULL), event(120)]).judge_silence(WEEK).gaps == 0
+
+
 def test_somebody_between_ends_a_gap():
     """What lies between two stays of a user is no gap, be it another's stay or nobody's."""
     for other in ("bob", None):

@@ -274,6 +274,35 @@ def test_a_member_of_a_pair_does_not_stand_alone(site, start, state, colour):
     assert code == (colour == "red")
 
 
+def test_a_pair_without_an_active_member_is_red(site, start):
+    """Two passive members are told one by one, and to look at their high availability."""
+    pair = start("firewall", pair=True)
+    pair.do("ha", state="passive", alone=True)
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_pair("fw", pair)
+    code, findings = look(site)
+    assert code == 1
+    assert find(findings, "fw", "0 of its members are active") == ("red", "look at their high availability")
+    assert "high availability" in find(findings, "fw", "Busy: no member is active")[1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "types", "kind", "advice"),
+    [("role_missing", ["op"], "Busy", "Operational Requests"), ("refuse", None, "Unreachable", "host and port")],
+)
+def test_a_member_that_does_not_say_is_red(site, start, fault, types, kind, advice):
+    """A member that does not say whether it is active is told why, and what would help against that."""
+    pair = start("firewall", pair=True)
+    pair.do("fault", name=fault, unit="peer", **({"types": types} if types else {}))
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_pair("fw", pair)
+    code, findings = look(site)
+    colour, told = find(findings, "fw", f"does not say whether it is active: {kind}")
+    assert (code, colour) == (1, "red")
+    assert advice in told
+    assert find(findings, "fw", "takes messages")[0] == "green"
+
+
 def test_a_slow_target_is_yellow(site, firewall):
     """A firewall that takes over a second for an answer is told to."""
     site.use_rows([("10.0.0.1", "ada")])

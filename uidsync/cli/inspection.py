@@ -13,7 +13,7 @@ from uidsync.census import Census
 from uidsync.cli.wiring import TargetMaker
 from uidsync.config import AgentConfig, Config, MySQLConfig, TargetConfig
 from uidsync.panos.agent import Agent
-from uidsync.panos.errors import PanosError, RequestError, Unauthorized
+from uidsync.panos.errors import Busy, PanosError, RequestError, Unauthorized
 from uidsync.panos.firewall import Firewall, is_right_missing
 from uidsync.panos.pair import ACTIVE, OFF
 from uidsync.plan import UnsafePlan
@@ -54,7 +54,8 @@ RIGHTS: dict[str, tuple[str, Colour, str]] = {
     ),
     "log": ("Log", "green", "only `verify --log` needs it"),
 }
-PAIR_HINT = "is it reachable, and does the key's role have XML API > Operational Requests?"
+PAIR_HINT = "is it the other's pair, does it know the key, and has the key's role XML API > Operational Requests?"
+PAIR_BUSY_HINT = "look at the high availability of its members; or is a commit running? try again"
 BOTH_MEMBERS = "name both members of the pair: hosts instead of host"
 
 
@@ -218,8 +219,7 @@ def inspect_target(config: TargetConfig, maker: TargetMaker) -> Iterator[Finding
     try:
         yield from _inspect_agent(config, target) if isinstance(target, Agent) else _inspect_firewall(config, target)
     except PanosError as error:
-        hint = UNAUTHORIZED[config.kind] if isinstance(error, Unauthorized) else HINTS.get(error.kind, "")
-        yield Finding(config.name, "red", f"{error.kind}: {error}", hint)
+        yield Finding(config.name, "red", f"{error.kind}: {error}", _advise(config, error))
         return
     finally:
         target.close()
@@ -229,6 +229,14 @@ def inspect_target(config: TargetConfig, maker: TargetMaker) -> Iterator[Finding
             yield Finding(config.name, "yellow" if is_near else "green", words, "renew it" if is_near else "")
     if not config.verify_tls:
         yield Finding(config.name, "yellow", "is not verified", "set ca_file, or fingerprint_sha256")
+
+
+def _advise(config: TargetConfig, error: PanosError) -> str:
+    if isinstance(error, Unauthorized):
+        return UNAUTHORIZED[config.kind]
+    if isinstance(error, Busy) and config.host is None:
+        return PAIR_BUSY_HINT
+    return HINTS.get(error.kind, "")
 
 
 def _inspect_agent(config: TargetConfig, agent: Agent) -> Iterator[Finding]:
@@ -243,6 +251,7 @@ def _inspect_agent(config: TargetConfig, agent: Agent) -> Iterator[Finding]:
 def _inspect_firewall(config: TargetConfig, firewall: Firewall) -> Iterator[Finding]:
     name = config.name
     lacks: dict[str, PanosError] = {}
+    yield from _inspect_pair(name, firewall)
     try:
         firewall.try_right()
     except Unauthorized as error:
@@ -263,7 +272,8 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall) -> Iterator[Find
     is_slow = took > SLOW
     advice = "`connections` above 1 sends more at once; is its management plane busy?" if is_slow else ""
     yield Finding(name, "yellow" if is_slow else "green", f"answers in {_milliseconds(took)}", advice)
-    yield from _inspect_pair(name, firewall) if config.host is None else _inspect_role(name, firewall, lacks)
+    if config.host is not None and "op" not in lacks:
+        yield _inspect_role(name, firewall)
     try:
         firewall.try_log_right()
     except (Unauthorized, RequestError) as error:
@@ -283,21 +293,17 @@ def _judge_rights(name: str, lacks: dict[str, PanosError]) -> Iterator[Finding]:
             yield Finding(name, "yellow", f"cannot be asked ({words}): {error.kind}: {error}", what_for)
 
 
-def _inspect_role(name: str, firewall: Firewall, lacks: dict[str, PanosError]) -> Iterator[Finding]:
+def _inspect_role(name: str, firewall: Firewall) -> Finding:
     """Tell whether a firewall with one host is the member of a pair, which would need both."""
-    if "op" in lacks:
-        return
     try:
         role = firewall.ask_role()
-    except PanosError as error:
-        yield Finding(name, "yellow", f"does not tell its HA state: {error.kind}: {error}", "is it a firewall?")
-        return
+    except (Unauthorized, RequestError) as error:
+        return Finding(name, "yellow", f"does not tell its HA state: {error.kind}: {error}", "is it a firewall?")
     if role == OFF:
-        yield Finding(name, "green", "stands alone, without high availability")
-    elif role in ACTIVE:
-        yield Finding(name, "yellow", f"is {role} in an HA pair", f"after a hand-over it gets nothing; {BOTH_MEMBERS}")
-    else:
-        yield Finding(name, "red", f"is {role} in an HA pair", f"mappings may be lost there; {BOTH_MEMBERS}")
+        return Finding(name, "green", "stands alone, without high availability")
+    if role in ACTIVE:
+        return Finding(name, "yellow", f"is {role} in an HA pair", f"after a hand-over it gets nothing; {BOTH_MEMBERS}")
+    return Finding(name, "red", f"is {role} in an HA pair", f"mappings may be lost there; {BOTH_MEMBERS}")
 
 
 def _inspect_pair(name: str, firewall: Firewall) -> Iterator[Finding]:
@@ -305,13 +311,18 @@ def _inspect_pair(name: str, firewall: Firewall) -> Iterator[Finding]:
     roles = firewall.ask_roles()
     for host, role in roles.items():
         if isinstance(role, PanosError):
-            yield Finding(name, "red", f"{host} does not say whether it is active: {role.kind}: {role}", PAIR_HINT)
+            words = f"{host} does not say whether it is active: {role.kind}: {role}"
+            yield Finding(name, "red", words, HINTS.get(role.kind, PAIR_HINT) if not _is_denied(role) else PAIR_HINT)
         else:
             advice = "is high availability set up? a firewall that stands alone has a host" if role == OFF else ""
             yield Finding(name, "red" if role == OFF else "green", f"{host} is {role}", advice)
     active = sum(role in ACTIVE for role in roles.values())
     if roles and active != 1 and all(isinstance(role, str) for role in roles.values()):
         yield Finding(name, "red", f"{active} of its members are active", "look at their high availability")
+
+
+def _is_denied(error: PanosError) -> bool:
+    return isinstance(error, Busy) and error.denied  # a single question to a member takes it for a commit
 
 
 def _words(duration: timedelta) -> str:
