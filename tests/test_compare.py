@@ -72,6 +72,7 @@ ADA = {1: "CAMPUS\\ada"}
         (ADA, [(1, "CAMPUS\\ada")], [entry(1, "CAMPUS\\ada", seconds=None)], {}),
         ({}, [(1, "CAMPUS\\ada")], [entry(1, "CAMPUS\\ada")], {"stale": [1]}),
         ({}, [(1, "CAMPUS\\ada")], [entry(1, "ada")], {"stale": [1]}),
+        ({}, [(1, "CAMPUS\\ada")], [entry(1, "ada", seconds=50)], {}),  # its event's last minute
         ({}, [], [entry(1, "CAMPUS\\ada")], {"foreign": [1]}),
         ({}, [(1, "CAMPUS\\ada")], [entry(1, "CAMPUS\\alan")], {"foreign": [1]}),
         ({}, [(1, "CAMPUS\\ada")], [], {}),
@@ -153,9 +154,12 @@ def test_an_agent_is_judged_by_what_firewalls_learned():
         entry(2, "CAMPUS\\alan", "XMLAPI", 5),
         entry(3, "CAMPUS\\old", "UIA"),
         entry(5, "CAMPUS\\old", "UIA"),
+        entry(3, "CAMPUS\\old", "UIA"),  # on a second firewall
+        entry(5, "campus\\old", "UIA"),
     ]
     comparison = compare(share, entries, own_type="UIA", other_way="XMLAPI")
-    assert kinds_of(comparison) == {"missing": [4], "wrong": [3], "stale": [5]}
+    assert kinds_of(comparison) == {"missing": [4], "wrong": [3], "stale": [5, 5]}
+    assert len(comparison.plan.logouts) == 2  # one for each spelling
 
 
 def test_json_has_every_kind():

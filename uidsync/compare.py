@@ -78,10 +78,14 @@ def compare(
     foreign: list[Finding] = []
     for entry in entries:
         mapping = share.wanted.get(entry.ip)
+        if mapping is None and entry.seconds_left is not None and entry.seconds_left <= TOLERANCE.total_seconds():
+            continue  # it goes by itself: an event's last minute is not wanted any more
         is_right = mapping is not None and _is_right(mapping, entry, share)
         is_ours = entry.type == own_type and (is_right or is_sole_writer or _is_known(share, entry))
         if is_ours or (is_right and entry.type == other_way):
             user = mapping.user if mapping and is_right else entry.user
+            if (entry.ip, user) in shown:  # on another firewall as well
+                continue
             seen[entry.ip] = (*seen.get(entry.ip, ()), _make_holding(share, mapping, user, entry, own_type))
             shown[entry.ip, user] = entry
         else:

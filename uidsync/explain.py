@@ -5,7 +5,7 @@ It decides over values and reads nothing itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
@@ -132,8 +132,18 @@ def judge(share: Share, ip: Address, holder: LoginEvent | None) -> Verdict:
             *((kind, login.user, login.timeout) for kind in logins for login in logins[kind] if login.ip == ip),
         ),
         held,
-        max((holding.held_until - holding.timeout * MINUTE / 2 for holding in held), default=None),
+        _find_renewal(share.wanted.get(ip), held),
     )
+
+
+def _find_renewal(mapping: UserMapping | None, held: Sequence[Holding]) -> datetime | None:
+    """Return when a mapping that is held will be renewed; None for one that lasts as long as its event as it is."""
+    ends = [
+        holding.held_until - holding.timeout * MINUTE / 2
+        for holding in held
+        if mapping and holding.held_until + MINUTE <= mapping.expires_at
+    ]
+    return max(ends, default=None)
 
 
 def _find_reason(share: Share, ip: Address, holder: LoginEvent | None) -> Rest:

@@ -113,8 +113,8 @@ class Ledger:
     @classmethod
     def open_read_only(cls, file: Path) -> Ledger:
         """Open the ledger without writing a byte."""
-        # Without a journal nobody writes to the file, and SQLite need not make one to find that out; a journal that is
-        # there is read, and its index left as it is.
+        # Without a journal nobody writes to the file just now, and SQLite need not make one to find that out; a journal
+        # that is there is read, and its index left as it is.
         with translated(file):
             raise_if_no_file(file)
             is_quiet = not file.with_name(f"{file.name}-wal").exists()

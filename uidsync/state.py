@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -85,10 +85,16 @@ def open_ledger(state_dir: Path, log: FilteringBoundLogger) -> Iterator[Ledger]:
 
 @contextmanager
 def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterator[Ledger]:
-    """Open the ledger to look at it; one that is not there counts as empty, and so does one that cannot be read."""
+    """Take a copy of the ledger to look at, as it is at this moment: runs go on writing to the file.
+
+    One that is not there counts as empty, and so does one that cannot be read.
+    """
     file = _find_substitute(state_dir) or state_dir / FILE
+    ledger = Ledger.make_empty()
     try:
-        ledger = Ledger.open_read_only(file) if os.path.lexists(file) else Ledger.make_empty()
+        if os.path.lexists(file):
+            with closing(Ledger.open_read_only(file)) as there:
+                there.copy_to(ledger)
         read_memory(ledger).now()
     except LedgerError as error:
         log.warning("ledger.unreadable", message=str(error), hint="taken as empty")

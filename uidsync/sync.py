@@ -87,9 +87,12 @@ def run(  # noqa: PLR0913 (a run has this many sides)
     except Interrupted:
         report.exit_code = INCOMPLETE
         report.error = Problem("Interrupted", "a signal came before anything was sent")
-    except (SourceError, UnsafePlan) as error:
-        report.exit_code = SOURCE if isinstance(error, SourceError) else UNSAFE
-        report.error = Problem(type(error).__name__, str(error))
+    except SourceError as error:
+        report.exit_code = SOURCE
+        report.error = Problem("SourceError", str(error))
+    except UnsafePlan as error:
+        report.exit_code = UNSAFE
+        report.error = Problem("UnsafePlan", f"{error}; if it is right, run once with --force")
     if report.error or reading is None or dry_run:
         _report_untried(report, this.shares, config.sync.batch_size)
     else:
@@ -190,7 +193,7 @@ def raise_if_unsafe(config: Config, ledger: Ledger, reading: Reading, shares: Se
                 held, logouts, config.sync.max_logout_percent, config.sync.max_change_percent, share.ordered
             )
         except UnsafePlan as error:
-            raise UnsafePlan(f"{share.name}: {error}; if it is right, run once with --force") from None
+            raise UnsafePlan(f"{share.name}: {error}") from None
 
 
 def _report_untried(report: SyncReport, shares: Sequence[Share], batch_size: int) -> None:

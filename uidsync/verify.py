@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.compare import Comparison, compare
-from uidsync.config import Config, FirewallConfig, TargetConfig
+from uidsync.config import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.deadline import Deadline
 from uidsync.ledger import Ledger
 from uidsync.panos.errors import PanosError
@@ -22,56 +23,58 @@ from uidsync.reading import Reading
 from uidsync.recorder import Progress, Recorder
 from uidsync.report import SyncReport, TargetReport
 from uidsync.share import Share, make_share, read_belief
+from uidsync.side_by_side import do_for_each
+from uidsync.spotcheck import SETTLED
 from uidsync.sync import MakeTarget, carry_out, raise_if_unsafe
 
 MakeFirewall = Callable[[FirewallConfig], Firewall]
+Found = tuple[Comparison, ...]
+LOOK_AGAIN = 5.0  # seconds between looks at what was mended
 
 
 def make_shares(config: Config, targets: Sequence[TargetConfig], ledger: Ledger, reading: Reading) -> tuple[Share, ...]:
-    """Say for every target what it should hold and what the ledger believes. Raises LedgerError."""
-    mappings = wanted(reading.events, config.source.validity, reading.now)
+    """Say for every target what it should hold at this moment and what the ledger believes. Raises LedgerError."""
+    now = reading.clock()
+    mappings = wanted(reading.events, config.source.validity, now)
     return tuple(
-        make_share(config, target, read_belief(ledger, target), reading.events, mappings, reading.now, resend=False)
+        make_share(config, target, read_belief(ledger, target), reading.events, mappings, now, resend=False)
         for target in targets
     )
 
 
-def verify(shares: Sequence[Share], make_firewall: MakeFirewall) -> tuple[Comparison, ...]:
+def verify(shares: Sequence[Share], make_firewall: MakeFirewall) -> Found:
     """Compare every target with its share.
 
     All firewalls are read at once. An agent cannot be read: what they learned from agents is compared in its stead.
     """
+    has_agents = any(isinstance(share.target, AgentConfig) for share in shares)
     firewalls = [(share, target) for share in shares if isinstance(target := share.target, FirewallConfig)]
-    with ThreadPoolExecutor(max(1, len(firewalls))) as pool:
-        found = pool.map(lambda pair: _verify_firewall(pair[0], pair[1], make_firewall), firewalls)
-        read = {share.name: each for (share, _), each in zip(firewalls, found, strict=True)}
-    learned = [entries for comparison, entries in read.values() if not comparison.error]
+    looks = do_for_each(lambda pair: _look(pair[0], pair[1], make_firewall, has_agents=has_agents), firewalls)
+    read = {share.name: look for (share, _), look in zip(firewalls, looks, strict=True)}
+    learned = [entries for comparison, entries in looks if not comparison.error]
     return tuple(read[share.name][0] if share.name in read else _verify_agent(share, learned) for share in shares)
 
 
-def _verify_firewall(
-    share: Share, target: FirewallConfig, make_firewall: MakeFirewall
+def _look(
+    share: Share, target: FirewallConfig, make_firewall: MakeFirewall, *, has_agents: bool
 ) -> tuple[Comparison, list[TableEntry]]:
-    """Return what was found, and what may have come by an agent."""
-    firewall = make_firewall(target)
+    """Return what was found at a firewall, and what of it may have come by an agent."""
 
     def take(entries: Iterator[TableEntry]) -> tuple[Comparison, list[TableEntry]]:
         learned: list[TableEntry] = []
 
-        def note(entries: Iterator[TableEntry]) -> Iterator[TableEntry]:
-            for entry in entries:
-                if entry.type in {UIA, XML_API}:
-                    learned.append(entry)
-                yield entry
+        def note(entry: TableEntry) -> TableEntry:
+            if has_agents and entry.type in {UIA, XML_API}:
+                learned.append(entry)
+            return entry
 
-        return compare(share, note(entries), own_type=XML_API, is_sole_writer=target.sole_writer), learned
+        return compare(share, map(note, entries), own_type=XML_API, is_sole_writer=target.sole_writer), learned
 
-    try:
-        return firewall.read_table(take)
-    except PanosError as error:
-        return Comparison(share.name, error=f"{error.kind}: {error}"), []
-    finally:
-        firewall.close()
+    with closing(make_firewall(target)) as firewall:
+        try:
+            return firewall.read_table(take)
+        except PanosError as error:
+            return Comparison(share.name, error=f"{error.kind}: {error}"), []
 
 
 def _verify_agent(share: Share, learned: Sequence[Sequence[TableEntry]]) -> Comparison:
@@ -87,7 +90,7 @@ def _verify_agent(share: Share, learned: Sequence[Sequence[TableEntry]]) -> Comp
 def repair(  # noqa: PLR0913 (a run has this many sides)
     config: Config,
     shares: Sequence[Share],
-    comparisons: Sequence[Comparison],
+    found: Found,
     ledger: Ledger,
     reading: Reading,
     make_target: MakeTarget,
@@ -96,13 +99,12 @@ def repair(  # noqa: PLR0913 (a run has this many sides)
     log: FilteringBoundLogger,
     progress: Progress,
 ) -> SyncReport:
-    """Send every target exactly the difference, and report it.
+    """Send every target exactly the difference, and report it; targets that do not differ are not touched.
 
     Raises UnsafePlan and LedgerError as long as nothing was sent.
     """
-    due = [
-        replace(share, plan=comparison.plan, wanted={}) for share, comparison in zip(shares, comparisons, strict=True)
-    ]
+    # Nothing is wanted beside the plan, so that the recorder asks for no spots: the whole table was just read.
+    due = [replace(share, plan=each.plan, wanted={}) for share, each in zip(shares, found, strict=True) if each.plan]
     raise_if_unsafe(config, ledger, reading, due)
     report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
     report.targets = [TargetReport(share.name, share.target.kind) for share in due]
@@ -113,3 +115,14 @@ def repair(  # noqa: PLR0913 (a run has this many sides)
     report.warnings += recorder.warnings
     report.finished = datetime.now(UTC)
     return report
+
+
+def look_again(before: Found, look: Callable[[], Found], deadline: Deadline) -> Found:
+    """Look at what was mended until it shows, as long as that may take; what cannot be read any more is as before."""
+    ends_at = time.monotonic() + SETTLED.total_seconds()
+    while True:
+        found = tuple(old if new.error and not old.error else new for old, new in zip(before, look(), strict=True))
+        seconds_left = min(ends_at - time.monotonic(), deadline.seconds_left())
+        if not any(each.plan for each in found) or seconds_left < LOOK_AGAIN:
+            return found
+        time.sleep(LOOK_AGAIN)

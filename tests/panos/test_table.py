@@ -76,6 +76,8 @@ def test_anything_is_a_table_or_a_known_error(body, status):
         (403, b"<response status = 'error' code = '403'><result><msg>Invalid Credential</msg></result></response>",
          Unauthorized),
         (503, b"<html>", Busy),
+        (200, HEAD + b"<a/>" * 200, BadReply),
+        (200, HEAD + b"<entry>" + b"<a/>" * 200, BadReply),
     ],
 )  # fmt: skip
 def test_what_is_no_table_is_told_by_its_cause(status, body, error):

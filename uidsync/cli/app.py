@@ -142,7 +142,11 @@ def read_address(text: str) -> Address | None:
         if not text or re.fullmatch(r"\d+(\.\d+){3,}(/\d+)?", text):
             raise typer.BadParameter(f"{text!r} is no address, and no user's name", param_hint="ADDRESS|USER") from None
         return None
-    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
+    if not isinstance(ip, IPv6Address):
+        return ip
+    if ip.scope_id:  # of an address that means nothing beyond its own link; a zone may be any text
+        raise typer.BadParameter(f"{text!r} names a zone, and mappings have none", param_hint="ADDRESS|USER")
+    return ip.ipv4_mapped or ip
 
 
 def _run(function: Callable[..., int | None], options: Options, arguments: dict[str, Any]) -> int:

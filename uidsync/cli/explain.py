@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -32,6 +32,7 @@ from uidsync.plan import Holding, wanted
 from uidsync.reading import make_rules, read_memory, recall
 from uidsync.report import INCOMPLETE, OK, to_plain
 from uidsync.share import make_share, read_belief
+from uidsync.side_by_side import do_for_each
 from uidsync.source.rows import BLANK, IGNORED, LoginEvent, make_row_reader
 from uidsync.state import open_ledger_read_only
 
@@ -110,22 +111,19 @@ def _explain(config: Config, ip: Address) -> Explanation:
             share = make_share(config, target, here, events, mappings, now, resend=False)
             verdicts.append(judge(share, ip, holder))
     maker = TargetMaker(secrets, log, deadline, attempts=1)
-    with ThreadPoolExecutor(len(config.target)) as pool:
-        shown = pool.map(lambda target: _ask(target, ip, maker), config.target)
-        answers = dict(zip((target.name for target in config.target), shown, strict=True))
+    shown = do_for_each(lambda target: _ask(target, ip, maker), config.target)
+    answers = dict(zip((target.name for target in config.target), shown, strict=True))
     return Explanation(ip, now, validity, steps, holder, tuple(verdicts), answers)
 
 
 def _ask(target: TargetConfig, ip: Address, maker: TargetMaker) -> tuple[TableEntry, ...] | str:
     if not isinstance(target, FirewallConfig):
         return "an agent cannot be asked"
-    firewall = maker.make_firewall(target)
-    try:
-        return firewall.ask(ip)
-    except PanosError as error:
-        return f"could not be asked: {error.kind}: {error}"
-    finally:
-        firewall.close()
+    with closing(maker.make_firewall(target)) as firewall:
+        try:
+            return firewall.ask(ip)
+        except PanosError as error:
+            return f"could not be asked: {error.kind}: {error}"
 
 
 # ---- for programs ------------------------------------------------------------------------------------------------
@@ -227,7 +225,7 @@ def _tell_due(verdict: Verdict) -> str:
         return "nothing: it rejected this login, which is sent again with a newer event or with --full"
     if verdict.wanted and verdict.renewed_at:
         return f"nothing: it lasts; it is renewed after {_at(verdict.renewed_at)}"
-    return "nothing"
+    return "nothing: it lasts as long as its row counts" if verdict.wanted else "nothing"
 
 
 def _tell_holding(holding: Holding) -> str:

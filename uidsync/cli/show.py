@@ -23,8 +23,10 @@ from uidsync.report import SyncReport
 from uidsync.source.rows import CUT_IPV6, IGNORED, RESERVED
 
 ROWS_SHOWN = 10  # of a table on a terminal; a pipe gets them all
-STATUS_COLOURS = {"same": "green", "differs": "red", "unreadable": "yellow"}
-COLOURS = {"complete": "green", "incomplete": "red", "not_tried": "yellow"}
+COLOURS = {
+    "complete": "green", "incomplete": "red", "not_tried": "yellow",
+    "same": "green", "differs": "red", "unreadable": "yellow",
+}  # fmt: skip
 
 # Why an address is left with nobody, and why a row is no event.
 NOBODY = {
@@ -122,15 +124,18 @@ def show_report(report: SyncReport) -> None:
 
 
 def show_comparisons(found: Sequence[Comparison]) -> None:
-    """Print what was found at every target: in a table, and below it what differs, entry by entry."""
-    table = Table("target", "status", *KINDS, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
-    for each in found:
-        counts = (f"{len(each.findings.get(kind, ())):,}" for kind in KINDS)
-        table.add_row(each.name, Text(each.status, style=STATUS_COLOURS[each.status]), *counts)
+    """Print what was found at every target, and entry by entry what differs: in tables, or one line each in a pipe."""
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print(table)
+    if console.is_terminal:
+        table = Table("target", "status", *KINDS, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+        for each in found:
+            counts = (f"{len(each.findings.get(kind, ())):,}" for kind in KINDS)
+            table.add_row(each.name, Text(each.status, style=COLOURS[each.status]), *counts)
+        console.print(table)
     for each in found:
-        if each.error:
+        if not console.is_terminal:
+            print(each.name, each.status, *filter(None, [each.error]), sep="\t")
+        elif each.error:
             console.print(f"{each.name}: {each.error}")
         lines = [
             (kind, str(item.ip), item.user or "-", item.held or "-", item.type or "-", _seconds(item))
@@ -138,7 +143,7 @@ def show_comparisons(found: Sequence[Comparison]) -> None:
             for item in each.findings.get(kind, ())
         ]
         if lines:
-            _show(each.name, ("", "address", "should have", "has", "from", "seconds left"), lines)
+            _show_or_print(each.name, each.name, ("", "address", "should have", "has", "from", "seconds left"), lines)
 
 
 def _seconds(item: Finding) -> str:
@@ -199,19 +204,9 @@ def show_user_id_log(target: str, events: Sequence[UserIdEvent]) -> None:
 
     Times are by the firewall's clock, with a zone where it says one; `type` is the mechanism by which the source knew.
     """
-    lines = [tuple(_printable(word) or "-" for word in _words(event)) for event in events]
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        for line in lines:
-            print(target, *line, sep="\t")
-        return
-    title = f"{target}: {len(events)} events"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, collapse_padding=True)
-    for head in ("time", "event", "user", "source", "type", "sent by", "timeout"):
-        table.add_column(head, no_wrap=head not in {"user", "sent by"}, overflow="fold")
-    for line in lines:
-        table.add_row(*map(Text, line))
-    console.print(table)
+    heads = ("time", "event", "user", "source", "type", "sent by", "timeout")
+    lines = [tuple(word or "-" for word in _words(event)) for event in events]
+    _show_or_print(target, f"{target}: {len(events)} events", heads, lines)
 
 
 def _words(event: UserIdEvent) -> tuple[str, ...]:
@@ -220,8 +215,13 @@ def _words(event: UserIdEvent) -> tuple[str, ...]:
     return at, event.subtype, event.user, event.source, event.source_type, event.source_name, timeout
 
 
-def _printable(words: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in words)
+def _show_or_print(target: str, title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Show lines as a table on a terminal, cut short; elsewhere print all of them, parted by tabs, after the target."""
+    lines = [tuple(map(make_printable, line)) for line in lines]
+    if Console().is_terminal:
+        _show(title, heads, lines)
+    for line in () if Console().is_terminal else lines:
+        print(target, *line, sep="\t")
 
 
 def _show(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import asdict
-from ipaddress import ip_address
 from typing import Annotated, Any
 
 import structlog
 import typer
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.app import JSONOption, Options, command, read_address
 from uidsync.cli.show import progress_bar, show_comparisons, show_user_id_log
 from uidsync.cli.wiring import (
     TargetMaker,
@@ -24,14 +23,17 @@ from uidsync.cli.wiring import (
     make_secret_files,
     make_source,
 )
-from uidsync.compare import Comparison
 from uidsync.config import Config, FirewallConfig
+from uidsync.ledger import Ledger
 from uidsync.panos.errors import PanosError
+from uidsync.panos.logs import UserIdEvent
 from uidsync.plan import UnsafePlan
-from uidsync.reading import read, read_memory
-from uidsync.report import INCOMPLETE, OK, UNREADABLE, UNSAFE, SyncReport, to_plain
+from uidsync.reading import Reading, read, read_memory
+from uidsync.report import BUG, INCOMPLETE, OK, UNREADABLE, UNSAFE, SyncReport, to_plain
+from uidsync.share import Share
+from uidsync.side_by_side import do_for_each
 from uidsync.state import lock, open_ledger, open_ledger_read_only
-from uidsync.verify import make_shares, repair
+from uidsync.verify import Found, look_again, make_shares, repair
 from uidsync.verify import verify as compare_all
 
 
@@ -62,18 +64,18 @@ def verify(
     heed_signals(deadline)
     secrets = make_secret_files(log)
     maker = TargetMaker(secrets, log, deadline)
-    report = None
-    with ExitStack() as stack:
-        if mend:
-            stack.enter_context(lock(state_dir, log))
-            ledger = stack.enter_context(open_ledger(state_dir, log))
-        else:
-            ledger = stack.enter_context(open_ledger_read_only(state_dir, log))
+
+    def look(ledger: Ledger) -> tuple[Reading, Sequence[Share], Found]:
         reading = read(config, make_source(config, secrets, deadline), read_memory(ledger), full=True, log=log)
         shares = make_shares(config, config.target, ledger, reading)
-        found = compare_all(shares, maker.make_firewall)
-        if mend and any(len(comparison.plan) for comparison in found):
-            progress = stack.enter_context(progress_bar())
+        return reading, shares, compare_all(shares, maker.make_firewall)
+
+    report = None
+    with open_ledger_read_only(state_dir, log) as copy:
+        *_, found = look(copy)
+    if mend and any(each.plan for each in found):
+        with lock(state_dir, log), open_ledger(state_dir, log) as ledger, progress_bar() as progress:
+            reading, shares, found = look(ledger)  # runs went on meanwhile
             try:
                 report = repair(
                     config,
@@ -89,50 +91,58 @@ def verify(
             except UnsafePlan as error:
                 log.error("repair.refused", message=str(error))
                 return UNSAFE
-            found = compare_all(make_shares(config, config.target, ledger, reading), maker.make_firewall)
+
+            def look_at_firewalls() -> Found:
+                return compare_all(make_shares(config, config.target, ledger, reading), maker.make_firewall)
+
+            found = look_again(found, look_at_firewalls, deadline)
     if as_json:
-        print(json.dumps({"targets": list(_list_found(found, report))}, indent=1))
+        print(json.dumps({"targets": _list_found(found, report)}, indent=1))
     else:
         show_comparisons(found)
-    return _judge(found)
+    return BUG if report and report.exit_code == BUG else _judge(found)
 
 
-def _list_found(found: Sequence[Comparison], report: SyncReport | None) -> list[dict[str, Any]]:
+def _list_found(found: Found, report: SyncReport | None) -> list[dict[str, Any]]:
     """List what was found, and with it what a repair sent before."""
     listed = [comparison.to_json() for comparison in found]
-    for target, part in zip(listed, report.targets if report else (), strict=False):
+    for part in report.targets if report else ():
+        (target,) = (each for each in listed if each["name"] == part.name)
         target["repaired"] = {"logins": asdict(part.logins), "logouts": asdict(part.logouts)}
     return listed
 
 
-def _judge(found: Sequence[Comparison]) -> int:
+def _judge(found: Found) -> int:
     states = {comparison.status for comparison in found}
     return INCOMPLETE if "differs" in states else UNREADABLE if "unreadable" in states else OK
 
 
 def _show_log(config: Config, address: str, log: FilteringBoundLogger, *, as_json: bool) -> int:
     """Show login and logout events of an address as each firewall logged them."""
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        raise typer.BadParameter(f"{address!r} is no address", param_hint="--log") from None
+    ip = read_address(address)
+    if ip is None:
+        raise typer.BadParameter(f"{address!r} is no address", param_hint="--log")
     become_owner(find_state_dir(config))
-    maker = TargetMaker(make_secret_files(log), log, make_deadline(config))
-    listed, code = [], OK
-    for target in config.target:
-        if not isinstance(target, FirewallConfig):
-            continue
-        firewall = maker.make_firewall(target)
-        try:
-            events = firewall.read_user_id_log(ip)
-        except PanosError as error:
-            log.warning("log.unreadable", target=target.name, error=error.kind, message=str(error))
-            events, code = (), UNREADABLE
-        finally:
-            firewall.close()
-        listed.append({"name": target.name, "events": [to_plain(asdict(event)) for event in events]})
-        if not as_json:
-            show_user_id_log(target.name, events)
+    maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
+
+    def read_log(target: FirewallConfig) -> tuple[tuple[UserIdEvent, ...], str | None]:
+        with closing(maker.make_firewall(target)) as firewall:
+            try:
+                return firewall.read_user_id_log(ip), None
+            except PanosError as error:
+                return (), f"{error.kind}: {error}"
+
+    firewalls = [target for target in config.target if isinstance(target, FirewallConfig)]
+    logs = dict(zip((target.name for target in firewalls), do_for_each(read_log, firewalls), strict=True))
     if as_json:
+        listed = [
+            {"name": name, "events": [to_plain(asdict(event)) for event in events], "error": error}
+            for name, (events, error) in logs.items()
+        ]
         print(json.dumps({"targets": listed}, indent=1, default=str))
-    return code
+    else:
+        for name, (events, error) in logs.items():
+            if error:
+                log.warning("log.unreadable", target=name, message=error)
+            show_user_id_log(name, events)
+    return UNREADABLE if any(error for _, error in logs.values()) else OK

@@ -113,7 +113,7 @@ def _log_reading(log: FilteringBoundLogger, snapshot: Snapshot, rows: int, secon
     examined = sum(scan.rows for scan in snapshot.scans)  # by the server's estimate
     log.info(
         "history.read",
-        by=", ".join(by) or "the whole file",
+        by=", ".join(by) or ("the whole file" if rows else "nothing"),
         examined=examined,
         rows=rows,
         seconds=round(seconds, 3),

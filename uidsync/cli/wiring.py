@@ -89,30 +89,32 @@ class TargetMaker:
         def read_key() -> str:
             return self._secrets.read(target.api_key_file, f"{target.name}-api-key")
 
-        members = self.make_clients(target, read_key, attempts=attempts)
-        client: Client | Pair = members[target.host] if target.host else self._make_pair(target, members, attempts)
-        return Firewall(client, vsys=target.vsys, serial=target.serial)
+        patience = self._make_patience(target, attempts)
+        members = self.make_clients(target, read_key, patience)
+        if target.host:
+            return Firewall(members[target.host], vsys=target.vsys, serial=target.serial)
+        pair = Pair(members, request_timeout=target.request_timeout.total_seconds(), patience=patience)
+        return Firewall(pair, vsys=target.vsys, serial=target.serial)
 
     def make_clients(
-        self, target: FirewallConfig, read_key: Callable[[], str] | None, *, attempts: int | None = None
+        self, target: FirewallConfig, read_key: Callable[[], str] | None, patience: Patience | None = None
     ) -> dict[str, Client]:
-        """Make the client of a firewall's API, or one for each member of a pair; without a key it can ask for one."""
-        trust = self._make_trust(target)
+        """Make the client of a firewall's API, or one for each member of a pair; without a key it can ask for one.
+
+        They share the patience with their target.
+        """
+        trust, patience = self._make_trust(target), patience or self._make_patience(target, None)
         return {
             host: Client(
                 make_url(host, target.port),
                 trust=trust,
                 read_key=_translated(read_key, Unauthorized) if read_key else None,
                 request_timeout=target.request_timeout.total_seconds(),
-                patience=self._make_patience(target, attempts),
+                patience=patience,
                 in_flight=self._find_slots(host, target.port),
             )
             for host in ([target.host] if target.host else target.hosts)
         }
-
-    def _make_pair(self, target: FirewallConfig, members: dict[str, Client], attempts: int | None) -> Pair:
-        request_timeout = target.request_timeout.total_seconds()
-        return Pair(members, request_timeout=request_timeout, patience=self._make_patience(target, attempts))
 
     def make_agent(self, target: AgentConfig, *, attempts: int | None = None) -> Agent:
         """Make a User-ID agent."""

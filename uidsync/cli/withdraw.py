@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from ipaddress import ip_address
 from typing import Annotated
 
 import structlog
 import typer
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import Options, command
+from uidsync.cli.app import Options, command, read_address
 from uidsync.cli.show import progress_bar, show_plans, show_report
 from uidsync.cli.wiring import (
     TargetMaker,
@@ -106,8 +105,9 @@ def _choose(who: Sequence[str], *, everybody: bool) -> Chosen:
     ips: set[Address] = set()
     users: set[str] = set()
     for word in who:
-        try:
-            ips.add(ip_address(word))
-        except ValueError:
+        ip = read_address(word)
+        if ip is None:
             users.add(word)
+        else:
+            ips.add(ip)
     return Chosen(ips, users, everybody)

@@ -11,11 +11,11 @@ from ipaddress import IPv6Address
 from typing import TypeVar
 
 from uidsync.panos.client import Client
-from uidsync.panos.errors import BadRequest, PanosError, RequestError, Unauthorized
+from uidsync.panos.errors import BadRequest, PanosError, Unauthorized
 from uidsync.panos.logjob import read_log
 from uidsync.panos.logs import UserIdEvent, make_finish, make_user_id_query, plain_address, read_user_id_event
 from uidsync.panos.pair import HA_STATE, Pair, Roles, read_role
-from uidsync.panos.table import TableEntry, find_other_spelling, make_show_mappings, read_mappings, read_table
+from uidsync.panos.table import XML_API, TableEntry, find_other_spelling, make_show_mappings, read_mappings, read_table
 from uidsync.panos.userid import (
     Address,
     Entry,
@@ -28,9 +28,8 @@ from uidsync.panos.userid import (
 )
 from uidsync.panos.xmlapi import SYSTEM_INFO, Request
 
-# So many mappings in a row that were to be logged out and are gone: then the table was cleared, and to ask for more of
-# them would hold up what comes after them.
-ENOUGH_GONE = 100
+# Questions for single mappings that could not be logged out; for more of them the whole table is read, once.
+MOST_QUESTIONS = 100
 NO_JOB = "0"  # the jobs of a firewall are counted from 1
 EVENTS_SHOWN = 100  # of an address, the newest: a login a minute would be more than an hour's
 
@@ -54,7 +53,9 @@ class Firewall:
         self._client = client
         self._vsys = vsys
         self._serial = serial
-        self._gone_in_a_row = 0
+        self._questions = 0
+        self._shown: dict[Address, tuple[TableEntry, ...]] | None = None
+        self._warnings: dict[str, str] = {}
 
     @property
     def attempts(self) -> int:
@@ -73,14 +74,15 @@ class Firewall:
 
     @property
     def warnings(self) -> Mapping[str, str]:
-        """What to tell beside outcomes, by log event: how it is with the pair."""
-        return self._client.warnings if isinstance(self._client, Pair) else {}
+        """What to tell beside outcomes, by log event."""
+        return self._warnings | (self._client.warnings if isinstance(self._client, Pair) else {})
 
     def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         """Send one batch, of logins or of logouts; return what the firewall rejects. Raises PanosError.
 
-        A logout of a mapping that is gone is not rejected. The firewall is asked whether it is gone, if it lets itself
-        be asked, and one that is still there under another spelling is logged out as it is shown.
+        A logout of a mapping that is gone is not rejected. The firewall is asked whether it is gone, and one that is
+        still there under another spelling is logged out as it is shown. A key without the right to ask is told of in
+        `warnings`, and the firewall believed.
         """
         rejections = self._send(batch)
         unsure = [rejection for rejection in rejections if rejection.is_about_gone]
@@ -94,17 +96,20 @@ class Firewall:
     def _log_out_as_shown(self, logouts: Sequence[Logout]) -> set[Entry]:
         """Log out what is left of mappings that were said not to be there; return the logouts of those that stay."""
         shown: dict[Entry, Logout] = {}
-        for logout in logouts:
-            if self._gone_in_a_row >= ENOUGH_GONE:
-                break
-            try:
-                name = find_other_spelling(logout, self.ask(logout.ip), self._vsys)
-            except (Unauthorized, RequestError):
-                break
-            self._gone_in_a_row = 0 if name else self._gone_in_a_row + 1
-            if name:
-                shown[Logout(logout.ip, name)] = logout
+        try:
+            for logout in logouts:
+                if name := find_other_spelling(logout, self._look(logout.ip)):
+                    shown[Logout(logout.ip, name)] = logout
+        except (Unauthorized, BadRequest) as error:
+            self._warnings["logouts.unsure"] = f"whether what was to be logged out is gone cannot be asked: {error}"
         return {shown[rejection.entry] for rejection in self._send(list(shown))} if shown else set()
+
+    def _look(self, ip: Address) -> tuple[TableEntry, ...]:
+        """Return what is shown at an address: asked for it at first, looked up in the whole table when it gets much."""
+        self._questions += 1
+        if self._questions > MOST_QUESTIONS and self._shown is None:
+            self._shown = self.read_table(_sort_by_address)
+        return self.ask(ip) if self._shown is None else self._shown.get(ip, ())
 
     def try_right(self) -> None:
         """Send a message without entries: it changes nothing and needs the same right. Raises PanosError."""
@@ -147,7 +152,8 @@ class Firewall:
 
     def ask(self, ip: Address) -> tuple[TableEntry, ...]:
         """Read what the mapping table has for one address; a question is not repeated. Raises PanosError."""
-        return read_mappings(self._client.call(self._address(make_show_mappings(self._vsys, ip)), attempts=1))
+        response = self._client.call(self._address(make_show_mappings(self._vsys, ip)), attempts=1)
+        return tuple(self._only_ours(iter(read_mappings(response))))
 
     def read_user_id_log(self, ip: Address, *, most: int = EVENTS_SHOWN) -> tuple[UserIdEvent, ...]:
         """Read what the firewall's own log has of users at one address, the newest first. Raises PanosError.
@@ -170,6 +176,15 @@ class Firewall:
         if not self._serial:
             return request
         return replace(request, parameters=(*request.parameters, ("target", self._serial)))
+
+
+def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Address, tuple[TableEntry, ...]]:
+    """Sort what came by this API; without a vsys an address may have several."""
+    found: dict[Address, tuple[TableEntry, ...]] = {}
+    for entry in entries:
+        if entry.type == XML_API:
+            found[entry.ip] = (*found.get(entry.ip, ()), entry)
+    return found
 
 
 def is_right_missing(error: PanosError) -> bool:

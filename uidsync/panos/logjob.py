@@ -1,4 +1,4 @@
-"""Runs a query of the log API to its end: enqueue, ask until it is finished, and leave no job behind."""
+"""Runs a query of the log API to its end: enqueue, ask until it is finished, and end what is given up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from uidsync.panos.pair import Pair
 
 WAIT_FIRST, WAIT_LONGEST = 0.25, 4.0  # seconds between questions, doubling: most jobs end within one
 LONGEST_JOB = 60.0  # seconds; what a busy management plane takes is not published
-JOBS = 2  # the answer of a job comes once: if it is lost on the way, or the pair hands over, another job is started
 
 
 def read_log(
@@ -33,23 +32,22 @@ def read_log(
 ) -> tuple[LogEntry, ...]:
     """Return the entries that a query finds, in its order. Raises PanosError: Busy when the job does not finish."""
     ends_at = clock() + LONGEST_JOB
-    job = read_job_number(client.call(make_enqueue(query)))
-    for _ in range(JOBS - 1):
-        with suppress(BadRequest):  # the job is not known any more
-            return _wait_for(client, job, ends_at, clock, sleep)
-        job = read_job_number(client.call(make_enqueue(query)))
-    return _wait_for(client, job, ends_at, clock, sleep)
+    with suppress(BadRequest):  # its answer comes once: was it lost, or did a pair hand over, the job is not known
+        return _run_job(client, query, ends_at, clock, sleep)
+    return _run_job(client, query, ends_at, clock, sleep)
 
 
-def _wait_for(
-    client: Client | Pair, job: str, ends_at: float, clock: Callable[[], float], sleep: Callable[[float], None]
+def _run_job(
+    client: Client | Pair, query: LogQuery, ends_at: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> tuple[LogEntry, ...]:
     """Return what a job finds; one that is not waited for to its end, for Ctrl-C too, is ended at the firewall."""
+    job = read_job_number(client.call(make_enqueue(query)))
     try:
         return _ask_until_finished(client, job, ends_at, clock, sleep)
-    except BaseException:
-        with suppress(PanosError):
-            client.call(make_finish(job), attempts=1)
+    except BaseException as error:
+        if not isinstance(error, BadRequest):
+            with suppress(PanosError):
+                client.call(make_finish(job), attempts=1)
         raise
 
 

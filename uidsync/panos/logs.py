@@ -11,28 +11,25 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
-from itertools import chain, islice
-from typing import Literal, NoReturn
+from typing import Literal
 
 from lxml import etree
 
 from uidsync.panos.errors import BadReply
+from uidsync.panos.stream import read_elements
 from uidsync.panos.userid import Address
-from uidsync.panos.xmlapi import Request, read_response
+from uidsync.panos.xmlapi import Request
 
 USER_ID = "userid"
 FINISHED = "FIN"
 # Of one query: "Illegal value for parameter nlogs [5200]. Should be between 1 to 5000".
 MOST_ENTRIES = 5000
-# Elements of an answer: the widest of the logs, traffic, has some 120 fields.
-MOST_ELEMENTS = MOST_ENTRIES * 200
+MOST_KEPT = 1000  # elements at a time: an entry of the widest log, traffic, has some 120
 LONGEST_FIELD = 65_536  # characters
 STATE_PATH = ("response", "result", "job", "status")
 LOGS_PATH = ("response", "result", "log", "logs")
 ENTRY_PATH = (*LOGS_PATH, "entry")
-REFUSAL_PIECES = 64  # of an answer that is no log: its words stand at its beginning
 FIRST_YEAR = 2000  # a high_res_timestamp that is not set says 1970
 TAG_EVENTS = frozenset({"register-tag", "unregister-tag"})  # subtypes that say nothing of users
 
@@ -137,41 +134,21 @@ def read_job_number(response: etree._Element) -> str:
 def read_job(status: int, pieces: Iterator[bytes]) -> JobAnswer:
     """Read a job's answer of any size as it comes, whatever log it is of; `status` is the HTTP status.
 
-    Raises what `read_response` raises, and BadReply for an answer that is broken off, holds no state, is finished
-    without a log, or holds another number of entries than it says.
+    Raises what `read_elements` raises, and BadReply for an answer that holds no state, is finished without a log, or
+    holds another number of entries than it says.
     """
-    if status != HTTPStatus.OK:
-        _raise_refusal(status, pieces)
     state, said = "", None
     entries: list[LogEntry] | None = None
-    path: list[str] = []
-    elements = 0
-    parser = etree.XMLPullParser(("start", "end"), resolve_entities=False, no_network=True, load_dtd=False)
-    try:
-        for piece in pieces:
-            parser.feed(piece)
-            for event, element in parser.read_events():
-                if event == "start":
-                    if not path and not _is_success(element):
-                        _raise_refusal(status, chain([piece], pieces))
-                    path.append(str(element.tag))
-                    elements += 1
-                    if elements > MOST_ELEMENTS:
-                        raise BadReply("the log holds more than any that PAN-OS gives")
-                    continue
-                here = tuple(path)
-                path.pop()
-                if here == STATE_PATH:
-                    state = (element.text or "").strip()
-                elif here == LOGS_PATH:
-                    said, entries = element.get("count"), entries or []
-                elif here == ENTRY_PATH:
-                    entries = entries or []
-                    entries.append(_read_fields(element))
-                    _forget(element)
-        parser.close()
-    except (etree.XMLSyntaxError, ValueError):
-        raise BadReply("the log is broken off, or not XML") from None
+    for path, element in read_elements(status, pieces, "log", ENTRY_PATH, MOST_KEPT):
+        if path == STATE_PATH:
+            state = (element.text or "").strip()
+        elif path == LOGS_PATH:
+            said, entries = element.get("count"), entries or []
+        elif path == ENTRY_PATH:
+            entries = entries or []
+            entries.append(_read_fields(element))
+            if len(entries) > MOST_ENTRIES:
+                raise BadReply("the log holds more entries than were asked for")
     return _make_answer(state, said, entries)
 
 
@@ -187,29 +164,12 @@ def _make_answer(state: str, said: str | None, entries: list[LogEntry] | None) -
     return JobAnswer(state, tuple(entries))
 
 
-def _raise_refusal(status: int, pieces: Iterator[bytes]) -> NoReturn:
-    read_response(status, b"".join(islice(pieces, REFUSAL_PIECES)))
-    raise BadReply("the answer is not a log")
-
-
-def _is_success(root: etree._Element) -> bool:
-    return root.tag == "response" and root.get("status") == "success" and not root.getroottree().docinfo.doctype
-
-
 def _read_fields(entry: etree._Element) -> LogEntry:
     """Return the texts of an entry's fields; unknown ones are kept, as new releases add some."""
     return {
         str(field.tag): "".join(field.itertext()).strip()[:LONGEST_FIELD]
         for field in entry.iterchildren(tag=etree.Element)
     }
-
-
-def _forget(element: etree._Element) -> None:
-    """Drop an entry that was read, and its elder siblings."""
-    element.clear()
-    parent = element.getparent()
-    while parent is not None and element.getprevious() is not None:
-        del parent[0]
 
 
 def read_user_id_event(entry: LogEntry) -> UserIdEvent | None:

@@ -19,7 +19,7 @@ from lxml import etree
 
 from uidsync.panos.client import LARGE_TIMEOUT, Answer, Client, Read
 from uidsync.panos.errors import BadReply, Busy, PanosError, RequestError, TargetError, Unauthorized, Unreachable
-from uidsync.panos.retries import TRANSIENT, Patience
+from uidsync.panos.retries import SHORTEST_TRY, TRANSIENT, Patience
 from uidsync.panos.xmlapi import Request, make_op
 
 HA_STATE = make_op("<show><high-availability><state></state></high-availability></show>")
@@ -79,8 +79,8 @@ def choose(roles: Roles) -> Choice:
         elif len(active) > 1:
             warnings["pair.two_active"] = f"both members get all messages: {_describe(roles)}"
         return Choice(active or unasked, bool(active), warnings)
-    transient = [error for error in failed.values() if isinstance(error, TRANSIENT)]
-    for error in (*transient, *failed.values()):
+    if failed:  # of one that may pass there is another try
+        error = min(failed.values(), key=lambda error: not isinstance(error, TRANSIENT))
         raise type(error)(f"{error} ({_describe(roles)})")
     raise Busy(f"no member is active: {_describe(roles)}")
 
@@ -172,20 +172,21 @@ class Pair:
     def _exchange(self, request: Request, seconds: float, attempts: int | None) -> etree._Element:
         answers: list[etree._Element] = []
         failures: list[PanosError] = []
+        ends_at = time.monotonic() + seconds
         hosts = self._choose(seconds).hosts
         for host in hosts:
             member = self._members[host]
             try:
-                # With several, each has its own tries: one that fails does not spoil what the other took.
-                answers.append(
-                    member.exchange(request, seconds) if len(hosts) == 1 else member.call(request, attempts=attempts)
-                )
+                if len(hosts) == 1:
+                    answers.append(member.exchange(request, max(ends_at - time.monotonic(), SHORTEST_TRY)))
+                else:  # each has tries of its own, lest one that stumbles is left out of what the other took
+                    answers.append(member.call(request, attempts=attempts))
             except PanosError as error:
                 failures.append(error)
                 if isinstance(error, TargetError):
                     self._leave(host, error)
-        for failure in () if answers else sorted(failures, key=_is_about_target):
-            raise failure
+        if not answers:
+            raise min(failures, key=_is_about_target)
         return min(answers, key=_count_rejections)
 
     def _choose(self, seconds: float) -> Choice:

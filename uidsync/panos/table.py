@@ -8,20 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from http import HTTPStatus
 from ipaddress import ip_address
-from itertools import chain, islice
-from typing import NoReturn
 
 from lxml import etree
 
 from uidsync.panos.errors import BadReply
+from uidsync.panos.stream import read_elements
 from uidsync.panos.userid import Address, Logout
-from uidsync.panos.xmlapi import Request, make_op, read_response
+from uidsync.panos.xmlapi import Request, make_op
 
 XML_API, UIA = "XMLAPI", "UIA"  # the sources that a table names for what came by this API, and from an agent
-ENTRY_DEPTH = 2  # of an entry, below response and result
-REFUSAL_PIECES = 64  # of an answer that is no table: its words stand at its beginning
+ENTRY_PATH, COUNT_PATH = ("response", "result", "entry"), ("response", "result", "count")
+MOST_KEPT = 100  # elements at a time: an entry has seven
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +33,10 @@ class TableEntry:
     seconds_left: int | None
 
 
-def find_other_spelling(logout: Logout, shown: Iterable[TableEntry], vsys: str = "") -> str | None:
+def find_other_spelling(logout: Logout, shown: Iterable[TableEntry]) -> str | None:
     """Return the name under which a mapping that was to be logged out is still shown, None when it is gone."""
     for entry in shown:
-        is_ours = entry.ip == logout.ip and entry.type == XML_API and (not vsys or entry.vsys == vsys)
+        is_ours = entry.ip == logout.ip and entry.type == XML_API
         if is_ours and is_shown_as(logout.user, entry.user):
             return entry.user
     return None
@@ -79,52 +77,19 @@ def read_mappings(response: etree._Element) -> tuple[TableEntry, ...]:
 def read_table(status: int, pieces: Iterator[bytes]) -> Iterator[TableEntry]:
     """Read a mapping table of any size as it comes; `status` is the HTTP status.
 
-    Entries without a user are left out. Raises what `read_response` raises, and BadReply for a table that is broken off
-    or holds another number of entries than it says: whoever reads must read to the end, for part of a table is none.
+    Entries without a user are left out. Raises what `read_elements` raises, and BadReply for a table that holds another
+    number of entries than it says.
     """
-    if status != HTTPStatus.OK:
-        _raise_refusal(status, pieces)
-    parser = etree.XMLPullParser(("start", "end"), resolve_entities=False, no_network=True, load_dtd=False)
-    said, seen, depth = None, 0, 0
-    try:
-        for piece in pieces:
-            parser.feed(piece)
-            for event, element in parser.read_events():
-                if event == "start":
-                    depth += 1
-                    if depth == 1 and not _is_success(element):
-                        _raise_refusal(status, chain([piece], pieces))
-                    continue
-                depth -= 1
-                if depth == ENTRY_DEPTH and element.tag == "entry":
-                    seen += 1
-                    if entry := _read_entry(element):
-                        yield entry
-                    _forget(element)
-                elif depth == ENTRY_DEPTH and element.tag == "count":
-                    said = int(element.text or 0)
-        parser.close()
-    except (etree.XMLSyntaxError, ValueError):
-        raise BadReply("the table is broken off, or not XML") from None
-    if said is not None and said != seen:
-        raise BadReply(f"the table holds {seen} entries and says {said}")
-
-
-def _raise_refusal(status: int, pieces: Iterator[bytes]) -> NoReturn:
-    read_response(status, b"".join(islice(pieces, REFUSAL_PIECES)))
-    raise BadReply("the answer is not a table")
-
-
-def _is_success(root: etree._Element) -> bool:
-    return root.tag == "response" and root.get("status") == "success" and not root.getroottree().docinfo.doctype
-
-
-def _forget(element: etree._Element) -> None:
-    """Drop an element that was read, and its elder siblings: what is left of the tree stays small."""
-    element.clear()
-    parent = element.getparent()
-    while parent is not None and element.getprevious() is not None:
-        del parent[0]
+    said, seen = None, 0
+    for path, element in read_elements(status, pieces, "table", ENTRY_PATH, MOST_KEPT):
+        if path == ENTRY_PATH:
+            seen += 1
+            if entry := _read_entry(element):
+                yield entry
+        elif path == COUNT_PATH:
+            said = (element.text or "").strip()
+    if said is not None and said != str(seen):
+        raise BadReply(f"the table holds {seen} entries and says {said[:20]!r}")
 
 
 def _read_entry(entry: etree._Element) -> TableEntry | None:

@@ -6,8 +6,10 @@ ever. Here every read and write of an exchange draws on one limit.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import ssl
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -109,14 +111,12 @@ def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> 
     context.sslsocket_class = _BoundedSocket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.fingerprints = frozenset(each.replace(":", "").lower() for each in trust.fingerprints)
-    for file in filter(None, (trust.ca_file, *(certificate or ()))):
-        if Path(file).exists() and not Path(file).is_file():  # OpenSSL would wait at a pipe for ever
-            raise Unauthorized(f"{file} is no file")
     if trust.fingerprints or not trust.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif trust.ca_file:
         try:
+            _raise_if_no_file(trust.ca_file)
             context.load_verify_locations(cafile=trust.ca_file)
         except (OSError, ssl.SSLError) as error:
             raise Untrusted(f"ca_file {trust.ca_file} cannot be used: {_words(error)}") from None
@@ -124,6 +124,8 @@ def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> 
         context.load_default_certs()
     if certificate:
         try:
+            for file in certificate:
+                _raise_if_no_file(file)
             # An empty passphrase, lest OpenSSL ask for one on the terminal.
             context.load_cert_chain(*certificate, password="")
             context.own_certificate_not_after = _read_end(
@@ -133,6 +135,12 @@ def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> 
             files = " and ".join(map(str, certificate))
             raise Unauthorized(f"the client certificate in {files} cannot be used: {_words(error)}") from None
     return context
+
+
+def _raise_if_no_file(file: Path) -> None:
+    """Raise OSError for what OpenSSL would read for ever, such as a pipe."""
+    if not stat.S_ISREG(Path(file).stat().st_mode):
+        raise OSError(errno.EINVAL, "is no file")
 
 
 def read_failure(error: BaseException, doing: str) -> PanosError:
