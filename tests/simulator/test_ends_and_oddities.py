@@ -16,6 +16,7 @@ DOCUMENT = write_message(write_logins({"192.0.2.1": "ada"})).encode()
 def open_tls(simulator):
     """Connect as a client that reads bytes."""
     context = ssl.create_default_context(cafile=simulator.ca_file)
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # which Python sets by itself before 3.11.4
     plain = socket.create_connection(("127.0.0.1", simulator.port), timeout=5)
     return context.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False)
 
@@ -161,5 +162,7 @@ def test_closed_without_goodbye(agent):
     """A message is taken and TCP closed, without TLS being told."""
     agent.do("clear")
     agent.do("fault", name="close_without_goodbye")
-    assert exchange(agent) == (b"", ssl.SSLEOFError)
+    answer, ended = exchange(agent)
+    assert answer == b""
+    assert issubclass(ended, ssl.SSLError)  # from Python 3.11.4 on, more narrowly SSLEOFError
     assert agent.mappings() == {"192.0.2.1": "ada"}
