@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from uidsync.compare import DIFFERENCES, KINDS, compare
 from uidsync.config import AgentConfig, FirewallConfig
-from uidsync.ledger import TargetState
+from uidsync.ledger_values import TargetState
 from uidsync.panos.table import TableEntry
 from uidsync.panos.userid import Login, Logout, UserMapping
 from uidsync.plan import Holding

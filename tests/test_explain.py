@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from uidsync.config import make_config
 from uidsync.explain import judge, trace
-from uidsync.ledger import HeldBack, TargetState
+from uidsync.ledger_values import HeldBack, TargetState
 from uidsync.plan import Holding, newest_per_address, wanted
 from uidsync.share import Belief, make_share
 from uidsync.source.rows import LoginEvent, Row, Rules, make_row_reader

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from uidsync.ledger import FILE, HeldBack, Ledger, TargetState
+from uidsync.ledger import FILE, Ledger
 from uidsync.ledger_file import APPLICATION, SCHEMA, LedgerDamaged, LedgerError
+from uidsync.ledger_values import HeldBack, TargetState
 from uidsync.panos.userid import Login, Logout
 from uidsync.plan import Holding
 from uidsync.position import make_position

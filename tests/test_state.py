@@ -15,8 +15,9 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from uidsync.ledger import FILE, Ledger, TargetState
+from uidsync.ledger import FILE, Ledger
 from uidsync.ledger_file import SCHEMA, LedgerDamaged, LedgerError
+from uidsync.ledger_values import TargetState
 from uidsync.panos.userid import Login
 from uidsync.reading import read_memory
 from uidsync.state import Locked, lock, move_aside, open_ledger, open_ledger_read_only

@@ -35,11 +35,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was found at one target, and what would mend it. `error` says why it could not be read."""
+    """What was found at one target, and what would mend it. `error` says why it could not be read.
+
+    `held` is what it holds at the addresses of the plan.
+    """
 
     name: str
     findings: Mapping[Kind, tuple[Finding, ...]] = field(default_factory=dict)
     plan: Plan = NOTHING_DUE
+    held: Mapping[Address, tuple[Holding, ...]] = field(default_factory=dict)
     error: str | None = None
 
     @property
@@ -111,6 +115,7 @@ def compare(
             "expiring": tuple(_describe(login.user, shown[login.ip, login.user]) for login in plan.refreshed),
         },
         plan,
+        {ip: seen.get(ip, ()) for ip in [*(each.ip for each in plan.logouts), *(each.ip for each in plan.logins)]},
     )
 
 

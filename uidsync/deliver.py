@@ -47,6 +47,9 @@ class Target(Protocol):
     def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         """Send one message; return what the target rejects. Raises PanosError."""
 
+    def settle(self) -> None:
+        """Make sure, after the last message, of what can be made sure of."""
+
     def close(self) -> None:
         """End the connections."""
 
@@ -121,14 +124,17 @@ class _Worker:
         """Send what there is, until it is done or the target cannot be used."""
         try:
             self._fill(self._observer.prepare(self._delivery))
+            for waiting in (self._logouts, self._logins):
+                others = range(1, min(self._delivery.connections, len(waiting)))
+                threads = [_start(self._empty, waiting) for _ in others]
+                self._empty(waiting)
+                for thread in threads:
+                    thread.join()
+            if self._has_accepted:
+                self._delivery.target.settle()
         except Exception as bug:  # noqa: BLE001 (whatever it is, it fails this target alone)
             self._delivery.bug = bug
             return
-        for waiting in (self._logouts, self._logins):
-            threads = [_start(self._empty, waiting) for _ in range(1, min(self._delivery.connections, len(waiting)))]
-            self._empty(waiting)
-            for thread in threads:
-                thread.join()
         self._delivery.seconds = time.monotonic() - self._started
 
     def _fill(self, plan: Plan) -> None:

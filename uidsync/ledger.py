@@ -10,10 +10,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from uidsync.ledger_file import (
     SCHEMA,
@@ -30,6 +30,8 @@ from uidsync.ledger_values import (
     LONGEST_TIMEOUT,
     LONGEST_WAIT,
     MICROSECOND,
+    HeldBack,
+    TargetState,
     read_duration,
     read_ip,
     read_number,
@@ -43,44 +45,15 @@ from uidsync.panos.userid import Address, Entry, Login, Logout
 from uidsync.plan import LOGOUT_GRACE, MINUTE, Holding
 from uidsync.position import Position
 from uidsync.source.rows import LoginEvent
-from uidsync.spotcheck import NO_LOSS, Loss
+from uidsync.spotcheck import Loss
 from uidsync.statements import read_statement
 
 FILE = "ledger.sqlite3"
 BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
 LOGOUTS_COUNTED = timedelta(hours=1)  # rule 9
 
-Why = Literal["rejected", "withdrawn"]
 Made = TypeVar("Made")
 Write = Callable[[str, Collection[tuple[object, ...]]], object]  # a statement, and a row for each time it runs
-
-
-@dataclass(frozen=True, slots=True)
-class HeldBack:
-    """A login that is not sent again until a newer event, and why."""
-
-    ip: Address
-    user: str
-    why: Why
-    key: tuple[datetime, int]
-
-
-@dataclass(slots=True)
-class TargetState:
-    """What is known of a target beside its mappings; `identity` is what it was learned for."""
-
-    name: str
-    identity: str
-    last_success: datetime | None = None
-    behind_since: datetime | None = None
-    error_kind: str | None = None
-    error_message: str | None = None
-    is_unusable: bool = False
-    full_send_at: datetime | None = None
-    may_not_ask: bool = False
-    certificate_not_after: datetime | None = None
-    client_certificate_not_after: datetime | None = None
-    loss: Loss = NO_LOSS
 
 
 class Ledger:
@@ -319,6 +292,17 @@ class Ledger:
             if ips is None:
                 write("drop_holdings", [(target,)])
             write("drop_holdings_at", [(target, str(ip)) for ip in ips or ()])
+
+    def correct(self, target: str, held: Mapping[Address, Collection[Holding]]) -> None:
+        """Put what a target was seen to hold at some addresses in the place of what it was believed to hold there."""
+        rows = [
+            (target, str(ip), each.user, each.timeout, write_time(each.sent_at), write_time(each.held_until), 0)
+            for ip, holdings in held.items()
+            for each in holdings
+        ]
+        with self._writing() as write:
+            write("drop_holdings_at", [(target, str(ip)) for ip in held])
+            write("write_holding", rows)
 
     def count_logouts(self, target: str, now: datetime) -> int:
         """Return how many logouts were delivered to a target in the last hour."""

@@ -1,13 +1,18 @@
 """The values in the ledger's rows: a well-formed file may hold anything, for SQLite's columns take every type.
 
-Pure: no I/O, no clock. What is no such value raises ValueError or one of its kin, which the ledger takes for damage.
+What is no such value raises ValueError or one of its kin, which the ledger takes for damage.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import Literal
+
+from uidsync.panos.userid import Address
+from uidsync.spotcheck import NO_LOSS, Loss
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -18,6 +23,37 @@ LONGEST_TIMEOUT = 10**6  # minutes; the longest that can be configured is 3,600
 
 # One address stands in the events and in every target's holdings.
 read_ip = lru_cache(2**18)(ip_address)
+
+
+Why = Literal["rejected", "withdrawn"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """A login that is not sent again until a newer event, and why."""
+
+    ip: Address
+    user: str
+    why: Why
+    key: tuple[datetime, int]
+
+
+@dataclass(slots=True)
+class TargetState:
+    """What is known of a target beside its mappings; `identity` is what it was learned for."""
+
+    name: str
+    identity: str
+    last_success: datetime | None = None
+    behind_since: datetime | None = None
+    error_kind: str | None = None
+    error_message: str | None = None
+    is_unusable: bool = False
+    full_send_at: datetime | None = None
+    may_not_ask: bool = False
+    certificate_not_after: datetime | None = None
+    client_certificate_not_after: datetime | None = None
+    loss: Loss = NO_LOSS
 
 
 def write_time(moment: datetime) -> int:

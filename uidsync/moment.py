@@ -24,7 +24,7 @@ FIRST_YEAR = 1971  # a timestamp of MySQL begins in 1970
 
 AGO = re.compile(r"(?P<count>\d+) ?(?P<unit>m|h|d|w)(?:in|inute|our|ay|eek)?s? ago", re.IGNORECASE)
 ZONE = re.compile(
-    r"(?P<words>.*(?::\d\d(?:\.\d+)?|[AaPp][Mm]|\s))\s*(?P<zone>[Zz]|[+-]\d\d:?\d\d|[A-Z]{3,5}|[A-Za-z]+(?:/[\w+-]+)+)"
+    r"(?P<words>.*(?::\d\d(?:\.\d+)?|[AaPp][Mm](?![A-Za-z])|\s))\s*(?P<zone>[Zz]|[+-]\d\d:?\d\d|[A-Z]{3,5}|[A-Za-z]+(?:/[\w+-]+)+)"
 )
 TIME = re.compile(
     r"(?:^|\s|(?<=\d)t)(?P<hour>\d{1,2})"

@@ -13,8 +13,9 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.deliver import Delivery
-from uidsync.ledger import HeldBack, Ledger
+from uidsync.ledger import Ledger
 from uidsync.ledger_file import LedgerError
+from uidsync.ledger_values import HeldBack
 from uidsync.panos.firewall import Firewall
 from uidsync.panos.userid import Address, Entry, Login, Logout, Rejection
 from uidsync.plan import Batch, Plan

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from uidsync.config import AgentConfig, Config, FirewallConfig, TargetConfig
-from uidsync.ledger import HeldBack, Ledger, TargetState
+from uidsync.ledger import Ledger
+from uidsync.ledger_values import HeldBack, TargetState
 from uidsync.panos.userid import Address, UserMapping
 from uidsync.plan import NOTHING_DUE, Holding, Plan, is_same_user, make_plan
 from uidsync.source.rows import LoginEvent, is_within

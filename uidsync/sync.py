@@ -14,8 +14,9 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.config import Config, TargetConfig
 from uidsync.deadline import Deadline, Interrupted
 from uidsync.deliver import Delivery, Target, deliver
-from uidsync.ledger import Ledger, TargetState
+from uidsync.ledger import Ledger
 from uidsync.ledger_file import LedgerError
+from uidsync.ledger_values import TargetState
 from uidsync.plan import Plan, UnsafePlan, wanted
 from uidsync.reading import Reading, read, read_memory
 from uidsync.recorder import Progress, Recorder

@@ -101,7 +101,8 @@ def repair(  # noqa: PLR0913 (a run has this many sides)
 ) -> SyncReport:
     """Send every target exactly the difference, and report it; targets that do not differ are not touched.
 
-    Raises UnsafePlan and LedgerError as long as nothing was sent.
+    What was found is in the ledger before anything is sent: what this does not come to is due in the next run. Raises
+    UnsafePlan and LedgerError as long as nothing was sent.
     """
     # Nothing is wanted beside the plan, so that the recorder asks for no spots: the whole table was just read.
     due = [replace(share, plan=each.plan, wanted={}) for share, each in zip(shares, found, strict=True) if each.plan]
@@ -110,6 +111,8 @@ def repair(  # noqa: PLR0913 (a run has this many sides)
     report.targets = [TargetReport(share.name, share.target.kind) for share in due]
     recorder = Recorder(ledger, due, reading.events, reading.clock, is_ordered=False, log=log, progress=progress)
     recorder.begin(reading)
+    for each in found:
+        ledger.correct(each.name, each.held)
     carry_out(report, due, recorder, make_target, config.sync.batch_size, deadline, log)
     recorder.finish(config.source.validity)
     report.warnings += recorder.warnings
@@ -117,12 +120,13 @@ def repair(  # noqa: PLR0913 (a run has this many sides)
     return report
 
 
-def look_again(before: Found, look: Callable[[], Found], deadline: Deadline) -> Found:
-    """Look at what was mended until it shows, as long as that may take; what cannot be read any more is as before."""
-    ends_at = time.monotonic() + SETTLED.total_seconds()
+def look_again(before: Found, look: Callable[[], Found], seconds: float, log: FilteringBoundLogger) -> Found:
+    """Look at what was mended until it shows, for so many seconds; what cannot be read any more is as before."""
+    ends_at = time.monotonic() + min(seconds, SETTLED.total_seconds())
     while True:
         found = tuple(old if new.error and not old.error else new for old, new in zip(before, look(), strict=True))
-        seconds_left = min(ends_at - time.monotonic(), deadline.seconds_left())
+        seconds_left = ends_at - time.monotonic()
         if not any(each.plan for each in found) or seconds_left < LOOK_AGAIN:
             return found
+        log.info("repair.not_shown_yet", seconds_left=round(seconds_left), hint="Ctrl-C ends the wait")
         time.sleep(LOOK_AGAIN)

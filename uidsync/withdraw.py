@@ -12,7 +12,8 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.config import Config, TargetConfig
 from uidsync.deadline import Deadline
 from uidsync.deliver import Target
-from uidsync.ledger import HeldBack, Ledger
+from uidsync.ledger import Ledger
+from uidsync.ledger_values import HeldBack
 from uidsync.panos.userid import Address, Logout
 from uidsync.plan import Plan, UnsafePlan, is_meant
 from uidsync.recorder import Progress, Recorder

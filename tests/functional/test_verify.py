@@ -3,6 +3,7 @@
 import fcntl
 
 import pytest
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 ROWS = [(f"10.0.0.{number}", f"user{number}", 60) for number in range(1, 151)]
 USERS = {ip: user for ip, user, _ in ROWS}
@@ -213,6 +214,35 @@ def test_a_repair_leaves_the_rest_as_it_was(synced, start):
     code, target = verify(synced, "--repair")
     assert (code, target["status"]) == (6, "same")
     assert synced.run("status", "--json").report["targets"][1] == before
+
+
+def test_a_repair_that_breaks_off_is_finished_by_the_next_run(synced, firewall):
+    """What was found is known to the ledger before anything is sent: what a repair did not come to is due."""
+    synced.sync = {"deadline": "10s"}
+    firewall.do("clear")
+    firewall.do("learn", ip="10.0.0.1", user="USER1", type="XMLAPI", timeout=1440)
+    firewall.do("fault", name="invalid_key", types=["user-id"], after=1)
+    code, target = verify(synced, "--repair")
+    assert (code, len(target["missing"])) == (1, 49)
+    assert target["repaired"]["logins"] == {"due": 149, "delivered": 100, "rejected": 0, "failed": 49, "not_tried": 0}
+    firewall.do("fault", name=None)
+    assert synced.run("sync", "--json").targets["fw"]["logins"]["delivered"] == 49
+    assert verify(synced)[0] == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--repair"]])
+def test_a_signal_ends_it(synced, firewall, arguments):
+    """A firewall that never answers holds nobody up who wants to stop."""
+    firewall.do("reset-counters")
+    firewall.do("fault", name="accepted_never_answered", types=["op"])
+    process = synced.start("verify", *arguments)
+    Retrying(retry=retry_if_result(lambda count: count == 0), wait=wait_fixed(0.05), stop=stop_after_delay(30))(
+        lambda: len(firewall.requests())
+    )
+    process.terminate()
+    _, err = process.communicate(timeout=5)
+    assert process.returncode == 1
+    assert "run.interrupted" in err
 
 
 def test_a_repair_takes_the_lock(synced, firewall):

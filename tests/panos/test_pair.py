@@ -210,6 +210,27 @@ def test_a_silent_hand_over_is_noticed(units, make_pair, monkeypatch):
     assert units.mappings() == {f"10.0.0.{number}": f"user{number}" for number in (1, 2, 3)}
 
 
+@pytest.mark.parametrize("is_at_the_end", [False, True])
+def test_what_a_passive_member_swallowed_is_sent_again(units, make_pair, monkeypatch, is_at_the_end):
+    """After a hand-over in which no call failed, what the old member got meanwhile goes to the new one, and is told."""
+    units.do("passive", does="ignores")
+    pair = make_pair()
+    log_in(pair, 1)
+    pair.settle()
+    units.do("ha", state="passive")
+    for number in (2, 3):
+        log_in(pair, number)
+    assert units.mappings() == {"10.0.0.1": "user1"}
+    if is_at_the_end:
+        pair.settle()
+    else:
+        monkeypatch.setattr(pair_module, "BELIEVED", 0.0)
+        log_in(pair, 4)
+    assert len(units.mappings()) == (3 if is_at_the_end else 4)
+    assert pair.warnings == {"pair.handed_over": "2 messages are sent again, to 127.0.0.2"}
+    assert pair.attempts["user-id"] == (5 if is_at_the_end else 6)
+
+
 @pytest.mark.parametrize("fault", ["black_hole", "accepted_never_answered", "refuse", "html_200", "invalid_key"])
 def test_a_dead_passive_member_holds_nobody_up(units, make_pair, fault, clock):
     """The active one is not waited with for long, nor tried again, because the other is dead: that is only told."""
@@ -240,7 +261,7 @@ def test_without_the_right_to_ask_every_member_gets_messages(units, make_pair):
     pair = make_pair()
     log_in(pair, 1)
     assert count_messages(units) == [1, 1]
-    assert "messages go to every member" in pair.warnings["pair.unasked"]
+    assert "messages go to 127.0.0.1 and 127.0.0.2" in pair.warnings["pair.unasked"]
     units.do("fault", name="refuse")
     for number in (2, 3):
         log_in(pair, number)

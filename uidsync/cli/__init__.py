@@ -32,7 +32,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except Interrupted:
-        log.warning("run.interrupted", message="a signal came before anything was sent")
+        log.warning("run.interrupted", message="a signal ended it; nothing was under way")
         sys.exit(INCOMPLETE)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

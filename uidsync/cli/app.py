@@ -139,7 +139,7 @@ def read_address(text: str) -> Address | None:
     try:
         ip = ip_address(text)
     except ValueError:
-        if not text or re.fullmatch(r"\d+(\.\d+){3,}(/\d+)?", text):
+        if not text or re.fullmatch(r"[\d.:/\[\]]+|.*:.*:.*", text):
             raise typer.BadParameter(f"{text!r} is no address, and no user's name", param_hint="ADDRESS|USER") from None
         return None
     if not isinstance(ip, IPv6Address):

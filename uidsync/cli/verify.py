@@ -72,7 +72,7 @@ def verify(
 
     report = None
     with open_ledger_read_only(state_dir, log) as copy:
-        *_, found = look(copy)
+        reading, *_, found = look(copy)
     if mend and any(each.plan for each in found):
         with lock(state_dir, log), open_ledger(state_dir, log) as ledger, progress_bar() as progress:
             reading, shares, found = look(ledger)  # runs went on meanwhile
@@ -89,18 +89,31 @@ def verify(
                     progress=progress,
                 )
             except UnsafePlan as error:
-                log.error("repair.refused", message=str(error))
+                log.error(
+                    "repair.refused", message=str(error), hint="if it is right, raise the limit for once"
+                )
+                _show(found, None, as_json=as_json)
                 return UNSAFE
+        if deadline.seconds_left() > 0:
+            deadline.is_interruptible = True  # nothing is under way any more
 
             def look_at_firewalls() -> Found:
-                return compare_all(make_shares(config, config.target, ledger, reading), maker.make_firewall)
+                with open_ledger_read_only(state_dir, log) as copy:
+                    shares = make_shares(config, config.target, copy, reading)
+                return compare_all(shares, maker.make_firewall)
 
-            found = look_again(found, look_at_firewalls, deadline)
+            # What was delivered may take a while to show; after a failure there is nothing to wait for.
+            patience = deadline.seconds_left() if report.exit_code == OK else 0.0
+            found = look_again(found, look_at_firewalls, patience, log)
+    _show(found, report, as_json=as_json)
+    return BUG if report and report.exit_code == BUG else _judge(found)
+
+
+def _show(found: Found, report: SyncReport | None, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"targets": _list_found(found, report)}, indent=1))
     else:
         show_comparisons(found)
-    return BUG if report and report.exit_code == BUG else _judge(found)
 
 
 def _list_found(found: Found, report: SyncReport | None) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ def who(
     log = structlog.get_logger()
     name = whom.strip()
     ip = read_address(name)
-    asked = _read_at(at, log) if at else None
+    asked = None if at is None else _read_at(at, log)
     config = options.read_config()
     become_owner(find_state_dir(config))
     source = make_source(config, make_secret_files(log), make_deadline(config))
@@ -208,7 +208,7 @@ def _tell_list(tenures: tuple[Tenure, ...], scene: Scene) -> Iterator[str]:
 
 def _tell_table(scene: Scene) -> Iterator[str]:
     if scene.oldest and scene.oldest > scene.moment.at:
-        yield f"  the table begins later, at {scene.show(scene.oldest)}"
+        yield f"  the first row of the table is of {scene.show(scene.oldest)}"
 
 
 def _show_asked(scene: Scene) -> str:

@@ -26,6 +26,7 @@ HA_STATE = make_op("<show><high-availability><state></state></high-availability>
 # As firewalls say it, then as Panoramas do. In an active/active pair the primary alone is the one that takes mappings.
 ACTIVE = frozenset({"active", "active-primary", "primary-active", "secondary-active"})
 OFF = "not in a pair"
+MESSAGE = "user-id"  # the type of request that changes mappings
 
 LATE = 1.0  # seconds that the other gets once one says it is active: a dead member shall not hold up the living one
 BELIEVED = 5.0  # seconds: a hand-over in which no call fails is noticed as late as that
@@ -70,7 +71,7 @@ def choose(roles: Roles) -> Choice:
     warnings = {}
     if unasked:
         why = "; ".join(f"{host} does not say whether it is active: {roles[host]}" for host in unasked)
-        warnings["pair.unasked"] = why if active else f"{why}; messages go to every member that answers"
+        warnings["pair.unasked"] = why if active else f"{why}; messages go to {' and '.join(unasked)}"
     if active or unasked:
         if failed:
             warnings["pair.member_failed"] = "; ".join(f"{host}: {role}" for host, role in failed.items())
@@ -105,6 +106,7 @@ class Pair:
         self._choosing = threading.Lock()
         self._choice: Choice | None = None
         self._chosen_at = 0.0
+        self._unconfirmed: list[Request] = []  # messages since the member in use last said that it is active
         self.warnings: dict[str, str] = {}
 
     @property
@@ -179,6 +181,8 @@ class Pair:
             try:
                 if len(hosts) == 1:
                     answers.append(member.exchange(request, max(ends_at - time.monotonic(), SHORTEST_TRY)))
+                    if request.type == MESSAGE:
+                        self._unconfirmed.append(request)
                 else:  # each has tries of its own, lest one that stumbles is left out of what the other took
                     answers.append(member.call(request, attempts=attempts))
             except PanosError as error:
@@ -189,23 +193,43 @@ class Pair:
             raise min(failures, key=_is_about_target)
         return min(answers, key=_count_rejections)
 
-    def _choose(self, seconds: float) -> Choice:
+    def settle(self) -> None:
+        """Ask once more, after the last message, whether the member that got it is active. Raises PanosError."""
+        if self._unconfirmed:
+            self._choose(self._request_timeout, is_last=True)
+
+    def _choose(self, seconds: float, *, is_last: bool = False) -> Choice:
         with self._choosing:
             choice, age = self._choice, time.monotonic() - self._chosen_at
-            if choice and choice.is_told and age > BELIEVED:
+            is_handed_over = False
+            if choice and choice.is_told and (is_last or age > BELIEVED):
                 self._chosen_at = time.monotonic()
                 roles = self.ask_roles(choice.hosts, seconds)
-                choice = self._choice = choice if all(role in ACTIVE for role in roles.values()) else None
+                is_handed_over = any(isinstance(role, str) and role not in ACTIVE for role in roles.values())
+                if all(role in ACTIVE for role in roles.values()):
+                    self._unconfirmed.clear()
+                else:
+                    choice = self._choice = None
             if choice is None:
                 choice = self._choice = choose(self.ask_roles(seconds=seconds))
                 self._chosen_at = time.monotonic()
                 self.warnings |= choice.warnings
+            if is_handed_over:
+                self._send_again(choice, seconds)
             return choice
+
+    def _send_again(self, choice: Choice, seconds: float) -> None:
+        """Send to the member that took over what the other got since it last was active: it may have kept nothing."""
+        self.warnings["pair.handed_over"] = f"{len(self._unconfirmed)} messages are sent again, to {choice.hosts[0]}"
+        for request in self._unconfirmed:
+            self._members[choice.hosts[0]].exchange(request, seconds)
+        self._unconfirmed.clear()
 
     def _leave(self, host: str, error: PanosError) -> None:
         """Go on without a member that failed; when none is left, all are asked again."""
         with self._choosing:
             if self._choice and host in self._choice.hosts:
+                self._unconfirmed.clear()  # it was active to its end, for all that is known
                 choice = self._choice.without(host)
                 self._choice = choice if choice.hosts else None
                 if choice.hosts:

@@ -88,6 +88,8 @@ def read_table(status: int, pieces: Iterator[bytes]) -> Iterator[TableEntry]:
                 yield entry
         elif path == COUNT_PATH:
             said = (element.text or "").strip()
+        elif len(path) <= len(ENTRY_PATH) and path != ENTRY_PATH[: len(path)]:
+            raise BadReply("the answer is not a table")
     if said is not None and said != str(seen):
         raise BadReply(f"the table holds {seen} entries and says {said[:20]!r}")
 
