@@ -50,7 +50,7 @@ class Fault:
     wire: Callable | None = None  # the wire between here and the server, without TLS, is broken like this
     act: str = ""  # after so many rows have come: a statement, or a signal to the server
     first: Callable | None = None  # of two hosts, the first is like this
-    server: tuple[str, ...] | None = None  # a server of its own, with these options
+    server: tuple[str, ...] | None = None  # a server that may be broken, with these options
     # What it is tried on:
     charset: str = "utf8mb4"
     engine: str = "InnoDB"
