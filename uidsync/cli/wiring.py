@@ -76,6 +76,7 @@ class TargetMaker:
         self._deadline = deadline
         self._attempts = attempts
         self._in_flight: dict[tuple[str, int], threading.Semaphore] = {}
+        self._unverified: set[str] = set()  # targets that were warned of
 
     def __call__(self, target: TargetConfig, *, attempts: int | None = None) -> Firewall | Agent:
         """Make one target. Its secrets are read when it is used first, and one that cannot be is its own failure."""
@@ -137,7 +138,8 @@ class TargetMaker:
         )
 
     def _make_trust(self, target: TargetConfig) -> Trust:
-        if not target.verify_tls:
+        if not target.verify_tls and target.name not in self._unverified:
+            self._unverified.add(target.name)
             self._log.warning("target.unverified", target=target.name, hint="verify_tls = false: anyone can be it")
         return Trust(target.ca_file, target.fingerprint_sha256, target.verify_tls)
 
