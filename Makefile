@@ -12,8 +12,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Debian keeps servers in /usr/sbin, which is not on every user's PATH; the tests look there too.
 export PATH := $(PATH):/usr/sbin
 
-# Tests wait for others a third of the time: three at once keep two cores busy.
-SIDE_BY_SIDE := --numprocesses=3 --dist=loadfile
+# Tests wait for others a third of the time: three at once keep two cores busy. In their order, the longest come first.
+SIDE_BY_SIDE := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo test soak check fmt bench install tools database
 
@@ -26,7 +26,8 @@ test: tools database
 
 # The same properties and kills as in the tests, many more of them.
 soak: tools database
-	UIDSYNC_SOAK=1 .venv/bin/pytest --hypothesis-profile=soak tests/test_history.py tests/functional/test_kill.py
+	UIDSYNC_SOAK=1 .venv/bin/pytest --hypothesis-profile=soak tests/test_history.py tests/functional/test_kill.py \
+	tests/functional/test_main_job.py
 
 check: tools
 	@status=0; .venv/bin/ruff check --quiet || status=1; .venv/bin/ruff format --check --quiet || status=1; \

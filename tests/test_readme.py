@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from uidsync import report
 from uidsync.census import AHEAD_PERCENT, NEWEST_ROWS
+from uidsync.cli import COMMANDS, load_commands
 from uidsync.cli.app import app
 from uidsync.config import (
     STATE_DIR,
@@ -203,6 +204,7 @@ def test_the_examples_are_configurations():
 
 def test_the_commands_are_told_in_their_own_words():
     """The README has every command, with the first line of its own help."""
+    load_commands(COMMANDS)
     quoted = dict(re.findall(r"^uidsync (\w+) +([A-Z].*)$", read_section("## Running"), re.MULTILINE))
     commands = typer.main.get_command(app).commands
     assert quoted == {name: command.help.partition("\n")[0] for name, command in commands.items()}

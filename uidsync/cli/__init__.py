@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 
 import structlog
 
-# A command registers itself when its module is imported.
-from uidsync.cli import check, config, demo, explain, keygen, simulate, status, sync, verify, who, withdraw  # noqa: F401
 from uidsync.cli.app import app
 from uidsync.deadline import Interrupted
 from uidsync.report import BUG, INCOMPLETE
 from uidsync.telemetry import set_up_logging
+
+COMMANDS = (
+    "check", "config", "demo", "explain", "keygen", "simulate", "status", "sync", "verify", "who", "withdraw",
+)  # fmt: skip
+
+
+def load_commands(words: Collection[str]) -> None:
+    """Import the commands among these words, or all if there is none: each registers itself, and none costs the others.
+
+    That a word may be an option's value does no harm.
+    """
+    for name in [name for name in COMMANDS if name in words] or COMMANDS:
+        importlib.import_module(f"uidsync.cli.{name}")
 
 
 def main() -> None:
@@ -28,6 +41,7 @@ def main() -> None:
     log = structlog.get_logger()
     try:
         try:
+            load_commands(sys.argv[1:])
             app()
         finally:
             sys.stdout.flush()
