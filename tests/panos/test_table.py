@@ -76,7 +76,8 @@ def test_anything_is_a_table_or_a_known_error(body, status):
         (403, b"<response status = 'error' code = '403'><result><msg>Invalid Credential</msg></result></response>",
          Unauthorized),
         (503, b"<html>", Busy),
-        (200, HEAD + b"<a/>" * 200, BadReply),
+        (200, HEAD + b"<a/>" * 200 + TAIL, BadReply),
+        (200, b'<response status="success"><msg>well</msg></response>', BadReply),
         (200, HEAD + b"<entry>" + b"<a/>" * 200, BadReply),
     ],
 )  # fmt: skip
@@ -84,6 +85,12 @@ def test_what_is_no_table_is_told_by_its_cause(status, body, error):
     """Refusals, hostile documents and wrong counts have the errors that any answer has."""
     with pytest.raises(error):
         read(body, 50, status)
+
+
+def test_what_a_table_has_besides_is_passed_over():
+    """An empty result is an empty table, and what another release may add to one does not matter."""
+    assert read(b'<response status="success"><result/></response>') == []
+    assert len(read(HEAD + b"<note>well</note>" + write_entry(*ROWS[0]) + b"<more><a/></more>" + TAIL)) == 1
 
 
 def test_who_is_unknown_is_nobody():

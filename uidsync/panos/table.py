@@ -80,7 +80,7 @@ def read_table(status: int, pieces: Iterator[bytes]) -> Iterator[TableEntry]:
     Entries without a user are left out. Raises what `read_elements` raises, and BadReply for a table that holds another
     number of entries than it says.
     """
-    said, seen = None, 0
+    said, seen, is_strange = None, 0, False
     for path, element in read_elements(status, pieces, "table", ENTRY_PATH, MOST_KEPT):
         if path == ENTRY_PATH:
             seen += 1
@@ -89,7 +89,9 @@ def read_table(status: int, pieces: Iterator[bytes]) -> Iterator[TableEntry]:
         elif path == COUNT_PATH:
             said = (element.text or "").strip()
         elif len(path) <= len(ENTRY_PATH) and path != ENTRY_PATH[: len(path)]:
-            raise BadReply("the answer is not a table")
+            is_strange = True
+    if is_strange and said is None and not seen:
+        raise BadReply("the answer is not a table")
     if said is not None and said != str(seen):
         raise BadReply(f"the table holds {seen} entries and says {said[:20]!r}")
 
