@@ -386,7 +386,7 @@ def test_a_pipe_gets_every_event_whole(capsys):
     event = read_user_id_event(FIELDS | {"user": "ada\x1b[31m", "datasourcename": ""})
     show_user_id_log("fw-east", [event] * 30)
     lines = capsys.readouterr().out.splitlines()
-    said = ["2026-11-21 09:33:34 +0100", "login", "ada?[31m", "xml-api", "unknown", "-", "3600 s"]
+    said = ["2026-11-21 09:33:34 +0100", "login", "ada\ufffd[31m", "xml-api", "unknown", "-", "3600 s"]
     assert [line.split("\t") for line in lines] == [["fw-east", *said]] * 30
 
 

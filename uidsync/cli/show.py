@@ -142,8 +142,10 @@ def show_comparisons(found: Sequence[Comparison]) -> None:
             for kind in KINDS
             for item in each.findings.get(kind, ())
         ]
-        if lines:
-            _show_or_print(each.name, each.name, ("", "address", "should have", "has", "from", "seconds left"), lines)
+        if not console.is_terminal:
+            _print(each.name, lines)
+        elif lines:
+            _show(each.name, ("", "address", "should have", "has", "from", "seconds left"), lines)
 
 
 def _seconds(item: Finding) -> str:
@@ -204,9 +206,18 @@ def show_user_id_log(target: str, events: Sequence[UserIdEvent]) -> None:
 
     Times are by the firewall's clock, with a zone where it says one; `type` is the mechanism by which the source knew.
     """
-    heads = ("time", "event", "user", "source", "type", "sent by", "timeout")
-    lines = [tuple(word or "-" for word in _words(event)) for event in events]
-    _show_or_print(target, f"{target}: {len(events)} events", heads, lines)
+    lines = [tuple(make_printable(word) or "-" for word in _words(event)) for event in events]
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        _print(target, lines)
+        return
+    title = f"{target}: {len(events)} events"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    for head in ("time", "event", "user", "source", "type", "sent by", "timeout"):
+        table.add_column(head, no_wrap=head not in {"user", "sent by"}, overflow="fold")
+    for line in lines:
+        table.add_row(*map(Text, line))
+    console.print(table)
 
 
 def _words(event: UserIdEvent) -> tuple[str, ...]:
@@ -215,19 +226,16 @@ def _words(event: UserIdEvent) -> tuple[str, ...]:
     return at, event.subtype, event.user, event.source, event.source_type, event.source_name, timeout
 
 
-def _show_or_print(target: str, title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Show lines as a table on a terminal, cut short; elsewhere print all of them, parted by tabs, after the target."""
-    lines = [tuple(map(make_printable, line)) for line in lines]
-    if Console().is_terminal:
-        _show(title, heads, lines)
-    for line in () if Console().is_terminal else lines:
-        print(target, *line, sep="\t")
+def _print(target: str, lines: Sequence[Sequence[str]]) -> None:
+    """Print all lines for a pipe: parted by tabs, the target first."""
+    for line in lines:
+        print(target, *map(make_printable, line), sep="\t")
 
 
 def _show(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     table = Table(*heads, title=title, title_justify="left", box=box.SIMPLE)
     for line in lines[:ROWS_SHOWN]:
-        table.add_row(*line)
+        table.add_row(*(Text(make_printable(word)) for word in line))
     if len(lines) > ROWS_SHOWN:
         table.add_row(f"… {len(lines) - ROWS_SHOWN:,} more")
     Console(markup=False, highlight=False).print(table)

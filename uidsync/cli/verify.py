@@ -89,9 +89,7 @@ def verify(
                     progress=progress,
                 )
             except UnsafePlan as error:
-                log.error(
-                    "repair.refused", message=str(error), hint="if it is right, raise the limit for once"
-                )
+                log.error("repair.refused", message=str(error), hint="if it is right, raise the limit for once")
                 _show(found, None, as_json=as_json)
                 return UNSAFE
         if deadline.seconds_left() > 0:
