@@ -54,9 +54,6 @@ class Peer:
             with self._lock:
                 self.in_flight -= 1
 
-    def settle(self):
-        """Have nothing to settle."""
-
     def close(self):
         """Close nothing."""
 

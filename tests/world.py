@@ -238,9 +238,6 @@ class Wire:
         answer = self._device.ask if request.type == "op" else self._device.take
         return answer(dict(request.parameters)["cmd"].encode(), self._world)
 
-    def settle(self):
-        """Have nothing to settle."""
-
     def close(self):
         """End the connections."""
 
@@ -261,9 +258,6 @@ class AgentTarget:
         self.attempts += 1
         document = make_message(batch, timeouts=False).encode()
         return read_rejections(self._device.take(document, self._world), batch)
-
-    def settle(self):
-        """Have nothing to settle."""
 
     def close(self):
         """End the connections."""

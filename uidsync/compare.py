@@ -37,7 +37,7 @@ class Finding:
 class Comparison:
     """What was found at one target, and what would mend it. `error` says why it could not be read.
 
-    `held` is what it holds at the addresses of the plan.
+    `held` is what it holds at the addresses of the plan's logins.
     """
 
     name: str
@@ -115,7 +115,7 @@ def compare(
             "expiring": tuple(_describe(login.user, shown[login.ip, login.user]) for login in plan.refreshed),
         },
         plan,
-        {ip: seen.get(ip, ()) for ip in [*(each.ip for each in plan.logouts), *(each.ip for each in plan.logins)]},
+        {login.ip: seen.get(login.ip, ()) for login in plan.logins},
     )
 
 

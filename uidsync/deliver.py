@@ -47,9 +47,6 @@ class Target(Protocol):
     def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         """Send one message; return what the target rejects. Raises PanosError."""
 
-    def settle(self) -> None:
-        """Make sure, after the last message, of what can be made sure of."""
-
     def close(self) -> None:
         """End the connections."""
 
@@ -130,8 +127,6 @@ class _Worker:
                 self._empty(waiting)
                 for thread in threads:
                     thread.join()
-            if self._has_accepted:
-                self._delivery.target.settle()
         except Exception as bug:  # noqa: BLE001 (whatever it is, it fails this target alone)
             self._delivery.bug = bug
             return

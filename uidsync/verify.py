@@ -101,8 +101,9 @@ def repair(  # noqa: PLR0913 (a run has this many sides)
 ) -> SyncReport:
     """Send every target exactly the difference, and report it; targets that do not differ are not touched.
 
-    What was found is in the ledger before anything is sent: what this does not come to is due in the next run. Raises
-    UnsafePlan and LedgerError as long as nothing was sent.
+    What is missing or wrong is in the ledger before anything is sent: logins that this does not come to are due in the
+    next run. What is stale and stays waits for another repair. Raises UnsafePlan and LedgerError as long as nothing was
+    sent.
     """
     # Nothing is wanted beside the plan, so that the recorder asks for no spots: the whole table was just read.
     due = [replace(share, plan=each.plan, wanted={}) for share, each in zip(shares, found, strict=True) if each.plan]

@@ -119,3 +119,20 @@ def test_check_tells_the_roles(site, start):
     assert "green  fw: 127.0.0.1 is active" in checked.out
     assert "green  fw: 127.0.0.2 is passive" in checked.out
     assert "red" not in checked.out
+
+
+def test_a_hand_over_that_nobody_notices_loses_nothing(site, start):
+    """A unit that goes passive under way and swallows what it gets loses none, though the other takes its time."""
+    pair = set_up(site, start, connections=2)
+    pair.do("passive", does="ignores")
+    pair.do("fault", name="slow", latency_ms=50)
+    process = site.start("sync", "--json")
+    wait_for_messages(pair, 5)
+    pair.do("ha", state="passive", alone=True)
+    tenacity.Retrying(retry=tenacity.retry_if_result(lambda asked: asked < 3), stop=tenacity.stop_after_delay(30))(
+        lambda: sum(request["type"] == "op" for request in pair.do("state", **PEER)["requests"])
+    )
+    pair.do("ha", state="active", alone=True, **PEER)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert len(pair.mappings()) == len(ROWS)

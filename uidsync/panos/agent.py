@@ -86,9 +86,6 @@ class Agent:
         """Send one batch, of logins or of logouts; return what the agent says it rejects. Raises PanosError."""
         return self._deliver(make_message(batch, timeouts=self._send_timeout), batch)
 
-    def settle(self) -> None:
-        """Do nothing: an agent stands alone."""
-
     def try_right(self) -> None:
         """Send a message without entries, which changes nothing. Raises PanosError."""
         self._deliver(make_empty_message(), ())

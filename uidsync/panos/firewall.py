@@ -89,14 +89,6 @@ class Firewall:
         left = self._log_out_as_shown([Logout(each.entry.ip, each.entry.user) for each in unsure])
         return tuple(rejection for rejection in rejections if not rejection.is_about_gone or rejection.entry in left)
 
-    def settle(self) -> None:
-        """See to it, after the last message, that a pair has not handed over unnoticed."""
-        if isinstance(self._client, Pair):
-            try:
-                self._client.settle()
-            except PanosError as error:
-                self._warnings["pair.unsettled"] = f"who is active could not be asked at the end: {error}"
-
     def _send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         request = make_user_id(make_message(batch), self._vsys)
         return read_rejections(self._client.call(self._address(request)), batch)

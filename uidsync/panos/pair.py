@@ -1,8 +1,9 @@
 """An HA pair in the place of one host: messages go to the active member, and to the other when that takes over.
 
-Who is active is asked ("show high-availability state"; states from public captures), once, then now and again, and
-anew when the member in use fails. Where the key may not ask, every member gets every message. What a passive member
-does with a mapping is not documented; it gets none while an active one is known.
+Who is active is asked ("show high-availability state"; states from public captures), and anew when the member in use
+fails. What a passive member does with a mapping is not documented: it gets none while an active one is known, and a
+message counts when the member that took it says after it that it is active. Where the key may not ask, every member
+gets every message.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ OFF = "not in a pair"
 MESSAGE = "user-id"  # the type of request that changes mappings
 
 LATE = 1.0  # seconds that the other gets once one says it is active: a dead member shall not hold up the living one
-BELIEVED = 5.0  # seconds: a hand-over in which no call fails is noticed as late as that
 
 Roles = Mapping[str, str | PanosError]  # by host: what it says it is, or why it does not say
 
@@ -65,7 +65,7 @@ def choose(roles: Roles) -> Choice:
 
     Two that say they are active both do. If none says so, those do that did not let themselves be asked.
     """
-    active = tuple(host for host, role in roles.items() if role in ACTIVE or role == OFF)
+    active = tuple(host for host, role in roles.items() if _is_active(role))
     unasked = tuple(host for host, role in roles.items() if _is_refusal(role))
     failed = {host: role for host, role in roles.items() if isinstance(role, PanosError) and host not in unasked}
     warnings = {}
@@ -105,8 +105,6 @@ class Pair:
         self._patience = patience
         self._choosing = threading.Lock()
         self._choice: Choice | None = None
-        self._chosen_at = 0.0
-        self._unconfirmed: list[Request] = []  # messages since the member in use last said that it is active
         self.warnings: dict[str, str] = {}
 
     @property
@@ -175,14 +173,16 @@ class Pair:
         answers: list[etree._Element] = []
         failures: list[PanosError] = []
         ends_at = time.monotonic() + seconds
-        hosts = self._choose(seconds).hosts
+        choice = self._choose(seconds)
+        hosts = choice.hosts
         for host in hosts:
             member = self._members[host]
             try:
                 if len(hosts) == 1:
-                    answers.append(member.exchange(request, max(ends_at - time.monotonic(), SHORTEST_TRY)))
-                    if request.type == MESSAGE:
-                        self._unconfirmed.append(request)
+                    answer = member.exchange(request, max(ends_at - time.monotonic(), SHORTEST_TRY))
+                    if request.type == MESSAGE and choice.is_told:
+                        _raise_if_handed_over(host, member, max(ends_at - time.monotonic(), SHORTEST_TRY))
+                    answers.append(answer)
                 else:  # each has tries of its own, lest one that stumbles is left out of what the other took
                     answers.append(member.call(request, attempts=attempts))
             except PanosError as error:
@@ -193,47 +193,33 @@ class Pair:
             raise min(failures, key=_is_about_target)
         return min(answers, key=_count_rejections)
 
-    def settle(self) -> None:
-        """Ask once more, after the last message, whether the member that got it is active. Raises PanosError."""
-        if self._unconfirmed:
-            self._choose(self._request_timeout, is_last=True)
-
-    def _choose(self, seconds: float, *, is_last: bool = False) -> Choice:
+    def _choose(self, seconds: float) -> Choice:
         with self._choosing:
-            choice, age = self._choice, time.monotonic() - self._chosen_at
-            is_handed_over = False
-            if choice and choice.is_told and (is_last or age > BELIEVED):
-                self._chosen_at = time.monotonic()
-                roles = self.ask_roles(choice.hosts, seconds)
-                is_handed_over = any(isinstance(role, str) and role not in ACTIVE for role in roles.values())
-                if all(role in ACTIVE for role in roles.values()):
-                    self._unconfirmed.clear()
-                else:
-                    choice = self._choice = None
-            if choice is None:
-                choice = self._choice = choose(self.ask_roles(seconds=seconds))
-                self._chosen_at = time.monotonic()
-                self.warnings |= choice.warnings
-            if is_handed_over:
-                self._send_again(choice, seconds)
-            return choice
-
-    def _send_again(self, choice: Choice, seconds: float) -> None:
-        """Send to the member that took over what the other got since it last was active: it may have kept nothing."""
-        self.warnings["pair.handed_over"] = f"{len(self._unconfirmed)} messages are sent again, to {choice.hosts[0]}"
-        for request in self._unconfirmed:
-            self._members[choice.hosts[0]].exchange(request, seconds)
-        self._unconfirmed.clear()
+            if self._choice is None:
+                self._choice = choose(self.ask_roles(seconds=seconds))
+                self.warnings |= self._choice.warnings
+            return self._choice
 
     def _leave(self, host: str, error: PanosError) -> None:
         """Go on without a member that failed; when none is left, all are asked again."""
         with self._choosing:
             if self._choice and host in self._choice.hosts:
-                self._unconfirmed.clear()  # it was active to its end, for all that is known
                 choice = self._choice.without(host)
                 self._choice = choice if choice.hosts else None
                 if choice.hosts:
                     self.warnings["pair.member_failed"] = f"{host}: {error}"
+
+
+def _raise_if_handed_over(host: str, member: Client, seconds: float) -> None:
+    """Raise Busy when the member that took a message is not active after it: it may have swallowed it."""
+    role = read_role(member.exchange(HA_STATE, seconds))
+    if not _is_active(role):
+        raise Busy(f"{host} is {role} by now, and what it took may be lost")
+
+
+def _is_active(role: str | PanosError) -> bool:
+    """Tell whether a host takes mappings: as the active member, or because it is in no pair."""
+    return role in ACTIVE or role == OFF
 
 
 def _is_about_target(error: PanosError) -> bool:
