@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from queue import Empty, SimpleQueue
@@ -144,15 +144,17 @@ class Pair:
             self._leave(host, error)
             raise
 
-    def ask_roles(self, hosts: Collection[str] = (), seconds: float = 0.0) -> Roles:
-        """Ask members, or all, at once what they are."""
-        hosts, seconds = hosts or tuple(self._members), seconds or self._request_timeout
+    def ask_roles(self, seconds: float | None = None) -> Roles:
+        """Ask both members at once what they are, for so many seconds each, or as long as any request may take."""
         said: SimpleQueue[tuple[str, str | Exception]] = SimpleQueue()
-        for host in hosts:
+        for host in self._members:
             # Not waited for at the end of the process, as those of a pool are.
-            threading.Thread(target=self._ask_role, args=(host, seconds, said), daemon=True).start()
-        roles: dict[str, str | PanosError] = dict.fromkeys(hosts, Unreachable("has not said yet whether it is active"))
-        for _ in hosts:
+            threading.Thread(
+                target=self._ask_role, args=(host, seconds or self._request_timeout, said), daemon=True
+            ).start()
+        silence = Unreachable("has not said yet whether it is active")
+        roles: dict[str, str | PanosError] = dict.fromkeys(self._members, silence)
+        for _ in self._members:
             is_one_active = any(role in ACTIVE for role in roles.values())
             try:
                 host, role = said.get(timeout=LATE if is_one_active else None)
@@ -196,7 +198,7 @@ class Pair:
     def _choose(self, seconds: float) -> Choice:
         with self._choosing:
             if self._choice is None:
-                self._choice = choose(self.ask_roles(seconds=seconds))
+                self._choice = choose(self.ask_roles(seconds))
                 self.warnings |= self._choice.warnings
             return self._choice
 
