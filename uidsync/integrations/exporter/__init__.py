@@ -1,0 +1,1 @@
+"""Prometheus metrics and the status page: the sync's health by its report on disk, tunnels by asking the firewalls."""
