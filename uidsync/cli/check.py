@@ -30,7 +30,17 @@ CALLS_OF_HOST, CALLS_OF_PAIR = 1, 3
 
 @command
 def check(options: Options, *, as_json: JSONOption = False) -> int:
-    """Try the configuration, the database and every target; send no mapping."""
+    """Try the configuration, the database and every target; send no mapping.
+
+    A line for each thing that was looked at, green, yellow or red, with what to do. Exits 1 when one is red. The page
+    to look at first, at a new site and whenever something is odd.
+
+    Examples:
+
+        uidsync check
+        uidsync --config new.toml check     before new.toml takes its place
+        uidsync check --json | jq '.findings[] | select(.colour == "red")'
+    """
     log = structlog.get_logger()
     config = options.read_config()
     become_owner(find_state_dir(config))

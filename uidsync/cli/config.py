@@ -19,7 +19,16 @@ def config(
         Literal["default", "schema"], typer.Argument(help="`schema` prints the JSON Schema, for editors.")
     ] = "default",
 ) -> None:
-    """Print an annotated configuration to fill in."""
+    """Print an annotated configuration to fill in.
+
+    Every key is in it, with its default and what it does. The schema lets editors complete keys and mark mistakes.
+
+    Examples:
+
+        uidsync config > uidsync.toml              fill it in
+        uidsync --config uidsync.toml check        and try it
+        uidsync config schema > uidsync.schema.json
+    """
     if what == "schema":
         print(json.dumps(Config.model_json_schema(), indent=1))
     else:

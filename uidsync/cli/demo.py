@@ -30,7 +30,15 @@ FRESH = timedelta(minutes=2)  # how old the newest sample event is made
 
 @command
 def demo(options: Options) -> int:
-    """Show the whole thing on loopback: sample events, two firewalls, an agent and a dead target."""
+    """Show the whole thing on loopback: sample events, two firewalls, an agent and a dead target.
+
+    Needs no configuration and no database, and touches nothing else.
+
+    Examples:
+
+        uidsync demo
+        uidsync demo -v     with a line for every entry
+    """
     if not options.verbose:
         set_up_logging(verbosity=-1)
     console = Console(markup=False, highlight=False)

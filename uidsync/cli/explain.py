@@ -66,6 +66,11 @@ def explain(
 
     From the rows of the table by way of the rule that decided each, to what the next run would send, what the ledger
     believes and what each firewall says. Exits 1 when there is no record of the address.
+
+    Examples:
+
+        uidsync explain 192.0.2.7
+        uidsync explain 2001:db8::7 --json
     """
     ip = read_address(address.strip())
     if ip is None:

@@ -31,6 +31,11 @@ def keygen(
 
     The key is written to the target's `api_key_file`, or to /etc/uidsync/credentials/TARGET-api-key. Neither the
     password nor the key is ever shown.
+
+    Examples:
+
+        uidsync keygen fw-east
+        uidsync --config new.toml keygen fw-east
     """
     log = structlog.get_logger()
     config = options.read_config()

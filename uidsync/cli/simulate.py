@@ -30,6 +30,12 @@ def simulate(
 
     Prints one JSON line with all that a configuration needs, then answers until Ctrl-C. A line of JSON on standard
     input is an order, such as `{"do": "state"}` or `{"do": "fault", "name": "html_503"}`.
+
+    Examples:
+
+        uidsync simulate firewall
+        uidsync simulate firewall --port 8443 --api-key rehearsal
+        uidsync simulate agent --port 5006
     """
     from uidsync.simulator.serve import serve_agent, serve_firewall  # noqa: PLC0415 (no other command needs a server)
 

@@ -48,7 +48,15 @@ class Standing:
 
 @command
 def status(options: Options, *, as_json: JSONOption = False) -> int:
-    """Tell of the last run, and of every target what it holds, and since when it is behind. Exits 1 when one is."""
+    """Tell of the last run, and of every target what it holds, and since when it is behind. Exits 1 when one is.
+
+    From the ledger and the report of the last run: no firewall is asked. `uidsync verify` asks them.
+
+    Examples:
+
+        uidsync status
+        uidsync status --json | jq '.targets[] | select(.behind_since)'
+    """
     log = structlog.get_logger()
     config = options.read_config()
     state_dir = find_state_dir(config)

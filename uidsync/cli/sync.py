@@ -44,7 +44,20 @@ def sync(
     ] = None,
     as_json: JSONOption = False,
 ) -> int:
-    """Read the NAC's login events and bring every target up to date."""
+    """Read the NAC's login events and bring every target up to date.
+
+    Reads what is new, sends what is due, and says of every target what became of it. `uidsync.timer` runs it every
+    minute; by hand it does the same.
+
+    Examples:
+
+        uidsync sync --dry-run          what is due now; nothing is sent
+        uidsync sync                    send it, with a table of what became of it
+        uidsync sync --target fw-east   one target alone
+        uidsync sync --full             read and send everything again
+        uidsync sync --force            send what was refused as unsafe
+        uidsync sync --json | jq '.targets[] | {name, status}'
+    """
     gc.disable()  # a run makes many small values and hardly a cycle, and then it ends: a third of its time
     log = structlog.get_logger().bind(**({"dry_run": True} if dry_run else {}))
     config = options.read_config()

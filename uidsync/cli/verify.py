@@ -53,6 +53,12 @@ def verify(
 
     Exits 1 when something differs, 6 when a firewall could not be read and nothing else differs. What a run sends at
     the same time may show.
+
+    Examples:
+
+        uidsync verify                     compare; nothing is changed
+        uidsync verify --repair            and send exactly what differs
+        uidsync verify --log 192.0.2.7     what each firewall logged of it
     """
     log = structlog.get_logger()
     config = options.read_config()

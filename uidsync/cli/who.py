@@ -59,11 +59,18 @@ def who(
     ] = None,
     as_json: JSONOption = False,
 ) -> int:
-    """Tell who had an address at a moment, or which addresses a user had, from the NAC's table.
+    r"""Tell who had an address at a moment, or which addresses a user had, from the NAC's table.
 
     The answer is what a run at that moment would have come to, by the rules of today's configuration. It says since
     when and until when, by which row of the table, and who had the address before and after. Exits 1 when there is no
     record; that nobody was logged in is an answer.
+
+    Examples:
+
+        uidsync who 192.0.2.7                          who has it now
+        uidsync who 192.0.2.7 --at "Tue 14:05"         and who had it then
+        uidsync who jdoe01 --at "2026-11-17 14:05"     where somebody was
+        uidsync who 'CAMPUS\jdoe01' --at yesterday --json
     """
     log = structlog.get_logger()
     name = whom.strip()

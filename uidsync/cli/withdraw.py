@@ -52,6 +52,12 @@ def withdraw(
     For a bad rollout, or a call to the help desk. A user without a domain is meant in any. More logouts than
     `sync.max_logout_percent` allows are refused; `--all` is not. Exits 1 when nothing was found. A withdrawal ends with
     a newer event of the address, or when another name would be sent.
+
+    Examples:
+
+        uidsync withdraw 192.0.2.7 --dry-run       what would go
+        uidsync withdraw jdoe01                    at all addresses
+        uidsync withdraw --all --target fw-east    before it is taken out
     """
     log = structlog.get_logger()
     if bool(who) == everybody:
