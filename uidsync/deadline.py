@@ -22,9 +22,13 @@ class Deadline:
         """Return how long there is; negative when it is over."""
         return self._at - self._clock()
 
+    def end(self) -> None:
+        """Bring the end forward to now, from any thread."""
+        self._at = min(self._at, self._clock())
+
     def cut(self, *_: object) -> None:
         """Bring the end forward to now; fit to be a signal's handler. Raises Interrupted while nothing is under way."""
-        self._at = min(self._at, self._clock())
+        self.end()
         if self.is_interruptible:
             self.is_interruptible = False
             raise Interrupted

@@ -11,7 +11,7 @@ import struct
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -94,12 +94,28 @@ class MySQLSource:
         """Open a consistent snapshot of the table. Raises SourceError."""
         with self._translated():
             connection, line = self._connect()
-        with line, _limited(line, self._deadline.seconds_left(), "the run's deadline came"):
+        with line, limited(line, self._deadline.seconds_left(), "the run's deadline came"):
             try:
                 yield MySQLSnapshot(connection, self._translated, self._check_deadline)
             finally:
                 with suppress(pymysql.Error):
                     connection.close()
+
+    def connect(self) -> tuple[pymysql.Connection[SSCursor], socket.socket]:
+        """Open a connection, and stay with the host that answered from now on. Raises SourceError.
+
+        The socket is its own once more, by which it can be cut from outside of the driver.
+        """
+        with self._translated():
+            connection, line = self._connect()
+        if not self._login.unix_socket:
+            self._login = replace(self._login, hosts=(str(connection.host),))
+        return connection, line
+
+    @property
+    def where(self) -> str:
+        """Where the database is, in words."""
+        return _where(self._login)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -107,14 +123,13 @@ class MySQLSource:
             yield
         except FAILURES as error:
             self._check_deadline()  # which cuts the line, so that any error may follow
-            raise SourceError(f"{_where(self._login)}: {_words(error)}") from error
+            raise SourceError(f"{_where(self._login)}: {describe_failure(error)}") from error
 
     def _check_deadline(self) -> None:
         if self._deadline.seconds_left() <= 0:
             raise SourceError(f"{_where(self._login)}: the run's deadline came before the end of the table")
 
     def _connect(self) -> tuple[pymysql.Connection[SSCursor], socket.socket]:
-        """Return a connection, and its socket once more, by which it can be cut from outside of the driver."""
         password = self._read_password().encode()
         if self._login.unix_socket:
             return self._connect_to(None, password)
@@ -124,8 +139,8 @@ class MySQLSource:
                 return self._connect_to(host, password)
             except FAILURES as error:
                 if _is_refusal(error):
-                    raise SourceError(f"{_where(self._login, host)}: {_words(error)}") from error
-                failures.append(f"{host}: {_words(error)}")
+                    raise SourceError(f"{_where(self._login, host)}: {describe_failure(error)}") from error
+                failures.append(f"{host}: {describe_failure(error)}")
         raise SourceError(f"no database host answers: {'; '.join(failures)}")
 
     def _connect_to(self, host: str | None, password: bytes) -> tuple[pymysql.Connection[SSCursor], socket.socket]:
@@ -169,7 +184,7 @@ class MySQLSource:
         line = _call(host, self._login, seconds)
         watched = line.dup()  # the driver wraps its own in TLS, and closes it
         try:
-            with _limited(watched, seconds, f"it let nobody in within {CONNECT_TIMEOUT} s"):
+            with limited(watched, seconds, f"it let nobody in within {CONNECT_TIMEOUT} s"):
                 connection.connect(line)
         except BaseException:
             watched.close()
@@ -325,7 +340,7 @@ def _call(host: str | None, login: Login, seconds: float) -> socket.socket:
 
 
 @contextmanager
-def _limited(line: socket.socket, seconds: float, words: str) -> Iterator[None]:
+def limited(line: socket.socket, seconds: float, words: str) -> Iterator[None]:
     """Cut a connection after so many seconds: a limit of single reads does not end an answer that drips."""
     is_over = threading.Event()
 
@@ -362,7 +377,8 @@ def _code(error: BaseException) -> int | None:
     return code if isinstance(code, int) else None
 
 
-def _words(error: BaseException) -> str:
+def describe_failure(error: BaseException) -> str:
+    """Return in words what a failure of the driver says, and what to do."""
     code = _code(error)
     if code is None:
         return f"no answer of a database ({error or type(error).__name__}); is source.port right?"

@@ -1,0 +1,66 @@
+"""A named lock on the database server: a connection of its own holds it, and it is gone when that is.
+
+The name counts on the whole server, and on that server alone.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+
+import pymysql
+from pymysql.cursors import Cursor, SSCursor
+
+from uidsync.source import SourceError
+from uidsync.source.mysql import CONNECT_TIMEOUT, FAILURES, MySQLSource, describe_failure, limited
+from uidsync.statements import read_statement
+
+ANSWER_TIMEOUT = 2.0  # seconds for a question that touches no table: a server that takes longer is as good as away
+
+
+class NamedLock:
+    """A lock of that name; the source is read from the server that has it."""
+
+    def __init__(self, source: MySQLSource, name: str) -> None:
+        self._source = source
+        self._name = name
+        self._connection: pymysql.Connection[SSCursor] | None = None
+        self._line: socket.socket | None = None
+
+    def take(self) -> bool:
+        """Take the lock unless another connection has it, and tell whether it is ours now. Raises SourceError."""
+        if self._connection is None:
+            self._connection, self._line = self._source.connect()
+        answer = self._ask("take_lock", CONNECT_TIMEOUT)
+        if answer is None:
+            raise SourceError("the database server does not say who has the lock for sync.standby_lock")
+        return answer == 1
+
+    def is_ours(self) -> bool:
+        """Tell whether the lock is still ours; to be asked now and then keeps its connection. Raises SourceError."""
+        return self._ask("read_lock", ANSWER_TIMEOUT) == 1
+
+    def close(self) -> None:
+        """Release the lock, at once if the server answers, and end its connection."""
+        if self._connection is None or self._line is None:
+            return
+        with suppress(SourceError):
+            self._ask("release_lock", ANSWER_TIMEOUT)
+        with suppress(pymysql.Error):
+            self._connection.close()
+        self._line.close()
+        self._connection = None
+
+    def _ask(self, name: str, seconds: float) -> object:
+        if self._connection is None or self._line is None:
+            raise SourceError("the lock was never asked for")
+        try:
+            with (
+                limited(self._line, seconds, f"no answer within {seconds:.0f} s"),
+                self._connection.cursor(Cursor) as cursor,
+            ):
+                cursor.execute(read_statement(name), (self._name,))
+                ((answer,),) = cursor.fetchall()
+        except FAILURES as error:
+            raise SourceError(f"{self._source.where}: {describe_failure(error)}") from error
+        return answer

@@ -1,0 +1,102 @@
+"""Which of two hosts works: the one that holds a named lock in the source's database. The other stands by.
+
+A lock lasts as long as the connection that took it, so it is looked at for as long as the run takes: when it is lost,
+the other host may begin, and no message is begun here any more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.source import SourceError
+from uidsync.state import Locked
+
+LOOK_EVERY = 0.5  # seconds between looks at the lock
+TRY_EVERY = 0.5  # seconds between tries of one who waits for it
+
+
+class OnStandby(Locked):
+    """Another host has the lock, and works."""
+
+
+class Lock(Protocol):
+    """A lock that two hosts know by one name."""
+
+    def take(self) -> bool:
+        """Take the lock unless another has it, and tell whether it is ours now. Raises SourceError."""
+
+    def is_ours(self) -> bool:
+        """Tell whether the lock is still ours. Raises SourceError."""
+
+    def close(self) -> None:
+        """Release the lock."""
+
+
+def name_lock(database: str, user: str) -> str:
+    """Return the lock's name, the same on all hosts that read a database as one user.
+
+    Names count on the whole server, where others may sync from other databases, and MySQL allows 64 characters.
+    """
+    return f"uidsync.{hashlib.sha256(repr((database, user)).encode()).hexdigest()[:32]}"
+
+
+class Turn:
+    """A host's turn to work: from the moment it has the lock until it closes or loses it."""
+
+    def __init__(self, lock: Lock, log: FilteringBoundLogger) -> None:
+        self._lock = lock
+        self._log = log
+        self._is_over = threading.Event()
+        self._watcher: threading.Thread | None = None
+        self._changing = threading.Lock()
+        self._tell: Callable[[], None] | None = None
+        self.lost = ""  # why, in words
+
+    def take(self, seconds: float = 0.0) -> None:
+        """Take the lock, and wait so long for it. Raises OnStandby and SourceError."""
+        if self._watcher:
+            return
+        ends_at = time.monotonic() + seconds
+        while not self._lock.take():
+            if time.monotonic() >= ends_at:
+                raise OnStandby("another host holds the lock in the database (sync.standby_lock), and works")
+            time.sleep(TRY_EVERY)
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    def when_lost(self, tell: Callable[[], None]) -> None:
+        """Let somebody know when the lock is lost, from another thread; at once if it is already."""
+        with self._changing:
+            self._tell = tell
+            if self.lost:
+                tell()
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._is_over.set()
+        if self._watcher:
+            self._watcher.join()
+        self._lock.close()
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(LOOK_EVERY):
+            try:
+                words = "" if self._lock.is_ours() else "the database server has taken it back"
+            except SourceError as error:
+                words = str(error)
+            if words:
+                self._lose(words)
+                return
+
+    def _lose(self, words: str) -> None:
+        self._log.error("standby.lock_lost", message=words, hint="another host may work now; no message is begun here")
+        with self._changing:
+            self.lost = words
+            if self._tell:
+                self._tell()
