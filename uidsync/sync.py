@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -35,6 +35,8 @@ from uidsync.report import (
 )
 from uidsync.share import Belief, Share, make_share, read_belief
 from uidsync.source import Source, SourceError
+from uidsync.standby import OnStandby, StandbyLost, Turn
+from uidsync.turns import doubt_what_another_may_have_changed, was_away
 
 MakeTarget = Callable[[Share], Target]
 
@@ -65,14 +67,17 @@ def run(  # noqa: PLR0913 (a run has this many sides)
     deadline: Deadline,
     log: FilteringBoundLogger,
     progress: Progress,
+    run_id: str = "",
+    turn: Turn | None = None,
 ) -> Run:
     """Make one run over `targets` and return what became of it, whatever the source and the targets do.
 
     A dry run stops with the plan. `full` reads the whole window and sends all of it; with `force` a plan is sent that
-    rule 5 or 9 would refuse. Raises LedgerError when the ledger cannot be read, before anything else is.
+    rule 5 or 9 would refuse. With a `turn`, it is taken first, or left to another host. Raises LedgerError when the
+    ledger cannot be read, before anything else is.
     """
     started = time.monotonic()
-    this = Run(SyncReport(str(uuid.uuid4()), datetime.now(UTC), dry_run=dry_run))
+    this = Run(SyncReport(run_id or str(uuid.uuid4()), datetime.now(UTC), dry_run=dry_run))
     report = this.report
     report.targets = [TargetReport(target.name, target.kind) for target in targets]
     # All that the ledger knows comes first: if it is damaged, the source is still unread.
@@ -80,27 +85,37 @@ def run(  # noqa: PLR0913 (a run has this many sides)
     memory = read_memory(ledger)
     reading = None
     try:
-        reading = read(config, source, memory, full=full, log=log)
+        if turn:
+            with _timed(report, "lock"):
+                turn.take()
+                doubt_what_another_may_have_changed(config, source, ledger, memory)
+            full = full or was_away(memory)
+            beliefs = [read_belief(ledger, target) for target in targets]
+        with _timed(report, "read"):
+            reading = read(config, source, memory, full=full, log=log)
         _report_reading(report, reading)
-        _plan(this, config, targets, beliefs, reading, full=full)
-        if not force:
-            raise_if_unsafe(config, ledger, reading, this.shares)
-    except Interrupted:
-        report.exit_code = INCOMPLETE
-        report.error = Problem("Interrupted", "a signal came before anything was sent")
-    except SourceError as error:
-        report.exit_code = SOURCE
-        report.error = Problem("SourceError", str(error))
-    except UnsafePlan as error:
-        report.exit_code = UNSAFE
-        report.error = Problem("UnsafePlan", f"{error}; if it is right, run once with --force")
+        with _timed(report, "plan"):
+            _plan(this, config, targets, beliefs, reading, full=full)
+            if not force:
+                raise_if_unsafe(config, ledger, reading, this.shares)
+        if turn:
+            turn.raise_if_lost()
+            turn.when_lost(deadline.end)
+    except OnStandby as reason:
+        report.standby = True
+        log.info("run.standby", message=str(reason))
+    except (Interrupted, SourceError, UnsafePlan, StandbyLost) as error:
+        report.exit_code, report.error = _judge(error)
     if report.error or reading is None or dry_run:
         _report_untried(report, this.shares, config.sync.batch_size)
     else:
         recorder = Recorder(
             ledger, this.shares, reading.events, reading.clock, is_ordered=force, log=log, progress=progress
         )
-        _deliver(this, config, reading, recorder, make_target, deadline, log)
+        with _timed(report, "deliver"):
+            _deliver(this, config, reading, recorder, make_target, deadline, log)
+        if turn:
+            _report_turn(report, turn)
     now = reading.clock() if reading else memory.now()
     for part, belief in zip(report.targets, beliefs, strict=True):
         _report_state(part, belief.state, ledger, now)
@@ -109,6 +124,38 @@ def run(  # noqa: PLR0913 (a run has this many sides)
     report.finished = datetime.now(UTC)
     _tell(report, time.monotonic() - started, log)
     return this
+
+
+@contextmanager
+def _timed(report: SyncReport, phase: str) -> Iterator[None]:
+    """Report how long a phase takes, also of one that fails."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        report.phases[phase] = round(time.monotonic() - started, 3)
+
+
+def _judge(error: BaseException) -> tuple[int, Problem]:
+    """Return the exit code and the words for what ended a run before anything was sent."""
+    match error:
+        case SourceError():
+            return SOURCE, Problem("SourceError", str(error))
+        case UnsafePlan():
+            return UNSAFE, Problem("UnsafePlan", f"{error}; if it is right, run once with --force")
+        case StandbyLost():
+            return INCOMPLETE, Problem("StandbyLost", str(error))
+    return INCOMPLETE, Problem("Interrupted", "a signal came before anything was sent")
+
+
+def _report_turn(report: SyncReport, turn: Turn) -> None:
+    """Tell of a lock that was lost while messages went out; if all had gone out, it did no harm."""
+    try:
+        turn.raise_if_lost()
+    except StandbyLost as error:
+        report.warnings.append(f"standby.lock_lost: {error}")
+        if report.exit_code == INCOMPLETE:
+            report.error = Problem("StandbyLost", str(error))
 
 
 def _deliver(  # noqa: PLR0913, PLR0917 (the second half of a run)
@@ -282,9 +329,8 @@ def _tell(report: SyncReport, seconds: float, log: FilteringBoundLogger) -> None
     level = log.info if report.exit_code == OK else log.warning if report.exit_code == INCOMPLETE else log.error
     level(
         "sync.finished",
-        run_id=report.run_id,
         exit_code=report.exit_code,
-        mode=report.mode,
+        **({"standby": True} if report.standby else {"mode": report.mode}),
         rows=report.source.rows,
         wanted=report.wanted,
         complete=sum(part.status == "complete" for part in report.targets),
