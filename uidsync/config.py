@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from uidsync.neighbours import TunnelsConfig, find_strangers
+from uidsync.neighbours import ExporterConfig, TunnelsConfig, find_strangers
 from uidsync.values import (
     DAY,
     HOUR,
@@ -191,6 +191,7 @@ class Config(_Table):
     sync: SyncConfig = SyncConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     tunnels: TunnelsConfig = TunnelsConfig()
+    exporter: ExporterConfig = ExporterConfig()
     target: tuple[Annotated[TargetConfig, Field(discriminator="kind")], ...]
 
 
@@ -329,6 +330,7 @@ TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "sync": (SyncConfig,),
     "telemetry": (TelemetryConfig,),
     "tunnels": (TunnelsConfig,),
+    "exporter": (ExporterConfig,),
     "target": (FirewallConfig, AgentConfig),
 }
 

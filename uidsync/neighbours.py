@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from uidsync.values import Flag, Name, Port, Regex, Word
+from uidsync.values import DAY, MINUTE, SECOND, Duration, Flag, Listen, Name, Port, Regex, Word, between
 
 
 class _Table(BaseModel):
@@ -29,6 +29,18 @@ class TunnelsConfig(_Table):
     ssh_user: Word = "uidsync"
     ssh_port: Port = 22
     ssh_known_hosts: Word = "/etc/uidsync/known_hosts"
+
+
+class ExporterConfig(_Table):
+    """Where the exporter listens, how long it waits for a firewall, and what it asks beside the tunnels."""
+
+    listen: Listen = "127.0.0.1:9876"
+    timeout: Annotated[Duration, AfterValidator(between(SECOND, 2 * MINUTE))] = 8 * SECOND
+    gateways: Flag = True
+    sas: Flag = True
+    counters: Flag = False
+    seed_metric: Literal["ifIPsecOperStatus", "ifIPSECOperStatus", ""] = "ifIPsecOperStatus"
+    overdue_after: Annotated[Duration, AfterValidator(between(MINUTE, 7 * DAY))] = 15 * MINUTE
 
 
 def find_strangers(document: Mapping[str, Any], targets: list[Mapping[str, Any]]) -> Iterator[str]:
