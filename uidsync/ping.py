@@ -33,7 +33,7 @@ def ping(url: str, exit_code: int, *, seconds: float = LONGEST) -> None:
     thread = threading.Thread(target=lambda: outcomes.append(_ask(make_url(url, exit_code), seconds)), daemon=True)
     thread.start()
     thread.join(seconds)
-    if words := outcomes[0] if outcomes else f"no answer within {seconds:.0f} s":
+    if words := outcomes[0] if outcomes else f"no answer within {seconds:g} s":
         raise PingFailed(f"{urlsplit(url).hostname}: {words}")
 
 
