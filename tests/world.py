@@ -29,6 +29,7 @@ from uidsync.panos.xmlapi import read_response
 from uidsync.simulator import operations, replies
 from uidsync.simulator.replies import Identity
 from uidsync.simulator.table import Rules, Table
+from uidsync.simulator.vpn import Vpn
 from uidsync.source.rows import Row
 from uidsync.sync import run
 
@@ -208,7 +209,7 @@ class Device:
             raise Unreachable("went away")
         if not self.may_ask:
             raise Unauthorized("not authorized for user role")
-        asked = operations.Device(Identity(), self.table, "off", None, world.now.timestamp())
+        asked = operations.Device(Identity(), self.table, Vpn(), "off", None, world.now.timestamp())
         return read_response(200, operations.operate(document, asked))
 
     def _remember(self, message, rejected, world):
