@@ -41,12 +41,13 @@ def mark(verdict: Verdict) -> Element:
 
 
 def moment_of(moment: datetime | None, now: datetime, otherwise: str = "never") -> Child:
-    """Show a moment, and how far away it is."""
+    """Show a moment, and how far away it is; of now the date."""
     if moment is None:
         return otherwise
-    return tag(
-        "time", f"{describe_moment(moment)}, {describe_age(moment, now)}", datetime=f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-    )
+    words = f"{describe_moment(moment, now)}, {describe_age(moment, now)}"
+    if moment == now:
+        words = f"{now:%Y-%m-%d %H:%M:%S} UTC"
+    return tag("time", words, datetime=f"{moment:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def number_of(count: float | None) -> str:
