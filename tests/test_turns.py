@@ -75,6 +75,8 @@ def test_an_address_with_news_is_doubted(config, ledger):
         "fw": {("192.0.2.1", "ada", True), ("192.0.2.2", "bob", True), ("192.0.2.3", "carol", True)},
         "part": {("192.0.2.1", "ada", True), ("192.0.2.2", "bob", True)},
     }
+    (bob,) = ledger.read_holdings("fw")[BOB]
+    assert bob.sent_at == BEFORE  # and what is known of when it was sent stays
 
 
 def test_everybody_who_passed_through_is_doubted(config, ledger):
