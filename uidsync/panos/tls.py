@@ -12,12 +12,14 @@ import ssl
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
+
+from cryptography import x509
 
 from uidsync.panos.errors import PanosError, Unauthorized, Unreachable, Untrusted
 
@@ -90,25 +92,13 @@ class _BoundedSocket(ssl.SSLSocket):
         certificate = self.getpeercert(binary_form=True) or b""
         if self.context.fingerprints and hashlib.sha256(certificate).hexdigest() not in self.context.fingerprints:
             raise ssl.SSLCertVerificationError("its certificate is not the one whose fingerprint is configured")
-        self.context.certificate_not_after = self._read_verified_end() or _read_end(certificate)
-
-    def _read_verified_end(self) -> datetime | None:
-        """Return when the peer's certificate ends, or None for one that was not verified: ssl does not read those."""
-        try:
-            said = self.getpeercert() or {}
-            return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(said["notAfter"])), UTC)
-        except (KeyError, ValueError, ssl.SSLError):
-            return None
+        self.context.certificate_not_after = _read_end(certificate, x509.load_der_x509_certificate)
 
 
-def _read_end(certificate: bytes) -> datetime | None:
-    """Return when a certificate ends, in DER or in PEM, or None for one that OpenSSL takes and this parser does not."""
-    from cryptography import x509  # noqa: PLC0415 (8 MB that few runs need)
-
-    load = x509.load_pem_x509_certificate if b"-----BEGIN" in certificate else x509.load_der_x509_certificate
+def _read_end(certificate: bytes, load: Callable[[bytes], x509.Certificate]) -> datetime | None:
     try:
         return load(certificate).not_valid_after_utc
-    except ValueError:
+    except ValueError:  # a certificate that OpenSSL takes and this parser does not
         return None
 
 
@@ -138,7 +128,9 @@ def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> 
                 _raise_if_no_file(file)
             # An empty passphrase, lest OpenSSL ask for one on the terminal.
             context.load_cert_chain(*certificate, password="")
-            context.own_certificate_not_after = _read_end(Path(certificate[0]).read_bytes())
+            context.own_certificate_not_after = _read_end(
+                Path(certificate[0]).read_bytes(), x509.load_pem_x509_certificate
+            )
         except (OSError, ssl.SSLError, ValueError) as error:
             files = " and ".join(map(str, certificate))
             raise Unauthorized(f"the client certificate in {files} cannot be used: {_words(error)}") from None
