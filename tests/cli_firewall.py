@@ -34,6 +34,7 @@ class CommandLine:
     port: int = 0
     known_hosts: Path | None = None
     typed: list = field(default_factory=list)
+    connections: list = field(default_factory=list)
 
     @property
     def prompt(self):
@@ -46,6 +47,10 @@ class Login(asyncssh.SSHServer):
 
     def __init__(self, command_line):
         self._command_line = command_line
+
+    def connection_made(self, conn):
+        """Remember who came, to hang up at the end."""
+        self._command_line.connections.append(conn)
 
     def begin_auth(self, _username):
         """Everybody has to prove who they are."""
@@ -108,16 +113,19 @@ def running_command_line(place, **settings):
     try:
         yield command_line
     finally:
-        asyncio.run_coroutine_threadsafe(close(server), loop).result(10)
+        asyncio.run_coroutine_threadsafe(close(server, command_line), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
 
 
-async def close(server):
-    """End the server and what is still talked."""
+async def close(server, command_line):
+    """End the server, and hang up on whoever is still there."""
     server.close()
     await server.wait_closed()
+    for connection in command_line.connections:
+        connection.abort()
+        await connection.wait_closed()
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in others:
         task.cancel()

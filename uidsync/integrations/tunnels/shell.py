@@ -68,9 +68,9 @@ def _ask(host: str, account: Account, seconds: float) -> tuple[FlowTable, str]:
     try:
         ends_at = time.monotonic() + seconds
         # Here, not in the loop: whoever waits for us can give up a lookup of a name, and a loop's threads not.
-        connection = socket.create_connection((host, account.port), seconds)
-        connection.settimeout(0)
-        return asyncio.run(_converse(host, account, key, password, connection, ends_at - time.monotonic()))
+        with socket.create_connection((host, account.port), seconds) as connection:
+            connection.settimeout(0)
+            return asyncio.run(_converse(host, account, key, password, connection, ends_at - time.monotonic()))
     except TimeoutError:
         raise Unreachable(f"nothing came of it for {seconds:.0f} s while asking {host} by SSH") from None
     except asyncssh.HostKeyNotVerifiable as error:
