@@ -41,12 +41,10 @@ def mark(verdict: Verdict) -> Element:
 
 
 def moment_of(moment: datetime | None, now: datetime, otherwise: str = "never") -> Child:
-    """Show a moment, and how far away it is; of now the date."""
+    """Show a moment, and how far away it is."""
     if moment is None:
         return otherwise
     words = f"{describe_moment(moment, now)}, {describe_age(moment, now)}"
-    if moment == now:
-        words = f"{now:%Y-%m-%d %H:%M:%S} UTC"
     return tag("time", words, datetime=f"{moment:%Y-%m-%dT%H:%M:%SZ}")
 
 

@@ -105,9 +105,8 @@ def _draw_head(state: State) -> Element:
         "header",
         tag("h1", "uidsync on ", state.machine),
         tag("ul", *(matters or nothing), class_="now"),
-        tag("p", "As of ", moment_of(state.now, state.now), f". Loads itself anew every {RELOAD} s.",
-            class_="quiet"),
-    )  # fmt: skip
+        tag("p", f"As of {state.now:%Y-%m-%d %H:%M:%S} UTC. Loads itself anew every {RELOAD} s.", class_="quiet"),
+    )
 
 
 def find_matters(state: State) -> Iterator[Verdict]:
