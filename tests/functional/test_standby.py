@@ -99,7 +99,7 @@ def end(process):
 
 def sync(host):
     """Let a host have its turn; it ends well."""
-    ended = host.run("sync", "--json")
+    ended = host.call("sync", "--json")
     assert ended.code == 0, ended.err
     assert ended.report["standby"] is False
     return ended.report
@@ -145,7 +145,7 @@ def test_one_works_and_the_other_says_so(export, tmp_path, firewall):
     other.telemetry = {"textfile": other.place / "uidsync.prom"}
     with at_work(one, firewall, export) as process:
         aside = other.run("sync", "--json")
-        dry = other.run("sync", "--dry-run", "--json")
+        dry = other.call("sync", "--dry-run", "--json")
         worked = end(process)
 
     assert (aside.code, aside.report["standby"], aside.report["error"]) == (0, True, None)
@@ -184,7 +184,7 @@ def test_what_somebody_ordered_waits_for_the_other_host(safeconnect, tmp_path, f
     """
     write(safeconnect, ("10.1.0.1", "ada,Staff"), ("10.1.0.2", "bob,Staff"))
     host = make_host(tmp_path / "a", safeconnect, firewall)
-    assert host.run("sync").code == 0
+    assert host.call("sync").code == 0
     firewall.do("forget", ip="10.1.0.2")
     for words, expected in (
         (("verify", "--repair"), {"10.1.0.1": "ada", "10.1.0.2": "bob"}),
@@ -202,7 +202,7 @@ def test_what_somebody_ordered_waits_for_the_other_host(safeconnect, tmp_path, f
         assert ended.code == 0, ended.err
         assert firewall.mappings() == expected
     host.source["port"] = closed_port
-    ended = host.run("withdraw", "bob")
+    ended = host.call("withdraw", "bob")
     assert (ended.code, firewall.mappings()) == (0, {})
     assert "standby.lock_unknown" in [event for event, _ in ended.events]
 
