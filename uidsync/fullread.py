@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Protocol
@@ -39,19 +38,6 @@ class Store(Protocol):
         """Note the events that hold their addresses from now on."""
 
 
-@dataclass(slots=True)
-class Doubts:
-    """The addresses of which all rows have to be looked at, and the texts of these."""
-
-    ips: set[Address] = field(default_factory=set)
-    texts: set[str] = field(default_factory=set)
-
-    def add(self, ip: Address, text: str) -> None:
-        """Doubt an address, however it is written."""
-        self.ips.add(ip)
-        self.texts.update((text, str(ip)))
-
-
 def read_groups_into(  # noqa: PLR0913 (what is read, by which rules, and where to)
     store: Store, groups: Groups, read_row: RowReader, rules: Rules, *, since: datetime, now: datetime, census: Census
 ) -> None:
@@ -60,41 +46,39 @@ def read_groups_into(  # noqa: PLR0913 (what is read, by which rules, and where 
     `now` is the source's clock, which `read_row` judges by as well.
     """
     latest = now + AHEAD - rules.time_offset
-    doubts, events = Doubts(), 0
+    doubtful: dict[str, Address] = {}
+    events = 0
     for some in _batched(groups.read_groups(since, latest)):
         judged = [(read_row(group.newest), group) for group in some]
         for newest, group in judged:
             census.count_group(newest, group.size, group.highest_id)
         found = [(event, group) for event, group in judged if isinstance(event, LoginEvent)]
         events += len(found)
-        _settle_groups(store, found, doubts)
-    texts, names, longest = _choose(doubts.texts, rules)
+        doubtful |= _settle_groups(store, found)
+    texts, names, longest = _choose(doubtful, rules)
     again = groups.read_doubtful(since, latest, texts, names, longest)
-    _look_again(store, map(read_row, again), doubts.ips, census)
+    _look_again(store, map(read_row, again), set(doubtful.values()), census)
     census.count_newest(map(read_row, groups.read_highest(since, LATEST, census.highest_id + 1)))
     if events:
         settled = now - LATE_WRITERS - rules.time_offset
         census.highest_settled = _find_settled(groups, read_row, since, settled, census.highest_id)
 
 
-def _settle_groups(store: Store, found: Collection[tuple[LoginEvent, Group]], doubts: Doubts) -> None:
-    """Write what the newest rows decide; what they leave open is doubted.
+def _settle_groups(store: Store, found: Collection[tuple[LoginEvent, Group]]) -> dict[str, Address]:
+    """Write what the newest rows decide; return what they leave open: texts, and the addresses that these mean.
 
-    Open is what takes its address under conditions, what holds an address that is written in another way as well, and
-    whether another user's row with a higher id lost to the newest.
+    Open is what takes its address under conditions, and whether a row with a higher id lost to another user's. No later
+    group has a lower id: of one address that is written in two ways, each is judged for itself.
     """
-    plain = []
-    for event, group in found:
-        if event.why in {IGNORED, BLANK} or group.newest.address != str(event.ip):
-            doubts.add(event.ip, str(group.newest.address))
-        else:
-            plain.append(event)
+    plain = [event for event, _ in found if event.why not in {IGNORED, BLANK}]
     known = store.read_events_at([event.ip for event in plain])
     events = newest_per_address(plain, known)
     store.write_events(event for ip, event in events.items() if known.get(ip) != event)
-    for event, group in found:
-        if event.ip in events and group.highest_id > events[event.ip].event_id:
-            doubts.add(event.ip, str(group.newest.address))
+    return {
+        str(group.newest.address): event.ip
+        for event, group in found
+        if event.why in {IGNORED, BLANK} or group.highest_id > min(event.event_id, events[event.ip].event_id)
+    }
 
 
 def _look_again(

@@ -13,7 +13,7 @@ from tests.clienthist_rows import make_rows
 from tests.safeconnect import fresh_export
 from tests.source.test_mysql import make_source, run
 from uidsync.census import Census
-from uidsync.fullread import MOST_TEXTS, describe_nobody, is_worthwhile, read_groups_into
+from uidsync.fullread import AT_ONCE, MOST_TEXTS, describe_nobody, is_worthwhile, read_groups_into
 from uidsync.plan import UnsafePlan, newest_per_address
 from uidsync.position import LATE_WRITERS
 from uidsync.source.mysql_groups import GROUPED_ID
@@ -190,11 +190,21 @@ def test_ordinary_weeks_come_to_the_same(safeconnect, seed):
 
 def test_many_addresses_come_to_the_same(safeconnect):
     """More addresses than are held in memory at once, and more doubtful ones than a question can name."""
-    facts = [(n % 86_400, f" 10.{n >> 16}.{n >> 8 & 255}.{n & 255}", None, None) for n in range(MOST_TEXTS // 2 + 1)]
-    facts += [(n, f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "ada", None) for n in range(100)]
+    facts = [(n % 86_400, f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", None, None) for n in range(MOST_TEXTS + 1)]
+    facts += [(n, f"10.0.0.{n}", "ada", None) for n in range(100)]
     replace_rows(safeconnect, make_table(facts))
     events, census = compare(safeconnect, RULES[0], {})
     assert (census.rows, len(events)) == (len(facts), 100)
+
+
+def test_an_address_that_is_written_in_two_ways_is_one(safeconnect):
+    """Far apart in the table and with another event known, two ways to write an address leave one count of it."""
+    at = ("10.0.0.1", " 10.0.0.1")
+    facts = [(50, at[0], "ada", None), *[(9, f"10.1.{n >> 8}.{n & 255}", "eve", None) for n in range(AT_ONCE)]]
+    facts += [(30, at[1], "ada", None), (500, at[0], "ben", None)]
+    replace_rows(safeconnect, make_table(facts))
+    known = make_row_reader(RULES[0], NOW)(Row(10**6, NAIVE - timedelta(seconds=40), at[0], "ada", None))
+    assert compare(safeconnect, RULES[0], {known.ip: known})[1].reordered == 1
 
 
 @pytest.mark.parametrize(("rows", "ahead"), [(1500, 100), (1500, 101), (30, 11), (30, 10), (11, 11)])
