@@ -25,6 +25,7 @@ NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 BEFORE = NOW - timedelta(minutes=1)
 ADA, BOB, CAROL = (ip_address(f"192.0.2.{number}") for number in (1, 2, 3))
 SEEN = 10  # the highest id of our last turn
+AHEAD = 9  # a row whose time had not come then
 
 
 @pytest.fixture
@@ -49,13 +50,13 @@ def ledger():
         yield ledger
 
 
-def doubt(config, ledger, *rows):
+def doubt(config, ledger, *rows, last_turn=BEFORE):
     """Have these rows (id, address, principal, seconds of age) read; return what is held, and in doubt, by target."""
     export = Export(NOW)
     for event_id, ip, principal, age in rows:
         date = (NOW - timedelta(seconds=age)).replace(tzinfo=None)
         export.rows.append((event_id, date, str(ip), principal, None))
-    memory = Memory(make_position("mysql", "rules", BEFORE, [(BEFORE, SEEN)], [], timedelta()), {})
+    memory = Memory(make_position("mysql", "rules", last_turn, [(last_turn, SEEN)], [AHEAD], timedelta()), {})
     doubt_what_another_may_have_changed(config, export, ledger, memory)
     return {
         name: {
@@ -93,6 +94,12 @@ def test_everybody_who_passed_through_is_doubted(config, ledger):
     assert {holding.held_until for holding in ledger.read_holdings("fw")[CAROL]} == {NOW + timedelta(hours=1)}
 
 
+def test_a_row_whose_time_has_come_is_news(config, ledger):
+    """A date that lay ahead in our last turn is one that the other host may have come to since; late ones are, too."""
+    rows = [(AHEAD, ADA, "ada,Staff", 50), (11, BOB, "bob,Staff", 5 * 3600)]
+    assert doubt(config, ledger, *rows)["fw"] == {("192.0.2.1", "ada", True), ("192.0.2.2", "bob", True)}
+
+
 def test_what_was_withdrawn_stays_so(config, ledger):
     """A row that came late does not end a withdrawal."""
     held_back = HeldBack(CAROL, "carol", "withdrawn", (NOW, 0))
@@ -106,16 +113,22 @@ def test_a_host_that_never_had_a_turn_doubts_nothing(config, ledger):
     export = Export(NOW, [(11, NOW.replace(tzinfo=None), str(CAROL), "carol", None)])
     doubt_what_another_may_have_changed(config, export, ledger, Memory(None, {}))
     assert CAROL not in ledger.read_holdings("fw")
-    assert not was_away(Memory(None, {}))
+    assert not was_away(None, NOW)
 
 
 @pytest.mark.parametrize(("ago", "away"), [(AWAY - timedelta(minutes=1), False), (AWAY + timedelta(minutes=1), True)])
 def test_an_hour_without_a_turn_is_long(ago, away):
-    """Who had no turn for an hour has been away; the clock is the database's."""
-    offset = timedelta(hours=-5)
-    then = datetime.now(UTC) + offset - ago
-    position = make_position("mysql", "rules", then, [(then - timedelta(hours=2), 1), (then, 5)], [], offset)
-    assert was_away(Memory(position, {})) == away
+    """Who had no turn for an hour has been away, whatever came before that turn."""
+    then = NOW - ago
+    position = make_position("mysql", "rules", then, [(then - timedelta(hours=2), 1), (then, 5)], [], timedelta())
+    assert was_away(position, NOW) == away
+
+
+def test_of_a_long_time_the_last_hour_counts(config, ledger):
+    """Of the time that a host was away only the end is looked at: what was logged in before, the other logged out."""
+    rows = [(11, CAROL, "dan,Staff", 3 * 3600), (12, CAROL, "carol,Staff", 60)]
+    held = doubt(config, ledger, *rows, last_turn=NOW - timedelta(hours=4))["fw"]
+    assert held - HELD == {("192.0.2.3", "carol", True)}
 
 
 class Lock:

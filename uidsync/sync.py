@@ -89,7 +89,7 @@ def run(  # noqa: PLR0913 (a run has this many sides)
             with _timed(report, "lock"):
                 turn.take()
                 doubt_what_another_may_have_changed(config, source, ledger, memory)
-            full = full or was_away(memory)
+            full = full or was_away(memory.position, memory.now())
             beliefs = [read_belief(ledger, target) for target in targets]
         with _timed(report, "read"):
             reading = read(config, source, memory, full=full, log=log)

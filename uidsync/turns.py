@@ -6,12 +6,13 @@ What we believe of those becomes doubt, and so does every user that the rows nam
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from uidsync.config import Config
 from uidsync.ledger import Ledger
 from uidsync.panos.userid import Address, Entry, Login, Logout
 from uidsync.plan import MINUTE
+from uidsync.position import Position
 from uidsync.reading import Memory, make_rules
 from uidsync.source import Source
 from uidsync.source.rows import LoginEvent, is_within, make_row_reader
@@ -19,23 +20,24 @@ from uidsync.source.rows import LoginEvent, is_within, make_row_reader
 AWAY = timedelta(hours=1)  # without a turn for so long, a host sends everything: hands may have been at work, too
 
 
-def was_away(memory: Memory) -> bool:
+def was_away(position: Position | None, now: datetime) -> bool:
     """Tell whether this host's last turn is so long ago that its ledger is no use. Its first turn does not count."""
-    position = memory.position
-    return position is not None and memory.now() - position.marks[-1][0] > AWAY
+    return position is not None and now - position.marks[-1][0] > AWAY
 
 
 def doubt_what_another_may_have_changed(config: Config, source: Source, ledger: Ledger, memory: Memory) -> None:
     """Bring the ledger down to what still holds, before it is relied on. Raises SourceError and LedgerError."""
-    if memory.position is None:
+    position, validity = memory.position, config.source.validity
+    if position is None:
         return
     with source.open() as snapshot:
         now = snapshot.now
         read_row = make_row_reader(make_rules(config, source), now)
-        since = now - min(AWAY, config.source.validity) - config.source.time_offset
+        # Of a long time, what the other logged in but did not live to log out is in the end of it.
+        since = now - (min(AWAY, validity) if was_away(position, now) else validity) - config.source.time_offset
         events = [
             event
-            for event in map(read_row, snapshot.read_after(memory.position.watermark, (), since))
+            for event in map(read_row, snapshot.read_after(position.watermark, position.ahead, since))
             if isinstance(event, LoginEvent)
         ]
     named: dict[Address, set[str]] = {event.ip: set() for event in events}
