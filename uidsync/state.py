@@ -15,7 +15,6 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.ledger import FILE, Ledger
 from uidsync.ledger_file import LedgerDamaged, LedgerError, list_parts
-from uidsync.reading import read_memory
 
 LOCK = "lock"
 
@@ -95,7 +94,7 @@ def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterato
         if os.path.lexists(file):
             with closing(Ledger.open_read_only(file)) as there:
                 there.copy_to(ledger)
-        read_memory(ledger).now()
+        ledger.read_position()
     except LedgerError as error:
         log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
         ledger = Ledger.make_empty()

@@ -28,7 +28,7 @@ from uidsync.ledger import Ledger
 from uidsync.panos.errors import PanosError
 from uidsync.panos.logs import UserIdEvent
 from uidsync.plan import UnsafePlan
-from uidsync.reading import Reading, read, read_memory
+from uidsync.reading import Reading, read
 from uidsync.report import BUG, INCOMPLETE, OK, UNREADABLE, UNSAFE, SyncReport, to_plain
 from uidsync.share import Share
 from uidsync.side_by_side import do_for_each
@@ -72,15 +72,20 @@ def verify(
     maker = TargetMaker(secrets, log, deadline)
 
     def look(ledger: Ledger) -> tuple[Reading, Sequence[Share], Found]:
-        reading = read(config, make_source(config, secrets, deadline), read_memory(ledger), full=True, log=log)
-        shares = make_shares(config, config.target, ledger, reading)
+        reading = read(config, make_source(config, secrets, deadline), ledger, full=True, log=log)
+        shares = make_shares(config, config.target, ledger, reading.clock())
         return reading, shares, compare_all(shares, maker.make_firewall)
 
     report = None
     with open_ledger_read_only(state_dir, log) as copy:
         reading, *_, found = look(copy)
     if mend and any(each.plan for each in found):
-        with lock(state_dir, log), open_ledger(state_dir, log) as ledger, progress_bar() as progress:
+        with (
+            lock(state_dir, log),
+            open_ledger(state_dir, log) as ledger,
+            ledger.provisional() as keep,
+            progress_bar() as progress,
+        ):
             reading, shares, found = look(ledger)  # runs went on meanwhile
             try:
                 report = repair(
@@ -89,7 +94,8 @@ def verify(
                     found,
                     ledger,
                     reading,
-                    lambda share: maker(share.target),
+                    lambda dispatch: maker(dispatch.target),
+                    keep,
                     deadline=deadline,
                     log=log,
                     progress=progress,
@@ -103,7 +109,7 @@ def verify(
 
             def look_at_firewalls() -> Found:
                 with open_ledger_read_only(state_dir, log) as copy:
-                    shares = make_shares(config, config.target, copy, reading)
+                    shares = make_shares(config, config.target, copy, reading.clock())
                 return compare_all(shares, maker.make_firewall)
 
             # What was delivered may take a while to show; after a failure there is nothing to wait for.
