@@ -32,6 +32,7 @@ from uidsync.config import (
     TelemetryConfig,
     make_config,
 )
+from uidsync.neighbours import ExporterConfig, TunnelsConfig
 from uidsync.panos.agent import FIRST_WAIT, LATER_WAIT
 from uidsync.panos.retries import RetryPolicy
 from uidsync.panos.userid import LONGEST_NAME
@@ -49,11 +50,14 @@ TABLES = {
     IdentityConfig: ("[identity]",),
     SyncConfig: ("[sync]",),
     TelemetryConfig: (),
+    TunnelsConfig: ("[tunnels]",),
+    ExporterConfig: ("[exporter]",),
     FirewallConfig: ("[[target]]", "[[target]] firewall"),
     AgentConfig: ("[[target]]", "[[target]] agent"),
 }
 PLACES = {MySQLConfig: "source", CSVConfig: "source", FirewallConfig: "target", AgentConfig: "target"} | {
-    IdentityConfig: "identity", SyncConfig: "sync", TelemetryConfig: "telemetry"
+    IdentityConfig: "identity", SyncConfig: "sync", TelemetryConfig: "telemetry", TunnelsConfig: "tunnels",
+    ExporterConfig: "exporter",
 }  # fmt: skip
 # What `uidsync config` shows by an example, for the default is "none" or a place that is looked in anyway.
 EXAMPLES = {
@@ -80,7 +84,7 @@ def read_rows(text):
 def read_keys():
     """Return the default of every key as the README has it, by the table that it is in."""
     keys = {}
-    for name in ("[source]", "[identity]", "[sync]", "[[target]]"):
+    for name in ("[source]", "[identity]", "[sync]", "[tunnels]", "[exporter]", "[[target]]"):
         parts = re.split(r'^`kind = "(\w+)"`', read_section(f"### `{name}`"), flags=re.MULTILINE)
         for kind, text in zip(["", *parts[1::2]], parts[::2], strict=True):
             keys[f"{name} {kind}".strip()] = {row[0].strip("`"): row[1] for row in read_rows(text)}

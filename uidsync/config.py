@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from uidsync.neighbours import ExporterConfig, TunnelsConfig, find_strangers
 from uidsync.values import (
     DAY,
     HOUR,
@@ -189,6 +190,8 @@ class Config(_Table):
     identity: IdentityConfig = IdentityConfig()
     sync: SyncConfig = SyncConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    tunnels: TunnelsConfig = TunnelsConfig()
+    exporter: ExporterConfig = ExporterConfig()
     target: tuple[Annotated[TargetConfig, Field(discriminator="kind")], ...]
 
 
@@ -269,6 +272,7 @@ def _find_contradictions(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"{path}.name: {target['name']!r} names more than one target"
         if target.get("ca_file") and target.get("fingerprint_sha256"):
             yield f"{path}.fingerprint_sha256: excludes ca_file; name one of them"
+    yield from find_strangers(document, targets)
 
 
 # Part of the interface, and refused rather than ignored until they do something.
@@ -325,6 +329,8 @@ TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "identity": (IdentityConfig,),
     "sync": (SyncConfig,),
     "telemetry": (TelemetryConfig,),
+    "tunnels": (TunnelsConfig,),
+    "exporter": (ExporterConfig,),
     "target": (FirewallConfig, AgentConfig),
 }
 

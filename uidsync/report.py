@@ -151,6 +151,7 @@ class SyncReport:
     wanted: int = 0
     targets: list[TargetReport] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    phases: dict[str, float] = field(default_factory=dict)  # seconds, of those that were begun
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as what JSON can hold, times in RFC 3339."""

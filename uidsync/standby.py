@@ -25,6 +25,10 @@ class OnStandby(Locked):
     """Another host has the lock, and works."""
 
 
+class StandbyLost(Exception):
+    """The lock was lost in the middle of a run; another host may have begun to work."""
+
+
 class Lock(Protocol):
     """A lock that two hosts know by one name."""
 
@@ -56,7 +60,7 @@ class Turn:
         self._watcher: threading.Thread | None = None
         self._changing = threading.Lock()
         self._tell: Callable[[], None] | None = None
-        self.lost = ""  # why, in words
+        self._lost = ""  # why, in words
 
     def take(self, seconds: float = 0.0) -> None:
         """Take the lock, and wait so long for it. Raises OnStandby and SourceError."""
@@ -74,8 +78,16 @@ class Turn:
         """Let somebody know when the lock is lost, from another thread; at once if it is already."""
         with self._changing:
             self._tell = tell
-            if self.lost:
+            if self._lost:
                 tell()
+
+    def raise_if_lost(self) -> None:
+        """Raise StandbyLost when the lock is lost."""
+        if self._lost:
+            raise StandbyLost(
+                f"the lock in the database is lost ({self._lost}); another host may work now, so nothing was begun "
+                "after that; the next run goes on"
+            )
 
     def close(self) -> None:
         """Release the lock."""
@@ -97,6 +109,6 @@ class Turn:
     def _lose(self, words: str) -> None:
         self._log.error("standby.lock_lost", message=words, hint="another host may work now; no message is begun here")
         with self._changing:
-            self.lost = words
+            self._lost = words
             if self._tell:
                 self._tell()

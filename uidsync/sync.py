@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -36,6 +36,8 @@ from uidsync.report import (
 )
 from uidsync.share import read_state
 from uidsync.source import Source, SourceError
+from uidsync.standby import OnStandby, StandbyLost, Turn
+from uidsync.turns import doubt_what_another_may_have_changed, was_away
 
 MakeTarget = Callable[[Dispatch], Target]
 
@@ -66,37 +68,46 @@ def run(  # noqa: PLR0913 (a run has this many sides)
     deadline: Deadline,
     log: FilteringBoundLogger,
     progress: Progress,
+    run_id: str = "",
+    turn: Turn | None = None,
 ) -> Run:
     """Make one run over `targets` and return what became of it, whatever the source and the targets do.
 
     A dry run stops with the plan. `full` reads the whole window and sends all of it; with `force` a plan is sent that
-    rule 5 or 9 would refuse. Raises LedgerError as long as nothing was sent.
+    rule 5 or 9 would refuse. With a `turn`, it is taken first, or left to another host. Raises LedgerError as long as
+    nothing was sent.
     """
     started = time.monotonic()
-    this = Run(SyncReport(str(uuid.uuid4()), datetime.now(UTC), dry_run=dry_run))
+    this = Run(SyncReport(run_id or str(uuid.uuid4()), datetime.now(UTC), dry_run=dry_run))
     report = this.report
     report.targets = [TargetReport(target.name, target.kind) for target in targets]
-    # All that the ledger knows comes first: if it is damaged, the source is still unread.
+    # All that the ledger knows of them comes first: if it is damaged, the source is still unread.
     states, position = [read_state(ledger, target) for target in targets], ledger.read_position()
     reading = recorder = None
     with ledger.provisional() as keep:
         try:
-            reading = read(config, source, ledger, full=full, log=log)
+            if turn:
+                with _timed(report, "lock"):
+                    turn.take()
+                    doubt_what_another_may_have_changed(config, source, ledger, position)
+                full = full or was_away(position)
+            with _timed(report, "read"):
+                reading = read(config, source, ledger, full=full, log=log)
             _report_reading(report, reading)
-            this.dispatches = plan_dispatches(config, targets, ledger, reading.now, full=full)
-            report.wanted = ledger.count_wanted(reading.now - config.source.validity + MINUTE)
-            _report_plans(report, this.dispatches)
-            if not force:
-                raise_if_unsafe(config, ledger, reading, this.dispatches)
-        except Interrupted:
-            report.exit_code = INCOMPLETE
-            report.error = Problem("Interrupted", "a signal came before anything was sent")
-        except SourceError as error:
-            report.exit_code = SOURCE
-            report.error = Problem("SourceError", str(error))
-        except UnsafePlan as error:
-            report.exit_code = UNSAFE
-            report.error = Problem("UnsafePlan", f"{error}; if it is right, run once with --force")
+            with _timed(report, "plan"):
+                this.dispatches = plan_dispatches(config, targets, ledger, reading.now, full=full)
+                report.wanted = ledger.count_wanted(reading.now - config.source.validity + MINUTE)
+                _report_plans(report, this.dispatches)
+                if not force:
+                    raise_if_unsafe(config, ledger, reading, this.dispatches)
+            if turn:
+                turn.raise_if_lost()
+                turn.when_lost(deadline.end)
+        except OnStandby as reason:
+            report.standby = True
+            log.info("run.standby", message=str(reason))
+        except (Interrupted, SourceError, UnsafePlan, StandbyLost) as error:
+            report.exit_code, report.error = _judge(error)
         if reading and not report.error and not dry_run:
             recorder = Recorder(
                 ledger,
@@ -110,7 +121,10 @@ def run(  # noqa: PLR0913 (a run has this many sides)
             recorder.begin()
             keep()  # events and watermark in one step: whatever becomes of the targets, what was read is known
     if recorder:
-        _deliver(this, config, recorder, make_target, deadline, log)
+        with _timed(report, "deliver"):
+            _deliver(this, config, recorder, make_target, deadline, log)
+        if turn:
+            _report_turn(report, turn)
         states = [dispatch.state for dispatch in this.dispatches]
     else:
         _report_untried(report, this.dispatches, config.sync.batch_size)
@@ -122,6 +136,38 @@ def run(  # noqa: PLR0913 (a run has this many sides)
     report.finished = datetime.now(UTC)
     _tell(report, time.monotonic() - started, log)
     return this
+
+
+@contextmanager
+def _timed(report: SyncReport, phase: str) -> Iterator[None]:
+    """Report how long a phase takes, also of one that fails."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        report.phases[phase] = round(time.monotonic() - started, 3)
+
+
+def _judge(error: BaseException) -> tuple[int, Problem]:
+    """Return the exit code and the words for what ended a run before anything was sent."""
+    match error:
+        case SourceError():
+            return SOURCE, Problem("SourceError", str(error))
+        case UnsafePlan():
+            return UNSAFE, Problem("UnsafePlan", f"{error}; if it is right, run once with --force")
+        case StandbyLost():
+            return INCOMPLETE, Problem("StandbyLost", str(error))
+    return INCOMPLETE, Problem("Interrupted", "a signal came before anything was sent")
+
+
+def _report_turn(report: SyncReport, turn: Turn) -> None:
+    """Tell of a lock that was lost while messages went out; if all had gone out, it did no harm."""
+    try:
+        turn.raise_if_lost()
+    except StandbyLost as error:
+        report.warnings.append(f"standby.lock_lost: {error}")
+        if report.exit_code == INCOMPLETE:
+            report.error = Problem("StandbyLost", str(error))
 
 
 def _deliver(  # noqa: PLR0913, PLR0917 (the second half of a run)
@@ -284,9 +330,8 @@ def _tell(report: SyncReport, seconds: float, log: FilteringBoundLogger) -> None
     level = log.info if report.exit_code == OK else log.warning if report.exit_code == INCOMPLETE else log.error
     level(
         "sync.finished",
-        run_id=report.run_id,
         exit_code=report.exit_code,
-        mode=report.mode,
+        **({"standby": True} if report.standby else {"mode": report.mode}),
         rows=report.source.rows,
         wanted=report.wanted,
         complete=sum(part.status == "complete" for part in report.targets),

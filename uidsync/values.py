@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -67,6 +67,18 @@ def _read_host(value: str) -> str:
         raise ValueError(f"{value!r} is neither a host name nor an address; a port has a key of its own") from None
 
 
+def _read_listen(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    try:
+        ip_address(host.removeprefix("[").removesuffix("]"))
+        is_port = port.isascii() and port.isdigit() and int(port) <= LAST_PORT
+    except ValueError:
+        is_port = False
+    if not colon or not is_port or ("[" in host) != (":" in host):
+        raise ValueError('not an address and a port such as "127.0.0.1:9876" or "[::1]:9876"')
+    return value
+
+
 def _check_printable(value: object) -> object:
     if isinstance(value, str) and not value.isprintable():
         raise ValueError("holds a character that cannot be printed")
@@ -92,6 +104,7 @@ def _check_zone(value: str) -> str:
     return value
 
 
+LAST_PORT = 65535
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
@@ -102,7 +115,8 @@ Regex = Annotated[str, AfterValidator(_read_regex)]
 Host = Annotated[str, AfterValidator(_read_host)]
 File = Annotated[Path | None, BeforeValidator(_read_file)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+Port = Annotated[int, Field(ge=1, le=LAST_PORT, strict=True)]
+Listen = Annotated[str, AfterValidator(_read_listen)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 Percent = Annotated[int, Field(ge=0, le=100, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]

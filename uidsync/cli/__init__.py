@@ -35,6 +35,7 @@ def main() -> None:
     """Run the command line and end with its exit code; what nobody foresaw is a bug, told in one line."""
     _open_streams()
     _forget_odd_widths()
+    _heed_no_color()
     set_up_logging(verbosity=0)  # until a command knows better
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # they are for whoever works on uidsync, and show its source
@@ -65,6 +66,14 @@ def _forget_odd_widths() -> None:
     for name in ("COLUMNS", "TERMINAL_WIDTH"):
         if not re.fullmatch(r"[2-9][0-9]|[1-9][0-9]{2}", os.environ.get(name, "80")):
             del os.environ[name]
+
+
+def _heed_no_color() -> None:
+    """Where no colour is wanted, show nothing else that a terminal would have to make sense of; see no-color.org."""
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"
+    else:  # empty says nothing
+        os.environ.pop("NO_COLOR", None)
 
 
 def _open_streams() -> None:

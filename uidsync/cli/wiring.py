@@ -86,16 +86,16 @@ class TargetMaker:
 
     def make_firewall(self, target: FirewallConfig, *, attempts: int | None = None) -> Firewall:
         """Make a firewall."""
-
-        def read_key() -> str:
-            return self._secrets.read(target.api_key_file, f"{target.name}-api-key")
-
         patience = self._make_patience(target, attempts)
-        members = self.make_clients(target, read_key, patience)
+        members = self.make_clients(target, self.find_key(target), patience)
         if target.host:
             return Firewall(members[target.host], vsys=target.vsys, serial=target.serial)
         pair = Pair(members, request_timeout=target.request_timeout.total_seconds(), patience=patience)
         return Firewall(pair, vsys=target.vsys, serial=target.serial)
+
+    def find_key(self, target: FirewallConfig) -> Callable[[], str]:
+        """Return what reads a firewall's API key when it is needed first."""
+        return lambda: self._secrets.read(target.api_key_file, f"{target.name}-api-key")
 
     def make_clients(
         self, target: FirewallConfig, read_key: Callable[[], str] | None, patience: Patience | None = None

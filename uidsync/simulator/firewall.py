@@ -6,7 +6,7 @@ No sockets: a call comes in as data and the answer goes out as data.
 import re
 import secrets
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
@@ -20,6 +20,7 @@ from uidsync.simulator.message import MessageError, count_entries, read_document
 from uidsync.simulator.operations import Device, HaState, operate
 from uidsync.simulator.replies import Identity
 from uidsync.simulator.table import LogRecord, Table
+from uidsync.simulator.vpn import Vpn
 
 XML = "application/xml; charset=UTF-8"
 Passive = Literal["stores", "refuses", "ignores"]
@@ -97,7 +98,10 @@ class Settings:
 
 @dataclass(slots=True)
 class Firewall:
-    """A device: its settings, what was asked of it, and its tables: its own under None, others' under their serials."""
+    """A device: its settings, what was asked of it, its tables and tunnels.
+
+    Its own are under None, those of firewalls behind it under their serials.
+    """
 
     settings: Settings
     tables: dict[str | None, Table]
@@ -106,6 +110,7 @@ class Firewall:
     counters: Counters
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=20_000))
     jobs: dict[str, LogJob] = field(default_factory=dict)
+    vpns: dict[str | None, Vpn] = field(default_factory=lambda: defaultdict(Vpn))
     _last_job: int = 0
 
     def note(self, call: Call) -> Request:
@@ -214,7 +219,8 @@ class Firewall:
         if call.document is None:
             return _front_end_error(400, 'Parameter "cmd" is required')
         settings = self.settings
-        device = Device(settings.identity, table, settings.ha, call.parameters.get("vsys"), self.now())
+        vpn = self.vpns[call.parameters.get("target")]
+        device = Device(settings.identity, table, vpn, settings.ha, call.parameters.get("vsys"), self.now())
         return Answer(operate(call.document, device))
 
     def _log(self, call: Call) -> Answer:

@@ -1,4 +1,4 @@
-"""Knows the operational commands that clients of User-ID send, and answers them from a device's table.
+"""Knows the operational commands that clients of User-ID send, and answers them from a device's tables.
 
 Pure but for the commands that clear mappings.
 """
@@ -10,10 +10,11 @@ from typing import Literal
 
 from lxml.etree import _Element as Element
 
-from uidsync.simulator import replies
+from uidsync.simulator import replies, vpn
 from uidsync.simulator.message import read_address, read_document, read_number
 from uidsync.simulator.replies import Identity
 from uidsync.simulator.table import Plane, Table
+from uidsync.simulator.vpn import Vpn
 
 # off: the device stands alone
 HaState = Literal["off", "active", "passive", "initial", "suspended", "active-primary", "active-secondary"]
@@ -30,6 +31,7 @@ class Device:
 
     identity: Identity
     table: Table
+    vpn: Vpn
     ha: HaState
     vsys: str | None
     now: float
@@ -109,6 +111,10 @@ COMMANDS: dict[str, Callable[[Element, Device], bytes]] = {
     "show user group": _show_groups,
     "show object registered-ip": partial(_show_tags, attribute="ip"),
     "show object registered-user": partial(_show_tags, attribute="user"),
+    "show vpn flow": lambda command, device: vpn.show_flow(command, device.vpn),
+    "show vpn gateway": lambda _command, device: vpn.show_gateways(device.vpn),
+    "show vpn ike-sa": lambda _command, device: vpn.show_ike_sas(device.vpn),
+    "show vpn ipsec-sa": lambda _command, device: vpn.show_ipsec_sas(device.vpn),
     "show system info": lambda _command, device: replies.system_info(device.identity, device.now),
     "show high-availability state": lambda _command, device: replies.ha_state(device.ha, PEERS[device.ha]),
 }

@@ -21,6 +21,7 @@ from uidsync.simulator.listener import Listener
 from uidsync.simulator.message import read_address
 from uidsync.simulator.operations import PEERS, HaState
 from uidsync.simulator.table import PLANES, Mapping, Plane, Table
+from uidsync.simulator.vpn import Shape, Tunnel, Vpn
 
 Order = dict[str, Any]
 Outcome = dict[str, Any]
@@ -222,6 +223,41 @@ def _allow(simulated: Simulated, *, addresses: list[str] | None) -> None:
     simulated.listener.allowed = None if addresses is None else frozenset(addresses)
 
 
+def _tunnels(
+    simulated: Simulated,
+    *,
+    tunnels: list[dict[str, Any]] | None = None,
+    declared: int | None = None,
+    shape: Shape = "short",
+    serial: str | None = None,
+) -> None:
+    """Set all IPsec tunnels (null leaves them), how many are declared (null: the truth), and the shape of the list."""
+    _raise_if_unknown(shape, Shape)
+    vpn = _vpn(simulated, serial)
+    vpn.declared, vpn.shape = declared, shape
+    if tunnels is not None:
+        vpn.tunnels.clear()
+        for tunnel in tunnels:
+            vpn.put(Tunnel(**tunnel))
+
+
+def _tunnel(
+    simulated: Simulated,
+    *,
+    name: str,
+    gone: bool = False,
+    serial: str | None = None,
+    **changes: Any,  # noqa: ANN401
+) -> None:
+    """Add an IPsec tunnel, or change what is named of it: its `state`, its `monitor`; `gone` removes it."""
+    vpn = _vpn(simulated, serial)
+    former = vpn.find(name)
+    if gone and former is not None:
+        vpn.tunnels.remove(former)
+    elif not gone:
+        vpn.put(replace(former or Tunnel(name), **changes))
+
+
 def _reset_counters(simulated: Simulated) -> None:
     """Forget requests and counts."""
     simulated.device.requests.clear()
@@ -245,6 +281,11 @@ def _firewall(simulated: Simulated) -> Firewall:
     if not isinstance(simulated.device, Firewall):
         raise OrderError("this is an agent")
     return simulated.device
+
+
+def _vpn(simulated: Simulated, serial: str | None) -> Vpn:
+    _table(simulated, serial)
+    return _firewall(simulated).vpns[serial]
 
 
 def _table(simulated: Simulated, serial: str | None) -> Table:
@@ -277,6 +318,8 @@ ORDERS: dict[str, Callable[..., Outcome | None]] = {
     "rules": _rules,
     "agent": _agent,
     "allow": _allow,
+    "tunnels": _tunnels,
+    "tunnel": _tunnel,
     "reset-counters": _reset_counters,
     "help": _help,
 }
