@@ -29,6 +29,7 @@ from uidsync.panos.xmlapi import read_response
 from uidsync.simulator import operations, replies
 from uidsync.simulator.replies import Identity
 from uidsync.simulator.table import Rules, Table
+from uidsync.simulator.vpn import Vpn
 from uidsync.source.rows import Row
 from uidsync.sync import run
 
@@ -112,7 +113,7 @@ class FragileLedger(Ledger):
     """A ledger at any of whose writes the power may go out."""
 
     power: Power
-    write_reading = _fragile(Ledger.write_reading)
+    keep = _fragile(Ledger.keep)
     write_target = _fragile(Ledger.write_target)
     note_doubt = _fragile(Ledger.note_doubt)
     note_accepted = _fragile(Ledger.note_accepted)
@@ -208,7 +209,7 @@ class Device:
             raise Unreachable("went away")
         if not self.may_ask:
             raise Unauthorized("not authorized for user role")
-        asked = operations.Device(Identity(), self.table, "off", None, world.now.timestamp())
+        asked = operations.Device(Identity(), self.table, Vpn(), "off", None, world.now.timestamp())
         return read_response(200, operations.operate(document, asked))
 
     def _remember(self, message, rejected, world):

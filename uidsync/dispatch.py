@@ -1,5 +1,6 @@
-"""Plans a run for every target, a part of the addresses at a time: neither what is known nor what is wanted need fit into
-memory, and where nothing can be due nothing is looked at.
+"""Plans a run for every target, a part of the addresses at a time.
+
+What is known and what is wanted need not fit into memory, and where nothing can be due nothing is looked at.
 """
 
 from __future__ import annotations
@@ -76,7 +77,6 @@ def plan_again(config: Config, dispatch: Dispatch, ledger: Ledger, lost: Collect
     The logouts stay: whether a mapping that is to go is there is not worth a question. After the loss of everything
     what it rejected is sent as well. Raises LedgerError.
     """
-    seen_since = dispatch.now - config.source.validity + MINUTE
     stream = ledger.list_addresses(dispatch.name) if lost is None else map(str, lost)
     plans = []
     for ips in _take_together([stream]):

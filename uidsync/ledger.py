@@ -140,9 +140,7 @@ class Ledger(LedgerFile):
             columns = [getattr(state, field.name) for field in fields(state) if field.name not in {"loss", "is_new"}]
             write("write_target", [tuple(map(_plain, (*columns, *loss)))])
 
-    def read_holdings(
-        self, target: str, ips: Addresses | None = None
-    ) -> dict[Address, tuple[Holding, ...]]:
+    def read_holdings(self, target: str, ips: Addresses | None = None) -> dict[Address, tuple[Holding, ...]]:
         """Return what a target holds or may hold, at these addresses if any are given.
 
         Lapsed mappings are among it until they are purged.
@@ -191,8 +189,13 @@ class Ledger(LedgerFile):
 
         At all others the user that was seen since is held, and for at least half of the timeout. Rules 7 and 8.
         """
-        moments = {"now": write_time(now), "gone": write_time(now - LOGOUT_GRACE), "since": write_time(seen_since)}
-        return self._walk("list_concerns", {"target": target} | moments)
+        parameters = {
+            "target": target,
+            "now": write_time(now),
+            "gone": write_time(now - LOGOUT_GRACE),
+            "since": write_time(seen_since),
+        }
+        return self._walk("list_concerns", parameters)
 
     def choose_spots(self, target: str, leaving: Collection[Address], now: datetime) -> tuple[Address, ...]:
         """Choose three of the longest-lasting mappings that were delivered long enough ago. Rule 11.
@@ -200,10 +203,14 @@ class Ledger(LedgerFile):
         Of the half that lasts longest, those sent first: what came after a restart says nothing of what was lost in it.
         None of them is in doubt or `leaving`.
         """
-        moments = {"settled": write_time(now - SETTLED), "lasting": write_time(now + SETTLED)}
-        return tuple(
-            self._read("choose_spots", read_ip, {"target": target, "leaving": _list(leaving), "spots": SPOTS} | moments)
-        )
+        parameters = {
+            "target": target,
+            "leaving": _list(leaving),
+            "spots": SPOTS,
+            "settled": write_time(now - SETTLED),
+            "lasting": write_time(now + SETTLED),
+        }
+        return tuple(self._read("choose_spots", read_ip, parameters))
 
     def note_doubt(self, target: str, entries: Collection[Entry], now: datetime) -> None:
         """Record what is about to be sent: logins may be held from now on, and what is logged out may be gone."""

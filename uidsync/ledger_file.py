@@ -163,15 +163,15 @@ class LedgerFile:
 
     @contextmanager
     def provisional(self) -> Iterator[Callable[[], None]]:
-        """Take back what is written in the block, unless it calls what it is given: then all of it is kept, in one step.
+        """Take back what is written in the block, unless it calls what it is given: then it is kept, in one step.
 
-        Nobody else may write meanwhile; who reads by another connection sees nothing of it.
+        Nobody else can write meanwhile; who reads by another connection sees nothing of it.
         """
         with self._lock, translated(self.file):
             self._connection.execute("BEGIN IMMEDIATE")
             self._is_provisional = True
         try:
-            yield self._keep
+            yield self.keep
         finally:
             with self._lock:
                 if self._is_provisional:
@@ -179,7 +179,8 @@ class LedgerFile:
                     with suppress(sqlite3.Error):
                         self._connection.execute("ROLLBACK")
 
-    def _keep(self) -> None:
+    def keep(self) -> None:
+        """Keep what was written provisionally, in one step."""
         with self._lock, translated(self.file):
             self._connection.execute("COMMIT")
             self._is_provisional = False

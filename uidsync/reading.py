@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -61,14 +62,11 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         is_known = position is not None and (position.source, position.rules) == marks
         ledger.drop_events(now - validity if is_known else None)
         read_row = make_row_reader(rules, now)
-        if (
-            position is None
-            or full
-            or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
-        ):
+        if position is None or full or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every):
             mode: Literal["full", "tail"] = "full"
             census = Census(now - LATE_WRITERS)
-            events, known = census.watch(map(read_row, snapshot.read_since(since))), ledger.read_events()
+            events: Iterable[LoginEvent] = census.watch(map(read_row, snapshot.read_since(since)))
+            known = ledger.read_events()
         else:
             mode, tail = "tail", position.find_tail()
             census = Census(now - LATE_WRITERS, tail)

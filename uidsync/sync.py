@@ -170,7 +170,7 @@ def _report_turn(report: SyncReport, turn: Turn) -> None:
             report.error = Problem("StandbyLost", str(error))
 
 
-def _deliver(  # noqa: PLR0913, PLR0917 (the second half of a run)
+def _deliver(
     this: Run,
     config: Config,
     recorder: Recorder,

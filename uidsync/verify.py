@@ -34,7 +34,7 @@ LOOK_AGAIN = 5.0  # seconds between looks at what was mended
 
 
 def make_shares(config: Config, targets: Sequence[TargetConfig], ledger: Ledger, now: datetime) -> tuple[Share, ...]:
-    """Say for every target what it should hold by the ledger's events, and what it is believed to. Raises LedgerError."""
+    """Say for every target what it should hold by the ledger's events, and is believed to. Raises LedgerError."""
     events = ledger.read_events()
     mappings = wanted(events, config.source.validity, now)
     return tuple(
@@ -95,8 +95,8 @@ def repair(  # noqa: PLR0913 (a run has this many sides)
     ledger: Ledger,
     reading: Reading,
     make_target: MakeTarget,
-    keep: Callable[[], None],
     *,
+    keep: Callable[[], None],
     deadline: Deadline,
     log: FilteringBoundLogger,
     progress: Progress,

@@ -112,7 +112,7 @@ def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
         held,
         in_doubt,
         expiring,
-        len(belief.held_back),
+        0 if state.is_new else len(ledger.read_held_back(target.name)),
         state.last_success,
         state.behind_since,
         error,

@@ -95,7 +95,7 @@ def verify(
                     ledger,
                     reading,
                     lambda dispatch: maker(dispatch.target),
-                    keep,
+                    keep=keep,
                     deadline=deadline,
                     log=log,
                     progress=progress,

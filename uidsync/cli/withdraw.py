@@ -22,11 +22,11 @@ from uidsync.cli.wiring import (
     make_deadline,
     make_secret_files,
 )
+from uidsync.dispatch import Dispatch
 from uidsync.panos.userid import Address
 from uidsync.plan import UnsafePlan
 from uidsync.reading import read_clock
 from uidsync.report import INCOMPLETE, OK, UNSAFE
-from uidsync.dispatch import Dispatch
 from uidsync.state import lock, open_ledger, open_ledger_read_only
 from uidsync.withdraw import Chosen, plan_withdrawal, raise_if_unsafe
 from uidsync.withdraw import withdraw as carry_out
