@@ -1,6 +1,8 @@
-# demo test check fmt bench install. The first use sets up what is missing: packages of the distribution, then .venv
+# demo test check fmt bench install uninstall deb. The first use sets up what is missing: packages of the distribution, then .venv
 # with the versions of .constraints.txt. No service is started, nothing that is already there is replaced.
 
+# bash, for its braces.
+SHELL := /bin/bash
 PYTHON ?= python3
 PREFIX ?= /opt/uidsync
 DESTDIR ?=
@@ -15,7 +17,7 @@ export PATH := $(PATH):/usr/sbin
 # Tests wait for others a third of the time: three at once keep two cores busy. In their order, the longest come first.
 SIDE_BY_SIDE := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: demo test soak check fmt bench install tools database
+.PHONY: demo test test-systemd soak check fmt bench install uninstall environment deb tools database
 
 demo: .venv/.runtime
 	@.venv/bin/uidsync demo
@@ -69,28 +71,90 @@ define apt
 	$$add </dev/null >/dev/null 2>&1 || { $$get update && said=$$($$add </dev/null 2>&1) || { echo "$$said" >&2; exit 1; }; }
 endef
 
-# As root: a virtual environment of its own, a link on everybody's PATH, units, the system user, and a configuration
-# and a place for secrets unless they are there. DESTDIR stages the files and leaves the running system alone.
-install:
-	@case "$$($(PYTHON) -c 'import sys; print(sys.base_prefix)')" in /root/*|/home/*) \
-	echo 'the service cannot read this Python; name another: make install PYTHON=/usr/bin/python3' >&2; exit 1;; esac
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(call apt,python3 python3-venv); }
-	@rm -rf build uidsync.egg-info
-	@$(PYTHON) -m venv '$(DESTDIR)$(PREFIX)'
-	@$(PINNED) '$(DESTDIR)$(PREFIX)/bin/python' $(PIP_INSTALL) .
-	@rm -rf build uidsync.egg-info
-	@install -d '$(DESTDIR)/usr/local/bin' '$(DESTDIR)/etc/uidsync'
-	@ln -sfn '$(PREFIX)/bin/uidsync' '$(DESTDIR)/usr/local/bin/uidsync'
-	@conf='$(DESTDIR)/etc/uidsync/uidsync.toml'; [ -e "$$conf" ] || { \
-	'$(DESTDIR)$(PREFIX)/bin/python' -m uidsync config >"$$conf.new" && mv "$$conf.new" "$$conf"; }
-	@install -d '$(DESTDIR)/etc/systemd/system' '$(DESTDIR)/etc/sysusers.d'
-	@install -m 0644 $(wildcard systemd/*.service systemd/*.timer) '$(DESTDIR)/etc/systemd/system'
-	@install -m 0644 systemd/uidsync.sysusers '$(DESTDIR)/etc/sysusers.d/uidsync.conf'
-	@[ -n '$(DESTDIR)' ] || ! command -v systemd-sysusers >/dev/null || systemd-sysusers uidsync.conf
-	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
-	@[ -d '$(DESTDIR)/etc/uidsync/credentials' ] || install -d -m 0750 '$(DESTDIR)/etc/uidsync/credentials'
-	@! getent group uidsync >/dev/null || chgrp uidsync '$(DESTDIR)/etc/uidsync/credentials'
+# What installs it. The places are those of software that an administrator builds; the Debian package has its own.
+BIN ?= /usr/local/bin
+SHARE ?= /usr/local/share
+UNITS ?= /etc/systemd/system
+SYSUSERS ?= /etc/sysusers.d
+ZSH ?= $(SHARE)/zsh/site-functions
+# The system's own Python unless another is named: the service cannot read one in somebody's home.
+SYSTEM_PYTHON = $(if $(filter file,$(origin PYTHON)),/usr/bin/python3,$(PYTHON))
+# The new environment is made beside the old one, whole, and takes its place in a moment.
+NEW = $(DESTDIR)$(PREFIX).new
+UNIT_FILES = $(notdir $(wildcard systemd/*.service systemd/*.timer))
+
+# As root. Configuration, secrets and state that are there are kept. DESTDIR stages the files and leaves this system alone.
+install: environment
+	@! dpkg -S '$(PREFIX)/bin/uidsync' >/dev/null 2>&1 || [ -n '$(DESTDIR)' ] || { rm -rf '$(NEW)'; \
+	echo 'a Debian package is installed here: apt remove uidsync first' >&2; exit 1; }
+	@install -d '$(DESTDIR)'{'$(BIN)','$(UNITS)','$(SYSUSERS)','$(ZSH)',/etc/uidsync} \
+	'$(DESTDIR)$(SHARE)'/{bash-completion/completions,fish/vendor_completions.d,man/man1}
+	@set -e; . systemd/runs.sh; [ -n '$(DESTDIR)' ] || { trap resume_runs EXIT; halt_runs; }; \
+	rm -rf '$(DESTDIR)$(PREFIX).old'; \
+	[ ! -e '$(DESTDIR)$(PREFIX)' ] || mv -T '$(DESTDIR)$(PREFIX)' '$(DESTDIR)$(PREFIX).old'; \
+	mv -T '$(NEW)' '$(DESTDIR)$(PREFIX)'; rm -rf '$(DESTDIR)$(PREFIX).old'; \
+	for unit in $(UNIT_FILES); do \
+	sed 's|/opt/uidsync/|$(PREFIX)/|' "systemd/$$unit" >"$(DESTDIR)$(UNITS)/$$unit"; done; \
+	install -m 0644 systemd/uidsync.sysusers '$(DESTDIR)$(SYSUSERS)/uidsync.conf'; \
+	if [ -z '$(DESTDIR)' ] && command -v systemd-sysusers >/dev/null; then systemd-sysusers uidsync.conf; fi
+	@ln -sfn '$(PREFIX)/bin/uidsync' '$(DESTDIR)$(BIN)/uidsync'
+	@cp '$(DESTDIR)$(PREFIX)/share/uidsync.bash' '$(DESTDIR)$(SHARE)/bash-completion/completions/uidsync'
+	@cp '$(DESTDIR)$(PREFIX)/share/uidsync.zsh' '$(DESTDIR)$(ZSH)/_uidsync'
+	@cp '$(DESTDIR)$(PREFIX)/share/uidsync.fish' '$(DESTDIR)$(SHARE)/fish/vendor_completions.d/uidsync.fish'
+	@cp '$(DESTDIR)$(PREFIX)/share/uidsync.1' '$(DESTDIR)$(SHARE)/man/man1/uidsync.1'
+	@conf='$(DESTDIR)/etc/uidsync/uidsync.toml'; [ -e "$$conf" ] || install -m 0644 uidsync/uidsync.toml "$$conf"
+	@[ -n '$(DESTDIR)' ] || { place=/etc/uidsync/credentials; [ -d $$place ] || install -d -m 0750 $$place; \
+	! getent group uidsync >/dev/null || chgrp uidsync $$place; }
 	@[ -n '$(DESTDIR)' ] || ! getent passwd uidsync >/dev/null || install -d -m 0750 -o uidsync -g uidsync /var/lib/uidsync
-# A staged environment must not remember where it was staged.
-	@[ -z '$(DESTDIR)' ] || grep -lIZ '$(DESTDIR)$(PREFIX)' '$(DESTDIR)$(PREFIX)'/bin/* '$(DESTDIR)$(PREFIX)/pyvenv.cfg' \
-	| xargs -0 sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g'
+
+# As root: all that install has put somewhere, but for configuration, secrets, state and the account.
+uninstall:
+	@[ ! -d /run/systemd/system ] || [ -n '$(DESTDIR)' ] || for unit in $(UNIT_FILES); do \
+	[ ! -e "$(UNITS)/$$unit" ] || systemctl --quiet disable --now "$$unit" || :; done
+	@rm -f $(foreach unit,$(UNIT_FILES),'$(DESTDIR)$(UNITS)/$(unit)') '$(DESTDIR)$(SYSUSERS)/uidsync.conf' \
+	'$(DESTDIR)$(SHARE)'/{bash-completion/completions/uidsync,fish/vendor_completions.d/uidsync.fish,man/man1/uidsync.1} \
+	'$(DESTDIR)$(ZSH)/_uidsync'
+	@[ "$$(readlink '$(DESTDIR)$(BIN)/uidsync')" != '$(PREFIX)/bin/uidsync' ] || rm '$(DESTDIR)$(BIN)/uidsync'
+	@rm -rf '$(DESTDIR)$(PREFIX)' '$(NEW)'
+	@[ ! -d /run/systemd/system ] || [ -n '$(DESTDIR)' ] || systemctl daemon-reload
+	@echo 'kept: $(DESTDIR)/etc/uidsync, $(DESTDIR)/var/lib/uidsync and the account uidsync'
+
+# All extras but the developers': who enables the exporter has what it needs. Without pip, which nothing there calls.
+environment:
+	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo '$(SYSTEM_PYTHON) is older than Python 3.11; name another: make $(MAKECMDGOALS) PYTHON=/usr/bin/python3.11' >&2; exit 1; }
+	@case "$$($(SYSTEM_PYTHON) -c 'import sys; print(sys.base_prefix)')" in /root/*|/home/*) \
+	echo 'the service cannot read this Python; name another: make $(MAKECMDGOALS) PYTHON=/usr/bin/python3' >&2; exit 1;; esac
+	@$(SYSTEM_PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(call apt,python3 python3-venv); }
+	@rm -rf build uidsync.egg-info '$(NEW)'
+	@umask 022; set -e; $(SYSTEM_PYTHON) -m venv '$(NEW)'; new='$(NEW)'; \
+	extras=$$($(SYSTEM_PYTHON) -c 'import tomllib; print(*(tomllib.load(open("pyproject.toml", "rb")) \
+	["project"]["optional-dependencies"].keys() - {"dev"}), sep=",")'); \
+	$(PINNED) "$$new/bin/python" $(PIP_INSTALL) --no-compile ".[$$extras]"; \
+	rm -rf build uidsync.egg-info; \
+	"$$new/bin/python" -m pip --quiet --disable-pip-version-check uninstall --yes setuptools pip; \
+	install -d "$$new/share" "$$new/libexec"; \
+	for shell in bash zsh fish; do "$$new/bin/python" -m uidsync.cli.completion $$shell >"$$new/share/uidsync.$$shell"; done; \
+	"$$new/bin/python" -m uidsync.cli.manual >"$$new/share/uidsync.1"; \
+	cp -R systemd/drop-ins "$$new/share"; \
+	install -D -m 0644 -t "$$new/share/sql" sql/clienthist.sql sql/grants.sql sql/index.sql; \
+	install systemd/tell-change "$$new/libexec"; \
+	find "$$new" -name __pycache__ -prune -exec rm -rf {} +; rm -f "$$new"/bin/[Aa]ctivate*; \
+	rm -f "$$new"/lib/python3*/site-packages/uidsync-*.dist-info/direct_url.json; \
+	sed -i '/direct_url\.json/d' "$$new"/lib/python3*/site-packages/uidsync-*.dist-info/RECORD; \
+	grep -lIZ "$$new" "$$new"/bin/* "$$new/pyvenv.cfg" | xargs -0 sed -i "s|$$new|$(PREFIX)|g"; \
+	$(SYSTEM_PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s "$$new" -p '$(PREFIX)' "$$new/lib"
+
+# Needs no root. The package holds the environment itself, for the Python and the architecture that it was made on.
+STAGE = .cache/deb
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' uidsync/__init__.py)
+ARCHITECTURE = $(shell dpkg --print-architecture)
+DEB = dist/uidsync_$(VERSION)_$(ARCHITECTURE).deb
+
+deb:
+	@rm -rf $(STAGE)
+	@umask 022; $(MAKE) --no-print-directory install DESTDIR='$(CURDIR)/$(STAGE)' PREFIX=/opt/uidsync BIN=/usr/bin \
+	SHARE=/usr/share UNITS=/lib/systemd/system SYSUSERS=/usr/lib/sysusers.d ZSH=/usr/share/zsh/vendor-completions
+	@systemd/deb/build $(STAGE) $(VERSION) $(ARCHITECTURE) $(SYSTEM_PYTHON) $(DEB)
+	@rm -rf $(STAGE)
+	@echo $(DEB)

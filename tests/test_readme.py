@@ -23,7 +23,6 @@ from uidsync.config import (
     STATE_DIR,
     AgentConfig,
     Config,
-    ConfigError,
     CSVConfig,
     FirewallConfig,
     IdentityConfig,
@@ -49,20 +48,16 @@ TABLES = {
     CSVConfig: ("[source]", "[source] csv"),
     IdentityConfig: ("[identity]",),
     SyncConfig: ("[sync]",),
-    TelemetryConfig: (),
+    TelemetryConfig: ("[telemetry]",),
     TunnelsConfig: ("[tunnels]",),
     ExporterConfig: ("[exporter]",),
     FirewallConfig: ("[[target]]", "[[target]] firewall"),
     AgentConfig: ("[[target]]", "[[target]] agent"),
 }
-PLACES = {MySQLConfig: "source", CSVConfig: "source", FirewallConfig: "target", AgentConfig: "target"} | {
-    IdentityConfig: "identity", SyncConfig: "sync", TelemetryConfig: "telemetry", TunnelsConfig: "tunnels",
-    ExporterConfig: "exporter",
-}  # fmt: skip
 # What `uidsync config` shows by an example, for the default is "none" or a place that is looked in anyway.
 EXAMPLES = {
     "domain", "ignore_users", "rewrite", "idle_after", "password_file", "api_key_file", "client_cert_file",
-    "client_key_file", "state_dir", "ca_file",
+    "client_key_file", "state_dir", "ca_file", "textfile", "ping_url",
 }  # fmt: skip
 
 
@@ -84,16 +79,11 @@ def read_rows(text):
 def read_keys():
     """Return the default of every key as the README has it, by the table that it is in."""
     keys = {}
-    for name in ("[source]", "[identity]", "[sync]", "[tunnels]", "[exporter]", "[[target]]"):
+    for name in ("[source]", "[identity]", "[sync]", "[telemetry]", "[tunnels]", "[exporter]", "[[target]]"):
         parts = re.split(r'^`kind = "(\w+)"`', read_section(f"### `{name}`"), flags=re.MULTILINE)
         for kind, text in zip(["", *parts[1::2]], parts[::2], strict=True):
             keys[f"{name} {kind}".strip()] = {row[0].strip("`"): row[1] for row in read_rows(text)}
     return keys
-
-
-def read_idle_keys():
-    """Return the default of every key that the README calls not available yet."""
-    return {row[0].strip("`"): row[1] for row in read_rows(read_section("### Not available yet"))}
 
 
 def read_shown(*, csv=False):
@@ -126,39 +116,24 @@ def is_told(default, cell):
 @pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
 def test_every_key_is_told_with_its_default(model):
     """The README has each key of the configuration, no other, and the default that it really has."""
-    keys, idle = read_keys(), read_idle_keys()
+    keys = read_keys()
     told = {key: cell for table in TABLES[model] for key, cell in keys[table].items()}
-    told |= {key: cell for key in model.model_fields if (cell := idle.get(f"{PLACES[model]}.{key}"))}
     assert told.keys() == model.model_fields.keys()
     assert [key for key, field in model.model_fields.items() if not is_told(field.default, told[key])] == []
 
 
 def test_no_other_key_is_told():
-    """A key that is not available yet is a key all the same, and no table of keys belongs to no model."""
-    known = {f"{place}.{key}" for model, place in PLACES.items() for key in model.model_fields}
-    assert read_idle_keys().keys() <= known
+    """Every table of keys belongs to a model."""
     assert read_keys().keys() == {table for tables in TABLES.values() for table in tables}
 
 
-@pytest.mark.parametrize("name", sorted(read_idle_keys()))
-def test_what_is_not_available_is_refused(name):
-    """To set a key that the README calls not available yet is an error that says so."""
-    place, _, key = name.partition(".")
-    document = tomllib.loads(run("config"))
-    table = document["target"][0] if place == "target" else document.setdefault(place, {})
-    table[key] = {"hosts": ["fw-a", "fw-b"], "standby_lock": True, "sole_writer": True}.get(key, "somewhere")
-    with pytest.raises(ConfigError, match=rf"{place}(\[0\])?\.{key}: not available"):
-        make_config(document, "uidsync.toml")
-
-
 def test_the_annotated_configuration_has_every_key():
-    """`uidsync config` shows each key, but for those that are not available yet, and no key is unknown."""
+    """`uidsync config` shows each key, and no key is unknown."""
     text = run("config")
     shown = set(re.findall(r"^#?([a-z_0-9]+) = |# or (\w+) = ", text, re.MULTILINE))
     shown = {key or other for key, other in shown}
     known = {key for model in TABLES for key in model.model_fields}
-    assert shown <= known
-    assert known - shown <= {key.partition(".")[2] for key in read_idle_keys()}
+    assert shown == known
 
 
 @pytest.mark.parametrize("csv", [False, True], ids=["mysql", "csv"])

@@ -1,5 +1,6 @@
 """The units in systemd/, judged by systemd's own tools."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -17,16 +18,22 @@ from uidsync.source.mysql import READ_TIMEOUT
 
 UNITS = Path(__file__).parents[1] / "systemd"
 SERVICES = sorted(unit.name for unit in UNITS.glob("*.service"))
+TELL = UNITS / "tell-change"
+DROP_INS = sorted(UNITS.glob("drop-ins/*.conf"))
 MOST_EXPOSED = 15  # tenths, as systemd-analyze takes its threshold
 
 
 @pytest.fixture
 def installed(tmp_path):
     """Return copies of the units that start a program which is there; uidsync may not be installed here."""
-    for unit in UNITS.iterdir():
+    for unit in [*UNITS.glob("*.service"), *UNITS.glob("*.timer")]:
         shutil.copy(unit, tmp_path)
     for service in tmp_path.glob("*.service"):
-        service.write_text(service.read_text().replace("/usr/local/bin/uidsync", shutil.which("true")))
+        service.write_text(
+            re.sub(
+                r"^(Exec\w+=)/opt/uidsync/\S+", rf"\1{shutil.which('true')}", service.read_text(), flags=re.MULTILINE
+            )
+        )
     return tmp_path
 
 
@@ -48,7 +55,10 @@ def read_setting(name, unit="uidsync.service"):
 def test_systemd_has_no_complaint(installed):
     """`systemd-analyze verify` finds nothing to say of the services and their timers."""
     units = [*installed.glob("*.service"), *installed.glob("*.timer")]
-    assert len(units) == 4
+    assert {timer.stem for timer in UNITS.glob("*.timer")} <= {unit.stem for unit in units if unit.suffix == ".service"}
+    for drop_in in DROP_INS:
+        (installed / "uidsync.service.d").mkdir(exist_ok=True)
+        shutil.copy(drop_in, installed / "uidsync.service.d")
     assert run("systemd-analyze", "verify", "--man=no", *units) == (0, "")
 
 
@@ -100,3 +110,55 @@ def test_a_comparison_ends_by_itself_before_systemd_ends_it():
     longest = timedelta(seconds=READ_TIMEOUT + 2 * (LARGE_TIMEOUT + RetryPolicy().seconds))
     (minutes,) = re.fullmatch(r"(\d+)min", read_setting("TimeoutStartSec", "uidsync-verify.service")).groups()
     assert longest + SyncConfig().deadline < timedelta(minutes=int(minutes))
+
+
+@pytest.fixture
+def tell(tmp_path):
+    """Return what tells of a unit's end as systemd would have it done, and returns what was said and what was sent."""
+
+    def tell(result, code, command="cat >>sent"):
+        environment = {"PATH": os.environ["PATH"], "STATE_DIRECTORY": str(tmp_path), "TELL": command}
+        environment |= {"MONITOR_SERVICE_RESULT": result, "MONITOR_EXIT_STATUS": str(code)}
+        (tmp_path / "sent").write_text("")
+        ended = subprocess.run(
+            [TELL, "uidsync.service"], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        return ended.returncode, ended.stdout, (tmp_path / "sent").read_text()
+
+    return tell
+
+
+def test_only_changes_are_told(tell):
+    """The first failure is told and the recovery is, each once and as a mail; what is the same is not."""
+    told = [tell(*end) for end in [("success", 0), *3 * [("exit-code", 1)], ("timeout", 15), *3 * [("success", 0)]]]
+    assert [code for code, _, _ in told] == 8 * [0]
+    assert [bool(said) for _, said, _ in told] == [bool(sent) for _, _, sent in told]
+    assert [number for number, (_, said, _) in enumerate(told) if said] == [1, 5]
+    assert told[1][1].startswith("<3>uidsync.service failed on ")
+    assert "exit-code, 1" in told[1][1]
+    assert told[5][1].startswith("<5>uidsync.service is well again on ")
+    assert told[1][2].startswith("Subject: uidsync.service failed on ")
+    assert "\n\n" in told[1][2]
+
+
+def test_a_run_that_found_another_at_work_says_nothing_of_health(tell):
+    """A code that only counts as success ends no failure."""
+    assert tell("exit-code", 1)[1]
+    assert tell("success", LOCKED) == (0, "", "")
+    assert tell("success", 0)[1]
+
+
+def test_what_could_not_be_sent_is_told_again(tell):
+    """When the command fails, the next run tries again, for failures and recoveries alike."""
+    assert tell("exit-code", 1, "false")[0] == 1
+    assert tell("exit-code", 1)[2]
+    assert tell("success", 0, "false")[0] == 1
+    assert tell("success", 0)[2]
+
+
+def test_scripts_are_well_formed():
+    """The shell has nothing to say against the scripts that are installed, and against those of the package."""
+    for script in [TELL, UNITS / "runs.sh", *(UNITS / "deb").glob("p*"), UNITS / "deb/build"]:
+        assert run("bash", "-n", script) == (0, ""), script
+        if shutil.which("shellcheck"):
+            assert run("shellcheck", "--severity=warning", "--exclude=SC1091,SC2034", script) == (0, ""), script

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from uidsync.panos.userid import Address
@@ -35,6 +35,7 @@ class Census:
         self.highest_id = 0
         self.ahead: list[int] = []  # the ids of rows that were skipped as ahead
         self.highest_settled = 0  # the highest id of an event that was dated `settled` or earlier
+        self.reordered = 0  # addresses where a lower id won by its time over another user's higher one
         self._rivals: dict[Address, tuple[LoginEvent, LoginEvent | None]] = {}  # of two users, with the highest ids
         self._newest_rows: list[tuple[int, datetime | None]] = []  # a heap of ids, and the date of one that lies ahead
 
@@ -52,8 +53,41 @@ class Census:
                 self._count(row)
             yield row
 
+    def count_group(self, newest: LoginEvent | SkippedRow, size: int, highest_id: int) -> None:
+        """Count so many rows of one address by the newest of them; none lies ahead."""
+        self.rows += size
+        self.highest_id = max(self.highest_id, highest_id)
+        if isinstance(newest, SkippedRow):
+            self.skipped[newest.reason] += size
+
+    def watch_again(
+        self, rows: Iterable[LoginEvent | SkippedRow], doubtful: Container[Address]
+    ) -> Iterator[LoginEvent]:
+        """Pass on the events at doubtful addresses; count those that name nobody, and the rows that lie ahead.
+
+        The groups of all others have been counted.
+        """
+        for row in rows:
+            if isinstance(row, SkippedRow):
+                if row.reason == IS_AHEAD:
+                    self.count_group(row, 1, row.event_id)
+                    self.ahead.append(row.event_id)
+                continue
+            is_doubtful = row.ip in doubtful
+            if row.why == BLANK:
+                self.skipped["blank_principal"] += 1
+            elif is_doubtful or row.user is None:
+                self._count(row)
+            if is_doubtful:
+                yield row
+
+    def count_newest(self, rows: Iterable[LoginEvent | SkippedRow]) -> None:
+        """Take these for the newest rows, none having been watched. Rule 5."""
+        self._newest_rows = [(row.event_id, _date_ahead(row)) for row in rows]
+
     def settle(self, before: Mapping[Address, LoginEvent], after: Mapping[Address, LoginEvent]) -> None:
-        """Count those blank principals as events that did take their address."""
+        """Count those blank principals as events that did take their address, and the addresses that are reordered."""
+        self.reordered += self.count_reordered(after)
         taken = [event for ip, event in after.items() if event.why == OTHER_DEVICE and before.get(ip) != event]
         for event in taken:
             self.skipped["blank_principal"] -= 1
@@ -96,7 +130,7 @@ class Census:
 
     def _remember(self, row: LoginEvent | SkippedRow) -> None:
         self.highest_id = max(self.highest_id, row.event_id)
-        ahead = row.seen_at if isinstance(row, SkippedRow) and row.reason == IS_AHEAD else None
+        ahead = _date_ahead(row)
         if ahead:
             self.ahead.append(row.event_id)
         if isinstance(row, LoginEvent) and row.seen_at <= self._settled and row.event_id > self.highest_settled:
@@ -107,6 +141,10 @@ class Census:
             heapq.heappush(self._newest_rows, (row.event_id, ahead))
         elif row.event_id > self._newest_rows[0][0]:
             heapq.heapreplace(self._newest_rows, (row.event_id, ahead))
+
+
+def _date_ahead(row: LoginEvent | SkippedRow) -> datetime | None:
+    return row.seen_at if isinstance(row, SkippedRow) and row.reason == IS_AHEAD else None
 
 
 def _rank(event: LoginEvent, first: LoginEvent, second: LoginEvent | None) -> tuple[LoginEvent, LoginEvent | None]:

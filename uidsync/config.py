@@ -33,9 +33,11 @@ from uidsync.values import (
     Name,
     Network,
     Percent,
+    PingURL,
     Port,
     Regex,
     Text,
+    TextFile,
     TimeZone,
     Word,
     between,
@@ -140,8 +142,8 @@ class SyncConfig(_Table):
 class TelemetryConfig(_Table):
     """Who is told."""
 
-    textfile: str = ""
-    ping_url: str = ""
+    textfile: TextFile = None
+    ping_url: PingURL = ""
 
 
 class _TargetTable(_Table):
@@ -253,8 +255,9 @@ def _find_oversized(value: object, path: str = "") -> Iterator[str]:
 
 def _find_contradictions(document: Mapping[str, Any]) -> Iterator[str]:
     """Find what no single value shows: what excludes, needs or repeats another."""
-    yield from _find_unavailable(document)
-    source = document.get("source")
+    source, sync = document.get("source"), document.get("sync")
+    if isinstance(source, dict) and source.get("kind") == "csv" and isinstance(sync, dict) and sync.get("standby_lock"):
+        yield 'sync.standby_lock: needs a source of kind = "mysql": the lock is one of the database\'s'
     if isinstance(source, dict) and source.get("kind") == "mysql" and not source.get("unix_socket"):
         yield from _check_hosts(source, "source")
     targets = document.get("target")
@@ -273,16 +276,6 @@ def _find_contradictions(document: Mapping[str, Any]) -> Iterator[str]:
         if target.get("ca_file") and target.get("fingerprint_sha256"):
             yield f"{path}.fingerprint_sha256: excludes ca_file; name one of them"
     yield from find_strangers(document, targets)
-
-
-# Part of the interface, and refused rather than ignored until they do something.
-UNAVAILABLE = (("sync", "standby_lock"), ("telemetry", "textfile"), ("telemetry", "ping_url"))
-
-
-def _find_unavailable(document: Mapping[str, Any]) -> Iterator[str]:
-    for table, key in UNAVAILABLE:
-        if isinstance(document.get(table), dict) and document[table].get(key):
-            yield f"{table}.{key}: not available in this version"
 
 
 def _check_hosts(table: Mapping[str, Any], path: str) -> Iterator[str]:

@@ -40,6 +40,7 @@ def write_metrics(report: Report) -> str:
 
 
 def _escape(text: str) -> str:
+    text = text.encode("utf-8", "replace").decode()  # half of a character, which JSON may hold, is none
     return text.replace("\\", r"\\").replace("\n", r"\n")
 
 

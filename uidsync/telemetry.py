@@ -1,4 +1,4 @@
-"""Sets up logging, and writes the run report where monitoring finds it."""
+"""Sets up logging, and writes what a run came to where monitoring finds it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import tempfile
+import uuid
 from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any
 
 import structlog
 
+from uidsync.metrics import write_metrics
 from uidsync.report import SyncReport
 
 LAST_RUN = "last-run.json"
 REPORT_MODE = 0o640  # what is in it is not for everybody
+TEXTFILE_MODE = 0o644  # node_exporter runs as a user of its own, and numbers are nobody's secret
 
 
 def set_up_logging(*, verbosity: int) -> None:
@@ -43,6 +46,23 @@ def set_up_logging(*, verbosity: int) -> None:
     )
 
 
+def name_run() -> str:
+    """Make an id for the run that begins, and put it on every line of JSON from now on, whichever thread it is from.
+
+    Loggers that were bound before do without; on a terminal, lines go without.
+    """
+    run_id = str(uuid.uuid4())
+
+    def add_run_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401
+        event["run_id"] = run_id
+        return event
+
+    processors = structlog.get_config()["processors"]
+    if isinstance(processors[-1], structlog.processors.JSONRenderer):
+        structlog.configure(processors=[*processors[:-1], add_run_id, processors[-1]])
+    return run_id
+
+
 class _StandardError:
     """Standard error as it is when a line is written: a progress bar takes it over for a while."""
 
@@ -63,6 +83,11 @@ def _drop_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapp
 def write_report(report: SyncReport, state_dir: Path) -> None:
     """Replace the report of the last run, whole or not at all. Raises OSError."""
     write_atomically(state_dir / LAST_RUN, json.dumps(report.to_json(), indent=1) + "\n", REPORT_MODE)
+
+
+def write_textfile(report: SyncReport, file: Path) -> None:
+    """Replace the metrics of the last run, for node_exporter's textfile collector. Raises OSError."""
+    write_atomically(file, write_metrics(report.to_json()), TEXTFILE_MODE)
 
 
 def write_atomically(file: Path, text: str, mode: int) -> None:

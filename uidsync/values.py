@@ -13,6 +13,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import durationpy
@@ -89,6 +90,26 @@ def _read_file(value: object) -> object:
     return None if value == "" else _check_printable(value)
 
 
+def _check_suffix(value: Path | None) -> Path | None:
+    if value is not None and value.suffix != ".prom":
+        raise ValueError("must end in .prom: node_exporter's textfile collector reads no other file")
+    return value
+
+
+def _check_ping_url(value: str) -> str:
+    """Check a URL whose path is a secret, so that no refusal repeats it."""
+    try:
+        parts = urlsplit(value)
+        is_url = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and not parts.fragment
+    except ValueError:
+        is_url = False
+    if value and not (is_url and value.isascii() and value.isprintable() and " " not in value):
+        raise ValueError("must be a URL that begins with https:// or http://")
+    if value and "@" in parts.netloc:
+        raise ValueError("must hold no user and password")
+    return value
+
+
 def _read_network(value: object) -> object:
     try:
         return value if isinstance(value, IPv4Network | IPv6Network) else ip_network(str(value))
@@ -122,6 +143,8 @@ Percent = Annotated[int, Field(ge=0, le=100, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 
 TimeZone = Annotated[str, AfterValidator(_check_zone)]
+TextFile = Annotated[Path | None, AfterValidator(_check_suffix), BeforeValidator(_read_file)]
+PingURL = Annotated[str, AfterValidator(_check_ping_url)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_read_network)]
 Fingerprint = Annotated[str, AfterValidator(_read_fingerprint)]
 Fingerprints = Annotated[

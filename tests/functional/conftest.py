@@ -50,6 +50,7 @@ class Site:
     source: dict = field(default_factory=dict)
     identity: dict = field(default_factory=dict)
     sync: dict = field(default_factory=dict)
+    telemetry: dict = field(default_factory=dict)
     targets: list = field(default_factory=list)
     secrets: list = field(default_factory=list)
     environment: dict = field(default_factory=dict)
@@ -122,7 +123,12 @@ class Site:
 
     def write(self):
         """Write the configuration and return its file."""
-        tables = {"source": self.source, "identity": self.identity, "sync": {"state_dir": self.state_dir} | self.sync}
+        tables = {
+            "source": self.source,
+            "identity": self.identity,
+            "sync": {"state_dir": self.state_dir} | self.sync,
+            "telemetry": self.telemetry,
+        }
         lines = []
         for name, table in tables.items():
             lines += [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]

@@ -8,9 +8,7 @@ import os
 import re
 import resource
 import signal
-import socket
 import sqlite3
-import subprocess
 import tempfile
 import threading
 import time
@@ -27,6 +25,7 @@ import tenacity
 import trustme
 
 from tests.functional.conftest import Ended, Site
+from tests.functional.private_server import PrivateServer
 from tests.functional.source_faults import (
     AMID,
     CLOSED,
@@ -38,7 +37,7 @@ from tests.functional.source_faults import (
     WRONG_CA,
 )
 from tests.functional.wire import Wire, black_hole, cut, meanwhile
-from tests.safeconnect import Server, free_port, fresh_export, start_daemon, wait_until_up
+from tests.safeconnect import free_port, fresh_export
 from uidsync.deadline import Deadline
 from uidsync.simulator.process import Simulator
 from uidsync.source import SourceError
@@ -50,7 +49,6 @@ WEIGHT = 20_000  # bytes of roles that make an export so long that no buffer bet
 PEAK = 150_000  # KiB that a run takes at most; most of it is what is imported
 AT_ONCE = 8  # rows of the matrix; most of them wait for something
 PRIVATE = 2  # servers for the rows that break one, each row after another
-DURABLE = "--innodb-flush-log-at-trx-commit=1"  # what is written outlasts a kill
 NAMES = {"latin1": "zoë", "utf8mb3": "Ödön.李雷", "utf8mb4": "Ödön.李雷😀"}
 REMEMBERED = ("reading", "mark", "ahead", "event", "holding", "held_back", "logout")
 
@@ -109,33 +107,6 @@ def remember(site):
         return {table: sorted(ledger.execute(f"SELECT * FROM {table}"), key=repr) for table in REMEMBERED}  # noqa: S608
     finally:
         ledger.close()
-
-
-class PrivateServer:
-    """A server that one row at a time may stop, kill, and start with other options."""
-
-    def __init__(self, directory):
-        self.server = Server(
-            "127.0.0.1", free_port(), "admin", "admin", directory / "ca.pem", directory / "socket", directory / "log"
-        )
-        self._daemon = start_daemon(self.server, directory)
-        self._arguments = [*self._daemon.args, DURABLE]
-        wait_until_up(self.server, self._daemon)
-
-    def stop(self, number=signal.SIGTERM):
-        """Send the server a signal and wait for its end."""
-        self._daemon.send_signal(number)
-        self._daemon.wait(30)
-
-    def restart(self, *options):
-        """Start the server again on its data, with these options beside its own."""
-        self.stop()
-        self._daemon = subprocess.Popen(
-            [*self._arguments, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.05), stop=tenacity.stop_after_delay(30)):
-            with attempt, socket.create_connection(("127.0.0.1", self.server.port), 1) as line:
-                assert line.recv(1), self._daemon.poll()
 
 
 class Scene:

@@ -238,6 +238,23 @@ def test_the_surroundings_change_nothing(firewall, make_client, monkeypatch, tmp
         make_client(firewall, trust=Trust()).call(SYSTEM_INFO)
 
 
+def test_no_cookie_is_kept(run_peer, make_client):
+    """What a host would have us remember is forgotten: the key says who we are, in every call anew."""
+    peer = run_peer(answering(make_answer(Set_Cookie="PHPSESSID=2f1c; path=/; secure")))
+    client = make_client(peer)
+    for _ in range(2):
+        client.call(SYSTEM_INFO)
+    assert len(peer.heard) == 2
+    assert not any(b"cookie" in request.lower() for request in peer.heard)
+
+
+@pytest.mark.parametrize("host", ["fw..example.edu", "*.example.edu"])
+def test_a_host_that_is_none_is_the_target_s_failure(make_client, host):
+    """A name that no request can be made for fails this target and is no bug."""
+    with pytest.raises(Unreachable):
+        make_client(make_url(host, 443)).call(SYSTEM_INFO)
+
+
 # ---- trust -------------------------------------------------------------------------------------------------------
 
 

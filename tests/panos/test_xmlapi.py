@@ -1,5 +1,7 @@
 """What an answer of the XML API means, in both dialects, and that no answer can do harm."""
 
+from urllib.parse import urlencode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -276,6 +278,17 @@ def test_a_request_shows_no_parameter():
     request = make_keygen("admin", "correct horse")
     assert request.form == {"type": "keygen", "user": "admin", "password": "correct horse"}
     assert repr(request) == "Request(type='keygen')"
+
+
+# What tempts a quoting by kinds of characters: its own signs, what it would make of them, UTF-8 of every length.
+TEMPTING = st.text(st.sampled_from("% +&=/\\<>\"'~_.-25aF\t\0\x7f\x80é€\U0001f600"))
+
+
+@given(st.lists(st.tuples(TEMPTING | st.text(), TEMPTING | st.text()), max_size=4))
+def test_a_form_goes_out_as_any_form_does(parameters):
+    """The bytes of a form are those that the standard library makes of it."""
+    request = Request("op", tuple(parameters))
+    assert request.body == urlencode(request.form).encode()
 
 
 def test_a_vsys_is_named_only_when_there_is_one():

@@ -18,7 +18,8 @@ from uidsync.report import BUG, INCOMPLETE
 from uidsync.telemetry import set_up_logging
 
 COMMANDS = (
-    "check", "config", "demo", "explain", "keygen", "simulate", "status", "sync", "verify", "who", "withdraw",
+    "check", "config", "demo", "explain", "exporter", "keygen", "simulate", "status", "sync", "tunnels", "verify",
+    "who", "withdraw",
 )  # fmt: skip
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import structlog
 import typer
+from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.show import progress_bar, show_plans, show_report
@@ -22,12 +25,16 @@ from uidsync.cli.wiring import (
     make_deadline,
     make_secret_files,
     make_source,
+    make_turn,
 )
+from uidsync.config import Config, TargetConfig
 from uidsync.ledger import Ledger
 from uidsync.ledger_file import LedgerDamaged, LedgerError
-from uidsync.state import lock, move_aside, open_ledger, open_ledger_read_only
+from uidsync.ping import PingFailed, ping
+from uidsync.report import BUG, INCOMPLETE, SyncReport
+from uidsync.state import Locked, lock, move_aside, open_ledger, open_ledger_read_only
 from uidsync.sync import Run, run
-from uidsync.telemetry import write_report
+from uidsync.telemetry import name_run, write_report, write_textfile
 
 
 @command
@@ -59,28 +66,58 @@ def sync(
         uidsync sync --json | jq '.targets[] | {name, status}'
     """
     gc.disable()  # a run makes many small values and hardly a cycle, and then it ends: a third of its time
+    run_id = name_run()
     log = structlog.get_logger().bind(**({"dry_run": True} if dry_run else {}))
     config = options.read_config()
     targets = choose_targets(config, target or (), str(options.file))
     state_dir = find_state_dir(config)
     become_owner(state_dir)
+    is_told = not dry_run and not target  # of a part of the targets it would say too much
+    with _pinging(config.telemetry.ping_url if is_told else "", log) as tell:
+        this = _run(config, targets, state_dir, run_id, log, dry_run=dry_run, full=full, force=force, is_told=is_told)
+        tell(this.report.exit_code)
+    if as_json:
+        print(json.dumps(this.report.to_json(), indent=1))
+    elif dry_run:
+        show_plans(this.plans, as_tables=sys.stdout.isatty())
+    elif sys.stdout.isatty():
+        show_report(this.report)
+    return this.report.exit_code
+
+
+def _run(
+    config: Config,
+    targets: Sequence[TargetConfig],
+    state_dir: Path,
+    run_id: str,
+    log: FilteringBoundLogger,
+    *,
+    dry_run: bool,
+    full: bool,
+    force: bool,
+    is_told: bool,
+) -> Run:
     deadline = make_deadline(config)
     heed_signals(deadline)
     secrets = make_secret_files(log)
     maker = TargetMaker(secrets, log, deadline)
+    source = make_source(config, secrets, deadline)
     with ExitStack() as stack:
+        turn = None
         if dry_run:
             ledger = stack.enter_context(open_ledger_read_only(state_dir, log))
         else:
             stack.enter_context(lock(state_dir, log))
             ledger = stack.enter_context(open_ledger(state_dir, log))
+            if turn := make_turn(config, source, log):
+                stack.callback(turn.close)
         progress = stack.enter_context(progress_bar())
 
         def run_with(ledger: Ledger) -> Run:
             return run(
                 config,
                 targets,
-                make_source(config, secrets, deadline),
+                source,
                 ledger,
                 lambda share: maker(share.target, attempts=1 if share.state.is_unusable else None),
                 dry_run=dry_run,
@@ -89,6 +126,8 @@ def sync(
                 deadline=deadline,
                 log=log,
                 progress=progress,
+                run_id=run_id,
+                turn=turn,
             )
 
         try:
@@ -100,15 +139,47 @@ def sync(
             else:
                 log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
             this = run_with(replacement)
-        if not dry_run and not target:
-            try:
-                write_report(this.report, state_dir)
-            except OSError as error:
-                log.warning("report.unwritten", directory=str(state_dir), message=error.strerror)
-    if as_json:
-        print(json.dumps(this.report.to_json(), indent=1))
-    elif dry_run:
-        show_plans(this.plans, as_tables=sys.stdout.isatty())
-    elif sys.stdout.isatty():
-        show_report(this.report)
-    return this.report.exit_code
+        if is_told:
+            _write_files(this.report, state_dir, config.telemetry.textfile, log)
+    return this
+
+
+def _write_files(report: SyncReport, state_dir: Path, textfile: Path | None, log: FilteringBoundLogger) -> None:
+    """Write the metrics and the report, which tells of metrics that could not be written."""
+    if textfile:
+        try:
+            write_textfile(report, textfile)
+        except OSError as error:
+            hint = "is the directory there, and may the service write to it (ReadWritePaths=)?"
+            log.warning("textfile.unwritten", file=str(textfile), message=error.strerror, hint=hint)
+            report.warnings.append(f"textfile.unwritten: {textfile}: {error.strerror}")
+    try:
+        write_report(report, state_dir)
+    except OSError as error:
+        log.warning("report.unwritten", directory=str(state_dir), message=error.strerror)
+
+
+@contextmanager
+def _pinging(url: str, log: FilteringBoundLogger) -> Iterator[Callable[[int], None]]:
+    """Yield what tells the dead-man service of an exit code; it is told of a run that breaks off, too.
+
+    Not of one that another run kept from beginning: that one will tell.
+    """
+
+    def tell(exit_code: int) -> None:
+        try:
+            if url:
+                ping(url, exit_code)
+        except PingFailed as error:
+            log.warning("ping.failed", message=str(error))
+
+    try:
+        yield tell
+    except Locked:
+        raise
+    except (LedgerError, OSError):
+        tell(INCOMPLETE)
+        raise
+    except Exception:
+        tell(BUG)
+        raise

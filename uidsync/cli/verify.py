@@ -22,6 +22,7 @@ from uidsync.cli.wiring import (
     make_deadline,
     make_secret_files,
     make_source,
+    taken_turn,
 )
 from uidsync.config import Config, FirewallConfig
 from uidsync.ledger import Ledger
@@ -70,9 +71,10 @@ def verify(
     heed_signals(deadline)
     secrets = make_secret_files(log)
     maker = TargetMaker(secrets, log, deadline)
+    source = make_source(config, secrets, deadline)
 
     def look(ledger: Ledger) -> tuple[Reading, Sequence[Share], Found]:
-        reading = read(config, make_source(config, secrets, deadline), ledger, full=True, log=log)
+        reading = read(config, source, ledger, full=True, log=log)
         shares = make_shares(config, config.target, ledger, reading.clock())
         return reading, shares, compare_all(shares, maker.make_firewall)
 
@@ -82,6 +84,7 @@ def verify(
     if mend and any(each.plan for each in found):
         with (
             lock(state_dir, log),
+            taken_turn(config, source, log, deadline),
             open_ledger(state_dir, log) as ledger,
             ledger.provisional() as keep,
             progress_bar() as progress,

@@ -6,7 +6,8 @@ import os
 import pwd
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -20,6 +21,7 @@ from uidsync.config import (
     ConfigError,
     CSVConfig,
     FirewallConfig,
+    MySQLConfig,
     TargetConfig,
 )
 from uidsync.credentials import SecretError, SecretFiles
@@ -32,6 +34,9 @@ from uidsync.panos.pair import Pair
 from uidsync.panos.retries import ATTEMPTS, Patience, RetryPolicy
 from uidsync.panos.tls import Trust
 from uidsync.source import Source, SourceError
+from uidsync.standby import Turn, name_lock
+
+LONGEST_WAIT = 10.0  # seconds for the other host to end its run, which seldom takes longer
 
 Secret = TypeVar("Secret")
 
@@ -63,6 +68,41 @@ def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Sou
     )
     read_password = _translated(lambda: secrets.read(source.password_file, "source-password"), SourceError)
     return MySQLSource(login, read_password, deadline)
+
+
+def make_turn(config: Config, source: Source, log: FilteringBoundLogger) -> Turn | None:
+    """Make the turn to work of one of two hosts, or nothing where there is one; `source` is what will be read."""
+    if not config.sync.standby_lock or not isinstance(config.source, MySQLConfig):
+        return None
+    from uidsync.source.mysql import MySQLSource  # noqa: PLC0415
+    from uidsync.source.mysql_lock import NamedLock  # noqa: PLC0415
+
+    if not isinstance(source, MySQLSource):
+        return None
+    return Turn(NamedLock(source, name_lock(config.source.database, config.source.user)), log)
+
+
+@contextmanager
+def taken_turn(
+    config: Config, source: Source, log: FilteringBoundLogger, deadline: Deadline, *, needed: bool = True
+) -> Iterator[None]:
+    """Keep another host from working while the block does what somebody ordered; a run of its own is waited for.
+
+    If the lock is lost, the deadline has come. Where it is not `needed`, a database that does not answer is a warning.
+    Raises OnStandby and SourceError.
+    """
+    if turn := make_turn(config, source, log):
+        with closing(turn):
+            try:
+                turn.take(LONGEST_WAIT)
+            except SourceError as error:
+                if needed:
+                    raise
+                log.warning("standby.lock_unknown", message=str(error), hint="another host may work at the same time")
+            turn.when_lost(deadline.end)
+            yield
+    else:
+        yield
 
 
 class TargetMaker:

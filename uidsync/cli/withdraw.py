@@ -21,6 +21,8 @@ from uidsync.cli.wiring import (
     heed_signals,
     make_deadline,
     make_secret_files,
+    make_source,
+    taken_turn,
 )
 from uidsync.dispatch import Dispatch
 from uidsync.panos.userid import Address
@@ -67,11 +69,15 @@ def withdraw(
     state_dir = find_state_dir(config)
     become_owner(state_dir)
     chosen = _choose(who or (), everybody=everybody)
+    deadline = make_deadline(config)
+    heed_signals(deadline)
+    secrets = make_secret_files(log)
     with ExitStack() as stack:
         if dry_run:
             ledger = stack.enter_context(open_ledger_read_only(state_dir, log))
         else:
             stack.enter_context(lock(state_dir, log))
+            stack.enter_context(taken_turn(config, make_source(config, secrets, deadline), log, deadline, needed=False))
             ledger = stack.enter_context(open_ledger(state_dir, log))
         dispatches = plan_withdrawal(targets, ledger, chosen, read_clock(ledger.read_position()))
         try:
@@ -79,9 +85,7 @@ def withdraw(
                 show_plans({dispatch.name: dispatch.plan for dispatch in dispatches}, as_tables=sys.stdout.isatty())
                 raise_if_unsafe(config, dispatches, ledger, chosen)
                 return _tell_if_empty(dispatches, log)
-            deadline = make_deadline(config)
-            heed_signals(deadline)
-            maker = TargetMaker(make_secret_files(log), log, deadline)
+            maker = TargetMaker(secrets, log, deadline)
             report = carry_out(
                 config,
                 dispatches,

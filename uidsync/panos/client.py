@@ -1,4 +1,4 @@
-"""The XML API over HTTPS: one session with one host, its key, its trust and its limits.
+"""The XML API over HTTPS: one host, its connections, its key, its trust and its limits.
 
 Answers are bounded in size and time, redirects are not followed, and the key travels in a header alone.
 """
@@ -31,6 +31,7 @@ LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is r
 LARGEST_TABLE = 256 * 2**20  # bytes: half a million mappings, the most that a firewall holds, are some 100 MB
 LARGE_TIMEOUT = 120.0  # seconds for such an answer, which a busy management plane takes its time for
 PIECE = 64 * 2**10  # bytes read at once: four records of TLS
+FORM = "application/x-www-form-urlencoded"
 CALLS_IN_FLIGHT = 5  # "Limit the number of concurrent API calls to five": PAN-OS XML API components
 
 Answer = TypeVar("Answer")
@@ -38,7 +39,7 @@ Read = Callable[[int, Iterator[bytes]], Answer]
 
 
 class Client:
-    """A session with one host's XML API; threads may share it."""
+    """Makes calls of one host's XML API; threads may share it."""
 
     def __init__(
         self,
@@ -57,20 +58,19 @@ class Client:
         self._patience = patience
         self._in_flight = in_flight
         self._opening = threading.Lock()
-        self._session: requests.Session | None = None
-        self._context: TargetContext | None = None
+        self._lines: _Lines | None = None
         self._key = ""
         self.attempts: Counter[str] = Counter()  # by request type, retries included
 
     @property
     def certificate_not_after(self) -> datetime | None:
         """When the certificate that the host last showed ends."""
-        return self._context.certificate_not_after if self._context else None
+        return self._lines.context.certificate_not_after if self._lines else None
 
     def close(self) -> None:
-        """End the session's connections."""
-        if self._session:
-            self._session.close()
+        """End the connections."""
+        if self._lines:
+            self._lines.close()
 
     def call(self, request: Request, *, attempts: int | None = None) -> etree._Element:
         """Make one call, again while it fails for reasons that pass, and return the `response` element.
@@ -102,14 +102,10 @@ class Client:
         return self._exchange(request, seconds, LARGEST_TABLE, read)
 
     def _exchange(self, request: Request, seconds: float, largest: int, read: Read[Answer]) -> Answer:
-        session, context = self._open()
-        self.attempts[request.type] += 1
         try:
-            with (
-                self._in_flight,
-                context.within(seconds),
-                session.post(self._url, request.form, timeout=seconds, stream=True, allow_redirects=False) as response,
-            ):
+            lines = self._open()
+            self.attempts[request.type] += 1
+            with self._in_flight, lines.context.within(seconds), lines.post(request.body, seconds) as response:
                 try:
                     return read(response.status_code, _read_pieces(response, largest))
                 except Busy as error:
@@ -134,39 +130,40 @@ class Client:
                 words = words.replace(spelling, "[secret]")
         return words
 
-    def _open(self) -> tuple[requests.Session, TargetContext]:
+    def _open(self) -> _Lines:
         with self._opening:
-            if self._session is None or self._context is None:
+            if self._lines is None:
                 self._key = self._read_key() if self._read_key else ""
                 if not self._key.isascii() or any(map(str.isspace, self._key)):
                     raise Unauthorized("the API key holds characters that no key has")
-                self._context = make_context(self._trust)
-                self._session = _Session()
-                self._session.trust_env = False  # no proxy, no .netrc: the key goes to this host alone
-                self._session.verify = self._context.verify_mode == ssl.CERT_REQUIRED
-                self._session.mount("https://", _Adapter(self._context))
-                self._session.headers.update({"User-Agent": "uidsync", "Accept-Encoding": "identity"})
-                if self._key:
-                    self._session.headers["X-PAN-KEY"] = self._key
-            return self._session, self._context
+                self._lines = _Lines(self._url, self._key, make_context(self._trust))
+            return self._lines
 
 
-class _Session(requests.Session):
-    """A session that never looks where a redirect leads: to find out, requests would read all of its body."""
+class _Lines(HTTPAdapter):
+    """The connections to one host, by our TLS context, and what every call over them has alike.
 
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Say that there is none; the status tells."""
+    There is no session of requests round them. It would keep cookies, look where redirects lead, for which it reads the
+    whole of their bodies, ask the environment for proxies, CA bundles and a .netrc, and take a third of a call's time.
+    """
 
-
-class _Adapter(HTTPAdapter):
-    """Carries our TLS context into a session and keeps out what requests would add to it, its own CA bundle."""
-
-    def __init__(self, context: TargetContext) -> None:
-        self._context = context
+    def __init__(self, url: str, key: str, context: TargetContext) -> None:
+        self.context = context
         super().__init__(pool_maxsize=CALLS_IN_FLIGHT)
+        headers = {"User-Agent": "uidsync", "Accept-Encoding": "identity", "Content-Type": FORM}
+        self._call = requests.Request("POST", url, headers | ({"X-PAN-KEY": key} if key else {})).prepare()
+
+    def post(self, body: bytes, seconds: float) -> requests.Response:
+        """Make one call, and return the answer with its body still to be read."""
+        call = self._call.copy()
+        call.body = body
+        call.prepare_content_length(body)
+        verify = self.context.verify_mode == ssl.CERT_REQUIRED
+        return self.send(call, stream=True, timeout=seconds, verify=verify)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (the base class's signature)
-        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+        """Keep out what requests would add to the context, its own CA bundle."""
+        super().init_poolmanager(*args, **kwargs, ssl_context=self.context)
 
     def cert_verify(self, *_: object, **__: object) -> None:
         """Leave the verification to the context."""

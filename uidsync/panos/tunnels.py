@@ -79,10 +79,19 @@ class Tunnel:
     is_unexpected: bool = False
     gateway: str = ""
 
-    @property
-    def flow_conditions(self) -> tuple[Condition, ...]:
-        """The conditions of its flows, in their order."""
-        return tuple(flow.condition for flow in self.flows)
+    def rows(self, rules: Rules) -> tuple[Row, ...]:
+        """Return its flows, each judged by itself, and those that are missing."""
+        found = [Row(flow.name, judge_flow(flow, rules), flow) for flow in self.flows]
+        return (*found, *(Row(name, Condition.MISSING, Flow(name, "")) for name in self.missing))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One flow of a tunnel and its condition; of one that is missing the flow has nothing but a name."""
+
+    name: str
+    condition: Condition
+    flow: Flow
 
 
 def read_tunnels(view: View, rules: Rules) -> tuple[Tunnel, ...]:

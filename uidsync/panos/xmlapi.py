@@ -7,6 +7,7 @@ two dialects of errors are known from captures, the web front end's (`status = '
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -31,6 +32,8 @@ INVALID_KEY = "invalid credential"  # in a 403, and in a 200 of old releases
 # Tags and attributes: the answer to a batch in which every entry is rejected has 500, and each takes a parser some 200
 # bytes, so that 8 MiB of nothing else would take 300.
 MOST_MARKUP = 20_000
+# What a form carries as it is, and the two characters that are seen to apart.
+_KEPT, _APART = f"{string.ascii_letters}{string.digits}_.-~".encode(), b"% "
 LONGEST_MESSAGE = 2000  # characters of a target's own words that go into an error; whoever shows them cuts them
 
 
@@ -49,6 +52,22 @@ class Request:
     def form(self) -> dict[str, str]:
         """The form to post."""
         return {"type": self.type, **dict(self.parameters)}
+
+    @property
+    def body(self) -> bytes:
+        """The form as it goes over the wire."""
+        return b"&".join(b"%s=%s" % (_quote(name), _quote(value)) for name, value in self.form.items())
+
+
+def _quote(text: str) -> bytes:
+    """Quote as `urllib.parse.quote_plus` does, at an eighth of its price for a message of a hundred entries.
+
+    It goes through the kinds of characters to replace, of which a message has a dozen, and not through them all.
+    """
+    quoted = text.encode().replace(b"%", b"%25")
+    for code in set(quoted.translate(None, _KEPT + _APART)):
+        quoted = quoted.replace(b"%c" % code, b"%%%02X" % code)
+    return quoted.replace(b" ", b"+")
 
 
 def make_op(cmd: str, vsys: str = "") -> Request:

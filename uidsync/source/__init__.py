@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from uidsync.panos.userid import Address
 from uidsync.source.rows import Row
@@ -38,8 +38,42 @@ class Shape:
     has_date_index: bool | None = None
 
 
+class Group(NamedTuple):
+    """All rows of one text for an address: the newest by date and id, how many there are, the highest id of any."""
+
+    newest: Row
+    size: int
+    highest_id: int
+
+
+class Groups(Protocol):
+    """What a database can be asked of a window instead of all its rows. All raise SourceError.
+
+    Dates are as the table has them, and every one given is within the part that is asked for.
+    """
+
+    def read_groups(self, since: datetime, until: datetime) -> Iterator[Group]:
+        """Read the newest row of every address in a part of the window."""
+
+    def read_doubtful(
+        self, since: datetime, latest: datetime, texts: Collection[str], names: str, longest: int
+    ) -> Iterator[Row]:
+        """Read every row dated after `latest`, of one of these texts for an address, or that may name nobody.
+
+        A plain name (ASCII letters, digits, dots, hyphens and underscores) may do so when it is longer than `longest`,
+        or when in lower case the regular expression `names` matches its beginning; any other name always may.
+        """
+
+    def read_highest(self, since: datetime, until: datetime, below: int) -> Sequence[Row]:
+        """Read the thousand rows with the highest ids below one, the highest first; they tell no device."""
+
+
 class Snapshot(Protocol):
     """The table at one moment."""
+
+    @property
+    def groups(self) -> Groups | None:
+        """What the source can find by itself; None when all rows have to be read."""
 
     @property
     def now(self) -> datetime:

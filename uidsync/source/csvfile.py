@@ -62,6 +62,7 @@ class CSVSnapshot:
     """One reading of a file; the agent's own clock stands for the database's."""
 
     highest_id = None
+    groups = None
     scans: tuple[Scan, ...] = ()
 
     def __init__(self, text: TextIO, path: str, time_zone: tzinfo, now: datetime) -> None:

@@ -24,6 +24,7 @@ from pymysql.cursors import Cursor, DictCursor, SSCursor
 from uidsync.deadline import Deadline
 from uidsync.panos.userid import Address
 from uidsync.source import Scan, Shape, SourceError
+from uidsync.source.mysql_groups import MySQLGroups, can_group
 from uidsync.source.rows import Row, read_date
 from uidsync.statements import read_statement
 
@@ -223,7 +224,13 @@ class MySQLSnapshot:
             ((self.highest_id, now),) = self._run("read_position")
             self.now: datetime = now.replace(tzinfo=UTC)
             # From here on the table cannot be locked: of one that is, the server would tell no columns, and no error.
-            self.columns = frozenset(str(name).lower() for (name,) in self._run("read_columns"))
+            columns = [(str(name).lower(), str(kind).lower(), key) for name, kind, key in self._run("read_columns")]
+        self.columns = frozenset(name for name, _, _ in columns)
+        self.groups = (
+            MySQLGroups(self._ask, has_macs="macaddress" in self.columns)
+            if can_group({name: (kind, key) for name, kind, key in columns}, self.highest_id)
+            else None
+        )
 
     def read_shape(self) -> Shape:
         """Read what the table is like. Raises SourceError."""
@@ -293,13 +300,16 @@ class MySQLSnapshot:
         return self._stream(name, *parameters)
 
     def _stream(self, name: str, *parameters: object) -> Iterator[Row]:
+        yield from map(Row._make, self._ask(name, *parameters))
+
+    def _ask(self, name: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
         cursor = self._connection.cursor()
         try:
             with self._translated():
                 cursor.execute(read_statement(name), parameters)
                 while rows := cursor.fetchmany(ROWS_AT_ONCE):
                     self._check_deadline()
-                    yield from map(Row._make, rows)
+                    yield from rows
         finally:
             _abandon(cursor)
 

@@ -75,6 +75,11 @@ class Families(Collector):
     def __init__(self) -> None:
         self._samples: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
 
+    @property
+    def are_all_up(self) -> bool:
+        """Whether the tunnels of all firewalls are known."""
+        return all(self._samples.get("panos_up", {}).values())
+
     def add(self, metric: str, value: float, labels: Mapping[str, str]) -> None:
         """Add a sample."""
         self._samples.setdefault(metric, {}).setdefault(tuple(labels.items()), value)

@@ -88,6 +88,11 @@ class LastRun:
     warnings: tuple[str, ...]
     targets: tuple[TargetRun, ...]  # each name once
 
+    @property
+    def seconds(self) -> float | None:
+        """How long it took."""
+        return (self.finished - self.started).total_seconds() if self.started and self.finished else None
+
 
 class Json:
     """An object of JSON of which nothing is known: what is asked for is of the type that is asked for, or not there."""

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as Unfinished
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from structlog.typing import FilteringBoundLogger
 
+from uidsync.integrations.exporter.verdict import Host, Seen
 from uidsync.panos.errors import PanosError, Unreachable
-from uidsync.panos.tunnels import Rules, Tunnel, View, read_tunnels
+from uidsync.panos.tunnels import Rules, View, read_tunnels
 
 # Seconds beyond those that a firewall gets: what asks it ends in time by itself, but for what cannot be ended at all.
 GRACE = 0.6
@@ -39,15 +40,6 @@ class Collection:
 
     at: datetime
     views: tuple[View, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """The tunnels of a host when they were known last, and since when each has been seen to be as it is."""
-
-    at: datetime
-    tunnels: tuple[Tunnel, ...]
-    since: Mapping[str, datetime]
 
 
 class Broken(PanosError):
@@ -77,15 +69,31 @@ class Probes:
         ends_at = time.monotonic() + seconds + GRACE
         return {name: self._wait(self.asked[name], future, ends_at, seconds) for name, future in begun.items()}
 
-    def find_last(self, name: str) -> Collection | None:
-        """Return what a firewall said last, None when it was not asked yet."""
+    def refresh(self, max_age: timedelta, seconds: float, patience: float) -> None:
+        """Ask all that were not asked for so long, `seconds` for each, and wait for them no longer than `patience`."""
+        now = self._now()
         with self._lock:
-            return self._last.get(name)
+            stale = [
+                asked
+                for name, asked in self.asked.items()
+                if name not in self._last or now - self._last[name].at > max_age
+            ]
+        wait([self._begin(asked, seconds) for asked in stale], patience)
 
-    def find_seen(self, name: str, host: str) -> Seen | None:
-        """Return the tunnels of a host when they were known last."""
+    def show(self, name: str) -> tuple[Host, ...]:
+        """Return the hosts of a firewall as they were seen last; none when it was not asked yet."""
+        asked = self.asked[name]
         with self._lock:
-            return self._seen.get((name, host))
+            last = self._last.get(name)
+            return tuple(self._show_host(asked, view, last.at) for view in last.views) if last else ()
+
+    def _show_host(self, asked: Asked, view: View, at: datetime) -> Host:
+        tunnels, error = None, None
+        try:
+            tunnels = read_tunnels(view, asked.rules)
+        except PanosError as failure:
+            error = failure
+        return Host(asked.name, len(asked.hosts) > 1, view, at, tunnels, error, self._seen.get((asked.name, view.host)))
 
     def _begin(self, asked: Asked, seconds: float) -> Future[Collection]:
         with self._lock:

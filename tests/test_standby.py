@@ -1,0 +1,121 @@
+"""Of two hosts one works: who has the lock, who waits for it, and what is noticed when it is lost."""
+
+import threading
+
+import pytest
+import structlog
+
+from uidsync import standby
+from uidsync.deadline import Deadline
+from uidsync.source import SourceError
+from uidsync.standby import OnStandby, StandbyLost, Turn, name_lock
+from uidsync.state import Locked
+
+SILENT = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(50))
+
+
+class Lock:
+    """A lock that gives these answers when it is asked for, and these when it is looked at; the last one stays."""
+
+    def __init__(self, takes=(True,), looks=(True,)):
+        self.takes = list(takes)
+        self.looks = list(looks)
+        self.is_closed = False
+        self.was_looked_at = threading.Event()
+
+    def take(self):
+        """Answer as told."""
+        return self.takes.pop(0) if len(self.takes) > 1 else self.takes[0]
+
+    def is_ours(self):
+        """Answer as told, an error by raising it."""
+        self.was_looked_at.set()
+        answer = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        if isinstance(answer, str):
+            raise SourceError(answer)
+        return answer
+
+    def close(self):
+        """Take note."""
+        self.is_closed = True
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch):
+    monkeypatch.setattr(standby, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(standby, "TRY_EVERY", 0.01)
+
+
+def test_two_hosts_of_one_deployment_mean_one_lock():
+    """The name is the same wherever database and user are, another where one is another, and fits every server."""
+    names = {name_lock("backupDB", "uidsync"), name_lock("backupDB", "other"), name_lock("other", "uidsync")}
+    assert name_lock("backupDB", "uidsync") in names
+    assert len(names) == 3
+    assert name_lock("ab", "c") != name_lock("a", "bc")
+    assert all(len(name) <= 64 and name.startswith("uidsync.") for name in names)
+
+
+def test_a_lock_that_another_has_is_no_turn():
+    """Who finds the lock taken is on standby, which to a command is what any other lock is."""
+    turn = Turn(Lock([False]), SILENT)
+    with pytest.raises(OnStandby, match="another host"):
+        turn.take()
+    assert issubclass(OnStandby, Locked)
+    turn.close()
+
+
+def test_who_waits_gets_it():
+    """Who has patience takes the lock when it is free, and who has not enough does not."""
+    turn = Turn(Lock([False, False, True]), SILENT)
+    turn.take(60)
+    turn.take()  # it is ours already
+    turn.raise_if_lost()
+    turn.close()
+    with pytest.raises(OnStandby):
+        Turn(Lock([False]), SILENT).take(0.05)
+
+
+@pytest.mark.parametrize(("answer", "words"), [(False, "taken it back"), ("Lost connection", "Lost connection")])
+def test_a_lock_that_is_lost_ends_the_run(answer, words):
+    """When the lock is no longer ours, or nobody says so, the deadline has come."""
+    deadline, told = Deadline(60), threading.Event()
+    turn = Turn(Lock(looks=[True, answer]), SILENT)
+    turn.take()
+    turn.when_lost(lambda: (deadline.end(), told.set()))
+    assert told.wait(10)
+    assert deadline.seconds_left() <= 0
+    with pytest.raises(StandbyLost, match=words):
+        turn.raise_if_lost()
+    turn.close()
+
+
+def test_a_lock_that_was_lost_before_is_told_at_once():
+    """Who asks to be told later than the loss is told all the same."""
+    lost, told = threading.Event(), threading.Event()
+    turn = Turn(Lock(looks=[False]), SILENT)
+    turn.take()
+    turn.when_lost(lost.set)
+    assert lost.wait(10)
+    turn.when_lost(told.set)
+    assert told.is_set()
+    turn.close()
+
+
+def test_a_turn_ends_quietly():
+    """A turn that ends releases the lock, and what happens to the connection then is no loss."""
+    lock, told = Lock(looks=[True]), threading.Event()
+    turn = Turn(lock, SILENT)
+    turn.take()
+    turn.when_lost(told.set)
+    assert lock.was_looked_at.wait(10)
+    turn.close()
+    assert lock.is_closed
+    assert not told.is_set()
+    turn.raise_if_lost()
+
+
+def test_a_turn_that_never_was_can_end():
+    """Closing a turn that was not taken does no harm."""
+    lock = Lock()
+    Turn(lock, SILENT).close()
+    assert lock.is_closed

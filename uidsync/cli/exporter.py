@@ -1,0 +1,173 @@
+"""`uidsync exporter`."""
+
+from __future__ import annotations
+
+import functools
+import math
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.resources import files
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import structlog
+import typer
+from structlog.typing import FilteringBoundLogger
+
+from uidsync import __version__
+from uidsync.cli.app import Options, command
+from uidsync.cli.looking import make_looks, make_rules
+from uidsync.cli.wiring import TargetMaker, become_owner, find_state_dir, make_secret_files
+from uidsync.config import Config, ConfigError, FirewallConfig
+from uidsync.deadline import Deadline
+from uidsync.metrics import write_metrics
+from uidsync.panos.tunnellook import Wants, look_at_all
+from uidsync.panos.tunnels import View
+from uidsync.report import INCOMPLETE, OK, USAGE
+from uidsync.telemetry import LAST_RUN, write_atomically
+
+if TYPE_CHECKING:
+    from uidsync.integrations.exporter.probes import Probes
+
+SHIPPED = {"rules": "rules.yml", "dashboard": "dashboard.json"}
+TEXTFILE_MODE = 0o644  # node_exporter is another user, and there is nothing personal in it
+
+
+@command
+def exporter(
+    options: Options,
+    what: Annotated[
+        Literal["serve", "rules", "dashboard"],
+        typer.Argument(help="`rules` and `dashboard` print what is shipped for Prometheus and Grafana."),
+    ] = "serve",
+    *,
+    textfile: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the metrics of all tunnels there, for node_exporter, and end."),
+    ] = None,
+) -> int:
+    """Serve Prometheus metrics, of runs and of the firewalls' IPsec tunnels, and a status page.
+
+    `/` is the page, `/metrics` the health of the sync by its last run, and `/probe?target=NAME` asks one firewall of
+    the configuration for its tunnels. Ends at SIGTERM or Ctrl-C.
+
+    Examples:
+
+        uidsync exporter
+        uidsync exporter rules > /etc/prometheus/rules/uidsync.yml
+        uidsync exporter dashboard > uidsync.json
+        uidsync exporter --textfile /var/lib/prometheus/node-exporter/uidsync-tunnels.prom
+    """
+    if what in SHIPPED:
+        print(files("uidsync.integrations.exporter").joinpath(SHIPPED[what]).read_text("utf-8"), end="")
+        return OK
+    log = structlog.get_logger()
+    config = options.read_config()
+    become_owner(find_state_dir(config))
+    try:
+        import prometheus_client  # noqa: F401, PLC0415 (an extra: other commands do without)
+    except ImportError:
+        log.error("exporter.missing", hint="pip install 'uidsync[exporter]'")
+        return USAGE
+    if textfile:
+        return _write(config, textfile, log)
+    return _serve(config, str(options.file), log)
+
+
+def _make_probes(config: Config, log: FilteringBoundLogger) -> Probes:
+    from uidsync.integrations.exporter.probes import Asked, Probes  # noqa: PLC0415
+
+    secrets = make_secret_files(log)
+    secrets = replace(secrets, warn=functools.cache(secrets.warn))  # once, and not with every scrape
+    maker = TargetMaker(secrets, log, Deadline(math.inf), attempts=1)
+    wants = config.exporter
+
+    def make_look(target: FirewallConfig) -> Callable[[float], tuple[View, ...]]:
+        rules = make_rules(config.tunnels, target.name)
+        wanted = Wants(
+            role=True,
+            gateways=wants.gateways or rules.needs_gateways,
+            ike_sas=wants.gateways,
+            ipsec_sas=wants.sas,
+            counters=wants.counters,
+        )
+        # Made anew each time: keys are read where they are now, and no connection waits for the next minute.
+        return lambda seconds: look_at_all(make_looks(config.tunnels, target, maker, wanted), seconds)
+
+    return Probes(
+        [
+            Asked(
+                target.name,
+                (target.host,) if target.host else target.hosts,
+                make_rules(config.tunnels, target.name),
+                make_look(target),
+            )
+            for target in config.target
+            if isinstance(target, FirewallConfig)
+        ],
+        log,
+        _now,
+    )
+
+
+def _serve(config: Config, file: str, log: FilteringBoundLogger) -> int:
+    from uidsync.integrations.exporter.lastrun import Runs  # noqa: PLC0415
+    from uidsync.integrations.exporter.server import Server  # noqa: PLC0415
+    from uidsync.integrations.exporter.site import Settings, Site  # noqa: PLC0415
+
+    site = Site(
+        Settings(
+            __version__,
+            socket.gethostname(),
+            {target.name: target.kind for target in config.target},
+            config.exporter.timeout.total_seconds(),
+            config.exporter.seed_metric,
+            config.exporter.overdue_after,
+        ),
+        Runs(find_state_dir(config) / LAST_RUN, _now),
+        _make_probes(config, log),
+        write_metrics,
+        _now,
+    )
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    host, _, port = config.exporter.listen.rpartition(":")
+    host = host.strip("[]")
+    try:
+        server = Server((host, int(port)), site.find_answer, log)
+    except OSError as error:
+        raise ConfigError(file, [f"exporter.listen: {config.exporter.listen}: {error.strerror or error}"]) from None
+    with server:
+        if not ip_address(host).is_loopback:
+            log.warning("exporter.exposed", hint="without TLS and password: put a reverse proxy before 127.0.0.1")
+        log.info("exporter.started", url=server.url)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        ended.wait()
+        server.shutdown()
+    log.info("exporter.ended")
+    return OK
+
+
+def _write(config: Config, textfile: Path, log: FilteringBoundLogger) -> int:
+    from uidsync.integrations.exporter.site import write_tunnels  # noqa: PLC0415
+
+    probes = _make_probes(config, log)
+    text, are_known = write_tunnels(
+        probes, list(probes.asked), config.exporter.timeout.total_seconds(), config.exporter.seed_metric
+    )
+    try:
+        write_atomically(textfile, text, TEXTFILE_MODE)
+    except OSError as error:
+        log.error("textfile.unwritten", file=str(textfile), message=error.strerror)
+        return INCOMPLETE
+    return OK if are_known else INCOMPLETE
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

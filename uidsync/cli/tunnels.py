@@ -1,0 +1,154 @@
+"""`uidsync tunnels`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import structlog
+import typer
+from rich.console import Console
+
+from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.looking import make_looks, make_rules
+from uidsync.cli.wiring import (
+    TargetMaker,
+    become_owner,
+    choose_targets,
+    find_state_dir,
+    make_deadline,
+    make_secret_files,
+)
+from uidsync.config import ConfigError, FirewallConfig
+from uidsync.panos.tunnellook import Wants
+from uidsync.report import INCOMPLETE, OK
+
+if TYPE_CHECKING:
+    from uidsync.integrations.tunnels.outcome import Outcome
+
+Action = Literal["list", "discover", "status", "all", "check", "learn", "doctor"]
+OF_ONE = {"discover", "status", "all"}  # what a machine reads, of one firewall: nothing beside it may be said
+WIDTH = 200  # columns of a table that nobody's window limits
+SIDE_BY_SIDE = 32  # firewalls that are asked at once
+
+
+@command
+def tunnels(
+    options: Options,
+    action: Annotated[Action, typer.Argument(metavar="ACTION", help="As above.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="Of a tunnel, or TUNNEL:PROXY-ID; for `status`.", show_default=False)
+    ] = "",
+    *,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", metavar="NAME", help="Only this firewall; repeatable.")
+    ] = None,
+    lld: Annotated[
+        Literal["seed", "array"], typer.Option(help="For `discover`: tunnels in the old form, or all proxy-ids.")
+    ] = "seed",
+    down_value: Annotated[int, typer.Option(help="For `status`: what is printed for down.")] = 2,
+    degraded_value: Annotated[int, typer.Option(help="For `status`: what is printed for degraded.")] = 1,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.5, max=600, help="Seconds for a firewall [default: its request_timeout].")
+    ] = None,
+    sas: Annotated[
+        bool, typer.Option("--sas", metavar="", help="For `all`: gateways and lifetimes; three more calls.")
+    ] = False,
+    counters: Annotated[
+        bool, typer.Option("--counters", metavar="", help="For `all`: bytes, packets, errors; a call per tunnel.")
+    ] = False,
+    as_json: JSONOption = False,
+) -> int:
+    """Tell which IPsec tunnels of the firewalls are up, down, or not known.
+
+    * `list` shows them to people.
+    * `discover` prints Zabbix's low-level discovery of one firewall, `status NAME` 1 for up or 2 for down, `all` a
+      document for a master item. What is not known has no value: exit code 1 and a reason.
+    * `check` is for Nagios and its like: 0 ok, 1 warning, 2 critical, 3 unknown.
+    * `learn` prints what is there as `[tunnels.expected]`.
+    * `doctor` tells what each firewall lets itself be asked, and how it answers.
+    """
+    if (action == "status") != bool(name):
+        raise typer.BadParameter("`status` needs one, and nothing else takes any", param_hint="NAME")
+    wants = Wants(
+        role=action not in {"discover", "status"},
+        gateways=sas or (action == "discover" and lld == "array"),
+        ike_sas=sas,
+        ipsec_sas=sas,
+        counters=counters,
+    )
+    if action == "check":
+        return _check(options, target or (), wants, timeout)
+    if action == "doctor":
+        wants = Wants(role=True, gateways=True, ike_sas=True, ipsec_sas=True)
+    outcomes = _collect(options, target or (), wants, timeout, is_of_one=action in OF_ONE)
+    from uidsync.integrations.tunnels import listing, zabbix  # noqa: PLC0415 (no other command needs it)
+
+    match action:
+        case "list" if as_json:
+            print(json.dumps([zabbix.make_document(outcome) for outcome in outcomes], indent=1))
+        case "list":
+            width = None if sys.stdout.isatty() else WIDTH
+            Console(highlight=False, markup=False, width=width).print(listing.show_outcomes(outcomes))
+        case "doctor":
+            Console(highlight=False, markup=False, soft_wrap=True).print(listing.examine(outcomes))
+        case "learn":
+            print(listing.write_expected(outcomes))
+        case "discover":
+            print((zabbix.write_array if lld == "array" else zabbix.write_discovery)(outcomes[0]))
+        case "status":
+            condition = outcomes[0].find(name)
+            print(zabbix.write_status(condition, down_value=down_value, degraded_value=degraded_value))
+        case "all":
+            print(zabbix.write_document(outcomes[0]))
+    return OK if all(outcome.is_known for outcome in outcomes) else INCOMPLETE
+
+
+def _check(options: Options, names: Sequence[str], wants: Wants, timeout: float | None) -> int:
+    """Print a check; a configuration that cannot be used is a check that is unknown, not one that is critical."""
+    from uidsync.integrations.tunnels import nagios  # noqa: PLC0415
+
+    try:
+        text, code = nagios.write_check(_collect(options, names, wants, timeout))
+    except ConfigError as error:
+        text, code = nagios.write_unknown("; ".join(f"{error.file}: {problem}" for problem in error.problems))
+    print(text)
+    return code
+
+
+def _collect(
+    options: Options, names: Sequence[str], wants: Wants, timeout: float | None, *, is_of_one: bool = False
+) -> list[Outcome]:
+    """Look at the firewalls of these names, or all, side by side. Raises ConfigError."""
+    from uidsync.integrations.tunnels.outcome import collect  # noqa: PLC0415
+
+    config = options.read_config()
+    targets = choose_targets(config, names, str(options.file))
+    if others := [target.name for target in targets if names and not isinstance(target, FirewallConfig)]:
+        raise ConfigError(str(options.file), [f"{name}: agents have no tunnels" for name in others])
+    firewalls = [target for target in targets if isinstance(target, FirewallConfig)]
+    if not firewalls:
+        raise ConfigError(str(options.file), ["target: no firewall among them, and agents have no tunnels"])
+    if is_of_one and len(firewalls) > 1:
+        raise ConfigError(str(options.file), ["target: more than one firewall; name the one that is meant by --target"])
+    become_owner(find_state_dir(config))
+    log = structlog.wrap_logger(None, processors=[_drop]) if is_of_one else structlog.get_logger()
+    maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
+
+    def look(target: FirewallConfig) -> Outcome:
+        rules = make_rules(config.tunnels, target.name)
+        asked = replace(wants, role=wants.role or not target.host, gateways=wants.gateways or rules.needs_gateways)
+        looks = make_looks(config.tunnels, target, maker, asked)
+        return collect(target.name, looks, rules, timeout or target.request_timeout.total_seconds())
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        return list(pool.map(look, firewalls))
+
+
+def _drop(*_: object) -> NoReturn:
+    """Say nothing: what Zabbix runs must not write to standard error, which it takes for part of the value."""
+    raise structlog.DropEvent

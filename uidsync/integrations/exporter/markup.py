@@ -1,0 +1,73 @@
+"""Makes HTML of texts, marks, moments and tables.
+
+No I/O, no clock. A text stays a text, whoever's words it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from lxml import etree
+
+from uidsync.integrations.exporter.verdict import Verdict, describe_age, describe_moment
+
+Element = etree._Element  # noqa: SLF001 (the library's own name for it)
+Child = Element | str
+
+
+def tag(kind: str, /, *children: Child | None, **attributes: str) -> Element:
+    """Make an element. Texts stay texts, without the characters that no document can hold."""
+    element = etree.Element(kind, {key.rstrip("_").replace("_", "-"): clean(text) for key, text in attributes.items()})
+    for child in children:
+        if isinstance(child, Element):
+            element.append(child)
+        elif child and len(element):
+            element[-1].tail = (element[-1].tail or "") + clean(child)
+        elif child:
+            element.text = (element.text or "") + clean(child)
+    return element
+
+
+def clean(text: str) -> str:
+    """Return a text with a sign in the place of what cannot be printed."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def mark(verdict: Verdict) -> Element:
+    """Show a verdict: by its sign, its words and its colour."""
+    sign = tag("span", verdict.mark.value, aria_hidden="true")
+    return tag("span", sign, " " + verdict.words, class_=f"mark {verdict.mark.name.lower()}")
+
+
+def moment_of(moment: datetime | None, now: datetime, otherwise: str = "never") -> Child:
+    """Show a moment, and how far away it is."""
+    if moment is None:
+        return otherwise
+    return tag(
+        "time", f"{describe_moment(moment)}, {describe_age(moment, now)}", datetime=f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    )
+
+
+def number_of(count: float | None) -> str:
+    """Return a number as people write it; what is not known is a dash."""
+    return "-" if count is None else f"{count:,.0f}"
+
+
+def draw_table(heads: Sequence[str], rows: Iterable[Sequence[Child]], numbers: Sequence[str] = ()) -> Element:
+    """Draw a table, of which a narrow screen makes a list: each cell knows its head."""
+    kinds = {head: {"class_": "number"} if head in numbers else {} for head in heads}
+    return tag(
+        "table",
+        tag("thead", tag("tr", *(tag("th", head, scope="col", **kinds[head]) for head in heads))),
+        tag(
+            "tbody",
+            *(
+                tag(
+                    "tr",
+                    *(tag("td", cell, data_head=head, **kinds[head]) for head, cell in zip(heads, row, strict=True)),
+                )
+                for row in rows
+            ),
+        ),
+    )

@@ -1,0 +1,173 @@
+"""Decides how what is known is to be shown: a mark, whose shape tells as much as its colour, and words.
+
+Pure: no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from uidsync.integrations.exporter.lastrun import LastRun, TargetRun, Unreadable
+from uidsync.panos.errors import PanosError
+from uidsync.panos.tunnels import Tunnel, View, describe_role
+from uidsync.panos.vpn import Condition
+
+CERTIFICATE_WARNING = timedelta(days=30)  # as runs and alerts have it
+ENDS = {
+    0: "all complete",
+    1: "incomplete",
+    3: "the source could not be read",
+    4: "refused as unsafe",
+    70: "ended by a bug",
+}
+MOST_NAMED = 5  # tunnels in a line
+
+
+class Mark(Enum):
+    """A sign and the name of its colour."""
+
+    GOOD = "●"
+    WARN = "▲"
+    BAD = "■"
+    OPEN = "◇"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be thought of something."""
+
+    mark: Mark
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The tunnels of a host when they were known last, and since when each has been seen to be as it is."""
+
+    at: datetime
+    tunnels: tuple[Tunnel, ...]
+    since: Mapping[str, datetime]
+
+
+STATUSES = {
+    "complete": Verdict(Mark.GOOD, "has all that was due"),
+    "incomplete": Verdict(Mark.BAD, "lacks what was due"),
+    "not_tried": Verdict(Mark.OPEN, "was not tried"),
+}
+MARKS = {
+    Condition.UP: Mark.GOOD,
+    Condition.DEGRADED: Mark.WARN,
+    Condition.DOWN: Mark.BAD,
+    Condition.MISSING: Mark.BAD,
+    Condition.UNKNOWN: Mark.OPEN,
+}
+WORDS = {condition: condition.value for condition in Condition} | {Condition.UNKNOWN: "not known"}
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A firewall, or a member of a pair, as it was seen last.
+
+    `tunnels` is None when they are not known; then `error` says why. `seen` is what they were when last known.
+    """
+
+    target: str
+    is_member: bool
+    view: View
+    at: datetime
+    tunnels: tuple[Tunnel, ...] | None
+    error: PanosError | None = None
+    seen: Seen | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call it: the member as well where there are two."""
+        return f"{self.target} ({self.view.host})" if self.is_member else self.target
+
+
+def judge_run(run: LastRun | Unreadable, now: datetime, overdue_after: timedelta) -> Verdict:
+    """Judge whether runs come, and how the last one ended."""
+    if isinstance(run, Unreadable):
+        return Verdict(Mark.OPEN, f"the report of the last run cannot be read: {run.reason}")
+    if run.finished is None:
+        return Verdict(Mark.OPEN, "the report of the last run does not say when it ended")
+    if now - run.finished > overdue_after:
+        return Verdict(Mark.BAD, f"the last run ended {describe_age(run.finished, now)}: does the timer run?")
+    return judge_end(run)
+
+
+def judge_end(run: LastRun) -> Verdict:
+    """Judge how a run ended."""
+    if run.exit_code is None:
+        return Verdict(Mark.OPEN, "how it ended is not told")
+    if run.is_standby and run.exit_code == 0:
+        return Verdict(Mark.GOOD, "on standby: another host does the work")
+    words = ENDS.get(int(run.exit_code), f"exit code {run.exit_code:.0f}")
+    if run.error:
+        words += f": {run.error.kind}: {run.error.message}"
+    return Verdict(Mark.GOOD if run.exit_code == 0 else Mark.BAD, words)
+
+
+def judge_target(part: TargetRun | None, run: LastRun | Unreadable, now: datetime) -> Verdict:
+    """Judge whether a target has what it should have, by the last run."""
+    if part is None:
+        return Verdict(Mark.OPEN, "no run has told of it")
+    if part.behind_since:
+        since = f"{describe_moment(part.behind_since)}, {describe_age(part.behind_since, now)}"
+        return Verdict(Mark.BAD, f"behind since {since}")
+    if isinstance(run, LastRun) and run.is_standby:
+        return Verdict(Mark.OPEN, "another host does the work")
+    return STATUSES.get(part.status, Verdict(Mark.OPEN, "not known"))
+
+
+def judge_certificate(end: datetime, now: datetime) -> Verdict:
+    """Judge how long a certificate lasts."""
+    if end <= now:
+        return Verdict(Mark.BAD, f"ended {describe_age(end, now)}")
+    mark = Mark.WARN if end - now < CERTIFICATE_WARNING else Mark.GOOD
+    return Verdict(mark, f"ends {describe_age(end, now)}")
+
+
+def judge_host(host: Host) -> Iterator[Verdict]:
+    """Judge what of a host's tunnels needs somebody; those of a passive member need nobody."""
+    if host.tunnels is None:
+        why = f"{host.error.kind}: {host.error}" if host.error else "not asked yet"
+        yield Verdict(Mark.BAD if host.error else Mark.OPEN, f"{host.name}: tunnels are not known: {why}")
+        return
+    if host.view.is_active is False:
+        return
+    for condition in (Condition.DOWN, Condition.MISSING, Condition.DEGRADED, Condition.UNKNOWN):
+        names = [tunnel.name for tunnel in host.tunnels if tunnel.condition is condition]
+        if names:
+            rest = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+            words = f"{', '.join(names[:MOST_NAMED])}{rest}"
+            yield Verdict(MARKS[condition], f"{host.name}: {WORDS[condition]}: {words}")
+
+
+def judge_roles(hosts: Sequence[Host]) -> Iterator[Verdict]:
+    """Judge the roles of a pair's members: one is active."""
+    if len(hosts) == 1 or any(host.view.is_active is None for host in hosts):
+        return
+    active = [host for host in hosts if host.view.is_active]
+    if len(active) != 1:
+        told = ", ".join(f"{host.view.host} is {describe_role(host.view.role)}" for host in hosts)
+        words = "no member is active" if not active else "more than one member is active"
+        yield Verdict(Mark.BAD, f"{hosts[0].target}: {words}: {told}")
+
+
+def describe_moment(moment: datetime) -> str:
+    """Return a moment as people write it."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def describe_age(moment: datetime, now: datetime) -> str:
+    """Return how far away a moment is, in its largest unit."""
+    seconds = abs((now - moment).total_seconds())
+    for unit, size, least in (("days", 86400, 172800), ("h", 3600, 7200), ("min", 60, 120), ("s", 1, 0)):
+        if seconds >= least:
+            count = f"{seconds // size:,.0f} {unit}"
+            break
+    return f"{count} ago" if moment <= now else f"in {count}"

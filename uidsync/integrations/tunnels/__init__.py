@@ -1,0 +1,1 @@
+"""IPsec tunnels for Zabbix, for Nagios and its like, and for people: one collection, one verdict, several forms."""

@@ -1,0 +1,97 @@
+"""Shows tunnels to people: a table, and the list of what to expect for the configuration.
+
+Nobody is asked here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from uidsync.integrations.tunnels.outcome import Outcome
+from uidsync.panos.errors import PanosError
+from uidsync.panos.tunnels import View, describe_role
+from uidsync.panos.vpn import Condition
+
+COLOURS = {
+    Condition.UP: "green",
+    Condition.DEGRADED: "yellow",
+    Condition.DOWN: "red",
+    Condition.UNKNOWN: "magenta",
+    Condition.MISSING: "red",
+}
+
+
+def show_outcomes(outcomes: Iterable[Outcome]) -> RenderableType:
+    """Show every flow of every firewall, and why one's are not known."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("firewall", "tunnel", "proxy-id", "condition", "state", "monitor", "interface", "peer"):
+        table.add_column(title, overflow="fold")
+    notes: list[RenderableType] = []
+    for outcome in outcomes:
+        notes += [Text(f"{outcome.target}: {line}") for line in _tell_members(outcome)]
+        if isinstance(outcome.tunnels, PanosError):
+            notes.append(Text(f"{outcome.target}: not known: {outcome.tunnels.kind}: {outcome.tunnels}", "magenta"))
+            continue
+        for tunnel in outcome.tunnels:
+            for row in tunnel.rows(outcome.rules):
+                words = Text(f"{row.condition}{', unexpected' if tunnel.is_unexpected else ''}", COLOURS[row.condition])
+                flow = row.flow
+                cells = (flow.tunnel, flow.proxy_id, words, flow.state, flow.monitor, flow.interface, flow.peer_ip)
+                table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in (outcome.target, *cells)))
+    return Group(table, *notes) if table.row_count else Group(*(notes or [Text("no IPsec tunnels")]))
+
+
+def _tell_members(outcome: Outcome) -> Iterable[str]:
+    for view in outcome.views:
+        if len(outcome.views) > 1 or outcome.is_passive:
+            error = f", {view.table.kind}: {view.table}" if isinstance(view.table, PanosError) else ""
+            yield f"{view.host} is {describe_role(view.role)}{error}"
+
+
+def write_expected(outcomes: Iterable[Outcome]) -> str:
+    """Write all names that are there now as `[tunnels.expected]`. Raises PanosError when any are not known."""
+    lines = ["[tunnels.expected]"]
+    for outcome in outcomes:
+        names = [flow.name for tunnel in outcome.know() for flow in tunnel.flows]
+        quoted = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
+        lines.append(f'"{outcome.target}" = [{quoted}]')
+    return "\n".join(lines)
+
+
+def examine(outcomes: Iterable[Outcome]) -> RenderableType:
+    """Show what each host answered to each question; for a site whose firewalls answer otherwise than others do."""
+    lines: list[Text] = []
+    for outcome in outcomes:
+        for view in outcome.views:
+            table = view.table
+            if isinstance(table, PanosError):
+                told = f"{table.kind}: {table}"
+            else:
+                told = table.gap or f"{table.rows} rows, {table.declared} declared, layout {table.layout}"
+                told += f", {table.duplicates} about the same names" if table.duplicates else ""
+            is_bad = isinstance(table, PanosError) or bool(table.gap)
+            lines.append(_tell(outcome, view, "tunnels", told, is_bad=is_bad))
+            if isinstance(table, PanosError):
+                continue
+            if odd := sorted({flow.state for flow in table.flows if flow.condition is Condition.UNKNOWN}):
+                lines.append(_tell(outcome, view, "states", f"not known: {', '.join(odd)}", is_bad=True))
+            is_error = isinstance(view.role, PanosError)
+            lines.append(_tell(outcome, view, "HA role", describe_role(view.role), is_bad=is_error))
+            for what, answer in (("gateways", view.gateways), ("IKE SAs", view.ike_sas), ("IPsec SAs", view.ipsec_sas)):
+                if answer is not None:
+                    words = f"{answer.kind}: {answer}" if isinstance(answer, PanosError) else str(len(answer))
+                    lines.append(_tell(outcome, view, what, words, is_bad=isinstance(answer, PanosError)))
+            lines.append(_tell(outcome, view, "took", f"{view.seconds:.2f} s", is_bad=False))
+        if not outcome.is_known:
+            lines.append(Text(f"red    {outcome.target}: not known: {outcome.tunnels}", "red"))
+    return Group(*lines)
+
+
+def _tell(outcome: Outcome, view: View, what: str, words: str, *, is_bad: bool) -> Text:
+    colour = "red" if is_bad else "green"
+    return Text(f"{colour:7}", colour).append(f"{outcome.target} ({view.host}): {what}: {words}", "default")

@@ -1,0 +1,83 @@
+"""What one collection from one firewall came to; every form that it is shown in is made from this."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from uidsync.panos.errors import BadReply, PanosError
+from uidsync.panos.tunnellook import Look, look_at_all
+from uidsync.panos.tunnels import Rules, Tunnel, View, choose_view, read_tunnels
+from uidsync.panos.vpn import Condition
+
+GOOD = {Condition.UP, Condition.DEGRADED}
+BAD = {Condition.DOWN, Condition.MISSING}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of a firewall or pair: its tunnels, or the error for which they are not known.
+
+    `view` is the one that counts, None when no member's does. `views` are those of all members.
+    """
+
+    target: str
+    tunnels: tuple[Tunnel, ...] | PanosError
+    views: tuple[View, ...]
+    rules: Rules
+    view: View | None = None
+
+    @property
+    def is_passive(self) -> bool:
+        """Whether the firewall stands by: what its tunnels are like is then no reason to call anybody."""
+        return self.view is not None and self.view.is_active is False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its tunnels are known."""
+        return not isinstance(self.tunnels, PanosError)
+
+    def count(self) -> Mapping[Condition, int]:
+        """Count the tunnels of each condition, of all conditions that there are. Raises PanosError if not known."""
+        counted = Counter(tunnel.condition for tunnel in self.know())
+        return {condition: counted[condition] for condition in Condition}
+
+    def know(self) -> tuple[Tunnel, ...]:
+        """Return the tunnels. Raises the PanosError for which they are not known."""
+        if isinstance(self.tunnels, PanosError):
+            raise self.tunnels
+        return self.tunnels
+
+    def find(self, name: str) -> Condition:
+        """Return the condition of the tunnel, or of the proxy-id of one, that has this name.
+
+        What was expected and is not there is missing. Raises BadReply for a name that there is not, and PanosError when
+        nothing is known of it.
+        """
+        tunnels = self.know()
+        for tunnel in tunnels:
+            if tunnel.name == name:
+                return tunnel.condition
+        for tunnel in tunnels:
+            if name in tunnel.missing:
+                return Condition.MISSING
+            for row in tunnel.rows(self.rules):
+                if row.name == name:
+                    return row.condition
+        raise BadReply(f"{self.target} has no tunnel of this name, nor is one expected")
+
+
+def collect(target: str, looks: Mapping[str, Look], rules: Rules, seconds: float) -> Outcome:
+    """Look at one firewall, or both members of a pair, and judge what they say."""
+    return conclude(target, look_at_all(looks, seconds), rules)
+
+
+def conclude(target: str, views: Sequence[View], rules: Rules) -> Outcome:
+    """Judge what the members of a firewall said."""
+    view = None
+    try:
+        view = choose_view(views)
+        return Outcome(target, read_tunnels(view, rules), tuple(views), rules, view)
+    except PanosError as error:
+        return Outcome(target, error, tuple(views), rules, view)

@@ -1,0 +1,64 @@
+"""Asks MySQL or MariaDB for the newest row of every address, and for the rows that have to be looked at beside these.
+
+It knows of which kind a table has to be for that; of any other all rows are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from uidsync.source import Group
+from uidsync.source.rows import Row
+
+GROUPED_ID = 2**36  # read_groups.sql has the ids below this, and 27 bits for the seconds of a window: four years
+
+
+def can_group(columns: Mapping[str, tuple[str, str]], highest_id: int | None) -> bool:
+    """Tell whether a table is as its vendor makes it: by the type of each column, and its part in the primary key.
+
+    Dates are whole seconds, none of them zero within the window. Rows are found by their id, which is no negative one.
+    """
+    nothing = "", ""
+    id_type, id_key = columns.get("clienthistid", nothing)
+    date_type, _ = columns.get("transdate", nothing)
+    address_type, _ = columns.get("currentipaddress", nothing)
+    return (
+        id_key == "PRI"
+        and "int" in id_type
+        and "unsigned" in id_type
+        and date_type.partition(" ")[0] == "timestamp"
+        and "char(" in address_type
+        and highest_id is not None
+        and highest_id < GROUPED_ID
+    )
+
+
+class MySQLGroups:
+    """The questions; `ask` asks one by its name and streams the rows of the answer."""
+
+    def __init__(self, ask: Callable[..., Iterator[tuple[Any, ...]]], *, has_macs: bool) -> None:
+        self._ask = ask
+        self._end = "" if has_macs else "_without_mac"
+
+    def read_groups(self, since: datetime, until: datetime) -> Iterator[Group]:
+        """Read the newest row of every address in a part of the window. Raises SourceError."""
+        moments = int(since.timestamp()), _as_stored(since), _as_stored(until)
+        for *row, size, highest_id in self._ask(f"read_groups{self._end}", *moments):
+            yield Group(Row._make(row), size, highest_id)
+
+    def read_doubtful(
+        self, since: datetime, latest: datetime, texts: Collection[str], names: str, longest: int
+    ) -> Iterator[Row]:
+        """Read the rows that lie ahead, are of these texts, or may name nobody. Raises SourceError."""
+        parameters = _as_stored(since), _as_stored(latest), tuple(texts) or ("-",), names, longest
+        return map(Row._make, self._ask(f"read_doubtful{self._end}", *parameters))
+
+    def read_highest(self, since: datetime, until: datetime, below: int) -> Sequence[Row]:
+        """Read the thousand rows with the highest ids below one. Raises SourceError."""
+        return list(map(Row._make, self._ask("read_highest", _as_stored(since), _as_stored(until), below)))
+
+
+def _as_stored(date: datetime) -> datetime:
+    return date.astimezone(UTC).replace(tzinfo=None)
