@@ -270,7 +270,7 @@ def test_what_turns_out_to_be_damaged_is_moved_aside_as_well(place, log, heard, 
     assert names(heard) == [("ledger.unreadable", "warning")]
     with open_ledger(place, log) as ledger:
         with pytest.raises(LedgerDamaged) as caught:
-            ledger.read_position()
+            (ledger.read_position(), ledger.read_events())
         move_aside(ledger, log, caught.value)
     assert names(heard)[1:] == [("ledger.moved_aside", "error")]
     assert recall(place, log) == {}

@@ -95,6 +95,7 @@ def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterato
             with closing(Ledger.open_read_only(file)) as there:
                 there.copy_to(ledger)
         ledger.read_position()
+        ledger.read_events()  # whoever looks sees all of it or nothing
     except LedgerError as error:
         log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
         ledger = Ledger.make_empty()
