@@ -31,6 +31,17 @@ soak: tools database
 	UIDSYNC_SOAK=1 .venv/bin/pytest --hypothesis-profile=soak tests/test_history.py tests/functional/test_kill.py \
 	tests/functional/test_main_job.py
 
+# Root, on Debian: what is installed, started and rebooted, on a systemd that is PID 1 of a machine of its own. The machine,
+# the database and the simulated firewall share a network of their own, where nothing else is.
+test-systemd: tools database
+	@.venv/bin/python tests/systemd/machine.py || exit 0; \
+	tree=.cache/debian; [ -e $$tree.ready ] || { . /etc/os-release; rm -rf $$tree; mkdir -p .cache; echo "making $$tree"; \
+	debootstrap --variant=minbase --include=systemd,systemd-sysv,python3,python3-venv,make,man-db \
+	"$$VERSION_CODENAME" $$tree >$$tree.log 2>&1 && touch $$tree.ready || { tail $$tree.log; exit 1; }; } && \
+	$(MAKE) --no-print-directory deb PYTHON=/usr/bin/python3 && \
+	$(PINNED) .venv/bin/pip --quiet download --dest .cache/wheels setuptools '.[$(EXTRAS)]' && \
+	UIDSYNC_SYSTEMD=1 unshare --net sh -c 'ip link set lo up; exec .venv/bin/pytest -v tests/systemd'
+
 check: tools
 	@status=0; .venv/bin/ruff check --quiet || status=1; .venv/bin/ruff format --check --quiet || status=1; \
 	.venv/bin/mypy || status=1; exit $$status
@@ -110,7 +121,7 @@ install: environment
 # As root: all that install has put somewhere, but for configuration, secrets, state and the account.
 uninstall:
 	@[ ! -d /run/systemd/system ] || [ -n '$(DESTDIR)' ] || for unit in $(UNIT_FILES); do \
-	[ ! -e "$(UNITS)/$$unit" ] || systemctl --quiet disable --now "$$unit" || :; done
+	[ ! -e "$(UNITS)/$$unit" ] || systemctl --quiet disable --now "$$unit" 2>/dev/null || :; done
 	@rm -f $(foreach unit,$(UNIT_FILES),'$(DESTDIR)$(UNITS)/$(unit)') '$(DESTDIR)$(SYSUSERS)/uidsync.conf' \
 	'$(DESTDIR)$(SHARE)'/{bash-completion/completions/uidsync,fish/vendor_completions.d/uidsync.fish,man/man1/uidsync.1} \
 	'$(DESTDIR)$(ZSH)/_uidsync'
@@ -119,7 +130,11 @@ uninstall:
 	@[ ! -d /run/systemd/system ] || [ -n '$(DESTDIR)' ] || systemctl daemon-reload
 	@echo 'kept: $(DESTDIR)/etc/uidsync, $(DESTDIR)/var/lib/uidsync and the account uidsync'
 
-# All extras but the developers': who enables the exporter has what it needs. Without pip, which nothing there calls.
+# All but the developers': who enables the exporter has what it needs.
+EXTRAS = $(shell $(SYSTEM_PYTHON) -c 'import tomllib; print(*sorted(tomllib.load(open("pyproject.toml", "rb")) \
+	["project"]["optional-dependencies"].keys() - {"dev"}), sep=",")' 2>/dev/null)
+
+# Without pip, which nothing there calls.
 environment:
 	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	echo '$(SYSTEM_PYTHON) is older than Python 3.11; name another: make $(MAKECMDGOALS) PYTHON=/usr/bin/python3.11' >&2; exit 1; }
@@ -128,9 +143,7 @@ environment:
 	@$(SYSTEM_PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(call apt,python3 python3-venv); }
 	@rm -rf build uidsync.egg-info '$(NEW)'
 	@umask 022; set -e; $(SYSTEM_PYTHON) -m venv '$(NEW)'; new='$(NEW)'; \
-	extras=$$($(SYSTEM_PYTHON) -c 'import tomllib; print(*(tomllib.load(open("pyproject.toml", "rb")) \
-	["project"]["optional-dependencies"].keys() - {"dev"}), sep=",")'); \
-	$(PINNED) "$$new/bin/python" $(PIP_INSTALL) --no-compile ".[$$extras]"; \
+	$(PINNED) "$$new/bin/python" $(PIP_INSTALL) --no-compile ".[$(EXTRAS)]"; \
 	rm -rf build uidsync.egg-info; \
 	"$$new/bin/python" -m pip --quiet --disable-pip-version-check uninstall --yes setuptools pip; \
 	install -d "$$new/share" "$$new/libexec"; \

@@ -137,7 +137,8 @@ def test_reordered_counts_addresses_where_a_lower_id_won(facts, random):
     rows = [seen(n, ip, user, minutes=age, why="" if user else "null") for n, (user, age, ip) in enumerate(facts, 1)]
     random.shuffle(rows)
     census, events = count(*rows)
-    assert census.count_reordered(events) == sum(
+    assert census.reordered == census.count_reordered(events)
+    assert census.reordered == sum(
         any(
             row.user and row.event_id > holder.event_id and row.user.lower() != (holder.user or "").lower()
             for row in rows
@@ -145,6 +146,37 @@ def test_reordered_counts_addresses_where_a_lower_id_won(facts, random):
         )
         for ip, holder in events.items()
     )
+
+
+def test_groups_are_counted_by_their_newest_row():
+    """A group counts with all its rows, for the reason of its newest one; what is looked at again counts once."""
+    census = Census(SETTLED)
+    census.count_group(seen(7), 5, 9)
+    census.count_group(SkippedRow(3, "bad_address"), 2, 4)
+    watched = [
+        seen(7),
+        seen(9, user="ben", minutes=8),
+        seen(2, "10.0.0.2", None, why="null"),
+        seen(1, "10.0.0.2", None, why="blank"),
+        SkippedRow(3, "bad_address"),
+        ahead(20),
+    ]
+    events = newest_per_address(census.watch_again(watched, {ip_address("10.0.0.1")}))
+    census.settle({}, events)
+    assert [event.event_id for event in events.values()] == [7]
+    assert (census.rows, census.events, census.highest_id, census.ahead) == (8, 4, 20, [20])
+    assert census.skipped == {"bad_address": 2, "blank_principal": 1, "ahead": 1}
+    assert (census.nobody, census.reordered) == ({"null": 1}, 1)
+
+
+def test_the_newest_rows_may_be_given():
+    """Rows that were counted by groups are judged for their dates by the newest of them, given by themselves."""
+    census = Census(SETTLED)
+    census.count_newest([ahead(n) for n in range(90, 100)])
+    census.raise_if_ahead(NOW)
+    census.count_newest([*(seen(n) for n in range(10)), *(ahead(n) for n in range(90, 101))])
+    with pytest.raises(UnsafePlan, match="11 of the newest 21 rows"):
+        census.raise_if_ahead(NOW)
 
 
 def test_the_newest_rows_are_found_in_any_order():

@@ -65,12 +65,12 @@ max_logout_percent = 10
 max_change_percent = 0
 deadline = "90s"
 stale_after = "1d"
-standby_lock = false
+standby_lock = true
 state_dir = "/srv/uidsync"
 
 [telemetry]
-textfile = ""
-ping_url = ""
+textfile = "/srv/metrics/uidsync.prom"
+ping_url = "https://hc.example.edu/uuid"
 
 [[target]]
 name = "fw-east"
@@ -309,6 +309,9 @@ WRONG = [
     ),
     ({"0__name": 2**64}, "target[0].name: a number of more than 64 bits"),
     ({"identity__rewrite": [{"match": "[[a]", "replace": ""}]}, "identity.rewrite[0].match: not a regular expression"),
+    # what nobody would look at
+    ({"telemetry__textfile": "/srv/uidsync.txt"}, "telemetry.textfile: must end in .prom"),
+    ({"sync__standby_lock": True}, 'sync.standby_lock: needs a source of kind = "mysql"'),
 ]  # fmt: skip
 
 
@@ -344,6 +347,27 @@ def test_a_password_in_the_file_is_an_error():
     problems = problems_of(document(FULL, source__password="hunter2", **{"0__api_key": "LUFRPT1"}))  # noqa: S106
     assert [problem.partition(":")[0] for problem in problems] == ["source.password", "target[0].api_key"]
     assert not any("hunter2" in problem or "LUFRPT1" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://hc/0d338dcc", "hc/0d338dcc", "https:///0d338dcc", "https://me:0d338dcc@hc/", "https://hc:99999/0d338dcc",
+        "https://hc/0d338dcc#x", "https://hc/0d338dcc x", "https://hc/0d338dcc\n", "https://[hc/0d338dcc", "file:///0d338dcc",
+        "https://hç/0d338dcc", "https://hc:0/0d338dcc",
+    ],
+)  # fmt: skip
+def test_a_ping_url_that_is_none_is_not_repeated(url):
+    """What is no URL of http or https, or holds a password, is refused in words that do not repeat the secret in it."""
+    (problem,) = problems_of(document(telemetry__ping_url=url))
+    assert problem.startswith("telemetry.ping_url: must ")
+    assert "0d338dcc" not in problem
+
+
+@pytest.mark.parametrize("url", ["", "https://hc-ping.com/uuid", "http://[2001:db8::1]:8000/ping/uuid?rid=1"])
+def test_a_ping_url_is_taken_as_it_is(url):
+    """A URL stays what it is, and none is none."""
+    assert make_config(document(telemetry__ping_url=url), "uidsync.toml").telemetry.ping_url == url
 
 
 def test_names_are_the_targets_own():

@@ -142,6 +142,18 @@ def test_any_label_comes_back(name):
     assert (labels, value) == ((("target", name),), 5)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, "5", None, [5], "2026-03-10T12:00:00", "soon"])
+def test_a_value_that_is_none_is_missing(value):
+    """No number and no time with a zone is no sample, rather than one that says something else."""
+    report = {
+        "exit_code": value,
+        "finished": value,
+        "phases": {"read": value},
+        "targets": [{"name": "fw", "held": value}],
+    }
+    assert read(report) == {}
+
+
 def test_half_a_character_is_none():
     """JSON may hold what no text file can: it becomes a question mark."""
     text = write_metrics({"targets": [{"name": "a\ud800", "held": 1}]})

@@ -18,8 +18,10 @@ from uidsync.telemetry import LAST_RUN, write_atomically, write_report
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 PROGRAM = """
 import sys, structlog
-from uidsync.telemetry import set_up_logging
+from threading import Thread
+from uidsync.telemetry import name_run, set_up_logging
 set_up_logging(verbosity=int(sys.argv[1]))
+run_id = name_run() if sys.argv[2:] else ""
 log = structlog.get_logger().bind(target="fw")
 log.debug("batch.delivered", entries=["192.0.2.1 ada"])
 log.info("source.read", rows=7)
@@ -28,25 +30,29 @@ try:
     1 / 0
 except ZeroDivisionError as bug:
     log.error("target.broken", exc_info=bug)
+if run_id:
+    thread = Thread(target=structlog.get_logger().info, args=("thread.ended",))
+    thread.start()
+    thread.join()
 """
 
 
-def log(verbosity, **options):
-    """Log in a process of its own and return what it wrote to standard error."""
+def log(verbosity, *words, **options):
+    """Log in a process of its own, in a run if there is another word, and return what it wrote to standard error."""
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
-    command = [sys.executable, "-c", PROGRAM, str(verbosity)]
+    command = [sys.executable, "-c", PROGRAM, str(verbosity), *words]
     ended = subprocess.run(command, check=True, capture_output=True, env=environment | options)
     assert ended.stdout == b""
     return ended.stderr.decode()
 
 
-def log_on_a_terminal(verbosity, **options):
+def log_on_a_terminal(verbosity, *words, **options):
     """Log to a terminal and return what it shows."""
     ours, theirs = pty.openpty()
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
     shown = b""
     try:
-        command = [sys.executable, "-c", PROGRAM, str(verbosity)]
+        command = [sys.executable, "-c", PROGRAM, str(verbosity), *words]
         with subprocess.Popen(command, stderr=theirs, env=environment | {"TERM": "xterm"} | options):
             os.close(theirs)
             while True:
@@ -108,6 +114,19 @@ def test_a_terminal_gets_lines_for_people():
     assert "Traceback" not in shown
     assert "\x1b[2J" not in shown
     assert "\x1b[" not in log_on_a_terminal(0, NO_COLOR="1")
+
+
+def test_every_line_of_a_run_has_its_id():
+    """In a run each line of JSON has one id more than before, from whichever thread; on a terminal none has."""
+    lines = [json.loads(line) for line in log(0, "run").splitlines()]
+    assert [line["event"] for line in lines][-1] == "thread.ended"
+    (run_id,) = {line.pop("run_id") for line in lines}
+    assert len(run_id) == 36
+    assert [line.keys() for line in lines[:-1]] == [json.loads(line).keys() for line in log(0).splitlines()]
+    assert log(0, "run").count(run_id) == 0  # each run has its own
+    shown = log_on_a_terminal(0, "run")
+    assert "thread.ended" in shown
+    assert "run_id" not in shown
 
 
 # ---- the report on disk ------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class ExporterConfig(_Table):
     gateways: Flag = True
     sas: Flag = True
     counters: Flag = False
-    seed_metric: Literal["ifIPsecOperStatus", "ifIPSECOperStatus", ""] = "ifIPsecOperStatus"
+    status_metric: Literal["ifIPsecOperStatus", "ifIPSECOperStatus", ""] = "ifIPsecOperStatus"
     overdue_after: Annotated[Duration, AfterValidator(between(MINUTE, 7 * DAY))] = 15 * MINUTE
 
 

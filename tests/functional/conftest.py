@@ -51,6 +51,7 @@ class Site:
     identity: dict = field(default_factory=dict)
     sync: dict = field(default_factory=dict)
     telemetry: dict = field(default_factory=dict)
+    tables: dict = field(default_factory=dict)
     targets: list = field(default_factory=list)
     secrets: list = field(default_factory=list)
     environment: dict = field(default_factory=dict)
@@ -128,6 +129,7 @@ class Site:
             "identity": self.identity,
             "sync": {"state_dir": self.state_dir} | self.sync,
             "telemetry": self.telemetry,
+            **self.tables,
         }
         lines = []
         for name, table in tables.items():

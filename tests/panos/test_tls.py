@@ -12,6 +12,7 @@ import pytest
 import requests
 import trustme
 import urllib3
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -54,7 +55,8 @@ def test_a_certificate_of_the_ca_is_trusted(friend, ca_file):
     """A peer of the configured CA is trusted, and the end of its certificate is remembered."""
     context, heard = talk(friend, Trust(ca_file))
     assert heard == b"hello"
-    assert context.certificate_not_after > datetime.now(UTC)
+    der = ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((friend.host, friend.port)))
+    assert context.certificate_not_after == x509.load_der_x509_certificate(der).not_valid_after_utc > datetime.now(UTC)
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 

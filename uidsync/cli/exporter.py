@@ -96,6 +96,7 @@ def _make_probes(config: Config, log: FilteringBoundLogger) -> Probes:
             ipsec_sas=wants.sas,
             counters=wants.counters,
         )
+        make_looks(config.tunnels, target, maker, wanted)  # what is wrong with the configuration is told now
         # Made anew each time: keys are read where they are now, and no connection waits for the next minute.
         return lambda seconds: look_at_all(make_looks(config.tunnels, target, maker, wanted), seconds)
 
@@ -126,7 +127,7 @@ def _serve(config: Config, file: str, log: FilteringBoundLogger) -> int:
             socket.gethostname(),
             {target.name: target.kind for target in config.target},
             config.exporter.timeout.total_seconds(),
-            config.exporter.seed_metric,
+            config.exporter.status_metric,
             config.exporter.overdue_after,
         ),
         Runs(find_state_dir(config) / LAST_RUN, _now),
@@ -159,7 +160,7 @@ def _write(config: Config, textfile: Path, log: FilteringBoundLogger) -> int:
 
     probes = _make_probes(config, log)
     text, are_known = write_tunnels(
-        probes, list(probes.asked), config.exporter.timeout.total_seconds(), config.exporter.seed_metric
+        probes, list(probes.asked), config.exporter.timeout.total_seconds(), config.exporter.status_metric
     )
     try:
         write_atomically(textfile, text, TEXTFILE_MODE)

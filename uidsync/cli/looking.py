@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from uidsync.cli.wiring import TargetMaker
-from uidsync.config import FirewallConfig
+from uidsync.config import ConfigError, FirewallConfig
 from uidsync.neighbours import TunnelsConfig
 from uidsync.panos.tunnellook import Look, Wants, make_look
 from uidsync.panos.tunnels import Rules
@@ -26,10 +27,28 @@ def make_rules(config: TunnelsConfig, name: str) -> Rules:
 
 
 def make_looks(config: TunnelsConfig, target: FirewallConfig, maker: TargetMaker, wants: Wants) -> Mapping[str, Look]:
-    """Make the looks at one firewall, or at each member of a pair, by host.
+    """Make the looks at one firewall, or at each member of a pair, by host; over SSH if it is to be read so.
 
     They may be used again and again: connection and key are kept. After Unauthorized make them anew, for the key may
-    have been replaced.
+    have been replaced. Raises ConfigError where SSH is asked for and not installed.
     """
+    if target.name in config.ssh:
+        return _make_shell_looks(config, target, maker, wants)
     clients = maker.make_clients(target, maker.find_key(target))
     return {host: make_look(host, client, target.serial, wants) for host, client in clients.items()}
+
+
+def _make_shell_looks(
+    config: TunnelsConfig, target: FirewallConfig, maker: TargetMaker, wants: Wants
+) -> Mapping[str, Look]:
+    try:
+        from uidsync.integrations.tunnels.shell import Account, make_shell_look  # noqa: PLC0415 (an extra of its own)
+    except ModuleNotFoundError as error:
+        if error.name != "asyncssh":
+            raise
+        raise ConfigError("tunnels.ssh", [f"{target.name}: needs `pip install 'uidsync[ssh]'`"]) from None
+    account = Account(
+        config.ssh_user, config.ssh_port, Path(config.ssh_known_hosts), lambda: maker.find_login(target.name)
+    )
+    hosts = [target.host] if target.host else target.hosts
+    return {host: make_shell_look(host, account, wants) for host in hosts}

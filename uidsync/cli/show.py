@@ -100,6 +100,8 @@ def _lines(plan: Plan) -> list[tuple[str, str, str, str]]:
 
 def show_report(report: SyncReport) -> None:
     """Print what became of every target, as a table."""
+    if report.standby:  # the log has said so, and there is nothing else to tell
+        return
     table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for head in ("target", "status"):
         table.add_column(head, no_wrap=True)
@@ -159,7 +161,8 @@ def show_status(last_run: Mapping[str, Any] | None, standings: Sequence[Any]) ->
         error = last_run.get("error")
         words = f", {error.get('kind')}: {error.get('message')}" if isinstance(error, dict) else ""
         finished = _moment(_read_moment(last_run.get("finished")), "never")
-        console.print(f"last run: {finished}, exit code {last_run.get('exit_code')}{words}")
+        standby = ", on standby: another host worked" if last_run.get("standby") is True else ""
+        console.print(f"last run: {finished}, exit code {last_run.get('exit_code')}{standby}{words}")
     else:
         console.print("last run: none is known; `uidsync sync` makes one")
     table = Table(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import structlog
@@ -30,7 +31,7 @@ from uidsync.report import INCOMPLETE, OK
 if TYPE_CHECKING:
     from uidsync.integrations.tunnels.outcome import Outcome
 
-Action = Literal["list", "discover", "status", "all", "check", "learn", "doctor"]
+Action = Literal["list", "discover", "status", "all", "check", "learn", "doctor", "template"]
 OF_ONE = {"discover", "status", "all"}  # what a machine reads, of one firewall: nothing beside it may be said
 WIDTH = 200  # columns of a table that nobody's window limits
 SIDE_BY_SIDE = 32  # firewalls that are asked at once
@@ -65,15 +66,28 @@ def tunnels(
 ) -> int:
     """Tell which IPsec tunnels of the firewalls are up, down, or not known.
 
-    * `list` shows them to people.
-    * `discover` prints Zabbix's low-level discovery of one firewall, `status NAME` 1 for up or 2 for down, `all` a
-      document for a master item. What is not known has no value: exit code 1 and a reason.
-    * `check` is for Nagios and its like: 0 ok, 1 warning, 2 critical, 3 unknown.
-    * `learn` prints what is there as `[tunnels.expected]`.
-    * `doctor` tells what each firewall lets itself be asked, and how it answers.
+    `list` shows them. For Zabbix, and of one firewall: `discover` prints low-level discovery, `status` a number,
+    1 up or 2 down, `all` a document for a master item, `template` the template. What is not known has no value: exit
+    code 1 and a reason. `check` is for Nagios: 0 ok, 1 warning, 2 critical, 3 unknown. `learn` prints what is there as
+    what to expect, and `doctor` what each firewall lets itself be asked.
+
+    Examples:
+
+        uidsync tunnels list                          all tunnels of all firewalls
+        uidsync tunnels status HQ --target fw-east    1 or 2, or nothing
+        uidsync tunnels status DC:net-a --down-value 0
+        uidsync tunnels discover --lld array          every proxy-id, with its peer
+        uidsync tunnels all --sas | jq .counts        lifetimes and gateways, too
+        uidsync tunnels check                         for Nagios, Icinga, Checkmk
+        uidsync tunnels learn >>/etc/uidsync/uidsync.toml
     """
     if (action == "status") != bool(name):
         raise typer.BadParameter("`status` needs one, and nothing else takes any", param_hint="NAME")
+    if action == "template":
+        print(
+            resources.files("uidsync.integrations.tunnels").joinpath("zabbix_template.yaml").read_text("utf-8"), end=""
+        )
+        return OK
     wants = Wants(
         role=action not in {"discover", "status"},
         gateways=sas or (action == "discover" and lld == "array"),

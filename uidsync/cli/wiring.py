@@ -137,6 +137,21 @@ class TargetMaker:
         """Return what reads a firewall's API key when it is needed first."""
         return lambda: self._secrets.read(target.api_key_file, f"{target.name}-api-key")
 
+    def find_login(self, name: str) -> tuple[Path | None, str]:
+        """Find a private key's file, or a password, or both, for a firewall's command line. Raises Unauthorized."""
+        key, password, missing = None, "", []
+        try:
+            key = self._secrets.find(None, f"{name}-ssh-key")
+        except SecretError as error:
+            missing.append(str(error))
+        try:
+            password = self._secrets.read(None, f"{name}-ssh-password")
+        except SecretError as error:
+            missing.append(str(error))
+        if not key and not password:
+            raise Unauthorized("; ".join(missing))
+        return key, password
+
     def make_clients(
         self, target: FirewallConfig, read_key: Callable[[], str] | None, patience: Patience | None = None
     ) -> dict[str, Client]:

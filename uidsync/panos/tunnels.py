@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from uidsync.panos.errors import BadReply, Busy, PanosError, Unauthorized
 from uidsync.panos.pair import ACTIVE, OFF
-from uidsync.panos.vpn import Condition, Flow, FlowTable, Gateway, IkeSa, IpsecSa
+from uidsync.panos.vpn import Condition, Flow, FlowTable, Gateway, IkeSa, IpsecSa, make_table
+
+# Of two active members both forward traffic, though one alone takes mappings.
+FORWARDING = ACTIVE | {"active-secondary", OFF}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class View:
     @property
     def is_active(self) -> bool | None:
         """Whether it forwards traffic, by its role: None when that is not known."""
-        return self.role in ACTIVE or self.role == OFF if isinstance(self.role, str) else None
+        return self.role in FORWARDING if isinstance(self.role, str) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +183,13 @@ def judge_flow(flow: Flow, rules: Rules) -> Condition:
 def choose_view(views: Sequence[View]) -> View:
     """Return the view that counts: of one firewall its own, of a pair that of the active member.
 
-    Of two that say they are active the first counts whose tunnels are known. Raises PanosError when no member is known
-    to be active: what a passive one tells of tunnels is no reason to call anybody.
+    Where both are active each may have tunnels of its own, and the better of both counts. Raises PanosError when no
+    member is known to be active: what a passive one tells of tunnels is no reason to call anybody.
     """
     if len(views) == 1:
         return views[0]
-    active = [view for view in views if view.is_active]
-    if active:
-        return min(active, key=lambda view: isinstance(view.table, PanosError))
+    if active := [view for view in views if view.is_active]:
+        return active[0] if len(active) == 1 else _merge(active)
     told = ", ".join(f"{view.host}: {describe_role(view.role)}" for view in views)
     for view in views:
         if isinstance(view.table, PanosError):
@@ -195,6 +197,24 @@ def choose_view(views: Sequence[View]) -> View:
         if isinstance(view.role, Unauthorized):
             raise Unauthorized(f"{view.role} ({told})")
     raise Busy(f"no member is active: {told}")
+
+
+def _merge(views: Sequence[View]) -> View:
+    """Return one view of several members; what one of them did not tell is not known of all."""
+    tables = []
+    for view in views:
+        if isinstance(view.table, PanosError):
+            return view
+        tables.append(view.table)
+    declared = [table.declared for table in tables]
+    merged = replace(
+        make_table([flow for table in tables for flow in table.flows], None, tables[0].layout),
+        rows=sum(table.rows for table in tables),
+        declared=None if None in declared else sum(filter(None, declared)),
+    )
+    first = views[0]
+    hosts = " and ".join(view.host for view in views)
+    return View(hosts, merged, first.role, first.gateways, first.ike_sas, first.ipsec_sas, first.seconds)
 
 
 def describe_role(role: str | PanosError | None) -> str:

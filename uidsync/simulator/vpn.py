@@ -94,7 +94,7 @@ def _list_all(vpn: Vpn) -> str:
                 f"<IPSec>{_entries(vpn.tunnels, _short)}</IPSec><dp>dp0</dp><num_sslvpn>0</num_sslvpn>"
             )
         case "chassis":
-            down = [replace(tunnel, state="inactive") for tunnel in vpn.tunnels]
+            down = [replace(t, state="inactive" if t.state == UP else t.state) for t in vpn.tunnels]
             planes = (("s1dp0", down), ("s1dp1", vpn.tunnels))
             return "".join(f"<entry>{_listed(tunnels, vpn.count, _short, dp)}</entry>" for dp, tunnels in planes)
     extra = "<SSL-VPN /><GlobalProtect-Gateway /><total>0</total>" if vpn.shape == "running" else ""

@@ -1,7 +1,8 @@
 """Says in Prometheus's terms what firewalls told of their tunnels: names, labels and meanings stand here alone.
 
 Asks nobody. What is not known has no sample: a collection that failed is `panos_up 0`, and nothing beside it is down.
-No series is identified by a number or an address of a device; those are labels of `panos_ipsec_flow_info` alone.
+No series is identified by a number or an address of a device; those are labels of `panos_ipsec_flow_info` alone, and
+of `ifIPsecOperStatus`. The members of a pair are told apart by the names that the configuration has for them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from uidsync.panos.pair import OFF
 from uidsync.panos.tunnels import Rules, Tunnel, View, count_up_gateways, judge_flow, read_tunnels
 from uidsync.panos.vpn import Condition, Flow, FlowTable
 
-SEED_METRIC = "ifIPsecOperStatus"  # of the first exporter of this kind, which dashboards go by
 GAUGES = {
     "panos_up": "Whether the tunnels of a firewall are known, 1 or 0.",
     "panos_failure": "1 for the kind of failure for which they are not.",
@@ -45,7 +45,7 @@ COUNTERS = {
     "panos_ipsec_flow_received_packets": "Packets that were decapsulated.",
     "panos_ipsec_flow_errors": "Packets that were lost, by reason.",
 }
-SEED_HELP = "The state of a tunnel: 1 up, 2 down, 3 in an unknown state."
+STATUS_HELP = "The state of a tunnel: 1 up, 2 down, 3 in an unknown state."
 
 HA_STATES = ("active", "passive", "suspended", "non-functional", "disabled")
 STATES = ("active", "inactive", "init")
@@ -64,9 +64,9 @@ ERRORS = {
     "pkt-lifesize": "lifesize",
 }
 STANDING = {Condition.UP, Condition.DEGRADED}
-# By the firewall's own word, as there; but `init`, which was 3 there, is a state that is known, and down.
-SEED_VALUES = {"active": 1, "inactive": 2, "init": 2, "down": 2}
-UNKNOWN_TO_SEED = 3
+# By the firewall's own word, as earlier exporters have it; but `init`, which is 3 there, is known, and down.
+STATUS_VALUES = {"active": 1, "inactive": 2, "init": 2, "down": 2}
+STATUS_UNKNOWN = 3
 
 
 class Families(Collector):
@@ -94,7 +94,7 @@ class Families(Collector):
         """Yield the metrics, as prometheus_client has them."""
         for name, samples in self._samples.items():
             kind = "counter" if name in COUNTERS else "gauge"
-            metric = Metric(name, (GAUGES | COUNTERS).get(name, SEED_HELP), kind)
+            metric = Metric(name, (GAUGES | COUNTERS).get(name, STATUS_HELP), kind)
             for labels, value in samples.items():
                 metric.add_sample(f"{name}_total" if kind == "counter" else name, dict(labels), value)
             yield metric
@@ -105,14 +105,16 @@ class Families(Collector):
 
 
 def add_views(
-    families: Families, target: str, views: Sequence[View], rules: Rules, *, seed_metric: str, is_alone: bool
+    families: Families, target: str, views: Sequence[View], rules: Rules, *, status_metric: str, is_alone: bool
 ) -> None:
     """Add what the members of a target, or the one firewall that it is, told in one collection.
 
-    `is_alone` says that the answer is about this target alone, so that the seed's metric does without its name.
+    `is_alone` says that the answer is about this target alone, so that `status_metric` does without its name.
     """
+    is_pair = len(views) > 1
     for view in views:
-        labels = {"target": target, "member": view.host}
+        member = {"member": view.host} if is_pair else {}
+        labels = {"target": target, **member}
         _add_view(families, view, labels)
         try:
             tunnels = read_tunnels(view, rules)
@@ -121,14 +123,16 @@ def add_views(
             families.add("panos_failure", 1, {**labels, "kind": error.kind})
             continue
         families.add("panos_up", 1, labels)
-        seed_labels = {**({} if is_alone else {"target": target}), **({} if len(views) == 1 else {"member": view.host})}
+        status_labels = member if is_alone else labels
         for tunnel in tunnels:
             _add_tunnel(families, tunnel, labels, has_expectations=bool(rules.expected))
             for flow in tunnel.flows:
                 _add_flow(families, flow, judge_flow(flow, rules), labels, tunnel.gateway)
-                if seed_metric:
+                if status_metric:
                     families.add(
-                        seed_metric, SEED_VALUES.get(flow.state, UNKNOWN_TO_SEED), seed_labels | _seed_labels(flow)
+                        status_metric,
+                        STATUS_VALUES.get(flow.state, STATUS_UNKNOWN),
+                        status_labels | _number_labels(flow),
                     )
         _add_sas(families, view, {flow.name: flow for tunnel in tunnels for flow in tunnel.flows}, labels)
 
@@ -189,7 +193,7 @@ def _add_flow(families: Families, flow: Flow, condition: Condition, labels: Mapp
             families.add("panos_ipsec_flow_errors", flow.counters[counter], {**labels, "reason": reason})
 
 
-def _seed_labels(flow: Flow) -> dict[str, str]:
+def _number_labels(flow: Flow) -> dict[str, str]:
     return {"ifAlias": flow.name, "ifDescr": flow.interface, "ifIndex": flow.number, "ifName": flow.interface}
 
 

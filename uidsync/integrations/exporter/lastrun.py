@@ -163,7 +163,7 @@ def read_last_run(file: Path) -> LastRun | Unreadable:
     if schema != SCHEMA:
         found = "none" if schema is None else f"{schema:.0f}"
         return Unreadable(f"its schema is {found}, and this release knows {SCHEMA}")
-    return _make_run(report, document)
+    return make_run(document)
 
 
 def _read_start(file: Path) -> bytes:
@@ -176,7 +176,9 @@ def _refuse(constant: str) -> float:
     raise ValueError(f"JSON has no {constant}")
 
 
-def _make_run(report: Json, document: Mapping[str, Any]) -> LastRun:
+def make_run(document: Mapping[str, Any]) -> LastRun:
+    """Make a run of its report, as JSON has it."""
+    report = Json(document)
     targets = {part.name: part for part in map(_make_target, report.parts("targets")) if part.name}
     return LastRun(
         document,

@@ -44,9 +44,8 @@ def moment_of(moment: datetime | None, now: datetime, otherwise: str = "never") 
     """Show a moment, and how far away it is."""
     if moment is None:
         return otherwise
-    return tag(
-        "time", f"{describe_moment(moment)}, {describe_age(moment, now)}", datetime=f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-    )
+    words = f"{describe_moment(moment, now)}, {describe_age(moment, now)}"
+    return tag("time", words, datetime=f"{moment:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def number_of(count: float | None) -> str:

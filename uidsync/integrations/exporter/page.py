@@ -23,6 +23,7 @@ from uidsync.integrations.exporter.verdict import (
     Host,
     Mark,
     Verdict,
+    describe_error,
     describe_moment,
     judge_certificate,
     judge_end,
@@ -104,9 +105,8 @@ def _draw_head(state: State) -> Element:
         "header",
         tag("h1", "uidsync on ", state.machine),
         tag("ul", *(matters or nothing), class_="now"),
-        tag("p", "As of ", tag("time", describe_moment(state.now), datetime=f"{state.now:%Y-%m-%dT%H:%M:%SZ}"),
-            f". This page loads itself anew every {RELOAD} s.", class_="quiet"),
-    )  # fmt: skip
+        tag("p", f"As of {state.now:%Y-%m-%d %H:%M:%S} UTC. Loads itself anew every {RELOAD} s.", class_="quiet"),
+    )
 
 
 def find_matters(state: State) -> Iterator[Verdict]:
@@ -118,7 +118,9 @@ def find_matters(state: State) -> Iterator[Verdict]:
 def _find_all(state: State) -> Iterator[Verdict]:
     run = judge_run(state.run, state.now, state.overdue_after)
     if run.mark is not Mark.GOOD:
-        yield run if isinstance(state.run, Unreadable) else Verdict(run.mark, f"last run: {run.words}")
+        error = state.run.error if isinstance(state.run, LastRun) else None
+        words = f"{run.words}: {describe_error(error)}" if error else run.words
+        yield Verdict(run.mark, f"last run: {words}")
     if isinstance(state.run, LastRun):
         yield from (Verdict(Mark.WARN, f"last run: {words}") for words in state.run.warnings)
         for name in state.targets:
@@ -155,7 +157,7 @@ def _draw_targets(state: State) -> Iterator[Element]:
                 ("in doubt", number_of(part.in_doubt)),
                 ("last complete", moment_of(part.last_success, state.now)),
             ]
-        words = f"{part.error.kind}: {part.error.message}" if part and part.error else None
+        words = describe_error(part.error) if part else ""
         yield tag(
             "article",
             tag("h3", name, tag("small", f" {kind}")),
@@ -166,25 +168,34 @@ def _draw_targets(state: State) -> Iterator[Element]:
 
 
 def _draw_runs(state: State) -> Iterator[Element]:
+    if not state.runs:
+        yield tag("p", "No run is known.", class_="quiet")
+    else:
+        yield _draw_run_table(state.runs[:1], state.now)
+    if earlier := state.runs[1:]:
+        yield tag("details", tag("summary", f"{len(earlier)} earlier"), _draw_run_table(earlier, state.now))
+    yield tag(
+        "p",
+        "Only the last run is on disk. These are those that were there when somebody looked, here or at /metrics, "
+        f"since {describe_moment(state.since, state.now)}; others may have been between them.",
+        class_="quiet",
+    )
+
+
+def _draw_run_table(runs: Iterable[LastRun], now: datetime) -> Element:
     rows = [
         (
-            moment_of(run.finished, state.now),
-            mark(judge_end(run)),
+            moment_of(run.finished, now, "-"),
+            tag("div", mark(judge_end(run)), " ", describe_error(run.error)),
             run.mode,
             number_of(sum(part.delivered for part in run.targets)),
             number_of(sum(part.lacking for part in run.targets)),
             "-" if run.seconds is None else f"{run.seconds:,.1f}",
         )
-        for run in state.runs
+        for run in runs
     ]
     heads = ("ended", "how", "read", "delivered", "lacking", "seconds")
-    yield draw_table(heads, rows, numbers=heads[3:]) if rows else tag("p", "No run is known.", class_="quiet")
-    yield tag(
-        "p",
-        "Only the last run is on disk. These are those that were there when somebody looked, here or at /metrics, "
-        f"since {describe_moment(state.since)}; others may have been between them.",
-        class_="quiet",
-    )
+    return draw_table(heads, rows, numbers=heads[3:])
 
 
 # ---- certificates ------------------------------------------------------------------------------------------------
@@ -200,7 +211,7 @@ def _find_certificates(state: State) -> Iterator[tuple[str, datetime]]:
 
 def _draw_certificates(state: State) -> Iterator[Element]:
     found = sorted(_find_certificates(state), key=lambda each: each[1])
-    rows = [(whose, mark(judge_certificate(end, state.now)), describe_moment(end)) for whose, end in found]
+    rows = [(whose, mark(judge_certificate(end, state.now)), describe_moment(end, state.now)) for whose, end in found]
     yield (
         draw_table(("whose", "state", "ends"), rows)
         if rows
@@ -223,12 +234,11 @@ def _draw_tunnels(state: State) -> Iterator[Element]:
 
 
 def _draw_host(host: Host, now: datetime) -> Iterator[Element]:
-    role = describe_role(host.view.role)
-    passive = "; what it says of tunnels is not what traffic meets" if host.view.is_active is False else ""
-    yield tag("p", f"HA: {role}{passive}. Asked ", moment_of(host.at, now), ".", class_="quiet")
+    role = f"HA: {describe_role(host.view.role)}" if host.view.role else ""
+    passive = ", so traffic does not meet what it says of tunnels" if host.view.is_active is False else ""
+    yield tag("p", f"{role}{passive}. " if role else "", "Asked ", moment_of(host.at, now), ".", class_="quiet")
     if host.tunnels is None:
-        why = f"{host.error.kind}: {host.error}" if host.error else ""
-        yield tag("p", mark(Verdict(Mark.OPEN, f"not known: {why}")))
+        yield tag("p", mark(Verdict(Mark.OPEN, f"not known: {describe_error(host.error)}")))
     if host.seen and (host.tunnels is None or host.seen.tunnels):
         yield from _draw_seen(host, now)
     elif host.seen:

@@ -21,12 +21,23 @@ from urllib.parse import parse_qs
 
 from structlog.typing import FilteringBoundLogger
 
-MOST_CONNECTIONS = 64  # at once; a Prometheus, or three of them, have one for each firewall
 MOST_PARAMETERS = 16
-LARGEST_REQUEST = 16 * 2**10  # bytes, headers included: reverse proxies and browsers send some two thousand
-REQUEST_SECONDS = 5.0  # from the connection to the end of the request's headers
-ANSWER_SECONDS = 20.0  # for a client to take an answer
 METHODS = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What clients may take of us.
+
+    `connections` at once: a Prometheus, or three of them, have one for each firewall. `request_bytes` with headers:
+    reverse proxies and browsers send some two thousand. `request_seconds` from the connection to the end of the
+    request's headers, `answer_seconds` for a client to take an answer.
+    """
+
+    connections: int = 64
+    request_bytes: int = 16 * 2**10
+    request_seconds: float = 5.0
+    answer_seconds: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +66,10 @@ class _TooLarge(Exception):
 class _BoundedStream(io.RawIOBase):
     """What comes from a client: in so many seconds and so many bytes altogether, however slowly it drips."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, limits: Limits) -> None:
         self._connection = connection
-        self._ends_at = time.monotonic() + REQUEST_SECONDS
-        self._bytes_left = LARGEST_REQUEST
+        self._ends_at = time.monotonic() + limits.request_seconds
+        self._bytes_left = limits.request_bytes
 
     def readable(self) -> bool:
         return True
@@ -79,15 +90,16 @@ class _Exchange(BaseHTTPRequestHandler):
     """One request and its answer."""
 
     server: Server
+    default_request_version = "HTTP/1.0"  # also of what is no request: it gets a status
 
     def setup(self) -> None:
         super().setup()
-        self.command, self.requestline, self.request_version = "", "", "HTTP/1.0"  # until they are read
-        self.rfile = io.BufferedReader(_BoundedStream(self.connection))
+        self.command, self.requestline, self.request_version = "", "", self.default_request_version  # until it is read
+        self.rfile = io.BufferedReader(_BoundedStream(self.connection, self.server.limits))
 
     def handle(self) -> None:
         try:
-            self.raw_requestline = self.rfile.readline(LARGEST_REQUEST)
+            self.raw_requestline = self.rfile.readline(self.server.limits.request_bytes)
             if self.raw_requestline and self.parse_request():
                 self._send(self._find_answer())
         except _TooLarge:
@@ -108,7 +120,7 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer) -> None:
         body = answer.body.encode("utf-8", "replace")
-        self.connection.settimeout(ANSWER_SECONDS)
+        self.connection.settimeout(self.server.limits.answer_seconds)
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(body)))
@@ -146,14 +158,19 @@ class Server(ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
-    request_queue_size = MOST_CONNECTIONS
 
     def __init__(
-        self, address: tuple[str, int], find_answer: Callable[[Question], Answer], log: FilteringBoundLogger
+        self,
+        address: tuple[str, int],
+        find_answer: Callable[[Question], Answer],
+        log: FilteringBoundLogger,
+        limits: Limits = Limits(),
     ) -> None:
+        self.limits = limits
         self._find_answer = find_answer
         self._log = log
-        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._free = threading.BoundedSemaphore(limits.connections)
+        self.request_queue_size = limits.connections
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Exchange)
 
@@ -176,7 +193,7 @@ class Server(ThreadingTCPServer):
         if self._free.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
-            self._log.warning("connection.refused", connections=MOST_CONNECTIONS)
+            self._log.warning("connection.refused", connections=self.limits.connections)
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (as above)

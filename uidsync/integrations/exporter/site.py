@@ -13,7 +13,14 @@ from email.message import Message
 from http import HTTPStatus
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from uidsync.integrations.exporter.families import Families, add_views
 from uidsync.integrations.exporter.lastrun import LastRun, Runs
@@ -38,7 +45,7 @@ class Settings:
     machine: str
     targets: Mapping[str, str]
     timeout: float
-    seed_metric: str
+    status_metric: str
     overdue_after: timedelta
 
 
@@ -62,6 +69,7 @@ class Site:
         self._write_metrics = write_metrics
         self._now = now
         self._registry = CollectorRegistry()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for every series, which nothing looks at
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
             "uidsync_exporter_requests", "Requests that were answered.", ["path", "code"], registry=self._registry
@@ -97,7 +105,7 @@ class Site:
         seconds = choose_seconds(question.headers, self._settings.timeout)
         families = Families()
         views = self._probes.probe(asked.name, seconds).views
-        add_views(families, asked.name, views, asked.rules, seed_metric=self._settings.seed_metric, is_alone=True)
+        add_views(families, asked.name, views, asked.rules, status_metric=self._settings.status_metric, is_alone=True)
         return Answer(families.write(), TEXT_FORMAT)
 
     def _answer_page(self, _: Question) -> Answer:
@@ -128,11 +136,11 @@ def choose_seconds(headers: Message, otherwise: float) -> float:
     return min(max(said - OFFSET, said / 2), LONGEST)
 
 
-def write_tunnels(probes: Probes, names: Sequence[str], seconds: float, seed_metric: str) -> tuple[str, bool]:
+def write_tunnels(probes: Probes, names: Sequence[str], seconds: float, status_metric: str) -> tuple[str, bool]:
     """Ask firewalls side by side; return all their metrics in one text, and whether all are known."""
     families = Families()
     collections = probes.probe_all(names, seconds)
     for name, collection in collections.items():
         rules = probes.asked[name].rules
-        add_views(families, name, collection.views, rules, seed_metric=seed_metric, is_alone=False)
+        add_views(families, name, collection.views, rules, status_metric=status_metric, is_alone=False)
     return families.write(), families.are_all_up

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from uidsync.integrations.exporter.lastrun import LastRun, TargetRun, Unreadable
+from uidsync.integrations.exporter.lastrun import LastRun, Problem, TargetRun, Unreadable
 from uidsync.panos.errors import PanosError
 from uidsync.panos.tunnels import Tunnel, View, describe_role
 from uidsync.panos.vpn import Condition
@@ -23,6 +23,7 @@ ENDS = {
     4: "refused as unsafe",
     70: "ended by a bug",
 }
+PAIR = 2  # members
 MOST_NAMED = 5  # tunnels in a line
 
 
@@ -91,11 +92,11 @@ class Host:
 def judge_run(run: LastRun | Unreadable, now: datetime, overdue_after: timedelta) -> Verdict:
     """Judge whether runs come, and how the last one ended."""
     if isinstance(run, Unreadable):
-        return Verdict(Mark.OPEN, f"the report of the last run cannot be read: {run.reason}")
+        return Verdict(Mark.OPEN, f"its report cannot be read: {run.reason}")
     if run.finished is None:
-        return Verdict(Mark.OPEN, "the report of the last run does not say when it ended")
+        return Verdict(Mark.OPEN, "its report does not say when it ended")
     if now - run.finished > overdue_after:
-        return Verdict(Mark.BAD, f"the last run ended {describe_age(run.finished, now)}: does the timer run?")
+        return Verdict(Mark.BAD, f"ended {describe_age(run.finished, now)}; does the timer run?")
     return judge_end(run)
 
 
@@ -106,9 +107,12 @@ def judge_end(run: LastRun) -> Verdict:
     if run.is_standby and run.exit_code == 0:
         return Verdict(Mark.GOOD, "on standby: another host does the work")
     words = ENDS.get(int(run.exit_code), f"exit code {run.exit_code:.0f}")
-    if run.error:
-        words += f": {run.error.kind}: {run.error.message}"
     return Verdict(Mark.GOOD if run.exit_code == 0 else Mark.BAD, words)
+
+
+def describe_error(error: Problem | PanosError | None) -> str:
+    """Return an error by its kind and in its words."""
+    return f"{error.kind}: {error.message if isinstance(error, Problem) else error}" if error else ""
 
 
 def judge_target(part: TargetRun | None, run: LastRun | Unreadable, now: datetime) -> Verdict:
@@ -116,7 +120,7 @@ def judge_target(part: TargetRun | None, run: LastRun | Unreadable, now: datetim
     if part is None:
         return Verdict(Mark.OPEN, "no run has told of it")
     if part.behind_since:
-        since = f"{describe_moment(part.behind_since)}, {describe_age(part.behind_since, now)}"
+        since = f"{describe_moment(part.behind_since, now)}, {describe_age(part.behind_since, now)}"
         return Verdict(Mark.BAD, f"behind since {since}")
     if isinstance(run, LastRun) and run.is_standby:
         return Verdict(Mark.OPEN, "another host does the work")
@@ -134,8 +138,7 @@ def judge_certificate(end: datetime, now: datetime) -> Verdict:
 def judge_host(host: Host) -> Iterator[Verdict]:
     """Judge what of a host's tunnels needs somebody; those of a passive member need nobody."""
     if host.tunnels is None:
-        why = f"{host.error.kind}: {host.error}" if host.error else "not asked yet"
-        yield Verdict(Mark.BAD if host.error else Mark.OPEN, f"{host.name}: tunnels are not known: {why}")
+        yield Verdict(Mark.BAD, f"{host.name}: tunnels are not known: {describe_error(host.error)}")
         return
     if host.view.is_active is False:
         return
@@ -149,7 +152,7 @@ def judge_host(host: Host) -> Iterator[Verdict]:
 
 def judge_roles(hosts: Sequence[Host]) -> Iterator[Verdict]:
     """Judge the roles of a pair's members: one is active."""
-    if len(hosts) == 1 or any(host.view.is_active is None for host in hosts):
+    if len(hosts) < PAIR or any(host.view.is_active is None for host in hosts):
         return
     active = [host for host in hosts if host.view.is_active]
     if len(active) != 1:
@@ -158,9 +161,9 @@ def judge_roles(hosts: Sequence[Host]) -> Iterator[Verdict]:
         yield Verdict(Mark.BAD, f"{hosts[0].target}: {words}: {told}")
 
 
-def describe_moment(moment: datetime) -> str:
-    """Return a moment as people write it."""
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+def describe_moment(moment: datetime, now: datetime) -> str:
+    """Return a moment as people write it: of today, the time."""
+    return f"{moment:%H:%M:%S} UTC" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def describe_age(moment: datetime, now: datetime) -> str:

@@ -1,0 +1,271 @@
+"""Two hosts with the same timer: one works at a time, whichever, and targets are right when one of them is no more."""
+
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pymysql
+import pytest
+import tenacity
+
+from tests.functional.conftest import DEADLINE, Ended, Site
+from tests.functional.private_server import PrivateServer
+from tests.safeconnect import fresh_export
+from uidsync.deadline import Deadline
+from uidsync.source.mysql import Login, MySQLSource
+from uidsync.source.mysql_lock import NamedLock
+from uidsync.standby import name_lock
+
+SLOW = 150  # milliseconds that a message takes
+USERS = 20
+NOTICED = 5.0  # seconds until nothing is sent any more, and the process that says so has ended
+
+
+@pytest.fixture(scope="module")
+def private():
+    """Run a server that may be broken."""
+    with tempfile.TemporaryDirectory(prefix="uidsync-db-") as place:
+        server = PrivateServer(Path(place))
+        try:
+            yield server
+        finally:
+            server.send(signal.SIGCONT)
+            server.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def export(private, tmp_path):
+    """Set up an export on that server, which may not be there any more in the end."""
+    with suppress(pymysql.OperationalError), fresh_export(private.server, tmp_path) as export:
+        yield export
+
+
+def write(export, *rows, age=60):
+    """Write rows of address and principal, each a second younger than the one before."""
+    now = datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(seconds=age)
+    export.insert(
+        [
+            (None, now + timedelta(seconds=number), address, principal, None)
+            for number, (address, principal) in enumerate(rows)
+        ]
+    )
+
+
+def make_host(place, export, firewall, **sync):
+    """Set up one of two hosts."""
+    place.mkdir()
+    host = Site(place)
+    host.use_database(export)
+    host.sync = {"standby_lock": True, "max_logout_percent": 100} | sync
+    host.add_firewall("fw", firewall)
+    return host
+
+
+def make_hosts(place, export, firewall, **sync):
+    """Set up both."""
+    return [make_host(place / name, export, firewall, **sync) for name in "ab"]
+
+
+def wait_for(condition):
+    """Wait until something is so."""
+    for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.02), stop=tenacity.stop_after_delay(30)):
+        with attempt:
+            assert condition()
+
+
+def ask(export, question, *values):
+    """Ask the database one thing, as its administrator."""
+    with export.admin() as connection, connection.cursor() as cursor:
+        cursor.execute(question, values)
+        ((answer,),) = cursor.fetchall()
+    return answer
+
+
+def find_holder(export):
+    """Return the connection that has the lock."""
+    return ask(export, "SELECT IS_USED_LOCK(%s)", name_lock(export.database, export.user))
+
+
+def end(process):
+    """Wait for the end of a command."""
+    out, err = process.communicate(timeout=DEADLINE)
+    assert "Traceback" not in err
+    return Ended(process.returncode, out, err)
+
+
+def sync(host):
+    """Let a host have its turn; it ends well."""
+    ended = host.run("sync", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.report["standby"] is False
+    return ended.report
+
+
+@contextmanager
+def held(export):
+    """Hold the lock as another host does."""
+    with export.admin() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT GET_LOCK(%s, 0)", (name_lock(export.database, export.user),))
+        assert cursor.fetchone() == (1,)
+        yield
+
+
+@contextmanager
+def at_work(host, firewall, export):
+    """Run one host against a slow firewall, and yield its process once it has the lock and messages go out."""
+    firewall.do("reset-counters")
+    firewall.do("fault", name="slow", latency_ms=SLOW)
+    process = host.start("sync", "--json")
+    try:
+        wait_for(lambda: len(firewall.requests()) > 2)
+        assert find_holder(export)
+        yield process
+    finally:
+        firewall.do("fault", name=None)
+        process.kill()
+        process.communicate()
+
+
+# ---- who works ---------------------------------------------------------------------------------------------------
+
+
+def test_one_works_and_the_other_says_so(export, tmp_path, firewall):
+    """While one host works, the other sends nothing, ends with 0 and reports the standby, also to monitoring.
+
+    The server is one that ends connections which say nothing for a second.
+    """
+    with export.admin() as connection, connection.cursor() as cursor:
+        cursor.execute("SET GLOBAL wait_timeout = 1")
+    write(export, *((f"10.1.0.{n + 1}", f"user{n},Staff") for n in range(USERS)))
+    one, other = make_hosts(tmp_path, export, firewall, batch_size=1)
+    other.telemetry = {"textfile": other.place / "uidsync.prom"}
+    with at_work(one, firewall, export) as process:
+        aside = other.run("sync", "--json")
+        dry = other.run("sync", "--dry-run", "--json")
+        worked = end(process)
+
+    assert (aside.code, aside.report["standby"], aside.report["error"]) == (0, True, None)
+    assert aside.targets["fw"]["status"] == "not_tried"
+    assert aside.targets["fw"]["logins"]["due"] == aside.targets["fw"]["attempts"] == 0
+    assert other.last_run == aside.report
+    assert [event for event, _ in aside.events] == ["run.standby", "sync.finished"]
+    assert "uidsync_standby 1\n" in other.telemetry["textfile"].read_text()
+    assert (dry.code, dry.report["standby"]) == (0, False)
+    assert dry.targets["fw"]["logins"]["due"] == USERS
+    assert (worked.code, worked.report["standby"]) == (0, False)
+    assert len(firewall.mappings()) == USERS
+    assert worked.report["phases"].keys() == {"lock", "read", "plan", "deliver"}
+    assert worked.report["phases"]["deliver"] > 2
+    assert worked.report["warnings"] == []
+
+
+def test_the_source_is_read_from_the_server_that_has_the_lock(safeconnect):
+    """Of several hosts one answers first, and what is read later comes from that one."""
+    password = safeconnect.password_file.read_text().strip()
+    login = Login(("127.0.0.9", "127.0.0.1"), safeconnect.port, "", safeconnect.database, safeconnect.user, None)
+    source = MySQLSource(login, lambda: password, Deadline(60))
+    assert source.where.endswith("at 127.0.0.9, 127.0.0.1")
+    lock = NamedLock(source, name_lock(safeconnect.database, safeconnect.user))
+    assert lock.take()
+    assert source.where.endswith("at 127.0.0.1")
+    assert lock.is_ours()
+    lock.close()
+    assert find_holder(safeconnect) is None
+
+
+def test_what_somebody_ordered_waits_for_the_other_host(safeconnect, tmp_path, firewall, closed_port):
+    """A withdrawal and a repair begin when the other host has ended its run.
+
+    When the database does not answer, a withdrawal goes on, and says that the other may be at work.
+    """
+    write(safeconnect, ("10.1.0.1", "ada,Staff"), ("10.1.0.2", "bob,Staff"))
+    host = make_host(tmp_path / "a", safeconnect, firewall)
+    assert host.run("sync").code == 0
+    firewall.do("forget", ip="10.1.0.2")
+    for words, expected in (
+        (("verify", "--repair"), {"10.1.0.1": "ada", "10.1.0.2": "bob"}),
+        (("withdraw", "ada"), {"10.1.0.2": "bob"}),
+    ):
+        before = firewall.mappings()
+        with held(safeconnect):
+            process = host.start(*words)
+            waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = %s AND command = 'Sleep'"
+            wait_for(lambda waiting=waiting: ask(safeconnect, waiting, safeconnect.user) > 0)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.3)
+            assert firewall.mappings() == before
+        ended = end(process)
+        assert ended.code == 0, ended.err
+        assert firewall.mappings() == expected
+    host.source["port"] = closed_port
+    ended = host.run("withdraw", "bob")
+    assert (ended.code, firewall.mappings()) == (0, {})
+    assert "standby.lock_unknown" in [event for event, _ in ended.events]
+
+
+# ---- a lock that is lost -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["connection killed", "server frozen", "server killed"])
+def test_a_lock_that_is_lost_is_noticed(private, export, tmp_path, firewall, how):
+    """When the lock is lost in the middle, nothing more is begun, the run says so, and another one goes on."""
+    write(export, *((f"10.1.0.{n + 1}", f"user{n},Staff") for n in range(2 * USERS)))
+    one, other = make_hosts(tmp_path, export, firewall, batch_size=1)
+    with at_work(one, firewall, export) as process:
+        lost = time.monotonic()
+        if how == "connection killed":
+            ask_to_kill(export)
+        else:
+            private.send(signal.SIGSTOP if how == "server frozen" else signal.SIGKILL)
+        ended = end(process)
+        seconds = time.monotonic() - lost
+    if how == "server frozen":
+        private.send(signal.SIGCONT)
+    elif how == "server killed":
+        private.restart()
+
+    assert ended.code == 1, ended.err
+    assert ended.report["error"]["kind"] == "StandbyLost"
+    assert "standby.lock_lost" in [event for event, _ in ended.events]
+    assert seconds < NOTICED
+    part = ended.targets["fw"]
+    assert part["status"] == "incomplete"
+    assert part["logins"]["not_tried"] > 0
+    assert part["logins"]["delivered"] + part["logins"]["not_tried"] == 2 * USERS
+    assert len(firewall.mappings()) == part["logins"]["delivered"]
+    wait_for(lambda: find_holder(export) is None)
+    if how == "connection killed":  # the server is as it was; of the others, this proves nothing more
+        sync(other)
+        assert len(firewall.mappings()) == 2 * USERS
+
+
+def ask_to_kill(export):
+    """Kill the connection that has the lock."""
+    with export.admin() as connection, connection.cursor() as cursor:
+        cursor.execute(f"KILL {find_holder(export)}")
+
+
+# ---- one takes over ----------------------------------------------------------------------------------------------
+
+
+def test_when_one_dies_the_other_is_right_at_once(safeconnect, tmp_path, firewall):
+    """What only the other host did is undone or done again, though this one never heard of it; it costs no full read.
+
+    A user whom the other logged out is back; one who came and one who replaced another have gone, at addresses that
+    are nobody's by now.
+    """
+    write(safeconnect, ("10.1.0.7", "ada,Staff"), ("10.1.0.8", "bob,Staff"), age=600)
+    one, other = make_hosts(tmp_path, safeconnect, firewall)
+    sync(one)
+    sync(other)
+    write(safeconnect, ("10.1.0.7", "null"), ("10.1.0.8", "carol,Staff"), ("10.1.0.9", "dan,Staff"), age=60)
+    sync(one)
+    assert firewall.mappings() == {"10.1.0.8": "carol", "10.1.0.9": "dan"}
+    write(safeconnect, ("10.1.0.7", "ada,Staff"), ("10.1.0.8", "null"), ("10.1.0.9", "null"), age=30)
+    report = sync(other)
+    assert firewall.mappings() == {"10.1.0.7": "ada"}
+    assert report["mode"] == "tail"

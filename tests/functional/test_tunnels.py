@@ -1,0 +1,384 @@
+"""`uidsync tunnels` as Zabbix, Nagios and people call it, against simulated firewalls, pairs and a command line."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli_firewall import running_command_line
+from tests.command import call
+from uidsync.simulator.process import Simulator
+from uidsync.simulator.vpn import Tunnel, Vpn
+
+pytest.importorskip("asyncssh")
+
+TUNNELS = [
+    {"name": "HQ", "monitor": "up"},
+    {"name": "DC:a", "gateway": "gw-dc", "gateway_number": 2},
+    {"name": "DC:b", "gateway": "gw-dc", "gateway_number": 2, "state": "init"},
+    {"name": "Watched", "monitor": "down"},
+    {"name": "Backup", "state": "inactive"},
+]
+STATES = {"HQ": 1, "DC": 4, "Watched": 4, "Backup": 2}
+# What makes a collection fail; after each of these the tunnels are not known.
+FAILURES = [
+    {"name": "refuse"}, {"name": "html_503"}, {"name": "invalid_key"}, {"name": "role_missing"},
+    {"name": "unauthorized_16"}, {"name": "session_timed_out"},
+]  # fmt: skip
+
+
+@pytest.fixture
+def tunnels(site):
+    """Call the command in this process, for it is called often; nothing that it says holds a secret."""
+    site.use_rows([])
+
+    def run(*words):
+        called = call("tunnels", *words, "--config", site.write(), environment=site.environment)
+        assert not [secret for secret in site.secrets if secret in called.out + called.err]
+        return called
+
+    return run
+
+
+def show(called):
+    """Return the document that was printed."""
+    return json.loads(called.out)
+
+
+def states(called):
+    """Return the numbers of the document."""
+    return {tunnel["name"]: tunnel["state"] for tunnel in show(called)["tunnels"]}
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """Start one firewall for all tests here; each sets it up anew."""
+    with Simulator.start("firewall") as firewall:
+        yield firewall
+
+
+@pytest.fixture
+def watched(shared, site):
+    """Set up a firewall with tunnels of all kinds."""
+    for order, arguments in {"fault": {"name": None}, "tunnels": {"tunnels": TUNNELS}, "ha": {"state": "off"}}.items():
+        shared.do(order, **arguments)
+    shared.do("reset-counters")
+    site.add_firewall("fw", shared)
+    return shared
+
+
+def test_zabbix_gets_what_it_wants_and_nothing_else(watched, tunnels):
+    """Discovery, a number and a document, each with exit code 0 and not a word on standard error."""
+    for words, out in (
+        (
+            ["discover"],
+            '{\n"data":[\n' + ",\n".join(f'{{"{{#TUNNELNAME}}":"{name}"}}' for name in sorted(STATES)) + "\n]\n}\n",
+        ),
+        (["status", "HQ"], "1\n"),
+        (["status", "Backup"], "2\n"),
+        (["status", "Backup", "--down-value", "0"], "0\n"),
+        (["status", "DC:b"], "2\n"),
+        (["status", "DC", "--degraded-value", "7", "--target", "fw"], "7\n"),
+    ):
+        called = tunnels(*words)
+        assert (called.code, called.out, called.err) == (0, out, ""), words
+    assert states(tunnels("all")) == STATES
+    assert {row["{#GATEWAY}"] for row in show(tunnels("discover", "--lld", "array"))} == {"gw-1", "gw-dc"}
+    assert all(request["key_place"] == "header" for request in watched.requests())
+
+
+def test_all_tunnels_cost_one_call(watched, tunnels):
+    """Discovery and a status are one call, whatever the number of tunnels, and no login; the role is one more."""
+    watched.do("tunnels", tunnels=[{"name": f"T{n}"} for n in range(1200)])
+    for words, calls in ((["discover"], 1), (["status", "T77"], 1), (["all"], 2)):
+        watched.do("reset-counters")
+        assert tunnels(*words).code == 0
+        assert [request["type"] for request in watched.requests()] == ["op"] * calls
+
+
+@pytest.mark.parametrize("shape", ["short", "turned", "detailed", "chassis", "running"])
+def test_every_shape_tells_the_same(watched, tunnels, shape):
+    """Whatever release answers, the verdict is the same."""
+    watched.do("tunnels", shape=shape)
+    assert states(tunnels("all")) == STATES
+
+
+def test_nothing_is_made_of_a_failure(watched, tunnels):
+    """A dead, refusing or talking-nonsense firewall lists no tunnels and has none that is down; each form says why."""
+    orders = [("fault", failure) for failure in FAILURES]
+    orders += [("tunnels", {"shape": "empty"}), ("tunnels", {"shape": "words"}), ("tunnels", {"declared": 9})]
+    for order, arguments in orders:
+        watched.do("fault", name=None)
+        watched.do(order, **arguments)
+        for words in (["discover"], ["discover", "--lld", "array"], ["status", "HQ"], ["status", "Backup"], ["learn"]):
+            called = tunnels(*words)
+            assert (called.code, called.out) == (1, ""), (arguments, words)
+            assert json.loads(called.err)["message"]
+        called = tunnels("all")
+        assert (called.code, called.err, show(called)["up"]) == (1, "", 0)
+        assert show(called)["error"]["message"]
+        assert "tunnels" not in show(called)
+        assert (tunnels("check").code, tunnels("list").code) == (3, 1)
+
+
+@pytest.mark.usefixtures("watched")
+def test_a_name_that_is_not_there_is_not_down(tunnels):
+    """A tunnel that nobody knows has no state; one that is expected and gone is down to Zabbix and missing to all."""
+    called = tunnels("status", "Gone")
+    assert (called.code, called.out) == (1, "")
+    assert "no tunnel of this name" in called.err
+
+
+def test_what_vanishes_is_missing(watched, tunnels, site):
+    """What was learnt and is deleted on the firewall stays: missing, discovered, and critical."""
+    text = tunnels("learn").out
+    assert text == '[tunnels.expected]\n"fw" = ["Backup", "DC:a", "DC:b", "HQ", "Watched"]\n'
+    site.tables = {"tunnels.expected": {"fw": ["Backup", "DC:a", "DC:b", "HQ", "Watched"]}}
+    watched.do("tunnel", name="HQ", gone=True)
+    watched.do("tunnel", name="Fresh")
+    assert states(tunnels("all")) == STATES | {"HQ": 5, "Fresh": 1}
+    assert tunnels("status", "HQ").out == "2\n"
+    assert '"HQ"' in tunnels("discover").out
+    called = tunnels("check")
+    assert (called.code, "HQ is missing" in called.out, "Fresh is unexpected" in called.out) == (2, True, True)
+
+
+def test_rules_come_from_the_configuration(watched, tunnels, site):
+    """Which tunnels count, and what makes one down, is said once for all forms."""
+    site.tables = {"tunnels": {"require_all": ["D*"], "monitor_is_down": True, "exclude": ["^Back"]}}
+    assert states(tunnels("all")) == {"HQ": 1, "DC": 2, "Watched": 2}
+    site.tables = {"tunnels": {"exclude_gateways": ["gw-1"]}}
+    assert states(tunnels("all")) == {"DC": 4}
+    watched.do("tunnels", declared=7)
+    site.tables = {"tunnels": {"check_counts": False}}
+    assert states(tunnels("all")) == STATES
+
+
+def test_more_can_be_asked_for(watched, tunnels):
+    """Gateways with and without phase 1, what life SAs have left, and counters, for who pays the calls."""
+    watched.do("tunnel", name="DC:a", state="inactive")
+    watched.do("tunnel", name="DC:b", state="inactive")
+    document = show(tunnels("all", "--sas", "--counters"))
+    assert document["gateways"] == [{"name": "gw-1", "up": 1}, {"name": "gw-dc", "up": 0}]
+    flows = {flow["name"]: flow for flow in document["flows"]}
+    assert flows["HQ"]["remaining"] == 1898
+    assert "remaining" not in flows["DC:a"]
+    assert flows["HQ"]["counters"]["byte-encap"] == 60_000
+
+
+@pytest.mark.usefixtures("watched")
+def test_a_dead_firewall_costs_the_others_nothing(tunnels, site, start, closed_port):
+    """One of three is dead and one hangs: the third is told of in time, and those two are not known."""
+    slow = start("firewall")
+    slow.do("fault", name="black_hole")
+    site.add_firewall("fw-slow", slow, request_timeout="1s")
+    site.add_firewall("fw-dead", host="127.0.0.1", port=closed_port, api_key_file=site.secret("k", "any-key"))
+    started = time.monotonic()
+    documents = {document["target"]: document for document in json.loads(tunnels("list", "--json").out)}
+    assert time.monotonic() - started < 5
+    assert {name: document["up"] for name, document in documents.items()} == {"fw": 1, "fw-slow": 0, "fw-dead": 0}
+    assert {tunnel["name"]: tunnel["state"] for tunnel in documents["fw"]["tunnels"]} == STATES
+    called = tunnels("check")
+    assert called.code == 2
+    assert "fw-slow: not known, Unreachable" in called.out
+    assert tunnels("check", "--target", "fw-dead").code == 3
+    called = tunnels("discover")
+    assert (called.code, called.out) == (2, "")
+
+
+def test_of_a_pair_the_active_member_counts(tunnels, site, start):
+    """Each member is shown with its role, and the numbers are the active one's, before and after a hand-over."""
+    pair = start("firewall", pair=True)
+    pair.do("tunnels", tunnels=TUNNELS)
+    pair.do("tunnels", unit="peer", tunnels=[tunnel | {"state": "inactive"} for tunnel in TUNNELS])
+    site.add_pair("fw", pair, request_timeout="2s")
+    document = show(tunnels("all"))
+    assert [(member["host"], member["role"], member["up"]) for member in document["members"]] == [
+        ("127.0.0.1", "active", 1), (pair.line["peer"]["host"], "passive", 1),
+    ]  # fmt: skip
+    assert (states(tunnels("all")), document["active"], tunnels("status", "HQ").out) == (STATES, 1, "1\n")
+    pair.do("ha", state="passive")
+    assert set(states(tunnels("all")).values()) == {2}
+    pair.do("fault", unit="peer", name="refuse")
+    called = tunnels("all")
+    assert (called.code, show(called)["up"], show(called)["error"]["kind"]) == (1, 0, "Unreachable")
+    assert "passive" in show(called)["error"]["message"]
+    assert tunnels("status", "HQ").out == ""
+
+
+def test_a_firewall_that_stands_by_calls_nobody(watched, tunnels):
+    """Its tunnels are shown as they are, and the check does not judge them."""
+    watched.do("ha", state="passive")
+    assert (states(tunnels("all")), show(tunnels("all"))["active"]) == (STATES, 0)
+    called = tunnels("check")
+    assert (called.code, "not judged: it is passive" in called.out) == (0, True)
+
+
+def test_a_firewall_behind_panorama_is_asked_through_it(tunnels, site, start):
+    """Each call names the serial number, and the tunnels are those of that firewall."""
+    panorama = start("firewall", serials=["001", "002"])
+    panorama.do("tunnels", tunnels=TUNNELS, serial="002")
+    panorama.do("tunnels", tunnels=[{"name": "other"}], serial="001")
+    site.add_firewall("fw", panorama, serial="002")
+    assert states(tunnels("all")) == STATES
+    assert {request["target"] for request in panorama.requests()} == {"002"}
+
+
+def test_a_configuration_that_cannot_be_used_is_no_critical_check(tunnels, site, agent):
+    """To Nagios a broken configuration is unknown, not critical; agents have no tunnels."""
+    site.add_agent("uia", agent)
+    called = tunnels("check")
+    assert (called.code, called.out.startswith("TUNNELS UNKNOWN - ")) == (3, True)
+    for words in (["discover"], ["all", "--target", "uia"], ["list", "--target", "nobody"], ["status"], ["list", "HQ"]):
+        called = tunnels(*words)
+        assert (called.code, called.out) == (2, ""), words
+
+
+def test_names_in_the_configuration_are_firewalls(tunnels, site, agent):
+    """What is expected of a firewall that there is not, or read by SSH from behind Panorama, is an error at once."""
+    site.add_agent("uia", agent)
+    site.add_firewall("fw", host="127.0.0.1", serial="001")
+    site.tables = {"tunnels": {"ssh": ["fw", "uia"]}, "tunnels.expected": {"nobody": ["T"]}}
+    called = tunnels("list")
+    assert called.code == 2
+    for words in ("expected: no firewall has the name nobody", "ssh: no firewall has the name uia", "behind Panorama"):
+        assert words in called.err
+
+
+def test_doctor_tells_what_each_firewall_answers(watched, tunnels):
+    """The shape of the list, counts and each right, for a site whose firewalls answer otherwise."""
+    called = tunnels("doctor")
+    assert (called.code, "5 rows, 5 declared, layout short" in called.out, "red " in called.out) == (0, True, False)
+    watched.do("tunnels", shape="detailed", declared=6)
+    watched.do("tunnel", name="HQ", state="rekeying")
+    called = tunnels("doctor")
+    assert called.code == 1
+    assert "declares 6 IPsec tunnels and lists 5" in called.out
+    assert "states: not known: rekeying" in called.out
+
+
+# ---- the command line --------------------------------------------------------------------------------------------
+
+
+def make_vpn():
+    """Make the same tunnels for a command line."""
+    vpn = Vpn()
+    for tunnel in TUNNELS:
+        vpn.put(Tunnel(**tunnel))
+    return vpn
+
+
+def use_ssh(site, command_line, password="Pa55word", **keys):  # noqa: S107 (nobody else's)
+    """Have the firewall `fw` read by its command line."""
+    place = site.place / "credentials"
+    place.mkdir(exist_ok=True)
+    for name, text in {"fw-ssh-password": password, "fw-ssh-key": keys.pop("key", "")}.items():
+        (place / name).unlink(missing_ok=True)
+        if text:
+            (place / name).touch(0o600)
+            (place / name).write_text(text)
+    site.environment = {"CREDENTIALS_DIRECTORY": str(place)}
+    site.secrets += [password] if password else []
+    site.targets = [{"name": "fw", "kind": "firewall", "host": "127.0.0.1", "request_timeout": "2s"}]
+    ssh = {"ssh": ["fw"], "ssh_port": command_line.port, "ssh_known_hosts": str(command_line.known_hosts)}
+    site.tables = {"tunnels": ssh | keys}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"layout": "A"},
+        {"layout": "B", "banner": True},
+        {"layout": "C", "shell_banner": True},
+        {"layout": "collapsed", "knows_settings": False},
+    ],
+    ids=str,
+)
+def test_both_ways_tell_the_same(watched, tunnels, site, settings):
+    """The same tunnels read by the XML API and by the command line in any layout come to the same document."""
+    watched.do("ha", state="active")
+    by_api = show(tunnels("all"))
+    with running_command_line(site.place, vpn=make_vpn(), **settings) as command_line:
+        use_ssh(site, command_line)
+        by_ssh = show(tunnels("all"))
+    for document in (by_api, by_ssh):
+        del document["seconds"], document["members"]
+        if settings["layout"] == "collapsed":  # has lost the column
+            document["flows"] = [flow | {"interface": ""} for flow in document["flows"]]
+    assert by_ssh == by_api
+
+
+def test_a_page_at_a_time_is_read_whole(tunnels, site):
+    """A command line that keeps its pager is paged through; more tunnels than a page holds are all there."""
+    vpn = Vpn()
+    for number in range(70):
+        vpn.put(Tunnel(f"T{number}"))
+    with running_command_line(site.place, vpn=vpn, knows_settings=False) as command_line:
+        use_ssh(site, command_line)
+        assert len(states(tunnels("all"))) == 70
+        assert command_line.typed[:4] == [
+            "set cli scripting-mode on", "set cli terminal width 500", "set cli pager off", "show vpn flow",
+        ]  # fmt: skip
+
+
+def test_host_keys_are_checked(tunnels, site):
+    """A host whose key is not known, or has changed, gets no password."""
+    with running_command_line(site.place, vpn=make_vpn()) as command_line:
+        use_ssh(site, command_line)
+        assert tunnels("status", "HQ").out == "1\n"
+        line = command_line.known_hosts.read_text()
+        for text in ("", line.replace(line.split()[-1][-30:-5], "A" * 25)):
+            command_line.known_hosts.write_text(text)
+            called = tunnels("status", "HQ")
+            assert (called.code, called.out, json.loads(called.err)["error"]) == (1, "", "Untrusted")
+        command_line.known_hosts.unlink()
+        assert json.loads(tunnels("status", "HQ").err)["error"] == "Untrusted"
+
+
+def test_a_command_line_that_fails_makes_tunnels_unknown(tunnels, site):
+    """A wrong password, silence, words instead of a table: not known, with the reason, in time."""
+    for settings, password, kind in (
+        ({}, "wrong", "Unauthorized"),
+        ({"is_deaf": True}, "Pa55word", "Unreachable"),
+        ({"answer": "Server error : op command timed out\n"}, "Pa55word", "BadReply"),
+        ({"answer": None, "role": "passive"}, "Pa55word", None),
+    ):
+        with running_command_line(site.place, vpn=make_vpn(), **settings) as command_line:
+            use_ssh(site, command_line, password)
+            document = show(tunnels("all"))
+            assert (document["error"] or {"kind": None})["kind"] == kind
+    assert document["active"] == 0
+    assert json.loads(tunnels("status", "HQ").err)["error"] == "Unreachable"  # nobody listens any more
+    use_ssh(site, command_line, "")
+    assert "fw-ssh-key" in json.loads(tunnels("status", "HQ").err)["message"]
+
+
+def test_a_private_key_lets_in(tunnels, site):
+    """A key does in place of a password."""
+    import asyncssh  # noqa: PLC0415 (an extra of its own)
+
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    keys = key.export_public_key().decode()
+    with running_command_line(site.place, vpn=make_vpn(), keys=keys, password="") as command_line:
+        use_ssh(site, command_line, "", key=key.export_private_key().decode())
+        assert tunnels("status", "HQ").out == "1\n"
+        use_ssh(site, command_line, "", key="no key")
+        assert json.loads(tunnels("status", "HQ").err)["error"] == "Unauthorized"
+
+
+# ---- as a process ------------------------------------------------------------------------------------------------
+
+
+def test_no_secret_is_on_the_command_line(watched, site):
+    """The key is on no command line and in no environment, and the whole command is quick enough for an agent."""
+    site.use_rows([])
+    watched.do("fault", name="slow", latency_ms=500)
+    process = site.start("tunnels", "status", "HQ")
+    proc = Path(f"/proc/{process.pid}")
+    words, environment = proc.joinpath("cmdline").read_text(), proc.joinpath("environ").read_text()
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "1\n", "")
+    assert watched.api_key not in words + environment
+    assert os.fsencode(watched.api_key) not in (site.place / "uidsync.toml").read_bytes()

@@ -1,0 +1,228 @@
+"""The status page as HTML: what it tells of whom, and that nobody's words become markup."""
+
+import base64
+import hashlib
+import re
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+
+import pytest
+from lxml import html
+
+from tests.integrations.exporter_views import flow, make_state, view
+from uidsync.integrations.exporter.lastrun import make_run
+from uidsync.integrations.exporter.page import POLICY, draw, find_matters
+from uidsync.integrations.exporter.verdict import Host, Mark, Seen, describe_age
+from uidsync.panos.errors import Unreachable
+from uidsync.panos.tunnels import Rules, View, read_tunnels
+
+NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
+HOSTILE = "<script>alert(1)</script><!--\"'&]]>\x1b[31m"
+
+
+def make_last_run(*targets, **keys):
+    """Make a run that ended a minute ago, with these targets."""
+    finished = (NOW - timedelta(minutes=1)).isoformat()
+    document = {"run_id": "r", "exit_code": 0, "finished": finished, "targets": list(targets)} | keys
+    return make_run(document)
+
+
+def make_host(said, rules=None, **keys):
+    """Make a host that said this, as it is seen when all of it is known."""
+    tunnels = read_tunnels(said, rules or Rules())
+    seen = Seen(NOW, tunnels, {tunnel.name: NOW for tunnel in tunnels})
+    return Host(
+        **{"target": "fw", "is_member": False, "view": said, "at": NOW, "tunnels": tunnels, "seen": seen} | keys
+    )
+
+
+def tell(**keys):
+    """Return what the head of the page tells, as (mark, words)."""
+    return [(verdict.mark, verdict.words) for verdict in find_matters(make_state(NOW, **keys))]
+
+
+def read(**keys):
+    """Return the page as a browser reads it."""
+    return html.document_fromstring(draw(make_state(NOW, **keys)))
+
+
+WELL = {"name": "fw", "status": "complete"}
+
+
+def test_all_is_well_when_nothing_is_not():
+    """A run that went well and tunnels that are up need nobody, and the page says so."""
+    keys = {"run": make_last_run(WELL), "hosts": {"fw": (make_host(view(flow("HQ"))),)}}
+    assert tell(**keys) == []
+    assert "all is well" in read(**keys).find(".//header").text_content()
+
+
+@pytest.mark.parametrize(
+    ("run", "mark", "words"),
+    [
+        ({"finished": (NOW - timedelta(hours=3)).isoformat()}, Mark.BAD, "ended 3 h ago"),
+        ({"finished": None}, Mark.OPEN, "does not say when"),
+        (
+            {"exit_code": 3, "error": {"kind": "SourceError", "message": "no answer"}},
+            Mark.BAD,
+            "SourceError: no answer",
+        ),
+        ({"exit_code": 70}, Mark.BAD, "a bug"),
+        ({"exit_code": 99}, Mark.BAD, "exit code 99"),
+        ({"warnings": ["the newest event is old"]}, Mark.WARN, "the newest event is old"),
+    ],
+)
+def test_a_run_that_went_wrong_is_told(run, mark, words):
+    """How the last run ended, or that none has come, stands at the top."""
+    ((found, told),) = tell(run=make_last_run(WELL, **run))
+    assert found is mark
+    assert told.startswith("last run: ")
+    assert words in told
+
+
+@pytest.mark.parametrize(
+    ("part", "mark", "words"),
+    [
+        ({"behind_since": (NOW - timedelta(hours=5)).isoformat()}, Mark.BAD, "fw: behind since 07:30:00 UTC, 5 h ago"),
+        ({"status": "incomplete"}, Mark.BAD, "fw: lacks what was due"),
+        ({"status": "not_tried"}, Mark.OPEN, "fw: was not tried"),
+        ({"status": "odd"}, Mark.OPEN, "fw: not known"),
+        (
+            {"certificate_not_after": (NOW + timedelta(days=12)).isoformat()},
+            Mark.WARN,
+            "fw: certificate ends in 12 days",
+        ),
+        (
+            {"certificate_not_after": (NOW - timedelta(days=3)).isoformat()},
+            Mark.BAD,
+            "fw: certificate ended 3 days ago",
+        ),
+        ({"name": "other"}, Mark.OPEN, "fw: no run has told of it"),
+    ],
+)
+def test_a_target_that_lacks_something_is_told(part, mark, words):
+    """Whoever is behind, or has a certificate that ends, is named with since when or until when."""
+    assert tell(run=make_last_run(WELL | part)) == [(mark, words)]
+
+
+def test_on_standby_targets_need_nobody():
+    """A host that leaves the work to another has no news of its targets."""
+    run = make_last_run({"name": "fw", "status": "not_tried"}, standby=True)
+    assert tell(run=run) == []
+    assert "another host does the work" in read(run=run).text_content()
+
+
+def test_tunnels_are_told_by_what_they_need():
+    """What is down comes before what is degraded, and before what is not known; what is up needs nobody."""
+    rules = Rules(expected=("HQ", "DC", "odd", "up", "gone"))
+    said = view(flow("HQ", "init"), flow("DC", monitor="down"), flow("odd", "negotiating"), flow("up"))
+    found = tell(run=make_last_run(WELL), hosts={"fw": (make_host(said, rules),)})
+    assert found == [
+        (Mark.BAD, "fw: down: HQ"),
+        (Mark.BAD, "fw: missing: gone"),
+        (Mark.WARN, "fw: degraded: DC"),
+        (Mark.OPEN, "fw: not known: odd"),
+    ]
+
+
+def test_tunnels_of_a_passive_member_need_nobody():
+    """The member that stands by is shown, and calls nobody; a pair without an active member does."""
+    members = {
+        role: make_host(view(flow("HQ", "init"), host=role, role=role), is_member=True)
+        for role in ("active", "passive")
+    }
+    keys = {"run": make_last_run(WELL)}
+    assert tell(hosts={"fw": tuple(members.values())}, **keys) == [(Mark.BAD, "fw (active): down: HQ")]
+    assert tell(hosts={"fw": (members["passive"],) * 2}, **keys) == [
+        (Mark.BAD, "fw: no member is active: passive is passive, passive is passive")
+    ]
+
+
+def test_what_is_not_known_keeps_what_was():
+    """A firewall that does not answer is not known; what it said before is shown as of then, and counts for nothing."""
+    before = make_host(view(flow("HQ", "init")))
+    silent = Host("fw", False, View("fw", Unreachable("no answer")), NOW, None, Unreachable("no answer"), before.seen)  # noqa: FBT003
+    keys = {"run": make_last_run(WELL), "hosts": {"fw": (silent,)}}
+    assert tell(**keys) == [(Mark.BAD, "fw: tunnels are not known: Unreachable: no answer")]
+    assert "when last known, 12:30:00 UTC, 0 s ago: ■ 1 down" in " ".join(
+        read(**keys).find(".//summary").text_content().split()
+    )
+
+
+def test_nobodys_words_become_markup():
+    """Names and errors from elsewhere are texts, wherever they stand, and control characters are no longer there."""
+    part = {"name": HOSTILE, "kind": HOSTILE, "status": HOSTILE, "error": {"kind": HOSTILE, "message": HOSTILE}}
+    run = make_last_run(WELL | part, mode=HOSTILE, error={"kind": HOSTILE}, warnings=[HOSTILE], exit_code=3)
+    odd = make_host(
+        view(flow(HOSTILE, HOSTILE, HOSTILE, interface=HOSTILE, peer_ip=HOSTILE), role=HOSTILE), target=HOSTILE
+    )
+    page = draw(
+        make_state(NOW, run=run, runs=(run,), targets={HOSTILE: HOSTILE}, hosts={HOSTILE: (odd,)}, machine=HOSTILE)
+    )
+    assert "\x1b" not in page
+    document = html.document_fromstring(page)
+    assert document.findall(".//script") == []
+    assert len(document.findall(".//style")) == 1
+    assert "<!--" not in page
+    assert not [name for element in document.iter() for name in element.attrib if name.startswith("on")]
+    assert document.text_content().count("<script>") > 10
+
+
+def test_nothing_comes_from_elsewhere():
+    """The page names no address to fetch from, and its policy forbids it, but for the one style that is in it."""
+    page = draw(make_state(NOW))
+    assert not re.search(r"(?:src|href|url|import|@font)", page)
+    style = html.document_fromstring(page).find(".//style").text
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in POLICY
+    assert POLICY.startswith("default-src 'none'; ")
+
+
+def test_state_is_told_by_word_and_shape():
+    """Every coloured text begins with a sign of its own shape and goes on in words."""
+    document = read(run=make_last_run(WELL), hosts={"fw": (make_host(view(flow("HQ"), flow("b", "init"))),)})
+    marks = [element.text_content().split(maxsplit=1) for element in document.find_class("mark")]
+    assert len(marks) > 5
+    assert all(sign in "●▲■◇" and words for sign, words in marks)
+    assert len({sign for sign, _ in marks}) == 4  # with those that the foot explains
+
+
+def test_every_cell_of_a_table_knows_its_head():
+    """On a narrow screen each cell stands by itself: its head comes with it."""
+    document = read(run=make_last_run(WELL), runs=(make_last_run(WELL),), hosts={"fw": (make_host(view(flow("HQ"))),)})
+    for table in document.iter("table"):
+        heads = [head.text for head in table.iter("th")]
+        for row in table.iterfind("tbody/tr"):
+            assert [cell.get("data-head") for cell in row] == heads
+
+
+@pytest.mark.parametrize(
+    ("away", "words"),
+    [
+        (timedelta(seconds=-59), "59 s ago"), (timedelta(minutes=-2), "2 min ago"), (timedelta(hours=-47), "47 h ago"),
+        (timedelta(days=-2), "2 days ago"), (timedelta(days=30, hours=1), "in 30 days"), (timedelta(), "0 s ago"),
+    ],
+)  # fmt: skip
+def test_ages_are_in_their_largest_unit(away, words):
+    """How far away a moment is fits in two words."""
+    assert describe_age(NOW + away, NOW) == words
+
+
+def luminance(colour):
+    """Return the relative luminance of a colour, as WCAG 2 defines it."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_every_text_stands_out_from_its_ground():
+    """In light and in dark, each colour of text has a contrast of 4.5 to 1 to both grounds (WCAG 2, AA)."""
+    style = files("uidsync.integrations.exporter").joinpath("page.css").read_text("utf-8")
+    schemes = [
+        dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    ]
+    assert len(schemes) == 2
+    for scheme in schemes:
+        for ground in ("paper", "card"):
+            for text in ("ink", "quiet", "good", "warn", "bad", "open"):
+                darker, lighter = sorted(luminance(scheme[name]) + 0.05 for name in (ground, text))
+                assert lighter / darker >= 4.5, (text, ground)

@@ -1,0 +1,173 @@
+"""How firewalls are asked: in time, side by side, once for all who ask at once."""
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from email.message import Message
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from tests.integrations.exporter_views import flow, view
+from uidsync.integrations.exporter.probes import GRACE, Asked, Probes
+from uidsync.integrations.exporter.site import LONGEST, OFFSET, choose_seconds
+from uidsync.panos.errors import Unreachable
+from uidsync.panos.tunnels import Rules, View
+from uidsync.panos.vpn import Condition
+
+NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
+
+
+def make_probes(*looks, now=lambda: NOW):
+    """Make what asks firewalls, named by the functions that stand for them."""
+    asked = [Asked(look.__name__, ("host",), Rules(), look) for look in looks]
+    return Probes(asked, structlog.get_logger(), now)
+
+
+def well(_seconds):
+    """Answer at once, with a tunnel that is up."""
+    return (view(flow("HQ")),)
+
+
+def broken(_seconds):
+    """Meet a bug."""
+    raise ZeroDivisionError
+
+
+def find_condition(views):
+    """Return the condition of the one tunnel that was told."""
+    return views[0].table.flows[0].condition
+
+
+@pytest.fixture
+def stuck():
+    """Stand for a firewall that never answers, until the test is over."""
+    over = threading.Event()
+
+    def stuck(_seconds):
+        over.wait(30)
+        return (view(flow("HQ")),)
+
+    yield stuck
+    over.set()
+
+
+def test_one_that_never_answers_holds_up_nobody(stuck):
+    """The others are known at once and whole, and it is not known when its time is over."""
+    probes = make_probes(well, stuck)
+    begun = time.monotonic()
+    found = probes.probe_all(["stuck", "well"], 0.1)
+    assert time.monotonic() - begun < GRACE + 1
+    assert find_condition(found["well"].views) is Condition.UP
+    assert isinstance(found["stuck"].views[0].table, Unreachable)
+    begun = time.monotonic()
+    assert find_condition(probes.probe("well", 5).views) is Condition.UP
+    assert time.monotonic() - begun < 1
+
+
+def test_those_who_ask_at_once_share_one_collection():
+    """A firewall is asked once for all who ask while it is being asked, and anew after that."""
+    calls, go = [], threading.Event()
+
+    def slow(_seconds):
+        calls.append(1)
+        go.wait(30)
+        return (view(flow("HQ")),)
+
+    probes = make_probes(slow)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(probes.probe("slow", 0.05))) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    assert [type(collection.views[0].table) for collection in found] == [Unreachable] * len(threads)
+    go.set()
+    while probes.show("slow") == ():
+        time.sleep(0.001)
+    assert find_condition(probes.probe("slow", 10).views) is Condition.UP
+    assert len(calls) == 2
+
+
+def test_a_bug_costs_its_firewall_alone():
+    """A bug is not known, as everything that failed, and the log tells which; the next question is asked."""
+    probes = make_probes(well, broken)
+    with capture_logs() as logs:
+        found = probes.probe_all(["well", "broken"], 5)
+    assert found["broken"].views[0].table.kind == "Broken"
+    assert [line["error"] for line in logs if line["event"] == "probe.broken"] == ["ZeroDivisionError"]
+    assert find_condition(found["well"].views) is Condition.UP
+    assert probes.probe("broken", 5).views[0].table.kind == "Broken"
+
+
+def test_a_failure_is_told_when_it_begins_and_ends():
+    """A firewall that stays dead is one line in the log, not one a minute, and its return another."""
+    said = [Unreachable("x"), Unreachable("y"), view(flow("HQ")).table]
+
+    def fickle(_seconds):
+        return (View("host", said.pop(0)),)
+
+    probes = make_probes(fickle)
+    with capture_logs() as logs:
+        for _ in range(3):
+            probes.probe("fickle", 5)
+    assert [line["event"] for line in logs] == ["probe.failed", "probe.recovered"]
+
+
+def test_what_is_known_outlasts_a_failure():
+    """A failed collection changes nothing of what was known, and a state lasts since it was seen first."""
+    said = ["active", "active", None, "active", "init"]
+    clock = iter(NOW + timedelta(minutes=minute) for minute in range(len(said)))
+
+    def fickle(_seconds):
+        state = said.pop(0)
+        return (view(flow("HQ", state)) if state else View("fw.example.edu", Unreachable("x")),)
+
+    probes = make_probes(fickle, now=lambda: next(clock))
+    seen = []
+    while said:
+        probes.probe("fickle", 5)
+        (host,) = probes.show("fickle")
+        seen.append((host.tunnels is not None, host.seen.at.minute - 30, host.seen.since["HQ"].minute - 30))
+    assert seen == [(True, 0, 0), (True, 1, 0), (False, 1, 0), (True, 3, 0), (True, 4, 4)]
+
+
+def test_the_page_waits_for_nobody_long(stuck):
+    """What is old is asked for anew, and whoever does not answer soon is waited for by others."""
+    probes = make_probes(well, stuck)
+    begun = time.monotonic()
+    probes.refresh(timedelta(seconds=30), 10, 0.1)
+    assert time.monotonic() - begun < 2
+    assert probes.show("stuck") == ()
+    assert probes.show("well")[0].tunnels is not None
+
+
+def test_what_is_fresh_is_not_asked_for_again():
+    """Whoever opens the page again and again costs the firewalls one question."""
+    calls = []
+
+    def counted(_seconds):
+        calls.append(1)
+        return (view(flow("HQ")),)
+
+    probes = make_probes(counted)
+    for _ in range(5):
+        probes.refresh(timedelta(seconds=30), 10, 5)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (None, 8.0), ("", 8.0), ("ten", 8.0), ("nan", 8.0), ("inf", 8.0), ("-1", 8.0), ("0", 8.0), ("1e999", 8.0),
+        ("10", 10 - OFFSET), ("1", 0.5), ("0.5", 0.25), ("9e9", LONGEST),
+    ],
+)  # fmt: skip
+def test_a_firewall_gets_less_time_than_the_scraper_waits(said, seconds):
+    """What the header says counts, less what an answer takes; what is no time leaves the configured one."""
+    headers = Message()
+    if said is not None:
+        headers["X-Prometheus-Scrape-Timeout-Seconds"] = said
+    assert choose_seconds(headers, 8.0) == seconds

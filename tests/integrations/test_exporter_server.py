@@ -1,0 +1,200 @@
+"""The exporter's HTTP server against clients that are slow, endless, wrong or many."""
+
+import http.client
+import socket
+import threading
+from collections import deque
+from contextlib import closing, contextmanager
+
+import pytest
+import structlog
+import tenacity
+
+from uidsync.integrations.exporter.server import Answer, Limits, Server
+
+LIMITS = Limits(connections=4, request_bytes=4096, request_seconds=0.5, answer_seconds=0.5)
+
+
+@contextmanager
+def serving(find_answer=lambda question: Answer(f"{question.path}\n"), limits=LIMITS):
+    """Run a server on a free port."""
+    with Server(("127.0.0.1", 0), find_answer, structlog.get_logger(), limits) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_address
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def address():
+    """Run a server that answers with the path that it is asked for."""
+    with serving() as address:
+        yield address
+
+
+def ask(address, path="/", method="GET", **headers):
+    """Ask, and return status, headers and body."""
+    with closing(http.client.HTTPConnection(*address, timeout=10)) as connection:
+        connection.request(method, path, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.headers, response.read().decode()
+
+
+def exchange(address, request):
+    """Send what need not be HTTP, and return all that comes until the server ends it."""
+    with socket.create_connection(address, 10) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return read_all(connection)
+
+
+def read_all(connection):
+    """Return all that comes; a reset is an end, too."""
+    pieces = []
+    try:
+        while piece := connection.recv(2**16):
+            pieces.append(piece)
+    except ConnectionResetError:
+        pass
+    return b"".join(pieces)
+
+
+def test_a_request_is_answered(address):
+    """Path and parameters come apart, no cache keeps the answer, and the connection is closed."""
+    status, headers, body = ask(address, "/metrics?x=1")
+    assert (status, body) == (200, "/metrics\n")
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["Content-Type"].startswith("text/plain")
+    assert "Python" not in headers["Server"]
+
+
+def test_head_is_get_without_its_body(address):
+    """HEAD gets the same headers and nothing after them."""
+    status, headers, body = ask(address, method="HEAD")
+    assert (status, headers["Content-Length"], body) == (200, "2", "")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "TRACE", "PROPFIND"])
+def test_other_methods_are_refused(address, method):
+    """Nothing can be changed here, and the refusal says what can be done."""
+    status, headers, _ = ask(address, method=method)
+    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (b"GET / HTTP/9.9\r\n\r\n", b"505"),
+        (b"GET / SPDY/1\r\n\r\n", b"400"),
+        (b"GET\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 x y z\r\n", b"400"),
+        (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\n\r\n", b"4"),
+        (b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(150)) + b"\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * 5000 + b"\r\n\r\n", b"431"),
+        (b"GET /?" + b"&".join(b"a=1" for _ in range(50)) + b" HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET //[::1/../%00%ff HTTP/1.1\r\n\r\n", b"200"),
+    ],
+    ids=["version", "protocol", "no path", "TLS", "long path", "many headers", "long header", "parameters", "odd path"],
+)
+def test_odd_requests_are_refused_without_their_words(address, request_, code):
+    """What is no request gets a status, and what was sent is not repeated but for a path by whoever answers."""
+    answer = exchange(address, request_)
+    assert answer.startswith(b"HTTP/1.0 " + code)
+    assert b"yyyy" not in answer
+    assert b"aaaa" not in answer
+
+
+@pytest.mark.parametrize("request_", [b"", b"\r\n", b"GET / HT"])
+def test_what_ends_too_soon_gets_nothing_worse(address, request_):
+    """A client that says nothing, or half of something, and ends is let go."""
+    assert b"200" not in exchange(address, request_)
+    assert ask(address)[0] == 200
+
+
+def test_endless_headers_end(address):
+    """A client that never ends its headers is refused once they are too many bytes, however it goes on."""
+    with socket.create_connection(address, 10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+        lines = (b"X-%d: y\r\n" % number for number in range(100_000))
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            deque(map(connection.sendall, lines), maxlen=0)
+
+
+def test_a_dripping_client_is_cut_off_and_holds_up_nobody(address):
+    """Bytes that keep coming gain a request no time, and meanwhile others are answered."""
+    with socket.create_connection(address, 10) as connection:
+        drip = threading.Event()
+
+        def send():
+            connection.sendall(b"GET / HTTP/1.1\r\nX: ")
+            while not drip.wait(0.02):
+                try:
+                    connection.sendall(b"y")
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            assert ask(address)[0] == 200
+            assert b"200" not in read_all(connection)  # returns when the server has had enough
+        finally:
+            drip.set()
+            thread.join()
+
+
+def test_a_client_that_takes_nothing_is_let_go():
+    """An answer that nobody reads costs its thread a bounded time."""
+    ended = threading.Event()
+
+    class Watched(Server):
+        def shutdown_request(self, request):
+            super().shutdown_request(request)
+            ended.set()
+
+    with Watched(("127.0.0.1", 0), lambda _: Answer("x" * 2**25), structlog.get_logger(), LIMITS) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        with socket.create_connection(server.server_address, 10) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert ended.wait(10)
+        server.shutdown()
+        thread.join()
+
+
+def test_there_are_so_many_connections_and_then_there_is_room_again(address):
+    """One connection more than there may be is closed at once; when the others have ended there is room."""
+    idle = [socket.create_connection(address, 10) for _ in range(LIMITS.connections)]
+    with socket.create_connection(address, 10) as one_more:
+        assert read_all(one_more) == b""
+    for connection in idle:
+        connection.close()
+    retry = tenacity.Retrying(stop=tenacity.stop_after_delay(10), wait=tenacity.wait_fixed(0.02))
+    assert retry(ask, address)[0] == 200
+
+
+def test_a_bug_costs_one_request():
+    """Whoever hits a bug is told so without a trace, and the next is answered."""
+
+    def find_answer(question):
+        if question.path == "/bug":
+            raise ZeroDivisionError("secret words")
+        return Answer("well\n")
+
+    with serving(find_answer) as address:
+        status, _, body = ask(address, "/bug")
+        assert (status, body) == (500, "a bug; the log tells more\n")
+        assert ask(address)[2] == "well\n"
+
+
+def test_it_listens_on_ipv6_too():
+    """An IPv6 address is as good as one of IPv4."""
+    try:
+        server = Server(("::1", 0), lambda _: Answer(""), structlog.get_logger())
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    with server:
+        assert server.url.startswith("http://[::1]:")

@@ -1,0 +1,180 @@
+"""What another host may have done since our last turn is doubted, and nothing else is."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+
+import pytest
+import structlog
+
+from tests.world import Export
+from uidsync.config import make_config
+from uidsync.deadline import Deadline
+from uidsync.ledger import Ledger
+from uidsync.ledger_values import HeldBack, TargetState
+from uidsync.panos.userid import Login
+from uidsync.position import make_position
+from uidsync.reading import Memory
+from uidsync.standby import Turn
+from uidsync.sync import run
+from uidsync.turns import AWAY, doubt_what_another_may_have_changed, was_away
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+BEFORE = NOW - timedelta(minutes=1)
+ADA, BOB, CAROL = (ip_address(f"192.0.2.{number}") for number in (1, 2, 3))
+SEEN = 10  # the highest id of our last turn
+
+
+@pytest.fixture
+def config():
+    """Make a configuration with two targets, one of them for a part of the addresses."""
+    target = {"kind": "firewall", "host": "fw", "mapping_timeout": "1h"}
+    document = {
+        "source": {"kind": "mysql", "host": "db"},
+        "sync": {"standby_lock": True},
+        "target": [{"name": "fw", **target}, {"name": "part", "networks": ["192.0.2.2/32"], **target}],
+    }
+    return make_config(document, "uidsync.toml")
+
+
+@pytest.fixture
+def ledger():
+    """Make a ledger in which ada and bob are held at both targets."""
+    with closing(Ledger.make_empty()) as ledger:
+        for name in ("fw", "part"):
+            ledger.write_target(TargetState(name, "firewall fw:443  vsys1"))
+            ledger.note_accepted(name, [Login(ADA, "ada", 60), Login(BOB, "bob", 60)], BEFORE)
+        yield ledger
+
+
+def doubt(config, ledger, *rows):
+    """Have these rows (id, address, principal, seconds of age) read; return what is held, and in doubt, by target."""
+    export = Export(NOW)
+    for event_id, ip, principal, age in rows:
+        date = (NOW - timedelta(seconds=age)).replace(tzinfo=None)
+        export.rows.append((event_id, date, str(ip), principal, None))
+    memory = Memory(make_position("mysql", "rules", BEFORE, [(BEFORE, SEEN)], [], timedelta()), {})
+    doubt_what_another_may_have_changed(config, export, ledger, memory)
+    return {
+        name: {
+            (str(ip), holding.user, holding.in_doubt)
+            for ip, holdings in ledger.read_holdings(name).items()
+            for holding in holdings
+        }
+        for name in ("fw", "part")
+    }
+
+
+HELD = {("192.0.2.1", "ada", False), ("192.0.2.2", "bob", False)}
+
+
+def test_without_news_nothing_is_doubted(config, ledger):
+    """Rows that were read in our own last turn leave all as it was."""
+    assert doubt(config, ledger, (SEEN, ADA, "ada,Staff", 90)) == {"fw": HELD, "part": HELD}
+
+
+def test_an_address_with_news_is_doubted(config, ledger):
+    """What is held where something happened may be gone, and who was named may be there, where the target takes it."""
+    assert doubt(config, ledger, (11, ADA, "null", 50), (12, BOB, "bob,Staff", 40), (13, CAROL, "carol,Staff", 30)) == {
+        "fw": {("192.0.2.1", "ada", True), ("192.0.2.2", "bob", True), ("192.0.2.3", "carol", True)},
+        "part": {("192.0.2.1", "ada", True), ("192.0.2.2", "bob", True)},
+    }
+    (bob,) = ledger.read_holdings("fw")[BOB]
+    assert bob.sent_at == BEFORE  # and what is known of when it was sent stays
+
+
+def test_everybody_who_passed_through_is_doubted(config, ledger):
+    """Each name that an address had since is one that the other host may have sent, for as long as it lasts there."""
+    rows = [(11, CAROL, "carol,Staff", 50), (12, CAROL, "dan,Staff", 40), (13, CAROL, "null", 30)]
+    held = doubt(config, ledger, *rows)["fw"]
+    assert held - HELD == {("192.0.2.3", "carol", True), ("192.0.2.3", "dan", True)}
+    assert {holding.held_until for holding in ledger.read_holdings("fw")[CAROL]} == {NOW + timedelta(hours=1)}
+
+
+def test_what_was_withdrawn_stays_so(config, ledger):
+    """A row that came late does not end a withdrawal."""
+    held_back = HeldBack(CAROL, "carol", "withdrawn", (NOW, 0))
+    ledger.hold_back("fw", [held_back])
+    assert doubt(config, ledger, (11, CAROL, "carol,Staff", 50))["fw"] == HELD
+    assert ledger.read_held_back("fw") == (held_back,)
+
+
+def test_a_host_that_never_had_a_turn_doubts_nothing(config, ledger):
+    """Before its first turn a host believes nothing, and has nothing to compare with."""
+    export = Export(NOW, [(11, NOW.replace(tzinfo=None), str(CAROL), "carol", None)])
+    doubt_what_another_may_have_changed(config, export, ledger, Memory(None, {}))
+    assert CAROL not in ledger.read_holdings("fw")
+    assert not was_away(Memory(None, {}))
+
+
+@pytest.mark.parametrize(("ago", "away"), [(AWAY - timedelta(minutes=1), False), (AWAY + timedelta(minutes=1), True)])
+def test_an_hour_without_a_turn_is_long(ago, away):
+    """Who had no turn for an hour has been away; the clock is the database's."""
+    offset = timedelta(hours=-5)
+    then = datetime.now(UTC) + offset - ago
+    position = make_position("mysql", "rules", then, [(then - timedelta(hours=2), 1), (then, 5)], [], offset)
+    assert was_away(Memory(position, {})) == away
+
+
+class Lock:
+    """A lock that is ours for as long as it is said to be."""
+
+    def __init__(self):
+        self.is_held = True
+
+    def take(self):
+        """Take it."""
+        return True
+
+    def is_ours(self):
+        """Say so."""
+        return self.is_held
+
+    def close(self):
+        """Do nothing."""
+
+
+SILENT = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(50))
+
+
+def take_turn(config, ledger, export, turn, targets=()):
+    """Make a run of one turn, which may contact no target, and return its report."""
+    options = {"deadline": Deadline(60), "log": SILENT, "progress": None}
+    with closing(turn):
+        return run(config, targets, export, ledger, None, turn=turn, **options).report
+
+
+@pytest.mark.parametrize(("ago", "mode"), [(timedelta(), "tail"), (AWAY + timedelta(minutes=1), "full")])
+def test_a_host_that_was_away_begins_anew(config, tmp_path, ago, mode):
+    """After an hour without a turn everything is read, and sent, again."""
+    file = tmp_path / "ledger.sqlite3"
+    export = Export(NOW, [(11, BEFORE.replace(tzinfo=None), str(CAROL), "carol", None)])
+    with closing(Ledger.open(file)) as ledger:
+        take_turn(config, ledger, export, Turn(Lock(), SILENT))
+    with closing(sqlite3.connect(file)) as ledger, ledger:
+        ledger.execute("UPDATE mark SET at = at - ?", (ago // timedelta(microseconds=1),))
+    with closing(Ledger.open(file)) as ledger:
+        assert take_turn(config, ledger, export, Turn(Lock(), SILENT)).mode == mode
+
+
+def test_a_lock_that_is_lost_before_anything_was_sent_sends_nothing(config, ledger):
+    """When the lock is lost while the source is read, the run ends there, and says so."""
+    lock, lost = Lock(), threading.Event()
+    turn = Turn(lock, SILENT)
+    turn.when_lost(lost.set)
+
+    class Slow(Export):
+        """A table that takes until the lock is lost to be read."""
+
+        def read_since(self, date):
+            lock.is_held = False
+            assert lost.wait(10)
+            return super().read_since(date)
+
+    export = Slow(NOW, [(11, BEFORE.replace(tzinfo=None), str(CAROL), "carol", None)])
+    report = take_turn(config, ledger, export, turn, config.target)
+    assert (report.exit_code, report.error.kind) == (1, "StandbyLost")
+    assert [part.status for part in report.targets] == ["not_tried", "not_tried"]
+    assert report.targets[0].logins.not_tried == 1
