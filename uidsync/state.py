@@ -105,6 +105,18 @@ def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterato
         ledger.close()
 
 
+def copy_for_once(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> Ledger:
+    """Make a ledger for one run, of what one knows that just now cannot be used; of a damaged one, an empty ledger."""
+    replacement = Ledger.make_empty()
+    if not isinstance(error, LedgerDamaged):
+        with suppress(LedgerError):
+            ledger.copy_to(replacement)
+            log.warning("ledger.unwritable", message=str(error), hint="what is sent now is not remembered")
+            return replacement
+    log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
+    return replacement
+
+
 def move_aside(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> bool:
     """Move a ledger that turned out to be damaged out of the way, so that the next one begins empty, if it can be."""
     ledger.close()
