@@ -17,7 +17,7 @@ export PATH := $(PATH):/usr/sbin
 # Tests wait for others a third of the time: three at once keep two cores busy. In their order, the longest come first.
 SIDE_BY_SIDE := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-systemd soak check fmt bench install uninstall environment deb tools database
+.PHONY: demo test test-browser test-rules test-systemd soak check fmt bench install uninstall environment deb tools database
 
 demo: .venv/.runtime
 	@.venv/bin/uidsync demo
@@ -41,6 +41,19 @@ test-systemd: tools database
 	$(MAKE) --no-print-directory deb PYTHON=/usr/bin/python3 && \
 	$(PINNED) .venv/bin/pip --quiet download --dest .cache/wheels setuptools '.[$(EXTRAS)]' && \
 	UIDSYNC_SYSTEMD=1 unshare --net sh -c 'ip link set lo up; exec .venv/bin/pytest -v tests/systemd'
+
+# What a browser makes of the status page. UIDSYNC_SCREENSHOTS names a folder for pictures.
+test-browser: tools
+	@command -v chromium >/dev/null || { $(call apt,chromium); }
+	@UIDSYNC_BROWSER=1 .venv/bin/pytest -v tests/functional/test_exporter_browser.py
+
+# What Prometheus makes of the alert rules. Its package is not installed, for that would start a server.
+test-rules: tools .venv/bin/promtool
+	@.venv/bin/pytest -v tests/integrations/test_exporter_shipped.py
+
+.venv/bin/promtool: | .venv/bin/python
+	@command -v promtool >/dev/null && ln -s "$$(command -v promtool)" $@ || { place=$$(mktemp -d) && (cd "$$place" && \
+	apt-get -qq download prometheus && dpkg-deb -x prometheus_*.deb . && mv usr/bin/promtool '$(CURDIR)/$@'); rm -r "$$place"; [ -e $@ ]; }
 
 check: tools
 	@status=0; .venv/bin/ruff check --quiet || status=1; .venv/bin/ruff format --check --quiet || status=1; \

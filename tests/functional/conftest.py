@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import call
 from uidsync.simulator.process import Simulator
 
 DEADLINE = 60  # seconds for one command; far above what any takes
@@ -163,6 +164,13 @@ class Site:
             assert secret not in err
         assert "Traceback" not in err
         return Ended(process.returncode, out, err)
+
+    def call(self, *arguments):
+        """Run the command in this process, which takes a tenth of the time; whatever it printed holds no secret."""
+        self.state_dir.mkdir(exist_ok=True)
+        called = call(*arguments, "--config", self.write(), environment=self.environment)
+        assert [secret for secret in self.secrets if secret in called.out + called.err] == []
+        return Ended(called.code, called.out, called.err)
 
 
 def _toml(value):

@@ -42,7 +42,7 @@ def test_help_teaches_by_example(command):
     options = {option for options in (command.options, WHOLE.options) for each in options for option in each.names}
     for example in examples:
         assert len(example) <= WIDEST
-        words = shlex.split(re.split(r" {2,}| [|>] ", example)[0])
+        words = shlex.split(re.split(r" {2,}| [|>]", example)[0])
         assert " ".join(command.words) in " ".join(words)
         assert {word for word in words if word.startswith("-")} <= options, example
 

@@ -71,7 +71,7 @@ def test_a_run_that_goes_well_is_told(watched, firewall, service):
     """The text file says what the report says, for all to read; the ping is the URL itself."""
     watched.add_firewall("fw", firewall)
 
-    ended = watched.run("sync", "--json")
+    ended = watched.call("sync", "--json")
 
     assert ended.code == 0, ended.err
     assert service.heard == [f"/{SECRET}?from=here"]
@@ -89,14 +89,14 @@ def test_a_run_that_goes_well_is_told(watched, firewall, service):
 def test_a_failed_run_is_told_and_the_last_success_stays(watched, firewall, start, service):
     """A failure has its exit code behind the path of the ping; when all was well last is still told."""
     watched.add_firewall("fw", firewall)
-    assert watched.run("sync").code == 0
+    assert watched.call("sync").code == 0
     success = read_textfile(watched)["uidsync_last_success_timestamp_seconds", "fw"]
     locked = start("firewall")
     locked.do("fault", name="invalid_key")
     watched.add_firewall("locked", locked)
-    assert watched.run("sync").code == 1
+    assert watched.call("sync").code == 1
     watched.source["path"] = watched.place / "nothing.csv"
-    assert watched.run("sync").code == 3
+    assert watched.call("sync").code == 3
 
     assert service.heard == [f"/{SECRET}{path}?from=here" for path in ("", "/1", "/3")]
     samples = read_textfile(watched)
@@ -109,11 +109,11 @@ def test_a_failed_run_is_told_and_the_last_success_stays(watched, firewall, star
 def test_a_run_that_is_none_is_not_told(watched, firewall, service):
     """A dry run, a run of some targets and a run that another kept out tell nobody."""
     watched.add_firewall("fw", firewall)
-    assert watched.run("sync", "--dry-run").code == 0
-    assert watched.run("sync", "--target", "fw").code == 0
+    assert watched.call("sync", "--dry-run").code == 0
+    assert watched.call("sync", "--target", "fw").code == 0
     with (watched.state_dir / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert watched.run("sync").code == 5
+        assert watched.call("sync").code == 5
 
     assert service.heard == []
     assert not watched.telemetry["textfile"].exists()
@@ -125,7 +125,7 @@ def test_a_monitoring_that_fails_changes_nothing(watched, firewall, service):
     watched.telemetry["textfile"] = watched.place / "nowhere/uidsync.prom"
     service.status = 503
 
-    ended = watched.run("sync", "--json")
+    ended = watched.call("sync", "--json")
 
     assert ended.code == 0
     events = dict(ended.events)

@@ -24,7 +24,7 @@ LONGEST_NAME = 255  # characters; a bound of ours, the one of PAN-OS is not docu
 MAPPING_GONE = "delete mapping failed"  # the answer to a logout of a mapping that is not there
 
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
-_SPECIAL = re.compile('[&<>"\t\n\r]')  # few names have any, and to look for them takes a fifth of a translation
+_SPECIAL = re.compile('[&<>"\t\n\r]')  # few names have any, and to look for them takes a quarter of a translation
 
 
 @dataclass(frozen=True, slots=True)

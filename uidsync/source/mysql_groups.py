@@ -5,6 +5,7 @@ It knows of which kind a table has to be for that; of any other all rows are rea
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -44,6 +45,7 @@ class MySQLGroups:
 
     def read_groups(self, since: datetime, until: datetime) -> Iterator[Group]:
         """Read the newest row of every address in a part of the window. Raises SourceError."""
+        deque(self._ask("widen_groups"), maxlen=0)
         moments = int(since.timestamp()), _as_stored(since), _as_stored(until)
         for *row, size, highest_id in self._ask(f"read_groups{self._end}", *moments):
             yield Group(Row._make(row), size, highest_id)

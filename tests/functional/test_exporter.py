@@ -1,0 +1,356 @@
+"""`uidsync exporter` against simulated firewalls: what scrapers and people get, and in what time."""
+
+import http.client
+import json
+import re
+import signal
+import socket
+import stat
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+
+import pytest
+import tenacity
+from lxml import html
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.command import call
+from tests.functional.conftest import DEADLINE, Site
+from uidsync.cli import exporter as command
+from uidsync.simulator.process import Simulator
+
+ROWS = [(f"10.1.0.{number}", f"user-{number}") for number in range(1, 21)]
+TUNNELS = [
+    {"name": "HQ", "monitor": "up"},
+    {"name": "branch", "state": "init"},
+    {"name": "DC:net-a"},
+    {"name": "DC:net-b", "state": "inactive"},
+    {"name": "bank", "monitor": "down", "peer_ip": "203.0.113.99"},
+    {"name": '<b>"&\\'},
+]
+SLOW = 3.0  # seconds that the slow firewall takes
+SECRET_WORDS = re.compile("|".join(rf"\b{re.escape(word)}\b" for row in ROWS for word in row))
+
+
+class Exporter:
+    """A running exporter of a site, which nobody's answer may tell secrets or names from."""
+
+    def __init__(self, site, process, port):
+        self.site, self.process, self.port = site, process, port
+
+    def ask(self, path, **headers):
+        """Ask, and return status, headers and body."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)) as connection:
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            body = response.read().decode()
+        for secret in self.site.secrets:
+            assert secret not in body
+        assert SECRET_WORDS.search(body) is None
+        return response.status, response.headers, body
+
+    def scrape(self, path, seconds="10"):
+        """Scrape as Prometheus does, and return the samples as {name: [(labels, value)]}."""
+        status, headers, body = self.ask(path, **{"X-Prometheus-Scrape-Timeout-Seconds": seconds})
+        assert status == 200
+        assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        found = {}
+        for family in text_string_to_metric_families(body):
+            for sample in family.samples:
+                found.setdefault(sample.name, []).append((sample.labels, sample.value))
+        return found
+
+
+def find_port():
+    """Name a port that is free."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        return nobody.getsockname()[1]
+
+
+@contextmanager
+def running(site, **keys):
+    """Run an exporter of a site; at SIGTERM it ends well and at once, and its log tells no secret."""
+    port = find_port()
+    site.tables["exporter"] = {"listen": f"127.0.0.1:{port}", **keys}
+    process = site.start("exporter")
+    started = process.stderr.readline()
+    assert "exporter.started" in started, started
+    try:
+        yield Exporter(site, process, port)
+    finally:
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=DEADLINE)
+        assert (process.returncode, out) == (0, "")
+        assert time.monotonic() - begun < 2
+        assert "Traceback" not in err
+        assert not [secret for secret in site.secrets if secret in err]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Set up a site after a run: a firewall that is well, a slow one, a dead one, a pair, an agent."""
+    site = Site(tmp_path_factory.mktemp("exporter"))
+    site.use_rows(ROWS)
+    with ExitStack() as stack:
+        well, slow = (stack.enter_context(Simulator.start("firewall")) for _ in range(2))
+        pair = stack.enter_context(Simulator.start("firewall", pair=True))
+        agent = stack.enter_context(Simulator.start("agent"))
+        site.add_firewall("fw-well", well)
+        site.add_firewall("fw-slow", slow)
+        site.add_firewall("fw-dead", host="127.0.0.1", port=find_port(), api_key_file=site.targets[0]["api_key_file"])
+        site.add_pair("fw-pair", pair)
+        site.add_agent("uia-1", agent)
+        site.tables["tunnels"] = {"expected": {"fw-well": ["gone", *(tunnel["name"] for tunnel in TUNNELS)]}}
+        well.do("tunnels", tunnels=TUNNELS)
+        slow.do("tunnels", tunnels=TUNNELS)
+        pair.do("tunnels", tunnels=[{"name": "HQ"}])
+        pair.do("tunnels", unit="peer", tunnels=[{"name": "HQ", "state": "init"}])
+        report = site.run("sync", "--target", "fw-well", "--target", "uia-1", "--json").out
+        site.state_dir.joinpath("last-run.json").write_text(report)
+        with running(site) as exporter:
+            yield exporter, {"well": well, "slow": slow, "pair": pair}
+
+
+@pytest.fixture
+def exporter(world):
+    """Return the running exporter."""
+    return world[0]
+
+
+@pytest.fixture
+def firewalls(world):
+    """Return the simulated firewalls, whose faults end with the test."""
+    yield world[1]
+    for firewall in world[1].values():
+        firewall.do("fault", name=None)
+
+
+def in_site(site):
+    """Return the words that call the command with a site's configuration, in this process."""
+    return "exporter", "--config", site.write()
+
+
+def only(samples, **labels):
+    """Return the one value among samples that have these labels."""
+    (value,) = [value for has, value in samples if labels.items() <= has.items()]
+    return value
+
+
+def test_a_firewall_tells_of_its_tunnels(exporter):
+    """Up, down, degraded and missing are told apart, by tunnel and in the metric that older dashboards have."""
+    found = exporter.scrape("/probe?target=fw-well")
+    assert found["panos_up"] == [({"target": "fw-well"}, 1)]
+    conditions = {has["tunnel"]: has["condition"] for has, value in found["panos_ipsec_tunnel_condition"] if value}
+    assert conditions == {
+        "HQ": "up", "branch": "down", "DC": "degraded", "bank": "degraded", '<b>"&\\': "up", "gone": "missing"
+    }  # fmt: skip
+    assert only(found["panos_ha_active"], target="fw-well") == 1
+    statuses = {has["ifAlias"]: value for has, value in found["ifIPsecOperStatus"]}
+    assert statuses["HQ"] == 1
+    assert statuses["branch"] == statuses["DC:net-b"] == 2
+    assert only(found["panos_ipsec_sa_remaining_seconds"], tunnel="HQ") > 0
+    assert found["panos_ike_gateway_up"]
+
+
+def test_both_members_of_a_pair_are_told(exporter, firewalls):
+    """Each member has its own state beside its role, and the roles change with a hand-over."""
+    roles = {}
+    for state in ("active", "passive"):
+        firewalls["pair"].do("ha", state=state)
+        found = exporter.scrape("/probe?target=fw-pair")
+        roles[state] = {has["member"]: value for has, value in found["panos_ha_active"]}
+        assert sorted(value for _, value in found["panos_ipsec_tunnel_up"]) == [0, 1]
+    assert sorted(roles["active"].values()) == [0, 1]
+    assert roles["passive"] == {member: 1 - value for member, value in roles["active"].items()}
+    firewalls["pair"].do("ha", state="active")
+
+
+def test_dead_and_slow_firewalls_cost_the_others_nothing(exporter, firewalls):
+    """With one of three dead and one slow, scraped all at once, every series of the third is there, and soon."""
+    before = exporter.scrape("/probe?target=fw-well")
+    firewalls["slow"].do("fault", name="slow", latency_ms=SLOW * 1000)
+
+    def scrape(name):
+        begun = time.monotonic()
+        return exporter.scrape(f"/probe?target={name}", "2"), time.monotonic() - begun
+
+    with ThreadPoolExecutor(3) as pool:
+        (well, well_took), (dead, dead_took), (slow, slow_took) = pool.map(scrape, ("fw-well", "fw-dead", "fw-slow"))
+    assert {name: len(samples) for name, samples in well.items()} == {
+        name: len(samples) for name, samples in before.items()
+    }
+    assert max(well_took, dead_took) < 1.5
+    assert slow_took < 2  # when a Prometheus that waits two seconds would have gone
+    for found in (dead, slow):
+        assert [value for _, value in found["panos_up"]] == [0]
+        assert only(found["panos_failure"], kind="Unreachable") == 1
+        assert "panos_ipsec_tunnel_up" not in found
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("html_502", "Busy"),
+        ("truncated_xml", "BadReply"),
+        ("invalid_key", "Unauthorized"),
+        ("echoed_key", "Unauthorized"),
+    ],
+)
+def test_a_failure_is_told_by_its_kind(exporter, firewalls, fault, kind):
+    """Whatever goes wrong is neither up nor down, and its words, which may hold the key, are in no answer."""
+    firewalls["well"].do("fault", name=fault)
+    found = exporter.scrape("/probe?target=fw-well")
+    assert only(found["panos_failure"], kind=kind) == 1
+    assert "panos_ipsec_tunnel_up" not in found
+    exporter.ask("/")
+
+
+def test_a_list_that_is_too_short_is_not_believed(exporter, firewalls):
+    """A firewall that declares more tunnels than it lists is not known, and says so."""
+    firewalls["well"].do("tunnels", declared=9)
+    found = exporter.scrape("/probe?target=fw-well")
+    firewalls["well"].do("tunnels")
+    assert found["panos_up"] == [({"target": "fw-well"}, 0)]
+    assert only(found["panos_ipsec_tunnels_declared"], target="fw-well") == 9
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/probe?target=uia-1", 404), ("/probe?target=127.0.0.1", 404), ("/probe?target=fw-well.example.edu", 404),
+        ("/probe?target=", 404), ("/probe?target=fw-well%00", 404), ("/probe", 400), ("/probe?x=fw-well", 400),
+        ("/probe?target=fw-well&target=fw-dead", 400), ("/metrics/", 404), ("/../etc/passwd", 404),
+    ],
+)  # fmt: skip
+def test_nothing_else_is_asked_or_shown(exporter, path, status):
+    """What is no firewall of the configuration is not found, an agent and an address included."""
+    assert exporter.ask(path)[0] == status
+
+
+def test_the_health_of_the_sync_is_that_of_the_report(exporter):
+    """/metrics has what the last run's report has, read anew for each scrape."""
+    file = exporter.site.state_dir / "last-run.json"
+    before = file.read_text()
+    found = exporter.scrape("/metrics")
+    assert found["uidsync_report_readable"] == [({}, 1)]
+    assert only(found["uidsync_last_success_timestamp_seconds"], target="uia-1") > time.time() - 600
+    assert found["process_start_time_seconds"]
+    file.write_text(json.dumps(json.loads(before) | {"exit_code": 3}))
+    assert exporter.scrape("/metrics")["uidsync_exit_code"] == [({}, 3)]
+    for text in ("", before[: len(before) // 2], '{"schema": 9}', "[]"):
+        file.write_text(text)
+        found = exporter.scrape("/metrics")
+        assert found["uidsync_report_readable"] == [({}, 0)]
+        assert "uidsync_exit_code" not in found
+        assert "report cannot be read" in exporter.ask("/")[2]
+    file.unlink()
+    assert exporter.scrape("/metrics")["uidsync_report_readable"] == [({}, 0)]
+    file.write_text(before)
+
+
+def test_the_page_shows_everything_but_people(exporter):
+    """Every target, the tunnels by name, and what is wrong, under a policy that lets nothing else in."""
+    for name in ("fw-well", "fw-dead"):  # the page believes for half a minute what another test saw
+        exporter.scrape(f"/probe?target={name}")
+    status, headers, body = exporter.ask("/")
+    assert status == 200
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    page = html.document_fromstring(body)
+    text = " ".join(page.text_content().split())
+    assert [name for name in ("fw-well", "fw-slow", "fw-dead", "fw-pair", "uia-1") if name not in text] == []
+    assert "fw-well: down: branch" in text
+    assert "fw-dead: tunnels are not known: Unreachable" in text
+    assert '<b>"&\\' in text
+    assert page.findall(".//b") == []
+
+
+def test_requests_are_counted_and_no_path_is_a_label(exporter):
+    """Whatever is asked for, the counter has no more series than there are paths and codes."""
+    for number in range(20):
+        exporter.ask(f"/{number}")
+    found = exporter.scrape("/metrics")["uidsync_exporter_requests_total"]
+    assert only(found, path="other", code="404") >= 20
+    assert {has["path"] for has, _ in found} <= {"/", "/metrics", "/probe", "other"}
+
+
+def test_a_new_key_is_read_where_it_is(exporter, firewalls):
+    """A key that was replaced is used from the next scrape on."""
+    key = exporter.site.targets[1]["api_key_file"]
+    before = key.read_text()
+    changed = firewalls["slow"].do("key", value="another-key-of-the-same-firewall")["api_key"]
+    assert only(exporter.scrape("/probe?target=fw-slow")["panos_failure"], kind="Unauthorized") == 1
+    key.write_text(changed)
+    assert exporter.scrape("/probe?target=fw-slow")["panos_up"] == [({"target": "fw-slow"}, 1)]
+    firewalls["slow"].do("key", value=before.strip())
+    key.write_text(before)
+
+
+def test_the_file_has_all_firewalls(exporter, tmp_path):
+    """`--textfile` writes what is known of all, for everybody to read, and exits 1 when one is not known."""
+    file = tmp_path / "tunnels.prom"
+    assert call(*in_site(exporter.site), "--textfile", file).code == 1
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    ups = {}
+    for family in text_string_to_metric_families(file.read_text()):
+        for sample in family.samples:
+            assert sample.timestamp is None
+            ups |= {sample.labels["target"]: sample.value} if family.name == "panos_up" else {}
+    assert ups == {"fw-well": 1, "fw-slow": 1, "fw-dead": 0, "fw-pair": 1}
+    ended = call(*in_site(exporter.site), "--textfile", tmp_path / "nowhere" / "x.prom")
+    assert ended.code == 1
+    assert "textfile.unwritten" in ended.err
+
+
+def test_a_signal_ends_it_though_a_firewall_hangs(site, firewall):
+    """SIGTERM while a probe waits for a firewall is obeyed at once; `running` looks at the time and the code."""
+    firewall.do("fault", name="accepted_never_answered")
+    site.use_rows(ROWS)
+    site.add_firewall("fw", firewall)
+    with running(site) as exporter, socket.create_connection(("127.0.0.1", exporter.port)) as scraper:
+        scraper.sendall(b"GET /probe?target=fw HTTP/1.1\r\n\r\n")
+        wait = tenacity.wait_fixed(0.01)
+        heard = tenacity.Retrying(
+            stop=tenacity.stop_after_delay(10), wait=wait, retry=tenacity.retry_if_not_result(bool)
+        )
+        heard(firewall.requests)
+
+
+@pytest.mark.parametrize(
+    "listen", ["127.0.0.1", "localhost:1", "127.0.0.1:65536", "::1:80", "[127.0.0.1]:80", ":80", ""]
+)
+def test_where_to_listen_must_be_an_address(tmp_path, listen):
+    """A name, a missing or impossible port is an error of the configuration, by its key."""
+    site = Site(tmp_path)
+    site.tables["exporter"] = {"listen": listen}
+    ended = call(*in_site(site))
+    assert ended.code == 2
+    assert "exporter.listen: not an address and a port" in ended.err
+
+
+def test_a_port_in_use_is_told(exporter):
+    """A second exporter on the same port ends with 2, and says which key to change."""
+    ended = call(*in_site(exporter.site))
+    assert ended.code == 2
+    assert f"exporter.listen: 127.0.0.1:{exporter.port}: Address already in use" in ended.err
+
+
+def test_without_its_package_it_says_what_to_install(exporter, monkeypatch):
+    """Where prometheus_client is not installed the exporter ends with 2 and one line."""
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    ended = call(*in_site(exporter.site))
+    assert ended.code == 2
+    assert "pip install 'uidsync[exporter]'" in ended.err
+
+
+@pytest.mark.parametrize("what", command.SHIPPED)
+def test_what_is_shipped_is_printed(what, tmp_path, monkeypatch):
+    """Rules and dashboard need neither a configuration nor the package."""
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    ended = call("exporter", what, "--config", tmp_path / "none.toml")
+    assert ended.code == 0
+    assert "uidsync" in ended.out
