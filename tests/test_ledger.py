@@ -260,18 +260,30 @@ positions = st.builds(
 
 
 @settings(max_examples=50)
-@given(st.lists(st.tuples(positions, st.lists(events, max_size=6))))
+@given(st.lists(st.tuples(positions, st.lists(events, max_size=6), moments | st.none(), st.booleans())))
 def test_what_was_read_comes_back(reads):
-    """After any row of reads the ledger gives back the last position and the last events, nothing of those before."""
+    """After any row of reads the ledger gives back the last position and the events that were not dropped or replaced.
+
+    What is not kept of a provisional read is as if it had not been.
+    """
     with closing(Ledger.make_empty()) as ledger:
-        assert (ledger.read_position(), ledger.read_events()) == (None, {})
-        before = {}
-        for position, listed in reads:
-            after = dict(list(before.items())[::2]) | dict(listed)
-            ledger.write_reading(position, before, after)
-            assert ledger.read_position() == position
-            assert ledger.read_events() == after
-            before = after
+        assert (ledger.read_position(), ledger.read_events(), ledger.count_events()) == (None, {}, (0, None))
+        known, last = {}, None
+        for position, listed, until, is_kept in reads:
+            with ledger.provisional() as keep:
+                ledger.drop_events(until)
+                ledger.write_events(event for _, event in listed)
+                ledger.write_position(position)
+                if is_kept:
+                    keep()
+            if is_kept:
+                kept = {ip: event for ip, event in known.items() if until and event.seen_at > until}
+                known, last = kept | dict(listed), position
+            assert ledger.read_position() == last
+            assert ledger.read_events() == known
+            some = list(known)[::2]
+            assert ledger.read_events(some) == {ip: known[ip] for ip in some}
+            assert ledger.count_events() == (len(known), max((each.seen_at for each in known.values()), default=None))
 
 
 # ---- the file ----------------------------------------------------------------------------------------------------
@@ -367,7 +379,8 @@ def test_a_damaged_file_gives_a_ledger_or_says_so(file, data):
         ledger.note_accepted("fw", [login(ip_address(n + 1), f"user{n}") for n in range(100)], NOW)
         ledger.hold_back("fw", [HeldBack(ONE, "ada", "rejected", (NOW, 1))])
         position = make_position("mysql", "r", NOW, [(NOW, 9)], (), timedelta())
-        ledger.write_reading(position, {}, {ONE: LoginEvent(ONE, "ada", "", NOW, 7, None)})
+        ledger.write_position(position)
+        ledger.write_events([LoginEvent(ONE, "ada", "", NOW, 7, None)])
     content = bytearray(file.read_bytes())
     for at, byte in data.draw(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), min_size=1)):
         content[at] = byte

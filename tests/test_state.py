@@ -19,7 +19,6 @@ from uidsync.ledger import FILE, Ledger
 from uidsync.ledger_file import SCHEMA, LedgerDamaged, LedgerError
 from uidsync.ledger_values import TargetState
 from uidsync.panos.userid import Login
-from uidsync.reading import read_memory
 from uidsync.state import Locked, lock, move_aside, open_ledger, open_ledger_read_only
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -271,7 +270,7 @@ def test_what_turns_out_to_be_damaged_is_moved_aside_as_well(place, log, heard, 
     assert names(heard) == [("ledger.unreadable", "warning")]
     with open_ledger(place, log) as ledger:
         with pytest.raises(LedgerDamaged) as caught:
-            read_memory(ledger)
+            (ledger.read_position(), ledger.read_events())
         move_aside(ledger, log, caught.value)
     assert names(heard)[1:] == [("ledger.moved_aside", "error")]
     assert recall(place, log) == {}

@@ -113,7 +113,7 @@ class FragileLedger(Ledger):
     """A ledger at any of whose writes the power may go out."""
 
     power: Power
-    write_reading = _fragile(Ledger.write_reading)
+    keep = _fragile(Ledger.keep)
     write_target = _fragile(Ledger.write_target)
     note_doubt = _fragile(Ledger.note_doubt)
     note_accepted = _fragile(Ledger.note_accepted)

@@ -6,24 +6,12 @@ nor forget what may have been. Rule 12.
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import TypeVar
 
-from uidsync.ledger_file import (
-    SCHEMA,
-    LedgerDamaged,
-    migrate,
-    raise_if_damaged,
-    raise_if_no_file,
-    read_version,
-    translated,
-)
+from uidsync.ledger_file import LedgerDamaged, LedgerFile
 from uidsync.ledger_values import (
     LATEST,
     LONGEST_OFFSET,
@@ -45,74 +33,16 @@ from uidsync.panos.userid import Address, Entry, Login, Logout
 from uidsync.plan import LOGOUT_GRACE, MINUTE, Holding
 from uidsync.position import Position
 from uidsync.source.rows import LoginEvent
-from uidsync.spotcheck import Loss
-from uidsync.statements import read_statement
+from uidsync.spotcheck import SETTLED, SPOTS, Loss
 
 FILE = "ledger.sqlite3"
-BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
 LOGOUTS_COUNTED = timedelta(hours=1)  # rule 9
 
-Made = TypeVar("Made")
-Write = Callable[[str, Collection[tuple[object, ...]]], object]  # a statement, and a row for each time it runs
+Addresses = Collection[Address] | Collection[str]
 
 
-class Ledger:
+class Ledger(LedgerFile):
     """An open ledger. Threads may share it, every write is one transaction, and all methods raise LedgerError."""
-
-    def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
-        self._connection = connection
-        self.file = file
-        self._lock = threading.Lock()
-
-    @classmethod
-    def open(cls, file: Path) -> Ledger:
-        """Open the ledger, or make it, and bring it up to date. It is tried whether it can be written."""
-        with translated(file):
-            raise_if_no_file(file)
-            file.touch(0o640)
-            connection = sqlite3.connect(file, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-        ledger = cls(connection, file)
-        try:
-            with translated(file):
-                migrate(connection, file)
-                raise_if_damaged(connection, file)
-            with ledger._writing() as write:
-                write("probe", [()])
-        except BaseException:
-            ledger.close()
-            raise
-        return ledger
-
-    @classmethod
-    def open_read_only(cls, file: Path) -> Ledger:
-        """Open the ledger without writing a byte."""
-        # Without a journal nobody writes to the file just now, and SQLite need not make one to find that out; a journal
-        # that is there is read, and its index left as it is.
-        with translated(file):
-            raise_if_no_file(file)
-            is_quiet = not file.with_name(f"{file.name}-wal").exists()
-            uri = f"{file.absolute().as_uri()}?mode=ro&{'immutable' if is_quiet else 'readonly_shm'}=1"
-            connection = sqlite3.connect(uri, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
-            if read_version(connection, file) != SCHEMA:
-                raise LedgerDamaged(f"{file} is of another version")
-        return cls(connection, file)
-
-    @classmethod
-    def make_empty(cls) -> Ledger:
-        """Make a ledger that is forgotten with the process."""
-        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        migrate(connection, Path(":memory:"))
-        return cls(connection, Path(":memory:"))
-
-    def close(self) -> None:
-        """Close the file."""
-        with suppress(sqlite3.Error):
-            self._connection.close()
-
-    def copy_to(self, other: Ledger) -> None:
-        """Write all of this ledger over another."""
-        with self._lock, translated(other.file):
-            self._connection.backup(other._connection)
 
     # ---- the source's side ---------------------------------------------------------------------------------------
 
@@ -136,10 +66,10 @@ class Ledger:
             raise LedgerDamaged(f"{self.file} does not say how far was read")
         return positions[0] if positions else None
 
-    def read_events(self) -> dict[Address, LoginEvent]:
-        """Return the event that holds each address."""
+    def read_events(self, ips: Addresses | None = None) -> dict[Address, LoginEvent]:
+        """Return the event that holds each address, or each of these."""
         events = self._read(
-            "read_events",
+            "read_events" if ips is None else "read_events_at",
             lambda ip, user, why, seen_at, event_id, mac: LoginEvent(
                 read_ip(ip),
                 read_text_or_none(user),
@@ -148,13 +78,39 @@ class Ledger:
                 read_number(event_id),
                 read_text_or_none(mac),
             ),
+            () if ips is None else (_list(ips),),
         )
         return {event.ip: event for event in events}
 
-    def write_reading(
-        self, position: Position, before: Mapping[Address, LoginEvent], after: Mapping[Address, LoginEvent]
-    ) -> None:
-        """Record what was read: the position, and the events so far as they differ from those before."""
+    def count_events(self) -> tuple[int, datetime | None]:
+        """Return at how many addresses there is an event, and when the newest was."""
+        (counts,) = self._read("count_events", lambda events, newest: (events, read_time_or_none(newest)))
+        return counts
+
+    def count_wanted(self, seen_since: datetime) -> int:
+        """Return how many addresses have a user that was seen since."""
+        (count,) = self._read("count_wanted", int, (write_time(seen_since),))
+        return count
+
+    def write_events(self, events: Iterable[LoginEvent]) -> None:
+        """Record the events that hold their addresses now."""
+        rows = [
+            (str(event.ip), event.user, event.why, write_time(event.seen_at), event.event_id, event.mac)
+            for event in events
+        ]
+        with self._writing() as write:
+            write("write_event", rows)
+
+    def drop_events(self, until: datetime | None = None) -> None:
+        """Forget the events up to a time, or all."""
+        with self._writing() as write:
+            if until is None:
+                write("drop_events", [()])
+            else:
+                write("drop_old_events", [(write_time(until),)])
+
+    def write_position(self, position: Position) -> None:
+        """Record how far the source was read."""
         offset = position.clock_offset // MICROSECOND
         with self._writing() as write:
             write(
@@ -165,39 +121,33 @@ class Ledger:
             write("write_mark", [(write_time(at), highest_id) for at, highest_id in position.marks])
             write("clear_ahead", [()])
             write("write_ahead", [(event_id,) for event_id in position.ahead])
-            write("drop_event", [(str(ip),) for ip in before.keys() - after.keys()])
-            write(
-                "write_event",
-                [
-                    (str(ip), event.user, event.why, write_time(event.seen_at), event.event_id, event.mac)
-                    for ip, event in after.items()
-                    if before.get(ip) != event
-                ],
-            )
 
     # ---- the targets' side ---------------------------------------------------------------------------------------
 
     def read_target(self, name: str, identity: str) -> TargetState | None:
         """Return what is known of a target, None of one that is new or another than it was."""
-        known = self._read("read_target", _read_state, name)
+        known = self._read("read_target", _read_state, (name,))
         return known[0] if known and known[0].identity == identity else None
 
     def write_target(self, state: TargetState) -> None:
         """Record what is known of a target; when it is another than it was, what it held is forgotten."""
-        known = self._read("read_target", _read_state, state.name)
+        known = self._read("read_target", _read_state, (state.name,))
         with self._writing() as write:
             if not known or known[0].identity != state.identity:
                 write("drop_holdings", [(state.name,)])
                 write("drop_all_held_back", [(state.name,)])
             loss = (state.loss.at, state.loss.wait)
-            columns = [getattr(state, field.name) for field in fields(state) if field.name != "loss"]
+            columns = [getattr(state, field.name) for field in fields(state) if field.name not in {"loss", "is_new"}]
             write("write_target", [tuple(map(_plain, (*columns, *loss)))])
 
-    def read_holdings(self, target: str) -> dict[Address, tuple[Holding, ...]]:
-        """Return what a target holds or may hold, lapsed mappings included until they are purged."""
+    def read_holdings(self, target: str, ips: Addresses | None = None) -> dict[Address, tuple[Holding, ...]]:
+        """Return what a target holds or may hold, at these addresses if any are given.
+
+        Lapsed mappings are among it until they are purged.
+        """
         holdings: dict[Address, tuple[Holding, ...]] = {}
         rows = self._read(
-            "read_holdings",
+            "read_holdings" if ips is None else "read_holdings_at",
             lambda ip, user, timeout, sent_at, held_until, in_doubt: (
                 read_ip(ip),
                 Holding(
@@ -208,18 +158,59 @@ class Ledger:
                     bool(in_doubt),
                 ),
             ),
-            target,
+            (target,) if ips is None else (target, _list(ips)),
         )
         for ip, holding in rows:
             holdings[ip] = (*holdings.get(ip, ()), holding)
         return holdings
 
+    def has_holdings(self, target: str) -> bool:
+        """Tell whether a target holds or may hold anything."""
+        return any(self._read("has_holdings", bool, (target,)))
+
     def count_holdings(self, target: str, now: datetime) -> tuple[int, int]:
         """Return how many unexpired mappings a target has, held and in doubt."""
         (counts,) = self._read(
-            "count_holdings", lambda rows, in_doubt: (rows - in_doubt, in_doubt), target, write_time(now)
+            "count_holdings", lambda rows, in_doubt: (rows - in_doubt, in_doubt), (target, write_time(now))
         )
         return counts
+
+    def count_held_addresses(self, target: str, now: datetime) -> int:
+        """Return at how many addresses a target has an unexpired mapping."""
+        (count,) = self._read("count_held_addresses", int, (target, write_time(now)))
+        return count
+
+    def list_addresses(self, target: str) -> Iterator[str]:
+        """List every address that has an event, or a mapping on a target or one held back from it, in order."""
+        return self._walk("list_addresses", {"target": target})
+
+    def list_concerns(self, target: str, now: datetime, seen_since: datetime) -> Iterator[str]:
+        """List the addresses where something may be due on a target, in order.
+
+        At all others the user that was seen since is held, and for at least half of the timeout. Rules 7 and 8.
+        """
+        parameters = {
+            "target": target,
+            "now": write_time(now),
+            "gone": write_time(now - LOGOUT_GRACE),
+            "since": write_time(seen_since),
+        }
+        return self._walk("list_concerns", parameters)
+
+    def choose_spots(self, target: str, leaving: Collection[Address], now: datetime) -> tuple[Address, ...]:
+        """Choose three of the longest-lasting mappings that were delivered long enough ago. Rule 11.
+
+        Of the half that lasts longest, those sent first: what came after a restart says nothing of what was lost in it.
+        None of them is in doubt or `leaving`.
+        """
+        parameters = {
+            "target": target,
+            "leaving": _list(leaving),
+            "spots": SPOTS,
+            "settled": write_time(now - SETTLED),
+            "lasting": write_time(now + SETTLED),
+        }
+        return tuple(self._read("choose_spots", read_ip, parameters))
 
     def note_doubt(self, target: str, entries: Collection[Entry], now: datetime) -> None:
         """Record what is about to be sent: logins may be held from now on, and what is logged out may be gone."""
@@ -274,19 +265,19 @@ class Ledger:
         with self._writing() as write:
             write("write_held_back", rows)
 
-    def read_held_back(self, target: str) -> tuple[HeldBack, ...]:
-        """Return the logins that are not to be sent again until a newer event."""
+    def read_held_back(self, target: str, ips: Addresses | None = None) -> tuple[HeldBack, ...]:
+        """Return the logins that are not to be sent again until a newer event, at these addresses if any are given."""
         return tuple(
             self._read(
-                "read_held_back",
+                "read_held_back" if ips is None else "read_held_back_at",
                 lambda ip, user, why, seen_at, event_id: HeldBack(
                     read_ip(ip), read_text(user), why, (read_time(seen_at), read_number(event_id))
                 ),
-                target,
+                (target,) if ips is None else (target, _list(ips)),
             )
         )
 
-    def forget(self, target: str, ips: Collection[Address] | None = None) -> None:
+    def forget(self, target: str, ips: Addresses | None = None) -> None:
         """Forget what a target was believed to hold, everywhere or at some addresses: it lost its table."""
         with self._writing() as write:
             if ips is None:
@@ -306,7 +297,7 @@ class Ledger:
 
     def count_logouts(self, target: str, now: datetime) -> int:
         """Return how many logouts were delivered to a target in the last hour."""
-        (count,) = self._read("count_logouts", int, target, write_time(now - LOGOUTS_COUNTED))
+        (count,) = self._read("count_logouts", int, (target, write_time(now - LOGOUTS_COUNTED)))
         return count
 
     def purge(self, now: datetime, validity: timedelta) -> None:
@@ -316,25 +307,9 @@ class Ledger:
             write("drop_old_logouts", [(write_time(now - LOGOUTS_COUNTED),)])
             write("drop_old_held_back", [(write_time(now - validity),)])
 
-    # ---- SQLite --------------------------------------------------------------------------------------------------
 
-    def _read(self, name: str, make: Callable[..., Made], *parameters: object) -> list[Made]:
-        with self._lock, translated(self.file):
-            rows = self._connection.execute(read_statement(f"ledger/{name}"), parameters)
-            return [make(*row) for row in rows]
-
-    @contextmanager
-    def _writing(self) -> Iterator[Write]:
-        """Collect the writes of the block in one transaction, which is taken back when the block fails."""
-        with self._lock, translated(self.file):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield lambda name, rows: self._connection.executemany(read_statement(f"ledger/{name}"), rows)
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+def _list(ips: Addresses) -> str:
+    return json.dumps([str(ip) for ip in ips])
 
 
 def _plain(value: object) -> object:

@@ -1,16 +1,24 @@
-"""The ledger's file: whose it is, whether it is sound, its schema, and what its errors mean."""
+"""The ledger's file: whose it is, whether it is sound, its schema, its transactions, and what its errors mean."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self, TypeVar
 
+from uidsync.ledger_values import read_text
 from uidsync.statements import read_statement
 
 APPLICATION = 0x75696473  # "uids", in the file's header
 SCHEMA = 2  # the number of the last migration
+ROWS_AT_ONCE = 1000
+BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
+
+Made = TypeVar("Made")
+Write = Callable[[str, Collection[tuple[object, ...]]], object]  # a statement, and a row for each time it runs
 
 
 class LedgerError(Exception):
@@ -92,3 +100,124 @@ def translated(file: Path) -> Iterator[None]:
         raise LedgerDamaged(f"{file}: {error}") from error
     except OSError as error:
         raise LedgerError(f"{file}: {error.strerror or error}") from error
+
+
+class LedgerFile:
+    """An open file. Threads may share it, every write is one transaction, and all methods raise LedgerError."""
+
+    def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
+        self._connection = connection
+        self.file = file
+        self._lock = threading.RLock()
+        self._is_provisional = False
+
+    @classmethod
+    def open(cls, file: Path) -> Self:
+        """Open the ledger, or make it, and bring it up to date. It is tried whether it can be written."""
+        with translated(file):
+            raise_if_no_file(file)
+            file.touch(0o640)
+            connection = sqlite3.connect(file, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        ledger = cls(connection, file)
+        try:
+            with translated(file):
+                migrate(connection, file)
+                raise_if_damaged(connection, file)
+            with ledger._writing() as write:
+                write("probe", [()])
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    @classmethod
+    def open_read_only(cls, file: Path) -> Self:
+        """Open the ledger without writing a byte."""
+        # Without a journal nobody writes to the file just now, and SQLite need not make one to find that out; a journal
+        # that is there is read, and its index left as it is.
+        with translated(file):
+            raise_if_no_file(file)
+            is_quiet = not file.with_name(f"{file.name}-wal").exists()
+            uri = f"{file.absolute().as_uri()}?mode=ro&{'immutable' if is_quiet else 'readonly_shm'}=1"
+            connection = sqlite3.connect(uri, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
+            if read_version(connection, file) != SCHEMA:
+                raise LedgerDamaged(f"{file} is of another version")
+        return cls(connection, file)
+
+    @classmethod
+    def make_empty(cls) -> Self:
+        """Make a ledger that is forgotten with the process."""
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        migrate(connection, Path(":memory:"))
+        return cls(connection, Path(":memory:"))
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(sqlite3.Error):
+            self._connection.close()
+
+    def copy_to(self, other: LedgerFile) -> None:
+        """Write all of this ledger over another."""
+        with self._lock, translated(other.file):
+            self._connection.backup(other._connection)
+
+    @contextmanager
+    def provisional(self) -> Iterator[Callable[[], None]]:
+        """Take back what is written in the block, unless it calls what it is given: then it is kept, in one step.
+
+        Nobody else can write meanwhile; who reads by another connection sees nothing of it.
+        """
+        with self._lock, translated(self.file):
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._is_provisional = True
+        try:
+            yield self.keep
+        finally:
+            with self._lock:
+                if self._is_provisional:
+                    self._is_provisional = False
+                    with suppress(sqlite3.Error):
+                        self._connection.execute("ROLLBACK")
+
+    def keep(self) -> None:
+        """Keep what was written provisionally, in one step."""
+        with self._lock, translated(self.file):
+            self._connection.execute("COMMIT")
+            self._is_provisional = False
+
+    def _read(
+        self, name: str, make: Callable[..., Made], parameters: tuple[object, ...] | Mapping[str, object] = ()
+    ) -> list[Made]:
+        with self._lock, translated(self.file):
+            rows = self._connection.execute(read_statement(f"ledger/{name}"), parameters)
+            return [make(*row) for row in rows]
+
+    def _walk(self, name: str, parameters: Mapping[str, object]) -> Iterator[str]:
+        """Read a column of text row by row, of a result that may be large. Writes may come between."""
+        with self._lock, translated(self.file):
+            cursor = self._connection.execute(read_statement(f"ledger/{name}"), parameters)
+        while True:
+            with self._lock, translated(self.file):
+                texts = [read_text(value) for (value,) in cursor.fetchmany(ROWS_AT_ONCE)]
+            if not texts:
+                return
+            yield from texts
+
+    @contextmanager
+    def _writing(self) -> Iterator[Write]:
+        """Collect the writes of the block in one transaction, which is taken back when the block fails."""
+        with self._lock, translated(self.file):
+            if self._is_provisional:
+                yield self._write
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._write
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _write(self, name: str, rows: Collection[tuple[object, ...]]) -> None:
+        self._connection.executemany(read_statement(f"ledger/{name}"), rows)

@@ -21,8 +21,8 @@ LONGEST_OFFSET = 10**17  # microseconds, 3,000 years
 LONGEST_WAIT = 10**15  # microseconds, 31 years
 LONGEST_TIMEOUT = 10**6  # minutes; the longest that can be configured is 3,600
 
-# One address stands in the events and in every target's holdings.
-read_ip = lru_cache(2**18)(ip_address)
+# One address stands in the events and in every target's holdings, which are read a part at a time.
+read_ip = lru_cache(2**15)(ip_address)
 
 
 Why = Literal["rejected", "withdrawn"]
@@ -40,7 +40,10 @@ class HeldBack:
 
 @dataclass(slots=True)
 class TargetState:
-    """What is known of a target beside its mappings; `identity` is what it was learned for."""
+    """What is known of a target beside its mappings; `identity` is what it was learned for.
+
+    Of a target that `is_new` the ledger knows nothing, or only what another of its name held.
+    """
 
     name: str
     identity: str
@@ -54,6 +57,7 @@ class TargetState:
     certificate_not_after: datetime | None = None
     client_certificate_not_after: datetime | None = None
     loss: Loss = NO_LOSS
+    is_new: bool = False
 
 
 def write_time(moment: datetime) -> int:

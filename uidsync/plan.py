@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Literal
 
 from uidsync.panos.userid import Address, Entry, Login, Logout, UserMapping, bare_name
@@ -38,10 +39,15 @@ def newest_per_address(
     newest = dict(known or {})
     conditional: dict[Address, list[LoginEvent]] = {}
     for event in events:
+        holder = newest.get(event.ip)
+        if holder and event.key < holder.key:
+            continue
         if event.why in {IGNORED, BLANK}:
             conditional.setdefault(event.ip, []).append(event)
-        elif (holder := newest.get(event.ip)) is None or event.key >= holder.key:
-            newest[event.ip] = event
+            continue
+        newest[event.ip] = event
+        if event.ip in conditional:  # what came before the holder takes nothing: no need to keep it
+            conditional[event.ip] = [later for later in conditional[event.ip] if later.key >= event.key]
     for ip, later in conditional.items():
         for event in sorted(later, key=lambda event: event.key):
             if taken := _take(newest.get(ip), event):
@@ -136,6 +142,14 @@ class Plan:
         """Changed users first, for theirs are the wrong names; refreshes last."""
         return self.changed + self.new + self.refreshed
 
+    def without_logins(self, ips: Collection[Address]) -> Plan:
+        """Return the plan without the logins at these addresses."""
+        changed, new, refreshed = (
+            tuple(login for login in logins if login.ip not in ips)
+            for logins in (self.changed, self.new, self.refreshed)
+        )
+        return replace(self, changed=changed, new=new, refreshed=refreshed)
+
     def batches(self, size: int) -> tuple[Batch, ...]:
         """Return the messages to send, of at most `size` entries; every logout comes before any login."""
         parts: tuple[tuple[Action, tuple[Entry, ...]], ...] = (("logouts", self.logouts), ("logins", self.logins))
@@ -173,6 +187,17 @@ class Plan:
 
 
 NOTHING_DUE = Plan()
+
+
+def join(plans: Collection[Plan]) -> Plan:
+    """Return the plan that all of these are together."""
+    return Plan(
+        tuple(chain.from_iterable(plan.logouts for plan in plans)),
+        tuple(chain.from_iterable(plan.changed for plan in plans)),
+        tuple(chain.from_iterable(plan.new for plan in plans)),
+        tuple(chain.from_iterable(plan.refreshed for plan in plans)),
+        sum(plan.lapsed for plan in plans),
+    )
 
 
 def make_plan(  # noqa: PLR0913 (what is due depends on this much)

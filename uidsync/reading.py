@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -23,85 +23,79 @@ from uidsync.source.rows import HIGHEST_ID, LoginEvent, Rules, make_row_reader
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read: the source's clock, the event that holds each address, the counts, and how far it went.
+    """What was read: the source's clock, the counts, and how far it went.
 
-    `before` are the events as the ledger has them still.
+    `reordered` counts the addresses where a lower id won by its time over another user's higher one; `addresses` those
+    where there is an event now, the newest of which was seen at `newest_event`.
     """
 
     now: datetime
     began: float  # the monotonic clock at `now`
     mode: Literal["full", "tail"]
-    before: Mapping[Address, LoginEvent]
-    events: Mapping[Address, LoginEvent]
     census: Census
-    position: Position
+    reordered: int
+    addresses: int
+    newest_event: datetime | None
 
     def clock(self) -> datetime:
         """Return what the source's clock says by now."""
         return self.now + timedelta(seconds=time.monotonic() - self.began)
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What is known of earlier reads."""
-
-    position: Position | None
-    events: Mapping[Address, LoginEvent]
-
-    def now(self) -> datetime:
-        """Return what the source's clock says, by how far it was from ours at the last read."""
-        return datetime.now(UTC) + (self.position.clock_offset if self.position else timedelta())
+def read_clock(position: Position | None) -> datetime:
+    """Return what the source's clock says, by how far it was from ours at the last read."""
+    return datetime.now(UTC) + (position.clock_offset if position else timedelta())
 
 
-def read_memory(ledger: Ledger) -> Memory:
-    """Read what the ledger knows of earlier reads. Raises LedgerError."""
-    return Memory(ledger.read_position(), ledger.read_events())
+def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: FilteringBoundLogger) -> Reading:
+    """Read the source to its end, as little of it as will do, and bring the ledger's events up to date.
 
-
-def read(config: Config, source: Source, memory: Memory, *, full: bool, log: FilteringBoundLogger) -> Reading:
-    """Read the source to its end, as little of it as will do. Raises SourceError."""
-    rules = make_rules(config, source)
-    validity = config.source.validity
+    Raises SourceError and LedgerError; the ledger is as far as it came then.
+    """
+    rules, validity = make_rules(config, source), config.source.validity
     marks = _make_marks(config, rules)
-    position, before = memory.position, memory.events
+    position = ledger.read_position()
     with source.open() as snapshot:
         began, now = time.monotonic(), snapshot.now
         since = now - validity - config.source.time_offset
-        is_full = (
-            full or position is None or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
-        )
-        if position and not is_full:
-            tail = position.find_tail()
-            rows = snapshot.read_after(tail, position.ahead, since)
+        # What was judged by other rules, or came from another source, says nothing any more.
+        is_known = position is not None and (position.source, position.rules) == marks
+        ledger.drop_events(now - validity if is_known else None)
+        read_row = make_row_reader(rules, now)
+        if position is None or full or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every):
+            mode: Literal["full", "tail"] = "full"
+            census = Census(now - LATE_WRITERS)
+            events: Iterable[LoginEvent] = census.watch(map(read_row, snapshot.read_since(since)))
+            known = ledger.read_events()
         else:
-            tail, rows = -1, snapshot.read_since(since)
-        known = recall(config, rules, memory, now)
-        census = Census(now - LATE_WRITERS, tail)
-        events = newest_per_address(census.watch(map(make_row_reader(rules, now), rows)), known)
-    census.settle(known, events)
-    mode: Literal["full", "tail"] = "full" if is_full or position is None else "tail"
+            mode, tail = "tail", position.find_tail()
+            census = Census(now - LATE_WRITERS, tail)
+            events = list(census.watch(map(read_row, snapshot.read_after(tail, position.ahead, since))))
+            known = ledger.read_events({event.ip for event in events})
+        newest = newest_per_address(events, known)
+    census.settle(known, newest)
+    ledger.write_events(event for ip, event in newest.items() if known.get(ip) != event)
+    ledger.write_position(_follow(position, *marks, snapshot, census, is_full=mode == "full"))
+    addresses, newest_event = ledger.count_events()
     log.info(
         "source.read",
         mode=mode,
         rows=census.rows,
         events=census.events,
-        addresses=len(events),
+        addresses=addresses,
         skipped=dict(census.skipped),
         seconds=round(time.monotonic() - began, 3),
     )
-    following = _follow(position, *marks, snapshot, census, is_full=is_full)
-    return Reading(now, began, mode, before, events, census, following)
+    return Reading(now, began, mode, census, census.count_reordered(newest), addresses, newest_event)
 
 
-def recall(config: Config, rules: Rules, memory: Memory, now: datetime) -> dict[Address, LoginEvent]:
-    """Return the remembered events that still count.
-
-    Those that were judged by other rules, or came from another source, say nothing any more.
-    """
-    position, validity = memory.position, config.source.validity
+def recall(config: Config, rules: Rules, ledger: Ledger, ip: Address, now: datetime) -> LoginEvent | None:
+    """Return the event that the ledger knows for an address, as far as it still counts."""
+    position = ledger.read_position()
     if position is None or (position.source, position.rules) != _make_marks(config, rules):
-        return {}
-    return {ip: event for ip, event in memory.events.items() if event.seen_at + validity > now}
+        return None
+    event = ledger.read_events([ip]).get(ip)
+    return event if event and event.seen_at + config.source.validity > now else None
 
 
 def _follow(

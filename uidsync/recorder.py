@@ -5,7 +5,8 @@ A ledger that cannot be written is a warning and no failure to deliver.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -13,17 +14,15 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.deliver import Delivery
+from uidsync.dispatch import Dispatch
 from uidsync.ledger import Ledger
 from uidsync.ledger_file import LedgerError
 from uidsync.ledger_values import HeldBack
 from uidsync.panos.firewall import Firewall
 from uidsync.panos.userid import Address, Entry, Login, Logout, Rejection
-from uidsync.plan import Batch, Plan
-from uidsync.reading import Reading
+from uidsync.plan import Batch, Holding, Plan
 from uidsync.report import Delivered, Failed, Outcome, mask
-from uidsync.share import Share
-from uidsync.source.rows import LoginEvent
-from uidsync.spotcheck import Missing, NotAnswered, choose_spots, spot_check
+from uidsync.spotcheck import Missing, NotAnswered, spot_check
 
 
 class Progress(Protocol):
@@ -36,19 +35,23 @@ class Progress(Protocol):
         """Hear that this many more have an outcome."""
 
 
+# Plans anew for a target that lost what it held at some addresses, or everywhere.
+PlanAgain = Callable[[Dispatch, Collection[Address] | None], Dispatch]
+
+
 class Recorder:
     """The observer of a run's deliveries; its methods are called from the workers' threads.
 
-    `clock` is the source's clock, `events` are the ones that the logins come from. What somebody ordered, by a
-    withdrawal or by force, does not count against the limits of later runs.
+    `clock` is the source's clock. Without `plan_again` no target is asked whether it lost its table. What somebody
+    ordered, by a withdrawal or by force, does not count against the limits of later runs.
     """
 
     def __init__(  # noqa: PLR0913 (what a run is made of)
         self,
         ledger: Ledger,
-        shares: Sequence[Share],
-        events: Mapping[Address, LoginEvent],
+        dispatches: Sequence[Dispatch],
         clock: Callable[[], datetime],
+        plan_again: PlanAgain | None = None,
         *,
         is_ordered: bool,
         log: FilteringBoundLogger,
@@ -56,35 +59,38 @@ class Recorder:
     ) -> None:
         self._ledger = ledger
         self._is_ordered = is_ordered
-        self._events = events
         self._clock = clock
-        self._shares: dict[str, Share] = {share.name: share for share in shares}
+        self._plan_again = plan_again
+        self._dispatches: dict[str, Dispatch] = {dispatch.name: dispatch for dispatch in dispatches}
+        self._before: dict[tuple[str, Address], tuple[Holding, ...]] = {}  # what was held where something is in flight
         self._log = log
         self._progress = progress
         self._is_deaf = False
         self.warnings: list[str] = []
 
-    def begin(self, reading: Reading | None = None) -> None:
-        """Record what was read and whom it is for, before anything is sent.
-
-        Events and watermark go in one step: whatever becomes of the targets, what was read is known.
-        """
-        if reading:
-            self._write(lambda: self._ledger.write_reading(reading.position, reading.before, reading.events))
-        self._write_states()
+    def begin(self) -> None:
+        """Record whom it is for, before anything is sent. Raises LedgerError."""
+        for dispatch in self._dispatches.values():
+            self._ledger.write_target(dispatch.state)
 
     def prepare(self, delivery: Delivery) -> Plan:
         """Return the plan to send: more than was due if the target turns out to have lost what it held. Rule 11."""
-        share = self._shares[delivery.name]
-        if isinstance(delivery.target, Firewall) and share.wanted and not share.resend:
-            share = self._shares[delivery.name] = self._check_spots(share, delivery.target)
-        self._progress.begin(share.name, len(share.plan))
-        tell = self._log.info if share.plan else self._log.debug  # every minute, for as long as nothing is due
-        tell("plan.made", target=share.name, logouts=len(share.plan.logouts), logins=len(share.plan.logins))
-        return share.plan
+        dispatch = self._dispatches[delivery.name]
+        if self._plan_again and isinstance(delivery.target, Firewall) and dispatch.wanted and not dispatch.resend:
+            try:
+                dispatch = self._check_spots(dispatch, delivery.target, self._plan_again)
+            except LedgerError as error:
+                self._warn(dispatch.name, "spots.unchosen", str(error))
+            self._dispatches[delivery.name] = dispatch
+        self._progress.begin(dispatch.name, len(dispatch.plan))
+        tell = self._log.info if dispatch.plan else self._log.debug  # every minute, for as long as nothing is due
+        tell("plan.made", target=dispatch.name, logouts=len(dispatch.plan.logouts), logins=len(dispatch.plan.logins))
+        return dispatch.plan
 
     def sending(self, delivery: Delivery, batch: Batch) -> None:
         """Note that what is sent is in doubt from now on. Rule 12."""
+        if batch.action == "logins" and not self._dispatches[delivery.name].is_empty:
+            self._remember(delivery.name, [entry.ip for entry in batch.entries])
         self._write(lambda: self._ledger.note_doubt(delivery.name, batch.entries, self._clock()))
 
     def ended(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -102,6 +108,8 @@ class Recorder:
             case Failed(batch, error):
                 message = mask(str(error), batch.entries)
                 log.warning("batch.failed", entries=len(batch), error=error.kind, message=message)
+        for entry in outcome.batch.entries:
+            self._before.pop((delivery.name, entry.ip), None)
 
     def finish(self, validity: timedelta) -> None:
         """Record what the run leaves of the targets, and purge what is over."""
@@ -109,58 +117,65 @@ class Recorder:
         self._write(lambda: self._ledger.purge(self._clock(), validity))
 
     def _write_states(self) -> None:
-        for share in self._shares.values():
-            self._write(partial(self._ledger.write_target, share.state))
+        for dispatch in self._dispatches.values():
+            self._write(partial(self._ledger.write_target, dispatch.state))
+
+    def _remember(self, target: str, ips: Sequence[Address]) -> None:
+        """Keep what is held at some addresses until it is known what became of a message; of its halves as well."""
+        if unseen := [ip for ip in ips if (target, ip) not in self._before]:
+            with suppress(LedgerError):  # then there is nothing to go back to, and it is sent again
+                held = self._ledger.read_holdings(target, unseen)
+                self._before |= {(target, ip): holdings for ip, holdings in held.items()}
 
     def _accept(self, target: str, entries: Sequence[Entry]) -> None:
-        ordered = self._shares[target].ordered
+        ordered = self._dispatches[target].ordered
         logouts = sum(isinstance(entry, Logout) and entry.ip not in ordered for entry in entries)
         counted = 0 if self._is_ordered else logouts
         self._write(lambda: self._ledger.note_accepted(target, entries, self._clock(), counted=counted))
 
     def _reject(self, target: str, rejection: Rejection, log: FilteringBoundLogger) -> None:
         login = rejection.entry
-        event = self._events.get(login.ip)
+        event = None
+        with suppress(LedgerError):
+            event = self._ledger.read_events([login.ip]).get(login.ip)
         message = mask(rejection.message, [login])
         log.warning("entry.rejected", clientHistId=event.event_id if event else None, message=message)
         if isinstance(login, Login) and event:
-            before = self._shares[target].held_for(login.ip, login.user)
+            held = self._before.get((target, login.ip), ())
+            before = next((holding for holding in held if holding.user == login.user), None)
             held_back = HeldBack(login.ip, login.user, "rejected", event.key)
             self._write(lambda: self._ledger.note_rejected(target, login, before))
             self._write(lambda: self._ledger.hold_back(target, [held_back]))
 
-    def _check_spots(self, share: Share, firewall: Firewall) -> Share:
-        state, now = share.state, share.now
-        leaving = {logout.ip for logout in share.plan.logouts}
-        if not (spots := choose_spots(share.held, leaving, now)):
-            return share
+    def _check_spots(self, dispatch: Dispatch, firewall: Firewall, plan_again: PlanAgain) -> Dispatch:
+        state, now = dispatch.state, dispatch.now
+        leaving = {logout.ip for logout in dispatch.plan.logouts}
+        if not (spots := self._ledger.choose_spots(dispatch.name, leaving, now)):
+            return dispatch
         match spot_check(firewall, spots):
             case NotAnswered(error, is_denied):
                 if not (is_denied and state.may_not_ask):  # said once
-                    self._warn(share.name, "spots.unanswered", f"{error.kind}: {error}")
+                    self._warn(dispatch.name, "spots.unanswered", f"{error.kind}: {error}")
                 state.may_not_ask = state.may_not_ask or is_denied
-                return share
-            case Missing(ips):
+                return dispatch
+            case Missing(gone) if len(gone) < len(spots):
+                state.may_not_ask, state.loss = False, state.loss.over(now)
+                if not gone:
+                    return dispatch
+                self._log.warning("spots.missing", target=dispatch.name, missing=len(gone), asked=len(spots))
+                return self._forget(dispatch, gone, plan_again)
+            case Missing() if not state.loss.may_recover(now):
                 state.may_not_ask = False
-                return self._believe(share, ips, len(spots))
+                self._warn(dispatch.name, "table.lost_again", "the next full send has to wait: what takes it away?")
+                return dispatch
+            case Missing():
+                state.may_not_ask, state.loss = False, state.loss.again(now)
+                self._warn(dispatch.name, "table.lost", "everything is sent again")
+                return self._forget(dispatch, None, plan_again)
 
-    def _believe(self, share: Share, gone: Collection[Address], asked: int) -> Share:
-        """Return the share as it is after so many of those asked for turned out to be gone."""
-        state, now = share.state, share.now
-        if len(gone) < asked:
-            state.loss = state.loss.over(now)
-            if not gone:
-                return share
-            self._log.warning("spots.missing", target=share.name, missing=len(gone), asked=asked)
-            self._write(lambda: self._ledger.forget(share.name, gone))
-            return share.without(gone)
-        if not state.loss.may_recover(now):
-            self._warn(share.name, "table.lost_again", "the next full send has to wait: what takes it away?")
-            return share
-        self._warn(share.name, "table.lost", "everything is sent again")
-        state.loss = state.loss.again(now)
-        self._write(lambda: self._ledger.forget(share.name))
-        return share.emptied()
+    def _forget(self, dispatch: Dispatch, gone: Collection[Address] | None, plan_again: PlanAgain) -> Dispatch:
+        self._write(lambda: self._ledger.forget(dispatch.name, gone))
+        return plan_again(dispatch, gone)
 
     def _warn(self, target: str, event: str, message: str) -> None:
         self._log.warning(event, target=target, message=message)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from uidsync.config import AgentConfig, Config, FirewallConfig, TargetConfig
-from uidsync.ledger import Ledger
+from uidsync.ledger import Addresses, Ledger
 from uidsync.ledger_values import HeldBack, TargetState
 from uidsync.panos.userid import Address, UserMapping
 from uidsync.plan import NOTHING_DUE, Holding, Plan, is_same_user, make_plan
@@ -38,11 +38,6 @@ class Share:
         """The target's name."""
         return self.target.name
 
-    @property
-    def is_full_send(self) -> bool:
-        """Whether all that is wanted is sent, as to a target that holds nothing."""
-        return bool(self.plan.logins) and (self.resend or not self.held)
-
     def planned(self) -> Share:
         """Return the share with its plan."""
         plan = make_plan(
@@ -56,19 +51,6 @@ class Share:
             resend=self.resend,
         )
         return replace(self, plan=plan)
-
-    def without(self, lost: Collection[Address]) -> Share:
-        """Return the share of a target that turns out to hold nothing at these addresses.
-
-        The logouts stay: whether a mapping that is to go is there is not worth a question.
-        """
-        held = {ip: holdings for ip, holdings in self.held.items() if ip not in lost}
-        share = replace(self, held=held).planned()
-        return replace(share, plan=replace(share.plan, logouts=self.plan.logouts))
-
-    def emptied(self) -> Share:
-        """Return the share of a target that lost its table: everything is sent, what it rejected as well."""
-        return replace(self, rejected=()).without(self.held.keys())
 
     def held_for(self, ip: Address, user: str) -> Holding | None:
         """Return what the target was believed to hold for a user before this run."""
@@ -84,12 +66,24 @@ class Belief:
     held_back: tuple[HeldBack, ...]
 
 
-def read_belief(ledger: Ledger, target: TargetConfig) -> Belief:
-    """Read what the ledger knows of a target; of one that is another than it was, nothing. Raises LedgerError."""
+def read_state(ledger: Ledger, target: TargetConfig) -> TargetState:
+    """Read what the ledger knows of a target beside its mappings; of one that is another than it was, nothing."""
     identity = describe_target(target)
-    if state := ledger.read_target(target.name, identity):
-        return Belief(state, ledger.read_holdings(target.name), ledger.read_held_back(target.name))
-    return Belief(TargetState(target.name, identity), {}, ())
+    return ledger.read_target(target.name, identity) or TargetState(target.name, identity, is_new=True)
+
+
+def read_belief(ledger: Ledger, target: TargetConfig, ips: Addresses | None = None) -> Belief:
+    """Read what the ledger knows of a target, at these addresses if any are given. Raises LedgerError."""
+    state = read_state(ledger, target)
+    if state.is_new:
+        return Belief(state, {}, ())
+    return Belief(state, ledger.read_holdings(target.name, ips), ledger.read_held_back(target.name, ips))
+
+
+def is_resend_due(config: Config, state: TargetState, now: datetime) -> bool:
+    """Tell whether everything is due for a target that may not be asked: nobody notices that it lost its table."""
+    is_recent = state.full_send_at is not None and now - state.full_send_at < config.sync.full_every
+    return state.may_not_ask and not is_recent
 
 
 def make_share(  # noqa: PLR0913 (a share has this many sides)
@@ -104,8 +98,7 @@ def make_share(  # noqa: PLR0913 (a share has this many sides)
 ) -> Share:
     """Plan what is due for one target; `now` is the source's clock."""
     state, held, held_back = belief.state, belief.held, belief.held_back
-    if state.may_not_ask:  # nobody notices that it lost its table: a full send now and then has to do
-        resend = resend or state.full_send_at is None or now - state.full_send_at >= config.sync.full_every
+    resend = resend or is_resend_due(config, state, now)
     withdrawn = {
         login.ip
         for login in held_back

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -10,7 +10,6 @@ from typing import Protocol
 from uidsync.panos.errors import PanosError, Unauthorized
 from uidsync.panos.table import TableEntry
 from uidsync.panos.userid import Address
-from uidsync.plan import Holding
 
 SPOTS = 3  # addresses asked for
 SETTLED = timedelta(minutes=2)  # a mapping may take as long to show in a firewall's table
@@ -60,24 +59,6 @@ class NotAnswered:
 
     error: PanosError
     is_denied: bool
-
-
-def choose_spots(
-    held: Mapping[Address, Collection[Holding]], leaving: Collection[Address], now: datetime
-) -> tuple[Address, ...]:
-    """Choose three of the longest-lasting mappings that were delivered long enough ago; `leaving` are to be logged out.
-
-    Of the half that lasts longest, those sent first: what came after a restart says nothing of what was lost in it.
-    """
-    settled = {
-        ip: (holding.held_until, holding.sent_at, str(ip))
-        for ip, holdings in held.items()
-        if ip not in leaving
-        for holding in holdings
-        if not holding.in_doubt and holding.sent_at <= now - SETTLED and holding.held_until > now + SETTLED
-    }
-    lasting = sorted(settled, key=settled.__getitem__, reverse=True)[: max(SPOTS, len(settled) // 2)]
-    return tuple(sorted(lasting, key=lambda ip: settled[ip][1:])[:SPOTS])
 
 
 def spot_check(firewall: Askable, spots: Collection[Address]) -> Missing | NotAnswered:

@@ -15,7 +15,6 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.ledger import FILE, Ledger
 from uidsync.ledger_file import LedgerDamaged, LedgerError, list_parts
-from uidsync.reading import read_memory
 
 LOCK = "lock"
 
@@ -95,7 +94,8 @@ def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterato
         if os.path.lexists(file):
             with closing(Ledger.open_read_only(file)) as there:
                 there.copy_to(ledger)
-        read_memory(ledger).now()
+        ledger.read_position()
+        ledger.read_events()  # whoever looks sees all of it or nothing
     except LedgerError as error:
         log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
         ledger = Ledger.make_empty()
@@ -103,6 +103,18 @@ def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterato
         yield ledger
     finally:
         ledger.close()
+
+
+def copy_for_once(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> Ledger:
+    """Make a ledger for one run, of what one knows that just now cannot be used; of a damaged one, an empty ledger."""
+    replacement = Ledger.make_empty()
+    if not isinstance(error, LedgerDamaged):
+        with suppress(LedgerError):
+            ledger.copy_to(replacement)
+            log.warning("ledger.unwritable", message=str(error), hint="what is sent now is not remembered")
+            return replacement
+    log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
+    return replacement
 
 
 def move_aside(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> bool:

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
@@ -14,11 +14,12 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.config import Config, TargetConfig
 from uidsync.deadline import Deadline, Interrupted
 from uidsync.deliver import Delivery, Target, deliver
+from uidsync.dispatch import Dispatch, plan_again, plan_dispatches
 from uidsync.ledger import Ledger
 from uidsync.ledger_file import LedgerError
 from uidsync.ledger_values import TargetState
-from uidsync.plan import Plan, UnsafePlan, wanted
-from uidsync.reading import Reading, read, read_memory
+from uidsync.plan import MINUTE, Plan, UnsafePlan
+from uidsync.reading import Reading, read, read_clock
 from uidsync.recorder import Progress, Recorder
 from uidsync.report import (
     BUG,
@@ -33,12 +34,12 @@ from uidsync.report import (
     TargetReport,
     describe_certificate,
 )
-from uidsync.share import Belief, Share, make_share, read_belief
+from uidsync.share import read_state
 from uidsync.source import Source, SourceError
 from uidsync.standby import OnStandby, StandbyLost, Turn
 from uidsync.turns import doubt_what_another_may_have_changed, was_away
 
-MakeTarget = Callable[[Share], Target]
+MakeTarget = Callable[[Dispatch], Target]
 
 
 @dataclass(slots=True)
@@ -46,12 +47,12 @@ class Run:
     """A run's report, and what it planned for every target as far as it came."""
 
     report: SyncReport
-    shares: list[Share] = field(default_factory=list)
+    dispatches: tuple[Dispatch, ...] = ()
 
     @property
     def plans(self) -> dict[str, Plan]:
         """The plan for every target, by name."""
-        return {share.name: share.plan for share in self.shares}
+        return {dispatch.name: dispatch.plan for dispatch in self.dispatches}
 
 
 def run(  # noqa: PLR0913 (a run has this many sides)
@@ -73,52 +74,63 @@ def run(  # noqa: PLR0913 (a run has this many sides)
     """Make one run over `targets` and return what became of it, whatever the source and the targets do.
 
     A dry run stops with the plan. `full` reads the whole window and sends all of it; with `force` a plan is sent that
-    rule 5 or 9 would refuse. With a `turn`, it is taken first, or left to another host. Raises LedgerError when the
-    ledger cannot be read, before anything else is.
+    rule 5 or 9 would refuse. With a `turn`, it is taken first, or left to another host. Raises LedgerError as long as
+    nothing was sent.
     """
     started = time.monotonic()
     this = Run(SyncReport(run_id or str(uuid.uuid4()), datetime.now(UTC), dry_run=dry_run))
     report = this.report
     report.targets = [TargetReport(target.name, target.kind) for target in targets]
-    # All that the ledger knows comes first: if it is damaged, the source is still unread.
-    beliefs = [read_belief(ledger, target) for target in targets]
-    memory = read_memory(ledger)
-    reading = None
-    try:
-        if turn:
-            with _timed(report, "lock"):
-                turn.take()
-                doubt_what_another_may_have_changed(config, source, ledger, memory)
-            full = full or was_away(memory.position, memory.now())
-            beliefs = [read_belief(ledger, target) for target in targets]
-        with _timed(report, "read"):
-            reading = read(config, source, memory, full=full, log=log)
-        _report_reading(report, reading)
-        with _timed(report, "plan"):
-            _plan(this, config, targets, beliefs, reading, full=full)
-            if not force:
-                raise_if_unsafe(config, ledger, reading, this.shares)
-        if turn:
-            turn.raise_if_lost()
-            turn.when_lost(deadline.end)
-    except OnStandby as reason:
-        report.standby = True
-        log.info("run.standby", message=str(reason))
-    except (Interrupted, SourceError, UnsafePlan, StandbyLost) as error:
-        report.exit_code, report.error = _judge(error)
-    if report.error or reading is None or dry_run:
-        _report_untried(report, this.shares, config.sync.batch_size)
-    else:
-        recorder = Recorder(
-            ledger, this.shares, reading.events, reading.clock, is_ordered=force, log=log, progress=progress
-        )
+    # All that the ledger knows of them comes first: if it is damaged, the source is still unread.
+    states, position = [read_state(ledger, target) for target in targets], ledger.read_position()
+    reading = recorder = None
+    with ledger.provisional() as keep:
+        try:
+            if turn:
+                with _timed(report, "lock"):
+                    turn.take()
+                    doubt_what_another_may_have_changed(config, source, ledger, position)
+                full = full or was_away(position, read_clock(position))
+            with _timed(report, "read"):
+                reading = read(config, source, ledger, full=full, log=log)
+            _report_reading(report, reading)
+            with _timed(report, "plan"):
+                this.dispatches = plan_dispatches(config, targets, ledger, reading.now, full=full)
+                report.wanted = ledger.count_wanted(reading.now - config.source.validity + MINUTE)
+                _report_plans(report, this.dispatches)
+                if not force:
+                    raise_if_unsafe(config, ledger, reading, this.dispatches)
+            if turn:
+                turn.raise_if_lost()
+                turn.when_lost(deadline.end)
+        except OnStandby as reason:
+            report.standby = True
+            log.info("run.standby", message=str(reason))
+        except (Interrupted, SourceError, UnsafePlan, StandbyLost) as error:
+            report.exit_code, report.error = _judge(error)
+        if reading and not report.error and not dry_run:
+            recorder = Recorder(
+                ledger,
+                this.dispatches,
+                reading.clock,
+                lambda dispatch, lost: plan_again(config, dispatch, ledger, lost),
+                is_ordered=force,
+                log=log,
+                progress=progress,
+            )
+            recorder.begin()
+            keep()  # events and watermark in one step: whatever becomes of the targets, what was read is known
+    if recorder:
         with _timed(report, "deliver"):
-            _deliver(this, config, reading, recorder, make_target, deadline, log)
+            _deliver(this, config, recorder, make_target, deadline, log)
         if turn:
             _report_turn(report, turn)
-    now = reading.clock() if reading else memory.now()
-    for part, belief in zip(report.targets, beliefs, strict=True):
-        _report_state(part, belief.state, ledger, now)
+        states = [dispatch.state for dispatch in this.dispatches]
+    else:
+        _report_untried(report, this.dispatches, config.sync.batch_size)
+    now = reading.clock() if reading else read_clock(position)
+    for part, state in zip(report.targets, states, strict=True):
+        _report_state(part, state, ledger, now)
     if reading:
         _report_warnings(report, config, reading, log)
     report.finished = datetime.now(UTC)
@@ -158,42 +170,43 @@ def _report_turn(report: SyncReport, turn: Turn) -> None:
             report.error = Problem("StandbyLost", str(error))
 
 
-def _deliver(  # noqa: PLR0913, PLR0917 (the second half of a run)
+def _deliver(
     this: Run,
     config: Config,
-    reading: Reading,
     recorder: Recorder,
     make_target: MakeTarget,
     deadline: Deadline,
     log: FilteringBoundLogger,
 ) -> None:
-    recorder.begin(reading)
-    carry_out(this.report, this.shares, recorder, make_target, config.sync.batch_size, deadline, log)
-    for share, part in zip(this.shares, this.report.targets, strict=True):
+    carry_out(this.report, this.dispatches, recorder, make_target, config.sync.batch_size, deadline, log)
+    for dispatch, part in zip(this.dispatches, this.report.targets, strict=True):
         if part.status == "complete":
-            share.state.last_success, share.state.behind_since = datetime.now(UTC), None
-            if share.is_full_send:
-                share.state.full_send_at = share.now
+            dispatch.state.last_success, dispatch.state.behind_since = datetime.now(UTC), None
+            if dispatch.is_full_send:
+                dispatch.state.full_send_at = dispatch.now
     recorder.finish(config.source.validity)
     this.report.warnings += recorder.warnings
 
 
 def carry_out(  # noqa: PLR0913, PLR0917 (a delivery has this many sides)
     report: SyncReport,
-    shares: Sequence[Share],
+    dispatches: Sequence[Dispatch],
     recorder: Recorder,
     make_target: MakeTarget,
     batch_size: int,
     deadline: Deadline,
     log: FilteringBoundLogger,
 ) -> None:
-    """Deliver every share's plan and report it, target by target. From here on a signal ends the run in order."""
+    """Deliver every target's plan and report it, target by target. From here on a signal ends the run in order."""
     deadline.is_interruptible = False
-    deliveries = [Delivery(share.name, make_target(share), share.plan, share.target.connections) for share in shares]
+    deliveries = [
+        Delivery(dispatch.name, make_target(dispatch), dispatch.plan, dispatch.target.connections)
+        for dispatch in dispatches
+    ]
     deliver(deliveries, batch_size, recorder, deadline)
-    for share, delivery, part in zip(shares, deliveries, report.targets, strict=True):
+    for dispatch, delivery, part in zip(dispatches, deliveries, report.targets, strict=True):
         _report_delivery(report, part, delivery, log)
-        _note_delivery(share.state, part)
+        _note_delivery(dispatch.state, part)
 
 
 def _report_reading(report: SyncReport, reading: Reading) -> None:
@@ -204,49 +217,37 @@ def _report_reading(report: SyncReport, reading: Reading) -> None:
         events=census.events,
         skipped=dict(census.skipped),
         nobody=dict(census.nobody),
-        reordered=census.count_reordered(reading.events),
-        addresses=len(reading.events),
-        newest_event=max((event.seen_at for event in reading.events.values()), default=None),
+        reordered=reading.reordered,
+        addresses=reading.addresses,
+        newest_event=reading.newest_event,
     )
 
 
-def _plan(
-    this: Run,
-    config: Config,
-    targets: Sequence[TargetConfig],
-    beliefs: Sequence[Belief],
-    reading: Reading,
-    *,
-    full: bool,
-) -> None:
-    mappings = wanted(reading.events, config.source.validity, reading.now)
-    this.report.wanted = len(mappings)
-    for target, belief, part in zip(targets, beliefs, this.report.targets, strict=True):
-        share = make_share(config, target, belief, reading.events, mappings, reading.now, resend=full)
-        this.shares.append(share)
-        part.wanted, part.lapsed = len(share.wanted), share.plan.lapsed
-    this.report.full_send = all(share.is_full_send for share in this.shares)
+def _report_plans(report: SyncReport, dispatches: Sequence[Dispatch]) -> None:
+    for dispatch, part in zip(dispatches, report.targets, strict=True):
+        part.wanted, part.lapsed = dispatch.wanted, dispatch.plan.lapsed
+    report.full_send = all(dispatch.is_full_send for dispatch in dispatches)
 
 
-def raise_if_unsafe(config: Config, ledger: Ledger, reading: Reading, shares: Sequence[Share]) -> None:
+def raise_if_unsafe(config: Config, ledger: Ledger, reading: Reading, dispatches: Sequence[Dispatch]) -> None:
     """Judge all plans before anything is sent. Rules 5 and 9. Raises UnsafePlan."""
     reading.census.raise_if_ahead(reading.now)
     if reading.mode == "full" and not reading.census.events:
         raise UnsafePlan("a full read found not one login event: is this the table that the NAC exports to?")
-    for share in shares:
-        held = sum(any(holding.held_until > reading.now for holding in holdings) for holdings in share.held.values())
-        logouts = ledger.count_logouts(share.name, reading.now)
+    for dispatch in dispatches:
+        held = 0 if dispatch.is_empty else ledger.count_held_addresses(dispatch.name, reading.now)
+        logouts = ledger.count_logouts(dispatch.name, reading.now)
         try:
-            share.plan.raise_if_unsafe(
-                held, logouts, config.sync.max_logout_percent, config.sync.max_change_percent, share.ordered
+            dispatch.plan.raise_if_unsafe(
+                held, logouts, config.sync.max_logout_percent, config.sync.max_change_percent, dispatch.ordered
             )
         except UnsafePlan as error:
-            raise UnsafePlan(f"{share.name}: {error}") from None
+            raise UnsafePlan(f"{dispatch.name}: {error}") from None
 
 
-def _report_untried(report: SyncReport, shares: Sequence[Share], batch_size: int) -> None:
-    for share, part in zip(shares, report.targets, strict=False):
-        for batch in share.plan.batches(batch_size):
+def _report_untried(report: SyncReport, dispatches: Sequence[Dispatch], batch_size: int) -> None:
+    for dispatch, part in zip(dispatches, report.targets, strict=False):
+        for batch in dispatch.plan.batches(batch_size):
             part.add(NotTried(batch))
         if not report.error:
             part.settle(tried=False)

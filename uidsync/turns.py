@@ -13,7 +13,7 @@ from uidsync.ledger import Ledger
 from uidsync.panos.userid import Address, Entry, Login, Logout
 from uidsync.plan import MINUTE
 from uidsync.position import Position
-from uidsync.reading import Memory, make_rules
+from uidsync.reading import make_rules
 from uidsync.source import Source
 from uidsync.source.rows import LoginEvent, is_within, make_row_reader
 
@@ -25,9 +25,11 @@ def was_away(position: Position | None, now: datetime) -> bool:
     return position is not None and now - position.marks[-1][0] > AWAY
 
 
-def doubt_what_another_may_have_changed(config: Config, source: Source, ledger: Ledger, memory: Memory) -> None:
+def doubt_what_another_may_have_changed(
+    config: Config, source: Source, ledger: Ledger, position: Position | None
+) -> None:
     """Bring the ledger down to what still holds, before it is relied on. Raises SourceError and LedgerError."""
-    position, validity = memory.position, config.source.validity
+    validity = config.source.validity
     if position is None:
         return
     with source.open() as snapshot:
@@ -45,8 +47,8 @@ def doubt_what_another_may_have_changed(config: Config, source: Source, ledger: 
         if event.user is not None:
             named[event.ip].add(event.user)
     for target in config.target if named else ():
-        held = ledger.read_holdings(target.name)
-        withdrawn = {login.ip for login in ledger.read_held_back(target.name)}
+        held = ledger.read_holdings(target.name, named)
+        withdrawn = {login.ip for login in ledger.read_held_back(target.name, named)}
         doubted: list[Entry] = [Logout(ip, holding.user) for ip in named for holding in held.get(ip, ())]
         doubted += [
             Login(ip, user, target.mapping_timeout // MINUTE)

@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.compare import Comparison, compare
 from uidsync.config import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.deadline import Deadline
+from uidsync.dispatch import Dispatch
 from uidsync.ledger import Ledger
 from uidsync.panos.errors import PanosError
 from uidsync.panos.firewall import Firewall
@@ -32,12 +33,12 @@ Found = tuple[Comparison, ...]
 LOOK_AGAIN = 5.0  # seconds between looks at what was mended
 
 
-def make_shares(config: Config, targets: Sequence[TargetConfig], ledger: Ledger, reading: Reading) -> tuple[Share, ...]:
-    """Say for every target what it should hold at this moment and what the ledger believes. Raises LedgerError."""
-    now = reading.clock()
-    mappings = wanted(reading.events, config.source.validity, now)
+def make_shares(config: Config, targets: Sequence[TargetConfig], ledger: Ledger, now: datetime) -> tuple[Share, ...]:
+    """Say for every target what it should hold by the ledger's events, and is believed to. Raises LedgerError."""
+    events = ledger.read_events()
+    mappings = wanted(events, config.source.validity, now)
     return tuple(
-        make_share(config, target, read_belief(ledger, target), reading.events, mappings, now, resend=False)
+        make_share(config, target, read_belief(ledger, target), events, mappings, now, resend=False)
         for target in targets
     )
 
@@ -95,6 +96,7 @@ def repair(  # noqa: PLR0913 (a run has this many sides)
     reading: Reading,
     make_target: MakeTarget,
     *,
+    keep: Callable[[], None],
     deadline: Deadline,
     log: FilteringBoundLogger,
     progress: Progress,
@@ -102,18 +104,22 @@ def repair(  # noqa: PLR0913 (a run has this many sides)
     """Send every target exactly the difference, and report it; targets that do not differ are not touched.
 
     What is missing or wrong is in the ledger before anything is sent: logins that this does not come to are due in the
-    next run. What is stale and stays waits for another repair. Raises UnsafePlan and LedgerError as long as nothing was
-    sent.
+    next run. What is stale and stays waits for another repair. What the ledger learned provisionally is kept by `keep`
+    before that. Raises UnsafePlan and LedgerError as long as nothing was sent.
     """
-    # Nothing is wanted beside the plan, so that the recorder asks for no spots: the whole table was just read.
-    due = [replace(share, plan=each.plan, wanted={}) for share, each in zip(shares, found, strict=True) if each.plan]
+    due = [
+        Dispatch(share.target, share.state, share.now, each.plan, ordered=share.ordered, is_empty=share.state.is_new)
+        for share, each in zip(shares, found, strict=True)
+        if each.plan
+    ]
     raise_if_unsafe(config, ledger, reading, due)
     report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
-    report.targets = [TargetReport(share.name, share.target.kind) for share in due]
-    recorder = Recorder(ledger, due, reading.events, reading.clock, is_ordered=False, log=log, progress=progress)
-    recorder.begin(reading)
+    report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in due]
+    recorder = Recorder(ledger, due, reading.clock, is_ordered=False, log=log, progress=progress)
+    recorder.begin()
     for each in found:
         ledger.correct(each.name, each.held)
+    keep()
     carry_out(report, due, recorder, make_target, config.sync.batch_size, deadline, log)
     recorder.finish(config.source.validity)
     report.warnings += recorder.warnings

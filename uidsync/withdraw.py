@@ -12,13 +12,14 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.config import Config, TargetConfig
 from uidsync.deadline import Deadline
 from uidsync.deliver import Target
+from uidsync.dispatch import Dispatch
 from uidsync.ledger import Ledger
 from uidsync.ledger_values import HeldBack
 from uidsync.panos.userid import Address, Logout
 from uidsync.plan import Plan, UnsafePlan, is_meant
 from uidsync.recorder import Progress, Recorder
 from uidsync.report import SyncReport, TargetReport
-from uidsync.share import Share, read_belief
+from uidsync.share import read_belief
 from uidsync.source.rows import LoginEvent
 from uidsync.sync import carry_out
 
@@ -38,9 +39,9 @@ class Chosen:
 
 def plan_withdrawal(
     targets: Sequence[TargetConfig], ledger: Ledger, chosen: Chosen, now: datetime
-) -> tuple[Share, ...]:
+) -> tuple[Dispatch, ...]:
     """Plan the logouts of what is chosen, for every target. Raises LedgerError."""
-    shares = []
+    dispatches = []
     for target in targets:
         belief = read_belief(ledger, target)
         logouts = tuple(
@@ -49,28 +50,28 @@ def plan_withdrawal(
             for holding in holdings
             if chosen.holds(ip, holding.user)
         )
-        shares.append(Share(target, belief.state, now, {}, belief.held, Plan(logouts)))
-    return tuple(shares)
+        dispatches.append(Dispatch(target, belief.state, now, Plan(logouts)))
+    return tuple(dispatches)
 
 
-def raise_if_unsafe(config: Config, shares: Sequence[Share], ledger: Ledger, chosen: Chosen) -> None:
+def raise_if_unsafe(config: Config, dispatches: Sequence[Dispatch], ledger: Ledger, chosen: Chosen) -> None:
     """Judge a withdrawal by rule 9, for itself: what runs logged out in the last hour was not of its choosing."""
     if chosen.everybody:
         return
-    for share in shares:
-        held = sum(ledger.count_holdings(share.name, share.now))
+    for dispatch in dispatches:
+        held = sum(ledger.count_holdings(dispatch.name, dispatch.now))
         try:
-            share.plan.raise_if_unsafe(held, 0, config.sync.max_logout_percent, config.sync.max_change_percent)
+            dispatch.plan.raise_if_unsafe(held, 0, config.sync.max_logout_percent, config.sync.max_change_percent)
         except UnsafePlan as error:
-            raise UnsafePlan(f"{share.name}: {error}") from None
+            raise UnsafePlan(f"{dispatch.name}: {error}") from None
 
 
 def withdraw(  # noqa: PLR0913 (a run has this many sides)
     config: Config,
-    shares: Sequence[Share],
+    dispatches: Sequence[Dispatch],
     ledger: Ledger,
     chosen: Chosen,
-    make_target: Callable[[Share], Target],
+    make_target: Callable[[Dispatch], Target],
     *,
     deadline: Deadline,
     log: FilteringBoundLogger,
@@ -80,31 +81,31 @@ def withdraw(  # noqa: PLR0913 (a run has this many sides)
 
     What is kept back is recorded first: a target that is away now gets its logouts from a later run.
     """
-    now, events = shares[0].now, ledger.read_events()
-    raise_if_unsafe(config, shares, ledger, chosen)
+    now, events = dispatches[0].now, ledger.read_events()
+    raise_if_unsafe(config, dispatches, ledger, chosen)
     report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
-    report.targets = [TargetReport(share.name, share.target.kind) for share in shares]
+    report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in dispatches]
 
     def clock() -> datetime:
         return now + (datetime.now(UTC) - report.started)
 
-    recorder = Recorder(ledger, shares, events, clock, is_ordered=True, log=log, progress=progress)
+    recorder = Recorder(ledger, dispatches, clock, is_ordered=True, log=log, progress=progress)
     recorder.begin()
-    for share in shares:
-        ledger.hold_back(share.name, _list_held_back(share, events, chosen))
-    carry_out(report, shares, recorder, make_target, config.sync.batch_size, deadline, log)
+    for dispatch in dispatches:
+        ledger.hold_back(dispatch.name, _list_held_back(dispatch, events, chosen))
+    carry_out(report, dispatches, recorder, make_target, config.sync.batch_size, deadline, log)
     recorder.finish(config.source.validity)
     report.warnings += recorder.warnings
     report.finished = datetime.now(UTC)
     return report
 
 
-def _list_held_back(share: Share, events: Mapping[Address, LoginEvent], chosen: Chosen) -> list[HeldBack]:
+def _list_held_back(dispatch: Dispatch, events: Mapping[Address, LoginEvent], chosen: Chosen) -> list[HeldBack]:
     """List the logins to keep back: of every chosen event, and of every chosen mapping whose event is gone."""
     listed = [
         HeldBack(ip, event.user, "withdrawn", event.key)
         for ip, event in events.items()
         if event.user is not None and chosen.holds(ip, event.user)
     ]
-    gone = {logout.ip: logout.user for logout in share.plan.logouts if logout.ip not in events}
-    return listed + [HeldBack(ip, user, "withdrawn", (share.now, 0)) for ip, user in gone.items()]
+    gone = {logout.ip: logout.user for logout in dispatch.plan.logouts if logout.ip not in events}
+    return listed + [HeldBack(ip, user, "withdrawn", (dispatch.now, 0)) for ip, user in gone.items()]

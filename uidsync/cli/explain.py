@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -29,7 +29,7 @@ from uidsync.panos.errors import PanosError
 from uidsync.panos.table import TableEntry
 from uidsync.panos.userid import Address
 from uidsync.plan import Holding, wanted
-from uidsync.reading import make_rules, read_memory, recall
+from uidsync.reading import make_rules, recall
 from uidsync.report import INCOMPLETE, OK, to_plain
 from uidsync.share import make_share, read_belief
 from uidsync.side_by_side import do_for_each
@@ -93,7 +93,7 @@ def _explain(config: Config, ip: Address) -> Explanation:
     rules = make_rules(config, source)
     with open_ledger_read_only(state_dir, log) as ledger, source.open() as snapshot:
         now = snapshot.now
-        known = recall(config, rules, read_memory(ledger), now).get(ip)
+        known = recall(config, rules, ledger, ip, now)
         steps, holder = trace(
             ip,
             snapshot.read_addresses([ip]),
@@ -107,13 +107,8 @@ def _explain(config: Config, ip: Address) -> Explanation:
         mappings = wanted(events, validity, now)
         verdicts = []
         for target in config.target:
-            belief = read_belief(ledger, target)
-            here = replace(
-                belief,
-                held={ip: belief.held[ip]} if ip in belief.held else {},
-                held_back=tuple(login for login in belief.held_back if login.ip == ip),
-            )
-            share = make_share(config, target, here, events, mappings, now, resend=False)
+            belief = read_belief(ledger, target, [ip])
+            share = make_share(config, target, belief, events, mappings, now, resend=False)
             verdicts.append(judge(share, ip, holder))
     maker = TargetMaker(secrets, log, deadline, attempts=1)
     shown = do_for_each(lambda target: _ask(target, ip, maker), config.target)

@@ -18,9 +18,9 @@ from uidsync.cli.wiring import become_owner, find_state_dir
 from uidsync.config import Config, TargetConfig
 from uidsync.ledger import Ledger
 from uidsync.ledger_file import LedgerError
-from uidsync.reading import read_memory
+from uidsync.reading import read_clock
 from uidsync.report import INCOMPLETE, OK, Problem, to_plain
-from uidsync.share import read_belief
+from uidsync.share import read_state
 from uidsync.state import open_ledger_read_only
 from uidsync.telemetry import LAST_RUN
 
@@ -96,13 +96,12 @@ def _refuse(constant: str) -> float:
 
 
 def _stand_all(config: Config, ledger: Ledger) -> list[Standing]:
-    now = read_memory(ledger).now()
+    now = read_clock(ledger.read_position())
     return [_stand(target, ledger, now) for target in config.target]
 
 
 def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
-    belief = read_belief(ledger, target)
-    state = belief.state
+    state = read_state(ledger, target)
     held, in_doubt = ledger.count_holdings(target.name, now)
     lasting = sum(ledger.count_holdings(target.name, now + SOON))
     error = Problem(state.error_kind, state.error_message or "") if state.error_kind else None
@@ -113,7 +112,7 @@ def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
         held,
         in_doubt,
         expiring,
-        len(belief.held_back),
+        0 if state.is_new else len(ledger.read_held_back(target.name)),
         state.last_success,
         state.behind_since,
         error,

@@ -32,7 +32,7 @@ from uidsync.ledger import Ledger
 from uidsync.ledger_file import LedgerDamaged, LedgerError
 from uidsync.ping import PingFailed, ping
 from uidsync.report import BUG, INCOMPLETE, SyncReport
-from uidsync.state import Locked, lock, move_aside, open_ledger, open_ledger_read_only
+from uidsync.state import Locked, copy_for_once, lock, move_aside, open_ledger, open_ledger_read_only
 from uidsync.sync import Run, run
 from uidsync.telemetry import name_run, write_report, write_textfile
 
@@ -132,12 +132,11 @@ def _run(
 
         try:
             this = run_with(ledger)
-        except LedgerError as error:  # it is read before anything else
-            replacement = Ledger.make_empty()
+        except LedgerError as error:  # nothing was sent yet
             if isinstance(error, LedgerDamaged) and not dry_run and move_aside(ledger, log, error):
                 replacement = stack.enter_context(open_ledger(state_dir, log))
             else:
-                log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
+                replacement = copy_for_once(ledger, log, error)
             this = run_with(replacement)
         if is_told:
             _write_files(this.report, state_dir, config.telemetry.textfile, log)

@@ -29,7 +29,7 @@ from uidsync.ledger import Ledger
 from uidsync.panos.errors import PanosError
 from uidsync.panos.logs import UserIdEvent
 from uidsync.plan import UnsafePlan
-from uidsync.reading import Reading, read, read_memory
+from uidsync.reading import Reading, read
 from uidsync.report import BUG, INCOMPLETE, OK, UNREADABLE, UNSAFE, SyncReport, to_plain
 from uidsync.share import Share
 from uidsync.side_by_side import do_for_each
@@ -74,8 +74,8 @@ def verify(
     source = make_source(config, secrets, deadline)
 
     def look(ledger: Ledger) -> tuple[Reading, Sequence[Share], Found]:
-        reading = read(config, source, read_memory(ledger), full=True, log=log)
-        shares = make_shares(config, config.target, ledger, reading)
+        reading = read(config, source, ledger, full=True, log=log)
+        shares = make_shares(config, config.target, ledger, reading.clock())
         return reading, shares, compare_all(shares, maker.make_firewall)
 
     report = None
@@ -86,6 +86,7 @@ def verify(
             lock(state_dir, log),
             taken_turn(config, source, log, deadline),
             open_ledger(state_dir, log) as ledger,
+            ledger.provisional() as keep,
             progress_bar() as progress,
         ):
             reading, shares, found = look(ledger)  # runs went on meanwhile
@@ -96,7 +97,8 @@ def verify(
                     found,
                     ledger,
                     reading,
-                    lambda share: maker(share.target),
+                    lambda dispatch: maker(dispatch.target),
+                    keep=keep,
                     deadline=deadline,
                     log=log,
                     progress=progress,
@@ -110,7 +112,7 @@ def verify(
 
             def look_at_firewalls() -> Found:
                 with open_ledger_read_only(state_dir, log) as copy:
-                    shares = make_shares(config, config.target, copy, reading)
+                    shares = make_shares(config, config.target, copy, reading.clock())
                 return compare_all(shares, maker.make_firewall)
 
             # What was delivered may take a while to show; after a failure there is nothing to wait for.

@@ -24,11 +24,11 @@ from uidsync.cli.wiring import (
     make_source,
     taken_turn,
 )
+from uidsync.dispatch import Dispatch
 from uidsync.panos.userid import Address
 from uidsync.plan import UnsafePlan
-from uidsync.reading import read_memory
+from uidsync.reading import read_clock
 from uidsync.report import INCOMPLETE, OK, UNSAFE
-from uidsync.share import Share
 from uidsync.state import lock, open_ledger, open_ledger_read_only
 from uidsync.withdraw import Chosen, plan_withdrawal, raise_if_unsafe
 from uidsync.withdraw import withdraw as carry_out
@@ -79,19 +79,19 @@ def withdraw(
             stack.enter_context(lock(state_dir, log))
             stack.enter_context(taken_turn(config, make_source(config, secrets, deadline), log, deadline, needed=False))
             ledger = stack.enter_context(open_ledger(state_dir, log))
-        shares = plan_withdrawal(targets, ledger, chosen, read_memory(ledger).now())
+        dispatches = plan_withdrawal(targets, ledger, chosen, read_clock(ledger.read_position()))
         try:
             if dry_run:
-                show_plans({share.name: share.plan for share in shares}, as_tables=sys.stdout.isatty())
-                raise_if_unsafe(config, shares, ledger, chosen)
-                return _tell_if_empty(shares, log)
+                show_plans({dispatch.name: dispatch.plan for dispatch in dispatches}, as_tables=sys.stdout.isatty())
+                raise_if_unsafe(config, dispatches, ledger, chosen)
+                return _tell_if_empty(dispatches, log)
             maker = TargetMaker(secrets, log, deadline)
             report = carry_out(
                 config,
-                shares,
+                dispatches,
                 ledger,
                 chosen,
-                lambda share: maker(share.target),
+                lambda dispatch: maker(dispatch.target),
                 deadline=deadline,
                 log=log,
                 progress=stack.enter_context(progress_bar()),
@@ -101,11 +101,11 @@ def withdraw(
             return UNSAFE
     if sys.stdout.isatty():
         show_report(report)
-    return report.exit_code or _tell_if_empty(shares, log)
+    return report.exit_code or _tell_if_empty(dispatches, log)
 
 
-def _tell_if_empty(shares: Sequence[Share], log: FilteringBoundLogger) -> int:
-    if any(share.plan.logouts for share in shares):
+def _tell_if_empty(dispatches: Sequence[Dispatch], log: FilteringBoundLogger) -> int:
+    if any(dispatch.plan.logouts for dispatch in dispatches):
         return OK
     log.warning("withdrawal.empty", message="the ledger knows no such mapping; a user's name is compared whole")
     return INCOMPLETE

@@ -1,0 +1,1 @@
+SELECT count(*), max(seen_at) FROM event

@@ -1,0 +1,1 @@
+SELECT count(DISTINCT ip) FROM holding WHERE target = ? AND held_until > ?

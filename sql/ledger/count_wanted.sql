@@ -1,0 +1,1 @@
+SELECT count(*) FROM event WHERE user IS NOT NULL AND seen_at >= ?

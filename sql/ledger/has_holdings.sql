@@ -1,0 +1,1 @@
+SELECT 1 FROM holding WHERE target = ? LIMIT 1

@@ -1,0 +1,131 @@
+"""Plans a run for every target, a part of the addresses at a time.
+
+What is known and what is wanted need not fit into memory, and where nothing can be due nothing is looked at.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import groupby, islice
+
+from uidsync.config import Config, TargetConfig
+from uidsync.ledger import Ledger
+from uidsync.ledger_values import TargetState
+from uidsync.panos.userid import Address
+from uidsync.plan import MINUTE, NOTHING_DUE, Plan, join, wanted
+from uidsync.share import Share, is_resend_due, make_share, read_belief, read_state
+
+AT_ONCE = 10_000  # addresses
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """What a run brings to one target; `now` is the source's clock.
+
+    `wanted` counts the mappings that the target should have. `ordered` are addresses whose logout somebody asked for,
+    `resend` makes all that is wanted due, held or not, and a target that `is_empty` holds nothing.
+    """
+
+    target: TargetConfig
+    state: TargetState
+    now: datetime
+    plan: Plan = NOTHING_DUE
+    wanted: int = 0
+    ordered: Collection[Address] = ()
+    resend: bool = False
+    is_empty: bool = False
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return self.target.name
+
+    @property
+    def is_full_send(self) -> bool:
+        """Whether all that is wanted is sent, as to a target that holds nothing."""
+        return bool(self.plan.logins) and (self.resend or self.is_empty)
+
+
+def plan_dispatches(
+    config: Config, targets: Sequence[TargetConfig], ledger: Ledger, now: datetime, *, full: bool
+) -> tuple[Dispatch, ...]:
+    """Plan what is due for every target; `full` makes it all that is wanted. Raises LedgerError."""
+    dispatches = [_begin(config, target, ledger, now, full=full) for target in targets]
+    seen_since = now - config.source.validity + MINUTE
+    streams = [_list_addresses(dispatch, ledger, seen_since) for dispatch in dispatches]
+    tallies = [_Tally() for _ in targets]
+    for ips in _take_together(streams):
+        events = ledger.read_events(ips)
+        mappings = wanted(events, config.source.validity, now)
+        for dispatch, tally in zip(dispatches, tallies, strict=True):
+            belief = read_belief(ledger, dispatch.target, ips)
+            share = make_share(config, dispatch.target, belief, events, mappings, now, resend=dispatch.resend)
+            tally.add(share, len(mappings))
+    count = ledger.count_wanted(seen_since)
+    return tuple(
+        replace(dispatch, plan=join(tally.plans), wanted=count - tally.withheld, ordered=frozenset(tally.ordered))
+        for dispatch, tally in zip(dispatches, tallies, strict=True)
+    )
+
+
+def plan_again(config: Config, dispatch: Dispatch, ledger: Ledger, lost: Collection[Address] | None) -> Dispatch:
+    """Plan for a target that turns out to have lost what it held at some addresses, or its whole table.
+
+    The logouts stay: whether a mapping that is to go is there is not worth a question. After the loss of everything
+    what it rejected is sent as well. Raises LedgerError.
+    """
+    stream = ledger.list_addresses(dispatch.name) if lost is None else map(str, lost)
+    plans = []
+    for ips in _take_together([stream]):
+        events = ledger.read_events(ips)
+        belief = replace(read_belief(ledger, dispatch.target, ips), held={})
+        if lost is None:
+            belief = replace(belief, held_back=tuple(each for each in belief.held_back if each.why != "rejected"))
+        mappings = wanted(events, config.source.validity, dispatch.now)
+        plans.append(
+            make_share(config, dispatch.target, belief, events, mappings, dispatch.now, resend=dispatch.resend).plan
+        )
+    kept = dispatch.plan.without_logins(lost) if lost is not None else Plan(dispatch.plan.logouts)
+    return replace(dispatch, plan=replace(join([kept, *plans]), lapsed=dispatch.plan.lapsed), is_empty=lost is None)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What comes together for one target, part by part."""
+
+    plans: list[Plan] = field(default_factory=list)
+    withheld: int = 0  # mappings that are wanted, and not on this target
+    ordered: set[Address] = field(default_factory=set)
+
+    def add(self, share: Share, mappings: int) -> None:
+        self.plans.append(share.plan)
+        self.withheld += mappings - len(share.wanted)
+        self.ordered.update(share.ordered)
+
+
+def _begin(config: Config, target: TargetConfig, ledger: Ledger, now: datetime, *, full: bool) -> Dispatch:
+    state = read_state(ledger, target)
+    return Dispatch(
+        target,
+        state,
+        now,
+        resend=full or is_resend_due(config, state, now),
+        is_empty=state.is_new or not ledger.has_holdings(target.name),
+    )
+
+
+def _list_addresses(dispatch: Dispatch, ledger: Ledger, seen_since: datetime) -> Iterable[str]:
+    """List the addresses to look at: all, where all are sent, or where a network may have become another's share."""
+    if dispatch.resend or dispatch.is_empty or dispatch.target.networks:
+        return ledger.list_addresses(dispatch.name)
+    return ledger.list_concerns(dispatch.name, dispatch.now, seen_since)
+
+
+def _take_together(streams: Sequence[Iterable[str]]) -> Iterator[list[str]]:
+    """Yield what comes in any of some ordered streams, each once, so many at a time."""
+    merged = (ip for ip, _ in groupby(heapq.merge(*streams)))
+    while ips := list(islice(merged, AT_ONCE)):
+        yield ips
