@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Halts runs while the program is replaced: a run that is under way must not load half of itself from another version.
 # Read by the Makefile, and put into the maintainer scripts of the Debian package. What was running runs again after.
 

@@ -47,12 +47,9 @@ def write_manual(commands: Sequence[Command]) -> Iterator[str]:
     yield rf'.TH UIDSYNC 1 "" "uidsync {__version__}" "System administration"'
     yield from (".nh", ".ad l", ".SH NAME", rf"uidsync \- {_spell(whole.summary[0].lower() + whole.summary[1:-1])}")
     yield ".SH SYNOPSIS"
-    for command in calls:
-        yield from (
-            f".B {_spell(' '.join(('uidsync', *command.words)))}",
-            _spell(_place(command, whole)) or r"\&",
-            ".br",
-        )
+    for number, command in enumerate(calls):
+        words, place = _spell(" ".join(("uidsync", *command.words))), _spell(_place(command, whole))
+        yield from (*([".br"] if number else []), f".B {words}", place or r"\&")
     yield ".SH DESCRIPTION"
     yield from _write_text(whole.help.partition("\n\n")[2])
     yield from (".SH OPTIONS", "These stand before or after any command.")
@@ -81,17 +78,18 @@ def _place(command: Command, whole: Command) -> str:
     ]
     for argument in command.arguments:
         dots = "..." if argument.is_repeatable else ""
-        parts.append(f"{argument.metavar}{dots}" if argument.is_needed else f"[{argument.metavar}]{dots}")
+        name = argument.metavar.strip("[]")
+        parts.append(f"{name}{dots}" if argument.is_needed else f"[{name}]{dots}")
     return " ".join(parts)
 
 
 def _write_text(text: str) -> Iterator[str]:
     """Yield the paragraphs of a help, its examples as they stand."""
-    for part in text.strip("\n").split("\n\n"):
+    for number, part in enumerate(text.strip("\n").split("\n\n")):
         if part.startswith("    "):
             yield from (".RS 4", ".nf", *(_spell(line[4:]) for line in part.splitlines()), ".fi", ".RE")
         else:
-            yield from (".PP", _spell(part.replace("\n", " ")))
+            yield from (*([".PP"] if number else []), _spell(part.replace("\n", " ")))
 
 
 def _write_options(options: Sequence[Option]) -> Iterator[str]:
