@@ -16,7 +16,6 @@ from uidsync.ledger import Ledger
 from uidsync.ledger_values import HeldBack, TargetState
 from uidsync.panos.userid import Login
 from uidsync.position import make_position
-from uidsync.reading import Memory
 from uidsync.standby import Turn
 from uidsync.sync import run
 from uidsync.turns import AWAY, doubt_what_another_may_have_changed, was_away
@@ -56,8 +55,8 @@ def doubt(config, ledger, *rows, last_turn=BEFORE):
     for event_id, ip, principal, age in rows:
         date = (NOW - timedelta(seconds=age)).replace(tzinfo=None)
         export.rows.append((event_id, date, str(ip), principal, None))
-    memory = Memory(make_position("mysql", "rules", last_turn, [(last_turn, SEEN)], [AHEAD], timedelta()), {})
-    doubt_what_another_may_have_changed(config, export, ledger, memory)
+    position = make_position("mysql", "rules", last_turn, [(last_turn, SEEN)], [AHEAD], timedelta())
+    doubt_what_another_may_have_changed(config, export, ledger, position)
     return {
         name: {
             (str(ip), holding.user, holding.in_doubt)
@@ -111,7 +110,7 @@ def test_what_was_withdrawn_stays_so(config, ledger):
 def test_a_host_that_never_had_a_turn_doubts_nothing(config, ledger):
     """Before its first turn a host believes nothing, and has nothing to compare with."""
     export = Export(NOW, [(11, NOW.replace(tzinfo=None), str(CAROL), "carol", None)])
-    doubt_what_another_may_have_changed(config, export, ledger, Memory(None, {}))
+    doubt_what_another_may_have_changed(config, export, ledger, None)
     assert CAROL not in ledger.read_holdings("fw")
     assert not was_away(None, NOW)
 
