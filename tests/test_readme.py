@@ -193,7 +193,11 @@ def test_options_that_are_named_exist():
     """Every option that the README gives a command is one that it has."""
     for name, command in typer.main.get_command(app).commands.items():
         known = {option for parameter in command.params for option in parameter.opts}
-        used = {o for line in re.findall(rf"\b{name} (--?\w[^`\n]*)", README) for o in re.findall(r"--?[a-z-]+", line)}
+        used = {
+            o
+            for line in re.findall(rf"\b{name} (--?\w[^`\n]*)", README)
+            for o in re.findall(r"(?<!\S)--?[a-z-]+", line)
+        }
         assert used <= known, name
 
 

@@ -61,7 +61,7 @@ def exporter(
         uidsync exporter
         uidsync exporter rules > /etc/prometheus/rules/uidsync.yml
         uidsync exporter dashboard > uidsync.json
-        uidsync exporter --textfile /var/lib/prometheus/node-exporter/uidsync-tunnels.prom
+        uidsync exporter --textfile /var/lib/node-exporter/uidsync-tunnels.prom
     """
     if what in SHIPPED:
         print(files("uidsync.integrations.exporter").joinpath(SHIPPED[what]).read_text("utf-8"), end="")

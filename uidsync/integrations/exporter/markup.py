@@ -1,6 +1,6 @@
 """Makes HTML of texts, marks, moments and tables.
 
-No I/O, no clock. A text stays a text, whoever's words it is.
+Looks at no clock. A text stays a text, whoever's words it is.
 """
 
 from __future__ import annotations

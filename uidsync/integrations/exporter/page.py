@@ -1,6 +1,6 @@
 """Draws the status page: one HTML page without scripts and without anything from elsewhere.
 
-No I/O, no clock. User names are never in what it is given.
+Asks nobody, and looks at no clock. User names are never in what it is given.
 """
 
 from __future__ import annotations

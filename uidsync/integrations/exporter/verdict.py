@@ -1,6 +1,6 @@
 """Decides how what is known is to be shown: a mark, whose shape tells as much as its colour, and words.
 
-Pure: no I/O, no clock.
+Asks nobody, and looks at no clock.
 """
 
 from __future__ import annotations
