@@ -55,7 +55,7 @@ def read_groups_into(  # noqa: PLR0913 (what is read, by which rules, and where 
         found = [(event, group) for event, group in judged if isinstance(event, LoginEvent)]
         events += len(found)
         doubtful |= _settle_groups(store, found)
-    texts, names, longest = _choose(doubtful, rules)
+    texts, names, longest = choose(doubtful, rules)
     again = groups.read_doubtful(since, latest, texts, names, longest)
     _look_again(store, map(read_row, again), set(doubtful.values()), census)
     census.count_newest(map(read_row, groups.read_highest(since, LATEST, census.highest_id + 1)))
@@ -91,7 +91,7 @@ def _look_again(
     census.settle(known, events)
 
 
-def _choose(texts: Collection[str], rules: Rules) -> tuple[Collection[str], str, int]:
+def choose(texts: Collection[str], rules: Rules) -> tuple[Collection[str], str, int]:
     """Return what to ask for with these texts: no names but those that may be nobody's, or every row.
 
     Texts that are not ASCII may mean more to a server than they say.

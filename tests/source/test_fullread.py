@@ -13,7 +13,7 @@ from tests.clienthist_rows import make_rows
 from tests.safeconnect import fresh_export
 from tests.source.test_mysql import make_source, run
 from uidsync.census import Census
-from uidsync.fullread import AT_ONCE, MOST_TEXTS, describe_nobody, is_worthwhile, read_groups_into
+from uidsync.fullread import AT_ONCE, MOST_TEXTS, choose, describe_nobody, is_worthwhile, read_groups_into
 from uidsync.plan import UnsafePlan, newest_per_address
 from uidsync.position import LATE_WRITERS
 from uidsync.source.mysql_groups import GROUPED_ID
@@ -65,7 +65,7 @@ ROWS = st.lists(
 FEW = st.lists(  # what decides between events: one address, two devices
     st.tuples(
         st.sampled_from((0, 1, 2, 3, 4)),
-        st.sampled_from(("10.0.0.1", "10.0.0.1", " 10.0.0.1")),
+        st.sampled_from(("10.0.0.1", "10.0.0.1", " 10.0.0.1", "\u300010.0.0.1")),
         st.sampled_from(("ada", "ben", "Ada", None, "svc-a", "null")),
         st.sampled_from(("0a", "0b", None)),
     ),
@@ -189,9 +189,9 @@ def test_ordinary_weeks_come_to_the_same(safeconnect, seed):
 
 
 def test_many_addresses_come_to_the_same(safeconnect):
-    """More addresses than are held in memory at once, and more doubtful ones than a question can name."""
-    facts = [(n % 86_400, f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", None, None) for n in range(MOST_TEXTS + 1)]
-    facts += [(n, f"10.0.0.{n}", "ada", None) for n in range(100)]
+    """More addresses than are held in memory at once, all of them doubtful and one that no question can name."""
+    facts = [(n % 86_400, f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", None, None) for n in range(AT_ONCE + 500)]
+    facts += [(0, "\u300010.0.0.1", None, None), *[(n + 1, f"10.0.0.{n}", "ada", None) for n in range(100)]]
     replace_rows(safeconnect, make_table(facts))
     events, census = compare(safeconnect, RULES[0], {})
     assert (census.rows, len(events)) == (len(facts), 100)
@@ -291,6 +291,13 @@ def test_ids_and_dates_at_their_limits_come_to_the_same(safeconnect):
     events, census = compare(safeconnect, RULES[0], {}, since=NOW - timedelta(seconds=old))
     assert {str(ip): event.event_id for ip, event in events.items()} == {"10.0.0.1": 1, "10.0.0.2": high + 1}
     assert census.reordered == 1
+
+
+def test_no_question_is_too_long_for_an_old_server():
+    """More texts than fit into a question, or any that a server may read in another way, are not asked for at all."""
+    few = [f"10.0.{n >> 8}.{n & 255}" for n in range(MOST_TEXTS)]
+    assert choose(few, RULES[1]) == (few, *describe_nobody(RULES[1]))
+    assert choose([*few, "10.0.0.1\t"], RULES[1]) == choose(["10.0.0.1\xa0"], RULES[1]) == ((), "^", 0)
 
 
 # ---- which names may be nobody's ---------------------------------------------------------------------------------
