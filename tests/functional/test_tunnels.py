@@ -89,6 +89,20 @@ def test_zabbix_gets_what_it_wants_and_nothing_else(watched, tunnels):
     assert all(request["key_place"] == "header" for request in watched.requests())
 
 
+def test_warnings_are_not_for_zabbix(watched, tunnels, site):
+    """What is warned of elsewhere would be part of a value here: an agent takes standard error for it."""
+    del site.targets[0]["ca_file"]
+    site.targets[0] |= {"verify_tls": False}
+    Path(site.targets[0]["api_key_file"]).chmod(0o644)
+    assert {word for word in ("target.unverified", "secret.exposed") if word in tunnels("check").err} == {
+        "target.unverified", "secret.exposed",
+    }  # fmt: skip
+    for words in (["discover"], ["status", "HQ"], ["all"]):
+        called = tunnels(*words)
+        assert (called.code, called.err) == (0, ""), words
+    assert watched.requests()
+
+
 def test_all_tunnels_cost_one_call(watched, tunnels):
     """Discovery and a status are one call, whatever the number of tunnels, and no login; the role is one more."""
     watched.do("tunnels", tunnels=[{"name": f"T{n}"} for n in range(1200)])

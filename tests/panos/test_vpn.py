@@ -284,6 +284,12 @@ def test_a_table_that_is_all_there_has_no_gap():
     assert read_flow_text(simulated.text_of_flows(vpn)).gap == "the firewall declares 6 IPsec tunnels and lists 2"
 
 
+def test_what_follows_the_table_is_none_of_it():
+    """The table ends at an empty line, whatever is printed after it."""
+    text = simulated.text_of_flows(make_vpn([simulated.Tunnel("A")])) + "Server time: 12:00\n"
+    assert [flow.name for flow in read_flow_text(text).flows] == ["A"]
+
+
 def test_no_tunnels_in_text_is_said_by_the_count():
     """A table without rows is empty when the count says zero."""
     assert read_flow_text(simulated.text_of_flows(simulated.Vpn())).flows == ()
