@@ -30,7 +30,7 @@ from uidsync.ledger_values import (
     write_time,
 )
 from uidsync.panos.userid import Address, Entry, Login, Logout
-from uidsync.plan import LOGOUT_GRACE, MINUTE, Holding
+from uidsync.plan import LOGOUT_GRACE, Holding
 from uidsync.position import Position
 from uidsync.source.rows import LoginEvent
 from uidsync.spotcheck import SETTLED, SPOTS, Loss
@@ -213,18 +213,17 @@ class Ledger(LedgerFile):
         return tuple(self._read("choose_spots", read_ip, parameters))
 
     def note_doubt(self, target: str, entries: Collection[Entry], now: datetime) -> None:
-        """Record what is about to be sent: logins may be held from now on, and what is logged out may be gone."""
-        sent_at = write_time(now)
-        rows = [
-            (target, str(login.ip), login.user, login.timeout, sent_at, write_time(now + login.timeout * MINUTE))
-            for login in entries
-            if isinstance(login, Login)
-        ]
+        """Record what is about to be sent: logins may be held from now on, and what is logged out may be gone.
+
+        That is on the disk when this returns.
+        """
+        logins = [entry for entry in entries if isinstance(entry, Login)]
+        logouts = [entry for entry in entries if isinstance(entry, Logout)]
+        sent = {"target": target, "logins": _list_logins(logins), "now": write_time(now)}
         with self._writing() as write:
-            write("note_doubt", rows)
+            write("note_doubt", [sent])
             # Asked anew: if the target rejects it again, it will say so again.
-            write("drop_held_back", [row[:2] for row in rows])
-            logouts = [entry for entry in entries if isinstance(entry, Logout)]
+            write("drop_held_back", [(target, _list([login.ip for login in logins]))])
             write("doubt_logout", [(target, str(logout.ip), logout.user) for logout in logouts])
 
     def note_accepted(
@@ -232,18 +231,15 @@ class Ledger(LedgerFile):
     ) -> None:
         """Record what a target accepted: logins are held, one user an address; what was logged out is gone.
 
-        So many of the logouts are `counted` against the limit of later runs; all, unless it is said.
+        So many of the logouts are `counted` against the limit of later runs; all, unless it is said. Should the power
+        go out, some of what was accepted last may be in doubt again.
         """
         logins = [entry for entry in entries if isinstance(entry, Login)]
         logouts = [entry for entry in entries if isinstance(entry, Logout)]
-        places = [(target, str(login.ip)) for login in logins]
-        held = [
-            (target, ip, login.user, login.timeout, write_time(now), write_time(now + login.timeout * MINUTE), 0)
-            for (_, ip), login in zip(places, logins, strict=True)
-        ]
-        with self._writing() as write:
-            write("drop_holdings_at", places)
-            write("write_holding", held)
+        held = {"target": target, "logins": _list_logins(logins), "now": write_time(now)}
+        with self._writing(is_urgent=False) as write:
+            write("drop_holdings_at", [(target, _list([login.ip for login in logins]))])
+            write("note_accepted", [held])
             write("drop_holding", [(target, str(logout.ip), logout.user) for logout in logouts])
             if count := len(logouts) if counted is None else counted:
                 write("write_logouts", [(target, write_time(now), count)])
@@ -282,7 +278,8 @@ class Ledger(LedgerFile):
         with self._writing() as write:
             if ips is None:
                 write("drop_holdings", [(target,)])
-            write("drop_holdings_at", [(target, str(ip)) for ip in ips or ()])
+            else:
+                write("drop_holdings_at", [(target, _list(ips))])
 
     def correct(self, target: str, held: Mapping[Address, Collection[Holding]]) -> None:
         """Put what a target was seen to hold at some addresses in the place of what it was believed to hold there."""
@@ -292,7 +289,7 @@ class Ledger(LedgerFile):
             for each in holdings
         ]
         with self._writing() as write:
-            write("drop_holdings_at", [(target, str(ip)) for ip in held])
+            write("drop_holdings_at", [(target, _list(held.keys()))])
             write("write_holding", rows)
 
     def count_logouts(self, target: str, now: datetime) -> int:
@@ -306,6 +303,10 @@ class Ledger(LedgerFile):
             write("drop_lapsed", [(write_time(now - LOGOUT_GRACE),)])
             write("drop_old_logouts", [(write_time(now - LOGOUTS_COUNTED),)])
             write("drop_old_held_back", [(write_time(now - validity),)])
+
+
+def _list_logins(logins: Collection[Login]) -> str:
+    return json.dumps([(str(login.ip), login.user, login.timeout) for login in logins], ensure_ascii=False)
 
 
 def _list(ips: Addresses) -> str:

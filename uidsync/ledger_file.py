@@ -18,7 +18,8 @@ ROWS_AT_ONCE = 1000
 BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
 
 Made = TypeVar("Made")
-Write = Callable[[str, Collection[tuple[object, ...]]], object]  # a statement, and a row for each time it runs
+Row = tuple[object, ...] | Mapping[str, object]
+Write = Callable[[str, Collection[Row]], object]  # a statement, and its parameters for each time it runs
 
 
 class LedgerError(Exception):
@@ -64,7 +65,6 @@ def migrate(connection: sqlite3.Connection, file: Path) -> None:
     """Bring the schema up to date, by the migrations' numbers. Raises LedgerDamaged for a file that is not ours."""
     version = read_version(connection, file)
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
     for number in range(version + 1, SCHEMA + 1):
         marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
         connection.executescript(f"BEGIN IMMEDIATE; {read_statement(f'ledger/migrate_{number}')} {marks} COMMIT;")
@@ -168,6 +168,7 @@ class LedgerFile:
         Nobody else can write meanwhile; who reads by another connection sees nothing of it.
         """
         with self._lock, translated(self.file):
+            self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("BEGIN IMMEDIATE")
             self._is_provisional = True
         try:
@@ -204,12 +205,16 @@ class LedgerFile:
             yield from texts
 
     @contextmanager
-    def _writing(self) -> Iterator[Write]:
-        """Collect the writes of the block in one transaction, which is taken back when the block fails."""
+    def _writing(self, *, is_urgent: bool = True) -> Iterator[Write]:
+        """Collect the writes of the block in one transaction, which is taken back when the block fails.
+
+        What is urgent is on the disk at the end; the rest outlives the process, and reaches the disk with what is next.
+        """
         with self._lock, translated(self.file):
             if self._is_provisional:
                 yield self._write
                 return
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_urgent else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._write
@@ -219,5 +224,5 @@ class LedgerFile:
                 raise
             self._connection.execute("COMMIT")
 
-    def _write(self, name: str, rows: Collection[tuple[object, ...]]) -> None:
+    def _write(self, name: str, rows: Collection[Row]) -> None:
         self._connection.executemany(read_statement(f"ledger/{name}"), rows)

@@ -1,1 +1,1 @@
-DELETE FROM held_back WHERE target = ? AND ip = ?
+DELETE FROM held_back WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
