@@ -133,8 +133,9 @@ install: environment
 
 # As root: all that install has put somewhere, but for configuration, secrets, state and the account.
 uninstall:
-	@[ ! -d /run/systemd/system ] || [ -n '$(DESTDIR)' ] || for unit in $(UNIT_FILES); do \
-	[ ! -e "$(UNITS)/$$unit" ] || systemctl --quiet disable --now "$$unit" 2>/dev/null || :; done
+	@[ -n '$(DESTDIR)' ] || { . systemd/runs.sh; halt_runs; rm -f $$halted; [ ! -d /run/systemd/system ] || \
+	for unit in $(UNIT_FILES); do \
+	[ ! -e "$(UNITS)/$$unit" ] || systemctl --quiet disable --now "$$unit" 2>/dev/null || :; done; }
 	@rm -f $(foreach unit,$(UNIT_FILES),'$(DESTDIR)$(UNITS)/$(unit)') '$(DESTDIR)$(SYSUSERS)/uidsync.conf' \
 	'$(DESTDIR)$(SHARE)'/{bash-completion/completions/uidsync,fish/vendor_completions.d/uidsync.fish,man/man1/uidsync.1} \
 	'$(DESTDIR)$(ZSH)/_uidsync'

@@ -270,11 +270,15 @@ def test_make_install_does_the_same(machine, export, firewall):
     machine.wait_until(lambda: r"CAMPUS\barbara" in firewall.mappings().values(), "the mapping is there")
 
 
-def test_an_upgrade_in_place_breaks_no_run(machine, export):
-    """Runs go on before and after; the configuration and the ledger stay, and no run fails or sends all again."""
-    add_event(export, "10.0.0.6", "donald")
+def test_an_upgrade_in_place_breaks_no_run(machine, export, firewall):
+    """A run is under way at any time, and ends well; configuration and ledger stay, and nothing is sent all again."""
     told, inode = read_told(machine), machine.run("stat -c %i /opt/uidsync")
+    firewall.do("fault", name="slow", latency_ms=5000)
+    machine.wait_until(lambda: "activating" in machine.ask("systemctl is-active uidsync.service"), "a run is under way")
+    add_event(export, "10.0.0.6", "donald")
     make(machine, "install")
+    firewall.do("fault", name=None)
+    machine.wait_until(lambda: r"CAMPUS\donald" in firewall.mappings().values(), "the mapping is there")
     assert machine.run("stat -c %i /opt/uidsync") != inode
     assert (machine.root / "etc/uidsync/uidsync.toml").read_text().startswith("# edited")
     report = wait_for_run(machine)
@@ -292,9 +296,8 @@ def test_both_ways_are_not_mixed(machine):
 def test_make_uninstall_takes_away_what_it_put_there(machine):
     """Programs, units, pages and completions go; configuration, secrets and the ledger stay, and that is said."""
     assert "/etc/uidsync" in make(machine, "uninstall")
-    left = machine.ask(
-        "find / -xdev -name '*uidsync*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/var/lib/dpkg/*'"
-    )
+    elsewhere = "".join(f" -not -path '{place}/*'" for place in ("/root", "/var/log", "/var/lib/dpkg", "/var/cache"))
+    left = machine.ask(f"find / -xdev -name '*uidsync*'{elsewhere}")
     kept = {"/etc/uidsync", "/etc/uidsync/uidsync.toml", "/var/lib/uidsync"}
     mine = {"/etc/systemd/system/uidsync.service.d", "/etc/systemd/system/uidsync.timer.d"}
     assert {path for path in left.split() if "/timers/stamp-" not in path} == kept | mine
