@@ -101,6 +101,7 @@ SHARE ?= /usr/local/share
 UNITS ?= /etc/systemd/system
 SYSUSERS ?= /etc/sysusers.d
 ZSH ?= $(SHARE)/zsh/site-functions
+FISH ?= /etc/fish/completions
 # The system's own Python unless another is named: the service cannot read one in somebody's home.
 SYSTEM_PYTHON = $(if $(filter file,$(origin PYTHON)),/usr/bin/python3,$(PYTHON))
 # The new environment is made beside the old one, whole, and takes its place in a moment.
@@ -111,8 +112,8 @@ UNIT_FILES = $(notdir $(wildcard systemd/*.service systemd/*.timer))
 install: environment
 	@! dpkg -S '$(PREFIX)/bin/uidsync' >/dev/null 2>&1 || [ -n '$(DESTDIR)' ] || { rm -rf '$(NEW)'; \
 	echo 'a Debian package is installed here: apt remove uidsync first' >&2; exit 1; }
-	@install -d '$(DESTDIR)'{'$(BIN)','$(UNITS)','$(SYSUSERS)','$(ZSH)',/etc/uidsync} \
-	'$(DESTDIR)$(SHARE)'/{bash-completion/completions,fish/vendor_completions.d,man/man1}
+	@install -d '$(DESTDIR)'{'$(BIN)','$(UNITS)','$(SYSUSERS)','$(ZSH)','$(FISH)',/etc/uidsync} \
+	'$(DESTDIR)$(SHARE)'/{bash-completion/completions,man/man1}
 	@set -e; . systemd/runs.sh; [ -n '$(DESTDIR)' ] || { trap resume_runs EXIT; halt_runs; }; \
 	rm -rf '$(DESTDIR)$(PREFIX).old'; \
 	[ ! -e '$(DESTDIR)$(PREFIX)' ] || mv -T '$(DESTDIR)$(PREFIX)' '$(DESTDIR)$(PREFIX).old'; \
@@ -124,7 +125,7 @@ install: environment
 	@ln -sfn '$(PREFIX)/bin/uidsync' '$(DESTDIR)$(BIN)/uidsync'
 	@cp '$(DESTDIR)$(PREFIX)/share/uidsync.bash' '$(DESTDIR)$(SHARE)/bash-completion/completions/uidsync'
 	@cp '$(DESTDIR)$(PREFIX)/share/uidsync.zsh' '$(DESTDIR)$(ZSH)/_uidsync'
-	@cp '$(DESTDIR)$(PREFIX)/share/uidsync.fish' '$(DESTDIR)$(SHARE)/fish/vendor_completions.d/uidsync.fish'
+	@cp '$(DESTDIR)$(PREFIX)/share/uidsync.fish' '$(DESTDIR)$(FISH)/uidsync.fish'
 	@cp '$(DESTDIR)$(PREFIX)/share/uidsync.1' '$(DESTDIR)$(SHARE)/man/man1/uidsync.1'
 	@conf='$(DESTDIR)/etc/uidsync/uidsync.toml'; [ -e "$$conf" ] || install -m 0644 uidsync/uidsync.toml "$$conf"
 	@[ -n '$(DESTDIR)' ] || { place=/etc/uidsync/credentials; [ -d $$place ] || install -d -m 0750 $$place; \
@@ -137,8 +138,8 @@ uninstall:
 	for unit in $(UNIT_FILES); do \
 	[ ! -e "$(UNITS)/$$unit" ] || systemctl --quiet disable --now "$$unit" 2>/dev/null || :; done; }
 	@rm -f $(foreach unit,$(UNIT_FILES),'$(DESTDIR)$(UNITS)/$(unit)') '$(DESTDIR)$(SYSUSERS)/uidsync.conf' \
-	'$(DESTDIR)$(SHARE)'/{bash-completion/completions/uidsync,fish/vendor_completions.d/uidsync.fish,man/man1/uidsync.1} \
-	'$(DESTDIR)$(ZSH)/_uidsync'
+	'$(DESTDIR)$(SHARE)'/{bash-completion/completions/uidsync,man/man1/uidsync.1} \
+	'$(DESTDIR)$(ZSH)/_uidsync' '$(DESTDIR)$(FISH)/uidsync.fish'
 	@[ "$$(readlink '$(DESTDIR)$(BIN)/uidsync')" != '$(PREFIX)/bin/uidsync' ] || rm '$(DESTDIR)$(BIN)/uidsync'
 	@rm -rf '$(DESTDIR)$(PREFIX)' '$(NEW)'
 	@[ ! -d /run/systemd/system ] || [ -n '$(DESTDIR)' ] || systemctl daemon-reload
@@ -181,7 +182,8 @@ DEB = dist/uidsync_$(VERSION)_$(ARCHITECTURE).deb
 deb:
 	@rm -rf $(STAGE)
 	@umask 022; $(MAKE) --no-print-directory install DESTDIR='$(CURDIR)/$(STAGE)' PREFIX=/opt/uidsync BIN=/usr/bin \
-	SHARE=/usr/share UNITS=/lib/systemd/system SYSUSERS=/usr/lib/sysusers.d ZSH=/usr/share/zsh/vendor-completions
+	SHARE=/usr/share UNITS=/lib/systemd/system SYSUSERS=/usr/lib/sysusers.d ZSH=/usr/share/zsh/vendor-completions \
+	FISH=/usr/share/fish/vendor_completions.d
 	@systemd/deb/build $(STAGE) $(VERSION) $(ARCHITECTURE) $(SYSTEM_PYTHON) $(DEB)
 	@rm -rf $(STAGE)
 	@echo $(DEB)
