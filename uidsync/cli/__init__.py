@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import re
@@ -44,6 +45,8 @@ def main() -> None:
     try:
         try:
             load_commands(sys.argv[1:])
+            gc.freeze()
+            gc.enable()
             app()
         finally:
             sys.stdout.flush()
