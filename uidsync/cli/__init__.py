@@ -45,7 +45,6 @@ def main() -> None:
     try:
         try:
             load_commands(sys.argv[1:])
-            gc.freeze()
             gc.enable()
             app()
         finally:
