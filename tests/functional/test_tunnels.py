@@ -273,6 +273,16 @@ def test_doctor_tells_what_each_firewall_answers(watched, tunnels):
     assert "states: not known: rekeying" in called.out
 
 
+def test_a_capture_can_be_shown_to_strangers(watched, tunnels):
+    """The firewall's own answer, without names and addresses, whatever it is an answer of."""
+    watched.do("tunnels", shape="detailed", declared=6)
+    called = tunnels("capture")
+    assert (called.code, called.out.count("<entry>"), "<num_ipsec>6</num_ipsec>" in called.out) == (0, 5, True)
+    assert not [name for name in ("HQ", "DC", "Backup", "198.51.100.7") if f">{name}" in called.out]
+    watched.do("tunnels", shape="words")
+    assert "vpn flow is not available" not in tunnels("capture").out
+
+
 # ---- the command line --------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import resources
@@ -24,15 +24,21 @@ from uidsync.cli.wiring import (
     make_deadline,
     make_secret_files,
 )
-from uidsync.config import ConfigError, FirewallConfig
-from uidsync.panos.tunnellook import Wants
+from uidsync.config import Config, ConfigError, FirewallConfig
+from uidsync.panos.tunnellook import Wants, capture
+from uidsync.panos.vpncapture import anonymise
 from uidsync.report import INCOMPLETE, OK
 
 if TYPE_CHECKING:
     from uidsync.integrations.tunnels.outcome import Outcome
 
-Action = Literal["list", "discover", "status", "all", "check", "learn", "doctor", "template"]
-OF_ONE = {"discover", "status", "all"}  # what a machine reads, of one firewall: nothing beside it may be said
+Action = Literal["list", "discover", "status", "all", "check", "learn", "doctor", "capture", "template"]
+OF_ONE = {
+    "discover",
+    "status",
+    "all",
+    "capture",
+}  # what a machine reads, of one firewall: nothing beside it may be said
 WIDTH = 200  # columns of a table that nobody's window limits
 SIDE_BY_SIDE = 32  # firewalls that are asked at once
 
@@ -69,7 +75,8 @@ def tunnels(
     `list` shows them. For Zabbix, and of one firewall: `discover` prints low-level discovery, `status` a number,
     1 up or 2 down, `all` a document for a master item, `template` the template. What is not known has no value: exit
     code 1 and a reason. `check` is for Nagios: 0 ok, 1 warning, 2 critical, 3 unknown. `learn` prints what is there as
-    what to expect, and `doctor` what each firewall lets itself be asked.
+    what to expect, `doctor` what each firewall lets itself be asked, and `capture` its answer for a bug report, without
+    names and addresses.
 
     Examples:
 
@@ -83,11 +90,9 @@ def tunnels(
     """
     if (action == "status") != bool(name):
         raise typer.BadParameter("`status` needs one, and nothing else takes any", param_hint="NAME")
-    if action == "template":
-        print(
-            resources.files("uidsync.integrations.tunnels").joinpath("zabbix_template.yaml").read_text("utf-8"), end=""
-        )
-        return OK
+    if action in APART:
+        return APART[action](options, target or (), timeout)
+    sas = sas or action == "doctor"
     wants = Wants(
         role=action not in {"discover", "status"},
         gateways=sas or (action == "discover" and lld == "array"),
@@ -95,10 +100,6 @@ def tunnels(
         ipsec_sas=sas,
         counters=counters,
     )
-    if action == "check":
-        return _check(options, target or (), wants, timeout)
-    if action == "doctor":
-        wants = Wants(role=True, gateways=True, ike_sas=True, ipsec_sas=True)
     outcomes = _collect(options, target or (), wants, timeout, is_of_one=action in OF_ONE)
     from uidsync.integrations.tunnels import listing, zabbix  # noqa: PLC0415 (no other command needs it)
 
@@ -122,16 +123,55 @@ def tunnels(
     return OK if all(outcome.is_known for outcome in outcomes) else INCOMPLETE
 
 
-def _check(options: Options, names: Sequence[str], wants: Wants, timeout: float | None) -> int:
+def _check(options: Options, names: Sequence[str], timeout: float | None) -> int:
     """Print a check; a configuration that cannot be used is a check that is unknown, not one that is critical."""
     from uidsync.integrations.tunnels import nagios  # noqa: PLC0415
 
     try:
-        text, code = nagios.write_check(_collect(options, names, wants, timeout))
+        text, code = nagios.write_check(_collect(options, names, Wants(role=True), timeout))
     except ConfigError as error:
         text, code = nagios.write_unknown("; ".join(f"{error.file}: {problem}" for problem in error.problems))
     print(text)
     return code
+
+
+def _capture(options: Options, names: Sequence[str], timeout: float | None) -> int:
+    """Print what one firewall, or each member of a pair, answers, without what says whose it is."""
+    config = options.read_config()
+    (target,) = _choose_firewalls(config, names, str(options.file), is_of_one=True)
+    become_owner(find_state_dir(config))
+    log = structlog.get_logger()
+    maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
+    for client in maker.make_clients(target, maker.find_key(target)).values():
+        seconds = timeout or target.request_timeout.total_seconds()
+        print(anonymise(capture(client, target.serial, seconds)))
+    return OK
+
+
+def _print_template(*_: object) -> int:
+    """Print the template for Zabbix; no configuration is needed for that."""
+    print(resources.files("uidsync.integrations.tunnels").joinpath("zabbix_template.yaml").read_text("utf-8"), end="")
+    return OK
+
+
+APART: dict[str, Callable[[Options, Sequence[str], float | None], int]] = {
+    "capture": _capture,
+    "check": _check,
+    "template": _print_template,
+}
+
+
+def _choose_firewalls(config: Config, names: Sequence[str], file: str, *, is_of_one: bool) -> list[FirewallConfig]:
+    """Return the firewalls of these names, or all. Raises ConfigError."""
+    targets = choose_targets(config, names, file)
+    if others := [target.name for target in targets if names and not isinstance(target, FirewallConfig)]:
+        raise ConfigError(file, [f"{name}: agents have no tunnels" for name in others])
+    firewalls = [target for target in targets if isinstance(target, FirewallConfig)]
+    if not firewalls:
+        raise ConfigError(file, ["target: no firewall among them, and agents have no tunnels"])
+    if is_of_one and len(firewalls) > 1:
+        raise ConfigError(file, ["target: more than one firewall; name the one that is meant by --target"])
+    return firewalls
 
 
 def _collect(
@@ -141,14 +181,7 @@ def _collect(
     from uidsync.integrations.tunnels.outcome import collect  # noqa: PLC0415
 
     config = options.read_config()
-    targets = choose_targets(config, names, str(options.file))
-    if others := [target.name for target in targets if names and not isinstance(target, FirewallConfig)]:
-        raise ConfigError(str(options.file), [f"{name}: agents have no tunnels" for name in others])
-    firewalls = [target for target in targets if isinstance(target, FirewallConfig)]
-    if not firewalls:
-        raise ConfigError(str(options.file), ["target: no firewall among them, and agents have no tunnels"])
-    if is_of_one and len(firewalls) > 1:
-        raise ConfigError(str(options.file), ["target: more than one firewall; name the one that is meant by --target"])
+    firewalls = _choose_firewalls(config, names, str(options.file), is_of_one=is_of_one)
     become_owner(find_state_dir(config))
     log = structlog.wrap_logger(None, processors=[_drop]) if is_of_one else structlog.get_logger()
     maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)

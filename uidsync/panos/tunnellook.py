@@ -55,6 +55,11 @@ def make_look(host: str, client: Client, serial: str, wants: Wants) -> Look:
     return lambda seconds: _look(host, _Caller(client, serial, seconds), wants)
 
 
+def capture(client: Client, serial: str, seconds: float) -> bytes:
+    """Return what a firewall answers when it is asked for its tunnels, as it is. Raises PanosError."""
+    return client.exchange_large(address_to(SHOW_FLOWS, serial), seconds, lambda _, pieces: b"".join(pieces))
+
+
 def look_at_all(looks: Mapping[str, Look], seconds: float) -> tuple[View, ...]:
     """Look at all hosts at once, each for so many seconds at most, and return their views in the order of the hosts.
 

@@ -42,8 +42,13 @@ def show_outcomes(outcomes: Iterable[Outcome]) -> RenderableType:
                 words = Text(f"{row.condition}{', unexpected' if tunnel.is_unexpected else ''}", COLOURS[row.condition])
                 flow = row.flow
                 cells = (flow.tunnel, flow.proxy_id, words, flow.state, flow.monitor, flow.interface, flow.peer_ip)
-                table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in (outcome.target, *cells)))
+                table.add_row(*(_plain(cell) if isinstance(cell, str) else cell for cell in (outcome.target, *cells)))
     return Group(table, *notes) if table.row_count else Group(*(notes or [Text("no IPsec tunnels")]))
+
+
+def _plain(text: str) -> Text:
+    """Show a peer's words without what a terminal would obey."""
+    return Text("".join(character if character.isprintable() else "?" for character in text))
 
 
 def _tell_members(outcome: Outcome) -> Iterable[str]:
@@ -81,7 +86,8 @@ def examine(outcomes: Iterable[Outcome]) -> RenderableType:
             if odd := sorted({flow.state for flow in table.flows if flow.condition is Condition.UNKNOWN}):
                 lines.append(_tell(outcome, view, "states", f"not known: {', '.join(odd)}", is_bad=True))
             is_error = isinstance(view.role, PanosError)
-            lines.append(_tell(outcome, view, "HA role", describe_role(view.role), is_bad=is_error))
+            words = f"{view.role.kind}: {view.role}" if isinstance(view.role, PanosError) else describe_role(view.role)
+            lines.append(_tell(outcome, view, "HA role", words, is_bad=is_error))
             for what, answer in (("gateways", view.gateways), ("IKE SAs", view.ike_sas), ("IPsec SAs", view.ipsec_sas)):
                 if answer is not None:
                     words = f"{answer.kind}: {answer}" if isinstance(answer, PanosError) else str(len(answer))

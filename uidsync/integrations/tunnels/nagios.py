@@ -74,5 +74,6 @@ def _measure(outcome: Outcome) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Take out of a peer's words what means something here: the bar before perfdata, and line breaks."""
-    return " ".join(text.replace("|", "/").split())
+    """Take out of a peer's words what means something here or to a terminal: bars, line breaks, control characters."""
+    words = " ".join(text.replace("|", "/").split())
+    return "".join(character if character.isprintable() else "?" for character in words)
