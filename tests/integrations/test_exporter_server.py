@@ -16,9 +16,9 @@ LIMITS = Limits(connections=4, request_bytes=4096, request_seconds=0.5, answer_s
 
 
 @contextmanager
-def serving(find_answer=lambda question: Answer(f"{question.path}\n"), limits=LIMITS):
+def serving(find_answer=lambda question: Answer(f"{question.path}\n"), kind=Server):
     """Run a server on a free port."""
-    with Server(("127.0.0.1", 0), find_answer, structlog.get_logger(), limits) as server:
+    with kind(("127.0.0.1", 0), find_answer, structlog.get_logger(), LIMITS) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -155,14 +155,9 @@ def test_a_client_that_takes_nothing_is_let_go():
             super().shutdown_request(request)
             ended.set()
 
-    with Watched(("127.0.0.1", 0), lambda _: Answer("x" * 2**25), structlog.get_logger(), LIMITS) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        with socket.create_connection(server.server_address, 10) as connection:
-            connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
-            assert ended.wait(10)
-        server.shutdown()
-        thread.join()
+    with serving(lambda _: Answer("x" * 2**25), Watched) as address, socket.create_connection(address, 10) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert ended.wait(10)
 
 
 def test_there_are_so_many_connections_and_then_there_is_room_again(address):
