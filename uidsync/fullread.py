@@ -67,18 +67,20 @@ def read_groups_into(  # noqa: PLR0913 (what is read, by which rules, and where 
 def _settle_groups(store: Store, found: Collection[tuple[LoginEvent, Group]]) -> dict[str, Address]:
     """Write what the newest rows decide; return what they leave open: texts, and the addresses that these mean.
 
-    Open is what takes its address under conditions, and whether a row with a higher id lost to another user's. No later
-    group has a lower id: of one address that is written in two ways, each is judged for itself.
+    Open is what takes its address under conditions, whether a row with a higher id lost to another user's, and all of
+    an address that is written in another way as well.
     """
     plain = [event for event, _ in found if event.why not in {IGNORED, BLANK}]
     known = store.read_events_at([event.ip for event in plain])
     events = newest_per_address(plain, known)
     store.write_events(event for ip, event in events.items() if known.get(ip) != event)
-    return {
-        str(group.newest.address): event.ip
-        for event, group in found
-        if event.why in {IGNORED, BLANK} or group.highest_id > min(event.event_id, events[event.ip].event_id)
-    }
+    doubtful: dict[str, Address] = {}
+    for event, group in found:
+        text = str(group.newest.address)
+        is_open = event.why in {IGNORED, BLANK} or group.highest_id > events[event.ip].event_id
+        if is_open or text != str(event.ip):
+            doubtful |= {text: event.ip, str(event.ip): event.ip}
+    return doubtful
 
 
 def _look_again(

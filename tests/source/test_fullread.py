@@ -219,6 +219,14 @@ def test_an_address_that_is_written_in_two_ways_is_one(safeconnect):
     assert compare(safeconnect, RULES[0], {known.ip: known})[1].reordered == 1
 
 
+@pytest.mark.parametrize("blank", ["10.0.0.1", " 10.0.0.1"])
+def test_a_rival_may_be_written_in_another_way(safeconnect, blank):
+    """A user who lost to an older id is counted when only the loser's rows have another text."""
+    other = " 10.0.0.1" if blank == "10.0.0.1" else "10.0.0.1"
+    replace_rows(safeconnect, make_table([(5, blank, "ben", "0a"), (2, blank, None, "0a"), (9, other, "ada", "0a")]))
+    assert compare(safeconnect, RULES[0], {})[1].reordered == 1
+
+
 @pytest.mark.parametrize(("rows", "ahead"), [(1500, 100), (1500, 101), (30, 11), (30, 10), (11, 11)])
 def test_dates_that_lie_ahead_are_judged_alike(safeconnect, rows, ahead):
     """The newest thousand rows refuse the source, or do not, as if all rows had been read."""

@@ -53,7 +53,7 @@ class Groups(Protocol):
     """
 
     def read_groups(self, since: datetime, until: datetime) -> Iterator[Group]:
-        """Read the newest row of every address in a part of the window, by ascending ids of these."""
+        """Read the newest row of every address in a part of the window."""
 
     def read_doubtful(
         self, since: datetime, latest: datetime, texts: Collection[str], names: str, longest: int
