@@ -156,6 +156,18 @@ def test_a_firewall_tells_of_its_tunnels(exporter):
     assert found["panos_ike_gateway_up"]
 
 
+def test_the_other_command_has_the_same_verdicts(exporter):
+    """`uidsync tunnels` and the page think of every tunnel what a scrape thinks of it."""
+    found = exporter.scrape("/probe?target=fw-well")["panos_ipsec_tunnel_condition"]
+    scraped = {has["tunnel"]: has["condition"] for has, value in found if value}
+    told = json.loads(call("tunnels", "all", "--target", "fw-well", *in_site(exporter.site)[1:]).out)
+    assert {tunnel["name"]: tunnel["condition"] for tunnel in told["tunnels"]} == scraped
+    page = html.document_fromstring(exporter.ask("/")[2])
+    (shown,) = [article for article in page.find_class("wide") if article.findtext("h3") == "fw-well"]
+    rows = [[cell.text_content() for cell in row][:2] for row in shown.iterfind(".//tbody/tr")]
+    assert {name: state.split()[1] for state, name in rows} == scraped
+
+
 def test_both_members_of_a_pair_are_told(exporter, firewalls):
     """Each member has its own state beside its role, and the roles change with a hand-over."""
     roles = {}
