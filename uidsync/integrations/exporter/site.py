@@ -17,7 +17,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
@@ -70,16 +69,18 @@ class Site:
         self._now = now
         self._registry = CollectorRegistry()
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for every series, which nothing looks at
-        ProcessCollector(registry=self._registry)
         self._requests = Counter(
             "uidsync_exporter_requests", "Requests that were answered.", ["path", "code"], registry=self._registry
         )
         self._is_readable = Gauge(
             "uidsync_report_readable", "Whether the report of the last run can be read.", registry=self._registry
         )
-        Gauge("uidsync_exporter_build_info", "The exporter's version.", ["version"], registry=self._registry).labels(
-            settings.version
-        ).set(1)
+        started = Gauge(
+            "uidsync_exporter_start_timestamp_seconds", "When the exporter was started.", registry=self._registry
+        )
+        started.set(now().timestamp())
+        build = Gauge("uidsync_exporter_build_info", "The exporter's version.", ["version"], registry=self._registry)
+        build.labels(settings.version).set(1)
 
     def find_answer(self, question: Question) -> Answer:
         """Return what a request gets."""
