@@ -92,8 +92,9 @@ def test_what_is_not_as_expected_is_not_there(file):
 
 def test_numbers_and_times_beyond_reason_are_not_there(file):
     """What no clock and no counter shows is left out before anybody computes with it."""
-    huge = read(file, make_report(wanted=10**400, exit_code=1e300, finished="0001-01-01T00:00:00+14:00"))
-    assert (huge.wanted, huge.exit_code, huge.finished) == (None, None, None)
+    part = make_report()["targets"][0] | {"held": 10**400}
+    huge = read(file, make_report(targets=[part], exit_code=1e300, finished="0001-01-01T00:00:00+14:00"))
+    assert (huge.targets[0].held, huge.exit_code, huge.finished) == (None, None, None)
     assert read(file, make_report(finished="2026-11-21T12:30:00")).finished == NOW
 
 

@@ -56,6 +56,19 @@ def test_all_is_well_when_nothing_is_not():
     assert "all is well" in read(**keys).find(".//header").text_content()
 
 
+def test_a_target_is_shown_with_what_it_has():
+    """What a target holds, should hold, lacks and lost stands beside its name, and the newest event at the top."""
+    counts = {"held": 12219, "wanted": 12230, "in_doubt": 3, "lapsed": 4, "logins": {"due": 9, "delivered": 2}}
+    run = make_last_run(WELL | counts, source={"newest_event": (NOW - timedelta(minutes=7)).isoformat()})
+    page = read(run=run)
+    shown = dict(zip(*([each.text_content() for each in page.iter(kind)] for kind in ("dt", "dd")), strict=True))
+    assert shown == {
+        "holds": "12,219", "should hold": "12,230", "lacked after the last run": "7", "in doubt": "3",
+        "ran out though wanted": "4", "last complete": "never",
+    }  # fmt: skip
+    assert "Newest login event: 12:23:00 UTC, 7 min ago" in page.find(".//header").text_content()
+
+
 @pytest.mark.parametrize(
     ("run", "mark", "words"),
     [

@@ -51,7 +51,6 @@ class TargetRun:
     held: float | None
     in_doubt: float | None
     lapsed: float | None
-    seconds: float | None
     outcomes: Mapping[tuple[str, str], float]  # mappings by action and outcome
     last_success: datetime | None
     behind_since: datetime | None
@@ -76,7 +75,6 @@ class LastRun:
 
     document: Mapping[str, Any]  # as it was read
     run_id: str
-    version: str
     mode: str
     started: datetime | None
     finished: datetime | None
@@ -84,7 +82,6 @@ class LastRun:
     is_standby: bool
     error: Problem | None
     newest_event: datetime | None
-    wanted: float | None
     warnings: tuple[str, ...]
     targets: tuple[TargetRun, ...]  # each name once
 
@@ -137,11 +134,6 @@ class Json:
         value = self._items.get(key)
         return tuple(filter(None, map(_make_printable, value))) if isinstance(value, list) else ()
 
-    def numbers(self) -> dict[str, float]:
-        """Return all numbers by their keys."""
-        found = {_make_printable(key): self.number(key) for key in self._items}
-        return {key: value for key, value in found.items() if value is not None}
-
 
 def _make_printable(value: object) -> str:
     text = value if isinstance(value, str) else ""
@@ -183,7 +175,6 @@ def make_run(document: Mapping[str, Any]) -> LastRun:
     return LastRun(
         document,
         report.text("run_id"),
-        report.text("version"),
         report.text("mode"),
         report.moment("started"),
         report.moment("finished"),
@@ -191,7 +182,6 @@ def make_run(document: Mapping[str, Any]) -> LastRun:
         report.is_true("standby"),
         _read_problem(report),
         report.part("source").moment("newest_event"),
-        report.number("wanted"),
         report.texts("warnings"),
         tuple(targets.values()),
     )
@@ -209,7 +199,6 @@ def _make_target(part: Json) -> TargetRun:
         part.number("held"),
         part.number("in_doubt"),
         part.number("lapsed"),
-        part.number("seconds"),
         {key: count for key, count in counts.items() if count is not None},
         part.moment("last_success"),
         part.moment("behind_since"),

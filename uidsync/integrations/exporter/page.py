@@ -101,11 +101,18 @@ def _draw_section(title: str, *children: Child) -> Element:
 def _draw_head(state: State) -> Element:
     matters = [tag("li", mark(verdict)) for verdict in find_matters(state)]
     nothing = [tag("li", mark(Verdict(Mark.GOOD, "all is well")))]
+    newest = state.run.newest_event if isinstance(state.run, LastRun) else None
     return tag(
         "header",
         tag("h1", "uidsync on ", state.machine),
         tag("ul", *(matters or nothing), class_="now"),
-        tag("p", f"As of {state.now:%Y-%m-%d %H:%M:%S} UTC. Loads itself anew every {RELOAD} s.", class_="quiet"),
+        tag(
+            "p",
+            f"As of {state.now:%Y-%m-%d %H:%M:%S} UTC; loads itself anew every {RELOAD} s. Newest login event: ",
+            moment_of(newest, state.now, "not known"),
+            ".",
+            class_="quiet",
+        ),
     )
 
 
@@ -155,6 +162,7 @@ def _draw_targets(state: State) -> Iterator[Element]:
                 ("should hold", number_of(part.wanted)),
                 ("lacked after the last run", number_of(part.lacking)),
                 ("in doubt", number_of(part.in_doubt)),
+                ("ran out though wanted", number_of(part.lapsed)),
                 ("last complete", moment_of(part.last_success, state.now)),
             ]
         words = describe_error(part.error) if part else ""
