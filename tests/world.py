@@ -46,6 +46,7 @@ class Export:
     tails: int = 0
 
     may_cut_addresses = True
+    groups = None
 
     @contextmanager
     def open(self):

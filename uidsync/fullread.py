@@ -31,7 +31,7 @@ NEEDS_A_SIGN = re.compile(r"[^|()\[\]{}]*([@/ ]|\\\\)(?![?*])[^|()\[\]{}]*")
 class Store(Protocol):
     """The events that hold their addresses, as far as they are known."""
 
-    def read_events_at(self, ips: Collection[Address]) -> Mapping[Address, LoginEvent]:
+    def read_events(self, ips: Collection[Address]) -> Mapping[Address, LoginEvent]:
         """Return the event that holds each of these addresses, where there is one."""
 
     def write_events(self, events: Iterable[LoginEvent]) -> None:
@@ -71,7 +71,7 @@ def _settle_groups(store: Store, found: Collection[tuple[LoginEvent, Group]]) ->
     an address that is written in another way as well.
     """
     plain = [event for event, _ in found if event.why not in {IGNORED, BLANK}]
-    known = store.read_events_at([event.ip for event in plain])
+    known = store.read_events([event.ip for event in plain])
     events = newest_per_address(plain, known)
     store.write_events(event for ip, event in events.items() if known.get(ip) != event)
     doubtful: dict[str, Address] = {}
@@ -87,7 +87,7 @@ def _look_again(
     store: Store, rows: Iterable[LoginEvent | SkippedRow], doubtful: Collection[Address], census: Census
 ) -> None:
     """Judge every row of the doubtful addresses, and count those of others that name nobody."""
-    known = store.read_events_at(doubtful)
+    known = store.read_events(doubtful)
     events = newest_per_address(census.watch_again(rows, doubtful), known)
     store.write_events(event for ip, event in events.items() if known.get(ip) != event)
     census.settle(known, events)

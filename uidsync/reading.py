@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.census import Census
 from uidsync.config import Config, MySQLConfig
+from uidsync.fullread import is_worthwhile, read_groups_into
 from uidsync.ledger import Ledger
 from uidsync.panos.userid import Address
 from uidsync.plan import newest_per_address
@@ -20,20 +21,20 @@ from uidsync.position import LATE_WRITERS, Position, make_position
 from uidsync.source import Snapshot, Source
 from uidsync.source.rows import HIGHEST_ID, LoginEvent, Rules, make_row_reader
 
+FEW_CACHED = 2**12  # where a row stands for all of its address, hardly any repeats what another says
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What was read: the source's clock, the counts, and how far it went.
 
-    `reordered` counts the addresses where a lower id won by its time over another user's higher one; `addresses` those
-    where there is an event now, the newest of which was seen at `newest_event`.
+    There is an event at so many `addresses` now, the newest of which was seen at `newest_event`.
     """
 
     now: datetime
     began: float  # the monotonic clock at `now`
     mode: Literal["full", "tail"]
     census: Census
-    reordered: int
     addresses: int
     newest_event: datetime | None
 
@@ -61,20 +62,21 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         # What was judged by other rules, or came from another source, says nothing any more.
         is_known = position is not None and (position.source, position.rules) == marks
         ledger.drop_events(now - validity if is_known else None)
-        read_row = make_row_reader(rules, now)
-        if position is None or full or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every):
-            mode: Literal["full", "tail"] = "full"
-            census = Census(now - LATE_WRITERS)
-            events: Iterable[LoginEvent] = census.watch(map(read_row, snapshot.read_since(since)))
-            known = ledger.read_events()
-        else:
+        mode: Literal["full", "tail"] = "full"
+        if position and not (full or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)):
             mode, tail = "tail", position.find_tail()
             census = Census(now - LATE_WRITERS, tail)
-            events = list(census.watch(map(read_row, snapshot.read_after(tail, position.ahead, since))))
-            known = ledger.read_events({event.ip for event in events})
-        newest = newest_per_address(events, known)
-    census.settle(known, newest)
-    ledger.write_events(event for ip, event in newest.items() if known.get(ip) != event)
+            rows = map(make_row_reader(rules, now), snapshot.read_after(tail, position.ahead, since))
+            events = list(census.watch(rows))
+            _settle(ledger, census, events, ledger.read_events({event.ip for event in events}))
+        elif snapshot.groups and is_worthwhile(rules):
+            census = Census(now - LATE_WRITERS)
+            read_row = make_row_reader(rules, now, FEW_CACHED)
+            read_groups_into(ledger, snapshot.groups, read_row, rules, since=since, now=now, census=census)
+        else:
+            census = Census(now - LATE_WRITERS)
+            rows = map(make_row_reader(rules, now), snapshot.read_since(since))
+            _settle(ledger, census, census.watch(rows), ledger.read_events())
     ledger.write_position(_follow(position, *marks, snapshot, census, is_full=mode == "full"))
     addresses, newest_event = ledger.count_events()
     log.info(
@@ -86,7 +88,14 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         skipped=dict(census.skipped),
         seconds=round(time.monotonic() - began, 3),
     )
-    return Reading(now, began, mode, census, census.count_reordered(newest), addresses, newest_event)
+    return Reading(now, began, mode, census, addresses, newest_event)
+
+
+def _settle(ledger: Ledger, census: Census, events: Iterable[LoginEvent], known: Mapping[Address, LoginEvent]) -> None:
+    """Find who holds each address after these events, which the census counts, and record where that is news."""
+    newest = newest_per_address(events, known)
+    ledger.write_events(event for ip, event in newest.items() if known.get(ip) != event)
+    census.settle(known, newest)
 
 
 def recall(config: Config, rules: Rules, ledger: Ledger, ip: Address, now: datetime) -> LoginEvent | None:

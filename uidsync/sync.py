@@ -217,7 +217,7 @@ def _report_reading(report: SyncReport, reading: Reading) -> None:
         events=census.events,
         skipped=dict(census.skipped),
         nobody=dict(census.nobody),
-        reordered=reading.reordered,
+        reordered=census.reordered,
         addresses=reading.addresses,
         newest_event=reading.newest_event,
     )

@@ -81,7 +81,7 @@ class Events(dict):
         super().__init__(*known)
         self.written = []
 
-    def read_events_at(self, ips):
+    def read_events(self, ips):
         """Return what holds these addresses."""
         return {ip: self[ip] for ip in ips if ip in self}
 

@@ -22,7 +22,7 @@ AHEAD = timedelta(minutes=5)  # how far a date may lie ahead of the database's c
 HIGHEST_ID = 2**63 - 1  # what a signed number holds; the column is unsigned, and nobody counts that far
 BROADCAST = IPv4Address("255.255.255.255")
 CUT_LENGTH = 15  # `currentIpAddress` is a char(15): an IPv6 address of that length may have lost its end
-CACHED = 2**16  # principals and addresses whose reading is kept: a campus has that many, and rows repeat them
+CACHED = 2**16  # principals, addresses and devices whose reading is kept: a campus has that many, and rows repeat them
 
 # Why an event leaves its address with nobody.
 NULL, EMPTY, UNFIT, TOO_LONG, IGNORED, BLANK, OTHER_DEVICE = (
@@ -95,10 +95,11 @@ class Rules:
 RowReader = Callable[[Row], "LoginEvent | SkippedRow"]
 
 
-def make_row_reader(rules: Rules, now: datetime) -> RowReader:
+def make_row_reader(rules: Rules, now: datetime, cached: int = CACHED) -> RowReader:
     """Make the function that reads rows by these rules; `now` is the source's clock."""
-    read_name = lru_cache(CACHED)(_make_name_reader(rules))
-    read_address = lru_cache(CACHED)(_make_address_reader(rules))
+    read_name = lru_cache(cached)(_make_name_reader(rules))
+    read_address = lru_cache(cached)(_make_address_reader(rules))
+    read_device = lru_cache(cached)(read_mac)
     latest = now + AHEAD
 
     def read_row(row: Row) -> LoginEvent | SkippedRow:
@@ -113,7 +114,7 @@ def make_row_reader(rules: Rules, now: datetime) -> RowReader:
         if isinstance(address, str):
             return SkippedRow(row.event_id, address)
         user, why = read_name(row.principal)
-        return LoginEvent(address, user, why, seen_at, row.event_id, read_mac(row.mac))
+        return LoginEvent(address, user, why, seen_at, row.event_id, read_device(row.mac))
 
     return read_row
 
@@ -188,7 +189,6 @@ def read_date(date: datetime | str | None, time_offset: timedelta) -> datetime |
         return None
 
 
-@lru_cache(CACHED)
 def read_mac(text: str | None) -> str | None:
     """Return a device's address in one spelling, so that devices compare: hex digits alone; None when all are zero."""
     digits = re.sub(r"[^0-9a-f]", "", (text or "").lower())
