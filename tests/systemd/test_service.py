@@ -279,6 +279,12 @@ def test_an_upgrade_in_place_breaks_no_run(machine, export, firewall):
     make(machine, "install")
     firewall.do("fault", name=None)
     machine.wait_until(lambda: r"CAMPUS\donald" in firewall.mappings().values(), "the mapping is there")
+    replaced = float(machine.run("stat -c %.Z /opt/uidsync"))
+    said = machine.run("journalctl -u uidsync.service -o short-unix --no-pager").splitlines()
+    turns = [
+        line for line in said if re.search(r"\]: (Starting|Finished) ", line) and float(line.split()[0]) < replaced
+    ]
+    assert ": Finished " in turns[-1]
     assert machine.run("stat -c %i /opt/uidsync") != inode
     assert (machine.root / "etc/uidsync/uidsync.toml").read_text().startswith("# edited")
     report = wait_for_run(machine)
