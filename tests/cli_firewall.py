@@ -29,6 +29,7 @@ class CommandLine:
     shell_banner: bool = False  # the same, after the login
     keys: str = ""  # authorized_keys
     answer: str | None = None  # to `show vpn flow`, instead of the list
+    encoding: str = "utf-8"
     is_deaf: bool = False  # lets in, and says nothing
     knows_settings: bool = True
     port: int = 0
@@ -98,6 +99,7 @@ def running_command_line(place, **settings):
             authorized_client_keys=str(place / "authorized_keys") if command_line.keys else None,
             process_factory=lambda process: talk(process, command_line),
             line_editor=False,
+            encoding=command_line.encoding,
         )
         command_line.port = server.get_port()
         command_line.known_hosts = place / "known_hosts"

@@ -357,8 +357,9 @@ def test_host_keys_are_checked(tunnels, site):
             command_line.known_hosts.write_text(text)
             called = tunnels("status", "HQ")
             assert (called.code, called.out, json.loads(called.err)["error"]) == (1, "", "Untrusted")
-        command_line.known_hosts.unlink()
-        assert json.loads(tunnels("status", "HQ").err)["error"] == "Untrusted"
+        for spoil in (lambda: command_line.known_hosts.write_bytes(b"\xff [x"), command_line.known_hosts.unlink):
+            spoil()
+            assert json.loads(tunnels("status", "HQ").err)["error"] == "Untrusted"
 
 
 def test_a_command_line_that_fails_makes_tunnels_unknown(tunnels, site):
@@ -367,6 +368,7 @@ def test_a_command_line_that_fails_makes_tunnels_unknown(tunnels, site):
         ({}, "wrong", "Unauthorized"),
         ({"is_deaf": True}, "Pa55word", "Unreachable"),
         ({"answer": "Server error : op command timed out\n"}, "Pa55word", "BadReply"),
+        ({"encoding": "latin-1", "answer": "\xff\xfe\n"}, "Pa55word", "BadReply"),
         ({"answer": None, "role": "passive"}, "Pa55word", None),
     ):
         with running_command_line(site.place, vpn=make_vpn(), **settings) as command_line:
@@ -388,8 +390,10 @@ def test_a_private_key_lets_in(tunnels, site):
     with running_command_line(site.place, vpn=make_vpn(), keys=keys, password="") as command_line:
         use_ssh(site, command_line, "", key=key.export_private_key().decode())
         assert tunnels("status", "HQ").out == "1\n"
-        use_ssh(site, command_line, "", key="no key")
-        assert json.loads(tunnels("status", "HQ").err)["error"] == "Unauthorized"
+        locked = key.export_private_key("pkcs8-pem", passphrase="x").decode()  # noqa: S106 (nobody knows it)
+        for useless in ("no key", locked):
+            use_ssh(site, command_line, "", key=useless)
+            assert json.loads(tunnels("status", "HQ").err)["error"] == "Unauthorized"
 
 
 # ---- as a process ------------------------------------------------------------------------------------------------

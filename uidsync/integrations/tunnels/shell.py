@@ -62,32 +62,54 @@ def _look(host: str, account: Account, wants: Wants, seconds: float) -> View:
 
 def _ask(host: str, account: Account, seconds: float) -> tuple[FlowTable, str]:
     """Return the tunnels and the HA state. Raises PanosError."""
-    key, password = account.find_secret()
-    if not account.known_hosts.is_file():
-        raise Untrusted(f"{account.known_hosts} is not there, and no host key is known without it")
+    file, password = account.find_secret()
+    key, known = _read_key(file) if file else None, _read_known_hosts(account.known_hosts)
     try:
         ends_at = time.monotonic() + seconds
         # Here, not in the loop: whoever waits for us can give up a lookup of a name, and a loop's threads not.
         with socket.create_connection((host, account.port), seconds) as connection:
             connection.settimeout(0)
-            return asyncio.run(_converse(host, account, key, password, connection, ends_at - time.monotonic()))
+            conversation = _converse(host, account, (key, password, known), connection, ends_at - time.monotonic())
+            return asyncio.run(conversation)
     except TimeoutError:
         raise Unreachable(f"nothing came of it for {seconds:.0f} s while asking {host} by SSH") from None
     except asyncssh.HostKeyNotVerifiable as error:
         raise Untrusted(f"{error.reason}; known are those of {account.known_hosts}") from None
     except asyncssh.PermissionDenied as error:
         raise Unauthorized(f"{account.user} is not let in: {error.reason}") from None
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        raise Unauthorized(f"{key} cannot be used: {error}") from None
     except asyncssh.Error as error:
         raise Unreachable(f"{error.reason} while asking {host} by SSH") from None
     except OSError as error:
         raise Unreachable(f"{error.strerror or error} while asking {host} by SSH") from None
 
 
+def _read_key(file: Path) -> asyncssh.SSHKey:
+    """Read a private key. Raises Unauthorized; its words hold nothing of the file."""
+    try:
+        return asyncssh.read_private_key(file)
+    except OSError as error:
+        raise Unauthorized(f"{file} cannot be read: {error.strerror}") from None
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError):
+        raise Unauthorized(f"{file} is no private key, or has a passphrase") from None
+
+
+def _read_known_hosts(file: Path) -> asyncssh.SSHKnownHosts:
+    """Read the host keys that are known. Raises Untrusted."""
+    try:
+        return asyncssh.read_known_hosts(str(file))
+    except OSError as error:
+        raise Untrusted(f"{file} cannot be read, and no host key is known without it: {error.strerror}") from None
+    except ValueError:
+        raise Untrusted(f"{file} is no list of host keys") from None
+
+
+Credentials = tuple[asyncssh.SSHKey | None, str, asyncssh.SSHKnownHosts]
+
+
 async def _converse(
-    host: str, account: Account, key: Path | None, password: str, connection: socket.socket, seconds: float
+    host: str, account: Account, credentials: Credentials, connection: socket.socket, seconds: float
 ) -> tuple[FlowTable, str]:
+    key, password, known = credentials
     async with asyncio.timeout(seconds):
         async with (
             asyncssh.connect(
@@ -96,13 +118,15 @@ async def _converse(
                 sock=connection,
                 config=[],
                 username=account.user,
-                client_keys=[str(key)] if key else [],
+                client_keys=[key] if key else [],
                 agent_path=None,
-                known_hosts=str(account.known_hosts),
+                known_hosts=known,
                 client_factory=lambda: _Login(password),
                 preferred_auth="publickey,keyboard-interactive,password",
             ) as session,
-            session.create_process(term_type="vt100", term_size=(WIDTH, HEIGHT), stderr=asyncssh.STDOUT) as shell,
+            session.create_process(
+                term_type="vt100", term_size=(WIDTH, HEIGHT), stderr=asyncssh.STDOUT, errors="replace"
+            ) as shell,
         ):
             _, role = await _read_to_prompt(shell)
             for setting in SETTINGS:
