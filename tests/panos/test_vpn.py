@@ -145,6 +145,8 @@ def test_a_list_without_tunnels_says_so():
         listed("<entry><name>T</name></entry>"),
         listed("<entry><state>active</state></entry>"),
         listed(entry(**SHORT))[:-40],
+        listed(entry(**SHORT), count="many"),
+        listed(entry(**SHORT | {"name": "n" * 1001})),
         b"",
     ],
 )

@@ -29,6 +29,7 @@ FLOW_PATH: Path = ("response", "result", "IPSec", "entry")
 ENTRIES_PATH: Path = ("response", "result", "entries", "entry")
 RESULT_PATH: Path = ("response", "result")
 MOST_KEPT = 50_000  # elements at a time; nothing is forgotten of a shape that lies deeper than those that are known
+LONGEST_NAME = 1000  # characters, ten times what PAN-OS allows a tunnel and a proxy-id together
 LONGEST_WORDS = 200  # characters of an answer that is not a list, in an error
 
 SHORTEST_CUT = 6  # letters of a word that a column may have cut short: "inactiv" is seen where eight have room
@@ -200,7 +201,7 @@ def read_flows(status: int, pieces: Iterator[bytes]) -> FlowTable:
             case "dp":
                 dataplanes[parent] = _text(element)
             case "num_ipsec":
-                declared += [number for number in [_number(_text(element))] if number is not None]
+                declared.append(_count(_text(element)))
             case "result" | "error" | "line":
                 words = words or " ".join(_text(element).split())
     if not is_list:
@@ -210,11 +211,13 @@ def read_flows(status: int, pieces: Iterator[bytes]) -> FlowTable:
 
 
 def make_table(rows: Iterable[Flow], declared: int | None, layout: str) -> FlowTable:
-    """Make the table of rows: each name once, the best of its rows. Raises BadReply for a row without name or state."""
+    """Make the table of rows: each name once, the best of its rows. Raises BadReply for a row that cannot be one."""
     rows, best = list(rows), dict[str, Flow]()
     for flow in rows:
         if not flow.name or not flow.state:
             raise BadReply(f"a tunnel without {'a state' if flow.name else 'a name'} is listed")
+        if len(flow.name) > LONGEST_NAME:
+            raise BadReply(f"a tunnel with a name of {len(flow.name)} characters is listed")
         other = best.setdefault(flow.name, flow)
         if BEST.index(flow.condition) < BEST.index(other.condition):
             best[flow.name] = flow
@@ -271,7 +274,7 @@ def _read_entries(status: int, pieces: Iterator[bytes], what: str, path: Path) -
         if at[-1] == "entry" and at[:-1] in {RESULT_PATH, ENTRIES_PATH[:-1]}:
             found.append(_read_fields(element))
         elif at in {(*RESULT_PATH, "ntun"), (*RESULT_PATH, "ngw")}:
-            declared = _number(_text(element))
+            declared = _count(_text(element))
         elif at[:2] == RESULT_PATH and at[-1] in {"result", "error", "line", "msg", "member"}:
             words = words or " ".join(_text(element).split())
     if found and declared not in {None, len(found)}:
@@ -329,6 +332,13 @@ def _read_fields(entry: etree._Element) -> dict[str, str]:
 
 def _text(element: etree._Element) -> str:
     return (element.text or "").strip()
+
+
+def _count(text: str) -> int:
+    """Read how many there are. Raises BadReply: a count that cannot be read cannot be checked."""
+    if (number := _number(text)) is None:
+        raise BadReply(f"the firewall declares {text[:20]!r} tunnels")
+    return number
 
 
 def _number(text: str) -> int | None:
