@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import re
@@ -45,7 +44,6 @@ def main() -> None:
     try:
         try:
             load_commands(sys.argv[1:])
-            gc.enable()
             app()
         finally:
             sys.stdout.flush()

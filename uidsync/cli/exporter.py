@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import math
 import signal
 import socket
@@ -148,6 +149,7 @@ def _serve(config: Config, file: str, log: FilteringBoundLogger) -> int:
         if not ip_address(host).is_loopback:
             log.warning("exporter.exposed", hint="without TLS and password: put a reverse proxy before 127.0.0.1")
         log.info("exporter.started", url=server.url)
+        gc.enable()  # it may run for years
         threading.Thread(target=server.serve_forever, daemon=True).start()
         ended.wait()
         server.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ def simulate(
         uidsync simulate firewall --port 8443 --api-key rehearsal
         uidsync simulate agent --port 5006
     """
+    gc.enable()  # it runs until it is told to end
     from uidsync.simulator.serve import serve_agent, serve_firewall  # noqa: PLC0415 (no other command needs a server)
 
     sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 (closed: there are no orders)
