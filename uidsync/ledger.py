@@ -223,7 +223,7 @@ class Ledger(LedgerFile):
         with self._writing() as write:
             write("note_doubt", [sent])
             # Asked anew: if the target rejects it again, it will say so again.
-            write("drop_held_back", [(target, _list([login.ip for login in logins]))])
+            write("drop_held_back", [sent])
             write("doubt_logout", [(target, str(logout.ip), logout.user) for logout in logouts])
 
     def note_accepted(
@@ -238,7 +238,7 @@ class Ledger(LedgerFile):
         logouts = [entry for entry in entries if isinstance(entry, Logout)]
         held = {"target": target, "logins": _list_logins(logins), "now": write_time(now)}
         with self._writing(is_urgent=False) as write:
-            write("drop_holdings_at", [(target, _list([login.ip for login in logins]))])
+            write("drop_replaced", [held])
             write("note_accepted", [held])
             write("drop_holding", [(target, str(logout.ip), logout.user) for logout in logouts])
             if count := len(logouts) if counted is None else counted:

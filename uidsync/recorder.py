@@ -5,6 +5,7 @@ A ledger that cannot be written is a warning and no failure to deliver.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -99,16 +100,17 @@ class Recorder:
         log = self._log.bind(target=delivery.name, action=outcome.batch.action)
         match outcome:
             case Delivered(batch, rejections):
-                log.debug("batch.delivered", entries=[f"{entry.ip} {entry.user}" for entry in batch.entries])
+                if log.is_enabled_for(logging.DEBUG):
+                    log.debug("batch.delivered", entries=[f"{entry.ip} {entry.user}" for entry in batch.entries])
                 rejected = {rejection.entry for rejection in rejections}
-                accepted = [entry for entry in batch.entries if entry not in rejected]
+                accepted = [entry for entry in batch.entries if entry not in rejected] if rejected else batch.entries
                 self._accept(delivery.name, accepted)
                 for rejection in rejections:
                     self._reject(delivery.name, rejection, log)
             case Failed(batch, error):
                 message = mask(str(error), batch.entries)
                 log.warning("batch.failed", entries=len(batch), error=error.kind, message=message)
-        for entry in outcome.batch.entries:
+        for entry in outcome.batch.entries if self._before else ():
             self._before.pop((delivery.name, entry.ip), None)
 
     def finish(self, validity: timedelta) -> None:

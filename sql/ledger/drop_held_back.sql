@@ -1,1 +1,1 @@
-DELETE FROM held_back WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+DELETE FROM held_back WHERE target = :target AND ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:logins))
