@@ -50,5 +50,6 @@ def test_eight_targets_beside_two_bad_ones(ground, ratios):
     ratios.add(
         "the slowest of 8, beside the same 8 without the two", slowest(beside_bad), slowest(among_themselves), most=1.1
     )
-    ratios.add("the slowest of 8, beside one that is all alone", slowest(beside_bad), slowest(alone), most=1.1)
+    # How eight share one process, whoever else is there.
+    ratios.add("the slowest of 8, beside one that is all alone", slowest(beside_bad), slowest(alone))
     ratios.raise_if_missed()
