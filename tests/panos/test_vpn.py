@@ -100,11 +100,14 @@ def test_the_place_of_the_counts_does_not_matter():
         ("<monitor><status>False</status><on>False</on></monitor>", "off"),
         ("<monitor><on>True</on><status>False</status></monitor>", "down"),
         ("<monitor><status>True</status><on>True</on><rtt>1.5</rtt></monitor>", "up"),
+        ("<mon>on</mon>", "on"),
+        ("<monitor><on>True</on></monitor>", "on"),
+        ("<monitor>down</monitor>", "down"),
         ("", ""),
     ],
 )
 def test_the_monitor_is_read_in_either_shape(monitor, word):
-    """It is a word, or a block in which the status means nothing while it is not on."""
+    """It is a word, or a block in which the status means nothing while it is not on; nothing told is neither."""
     body = listed(f"<entry><name>T</name><state>active</state>{monitor}</entry>")
     assert only(body).monitor == word
 
@@ -141,6 +144,8 @@ def test_a_list_without_tunnels_says_so():
         wrap("There is no IPSec SA found."),
         wrap("<![CDATA[Server error : op command timed out]]>"),
         wrap("<num_ipsec>2</num_ipsec><dp>dp0</dp>"),
+        wrap("<IPSec>Server error : op command timed out</IPSec>"),
+        wrap(f"<entry><IPSec>{entry(**SHORT)}</IPSec></entry><entry><dp>s2dp0</dp><error>timed out</error></entry>"),
         wrap("<entries><entry><name>T</name><id>1</id></entry></entries><ntun>1</ntun>"),
         listed("<entry><name>T</name></entry>"),
         listed("<entry><state>active</state></entry>"),
@@ -217,6 +222,24 @@ def test_sas_and_gateways_are_read():
     assert read_gateways(*take(body)) == (Gateway("gw-a", "1", "v1", "192.0.2.60"),)
 
 
+def test_entries_are_read_wherever_they_lie():
+    """Gateways and phase 2 may lie right under the result, as phase 1 does."""
+    sa = entry(name="T", gwid="1", remain="9")
+    gateway = entry(id="1", name="gw", v2="<peer-id>192.0.2.60(ipaddr:192.0.2.60)</peer-id>")
+    for read_all, one in ((read_ipsec_sas, sa), (read_gateways, gateway)):
+        nested, direct = wrap(f"<entries>{one}{one}</entries>"), wrap(one + one)
+        assert read_all(*take(nested)) == read_all(*take(direct))
+        assert len(read_all(*take(direct))) == 2
+
+
+def test_a_tunnel_may_have_two_sas():
+    """While keys are renewed an old and a new SA stand, and what is counted are tunnels."""
+    sas = [entry(name="T", remain="9"), entry(name="T", remain="3600"), entry(name="U", remain="60")]
+    assert len(read_ipsec_sas(*take(wrap(f"<ntun>2</ntun><entries>{''.join(sas)}</entries>")))) == 3
+    with pytest.raises(BadReply, match="declares 4 and holds 3"):
+        read_ipsec_sas(*take(wrap(f"<ntun>4</ntun><entries>{''.join(sas)}</entries>")))
+
+
 @pytest.mark.parametrize(
     "none",
     [
@@ -232,7 +255,7 @@ def test_no_sa_comes_in_many_words(none):
     assert read_ike_sas(*take(wrap(none))) == read_ipsec_sas(*take(wrap(none))) == ()
 
 
-@pytest.mark.parametrize("words", ["Server error : timed out", "<entries/><ntun>3</ntun>"])
+@pytest.mark.parametrize("words", ["Server error : timed out", "<entries/><ntun>3</ntun>", "no " * 50_000])
 def test_other_words_are_no_list_of_sas(words):
     """What does not say that there is none is not taken for it."""
     with pytest.raises(BadReply):
@@ -313,11 +336,13 @@ def broken_at(width):
         simulated.text_of_flows(make_vpn([simulated.Tunnel("A")])).replace("active", "1234567"),
         broken_at(80),
         "id name state monitor local-ip peer-ip\n" + "1 " + "a " * 100_000,
+        "id name state monitor local-ip peer-ip\n" + "-" * 100_000 + "x",
+        "\n" * 100_000,
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_text_that_is_no_table_is_not_known(text):
-    """No titles and no count, a line that is no row, a table that was broken at 80 columns: an error, not a guess."""
+    """No titles and no count, a line that is no row, a table broken at 80 columns: an error at once, not a guess."""
     with pytest.raises(BadReply):
         read_flow_text(text)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from html import escape
@@ -28,6 +29,7 @@ SHOW_IPSEC_SAS = make_op("<show><vpn><ipsec-sa></ipsec-sa></vpn></show>")
 FLOW_PATH: Path = ("response", "result", "IPSec", "entry")
 ENTRIES_PATH: Path = ("response", "result", "entries", "entry")
 RESULT_PATH: Path = ("response", "result")
+ENTRY_PATH: Path = (*RESULT_PATH, "entry")
 MOST_KEPT = 50_000  # elements at a time; nothing is forgotten of a shape that lies deeper than those that are known
 LONGEST_NAME = 1000  # characters, ten times what PAN-OS allows a tunnel and a proxy-id together
 LONGEST_WORDS = 200  # characters of an answer that is not a list, in an error
@@ -197,15 +199,15 @@ def read_flows(status: int, pieces: Iterator[bytes]) -> FlowTable:
                 rows.append((_read_flow(element), parent.getparent() if parent is not None else None))
                 layout = "short" if element.find("monitor") is None else "detailed"
             case "IPSec":
-                is_list = True
+                is_list, words = True, words or _words(element)
             case "dp":
                 dataplanes[parent] = _text(element)
             case "num_ipsec":
                 declared.append(_count(_text(element)))
             case "result" | "error" | "line":
-                words = words or " ".join(_text(element).split())
-    if not is_list:
-        raise BadReply(f"the answer lists no tunnels{f': {words[:LONGEST_WORDS]}' if words else ''}")
+                words = words or _words(element)
+    if not is_list or words:  # words beside a list tell that it is not all
+        raise BadReply(f"the answer {'tells more than' if is_list else 'lists no'} tunnels{words and f': {words}'}")
     flows = [replace(flow, dataplane=dataplanes.get(part, "")) for flow, part in rows]
     return make_table(flows, sum(declared) if declared else None, layout)
 
@@ -245,7 +247,7 @@ def read_ike_sas(status: int, pieces: Iterator[bytes]) -> tuple[IkeSa, ...]:
     """Read the answer to `show vpn ike-sa`; none is an empty result, or says so in words. Raises as `read_gateways`."""
     return tuple(
         IkeSa(*(fields.get(key, "") for key in ("name", "gwid", "role", "algo", "created", "expires")))
-        for fields in _read_entries(status, pieces, "list of IKE SAs", (*RESULT_PATH, "entry"))
+        for fields in _read_entries(status, pieces, "list of IKE SAs", ENTRY_PATH)
     )
 
 
@@ -268,19 +270,24 @@ def read_ipsec_sas(status: int, pieces: Iterator[bytes]) -> tuple[IpsecSa, ...]:
 def _read_entries(status: int, pieces: Iterator[bytes], what: str, path: Path) -> list[dict[str, str]]:
     """Read the fields of entries that lie in the result or in its `entries`, and check how many there should be."""
     found: list[dict[str, str]] = []
+    kept: list[etree._Element] = []
     declared: int | None = None
     words = ""
     for at, element in read_elements(status, pieces, what, path, MOST_KEPT):
-        if at[-1] == "entry" and at[:-1] in {RESULT_PATH, ENTRIES_PATH[:-1]}:
-            found.append(_read_fields(element))
+        if at[:-1] == ENTRY_PATH:  # where entries are looked for one deeper, this is forgotten before its entry ends
+            kept.append(deepcopy(element))
+        elif at in {ENTRY_PATH, ENTRIES_PATH}:
+            found.append(_read_fields(kept or element.iterchildren(tag=etree.Element)))
+            kept.clear()
         elif at in {(*RESULT_PATH, "ntun"), (*RESULT_PATH, "ngw")}:
             declared = _count(_text(element))
         elif at[:2] == RESULT_PATH and at[-1] in {"result", "error", "line", "msg", "member"}:
-            words = words or " ".join(_text(element).split())
-    if found and declared not in {None, len(found)}:
+            words = words or _words(element)
+    names = {fields.get("name") for fields in found}  # a tunnel has two SAs while keys are renewed
+    if found and declared not in {None, len(found), len(names)}:
         raise BadReply(f"the {what} declares {declared} and holds {len(found)}")
     if not found and (declared or (words and not NOTHING.search(words))):
-        raise BadReply(f"the {what} holds none: {words[:LONGEST_WORDS] or f'{declared} are declared'}")
+        raise BadReply(f"the {what} holds none: {words or f'{declared} are declared'}")
     return found
 
 
@@ -289,7 +296,7 @@ NOTHING = re.compile(r"\bno\b.*\bfound|\bnot found|\btotal:? 0\b", re.IGNORECASE
 
 
 def _read_flow(entry: etree._Element) -> Flow:
-    fields = _read_fields(entry)
+    fields = _read_fields(entry.iterchildren(tag=etree.Element))
     return Flow(
         fields.get("name", ""),
         read_word(fields.get("state", ""), STATES),
@@ -306,14 +313,18 @@ def _read_flow(entry: etree._Element) -> Flow:
 
 
 def _read_monitor(entry: etree._Element, fields: Mapping[str, str]) -> str:
-    """Read the tunnel monitor: a word (`mon`), or a block of its own in which `status` counts only when `on` is."""
+    """Read the tunnel monitor: a word (`mon`), or a block of its own in which `status` counts only when `on` is.
+
+    One that is on and does not say what it sees is `on`, neither up nor down.
+    """
     block = entry.find("monitor")
     if block is None or block.find("on") is None:
-        word = read_word(fields.get("mon", ""), MONITORS)
-        return read_word(fields.get("mon-status", ""), MONITORS) or "up" if word == "on" else word
+        word = read_word(fields.get("mon") or fields.get("monitor", ""), MONITORS)
+        return read_word(fields.get("mon-status", ""), MONITORS) or word if word == "on" else word
     if (block.findtext("on") or "").strip().lower() != "true":
         return "off"
-    return "up" if (block.findtext("status") or "").strip().lower() in {"true", "up"} else "down"
+    status = (block.findtext("status") or "").strip().lower()
+    return {"true": "up", "false": "down"}.get(status, status or "on")
 
 
 def read_word(text: str, known: Iterable[str]) -> str:
@@ -322,16 +333,23 @@ def read_word(text: str, known: Iterable[str]) -> str:
     return next((word for word in known if text == word or (len(text) >= SHORTEST_CUT and word.startswith(text))), text)
 
 
-def _read_fields(entry: etree._Element) -> dict[str, str]:
+def _read_fields(children: Iterable[etree._Element]) -> dict[str, str]:
     """Return the texts of an entry's fields, those of blocks in it too; the outer ones count more."""
-    fields: dict[str, str] = {}
-    for block in entry.iterchildren(tag=etree.Element):
-        fields |= {str(inner.tag): _text(inner) for inner in block.iterchildren(tag=etree.Element)} | fields
-    return fields | {str(child.tag): _text(child) for child in entry.iterchildren(tag=etree.Element)}
+    inner: dict[str, str] = {}
+    outer: dict[str, str] = {}
+    for child in children:
+        inner = {str(each.tag): _text(each) for each in child.iterchildren(tag=etree.Element)} | inner
+        outer[str(child.tag)] = _text(child)
+    return inner | outer
 
 
 def _text(element: etree._Element) -> str:
     return (element.text or "").strip()
+
+
+def _words(element: etree._Element) -> str:
+    """Return the beginning of an element's words, on one line."""
+    return " ".join(_text(element)[:LONGEST_WORDS].split())
 
 
 def _count(text: str) -> int:

@@ -18,10 +18,12 @@ ROW = re.compile(
     r"^\s*(?P<number>\d{1,10})\s+(?P<name>\S.*?)\s+(?P<state>[A-Za-z-]+)\s+(?P<monitor>[A-Za-z-]+)"
     r"\s+(?P<local>[0-9A-Fa-f.:]+)\s+(?P<peer>[0-9A-Fa-f.:]+)(?:\s+(?P<interface>\S+))?(?:\s+(?P<mode>\S+))?\s*$"
 )
-DECLARED = re.compile(r"^\s*total IPSec tunnels? (?:configured|shown):\s*(\d{1,9})\s*$", re.IGNORECASE | re.MULTILINE)
+DECLARED = re.compile(
+    r"^[ \t]*total IPSec tunnels? (?:configured|shown):[ \t]*(\d{1,9})[ \t]*$", re.IGNORECASE | re.MULTILINE
+)
 # What a terminal is told beside text: colours and the like, and the pager's question, which it wipes out again.
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|--- ?more ?---|[\x08\r]", re.IGNORECASE)
-LONGEST_LINE = 1000  # characters: the widest layout has some 200
+LONGEST_LINE = 1000  # characters: the widest layout has some 200; what takes long over long lines gets none longer
 LONGEST_QUOTE = 100
 # `admin@PA-1(active)>`; one that stands alone has no state in brackets.
 PROMPT = re.compile(
@@ -49,7 +51,7 @@ def _read_rows(lines: list[str]) -> Iterator[str]:
     """Yield the lines of the table: from below its titles down to an empty line, or the end."""
     start = next((place for place, line in enumerate(lines) if TITLES.match(line)), None)
     for line in lines[start + 1 :] if start is not None else ():
-        if RULE.match(line):
+        if len(line) <= LONGEST_LINE and RULE.match(line):
             continue
         if not line.strip():
             return
