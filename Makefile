@@ -17,7 +17,8 @@ export PATH := $(PATH):/usr/sbin
 # Tests wait for others a third of the time: three at once keep two cores busy. In their order, the longest come first.
 SIDE_BY_SIDE := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-browser test-rules test-systemd soak check fmt bench install uninstall environment deb tools database
+.PHONY: demo test test-browser test-rules test-systemd soak check fmt bench install uninstall place environment deb tools \
+	database
 
 demo: .venv/.runtime
 	@.venv/bin/uidsync demo
@@ -104,9 +105,22 @@ ZSH ?= $(SHARE)/zsh/site-functions
 FISH ?= /etc/fish/completions
 # The system's own Python unless another is named: the service cannot read one in somebody's home.
 SYSTEM_PYTHON = $(if $(filter file,$(origin PYTHON)),/usr/bin/python3,$(PYTHON))
+# Programs that are staged must not say where; a path from here would be left in their first lines.
+ifneq ($(DESTDIR),)
+override DESTDIR := $(if $(filter /%,$(firstword $(DESTDIR))),,$(CURDIR)/)$(DESTDIR)
+endif
 # The new environment is made beside the old one, whole, and takes its place in a moment.
 NEW = $(DESTDIR)$(PREFIX).new
 UNIT_FILES = $(notdir $(wildcard systemd/*.service systemd/*.timer))
+
+# What is replaced or removed as a whole must be an installation: /usr/local or a checkout is not, whatever PREFIX says. Units and
+# the first lines of programs hold no blanks.
+place:
+	@[[ '$(PREFIX)' =~ ^(/[[:alnum:]._+-]+)+$$ ]] || { \
+	echo "PREFIX is '$(PREFIX)', not a path from the root, of letters, digits and ._+- alone" >&2; exit 1; }
+	@here='$(DESTDIR)$(PREFIX)'; [ ! -e "$$here" ] || [ -z "$$(ls -A "$$here")" ] || \
+	[[ -e "$$here/bin/uidsync" && -e "$$here/pyvenv.cfg" ]] || { \
+	echo "$$here holds something else, and is left alone: PREFIX is a directory for uidsync alone, such as /opt/uidsync" >&2; exit 1; }
 
 # As root. Configuration, secrets and state that are there are kept. DESTDIR stages the files and leaves this system alone.
 install: environment
@@ -133,7 +147,7 @@ install: environment
 	@[ -n '$(DESTDIR)' ] || ! getent passwd uidsync >/dev/null || install -d -m 0750 -o uidsync -g uidsync /var/lib/uidsync
 
 # As root: all that install has put somewhere, but for configuration, secrets, state and the account.
-uninstall:
+uninstall: place
 	@[ -n '$(DESTDIR)' ] || { . systemd/runs.sh; halt_runs; rm -f $$halted; [ ! -d /run/systemd/system ] || \
 	for unit in $(UNIT_FILES); do \
 	[ ! -e "$(UNITS)/$$unit" ] || systemctl --quiet disable --now "$$unit" 2>/dev/null || :; done; }
@@ -150,7 +164,7 @@ EXTRAS = $(shell $(SYSTEM_PYTHON) -c 'import tomllib; print(*sorted(tomllib.load
 	["project"]["optional-dependencies"].keys() - {"dev"}), sep=",")' 2>/dev/null)
 
 # Without pip, which nothing there calls.
-environment:
+environment: place
 	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	echo '$(SYSTEM_PYTHON) is older than Python 3.11; name another: make $(MAKECMDGOALS) PYTHON=/usr/bin/python3.11' >&2; exit 1; }
 	@case "$$($(SYSTEM_PYTHON) -c 'import sys; print(sys.base_prefix)')" in /root/*|/home/*) \
