@@ -97,6 +97,11 @@ class _Caller:
         self._serial = serial
         self._ends_at = time.monotonic() + seconds
 
+    @property
+    def is_late(self) -> bool:
+        """Whether its time is up."""
+        return time.monotonic() >= self._ends_at
+
     def ask(self, request: Request, read: Read[Answer]) -> Answer:
         """Make one call. Raises PanosError."""
         seconds = max(self._ends_at - time.monotonic(), SHORTEST_CALL)
@@ -115,23 +120,25 @@ def _look(host: str, caller: _Caller, wants: Wants) -> View:
     table = caller.try_asking(SHOW_FLOWS, read_flows)
     if isinstance(table, TargetError):  # whatever else is asked would fail alike
         return View(host, table, seconds=time.monotonic() - started)
-    if wants.counters and isinstance(table, FlowTable):
-        table = _add_counters(caller, table)
-    return View(
+    view = View(
         host,
         table,
         caller.try_asking(HA_STATE, _read_role) if wants.role else None,
         caller.try_asking(SHOW_GATEWAYS, read_gateways) if wants.gateways else None,
         caller.try_asking(SHOW_IKE_SAS, read_ike_sas) if wants.ike_sas else None,
         caller.try_asking(SHOW_IPSEC_SAS, read_ipsec_sas) if wants.ipsec_sas else None,
-        time.monotonic() - started,
     )
+    if wants.counters and isinstance(table, FlowTable):  # the last: they take what time is left
+        view = replace(view, table=_add_counters(caller, table))
+    return replace(view, seconds=time.monotonic() - started)
 
 
 def _add_counters(caller: _Caller, table: FlowTable) -> FlowTable:
     """Ask for each flow by its number; one that is gone meanwhile has no counters, nor have any once time is up."""
     counters: dict[str, Mapping[str, int]] = {}
     for flow in table.flows:
+        if caller.is_late:
+            break
         found = caller.try_asking(make_show_details(flow.number), read_flows)
         if isinstance(found, TargetError):
             break
