@@ -379,6 +379,16 @@ def test_a_logout_without_an_answer_is_no_lost_table(world):
     assert who(world) == {"10.0.1.4": "ben"}
 
 
+def test_what_is_rejected_in_the_end_is_not_in_doubt(world):
+    """A login that is rejected alone, after the message that carried it was refused, leaves nothing on the target."""
+    for n in (2, 3):
+        write(world, 20_000 + n, f"10.0.0.{n}", f"user{n}")
+    world.devices["fw"].answers += ["refused", "refused"]  # both, then the first of them
+    part = go_on(world, 3).targets[0]
+    assert (part.logins.rejected, part.logins.delivered, part.held, part.in_doubt) == (1, 1, 2, 0)
+    assert set(who(world)) == set(world.read_believed("fw"))
+
+
 def test_a_firewall_that_may_not_be_asked_gets_all_now_and_then(world):
     """Without the right to ask it is said once, and every full_every all is sent, so that a loss is mended."""
     world.targets["fw"] = world.targets["fw"] | {"mapping_timeout": "24h"}

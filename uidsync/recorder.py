@@ -127,7 +127,7 @@ class Recorder:
         if unseen := [ip for ip in ips if (target, ip) not in self._before]:
             with suppress(LedgerError):  # then there is nothing to go back to, and it is sent again
                 held = self._ledger.read_holdings(target, unseen)
-                self._before |= {(target, ip): holdings for ip, holdings in held.items()}
+                self._before |= {(target, ip): held.get(ip, ()) for ip in unseen}
 
     def _accept(self, target: str, entries: Sequence[Entry]) -> None:
         ordered = self._dispatches[target].ordered
