@@ -32,6 +32,6 @@ def make_state(now, **keys):
         "targets": {"fw": "firewall"},
         "run": Unreadable("nobody wrote it"),
         "runs": (),
-        "hosts": {"fw": ()},
+        "hosts": {},
     }
     return State(now, **nothing | keys)

@@ -150,6 +150,29 @@ def test_tunnels_of_a_passive_member_need_nobody():
     ]
 
 
+@pytest.mark.parametrize(
+    ("roles", "words"),
+    [
+        (("active", "active"), "fw: more than one member is active: active is active, active is active"),
+        (("active-primary", "active-secondary"), None),
+    ],
+)
+def test_two_members_are_active_where_they_share_the_traffic(roles, words):
+    """Both members of an active/active pair forward traffic; of another pair one does."""
+    hosts = tuple(make_host(view(flow("HQ"), host=role, role=role), is_member=True) for role in roles)
+    assert tell(hosts={"fw": hosts}, run=make_last_run(WELL)) == ([(Mark.BAD, words)] if words else [])
+
+
+def test_what_is_being_asked_is_not_known_to_be_well():
+    """A firewall that has not answered yet, or told what is shown long ago, is not one that is well."""
+    long_ago = make_host(view(flow("HQ")), at=NOW - timedelta(hours=3))
+    for hosts, words in (
+        ((), "fw: tunnels are not known: it is being asked"),
+        ((long_ago,), "fw: tunnels are as it told 3 h ago; it is being asked"),
+    ):
+        assert tell(hosts={"fw": hosts}, run=make_last_run(WELL)) == [(Mark.OPEN, words)]
+
+
 def test_what_is_not_known_keeps_what_was():
     """A firewall that does not answer is not known; what it said before is shown as of then, and counts for nothing."""
     before = make_host(view(flow("HQ", "init")))

@@ -23,6 +23,7 @@ from uidsync.integrations.exporter.verdict import (
     Host,
     Mark,
     Verdict,
+    describe_age,
     describe_error,
     describe_moment,
     judge_certificate,
@@ -42,6 +43,7 @@ POLICY = (
     f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 RELOAD = 60  # seconds
+LATE = timedelta(minutes=2)  # what is older than a page that loads itself anew is no news
 ORDER = (Condition.DOWN, Condition.MISSING, Condition.DEGRADED, Condition.UNKNOWN, Condition.UP)  # what is up is last
 
 
@@ -138,9 +140,14 @@ def _find_all(state: State) -> Iterator[Verdict]:
         verdict = judge_certificate(end, state.now)
         if verdict.mark is not Mark.GOOD:
             yield Verdict(verdict.mark, f"{whose}: certificate {verdict.words}")
-    for hosts in state.hosts.values():
+    for name, hosts in state.hosts.items():
+        if not hosts:
+            yield Verdict(Mark.OPEN, f"{name}: tunnels are not known: it is being asked")
         yield from judge_roles(hosts)
         for host in hosts:
+            if state.now - host.at > LATE:
+                words = f"{host.name}: tunnels are as it told {describe_age(host.at, state.now)}; it is being asked"
+                yield Verdict(Mark.OPEN, words)
             yield from judge_host(host)
 
 

@@ -24,6 +24,7 @@ ENDS = {
     70: "ended by a bug",
 }
 PAIR = 2  # members
+SHARING = ["active-primary", "active-secondary"]  # an active/active pair
 MOST_NAMED = 5  # tunnels in a line
 
 
@@ -151,11 +152,11 @@ def judge_host(host: Host) -> Iterator[Verdict]:
 
 
 def judge_roles(hosts: Sequence[Host]) -> Iterator[Verdict]:
-    """Judge the roles of a pair's members: one is active."""
+    """Judge the roles of a pair's members: one is active, or both are because they share the traffic."""
     if len(hosts) < PAIR or any(host.view.is_active is None for host in hosts):
         return
     active = [host for host in hosts if host.view.is_active]
-    if len(active) != 1:
+    if len(active) != 1 and sorted(str(host.view.role) for host in active) != SHARING:
         told = ", ".join(f"{host.view.host} is {describe_role(host.view.role)}" for host in hosts)
         words = "no member is active" if not active else "more than one member is active"
         yield Verdict(Mark.BAD, f"{hosts[0].target}: {words}: {told}")
