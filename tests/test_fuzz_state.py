@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.command import call
-from uidsync.simulator.process import Simulator
+from tests.forks import start_simulator
 
 USERS = 24
 EVERY = settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -24,7 +24,7 @@ DONE, BEHIND, UNSAFE = 0, 1, 4
 @pytest.fixture(scope="module")
 def firewall():
     """Start one firewall for all runs."""
-    with Simulator.start("firewall") as simulator:
+    with start_simulator("firewall") as simulator:
         yield simulator
 
 

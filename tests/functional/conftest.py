@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import call
-from uidsync.simulator.process import Simulator
+from tests.forks import start_simulator
 
 DEADLINE = 60  # seconds for one command; far above what any takes
 
@@ -194,7 +194,7 @@ def site(tmp_path):
 def start():
     """Start simulators that end with the test."""
     with ExitStack() as stack:
-        yield lambda kind, **options: stack.enter_context(Simulator.start(kind, **options))
+        yield lambda kind, **options: stack.enter_context(start_simulator(kind, **options))
 
 
 @pytest.fixture

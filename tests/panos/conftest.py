@@ -9,6 +9,7 @@ import structlog
 import trustme
 from structlog.testing import LogCapture
 
+from tests.forks import start_simulator
 from tests.panos import peer
 from uidsync.panos.agent import Agent
 from uidsync.panos.client import CALLS_IN_FLIGHT, Client
@@ -96,13 +97,13 @@ def run_peer(server_certificate):
 def start():
     """Start simulators that end with the test."""
     with ExitStack() as stack:
-        yield lambda kind, **options: stack.enter_context(Simulator.start(kind, **options))
+        yield lambda kind, **options: stack.enter_context(start_simulator(kind, **options))
 
 
 @pytest.fixture(scope="session")
 def shared_firewall():
     """Start one firewall for all tests; whoever asks for `firewall` finds it as new."""
-    with Simulator.start("firewall") as simulator:
+    with start_simulator("firewall") as simulator:
         yield simulator
 
 

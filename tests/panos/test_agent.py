@@ -13,13 +13,13 @@ import trustme
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.forks import start_simulator
 from tests.panos.peer import reset
 from uidsync.panos.agent import FIRST_WAIT, LATER_WAIT, read_answer
 from uidsync.panos.errors import BadReply, BadRequest, Busy, PanosError, Unauthorized, Unreachable, Untrusted
 from uidsync.panos.retries import RetryPolicy
 from uidsync.panos.tls import Trust
 from uidsync.panos.userid import Login, Logout, Rejection
-from uidsync.simulator.process import Simulator
 
 ADA = Login(ip_address("192.0.2.1"), "CAMPUS\\ada", 60)
 GRACE = Login(ip_address("2001:db8::1"), "grace & <co>", 30)
@@ -29,7 +29,7 @@ BATCH = [ADA, GRACE]
 @pytest.fixture(scope="module")
 def shared_agent():
     """Start one agent for the tests that do not need one with ways of its own."""
-    with Simulator.start("agent") as simulator:
+    with start_simulator("agent") as simulator:
         yield simulator
 
 

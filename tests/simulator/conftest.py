@@ -2,14 +2,14 @@
 
 import pytest
 
+from tests.forks import start_simulator
 from tests.simulator.caller import Caller
-from uidsync.simulator.process import Simulator
 
 
 @pytest.fixture
 def firewall():
     """Start a firewall."""
-    with Simulator.start("firewall") as simulator:
+    with start_simulator("firewall") as simulator:
         yield simulator
 
 

@@ -8,6 +8,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.forks import start_simulator
 from tests.simulator.caller import write_logins, write_message
 from uidsync.simulator.agent import read_messages
 from uidsync.simulator.process import Simulator
@@ -40,7 +41,7 @@ def exchange(agent: Simulator, content: bytes, context: ssl.SSLContext | None = 
 @pytest.fixture(scope="module")
 def any_agent():
     """Start an agent for all tests that can share one."""
-    with Simulator.start("agent") as simulator:
+    with start_simulator("agent") as simulator:
         yield simulator
 
 
@@ -155,7 +156,7 @@ def test_no_client_certificate_tls_13(agent):
 
 def test_an_agent_that_drops_silently():
     """An agent may let a client without a certificate in and take no notice of what it says."""
-    with Simulator.start("agent", client_certificate="dropped", reply="xml") as agent:
+    with start_simulator("agent", client_certificate="dropped", reply="xml") as agent:
         assert exchange(agent, DOCUMENT, make_context(agent, certified=False)) == b""
         assert agent.mappings() == {}
         assert exchange(agent, DOCUMENT).startswith(b"<response")
@@ -164,7 +165,7 @@ def test_an_agent_that_drops_silently():
 
 def test_an_old_agent():
     """An agent from before client certificates asks for none, and may know no TLS but 1.2."""
-    with Simulator.start("agent", client_certificate="none", tls_versions=["1.2", "1.2"]) as agent:
+    with start_simulator("agent", client_certificate="none", tls_versions=["1.2", "1.2"]) as agent:
         exchange(agent, DOCUMENT, make_context(agent, "1.2", certified=False))
         assert agent.mappings() == HELD
         with pytest.raises(ssl.SSLError, match="VERSION"):
@@ -173,7 +174,7 @@ def test_an_old_agent():
 
 def test_a_foreign_client_certificate(agent):
     """A certificate of another CA's is not taken."""
-    with Simulator.start("agent") as other:
+    with start_simulator("agent") as other:
         context = make_context(agent, "1.2", certified=False)
         context.load_cert_chain(other.line["client_cert_file"], other.line["client_key_file"])
         with pytest.raises(ssl.SSLError, match="UNKNOWN_CA"):

@@ -6,8 +6,8 @@ import ssl
 import pytest
 import requests
 
+from tests.forks import start_simulator
 from tests.simulator.caller import Caller, write_logins, write_message
-from uidsync.simulator.process import Simulator
 from uidsync.simulator.spoilers import ODD_ANSWERS, make_odd
 
 DOCUMENT = write_message(write_logins({"192.0.2.1": "ada"})).encode()
@@ -24,14 +24,14 @@ def open_tls(simulator):
 @pytest.fixture(scope="module")
 def agent():
     """Start an agent that asks for no certificate."""
-    with Simulator.start("agent", client_certificate="none", reply="xml") as simulator:
+    with start_simulator("agent", client_certificate="none", reply="xml") as simulator:
         yield simulator
 
 
 @pytest.fixture(scope="module")
 def lasting_firewall():
     """Start a firewall that outlives its faults."""
-    with Simulator.start("firewall") as simulator:
+    with start_simulator("firewall") as simulator:
         yield simulator
 
 

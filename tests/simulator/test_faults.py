@@ -10,6 +10,7 @@ import pytest
 import requests
 from lxml import etree
 
+from tests.forks import start_simulator
 from tests.simulator.caller import Caller, write_logins
 from uidsync.simulator.faults import FAULTS, FaultError, Faults
 from uidsync.simulator.process import Simulator, SimulatorError
@@ -20,7 +21,7 @@ ROLE_MISSING = "Type [user-id] not authorized for user role."
 @pytest.fixture(scope="module")
 def lasting_firewall():
     """Start a firewall that outlives its faults."""
-    with Simulator.start("firewall") as simulator:
+    with start_simulator("firewall") as simulator:
         yield simulator
 
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
+from tests.forks import start_simulator
 from tests.simulator.caller import Caller, write_logins, write_message
-from uidsync.simulator.process import Simulator
 
 ADA = write_logins({"192.0.2.1": "CAMPUS\\ada"})
 DOCUMENT = write_message(ADA)
@@ -24,7 +24,7 @@ INVALID = "<response status = 'error' code = '403'><result><msg>Invalid Credenti
 @pytest.fixture(scope="module")
 def any_firewall():
     """Start a firewall for questions that do not change it, or change what others do not ask for."""
-    with Simulator.start("firewall") as simulator:
+    with start_simulator("firewall") as simulator:
         yield simulator
 
 
@@ -284,7 +284,7 @@ def test_unknown_commands(anyone, command, code):
 
 def test_vsys_that_exist():
     """A firewall with given virtual systems keeps them apart and knows no others."""
-    with Simulator.start("firewall", vsys="vsys1,vsys2") as firewall, Caller(firewall) as caller:
+    with start_simulator("firewall", vsys="vsys1,vsys2") as firewall, Caller(firewall) as caller:
         caller.log_in(vsys="vsys2")
         caller.log_in()
         assert [row["vsys"] for row in firewall.do("state")["mappings"]] == ["vsys2", "vsys1"]
@@ -294,7 +294,7 @@ def test_vsys_that_exist():
 
 def test_firewalls_behind_panorama():
     """A Panorama keeps a table for each firewall behind it and knows no others."""
-    with Simulator.start("firewall", serials=["0011", "0022"]) as panorama, Caller(panorama) as caller:
+    with start_simulator("firewall", serials=["0011", "0022"]) as panorama, Caller(panorama) as caller:
         caller.log_in(target="0022")
         caller.send(ADA)
         assert "0033 is not connected" in caller.log_in(target="0033").text
@@ -308,7 +308,7 @@ def test_a_pair_keeps_mappings_in_sync():
     """Two units of a pair have one table, opposite states, and faults of their own."""
     state = "<show><high-availability><state/></high-availability></show>"
     with (
-        Simulator.start("firewall", pair=True) as pair,
+        start_simulator("firewall", pair=True) as pair,
         Caller(pair) as one,
         Caller(pair, pair.line["peer"]["host"]) as other,
     ):
