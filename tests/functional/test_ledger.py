@@ -53,7 +53,7 @@ def settled(site, safeconnect, firewall):
     safeconnect.insert(make_rows(name_users(20), age=600))
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     assert len(firewall.mappings()) == 20
     return site
 
@@ -67,10 +67,10 @@ def test_a_second_run_sends_nothing(site, safeconnect, firewall, agent):
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
     site.add_agent("uia", agent)
-    first = site.run("sync", "--json")
+    first = site.call("sync", "--json")
     assert (first.code, first.report["mode"], first.report["full_send"]) == (0, "full", True)
     sent = [count_messages(target) for target in (firewall, agent)]
-    again = site.run("sync", "--json")
+    again = site.call("sync", "--json")
     assert (again.code, again.report["mode"], again.report["full_send"]) == (0, "tail", False)
     assert [count_messages(target) for target in (firewall, agent)] == sent
     for target in again.targets.values():
@@ -84,10 +84,10 @@ def test_new_rows_cost_a_tail_and_a_message(site, safeconnect, firewall, agent):
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
     site.add_agent("uia", agent)
-    assert site.run("sync", "--json").report["source"]["rows"] == 3000
+    assert site.call("sync", "--json").report["source"]["rows"] == 3000
     sent = [count_messages(target) for target in (firewall, agent)]
     safeconnect.insert(make_rows([f"new{number}" for number in range(50)], first_id=3001))
-    ended = site.run("sync", "--json")
+    ended = site.call("sync", "--json")
     assert (ended.code, ended.report["mode"], ended.report["source"]["rows"]) == (0, "tail", 1050)
     assert [count_messages(target) for target in (firewall, agent)] == [messages + 1 for messages in sent]
     for target in (firewall, agent):
@@ -102,7 +102,7 @@ def test_a_mapping_is_refreshed_when_half_its_time_is_over(settled, firewall):
     ask_ledger(settled, "UPDATE holding SET held_until = held_until - ? WHERE ip = '10.0.0.7'", day * 13 // 24)
     ask_ledger(settled, "UPDATE holding SET held_until = held_until - ? WHERE ip = '10.0.0.8'", day * 11 // 24)
     firewall.do("reset-counters")
-    assert settled.run("sync").code == 0
+    assert settled.call("sync").code == 0
     assert [request["entries"] for request in firewall.requests()] == [1]
     ((left,),) = ask_ledger(settled, "SELECT held_until - sent_at FROM holding WHERE ip = '10.0.0.7'")
     assert left == day
@@ -115,16 +115,16 @@ def test_a_dead_target_gets_exactly_what_it_missed(site, safeconnect, start):
     site.use_database(safeconnect)
     site.add_firewall("fw-fine", fine)
     site.add_firewall("fw-gone", gone)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     gone.do("fault", name="invalid_key")
     for names in (["ada"], ["ada", "null"], ["ada", "null", "cleo", *name_users(20)[3:], "dan"]):
         safeconnect.insert(make_rows(names))
-        ended = site.run("sync", "--json")
+        ended = site.call("sync", "--json")
         assert (ended.code, ended.targets["fw-fine"]["status"]) == (1, "complete")
         assert ended.targets["fw-gone"]["behind_since"]
     gone.do("fault", name=None)
     gone.do("reset-counters")
-    back = site.run("sync", "--json")
+    back = site.call("sync", "--json")
     assert (back.code, back.targets["fw-gone"]["behind_since"]) == (0, None)
     assert (back.targets["fw-gone"]["logins"]["due"], back.targets["fw-gone"]["logouts"]["due"]) == (3, 1)
     assert back.targets["fw-fine"]["batches"] == 0
@@ -136,7 +136,7 @@ def test_whoever_logs_out_is_logged_out(settled, safeconnect, firewall):
     """After `null` the address has nobody, after another login the other user, and the message is a short one."""
     safeconnect.insert(make_rows(["null", "ben"]))
     firewall.do("reset-counters")
-    ended = settled.run("sync", "--json")
+    ended = settled.call("sync", "--json")
     assert ended.code == 0
     assert (ended.targets["fw"]["logouts"]["delivered"], ended.targets["fw"]["logins"]["delivered"]) == (1, 1)
     assert [request["entries"] for request in firewall.requests()] == [1, 1]
@@ -150,12 +150,12 @@ def test_whoever_logs_out_is_logged_out(settled, safeconnect, firewall):
 def test_rows_that_are_written_late_are_found(settled, safeconnect, firewall):
     """A tail finds a row whose id is below the highest known, and a row whose date was moved."""
     safeconnect.insert(make_rows(["null"], age=60, first_id=900))
-    assert settled.run("sync").code == 0
+    assert settled.call("sync").code == 0
     safeconnect.insert([(400, *make_rows(["late"])[0][1:])])
     execute(
         safeconnect, "UPDATE clienthist SET transDate = UTC_TIMESTAMP(), principal = 'moved' WHERE clientHistId = 5"
     )
-    ended = settled.run("sync", "--json")
+    ended = settled.call("sync", "--json")
     assert (ended.code, ended.report["mode"]) == (0, "tail")
     assert firewall.mappings()["10.0.0.1"] == "late"
     assert firewall.mappings()["10.0.0.5"] == "moved"
@@ -166,20 +166,20 @@ def test_a_table_that_begins_anew_is_read_in_full(site, safeconnect, firewall):
     safeconnect.insert(make_rows(name_users(20), age=7200, first_id=50_000))
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     execute(safeconnect, "TRUNCATE clienthist")
     safeconnect.insert(make_rows(["ada"]))
-    ended = site.run("sync", "--json")
+    ended = site.call("sync", "--json")
     assert (ended.code, ended.report["mode"]) == (0, "full")
     assert firewall.mappings() == {f"10.0.0.{n}": name for n, name in enumerate(["ada", *name_users(20)[1:]], 1)}
-    assert site.run("sync", "--json").report["mode"] == "tail"
+    assert site.call("sync", "--json").report["mode"] == "tail"
 
 
 def test_a_thinned_table_takes_nobody_away(settled, safeconnect, firewall):
     """Rows that vanish are no evidence: whoever they named stays, in a tail and in a full read."""
     execute(safeconnect, "DELETE FROM clienthist WHERE clientHistId <= 18")
     for options in ([], ["--full"]):
-        ended = settled.run("sync", "--json", *options)
+        ended = settled.call("sync", "--json", *options)
         assert (ended.code, ended.targets["fw"]["logouts"]["due"]) == (0, 0)
     assert len(firewall.mappings()) == 20
 
@@ -189,29 +189,29 @@ def test_a_mass_logout_is_refused_until_it_is_forced(settled, safeconnect, firew
     before = ask_ledger(settled, "SELECT watermark, full_at FROM reading")
     safeconnect.insert(make_rows(["null"] * 12))
     for options in ([], ["--full"]):
-        refused = settled.run("sync", "--json", *options)
+        refused = settled.call("sync", "--json", *options)
         assert (refused.code, refused.report["error"]["kind"]) == (4, "UnsafePlan")
         assert refused.targets["fw"]["logouts"] == {
             "due": 12, "delivered": 0, "rejected": 0, "failed": 0, "not_tried": 12
         }  # fmt: skip
         assert ask_ledger(settled, "SELECT watermark, full_at FROM reading") == before
     assert len(firewall.mappings()) == 20
-    assert settled.run("sync", "--force").code == 0
+    assert settled.call("sync", "--force").code == 0
     assert len(firewall.mappings()) == 8
     safeconnect.insert(make_rows(["null"] * 13)[12:])
-    assert settled.run("sync").code == 0  # what was ordered does not count
+    assert settled.call("sync").code == 0  # what was ordered does not count
     assert len(firewall.mappings()) == 7
 
 
 def test_logouts_of_the_last_hour_count(settled, safeconnect, firewall):
     """Many small waves of logouts are as suspicious as a big one, and forgiven after an hour."""
     safeconnect.insert(make_rows(["null"] * 10))
-    assert settled.run("sync").code == 0
+    assert settled.call("sync").code == 0
     safeconnect.insert(make_rows(["null"] * 11)[10:])
-    assert settled.run("sync").code == 4
+    assert settled.call("sync").code == 4
     assert len(firewall.mappings()) == 10
     ask_ledger(settled, "UPDATE logout SET at = at - ?", 3601 * MICROSECONDS)
-    assert settled.run("sync").code == 0
+    assert settled.call("sync").code == 0
     assert len(firewall.mappings()) == 9
 
 
@@ -221,27 +221,27 @@ def test_logouts_of_the_last_hour_count(settled, safeconnect, firewall):
 def test_a_new_domain_changes_every_user(settled, firewall):
     """With another identity rule the belief is kept, the read is full, and each user is changed without a logout."""
     settled.identity = {"domain": "CAMPUS"}
-    ended = settled.run("sync", "--json")
+    ended = settled.call("sync", "--json")
     assert (ended.code, ended.report["mode"]) == (0, "full")
     assert (ended.targets["fw"]["logins"]["delivered"], ended.targets["fw"]["logouts"]["due"]) == (20, 0)
     assert sorted(firewall.mappings().values()) == sorted(f"CAMPUS\\{name}" for name in name_users(20))
     assert ask_ledger(settled, "SELECT count(*) FROM holding") == [(20,)]
-    assert settled.run("sync", "--json").targets["fw"]["batches"] == 0
+    assert settled.call("sync", "--json").targets["fw"]["batches"] == 0
 
 
 def test_networks_that_are_excluded_are_logged_out(settled, firewall):
     """Mappings that the configuration no longer admits are logged out, within the limit or by force."""
     settled.identity = {"exclude_networks": ["10.0.0.0/29"]}
-    assert settled.run("sync").code == 0
+    assert settled.call("sync").code == 0
     assert len(firewall.mappings()) == 13
     settled.identity = {}
     ask_ledger(settled, "DELETE FROM logout")
-    assert settled.run("sync").code == 0
+    assert settled.call("sync").code == 0
     assert len(firewall.mappings()) == 20
     settled.identity = {"exclude_networks": ["10.0.0.0/28"]}
-    assert settled.run("sync").code == 4
+    assert settled.call("sync").code == 4
     assert len(firewall.mappings()) == 20
-    assert settled.run("sync", "--force").code == 0
+    assert settled.call("sync", "--force").code == 0
     assert len(firewall.mappings()) == 5
 
 
@@ -250,7 +250,7 @@ def test_another_place_is_another_target(settled, start):
     other = start("firewall")
     settled.targets.clear()
     settled.add_firewall("fw", other)
-    ended = settled.run("sync", "--json")
+    ended = settled.call("sync", "--json")
     assert (ended.code, ended.report["mode"], ended.report["full_send"]) == (0, "tail", True)
     assert len(other.mappings()) == 20
 
@@ -260,7 +260,7 @@ def test_another_database_is_read_in_full(settled, safeconnect_server, firewall,
     with fresh_export(safeconnect_server, tmp_path) as other:
         other.insert(make_rows(["ada", "ben"]))
         settled.use_database(other)
-        ended = settled.run("sync", "--json")
+        ended = settled.call("sync", "--json")
     assert (ended.code, ended.report["mode"], ended.report["wanted"]) == (0, "full", 2)
     assert firewall.mappings()["10.0.0.1"] == "ada"
     assert ask_ledger(settled, "SELECT ip, user FROM event ORDER BY ip") == [("10.0.0.1", "ada"), ("10.0.0.2", "ben")]
@@ -274,21 +274,21 @@ def test_a_table_that_was_lost_is_filled_once(settled, firewall):
     """A firewall that lost its table is found out and sent everything, and not again in the next quarter of an hour."""
     let_settle(settled)
     firewall.do("clear")
-    ended = settled.run("sync", "--json")
+    ended = settled.call("sync", "--json")
     assert ended.code == 0
     assert "table.lost" in dict(ended.events)
     assert any("table.lost" in warning for warning in ended.report["warnings"])
     assert len(firewall.mappings()) == 20
     sent = count_messages(firewall)
     let_settle(settled)
-    assert settled.run("sync").code == 0
+    assert settled.call("sync").code == 0
     assert count_messages(firewall) == sent
     firewall.do("clear")
-    again = settled.run("sync")
+    again = settled.call("sync")
     assert (again.code, count_messages(firewall)) == (0, sent)
     assert "table.lost_again" in dict(again.events)
     ask_ledger(settled, "UPDATE target SET lost_at = lost_at - ?", 15 * 60 * MICROSECONDS)
-    assert settled.run("sync").code == 0
+    assert settled.call("sync").code == 0
     assert len(firewall.mappings()) == 20
 
 
@@ -298,7 +298,7 @@ def test_another_source_s_user_is_not_gone(settled, firewall):
     for number in range(1, 21):
         firewall.do("learn", ip=f"10.0.0.{number}", user="somebody", type="GP")
     sent = count_messages(firewall)
-    ended = settled.run("sync")
+    ended = settled.call("sync")
     assert (ended.code, count_messages(firewall)) == (0, sent)
     assert "table.lost" not in dict(ended.events)
 
@@ -307,14 +307,14 @@ def test_a_key_that_may_not_ask_is_said_once(settled, firewall):
     """A key without the right to ask is a warning once; from then on each `full_every` brings a full send."""
     firewall.do("role", types=["user-id"])
     let_settle(settled)
-    warned = [("spots.unanswered" in dict(settled.run("sync").events)) for _ in range(2)]
+    warned = [("spots.unanswered" in dict(settled.call("sync").events)) for _ in range(2)]
     assert warned == [True, False]
     sent = count_messages(firewall)
     ask_ledger(settled, "UPDATE target SET full_send_at = full_send_at - ?", 4 * 3600 * MICROSECONDS)
-    ended = settled.run("sync", "--json")
+    ended = settled.call("sync", "--json")
     assert (ended.code, ended.report["full_send"], ended.targets["fw"]["logins"]["delivered"]) == (0, True, 20)
     assert count_messages(firewall) == sent + 1
-    assert settled.run("sync", "--json").targets["fw"]["batches"] == 0
+    assert settled.call("sync", "--json").targets["fw"]["batches"] == 0
 
 
 def test_a_rejected_login_is_not_sent_again(site, safeconnect, firewall):
@@ -323,17 +323,17 @@ def test_a_rejected_login_is_not_sent_again(site, safeconnect, firewall):
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
     firewall.do("fault", name="reject_matching", text="ada")
-    assert site.run("sync").code == 1
+    assert site.call("sync").code == 1
     sent = count_messages(firewall)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     assert count_messages(firewall) == sent
     safeconnect.insert(make_rows(["ada"]))
-    assert site.run("sync").code == 1
+    assert site.call("sync").code == 1
     assert count_messages(firewall) == sent + 1
     firewall.do("fault", name=None)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     assert firewall.mappings() == {"10.0.0.2": "ben"}
-    assert site.run("sync", "--full").code == 0
+    assert site.call("sync", "--full").code == 0
     assert firewall.mappings() == {"10.0.0.1": "ada", "10.0.0.2": "ben"}
 
 
@@ -347,10 +347,10 @@ def test_one_run_at_a_time(settled, safeconnect, firewall):
     with settled.start("sync") as process:
         while "plan.made" not in process.stderr.readline():
             assert process.poll() is None
-        second = settled.run("sync")
+        second = settled.call("sync")
         assert second.code == 5
         assert f"process {process.pid} " in second.err
-        assert settled.run("sync", "--dry-run").code == 0
+        assert settled.call("sync", "--dry-run").code == 0
         process.communicate()
     assert process.returncode == 0
 
@@ -362,7 +362,7 @@ def test_a_dry_run_leaves_every_file_as_it_is(settled, safeconnect, firewall):
     for name in ("ledger.sqlite3", "last-run.json"):
         assert (settled.state_dir / name).stat().st_mode & 0o777 == 0o640
     requests = len(firewall.requests())
-    ended = settled.run("sync", "--dry-run")
+    ended = settled.call("sync", "--dry-run")
     assert (ended.code, len(ended.out.splitlines())) == (0, 2)
     assert before == {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in settled.state_dir.iterdir()}
     assert len(firewall.requests()) == requests
@@ -379,15 +379,15 @@ def test_a_dry_run_leaves_every_file_as_it_is(settled, safeconnect, firewall):
 def test_a_damaged_ledger_costs_one_full_send(settled, spoil):
     """A ledger that cannot be read, or makes no sense, is moved aside and everything is sent once; dry, it is empty."""
     spoil(settled)
-    dry = settled.run("sync", "--dry-run")
+    dry = settled.call("sync", "--dry-run")
     assert (dry.code, len(dry.out.splitlines())) == (0, 20)
     assert "ledger.unreadable" in dict(dry.events)
     assert [file.name for file in settled.state_dir.glob("ledger*")] == ["ledger.sqlite3"]
-    ended = settled.run("sync", "--json")
+    ended = settled.call("sync", "--json")
     assert (ended.code, ended.report["full_send"], ended.targets["fw"]["logins"]["delivered"]) == (0, True, 20)
     assert "ledger.moved_aside" in dict(ended.events)
     assert len(list(settled.state_dir.glob("ledger.sqlite3.damaged-*"))) == 1
-    assert settled.run("sync", "--json").targets["fw"]["batches"] == 0
+    assert settled.call("sync", "--json").targets["fw"]["batches"] == 0
 
 
 def test_a_state_directory_that_cannot_be_written_stops_nothing(site, safeconnect, firewall, tmp_path):
@@ -399,12 +399,12 @@ def test_a_state_directory_that_cannot_be_written_stops_nothing(site, safeconnec
     safeconnect.insert(make_rows(name_users(5)))
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
-    first = site.run("sync", "--json")
+    first = site.call("sync", "--json")
     assert (first.code, len(firewall.mappings())) == (0, 5)
     assert {"ledger.elsewhere", "report.unwritten"} <= {name for name, _ in first.events}
-    assert site.run("sync", "--json").targets["fw"]["batches"] == 0
+    assert site.call("sync", "--json").targets["fw"]["batches"] == 0
     (tmp_path / "full").unlink()
-    back = site.run("sync", "--json")
+    back = site.call("sync", "--json")
     assert (back.code, back.targets["fw"]["batches"]) == (0, 0)
     assert "ledger.returned" in dict(back.events)
 
@@ -414,7 +414,7 @@ def test_a_source_that_fell_silent_is_said(site, safeconnect, firewall):
     safeconnect.insert(make_rows(["ada"], age=7200))
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
-    ended = site.run("sync", "--json")
+    ended = site.call("sync", "--json")
     assert ended.code == 0
     assert "source.stale" in dict(ended.events)
     assert any("source.stale" in warning for warning in ended.report["warnings"])

@@ -14,13 +14,13 @@ def synced(site, firewall):
     """Set up a site whose firewall holds what it should."""
     site.use_rows(ROWS)
     site.add_firewall("fw", firewall)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     return site
 
 
 def verify(site, *arguments):
     """Run the command; return its exit code and what it found at the first target."""
-    ended = site.run("verify", "--json", *arguments)
+    ended = site.call("verify", "--json", *arguments)
     (target, *_) = ended.report["targets"]
     return ended.code, target
 
@@ -35,14 +35,14 @@ def test_what_was_delivered_is_the_same(synced):
     """After a run nothing differs, and the command says so in words, in JSON and by its exit code."""
     code, target = verify(synced)
     assert (code, target["status"], found(target)) == (0, "same", {})
-    ended = synced.run("verify")
+    ended = synced.call("verify")
     assert (ended.code, ended.out) == (0, "fw\tsame\n")
 
 
 def tamper(site, firewall):
     """Tamper with a table in every way; the ledger knows of an earlier user and of a mapping that is to go."""
     site.use_rows([("10.0.0.3", "earlier", 60), *ROWS, ("10.0.1.1", "leaver", 60)])
-    assert site.run("sync").code == 0  # the ledger learns of the leaver
+    assert site.call("sync").code == 0  # the ledger learns of the leaver
     firewall.do("forget", ip="10.0.0.1")
     firewall.do("learn", ip="10.0.0.2", user="USER2", type="XMLAPI", timeout=1440)
     firewall.do("learn", ip="10.0.0.4", user="user4", type="XMLAPI", timeout=5)
@@ -73,14 +73,14 @@ def test_every_tampering_is_found_and_mended_exactly(synced, firewall):
     assert target["repaired"]["logins"]["delivered"] == 2
     assert [request["entries"] for request in firewall.requests() if request["type"] == "user-id"] == [2]
     assert firewall.mappings() == before | {"10.0.0.1": "user1"}
-    assert synced.run("sync", "--json").targets["fw"]["logins"]["due"] == 0  # the ledger knows of the repair
+    assert synced.call("sync", "--json").targets["fw"]["logins"]["due"] == 0  # the ledger knows of the repair
 
 
 def test_names_that_are_ours_are_wrong_or_stale(site, firewall):
     """A name that the ledger doubts, or holds for an address that is nobody's now, is ours: mended by a repair."""
     site.use_rows([("10.0.0.1", "ada", 60), ("10.0.0.2", "alan", 60), ("10.0.0.3", "joan", 60)])
     site.add_firewall("fw", firewall)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     site.source["path"].write_text(
         site.source["path"]
         .read_text()
@@ -115,21 +115,21 @@ def test_a_firewall_that_cannot_be_read_is_told(synced, start):
     """Exit code 6 when one could not be read and nothing differs, 1 when something does elsewhere; then all is well."""
     other = start("firewall")
     synced.add_firewall("other", other)
-    assert synced.run("sync").code == 0
+    assert synced.call("sync").code == 0
     synced.sync = {"deadline": "10s"}
     for fault in ("html_200", "truncated_xml", "invalid_key", "refuse"):
         other.do("fault", name=fault)
-        ended = synced.run("verify", "--json")
+        ended = synced.call("verify", "--json")
         assert [target["status"] for target in ended.report["targets"]] == ["same", "unreadable"], fault
         assert ended.report["targets"][1]["error"]
         assert ended.code == 6
     other.do("fault", name=None)
     other.do("role", types=["user-id"])
-    assert synced.run("verify").code == 6
+    assert synced.call("verify").code == 6
     other.do("role", types=["user-id", "op"])
     other.do("forget", ip="10.0.0.1")
-    assert synced.run("verify").code == 1
-    assert synced.run("verify", "--repair").code == 0
+    assert synced.call("verify").code == 1
+    assert synced.call("verify", "--repair").code == 0
     assert other.mappings() == USERS
 
 
@@ -138,7 +138,7 @@ def test_a_repair_that_takes_too_much_is_refused(synced, firewall):
     text = synced.source["path"].read_text()
     synced.source["path"].write_text(text.replace('"user', '"null,user').replace("1,2", "1111,2"))
     before = firewall.mappings()
-    ended = synced.run("verify", "--repair")
+    ended = synced.call("verify", "--repair")
     assert ended.code == 4
     assert "max_logout_percent" in ended.err
     assert firewall.mappings() == before
@@ -147,7 +147,7 @@ def test_a_repair_that_takes_too_much_is_refused(synced, firewall):
 def test_a_source_that_cannot_be_read_is_exit_3(synced):
     """Without a fresh read there is nothing to compare with."""
     synced.source["path"].unlink()
-    assert synced.run("verify").code == 3
+    assert synced.call("verify").code == 3
 
 
 def test_each_vsys_is_read_by_itself(site, start):
@@ -156,9 +156,9 @@ def test_each_vsys_is_read_by_itself(site, start):
     site.use_rows(ROWS[:3])
     site.add_firewall("one", firewall)
     site.add_firewall("two", firewall, vsys="vsys2")
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     firewall.do("forget", ip="10.0.0.1", vsys="vsys2")
-    ended = site.run("verify", "--json")
+    ended = site.call("verify", "--json")
     assert [found(target) for target in ended.report["targets"]] == [{}, {"missing": ["10.0.0.1"]}]
 
 
@@ -168,18 +168,18 @@ def test_an_agent_is_looked_at_through_firewalls(site, firewall, agent):
     site.sync = {"deadline": "10s"}  # as long is looked at what does not come
     site.add_firewall("fw", firewall, networks=["192.0.2.0/24"])
     site.add_agent("uia", agent)
-    assert site.run("sync").code == 0
-    ended = site.run("verify", "--json")
+    assert site.call("sync").code == 0
+    ended = site.call("verify", "--json")
     assert ended.code == 6
     assert "no firewall that could be read has learned a mapping" in ended.report["targets"][1]["error"]
     for ip, user in agent.mappings().items():
         firewall.do("learn", ip=ip, user=user, type="UIA")
-    assert site.run("verify").code == 0
+    assert site.call("verify").code == 0
     firewall.do("forget", ip="10.0.0.1")
     agent.do("forget", ip="10.0.0.1")
-    ended = site.run("verify", "--json")
+    ended = site.call("verify", "--json")
     assert (ended.code, found(ended.report["targets"][1])) == (1, {"missing": ["10.0.0.1"]})
-    ended = site.run("verify", "--repair")
+    ended = site.call("verify", "--repair")
     assert agent.mappings()["10.0.0.1"] == "user1"
     assert ended.code == 1  # the simulated agent tells no firewall
 
@@ -189,15 +189,15 @@ def test_a_pair_is_read_at_its_active_member(site, start):
     pair = start("firewall", pair=True, ha="passive")
     site.use_rows(ROWS[:3])
     site.add_pair("fw", pair)
-    assert site.run("sync").code == 0
-    assert site.run("verify").code == 0
+    assert site.call("sync").code == 0
+    assert site.call("verify").code == 0
     assert sum(request["type"] == "op" for request in pair.requests()) == 2  # asked for its role alone, by each
 
 
 def test_a_pipe_gets_a_line_for_each_finding(synced, firewall):
     """Names and addresses are whole, however many there are."""
     firewall.do("clear")
-    lines = synced.run("verify").out.splitlines()
+    lines = synced.call("verify").out.splitlines()
     assert lines[0] == "fw\tdiffers"
     assert len(lines) == 1 + len(ROWS)
     assert "fw\tmissing\t10.0.0.77\tuser77\t-\t-\t-" in lines
@@ -208,12 +208,12 @@ def test_a_repair_leaves_the_rest_as_it_was(synced, start):
     dead = start("firewall")
     synced.add_firewall("dead", dead)
     dead.do("fault", name="invalid_key")
-    assert synced.run("sync").code == 1
-    before = synced.run("status", "--json").report["targets"][1]
+    assert synced.call("sync").code == 1
+    before = synced.call("status", "--json").report["targets"][1]
     assert before["error"]["kind"] == "Unauthorized"
     code, target = verify(synced, "--repair")
     assert (code, target["status"]) == (6, "same")
-    assert synced.run("status", "--json").report["targets"][1] == before
+    assert synced.call("status", "--json").report["targets"][1] == before
 
 
 def test_a_repair_that_breaks_off_is_finished_by_the_next_run(synced, firewall):
@@ -226,7 +226,7 @@ def test_a_repair_that_breaks_off_is_finished_by_the_next_run(synced, firewall):
     assert (code, len(target["missing"])) == (1, 49)
     assert target["repaired"]["logins"] == {"due": 149, "delivered": 100, "rejected": 0, "failed": 49, "not_tried": 0}
     firewall.do("fault", name=None)
-    assert synced.run("sync", "--json").targets["fw"]["logins"]["delivered"] == 49
+    assert synced.call("sync", "--json").targets["fw"]["logins"]["delivered"] == 49
     assert verify(synced)[0] == 0
 
 
@@ -250,5 +250,5 @@ def test_a_repair_takes_the_lock(synced, firewall):
     firewall.do("forget", ip="10.0.0.1")
     with (synced.state_dir / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert synced.run("verify", "--repair").code == 5
-        assert synced.run("verify").code == 1
+        assert synced.call("verify", "--repair").code == 5
+        assert synced.call("verify").code == 1

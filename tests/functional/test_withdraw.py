@@ -31,7 +31,7 @@ def change_ledger(site, statement, *parameters):
 
 def read_status(site):
     """Ask for the status, and return its exit code and where each target stands, by name."""
-    ended = site.run("status", "--json")
+    ended = site.call("status", "--json")
     return ended.code, {target["name"]: target for target in ended.report["targets"]}
 
 
@@ -42,7 +42,7 @@ def settled(site, safeconnect, firewall, agent):
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
     site.add_agent("uia", agent)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     assert firewall.mappings() == agent.mappings() == PEOPLE
     return site
 
@@ -61,20 +61,20 @@ def settled(site, safeconnect, firewall, agent):
 def test_what_is_withdrawn_is_logged_out_and_stays_out(settled, firewall, agent, who, gone):
     """An address, a user in any domain or in one, or all: logged out everywhere, and not sent again, not even all."""
     left = {ip: user for ip, user in PEOPLE.items() if ip not in gone}
-    assert settled.run("withdraw", *who).code == 0
+    assert settled.call("withdraw", *who).code == 0
     assert firewall.mappings() == agent.mappings() == left
     sent = firewall.counters()["messages"]
-    assert settled.run("sync").code == 0
+    assert settled.call("sync").code == 0
     assert firewall.counters()["messages"] == sent
-    assert settled.run("sync", "--full").code == 0
+    assert settled.call("sync", "--full").code == 0
     assert firewall.mappings() == agent.mappings() == left
 
 
 def test_a_withdrawal_ends_with_a_newer_event(settled, safeconnect, firewall):
     """Whoever logs in after the withdrawal is sent, the same user too; the others stay away."""
-    assert settled.run("withdraw", "--all").code == 0
+    assert settled.call("withdraw", "--all").code == 0
     insert(safeconnect, {"10.0.0.1": "CAMPUS\\ada", "10.0.0.4": "eve"})
-    assert settled.run("sync").code == 0
+    assert settled.call("sync").code == 0
     assert firewall.mappings() == {"10.0.0.1": "CAMPUS\\ada", "10.0.0.4": "eve"}
 
 
@@ -84,19 +84,19 @@ def test_a_withdrawal_ends_with_another_name(site, safeconnect, firewall):
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
     site.identity = {"domain": "WRONG"}
-    assert site.run("sync").code == 0
-    assert site.run("withdraw", "--all").code == 0
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
+    assert site.call("withdraw", "--all").code == 0
+    assert site.call("sync").code == 0
     assert firewall.mappings() == {}
     site.identity = {"domain": "CAMPUS"}
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     assert firewall.mappings() == {"10.0.0.1": "CAMPUS\\ada", "10.0.0.2": "CAMPUS\\ben"}
 
 
 def test_a_dry_withdrawal_touches_nothing(settled, firewall, agent):
     """With --dry-run the logouts are printed for each target, which keep what they have; the next run sends nothing."""
     before = {file.name: file.read_bytes() for file in settled.state_dir.iterdir()}
-    ended = settled.run("withdraw", "--dry-run", "10.0.0.4", "LAB\\ada")
+    ended = settled.call("withdraw", "--dry-run", "10.0.0.4", "LAB\\ada")
     assert ended.code == 0
     assert sorted(ended.out.splitlines()) == [
         f"{target}\tlogout\t{ip}\t{PEOPLE[ip]}\t" for target in ("fw", "uia") for ip in ("10.0.0.2", "10.0.0.4")
@@ -107,24 +107,24 @@ def test_a_dry_withdrawal_touches_nothing(settled, firewall, agent):
 
 def test_a_withdrawal_may_be_for_one_target(settled, firewall, agent):
     """With --target it holds there alone: the other target keeps the mapping and goes on getting it."""
-    assert settled.run("withdraw", "10.0.0.4", "--target", "fw").code == 0
-    assert settled.run("sync", "--full").code == 0
+    assert settled.call("withdraw", "10.0.0.4", "--target", "fw").code == 0
+    assert settled.call("sync", "--full").code == 0
     assert "10.0.0.4" not in firewall.mappings()
     assert agent.mappings() == PEOPLE
-    assert settled.run("withdraw", "10.0.0.4", "--target", "nobody").code == 2
+    assert settled.call("withdraw", "10.0.0.4", "--target", "nobody").code == 2
 
 
 def test_a_target_that_is_away_is_logged_out_later(settled, firewall, agent):
     """A target that did not take the logout gets it from the next sync that reaches it."""
     firewall.do("fault", name="invalid_key")
-    assert settled.run("withdraw", "10.0.0.4").code == 1
+    assert settled.call("withdraw", "10.0.0.4").code == 1
     assert "10.0.0.4" in firewall.mappings()
     assert "10.0.0.4" not in agent.mappings()
     firewall.do("fault", name=None)
-    ended = settled.run("sync", "--json")
+    ended = settled.call("sync", "--json")
     assert (ended.code, ended.targets["fw"]["logouts"]["delivered"], ended.targets["uia"]["batches"]) == (0, 1, 0)
     assert "10.0.0.4" not in firewall.mappings()
-    assert settled.run("sync", "--json").targets["fw"]["batches"] == 0
+    assert settled.call("sync", "--json").targets["fw"]["batches"] == 0
 
 
 def test_many_withdrawals_need_all(site, safeconnect, firewall):
@@ -132,19 +132,19 @@ def test_many_withdrawals_need_all(site, safeconnect, firewall):
     insert(safeconnect, {f"10.0.0.{number}": f"user{number}" for number in range(1, 31)}, age=600)
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     names = [f"user{number}" for number in range(1, 13)]
     for options in ([], ["--dry-run"]):
-        refused = site.run("withdraw", *options, *names)
+        refused = site.call("withdraw", *options, *names)
         assert refused.code == 4
         assert "withdrawal.refused" in dict(refused.events)
     assert len(firewall.mappings()) == 30
-    assert site.run("withdraw", *names[:10]).code == 0
+    assert site.call("withdraw", *names[:10]).code == 0
     assert len(firewall.mappings()) == 20
     insert(safeconnect, {"10.0.0.30": "null"})
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     assert len(firewall.mappings()) == 19
-    assert site.run("withdraw", "--all").code == 0
+    assert site.call("withdraw", "--all").code == 0
     assert firewall.mappings() == {}
 
 
@@ -154,26 +154,26 @@ def test_what_was_ordered_counts_against_nobody(site, safeconnect, firewall):
     insert(safeconnect, people, age=600)
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     firewall.do("fault", name="invalid_key")
-    assert site.run("withdraw", "--all").code == 1
+    assert site.call("withdraw", "--all").code == 1
     firewall.do("fault", name=None)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     assert firewall.mappings() == {}
     insert(safeconnect, people, age=5)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     insert(safeconnect, {"10.0.0.30": "null"})
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     assert len(firewall.mappings()) == 29
 
 
 def test_what_nobody_holds_cannot_be_withdrawn(settled, firewall):
     """When nothing was found the command says so and exits 1; with nobody named, or everybody and somebody, 2."""
-    ended = settled.run("withdraw", "10.9.9.9", "nobody")
+    ended = settled.call("withdraw", "10.9.9.9", "nobody")
     assert ended.code == 1
     assert "withdrawal.empty" in dict(ended.events)
-    assert settled.run("withdraw").code == 2
-    assert settled.run("withdraw", "--all", "ada").code == 2
+    assert settled.call("withdraw").code == 2
+    assert settled.call("withdraw", "--all", "ada").code == 2
     assert firewall.mappings() == PEOPLE
 
 
@@ -192,7 +192,7 @@ def test_status_tells_where_every_target_stands(settled, safeconnect, firewall):
     """It exits 0 when all is current; else it says who is behind, since when and why, what is held, and what ends."""
     code, standings = read_status(settled)
     assert code == 0
-    assert settled.run("status").code == 0
+    assert settled.call("status").code == 0
     for standing in standings.values():
         assert set(standing) == FIELDS
         assert (standing["held"], standing["in_doubt"], standing["expiring"], standing["held_back"]) == (4, 0, 0, 0)
@@ -207,7 +207,7 @@ def test_status_tells_where_every_target_stands(settled, safeconnect, firewall):
     firewall.do("fault", name="html_200")
     insert(safeconnect, {"10.0.0.4": "eve"})
     before = datetime.now(UTC)
-    assert settled.run("sync").code == 1
+    assert settled.call("sync").code == 1
     code, standings = read_status(settled)
     assert code == 1
     assert (standings["fw"]["held"], standings["fw"]["in_doubt"]) == (4, 1)
@@ -216,14 +216,14 @@ def test_status_tells_where_every_target_stands(settled, safeconnect, firewall):
     assert since >= before
     assert datetime.fromisoformat(standings["fw"]["last_success"]) < before
     assert standings["uia"]["behind_since"] is None
-    settled.run("sync")
+    settled.call("sync")
     _, standings = read_status(settled)
     assert datetime.fromisoformat(standings["fw"]["behind_since"]) == since
 
     firewall.do("fault", name=None)
-    assert settled.run("sync").code == 0
+    assert settled.call("sync").code == 0
     code, standings = read_status(settled)
     assert (code, standings["fw"]["in_doubt"], standings["fw"]["behind_since"]) == (0, 0, None)
-    assert settled.run("withdraw", "10.0.0.4").code == 0
+    assert settled.call("withdraw", "10.0.0.4").code == 0
     code, standings = read_status(settled)
     assert (code, standings["fw"]["held"], standings["fw"]["held_back"]) == (0, 3, 1)
