@@ -17,8 +17,8 @@ export PATH := $(PATH):/usr/sbin
 # Tests wait for others a third of the time: three at once keep two cores busy. In their order, the longest come first.
 SIDE_BY_SIDE := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-browser test-rules test-systemd soak check fmt bench install uninstall place environment deb tools \
-	database
+.PHONY: demo test test-browser test-rules test-systemd soak check fmt bench install uninstall place alone environment deb \
+	tools database
 
 demo: .venv/.runtime
 	@.venv/bin/uidsync demo
@@ -122,10 +122,14 @@ place:
 	[[ -e "$$here/bin/uidsync" && -e "$$here/pyvenv.cfg" ]] || { \
 	echo "$$here holds something else, and is left alone: PREFIX is a directory for uidsync alone, such as /opt/uidsync" >&2; exit 1; }
 
+# To purge a package later, one that was removed too, would take away what this needs.
+alone:
+	@[ -n '$(DESTDIR)' ] || { there=$$(dpkg-query -W -f '$${db:Status-Status}' uidsync 2>/dev/null); \
+	case "$$there" in '' | not-installed) ;; *) echo "the Debian package uidsync is there ($$there): first keep a copy of" \
+	'/etc/uidsync and /var/lib/uidsync, then apt purge uidsync' >&2; exit 1;; esac; }
+
 # As root. Configuration, secrets and state that are there are kept. DESTDIR stages the files and leaves this system alone.
-install: environment
-	@! dpkg -S '$(PREFIX)/bin/uidsync' >/dev/null 2>&1 || [ -n '$(DESTDIR)' ] || { rm -rf '$(NEW)'; \
-	echo 'a Debian package is installed here: apt remove uidsync first' >&2; exit 1; }
+install: alone environment
 	@install -d '$(DESTDIR)'{'$(BIN)','$(UNITS)','$(SYSUSERS)','$(ZSH)','$(FISH)',/etc/uidsync} \
 	'$(DESTDIR)$(SHARE)'/{bash-completion/completions,man/man1}
 	@set -e; . systemd/runs.sh; [ -n '$(DESTDIR)' ] || { trap resume_runs EXIT; halt_runs; }; \
