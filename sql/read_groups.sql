@@ -1,14 +1,16 @@
--- The newest row of every address in a part of the window, with how many rows it has there and the highest of their ids.
+-- The newest row of every address in a part of the window, with how many rows it has there and their highest
+-- and lowest ids.
 -- Addresses are told apart by their bytes: a collation would take texts for one that uidsync does not.
 -- The date, in seconds since the first parameter, and the id make one number, of which the id is the lower 36 bits.
 -- The limit keeps the order, without which the rows of a large table would be fetched from all over the disk.
 SELECT STRAIGHT_JOIN
   newest.clientHistId, newest.transDate, newest.currentIpAddress, newest.principal, newest.macaddress,
-  address.size, address.highest
+  address.size, address.highest, address.lowest
 FROM (
   SELECT
     COUNT(*) AS size,
     MAX(clientHistId) AS highest,
+    MIN(clientHistId) AS lowest,
     MAX((UNIX_TIMESTAMP(transDate) - %s) * 68719476736 + clientHistId) & 68719476735 AS winner
   FROM clienthist
   WHERE transDate >= %s AND transDate <= %s

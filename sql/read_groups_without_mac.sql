@@ -1,11 +1,12 @@
 -- The same for a table without macaddress.
 SELECT STRAIGHT_JOIN
   newest.clientHistId, newest.transDate, newest.currentIpAddress, newest.principal, NULL,
-  address.size, address.highest
+  address.size, address.highest, address.lowest
 FROM (
   SELECT
     COUNT(*) AS size,
     MAX(clientHistId) AS highest,
+    MIN(clientHistId) AS lowest,
     MAX((UNIX_TIMESTAMP(transDate) - %s) * 68719476736 + clientHistId) & 68719476735 AS winner
   FROM clienthist
   WHERE transDate >= %s AND transDate <= %s

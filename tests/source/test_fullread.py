@@ -274,6 +274,25 @@ def test_few_rows_are_read(safeconnect):
         )
 
 
+def test_what_was_written_before_the_window_is_not_looked_through(safeconnect):
+    """For the newest rows of a window with few nobody goes through those of the years before it."""
+    long_ago = [(9 * 86_400, f"10.0.0.{n % 50}", "ada", None) for n in range(5000)]
+    window = [(age, "10.0.0.1", "ada", None) for age in (7200, 1800, 60, -7200)]
+    safeconnect.insert(make_table(long_ago))
+    safeconnect.insert(make_table(window, first=5001))
+    before = count_steps_back(safeconnect)
+    compare(safeconnect, RULES[0], {})
+    assert count_steps_back(safeconnect) - before < 50
+
+
+def count_steps_back(export):
+    """Return how many rows the server has read from the end of an index so far."""
+    with export.admin() as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'Handler_read_prev'")
+        ((_, steps),) = cursor.fetchall()
+    return int(steps)
+
+
 @pytest.mark.parametrize(
     "change",
     [

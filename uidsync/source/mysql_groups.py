@@ -42,12 +42,14 @@ class MySQLGroups:
     def __init__(self, ask: Callable[..., Iterator[tuple[Any, ...]]], *, has_macs: bool) -> None:
         self._ask = ask
         self._end = "" if has_macs else "_without_mac"
+        self._lowest_id = GROUPED_ID  # of the rows seen so far
 
     def read_groups(self, since: datetime, until: datetime) -> Iterator[Group]:
         """Read the newest row of every address in a part of the window. Raises SourceError."""
         deque(self._ask("widen_groups"), maxlen=0)
         moments = int(since.timestamp()), _as_stored(since), _as_stored(until)
-        for *row, size, highest_id in self._ask(f"read_groups{self._end}", *moments):
+        for *row, size, highest_id, lowest_id in self._ask(f"read_groups{self._end}", *moments):
+            self._lowest_id = min(self._lowest_id, lowest_id)
             yield Group(Row._make(row), size, highest_id)
 
     def read_doubtful(
@@ -55,11 +57,17 @@ class MySQLGroups:
     ) -> Iterator[Row]:
         """Read the rows that lie ahead, are of these texts, or may name nobody. Raises SourceError."""
         parameters = _as_stored(since), _as_stored(latest), tuple(texts) or ("-",), names, longest
-        return map(Row._make, self._ask(f"read_doubtful{self._end}", *parameters))
+        for row in map(Row._make, self._ask(f"read_doubtful{self._end}", *parameters)):
+            self._lowest_id = min(self._lowest_id, row.event_id or 0)
+            yield row
 
     def read_highest(self, since: datetime, until: datetime, below: int) -> Sequence[Row]:
-        """Read the thousand rows with the highest ids below one. Raises SourceError."""
-        return list(map(Row._make, self._ask("read_highest", _as_stored(since), _as_stored(until), below)))
+        """Read the thousand rows with the highest ids below one, once the groups and the doubtful are read.
+
+        Raises SourceError.
+        """
+        parameters = _as_stored(since), _as_stored(until), below, self._lowest_id
+        return list(map(Row._make, self._ask("read_highest", *parameters)))
 
 
 def _as_stored(date: datetime) -> datetime:
