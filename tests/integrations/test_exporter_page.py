@@ -73,6 +73,7 @@ def test_a_target_is_shown_with_what_it_has():
     ("run", "mark", "words"),
     [
         ({"finished": (NOW - timedelta(hours=3)).isoformat()}, Mark.BAD, "ended 3 h ago"),
+        ({"finished": (NOW + timedelta(hours=3)).isoformat()}, Mark.OPEN, "ended in 3 h; is a clock wrong?"),
         ({"finished": None}, Mark.OPEN, "does not say when"),
         (
             {"exit_code": 3, "error": {"kind": "SourceError", "message": "no answer"}},

@@ -152,10 +152,14 @@ def test_what_is_fresh_is_not_asked_for_again():
         calls.append(1)
         return (view(flow("HQ")),)
 
-    probes = make_probes(counted)
+    now = [NOW]
+    probes = make_probes(counted, now=lambda: now[0])
     for _ in range(5):
         probes.refresh(timedelta(seconds=30), 10, 5)
     assert len(calls) == 1
+    now[0] -= timedelta(hours=1)  # a clock was put right: what was told in its future is as old as any
+    probes.refresh(timedelta(seconds=30), 10, 5)
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize(

@@ -337,9 +337,10 @@ def broken_at(width):
         broken_at(80),
         "id name state monitor local-ip peer-ip\n" + "1 " + "a " * 100_000,
         "id name state monitor local-ip peer-ip\n" + "-" * 100_000 + "x",
+        "id name state monitor local-ip peer-ip\n" + ("-" * 990 + "x\n") * 3000,
         "\n" * 100_000,
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_text_that_is_no_table_is_not_known(text):
     """No titles and no count, a line that is no row, a table broken at 80 columns: an error at once, not a guess."""

@@ -13,7 +13,6 @@ from uidsync.panos.errors import BadReply
 from uidsync.panos.vpn import MONITORS, STATES, Flow, FlowTable, make_table, read_flows, read_word
 
 TITLES = re.compile(r"^\s*id\s+name\s+state\s+monitor\s+local-ip\s+peer-ip\b")
-RULE = re.compile(r"^[\s-]*-[\s-]*$")
 ROW = re.compile(
     r"^\s*(?P<number>\d{1,10})\s+(?P<name>\S.*?)\s+(?P<state>[A-Za-z-]+)\s+(?P<monitor>[A-Za-z-]+)"
     r"\s+(?P<local>[0-9A-Fa-f.:]+)\s+(?P<peer>[0-9A-Fa-f.:]+)(?:\s+(?P<interface>\S+))?(?:\s+(?P<mode>\S+))?\s*$"
@@ -23,7 +22,7 @@ DECLARED = re.compile(
 )
 # What a terminal is told beside text: colours and the like, and the pager's question, which it wipes out again.
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|--- ?more ?---|[\x08\r]", re.IGNORECASE)
-LONGEST_LINE = 1000  # characters: the widest layout has some 200; what takes long over long lines gets none longer
+LONGEST_LINE = 1000  # characters: the widest layout has some 200
 LONGEST_QUOTE = 100
 # `admin@PA-1(active)>`; one that stands alone has no state in brackets.
 PROMPT = re.compile(
@@ -51,11 +50,10 @@ def _read_rows(lines: list[str]) -> Iterator[str]:
     """Yield the lines of the table: from below its titles down to an empty line, or the end."""
     start = next((place for place, line in enumerate(lines) if TITLES.match(line)), None)
     for line in lines[start + 1 :] if start is not None else ():
-        if len(line) <= LONGEST_LINE and RULE.match(line):
-            continue
         if not line.strip():
             return
-        yield line
+        if line.strip(" \t-"):  # not the rule below the titles
+            yield line
 
 
 def _read_row(line: str) -> Flow:

@@ -76,7 +76,7 @@ class Probes:
             stale = [
                 asked
                 for name, asked in self.asked.items()
-                if name not in self._last or now - self._last[name].at > max_age
+                if name not in self._last or abs(now - self._last[name].at) > max_age  # a clock may go back
             ]
         wait([self._begin(asked, seconds) for asked in stale], patience)
 

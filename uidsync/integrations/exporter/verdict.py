@@ -96,6 +96,8 @@ def judge_run(run: LastRun | Unreadable, now: datetime, overdue_after: timedelta
         return Verdict(Mark.OPEN, f"its report cannot be read: {run.reason}")
     if run.finished is None:
         return Verdict(Mark.OPEN, "its report does not say when it ended")
+    if run.finished - now > overdue_after:
+        return Verdict(Mark.OPEN, f"ended {describe_age(run.finished, now)}; is a clock wrong?")
     if now - run.finished > overdue_after:
         return Verdict(Mark.BAD, f"ended {describe_age(run.finished, now)}; does the timer run?")
     return judge_end(run)
