@@ -25,7 +25,7 @@ def test_certificates_near_their_end_are_told(site, firewall, agent):
     site.add_firewall("fw", firewall)
     site.add_agent("uia", agent, client_cert_file=cert, client_key_file=key)
     for arguments in (["sync"], ["sync"], ["sync", "--dry-run"]):  # the later two send nothing
-        ended = site.run(*arguments, "--json")
+        ended = site.call(*arguments, "--json")
         assert ended.code == 0
         assert {warning for warning in ended.report["warnings"] if "certificate" in warning} == {
             "fw: certificate.ending: its certificate ends in 12 days",
@@ -37,7 +37,7 @@ def test_certificates_near_their_end_are_told(site, firewall, agent):
             microsecond=0
         )
         assert ended.targets["fw"]["client_certificate_not_after"] is None
-    checked = site.run("check")
+    checked = site.call("check")
     assert checked.code == 0
     assert "yellow fw: its certificate ends in 12 days  -> renew it" in checked.out
     assert "yellow uia: our certificate ends in 3 days  -> renew it" in checked.out
@@ -47,17 +47,17 @@ def test_certificates_that_last_are_told_quietly(site, firewall):
     """A certificate with years left is in report and `check`, and nobody is warned."""
     site.use_rows(ROWS)
     site.add_firewall("fw", firewall)
-    assert site.run("sync", "--json").report["warnings"] == []
-    assert "green  fw: its certificate ends in" in site.run("check").out
+    assert site.call("sync", "--json").report["warnings"] == []
+    assert "green  fw: its certificate ends in" in site.call("check").out
 
 
 def test_an_expired_certificate_is_refused_and_its_end_told(site, firewall):
     """A firewall whose certificate has ended gets nothing; the report still tells the last one seen."""
     site.use_rows(ROWS)
     site.add_firewall("fw", firewall)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     firewall.do("certificate", kind="expired")
-    ended = site.run("sync", "--full", "--json")
+    ended = site.call("sync", "--full", "--json")
     assert ended.code == 1
     assert ended.targets["fw"]["error"]["kind"] == "Untrusted"
     assert "expired" in ended.targets["fw"]["error"]["message"]
@@ -72,7 +72,7 @@ def test_pins_stand_for_a_ca(site, start):
     for name, unit, pin in (("one", one, pins[0]), ("other", other, pins), ("wrong", other, pins[0])):
         site.add_firewall(name, unit, fingerprint_sha256=pin)
         del site.targets[-1]["ca_file"]
-    ended = site.run("sync", "--json")
+    ended = site.call("sync", "--json")
     assert {name: target["status"] for name, target in ended.targets.items()} == {
         "one": "complete", "other": "complete", "wrong": "incomplete"
     }  # fmt: skip
@@ -86,7 +86,7 @@ def test_no_verification_is_warned_of_on_every_run(site, firewall):
     site.targets[-1]["ca_file"] = ""
     firewall.do("certificate", kind="foreign")
     for _ in range(2):
-        ended = site.run("sync", "--json")
+        ended = site.call("sync", "--json")
         assert ended.code == 0
         assert "fw: target.unverified: verify_tls = false" in ended.report["warnings"]
         assert "target.unverified" in dict(ended.events)

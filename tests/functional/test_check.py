@@ -13,7 +13,7 @@ from tests.safeconnect import SQL, read_statements
 
 def look(site):
     """Run the check, and return its exit code and its findings as (about, colour, message, advice)."""
-    ended = site.run("check", "--json")
+    ended = site.call("check", "--json")
     return ended.code, [tuple(finding.values()) for finding in ended.report["findings"]]
 
 
@@ -44,12 +44,12 @@ def test_check_tells_each_target_by_colour(site, safeconnect, start, closed_port
     site.use_database(safeconnect)
     site.add_firewall("fw-good", good)
     site.add_agent("uia", agent)
-    assert site.run("check").code == 0
+    assert site.call("check").code == 0
     site.add_firewall("fw-foreign", foreign, ca_file=good.ca_file)
     site.add_firewall("fw-dead", host="127.0.0.1", port=closed_port, api_key_file=site.secret("dead", "q1w2e3r4"))
     site.add_firewall("fw-open", good, verify_tls=False)
     del site.targets[-1]["ca_file"]
-    ended = site.run("check", "--json")
+    ended = site.call("check", "--json")
     colours = {}
     for finding in ended.report["findings"]:
         colours.setdefault(finding["about"], set()).add(finding["colour"])
@@ -73,7 +73,7 @@ def test_a_site_in_order_is_green(site, safeconnect, firewall, agent):
     site.add_agent("uia", agent)
     code, findings = look(site)
     assert (code, {colour for _, colour, *_ in findings}) == (0, {"green"}), findings
-    page = site.run("check").out
+    page = site.call("check").out
     for words in (
         r"source: its clock and ours are \d s apart",
         r"source: has the columns that are needed; names are stored as utf8mb4 utf8mb4_\w+",

@@ -18,14 +18,14 @@ def asked(site, start):
     west = start("firewall")
     site.add_firewall("west", west, networks=["192.0.2.0/24"])
     site.add_agent("uia", start("agent"))
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     west.do("learn", ip="10.0.0.1", user="corp\\boss", type="AD", timeout=0)
     return site
 
 
 def test_an_address_is_explained_from_the_rows_to_the_firewalls(asked):
     """Every row has its effect and its rule; every target says what it should have, is believed to have, and shows."""
-    ended = asked.run("explain", "10.0.0.1")
+    ended = asked.call("explain", "10.0.0.1")
     assert ended.code == 0
     for line in (
         "too old to count: CAMPUS\\old (rule 1)",
@@ -47,18 +47,18 @@ def test_an_address_is_explained_from_the_rows_to_the_firewalls(asked):
 
 def test_nobody_is_an_answer_and_no_record_is_said(asked):
     """Exit 0 when the answer is nobody, 1 when there is no record, 2 for what is no address."""
-    nobody = asked.run("explain", "10.0.0.2")
+    nobody = asked.call("explain", "10.0.0.2")
     assert (nobody.code, nobody.out.count("nothing: nobody logged in")) == (0, 3)
-    unknown = asked.run("explain", "10.0.0.3")
+    unknown = asked.call("explain", "10.0.0.3")
     assert unknown.code == 1
     assert "The table has no row of this address." in unknown.out
-    assert asked.run("explain", "ada").code == 2
+    assert asked.call("explain", "ada").code == 2
 
 
 def test_programs_get_all_of_it(asked):
     """The JSON has the events, the verdicts, the ledger and what is shown; a dead firewall is an error in it."""
     asked.targets[0]["port"] = 9
-    report = asked.run("explain", "10.0.0.1", "--json").report
+    report = asked.call("explain", "10.0.0.1", "--json").report
     assert [event["effect"] for event in report["events"]] == ["too_old", "leaves", "takes", "keeps"]
     assert [event["event_id"] for event in report["events"] if event["is_decisive"]] == [2]
     east, west, uia = report["targets"]
@@ -71,8 +71,8 @@ def test_programs_get_all_of_it(asked):
 
 def test_a_firewall_s_own_log_is_shown(asked):
     """Logins and logouts of an address as each firewall logged them; one that cannot be asked is exit code 6."""
-    asked.run("withdraw", "10.0.0.1")
-    ended = asked.run("verify", "--log", "10.0.0.1", "--json")
+    asked.call("withdraw", "10.0.0.1")
+    ended = asked.call("verify", "--log", "10.0.0.1", "--json")
     assert ended.code == 0
     east, west = ended.report["targets"]
     assert [(event["subtype"], event["user"]) for event in east["events"]] == [
@@ -80,8 +80,8 @@ def test_a_firewall_s_own_log_is_shown(asked):
     ]  # fmt: skip
     assert east["events"][1]["timeout"] == 24 * 3600
     assert west["events"] == []
-    table = asked.run("verify", "--log", "10.0.0.1")
+    table = asked.call("verify", "--log", "10.0.0.1")
     assert "CAMPUS\\ada" in table.out
-    assert asked.run("verify", "--log", "ada").code == 2
+    assert asked.call("verify", "--log", "ada").code == 2
     asked.targets[0]["port"] = 9
-    assert asked.run("verify", "--log", "10.0.0.1").code == 6
+    assert asked.call("verify", "--log", "10.0.0.1").code == 6

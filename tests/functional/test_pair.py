@@ -47,22 +47,22 @@ def test_a_pair_fails_over_within_a_run_and_comes_back(site, start):
     assert "127.0.0.1" in " ".join(first["warnings"])
 
     pair.do("fault", name=None)
-    again = site.run("sync", "--json")
+    again = site.call("sync", "--json")
     assert again.targets["fw"]["logins"]["due"] == 0
     assert again.report["warnings"] == []
     pair.do("ha", state="active")
     pair.do("reset-counters")
     pair.do("reset-counters", **PEER)
-    assert site.run("sync", "--full", "--json").targets["fw"]["logins"]["delivered"] == len(ROWS)
+    assert site.call("sync", "--full", "--json").targets["fw"]["logins"]["delivered"] == len(ROWS)
     assert count_messages(pair) == [BATCHES, 0]
 
 
 def test_the_ledger_belongs_to_the_pair(site, start):
     """In whatever order its members are named, a pair holds what it was sent."""
     set_up(site, start, ROWS[:10])
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     site.targets[0]["hosts"].reverse()
-    assert site.run("sync", "--json").targets["fw"]["logins"]["due"] == 0
+    assert site.call("sync", "--json").targets["fw"]["logins"]["due"] == 0
 
 
 def test_a_pair_without_an_active_member_is_incomplete(site, start):
@@ -70,17 +70,17 @@ def test_a_pair_without_an_active_member_is_incomplete(site, start):
     pair = set_up(site, start, ROWS[:10])
     key_file = site.targets[0]["api_key_file"]
     site.targets[0]["api_key_file"] = "/nowhere"
-    assert site.run("sync").code == 1  # a target that just failed is tried once
+    assert site.call("sync").code == 1  # a target that just failed is tried once
     site.targets[0]["api_key_file"] = key_file
     for unit in ({}, PEER):
         pair.do("ha", state="passive", alone=True, **unit)
-    ended = site.run("sync", "--json")
+    ended = site.call("sync", "--json")
     assert ended.code == 1
     assert ended.targets["fw"]["error"]["kind"] == "Busy"
     assert "no member is active: 127.0.0.1: passive, 127.0.0.2: passive" in ended.targets["fw"]["error"]["message"]
     assert count_messages(pair) == [0, 0]
     pair.do("ha", state="active")
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     assert len(pair.mappings()) == 10
 
 
@@ -88,11 +88,11 @@ def test_two_active_members_are_said(site, start):
     """Both get the messages, the run is complete, and it warns; `check` is red."""
     pair = set_up(site, start, ROWS[:10])
     pair.do("ha", state="active", alone=True, **PEER)
-    ended = site.run("sync", "--json")
+    ended = site.call("sync", "--json")
     assert ended.code == 0
     assert count_messages(pair) == [1, 1]
     assert [words for words in ended.report["warnings"] if words.startswith("fw: pair.two_active: ")]
-    checked = site.run("check")
+    checked = site.call("check")
     assert checked.code == 1
     assert "fw: 2 of its members are active" in checked.out
 
@@ -103,11 +103,11 @@ def test_a_key_that_may_not_ask_is_warned_of_each_time(site, start):
     for unit in ({}, PEER):
         pair.do("role", types=["user-id"], **unit)
     for _ in range(2):
-        ended = site.run("sync", "--full", "--json")
+        ended = site.call("sync", "--full", "--json")
         assert ended.code == 0
         assert [words for words in ended.report["warnings"] if "messages go to 127.0.0.1 and 127.0.0.2" in words]
     assert count_messages(pair) == [2, 2]
-    checked = site.run("check")
+    checked = site.call("check")
     assert checked.code == 1
     assert "red    fw: 127.0.0.2 does not say whether it is active" in checked.out
 
@@ -115,7 +115,7 @@ def test_a_key_that_may_not_ask_is_warned_of_each_time(site, start):
 def test_check_tells_the_roles(site, start):
     """`check` is green for a pair of which one member is active, and names them."""
     set_up(site, start, ROWS[:10])
-    checked = site.run("check")
+    checked = site.call("check")
     assert "green  fw: 127.0.0.1 is active" in checked.out
     assert "green  fw: 127.0.0.2 is passive" in checked.out
     assert "red" not in checked.out

@@ -44,7 +44,7 @@ def told(site, safeconnect):
 
 def test_an_address_is_told_with_those_around(told):
     """Who had an address comes with since and until, the row that says so, its device, and who was there around it."""
-    answer = told.run("who", "192.0.2.7", "--at", stamp(hours=3), "--json")
+    answer = told.call("who", "192.0.2.7", "--at", stamp(hours=3), "--json")
     report = answer.report
     before, after, earlier, later = (report.pop(name) for name in ("before", "after", "earlier_user", "later_user"))
     assert answer.code == 0
@@ -69,7 +69,7 @@ def test_an_address_is_told_with_those_around(told):
 
 def test_nobody_is_an_answer_and_no_record_is_none(told):
     """That nobody was logged in is said and exits 0; that nothing is known, or may be, is said with why and exits 1."""
-    nobody = told.run("who", "192.0.2.7", "--at", stamp(hours=9, minutes=30))
+    nobody = told.call("who", "192.0.2.7", "--at", stamp(hours=9, minutes=30))
     assert (nobody.code, "nobody logged in" in nobody.out) == (0, True)
     for address, at, words in (
         ("192.0.2.7", stamp(hours=31), "no record: no login event that counted then\n  the first row of the table is"),
@@ -80,29 +80,29 @@ def test_nobody_is_an_answer_and_no_record_is_none(told):
         ("nobody", stamp(hours=1), "no record: no login event"),
         ("svc-scan", stamp(hours=1), "no record: a user whom identity.ignore_users has is never mapped"),
     ):
-        ended = told.run("who", address, "--at", at)
+        ended = told.call("who", address, "--at", at)
         assert (ended.code, words in ended.out) == (1, True), ended.out
-    assert told.run("who", "192.0.2.99", "--at", stamp(hours=3), "--json").report["why"]
+    assert told.call("who", "192.0.2.99", "--at", stamp(hours=3), "--json").report["why"]
 
 
 def test_a_user_s_addresses_are_told(told):
     """A user's addresses are those at the moment, and apart from them those that they had earlier in the window."""
-    report = told.run("who", "ada", "--at", stamp(minutes=30), "--json").report
+    report = told.call("who", "ada", "--at", stamp(minutes=30), "--json").report
     assert [(one["address"], one["since"], one["event_id"]) for one in report["addresses"]] == [
         ("192.0.2.8", stamp(hours=2), 7)
     ]
     assert [(one["address"], one["until"], one["event_id"]) for one in report["earlier"]] == [
         ("192.0.2.7", stamp(hours=1), 4)
     ]
-    told_twice = told.run("who", "campus\\Ada", "--at", stamp(minutes=90))
+    told_twice = told.call("who", "campus\\Ada", "--at", stamp(minutes=90))
     assert told_twice.code == 0
     assert "2 addresses" in told_twice.out
-    assert told.run("who", "LAB\\ada").code == 1
+    assert told.call("who", "LAB\\ada").code == 1
 
 
 def test_time_is_local_and_the_answer_says_so(told):
     """Times are told in local time, unless they name a zone, and in UTC beside it; what is doubtful is said."""
-    told.environment = {"TZ": "America/New_York"}
+    told.environment = {"TZ": "America/New_York"}  # which a process heeds once
     at = (NOW - timedelta(hours=3)).astimezone()
     out = told.run("who", "192.0.2.7", "--at", "3h ago").out
     assert out.startswith("192.0.2.7 at 2")
@@ -123,10 +123,10 @@ def test_what_is_asked_must_make_sense(told):
         ["ada", "--at", "2026-11-17"],
         ["ada", "--at", (NOW + timedelta(hours=1)).isoformat()],
     ):
-        ended = told.run("who", *arguments)
+        ended = told.call("who", *arguments)
         assert (ended.code, ended.out) == (2, ""), arguments
     told.source["port"] = 1
-    assert told.run("who", "ada").code == 3
+    assert told.call("who", "ada").code == 3
 
 
 def test_what_was_read_is_said(told, safeconnect):
@@ -138,7 +138,7 @@ def test_what_was_read_is_said(told, safeconnect):
         ("ada", "the whole table, index currentIpAddress"),
         ("2001:db8::9", "the whole table"),
     ):
-        ((_, facts),) = [event for event in told.run("who", whom).events if event[0] == "history.read"]
+        ((_, facts),) = [event for event in told.call("who", whom).events if event[0] == "history.read"]
         assert facts["by"] == by
         assert ("hint" in facts) == ("whole" in by)
         assert whom not in str(facts)
@@ -146,7 +146,7 @@ def test_what_was_read_is_said(told, safeconnect):
 
 def test_nothing_that_a_terminal_obeys_is_printed(told):
     """The name of a machine is its owner's choice, and is printed without what a terminal would obey."""
-    out = told.run("who", "192.0.2.7", "--at", stamp(hours=8)).out
+    out = told.call("who", "192.0.2.7", "--at", stamp(hours=8)).out
     assert "PC-ADA\ufffd[2J" in out
     assert "\x1b" not in out
 
@@ -155,6 +155,6 @@ def test_offset_and_file_work_alike(site):
     """With `time_offset`, and from a file, a question means the same moment as a run does."""
     site.use_rows([("192.0.2.7", "ada,Staff", 7200 + 60), ("192.0.2.7", "bob", 7200 - 60)], time_offset="2h")
     site.add_firewall("fw", host="fw.invalid")
-    assert site.run("who", "192.0.2.7", "--json").report["user"] == "ada"
-    assert site.run("who", "ada").code == 0
-    assert site.run("who", "bob").code == 1
+    assert site.call("who", "192.0.2.7", "--json").report["user"] == "ada"
+    assert site.call("who", "ada").code == 0
+    assert site.call("who", "bob").code == 1
