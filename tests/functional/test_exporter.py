@@ -17,9 +17,9 @@ from lxml import html
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.command import call
+from tests.forks import start_simulator
 from tests.functional.conftest import DEADLINE, Site
 from uidsync.cli import exporter as command
-from uidsync.simulator.process import Simulator
 
 ROWS = [(f"10.1.0.{number}", f"user-{number}") for number in range(1, 21)]
 TUNNELS = [
@@ -96,9 +96,9 @@ def world(tmp_path_factory):
     site = Site(tmp_path_factory.mktemp("exporter"))
     site.use_rows(ROWS)
     with ExitStack() as stack:
-        well, slow = (stack.enter_context(Simulator.start("firewall")) for _ in range(2))
-        pair = stack.enter_context(Simulator.start("firewall", pair=True))
-        agent = stack.enter_context(Simulator.start("agent"))
+        well, slow = (stack.enter_context(start_simulator("firewall")) for _ in range(2))
+        pair = stack.enter_context(start_simulator("firewall", pair=True))
+        agent = stack.enter_context(start_simulator("agent"))
         site.add_firewall("fw-well", well)
         site.add_firewall("fw-slow", slow)
         site.add_firewall("fw-dead", host="127.0.0.1", port=find_port(), api_key_file=site.targets[0]["api_key_file"])

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli_firewall import running_command_line
 from tests.command import call
-from uidsync.simulator.process import Simulator
+from tests.forks import start_simulator
 from uidsync.simulator.vpn import Tunnel, Vpn
 
 pytest.importorskip("asyncssh")
@@ -55,7 +55,7 @@ def states(called):
 @pytest.fixture(scope="module")
 def shared():
     """Start one firewall for all tests here; each sets it up anew."""
-    with Simulator.start("firewall") as firewall:
+    with start_simulator("firewall") as firewall:
         yield firewall
 
 
