@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forks import start_simulator
 from tests.functional.conftest import Ended, Site
 from tests.functional.fault_matrix import (
     AGENTS,
@@ -34,7 +35,6 @@ from tests.functional.fault_matrix import (
 )
 from uidsync.deliver import GRACE
 from uidsync.simulator.certificates import make_certificates
-from uidsync.simulator.process import Simulator
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 START = 15.0  # seconds for the command to start and to end, on a machine that has much else to do
@@ -129,7 +129,7 @@ class Field:
         plan |= {"healthy-firewall": ("firewall", {}), "healthy-agent": ("agent", {}), "elsewhere": ("firewall", {})}
         with ThreadPoolExecutor(4) as pool:
             started = pool.map(
-                lambda it: Simulator.start(it[0], directory=place / "certificates", **it[1]), plan.values()
+                lambda it: start_simulator(it[0], directory=place / "certificates", **it[1]), plan.values()
             )
             self.simulators = dict(zip(plan, started, strict=True))
         for simulator in self.simulators.values():
