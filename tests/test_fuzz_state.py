@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import tempfile
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -251,3 +252,39 @@ def test_status_takes_reports_that_are_odd(site, content):
         (place / "last-run.json").write_bytes(content)
         assert " fw " in run(site, place, "status").out
         assert run(site, place, "status", "--json").code == DONE
+
+
+def test_what_a_full_disk_has_no_room_for_is_remembered_elsewhere(site, firewall, tmp_path):
+    """A disk that fills up while a run writes costs a warning: whoever leaves after it is logged out all the same."""
+    place = tmp_path / "state"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "none", place], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        config, rows, now = tmp_path / "uidsync.toml", tmp_path / "events.csv", datetime.now(UTC).isoformat()
+        config.write_text((site / "uidsync.toml").read_text().replace(f"{site}/events.csv", str(rows)))
+        environment = {"STATE_DIRECTORY": str(place), "RUNTIME_DIRECTORY": str(tmp_path)}
+
+        def sync(users):
+            lines = [f"{n},{now},10.9.{n // 200}.{n % 200 + 1},{user}" for n, user in enumerate(users, start=1)]
+            rows.write_text("\n".join(["clientHistId,transDate,currentIpAddress,principal", *lines]) + "\n")
+            ended = call("sync", "--json", "--config", config, environment=environment)
+            assert ended.code == DONE, ended.err
+            return json.loads(ended.out)
+
+        sync(["ada"])
+        filler = place / "filler"
+        filler.write_bytes(bytes(max(0, shutil.disk_usage(place).free - 60_000)))
+        users = [f"user{n}" for n in range(1500)]
+        report = sync(["ada", *users])
+        assert report["targets"][0]["logins"]["delivered"] == len(users)
+        assert any("ledger.replaced" in warning for warning in report["warnings"])
+        assert sync(["ada", *users])["targets"][0]["logins"]["due"] == 0, "it is remembered what was sent"
+        gone = "10.9.0.4", "10.9.0.5"
+        assert sync(["ada", users[0], "null", "null", *users[3:]])["targets"][0]["logouts"]["delivered"] == len(gone)
+        assert not firewall.mappings().keys() & set(gone)
+    finally:
+        subprocess.run(["umount", place], check=True)  # noqa: S607

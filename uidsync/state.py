@@ -105,16 +105,26 @@ def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterato
         ledger.close()
 
 
-def copy_for_once(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> Ledger:
-    """Make a ledger for one run, of what one knows that just now cannot be used; of a damaged one, an empty ledger."""
-    replacement = Ledger.make_empty()
+@contextmanager
+def open_replacement(
+    ledger: Ledger, state_dir: Path, log: FilteringBoundLogger, error: LedgerError
+) -> Iterator[Ledger]:
+    """Open a ledger for a run in the place of one that could not be read or written to the end.
+
+    One that is damaged is moved aside; when its disk is full or away, what it knows lives elsewhere for this boot.
+    """
     if not isinstance(error, LedgerDamaged):
-        with suppress(LedgerError):
-            ledger.copy_to(replacement)
-            log.warning("ledger.unwritable", message=str(error), hint="what is sent now is not remembered")
-            return replacement
-    log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
-    return replacement
+        log.warning("ledger.unwritable", message=str(error))
+        ledger.close()
+        replacement = _open_substitute(state_dir, log)
+    elif move_aside(ledger, log, error):
+        replacement = _open_home(state_dir, log) or _open_substitute(state_dir, log)
+    else:
+        replacement = Ledger.make_empty()
+    try:
+        yield replacement
+    finally:
+        replacement.close()
 
 
 def move_aside(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> bool:

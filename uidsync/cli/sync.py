@@ -29,10 +29,10 @@ from uidsync.cli.wiring import (
 )
 from uidsync.config import Config, TargetConfig
 from uidsync.ledger import Ledger
-from uidsync.ledger_file import LedgerDamaged, LedgerError
+from uidsync.ledger_file import LedgerError
 from uidsync.ping import PingFailed, ping
 from uidsync.report import BUG, INCOMPLETE, SyncReport
-from uidsync.state import Locked, copy_for_once, lock, move_aside, open_ledger, open_ledger_read_only
+from uidsync.state import Locked, lock, open_ledger, open_ledger_read_only, open_replacement
 from uidsync.sync import Run, run
 from uidsync.telemetry import name_run, write_report, write_textfile
 
@@ -133,11 +133,13 @@ def _run(
         try:
             this = run_with(ledger)
         except LedgerError as error:  # nothing was sent yet
-            if isinstance(error, LedgerDamaged) and not dry_run and move_aside(ledger, log, error):
-                replacement = stack.enter_context(open_ledger(state_dir, log))
+            if dry_run:
+                log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
+                replacement = Ledger.make_empty()
             else:
-                replacement = copy_for_once(ledger, log, error)
+                replacement = stack.enter_context(open_replacement(ledger, state_dir, log, error))
             this = run_with(replacement)
+            this.report.warnings.append(f"ledger.replaced: {error}")
         if is_told:
             _write_files(this.report, state_dir, config.telemetry.textfile, log)
     return this
