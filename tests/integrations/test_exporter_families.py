@@ -9,7 +9,7 @@ from tests.integrations.exporter_views import flow, view
 from uidsync.integrations.exporter.families import COUNTERS, GAUGES, Families, add_views
 from uidsync.panos.errors import Busy, Unauthorized, Unreachable
 from uidsync.panos.tunnels import Rules, View
-from uidsync.panos.vpn import Gateway, IkeSa, IpsecSa
+from uidsync.panos.vpn import Gateway, IpsecSa
 
 DEVICE = {"77", "88", "192.0.2.1", "203.0.113.9", "tunnel.4"}
 
@@ -131,7 +131,7 @@ def test_one_firewall_stands_alone_and_active():
 
 def test_no_series_is_identified_by_what_the_device_numbers():
     """Numbers and addresses that change when a tunnel is made anew are labels of the info metric alone."""
-    sas = (IpsecSa("HQ", "gw", "88", "77", "203.0.113.9", 3600, 900),)
+    sas = (IpsecSa("HQ", 3600, 900),)
     samples = write(view(flow("HQ", monitor="up", counters={"byte-encap": 5, "auth-err": 2}), ipsec_sas=sas))
     for name, labels in samples:
         if name not in {"panos_ipsec_flow_info", "ifIPsecOperStatus"}:
@@ -142,13 +142,13 @@ def test_no_series_is_identified_by_what_the_device_numbers():
 def test_what_is_asked_beside_the_tunnels():
     """SAs, gateways and counters come by tunnel and proxy-id; of two SAs the one that lasts counts."""
     sas = (
-        IpsecSa("DC:a", "gw", "88", "77", "", 3600, 30),
-        IpsecSa("DC:a", "gw", "88", "77", "", 3600, 3590),
-        IpsecSa("other", "gw", "88", "77", "", 3600, 3590),
+        IpsecSa("DC:a", 3600, 30),
+        IpsecSa("DC:a", 3600, 3590),
+        IpsecSa("other", 3600, 3590),
     )
     gateways = (Gateway("gw", "1"), Gateway("gw-down", "2"))
     counted = flow("DC:a", counters={"byte-encap": 5, "byte-decap": 6, "pkt-encap": 7, "pkt-decap": 8, "auth-err": 9})
-    samples = write(view(counted, ipsec_sas=sas, gateways=gateways, ike_sas=(IkeSa("gw", "1", "", "", "", ""),)))
+    samples = write(view(counted, ipsec_sas=sas, gateways=gateways, ike_sas=("gw",)))
     assert find(samples, "panos_ipsec_sa_remaining_seconds") == [3590]
     assert find(samples, "panos_ipsec_sa_life_seconds", tunnel="DC", proxy_id="a") == [3600]
     assert find(samples, "panos_ike_gateway_up", gateway="gw") == [1]
@@ -192,7 +192,7 @@ def test_every_name_has_samples():
         flow("HQ", monitor="up", counters=dict.fromkeys(counters, 1)),
         gateways=(Gateway("gw", "1"),),
         ike_sas=(),
-        ipsec_sas=(IpsecSa("HQ", "gw", "88", "77", "", 3600, 30),),
+        ipsec_sas=(IpsecSa("HQ", 3600, 30),),
     )
     written = names(write(full, View("b", Busy("x")), rules=Rules(expected=("HQ",)), status_metric=""))
     assert written == GAUGES.keys() | {f"{name}_total" for name in COUNTERS}

@@ -13,7 +13,7 @@ from uidsync.integrations.tunnels import listing, nagios, zabbix
 from uidsync.integrations.tunnels.outcome import conclude
 from uidsync.panos.errors import BadReply, Unreachable
 from uidsync.panos.tunnels import Rules, View
-from uidsync.panos.vpn import Condition, Flow, FlowTable, Gateway, IkeSa, IpsecSa
+from uidsync.panos.vpn import Condition, Flow, FlowTable, Gateway, IpsecSa
 
 TEMPLATE = Path(zabbix.__file__).with_name("zabbix_template.yaml")
 ODD = "T\"1\\ <ü> {#X} | '; $(x)"
@@ -107,8 +107,8 @@ def test_a_status_that_is_not_known_is_none(name):
 
 def test_the_document_has_all_of_it():
     """Numbers, words, the role and the counts, of tunnels and of proxy-ids; what was asked beside is in it."""
-    sas = (IpsecSa("HQ", "", "", "", "", 3600, 90), IpsecSa("HQ", "", "", "", "", 3600, 3000))
-    asked = {"gateways": (Gateway("gw", "1"),), "ike_sas": (IkeSa("gw", "1", "", "", "", ""),), "ipsec_sas": sas}
+    sas = (IpsecSa("HQ", 3600, 90), IpsecSa("HQ", 3600, 3000))
+    asked = {"gateways": (Gateway("gw", "1"),), "ike_sas": ("gw",), "ipsec_sas": sas}
     document = json.loads(zabbix.write_document(make_outcome(expected=EXPECTED, **asked)))
     assert (document["up"], document["active"], document["role"], document["error"]) == (1, 1, "active", None)
     assert document["counts"] == {"up": 2, "degraded": 2, "down": 1, "unknown": 1, "missing": 1, "unexpected": 1}

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 
 from uidsync.panos.errors import BadReply, Busy, PanosError, Unauthorized
 from uidsync.panos.pair import ACTIVE, OFF
-from uidsync.panos.vpn import Condition, Flow, FlowTable, Gateway, IkeSa, IpsecSa, make_table
+from uidsync.panos.vpn import Condition, Flow, FlowTable, Gateway, IpsecSa, make_table
 
 # Of two active members both forward traffic, though one alone takes mappings.
 FORWARDING = ACTIVE | {"active-secondary", OFF}
@@ -50,14 +50,15 @@ class View:
     """What one firewall, or one member of a pair, said in one collection, or why it did not.
 
     `role` is its HA state (`active`, `passive`, …, `OFF` when it stands alone), an error when it did not say, None when
-    it was not asked; so are `gateways`, `ike_sas` and `ipsec_sas`. `seconds` is how long the collection took.
+    it was not asked; so are `gateways`, `ike_sas` (the gateways whose phase 1 stands) and `ipsec_sas`. `seconds` is how
+    long the collection took.
     """
 
     host: str
     table: FlowTable | PanosError
     role: str | PanosError | None = None
     gateways: tuple[Gateway, ...] | PanosError | None = None
-    ike_sas: tuple[IkeSa, ...] | PanosError | None = None
+    ike_sas: tuple[str, ...] | PanosError | None = None
     ipsec_sas: tuple[IpsecSa, ...] | PanosError | None = None
     seconds: float = 0.0
 
@@ -226,5 +227,5 @@ def count_up_gateways(view: View) -> dict[str, bool] | None:
     """Return of every configured IKE gateway whether a phase 1 stands; None when either list is not known."""
     if not isinstance(view.gateways, tuple) or not isinstance(view.ike_sas, tuple):
         return None
-    standing = {sa.gateway for sa in view.ike_sas}
+    standing = set(view.ike_sas)
     return {gateway.name: gateway.name in standing for gateway in view.gateways}

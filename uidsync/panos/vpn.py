@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from html import escape
@@ -133,24 +132,10 @@ class FlowTable:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A configured IKE gateway. `number` is what flows and SAs call it by; `version` is v1, v2, or both, or empty."""
+    """A configured IKE gateway. `number` is what flows call it by."""
 
     name: str
     number: str
-    version: str = ""
-    peer: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class IkeSa:
-    """A phase 1 that stands. A gateway may have two, one for each that began it. Its dates have no year and no zone."""
-
-    gateway: str
-    gateway_number: str
-    role: str
-    algorithm: str
-    created: str
-    expires: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +146,6 @@ class IpsecSa:
     """
 
     name: str
-    gateway: str
-    gateway_number: str
-    number: str
-    peer: str
     life: int | None
     remaining: int | None
 
@@ -232,37 +213,22 @@ BEST = (Condition.UP, Condition.DEGRADED, Condition.DOWN, Condition.UNKNOWN, Con
 
 def read_gateways(status: int, pieces: Iterator[bytes]) -> tuple[Gateway, ...]:
     """Read the answer to `show vpn gateway`. Raises what `read_elements` raises, and BadReply."""
-    return tuple(
-        Gateway(
-            fields.get("name", ""),
-            fields.get("id", ""),
-            "+".join(version for version in ("v1", "v2") if version in fields),
-            fields.get("peer-id", "").partition("(")[0],
-        )
-        for fields in _read_entries(status, pieces, "list of gateways", ENTRIES_PATH)
-    )
+    entries = _read_entries(status, pieces, "list of gateways", ENTRIES_PATH)
+    return tuple(Gateway(fields.get("name", ""), fields.get("id", "")) for fields in entries)
 
 
-def read_ike_sas(status: int, pieces: Iterator[bytes]) -> tuple[IkeSa, ...]:
-    """Read the answer to `show vpn ike-sa`; none is an empty result, or says so in words. Raises as `read_gateways`."""
-    return tuple(
-        IkeSa(*(fields.get(key, "") for key in ("name", "gwid", "role", "algo", "created", "expires")))
-        for fields in _read_entries(status, pieces, "list of IKE SAs", ENTRY_PATH)
-    )
+def read_ike_sas(status: int, pieces: Iterator[bytes]) -> tuple[str, ...]:
+    """Read the answer to `show vpn ike-sa`: the gateway of each phase 1 that stands, maybe twice, once for each end.
+
+    None is an empty result, or says so in words. Raises as `read_gateways`.
+    """
+    return tuple(fields.get("name", "") for fields in _read_entries(status, pieces, "list of IKE SAs", ENTRY_PATH))
 
 
 def read_ipsec_sas(status: int, pieces: Iterator[bytes]) -> tuple[IpsecSa, ...]:
     """Read the answer to `show vpn ipsec-sa`; none is an empty result, or says so. Raises as `read_gateways`."""
     return tuple(
-        IpsecSa(
-            fields.get("name", ""),
-            fields.get("gateway", ""),
-            fields.get("gwid", ""),
-            fields.get("tid", ""),
-            fields.get("remote", ""),
-            _number(fields.get("life", "")),
-            _number(fields.get("remain", "")),
-        )
+        IpsecSa(fields.get("name", ""), _number(fields.get("life", "")), _number(fields.get("remain", "")))
         for fields in _read_entries(status, pieces, "list of IPsec SAs", ENTRIES_PATH)
     )
 
@@ -270,14 +236,14 @@ def read_ipsec_sas(status: int, pieces: Iterator[bytes]) -> tuple[IpsecSa, ...]:
 def _read_entries(status: int, pieces: Iterator[bytes], what: str, path: Path) -> list[dict[str, str]]:
     """Read the fields of entries that lie in the result or in its `entries`, and check how many there should be."""
     found: list[dict[str, str]] = []
-    kept: list[etree._Element] = []
+    kept: dict[str, str] = {}
     declared: int | None = None
     words = ""
     for at, element in read_elements(status, pieces, what, path, MOST_KEPT):
         if at[:-1] == ENTRY_PATH:  # where entries are looked for one deeper, this is forgotten before its entry ends
-            kept.append(deepcopy(element))
+            kept[at[-1]] = _text(element)
         elif at in {ENTRY_PATH, ENTRIES_PATH}:
-            found.append(_read_fields(kept or element.iterchildren(tag=etree.Element)))
+            found.append(_read_fields(element) | kept)
             kept.clear()
         elif at in {(*RESULT_PATH, "ntun"), (*RESULT_PATH, "ngw")}:
             declared = _count(_text(element))
@@ -296,7 +262,7 @@ NOTHING = re.compile(r"\bno\b.*\bfound|\bnot found|\btotal:? 0\b", re.IGNORECASE
 
 
 def _read_flow(entry: etree._Element) -> Flow:
-    fields = _read_fields(entry.iterchildren(tag=etree.Element))
+    fields = _read_fields(entry)
     return Flow(
         fields.get("name", ""),
         read_word(fields.get("state", ""), STATES),
@@ -333,14 +299,8 @@ def read_word(text: str, known: Iterable[str]) -> str:
     return next((word for word in known if text == word or (len(text) >= SHORTEST_CUT and word.startswith(text))), text)
 
 
-def _read_fields(children: Iterable[etree._Element]) -> dict[str, str]:
-    """Return the texts of an entry's fields, those of blocks in it too; the outer ones count more."""
-    inner: dict[str, str] = {}
-    outer: dict[str, str] = {}
-    for child in children:
-        inner = {str(each.tag): _text(each) for each in child.iterchildren(tag=etree.Element)} | inner
-        outer[str(child.tag)] = _text(child)
-    return inner | outer
+def _read_fields(entry: etree._Element) -> dict[str, str]:
+    return {str(child.tag): _text(child) for child in entry.iterchildren(tag=etree.Element)}
 
 
 def _text(element: etree._Element) -> str:
