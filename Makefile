@@ -14,8 +14,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Debian keeps servers in /usr/sbin, which is not on every user's PATH; the tests look there too.
 export PATH := $(PATH):/usr/sbin
 
-# Tests wait for others a third of the time: three at once keep two cores busy. In their order, the longest come first.
-SIDE_BY_SIDE := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+# Tests wait for others much of the time: four at once keep two cores busy. tests/conftest.py says which come first.
+SIDE_BY_SIDE := --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-browser test-rules test-systemd soak check fmt bench install uninstall place alone environment deb \
 	tools database

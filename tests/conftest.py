@@ -1,5 +1,7 @@
 """What every test may ask for: the NAC's side. Fixtures are named for what they stand for."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -12,6 +14,27 @@ settings.register_profile("soak", max_examples=3_000, stateful_step_count=80, de
 # may take its time over one: how long things take is for the benchmarks to say.
 settings.register_profile("uidsync", deadline=None, derandomize=True)
 settings.load_profile("uidsync")
+
+# Where several processes share the tests, each takes one file after another. Those that take or wait longest begin
+# first, lest one of them is alone at the end.
+LONGEST = (
+    "functional/test_source_faults.py",
+    "functional/test_fault_matrix.py",
+    "functional/test_verify.py",
+    "functional/test_standby.py",
+    "functional/test_check.py",
+    "functional/test_kill.py",
+    "test_history.py",
+    "functional/test_exporter.py",
+    "functional/test_tunnels.py",
+    "test_fuzz_state.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Put the tests of the longest files first."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")
