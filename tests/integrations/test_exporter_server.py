@@ -4,7 +4,7 @@ import http.client
 import socket
 import threading
 from collections import deque
-from contextlib import closing, suppress, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 import structlog
