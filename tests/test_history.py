@@ -408,4 +408,4 @@ def test_a_firewall_that_may_not_be_asked_gets_all_now_and_then(world):
 
 TestHistory = History.TestCase
 if settings.get_current_profile_name() != "soak":
-    TestHistory.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+    TestHistory.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)

@@ -1,5 +1,6 @@
 """The oracle by examples that can be checked by eye, and the rows that others are judged by."""
 
+import os
 import random
 import time
 from collections import Counter
@@ -23,6 +24,8 @@ CAMPUS = Settings(
     rewrite=((r"^host/.*$", ""),),
     exclude_networks=("10.0.1.128/25",),
 )
+
+MANY = 100_000 if os.environ.get("UIDSYNC_SOAK") else 20_000  # rows
 
 
 def ago(**span) -> datetime:
@@ -168,9 +171,9 @@ def test_the_rows_hold_every_oddity_and_can_be_had_again():
     assert max(per_second.values()) > 1
 
 
-def test_a_hundred_thousand_rows_are_judged_and_stored_in_seconds(safeconnect):
+def test_many_rows_are_judged_and_stored_in_seconds(safeconnect):
     """What the database gives back comes to the same as what went in, and neither takes long."""
-    rows = list(make_rows(100_000, 20_000, NOW))
+    rows = list(make_rows(MANY, MANY // 5, NOW))
     start = time.perf_counter()
     safeconnect.insert(rows)
     with safeconnect.admin() as connection, connection.cursor() as cursor:
@@ -179,4 +182,4 @@ def test_a_hundred_thousand_rows_are_judged_and_stored_in_seconds(safeconnect):
     expected = judge(rows, NOW, CAMPUS)
     assert judge(stored, NOW, CAMPUS) == expected
     assert time.perf_counter() - start < 60
-    assert len(expected.wanted) > 5_000
+    assert len(expected.wanted) > MANY / 20
