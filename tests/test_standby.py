@@ -89,6 +89,54 @@ def test_a_lock_that_is_lost_ends_the_run(answer, words):
     turn.close()
 
 
+class SlowLock(Lock):
+    """One that says nothing until it may."""
+
+    def __init__(self, looks):
+        super().__init__(looks=looks)
+        self.may_answer = threading.Event()
+
+    def is_ours(self):
+        """Answer late."""
+        self.was_looked_at.set()
+        assert self.may_answer.wait(10)
+        return super().is_ours()
+
+
+@pytest.fixture
+def frozen():
+    """Return a turn in which a look was begun, its lock, and a deadline; then everything stood still for a minute."""
+    now = [0.0]
+    lock, deadline = SlowLock(looks=[False]), Deadline(60)
+    turn = Turn(lock, SILENT, clock=lambda: now[0])
+    turn.take()
+    turn.guard(deadline)
+    assert lock.was_looked_at.wait(10)
+    assert deadline.seconds_left() > 0
+    now[0] = 60.0
+    yield turn, lock, deadline
+    lock.may_answer.set()
+    turn.close()
+
+
+def test_who_was_frozen_looks_before_going_on(frozen):
+    """On the word of an old look no time is left to anybody: the next is waited for, which tells of the loss."""
+    turn, lock, deadline = frozen
+    threading.Timer(0.05, lock.may_answer.set).start()
+    assert deadline.seconds_left() <= 0
+    with pytest.raises(StandbyLost, match="taken it back"):
+        turn.raise_if_lost()
+
+
+def test_a_look_that_does_not_end_is_a_loss(frozen, monkeypatch):
+    """Where no answer comes for longer than a look counts, the lock is lost."""
+    turn, _, deadline = frozen
+    monkeypatch.setattr(standby, "LASTS", 0.01)
+    assert deadline.seconds_left() <= 0
+    with pytest.raises(StandbyLost, match="nobody looks at it"):
+        turn.raise_if_lost()
+
+
 def test_a_lock_that_was_lost_before_is_told_at_once():
     """Who asks to be told later than the loss is told all the same."""
     lost, told = threading.Event(), threading.Event()

@@ -16,10 +16,16 @@ class Deadline:
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._at = clock() + seconds
+        self._look: Callable[[], None] = lambda: None
         self.is_interruptible = True  # until the first message: after it, what is in flight is finished and recorded
+
+    def look_first(self, look: Callable[[], None]) -> None:
+        """Have something looked at before anybody is told how long there is: it may bring the end forward."""
+        self._look = look
 
     def seconds_left(self) -> float:
         """Return how long there is; negative when it is over."""
+        self._look()
         return self._at - self._clock()
 
     def end(self) -> None:

@@ -102,7 +102,7 @@ def run(  # noqa: PLR0913 (a run has this many sides)
                     raise_if_unsafe(config, ledger, reading, this.dispatches)
             if turn:
                 turn.raise_if_lost()
-                turn.when_lost(deadline.end)
+                turn.guard(deadline)
         except OnStandby as reason:
             report.standby = True
             log.info("run.standby", message=str(reason))

@@ -99,7 +99,7 @@ def taken_turn(
                 if needed:
                     raise
                 log.warning("standby.lock_unknown", message=str(error), hint="another host may work at the same time")
-            turn.when_lost(deadline.end)
+            turn.guard(deadline)
             yield
     else:
         yield
