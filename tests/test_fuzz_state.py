@@ -286,3 +286,29 @@ def test_what_a_full_disk_has_no_room_for_is_remembered_elsewhere(site, firewall
         assert not firewall.mappings().keys() & set(gone)
     finally:
         subprocess.run([shutil.which("umount"), place], check=True)
+
+
+def test_a_run_delivers_where_nothing_has_room(site, tmp_path):
+    """When neither the state directory nor its substitute has room, a run sends what is due, and says so."""
+    place = tmp_path / "state"
+    place.mkdir()
+    command = [shutil.which("mount") or "mount", "-t", "tmpfs", "-o", "size=512k", "none", place]
+    mounted = subprocess.run(command, check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        environment = {"STATE_DIRECTORY": str(place), "RUNTIME_DIRECTORY": str(place)}
+        config, rows, now = tmp_path / "uidsync.toml", tmp_path / "events.csv", datetime.now(UTC).isoformat()
+        config.write_text((site / "uidsync.toml").read_text().replace(f"{site}/events.csv", str(rows)))
+        lines = [f"{n},{now},10.8.{n // 200}.{n % 200 + 1},user{n}" for n in range(4000)]
+        rows.write_text("\n".join(["clientHistId,transDate,currentIpAddress,principal", *lines[:2]]) + "\n")
+        assert call("sync", "--config", config, environment=environment).code == DONE
+        (place / "filler").write_bytes(bytes(shutil.disk_usage(place).free - 200_000))
+        rows.write_text("\n".join(["clientHistId,transDate,currentIpAddress,principal", *lines]) + "\n")
+        ended = call("sync", "--json", "--config", config, environment=environment)
+        assert ended.code == DONE, ended.err
+        report = json.loads(ended.out)
+        assert report["targets"][0]["logins"]["delivered"] == len(lines) - 2, "and not what was held already"
+        assert any("ledger.replaced" in warning for warning in report["warnings"])
+    finally:
+        subprocess.run([shutil.which("umount"), place], check=True)

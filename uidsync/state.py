@@ -127,6 +127,16 @@ def open_replacement(
         replacement.close()
 
 
+def copy_for_once(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> Ledger:
+    """Make a ledger in memory of what one knows that can be written nowhere; of a damaged one, an empty ledger."""
+    log.warning("ledger.unwritable", message=str(error), hint="what is sent now is not remembered")
+    copy = Ledger.make_empty()
+    if not isinstance(error, LedgerDamaged):
+        with suppress(LedgerError):
+            ledger.copy_to(copy)
+    return copy
+
+
 def move_aside(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> bool:
     """Move a ledger that turned out to be damaged out of the way, so that the next one begins empty, if it can be."""
     ledger.close()

@@ -32,7 +32,7 @@ from uidsync.ledger import Ledger
 from uidsync.ledger_file import LedgerError
 from uidsync.ping import PingFailed, ping
 from uidsync.report import BUG, INCOMPLETE, SyncReport
-from uidsync.state import Locked, lock, open_ledger, open_ledger_read_only, open_replacement
+from uidsync.state import Locked, copy_for_once, lock, open_ledger, open_ledger_read_only, open_replacement
 from uidsync.sync import Run, run
 from uidsync.telemetry import name_run, write_report, write_textfile
 
@@ -138,7 +138,10 @@ def _run(
                 replacement = Ledger.make_empty()
             else:
                 replacement = stack.enter_context(open_replacement(ledger, state_dir, log, error))
-            this = run_with(replacement)
+            try:
+                this = run_with(replacement)
+            except LedgerError as failure:  # there is no room elsewhere, either
+                this = run_with(copy_for_once(replacement, log, failure))
             this.report.warnings.append(f"ledger.replaced: {error}")
         if is_told:
             _write_files(this.report, state_dir, config.telemetry.textfile, log)
