@@ -72,7 +72,7 @@ def test_a_killed_run_is_put_right_by_the_next(site, safeconnect, start, seed):
     for simulator in targets:
         simulator.do("fault", name=None)
 
-    ended = site.run("sync", "--json")
+    ended = site.call("sync", "--json")
 
     assert ended.code == 0, ended.err
     expected = judge_export(safeconnect)
@@ -80,7 +80,7 @@ def test_a_killed_run_is_put_right_by_the_next(site, safeconnect, start, seed):
         assert simulator.mappings() == expected
     assert count_in_ledger(site, "PRAGMA quick_check") == "ok"
     assert count_in_ledger(site, "SELECT count(*) FROM holding WHERE in_doubt") == 0
-    again = site.run("sync", "--json")
+    again = site.call("sync", "--json")
     assert [target["batches"] for target in again.targets.values()] == [0, 0, 0]
 
 
@@ -104,7 +104,7 @@ def test_a_stopped_run_finishes_what_is_in_flight(site, start):
     assert logins["delivered"] == len(firewall.mappings()) == count_in_ledger(site, "SELECT count(*) FROM holding")
     assert logins["not_tried"] == 500 - logins["delivered"]
     firewall.do("fault", name=None)
-    after = site.run("sync", "--json").targets["fw"]
+    after = site.call("sync", "--json").targets["fw"]
     assert after["logins"]["due"] == logins["not_tried"]
     assert len(firewall.mappings()) == 500
 
@@ -135,9 +135,9 @@ def test_the_second_run_says_who_is_at_work(site, start):
     first = site.start("sync")
     while not firewall.counters()["requests"] and not (site.state_dir / "lock").exists():
         time.sleep(0.02)
-    second = site.run("sync")
+    second = site.call("sync")
     assert second.code == 5
     assert f"process {first.pid} " in second.err
-    assert site.run("sync", "--dry-run").code == 0
+    assert site.call("sync", "--dry-run").code == 0
     first.communicate()
     assert first.returncode == 0

@@ -81,7 +81,7 @@ def test_timeouts_end_with_the_events(site, firewall):
     rows = [("10.0.0.1", "ada", 60), ("10.0.0.2", "ben", week - 3600), ("10.0.0.3", "cleo", week - 30)]
     site.use_rows([*rows, ("10.0.0.4", "dan", week - 90)])
     site.add_firewall("fw", firewall, mapping_timeout="24h")
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     left = {row["ip"]: row["timeout"] for row in firewall.do("state")["mappings"]}
     assert 24 * 3600 - 30 < left["10.0.0.1"] <= 24 * 3600
     assert 58 * 60 < left["10.0.0.2"] <= 3600
@@ -94,7 +94,7 @@ def test_a_control_character_costs_its_own_row_alone(site, firewall):
     site.use_rows([("10.0.0.1", "ada"), ("10.0.0.2", "be\x07n"), ("10.0.0.3", 'cl&<"eo')])
     site.source["path"].write_text(site.source["path"].read_text().replace('cl&<"eo', 'cl&<""eo'))
     site.add_firewall("fw", firewall)
-    ended = site.run("sync", "--json")
+    ended = site.call("sync", "--json")
     assert ended.code == 0
     assert firewall.mappings() == {"10.0.0.1": "ada", "10.0.0.3": 'cl&<"eo'}
     assert ended.report["source"]["nobody"] == {"unfit": 1}
@@ -150,7 +150,7 @@ def test_rejected_entries_are_counted_and_not_named(site, firewall):
     site.use_rows([(f"10.0.0.{n}", f"user{n}") for n in range(1, 10)])
     site.add_firewall("fw", firewall)
     firewall.do("fault", name="reject_matching", text="user3", message="user3 at 10.0.0.3 is no good")
-    ended = site.run("sync", "--json")
+    ended = site.call("sync", "--json")
     assert ended.code == 1
     assert ended.targets["fw"]["logins"] == {"due": 9, "delivered": 8, "rejected": 1, "failed": 0, "not_tried": 0}
     assert sorted(firewall.mappings().values()) == [f"user{n}" for n in range(1, 10) if n != 3]
@@ -164,7 +164,7 @@ def test_a_refused_message_is_halved_to_the_entry_at_fault(site, firewall):
     site.use_rows([(f"10.0.0.{n}", f"user{n}") for n in range(1, 251)])
     site.add_firewall("fw", firewall)
     firewall.do("fault", name="refuse_message", text="user77")
-    ended = site.run("sync", "--json")
+    ended = site.call("sync", "--json")
     assert ended.targets["fw"]["logins"] == {"due": 250, "delivered": 249, "rejected": 1, "failed": 0, "not_tried": 0}
     assert len(firewall.mappings()) == 249
 
@@ -174,7 +174,7 @@ def test_a_firewall_that_refuses_everything_is_at_fault_itself(site, firewall):
     site.use_rows([(f"10.0.0.{n}", f"user{n}") for n in range(1, 251)])
     site.add_firewall("fw", firewall)
     firewall.do("fault", name="refuse_message")
-    target = site.run("sync", "--json").targets["fw"]
+    target = site.call("sync", "--json").targets["fw"]
     assert target["error"]["kind"] == "TargetError"
     assert target["logins"]["rejected"] == target["logins"]["delivered"] == 0
     assert target["logins"]["not_tried"] > 200
@@ -188,7 +188,7 @@ def test_an_agent_without_our_certificate_is_no_success(site, start):
         site.targets = []
         site.add_agent("uia", agent)
         del site.targets[0]["client_cert_file"]
-        ended = site.run("sync", "--json")
+        ended = site.call("sync", "--json")
         assert ended.code == 1
         assert ended.targets["uia"]["error"]["kind"] == "Untrusted", version
         assert agent.mappings() == {}
@@ -199,7 +199,7 @@ def test_both_framings_reach_an_agent(site, agent, framing):
     """An agent takes a raw message and one inside an HTTP PUT alike, without a timeout unless it is asked for."""
     site.use_rows([("10.0.0.1", "ada")])
     site.add_agent("uia", agent, framing=framing)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     assert agent.mappings() == {"10.0.0.1": "ada"}
 
 
@@ -239,11 +239,11 @@ def test_too_many_dates_ahead_refuse_the_source(site, firewall):
     """When the newest rows lie ahead of the clock the run is refused and names the offset; with it set, it goes on."""
     site.use_rows([(f"10.0.0.{n}", f"user{n}", -7000) for n in range(1, 31)])
     site.add_firewall("fw", firewall)
-    refused = site.run("sync", "--json")
+    refused = site.call("sync", "--json")
     assert refused.code == 4
     assert 'time_offset = "-2h"' in refused.report["error"]["message"]
     site.source["time_offset"] = "-2h"
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     assert len(firewall.mappings()) == 30
 
 
