@@ -8,12 +8,15 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from tests.oracle import Settings, judge
 
 SEEDS = range(100 if os.environ.get("UIDSYNC_SOAK") else 5)
 ADDRESSES = 400
 ALL_ROWS = "SELECT clientHistId, transDate, currentIpAddress, principal, macaddress FROM clienthist"
+
+WAITING = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = %s AND state LIKE '%%metadata lock%%'"
 
 
 def write_events(safeconnect, chance, rows):
@@ -117,7 +120,10 @@ def test_a_run_that_is_stopped_while_it_reads_sends_nothing(site, safeconnect, f
     with safeconnect.admin() as connection, connection.cursor() as cursor:
         cursor.execute("LOCK TABLES clienthist WRITE")
         process = site.start("sync")
-        time.sleep(1.5)
+        for attempt in Retrying(wait=wait_fixed(0.05), stop=stop_after_delay(30)):
+            with attempt:
+                cursor.execute(WAITING, (safeconnect.user,))
+                assert cursor.fetchone() == (1,)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=10)
         cursor.execute("UNLOCK TABLES")
