@@ -29,8 +29,8 @@ test: tools database
 
 # The same properties and kills as in the tests, many more of them.
 soak: tools database
-	UIDSYNC_SOAK=1 .venv/bin/pytest --hypothesis-profile=soak tests/test_history.py tests/functional/test_kill.py \
-	tests/functional/test_main_job.py
+	UIDSYNC_SOAK=1 .venv/bin/pytest --hypothesis-profile=soak tests/test_history.py tests/test_dispatch.py tests/source/test_fullread.py \
+	tests/functional/test_kill.py tests/functional/test_main_job.py
 
 # Root, on Debian: what is installed, started and rebooted, on a systemd that is PID 1 of a machine of its own. The machine,
 # the database and the simulated firewall share a network of their own, where nothing else is.

@@ -25,7 +25,7 @@ from uidsync.deadline import Deadline
 from uidsync.panos.userid import Address
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.mysql_groups import MySQLGroups, can_group
-from uidsync.source.rows import Row, read_date
+from uidsync.source.rows import Row, read_date, write_date
 from uidsync.statements import read_statement
 
 CONNECT_TIMEOUT = 10  # seconds for a host to let us in, from the first packet to the session's settings
@@ -255,12 +255,12 @@ class MySQLSnapshot:
     def read_since(self, date: datetime) -> Iterator[Row]:
         """Read every row of that date, as the table has it, and later. Raises SourceError."""
         name = "read_window" if "macaddress" in self.columns else "read_window_without_mac"
-        return self._stream(name, _as_stored(date))
+        return self._stream(name, write_date(date))
 
     def read_after(self, event_id: int, others: Collection[int], date: datetime) -> Iterator[Row]:
         """Read the rows above an id and those with some other ids, of that date and later. Raises SourceError."""
         name = "read_tail" if "macaddress" in self.columns else "read_tail_without_mac"
-        return self._stream(name, event_id, tuple(others) or (0,), _as_stored(date))
+        return self._stream(name, event_id, tuple(others) or (0,), write_date(date))
 
     # ---- history, for `uidsync who` ----
 
@@ -274,7 +274,7 @@ class MySQLSnapshot:
 
     def read_user(self, needle: str, since: datetime, until: datetime) -> Iterator[Row]:
         """Read the rows between two dates, as the table has them, with this in the principal. Raises SourceError."""
-        moments = (_as_stored(since).replace(microsecond=0), _as_stored(until))
+        moments = (write_date(since).replace(microsecond=0), write_date(until))
         return self._stream_history("read_user", *moments, needle)
 
     def read_machines(self, event_ids: Collection[int]) -> dict[int, str]:
@@ -324,10 +324,6 @@ def _abandon(cursor: Any) -> None:  # noqa: ANN401 (what is set is not part of t
     """Keep the driver from reading an abandoned result to its end, which it does when a cursor goes out of use."""
     if cursor._result:  # noqa: SLF001
         cursor._result.unbuffered_active = False  # noqa: SLF001
-
-
-def _as_stored(date: datetime) -> datetime:
-    return date.astimezone(UTC).replace(tzinfo=None)
 
 
 def _call(host: str | None, login: Login, seconds: float) -> socket.socket:

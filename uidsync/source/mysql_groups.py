@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from uidsync.source import Group
-from uidsync.source.rows import Row
+from uidsync.source.rows import Row, write_date
 
 GROUPED_ID = 2**36  # read_groups.sql has the ids below this, and 27 bits for the seconds of a window: four years
 
@@ -47,7 +47,7 @@ class MySQLGroups:
     def read_groups(self, since: datetime, until: datetime) -> Iterator[Group]:
         """Read the newest row of every address in a part of the window. Raises SourceError."""
         deque(self._ask("widen_groups"), maxlen=0)
-        moments = int(since.timestamp()), _as_stored(since), _as_stored(until)
+        moments = int(since.timestamp()), write_date(since), write_date(until)
         for *row, size, highest_id, lowest_id in self._ask(f"read_groups{self._end}", *moments):
             self._lowest_id = min(self._lowest_id, lowest_id)
             yield Group(Row._make(row), size, highest_id)
@@ -56,7 +56,7 @@ class MySQLGroups:
         self, since: datetime, latest: datetime, texts: Collection[str], names: str, longest: int
     ) -> Iterator[Row]:
         """Read the rows that lie ahead, are of these texts, or may name nobody. Raises SourceError."""
-        parameters = _as_stored(since), _as_stored(latest), tuple(texts) or ("-",), names, longest
+        parameters = write_date(since), write_date(latest), tuple(texts) or ("-",), names, longest
         for row in map(Row._make, self._ask(f"read_doubtful{self._end}", *parameters)):
             self._lowest_id = min(self._lowest_id, row.event_id or 0)
             yield row
@@ -66,9 +66,5 @@ class MySQLGroups:
 
         Raises SourceError.
         """
-        parameters = _as_stored(since), _as_stored(until), below, self._lowest_id
+        parameters = write_date(since), write_date(until), below, self._lowest_id
         return list(map(Row._make, self._ask("read_highest", *parameters)))
-
-
-def _as_stored(date: datetime) -> datetime:
-    return date.astimezone(UTC).replace(tzinfo=None)

@@ -189,6 +189,11 @@ def read_date(date: datetime | str | None, time_offset: timedelta) -> datetime |
         return None
 
 
+def write_date(moment: datetime) -> datetime:
+    """Return a moment as MySQL has it: naive, in UTC."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
 def read_mac(text: str | None) -> str | None:
     """Return a device's address in one spelling, so that devices compare: hex digits alone; None when all are zero."""
     digits = re.sub(r"[^0-9a-f]", "", (text or "").lower())
