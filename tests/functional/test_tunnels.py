@@ -381,6 +381,13 @@ def test_a_command_line_that_fails_makes_tunnels_unknown(tunnels, site):
     assert "fw-ssh-key" in json.loads(tunnels("status", "HQ").err)["message"]
 
 
+def test_a_command_line_that_prints_without_end_is_left(tunnels, site):
+    """More than any firewall has to say is not waited for, nor kept."""
+    with running_command_line(site.place, vpn=make_vpn(), answer="x" * 9_000_000) as command_line:
+        use_ssh(site, command_line, "Pa55word")
+        assert "prints without end" in show(tunnels("all"))["error"]["message"]
+
+
 def test_a_private_key_lets_in(tunnels, site):
     """A key does in place of a password."""
     import asyncssh  # noqa: PLC0415 (an extra of its own)

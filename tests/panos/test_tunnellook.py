@@ -2,6 +2,7 @@
 
 import time
 
+from uidsync.panos.errors import Unreachable
 from uidsync.panos.tunnellook import Wants, look_at_all, make_look
 from uidsync.panos.vpn import FlowTable
 
@@ -47,3 +48,18 @@ def test_counters_that_take_too_long_cost_nothing_but_themselves():
     assert 0 < sum(bool(flow.counters) for flow in view.table.flows) < TUNNELS
     time.sleep(10 * SLOW)
     assert client.calls == calls
+
+
+def test_a_host_that_cannot_be_used_is_asked_once():
+    """Whatever else would be asked of a dead host would fail alike, and take its time again."""
+    asked = []
+
+    class DeadClient:
+        def exchange_large(self, request, _seconds, _read):
+            asked.append(request)
+            raise Unreachable("no route")
+
+    wants = Wants(role=True, gateways=True, ike_sas=True, ipsec_sas=True, counters=True)
+    (view,) = look_at_all({"fw": make_look("fw", DeadClient(), "", wants)}, SECONDS)
+    assert isinstance(view.table, Unreachable)
+    assert len(asked) == 1
