@@ -323,6 +323,13 @@ def test_looking_makes_nothing(place, log, heard, tmp_path):
     assert names(heard) == []
 
 
+def test_a_ledger_that_we_may_not_look_for_is_not_taken_for_none(place, log, heard):
+    """Where the directory lets nobody in, as another account's does, that is said."""
+    place.symlink_to(place)  # this lets not even root in
+    assert recall(place, log, open_ledger_read_only) == {}
+    assert names(heard) == [("ledger.unreadable", "warning")]
+
+
 def test_what_goes_wrong_in_the_block_is_not_the_ledgers(place, log):
     """The ledger is closed whatever happens while it is open, and no error is taken for its own."""
     place.mkdir()

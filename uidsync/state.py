@@ -91,7 +91,7 @@ def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterato
     file = _find_substitute(state_dir) or state_dir / FILE
     ledger = Ledger.make_empty()
     try:
-        if os.path.lexists(file):
+        if _is_there(file):
             with closing(Ledger.open_read_only(file)) as there:
                 there.copy_to(ledger)
         ledger.read_position()
@@ -125,6 +125,17 @@ def open_replacement(
         yield replacement
     finally:
         replacement.close()
+
+
+def _is_there(file: Path) -> bool:
+    """Tell whether there is anything by that name. Raises LedgerError where we may not know."""
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise LedgerError(f"{file}: {error.strerror}") from error
+    return True
 
 
 def copy_for_once(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> Ledger:

@@ -188,6 +188,18 @@ def test_status_is_behind_before_the_first_run(site, safeconnect, firewall):
     assert list(site.state_dir.iterdir()) == []
 
 
+def test_status_says_what_it_may_not_read(site, safeconnect, firewall):
+    """Where the state directory lets nobody in, as for another account, what seems to be none is told to be unread."""
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    closed = site.place / "closed"
+    closed.symlink_to(closed)  # this lets not even root in
+    site.sync = {"state_dir": closed}
+    ended = site.call("status", "--json")
+    assert ended.code == 1
+    assert [event for event, _ in ended.events] == ["report.unreadable", "ledger.unreadable"]
+
+
 def test_status_tells_where_every_target_stands(settled, safeconnect, firewall):
     """It exits 0 when all is current; else it says who is behind, since when and why, what is held, and what ends."""
     code, standings = read_status(settled)

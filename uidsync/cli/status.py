@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.show import show_status
@@ -61,7 +62,7 @@ def status(options: Options, *, as_json: JSONOption = False) -> int:
     config = options.read_config()
     state_dir = find_state_dir(config)
     become_owner(state_dir)
-    last_run = _read_last_run(state_dir)
+    last_run = _read_last_run(state_dir / LAST_RUN, log)
     with open_ledger_read_only(state_dir, log) as ledger:
         try:
             standings = _stand_all(config, ledger)
@@ -77,10 +78,15 @@ def status(options: Options, *, as_json: JSONOption = False) -> int:
     return INCOMPLETE if is_behind else OK
 
 
-def _read_last_run(state_dir: Path) -> dict[str, Any] | None:
+def _read_last_run(file: Path, log: FilteringBoundLogger) -> dict[str, Any] | None:
     try:
-        report = json.loads(_read_start(state_dir / LAST_RUN), parse_constant=_refuse)
-    except (OSError, ValueError, RecursionError):  # whatever is there instead, the targets' standings are not in it
+        report = json.loads(_read_start(file), parse_constant=_refuse)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        log.warning("report.unreadable", file=str(file), message=error.strerror)
+        return None
+    except (ValueError, RecursionError):  # whatever is there instead, the targets' standings are not in it
         return None
     return report if isinstance(report, dict) else None
 
