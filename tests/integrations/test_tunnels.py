@@ -45,10 +45,10 @@ ALL = make_outcome(expected=EXPECTED)
 def test_the_older_discovery_is_what_it_was_to_the_byte():
     """One object with `data`, a line for each tunnel, in the bytes that published scripts print."""
     outcome = make_outcome(
-        [Flow("Tunnel1", "active"), Flow("Medium", "init"), Flow("A:x", "init"), Flow("A:y", "init")]
+        [Flow("Tunnel1", "active"), Flow("Münster", "init"), Flow("A:x", "init"), Flow("A:y", "init")]
     )
     assert zabbix.write_discovery(outcome) == (
-        '{\n"data":[\n{"{#TUNNELNAME}":"A"},\n{"{#TUNNELNAME}":"Medium"},\n{"{#TUNNELNAME}":"Tunnel1"}\n]\n}'
+        '{\n"data":[\n{"{#TUNNELNAME}":"A"},\n{"{#TUNNELNAME}":"Münster"},\n{"{#TUNNELNAME}":"Tunnel1"}\n]\n}'
     )
     assert zabbix.write_discovery(make_outcome([])) == '{\n"data":[\n]\n}'
 
