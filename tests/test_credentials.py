@@ -78,6 +78,14 @@ def test_a_secret_that_is_none_is_told_without_it(secrets, tmp_path, text):
     assert "lines" not in str(raised.value)
 
 
+def test_a_place_that_lets_nobody_in_is_told(secrets, tmp_path):
+    """Where we may not look, as in a directory of another group, that is said: the secret may well be there."""
+    closed = tmp_path / "closed"
+    closed.symlink_to(closed)  # this lets not even root in
+    with pytest.raises(SecretError, match=rf"looked for {closed}/key \(.+\), "):
+        secrets.read(closed / "key", "x")
+
+
 @pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "/"])
 def test_a_secret_s_path_that_is_none_is_told(secrets, path):
     """Whatever is given for a file, an error of ours comes."""

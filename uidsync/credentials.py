@@ -29,17 +29,22 @@ class SecretFiles:
         if directory := self.environment.get("CREDENTIALS_DIRECTORY"):
             places.append(Path(directory, name))
         places.append(CREDENTIALS / name)
+        tried = []
         for place in places:
             try:
                 mode = place.stat().st_mode
-            except (OSError, ValueError):
+            except (FileNotFoundError, ValueError):
+                tried.append(_show(place))
+                continue
+            except OSError as error:  # it may well be there, for another account
+                tried.append(f"{_show(place)} ({error.strerror})")
                 continue
             if not stat.S_ISREG(mode):  # a pipe or a device may keep whoever reads it for ever
                 raise SecretError(f"{_show(place)} is no file")
             if mode & stat.S_IROTH:
                 self.warn(place)
             return place
-        raise SecretError(f"no secret {name}: looked for {', '.join(map(_show, places))}")
+        raise SecretError(f"no secret {name}: looked for {', '.join(tried)}")
 
     def read(self, explicit: Path | None, name: str) -> str:
         """Return a secret, one line of text. Raises SecretError."""
