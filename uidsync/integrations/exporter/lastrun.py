@@ -143,7 +143,7 @@ def _make_printable(value: object) -> str:
 def read_last_run(file: Path) -> LastRun | Unreadable:
     """Read the report of the last run."""
     try:
-        document = json.loads(_read_start(file), parse_constant=_refuse)
+        document = json.loads(_read_start(file))
     except FileNotFoundError:
         return Unreadable("there is none: `uidsync sync` writes it")
     except OSError as error:
@@ -162,10 +162,6 @@ def _read_start(file: Path) -> bytes:
     """Read a file, and neither wait for a pipe nor take a device to its end."""
     with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
         return opened.read(LARGEST) if stat.S_ISREG(os.fstat(opened.fileno()).st_mode) else b""
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"JSON has no {constant}")
 
 
 def make_run(document: Mapping[str, Any]) -> LastRun:
