@@ -130,9 +130,9 @@ alone:
 
 # As root. Configuration, secrets and state that are there are kept. DESTDIR stages the files and leaves this system alone.
 install: alone environment
-	@install -d '$(DESTDIR)'{'$(BIN)','$(UNITS)','$(SYSUSERS)','$(ZSH)','$(FISH)',/etc/uidsync} \
+	@umask 022; install -d '$(DESTDIR)'{'$(BIN)','$(UNITS)','$(SYSUSERS)','$(ZSH)','$(FISH)',/etc/uidsync} \
 	'$(DESTDIR)$(SHARE)'/{bash-completion/completions,man/man1}
-	@set -e; . systemd/runs.sh; [ -n '$(DESTDIR)' ] || { trap resume_runs EXIT; halt_runs; }; \
+	@set -e; umask 022; . systemd/runs.sh; [ -n '$(DESTDIR)' ] || { trap resume_runs EXIT; halt_runs; }; \
 	rm -rf '$(DESTDIR)$(PREFIX).old'; \
 	[ ! -e '$(DESTDIR)$(PREFIX)' ] || mv -T '$(DESTDIR)$(PREFIX)' '$(DESTDIR)$(PREFIX).old'; \
 	mv -T '$(NEW)' '$(DESTDIR)$(PREFIX)'; rm -rf '$(DESTDIR)$(PREFIX).old'; \
@@ -141,10 +141,10 @@ install: alone environment
 	install -m 0644 systemd/uidsync.sysusers '$(DESTDIR)$(SYSUSERS)/uidsync.conf'; \
 	if [ -z '$(DESTDIR)' ] && command -v systemd-sysusers >/dev/null; then systemd-sysusers uidsync.conf; fi
 	@ln -sfn '$(PREFIX)/bin/uidsync' '$(DESTDIR)$(BIN)/uidsync'
-	@cp '$(DESTDIR)$(PREFIX)/share/uidsync.bash' '$(DESTDIR)$(SHARE)/bash-completion/completions/uidsync'
-	@cp '$(DESTDIR)$(PREFIX)/share/uidsync.zsh' '$(DESTDIR)$(ZSH)/_uidsync'
-	@cp '$(DESTDIR)$(PREFIX)/share/uidsync.fish' '$(DESTDIR)$(FISH)/uidsync.fish'
-	@cp '$(DESTDIR)$(PREFIX)/share/uidsync.1' '$(DESTDIR)$(SHARE)/man/man1/uidsync.1'
+	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.bash' '$(DESTDIR)$(SHARE)/bash-completion/completions/uidsync'
+	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.zsh' '$(DESTDIR)$(ZSH)/_uidsync'
+	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.fish' '$(DESTDIR)$(FISH)/uidsync.fish'
+	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.1' '$(DESTDIR)$(SHARE)/man/man1/uidsync.1'
 	@conf='$(DESTDIR)/etc/uidsync/uidsync.toml'; [ -e "$$conf" ] || install -m 0644 uidsync/uidsync.toml "$$conf"
 	@[ -n '$(DESTDIR)' ] || { place=/etc/uidsync/credentials; [ -d $$place ] || install -d -m 0750 $$place; \
 	! getent group uidsync >/dev/null || chgrp uidsync $$place; }

@@ -248,9 +248,9 @@ def test_a_purge_leaves_no_secret(machine):
 
 
 def make(machine, what):
-    """Run make in the machine, which has no network: packages come from a folder."""
+    """Run make in the machine, which has no network: packages come from a folder. Root's umask is strict."""
     return machine.run(
-        f"cd /root/uidsync && PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels make --no-print-directory {what}"
+        f"umask 077; cd /root/uidsync && PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels make --no-print-directory {what}"
     )
 
 
@@ -264,6 +264,9 @@ def test_make_install_does_the_same(machine, export, firewall):
     make(machine, "install")
     assert set(list_states(machine)) == {"disabled", "static"}
     assert machine.run("uidsync --version").strip() == f"uidsync {__version__}"
+    assert "uidsync - keep Palo Alto" in machine.run("runuser -u nobody -- man -P cat uidsync | grep -a uidsync")
+    places = "/opt/uidsync /usr/local /etc/fish /etc/uidsync/uidsync.toml /etc/systemd/system"
+    assert machine.run(f"find {places} -not -type l -not -perm -o=r") == ""
     configure(machine, export, firewall)
     add_event(export, "10.0.0.5", "barbara")
     machine.run("systemctl enable --now uidsync.timer")
