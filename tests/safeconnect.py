@@ -150,9 +150,11 @@ def read_url(url: str) -> Server:
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """Return a TCP port that nobody listens on just now, and that nobody gets who does not ask for it by number."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)  # the system gives away those from 32768 on
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def start_daemon(server: Server, directory: Path) -> subprocess.Popen[bytes]:
