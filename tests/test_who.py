@@ -101,7 +101,7 @@ def test_ten_thousand_questions(safeconnect, settings):
     """Every answer, of an address or a user, is that of an oracle which judges each moment from its window alone."""
     rng = random.Random(settings.reauth_days)
     begin = datetime.now(UTC).replace(microsecond=0)
-    rows = list(make_rows(12_000, 250, begin, seed=5, validity=timedelta(days=20), edges=False, oddity=0.4))
+    rows = list(make_rows(6_000, 125, begin, seed=5, validity=timedelta(days=20), edges=False, oddity=0.4))
     safeconnect.insert(rows)
     with make_source(safeconnect).open() as snapshot:
         stored = [tuple(row) for row in snapshot.read_since(datetime(1970, 1, 1, tzinfo=UTC))]
@@ -115,7 +115,7 @@ def test_ten_thousand_questions(safeconnect, settings):
             assert flatten_answer(answer) == flatten_answer(oracle.who(pieces.get(ip, []), at)), (ip, at)
             answered += answer.is_answered
         assert 1_300 < answered < 3_300
-        names = [f"jdoe{n:05}" for n in range(250)] + [
+        names = [f"jdoe{n:05}" for n in range(125)] + [
             "STUDENT0123",
             "svc-backup",
             "1042",
