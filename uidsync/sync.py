@@ -235,6 +235,8 @@ def raise_if_unsafe(config: Config, ledger: Ledger, reading: Reading, dispatches
     if reading.mode == "full" and not reading.census.events:
         raise UnsafePlan("a full read found not one login event: is this the table that the NAC exports to?")
     for dispatch in dispatches:
+        if not (dispatch.plan.logouts or dispatch.plan.changed):
+            continue
         held = 0 if dispatch.is_empty else ledger.count_held_addresses(dispatch.name, reading.now)
         logouts = ledger.count_logouts(dispatch.name, reading.now)
         try:
