@@ -71,6 +71,8 @@ class Verdict:
     """Events of ignored users on the device of the address's user."""
     reordered: set[Address] = field(default_factory=set)
     """Addresses where an event won by its time over another user's event with a higher id."""
+    holders: dict[str, Event] = field(default_factory=dict)
+    """The event that has each address."""
 
 
 def judge(rows: Iterable[Row], now: datetime, settings: Settings) -> Verdict:
@@ -101,6 +103,7 @@ def judge(rows: Iterable[Row], now: datetime, settings: Settings) -> Verdict:
         holder = judge_events(theirs, verdict)
         if holder is None:
             continue
+        verdict.holders[str(address)] = holder
         if holder.user is None:
             verdict.nobody[address] = holder.why
         elif holder.seen_at + settings.validity - now >= MINUTE:

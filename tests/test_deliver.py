@@ -66,7 +66,6 @@ class Observer:
 
     def prepare(self, delivery):
         """Leave the plan as it is."""
-        return delivery.plan
 
     def sending(self, delivery, batch):
         """Hear that a message is about to be sent."""
@@ -107,9 +106,14 @@ def refusing(bad):
     return answer
 
 
-def send(peer, plan, *, batch_size=100, connections=1, deadline=None, observer=None):
+def rejecting(bad):
+    """Take every message, but for the entries of these users."""
+    return lambda batch: tuple(Rejection(entry, f"{entry.user} is no user") for entry in batch if entry.user in bad)
+
+
+def send(peer, plan, *, batch_size=100, deadline=None, observer=None, **options):
     """Send one plan to one target and return the delivery."""
-    delivery = Delivery("fw", peer, plan, connections)
+    delivery = Delivery("fw", peer, plan, **options)
     deliver([delivery], batch_size, observer or Observer(), deadline or Deadline(60))
     return delivery
 
@@ -137,6 +141,13 @@ def errors(delivery):
 def rejected(delivery):
     """Return the users of rejected entries."""
     return {r.entry.user for outcome in delivery.outcomes if isinstance(outcome, Delivered) for r in outcome.rejections}
+
+
+def failed(delivery):
+    """Return the users of failed entries."""
+    return {
+        entry.user for outcome in delivery.outcomes if isinstance(outcome, Failed) for entry in outcome.batch.entries
+    }
 
 
 # ---- side by side ------------------------------------------------------------------------------------------------
@@ -204,37 +215,95 @@ def test_whoever_watches_hears_of_every_message():
 
 
 def test_the_plan_may_be_settled_late():
-    """What is sent is what whoever watches returns as the worker begins."""
+    """What is sent is what whoever watches settles on as the worker begins; what that refuses is not tried."""
 
     class Late(Observer):
-        def prepare(self, _):
-            return make_plan(3)
+        def prepare(self, delivery):
+            delivery.plan, delivery.refused = make_plan(3), make_plan(0, 5)
 
-    delivery = send(peer := Peer(), Plan(), observer=Late())
-    assert (peer.attempts, len(delivery.plan), count(delivery)) == (1, 3, {"delivered": 3})
+    delivery = send(peer := Peer(), make_plan(9), observer=Late())
+    assert (peer.attempts, count(delivery)) == (1, {"delivered": 3, "not_tried": 5})
+    assert {type(entry) for batch in peer.batches for entry in batch} == {Login}
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_heard"),
+    [
+        (lambda _: (), True),
+        (lambda batch: [Rejection(batch[0], "no")], True),
+        (lambda batch: [Rejection(entry, "no") for entry in batch], False),
+        (raising(BadReply("no")), False),
+        (raising(Unreachable("no")), False),
+    ],
+)
+def test_a_target_is_heard_once_it_takes_something(answer, is_heard):
+    """Only a target that accepted an entry has shown that it can be used."""
+    assert send(Peer(answer), make_plan(5)).is_heard is is_heard
 
 
 # ---- refused messages --------------------------------------------------------------------------------------------
 
 
+def find_refused_last(plan, names):
+    """Return the users at the end of a plan that nobody is accepted after."""
+    last = []
+    for entry in reversed([*plan.logouts, *plan.logins]):
+        if entry.user not in names:
+            break
+        last.append(entry.user)
+    return set(last)
+
+
 @given(
     size=st.integers(1, 120),
     bad=st.sets(st.integers(0, 119), max_size=ALL_REFUSED - 1),
-    connections=st.integers(1, 3),
     batch_size=st.integers(1, 100),
 )
 @settings(deadline=None)
-def test_one_bad_entry_costs_one_entry(size, bad, connections, batch_size):
-    """Halving finds exactly the entries at fault, in the target's words, and delivers all others."""
+def test_one_bad_entry_costs_one_entry(size, bad, batch_size):
+    """Halving finds exactly the entries at fault, in the target's words, and delivers all others.
+
+    Those that nothing was accepted after have failed: whether it was their fault is not known.
+    """
     names = {f"user{n}" for n in bad if n < size}
-    delivery = send(Peer(refusing(names)), make_plan(size), batch_size=batch_size, connections=connections)
-    assert rejected(delivery) == names
-    assert count(delivery) == {k: n for k, n in (("delivered", size - len(names)), ("rejected", len(names))) if n}
+    delivery = send(Peer(refusing(names)), plan := make_plan(size), batch_size=batch_size)
+    last = find_refused_last(plan, names)
+    assert (rejected(delivery), failed(delivery)) == (names - last, last)
+    counts = {"delivered": size - len(names), "rejected": len(names - last), "failed": len(last)}
+    assert count(delivery) == {kind: entries for kind, entries in counts.items() if entries}
     for outcome in delivery.outcomes:
-        assert [r.message for r in outcome.rejections] in (
-            [],
-            [f"uid-message: {outcome.batch.entries[0].user} is no user"],
-        )
+        words = f"uid-message: {outcome.batch.entries[0].user} is no user"
+        if isinstance(outcome, Failed):
+            assert (outcome.error.kind, str(outcome.error)) == ("BadRequest", words)
+        else:
+            assert [r.message for r in outcome.rejections] in ([], [words])
+
+
+@given(
+    size=st.integers(1, 120),
+    bad=st.sets(st.integers(0, 119), max_size=ALL_REFUSED - 1),
+    batch_size=st.integers(1, 100),
+)
+@settings(deadline=None)
+def test_a_target_s_own_word_on_an_entry_is_taken_alike(size, bad, batch_size):
+    """Whom a target names in its answer is judged as one whose message it refuses."""
+    names = {f"user{n}" for n in bad if n < size}
+    one, other = (send(Peer(kind(names)), make_plan(size), batch_size=batch_size) for kind in (refusing, rejecting))
+    if batch_size == 1:
+        assert (rejected(one), failed(one)) == (rejected(other), failed(other))
+    assert rejected(other) | failed(other) == names
+    # What came with others that were taken was refused for itself.
+    alone = {entry.user for batch in other.target.batches if all(e.user in names for e in batch) for entry in batch}
+    assert failed(other) <= alone
+
+
+@given(connections=st.integers(2, 5), bad=st.sets(st.integers(0, 59), max_size=ALL_REFUSED - 1))
+def test_entries_are_judged_alike_over_several_connections(connections, bad):
+    """However messages go out, exactly the entries at fault are not delivered."""
+    names = {f"user{n}" for n in bad}
+    delivery = send(Peer(refusing(names)), make_plan(60), batch_size=7, connections=connections)
+    assert rejected(delivery) | failed(delivery) == names
+    assert count(delivery)["delivered"] == 60 - len(names)
 
 
 def test_halving_is_quick():
@@ -251,18 +320,59 @@ def test_a_target_that_refuses_all_is_given_up():
     assert peer.attempts < 3 * ALL_REFUSED
 
 
+@pytest.mark.parametrize("answer", [raising(BadRequest("no")), lambda batch: [Rejection(e, "no") for e in batch]])
 @pytest.mark.parametrize("size", [1, ALL_REFUSED - 1])
-def test_a_few_refused_entries_are_rejected(size):
-    """Fewer than ten entries, all refused, are taken for what they are."""
-    delivery = send(Peer(raising(BadRequest("no"))), make_plan(size))
-    assert count(delivery) == {"rejected": size}
+def test_a_few_refused_entries_have_failed(size, answer):
+    """Fewer than ten entries, all refused, may be the target's fault, which is full or busy: they are sent again."""
+    delivery = send(Peer(answer), make_plan(size))
+    assert count(delivery) == {"failed": size}
+    assert set(errors(delivery)) == {"BadRequest"}
+    assert {str(outcome.error) for outcome in delivery.outcomes} == {"no"}
+    assert all(len(outcome.batch) == 1 for outcome in delivery.outcomes)
+
+
+@pytest.mark.parametrize("kind", [refusing, rejecting])
+@pytest.mark.parametrize(("bad", "is_rejected"), [(0, True), (8, True), (9, False)])
+def test_what_was_accepted_afterwards_shows_whose_fault_it_was(kind, bad, is_rejected):
+    """An entry is rejected once the target took another one after it, and not before."""
+    delivery = send(Peer(kind({f"user{bad}"})), make_plan(10), batch_size=1)
+    assert (rejected(delivery), failed(delivery)) == (({f"user{bad}"}, set()) if is_rejected else (set(), {"user9"}))
+
+
+def test_a_refused_logout_is_judged_like_a_login():
+    """A logout that is refused is rejected once a login is accepted, and has failed when nothing is."""
+    plan = make_plan(1, 1)
+    good = send(Peer(lambda batch: [Rejection(e, "no") for e in batch if isinstance(e, Logout)]), plan)
+    assert count(good) == {"delivered": 1, "rejected": 1}
+    bad = send(Peer(lambda batch: [Rejection(entry, "no") for entry in batch]), plan)
+    assert {(type(o.batch.entries[0]), o.batch.action) for o in bad.outcomes} == {
+        (Logout, "logouts"),
+        (Login, "logins"),
+    }
+    assert count(bad) == {"failed": 2}
+
+
+def test_what_was_rejected_before_is_rejected_again():
+    """A login that the target rejected among others before is no failure when it is refused alone."""
+    plan = make_plan(3)
+    delivery = send(Peer(raising(BadRequest("no"))), plan, rejected_before={plan.new[1].ip})
+    assert (rejected(delivery), failed(delivery)) == ({"user1"}, {"user0", "user2"})
+    assert not delivery.is_heard
+
+
+def test_many_that_were_rejected_before_are_no_reason_to_give_a_target_up():
+    """When all that is tried again is refused again, however much it is, the target is as it was."""
+    plan = make_plan(3 * ALL_REFUSED)
+    before = {login.ip for login in plan.new}
+    delivery = send(Peer(raising(BadRequest("no"))), plan, rejected_before=before)
+    assert count(delivery) == {"rejected": 3 * ALL_REFUSED}
 
 
 def test_bad_entries_far_apart_are_not_the_target_s_fault():
     """However many entries are bad, as long as others between them are taken the target is not given up."""
-    bad = {f"user{n}" for n in range(0, 200, 5)}
-    delivery = send(Peer(refusing(bad)), make_plan(200))
-    assert (rejected(delivery), count(delivery)) == (bad, {"delivered": 160, "rejected": 40})
+    bad = {f"user{n}" for n in range(0, 5 * REFUSED_LATER + 50, 5)}  # the last is none of them
+    delivery = send(Peer(refusing(bad)), make_plan(5 * REFUSED_LATER + 50))
+    assert (rejected(delivery), count(delivery)) == (bad, {"delivered": 4 * len(bad), "rejected": len(bad)})
 
 
 def test_bad_entries_side_by_side_do_not_end_a_target_that_takes_others():
@@ -279,6 +389,7 @@ def test_a_target_that_refuses_all_later_is_given_up_too():
     assert count(delivery) == {"delivered": 100, "failed": REFUSED_LATER, "not_tried": 900 - REFUSED_LATER}
     assert set(errors(delivery)) == {"TargetError"}
     assert peer.attempts < 3 * REFUSED_LATER
+    assert delivery.is_heard
 
 
 def test_an_answer_that_is_none_fails_its_batch_alone():

@@ -9,12 +9,12 @@ from ipaddress import ip_address
 import pytest
 
 from uidsync.config import make_config
-from uidsync.dispatch import plan_dispatches
+from uidsync.dispatch import find_limits, find_seen_since, plan_dispatches
 from uidsync.ledger import Ledger
-from uidsync.ledger_values import HeldBack, TargetState
-from uidsync.panos.userid import Logout
-from uidsync.plan import Holding, wanted
-from uidsync.share import describe_target, make_share, read_belief
+from uidsync.ledger_values import Holding, Rejected, TargetState, Withdrawn
+from uidsync.panos.userid import Login, Logout
+from uidsync.plan import wanted
+from uidsync.share import describe_target, is_pass_due, is_readable, make_share, read_belief
 from uidsync.source.rows import NULL, LoginEvent, is_within
 
 SEEDS = range(1000 if os.environ.get("UIDSYNC_SOAK") else 30)
@@ -48,14 +48,19 @@ def make_world(rng, ledger):
     for target in config.target:
         identity = rng.choice((describe_target(target),) * 3 + ("another place", None))
         if identity:
-            full_send_at = rng.choice((None, NOW - HOUR, NOW - 9 * HOUR))
-            state = TargetState(target.name, identity, may_not_ask=rng.random() < 0.2, full_send_at=full_send_at)
+            reconciled_at = rng.choice((None, NOW - HOUR, NOW - 9 * HOUR))
+            is_unreadable = rng.random() < 0.2
+            state = TargetState(target.name, identity, is_unreadable=is_unreadable, reconciled_at=reconciled_at)
             ledger.write_target(state)
-        users = {ip: event.user for ip, event in events.items()}
-        ledger.correct(target.name, {ip: make_holdings(rng, users.get(ip)) for ip in ips if rng.random() < 0.8})
+        held = {ip: make_holdings(rng, events.get(ip)) for ip in ips if rng.random() < 0.8}
+        share = rng.choice((0, 0, 0.2))  # of the addresses, what others have taken
+        taken = {ip: rng.choice((events[ip].event_id, 0)) for ip in events if rng.random() < share}
+        ledger.correct(target.name, held, taken)
         doubted = [Logout(ip, user) for ip in ips if rng.random() < 0.2 for user in USERS]
         ledger.note_doubt(target.name, doubted, NOW)
-        ledger.hold_back(target.name, [make_held_back(rng, ip, events.get(ip)) for ip in ips if rng.random() < 0.2])
+        for ip in ips:
+            if rng.random() < 0.2:
+                hold_back(rng, ledger, target.name, ip, events.get(ip))
     return config
 
 
@@ -71,22 +76,29 @@ def make_event(rng, ip):
     return LoginEvent(ip, user, "" if user else NULL, seen_at, rng.randrange(9), None)
 
 
-def make_holdings(rng, user):
+def make_holdings(rng, event):
     """Return what a target holds at an address, mostly the user who was seen there, for about as long as matters."""
+    user, event_id = (event.user, event.event_id) if event else (None, 0)
     users = {user or rng.choice(USERS)} if rng.random() < 0.7 else set(rng.sample(USERS, rng.choice((0, 1, 1, 2, 3))))
-    return [
-        Holding(user, timeout, NOW, NOW + (make_span(rng) if rng.random() < 0.5 else rng.random() * timeout * MINUTE))
-        for user in users
-        for timeout in [rng.choice(TIMEOUTS)]
-    ]
+    holdings = []
+    for user in sorted(users):
+        timeout = rng.choice(TIMEOUTS)
+        until = NOW + (make_span(rng) if rng.random() < 0.5 else rng.random() * timeout * MINUTE)
+        holdings.append(Holding(user, timeout, NOW, until, event_id=rng.choice((event_id, event_id, 0, 9))))
+    return holdings
 
 
-def make_held_back(rng, ip, event):
-    """Return a login that is kept back, mostly that of the newest event."""
-    why = rng.choice(("rejected", "withdrawn"))
-    if event and event.user and rng.random() < 0.7:
-        return HeldBack(ip, event.user, why, event.key)
-    return HeldBack(ip, rng.choice(USERS), why, (NOW - make_span(rng), rng.randrange(9)))
+def hold_back(rng, ledger, target, ip, event):
+    """Keep a login back, mostly that of the newest event."""
+    is_newest = event and event.user and rng.random() < 0.7
+    user = event.user if is_newest else rng.choice(USERS)
+    seen_at, event_id = event.key if is_newest else (NOW - make_span(rng), rng.randrange(9))
+    if rng.random() < 0.5:
+        ledger.withdraw(target, [Withdrawn(ip, user, (seen_at, event_id))])
+        return
+    before = next((each for each in ledger.read_holdings(target, [ip]).get(ip, ()) if each.user == user), None)
+    rejected = Rejected(ip, user, event_id, NOW - HOUR, NOW - make_span(rng), rng.choice((HOUR, 0 * HOUR)))
+    ledger.note_rejected(target, Login(ip, user, 1), before, rejected)
 
 
 def list_due(plan):
@@ -107,15 +119,28 @@ def test_nothing_is_due_where_nobody_looks(seed):
         for target in config.target:
             (dispatch,) = plan_dispatches(config, [target], ledger, NOW, full=full)
             belief = read_belief(ledger, target)
-            share = make_share(config, target, belief, events, mappings, NOW, resend=full)
+            is_due, can_be_read = is_pass_due(config, belief.state, NOW), is_readable(target, belief.state)
+            resend = full or (is_due and belief.state.is_unreadable)
+            retry = is_due and not can_be_read
+            share = make_share(config, target, belief, events, mappings, NOW, resend=resend, retry=retry)
             assert list_due(dispatch.plan) == list_due(share.plan)
+            assert dispatch.plan.renewals == share.plan.renewals
             assert dispatch.plan.lapsed == share.plan.lapsed
             assert dispatch.wanted == len(share.wanted)
             assert set(dispatch.ordered) == set(share.ordered)
-            assert dispatch.resend == share.resend
+            assert dispatch.resend == resend
             assert dispatch.is_empty == (not belief.held)
             held = sum(any(each.held_until > NOW for each in there) for there in belief.held.values())
             assert dispatch.is_empty or ledger.count_held_addresses(target.name, NOW) == held
+            if not (resend or dispatch.is_empty or target.networks):
+                concerns = set(ledger.list_concerns(target.name, NOW, find_seen_since(config, NOW)))
+                assert {str(entry.ip) for entry in (*share.plan.logouts, *share.plan.logins)} <= concerns
+                assert concerns <= set(ledger.list_addresses(target.name))
         together = plan_dispatches(config, config.target, ledger, NOW, full=full)
         alone = [plan_dispatches(config, [target], ledger, NOW, full=full)[0] for target in config.target]
         assert [list_due(each.plan) for each in together] == [list_due(each.plan) for each in alone]
+        assert [each.plan.lapsed for each in together] == [each.plan.lapsed for each in alone]
+        for target, dispatch in zip(config.target, together, strict=True):
+            limits = find_limits(config, dispatch, ledger)
+            assert limits.held == (0 if dispatch.is_empty else ledger.count_held_addresses(target.name, NOW))
+            assert limits.recent_logouts == ledger.count_logouts(target.name, NOW)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from uidsync.config import make_config
 from uidsync.explain import judge, trace
-from uidsync.ledger_values import HeldBack, TargetState
-from uidsync.plan import Holding, newest_per_address, wanted
+from uidsync.ledger_values import MINUTE, Holding, Rejected, TargetState, Withdrawn
+from uidsync.plan import newest_per_address, wanted
 from uidsync.share import Belief, make_share
 from uidsync.source.rows import LoginEvent, Row, Rules, make_row_reader
 
@@ -86,19 +86,34 @@ def test_what_only_the_ledger_knows_is_told_as_such():
     assert [(step.effect, step.is_decisive) for step in steps] == [("takes", False), ("remembered", True)]
 
 
-def verdict_on(user, *, held=(), held_back=(), ip=IP, age=HOUR):
+def verdict_on(user, *, held=(), ip=IP, age=HOUR, **known):
     """Judge an address that has a user, or nobody, or with an empty name no event."""
     address = ip_address(ip)
     event = LoginEvent(address, user, "" if user else "null", NOW - age, 5, None)
     events = {} if user == "" else {address: event}
-    belief = Belief(TargetState("fw", ""), {address: tuple(held)} if held else {}, tuple(held_back))
-    share = make_share(CONFIG, CONFIG.target[0], belief, events, wanted(events, VALIDITY, NOW), NOW, resend=False)
+    belief = Belief(TargetState("fw", ""), {address: tuple(held)} if held else {}, **known)
+    share = make_share(CONFIG, CONFIG.target[0], belief, events, wanted(events, VALIDITY, NOW), NOW)
     return judge(share, address, events.get(address))
 
 
 def hold(user, hours=24.0):
     """Make a holding with so much left of a day."""
     return Holding(user, 24 * 60, NOW - (24 - hours) * HOUR, NOW + hours * HOUR)
+
+
+def reject(user, event_id=5):
+    """Make a login that was rejected a minute ago."""
+    return (Rejected(ip_address(IP), user, event_id, NOW - HOUR, NOW - MINUTE, HOUR),)
+
+
+def withdraw(user, event_id=5):
+    """Make a login that was withdrawn."""
+    return (Withdrawn(ip_address(IP), user, (NOW - HOUR, event_id)),)
+
+
+def take(event_id=5):
+    """Let another source have the address since this event was delivered."""
+    return {ip_address(IP): event_id}
 
 
 @pytest.mark.parametrize(
@@ -112,10 +127,38 @@ def hold(user, hours=24.0):
         (verdict_on("", held=[hold("ada")]), "no_event", []),
         (verdict_on("ada", ip="10.0.0.9"), "outside", []),
         (verdict_on("ada", age=VALIDITY - timedelta(seconds=30)), "short", []),
-        (verdict_on("ada", held_back=[HeldBack(ip_address(IP), "ada", "rejected", (NOW - HOUR, 5))]), "rejected", []),
-        (verdict_on("ada", held_back=[HeldBack(ip_address(IP), "ada", "withdrawn", (NOW - HOUR, 5))]), "withdrawn", []),
+        (verdict_on("ada", rejected=reject("ada")), "rejected", []),
+        (verdict_on("ada", rejected=reject("ada", 4)), "held", [("new", "ada", 1440)]),
+        (verdict_on("ada", rejected=reject("alan")), "held", [("new", "ada", 1440)]),
+        (verdict_on("ada", rejected=reject("ada"), held=[hold("alan")]), "rejected", [("logout", "alan", None)]),
+        (verdict_on("ada", withdrawn=withdraw("ADA")), "withdrawn", []),
+        (verdict_on("ada", withdrawn=withdraw("ada"), held=[hold("ada")]), "withdrawn", [("logout", "ada", None)]),
+        (verdict_on("ada", withdrawn=withdraw("ada", 4)), "held", [("new", "ada", 1440)]),
+        (verdict_on("ada", taken=take()), "taken", []),
+        (verdict_on("ada", taken=take(4)), "held", [("new", "ada", 1440)]),
     ],
 )
 def test_every_verdict_has_its_reason(verdict, reason, due):
     """What is due is what a run would send, and what is not due has a reason."""
     assert (verdict.reason, list(verdict.due)) == (reason, due)
+
+
+@pytest.mark.parametrize(
+    ("held", "age", "renewed_at"),
+    [
+        ([], HOUR, None),
+        ([hold("ada")], HOUR, NOW + 12 * HOUR),
+        ([hold("ada", 20)], HOUR, NOW + 8 * HOUR),
+        ([hold("ada", 20), hold("alan", 22)], HOUR, NOW + 10 * HOUR),
+        ([hold("ada", 20)], VALIDITY - 20 * HOUR, None),  # it lasts as long as its event
+    ],
+)
+def test_a_renewal_is_foretold(held, age, renewed_at):
+    """A mapping that ends before its event does is renewed once half of its timeout is over."""
+    assert verdict_on("ada", held=held, age=age).renewed_at == renewed_at
+
+
+def test_what_ran_out_long_ago_is_not_told():
+    """A mapping that is only remembered is not one that a target holds."""
+    assert verdict_on("ada", held=[hold("ada", -1)]).held == ()
+    assert verdict_on(None, held=[hold("ada", -0.05)]).due == (("logout", "ada", None),)

@@ -133,7 +133,34 @@ def test_any_value_may_be_in_a_well_formed_ledger(site, data):
         "DELETE FROM mark",
         "DELETE FROM reading",
         "DELETE FROM target",
-        "DROP TABLE holding",
+        "DELETE FROM latest",
+        "DELETE FROM probe",
+        "INSERT INTO latest VALUES (1)",
+        "UPDATE latest SET at = 9e18",
+        "UPDATE latest SET at = 'now'",
+        "UPDATE latest SET at = 253370764800000000",
+        "UPDATE holding SET in_doubt = 'perhaps'",
+        "UPDATE holding SET event_id = 'none'",
+        "INSERT INTO taken VALUES ('fw', '10.0.0.1', 'none'), ('fw', 'nowhere', 1)",
+        "INSERT INTO rejected VALUES ('fw', '10.0.0.1', 'ada', 1, 1, 1, 9e17)",
+        "INSERT INTO withdrawn VALUES ('fw', '10.0.0.1', 'ada', 'yesterday', 1)",
+        "UPDATE target SET pause = 'long', reconciled_at = 'never', member = X'00'",
+        "DROP TABLE taken",
+        *(
+            f"DROP TABLE {table}"
+            for table in (
+                "ahead",
+                "event",
+                "holding",
+                "latest",
+                "logout",
+                "mark",
+                "reading",
+                "rejected",
+                "target",
+                "withdrawn",
+            )
+        ),
         "ALTER TABLE event RENAME COLUMN user TO name",
         "ALTER TABLE reading ADD COLUMN more",
         "CREATE TABLE other (a)",
@@ -312,3 +339,20 @@ def test_a_run_delivers_where_nothing_has_room(site, tmp_path):
         assert any("ledger.replaced" in warning for warning in report["warnings"])
     finally:
         subprocess.run([shutil.which("umount"), place], check=True)
+
+
+def test_no_damage_takes_the_limits_away(site, firewall):
+    """A ledger that cannot say how much was logged out lets no plan through that would undo too much."""
+    with state_directory(site) as place:
+        rows, now = place.parent / "events.csv", (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+        lines = [f"{100 + n},{now},10.0.0.{n},null" for n in range(1, USERS)]
+        rows.write_text("\n".join(["clientHistId,transDate,currentIpAddress,principal", *lines]) + "\n")
+        config = place.parent / "uidsync.toml"
+        config.write_text((site / "uidsync.toml").read_text().replace(f"{site}/events.csv", str(rows)))
+        with closing(sqlite3.connect(place / "ledger.sqlite3", isolation_level=None)) as connection:
+            connection.executescript("DROP TABLE logout")
+        before = firewall.mappings()
+        assert len(before) >= USERS - 1
+        ended = call("sync", "--json", "--config", config, environment={"STATE_DIRECTORY": str(place)})
+        assert ended.code in {DONE, UNSAFE}, ended.err
+        assert firewall.mappings() == before

@@ -16,7 +16,8 @@ TARGET = (("target", "fw-east"),)
 FIXED = {
     "uidsync_last_attempt_timestamp_seconds", "uidsync_last_success_timestamp_seconds",
     "uidsync_source_newest_event_timestamp_seconds", "uidsync_certificate_not_after_timestamp_seconds",
-    "uidsync_mappings", "uidsync_held", "uidsync_behind_since_timestamp_seconds", "uidsync_standby",
+    "uidsync_mappings", "uidsync_held", "uidsync_held_back", "uidsync_foreign",
+    "uidsync_behind_since_timestamp_seconds", "uidsync_standby",
 }  # fmt: skip
 
 
@@ -45,6 +46,8 @@ def report():
         in_doubt=1,
         logins=Tally(10, 4, 3, 2, 1),
         logouts=Tally(5, 5),
+        held_back={"rejected": 4, "withdrawn": 1},
+        foreign=6,
         lapsed=2,
         batches=3,
         seconds=1.5,
@@ -94,6 +97,9 @@ def test_a_run_is_told_by_these_names(report):
         ("uidsync_wanted", TARGET): 9,
         ("uidsync_held", TARGET): 7,
         ("uidsync_in_doubt", TARGET): 1,
+        ("uidsync_held_back", (*TARGET, ("why", "rejected"))): 4,
+        ("uidsync_held_back", (*TARGET, ("why", "withdrawn"))): 1,
+        ("uidsync_foreign", TARGET): 6,
         ("uidsync_lapsed", TARGET): 2,
         ("uidsync_messages", TARGET): 3,
         ("uidsync_target_seconds", TARGET): 1.5,

@@ -14,16 +14,18 @@ from hypothesis import strategies as st
 from tests.clienthist_rows import make_rows
 from tests.oracle import Settings, judge, share
 from uidsync.census import Census
+from uidsync.ledger_values import LOGOUT_GRACE, Holding
 from uidsync.panos.userid import Login, Logout, UserMapping
 from uidsync.plan import (
     FEW_CHANGES,
     FEW_LOGOUTS,
-    LOGOUT_GRACE,
+    NOTHING_DUE,
     Batch,
-    Holding,
+    Limits,
     Plan,
     UnsafePlan,
     is_same_user,
+    join,
     make_login,
     make_plan,
     newest_per_address,
@@ -281,7 +283,7 @@ def test_the_offset_that_a_refusal_names_mends_the_dates(quarters, ages):
 def test_a_mapping_is_wanted_while_a_minute_is_left(age, is_wanted):
     """An event is believed for its validity, and a mapping needs a minute of it."""
     event = LoginEvent(IP, "ada", "", NOW - age, 1, None)
-    expected = {IP: UserMapping(IP, "ada", NOW - age + HOUR)} if is_wanted else {}
+    expected = {IP: UserMapping(IP, "ada", NOW - age + HOUR, 1)} if is_wanted else {}
     assert wanted({IP: event}, HOUR, NOW) == expected
 
 
@@ -302,20 +304,23 @@ def test_a_timeout_is_never_0_and_never_too_long(left, mapping_timeout):
 
 # ---- what is due -------------------------------------------------------------------------------------------------
 
+EVENT = 7  # the id of the event that somebody is wanted by
 
-def holding(user="ada", timeout=60, left=60.0, *, in_doubt=False):
-    """Make a holding that was sent with this timeout and has so many minutes left."""
+
+def holding(user="ada", timeout=60, left=60.0, *, in_doubt=False, event_id=EVENT):
+    """Make a holding that was sent with this timeout, for that event, and has so many minutes left."""
     until = NOW + left * MINUTE
-    return Holding(user, timeout, until - timeout * MINUTE, until, in_doubt)
+    return Holding(user, timeout, until - timeout * MINUTE, until, in_doubt, event_id)
 
 
 def plan_for(*holdings, expires=10 * HOUR, **options):
     """Plan one wanted address of ada's against what a target holds there."""
-    mappings = {IP: UserMapping(IP, "ada", NOW + expires)}
+    mappings = {IP: UserMapping(IP, "ada", NOW + expires, EVENT)}
     return make_plan(mappings, {IP: holdings}, NOW, **{"mapping_timeout": HOUR} | options)
 
 
 LOGIN = (Login(IP, "ada", 60),)
+RENEWED = {"renewals": frozenset({IP})}
 
 
 @pytest.mark.parametrize(
@@ -325,17 +330,18 @@ LOGIN = (Login(IP, "ada", 60),)
         ((holding(),), Plan()),
         ((holding("ADA"),), Plan()),
         ((holding(left=30),), Plan()),
-        ((holding(left=29.9),), Plan(refreshed=LOGIN)),
+        ((holding(left=29.9),), Plan(refreshed=LOGIN, **RENEWED)),
         ((holding(in_doubt=True),), Plan(refreshed=LOGIN)),
-        ((holding(left=0),), Plan(new=LOGIN, lapsed=1)),
-        ((holding(left=-4),), Plan(new=LOGIN, lapsed=1)),
+        ((holding(left=29.9, in_doubt=True),), Plan(refreshed=LOGIN)),
+        ((holding(left=0),), Plan(new=LOGIN, lapsed=1, **RENEWED)),
+        ((holding(left=-4),), Plan(new=LOGIN, lapsed=1, **RENEWED)),
         ((holding("alan"),), Plan(changed=LOGIN)),
         ((holding("alan", in_doubt=True),), Plan(changed=LOGIN)),
         ((holding(), holding("alan", in_doubt=True)), Plan(changed=LOGIN)),
         ((holding("alan", left=0),), Plan(new=LOGIN)),
-        ((holding(timeout=600, left=59),), Plan(refreshed=LOGIN)),
+        ((holding(timeout=600, left=59),), Plan(refreshed=LOGIN, **RENEWED)),
         ((holding(timeout=600, left=59.1),), Plan()),
-        ((holding(timeout=2, left=0.9),), Plan(refreshed=LOGIN)),
+        ((holding(timeout=2, left=0.9),), Plan(refreshed=LOGIN, **RENEWED)),
     ],
 )
 def test_a_login_is_due_when_the_target_lacks_it(holdings, plan):
@@ -343,16 +349,54 @@ def test_a_login_is_due_when_the_target_lacks_it(holdings, plan):
     assert plan_for(*holdings) == plan
 
 
+@pytest.mark.parametrize(
+    ("held", "is_renewal"),
+    [
+        (holding(left=-600), True),  # it was delivered for this event, and ran out
+        (holding("ADA", left=-1), True),
+        (holding(left=-1, event_id=0), True),  # for which one is not known
+        (holding(left=-1, event_id=EVENT - 1), False),  # a newer event takes the address
+        (holding(left=-1, in_doubt=True), False),  # whether it was ever delivered is not known
+        (replace(holding(left=-1, in_doubt=True), undated=True), True),  # that it was is known, and not when
+        (holding("alan", left=-1), False),
+    ],
+)
+def test_what_was_delivered_before_is_a_renewal(held, is_renewal):
+    """A login that was delivered for the same event is new once it ran out, and told as a renewal."""
+    plan = plan_for(held)
+    assert plan.new == LOGIN
+    assert plan.renewals == ({IP} if is_renewal else frozenset())
+    assert plan.without({IP}) == Plan(lapsed=plan.lapsed)
+
+
+@pytest.mark.parametrize(
+    ("held", "is_renewal"),
+    [
+        (holding(left=-1, event_id=EVENT - 1), True),
+        (holding(left=-1, in_doubt=True, event_id=EVENT - 1), False),
+        (holding("alan", left=-1, event_id=EVENT - 1), False),
+    ],
+)
+def test_an_event_that_a_target_was_heard_from_after_is_as_good_as_delivered(held, is_renewal):
+    """Who was held when an event of his was read, and the target answered since, was there by that event too."""
+    assert bool(plan_for(held, seen_id=EVENT).renewals) is is_renewal
+    assert not plan_for(held, seen_id=EVENT - 1).renewals
+
+
 @pytest.mark.parametrize(("expires", "is_due"), [(29.9, False), (30.8, False), (31, True)])
 def test_a_refresh_has_to_be_worth_it(expires, is_due):
     """A login that is half over is due only when sending it makes it last a minute longer."""
-    assert bool(plan_for(holding(left=29.9), expires=expires * MINUTE).refreshed) is is_due
+    plan = plan_for(holding(left=29.9), expires=expires * MINUTE)
+    assert bool(plan.refreshed) is is_due
+    assert bool(plan.renewals) is is_due
 
 
 def test_a_resend_sends_all():
-    """When a target lost its table, what it was believed to hold is due, in its place in the order."""
+    """When all is to be sent, what was believed to be held is due, in its place in the order, and nothing is asked."""
     assert plan_for(holding(), resend=True) == Plan(refreshed=LOGIN)
     assert plan_for(holding("alan"), resend=True) == Plan(changed=LOGIN)
+    assert plan_for(holding(left=0), resend=True) == Plan(new=LOGIN, lapsed=1)
+    assert plan_for(taken={IP}, resend=True) == Plan(new=LOGIN)
 
 
 def test_a_rejected_login_is_not_sent_again():
@@ -360,6 +404,34 @@ def test_a_rejected_login_is_not_sent_again():
     assert plan_for(rejected={IP}) == Plan()
     assert plan_for(holding(in_doubt=True), rejected={IP}, resend=True) == Plan()
     assert plan_for(holding("alan"), holding("alan", left=0), rejected={IP}) == Plan(logouts=(Logout(IP, "alan"),))
+
+
+@pytest.mark.parametrize("held_back", ["rejected", "taken"])
+def test_what_is_held_back_does_not_lapse(held_back):
+    """A mapping that ran out and is not sent again for its own reason does not say that the timer is too slow."""
+    assert plan_for(holding(left=-1), **{held_back: {IP}}) == Plan()
+
+
+@pytest.mark.parametrize("holdings", [(), (holding(left=1),), (holding("alan"),), (holding(in_doubt=True),)])
+def test_an_address_that_another_source_took_is_left_to_it(holdings):
+    """Where another source came after our event was delivered, nothing is due, however long ours lasts."""
+    assert plan_for(*holdings, taken={IP}) == Plan()
+    assert plan_for(*holdings, taken={OTHER_IP}) == plan_for(*holdings)
+
+
+@pytest.mark.parametrize(
+    ("held", "is_due"),
+    [
+        (holding(), False),
+        (holding(event_id=EVENT - 1), True),
+        (holding("ADA", event_id=EVENT + 1), True),
+        (holding(event_id=0), False),  # the event that it was sent for is not known
+    ],
+)
+def test_a_newer_event_is_sent_where_others_write_too(held, is_due):
+    """On a target that others write to, the same user's newer event is sent: it takes the address back."""
+    assert plan_for(held, is_contested=True) == (Plan(refreshed=LOGIN) if is_due else Plan())
+    assert plan_for(held) == Plan()
 
 
 def test_nobody_is_logged_out_by_name():
@@ -381,15 +453,20 @@ def test_a_row_that_vanished_is_no_evidence():
 
 NAMES = st.sampled_from(["ada", "ADA", "alan", "grace"])
 ADDRESSES = st.integers(0, 20).map(lambda n: ip_address(0x0A000000 + n))
-HOLDINGS = st.builds(holding, NAMES, st.integers(1, 120), st.floats(-10, 120), in_doubt=st.booleans())
+EVENTS = st.integers(EVENT - 1, EVENT + 1) | st.just(0)
+HOLDINGS = st.builds(holding, NAMES, st.integers(1, 120), st.floats(-10, 120), in_doubt=st.booleans(), event_id=EVENTS)
 HELD = st.dictionaries(ADDRESSES, st.lists(HOLDINGS, max_size=3, unique_by=lambda held: held.user).map(tuple))
 WANTED = st.dictionaries(ADDRESSES, st.tuples(NAMES, st.timedeltas(MINUTE, 10 * HOUR))).map(
-    lambda users: {ip: UserMapping(ip, user, NOW + left) for ip, (user, left) in users.items()}
-)
-OPTIONS = st.fixed_dictionaries(
-    {"mapping_timeout": st.timedeltas(2 * MINUTE, 3 * HOUR), "is_timeout_fixed": st.booleans()}
+    lambda users: {ip: UserMapping(ip, user, NOW + left, EVENT) for ip, (user, left) in users.items()}
 )
 SUBSETS = st.sets(ADDRESSES)
+OPTIONS = st.fixed_dictionaries(
+    {
+        "mapping_timeout": st.timedeltas(2 * MINUTE, 3 * HOUR),
+        "is_timeout_fixed": st.booleans(),
+        "is_contested": st.booleans(),
+    }
+)
 
 
 def carry_out(plan, held):
@@ -402,11 +479,11 @@ def carry_out(plan, held):
     return after
 
 
-@given(WANTED, HELD, SUBSETS, SUBSETS, OPTIONS)
+@given(WANTED, HELD, SUBSETS, SUBSETS, SUBSETS, OPTIONS)
 @settings(max_examples=300)
-def test_planning_twice_plans_nothing(mappings, held, unwanted, rejected, options):
+def test_planning_twice_plans_nothing(mappings, held, unwanted, rejected, taken, options):
     """Against what a plan leads to, nothing is due."""
-    options |= {"unwanted": unwanted - mappings.keys(), "rejected": rejected}
+    options |= {"unwanted": unwanted - mappings.keys(), "rejected": rejected, "taken": taken}
     plan = make_plan(mappings, held, NOW, **options)
     assert len(make_plan(mappings, carry_out(plan, held), NOW, **options)) == 0
 
@@ -423,18 +500,41 @@ def test_a_plan_leads_to_what_is_wanted(mappings, held, unwanted, options):
     assert not any(each.held_until > NOW for ip in unwanted for each in after.get(ip, ()))
 
 
-@given(WANTED, HELD, SUBSETS, SUBSETS, OPTIONS, st.booleans())
-def test_an_address_is_in_a_plan_once(mappings, held, unwanted, rejected, options, resend):
+@given(WANTED, HELD, SUBSETS, st.tuples(SUBSETS, SUBSETS), OPTIONS, st.booleans())
+def test_an_address_is_in_a_plan_once(mappings, held, unwanted, held_back, options, resend):
     """No address has two logins, or a login and a logout: inside one run a target may apply them in its own order."""
-    plan = make_plan(
-        mappings, held, NOW, unwanted=unwanted - mappings.keys(), rejected=rejected, resend=resend, **options
-    )
+    rejected, taken = held_back
+    options |= {"unwanted": unwanted - mappings.keys(), "rejected": rejected, "taken": taken}
+    plan = make_plan(mappings, held, NOW, resend=resend, **options)
     addresses = [login.ip for login in plan.logins]
     assert len(set(addresses)) == len(addresses)
     assert not {logout.ip for logout in plan.logouts} & set(addresses)
     assert len(set(plan.logouts)) == len(plan.logouts)
     assert all(1 <= login.timeout <= options["mapping_timeout"] / MINUTE for login in plan.logins)
     assert len(plan) == len(plan.logins) + len(plan.logouts)
+    assert plan.renewals <= {login.ip for login in (*plan.new, *plan.refreshed)}
+    assert not taken & set(addresses) or resend
+    assert not rejected & set(addresses)
+
+
+@given(WANTED, HELD, SUBSETS, SUBSETS, OPTIONS)
+def test_a_plan_can_be_made_in_parts(mappings, held, some, unwanted, options):
+    """A plan is what the plans for any two parts of the addresses are together, and is without what is taken out."""
+
+    def plan(inside):
+        parts = ({ip: each for ip, each in known.items() if inside(ip)} for known in (mappings, held))
+        left = sorted(ip for ip in unwanted - mappings.keys() if inside(ip))
+        return make_plan(*parts, NOW, unwanted=left, **options)
+
+    def list_entries(plan):
+        parts = plan.logouts, plan.changed, plan.new, plan.refreshed
+        return [sorted(map(repr, part)) for part in parts], plan.renewals
+
+    whole, one, other = plan(lambda _: True), plan(lambda ip: ip in some), plan(lambda ip: ip not in some)
+    assert list_entries(join([one, other])) == list_entries(whole)
+    assert join([one, other]).lapsed == whole.lapsed
+    assert list_entries(whole.without(some)) == list_entries(other)
+    assert whole.without(()) == whole
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(1, 100))
@@ -465,11 +565,12 @@ def test_halves_are_the_batch(size):
 # ---- safety ------------------------------------------------------------------------------------------------------
 
 
-def plan_of(logouts=0, changed=0):
-    """Make a plan of so many logouts and changes of user."""
+def plan_of(logouts=0, changed=0, new=0):
+    """Make a plan of so many logouts, changes of user and new logins."""
     return Plan(
         tuple(Logout(ip_address(n + 1), "ada") for n in range(logouts)),
-        tuple(Login(ip_address(n + 1), "ada", 60) for n in range(changed)),
+        tuple(Login(ip_address(n + 10_001), "ada", 60) for n in range(changed)),
+        tuple(Login(ip_address(n + 20_001), "ada", 60) for n in range(new)),
     )
 
 
@@ -486,28 +587,73 @@ def plan_of(logouts=0, changed=0):
         (plan_of(26), 100, 0, False),
         (plan_of(20), 100, 5, True),
         (plan_of(20), 100, 8, False),
+        (plan_of(), 10, 100, True),  # what was logged out by an hour ago holds up no login
         (plan_of(changed=FEW_CHANGES), 100, 0, True),
         (plan_of(changed=FEW_CHANGES + 1), 168, 0, False),
         (plan_of(changed=FEW_CHANGES + 1), 169, 0, True),
-        (Plan(new=plan_of(changed=5000).changed), 0, 0, True),
+        (plan_of(new=5000), 0, 0, True),
         (Plan(refreshed=plan_of(changed=5000).changed), 5000, 0, True),
     ],
 )
 def test_a_plan_that_undoes_too_much_is_refused(plan, held, recent, is_safe):
     """Too many logouts, those of the last hour included, or too many changes of user, look like a broken source."""
+    limits = Limits(held, recent, 25, 60)
+    may_go, refused, words = plan.limit(limits)
     if is_safe:
-        plan.raise_if_unsafe(held, recent, 25, 60)
+        plan.raise_if_unsafe(limits)
+        assert (may_go, refused, words) == (plan, NOTHING_DUE, "")
     else:
-        with pytest.raises(UnsafePlan, match=r"25 %.*max_logout_percent|60 %.*max_change_percent"):
-            plan.raise_if_unsafe(held, recent, 25, 60)
+        with pytest.raises(UnsafePlan, match=r"25 %.*max_logout_percent|60 %.*max_change_percent") as raised:
+            plan.raise_if_unsafe(limits)
+        assert words == str(raised.value)
+        assert refused
 
 
 @pytest.mark.parametrize(("percent", "is_safe"), [(0, False), (99, False), (100, True)])
 def test_the_limits_are_the_configuration_s(percent, is_safe):
     """A limit of 0 lets only a few through, one of 100 all."""
     for plan, limits in ((plan_of(200), (percent, 100)), (plan_of(changed=200), (100, percent))):
-        if is_safe:
-            plan.raise_if_unsafe(200, 0, *limits)
-        else:
-            with pytest.raises(UnsafePlan):
-                plan.raise_if_unsafe(200, 0, *limits)
+        assert (plan.limit(Limits(200, 0, *limits))[2] == "") is is_safe
+
+
+def test_too_many_logouts_hold_up_no_login():
+    """Of a plan with too many logouts these are refused, and every login goes out, changed users among them."""
+    plan = replace(plan_of(26, 5, 7), lapsed=3, renewals=frozenset({IP}))
+    may_go, refused, words = plan.limit(Limits(100, 0, 25, 60))
+    assert may_go == replace(plan, logouts=())
+    assert refused == Plan(plan.logouts)
+    assert "26 logouts due, 26 of 100 mappings" in words
+
+
+def test_too_many_changes_refuse_everything():
+    """When too many addresses would change their user no name can be trusted: nothing of the plan is sent."""
+    plan = plan_of(1, FEW_CHANGES + 1, 7)
+    may_go, refused, words = plan.limit(Limits(168, 0, 25, 60))
+    assert (may_go, refused) == (NOTHING_DUE, plan)
+    assert f"{FEW_CHANGES + 1} changes of user are more than 60 % of 168" in words
+
+
+def test_what_somebody_ordered_is_not_held_up():
+    """Logouts that were asked for go out, however many they are, and do not count against the others."""
+    plan = plan_of(60, new=1)
+    ordered = {logout.ip for logout in plan.logouts[:40]}
+    limits = Limits(100, 0, 25, 60)
+    assert plan.limit(limits, ordered) == (plan, NOTHING_DUE, "")
+    assert plan.limit(limits, {logout.ip for logout in plan.logouts}) == (plan, NOTHING_DUE, "")
+    fewer = {logout.ip for logout in plan.logouts[:30]}
+    may_go, refused, _ = plan.limit(limits, fewer)
+    assert (may_go, refused) == (replace(plan, logouts=plan.logouts[:30]), Plan(plan.logouts[30:]))
+
+
+@given(
+    st.builds(plan_of, st.integers(0, 60), st.integers(0, 150), st.integers(0, 9)),
+    st.sets(st.integers(1, 60).map(ip_address)),
+    st.builds(Limits, st.integers(0, 300), st.integers(0, 50), st.integers(0, 100), st.integers(0, 100)),
+)
+def test_what_may_go_and_what_is_refused_are_the_plan(plan, ordered, limits):
+    """Nothing of a plan is lost or sent twice, what may go is within the limits, and what is refused has its reason."""
+    may_go, refused, words = plan.limit(limits, ordered)
+    for part in ("logouts", "changed", "new", "refreshed"):
+        assert sorted(getattr(may_go, part) + getattr(refused, part), key=repr) == sorted(getattr(plan, part), key=repr)
+    assert bool(words) == bool(refused)
+    assert may_go.limit(limits, ordered) == (may_go, NOTHING_DUE, "")

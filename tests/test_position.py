@@ -1,12 +1,13 @@
 """How far the source was read: when a tail does, where it begins, and which rows it reads again."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uidsync.position import MOST_AHEAD, make_position
+from uidsync.position import DISORDER_LASTS, MOST_AHEAD, make_position
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -99,3 +100,28 @@ def test_a_read_is_full_when_a_tail_would_not_do(change, full):
     """Another source, other rules, ids or a clock that ran back, and time make a read full; else a tail does."""
     asked = {"source": "mysql", "rules": "r1", "highest_id": 10_050, "now": NOW, "full_every": HOURS_4} | change
     assert position_at((40, 9_990), (0, 10_000)).is_full_due(**asked) is full
+
+
+@pytest.mark.parametrize(
+    ("disordered_at", "full"),
+    [
+        (None, False),
+        (NOW, True),
+        (NOW - DISORDER_LASTS + timedelta(seconds=1), True),
+        (NOW - DISORDER_LASTS, False),
+        (NOW - timedelta(days=30), False),
+    ],
+)
+def test_where_ids_do_not_grow_with_time_a_tail_would_not_do(disordered_at, full):
+    """For a day after a full read found events that no tail would have found, every read is full."""
+    position = replace(position_at((40, 9_990), (0, 10_000)), disordered_at=disordered_at)
+    assert position.is_full_due("mysql", "r1", 10_050, NOW, HOURS_4) is full
+
+
+@pytest.mark.parametrize(
+    ("source", "highest_id", "is_reset"),
+    [("mysql", 10_050, False), ("mysql", 9_000, False), ("mysql", 8_999, True), ("csv", 10_050, True)],
+)
+def test_ids_of_another_table_say_nothing(source, highest_id, is_reset):
+    """Earlier reads say nothing of another source, or of a table that was emptied."""
+    assert position_at((40, 9_990), (0, 10_000)).is_reset(source, highest_id) is is_reset

@@ -31,13 +31,12 @@ from uidsync.config import (
     TelemetryConfig,
     make_config,
 )
+from uidsync.ledger_values import MINUTE
 from uidsync.neighbours import ExporterConfig, TunnelsConfig
 from uidsync.panos.agent import FIRST_WAIT, LATER_WAIT
 from uidsync.panos.retries import RetryPolicy
 from uidsync.panos.userid import LONGEST_NAME
-from uidsync.plan import MINUTE
-from uidsync.spotcheck import FIRST_WAIT as FIRST_FULL_SEND_WAIT
-from uidsync.spotcheck import SPOTS
+from uidsync.reconcile import FIRST_PAUSE, MOST_ASKED, TOLD
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -258,8 +257,8 @@ def test_files_that_are_named_exist():
         f"for up to {RetryPolicy().seconds:.0f} s a target",
         f"over {AHEAD_PERCENT} % of the newest {NEWEST_ROWS:,} rows",
         f"a name over {LONGEST_NAME} characters",
-        f"asks each firewall for {['no', 'one', 'two', 'three'][SPOTS]} mappings",
-        f"at most every {FIRST_FULL_SEND_WAIT // MINUTE} minutes",
+        f"asks each firewall for {TOLD} to {MOST_ASKED} mappings",
+        f"{FIRST_PAUSE // MINUTE} minutes",
     ],
 )
 def test_figures_are_those_of_the_code(words):

@@ -103,12 +103,13 @@ def test_a_target_is_complete_when_all_was_delivered(outcomes, tried, status):
 TALLY = {"due", "delivered", "rejected", "failed", "not_tried"}
 TARGET = {
     "name", "kind", "status", "wanted", "held", "in_doubt", "logins", "logouts", "lapsed", "batches", "attempts",
-    "seconds", "last_success", "behind_since", "certificate_not_after", "error",
+    "seconds", "last_success", "behind_since", "certificate_not_after", "client_certificate_not_after", "error",
+    "held_back", "foreign",
 }  # fmt: skip
 SOURCE = {"rows", "events", "skipped", "nobody", "reordered", "addresses", "newest_event"}
 RUN = {
     "schema", "version", "run_id", "mode", "full_send", "dry_run", "standby", "started", "finished", "exit_code",
-    "error", "source", "wanted", "targets",
+    "error", "source", "wanted", "targets", "warnings", "phases",
 }  # fmt: skip
 
 
@@ -121,6 +122,7 @@ def test_a_report_has_every_field_of_the_interface():
     assert told["targets"][0].keys() >= TARGET
     assert told["targets"][0]["logins"].keys() >= TALLY
     assert told["targets"][0]["error"] == {"kind": "Unreachable", "message": "refused"}
+    assert told["targets"][0]["held_back"] == {"rejected": 0, "withdrawn": 0}
     assert (told["schema"], told["version"]) == (1, __version__)
     assert json.loads(json.dumps(told)) == told
 
@@ -135,8 +137,8 @@ def test_times_are_rfc_3339():
 
 def test_exit_codes_are_an_interface():
     """Scripts and units depend on the numbers."""
-    codes = (report.OK, report.INCOMPLETE, report.USAGE, report.SOURCE, report.UNSAFE, report.LOCKED, report.BUG)
-    assert codes == (0, 1, 2, 3, 4, 5, 70)
+    codes = (report.OK, report.INCOMPLETE, report.USAGE, report.SOURCE, report.UNSAFE, report.LOCKED)
+    assert (*codes, report.UNREADABLE, report.BUG) == (0, 1, 2, 3, 4, 5, 6, 70)
 
 
 def test_a_tally_begins_at_nothing():

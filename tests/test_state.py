@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 from contextlib import closing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import pytest
@@ -19,7 +19,7 @@ from uidsync.ledger import FILE, Ledger
 from uidsync.ledger_file import SCHEMA, LedgerDamaged, LedgerError
 from uidsync.ledger_values import TargetState
 from uidsync.panos.userid import Login
-from uidsync.state import Locked, lock, move_aside, open_ledger, open_ledger_read_only
+from uidsync.state import LedgerCopy, Ledgers, Locked, lock, open_ledger, open_ledger_read_only
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 ONE, TWO = ip_address("10.0.0.1"), ip_address("10.0.0.2")
@@ -73,18 +73,28 @@ def disk(place):
     subprocess.run([shutil.which("umount"), place], check=True)
 
 
-def remember(place, log, ip=ONE, user="ada"):
+def remember(place, log, ip=ONE, user="ada", *, at=NOW):
     """Note in the ledger that a firewall holds a mapping."""
     with open_ledger(place, log) as ledger:
-        if ledger.read_target("fw", "x") is None:
-            ledger.write_target(TargetState("fw", "x"))
-        ledger.note_accepted("fw", [Login(ip, user, 60)], NOW)
+        write(ledger, ip, user, at=at)
+
+
+def write(ledger, ip=ONE, user="ada", *, at=NOW):
+    """Note in an open ledger that a firewall holds a mapping."""
+    if ledger.read_target("fw", "x") is None:
+        ledger.write_target(TargetState("fw", "x"))
+    ledger.note_accepted("fw", [Login(ip, user, 60)], at)
 
 
 def recall(place, log, open_it=open_ledger):
     """Return who is held at which address."""
     with open_it(place, log) as ledger:
-        return {ip: holding.user for ip, holdings in ledger.read_holdings("fw").items() for holding in holdings}
+        return read(ledger)
+
+
+def read(ledger):
+    """Return who is held at which address by an open ledger."""
+    return {ip: holding.user for ip, holdings in ledger.read_holdings("fw").items() for holding in holdings}
 
 
 def names(heard):
@@ -160,22 +170,101 @@ def test_a_directory_that_cannot_be_written_is_made_up_for(place, log, heard):
     assert recall(place, log, open_ledger_read_only) == {ONE: "ada", TWO: "ben"}, "whoever looks sees it too"
 
 
-def test_what_was_kept_elsewhere_comes_back(place, log, heard, elsewhere):
+def put_away(place):
+    """Let a state directory be none, but for what is in it."""
+    place.rename(place.with_name("kept"))
+    place.write_text("in the way")
+
+
+def put_back(place):
+    """Let a state directory be what it was."""
+    place.unlink()
+    place.with_name("kept").rename(place)
+
+
+@pytest.mark.parametrize("later", [timedelta(), timedelta(minutes=1)])
+def test_what_was_kept_elsewhere_comes_back(place, log, heard, elsewhere, later):
     """Once the directory can be written the ledger returns to it, with all that was noted meanwhile, and stays."""
     place.mkdir()
     remember(place, log)
-    (place / FILE).rename(place.parent / "kept")
-    place.rmdir()
-    place.write_text("in the way")
-    remember(place, log, TWO, "ben")
-    place.unlink()
-    place.mkdir()
-    (place.parent / "kept").rename(place / FILE)
+    put_away(place)
+    remember(place, log, TWO, "ben", at=NOW + later)
+    put_back(place)
     assert recall(place, log) == {TWO: "ben"}, "the one that was written last counts"
     assert names(heard)[-1] == ("ledger.returned", "info")
     assert [part.name for part in place.iterdir()] == [FILE]
     assert list(elsewhere.iterdir()) == []
     assert recall(place, log) == {TWO: "ben"}
+
+
+def test_an_older_substitute_does_not_take_the_place_of_a_newer_ledger(place, log, heard, elsewhere, monkeypatch):
+    """When somebody ran with the directory's own ledger since, what was kept elsewhere before that is dropped."""
+    place.mkdir()
+    remember(place, log)
+    put_away(place)
+    remember(place, log, TWO, "ben", at=NOW + timedelta(minutes=1))
+    put_back(place)
+    with monkeypatch.context() as patch:
+        patch.delenv("RUNTIME_DIRECTORY")  # a run by hand does not know of it
+        remember(place, log, user="cleo", at=NOW + timedelta(minutes=2))
+    assert recall(place, log) == {ONE: "cleo"}
+    assert names(heard)[-1] == ("ledger.outdated", "info")
+    assert list(elsewhere.iterdir()) == []
+    assert recall(place, log) == {ONE: "cleo"}
+
+
+def test_a_damaged_substitute_does_not_take_the_place_of_a_ledger(place, log, heard, elsewhere):
+    """What was kept elsewhere and cannot be read costs what it knew, and nothing of the directory's own ledger."""
+    place.mkdir()
+    remember(place, log)
+    put_away(place)
+    remember(place, log, TWO, "ben")
+    put_back(place)
+    (substitute,) = elsewhere.glob(f"*{FILE}")
+    make_noise(substitute)
+    assert recall(place, log) == {ONE: "ada"}
+    assert names(heard)[-1] == ("ledger.unreadable", "warning")
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_without_a_place_of_its_own_a_ledger_is_in_memory(disk, log, heard, monkeypatch, tmp_path):
+    """What only the service has a directory for is written nowhere else: a run by hand knows what it can read."""
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    remember(disk, log)
+    mount(disk, "remount", "ro")
+    before = look(tmp_path)
+    with closing(Ledgers(disk, log)) as ledgers:
+        ledger = ledgers.open()
+        write(ledger, TWO, "ben")
+        assert read(ledger) == {ONE: "ada", TWO: "ben"}
+        with pytest.raises(LedgerError, match="no room"):
+            ledgers.replace(ledger, LedgerError("no room"))
+    assert look(tmp_path) == before
+    assert names(heard)[-1] == ("ledger.in_memory", "warning")
+
+
+def test_a_run_that_cannot_write_to_the_end_goes_on_elsewhere(place, log, heard, elsewhere):
+    """A ledger that cannot be written any more hands over what it knows: to the substitute, and that to memory."""
+    place.mkdir()
+    with closing(Ledgers(place, log)) as ledgers:
+        ledger = ledgers.open()
+        write(ledger)
+        second = ledgers.replace(ledger, LedgerError("full"))
+        assert second.file.parent == elsewhere
+        write(second, TWO, "ben")
+        third = ledgers.replace(second, LedgerError("full as well"))
+        assert read(third) == {ONE: "ada", TWO: "ben"}
+        with pytest.raises(LedgerError, match="odd"):
+            ledgers.replace(third, LedgerError("odd"))
+    assert [name for name, _ in names(heard)] == [
+        "ledger.unwritable",
+        "ledger.elsewhere",
+        "ledger.unwritable",
+        "ledger.in_memory",
+    ]
+    assert recall(place, log) == {ONE: "ada", TWO: "ben"}, "and what the substitute knew comes back"
 
 
 def test_two_state_directories_do_not_share_a_substitute(place, log):
@@ -213,6 +302,19 @@ def test_a_full_disk_hands_over_too(disk, log, heard):
     assert "ledger.elsewhere" in {name for name, _ in names(heard)}
     (disk / "filler").unlink()
     assert recall(disk, log) == {ONE: "ada", TWO: "ben"}
+
+
+def test_an_older_substitute_is_not_used_in_the_stead_of_a_newer_ledger(disk, log, monkeypatch):
+    """What was left elsewhere counts for nothing when the directory's own ledger, which can be read, is newer."""
+    remember(disk, log)
+    fill(disk)
+    remember(disk, log, TWO, "ben", at=NOW + timedelta(minutes=1))
+    (disk / "filler").unlink()
+    with monkeypatch.context() as patch:
+        patch.delenv("RUNTIME_DIRECTORY")
+        remember(disk, log, user="cleo", at=NOW + timedelta(minutes=2))
+    fill(disk)
+    assert recall(disk, log) == {ONE: "cleo"}
 
 
 def test_a_ledger_that_cannot_go_back_is_not_lost(disk, log):
@@ -268,12 +370,42 @@ def test_what_turns_out_to_be_damaged_is_moved_aside_as_well(place, log, heard, 
         database.commit()
     assert recall(place, log, open_ledger_read_only) == {}
     assert names(heard) == [("ledger.unreadable", "warning")]
-    with open_ledger(place, log) as ledger:
+    with closing(Ledgers(place, log)) as ledgers:
+        ledger = ledgers.open()
         with pytest.raises(LedgerDamaged) as caught:
             (ledger.read_position(), ledger.read_events())
-        move_aside(ledger, log, caught.value)
+        ledger = ledgers.replace(ledger, caught.value)
+        assert read(ledger) == {}
+        write(ledger, TWO, "ben")
     assert names(heard)[1:] == [("ledger.moved_aside", "error")]
-    assert recall(place, log) == {}
+    assert recall(place, log) == {TWO: "ben"}
+
+
+def test_a_copy_that_turns_out_to_be_damaged_is_taken_as_empty(place, log, heard):
+    """Whoever looks, and finds what no ledger holds, sees an empty one; the file stays as it is."""
+    place.mkdir()
+    remember(place, log)
+    with closing(sqlite3.connect(place / FILE)) as database:
+        database.execute("UPDATE holding SET timeout = 'soon'")
+        database.commit()
+    was = (place / FILE).read_bytes()
+    with closing(LedgerCopy(place, log)) as copy:
+        ledger = copy.open()
+        with pytest.raises(LedgerDamaged) as caught:
+            read(ledger)
+        assert read(copy.replace(ledger, caught.value)) == {}
+    assert names(heard) == [("ledger.unreadable", "warning")]
+    assert (place / FILE).read_bytes() == was
+
+
+def test_a_copy_is_of_one_moment(place, log):
+    """What a run writes while somebody looks is not seen, nor is the run kept from writing it."""
+    place.mkdir()
+    remember(place, log)
+    with open_ledger_read_only(place, log) as copy:
+        remember(place, log, TWO, "ben")
+        assert read(copy) == {ONE: "ada"}
+    assert recall(place, log, open_ledger_read_only) == {ONE: "ada", TWO: "ben"}
 
 
 def test_a_journal_of_a_damaged_ledger_does_not_live_on(place, log):

@@ -13,11 +13,12 @@ from tests.world import Export
 from uidsync.config import make_config
 from uidsync.deadline import Deadline
 from uidsync.ledger import Ledger
-from uidsync.ledger_values import HeldBack, TargetState
+from uidsync.ledger_values import TargetState, Withdrawn
 from uidsync.panos.userid import Login
 from uidsync.position import make_position
+from uidsync.source.rows import LoginEvent
 from uidsync.standby import Turn
-from uidsync.sync import run
+from uidsync.sync import Order, Parts, run
 from uidsync.turns import AWAY, doubt_what_another_may_have_changed, was_away
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -70,9 +71,13 @@ def doubt(config, ledger, *rows, last_turn=BEFORE):
 HELD = {("192.0.2.1", "ada", False), ("192.0.2.2", "bob", False)}
 
 
-def test_without_news_nothing_is_doubted(config, ledger):
-    """Rows that were read in our own last turn leave all as it was."""
-    assert doubt(config, ledger, (SEEN, ADA, "ada,Staff", 90)) == {"fw": HELD, "part": HELD}
+@pytest.mark.parametrize(
+    "row", [(SEEN, ADA, "ada,Staff", 90), (SEEN - 1, ADA, "dan,Staff", 90), (11, ADA, "null", 91), (12, ADA, "", 40)]
+)
+def test_without_news_nothing_is_doubted(config, ledger, row):
+    """Rows that were read in our own last turn, came late and are older, or say nothing leave all as it was."""
+    ledger.write_events([LoginEvent(ADA, "ada", "", NOW - timedelta(seconds=90), SEEN, None)])
+    assert doubt(config, ledger, row) == {"fw": HELD, "part": HELD}
 
 
 def test_an_address_with_news_is_doubted(config, ledger):
@@ -101,10 +106,31 @@ def test_a_row_whose_time_has_come_is_news(config, ledger):
 
 def test_what_was_withdrawn_stays_so(config, ledger):
     """A row that came late does not end a withdrawal."""
-    held_back = HeldBack(CAROL, "carol", "withdrawn", (NOW, 0))
-    ledger.hold_back("fw", [held_back])
+    withdrawn = Withdrawn(CAROL, "carol", (NOW, 0))
+    ledger.withdraw("fw", [withdrawn])
     assert doubt(config, ledger, (11, CAROL, "carol,Staff", 50))["fw"] == HELD
-    assert ledger.read_held_back("fw") == (held_back,)
+    assert ledger.read_withdrawn("fw") == (withdrawn,)
+
+
+def test_a_withdrawal_that_a_row_ends_is_none(config, ledger):
+    """Who was withdrawn and has come again since is one whom the other host may have sent."""
+    ledger.withdraw("fw", [Withdrawn(CAROL, "carol", (BEFORE, 10))])
+    held = doubt(config, ledger, (11, CAROL, "carol,Staff", 50))["fw"]
+    assert held - HELD == {("192.0.2.3", "carol", True)}
+
+
+def test_what_lies_ahead_is_not_believed(config, ledger):
+    """What a clock that was wrong made of our last turn is taken back before the other's turn is looked at."""
+    then = NOW + timedelta(hours=6)
+    ledger.note_accepted("fw", [Login(ADA, "ada", 60), Login(BOB, "bob", 60)], NOW - timedelta(minutes=9))
+    ledger.note_accepted("fw", [Login(CAROL, "carol", 60)], then)
+    ledger.write_position(make_position("mysql", "rules", then, [(then, SEEN)], [AHEAD], timedelta()))
+    export = Export(NOW, [(11, (NOW - timedelta(seconds=50)).replace(tzinfo=None), str(ADA), "null", None)])
+    assert doubt_what_another_may_have_changed(config, export, ledger, ledger.read_position()) == then - NOW
+    in_doubt = {ip for ip, (holding,) in ledger.read_holdings("fw").items() if holding.in_doubt}
+    assert in_doubt == {ADA, CAROL}
+    export.rows.clear()
+    assert doubt_what_another_may_have_changed(config, export, ledger, ledger.read_position()) is None
 
 
 def test_a_host_that_never_had_a_turn_doubts_nothing(config, ledger):
@@ -153,9 +179,8 @@ SILENT = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_boun
 
 def take_turn(config, ledger, export, turn, targets=()):
     """Make a run of one turn, which may contact no target, and return its report."""
-    options = {"deadline": Deadline(60), "log": SILENT, "progress": None}
     with closing(turn):
-        return run(config, targets, export, ledger, None, turn=turn, **options).report
+        return run(Parts(config, targets, export, ledger, None, Deadline(60), SILENT, None, turn), Order()).report
 
 
 @pytest.mark.parametrize(("ago", "mode"), [(timedelta(), "tail"), (AWAY + timedelta(minutes=1), "full")])

@@ -31,7 +31,7 @@ from uidsync.simulator.replies import Identity
 from uidsync.simulator.table import Rules, Table
 from uidsync.simulator.vpn import Vpn
 from uidsync.source.rows import Row
-from uidsync.sync import run
+from uidsync.sync import Order, Parts, run
 
 SILENT = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(50))
 PATIENCE = 20  # seconds that a target waits for its turn; far above what any takes
@@ -119,8 +119,7 @@ class FragileLedger(Ledger):
     note_doubt = _fragile(Ledger.note_doubt)
     note_accepted = _fragile(Ledger.note_accepted)
     note_rejected = _fragile(Ledger.note_rejected)
-    hold_back = _fragile(Ledger.hold_back)
-    forget = _fragile(Ledger.forget)
+    correct = _fragile(Ledger.correct)
     purge = _fragile(Ledger.purge)
 
 
@@ -161,6 +160,7 @@ class Device:
     may_ask: bool = True
     rejects: frozenset[str] = frozenset()
     lost: bool = False  # its table, and nobody is known to have noticed
+    reads: int = 0  # of its whole table
     rejected: dict = field(default_factory=dict)  # the logins that it rejected, with the time and the rows of then
 
     def __post_init__(self):
@@ -179,7 +179,7 @@ class Device:
 
     def take(self, document, world):
         """Apply a message, or not, and answer it, or not."""
-        power, now = world.power, world.now
+        power, now = world.power, world.true_now
         fault = self.answers.popleft() if self.answers else None
         power.spend()
         if power.is_out or self.is_away or fault == "lost":
@@ -206,12 +206,17 @@ class Device:
 
     def ask(self, document, world):
         """Answer a question."""
+        return read_response(200, self.show(document, world))
+
+    def show(self, document, world):
+        """Return what a question is answered, in bytes."""
         if world.power.is_out or self.is_away:
             raise Unreachable("went away")
         if not self.may_ask:
-            raise Unauthorized("not authorized for user role")
-        asked = operations.Device(Identity(), self.table, Vpn(), "off", None, world.now.timestamp())
-        return read_response(200, operations.operate(document, asked))
+            raise Unauthorized("not authorized for user role", is_denied=True)
+        self.reads += b"<all>" in document
+        asked = operations.Device(Identity(), self.table, Vpn(), "off", None, world.true_now.timestamp())
+        return operations.operate(document, asked)
 
     def _remember(self, message, rejected, world):
         for entry in message.findall("payload/login/entry"):
@@ -239,6 +244,12 @@ class Wire:
         self._world.turns.take(self._name)
         answer = self._device.ask if request.type == "op" else self._device.take
         return answer(dict(request.parameters)["cmd"].encode(), self._world)
+
+    def read(self, request, read):
+        """Make one call whose answer may be large."""
+        self._world.turns.take(self._name)
+        document = dict(request.parameters)["cmd"].encode()
+        return read(200, iter([self._device.show(document, self._world)]))
 
     def close(self):
         """End the connections."""
@@ -271,6 +282,7 @@ class World:
     def __init__(self, place: Path, now: datetime, targets):
         self.file = place / FILE
         self.export = Export(now)
+        self.true_now = now  # what the devices' clocks say, and the NAC's
         self.power = Power(self.file)
         self.turns = Turns(())
         self.source = {"kind": "mysql", "host": "db", "password_file": "/nowhere", "idle_after": "8h"}
@@ -295,10 +307,10 @@ class World:
             ledger.power = self.power
             chosen = [target for target in config.target if not names or target.name in names]
             self.turns = Turns(target.name for target in chosen)
-            this = run(
-                config, chosen, self.export, ledger, self._make_target,
-                deadline=Deadline(60), log=SILENT, progress=self.turns, **options,
+            parts = Parts(
+                config, chosen, self.export, ledger, self._make_target, Deadline(60), SILENT, self.turns
             )  # fmt: skip
+            this = run(parts, Order(**options))
         if self.power.is_out:
             self.power.restore()
         return this
@@ -316,6 +328,16 @@ class World:
     def pass_time(self, span: timedelta):
         """Let time pass."""
         self.export.now += span
+        self.true_now += span
+
+    @property
+    def jump(self) -> timedelta:
+        """How far the database's clock is ahead of all others."""
+        return self.export.now - self.true_now
+
+    @jump.setter
+    def jump(self, jump: timedelta):
+        self.export.now = self.true_now + jump
 
     def _make_target(self, share):
         device = self.devices[share.name]

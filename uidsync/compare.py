@@ -1,25 +1,192 @@
-"""Compares what a target really holds with what it should hold, and plans exactly the difference.
+"""Compares what a target's table shows with what is wanted and believed there, and plans exactly the difference.
 
-It decides over values and reads nothing itself.
+The one place that says whether a mapping is there, whether it is ours, and what is due. Pure: no I/O, no clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from uidsync.panos.table import XML_API, TableEntry, is_shown_as
+from uidsync.config import Config, FirewallConfig, TargetConfig
+from uidsync.ledger_values import MINUTE, SETTLED, TOLERANCE, Holding
+from uidsync.panos.table import UIA, XML_API, TableEntry, is_shown_as
 from uidsync.panos.userid import Address, UserMapping
-from uidsync.plan import MINUTE, NOTHING_DUE, Holding, Plan, is_same_user, make_login
-from uidsync.share import Share
+from uidsync.plan import NOTHING_DUE, Plan, is_same_user, make_login, was_delivered
+from uidsync.share import Belief, Share, make_share
+from uidsync.source.rows import LoginEvent
 
 Kind = Literal["missing", "wrong", "stale", "foreign", "expiring"]
 KINDS: tuple[Kind, ...] = ("missing", "wrong", "stale", "foreign", "expiring")
 DIFFERENCES = frozenset(KINDS) - {"foreign"}  # that is another's affair
 NEVER = timedelta(days=3650)  # until a mapping ends that does not
-TOLERANCE = timedelta(minutes=2)  # between the clocks, and until the next run renews what has come to its half
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """How a table is looked at.
+
+    Ours are entries of `own_type` whose user is wanted at their address or was sent there, in whatever spelling; with
+    `is_sole_writer` all of that type. What came right by the `other_way` is as good as ours. What was sent just now may
+    not show yet: who `waits` for that goes by what is believed. `slack` is added to what mappings have left.
+    """
+
+    own_type: str = XML_API
+    other_way: str | None = None
+    is_sole_writer: bool = False
+    waits: bool = False
+    slack: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a target's table comes to at some addresses, and what is due there.
+
+    `held` is what it really holds, `taken` the event at whose address another source has been since, or None.
+    `missing` were believed to be there and are not, at `strange` addresses ours is another user than was believed;
+    `kept` are there as they should.
+    """
+
+    share: Share
+    held: Mapping[Address, tuple[Holding, ...]]
+    taken: Mapping[Address, int | None]
+    shown: Mapping[tuple[Address, str], TableEntry]
+    foreign: Sequence[TableEntry]
+    missing: frozenset[Address]
+    strange: frozenset[Address]
+    kept: int
+
+
+def glance_at(target: TargetConfig, *, waits: bool) -> Glance:
+    """Say how a firewall's table is looked at: by a run, which waits for what it sent, or by somebody who asks."""
+    is_sole_writer = isinstance(target, FirewallConfig) and target.sole_writer
+    return Glance(is_sole_writer=is_sole_writer, waits=waits, slack=timedelta() if waits else TOLERANCE)
+
+
+AGENT = Glance(own_type=UIA, other_way=XML_API, slack=TOLERANCE)  # by what firewalls learned of it
+
+
+def look_at(  # noqa: PLR0913, PLR0917 (what a judgement rests on)
+    config: Config,
+    target: TargetConfig,
+    belief: Belief,
+    events: Mapping[Address, LoginEvent],
+    mappings: Mapping[Address, UserMapping],
+    entries: Mapping[Address, Collection[TableEntry]],
+    ips: Collection[Address],
+    now: datetime,
+    glance: Glance,
+    *,
+    retry: bool = False,
+) -> Look:
+    """Compare what a target's table has for some addresses with what is wanted and believed there."""
+    wanted = make_share(config, target, belief, events, mappings, now).wanted
+    held: dict[Address, tuple[Holding, ...]] = {}
+    taken: dict[Address, int | None] = {}
+    shown: dict[tuple[Address, str], TableEntry] = {}
+    foreign: list[TableEntry] = []
+    missing, strange, kept = set(), set(), 0
+    for ip in ips:
+        mapping, believed = wanted.get(ip), belief.held.get(ip, ())
+        if glance.waits and any(holding.sent_at > now - SETTLED for holding in believed):
+            held[ip], taken[ip] = believed, belief.taken.get(ip)
+            continue
+        ours, others = [], []
+        for entry in entries.get(ip, ()):
+            if mapping is None and _ends_by_itself(entry, events.get(ip)):
+                continue
+            if user := _recognise(entry, mapping, believed, glance):
+                if (ip, user) not in shown:  # on another firewall as well
+                    shown[ip, user] = entry
+                    ours.append(_make_holding(target, mapping, user, entry, believed, now, glance))
+            else:
+                others.append(entry)
+        foreign += others
+        lost = [each for each in believed if not each.in_doubt and each.held_until > now + TOLERANCE]
+        kept += any(mapping and is_same_user(each.user, mapping.user) for each in ours)
+        taken[ip] = mapping.event_id if mapping and others and not ours and _is_taken(mapping, ip, belief) else None
+        if lost and not ours and not others:
+            missing.add(ip)
+        if ours and not any(is_same_user(each.user, one.user) for each in ours for one in believed):
+            strange.add(ip)
+        held[ip] = tuple(ours) or tuple(each for each in believed if mapping and _is_over(each, mapping, belief, now))
+    truth = replace(
+        belief,
+        held={ip: holdings for ip, holdings in held.items() if holdings},
+        taken={ip: event_id for ip, event_id in taken.items() if event_id is not None},
+    )
+    stale = {ip for ip, _ in shown} - wanted.keys()
+    share = make_share(config, target, truth, events, mappings, now, retry=retry, stale=stale)
+    return Look(share, held, taken, shown, foreign, frozenset(missing), frozenset(strange), kept)
+
+
+def _ends_by_itself(entry: TableEntry, event: LoginEvent | None) -> bool:
+    """Tell whether an entry that is not wanted any more goes in a moment: with its event, whose last minute is not."""
+    if entry.seconds_left is None or entry.seconds_left > TOLERANCE.total_seconds():
+        return False
+    return event is None or (event.user is not None and is_shown_as(event.user, entry.user))
+
+
+def _recognise(
+    entry: TableEntry, mapping: UserMapping | None, believed: Collection[Holding], glance: Glance
+) -> str | None:
+    """Return our name for the user of an entry that is ours; None when it is not."""
+    if mapping and _is_right(mapping, entry, believed):
+        return mapping.user if entry.type in {glance.own_type, glance.other_way} else None
+    if entry.type != glance.own_type:
+        return None
+    known = next((holding.user for holding in believed if is_shown_as(holding.user, entry.user)), None)
+    return known or (entry.user if glance.is_sole_writer else None)
+
+
+def _is_right(mapping: UserMapping, entry: TableEntry, believed: Collection[Holding]) -> bool:
+    """Tell whether an entry shows the wanted user, in whatever spelling, and not another that was sent before."""
+    if is_same_user(mapping.user, entry.user):
+        return True
+    others = (holding.user for holding in believed if not is_same_user(holding.user, mapping.user))
+    return is_shown_as(mapping.user, entry.user) and not any(is_same_user(user, entry.user) for user in others)
+
+
+def _is_taken(mapping: UserMapping, ip: Address, belief: Belief) -> bool:
+    """Tell whether another source came after our event was delivered; before it was, the event takes the address."""
+    return belief.taken.get(ip) == mapping.event_id or any(
+        is_same_user(holding.user, mapping.user) and was_delivered(holding, mapping, belief.state.seen_id)
+        for holding in belief.held.get(ip, ())
+    )
+
+
+def _is_over(holding: Holding, mapping: UserMapping, belief: Belief, now: datetime) -> bool:
+    """Tell whether a mapping was delivered and ran out: it is remembered for that."""
+    is_same = is_same_user(holding.user, mapping.user)
+    return holding.held_until <= now and is_same and was_delivered(holding, mapping, belief.state.seen_id)
+
+
+def _make_holding(  # noqa: PLR0913, PLR0917 (what an entry is made of)
+    target: TargetConfig,
+    mapping: UserMapping | None,
+    user: str,
+    entry: TableEntry,
+    believed: Collection[Holding],
+    now: datetime,
+    glance: Glance,
+) -> Holding:
+    """Make the holding that an entry is: of its timeout the ledger knows how long it was, the target what is left."""
+    known = next((holding for holding in believed if is_same_user(holding.user, user)), None)
+    timeout, event_id = (known.timeout, known.event_id) if known else (0, 0)
+    if mapping and is_same_user(mapping.user, user):
+        timeout = timeout or make_login(mapping, now, target.mapping_timeout).timeout
+        event_id = mapping.event_id
+    if entry.seconds_left is None or entry.type != XML_API or glance.own_type != XML_API:
+        return Holding(user, timeout, now - SETTLED, now + NEVER, event_id=event_id)
+    until = now + timedelta(seconds=entry.seconds_left) + glance.slack
+    if known and abs(until - known.held_until) <= TOLERANCE:
+        return replace(known, in_doubt=False, undated=False, event_id=event_id)
+    return Holding(user, timeout, min(now - SETTLED, until - timeout * MINUTE), until, event_id=event_id)
+
+
+# ---- what is told of it ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +202,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was found at one target, and what would mend it. `error` says why it could not be read.
-
-    `held` is what it holds at the addresses of the plan's logins.
-    """
+    """What was found at one target, and what would mend it. `error` says why it could not be read."""
 
     name: str
     findings: Mapping[Kind, tuple[Finding, ...]] = field(default_factory=dict)
     plan: Plan = NOTHING_DUE
-    held: Mapping[Address, tuple[Holding, ...]] = field(default_factory=dict)
     error: str | None = None
 
     @property
@@ -62,86 +225,27 @@ class Comparison:
         return {"name": self.name, "status": self.status, "error": self.error, **listed}
 
 
-def compare(
-    share: Share,
-    entries: Iterable[TableEntry],
-    *,
-    own_type: str,
-    other_way: str | None = None,
-    is_sole_writer: bool = False,
-) -> Comparison:
-    """Compare a target's table with its share of what is wanted.
+def find(look: Look) -> dict[Kind, tuple[Finding, ...]]:
+    """List what a look found, address by address."""
+    plan, shown, wanted = look.share.plan, look.shown, look.share.wanted
 
-    Ours are the entries of `own_type` whose user is wanted there, or is in the ledger for that address; with
-    `is_sole_writer` all of that type. Everything else is foreign: named, and left alone, wanted or not; but what
-    came right by the `other_way` (a firewall is told directly as well) is as good as ours. Entries of one address may
-    be many, from several firewalls.
-    """
-    seen: dict[Address, tuple[Holding, ...]] = {}
-    shown: dict[tuple[Address, str], TableEntry] = {}
-    foreign: list[Finding] = []
-    for entry in entries:
-        mapping = share.wanted.get(entry.ip)
-        if mapping is None and entry.seconds_left is not None and entry.seconds_left <= TOLERANCE.total_seconds():
-            continue  # it goes by itself: an event's last minute is not wanted any more
-        is_right = mapping is not None and _is_right(mapping, entry, share)
-        is_ours = entry.type == own_type and (is_right or is_sole_writer or _is_known(share, entry))
-        if is_ours or (is_right and entry.type == other_way):
-            user = mapping.user if mapping and is_right else entry.user
-            if (entry.ip, user) in shown:  # on another firewall as well
-                continue
-            seen[entry.ip] = (*seen.get(entry.ip, ()), _make_holding(share, mapping, user, entry, own_type))
-            shown[entry.ip, user] = entry
-        else:
-            foreign.append(_describe(mapping.user if mapping else None, entry))
-    others = {finding.ip for finding in foreign} - seen.keys()
-    wanted = {ip: mapping for ip, mapping in share.wanted.items() if ip not in others}
-    due = replace(
-        share, wanted=wanted, held=seen, unwanted=seen.keys() - share.wanted.keys(), rejected=(), resend=False
-    ).planned()
-    plan = due.plan
-    return Comparison(
-        share.name,
-        {
-            "missing": tuple(Finding(login.ip, login.user) for login in plan.new),
-            "wrong": tuple(
-                _describe(login.user, shown[login.ip, holding.user])
-                for login in plan.changed
-                for holding in seen[login.ip]
-                if not is_same_user(holding.user, login.user)
-            ),
-            "stale": tuple(_describe(None, shown[logout.ip, logout.user]) for logout in plan.logouts),
-            "foreign": tuple(foreign),
-            "expiring": tuple(_describe(login.user, shown[login.ip, login.user]) for login in plan.refreshed),
-        },
-        plan,
-        {login.ip: seen.get(login.ip, ()) for login in plan.logins},
-    )
+    def describe(user: str | None, entry: TableEntry | None, ip: Address) -> Finding:
+        return Finding(ip, user, entry.user, entry.type, entry.seconds_left) if entry else Finding(ip, user)
 
-
-def _is_right(mapping: UserMapping, entry: TableEntry, share: Share) -> bool:
-    """Tell whether an entry shows the wanted user, in whatever spelling, and not another that was sent before."""
-    if is_same_user(mapping.user, entry.user):
-        return True
-    others = (holding.user for holding in share.held.get(entry.ip, ()) if not is_same_user(holding.user, mapping.user))
-    return is_shown_as(mapping.user, entry.user) and not any(is_same_user(user, entry.user) for user in others)
-
-
-def _is_known(share: Share, entry: TableEntry) -> bool:
-    """Tell whether the ledger holds or doubts this user at this address."""
-    return any(is_shown_as(holding.user, entry.user) for holding in share.held.get(entry.ip, ()))
-
-
-def _make_holding(share: Share, mapping: UserMapping | None, user: str, entry: TableEntry, own_type: str) -> Holding:
-    """Make the holding that an entry is: of its timeout the ledger knows how long it was, the target what is left."""
-    known = share.held_for(entry.ip, user)
-    timeout = known.timeout if known else 0
-    if mapping and not known:
-        timeout = make_login(mapping, share.now, share.target.mapping_timeout).timeout
-    is_timed = entry.seconds_left is not None and entry.type == own_type == XML_API
-    left = timedelta(seconds=entry.seconds_left or 0) + TOLERANCE if is_timed else NEVER
-    return Holding(user, timeout, share.now + left - timeout * MINUTE, share.now + left)
-
-
-def _describe(user: str | None, entry: TableEntry) -> Finding:
-    return Finding(entry.ip, user, entry.user, entry.type, entry.seconds_left)
+    return {
+        "missing": tuple(Finding(login.ip, login.user) for login in plan.new),
+        "wrong": tuple(
+            describe(login.user, shown.get((login.ip, holding.user)), login.ip)
+            for login in plan.changed
+            for holding in look.held[login.ip]
+            if not is_same_user(holding.user, login.user)
+        ),
+        "stale": tuple(describe(None, shown.get((logout.ip, logout.user)), logout.ip) for logout in plan.logouts),
+        "foreign": tuple(
+            describe(mapping.user if (mapping := wanted.get(entry.ip)) else None, entry, entry.ip)
+            for entry in look.foreign
+        ),
+        "expiring": tuple(
+            describe(login.user, shown.get((login.ip, login.user)), login.ip) for login in plan.refreshed
+        ),
+    }

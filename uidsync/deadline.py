@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class Interrupted(BaseException):
@@ -17,6 +18,7 @@ class Deadline:
         self._clock = clock
         self._at = clock() + seconds
         self._look: Callable[[], None] = lambda: None
+        self._was_cut = False
         self.is_interruptible = True  # until the first message: after it, what is in flight is finished and recorded
 
     def look_first(self, look: Callable[[], None]) -> None:
@@ -32,8 +34,20 @@ class Deadline:
         """Bring the end forward to now, from any thread."""
         self._at = min(self._at, self._clock())
 
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let a signal break the block off, at once or because it came before. Raises Interrupted."""
+        if self._was_cut:
+            raise Interrupted
+        self.is_interruptible = True
+        try:
+            yield
+        finally:
+            self.is_interruptible = False
+
     def cut(self, *_: object) -> None:
         """Bring the end forward to now; fit to be a signal's handler. Raises Interrupted while nothing is under way."""
+        self._was_cut = True
         self.end()
         if self.is_interruptible:
             self.is_interruptible = False

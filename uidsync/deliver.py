@@ -8,15 +8,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from uidsync.deadline import Deadline
 from uidsync.panos.errors import BadRequest, PanosError, TargetError, Unreachable
-from uidsync.panos.userid import Entry, Rejection
-from uidsync.plan import Batch, Plan
+from uidsync.panos.userid import Address, Entry, Login, Rejection
+from uidsync.plan import NOTHING_DUE, Batch, Plan
 from uidsync.report import Delivered, Failed, NotTried, Outcome, mask
 
 ALL_REFUSED = 10  # so many single entries refused before anything was accepted, and it is the target that refuses
@@ -53,23 +53,35 @@ class Target(Protocol):
 
 @dataclass(slots=True)
 class Delivery:
-    """One target's plan on its way, and what became of every entry of it."""
+    """One target's plan on its way, and what became of every entry of it.
+
+    A part of the plan may be `refused`, for the words of `refusal`. `error` is why the target did not answer before
+    anything was sent; `is_heard` once it did, or accepted a message; events
+    up to `seen_id` were known by then. At addresses that were `rejected_before` a login
+    is tried again.
+    """
 
     name: str
     target: Target
     plan: Plan
     connections: int = 1
+    refused: Plan = NOTHING_DUE
+    refusal: str = ""
+    rejected_before: Collection[Address] = ()
     outcomes: list[Outcome] = field(default_factory=list)
     messages: int = 0
     seconds: float = 0.0
+    error: PanosError | None = None
+    is_heard: bool = False
+    seen_id: int = 0
     bug: Exception | None = None
 
 
 class Observer(Protocol):
     """Hears of every message, from the workers' threads."""
 
-    def prepare(self, delivery: Delivery) -> Plan:
-        """Return the plan to send, as the worker begins."""
+    def prepare(self, delivery: Delivery) -> None:
+        """Settle the delivery's plan, as the worker begins."""
 
     def sending(self, delivery: Delivery, batch: Batch) -> None:
         """Hear that a message is about to be sent."""
@@ -112,7 +124,9 @@ class _Worker:
         self._logouts: deque[Batch] = deque()
         self._logins: deque[Batch] = deque()
         self._in_flight: list[Batch] = []
-        self._refused: list[Failed] = []  # single entries, since a message was last accepted
+        # What the target refused entry by entry since it last accepted any: whether it is the entries, or the target.
+        self._refused: list[Rejection] = []
+        self._refusals = 0  # single messages of these
         self._has_accepted = False
         self._is_stopped = False
         self._has_ended = False
@@ -120,7 +134,8 @@ class _Worker:
     def run(self) -> None:
         """Send what there is, until it is done or the target cannot be used."""
         try:
-            self._fill(self._observer.prepare(self._delivery))
+            self._observer.prepare(self._delivery)
+            self._fill()
             for waiting in (self._logouts, self._logins):
                 others = range(1, min(self._delivery.connections, len(waiting)))
                 threads = [_start(self._empty, waiting) for _ in others]
@@ -132,12 +147,11 @@ class _Worker:
             return
         self._delivery.seconds = time.monotonic() - self._started
 
-    def _fill(self, plan: Plan) -> None:
+    def _fill(self) -> None:
         with self._lock:
             if not self._is_filled:
                 self._is_filled = True
-                self._delivery.plan = plan
-                batches = plan.batches(self._batch_size)
+                batches = self._delivery.plan.batches(self._batch_size)
                 self._logouts.extend(batch for batch in batches if batch.action == "logouts")
                 self._logins.extend(batch for batch in batches if batch.action == "logins")
 
@@ -145,16 +159,16 @@ class _Worker:
         """Close the account: what is in flight has failed, the rest was not tried, and later answers are too late."""
         with self._lock:
             self._has_ended = True
-            self._fill(self._delivery.plan)
+            self._fill()
             if self._delivery.bug:
                 error: PanosError = TargetError("a bug in uidsync: -vv shows where")
             else:
                 self._delivery.seconds = self._delivery.seconds or time.monotonic() - self._started
                 error = Unreachable("had not answered when the run's deadline came")
-            self._note_refused_as_rejected()
+            self._note_refused_as_failed()
             for batch in self._in_flight:
                 self._note(Failed(batch, error))
-            for batch in (*self._logouts, *self._logins):
+            for batch in (*self._logouts, *self._logins, *self._delivery.refused.batches(self._batch_size)):
                 self._note(NotTried(batch))
 
     def _empty(self, waiting: deque[Batch]) -> None:
@@ -186,31 +200,49 @@ class _Worker:
                 return
             self._in_flight.remove(batch)
             match outcome:
-                case Delivered():
-                    self._has_accepted = True
-                    self._note_refused_as_rejected()
-                    self._note(outcome)
+                case Delivered(rejections=rejections):
+                    self._settle_rejections(batch, rejections)
                 case Failed(error=BadRequest()) if len(batch) > 1:
                     waiting.extendleft(reversed(batch.halve()))
-                case Failed(error=BadRequest()):
-                    self._refused.append(outcome)
-                    if len(self._refused) == (REFUSED_LATER if self._has_accepted else ALL_REFUSED):
-                        self._give_up(mask(str(outcome.error), batch.entries))
+                case Failed(error=BadRequest() as error):
+                    self._refused.append(Rejection(batch.entries[0], str(error)))
+                    self._refusals += 1
+                    if self._refusals == (REFUSED_LATER if self._has_accepted else ALL_REFUSED):
+                        self._give_up(mask(str(error), batch.entries))
                 case Failed(error=error):
                     self._is_stopped = self._is_stopped or isinstance(error, TargetError)
                     self._note(outcome)
 
-    def _note_refused_as_rejected(self) -> None:
-        """Take refused single entries for what is wrong with them: the target takes others."""
+    def _settle_rejections(self, batch: Batch, rejections: Sequence[Rejection]) -> None:
+        """Note what was accepted; what was refused, now or before, was refused for itself if anything was accepted."""
+        self._refused += rejections
+        rejected = {rejection.entry for rejection in rejections}
+        accepted = tuple(entry for entry in batch.entries if entry not in rejected)
+        if accepted:
+            self._has_accepted = self._delivery.is_heard = True
+            for refused in self._refused:
+                self._note(Delivered(_alone(refused), (refused,)))
+            self._refused.clear()
+            self._refusals = 0
+            self._note(Delivered(Batch(batch.action, accepted)))
+
+    def _note_refused_as_failed(self) -> None:
+        """Take for a failure what nothing was accepted after: a target that is busy or full refuses whatever comes.
+
+        What the target rejected before, among others that it took, it rejects again.
+        """
         for refused in self._refused:
-            self._note(Delivered(refused.batch, (Rejection(refused.batch.entries[0], str(refused.error)),)))
+            if refused.entry.ip in self._delivery.rejected_before:
+                self._note(Delivered(_alone(refused), (refused,)))
+            else:
+                self._note(Failed(_alone(refused), BadRequest(refused.message)))
         self._refused.clear()
 
     def _give_up(self, words: str) -> None:
         self._is_stopped = True
         error = TargetError(f"refuses every entry: {words}")
         for refused in self._refused:
-            self._note(Failed(refused.batch, error))
+            self._note(Failed(_alone(refused), error))
         self._refused.clear()
 
     def _note(self, outcome: Outcome) -> None:
@@ -220,6 +252,11 @@ class _Worker:
         except Exception as bug:  # noqa: BLE001 (the account has to be closed all the same)
             self._delivery.bug = bug
             self._is_stopped = True
+
+
+def _alone(refused: Rejection) -> Batch:
+    """Return a refused entry as a batch of its own."""
+    return Batch("logins" if isinstance(refused.entry, Login) else "logouts", (refused.entry,))
 
 
 def _start(function: Callable[..., None], *arguments: object) -> threading.Thread:

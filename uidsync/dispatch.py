@@ -13,10 +13,10 @@ from itertools import groupby, islice
 
 from uidsync.config import Config, TargetConfig
 from uidsync.ledger import Ledger
-from uidsync.ledger_values import TargetState
+from uidsync.ledger_values import MINUTE, TargetState
 from uidsync.panos.userid import Address
-from uidsync.plan import MINUTE, NOTHING_DUE, Plan, join, wanted
-from uidsync.share import Share, is_resend_due, make_share, read_belief, read_state
+from uidsync.plan import NOTHING_DUE, Limits, Plan, join, wanted
+from uidsync.share import Share, is_pass_due, is_readable, make_share, read_belief, read_state
 
 AT_ONCE = 10_000  # addresses
 
@@ -52,17 +52,24 @@ class Dispatch:
 def plan_dispatches(
     config: Config, targets: Sequence[TargetConfig], ledger: Ledger, now: datetime, *, full: bool
 ) -> tuple[Dispatch, ...]:
-    """Plan what is due for every target; `full` makes it all that is wanted. Raises LedgerError."""
+    """Plan what is due for every target by what it is believed to hold; `full` makes it all that is wanted.
+
+    Raises LedgerError.
+    """
     dispatches = [_begin(config, target, ledger, now, full=full) for target in targets]
-    seen_since = now - config.source.validity + MINUTE
+    seen_since = find_seen_since(config, now)
     streams = [_list_addresses(dispatch, ledger, seen_since) for dispatch in dispatches]
-    tallies = [_Tally() for _ in targets]
+    tallies = [Tally() for _ in targets]
     for ips in _take_together(streams):
         events = ledger.read_events(ips)
         mappings = wanted(events, config.source.validity, now)
         for dispatch, tally in zip(dispatches, tallies, strict=True):
             belief = read_belief(ledger, dispatch.target, ips)
-            share = make_share(config, dispatch.target, belief, events, mappings, now, resend=dispatch.resend)
+            # A table that can be read is put right by reading it, and then what was rejected is tried again.
+            retry = is_pass_due(config, dispatch.state, now) and not is_readable(dispatch.target, dispatch.state)
+            share = make_share(
+                config, dispatch.target, belief, events, mappings, now, resend=dispatch.resend, retry=retry
+            )
             tally.add(share, len(mappings))
     count = ledger.count_wanted(seen_since)
     return tuple(
@@ -71,29 +78,20 @@ def plan_dispatches(
     )
 
 
-def plan_again(config: Config, dispatch: Dispatch, ledger: Ledger, lost: Collection[Address] | None) -> Dispatch:
-    """Plan for a target that turns out to have lost what it held at some addresses, or its whole table.
+def find_seen_since(config: Config, now: datetime) -> datetime:
+    """Return since when somebody has to have been seen to be wanted, for a minute at least."""
+    return now - config.source.validity + MINUTE
 
-    The logouts stay: whether a mapping that is to go is there is not worth a question. After the loss of everything
-    what it rejected is sent as well. Raises LedgerError.
-    """
-    stream = ledger.list_addresses(dispatch.name) if lost is None else map(str, lost)
-    plans = []
-    for ips in _take_together([stream]):
-        events = ledger.read_events(ips)
-        belief = replace(read_belief(ledger, dispatch.target, ips), held={})
-        if lost is None:
-            belief = replace(belief, held_back=tuple(each for each in belief.held_back if each.why != "rejected"))
-        mappings = wanted(events, config.source.validity, dispatch.now)
-        plans.append(
-            make_share(config, dispatch.target, belief, events, mappings, dispatch.now, resend=dispatch.resend).plan
-        )
-    kept = dispatch.plan.without_logins(lost) if lost is not None else Plan(dispatch.plan.logouts)
-    return replace(dispatch, plan=replace(join([kept, *plans]), lapsed=dispatch.plan.lapsed), is_empty=lost is None)
+
+def find_limits(config: Config, dispatch: Dispatch, ledger: Ledger) -> Limits:
+    """Find how much a plan may undo. Raises LedgerError."""
+    held = 0 if dispatch.is_empty else ledger.count_held_addresses(dispatch.name, dispatch.now)
+    recent = ledger.count_logouts(dispatch.name, dispatch.now)
+    return Limits(held, recent, config.sync.max_logout_percent, config.sync.max_change_percent)
 
 
 @dataclass(slots=True)
-class _Tally:
+class Tally:
     """What comes together for one target, part by part."""
 
     plans: list[Plan] = field(default_factory=list)
@@ -101,6 +99,7 @@ class _Tally:
     ordered: set[Address] = field(default_factory=set)
 
     def add(self, share: Share, mappings: int) -> None:
+        """Add a part, with so many mappings that are wanted somewhere."""
         self.plans.append(share.plan)
         self.withheld += mappings - len(share.wanted)
         self.ordered.update(share.ordered)
@@ -112,7 +111,7 @@ def _begin(config: Config, target: TargetConfig, ledger: Ledger, now: datetime, 
         target,
         state,
         now,
-        resend=full or is_resend_due(config, state, now),
+        resend=full or (state.is_unreadable and is_pass_due(config, state, now)),
         is_empty=state.is_new or not ledger.has_holdings(target.name),
     )
 
@@ -126,6 +125,11 @@ def _list_addresses(dispatch: Dispatch, ledger: Ledger, seen_since: datetime) ->
 
 def _take_together(streams: Sequence[Iterable[str]]) -> Iterator[list[str]]:
     """Yield what comes in any of some ordered streams, each once, so many at a time."""
-    merged = (ip for ip, _ in groupby(heapq.merge(*streams)))
-    while ips := list(islice(merged, AT_ONCE)):
-        yield ips
+    return take_parts(ip for ip, _ in groupby(heapq.merge(*streams)))
+
+
+def take_parts(ips: Iterable[str]) -> Iterator[list[str]]:
+    """Yield addresses so many at a time."""
+    ips = iter(ips)
+    while some := list(islice(ips, AT_ONCE)):
+        yield some

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 from typing import Literal
 
+from uidsync.ledger_values import LOGOUT_GRACE, MINUTE, Holding
 from uidsync.panos.userid import Address, Login, UserMapping
-from uidsync.plan import MINUTE, Holding, newest_per_address
+from uidsync.plan import newest_per_address
 from uidsync.share import Share
 from uidsync.source.rows import LoginEvent, Row, RowReader, is_within, read_date
 
@@ -102,8 +103,8 @@ def _read_ip(text: str | None) -> Address | None:
 
 
 Due = Literal["logout", "changed", "new", "refreshed"]
-# Why nothing is due: nobody is wanted, it is held and lasts, or the login was rejected.
-Rest = Literal["nobody", "no_event", "short", "outside", "withdrawn", "held", "rejected"]
+# Why nothing is due: nobody is wanted, it is held and lasts, the login was rejected, or another source has the address.
+Rest = Literal["nobody", "no_event", "short", "outside", "withdrawn", "held", "rejected", "taken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def judge(share: Share, ip: Address, holder: LoginEvent | None) -> Verdict:
     """Judge one address of a target's share."""
     plan = share.plan
     logins: dict[Due, tuple[Login, ...]] = {"changed": plan.changed, "new": plan.new, "refreshed": plan.refreshed}
-    held = share.held.get(ip, ())
+    held = tuple(each for each in share.held.get(ip, ()) if share.now < each.held_until + LOGOUT_GRACE)
     return Verdict(
         share.name,
         share.wanted.get(ip),
@@ -148,7 +149,7 @@ def _find_renewal(mapping: UserMapping | None, held: Sequence[Holding]) -> datet
 
 def _find_reason(share: Share, ip: Address, holder: LoginEvent | None) -> Rest:
     if ip in share.wanted:
-        return "rejected" if ip in share.rejected else "held"
+        return "rejected" if ip in share.rejected else "taken" if ip in share.taken else "held"
     if holder is None:
         return "no_event"
     if holder.user is None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Self, TypeVar
 
 from uidsync.ledger_values import read_text
-from uidsync.statements import read_statement
+from uidsync.statements import read_statements
 
 APPLICATION = 0x75696473  # "uids", in the file's header
-SCHEMA = 2  # the number of the last migration
+SCHEMA = 3  # the number of the last migration
 ROWS_AT_ONCE = 1000
 BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
 
@@ -30,6 +31,7 @@ class LedgerDamaged(LedgerError):
     """The file is no ledger, or no longer, or one of a later version."""
 
 
+STATEMENTS = read_statements("ledger")
 PRIMARY = 0xFF  # the bits of an error's code that name its kind
 # What may pass: others are at work, a disk is full or away. All else that SQLite says is the file's own fault.
 MAY_PASS = frozenset(
@@ -67,7 +69,9 @@ def migrate(connection: sqlite3.Connection, file: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     for number in range(version + 1, SCHEMA + 1):
         marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
-        connection.executescript(f"BEGIN IMMEDIATE; {read_statement(f'ledger/migrate_{number}')} {marks} COMMIT;")
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {read_statements('ledger_schema')[f'migrate_{number}']} {marks} COMMIT;"
+        )
 
 
 def raise_if_damaged(connection: sqlite3.Connection, file: Path) -> None:
@@ -190,13 +194,13 @@ class LedgerFile:
         self, name: str, make: Callable[..., Made], parameters: tuple[object, ...] | Mapping[str, object] = ()
     ) -> list[Made]:
         with self._lock, translated(self.file):
-            rows = self._connection.execute(read_statement(f"ledger/{name}"), parameters)
+            rows = self._connection.execute(STATEMENTS[name], parameters)
             return [make(*row) for row in rows]
 
     def _walk(self, name: str, parameters: Mapping[str, object]) -> Iterator[str]:
         """Read a column of text row by row, of a result that may be large. Writes may come between."""
         with self._lock, translated(self.file):
-            cursor = self._connection.execute(read_statement(f"ledger/{name}"), parameters)
+            cursor = self._connection.execute(STATEMENTS[name], parameters)
         while True:
             with self._lock, translated(self.file):
                 texts = [read_text(value) for (value,) in cursor.fetchmany(ROWS_AT_ONCE)]
@@ -224,5 +228,19 @@ class LedgerFile:
                 raise
             self._connection.execute("COMMIT")
 
+    def _keep(self, name: str, rows: Iterable[Row]) -> None:
+        """Write to what lives beside the ledger and ends with the connection: nobody else waits for that."""
+        rows = iter(rows)
+        while some := list(islice(rows, ROWS_AT_ONCE)):
+            with self._lock, translated(self.file):
+                if self._is_provisional:
+                    self._write(name, some)
+                    continue
+                self._connection.execute("BEGIN")
+                try:
+                    self._write(name, some)
+                finally:
+                    self._connection.execute("COMMIT")
+
     def _write(self, name: str, rows: Collection[Row]) -> None:
-        self._connection.executemany(read_statement(f"ledger/{name}"), rows)
+        self._connection.executemany(STATEMENTS[name], rows)

@@ -9,40 +9,73 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Literal
 
 from uidsync.panos.userid import Address
-from uidsync.spotcheck import NO_LOSS, Loss
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 LATEST = 253_370_764_800 * 10**6  # microseconds, the end of 9998: later times cannot be reckoned with
 LONGEST_OFFSET = 10**17  # microseconds, 3,000 years
-LONGEST_WAIT = 10**15  # microseconds, 31 years
+LONGEST_PAUSE = 10**15  # microseconds, 31 years
 LONGEST_TIMEOUT = 10**6  # minutes; the longest that can be configured is 3,600
+MINUTE = timedelta(minutes=1)
+LOGOUT_GRACE = timedelta(minutes=5)  # how long after its end a mapping may still stand on a target
+SETTLED = timedelta(minutes=2)  # a mapping may take as long to show in a firewall's table
+TOLERANCE = timedelta(minutes=2)  # between the clocks of a firewall and the source
+AHEAD = timedelta(minutes=5)  # a moment that lies further ahead of the clock it was taken by is not believed
 
 # One address stands in the events and in every target's holdings, which are read a part at a time.
 read_ip = lru_cache(2**15)(ip_address)
 
 
-Why = Literal["rejected", "withdrawn"]
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a target holds at an address, or may hold: `in_doubt` was sent and its acceptance never seen.
+
+    One that is `undated` as well was accepted, at a moment that is not believed.
+
+    `timeout` is in minutes, as it was last sent. `event_id` is that of the event it was sent for, 0 if none is known.
+    """
+
+    user: str
+    timeout: int
+    sent_at: datetime
+    held_until: datetime
+    in_doubt: bool = False
+    event_id: int = 0
+    undated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class HeldBack:
-    """A login that is not sent again until a newer event, and why."""
+class Withdrawn:
+    """A login that somebody withdrew: it is not sent again until an event newer than `key`."""
 
     ip: Address
     user: str
-    why: Why
     key: tuple[datetime, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A login that a target rejected, for an event: it is tried again after a pause, each longer than the last."""
+
+    ip: Address
+    user: str
+    event_id: int
+    since: datetime
+    tried_at: datetime
+    pause: timedelta
 
 
 @dataclass(slots=True)
 class TargetState:
     """What is known of a target beside its mappings; `identity` is what it was learned for.
 
-    Of a target that `is_new` the ledger knows nothing, or only what another of its name held.
+    Of a target that `is_new` the ledger knows nothing, or only what another of its name held. Its table was last put
+    right at `reconciled_at`; it is again when it `is_suspect`, but not before the `pause` since it was `tried_at` is
+    over. It was `asked` for so many mappings, and `member` is the one of a pair that answered. When it
+    was heard from last, events up to `seen_id` had been read. A table that
+    `is_unreadable` may not be read, or makes no sense.
     """
 
     name: str
@@ -52,11 +85,16 @@ class TargetState:
     error_kind: str | None = None
     error_message: str | None = None
     is_unusable: bool = False
-    full_send_at: datetime | None = None
-    may_not_ask: bool = False
+    is_unreadable: bool = False
+    is_suspect: bool = False
+    reconciled_at: datetime | None = None
+    tried_at: datetime | None = None
+    pause: timedelta = timedelta()
+    asked: int = 0
+    member: str = ""
+    seen_id: int = 0
     certificate_not_after: datetime | None = None
     client_certificate_not_after: datetime | None = None
-    loss: Loss = NO_LOSS
     is_new: bool = False
 
 

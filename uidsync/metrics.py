@@ -111,6 +111,12 @@ def _counts(label: str, *path: str) -> Callable[[Report], Iterator[Sample]]:
     return find
 
 
+def _held_back(report: Report) -> Iterator[Sample]:
+    for name, part in _targets(report):
+        for why, count in _table(part.get("held_back")).items():
+            yield (("target", name), ("why", str(why))), _number(count)
+
+
 def _mappings(report: Report) -> Iterator[Sample]:
     for name, part in _targets(report):
         for action in ("logins", "logouts"):
@@ -159,6 +165,8 @@ METRICS = (
     _gauge("wanted", "Mappings that the target should hold.", _each(_number, "wanted")),
     _gauge("held", "Mappings that the target accepted and that have not expired.", _each(_number, "held")),
     _gauge("in_doubt", "Mappings whose acceptance was not seen, or may be undone.", _each(_number, "in_doubt")),
+    _gauge("held_back", "Logins that are not sent: the target rejected them, or somebody withdrew them.", _held_back),
+    _gauge("foreign", "Addresses that another source has taken since ours was delivered.", _each(_number, "foreign")),
     _gauge("lapsed", "Mappings that ran out although they were wanted.", _each(_number, "lapsed")),
     _gauge("mappings", "What was due in the last run, by action and outcome.", _mappings),
     _gauge("messages", "Messages to the target in the last run, without retries.", _each(_number, "batches")),

@@ -11,18 +11,17 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Literal
 
+from uidsync.ledger_values import LOGOUT_GRACE, MINUTE, Holding
 from uidsync.panos.userid import Address, Entry, Login, Logout, UserMapping, bare_name
 from uidsync.source.rows import BLANK, IGNORED, OTHER_DEVICE, LoginEvent
 
-MINUTE = timedelta(minutes=1)
-LOGOUT_GRACE = timedelta(minutes=5)  # how long after its end a mapping may still stand on a target
 FEW_LOGOUTS, FEW_CHANGES = 10, 100  # so many are never too many
 
 Action = Literal["logins", "logouts"]
 
 
 class UnsafePlan(Exception):
-    """The source looks broken, or the plan would undo too much; nothing was sent."""
+    """The source looks broken, or a plan would undo too much: it was not sent."""
 
 
 # ---- newest event per address ------------------------------------------------------------------------------------
@@ -85,27 +84,13 @@ def is_meant(user: str | None, names: Collection[str]) -> bool:
 def wanted(events: Mapping[Address, LoginEvent], validity: timedelta, now: datetime) -> dict[Address, UserMapping]:
     """Return the mapping of every address that has a user and at least a minute left. Rule 1."""
     return {
-        ip: UserMapping(ip, event.user, event.seen_at + validity)
+        ip: UserMapping(ip, event.user, event.seen_at + validity, event.event_id)
         for ip, event in events.items()
         if event.user is not None and event.seen_at + validity - now >= MINUTE
     }
 
 
 # ---- what is due -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """What a target holds at an address, or may hold: `in_doubt` was sent and its acceptance never seen.
-
-    `timeout` is in minutes, as it was last sent.
-    """
-
-    user: str
-    timeout: int
-    sent_at: datetime
-    held_until: datetime
-    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +111,18 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All changes for one target, in the order in which they are sent."""
+    """All changes for one target, in the order in which they are sent.
+
+    `renewals` are addresses whose login was delivered before, for the same event: another source may have taken them
+    since, and then they are left to it.
+    """
 
     logouts: tuple[Logout, ...] = ()
     changed: tuple[Login, ...] = ()
     new: tuple[Login, ...] = ()
     refreshed: tuple[Login, ...] = ()
     lapsed: int = 0  # wanted mappings that ran out on the target
+    renewals: frozenset[Address] = frozenset()
 
     def __len__(self) -> int:
         return len(self.logouts) + len(self.logins)
@@ -142,13 +132,14 @@ class Plan:
         """Changed users first, for theirs are the wrong names; refreshes last."""
         return self.changed + self.new + self.refreshed
 
-    def without_logins(self, ips: Collection[Address]) -> Plan:
-        """Return the plan without the logins at these addresses."""
+    def without(self, ips: Collection[Address]) -> Plan:
+        """Return the plan without what it has for these addresses."""
         changed, new, refreshed = (
             tuple(login for login in logins if login.ip not in ips)
             for logins in (self.changed, self.new, self.refreshed)
         )
-        return replace(self, changed=changed, new=new, refreshed=refreshed)
+        logouts = tuple(logout for logout in self.logouts if logout.ip not in ips)
+        return Plan(logouts, changed, new, refreshed, self.lapsed, self.renewals.difference(ips))
 
     def batches(self, size: int) -> tuple[Batch, ...]:
         """Return the messages to send, of at most `size` entries; every logout comes before any login."""
@@ -159,31 +150,58 @@ class Plan:
             for start in range(0, len(entries), size)
         )
 
-    def raise_if_unsafe(
-        self,
-        held: int,
-        recent_logouts: int,
-        max_logout_percent: int,
-        max_change_percent: int,
-        ordered: Collection[Address] = (),
-    ) -> None:
-        """Raise UnsafePlan when this would undo too much of what the target holds. Rule 9.
+    def limit(self, limits: Limits, ordered: Collection[Address] = ()) -> tuple[Plan, Plan, str]:
+        """Part the plan into what may be sent and what is refused, and say why.
 
-        `held` is the number of unexpired mappings, `recent_logouts` that of the last hour: together they are what was
-        held before. Logouts at `ordered` addresses were asked for by somebody and do not count.
+        Too many logouts are refused and the logins sent all the same; too many changes of user refuse everything, for
+        then no name can be trusted. Logouts at `ordered` addresses were asked for by somebody: they neither count nor
+        are they refused.
         """
-        logouts = sum(logout.ip not in ordered for logout in self.logouts)
-        before, total = held + recent_logouts, logouts + recent_logouts
-        if logouts and total > FEW_LOGOUTS and total * 100 > max_logout_percent * before:
-            raise UnsafePlan(
-                f"with {logouts} logouts due, {total} of {before} mappings would be gone within an hour, more than "
-                f"{max_logout_percent} % (sync.max_logout_percent)"
-            )
-        if len(self.changed) > FEW_CHANGES and len(self.changed) * 100 > max_change_percent * held:
-            raise UnsafePlan(
-                f"{len(self.changed)} changes of user are more than {max_change_percent} % of {held} mappings held "
-                "(sync.max_change_percent)"
-            )
+        counted = tuple(logout for logout in self.logouts if logout.ip not in ordered)
+        if words := limits.judge_changes(len(self.changed)):
+            return NOTHING_DUE, self, words
+        if words := limits.judge_logouts(len(counted)):
+            asked_for = tuple(logout for logout in self.logouts if logout.ip in ordered)
+            return replace(self, logouts=asked_for), Plan(counted), words
+        return self, NOTHING_DUE, ""
+
+    def raise_if_unsafe(self, limits: Limits) -> None:
+        """Raise UnsafePlan when any part of this would be refused."""
+        if words := self.limit(limits)[2]:
+            raise UnsafePlan(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a plan may undo of what a target holds.
+
+    `held` is the number of addresses with an unexpired mapping, `recent_logouts` counts the logouts of the last hour:
+    together they are what was held before.
+    """
+
+    held: int
+    recent_logouts: int
+    max_logout_percent: int
+    max_change_percent: int
+
+    def judge_logouts(self, logouts: int) -> str:
+        """Say why so many logouts are too many; nothing when they are not."""
+        before, total = self.held + self.recent_logouts, logouts + self.recent_logouts
+        if logouts == 0 or total <= FEW_LOGOUTS or total * 100 <= self.max_logout_percent * before:
+            return ""
+        return (
+            f"with {logouts} logouts due, {total} of {before} mappings would be gone within an hour, more than "
+            f"{self.max_logout_percent} % (sync.max_logout_percent)"
+        )
+
+    def judge_changes(self, changed: int) -> str:
+        """Say why so many changes of user are too many; nothing when they are not."""
+        if changed <= FEW_CHANGES or changed * 100 <= self.max_change_percent * self.held:
+            return ""
+        return (
+            f"{changed} changes of user are more than {self.max_change_percent} % of {self.held} mappings held "
+            "(sync.max_change_percent)"
+        )
 
 
 NOTHING_DUE = Plan()
@@ -197,6 +215,7 @@ def join(plans: Collection[Plan]) -> Plan:
         tuple(chain.from_iterable(plan.new for plan in plans)),
         tuple(chain.from_iterable(plan.refreshed for plan in plans)),
         sum(plan.lapsed for plan in plans),
+        frozenset(chain.from_iterable(plan.renewals for plan in plans)),
     )
 
 
@@ -209,16 +228,22 @@ def make_plan(  # noqa: PLR0913 (what is due depends on this much)
     is_timeout_fixed: bool = False,
     unwanted: Collection[Address] = (),
     rejected: Collection[Address] = (),
+    taken: Collection[Address] = (),
     resend: bool = False,
+    is_contested: bool = False,
+    seen_id: int = 0,
 ) -> Plan:
-    """Plan what a target lacks, and what it holds wrongly. Rules 6 to 8.
+    """Plan what a target lacks, and what it holds wrongly.
 
     `unwanted` are the addresses of which it is known that nobody shall be mapped there; one that is in neither is left
     alone, for a row that merely vanished is no evidence. `rejected` are those whose login the target is known to
-    reject: it is not due, but whom it was to replace goes. `resend` makes every other login due, held or not. A target
-    that ages mappings by its own setting has a fixed timeout, always `mapping_timeout`.
+    reject: it is not due, but whom it was to replace goes. `taken` are those that another source has taken since their
+    event was delivered. `resend` makes every login due that is not rejected, held or not. On a target that
+    `is_contested` others write as well: a newer event is sent even for a user who is held. Events up to `seen_id` were
+    known when the target was heard from last. A target that ages mappings by its own setting has a fixed timeout,
+    always `mapping_timeout`.
     """
-    changed, new, refreshed, replaced, lapsed = [], [], [], [], 0
+    changed, new, refreshed, replaced, renewals, lapsed = [], [], [], [], [], 0
     for mapping in wanted.values():
         known = [holding for holding in held.get(mapping.ip, ()) if is_same_user(holding.user, mapping.user)]
         others = [holding for holding in held.get(mapping.ip, ()) if holding not in known and holding.held_until > now]
@@ -227,26 +252,46 @@ def make_plan(  # noqa: PLR0913 (what is due depends on this much)
         if mapping.ip in rejected:
             replaced += [Logout(mapping.ip, holding.user) for holding in others]
             continue
+        if mapping.ip in taken and not resend:
+            continue
         login = make_login(mapping, now, mapping_timeout, is_timeout_fixed=is_timeout_fixed)
         if others:
             changed.append(login)
         elif not current:
             new.append(login)
-        elif resend or any(holding.in_doubt or _is_refresh_due(holding, login, now) for holding in current):
+            renewals += [mapping.ip] * any(was_delivered(holding, mapping, seen_id) for holding in known)
+        elif resend or any(holding.in_doubt or (is_contested and _is_older(holding, mapping)) for holding in current):
             refreshed.append(login)
+        elif any(_is_refresh_due(holding, login, now) for holding in current):
+            refreshed.append(login)
+            renewals.append(mapping.ip)
     ended = [
         Logout(ip, holding.user)
         for ip in unwanted
         for holding in held.get(ip, ())
         if now < holding.held_until + LOGOUT_GRACE
     ]
-    return Plan((*ended, *replaced), tuple(changed), tuple(new), tuple(refreshed), lapsed)
+    parts = (*ended, *replaced), tuple(changed), tuple(new), tuple(refreshed)
+    return Plan(*parts, lapsed, frozenset() if resend else frozenset(renewals))
+
+
+def was_delivered(holding: Holding, mapping: UserMapping, seen_id: int) -> bool:
+    """Tell whether a target was known to hold a mapping after its event was read.
+
+    It was delivered for that event, or for an older one, and the target was heard from since.
+    """
+    is_known = holding.event_id in {0, mapping.event_id} or mapping.event_id <= seen_id
+    return is_known and (holding.undated or not holding.in_doubt)
+
+
+def _is_older(holding: Holding, mapping: UserMapping) -> bool:
+    return holding.event_id not in {0, mapping.event_id}
 
 
 def make_login(
     mapping: UserMapping, now: datetime, mapping_timeout: timedelta, *, is_timeout_fixed: bool = False
 ) -> Login:
-    """Make the login of a mapping with at least a minute left; its timeout is whole minutes, never 0. Rule 6."""
+    """Make the login of a mapping with at least a minute left; its timeout is whole minutes, never 0."""
     left = mapping_timeout if is_timeout_fixed else min(mapping_timeout, mapping.expires_at - now)
     return Login(mapping.ip, mapping.user, left // MINUTE)
 

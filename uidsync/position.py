@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 LATE_WRITERS = timedelta(minutes=30)  # appliances write out of order, and a large transaction commits late
 LEAST_OVERLAP = 1000  # ids
+DISORDER_LASTS = timedelta(days=1)  # so long after ids were last seen not to grow with time, every read is full
 MOST_AHEAD = 1000  # rows that lie ahead whose ids are kept; more than that hold the watermark back
 
 
@@ -19,7 +20,8 @@ class Position:
     """How far a source was read, by which rules, and when all of it.
 
     `marks` are the highest ids known at earlier times, oldest first; `ahead` are the ids of rows whose date lay ahead:
-    each tail reads them again until their time has come. `clock_offset` is the source's clock minus ours.
+    each tail reads them again until their time has come. `clock_offset` is the source's clock minus ours. At
+    `disordered_at` a full read last found events that no tail would have found: ids do not grow with time.
     """
 
     source: str
@@ -29,6 +31,7 @@ class Position:
     clock_offset: timedelta
     marks: tuple[tuple[datetime, int], ...]
     ahead: tuple[int, ...] = ()
+    disordered_at: datetime | None = None
 
     def find_tail(self) -> int:
         """Return the id after which a tail begins: as far back as late writers may have written since the last read.
@@ -44,12 +47,13 @@ class Position:
     def is_full_due(
         self, source: str, rules: str, highest_id: int | None, now: datetime, full_every: timedelta
     ) -> bool:
-        """Tell whether a tail would not do: other source or rules, too long ago, a clock or ids that ran back."""
+        """Tell whether a tail would not do: other source or rules, too long ago, ids or a clock that lead astray."""
         return (
             (self.source, self.rules) != (source, rules)
             or highest_id is None
             or self.is_reset(source, highest_id)
             or not timedelta() <= now - self.full_at < full_every
+            or (self.disordered_at is not None and now - self.disordered_at < DISORDER_LASTS)
         )
 
     def is_reset(self, source: str, highest_id: int) -> bool:

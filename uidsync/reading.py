@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -21,6 +21,7 @@ from uidsync.position import LATE_WRITERS, Position, make_position
 from uidsync.source import Snapshot, Source
 from uidsync.source.rows import HIGHEST_ID, LoginEvent, Rules, make_row_reader
 
+FEW_NEWS = 100  # addresses
 FEW_CACHED = 2**12  # where a row stands for all of its address, hardly any repeats what another says
 
 
@@ -28,7 +29,8 @@ FEW_CACHED = 2**12  # where a row stands for all of its address, hardly any repe
 class Reading:
     """What was read: the source's clock, the counts, and how far it went.
 
-    There is an event at so many `addresses` now, the newest of which was seen at `newest_event`.
+    There is an event at so many `addresses` now, the newest of which was seen at `newest_event`. `news` are addresses
+    with a newer event than before, if they are few. `ran_back` is how far what was known lay ahead of the clock.
     """
 
     now: datetime
@@ -37,6 +39,10 @@ class Reading:
     census: Census
     addresses: int
     newest_event: datetime | None
+    highest_id: int = 0
+    news: tuple[Address, ...] = ()
+    ran_back: timedelta | None = None
+    disordered: int = 0  # events that no tail would have found
 
     def clock(self) -> datetime:
         """Return what the source's clock says by now."""
@@ -55,29 +61,38 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
     """
     rules, validity = make_rules(config, source), config.source.validity
     marks = _make_marks(config, rules)
-    position = ledger.read_position()
     with source.open() as snapshot:
         began, now = time.monotonic(), snapshot.now
+        ran_back = ledger.disbelieve(now, datetime.now(UTC))
+        position = ledger.read_position()
         since = now - validity - config.source.time_offset
         # What was judged by other rules, or came from another source, says nothing any more.
         is_known = position is not None and (position.source, position.rules) == marks
-        ledger.drop_events(now - validity if is_known else None)
+        ledger.drop_events(now, validity if is_known else None)
+        sink = _Sink(ledger, position.find_tail() if position and is_known else 0)
         mode: Literal["full", "tail"] = "full"
         if position and not (full or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)):
             mode, tail = "tail", position.find_tail()
             census = Census(now - LATE_WRITERS, tail)
             rows = map(make_row_reader(rules, now), snapshot.read_after(tail, position.ahead, since))
             events = list(census.watch(rows))
-            _settle(ledger, census, events, ledger.read_events({event.ip for event in events}))
+            _settle(sink, census, events, ledger.read_events({event.ip for event in events}))
         elif snapshot.groups and is_worthwhile(rules):
             census = Census(now - LATE_WRITERS)
             read_row = make_row_reader(rules, now, FEW_CACHED)
-            read_groups_into(ledger, snapshot.groups, read_row, rules, since=since, now=now, census=census)
+            read_groups_into(sink, snapshot.groups, read_row, rules, since=since, now=now, census=census)
         else:
             census = Census(now - LATE_WRITERS)
             rows = map(make_row_reader(rules, now), snapshot.read_since(since))
-            _settle(ledger, census, census.watch(rows), ledger.read_events())
-    ledger.write_position(_follow(position, *marks, snapshot, census, is_full=mode == "full"))
+            _settle(sink, census, census.watch(rows), ledger.read_events())
+    is_full = mode == "full"
+    following = _follow(position, *marks, snapshot, census, is_full=is_full)
+    is_same_table = position is not None and not position.is_reset(marks[0], following.watermark)
+    disordered = sink.late if is_full and is_same_table and not ran_back else 0
+    if disordered:
+        log.warning("source.disordered", events=disordered, hint="ids do not grow with time: reads stay full for a day")
+        following = replace(following, disordered_at=now)
+    ledger.write_position(following)
     addresses, newest_event = ledger.count_events()
     log.info(
         "source.read",
@@ -88,13 +103,36 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         skipped=dict(census.skipped),
         seconds=round(time.monotonic() - began, 3),
     )
-    return Reading(now, began, mode, census, addresses, newest_event)
+    news = tuple(sink.news) if len(sink.news) <= FEW_NEWS else ()
+    highest_id = following.watermark
+    return Reading(now, began, mode, census, addresses, newest_event, highest_id, news, ran_back, disordered)
 
 
-def _settle(ledger: Ledger, census: Census, events: Iterable[LoginEvent], known: Mapping[Address, LoginEvent]) -> None:
+class _Sink:
+    """Takes events for the ledger and notes what is new in them: where, and how many no tail would have found."""
+
+    def __init__(self, ledger: Ledger, tail: int) -> None:
+        self._ledger = ledger
+        self._tail = tail
+        self.late = 0
+        self.news: list[Address] = []
+
+    def read_events(self, ips: Collection[Address]) -> Mapping[Address, LoginEvent]:
+        """Return the event that holds each of these addresses, where there is one."""
+        return self._ledger.read_events(ips)
+
+    def write_events(self, events: Iterable[LoginEvent]) -> None:
+        """Record the events that hold their addresses from now on."""
+        listed = list(events)
+        self._ledger.write_events(listed)
+        self.late += sum(event.event_id <= self._tail for event in listed)
+        self.news += [event.ip for event in listed[: FEW_NEWS + 1 - len(self.news)]]
+
+
+def _settle(sink: _Sink, census: Census, events: Iterable[LoginEvent], known: Mapping[Address, LoginEvent]) -> None:
     """Find who holds each address after these events, which the census counts, and record where that is news."""
     newest = newest_per_address(events, known)
-    ledger.write_events(event for ip, event in newest.items() if known.get(ip) != event)
+    sink.write_events(event for ip, event in newest.items() if known.get(ip) != event)
     census.settle(known, newest)
 
 

@@ -1,4 +1,4 @@
-"""Hears of every message of a run: asks, notes in the ledger what may be and what is held, logs, moves the progress on.
+"""Hears of every message of a run: looks at the target first, notes in the ledger what may be and what is held, logs.
 
 A ledger that cannot be written is a warning and no failure to deliver.
 """
@@ -6,7 +6,7 @@ A ledger that cannot be written is a warning and no failure to deliver.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,16 +14,20 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from uidsync.config import Config
 from uidsync.deliver import Delivery
-from uidsync.dispatch import Dispatch
+from uidsync.dispatch import Dispatch, find_limits
 from uidsync.ledger import Ledger
 from uidsync.ledger_file import LedgerError
-from uidsync.ledger_values import HeldBack
+from uidsync.ledger_values import Holding, Rejected
 from uidsync.panos.firewall import Firewall
 from uidsync.panos.userid import Address, Entry, Login, Logout, Rejection
-from uidsync.plan import Batch, Holding, Plan
+from uidsync.plan import Batch
+from uidsync.reading import Reading
+from uidsync.reconcile import Examiner
 from uidsync.report import Delivered, Failed, Outcome, mask
-from uidsync.spotcheck import Missing, NotAnswered, spot_check
+
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(hours=1), timedelta(days=1)  # before a rejected login is tried once more
 
 
 class Progress(Protocol):
@@ -36,32 +40,34 @@ class Progress(Protocol):
         """Hear that this many more have an outcome."""
 
 
-# Plans anew for a target that lost what it held at some addresses, or everywhere.
-PlanAgain = Callable[[Dispatch, Collection[Address] | None], Dispatch]
-
-
 class Recorder:
     """The observer of a run's deliveries; its methods are called from the workers' threads.
 
-    `clock` is the source's clock. Without `plan_again` no target is asked whether it lost its table. What somebody
-    ordered, by a withdrawal or by force, does not count against the limits of later runs.
+    `clock` is the source's clock. With `looks`, firewalls are asked what they hold before anything is sent; `reading`
+    is what the run has read. What somebody ordered, by a withdrawal or by force, is sent however much it undoes, and
+    does not count against the limits of later runs.
     """
 
     def __init__(  # noqa: PLR0913 (what a run is made of)
         self,
+        config: Config,
         ledger: Ledger,
         dispatches: Sequence[Dispatch],
         clock: Callable[[], datetime],
-        plan_again: PlanAgain | None = None,
         *,
+        looks: bool,
+        reading: Reading | None = None,
         is_ordered: bool,
         log: FilteringBoundLogger,
         progress: Progress,
     ) -> None:
+        self._config = config
         self._ledger = ledger
+        self._looks = looks
+        self._news = reading.news if reading else ()
+        self._seen_id = reading.highest_id if reading else 0
         self._is_ordered = is_ordered
         self._clock = clock
-        self._plan_again = plan_again
         self._dispatches: dict[str, Dispatch] = {dispatch.name: dispatch for dispatch in dispatches}
         self._before: dict[tuple[str, Address], tuple[Holding, ...]] = {}  # what was held where something is in flight
         self._log = log
@@ -69,24 +75,44 @@ class Recorder:
         self._is_deaf = False
         self.warnings: list[str] = []
 
+    @property
+    def dispatches(self) -> tuple[Dispatch, ...]:
+        """What every target is brought, by what is known of it by now."""
+        return tuple(self._dispatches.values())
+
     def begin(self) -> None:
         """Record whom it is for, before anything is sent. Raises LedgerError."""
         for dispatch in self._dispatches.values():
             self._ledger.write_target(dispatch.state)
 
-    def prepare(self, delivery: Delivery) -> Plan:
-        """Return the plan to send: more than was due if the target turns out to have lost what it held. Rule 11."""
+    def prepare(self, delivery: Delivery) -> None:
+        """Settle what is sent: what is due by what the target shows, but for what would undo too much."""
         dispatch = self._dispatches[delivery.name]
-        if self._plan_again and isinstance(delivery.target, Firewall) and dispatch.wanted and not dispatch.resend:
-            try:
-                dispatch = self._check_spots(dispatch, delivery.target, self._plan_again)
-            except LedgerError as error:
-                self._warn(dispatch.name, "spots.unchosen", str(error))
-            self._dispatches[delivery.name] = dispatch
-        self._progress.begin(dispatch.name, len(dispatch.plan))
-        tell = self._log.info if dispatch.plan else self._log.debug  # every minute, for as long as nothing is due
-        tell("plan.made", target=dispatch.name, logouts=len(dispatch.plan.logouts), logins=len(dispatch.plan.logins))
-        return dispatch.plan
+        if self._looks and isinstance(delivery.target, Firewall):
+            dispatch = self._dispatches[delivery.name] = self._look(dispatch, delivery, delivery.target)
+        delivery.plan, delivery.seen_id = dispatch.plan, self._seen_id
+        with suppress(LedgerError):
+            delivery.rejected_before = {login.ip for login in self._ledger.read_rejected(dispatch.name)}
+            if not self._is_ordered and (dispatch.plan.logouts or dispatch.plan.changed):
+                limits = find_limits(self._config, dispatch, self._ledger)
+                delivery.plan, delivery.refused, delivery.refusal = dispatch.plan.limit(limits, dispatch.ordered)
+        plan = delivery.plan
+        self._progress.begin(dispatch.name, len(plan) + len(delivery.refused))
+        tell = self._log.info if plan else self._log.debug  # every minute, for as long as nothing is due
+        tell("plan.made", target=dispatch.name, logouts=len(plan.logouts), logins=len(plan.logins))
+        if delivery.refusal:
+            self._log.error("plan.refused", target=dispatch.name, message=delivery.refusal)
+
+    def _look(self, dispatch: Dispatch, delivery: Delivery, firewall: Firewall) -> Dispatch:
+        try:
+            found = Examiner(self._config, self._ledger, dispatch, firewall, self._log).examine(self._news)
+        except LedgerError as error:
+            self._warn(dispatch.name, "table.unexamined", str(error))
+            return dispatch
+        for event, message in found.warnings.items():
+            self._warn(dispatch.name, event, message)
+        delivery.error, delivery.is_heard = found.error, found.is_heard
+        return found.dispatch
 
     def sending(self, delivery: Delivery, batch: Batch) -> None:
         """Note that what is sent is in doubt from now on. Rule 12."""
@@ -136,48 +162,21 @@ class Recorder:
         self._write(lambda: self._ledger.note_accepted(target, entries, self._clock(), counted=counted))
 
     def _reject(self, target: str, rejection: Rejection, log: FilteringBoundLogger) -> None:
-        login = rejection.entry
-        event = None
+        entry, now = rejection.entry, self._clock()
+        event = known = None
         with suppress(LedgerError):
-            event = self._ledger.read_events([login.ip]).get(login.ip)
-        message = mask(rejection.message, [login])
+            event = self._ledger.read_events([entry.ip]).get(entry.ip)
+            known = next(iter(self._ledger.read_rejected(target, [entry.ip])), None)
+        message = mask(rejection.message, [entry])
         log.warning("entry.rejected", clientHistId=event.event_id if event else None, message=message)
-        if isinstance(login, Login) and event:
-            held = self._before.get((target, login.ip), ())
-            before = next((holding for holding in held if holding.user == login.user), None)
-            held_back = HeldBack(login.ip, login.user, "rejected", event.key)
-            self._write(lambda: self._ledger.note_rejected(target, login, before))
-            self._write(lambda: self._ledger.hold_back(target, [held_back]))
-
-    def _check_spots(self, dispatch: Dispatch, firewall: Firewall, plan_again: PlanAgain) -> Dispatch:
-        state, now = dispatch.state, dispatch.now
-        leaving = {logout.ip for logout in dispatch.plan.logouts}
-        if not (spots := self._ledger.choose_spots(dispatch.name, leaving, now)):
-            return dispatch
-        match spot_check(firewall, spots):
-            case NotAnswered(error, is_denied):
-                if not (is_denied and state.may_not_ask):  # said once
-                    self._warn(dispatch.name, "spots.unanswered", f"{error.kind}: {error}")
-                state.may_not_ask = state.may_not_ask or is_denied
-                return dispatch
-            case Missing(gone) if len(gone) < len(spots):
-                state.may_not_ask, state.loss = False, state.loss.over(now)
-                if not gone:
-                    return dispatch
-                self._log.warning("spots.missing", target=dispatch.name, missing=len(gone), asked=len(spots))
-                return self._forget(dispatch, gone, plan_again)
-            case Missing() if not state.loss.may_recover(now):
-                state.may_not_ask = False
-                self._warn(dispatch.name, "table.lost_again", "the next full send has to wait: what takes it away?")
-                return dispatch
-            case Missing():
-                state.may_not_ask, state.loss = False, state.loss.again(now)
-                self._warn(dispatch.name, "table.lost", "everything is sent again")
-                return self._forget(dispatch, None, plan_again)
-
-    def _forget(self, dispatch: Dispatch, gone: Collection[Address] | None, plan_again: PlanAgain) -> Dispatch:
-        self._write(lambda: self._ledger.forget(dispatch.name, gone))
-        return plan_again(dispatch, gone)
+        if isinstance(entry, Login) and event:
+            held = self._before.get((target, entry.ip), ())
+            before = next((holding for holding in held if holding.user == entry.user), None)
+            rejected = Rejected(entry.ip, entry.user, event.event_id, now, now, timedelta())
+            if known and (known.user, known.event_id) == (entry.user, event.event_id):
+                pause = min(max(FIRST_PAUSE, 2 * known.pause), LONGEST_PAUSE)
+                rejected = Rejected(entry.ip, entry.user, event.event_id, known.since, now, pause)
+            self._write(lambda: self._ledger.note_rejected(target, entry, before, rejected))
 
     def _warn(self, target: str, event: str, message: str) -> None:
         self._log.warning(event, target=target, message=message)

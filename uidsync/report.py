@@ -81,12 +81,16 @@ class Problem:
     message: str
 
 
-Status = Literal["complete", "incomplete", "not_tried"]
+Status = Literal["complete", "incomplete", "not_tried", "refused"]
 
 
 @dataclass(slots=True)
 class TargetReport:
-    """What became of one target's plan."""
+    """What became of one target's plan.
+
+    Logins that are `held_back` were rejected by the target or withdrawn by somebody; `foreign` addresses were taken by
+    another source since ours was delivered.
+    """
 
     name: str
     kind: str
@@ -94,6 +98,8 @@ class TargetReport:
     wanted: int = 0
     held: int = 0
     in_doubt: int = 0
+    held_back: dict[str, int] = field(default_factory=lambda: {"rejected": 0, "withdrawn": 0})
+    foreign: int = 0
     logins: Tally = field(default_factory=Tally)
     logouts: Tally = field(default_factory=Tally)
     lapsed: int = 0

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from uidsync.config import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.ledger import Addresses, Ledger
-from uidsync.ledger_values import HeldBack, TargetState
+from uidsync.ledger_values import Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos.userid import Address, UserMapping
-from uidsync.plan import NOTHING_DUE, Holding, Plan, is_same_user, make_plan
+from uidsync.plan import NOTHING_DUE, Plan, is_same_user, make_plan
 from uidsync.source.rows import LoginEvent, is_within
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What the ledger knows of one target: of all its addresses, or of some."""
+
+    state: TargetState
+    held: Mapping[Address, tuple[Holding, ...]]
+    withdrawn: tuple[Withdrawn, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    taken: Mapping[Address, int] = field(default_factory=dict)
+    is_contested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,51 +31,33 @@ class Share:
     """What concerns one target in a run.
 
     `unwanted` are addresses where nobody shall be mapped, `ordered` those of them that somebody asked to withdraw,
-    `rejected` those whose login the target is known to reject; `resend` makes all that is wanted due, held or not.
+    `rejected` those whose login the target is known to reject, and `taken` those that another source has.
     """
 
     target: TargetConfig
-    state: TargetState
+    belief: Belief
     now: datetime
     wanted: Mapping[Address, UserMapping]
-    held: Mapping[Address, tuple[Holding, ...]]
     plan: Plan = NOTHING_DUE
     unwanted: Collection[Address] = ()
     ordered: Collection[Address] = ()
     rejected: Collection[Address] = ()
-    resend: bool = False
+    taken: Collection[Address] = ()
 
     @property
     def name(self) -> str:
         """The target's name."""
         return self.target.name
 
-    def planned(self) -> Share:
-        """Return the share with its plan."""
-        plan = make_plan(
-            self.wanted,
-            self.held,
-            self.now,
-            mapping_timeout=self.target.mapping_timeout,
-            is_timeout_fixed=isinstance(self.target, AgentConfig) and not self.target.send_timeout,
-            unwanted=self.unwanted,
-            rejected=self.rejected,
-            resend=self.resend,
-        )
-        return replace(self, plan=plan)
+    @property
+    def state(self) -> TargetState:
+        """What is known of the target beside its mappings."""
+        return self.belief.state
 
-    def held_for(self, ip: Address, user: str) -> Holding | None:
-        """Return what the target was believed to hold for a user before this run."""
-        return next((holding for holding in self.held.get(ip, ()) if holding.user == user), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Belief:
-    """What the ledger knows of one target."""
-
-    state: TargetState
-    held: Mapping[Address, tuple[Holding, ...]]
-    held_back: tuple[HeldBack, ...]
+    @property
+    def held(self) -> Mapping[Address, tuple[Holding, ...]]:
+        """What the target is believed to hold."""
+        return self.belief.held
 
 
 def read_state(ledger: Ledger, target: TargetConfig) -> TargetState:
@@ -74,16 +68,27 @@ def read_state(ledger: Ledger, target: TargetConfig) -> TargetState:
 
 def read_belief(ledger: Ledger, target: TargetConfig, ips: Addresses | None = None) -> Belief:
     """Read what the ledger knows of a target, at these addresses if any are given. Raises LedgerError."""
-    state = read_state(ledger, target)
+    state, name = read_state(ledger, target), target.name
     if state.is_new:
-        return Belief(state, {}, ())
-    return Belief(state, ledger.read_holdings(target.name, ips), ledger.read_held_back(target.name, ips))
+        return Belief(state, {})
+    return Belief(
+        state,
+        ledger.read_holdings(name, ips),
+        ledger.read_withdrawn(name, ips),
+        ledger.read_rejected(name, ips),
+        ledger.read_taken(name, ips),
+        ledger.count_taken(name) > 0,
+    )
 
 
-def is_resend_due(config: Config, state: TargetState, now: datetime) -> bool:
-    """Tell whether everything is due for a target that may not be asked: nobody notices that it lost its table."""
-    is_recent = state.full_send_at is not None and now - state.full_send_at < config.sync.full_every
-    return state.may_not_ask and not is_recent
+def is_pass_due(config: Config, state: TargetState, now: datetime) -> bool:
+    """Tell whether it is time to put a target right as a whole: by its table, or by sending all that is wanted."""
+    return state.reconciled_at is None or now - state.reconciled_at >= config.sync.full_every
+
+
+def is_readable(target: TargetConfig, state: TargetState) -> bool:
+    """Tell whether a target's table can be read, as far as is known."""
+    return isinstance(target, FirewallConfig) and not state.is_unreadable
 
 
 def make_share(  # noqa: PLR0913 (a share has this many sides)
@@ -94,53 +99,81 @@ def make_share(  # noqa: PLR0913 (a share has this many sides)
     mappings: Mapping[Address, UserMapping],
     now: datetime,
     *,
-    resend: bool,
+    resend: bool = False,
+    retry: bool = False,
+    stale: Collection[Address] = (),
 ) -> Share:
-    """Plan what is due for one target; `now` is the source's clock."""
-    state, held, held_back = belief.state, belief.held, belief.held_back
-    resend = resend or is_resend_due(config, state, now)
-    withdrawn = {
-        login.ip
-        for login in held_back
-        if login.why == "withdrawn" and not _is_over(events, mappings.get(login.ip), login)
-    }
+    """Plan what is due for one target; `now` is the source's clock.
+
+    `resend` makes all that is wanted due, held or not; `retry` tries again what was rejected, where the pause is over.
+    At `stale` addresses the target was seen to hold what nothing wants there.
+    """
+    withdrawn = find_withdrawn(belief.withdrawn, events, mappings)
     share = {ip: mapping for ip, mapping in mappings.items() if is_within(ip, target.networks) and ip not in withdrawn}
     rejected = {
         login.ip
-        for login in held_back
-        if login.why == "rejected" and login.ip in share and _is_same(events, share[login.ip], login)
+        for login in belief.rejected
+        if (mapping := share.get(login.ip))
+        and (mapping.event_id, mapping.user) == (login.event_id, login.user)
+        and not (retry and now >= login.tried_at + login.pause)
     }
+    taken = {ip for ip, event_id in belief.taken.items() if (mapping := share.get(ip)) and mapping.event_id == event_id}
     unwanted = [
         ip
-        for ip in held
-        if ip in withdrawn
-        or ((event := events.get(ip)) and event.user is None)
-        or not is_within(ip, target.networks)
-        or not is_within(ip, config.identity.include_networks, config.identity.exclude_networks)
+        for ip in belief.held
+        if ip in stale or ip in withdrawn or _is_unwanted(config, target, ip, belief, events, share)
     ]
-    return Share(
-        target,
-        state,
-        now,
+    plan = make_plan(
         share,
-        held,
+        belief.held,
+        now,
+        mapping_timeout=target.mapping_timeout,
+        is_timeout_fixed=isinstance(target, AgentConfig) and not target.send_timeout,
         unwanted=unwanted,
-        ordered=withdrawn,
         rejected=() if resend else rejected,
+        taken=taken,
         resend=resend,
-    ).planned()
+        is_contested=belief.is_contested,
+        seen_id=belief.state.seen_id,
+    )
+    return Share(target, belief, now, share, plan, unwanted, withdrawn, rejected, taken)
 
 
-def _is_over(events: Mapping[Address, LoginEvent], mapping: UserMapping | None, login: HeldBack) -> bool:
-    """Tell whether a withdrawal is over: somebody came after it, or another name would be sent than was withdrawn."""
-    event = events.get(login.ip)
-    is_newer = event is not None and event.key > login.key
-    return is_newer or (mapping is not None and not is_same_user(mapping.user, login.user))
+def _is_unwanted(
+    config: Config,
+    target: TargetConfig,
+    ip: Address,
+    belief: Belief,
+    events: Mapping[Address, LoginEvent],
+    share: Mapping[Address, UserMapping],
+) -> bool:
+    """Tell whether it is known that nobody shall be mapped at an address.
+
+    The newest event there names nobody, or somebody else than is held and is over; or the configuration leaves the
+    address out. An event that is missing says nothing.
+    """
+    identity = config.identity
+    if not is_within(ip, target.networks):
+        return True
+    if not is_within(ip, identity.include_networks, identity.exclude_networks):
+        return True
+    event = events.get(ip)
+    if event is None or ip in share:
+        return False
+    return not all(is_same_user(holding.user, event.user) for holding in belief.held[ip])
 
 
-def _is_same(events: Mapping[Address, LoginEvent], mapping: UserMapping, login: HeldBack) -> bool:
-    """Tell whether a login that was rejected is the one that would be sent."""
-    return events[login.ip].key == login.key and is_same_user(mapping.user, login.user)
+def find_withdrawn(
+    withdrawn: Collection[Withdrawn], events: Mapping[Address, LoginEvent], mappings: Mapping[Address, UserMapping]
+) -> frozenset[Address]:
+    """Return the addresses where a withdrawal lasts: nobody came after it, and no other name would be sent."""
+
+    def is_over(login: Withdrawn) -> bool:
+        event, mapping = events.get(login.ip), mappings.get(login.ip)
+        is_newer = event is not None and event.key > login.key
+        return is_newer or (mapping is not None and not is_same_user(mapping.user, login.user))
+
+    return frozenset(login.ip for login in withdrawn if not is_over(login))
 
 
 def describe_target(target: TargetConfig) -> str:

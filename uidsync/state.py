@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -17,6 +16,8 @@ from uidsync.ledger import FILE, Ledger
 from uidsync.ledger_file import LedgerDamaged, LedgerError, list_parts
 
 LOCK = "lock"
+MEMORY = Path(":memory:")
+RUNTIME_DIR = "/run/uidsync"  # RuntimeDirectory= of the units
 
 
 class Locked(Exception):
@@ -64,67 +65,177 @@ def _open_lock(state_dir: Path, log: FilteringBoundLogger) -> Iterator[int]:
 def _open_lock_elsewhere(state_dir: Path, flags: int) -> int:
     with suppress(OSError):
         return os.open(state_dir / LOCK, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # who may read it may lock it
-    with suppress(OSError):
-        return os.open(_name_substitute(state_dir, LOCK, make=True), flags, 0o640)
+    if place := _name_substitute(state_dir, LOCK):
+        with suppress(OSError):
+            return os.open(place, flags, 0o640)
     return os.memfd_create(LOCK)  # nowhere to write, and so nothing that two runs could spoil
+
+
+class Ledgers:
+    """Finds a ledger for a run: at home in the state directory, else for this boot in its stead, else in memory.
+
+    The substitute is in `$RUNTIME_DIRECTORY`, which the service has. A file that is no ledger is moved aside.
+    """
+
+    def __init__(self, state_dir: Path, log: FilteringBoundLogger) -> None:
+        self._home = state_dir / FILE
+        self._substitute = _name_substitute(state_dir, FILE)
+        self._log = log
+        self._ledger: Ledger | None = None
+
+    def open(self) -> Ledger:
+        """Open the ledger where it can be written; what was kept elsewhere comes back as soon as it can."""
+        self._ledger = self._open_home() or self._open_elsewhere(self._substitute, None)
+        return self._ledger
+
+    def replace(self, ledger: Ledger, error: LedgerError) -> Ledger:
+        """Open a ledger in the place of one that turned out to be damaged, or that cannot be written to the end.
+
+        Raises the error where there is none.
+        """
+        if ledger.file == MEMORY:
+            raise error
+        if isinstance(error, LedgerDamaged):
+            ledger.close()
+            if self._move_aside(ledger.file, error):
+                return self.open()
+            self._ledger = Ledger.make_empty()
+            return self._ledger
+        self._log.warning("ledger.unwritable", message=str(error))
+        place = self._substitute if ledger.file == self._home else None
+        self._ledger = self._open_elsewhere(place, ledger)
+        ledger.close()
+        return self._ledger
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._ledger:
+            self._ledger.close()
+
+    def _open_home(self) -> Ledger | None:
+        try:
+            ledger = self._open_or_replace(self._home)
+        except (LedgerError, OSError) as error:
+            self._log.warning("ledger.unwritable", message=str(error))
+            return None
+        if self._substitute and self._substitute.exists():
+            try:
+                _take_over(self._substitute, ledger, self._log)
+            except LedgerDamaged as error:
+                self._log.warning("ledger.unreadable", message=str(error))
+            except LedgerError as error:  # no room for what it knows: it stays where it is, and is used there
+                self._log.warning("ledger.unwritable", message=str(error))
+                ledger.close()
+                return None
+            with suppress(OSError):
+                for part in reversed(list_parts(self._substitute)):
+                    part.unlink(missing_ok=True)
+        return ledger
+
+    def _open_elsewhere(self, place: Path | None, before: Ledger | None) -> Ledger:
+        """Open the substitute, or a ledger in memory, with what is known so far."""
+        ledger = None
+        if place:
+            try:
+                is_there = place.exists()
+                ledger = self._open_or_replace(place)
+                self._log.warning("ledger.elsewhere", file=str(place), hint="until the state directory can be written")
+                if is_there:
+                    return ledger
+            except (LedgerError, OSError) as error:
+                self._log.warning("ledger.unwritable", message=str(error))
+        if ledger is None:
+            self._log.warning("ledger.in_memory", hint="the next run sends again what is sent now")
+            ledger = Ledger.make_empty()
+        with suppress(LedgerError):
+            if before:
+                before.copy_to(ledger)
+            else:
+                with closing(Ledger.open_read_only(self._home)) as home:
+                    home.copy_to(ledger)
+        return ledger
+
+    def _open_or_replace(self, file: Path) -> Ledger:
+        try:
+            return Ledger.open(file)
+        except LedgerDamaged as error:
+            if not self._move_aside(file, error):
+                raise LedgerError(str(error)) from error
+            return Ledger.open(file)
+
+    def _move_aside(self, file: Path, error: LedgerError) -> bool:
+        """Move a damaged ledger out of the way, so that the next one begins empty, if it can be."""
+        aside = file.with_name(f"{file.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+        try:
+            for part, place in zip(list_parts(file), list_parts(aside), strict=True):
+                if os.path.lexists(part):
+                    part.replace(place)
+        except OSError as failure:
+            self._log.warning("ledger.unwritable", message=str(failure))
+            return False
+        self._log.error("ledger.moved_aside", message=str(error), to=str(aside), hint="everything is sent once again")
+        return True
+
+
+def _take_over(substitute: Path, home: Ledger, log: FilteringBoundLogger) -> None:
+    """Bring home what was kept elsewhere, unless home knows of later moments: somebody ran with it since."""
+    with closing(Ledger.open(substitute)) as kept:
+        if kept.read_latest() >= home.read_latest():
+            kept.copy_to(home)
+            log.info("ledger.returned", source=str(substitute))
+        else:
+            log.info("ledger.outdated", source=str(substitute), hint="dropped: the state directory's ledger is newer")
 
 
 @contextmanager
 def open_ledger(state_dir: Path, log: FilteringBoundLogger) -> Iterator[Ledger]:
-    """Open the ledger for a run: the one in the state directory, or for this boot one in its stead.
+    """Open a ledger for something that is done once, wherever it can be kept."""
+    with closing(Ledgers(state_dir, log)) as ledgers:
+        yield ledgers.open()
 
-    A file that is no ledger is moved aside. What was kept elsewhere comes back as soon as it can.
+
+class LedgerCopy:
+    """Takes a copy of the ledger to look at, as it is at this moment: runs go on writing to the file.
+
+    One that is not there counts as empty, and so does one that cannot be read.
     """
-    ledger = _open_home(state_dir, log) or _open_substitute(state_dir, log)
-    try:
-        yield ledger
-    finally:
+
+    def __init__(self, state_dir: Path, log: FilteringBoundLogger) -> None:
+        self._state_dir = state_dir
+        self._log = log
+        self._ledger = Ledger.make_empty()
+
+    def open(self) -> Ledger:
+        """Copy the ledger, from wherever it is kept just now."""
+        substitute = _name_substitute(self._state_dir, FILE, is_looking=True)
+        file = substitute if substitute and _exists(substitute) else self._state_dir / FILE
+        try:
+            if _is_there(file):
+                with closing(Ledger.open_read_only(file)) as there:
+                    there.copy_to(self._ledger)
+            self._ledger.read_position()
+            self._ledger.read_events()  # whoever looks sees all of it or nothing
+        except LedgerError as error:
+            return self.replace(self._ledger, error)
+        return self._ledger
+
+    def replace(self, ledger: Ledger, error: LedgerError) -> Ledger:
+        """Take the ledger as empty."""
+        self._log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
         ledger.close()
+        self._ledger = Ledger.make_empty()
+        return self._ledger
+
+    def close(self) -> None:
+        """Forget the copy."""
+        self._ledger.close()
 
 
 @contextmanager
 def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterator[Ledger]:
-    """Take a copy of the ledger to look at, as it is at this moment: runs go on writing to the file.
-
-    One that is not there counts as empty, and so does one that cannot be read.
-    """
-    file = _find_substitute(state_dir) or state_dir / FILE
-    ledger = Ledger.make_empty()
-    try:
-        if _is_there(file):
-            with closing(Ledger.open_read_only(file)) as there:
-                there.copy_to(ledger)
-        ledger.read_position()
-        ledger.read_events()  # whoever looks sees all of it or nothing
-    except LedgerError as error:
-        log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
-        ledger = Ledger.make_empty()
-    try:
-        yield ledger
-    finally:
-        ledger.close()
-
-
-@contextmanager
-def open_replacement(
-    ledger: Ledger, state_dir: Path, log: FilteringBoundLogger, error: LedgerError
-) -> Iterator[Ledger]:
-    """Open a ledger for a run in the place of one that could not be read or written to the end.
-
-    One that is damaged is moved aside; when its disk is full or away, what it knows lives elsewhere for this boot.
-    """
-    if not isinstance(error, LedgerDamaged):
-        log.warning("ledger.unwritable", message=str(error))
-        ledger.close()
-        replacement = _open_substitute(state_dir, log)
-    elif move_aside(ledger, log, error):
-        replacement = _open_home(state_dir, log) or _open_substitute(state_dir, log)
-    else:
-        replacement = Ledger.make_empty()
-    try:
-        yield replacement
-    finally:
-        replacement.close()
+    """Take a copy of the ledger to look at once."""
+    with closing(LedgerCopy(state_dir, log)) as copy:
+        yield copy.open()
 
 
 def _is_there(file: Path) -> bool:
@@ -138,107 +249,18 @@ def _is_there(file: Path) -> bool:
     return True
 
 
-def copy_for_once(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> Ledger:
-    """Make a ledger in memory of what one knows that can be written nowhere; of a damaged one, an empty ledger."""
-    log.warning("ledger.unwritable", message=str(error), hint="what is sent now is not remembered")
-    copy = Ledger.make_empty()
-    if not isinstance(error, LedgerDamaged):
-        with suppress(LedgerError):
-            ledger.copy_to(copy)
-    return copy
-
-
-def move_aside(ledger: Ledger, log: FilteringBoundLogger, error: LedgerError) -> bool:
-    """Move a ledger that turned out to be damaged out of the way, so that the next one begins empty, if it can be."""
-    ledger.close()
-    try:
-        _move_aside(ledger.file, log, error)
-    except OSError as failure:
-        log.warning("ledger.unwritable", message=str(failure))
-        return False
-    return True
-
-
-def _open_home(state_dir: Path, log: FilteringBoundLogger) -> Ledger | None:
-    try:
-        ledger = _open_or_replace(state_dir / FILE, log)
-    except (LedgerError, OSError) as error:
-        log.warning("ledger.unwritable", message=str(error))
-        return None
-    if substitute := _find_substitute(state_dir):
-        try:
-            kept = Ledger.open(substitute)
-            kept.copy_to(ledger)
-            kept.close()
-        except LedgerDamaged as error:
-            log.warning("ledger.unreadable", message=str(error))
-        except LedgerError as error:  # no room for what it knows: it stays where it is, and is used there
-            log.warning("ledger.unwritable", message=str(error))
-            ledger.close()
-            return None
-        with suppress(OSError):  # what stays is taken once more
-            for part in reversed(list_parts(substitute)):
-                part.unlink(missing_ok=True)
-        log.info("ledger.returned", source=str(substitute))
-    return ledger
-
-
-def _open_substitute(state_dir: Path, log: FilteringBoundLogger) -> Ledger:
-    try:
-        file = _name_substitute(state_dir, FILE, make=True)
-        is_new = not file.exists()
-        ledger = _open_or_replace(file, log)
-    except (LedgerError, OSError) as error:
-        log.warning(
-            "ledger.unwritable", message=str(error), hint="nothing is remembered: the next run sends everything"
-        )
-        return Ledger.make_empty()
-    log.warning(
-        "ledger.elsewhere", file=str(file), hint="until the next boot, or until the state directory can be written"
-    )
-    if is_new:
-        with suppress(LedgerError):
-            old = Ledger.open_read_only(state_dir / FILE)
-            old.copy_to(ledger)
-            old.close()
-    return ledger
-
-
-def _open_or_replace(file: Path, log: FilteringBoundLogger) -> Ledger:
-    try:
-        return Ledger.open(file)
-    except LedgerDamaged as error:
-        _move_aside(file, log, error)
-        return Ledger.open(file)
-
-
-def _move_aside(file: Path, log: FilteringBoundLogger, error: LedgerError) -> None:
-    aside = file.with_name(f"{file.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
-    for part, place in zip(list_parts(file), list_parts(aside), strict=True):
-        if os.path.lexists(part):
-            part.replace(place)
-    log.error("ledger.moved_aside", message=str(error), to=str(aside), hint="everything is sent once again")
-
-
-def _find_substitute(state_dir: Path) -> Path | None:
-    """Return the ledger that was kept elsewhere, if there is one."""
+def _exists(file: Path) -> bool:
     with suppress(OSError):
-        file = _name_substitute(state_dir, FILE)
-        return file if file.exists() else None
-    return None
+        return file.exists()
+    return False
 
 
-def _name_substitute(state_dir: Path, name: str, *, make: bool = False) -> Path:
-    """Return where a file goes while its state directory cannot be written: a place of ours that lasts until a reboot.
+def _name_substitute(state_dir: Path, name: str, *, is_looking: bool = False) -> Path | None:
+    """Return where a file goes while its state directory cannot be written, if there is a place that is ours alone.
 
-    Raises OSError when it has to be made and cannot be.
+    systemd makes it for the service; with RuntimeDirectoryPreserve=yes it lasts until the next boot. Whoever only looks
+    finds it by its name.
     """
+    runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0] or (RUNTIME_DIR if is_looking else "")
     own = hashlib.sha256(bytes(state_dir.absolute())).hexdigest()[:12]
-    if runtime := os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]:
-        return Path(runtime, f"{own}-{name}")  # with RuntimeDirectoryPreserve=yes it lasts until the next boot
-    place = Path(os.environ.get("TMPDIR") or "/tmp", f"uidsync-{os.geteuid()}")  # noqa: S108 (checked below)
-    if make:
-        place.mkdir(mode=0o700, exist_ok=True)
-    if place.exists() and (place.is_symlink() or place.stat().st_uid != os.geteuid() or place.stat().st_mode & 0o077):
-        raise PermissionError(errno.EPERM, "not ours alone", str(place))
-    return place / f"{own}-{name}"
+    return Path(runtime, f"{own}-{name}") if runtime else None

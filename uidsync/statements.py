@@ -1,12 +1,25 @@
-"""The SQL that runs: files under sql/, loaded by name."""
+"""The SQL that runs: files of named statements under sql/, each statement below a line `-- name: …`."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+
+NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+HEADING = re.compile(r"^-- ----.*\n", re.MULTILINE)  # parts a file for its readers
+
+
+@cache
+def read_statements(file: str) -> Mapping[str, str]:
+    """Return the statements of a file, such as `ledger`, by name."""
+    text = HEADING.sub("", files("uidsync.sql").joinpath(f"{file}.sql").read_text("utf-8"))
+    _, *parts = NAME.split(text)
+    return {name: statement.strip() for name, statement in zip(parts[::2], parts[1::2], strict=True)}
 
 
 @cache
 def read_statement(name: str) -> str:
-    """Return the SQL of that name, such as `read_window` or `ledger/read_events`."""
+    """Return the SQL of a file that holds one statement, such as `read_window`."""
     return files("uidsync.sql").joinpath(f"{name}.sql").read_text("utf-8")

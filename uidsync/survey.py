@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 from typing import Literal
 
+from uidsync.ledger_values import MINUTE
 from uidsync.panos.userid import Address
-from uidsync.plan import MINUTE
 from uidsync.source.rows import BLANK, IGNORED, LoginEvent, Network
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

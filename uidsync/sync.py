@@ -5,36 +5,23 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
+from uidsync import summary
 from uidsync.config import Config, TargetConfig
 from uidsync.deadline import Deadline, Interrupted
 from uidsync.deliver import Delivery, Target, deliver
-from uidsync.dispatch import Dispatch, plan_again, plan_dispatches
+from uidsync.dispatch import Dispatch, find_limits, find_seen_since, plan_dispatches
 from uidsync.ledger import Ledger
-from uidsync.ledger_file import LedgerError
-from uidsync.ledger_values import TargetState
-from uidsync.plan import MINUTE, Plan, UnsafePlan
+from uidsync.plan import Plan, UnsafePlan
 from uidsync.reading import Reading, read, read_clock
 from uidsync.recorder import Progress, Recorder
-from uidsync.report import (
-    BUG,
-    INCOMPLETE,
-    OK,
-    SOURCE,
-    UNSAFE,
-    NotTried,
-    Problem,
-    SourceReport,
-    SyncReport,
-    TargetReport,
-    describe_certificate,
-)
-from uidsync.share import read_state
+from uidsync.report import INCOMPLETE, SOURCE, UNSAFE, Problem, SyncReport, TargetReport
+from uidsync.share import is_pass_due, is_readable, read_state
 from uidsync.source import Source, SourceError
 from uidsync.standby import OnStandby, StandbyLost, Turn
 from uidsync.turns import doubt_what_another_may_have_changed, was_away
@@ -42,11 +29,43 @@ from uidsync.turns import doubt_what_another_may_have_changed, was_away
 MakeTarget = Callable[[Dispatch], Target]
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a run is made of. With a `turn`, that is taken first, or left to another host."""
+
+    config: Config
+    targets: Sequence[TargetConfig]
+    source: Source
+    ledger: Ledger
+    make_target: MakeTarget
+    deadline: Deadline
+    log: FilteringBoundLogger
+    progress: Progress
+    turn: Turn | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is wanted of a run.
+
+    A dry run stops with the plan. `full` reads the whole window and sends all of it; with `force` what looks unsafe is
+    sent as well.
+    """
+
+    dry_run: bool = False
+    full: bool = False
+    force: bool = False
+    run_id: str = ""
+
+
 @dataclass(slots=True)
 class Run:
-    """A run's report, and what it planned for every target as far as it came."""
+    """A run as far as it came: its report, what it read, and what it planned for every target."""
 
+    parts: Parts
+    order: Order
     report: SyncReport
+    reading: Reading | None = None
     dispatches: tuple[Dispatch, ...] = ()
 
     @property
@@ -55,87 +74,181 @@ class Run:
         return {dispatch.name: dispatch.plan for dispatch in self.dispatches}
 
 
-def run(  # noqa: PLR0913 (a run has this many sides)
-    config: Config,
-    targets: Sequence[TargetConfig],
-    source: Source,
-    ledger: Ledger,
-    make_target: MakeTarget,
-    *,
-    dry_run: bool = False,
-    full: bool = False,
-    force: bool = False,
-    deadline: Deadline,
-    log: FilteringBoundLogger,
-    progress: Progress,
-    run_id: str = "",
-    turn: Turn | None = None,
-) -> Run:
-    """Make one run over `targets` and return what became of it, whatever the source and the targets do.
+def run(parts: Parts, order: Order) -> Run:
+    """Make one run and return what became of it, whatever the source and the targets do.
 
-    A dry run stops with the plan. `full` reads the whole window and sends all of it; with `force` a plan is sent that
-    rule 5 or 9 would refuse. With a `turn`, it is taken first, or left to another host. Raises LedgerError as long as
-    nothing was sent.
+    Raises LedgerError as long as nothing was sent.
     """
     started = time.monotonic()
-    this = Run(SyncReport(run_id or str(uuid.uuid4()), datetime.now(UTC), dry_run=dry_run))
-    report = this.report
-    report.targets = [TargetReport(target.name, target.kind) for target in targets]
+    run_id = order.run_id or str(uuid.uuid4())
+    this = Run(parts, order, SyncReport(run_id, datetime.now(UTC), dry_run=order.dry_run))
+    this.report.targets = [TargetReport(target.name, target.kind) for target in parts.targets]
     # All that the ledger knows of them comes first: if it is damaged, the source is still unread.
-    states, position = [read_state(ledger, target) for target in targets], ledger.read_position()
-    reading = recorder = None
-    with ledger.provisional() as keep:
+    states, position = [read_state(parts.ledger, target) for target in parts.targets], parts.ledger.read_position()
+    recorder = None
+    with parts.ledger.provisional() as keep:
         try:
-            if turn:
-                with _timed(report, "lock"):
-                    turn.take()
-                    doubt_what_another_may_have_changed(config, source, ledger, position)
-                full = full or was_away(position, read_clock(position))
-            with _timed(report, "read"):
-                reading = read(config, source, ledger, full=full, log=log)
-            _report_reading(report, reading)
-            with _timed(report, "plan"):
-                this.dispatches = plan_dispatches(config, targets, ledger, reading.now, full=full)
-                report.wanted = ledger.count_wanted(reading.now - config.source.validity + MINUTE)
-                _report_plans(report, this.dispatches)
-                if not force:
-                    raise_if_unsafe(config, ledger, reading, this.dispatches)
-            if turn:
-                turn.raise_if_lost()
-                turn.guard(deadline)
-        except OnStandby as reason:
-            report.standby = True
-            log.info("run.standby", message=str(reason))
-        except (Interrupted, SourceError, UnsafePlan, StandbyLost) as error:
-            report.exit_code, report.error = _judge(error)
-        if reading and not report.error and not dry_run:
-            recorder = Recorder(
-                ledger,
-                this.dispatches,
-                reading.clock,
-                lambda dispatch, lost: plan_again(config, dispatch, ledger, lost),
-                is_ordered=force,
-                log=log,
-                progress=progress,
-            )
-            recorder.begin()
-            keep()  # events and watermark in one step: whatever becomes of the targets, what was read is known
+            with parts.deadline.interruptible():
+                _take_turn(this)
+                _read(this)
+                _plan(this)
+            if this.reading and not order.dry_run and not this.report.standby:
+                recorder = _begin(this, this.reading)
+                keep()  # events and watermark in one step: whatever becomes of the targets, what was read is known
+        except (Interrupted, SourceError, UnsafePlan, StandbyLost, OnStandby) as error:
+            _end_early(this, error)
     if recorder:
-        with _timed(report, "deliver"):
-            _deliver(this, config, recorder, make_target, deadline, log)
-        if turn:
-            _report_turn(report, turn)
+        _deliver(this, recorder)
         states = [dispatch.state for dispatch in this.dispatches]
     else:
-        _report_untried(report, this.dispatches, config.sync.batch_size)
-    now = reading.clock() if reading else read_clock(position)
-    for part, state in zip(report.targets, states, strict=True):
-        _report_state(part, state, ledger, now)
-    if reading:
-        _report_warnings(report, config, reading, log)
-    report.finished = datetime.now(UTC)
-    _tell(report, time.monotonic() - started, log)
+        summary.report_untried(this.report, this.dispatches, parts.config.sync.batch_size)
+    now = this.reading.clock() if this.reading else read_clock(position)
+    summary.report_states(this.report, states, parts.ledger, now)
+    if this.reading:
+        summary.report_warnings(this.report, parts.config, this.reading, parts.log)
+    this.report.finished = datetime.now(UTC)
+    summary.tell(this.report, time.monotonic() - started, parts.log)
     return this
+
+
+# ---- the steps ---------------------------------------------------------------------------------------------------
+
+
+def _take_turn(this: Run) -> None:
+    """Take the turn to work, and doubt what another host may have changed. Raises OnStandby and SourceError."""
+    parts = this.parts
+    if parts.turn:
+        with _timed(this.report, "lock"):
+            parts.turn.take()
+            position = parts.ledger.read_position()
+            ran_back = doubt_what_another_may_have_changed(parts.config, parts.source, parts.ledger, position)
+            summary.report_clock(this.report, ran_back, parts.log)
+            position = parts.ledger.read_position()
+        if was_away(position, read_clock(position)):
+            this.order = replace(this.order, full=True)
+
+
+def _read(this: Run) -> None:
+    """Read the source, and bring the ledger's events up to date. Raises SourceError."""
+    parts = this.parts
+    with _timed(this.report, "read"):
+        this.reading = read(parts.config, parts.source, parts.ledger, full=this.order.full, log=parts.log)
+    summary.report_reading(this.report, this.reading)
+    summary.report_clock(this.report, this.reading.ran_back, parts.log)
+
+
+def _plan(this: Run) -> None:
+    """Plan what is due for every target, by what it is believed to hold. Raises UnsafePlan and StandbyLost."""
+    parts, reading = this.parts, this.reading
+    if reading is None:
+        return
+    with _timed(this.report, "plan"):
+        this.dispatches = plan_dispatches(parts.config, parts.targets, parts.ledger, reading.now, full=this.order.full)
+        this.report.wanted = parts.ledger.count_wanted(find_seen_since(parts.config, reading.now))
+        summary.report_plans(this.report, this.dispatches)
+        if not this.order.force:
+            raise_if_source_is_unsafe(reading)
+            if this.order.dry_run:
+                _judge_plans(this)
+    if parts.turn:
+        parts.turn.raise_if_lost()
+        parts.turn.guard(parts.deadline)
+
+
+def raise_if_source_is_unsafe(reading: Reading) -> None:
+    """Raise UnsafePlan when the rows cannot be right: then no target is sent anything."""
+    reading.census.raise_if_ahead(reading.now)
+    if reading.mode == "full" and not reading.census.events:
+        raise UnsafePlan("a full read found not one login event: is this the table that the NAC exports to?")
+
+
+def _judge_plans(this: Run) -> None:
+    """Say which plans a run would refuse."""
+    for dispatch, part in zip(this.dispatches, this.report.targets, strict=True):
+        limits = find_limits(this.parts.config, dispatch, this.parts.ledger)
+        summary.report_refusal(this.report, part, dispatch.plan.limit(limits, dispatch.ordered)[2])
+
+
+def _begin(this: Run, reading: Reading) -> Recorder:
+    parts = this.parts
+    recorder = Recorder(
+        parts.config,
+        parts.ledger,
+        this.dispatches,
+        reading.clock,
+        looks=True,
+        reading=reading,
+        is_ordered=this.order.force,
+        log=parts.log,
+        progress=parts.progress,
+    )
+    recorder.begin()
+    return recorder
+
+
+def _end_early(this: Run, error: BaseException) -> None:
+    """Report what ended a run before anything was sent."""
+    report = this.report
+    match error:
+        case OnStandby():
+            report.standby = True
+            this.parts.log.info("run.standby", message=str(error))
+        case SourceError():
+            report.exit_code, report.error = SOURCE, Problem("SourceError", str(error))
+        case UnsafePlan():
+            words = f"{error}; if it is right, run once with --force"
+            report.exit_code, report.error = UNSAFE, Problem("UnsafePlan", words)
+        case StandbyLost():
+            report.exit_code, report.error = INCOMPLETE, Problem("StandbyLost", str(error))
+        case _:
+            words = "a signal came before anything was sent"
+            report.exit_code, report.error = INCOMPLETE, Problem("Interrupted", words)
+
+
+def _deliver(this: Run, recorder: Recorder) -> None:
+    """Deliver every target's plan, and keep what became of it."""
+    parts = this.parts
+    with _timed(this.report, "deliver"):
+        this.dispatches = carry_out(this.report, recorder, parts.make_target, parts.config, parts.deadline, parts.log)
+        for dispatch, part in zip(this.dispatches, this.report.targets, strict=True):
+            is_whole = dispatch.resend or dispatch.is_empty or not is_readable(dispatch.target, dispatch.state)
+            is_sent = not (part.error or part.logins.failed or part.logins.not_tried)  # though some may be rejected
+            if (
+                is_sent
+                and is_whole
+                and (dispatch.is_full_send or is_pass_due(parts.config, dispatch.state, dispatch.now))
+            ):
+                state = dispatch.state
+                state.reconciled_at = state.tried_at = dispatch.now
+                state.is_suspect = False
+        recorder.finish(parts.config.source.validity)
+    this.report.warnings += recorder.warnings
+    if parts.turn:
+        summary.report_turn(this.report, parts.turn)
+
+
+def carry_out(
+    report: SyncReport,
+    recorder: Recorder,
+    make_target: MakeTarget,
+    config: Config,
+    deadline: Deadline,
+    log: FilteringBoundLogger,
+) -> tuple[Dispatch, ...]:
+    """Deliver every target's plan, report it, and return the dispatches as they were sent.
+
+    From here on a signal ends the run in order.
+    """
+    deadline.is_interruptible = False
+    deliveries = [
+        Delivery(dispatch.name, make_target(dispatch), dispatch.plan, dispatch.target.connections)
+        for dispatch in recorder.dispatches
+    ]
+    deliver(deliveries, config.sync.batch_size, recorder, deadline)
+    for dispatch, delivery, part in zip(recorder.dispatches, deliveries, report.targets, strict=True):
+        summary.report_delivery(report, part, delivery, log)
+        summary.note_delivery(dispatch.state, part, delivery)
+    return recorder.dispatches
 
 
 @contextmanager
@@ -146,199 +259,3 @@ def _timed(report: SyncReport, phase: str) -> Iterator[None]:
         yield
     finally:
         report.phases[phase] = round(time.monotonic() - started, 3)
-
-
-def _judge(error: BaseException) -> tuple[int, Problem]:
-    """Return the exit code and the words for what ended a run before anything was sent."""
-    match error:
-        case SourceError():
-            return SOURCE, Problem("SourceError", str(error))
-        case UnsafePlan():
-            return UNSAFE, Problem("UnsafePlan", f"{error}; if it is right, run once with --force")
-        case StandbyLost():
-            return INCOMPLETE, Problem("StandbyLost", str(error))
-    return INCOMPLETE, Problem("Interrupted", "a signal came before anything was sent")
-
-
-def _report_turn(report: SyncReport, turn: Turn) -> None:
-    """Tell of a lock that was lost while messages went out; if all had gone out, it did no harm."""
-    try:
-        turn.raise_if_lost()
-    except StandbyLost as error:
-        report.warnings.append(f"standby.lock_lost: {error}")
-        if report.exit_code == INCOMPLETE:
-            report.error = Problem("StandbyLost", str(error))
-
-
-def _deliver(
-    this: Run,
-    config: Config,
-    recorder: Recorder,
-    make_target: MakeTarget,
-    deadline: Deadline,
-    log: FilteringBoundLogger,
-) -> None:
-    carry_out(this.report, this.dispatches, recorder, make_target, config.sync.batch_size, deadline, log)
-    for dispatch, part in zip(this.dispatches, this.report.targets, strict=True):
-        if part.status == "complete":
-            dispatch.state.last_success, dispatch.state.behind_since = datetime.now(UTC), None
-            if dispatch.is_full_send:
-                dispatch.state.full_send_at = dispatch.now
-    recorder.finish(config.source.validity)
-    this.report.warnings += recorder.warnings
-
-
-def carry_out(  # noqa: PLR0913, PLR0917 (a delivery has this many sides)
-    report: SyncReport,
-    dispatches: Sequence[Dispatch],
-    recorder: Recorder,
-    make_target: MakeTarget,
-    batch_size: int,
-    deadline: Deadline,
-    log: FilteringBoundLogger,
-) -> None:
-    """Deliver every target's plan and report it, target by target. From here on a signal ends the run in order."""
-    deadline.is_interruptible = False
-    deliveries = [
-        Delivery(dispatch.name, make_target(dispatch), dispatch.plan, dispatch.target.connections)
-        for dispatch in dispatches
-    ]
-    deliver(deliveries, batch_size, recorder, deadline)
-    for dispatch, delivery, part in zip(dispatches, deliveries, report.targets, strict=True):
-        _report_delivery(report, part, delivery, log)
-        _note_delivery(dispatch.state, part)
-
-
-def _report_reading(report: SyncReport, reading: Reading) -> None:
-    census = reading.census
-    report.mode = reading.mode
-    report.source = SourceReport(
-        rows=census.rows,
-        events=census.events,
-        skipped=dict(census.skipped),
-        nobody=dict(census.nobody),
-        reordered=census.reordered,
-        addresses=reading.addresses,
-        newest_event=reading.newest_event,
-    )
-
-
-def _report_plans(report: SyncReport, dispatches: Sequence[Dispatch]) -> None:
-    for dispatch, part in zip(dispatches, report.targets, strict=True):
-        part.wanted, part.lapsed = dispatch.wanted, dispatch.plan.lapsed
-    report.full_send = all(dispatch.is_full_send for dispatch in dispatches)
-
-
-def raise_if_unsafe(config: Config, ledger: Ledger, reading: Reading, dispatches: Sequence[Dispatch]) -> None:
-    """Judge all plans before anything is sent. Rules 5 and 9. Raises UnsafePlan."""
-    reading.census.raise_if_ahead(reading.now)
-    if reading.mode == "full" and not reading.census.events:
-        raise UnsafePlan("a full read found not one login event: is this the table that the NAC exports to?")
-    for dispatch in dispatches:
-        if not (dispatch.plan.logouts or dispatch.plan.changed):
-            continue
-        held = 0 if dispatch.is_empty else ledger.count_held_addresses(dispatch.name, reading.now)
-        logouts = ledger.count_logouts(dispatch.name, reading.now)
-        try:
-            dispatch.plan.raise_if_unsafe(
-                held, logouts, config.sync.max_logout_percent, config.sync.max_change_percent, dispatch.ordered
-            )
-        except UnsafePlan as error:
-            raise UnsafePlan(f"{dispatch.name}: {error}") from None
-
-
-def _report_untried(report: SyncReport, dispatches: Sequence[Dispatch], batch_size: int) -> None:
-    for dispatch, part in zip(dispatches, report.targets, strict=False):
-        for batch in dispatch.plan.batches(batch_size):
-            part.add(NotTried(batch))
-        if not report.error:
-            part.settle(tried=False)
-
-
-def _report_delivery(report: SyncReport, part: TargetReport, delivery: Delivery, log: FilteringBoundLogger) -> None:
-    """Sum up what became of one target's plan."""
-    for outcome in delivery.outcomes:
-        part.add(outcome)
-    part.settle(tried=delivery.messages > 0)
-    part.batches = delivery.messages
-    part.attempts = delivery.target.attempts
-    part.seconds = round(delivery.seconds, 3)
-    part.certificate_not_after = delivery.target.certificate_not_after
-    part.client_certificate_not_after = delivery.target.client_certificate_not_after
-    for event, message in delivery.target.warnings.items():
-        log.warning(event, target=part.name, message=message)
-        report.warnings.append(f"{part.name}: {event}: {message}")
-    if part.status != "complete":
-        report.exit_code = max(report.exit_code, INCOMPLETE)
-    if delivery.bug:
-        report.exit_code = BUG
-        log.error("target.broken", target=part.name, exc_info=delivery.bug)
-    tell = log.warning if part.status != "complete" else log.info if delivery.messages else log.debug
-    tell(
-        "target.finished",
-        target=part.name,
-        status=part.status,
-        delivered=part.logins.delivered + part.logouts.delivered,
-        rejected=part.logins.rejected + part.logouts.rejected,
-        failed=part.logins.failed + part.logouts.failed,
-        not_tried=part.logins.not_tried + part.logouts.not_tried,
-        seconds=part.seconds,
-        **({"error": part.error.kind, "message": part.error.message} if part.error else {}),
-    )
-
-
-def _note_delivery(state: TargetState, part: TargetReport) -> None:
-    """Keep what went wrong with a target, and what certificates were seen. These times are of our own clock."""
-    state.certificate_not_after = part.certificate_not_after or state.certificate_not_after
-    state.client_certificate_not_after = part.client_certificate_not_after or state.client_certificate_not_after
-    state.is_unusable = part.error is not None and part.error.kind not in {"BadRequest", "BadReply"}
-    state.error_kind = part.error.kind if part.error else None
-    state.error_message = part.error.message if part.error else None
-    if part.status != "complete":
-        state.behind_since = state.behind_since or datetime.now(UTC)
-
-
-def _report_state(part: TargetReport, state: TargetState, ledger: Ledger, now: datetime) -> None:
-    part.last_success, part.behind_since = state.last_success, state.behind_since
-    part.certificate_not_after = state.certificate_not_after
-    part.client_certificate_not_after = state.client_certificate_not_after
-    with suppress(LedgerError):
-        part.held, part.in_doubt = ledger.count_holdings(part.name, now)
-
-
-def _report_warnings(report: SyncReport, config: Config, reading: Reading, log: FilteringBoundLogger) -> None:
-    newest = report.source.newest_event
-    if newest is None or reading.now - newest > config.sync.stale_after:
-        words = f"the newest event is {reading.now - newest} old" if newest else "there is no event"
-        log.warning("source.stale", message=f"{words}; the NAC's export may have stopped")
-        report.warnings.append(f"source.stale: {words}")
-    for target in config.target:
-        if not target.verify_tls and any(part.name == target.name for part in report.targets):
-            report.warnings.append(f"{target.name}: target.unverified: verify_tls = false")
-    for part in report.targets:
-        if part.lapsed:
-            log.warning(
-                "mappings.lapsed", target=part.name, entries=part.lapsed, hint="the timer is slower than the timeout"
-            )
-            report.warnings.append(f"{part.name}: mappings.lapsed: {part.lapsed}")
-        for whose, end in (("its", part.certificate_not_after), ("our", part.client_certificate_not_after)):
-            words, is_near = describe_certificate(whose, end, report.started) if end else ("", False)
-            if is_near:
-                log.warning("certificate.ending", target=part.name, message=words)
-                report.warnings.append(f"{part.name}: certificate.ending: {words}")
-
-
-def _tell(report: SyncReport, seconds: float, log: FilteringBoundLogger) -> None:
-    level = log.info if report.exit_code == OK else log.warning if report.exit_code == INCOMPLETE else log.error
-    level(
-        "sync.finished",
-        exit_code=report.exit_code,
-        **({"standby": True} if report.standby else {"mode": report.mode}),
-        rows=report.source.rows,
-        wanted=report.wanted,
-        complete=sum(part.status == "complete" for part in report.targets),
-        targets=len(report.targets),
-        due=sum(part.logins.due + part.logouts.due for part in report.targets),
-        seconds=round(seconds, 3),
-        **({"error": report.error.kind, "message": report.error.message} if report.error else {}),
-    )

@@ -6,14 +6,16 @@ What we believe of those becomes doubt, and so does every user that the rows nam
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from uidsync.config import Config
 from uidsync.ledger import Ledger
+from uidsync.ledger_values import MINUTE
 from uidsync.panos.userid import Address, Entry, Login, Logout
-from uidsync.plan import MINUTE
+from uidsync.plan import newest_per_address, wanted
 from uidsync.position import Position
 from uidsync.reading import make_rules
+from uidsync.share import find_withdrawn
 from uidsync.source import Source
 from uidsync.source.rows import LoginEvent, is_within, make_row_reader
 
@@ -27,28 +29,35 @@ def was_away(position: Position | None, now: datetime) -> bool:
 
 def doubt_what_another_may_have_changed(
     config: Config, source: Source, ledger: Ledger, position: Position | None
-) -> None:
-    """Bring the ledger down to what still holds, before it is relied on. Raises SourceError and LedgerError."""
+) -> timedelta | None:
+    """Bring the ledger down to what still holds, before it is relied on. Raises SourceError and LedgerError.
+
+    Returns how far what was known lay ahead of the source's clock, None where it did not.
+    """
     validity = config.source.validity
     if position is None:
-        return
+        return None
     with source.open() as snapshot:
         now = snapshot.now
+        ran_back = ledger.disbelieve(now, datetime.now(UTC))
+        position = ledger.read_position() or position
         read_row = make_row_reader(make_rules(config, source), now)
         # Of a long time, what the other logged in but did not live to log out is in the end of it.
         since = now - (min(AWAY, validity) if was_away(position, now) else validity) - config.source.time_offset
-        events = [
-            event
-            for event in map(read_row, snapshot.read_after(position.watermark, position.ahead, since))
-            if isinstance(event, LoginEvent)
-        ]
+        rows = map(read_row, snapshot.read_after(position.find_tail(), position.ahead, since))
+        events = [event for event in rows if isinstance(event, LoginEvent)]
+    known = ledger.read_events({event.ip for event in events})
+    # A row below the event that we know of its address was read in our turn, or changes nothing.
+    events = [event for event in events if event.ip not in known or event.key > known[event.ip].key]
     named: dict[Address, set[str]] = {event.ip: set() for event in events}
     for event in events:
         if event.user is not None:
             named[event.ip].add(event.user)
+    newest = newest_per_address(events, {ip: event for ip, event in known.items() if ip in named})
+    mappings = wanted(newest, validity, now)
     for target in config.target if named else ():
         held = ledger.read_holdings(target.name, named)
-        withdrawn = {login.ip for login in ledger.read_held_back(target.name, named)}
+        withdrawn = find_withdrawn(ledger.read_withdrawn(target.name, named), newest, mappings)
         doubted: list[Entry] = [Logout(ip, holding.user) for ip in named for holding in held.get(ip, ())]
         doubted += [
             Login(ip, user, target.mapping_timeout // MINUTE)
@@ -57,3 +66,4 @@ def doubt_what_another_may_have_changed(
             for user in users - {holding.user for holding in held.get(ip, ())}
         ]
         ledger.note_doubt(target.name, doubted, now)
+    return ran_back

@@ -4,127 +4,134 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.compare import Comparison, compare
+from uidsync.compare import AGENT, Comparison, Finding, Kind, find, glance_at
 from uidsync.config import AgentConfig, Config, FirewallConfig, TargetConfig
-from uidsync.deadline import Deadline
-from uidsync.dispatch import Dispatch
+from uidsync.dispatch import Dispatch, find_seen_since
 from uidsync.ledger import Ledger
+from uidsync.ledger_values import SETTLED
 from uidsync.panos.errors import PanosError
 from uidsync.panos.firewall import Firewall
-from uidsync.panos.table import UIA, XML_API, TableEntry
-from uidsync.plan import wanted
+from uidsync.plan import Plan, join
 from uidsync.reading import Reading
-from uidsync.recorder import Progress, Recorder
+from uidsync.reconcile import look_through
+from uidsync.recorder import Recorder
 from uidsync.report import SyncReport, TargetReport
-from uidsync.share import Share, make_share, read_belief
+from uidsync.share import read_state
 from uidsync.side_by_side import do_for_each
-from uidsync.spotcheck import SETTLED
-from uidsync.sync import MakeTarget, carry_out, raise_if_unsafe
+from uidsync.sync import Parts, carry_out, raise_if_source_is_unsafe
 
 MakeFirewall = Callable[[FirewallConfig], Firewall]
 Found = tuple[Comparison, ...]
 LOOK_AGAIN = 5.0  # seconds between looks at what was mended
 
 
-def make_shares(config: Config, targets: Sequence[TargetConfig], ledger: Ledger, now: datetime) -> tuple[Share, ...]:
-    """Say for every target what it should hold by the ledger's events, and is believed to. Raises LedgerError."""
-    events = ledger.read_events()
-    mappings = wanted(events, config.source.validity, now)
-    return tuple(
-        make_share(config, target, read_belief(ledger, target), events, mappings, now, resend=False)
-        for target in targets
-    )
-
-
-def verify(shares: Sequence[Share], make_firewall: MakeFirewall) -> Found:
-    """Compare every target with its share.
+def verify(
+    config: Config, ledger: Ledger, now: datetime, make_firewall: MakeFirewall, *, corrects: bool = False
+) -> Found:
+    """Compare every target with what it should hold; the ledger's beliefs are corrected if that is wanted.
 
     All firewalls are read at once. An agent cannot be read: what they learned from agents is compared in its stead.
+    Raises LedgerError.
     """
-    has_agents = any(isinstance(share.target, AgentConfig) for share in shares)
-    firewalls = [(share, target) for share in shares if isinstance(target := share.target, FirewallConfig)]
-    looks = do_for_each(lambda pair: _look(pair[0], pair[1], make_firewall, has_agents=has_agents), firewalls)
-    read = {share.name: look for (share, _), look in zip(firewalls, looks, strict=True)}
-    learned = [entries for comparison, entries in looks if not comparison.error]
-    return tuple(read[share.name][0] if share.name in read else _verify_agent(share, learned) for share in shares)
+    firewalls = [target for target in config.target if isinstance(target, FirewallConfig)]
+    errors = dict(do_for_each(lambda target: _keep_table(target, ledger, make_firewall), firewalls))
+    is_needed = ledger.count_wanted(find_seen_since(config, now)) > 0
+    readable = [target.name for target in firewalls if not errors[target.name]]
+    found = []
+    for target in config.target:
+        if isinstance(target, AgentConfig):
+            errors[target.name] = _keep_learned(target, readable, ledger, is_needed=is_needed)
+        elif not errors[target.name]:
+            ledger.settle_alike(target.name, now, find_seen_since(config, now))
+        error = errors[target.name]
+        found.append(Comparison(target.name, error=error) if error else _compare(config, target, ledger, now, corrects))
+    for target in config.target:
+        ledger.drop_table(target.name)
+    return tuple(found)
 
 
-def _look(
-    share: Share, target: FirewallConfig, make_firewall: MakeFirewall, *, has_agents: bool
-) -> tuple[Comparison, list[TableEntry]]:
-    """Return what was found at a firewall, and what of it may have come by an agent."""
-
-    def take(entries: Iterator[TableEntry]) -> tuple[Comparison, list[TableEntry]]:
-        learned: list[TableEntry] = []
-
-        def note(entry: TableEntry) -> TableEntry:
-            if has_agents and entry.type in {UIA, XML_API}:
-                learned.append(entry)
-            return entry
-
-        return compare(share, map(note, entries), own_type=XML_API, is_sole_writer=target.sole_writer), learned
-
+def _keep_table(target: FirewallConfig, ledger: Ledger, make_firewall: MakeFirewall) -> tuple[str, str | None]:
+    """Read a firewall's table beside the ledger; return its name, and what failed."""
     with closing(make_firewall(target)) as firewall:
         try:
-            return firewall.read_table(take)
+            firewall.read_table(lambda entries: ledger.keep_table(target.name, entries))
         except PanosError as error:
-            return Comparison(share.name, error=f"{error.kind}: {error}"), []
+            return target.name, f"{error.kind}: {error}"
+    return target.name, None
 
 
-def _verify_agent(share: Share, learned: Sequence[Sequence[TableEntry]]) -> Comparison:
-    entries = [entry for table in learned for entry in table]
-    if not learned:
-        return Comparison(share.name, error="an agent is looked at through firewalls, and none could be read")
-    if share.wanted and not any(entry.type == UIA for entry in entries):
-        return Comparison(share.name, error="no firewall that could be read has learned a mapping from an agent")
-    comparison = compare(share, entries, own_type=UIA, other_way=XML_API)
-    return replace(comparison, findings={**comparison.findings, "foreign": ()})  # the firewalls tell of those
+def _keep_learned(target: AgentConfig, readable: Sequence[str], ledger: Ledger, *, is_needed: bool) -> str | None:
+    """Take for an agent's table what firewalls learned from agents; return why that says nothing."""
+    if not readable:
+        return "an agent is looked at through firewalls, and none could be read"
+    learned = ledger.keep_learned(target.name, readable)
+    if is_needed and not learned:
+        return "no firewall that could be read has learned a mapping from an agent"
+    return None
 
 
-def repair(  # noqa: PLR0913 (a run has this many sides)
-    config: Config,
-    shares: Sequence[Share],
-    found: Found,
-    ledger: Ledger,
-    reading: Reading,
-    make_target: MakeTarget,
-    *,
-    keep: Callable[[], None],
-    deadline: Deadline,
-    log: FilteringBoundLogger,
-    progress: Progress,
-) -> SyncReport:
+def _compare(config: Config, target: TargetConfig, ledger: Ledger, now: datetime, corrects: bool) -> Comparison:  # noqa: FBT001
+    is_agent = isinstance(target, AgentConfig)
+    glance = AGENT if is_agent else glance_at(target, waits=False)
+    findings: dict[Kind, list[Finding]] = defaultdict(list)
+    plans: list[Plan] = []
+    for look in look_through(config, target, ledger, now, glance, insists=True):
+        for kind, some in find(look).items():
+            findings[kind] += () if is_agent and kind == "foreign" else some  # the firewalls tell of those
+        plans.append(look.share.plan)
+        if corrects and is_agent:
+            ledger.forget(target.name, {login.ip for login in look.share.plan.logins})
+        elif corrects:
+            ledger.correct(target.name, look.held, look.taken)
+    return Comparison(target.name, {kind: tuple(some) for kind, some in findings.items()}, join(plans))
+
+
+def repair(parts: Parts, found: Found, reading: Reading, keep: Callable[[], None]) -> SyncReport:
     """Send every target exactly the difference, and report it; targets that do not differ are not touched.
 
     What is missing or wrong is in the ledger before anything is sent: logins that this does not come to are due in the
-    next run. What is stale and stays waits for another repair. What the ledger learned provisionally is kept by `keep`
-    before that. Raises UnsafePlan and LedgerError as long as nothing was sent.
+    next run. What the ledger learned provisionally is kept by `keep` before that. Raises UnsafePlan and LedgerError as
+    long as nothing was sent.
     """
+    raise_if_source_is_unsafe(reading)
+    plans = {each.name: each.plan for each in found if each.plan}
     due = [
-        Dispatch(share.target, share.state, share.now, each.plan, ordered=share.ordered, is_empty=share.state.is_new)
-        for share, each in zip(shares, found, strict=True)
-        if each.plan
+        _make_dispatch(parts.ledger, target, reading.now, plans[target.name])
+        for target in parts.targets
+        if target.name in plans
     ]
-    raise_if_unsafe(config, ledger, reading, due)
     report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
     report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in due]
-    recorder = Recorder(ledger, due, reading.clock, is_ordered=False, log=log, progress=progress)
+    recorder = Recorder(
+        parts.config,
+        parts.ledger,
+        due,
+        reading.clock,
+        looks=False,
+        is_ordered=False,
+        log=parts.log,
+        progress=parts.progress,
+    )
     recorder.begin()
-    for each in found:
-        ledger.correct(each.name, each.held)
     keep()
-    carry_out(report, due, recorder, make_target, config.sync.batch_size, deadline, log)
-    recorder.finish(config.source.validity)
+    carry_out(report, recorder, parts.make_target, parts.config, parts.deadline, parts.log)
+    recorder.finish(parts.config.source.validity)
     report.warnings += recorder.warnings
     report.finished = datetime.now(UTC)
     return report
+
+
+def _make_dispatch(ledger: Ledger, target: TargetConfig, now: datetime, plan: Plan) -> Dispatch:
+    state = read_state(ledger, target)
+    ordered = frozenset(login.ip for login in ledger.read_withdrawn(target.name))
+    return Dispatch(target, state, now, plan, ordered=ordered, is_empty=state.is_new)
 
 
 def look_again(before: Found, look: Callable[[], Found], seconds: float, log: FilteringBoundLogger) -> Found:

@@ -1,32 +1,28 @@
-"""Undoes what was sent: logs out what the ledger holds or doubts, and keeps it back until somebody newer comes."""
+"""Undoes what was sent: logs out what the ledger holds or doubts, and withholds it until somebody newer comes."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from structlog.typing import FilteringBoundLogger
-
 from uidsync.config import Config, TargetConfig
-from uidsync.deadline import Deadline
-from uidsync.deliver import Target
 from uidsync.dispatch import Dispatch
 from uidsync.ledger import Ledger
-from uidsync.ledger_values import HeldBack
+from uidsync.ledger_values import LOGOUT_GRACE, Withdrawn
 from uidsync.panos.userid import Address, Logout
-from uidsync.plan import Plan, UnsafePlan, is_meant
-from uidsync.recorder import Progress, Recorder
+from uidsync.plan import Limits, Plan, UnsafePlan, is_meant
+from uidsync.recorder import Recorder
 from uidsync.report import SyncReport, TargetReport
 from uidsync.share import read_belief
 from uidsync.source.rows import LoginEvent
-from uidsync.sync import carry_out
+from uidsync.sync import Parts, carry_out
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Whose mappings go: those at addresses, those of users (without a domain: in any), or all."""
+    """Whose mappings are meant: those at addresses, those of users (without a domain: in any), or all."""
 
     ips: Collection[Address] = ()
     users: Collection[str] = ()
@@ -48,64 +44,77 @@ def plan_withdrawal(
             Logout(ip, holding.user)
             for ip, holdings in belief.held.items()
             for holding in holdings
-            if chosen.holds(ip, holding.user)
+            if now < holding.held_until + LOGOUT_GRACE and chosen.holds(ip, holding.user)
         )
         dispatches.append(Dispatch(target, belief.state, now, Plan(logouts)))
     return tuple(dispatches)
 
 
 def raise_if_unsafe(config: Config, dispatches: Sequence[Dispatch], ledger: Ledger, chosen: Chosen) -> None:
-    """Judge a withdrawal by rule 9, for itself: what runs logged out in the last hour was not of its choosing."""
+    """Judge a withdrawal for itself: what runs logged out in the last hour was not of its choosing.
+
+    Raises UnsafePlan.
+    """
     if chosen.everybody:
         return
     for dispatch in dispatches:
         held = sum(ledger.count_holdings(dispatch.name, dispatch.now))
+        limits = Limits(held, 0, config.sync.max_logout_percent, config.sync.max_change_percent)
         try:
-            dispatch.plan.raise_if_unsafe(held, 0, config.sync.max_logout_percent, config.sync.max_change_percent)
+            dispatch.plan.raise_if_unsafe(limits)
         except UnsafePlan as error:
             raise UnsafePlan(f"{dispatch.name}: {error}") from None
 
 
-def withdraw(  # noqa: PLR0913 (a run has this many sides)
-    config: Config,
-    dispatches: Sequence[Dispatch],
-    ledger: Ledger,
-    chosen: Chosen,
-    make_target: Callable[[Dispatch], Target],
-    *,
-    deadline: Deadline,
-    log: FilteringBoundLogger,
-    progress: Progress,
-) -> SyncReport:
-    """Carry out a withdrawal and report it. Raises UnsafePlan and LedgerError as long as nothing was sent.
+def withdraw(parts: Parts, dispatches: Sequence[Dispatch], chosen: Chosen) -> SyncReport:
+    """Carry out a withdrawal of something and report it. Raises UnsafePlan and LedgerError as long as nothing was sent.
 
-    What is kept back is recorded first: a target that is away now gets its logouts from a later run.
+    What is withheld is recorded first: a target that is away now gets its logouts from a later run.
     """
-    now, events = dispatches[0].now, ledger.read_events()
-    raise_if_unsafe(config, dispatches, ledger, chosen)
+    ledger, now = parts.ledger, dispatches[0].now
+    raise_if_unsafe(parts.config, dispatches, ledger, chosen)
+    events = ledger.read_events()
     report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
     report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in dispatches]
 
     def clock() -> datetime:
         return now + (datetime.now(UTC) - report.started)
 
-    recorder = Recorder(ledger, dispatches, clock, is_ordered=True, log=log, progress=progress)
+    recorder = Recorder(
+        parts.config, ledger, dispatches, clock, looks=False, is_ordered=True, log=parts.log, progress=parts.progress
+    )
     recorder.begin()
     for dispatch in dispatches:
-        ledger.hold_back(dispatch.name, _list_held_back(dispatch, events, chosen))
-    carry_out(report, dispatches, recorder, make_target, config.sync.batch_size, deadline, log)
-    recorder.finish(config.source.validity)
+        ledger.withdraw(dispatch.name, _list_withdrawn(dispatch, events, chosen))
+    carry_out(report, recorder, parts.make_target, parts.config, parts.deadline, parts.log)
+    recorder.finish(parts.config.source.validity)
     report.warnings += recorder.warnings
     report.finished = datetime.now(UTC)
     return report
 
 
-def _list_held_back(dispatch: Dispatch, events: Mapping[Address, LoginEvent], chosen: Chosen) -> list[HeldBack]:
-    """List the logins to keep back: of every chosen event, and of every chosen mapping whose event is gone."""
+def _list_withdrawn(dispatch: Dispatch, events: Mapping[Address, LoginEvent], chosen: Chosen) -> list[Withdrawn]:
+    """List the logins to withhold: of every chosen event, and of every chosen mapping whose event is gone."""
     listed = [
-        HeldBack(ip, event.user, "withdrawn", event.key)
+        Withdrawn(ip, event.user, event.key)
         for ip, event in events.items()
         if event.user is not None and chosen.holds(ip, event.user)
     ]
     gone = {logout.ip: logout.user for logout in dispatch.plan.logouts if logout.ip not in events}
-    return listed + [HeldBack(ip, user, "withdrawn", (dispatch.now, 0)) for ip, user in gone.items()]
+    return listed + [Withdrawn(ip, user, (dispatch.now, 0)) for ip, user in gone.items()]
+
+
+def find_withheld(targets: Sequence[TargetConfig], ledger: Ledger, chosen: Chosen) -> dict[str, tuple[Withdrawn, ...]]:
+    """Find what is withheld from each target, of what is chosen. Raises LedgerError."""
+    return {
+        target.name: tuple(
+            login for login in read_belief(ledger, target).withdrawn if chosen.holds(login.ip, login.user)
+        )
+        for target in targets
+    }
+
+
+def give_back(withheld: Mapping[str, Sequence[Withdrawn]], ledger: Ledger) -> None:
+    """End these withdrawals: the next run sends what is still wanted. Raises LedgerError."""
+    for name, logins in withheld.items():
+        ledger.end_withdrawals(name, [login.ip for login in logins])

@@ -49,7 +49,7 @@ PEAK = 150_000  # KiB that a run takes at most; most of it is what is imported
 AT_ONCE = 8  # rows of the matrix; most of them wait for something
 PRIVATE = 2  # servers for the rows that break one, each row after another
 NAMES = {"latin1": "zoë", "utf8mb3": "Ödön.李雷", "utf8mb4": "Ödön.李雷😀"}
-REMEMBERED = ("reading", "mark", "ahead", "event", "holding", "held_back", "logout")
+REMEMBERED = ("reading", "mark", "ahead", "event", "holding", "withdrawn", "rejected", "taken", "logout")
 
 
 @dataclass(frozen=True, slots=True)

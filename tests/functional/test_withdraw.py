@@ -13,7 +13,8 @@ PEOPLE = {
     "10.0.0.4": "CAMPUS\\ben",
 }
 FIELDS = {
-    "name", "kind", "held", "in_doubt", "expiring", "held_back", "last_success", "behind_since", "error"
+    "name", "kind", "held", "in_doubt", "expiring", "held_back", "last_success", "behind_since", "error", "rejected",
+    "withdrawn", "foreign", "not_sent"
 }  # fmt: skip
 
 

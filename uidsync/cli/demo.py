@@ -22,7 +22,7 @@ from uidsync.ledger import Ledger
 from uidsync.panos.table import TableEntry
 from uidsync.report import INCOMPLETE, OK
 from uidsync.simulator.process import Simulator
-from uidsync.sync import Run, run
+from uidsync.sync import Order, Parts, Run, run
 from uidsync.telemetry import set_up_logging
 
 FRESH = timedelta(minutes=2)  # how old the newest sample event is made
@@ -70,17 +70,17 @@ def _run(config: Config, *, dry_run: bool) -> Run:
     secrets = make_secret_files(log)
     maker = TargetMaker(secrets, log, deadline, attempts=3)
     with progress_bar() as bar:
-        return run(
+        parts = Parts(
             config,
             config.target,
             make_source(config, secrets, deadline),
             Ledger.make_empty(),
-            lambda share: maker(share.target),
-            dry_run=dry_run,
-            deadline=deadline,
-            log=log,
-            progress=bar,
+            lambda dispatch: maker(dispatch.target),
+            deadline,
+            log,
+            bar,
         )
+        return run(parts, Order(dry_run=dry_run))
 
 
 def _read_back(config: Config) -> tuple[TableEntry, ...]:

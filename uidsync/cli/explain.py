@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import durationpy
@@ -25,10 +25,11 @@ from uidsync.cli.wiring import (
 )
 from uidsync.config import Config, FirewallConfig, TargetConfig
 from uidsync.explain import Step, Verdict, judge, trace
+from uidsync.ledger_values import Holding
 from uidsync.panos.errors import PanosError
 from uidsync.panos.table import TableEntry
 from uidsync.panos.userid import Address
-from uidsync.plan import Holding, wanted
+from uidsync.plan import wanted
 from uidsync.reading import make_rules, recall
 from uidsync.report import INCOMPLETE, OK, to_plain
 from uidsync.share import make_share, read_belief
@@ -93,6 +94,7 @@ def _explain(config: Config, ip: Address) -> Explanation:
     rules = make_rules(config, source)
     with open_ledger_read_only(state_dir, log) as ledger, source.open() as snapshot:
         now = snapshot.now
+        ledger.disbelieve(now, datetime.now(UTC))
         known = recall(config, rules, ledger, ip, now)
         steps, holder = trace(
             ip,
@@ -108,7 +110,7 @@ def _explain(config: Config, ip: Address) -> Explanation:
         verdicts = []
         for target in config.target:
             belief = read_belief(ledger, target, [ip])
-            share = make_share(config, target, belief, events, mappings, now, resend=False)
+            share = make_share(config, target, belief, events, mappings, now)
             verdicts.append(judge(share, ip, holder))
     maker = TargetMaker(secrets, log, deadline, attempts=1)
     shown = do_for_each(lambda target: _ask(target, ip, maker), config.target)
@@ -222,7 +224,9 @@ def _tell_due(verdict: Verdict) -> str:
             for kind, user, minutes in verdict.due
         )
     if verdict.reason == "rejected":
-        return "nothing: it rejected this login, which is sent again with a newer event or with --full"
+        return "nothing: it rejected this login, which is tried again now and then, with a newer event or with --full"
+    if verdict.reason == "taken":
+        return "nothing: another source has taken the address since; a newer event takes it again, or --full"
     if verdict.wanted and verdict.renewed_at:
         return f"nothing: it lasts; it is renewed after {_at(verdict.renewed_at)}"
     return "nothing: it lasts as long as its row counts" if verdict.wanted else "nothing"

@@ -19,12 +19,12 @@ from uidsync.panos.logs import UserIdEvent
 from uidsync.panos.table import TableEntry
 from uidsync.panos.userid import Login
 from uidsync.plan import Plan
-from uidsync.report import SyncReport
+from uidsync.report import SyncReport, TargetReport
 from uidsync.source.rows import CUT_IPV6, IGNORED, RESERVED
 
 ROWS_SHOWN = 10  # of a table on a terminal; a pipe gets them all
 COLOURS = {
-    "complete": "green", "incomplete": "red", "not_tried": "yellow",
+    "complete": "green", "incomplete": "red", "not_tried": "yellow", "refused": "red",
     "same": "green", "differs": "red", "unreadable": "yellow",
 }  # fmt: skip
 
@@ -99,30 +99,54 @@ def _lines(plan: Plan) -> list[tuple[str, str, str, str]]:
 
 
 def show_report(report: SyncReport) -> None:
-    """Print what became of every target, as a table."""
-    if report.standby:  # the log has said so, and there is nothing else to tell
-        return
+    """Print what became of every target, as a table; of a run that nothing was read or sent in, there is none."""
+    if report.standby or not (report.source.rows or any(map(_list_counts, report.targets))):
+        return  # the log has said why
+    source = report.source
+    console = Console(markup=False, highlight=False)
+    console.print(
+        f"{source.rows:,} rows, {source.events:,} events, {source.addresses:,} addresses, {report.wanted:,} wanted"
+    )
+    _show_targets(report, console)
+
+
+def show_withdrawal(report: SyncReport) -> None:
+    """Print what became of every target in a withdrawal, which reads nothing."""
+    _show_targets(report, Console(markup=False, highlight=False))
+
+
+def _show_targets(report: SyncReport, console: Console) -> None:
     table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for head in ("target", "status"):
         table.add_column(head, no_wrap=True)
     for head in ("due", "delivered", "rejected", "failed", "not tried", "seconds"):
         table.add_column(head, justify="right")
     for part in report.targets:
-        both = [
-            sum(getattr(tally, name) for tally in (part.logouts, part.logins))
-            for name in ("due", "delivered", "rejected", "failed", "not_tried")
-        ]
         status = Text(part.status, style=COLOURS[part.status])
-        table.add_row(part.name, status, *(f"{count:,}" for count in both), f"{part.seconds:.2f}")
-    source = report.source
-    console = Console(markup=False, highlight=False)
-    console.print(
-        f"{source.rows:,} rows, {source.events:,} events, {source.addresses:,} addresses, {report.wanted:,} wanted"
-    )
+        counts = _list_counts(part) or (0, 0, 0, 0, 0)
+        table.add_row(part.name, status, *(f"{count:,}" for count in counts), f"{part.seconds:.2f}")
     console.print(table)
     for part in report.targets:
         if part.error:
             console.print(f"{part.name}: {part.error.kind}: {part.error.message}", soft_wrap=True)
+
+
+def _list_counts(part: TargetReport) -> tuple[int, ...]:
+    """List what was due and what became of it; nothing where nothing was due."""
+    names = ("due", "delivered", "rejected", "failed", "not_tried")
+    counts = tuple(sum(getattr(tally, name) for tally in (part.logouts, part.logins)) for name in names)
+    return counts if any(counts) or part.error else ()
+
+
+def show_held_back(entries: Mapping[str, Sequence[tuple[str, str, str, datetime]]]) -> None:
+    """Print the logins that are not sent to each target: why, address, user, and of when the event is."""
+    is_terminal = Console().is_terminal
+    for name, listed in entries.items():
+        if is_terminal and listed:
+            lines = [(why, ip, user, _moment(at, "-")) for why, ip, user, at in listed]
+            _show(f"{name}: not sent", ("why", "address", "user", "since"), lines)
+        elif not is_terminal:
+            _print(name, [(why, ip, user, at.isoformat()) for why, ip, user, at in listed])
 
 
 def show_comparisons(found: Sequence[Comparison]) -> None:
@@ -174,6 +198,8 @@ def show_status(last_run: Mapping[str, Any] | None, standings: Sequence[Any]) ->
         behind = Text(_moment(standing.behind_since, "-"), style="red" if standing.behind_since else "")
         table.add_row(standing.name, *counts, _moment(standing.last_success, "never"), behind)
     console.print(table)
+    if console.is_terminal:
+        show_held_back({standing.name: standing.not_sent for standing in standings})
     for standing in standings:
         if standing.error:
             console.print(f"{standing.name}: {standing.error.kind}: {standing.error.message}")

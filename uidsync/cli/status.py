@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ LARGEST_REPORT = 2**24  # bytes; a thousand targets take a megabyte
 class Standing:
     """Where one target stands.
 
-    `expiring` mappings have less than five minutes left; logins that are `held_back` were rejected or withdrawn.
+    `expiring` mappings have less than five minutes left; logins that are `held_back` were rejected or withdrawn, and
+    `not_sent` lists them: why, address, user, and since when.
     """
 
     name: str
@@ -45,6 +46,10 @@ class Standing:
     last_success: datetime | None
     behind_since: datetime | None
     error: Problem | None
+    rejected: int
+    withdrawn: int
+    foreign: int
+    not_sent: tuple[tuple[str, str, str, datetime], ...]
 
 
 @command
@@ -103,6 +108,7 @@ def _refuse(constant: str) -> float:
 
 def _stand_all(config: Config, ledger: Ledger) -> list[Standing]:
     now = read_clock(ledger.read_position())
+    ledger.disbelieve(now, datetime.now(UTC))
     return [_stand(target, ledger, now) for target in config.target]
 
 
@@ -112,14 +118,22 @@ def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
     lasting = sum(ledger.count_holdings(target.name, now + SOON))
     error = Problem(state.error_kind, state.error_message or "") if state.error_kind else None
     expiring = held + in_doubt - lasting
+    if state.is_new:  # what is known is of another target of that name
+        return Standing(target.name, target.kind, 0, 0, 0, 0, None, None, None, 0, 0, 0, ())
+    rejected = [("rejected", str(each.ip), each.user, each.since) for each in ledger.read_rejected(target.name)]
+    withdrawn = [("withdrawn", str(each.ip), each.user, each.key[0]) for each in ledger.read_withdrawn(target.name)]
     return Standing(
         target.name,
         target.kind,
         held,
         in_doubt,
         expiring,
-        0 if state.is_new else len(ledger.read_held_back(target.name)),
+        len(rejected) + len(withdrawn),
         state.last_success,
         state.behind_since,
         error,
+        len(rejected),
+        len(withdrawn),
+        ledger.count_taken(target.name),
+        (*rejected, *withdrawn),
     )

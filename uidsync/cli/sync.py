@@ -6,7 +6,8 @@ import gc
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,12 +29,11 @@ from uidsync.cli.wiring import (
     make_turn,
 )
 from uidsync.config import Config, TargetConfig
-from uidsync.ledger import Ledger
 from uidsync.ledger_file import LedgerError
 from uidsync.ping import PingFailed, ping
 from uidsync.report import BUG, INCOMPLETE, SyncReport
-from uidsync.state import Locked, copy_for_once, lock, open_ledger, open_ledger_read_only, open_replacement
-from uidsync.sync import Run, run
+from uidsync.state import LedgerCopy, Ledgers, Locked, lock
+from uidsync.sync import Order, Parts, Run, run
 from uidsync.telemetry import name_run, write_report, write_textfile
 
 
@@ -73,8 +73,11 @@ def sync(
     state_dir = find_state_dir(config)
     become_owner(state_dir)
     is_told = not dry_run and not target  # of a part of the targets it would say too much
+    order = Order(dry_run, full, force, run_id)
     with _pinging(config.telemetry.ping_url if is_told else "", log) as tell:
-        this = _run(config, targets, state_dir, run_id, log, dry_run=dry_run, full=full, force=force, is_told=is_told)
+        this = _run(config, targets, state_dir, order, log)
+        if is_told:
+            _write_files(this.report, state_dir, config.telemetry.textfile, log)
         tell(this.report.exit_code)
     if as_json:
         print(json.dumps(this.report.to_json(), indent=1))
@@ -86,66 +89,50 @@ def sync(
 
 
 def _run(
-    config: Config,
-    targets: Sequence[TargetConfig],
-    state_dir: Path,
-    run_id: str,
-    log: FilteringBoundLogger,
-    *,
-    dry_run: bool,
-    full: bool,
-    force: bool,
-    is_told: bool,
+    config: Config, targets: Sequence[TargetConfig], state_dir: Path, order: Order, log: FilteringBoundLogger
 ) -> Run:
     deadline = make_deadline(config)
+    deadline.is_interruptible = False  # until the run begins: it reports of a signal that came before
     heed_signals(deadline)
     secrets = make_secret_files(log)
     maker = TargetMaker(secrets, log, deadline)
     source = make_source(config, secrets, deadline)
     with ExitStack() as stack:
         turn = None
-        if dry_run:
-            ledger = stack.enter_context(open_ledger_read_only(state_dir, log))
+        ledgers: Ledgers | LedgerCopy
+        if order.dry_run:
+            ledgers = stack.enter_context(closing(LedgerCopy(state_dir, log)))
         else:
             stack.enter_context(lock(state_dir, log))
-            ledger = stack.enter_context(open_ledger(state_dir, log))
+            ledgers = stack.enter_context(closing(Ledgers(state_dir, log)))
             if turn := make_turn(config, source, log):
                 stack.callback(turn.close)
-        progress = stack.enter_context(progress_bar())
+        parts = Parts(
+            config,
+            targets,
+            source,
+            ledgers.open(),
+            lambda dispatch: maker(dispatch.target, is_doubtful=dispatch.state.is_unusable),
+            deadline,
+            log,
+            stack.enter_context(progress_bar()),
+            turn,
+        )
+        return _run_somewhere(parts, order, ledgers)
 
-        def run_with(ledger: Ledger) -> Run:
-            return run(
-                config,
-                targets,
-                source,
-                ledger,
-                lambda share: maker(share.target, attempts=1 if share.state.is_unusable else None),
-                dry_run=dry_run,
-                full=full,
-                force=force,
-                deadline=deadline,
-                log=log,
-                progress=progress,
-                run_id=run_id,
-                turn=turn,
-            )
 
+def _run_somewhere(parts: Parts, order: Order, ledgers: Ledgers | LedgerCopy) -> Run:
+    """Make a run, with another ledger if the one at hand fails before anything was sent."""
+    warnings: list[str] = []
+    while True:
         try:
-            this = run_with(ledger)
-        except LedgerError as error:  # nothing was sent yet
-            if dry_run:
-                log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
-                replacement = Ledger.make_empty()
-            else:
-                replacement = stack.enter_context(open_replacement(ledger, state_dir, log, error))
-            try:
-                this = run_with(replacement)
-            except LedgerError as failure:  # there is no room elsewhere, either
-                this = run_with(copy_for_once(replacement, log, failure))
-            this.report.warnings.append(f"ledger.replaced: {error}")
-        if is_told:
-            _write_files(this.report, state_dir, config.telemetry.textfile, log)
-    return this
+            this = run(parts, order)
+        except LedgerError as error:
+            parts = replace(parts, ledger=ledgers.replace(parts.ledger, error))
+            warnings.append(f"ledger.replaced: {error}")
+        else:
+            this.report.warnings += warnings
+            return this
 
 
 def _write_files(report: SyncReport, state_dir: Path, textfile: Path | None, log: FilteringBoundLogger) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -31,10 +30,10 @@ from uidsync.panos.logs import UserIdEvent
 from uidsync.plan import UnsafePlan
 from uidsync.reading import Reading, read
 from uidsync.report import BUG, INCOMPLETE, OK, UNREADABLE, UNSAFE, SyncReport, to_plain
-from uidsync.share import Share
 from uidsync.side_by_side import do_for_each
 from uidsync.state import lock, open_ledger, open_ledger_read_only
-from uidsync.verify import Found, look_again, make_shares, repair
+from uidsync.sync import Parts
+from uidsync.verify import Found, look_again, repair
 from uidsync.verify import verify as compare_all
 
 
@@ -73,14 +72,13 @@ def verify(
     maker = TargetMaker(secrets, log, deadline)
     source = make_source(config, secrets, deadline)
 
-    def look(ledger: Ledger) -> tuple[Reading, Sequence[Share], Found]:
+    def look(ledger: Ledger, *, corrects: bool = False) -> tuple[Reading, Found]:
         reading = read(config, source, ledger, full=True, log=log)
-        shares = make_shares(config, config.target, ledger, reading.clock())
-        return reading, shares, compare_all(shares, maker.make_firewall)
+        return reading, compare_all(config, ledger, reading.clock(), maker.make_firewall, corrects=corrects)
 
     report = None
     with open_ledger_read_only(state_dir, log) as copy:
-        reading, *_, found = look(copy)
+        reading, found = look(copy)
     if mend and any(each.plan for each in found):
         with (
             lock(state_dir, log),
@@ -89,20 +87,19 @@ def verify(
             ledger.provisional() as keep,
             progress_bar() as progress,
         ):
-            reading, shares, found = look(ledger)  # runs went on meanwhile
+            reading, found = look(ledger, corrects=True)  # runs went on meanwhile
+            parts = Parts(
+                config,
+                config.target,
+                source,
+                ledger,
+                lambda dispatch: maker(dispatch.target),
+                deadline,
+                log,
+                progress,
+            )
             try:
-                report = repair(
-                    config,
-                    shares,
-                    found,
-                    ledger,
-                    reading,
-                    lambda dispatch: maker(dispatch.target),
-                    keep=keep,
-                    deadline=deadline,
-                    log=log,
-                    progress=progress,
-                )
+                report = repair(parts, found, reading, keep)
             except UnsafePlan as error:
                 log.error("repair.refused", message=str(error), hint="if it is right, raise the limit for once")
                 _show(found, None, as_json=as_json)
@@ -112,14 +109,13 @@ def verify(
 
             def look_at_firewalls() -> Found:
                 with open_ledger_read_only(state_dir, log) as copy:
-                    shares = make_shares(config, config.target, copy, reading.clock())
-                return compare_all(shares, maker.make_firewall)
+                    return compare_all(config, copy, reading.clock(), maker.make_firewall)
 
             # What was delivered may take a while to show; after a failure there is nothing to wait for.
             patience = deadline.seconds_left() if report.exit_code == OK else 0.0
             found = look_again(found, look_at_firewalls, patience, log)
     _show(found, report, as_json=as_json)
-    return BUG if report and report.exit_code == BUG else _judge(found)
+    return report.exit_code if report and report.exit_code in {BUG, UNSAFE} else _judge(found)
 
 
 def _show(found: Found, report: SyncReport | None, *, as_json: bool) -> None:

@@ -118,15 +118,18 @@ class TargetMaker:
         self._in_flight: dict[tuple[str, int], threading.Semaphore] = {}
         self._unverified: set[str] = set()  # targets that were warned of
 
-    def __call__(self, target: TargetConfig, *, attempts: int | None = None) -> Firewall | Agent:
-        """Make one target. Its secrets are read when it is used first, and one that cannot be is its own failure."""
-        if isinstance(target, FirewallConfig):
-            return self.make_firewall(target, attempts=attempts)
-        return self.make_agent(target, attempts=attempts)
+    def __call__(self, target: TargetConfig, *, is_doubtful: bool = False) -> Firewall | Agent:
+        """Make one target. Its secrets are read when it is used first, and one that cannot be is its own failure.
 
-    def make_firewall(self, target: FirewallConfig, *, attempts: int | None = None) -> Firewall:
+        One that `is_doubtful`, for it failed before, gets a single attempt until it answers.
+        """
+        if isinstance(target, FirewallConfig):
+            return self.make_firewall(target, is_doubtful=is_doubtful)
+        return self.make_agent(target, is_doubtful=is_doubtful)
+
+    def make_firewall(self, target: FirewallConfig, *, is_doubtful: bool = False) -> Firewall:
         """Make a firewall."""
-        patience = self._make_patience(target, attempts)
+        patience = self._make_patience(target, is_doubtful=is_doubtful)
         members = self.make_clients(target, self.find_key(target), patience)
         if target.host:
             return Firewall(members[target.host], vsys=target.vsys, serial=target.serial)
@@ -159,7 +162,7 @@ class TargetMaker:
 
         They share the patience with their target.
         """
-        trust, patience = self._make_trust(target), patience or self._make_patience(target, None)
+        trust, patience = self._make_trust(target), patience or self._make_patience(target)
         return {
             host: Client(
                 make_url(host, target.port),
@@ -172,7 +175,7 @@ class TargetMaker:
             for host in ([target.host] if target.host else target.hosts)
         }
 
-    def make_agent(self, target: AgentConfig, *, attempts: int | None = None) -> Agent:
+    def make_agent(self, target: AgentConfig, *, is_doubtful: bool = False) -> Agent:
         """Make a User-ID agent."""
 
         def find_certificate() -> tuple[Path, Path] | None:
@@ -188,7 +191,7 @@ class TargetMaker:
             framing=target.framing,
             send_timeout=target.send_timeout,
             request_timeout=target.request_timeout.total_seconds(),
-            patience=self._make_patience(target, attempts),
+            patience=self._make_patience(target, is_doubtful=is_doubtful),
             in_flight=self._find_slots(target.host or "", target.port),
         )
 
@@ -198,8 +201,8 @@ class TargetMaker:
             self._log.warning("target.unverified", target=target.name, hint="verify_tls = false: anyone can be it")
         return Trust(target.ca_file, target.fingerprint_sha256, target.verify_tls)
 
-    def _make_patience(self, target: TargetConfig, attempts: int | None) -> Patience:
-        policy = RetryPolicy(attempts or self._attempts, seconds_left=self._deadline.seconds_left)
+    def _make_patience(self, target: TargetConfig, *, is_doubtful: bool = False) -> Patience:
+        policy = RetryPolicy(self._attempts, 1 if is_doubtful else None, seconds_left=self._deadline.seconds_left)
         return Patience(policy, self._log.bind(target=target.name))
 
     def _find_slots(self, host: str, port: int) -> threading.Semaphore:

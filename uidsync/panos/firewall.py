@@ -73,6 +73,11 @@ class Firewall:
         return None
 
     @property
+    def member(self) -> str:
+        """The member of a pair that answers, as far as that is known; of one host nothing."""
+        return self._client.member if isinstance(self._client, Pair) else ""
+
+    @property
     def warnings(self) -> Mapping[str, str]:
         """What to tell beside outcomes, by log event."""
         return self._warnings | (self._client.warnings if isinstance(self._client, Pair) else {})
@@ -94,15 +99,23 @@ class Firewall:
         return read_rejections(self._client.call(self._address(request)), batch)
 
     def _log_out_as_shown(self, logouts: Sequence[Logout]) -> set[Entry]:
-        """Log out what is left of mappings that were said not to be there; return the logouts of those that stay."""
-        shown: dict[Entry, Logout] = {}
+        """Log out what is left of mappings that were said not to be there; return the logouts of those that stay.
+
+        First by the name that is shown, then by the address alone.
+        """
+        shown: dict[Entry, Entry] = {}
         try:
             for logout in logouts:
                 if name := find_other_spelling(logout, self._look(logout.ip)):
                     shown[Logout(logout.ip, name)] = logout
         except (Unauthorized, BadRequest) as error:
             self._warnings["logouts.unsure"] = f"whether what was to be logged out is gone cannot be asked: {error}"
-        return {shown[rejection.entry] for rejection in self._send(list(shown))} if shown else set()
+        if not shown:
+            return set()
+        stubborn: dict[Entry, Entry] = {
+            Logout(each.entry.ip, ""): shown[each.entry] for each in self._send(list(shown))
+        }
+        return {stubborn[each.entry] for each in self._send(list(stubborn))} if stubborn else set()
 
     def _look(self, ip: Address) -> tuple[TableEntry, ...]:
         """Return what is shown at an address: asked for it at first, looked up in the whole table when it gets much."""
@@ -189,7 +202,7 @@ def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Address, tuple[Table
 
 def is_right_missing(error: PanosError) -> bool:
     """Tell whether a refusal is of the role's lack of a right; a commit under way is worded alike."""
-    return isinstance(error, Unauthorized) and "not authorized for user role" in str(error).lower()
+    return isinstance(error, Unauthorized) and error.is_denied
 
 
 def make_url(host: str, port: int) -> str:

@@ -82,7 +82,7 @@ def choose(roles: Roles) -> Choice:
         return Choice(active or unasked, bool(active), warnings)
     if failed:  # of one that may pass there is another try
         error = min(failed.values(), key=lambda error: not isinstance(error, TRANSIENT))
-        raise type(error)(f"{error} ({_describe(roles)})")
+        raise error.reworded(f"{error} ({_describe(roles)})")
     raise Busy(f"no member is active: {_describe(roles)}")
 
 
@@ -117,6 +117,12 @@ class Pair:
         """When the first of the certificates that the members last showed ends."""
         known = [member.certificate_not_after for member in self._members.values()]
         return min((end for end in known if end), default=None)
+
+    @property
+    def member(self) -> str:
+        """The member that answers, where one is known to be active; else nothing."""
+        choice = self._choice
+        return choice.hosts[0] if choice and choice.is_told and len(choice.hosts) == 1 else ""
 
     def close(self) -> None:
         """End the connections."""

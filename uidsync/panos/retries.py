@@ -11,7 +11,7 @@ from typing import TypeVar
 import tenacity
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.panos.errors import Busy, PanosError, Unauthorized, Unreachable
+from uidsync.panos.errors import Busy, PanosError, RequestError, Unauthorized, Unreachable
 
 ATTEMPTS = 5  # with these waits some 15 s: a commit, or a web server that starts again, is over by then
 LONGEST_FAILURE = 30.0  # seconds that one target may spend on failures in a run: half of the time between two runs
@@ -24,9 +24,13 @@ SHORTEST_TRY = 0.5  # seconds: a try that begins just before a limit still gets 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The bounds: `seconds` is what one target may spend on failures, `seconds_left` what the run has left."""
+    """The bounds: `seconds` is what one target may spend on failures, `seconds_left` what the run has left.
+
+    A target that failed before gets so many `attempts_at_first`, until it answers.
+    """
 
     attempts: int = ATTEMPTS
+    attempts_at_first: int | None = None
     seconds: float = LONGEST_FAILURE
     seconds_left: Callable[[], float] = lambda: float("inf")
 
@@ -47,6 +51,7 @@ class Patience:
         self._clock = clock
         self._sleep = sleep
         self._left = policy.seconds
+        self._has_answered = False
         self._lock = threading.Lock()
 
     def call(
@@ -58,28 +63,37 @@ class Patience:
         last error is raised as it came; but the 403 "not authorized for user role", which a commit gives too, is
         Unauthorized once it outlasts the tries.
         """
-        most = attempts or self._policy.attempts
+
+        def is_last(state: tenacity.RetryCallState) -> bool:
+            at_first = None if self._has_answered else self._policy.attempts_at_first
+            most = attempts or at_first or self._policy.attempts
+            return state.attempt_number >= most or self._is_spent(state.upcoming_sleep)
 
         def try_once() -> Answer:
             started = self._clock()
             try:
-                return attempt(self._seconds_for_one_try(request_timeout))
+                answer = attempt(self._seconds_for_one_try(request_timeout))
             except TRANSIENT:
                 self._spend(self._clock() - started)
                 raise
+            except RequestError:
+                self._has_answered = True
+                raise
+            self._has_answered = True
+            return answer
 
         try:
             return tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(TRANSIENT),
                 wait=_wait,
-                stop=lambda state: state.attempt_number >= most or self._is_spent(state.upcoming_sleep),
+                stop=is_last,
                 before_sleep=self._tell,
                 sleep=self._sleep,
                 reraise=True,
             )(try_once)
         except Busy as error:
             if error.denied:
-                raise Unauthorized(str(error)) from None
+                raise Unauthorized(str(error), is_denied=True) from None
             raise
 
     def _seconds_for_one_try(self, request_timeout: float) -> float:

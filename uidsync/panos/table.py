@@ -45,13 +45,16 @@ def find_other_spelling(logout: Logout, shown: Iterable[TableEntry]) -> str | No
 def is_shown_as(sent: str, shown: str) -> bool:
     """Tell whether a firewall may show the user that was sent in this way.
 
-    Case does not count. A domain may be put before the name, left out, or be shown by its DNS name instead of its
-    NetBIOS name or the other way round; of two other domains they are two users.
+    Case does not count. A domain may be put before the name, or left out; a NetBIOS domain (`CAMPUS`) may be shown as a
+    DNS domain or a realm (`example.edu`) or the other way round, and no one can tell whether these belong together. Of
+    two domains of one kind they are two users.
     """
     (domain, name), (shown_domain, shown_name) = _split(sent), _split(shown)
-    return name == shown_name and (
-        not domain or not shown_domain or domain.partition(".")[0] == shown_domain.partition(".")[0]
-    )
+    if name != shown_name:
+        return False
+    if not domain or not shown_domain or ("." in domain) != ("." in shown_domain):
+        return True
+    return domain == shown_domain
 
 
 def _split(user: str) -> tuple[str, str]:

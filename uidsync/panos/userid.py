@@ -29,11 +29,12 @@ _SPECIAL = re.compile('[&<>"\t\n\r]')  # few names have any, and to look for the
 
 @dataclass(frozen=True, slots=True)
 class UserMapping:
-    """Who has an address, and until when that may be believed."""
+    """Who has an address, until when that may be believed, and the id of the event that says so."""
 
     ip: Address
     user: str
     expires_at: datetime
+    event_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

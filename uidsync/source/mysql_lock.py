@@ -31,6 +31,7 @@ class NamedLock:
         """Take the lock unless another connection has it, and tell whether it is ours now. Raises SourceError."""
         if self._connection is None:
             self._connection, self._line = self._source.connect()
+            self._ask("limit_silence", CONNECT_TIMEOUT)
         answer = self._ask("take_lock", CONNECT_TIMEOUT)
         if answer is None:
             raise SourceError("the database server does not say who has the lock for sync.standby_lock")
@@ -59,8 +60,9 @@ class NamedLock:
                 limited(self._line, seconds, f"no answer within {seconds:.0f} s"),
                 self._connection.cursor(Cursor) as cursor,
             ):
-                cursor.execute(read_statement(name), (self._name,))
-                ((answer,),) = cursor.fetchall()
+                statement = read_statement(name)
+                cursor.execute(statement, (self._name,) if "%s" in statement else None)
+                rows = cursor.fetchall()
         except FAILURES as error:
             raise SourceError(f"{self._source.where}: {describe_failure(error)}") from error
-        return answer
+        return rows[0][0] if rows else None

@@ -1,0 +1,408 @@
+-- What runs on the ledger, by name.
+
+-- ---- The source's side
+
+-- name: read_reading
+SELECT source, rules, watermark, full_at, clock_offset, disordered_at FROM reading
+
+-- name: read_marks
+SELECT at, highest_id FROM mark ORDER BY at
+
+-- name: read_ahead
+SELECT event_id FROM ahead ORDER BY event_id
+
+-- name: read_events
+SELECT ip, user, why, seen_at, event_id, mac FROM event
+
+-- name: read_events_at
+SELECT ip, user, why, seen_at, event_id, mac FROM event WHERE ip IN (SELECT value FROM json_each(?))
+
+-- name: count_events
+SELECT count(*), max(seen_at) FROM event
+
+-- name: count_wanted
+SELECT count(*) FROM event WHERE user IS NOT NULL AND seen_at >= ?
+
+-- name: write_event
+INSERT OR REPLACE INTO event (ip, user, why, seen_at, event_id, mac) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: drop_events
+DELETE FROM event
+
+-- name: drop_old_events
+-- An event that is no longer valid stays for as long as it is evidence: somebody else may still stand at its address.
+DELETE FROM event WHERE seen_at <= :until AND NOT EXISTS (
+    SELECT 1 FROM target CROSS JOIN holding
+    WHERE holding.target = target.name AND holding.ip = event.ip AND holding.held_until > :gone
+      AND holding.user IS NOT event.user
+)
+
+-- name: write_reading
+INSERT OR REPLACE INTO reading (only, source, rules, watermark, full_at, clock_offset, disordered_at)
+VALUES (1, ?, ?, ?, ?, ?, ?)
+
+-- name: clear_marks
+DELETE FROM mark
+
+-- name: write_mark
+INSERT OR REPLACE INTO mark (at, highest_id) VALUES (?, ?)
+
+-- name: clear_ahead
+DELETE FROM ahead
+
+-- name: write_ahead
+INSERT INTO ahead (event_id) VALUES (?)
+
+-- ---- What is known of targets
+
+-- name: read_target
+SELECT name, identity, last_success, behind_since, error_kind, error_message, is_unusable, is_unreadable, is_suspect,
+    reconciled_at, tried_at, pause, asked, member, seen_id, certificate_not_after, client_certificate_not_after
+FROM target
+WHERE name = ?
+
+-- name: write_target
+INSERT OR REPLACE INTO target (name, identity, last_success, behind_since, error_kind, error_message, is_unusable,
+    is_unreadable, is_suspect, reconciled_at, tried_at, pause, asked, member, seen_id, certificate_not_after,
+    client_certificate_not_after)
+VALUES (:name, :identity, :last_success, :behind_since, :error_kind, :error_message, :is_unusable,
+    :is_unreadable, :is_suspect, :reconciled_at, :tried_at, :pause, :asked, :member, :seen_id, :certificate_not_after,
+    :client_certificate_not_after)
+
+-- ---- What targets hold
+
+-- name: read_holdings
+SELECT ip, user, timeout, sent_at, held_until, in_doubt, event_id FROM holding WHERE target = ?
+
+-- name: read_holdings_at
+SELECT ip, user, timeout, sent_at, held_until, in_doubt, event_id FROM holding
+WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+
+-- name: has_holdings
+SELECT 1 FROM holding WHERE target = ? LIMIT 1
+
+-- name: count_holdings
+SELECT count(*), coalesce(sum(in_doubt > 0), 0) FROM holding WHERE target = ? AND held_until > ?
+
+-- name: count_held_addresses
+SELECT count(DISTINCT ip) FROM holding WHERE target = ? AND held_until > ?
+
+-- name: list_addresses
+SELECT ip FROM event
+UNION
+SELECT ip FROM holding WHERE target = :target
+UNION
+SELECT ip FROM withdrawn WHERE target = :target
+UNION
+SELECT ip FROM rejected WHERE target = :target
+ORDER BY ip
+
+-- name: list_concerns
+-- What lists in the order of a key do not share is found by walking along them, which takes a third of the time that
+-- looking up each row does. The limits, which are none, keep that order.
+-- Somebody who is to be there is not held there, or in doubt, or for less than half of the timeout, which is in minutes,
+-- unless another source has taken the address since;
+SELECT ip FROM (
+    SELECT ip, user FROM event WHERE user IS NOT NULL AND seen_at >= :since
+    EXCEPT
+    SELECT ip, user FROM holding
+    WHERE target = :target AND NOT in_doubt AND held_until > :now AND (held_until - :now) * 2 >= timeout * 60000000
+    EXCEPT
+    SELECT event.ip, event.user FROM taken JOIN event ON event.ip = taken.ip AND event.event_id = taken.event_id
+    WHERE taken.target = :target
+    ORDER BY ip, user LIMIT -1
+)
+UNION
+-- somebody is held, or was until just now, who is not to be there;
+SELECT ip FROM (
+    SELECT ip, user FROM holding WHERE target = :target AND held_until > :gone
+    EXCEPT
+    SELECT ip, user FROM event
+    ORDER BY ip, user LIMIT -1
+)
+UNION
+-- others write to the target as well, and there is a newer event than the one that was sent;
+SELECT event.ip FROM event JOIN holding ON holding.target = :target AND holding.ip = event.ip
+WHERE EXISTS (SELECT 1 FROM taken WHERE target = :target)
+  AND holding.event_id NOT IN (0, event.event_id) AND event.seen_at >= :since
+UNION
+-- or something is held back.
+SELECT ip FROM withdrawn WHERE target = :target
+UNION
+SELECT ip FROM rejected WHERE target = :target
+ORDER BY ip
+
+-- name: count_rows
+SELECT count(*) FROM holding WHERE target = ?
+
+-- name: pick
+-- The mapping at a place in the order of addresses, and whether it is fit to be asked for.
+SELECT ip, NOT in_doubt AND sent_at <= :settled AND held_until > :lasting FROM holding WHERE target = :target
+ORDER BY ip LIMIT 1 OFFSET :place
+
+-- name: write_holding
+INSERT OR REPLACE INTO holding (target, ip, user, timeout, sent_at, held_until, in_doubt, event_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: drop_holding
+DELETE FROM holding WHERE target = ? AND ip = ? AND user = ?
+
+-- name: drop_holdings
+DELETE FROM holding WHERE target = ?
+
+-- name: drop_holdings_at
+DELETE FROM holding WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+
+-- name: drop_lapsed
+-- What ran out is remembered for as long as its event holds the address: that it was delivered is known by that.
+DELETE FROM holding WHERE held_until < ?
+  AND NOT EXISTS (SELECT 1 FROM event WHERE event.ip = holding.ip AND event.event_id = holding.event_id)
+
+-- ---- What becomes of messages
+
+-- name: note_doubt
+-- Logins, as a list of [address, user, minutes]. A refresh under way may last longer than what is held already, and no
+-- shorter: the longer of the two counts.
+INSERT INTO holding (target, ip, user, timeout, sent_at, held_until, in_doubt, event_id)
+SELECT :target, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+    :now, :now + json_extract(value, '$[2]') * 60000000, 1,
+    coalesce((SELECT event_id FROM event WHERE ip = json_extract(value, '$[0]')), 0)
+FROM json_each(:logins) WHERE true
+ON CONFLICT (target, ip, user) DO UPDATE SET timeout = excluded.timeout, sent_at = excluded.sent_at,
+    held_until = max(held_until, excluded.held_until), in_doubt = 1,
+    event_id = excluded.event_id
+
+-- name: doubt_logout
+-- A logout is about to be sent: whether the mapping is still there is not known until it is answered.
+UPDATE holding SET in_doubt = 1 WHERE target = ? AND ip = ? AND user = ?
+
+-- name: drop_replaced
+-- One address has one user: an accepted login takes the place of whatever was there.
+DELETE FROM holding WHERE target = :target AND ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:logins))
+
+-- name: note_accepted
+-- Logins, as a list of [address, user, minutes].
+INSERT OR REPLACE INTO holding (target, ip, user, timeout, sent_at, held_until, in_doubt, event_id)
+SELECT :target, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+    :now, :now + json_extract(value, '$[2]') * 60000000, 0,
+    coalesce((SELECT event_id FROM event WHERE ip = json_extract(value, '$[0]')), 0)
+FROM json_each(:logins)
+
+-- name: end_rejections
+DELETE FROM rejected WHERE target = :target AND ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:logins))
+
+-- name: end_takings
+DELETE FROM taken WHERE target = :target AND ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:logins))
+
+-- name: write_logouts
+INSERT INTO logout (target, at, entries) VALUES (?, ?, ?)
+
+-- name: count_logouts
+SELECT coalesce(sum(entries), 0) FROM logout WHERE target = ? AND at > ?
+
+-- name: drop_old_logouts
+DELETE FROM logout WHERE at < ?
+
+-- ---- What a target rejected
+
+-- name: read_rejected
+SELECT ip, user, event_id, since, tried_at, pause FROM rejected WHERE target = ? ORDER BY ip
+
+-- name: read_rejected_at
+SELECT ip, user, event_id, since, tried_at, pause FROM rejected
+WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+
+-- name: write_rejected
+INSERT OR REPLACE INTO rejected (target, ip, user, event_id, since, tried_at, pause) VALUES (?, ?, ?, ?, ?, ?, ?)
+
+-- name: drop_rejected
+DELETE FROM rejected WHERE target = ?
+
+-- name: drop_old_rejected
+DELETE FROM rejected
+WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.ip = rejected.ip AND event.event_id = rejected.event_id)
+
+-- ---- What somebody withdrew
+
+-- name: read_withdrawn
+SELECT ip, user, seen_at, event_id FROM withdrawn WHERE target = ? ORDER BY ip
+
+-- name: read_withdrawn_at
+SELECT ip, user, seen_at, event_id FROM withdrawn
+WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+
+-- name: write_withdrawn
+INSERT OR REPLACE INTO withdrawn (target, ip, user, seen_at, event_id) VALUES (?, ?, ?, ?, ?)
+
+-- name: drop_withdrawn
+DELETE FROM withdrawn WHERE target = ?
+
+-- name: drop_withdrawn_at
+DELETE FROM withdrawn WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+
+-- name: drop_old_withdrawn
+-- A withdrawal is over once a newer event came, or another name would be sent.
+DELETE FROM withdrawn WHERE seen_at < :until OR EXISTS (
+    SELECT 1 FROM event WHERE event.ip = withdrawn.ip
+      AND ((event.seen_at, event.event_id) > (withdrawn.seen_at, withdrawn.event_id)
+        OR (event.user IS NOT NULL AND lower(event.user) <> lower(withdrawn.user)))
+)
+
+-- name: count_held_back
+SELECT (SELECT count(*) FROM rejected WHERE target = :target), (SELECT count(*) FROM withdrawn WHERE target = :target)
+
+-- ---- What another source took
+
+-- name: read_taken
+SELECT ip, event_id FROM taken WHERE target = ?
+
+-- name: read_taken_at
+SELECT ip, event_id FROM taken WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+
+-- name: count_taken
+SELECT count(*) FROM taken WHERE target = ?
+
+-- name: write_taken
+INSERT OR REPLACE INTO taken (target, ip, event_id) VALUES (?, ?, ?)
+
+-- name: drop_taken
+DELETE FROM taken WHERE target = ?
+
+-- name: drop_taken_at
+DELETE FROM taken WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+
+-- name: drop_old_taken
+DELETE FROM taken
+WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.ip = taken.ip AND event.event_id = taken.event_id)
+
+-- ---- A target's table as it was read, which lives beside the ledger for as long as it is compared
+
+-- name: make_shown
+CREATE TEMP TABLE IF NOT EXISTS shown (
+    target TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    vsys TEXT NOT NULL,
+    type TEXT NOT NULL,
+    user TEXT NOT NULL,
+    seconds_left INTEGER,
+    PRIMARY KEY (target, ip, type, user)
+) WITHOUT ROWID
+
+-- name: write_shown
+INSERT OR IGNORE INTO shown (target, ip, vsys, type, user, seconds_left) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: read_shown
+SELECT ip, vsys, type, user, seconds_left FROM shown
+WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+
+-- name: copy_shown
+INSERT OR IGNORE INTO shown (target, ip, vsys, type, user, seconds_left)
+SELECT :target, ip, vsys, type, user, seconds_left FROM shown
+WHERE target IN (SELECT value FROM json_each(:firewalls)) AND type IN (:own, :other)
+
+-- name: has_learned
+SELECT 1 FROM shown WHERE target = :target AND type = :own LIMIT 1
+
+-- name: drop_shown
+DELETE FROM shown WHERE target = :target
+
+-- name: make_alike
+CREATE TEMP TABLE IF NOT EXISTS alike (
+    target TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    PRIMARY KEY (target, ip)
+) WITHOUT ROWID
+
+-- name: find_alike
+-- Where one entry shows who is wanted and believed to be held, for as long as believed, and no renewal is due, there is
+-- nothing to decide.
+INSERT INTO alike (target, ip)
+SELECT :target, shown.ip FROM shown
+JOIN holding ON holding.target = :target AND holding.ip = shown.ip
+JOIN event ON event.ip = shown.ip
+WHERE shown.target = :target AND shown.type = :type AND lower(shown.user) = lower(holding.user)
+  AND holding.user = event.user AND event.seen_at >= :since AND NOT holding.in_doubt
+  AND abs(:now + shown.seconds_left * 1000000 - holding.held_until) <= :tolerance
+  AND (holding.held_until - :now) * 2 >= holding.timeout * 60000000
+  AND (SELECT count(*) FROM shown AS each WHERE each.target = :target AND each.ip = shown.ip) = 1
+  AND (SELECT count(*) FROM holding AS each WHERE each.target = :target AND each.ip = shown.ip) = 1
+  AND NOT EXISTS (SELECT 1 FROM withdrawn WHERE target = :target AND ip = shown.ip)
+  AND NOT EXISTS (SELECT 1 FROM taken WHERE target = :target AND ip = shown.ip)
+
+-- name: count_alike
+SELECT count(*) FROM alike WHERE target = :target
+
+-- name: confirm_alike
+-- Who is seen there after the newest event is there by that event, whichever it was sent for.
+UPDATE holding SET event_id = (SELECT event_id FROM event WHERE event.ip = holding.ip)
+WHERE target = :target AND ip IN (SELECT ip FROM alike WHERE target = :target)
+  AND event_id <> (SELECT event_id FROM event WHERE event.ip = holding.ip)
+
+-- name: list_differences
+SELECT ip FROM (
+    SELECT ip FROM event
+    UNION
+    SELECT ip FROM holding WHERE target = :target
+    UNION
+    SELECT ip FROM shown WHERE target = :target
+)
+WHERE ip NOT IN (SELECT ip FROM alike WHERE target = :target)
+ORDER BY ip
+
+-- name: drop_alike
+DELETE FROM alike WHERE target = :target
+
+-- ---- Whether the file can be written
+
+-- name: probe
+-- Writes, so that a full disk shows before anything depends on it.
+UPDATE probe SET written = written + 1
+
+-- ---- Moments that lie ahead of the clock, which are not believed
+
+-- name: find_latest
+SELECT at FROM latest
+
+-- name: note_latest
+-- The latest moment that anything here is of.
+UPDATE latest SET at = ?1 WHERE at < ?1
+
+-- name: drop_future_events
+DELETE FROM event WHERE seen_at > :limit
+
+-- name: doubt_future_holdings
+-- That these were accepted is known, and not when; those that were not are in doubt as they were.
+UPDATE holding SET in_doubt = CASE in_doubt WHEN 0 THEN 2 ELSE in_doubt END, sent_at = :settled,
+    held_until = min(held_until, :now + timeout * 60000000)
+WHERE sent_at > :settled
+
+-- name: drop_future_logouts
+DELETE FROM logout WHERE at > :now
+
+-- name: drop_future_marks
+DELETE FROM mark WHERE at > :now
+
+-- name: keep_a_mark
+-- Where nothing is left, nothing is known to have been written whole.
+INSERT INTO mark (at, highest_id) SELECT :now, 0 WHERE NOT EXISTS (SELECT 1 FROM mark)
+
+-- name: doubt_reading
+UPDATE reading SET full_at = 0, disordered_at = CASE WHEN disordered_at <= :limit THEN disordered_at END
+
+-- name: doubt_future_withdrawals
+UPDATE withdrawn SET seen_at = :now, event_id = 0 WHERE seen_at > :limit
+
+-- name: doubt_future_rejections
+UPDATE rejected SET since = min(since, :now), tried_at = 0 WHERE tried_at > :limit
+
+-- name: suspect_targets
+UPDATE target SET is_suspect = 1, reconciled_at = NULL, tried_at = NULL, pause = 0
+
+-- name: reset_latest
+UPDATE latest SET at = :now
+
+-- name: doubt_own_times
+-- Times of runs, which are by our own clock.
+UPDATE target SET last_success = CASE WHEN last_success <= :own_limit THEN last_success END,
+    behind_since = min(behind_since, :own_now)
+WHERE last_success > :own_limit OR behind_since > :own_limit

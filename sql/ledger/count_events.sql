@@ -1,1 +1,0 @@
-SELECT count(*), max(seen_at) FROM event

@@ -1,1 +1,0 @@
-SELECT count(DISTINCT ip) FROM holding WHERE target = ? AND held_until > ?

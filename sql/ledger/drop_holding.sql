@@ -1,1 +1,0 @@
-DELETE FROM holding WHERE target = ? AND ip = ? AND user = ?

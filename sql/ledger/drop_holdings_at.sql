@@ -1,1 +1,0 @@
-DELETE FROM holding WHERE target = ? AND ip IN (SELECT value FROM json_each(?))

@@ -1,1 +1,0 @@
-DELETE FROM holding WHERE held_until < ?

@@ -1,1 +1,0 @@
-DELETE FROM held_back WHERE seen_at < ?

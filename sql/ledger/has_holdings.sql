@@ -1,1 +1,0 @@
-SELECT 1 FROM holding WHERE target = ? LIMIT 1

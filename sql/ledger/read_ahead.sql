@@ -1,1 +1,0 @@
-SELECT event_id FROM ahead ORDER BY event_id

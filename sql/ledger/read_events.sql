@@ -1,1 +1,0 @@
-SELECT ip, user, why, seen_at, event_id, mac FROM event

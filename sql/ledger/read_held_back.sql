@@ -1,1 +1,0 @@
-SELECT ip, user, why, seen_at, event_id FROM held_back WHERE target = ?

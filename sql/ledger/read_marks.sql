@@ -1,1 +1,0 @@
-SELECT at, highest_id FROM mark ORDER BY at

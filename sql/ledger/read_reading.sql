@@ -1,1 +1,0 @@
-SELECT source, rules, watermark, full_at, clock_offset FROM reading

@@ -1,1 +1,0 @@
-INSERT INTO ahead (event_id) VALUES (?)

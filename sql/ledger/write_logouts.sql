@@ -1,1 +1,0 @@
-INSERT INTO logout (target, at, entries) VALUES (?, ?, ?)

@@ -1,1 +1,0 @@
-INSERT OR REPLACE INTO mark (at, highest_id) VALUES (?, ?)

@@ -1,0 +1,161 @@
+-- The schema of the ledger, by the numbers of its versions. Times are microseconds since 1970 by the source's clock, but for
+-- those of runs, which are by ours.
+
+-- name: migrate_1
+-- What was read, and for which source and rules it holds.
+CREATE TABLE reading (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    source TEXT NOT NULL,
+    rules TEXT NOT NULL,
+    watermark INTEGER NOT NULL,
+    full_at INTEGER NOT NULL,
+    clock_offset INTEGER NOT NULL  -- the source's clock minus ours
+);
+
+-- The highest id at the time of each read, as far back as the overlap of the next has to reach.
+CREATE TABLE mark (
+    at INTEGER PRIMARY KEY,
+    highest_id INTEGER NOT NULL
+);
+
+-- Rows whose date lay ahead of the source's clock: they are read again until their time has come.
+CREATE TABLE ahead (
+    event_id INTEGER PRIMARY KEY
+);
+
+-- The event that holds each address.
+CREATE TABLE event (
+    ip TEXT PRIMARY KEY,
+    user TEXT,
+    why TEXT NOT NULL,
+    seen_at INTEGER NOT NULL,
+    event_id INTEGER NOT NULL,
+    mac TEXT
+) WITHOUT ROWID;
+
+-- What is known of each target; what it holds was learned for this identity of it.
+CREATE TABLE target (
+    name TEXT PRIMARY KEY,
+    identity TEXT NOT NULL,
+    last_success INTEGER,
+    behind_since INTEGER,
+    error_kind TEXT,
+    error_message TEXT,
+    is_unusable INTEGER NOT NULL DEFAULT 0,
+    full_send_at INTEGER,
+    may_not_ask INTEGER NOT NULL DEFAULT 0,
+    lost_at INTEGER,
+    lost_wait INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+
+-- What a target holds, and what it was sent without an answer.
+CREATE TABLE holding (
+    target TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    user TEXT NOT NULL,
+    timeout INTEGER NOT NULL,  -- minutes
+    sent_at INTEGER NOT NULL,
+    held_until INTEGER NOT NULL,
+    in_doubt INTEGER NOT NULL,
+    PRIMARY KEY (target, ip, user)
+) WITHOUT ROWID;
+
+-- Logins that are not sent again until a newer event: the target rejected them, or they were withdrawn.
+CREATE TABLE held_back (
+    target TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    user TEXT NOT NULL,
+    why TEXT NOT NULL CHECK (why IN ('rejected', 'withdrawn')),
+    seen_at INTEGER NOT NULL,
+    event_id INTEGER NOT NULL,
+    PRIMARY KEY (target, ip)
+) WITHOUT ROWID;
+
+-- Logouts that were delivered, as far back as the limit counts them.
+CREATE TABLE logout (
+    target TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    entries INTEGER NOT NULL
+);
+
+-- Written when the file is opened: a disk that is full shows then.
+CREATE TABLE probe (
+    written INTEGER NOT NULL
+);
+INSERT INTO probe (written) VALUES (0);
+
+-- name: migrate_2
+-- When the certificate of each target, as it was last seen, and the one that we show it end.
+ALTER TABLE target ADD COLUMN certificate_not_after INTEGER;
+ALTER TABLE target ADD COLUMN client_certificate_not_after INTEGER;
+
+-- name: migrate_3
+-- The event that a mapping was sent for; 0 where it is not known.
+ALTER TABLE holding ADD COLUMN event_id INTEGER NOT NULL DEFAULT 0;
+
+-- When a full read last found events below the ids that a tail would have begun at.
+ALTER TABLE reading ADD COLUMN disordered_at INTEGER;
+
+-- Logins that somebody withdrew: not sent again until a newer event.
+CREATE TABLE withdrawn (
+    target TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    user TEXT NOT NULL,
+    seen_at INTEGER NOT NULL,
+    event_id INTEGER NOT NULL,
+    PRIMARY KEY (target, ip)
+) WITHOUT ROWID;
+INSERT INTO withdrawn SELECT target, ip, user, seen_at, event_id FROM held_back WHERE why = 'withdrawn';
+
+-- Logins that a target rejected: tried again now and then, at ever longer pauses.
+CREATE TABLE rejected (
+    target TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    user TEXT NOT NULL,
+    event_id INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    tried_at INTEGER NOT NULL,
+    pause INTEGER NOT NULL,  -- microseconds
+    PRIMARY KEY (target, ip)
+) WITHOUT ROWID;
+INSERT INTO rejected SELECT target, ip, user, event_id, seen_at, seen_at, 0 FROM held_back WHERE why = 'rejected';
+DROP TABLE held_back;
+
+-- Addresses that another source has taken since our event was delivered: left to it until a newer event.
+CREATE TABLE taken (
+    target TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    event_id INTEGER NOT NULL,
+    PRIMARY KEY (target, ip)
+) WITHOUT ROWID;
+
+-- What is known of each target; what it holds was learned for this identity of it.
+ALTER TABLE target RENAME TO old_target;
+CREATE TABLE target (
+    name TEXT PRIMARY KEY,
+    identity TEXT NOT NULL,
+    last_success INTEGER,
+    behind_since INTEGER,
+    error_kind TEXT,
+    error_message TEXT,
+    is_unusable INTEGER NOT NULL,
+    is_unreadable INTEGER NOT NULL,
+    is_suspect INTEGER NOT NULL,
+    reconciled_at INTEGER,
+    tried_at INTEGER,
+    pause INTEGER NOT NULL,  -- microseconds
+    asked INTEGER NOT NULL,
+    member TEXT NOT NULL,
+    seen_id INTEGER NOT NULL,
+    certificate_not_after INTEGER,
+    client_certificate_not_after INTEGER
+) WITHOUT ROWID;
+INSERT INTO target SELECT name, identity, last_success, behind_since, error_kind, error_message, is_unusable, may_not_ask,
+    0, full_send_at, full_send_at, 0, 0, '', 0, certificate_not_after, client_certificate_not_after FROM old_target;
+DROP TABLE old_target;
+
+-- The latest moment that anything in the ledger is of: a clock that lies before it has run back.
+CREATE TABLE latest (
+    at INTEGER NOT NULL
+);
+INSERT INTO latest SELECT coalesce(max(at), 0) FROM mark;

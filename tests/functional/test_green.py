@@ -1,0 +1,320 @@
+"""Green means right: what the ledger once believed is held against what is there, and what is held back is told."""
+
+import os
+import signal
+import sqlite3
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+MICROSECONDS = 10**6
+FULL_EVERY = 4 * 3600
+
+
+def insert(safeconnect, people, *, age=0):
+    """Write logins as of so many seconds ago: a principal for each address."""
+    written = datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(seconds=age)
+    safeconnect.insert([(None, written, ip, principal, None) for ip, principal in people.items()])
+
+
+def name_people(count):
+    """Name so many people, each at an address."""
+    return {f"10.0.{number // 250}.{number % 250 + 1}": f"user{number}" for number in range(count)}
+
+
+def ask_ledger(site, statement, *parameters):
+    """Run a statement on the ledger of a site that is at rest, and return the rows."""
+    with closing(sqlite3.connect(site.state_dir / "ledger.sqlite3")) as ledger, ledger:
+        return ledger.execute(statement, parameters).fetchall()
+
+
+def let_pass(site, *simulators, seconds):
+    """Let so much time pass for the ledger and for the firewalls: everything there is that much older."""
+    span = int(seconds * MICROSECONDS)
+    ask_ledger(site, "UPDATE holding SET sent_at = sent_at - ?1, held_until = held_until - ?1", span)
+    ask_ledger(site, "UPDATE target SET reconciled_at = reconciled_at - ?1, tried_at = tried_at - ?1", span)
+    ask_ledger(site, "UPDATE rejected SET since = since - ?1, tried_at = tried_at - ?1", span)
+    for simulator in simulators:
+        simulator.do("advance", seconds=seconds)
+
+
+@pytest.fixture
+def settled(site, safeconnect, firewall):
+    """Set up a site with 300 users that its one firewall holds already, and has for three minutes."""
+    insert(safeconnect, name_people(300), age=600)
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    assert site.call("sync").code == 0
+    let_pass(site, firewall, seconds=180)
+    firewall.do("reset-counters")
+    return site
+
+
+# ---- a table that is not what it was -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shown", [0, 90, 270], ids=["nobody shows", "a third", "nine of ten"])
+def test_a_lost_table_is_noticed_beside_another_source(settled, firewall, shown):
+    """However many of the addresses an AD source shows again, all that nobody shows are back within two runs."""
+    firewall.do("clear")
+    people = name_people(300)
+    for ip in list(people)[:shown]:
+        firewall.do("learn", ip=ip, user="AD\\someone", type="AD")
+    for _ in range(2 if shown < 270 else 6):
+        assert settled.call("sync").code == 0
+    held = firewall.mappings()
+    assert {ip: user for ip, user in held.items() if user != "AD\\someone"} == dict(list(people.items())[shown:])
+
+
+def test_half_a_table_is_noticed(settled, firewall):
+    """When every second mapping is gone, two runs bring all of them back."""
+    for ip in list(name_people(300))[::2]:
+        firewall.do("forget", ip=ip)
+    for _ in range(2):
+        assert settled.call("sync").code == 0
+    assert firewall.mappings() == name_people(300)
+
+
+def test_a_run_with_nothing_due_asks_at_most_five_things(settled, firewall):
+    """With nothing due three to five small questions are asked, others each time, and no message is sent."""
+    asked = []
+    for _ in range(4):
+        firewall.do("reset-counters")
+        assert settled.call("sync").code == 0
+        requests = firewall.requests()
+        assert 3 <= len(requests) <= 5
+        assert {request["type"] for request in requests} == {"op"}
+        asked.append(ask_ledger(settled, "SELECT asked FROM target")[0][0])
+    assert len(set(asked)) == 4
+
+
+def test_what_another_source_took_is_left_to_it(settled, safeconnect, firewall):
+    """An address that an AD source has mapped since is counted, and taken again by a newer event, not by a renewal."""
+    firewall.do("learn", ip="10.0.0.7", user="AD\\eve", type="AD", timeout=10_000)
+    let_pass(settled, firewall, seconds=13 * 3600)  # less than half of the timeout is left everywhere
+    ended = settled.call("sync", "--json")
+    assert (ended.code, ended.targets["fw"]["foreign"], ended.targets["fw"]["logins"]["delivered"]) == (0, 1, 299)
+    assert firewall.mappings()["10.0.0.7"] == "AD\\eve"
+    insert(safeconnect, {"10.0.0.7": "user6"})
+    ended = settled.call("sync", "--json")
+    assert (ended.code, ended.targets["fw"]["foreign"]) == (0, 0)
+    assert firewall.mappings()["10.0.0.7"] == "user6"
+
+
+def test_a_few_renewals_are_asked_for_first(settled, firewall):
+    """Renewals of a few mappings are decided by asking for them: one that another source has by now is left alone."""
+    firewall.do("learn", ip="10.0.0.7", user="AD\\eve", type="AD", timeout=10_000)
+    firewall.do("learn", ip="10.0.0.8", user="user7", type="XMLAPI", timeout=11 * 60)
+    half = 13 * 3600 * MICROSECONDS
+    ask_ledger(settled, "UPDATE holding SET held_until = held_until - ? WHERE ip IN ('10.0.0.7', '10.0.0.8')", half)
+    ended = settled.call("sync", "--json")
+    assert (ended.code, ended.targets["fw"]["logins"]["due"]) == (0, 1)
+    assert firewall.mappings()["10.0.0.7"] == "AD\\eve"
+
+
+def test_a_changed_clock_makes_everything_doubtful(settled, safeconnect, firewall):
+    """What was sent while the source's clock was days ahead is sent anew once the clock is right, with a warning."""
+    with safeconnect.admin() as connection, connection.cursor() as cursor:
+        offset = "SET GLOBAL init_connect = 'SET SESSION timestamp = UNIX_TIMESTAMP() + 259200'"
+        cursor.execute(offset)
+        try:
+            assert settled.call("sync").code == 0
+        finally:
+            cursor.execute("SET GLOBAL init_connect = ''")
+    ended = settled.call("sync", "--json")
+    assert ended.code == 0
+    assert any("clock.ran_back" in warning for warning in ended.report["warnings"])
+    for hours in range(4, 80, 4):
+        let_pass(settled, firewall, seconds=4 * 3600)
+        insert(safeconnect, {"10.0.0.1": "user0"})
+        assert settled.call("sync").code == 0, hours
+        assert firewall.mappings() == name_people(300), hours
+
+
+# ---- refusals ----------------------------------------------------------------------------------------------------
+
+
+def test_a_passing_refusal_is_not_final(site, safeconnect, firewall):
+    """Logins that a firewall refuses in one run, all of them, are due in the next one, which ends well."""
+    insert(safeconnect, name_people(5), age=600)
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    firewall.do("fault", name="reject_every", every=1, message="User ID database full")
+    first = site.call("sync", "--json")
+    assert (first.code, first.targets["fw"]["logins"]["failed"]) == (1, 5)
+    firewall.do("fault", name=None)
+    assert site.call("sync").code == 0
+    assert firewall.mappings() == name_people(5)
+
+
+def test_rejected_logins_are_told_and_tried_again(site, safeconnect, firewall):
+    """Of every second login that a full firewall rejected, reports and status tell until it takes them after all."""
+    insert(safeconnect, name_people(94), age=600)
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    firewall.do("fault", name="reject_every", every=2, message="User ID database full")
+    assert site.call("sync").code == 1
+    firewall.do("fault", name=None)
+    ended = site.call("sync", "--json")
+    assert (ended.code, ended.targets["fw"]["held_back"]) == (0, {"rejected": 47, "withdrawn": 0})
+    assert any("logins.rejected: 47" in warning for warning in ended.report["warnings"])
+    status = site.call("status", "--json").report["targets"][0]
+    assert (status["held_back"], status["rejected"], len(status["not_sent"])) == (47, 47, 47)
+    let_pass(site, firewall, seconds=FULL_EVERY + 60)
+    ended = site.call("sync", "--json")
+    assert (ended.code, ended.targets["fw"]["held_back"]["rejected"]) == (0, 0)
+    assert firewall.mappings() == name_people(94)
+
+
+def test_a_refused_key_is_an_incomplete_target(settled, firewall):
+    """A key that is no longer valid is an error in every run, though nothing is due, and no success is noted."""
+    success = settled.last_run["targets"][0]["last_success"]
+    firewall.do("fault", name="invalid_key")
+    for _ in range(3):
+        ended = settled.call("sync", "--json")
+        part = ended.targets["fw"]
+        assert (ended.code, part["status"], part["error"]["kind"]) == (1, "incomplete", "Unauthorized")
+        assert part["last_success"] == success
+        assert part["behind_since"]
+
+
+def test_a_key_that_may_not_read_is_told_of_in_every_report(settled, firewall):
+    """Without the right to read, each report says so, runs are complete, and everything is sent every full_every."""
+    firewall.do("role", types=["user-id"])
+    for _ in range(2):
+        ended = settled.call("sync", "--json")
+        assert ended.code == 0
+        assert any("table.unreadable" in warning for warning in ended.report["warnings"])
+    firewall.do("clear")
+    let_pass(settled, firewall, seconds=FULL_EVERY + 60)
+    assert settled.call("sync").code == 0
+    assert firewall.mappings() == name_people(300)
+
+
+# ---- logouts -----------------------------------------------------------------------------------------------------
+
+
+def test_somebody_who_is_shown_by_another_name_is_logged_out(settled, safeconnect, firewall):
+    """Leavers whom the firewall shows by their user principal name are gone after the run, and `verify` says same."""
+    people = name_people(300)
+    for ip, user in people.items():
+        firewall.do("learn", ip=ip, user=f"{user}@example.edu", type="XMLAPI", timeout=1400)
+    gone = list(people)[:10]
+    insert(safeconnect, dict.fromkeys(gone, "null"))
+    assert settled.call("sync").code == 0
+    assert not firewall.mappings().keys() & set(gone)
+    assert settled.call("verify").code == 0
+
+
+def test_a_logout_outlives_its_event(site, safeconnect, agent):
+    """Whoever left while an agent was away is logged out when it is back, though the event is over by then."""
+    insert(safeconnect, {"10.0.0.1": "ada", "10.0.0.2": "ben"}, age=60)
+    site.use_database(safeconnect, idle_after="10m")
+    site.add_agent("uia", agent)
+    assert site.call("sync").code == 0
+    agent.do("fault", name="refuse")
+    insert(safeconnect, {"10.0.0.1": "null"})
+    assert site.call("sync").code == 1
+    # Eleven minutes later: the event is too old, and the agent still has the name.
+    with safeconnect.admin() as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE clienthist SET transDate = transDate - INTERVAL 11 MINUTE")
+    span = 11 * 60 * MICROSECONDS
+    ask_ledger(site, "UPDATE event SET seen_at = seen_at - ?", span)
+    ask_ledger(site, "UPDATE holding SET sent_at = sent_at - ?1, held_until = held_until - ?1", span)
+    insert(safeconnect, {"10.0.0.3": "cleo"})
+    agent.do("fault", name=None)
+    assert site.call("sync").code == 0
+    assert "10.0.0.1" not in agent.mappings()
+
+
+def test_one_small_target_does_not_stop_the_others(site, safeconnect, start):
+    """Too many logouts for a small lab are refused there, exit 4; its new users and all other targets are served."""
+    campus, lab = start("firewall"), start("firewall")
+    people = {f"10.9.0.{number}": f"lab{number}" for number in range(1, 31)} | name_people(100)
+    insert(safeconnect, people, age=600)
+    site.use_database(safeconnect)
+    site.add_firewall("fw-campus", campus)
+    site.add_firewall("fw-lab", lab, networks=["10.9.0.0/16"])
+    assert site.call("sync").code == 0
+    leaving = [f"10.9.0.{number}" for number in range(1, 13)]
+    insert(safeconnect, dict.fromkeys(leaving, "null") | {"10.9.0.40": "newcomer"})
+    ended = site.call("sync", "--json")
+    assert ended.code == 4
+    assert (ended.targets["fw-lab"]["status"], ended.targets["fw-campus"]["status"]) == ("refused", "complete")
+    assert ended.targets["fw-lab"]["logouts"]["not_tried"] == 12
+    assert lab.mappings()["10.9.0.40"] == "newcomer"
+    assert set(leaving) <= lab.mappings().keys()
+    assert not set(leaving) & campus.mappings().keys()
+    assert site.call("sync", "--force").code == 0
+    assert not set(leaving) & lab.mappings().keys()
+
+
+# ---- withdrawals -------------------------------------------------------------------------------------------------
+
+
+def test_a_withdrawal_of_nothing_changes_nothing(site, safeconnect, firewall):
+    """What was never sent cannot be withdrawn: exit 1, and the next run sends everything."""
+    insert(safeconnect, name_people(5), age=600)
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    assert site.call("withdraw", "--all").code == 1
+    assert site.call("sync").code == 0
+    assert firewall.mappings() == name_people(5)
+
+
+def test_a_withdrawal_is_listed_and_undone(settled, firewall):
+    """What is withheld is listed, counted in report and status, and sent again once that is undone."""
+    assert settled.call("withdraw", "user3", "10.0.0.9").code == 0
+    ended = settled.call("sync", "--json")
+    assert (ended.code, ended.targets["fw"]["held_back"]["withdrawn"]) == (0, 2)
+    listed = settled.call("withdraw", "--list", "--json")
+    assert {(each["ip"], each["user"]) for each in listed.report} == {("10.0.0.4", "user3"), ("10.0.0.9", "user8")}
+    assert settled.call("withdraw", "--undo", "nobody-else").code == 1
+    assert settled.call("withdraw", "--undo", "user3").code == 0
+    assert settled.call("sync").code == 0
+    assert firewall.mappings().keys() == name_people(300).keys() - {"10.0.0.9"}
+    assert settled.call("withdraw", "--undo").code == 0
+    assert settled.call("sync").code == 0
+    assert firewall.mappings() == name_people(300)
+
+
+# ---- a source whose ids lead astray, and signals -----------------------------------------------------------------
+
+
+def test_ids_that_do_not_grow_with_time_are_noticed(site, safeconnect, firewall):
+    """After a full read has found newer events below the ids of the last one, reads stay full, and say why."""
+    written = datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(minutes=90)
+    rows = [(100_000 + number, written, f"10.1.0.{number}", f"high{number}", None) for number in range(1, 20)]
+    safeconnect.insert(rows)
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    assert site.call("sync").code == 0
+    now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    safeconnect.insert([(500, now, "10.2.0.1", "low", None)])
+    assert site.call("sync", "--json").report["mode"] == "tail"
+    ask_ledger(site, "UPDATE reading SET full_at = full_at - ?", FULL_EVERY * MICROSECONDS)
+    ended = site.call("sync", "--json")
+    assert ended.report["mode"] == "full"
+    assert any("source.disordered: 1" in warning for warning in ended.report["warnings"])
+    safeconnect.insert([(501, now, "10.2.0.2", "low2", None)])
+    assert site.call("sync", "--json").report["mode"] == "full"
+    assert firewall.mappings()["10.2.0.2"] == "low2"
+
+
+@pytest.mark.parametrize("delay", [0.25, 0.4, 0.55, 0.7, 0.85, 1.0])
+def test_a_signal_at_any_moment_leaves_a_report(site, safeconnect, firewall, delay):
+    """However early or late a run is stopped, it ends in order: a report on disk and on standard output."""
+    insert(safeconnect, name_people(300), age=600)
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    process = site.start("sync", "--json")
+    time.sleep(delay)
+    os.kill(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    if process.returncode == -signal.SIGTERM:  # before Python had come to the command
+        return
+    assert process.returncode in {0, 1}, err
+    assert out.startswith("{"), err
+    assert site.last_run["exit_code"] == process.returncode

@@ -1,0 +1,260 @@
+"""Whatever is done to the targets' tables, and to the source's clock: in the end they are right, and green means it.
+
+Ours are right where nobody else has written since, theirs where somebody has.
+"""
+
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hypothesis import event, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from tests.oracle import Settings, judge
+from tests.world import World
+from uidsync.simulator.table import Mapping
+
+START = datetime(2026, 3, 10, 12, tzinfo=UTC)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+VALIDITY = timedelta(hours=8)
+FULL_EVERY = timedelta(hours=2)
+ADDRESSES = tuple(f"10.0.0.{n}" for n in range(1, 13))
+USERS = ("ada", "ben", "cleo", "LAB\\dan", "null")
+TARGETS = (
+    {"name": "fw", "kind": "firewall", "host": "fw", "mapping_timeout": "24h"},
+    {"name": "fw-short", "kind": "firewall", "host": "fw-short", "mapping_timeout": "40m"},
+)
+NAMES = tuple(target["name"] for target in TARGETS)
+SETTLED = timedelta(minutes=2)
+
+names = st.sampled_from(NAMES)
+addresses = st.sampled_from(ADDRESSES)
+
+
+class Notes:
+    """What a judge remembers of one device: who wrote last at each address, and for which of our events."""
+
+    def __init__(self):
+        self.delivered = {}  # by address: the event whose login was accepted last
+        self.proven = {}  # the event that was seen to be right at the end of a run that could look
+        self.theirs = {}  # the event that was delivered or proven when another source came
+        self.touched = {}  # by address: when it was tampered with, until a look may have seen it
+        self.right_at = START  # when the whole table was put right last
+
+
+class Tampering(RuleBasedStateMachine):
+    """A site over hours, whose tables others write to."""
+
+    @initialize(users=st.lists(st.sampled_from(USERS), min_size=len(ADDRESSES), max_size=len(ADDRESSES)))
+    def begin(self, users):
+        """Set up a site that is in order."""
+        self.directory = tempfile.TemporaryDirectory(prefix="uidsync-tampering-")
+        self.world = World(Path(self.directory.name), START, TARGETS)
+        self.world.sync = {"batch_size": 5, "full_every": "2h", "max_logout_percent": 100, "max_change_percent": 100}
+        self.world.identity = {"domain": "CAMPUS"}
+        self.notes = {name: Notes() for name in NAMES}
+        self.row_id = 1000
+        for address, user in zip(ADDRESSES, users, strict=True):
+            self._log_in(address, user, HOUR)
+        self._log_in("10.0.0.99", "zoe", HOUR)
+        self._run()
+
+    def _log_in(self, address, user, age=timedelta()):
+        self.row_id += 1
+        date = (self.world.true_now - age).replace(tzinfo=None)
+        self.world.export.rows.append((self.row_id, date, address, user, None))
+
+    # ---- what happens --------------------------------------------------------------------------------------------
+
+    @rule(facts=st.lists(st.tuples(addresses, st.sampled_from(USERS)), min_size=1, max_size=3))
+    def people_log_in(self, facts):
+        """Write rows."""
+        for address, user in facts:
+            self._log_in(address, user)
+
+    @rule(minutes=st.sampled_from((1, 2, 3, 5, 10, 21, 30, 61, 121)))
+    def time_passes(self, minutes):
+        """Let all clocks go on."""
+        self.world.pass_time(minutes * MINUTE)
+
+    @rule(minutes=st.sampled_from((-180, -20, 20, 121, 72 * 60)))
+    def the_clock_jumps(self, minutes):
+        """Let the database's clock be wrong, or right again; the timer goes on, so that the next run sees it."""
+        self.world.jump = timedelta() if self.world.jump else minutes * MINUTE
+        self._run()
+
+    @rule(name=names, ips=st.lists(addresses, min_size=1, unique=True))
+    def mappings_are_removed(self, name, ips):
+        """Take some mappings away, as a clear command does."""
+        for ip in ips:
+            if self.world.devices[name].table.forget(ip, "vsys1"):
+                self._touch(name, ip)
+
+    @rule(name=names)
+    def all_is_lost(self, name):
+        """Clear a table, as a restart does."""
+        self.mappings_are_removed(name, [*ADDRESSES, "10.0.0.99"])
+
+    @rule(
+        name=names,
+        ips=st.lists(addresses, min_size=1, max_size=11, unique=True),
+        source=st.sampled_from(("AD", "XMLAPI")),
+    )
+    def another_source_maps(self, name, ips, source):
+        """Let an agent for Active Directory, or another program, say who is there."""
+        notes, now = self.notes[name], self.world.true_now.timestamp()
+        for ip in ips:
+            self.world.devices[name].table.learn(Mapping("vsys1", ip, "OTHER\\eve", source, now + 2700))
+            notes.theirs[ip] = max(notes.delivered.get(ip, 0), notes.proven.get(ip, 0))
+            self._touch(name, ip)
+
+    @rule(name=names, ip=addresses)
+    def a_user_is_shown_by_another_name(self, name, ip):
+        """Let a firewall show our user by a primary name: nothing is wrong with that."""
+        table = self.world.devices[name].table
+        row = table.find("vsys1", ip, self.world.true_now.timestamp())
+        if row and row.source == "XMLAPI" and row.user.startswith("CAMPUS\\"):
+            table.learn(Mapping("vsys1", ip, f"{_bare(row.user)}@example.edu", row.source, row.expires))
+
+    def _touch(self, name, ip):
+        self.notes[name].touched[ip] = self.world.true_now
+
+    @rule(name=names, faults=st.lists(st.sampled_from((None, "lost", "dropped", "garbled", "refused")), max_size=3))
+    def a_target_answers_badly(self, name, faults):
+        """Lose, refuse or apply its next messages, and lose or spoil some of the answers."""
+        self.world.devices[name].answers.extend(faults)
+
+    @rule(name=names, kind=st.sampled_from(("away", "well", "may not ask")))
+    def a_target_changes(self, name, kind):
+        """Let nobody reach it, or take a right from our key, or let all be well."""
+        device = self.world.devices[name]
+        device.is_away, device.may_ask = kind == "away", kind != "may not ask"
+
+    # ---- runs ----------------------------------------------------------------------------------------------------
+
+    @rule()
+    def a_run(self):
+        """Make a run."""
+        self._run()
+
+    @rule(minutes=st.integers(1, 5), count=st.integers(1, 6))
+    def a_few_runs(self, minutes, count):
+        """Make runs as a timer does."""
+        for _ in range(count):
+            self._run()
+            self.world.pass_time(minutes * MINUTE)
+
+    def _run(self):
+        reads = {name: device.reads for name, device in self.world.devices.items()}
+        before = {name: len(device.table.log) for name, device in self.world.devices.items()}
+        theirs = {name: self._find_theirs(name) for name in NAMES}
+        report = self.world.run().report
+        event(f"exit {report.exit_code}, jump {bool(self.world.jump)}")
+        assert report.exit_code in {0, 1, 4}, report
+        holders = self._judge().holders
+        for part in report.targets:
+            device = self.world.devices[part.name]
+            for record in list(device.table.log)[before[part.name] :]:
+                self._check_write(part, record, theirs[part.name], holders)
+            if device.reads > reads[part.name] or report.full_send:
+                self._see(part.name)
+            if part.status == "complete" and not self.world.jump:
+                self._check(part.name)
+        return report
+
+    def _check_write(self, part, record, theirs, holders):
+        """Hold a message that was applied against the rule that what another source has taken since is left to it."""
+        notes = self.notes[part.name]
+        ip = record.ip
+        holder = holders.get(ip)
+        if record.subtype == "login":
+            if ip in theirs and holder and self.world.devices[part.name].may_ask and not self.world.jump:
+                note(f"{part.name}: {record} over {theirs[ip]}")
+                assert holder.event_id > notes.delivered.get(ip, 0) or ip in self.doubted[part.name], (part.name, ip)
+            notes.theirs.pop(ip, None)
+            if holder:
+                notes.delivered[ip] = holder.event_id
+
+    def _find_theirs(self, name):
+        now = self.world.true_now.timestamp()
+        rows = self.world.devices[name].table.mappings(now)
+        believed = self.world.read_believed(name)
+        self.doubted = getattr(self, "doubted", {}) | {
+            name: {ip for ip, users in believed.items() if any(users.values())}
+        }
+        return {row.ip: row.user for row in rows if row.user == "OTHER\\eve"}
+
+    def _see(self, name):
+        """Note that the whole table was looked at, or sent: what was sent just before may not have shown."""
+        notes, now = self.notes[name], self.world.true_now
+        notes.right_at = now
+        recent = {
+            record.ip for record in self.world.devices[name].table.log if record.at >= (now - SETTLED).timestamp()
+        }
+        notes.touched = {ip: at for ip, at in notes.touched.items() if ip in recent}
+        shown = self.world.devices[name].holds(now)
+        notes.theirs = {ip: event_id for ip, event_id in notes.theirs.items() if shown.get(ip) == "OTHER\\eve"}
+
+    def _judge(self):
+        rules = Settings(idle_after=VALIDITY, reauth_days=10_000, domain="CAMPUS")
+        return judge(self.world.export.rows, self.world.now, rules)
+
+    def _check(self, name, *, strictly=False):
+        """Hold a table against the rules: what is wrong there was tampered with since the last look at all of it."""
+        notes, device, now = self.notes[name], self.world.devices[name], self.world.true_now
+        verdict = self._judge()
+        holds = device.holds(now)
+        wanted = {str(ip): user for ip, (user, _) in verdict.wanted.items()}
+        for ip in wanted.keys() | holds.keys():
+            user, held = wanted.get(ip), holds.get(ip)
+            is_right = held is not None and user is not None and _bare(held) == _bare(user)
+            if is_right:
+                notes.proven[ip] = max(notes.proven.get(ip, 0), verdict.holders[ip].event_id) if device.may_ask else 0
+            if (
+                is_right
+                or (held is None and user is None)
+                or (held == "OTHER\\eve" and self._may_stay(name, ip, verdict))
+            ):
+                continue
+            note(f"{name} {ip}: wanted {user}, holds {held}; {notes.touched.get(ip)}")
+            has_run_out = held is None and ip in notes.theirs  # what another source said, and nobody has looked since
+            assert ip in notes.touched or has_run_out, (name, ip, user, held)
+            assert not strictly, (name, ip, user, held)
+            assert not device.may_ask or now - notes.right_at <= FULL_EVERY, (name, ip, user, held)
+
+    def _may_stay(self, name, ip, verdict):
+        """Tell whether another source has come since the event that has the address was delivered, or proven."""
+        holder = verdict.holders.get(ip)
+        return holder is None or holder.user is None or holder.event_id <= self.notes[name].theirs.get(ip, 0)
+
+    def teardown(self):
+        """In the end all clocks are right and all targets answer; a look at all, and a quiet run, make all well."""
+        if not hasattr(self, "world"):
+            return
+        try:
+            self.world.jump = timedelta()
+            for name in NAMES:
+                self.a_target_changes(name, "well")
+                self.world.devices[name].answers.clear()
+            self._log_in("10.0.0.99", "zoe")
+            self._run()
+            self.world.pass_time(FULL_EVERY + MINUTE)
+            self._log_in("10.0.0.99", "zoe")
+            self._run()
+            self.world.pass_time(3 * MINUTE)
+            report = self._run()
+            assert report.exit_code == 0, report
+            for name in NAMES:
+                self._check(name, strictly=True)
+        finally:
+            self.directory.cleanup()
+
+
+def _bare(user):
+    return user.rpartition("\\")[2].partition("@")[0].casefold()
+
+
+TestTampering = Tampering.TestCase
+if settings.get_current_profile_name() != "soak":
+    TestTampering.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
