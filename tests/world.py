@@ -209,7 +209,7 @@ class Device:
         if world.power.is_out or self.is_away:
             raise Unreachable("went away")
         if not self.may_ask:
-            raise Unauthorized("not authorized for user role")
+            raise Unauthorized("not authorized for user role", is_denied=True)
         asked = operations.Device(Identity(), self.table, Vpn(), "off", None, world.now.timestamp())
         return read_response(200, operations.operate(document, asked))
 

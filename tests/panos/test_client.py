@@ -55,8 +55,9 @@ def test_the_right_is_tried_with_a_message_that_changes_nothing(firewall, make_c
     target.try_right()
     assert firewall.mappings() == {"192.0.2.9": "alan"}
     firewall.do("role", types=["op"])
-    with pytest.raises(Unauthorized, match=r"\[user-id\] not authorized"):
+    with pytest.raises(Unauthorized, match=r"\[user-id\] not authorized") as raised:
         target.try_right()
+    assert raised.value.is_denied
     firewall.do("role", types=["user-id", "op", "log", "version"])
 
 

@@ -146,6 +146,27 @@ def test_only_the_missing_right_is_marked(body, denied):
     assert raised.value.denied is denied
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "is_denied"),
+    [
+        (200, management_server("Unauthorized request", 16, "unauth"), True),
+        (200, management_server("Unauthorized", 16), True),
+        (200, management_server("Invalid Credential", 16), False),
+        (403, front_end(403, "Invalid Credential"), False),
+        (400, front_end(400, "Key Expired: LUFRPT has expired."), False),
+        (200, b'<response status="unauth"/>', False),
+        (403, front_end(403, "Forbidden"), False),
+        (401, b"", False),
+    ],
+)
+def test_a_right_that_is_missing_is_told_from_a_bad_key(status, body, is_denied):
+    """What a role may not do is marked; a key that is wrong, has expired or is refused without a reason is not."""
+    with pytest.raises(Unauthorized) as raised:
+        read_response(status, body)
+    assert raised.value.is_denied is is_denied
+    assert raised.value.reworded("other words").is_denied is is_denied
+
+
 def test_the_innermost_words_win():
     """Words are taken from where the dialects keep them, the most telling place first, in one line."""
     body = b"<response><msg>out <line>er\n</line> </msg><result><msg>other</msg></result></response>"

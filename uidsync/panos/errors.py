@@ -15,6 +15,9 @@ No message ever holds a secret. No I/O.
 
 from __future__ import annotations
 
+from copy import copy
+from typing import Self
+
 
 class PanosError(Exception):
     """A target or a request failed; `kind` and `str()` go into reports."""
@@ -23,6 +26,12 @@ class PanosError(Exception):
     def kind(self) -> str:
         """The class's name: what a report calls this error."""
         return type(self).__name__
+
+    def reworded(self, message: str) -> Self:
+        """Return the same error in other words."""
+        other = copy(self)
+        other.args = (message,)
+        return other
 
 
 class TargetError(PanosError):
@@ -51,7 +60,14 @@ class Untrusted(TargetError):
 
 
 class Unauthorized(TargetError):
-    """The key is wrong, lacks a right, or cannot be read."""
+    """The key is wrong, lacks a right, or cannot be read.
+
+    `is_denied` marks a key that is good and whose role lacks the right for this one request: others may go through.
+    """
+
+    def __init__(self, message: str, *, is_denied: bool = False) -> None:
+        super().__init__(message)
+        self.is_denied = is_denied
 
 
 class RequestError(PanosError):

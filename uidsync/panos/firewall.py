@@ -189,7 +189,7 @@ def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Address, tuple[Table
 
 def is_right_missing(error: PanosError) -> bool:
     """Tell whether a refusal is of the role's lack of a right; a commit under way is worded alike."""
-    return isinstance(error, Unauthorized) and "not authorized for user role" in str(error).lower()
+    return isinstance(error, Unauthorized) and error.is_denied
 
 
 def make_url(host: str, port: int) -> str:

@@ -82,7 +82,7 @@ def choose(roles: Roles) -> Choice:
         return Choice(active or unasked, bool(active), warnings)
     if failed:  # of one that may pass there is another try
         error = min(failed.values(), key=lambda error: not isinstance(error, TRANSIENT))
-        raise type(error)(f"{error} ({_describe(roles)})")
+        raise error.reworded(f"{error} ({_describe(roles)})")
     raise Busy(f"no member is active: {_describe(roles)}")
 
 

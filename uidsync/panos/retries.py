@@ -79,7 +79,7 @@ class Patience:
             )(try_once)
         except Busy as error:
             if error.denied:
-                raise Unauthorized(str(error)) from None
+                raise Unauthorized(str(error), is_denied=True) from None
             raise
 
     def _seconds_for_one_try(self, request_timeout: float) -> float:

@@ -16,7 +16,8 @@ from lxml import etree
 from uidsync.panos.errors import BadReply, BadRequest, Busy, Unauthorized
 
 SESSION_TIMED_OUT, OPERATION_DENIED = "22", "15"
-DENIED = frozenset({"16", "401", "403"})
+ROLE_LACKS_RIGHT = "16"  # "the API role does not have access rights to run this query"
+DENIED = frozenset({ROLE_LACKS_RIGHT, "401", "403"})
 TRANSIENT = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
@@ -28,7 +29,7 @@ TRANSIENT = frozenset(
     }
 )
 DOCTYPE_REFUSED = "the answer declares a document type, which PAN-OS does not"
-INVALID_KEY = "invalid credential"  # in a 403, and in a 200 of old releases
+BAD_KEY = ("invalid credential", "key expired")  # the first in a 403, and in a 200 of old releases; the other in a 400
 # Tags and attributes: the answer to a batch in which every entry is rejected has 500, and each takes a parser some 200
 # bytes, so that 8 MiB of nothing else would take 300.
 MOST_MARKUP = 20_000
@@ -121,7 +122,8 @@ def read_response(status: int, body: bytes) -> etree._Element:
         case "unauth" if response.get("code") == SESSION_TIMED_OUT:
             raise Busy("the session timed out")
         case "unauth":
-            raise Unauthorized(read_message(response) or "unauthorized request")
+            lacks_right = response.get("code") == ROLE_LACKS_RIGHT
+            raise Unauthorized(read_message(response) or "unauthorized request", is_denied=lacks_right)
         case "success" | "error" | "failed":
             raise _read_refusal(status, response)
         case other:
@@ -134,8 +136,10 @@ def _read_refusal(status: int, response: etree._Element) -> Busy | Unauthorized 
         return Busy(message, denied=True)
     if response.get("code") == OPERATION_DENIED and "passive" in message.lower():
         return Busy(message)  # a member of a pair that another has taken over from
-    is_denied = status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or response.get("code") in DENIED
-    return Unauthorized(message) if is_denied or INVALID_KEY in message.lower() else BadRequest(message)
+    is_bad_key = any(words in message.lower() for words in BAD_KEY)
+    if is_bad_key or status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or response.get("code") in DENIED:
+        return Unauthorized(message, is_denied=not is_bad_key and response.get("code") == ROLE_LACKS_RIGHT)
+    return BadRequest(message)
 
 
 def read_message(response: etree._Element) -> str:
