@@ -102,9 +102,14 @@ OTHER = {"client_cert_file": Path("foreign/client.pem"), "client_key_file": OTHE
 TRIES = f"after up to {ATTEMPTS} tries in {RetryPolicy().seconds:.0f} s"
 
 UNREACHABLE = Group(
-    "refused, black hole, silence, reset, a byte a second, no TLS, an unknown name",
+    "refused, black hole, silence, reset, a byte a second, an unknown name",
     f"`Unreachable` {TRIES}; its other messages are not tried",
     *("incomplete", "Unreachable", 1, IN_TIME),
+)
+NOT_TLS = Group(
+    "it does not speak TLS, or has no version or cipher in common",
+    "`Unreachable` at once; its other messages are not tried",
+    *("incomplete", "Unreachable", 1, AT_ONCE),
 )
 UNTRUSTED = Group(
     "its certificate: wrong CA, expired, wrong name, wrong fingerprint; ours: none, or a wrong one",
@@ -165,7 +170,6 @@ FIREWALLS = {
         Row("black hole",                  hang("black_hole"),                              STOPPED,     0, MANY, 3),
         Row("closed after accept",         fault("close_after_accept"),                     STOPPED,     0, MANY, 3),
         Row("silence instead of TLS",      hang("silent_handshake"),                        STOPPED,     0, MANY, 3),
-        Row("plain HTTP instead of TLS",   fault("not_tls"),                                STOPPED,     0, MANY, 3),
         Row("accepted, never answered",    hang("accepted_never_answered"),                 STOPPED,     0, MANY, 3),
         Row("never answered, but applied", hang("accepted_never_answered", applied=True),   STOPPED,    10, MANY, 3),
         Row("reset before the answer",     fault("reset_before_answer"),                    STOPPED,     0, MANY, 3),
@@ -176,6 +180,9 @@ FIREWALLS = {
         Row("a head without end",          fault("endless_head"),                           STOPPED,     0, MANY, 3),
         Row("an unknown name",             config(host="firewall.invalid"),                 STOPPED,     0, MANY, 3),
         Row("gone in the middle",          fault("reset_before_answer", after=1),           LATER,      10, MANY, 2),
+    ),
+    NOT_TLS: (
+        Row("plain HTTP instead of TLS",   fault("not_tls"),                                STOPPED,     0,    1, 3),
     ),
     UNTRUSTED: (
         Row("wrong CA",                    order("certificate", kind="foreign"),            STOPPED,     0,    1, 3),
@@ -250,13 +257,15 @@ AGENTS = {
         Row("closed after accept",         fault("close_after_accept"),                     STOPPED,     0, MANY, 3),
         Row("not on its access list",      order("allow", addresses=["192.0.2.1"]),         STOPPED,     0, MANY, 3),
         Row("silence instead of TLS",      hang("silent_handshake"),                        STOPPED,     0, MANY, 3),
-        Row("plain HTTP instead of TLS",   fault("not_tls"),                                STOPPED,     0, MANY, 3),
         Row("closed before the write",     fault("close_after_handshake"),                  STOPPED,     0, MANY, 3),
         Row("closed before a slow write",  fault("close_after_handshake", travels=0.1),     STOPPED,     0, MANY, 3),
         Row("reset in the message",        fault("close_in_message"),                       STOPPED,     0, MANY, 3),
         Row("reset after the message",     fault("reset_before_answer"),                    STOPPED,     0, MANY, 3),
         Row("an unknown name",             config(host="agent.invalid"),                    STOPPED,     0, MANY, 3),
         Row("gone in the middle",          fault("reset_before_answer", after=1),           LATER,      10, MANY, 2),
+    ),
+    NOT_TLS: (
+        Row("plain HTTP instead of TLS",   fault("not_tls"),                                STOPPED,     0,    1, 3),
     ),
     UNTRUSTED: (
         Row("wrong CA",                    order("certificate", kind="foreign"),            STOPPED,     0,    1, 3),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import re
 import select
-import socket
 import ssl
 import threading
 import time
@@ -20,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from uidsync.panos.dial import connect
 from uidsync.panos.errors import BadReply, BadRequest
 from uidsync.panos.retries import Patience
 from uidsync.panos.tls import TargetContext, Trust, make_context, read_failure
@@ -114,7 +114,7 @@ class Agent:
             with (
                 self._in_flight,
                 context.within(seconds),
-                socket.create_connection((self._host, self._port), timeout=seconds) as plain,
+                connect(self._host, self._port, seconds) as plain,
                 context.wrap_socket(plain, server_hostname=self._host, suppress_ragged_eofs=False) as tls,
             ):
                 self.seconds_to_connect = time.monotonic() - began

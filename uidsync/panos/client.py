@@ -6,6 +6,7 @@ Answers are bounded in size and time, redirects are not followed, and the key tr
 from __future__ import annotations
 
 import html
+import socket
 import ssl
 import threading
 from collections import Counter
@@ -18,7 +19,10 @@ import requests
 import urllib3
 from lxml import etree
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPSConnection
+from urllib3.connectionpool import HTTPSConnectionPool
 
+from uidsync.panos.dial import connect
 from uidsync.panos.errors import BadReply, Busy, PanosError, Unauthorized
 from uidsync.panos.retries import Patience
 from uidsync.panos.tls import TargetContext, Trust, make_context, read_failure
@@ -112,7 +116,7 @@ class Client:
                     error.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
                     raise
         except PanosError as error:
-            error.args = (self._hide(str(error), request), *error.args[1:])
+            error.args = (self._hide(error.words, request),)
             raise
         except (
             OSError,
@@ -120,8 +124,7 @@ class Client:
             urllib3.exceptions.HTTPError,
         ) as error:  # requests lets some of those below through
             failure = read_failure(error, f"asking {self._url}")
-            failure.args = (self._hide(str(failure), request),)
-            raise failure from None
+            raise failure.reworded(self._hide(failure.words, request)) from None
 
     def _hide(self, words: str, request: Request) -> str:
         """Keep a secret that a peer sends back, as it is or as it was sent, out of its words, errors and logs."""
@@ -164,9 +167,23 @@ class _Lines(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (the base class's signature)
         """Keep out what requests would add to the context, its own CA bundle."""
         super().init_poolmanager(*args, **kwargs, ssl_context=self.context)
+        self.poolmanager.pool_classes_by_scheme = {"https": _Pool}
 
     def cert_verify(self, *_: object, **__: object) -> None:
         """Leave the verification to the context."""
+
+
+class _Connection(HTTPSConnection):
+    """A connection to whichever of a host's addresses answers first."""
+
+    def _new_conn(self) -> socket.socket:
+        line = connect(self._dns_host.strip("[]"), self.port, self.timeout or 0)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return line
+
+
+class _Pool(HTTPSConnectionPool):
+    ConnectionCls = _Connection
 
 
 def _read_retry_after(text: str) -> float | None:

@@ -20,7 +20,7 @@ from lxml import etree
 
 from uidsync.panos.client import LARGE_TIMEOUT, Answer, Client, Read
 from uidsync.panos.errors import BadReply, Busy, PanosError, RequestError, TargetError, Unauthorized, Unreachable
-from uidsync.panos.retries import SHORTEST_TRY, TRANSIENT, Patience
+from uidsync.panos.retries import SHORTEST_TRY, Patience
 from uidsync.panos.xmlapi import Request, make_op
 
 HA_STATE = make_op("<show><high-availability><state></state></high-availability></show>")
@@ -81,8 +81,8 @@ def choose(roles: Roles) -> Choice:
             warnings["pair.two_active"] = f"both members get all messages: {_describe(roles)}"
         return Choice(active or unasked, bool(active), warnings)
     if failed:  # of one that may pass there is another try
-        error = min(failed.values(), key=lambda error: not isinstance(error, TRANSIENT))
-        raise error.reworded(f"{error} ({_describe(roles)})")
+        error = min(failed.values(), key=lambda error: not error.is_transient)
+        raise error.reworded(f"{error.words} ({_describe(roles)})")
     raise Busy(f"no member is active: {_describe(roles)}")
 
 

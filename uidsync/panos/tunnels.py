@@ -194,9 +194,9 @@ def choose_view(views: Sequence[View]) -> View:
     told = ", ".join(f"{view.host}: {describe_role(view.role)}" for view in views)
     for view in views:
         if isinstance(view.table, PanosError):
-            raise view.table.reworded(f"{view.table} ({told})")
+            raise view.table.reworded(f"{view.table.words} ({told})")
         if isinstance(view.role, Unauthorized):
-            raise view.role.reworded(f"{view.role} ({told})")
+            raise view.role.reworded(f"{view.role.words} ({told})")
     raise Busy(f"no member is active: {told}")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import asyncssh
 
+from uidsync.panos.dial import connect
 from uidsync.panos.errors import BadReply, BadRequest, PanosError, Unauthorized, Unreachable, Untrusted
 from uidsync.panos.pair import OFF
 from uidsync.panos.tunnellook import Look, Wants
@@ -67,7 +68,7 @@ def _ask(host: str, account: Account, seconds: float) -> tuple[FlowTable, str]:
     try:
         ends_at = time.monotonic() + seconds
         # Here, not in the loop: whoever waits for us can give up a lookup of a name, and a loop's threads not.
-        with socket.create_connection((host, account.port), seconds) as connection:
+        with connect(host, account.port, seconds) as connection:
             connection.settimeout(0)
             conversation = _converse(host, account, (key, password, known), connection, ends_at - time.monotonic())
             return asyncio.run(conversation)
