@@ -195,6 +195,58 @@ def test_an_answer_without_end_is_bounded(run_peer, make_agent, size, pause, sec
     assert time.monotonic() - started < seconds
 
 
+@pytest.mark.parametrize("framing", ["raw", "put"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+@pytest.mark.parametrize("answer", [b"", b"<response status='success'/>", b"?"])
+def test_a_message_ends_with_a_good_bye(run_peer, make_agent, framing, version, answer):
+    """An agent that reads to the end of the stream, and drops what was cut off, gets every message whole."""
+    whole = []
+
+    def serve(_, tls):
+        tls.suppress_ragged_eofs = False  # an end without close_notify is an error
+        heard = b""
+        while piece := tls.recv(65536):
+            heard += piece
+        whole.append(heard)
+        tls.sendall(answer)
+
+    target = make_agent(run_peer(serve, version), framing=framing)
+    for _ in range(3):
+        assert target.send(BATCH) == ()
+    assert len(whole) == 3
+    assert all(message.endswith(b"</uid-message>") for message in whole)
+
+
+def test_what_an_agent_says_to_the_end_counts(run_peer, make_agent):
+    """An agent that refuses a message once it has read to the end of the stream is heard."""
+
+    def serve(_, tls):
+        while tls.recv(65536):
+            pass
+        tls.sendall(ERROR)
+
+    with pytest.raises(BadRequest, match="no"):
+        make_agent(run_peer(serve)).send(BATCH)
+
+
+def test_an_agent_that_has_answered_gets_a_good_bye(run_peer, make_agent):
+    """Whoever answers, and reads on, sees the connection end as it should."""
+    ends = []
+
+    def serve(_, tls):
+        tls.suppress_ragged_eofs = False
+        read_message(tls)
+        tls.sendall(b"<response status='success'/>")
+        ends.append(tls.recv(1))
+
+    assert make_agent(run_peer(serve)).send(BATCH) == ()
+    for _ in range(1000):
+        if ends:
+            break
+        threading.Event().wait(0.01)
+    assert ends == [b""]
+
+
 # ---- rejected ----------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """A Windows User-ID agent as a target: one uid-message per TLS connection, with a client certificate.
 
+The connection ends with a close_notify: an agent may read to the end of the stream, and drop what looks cut off.
 What the agent answers is not documented. An answer is read briefly and never waited for; but an alert, a reset or an
 error within that time is a failure: under TLS 1.3 a client's write succeeds before the refusal of its certificate
 arrives. Sources: the vendor's knowledge base, "User-ID XML API setup on Windows UID agent" (raw framing, client
@@ -11,16 +12,19 @@ from __future__ import annotations
 import errno
 import re
 import select
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from uidsync.panos.dial import connect
 from uidsync.panos.errors import BadReply, BadRequest
+from uidsync.panos.line import Line
 from uidsync.panos.retries import Patience
 from uidsync.panos.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.userid import Entry, Rejection, make_empty_message, make_message, read_rejections
@@ -32,7 +36,6 @@ Framing = Literal["raw", "put"]
 # took a message will take the next, and from then on silence is waited for only as long as a reset travels.
 FIRST_WAIT, LATER_WAIT = 1.5, 0.25
 LARGEST_ANSWER = 2**20  # bytes: far above a batch in which every entry is rejected
-PIECE = 2**16  # bytes read at once: four records of TLS
 ANSWER_ENDS = (b"</response>", b"</uid-response>")
 
 
@@ -115,38 +118,64 @@ class Agent:
                 self._in_flight,
                 context.within(seconds),
                 connect(self._host, self._port, seconds) as plain,
-                context.wrap_socket(plain, server_hostname=self._host, suppress_ragged_eofs=False) as tls,
             ):
+                line = Line(context, plain, self._host)
                 self.seconds_to_connect = time.monotonic() - began
                 try:
-                    tls.sendall(message)
+                    line.send(message)
                 except OSError:
-                    self._listen(tls, context)  # an alert that waits to be read says more than a broken pipe
+                    self._listen(line, plain, context)  # an alert that waits to be read says more than a broken pipe
                     raise
-                return self._listen(tls, context)
+                answer = self._listen(line, plain, context)
+                if answer is None:
+                    return _end(line, context)
+                with suppress(OSError):  # it has said what counts
+                    line.say_goodbye()
+                return answer
         except (OSError, UnicodeError) as error:
             raise read_failure(error, f"sending to {self._host}:{self._port}") from None
 
-    def _listen(self, tls: ssl.SSLSocket, context: TargetContext) -> bytes:
-        """Return what comes within the short wait; silence is an empty answer, a reset or an alert is raised."""
-        answer = bytearray()
+    def _listen(self, line: Line, plain: socket.socket, context: TargetContext) -> bytes | None:
+        """Return what comes within the short wait, None for silence; a reset or an alert is raised."""
         try:
             with context.within(self._wait):
-                while len(answer) < LARGEST_ANSWER and (piece := tls.recv(PIECE)):
-                    answer += piece
-                    if answer.rstrip().endswith(ANSWER_ENDS):
-                        return bytes(answer)
+                answer = _read_answer(line)
         except TimeoutError:
-            return bytes(answer)
+            return None
         if not answer:
-            _raise_if_unread(tls)
-        return bytes(answer)
+            _raise_if_unread(plain)
+        return answer
 
 
-def _raise_if_unread(tls: ssl.SSLSocket) -> None:
+def _end(line: Line, context: TargetContext) -> bytes:
+    """Say that the message was all, and return what a silent agent says to that: it may have waited for the end.
+
+    It took the message already, as far as anybody can tell: that it closes now, in whatever way, is no failure.
+    """
+    with suppress(TimeoutError, ConnectionError), context.within(LATER_WAIT):
+        line.say_goodbye()
+        return _read_answer(line)
+    return b""
+
+
+def _read_answer(line: Line) -> bytes:
+    """Return what comes, up to the end of an answer or of the connection."""
+    answer = bytearray()
+    try:
+        while len(answer) < LARGEST_ANSWER and (piece := line.receive()):
+            answer += piece
+            if answer.rstrip().endswith(ANSWER_ENDS):
+                break
+    except TimeoutError:
+        if not answer:
+            raise
+    return bytes(answer)
+
+
+def _raise_if_unread(plain: socket.socket) -> None:
     """Raise when a peer that closed without a word did so before it had our message: TCP then answers with a reset."""
     poll = select.poll()
-    poll.register(tls, 0)  # errors alone
+    poll.register(plain, 0)  # errors alone
     if poll.poll(LATER_WAIT * 1000):
         raise ConnectionResetError(errno.ECONNRESET, "closed before the message was read")
 

@@ -79,7 +79,7 @@ class Progress:
     is_ours_there: bool
 
 
-def note_progress(error: ssl.SSLError, tls: ssl.SSLSocket, *, is_ours_there: bool) -> None:
+def note_progress(error: ssl.SSLError, tls: ssl.SSLSocket | ssl.SSLObject, *, is_ours_there: bool) -> None:
     """Leave with an error how far the connection had come; afterwards nobody can tell."""
     error.progress = Progress(tls.cipher() is not None, is_ours_there)  # type: ignore[attr-defined]
 

@@ -63,6 +63,12 @@ class TargetContext(ssl.SSLContext):
         at = getattr(self._limit, "at", None)
         return None if at is None else at - time.monotonic()
 
+    def check_certificate(self, certificate: bytes) -> None:
+        """Remember when the other side's certificate ends. Raises ssl.SSLError when its fingerprint is another."""
+        if self.fingerprints and hashlib.sha256(certificate).hexdigest() not in self.fingerprints:
+            raise ssl.SSLCertVerificationError("it is not the one whose fingerprint is configured")
+        self.certificate_not_after = _read_end(certificate, x509.load_der_x509_certificate)
+
 
 class _BoundedSocket(ssl.SSLSocket):
     """A TLS socket whose every read and write draws on its context's limit, and whose failures tell how far it came."""
@@ -93,10 +99,7 @@ class _BoundedSocket(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 (the base class's signature)
         with self._bounded():
             super().do_handshake(block)
-        certificate = self.getpeercert(binary_form=True) or b""
-        if self.context.fingerprints and hashlib.sha256(certificate).hexdigest() not in self.context.fingerprints:
-            raise ssl.SSLCertVerificationError("it is not the one whose fingerprint is configured")
-        self.context.certificate_not_after = _read_end(certificate, x509.load_der_x509_certificate)
+        self.context.check_certificate(self.getpeercert(binary_form=True) or b"")
 
 
 def _read_end(certificate: bytes, load: Callable[[bytes], x509.Certificate]) -> datetime | None:
