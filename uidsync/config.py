@@ -89,6 +89,12 @@ class MySQLConfig(_SourceTable):
     user: Word = "uidsync"
     password_file: File = None
     ca_file: File = None
+    send_password_unverified: Flag = False
+
+    @property
+    def may_tell_anybody(self) -> bool:
+        """Whether the password may go to a server that nobody verified."""
+        return self.send_password_unverified and self.ca_file is None and not self.unix_socket
 
 
 class CSVConfig(_SourceTable):

@@ -486,6 +486,33 @@ def test_every_statement_is_one_that_old_servers_know():
         assert "'" not in statement
 
 
+@pytest.fixture
+def view(safeconnect):
+    """Give the account a view of the table, and nothing on the table itself."""
+    account, export = f"'{safeconnect.user}'@'%'", f"{safeconnect.database}.clienthist"
+    view = f"{safeconnect.database}_view"
+    run(
+        safeconnect,
+        f"CREATE DATABASE {view}",
+        f"CREATE VIEW {view}.clienthist AS SELECT {', '.join(COLUMNS)}, winMachineName FROM {export}",  # noqa: S608
+        f"REVOKE ALL, GRANT OPTION FROM {account}",
+        f"GRANT SELECT ON {view}.clienthist TO {account}",
+    )
+    yield view
+    run(safeconnect, f"DROP DATABASE {view}")
+
+
+def test_what_is_for_the_log_alone_may_be_refused(safeconnect, view):
+    """A view whose table the account may not see is read as the table is: only how it is read is not told."""
+    safeconnect.insert([ADA])
+    with make_source(safeconnect, database=view).open() as snapshot:
+        assert list(snapshot.read_addresses([ip_address(ADA[2])])) == [Row(*ADA)]
+        assert list(snapshot.read_user("ada", EVER, NOON + timedelta(days=1))) == [Row(*ADA)]
+        assert list(snapshot.read_since(EVER)) == [Row(*ADA)]
+        assert snapshot.read_oldest_date() == snapshot.read_newest_date() == NOON
+        assert (snapshot.scans, snapshot.read_shape().has_date_index) == ([], None)
+
+
 def test_a_tail_is_a_range_of_the_primary_key(safeconnect):
     """The server answers a tail from its primary key, whatever the size of the table, rows that lay ahead included."""
     safeconnect.insert(

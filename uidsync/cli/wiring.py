@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+import structlog
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.config import (
@@ -56,7 +57,8 @@ def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Sou
         from uidsync.source.csvfile import CSVSource  # noqa: PLC0415
 
         return CSVSource(source.path, ZoneInfo(source.time_zone))
-    from uidsync.source.mysql import Login, MySQLSource  # noqa: PLC0415
+    from uidsync.source.mysql import MySQLSource  # noqa: PLC0415
+    from uidsync.source.mysql_login import Login  # noqa: PLC0415
 
     login = Login(
         (source.host,) if source.host else source.hosts,
@@ -65,7 +67,11 @@ def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Sou
         source.database,
         source.user,
         source.ca_file,
+        source.send_password_unverified,
     )
+    if source.may_tell_anybody:
+        hint = "send_password_unverified = true: whoever answers may get the password; set source.ca_file"
+        structlog.get_logger().warning("source.unverified", hint=hint)
     read_password = _translated(lambda: secrets.read(source.password_file, "source-password"), SourceError)
     return MySQLSource(login, read_password, deadline)
 
