@@ -62,6 +62,22 @@ def test_keygen_stores_the_key_and_shows_no_secret(site, firewall):
     assert site.run("sync").code == 0
 
 
+def test_a_key_that_the_firewall_does_not_know_is_told_with_the_release_it_takes(site, firewall):
+    """A firewall that gives a key and takes none in a header is told of by keygen, and by check: it is too old."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall, api_key_file=site.place / "key")
+    firewall.do("fault", name="invalid_key", types=["op", "user-id", "log"])
+    prompts = [(b"Administrator: ", b"admin"), (b"Password: ", b"admin")]
+    code, shown = converse(["keygen", "fw", "--config", site.write()], prompts)
+    assert code == 0, shown
+    assert "key.refused" in shown
+    assert "PAN-OS 9.0" in shown
+    checked = site.run("check")
+    assert checked.code == 1
+    assert "Unauthorized: Invalid Credential" in checked.out
+    assert "PAN-OS 9.0" in checked.out
+
+
 @pytest.mark.parametrize("kind", ["firewall", "agent"])
 def test_simulate_prints_what_a_configuration_needs(kind):
     """A simulated target announces itself in one JSON line, takes orders, and ends with a signal."""

@@ -13,6 +13,7 @@ from uidsync.census import Census
 from uidsync.cli.wiring import TargetMaker
 from uidsync.config import AgentConfig, Config, MySQLConfig, TargetConfig
 from uidsync.panos.agent import Agent
+from uidsync.panos.client import OLD_RELEASE
 from uidsync.panos.errors import Busy, PanosError, RequestError, Unauthorized
 from uidsync.panos.firewall import Firewall, is_right_missing
 from uidsync.panos.pair import ACTIVE, OFF
@@ -41,7 +42,7 @@ HINTS = {
     "BadReply": "is this the management address of a firewall?",
 }
 UNAUTHORIZED = {
-    "firewall": "is the key there, and right? `uidsync keygen` gets a new one",
+    "firewall": f"is the key there, and right? `uidsync keygen` gets a new one; {OLD_RELEASE}",
     "agent": "are client_cert_file and its key there, and do they belong together?",
 }
 # What each right in the tab XML API of an administrator's role is for, and how much it matters that it is not there.
@@ -74,6 +75,9 @@ class Finding:
 
 def inspect_source(config: Config, source: Source) -> Iterator[Finding]:
     """Look at the table, the clocks and the events."""
+    if isinstance(config.source, MySQLConfig) and config.source.may_tell_anybody:
+        words = "its password may go to whoever answers: send_password_unverified = true"
+        yield Finding("source", "yellow", words, "set source.ca_file to the CA of the server's certificate")
     started = time.monotonic()
     try:
         with source.open() as snapshot:
@@ -219,7 +223,7 @@ def inspect_target(config: TargetConfig, maker: TargetMaker) -> Iterator[Finding
     try:
         yield from _inspect_agent(config, target) if isinstance(target, Agent) else _inspect_firewall(config, target)
     except PanosError as error:
-        yield Finding(config.name, "red", f"{error.kind}: {error}", _advise(config, error))
+        yield Finding(config.name, "red", f"{error.kind}: {error.words}", error.advice or _advise(config, error))
         return
     finally:
         target.close()
@@ -311,8 +315,9 @@ def _inspect_pair(name: str, firewall: Firewall) -> Iterator[Finding]:
     roles = firewall.ask_roles()
     for host, role in roles.items():
         if isinstance(role, PanosError):
-            words = f"{host} does not say whether it is active: {role.kind}: {role}"
-            yield Finding(name, "red", words, HINTS.get(role.kind, PAIR_HINT) if not _is_denied(role) else PAIR_HINT)
+            words = f"{host} does not say whether it is active: {role.kind}: {role.words}"
+            advice = PAIR_HINT if _is_denied(role) else role.advice or HINTS.get(role.kind, PAIR_HINT)
+            yield Finding(name, "red", words, advice)
         else:
             advice = "is high availability set up? a firewall that stands alone has a host" if role == OFF else ""
             yield Finding(name, "red" if role == OFF else "green", f"{host} is {role}", advice)

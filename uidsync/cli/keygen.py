@@ -9,14 +9,15 @@ from typing import Annotated
 
 import structlog
 import typer
+from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import Options, command
 from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
 from uidsync.config import ConfigError, FirewallConfig
 from uidsync.credentials import CREDENTIALS
-from uidsync.panos.client import Client
+from uidsync.panos.client import OLD_RELEASE, Client
 from uidsync.panos.errors import PanosError, Unauthorized, Unreachable
-from uidsync.panos.xmlapi import Request, make_keygen, read_key
+from uidsync.panos.xmlapi import SYSTEM_INFO, Request, make_keygen, read_key
 from uidsync.telemetry import write_atomically
 
 KEY_MODE = 0o640
@@ -58,6 +59,21 @@ def keygen(
         raise ConfigError(str(options.file), [f"the key cannot be stored in {file}: {error.strerror}"]) from None
     _give_to_service(file)
     print(f"stored the API key of {target} in {file}")
+    for client in maker.make_clients(chosen, lambda: key).values():
+        _warn_if_unknown(client, log.bind(target=target))
+
+
+def _warn_if_unknown(client: Client, log: FilteringBoundLogger) -> None:
+    """Warn of a firewall that does not know the key that was just given; what else may be wrong is for `check`."""
+    try:
+        client.call(SYSTEM_INFO)
+    except Unauthorized as error:
+        if not error.is_denied:
+            log.warning("key.refused", message=str(error), hint=OLD_RELEASE)
+    except PanosError:
+        return
+    finally:
+        client.close()
 
 
 def _ask_first_that_answers(members: Iterable[Client], request: Request) -> str:

@@ -1,6 +1,7 @@
 """The XML API over HTTPS: one host, its connections, its key, its trust and its limits.
 
-Answers are bounded in size and time, redirects are not followed, and the key travels in a header alone.
+Answers are bounded in size and time, redirects are not followed, and the key travels in a header alone. PAN-OS takes it
+there from 9.0 on: the vendor's own pan-os-php sends it in the URL to "all PAN-OS version <9.0".
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ LARGEST_TABLE = 256 * 2**20  # bytes: half a million mappings, the most that a f
 LARGE_TIMEOUT = 120.0  # seconds for such an answer, which a busy management plane takes its time for
 PIECE = 64 * 2**10  # bytes read at once: four records of TLS
 FORM = "application/x-www-form-urlencoded"
+OLD_RELEASE = "a release before PAN-OS 9.0 knows no key in the header X-PAN-KEY: update it"
 CALLS_IN_FLIGHT = 5  # "Limit the number of concurrent API calls to five": PAN-OS XML API components
 
 Answer = TypeVar("Answer")
