@@ -25,19 +25,38 @@ def is_possible(*options):
 
 
 @contextmanager
-def silent_at(host, port):
-    """Have nobody answer at an address: its listener's queue is full."""
+def second_address(port):
+    """Yield a port that passes on to another at 127.0.0.9, and answers nobody at 127.0.0.1: its queue is full there."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         for _ in range(4):
             waiting = stack.enter_context(socket.socket())
             waiting.settimeout(0)
             with suppress(BlockingIOError):
-                waiting.connect((host, port))
-        yield
+                waiting.connect(listener.getsockname())
+        living = stack.enter_context(socket.create_server(("127.0.0.9", listener.getsockname()[1])))
+        threading.Thread(target=_accept, args=(living, port), daemon=True).start()
+        yield living.getsockname()[1]
+        living.shutdown(socket.SHUT_RDWR)
+
+
+def _accept(listener, port):
+    with suppress(OSError):
+        while True:
+            line, _ = listener.accept()
+            other = socket.create_connection(("127.0.0.1", port))
+            for ends in ((line, other), (other, line)):
+                threading.Thread(target=_pass_on, args=ends, daemon=True).start()
+
+
+def _pass_on(source, sink):
+    with suppress(OSError), sink:
+        while piece := source.recv(65536):
+            sink.sendall(piece)
+        sink.shutdown(socket.SHUT_WR)
+        source.recv(1)
 
 
 @contextmanager
@@ -69,16 +88,19 @@ def test_the_second_address_of_a_name_will_do(site, start, safeconnect):
     """Database, firewall, agent and ping are all reached by a name whose first address answers nothing."""
     firewall, agent = start("firewall"), start("agent")
     safeconnect.insert([(1, datetime.now(UTC).replace(tzinfo=None), "10.0.0.1", "ada", None)])
-    site.use_database(safeconnect, host=DUAL)
-    site.add_firewall("fw", firewall, host=DUAL, ca_file="", verify_tls=False)
-    site.add_agent("uia", agent, host=DUAL, ca_file="", verify_tls=False)
     hosts = site.place / "hosts"
-    hosts.write_text(f"127.0.0.9 {DUAL}\n127.0.0.1 {DUAL} localhost\n")
+    hosts.write_text(f"127.0.0.1 {DUAL}\n127.0.0.9 {DUAL} localhost\n")
     with ExitStack() as stack:
         service = stack.enter_context(pinged())
-        site.telemetry["ping_url"] = f"http://{DUAL}:{service.server_port}/x"
-        for port in (safeconnect.port, firewall.port, agent.port, service.server_port):
-            stack.enter_context(silent_at("127.0.0.9", port))
+        at = {"host": DUAL, "ca_file": "", "verify_tls": False}
+        ports = [
+            stack.enter_context(second_address(port))
+            for port in (safeconnect.port, firewall.port, agent.port, service.server_port)
+        ]
+        site.use_database(safeconnect, host=DUAL, port=ports[0])
+        site.add_firewall("fw", firewall, port=ports[1], **at)
+        site.add_agent("uia", agent, port=ports[2], **at)
+        site.telemetry["ping_url"] = f"http://{DUAL}:{ports[3]}/x"
         ended = subprocess.run(
             ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" /etc/hosts && shift && exec "$@"', "sh", hosts,  # noqa: S607
              sys.executable, "-m", "uidsync", "--config", site.write(), "sync"],
