@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Literal
 
 from uidsync.panos.dial import connect
-from uidsync.panos.errors import BadReply, BadRequest
+from uidsync.panos.errors import BadReply, BadRequest, PanosError
 from uidsync.panos.line import Line
 from uidsync.panos.retries import Patience
 from uidsync.panos.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.userid import Entry, Rejection, make_empty_message, make_message, read_rejections
+from uidsync.panos.words import Private, cut, find_private, mask
 from uidsync.panos.xmlapi import parse, read_response
 
 Framing = Literal["raw", "put"]
@@ -98,11 +99,18 @@ class Agent:
 
     def _deliver(self, message: str, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         framed = _frame(message.encode(), self._framing, f"{self._host}:{self._port}")
-        rejections = self._patience.call(
-            lambda seconds: read_answer(self._exchange(framed, seconds), batch), self._request_timeout
-        )
+
+        def attempt(seconds: float) -> tuple[Rejection, ...]:
+            answer = self._exchange(framed, seconds)
+            try:
+                return read_answer(answer, batch)
+            except PanosError as error:
+                raise error.reworded(cut(mask(error.words, find_private(message)))) from None
+
+        rejections = self._patience.call(attempt, self._request_timeout)
         self._wait = LATER_WAIT
-        return rejections
+        private = find_private(message) if rejections else Private()
+        return tuple(Rejection(each.entry, cut(mask(each.message, private))) for each in rejections)
 
     def _exchange(self, message: bytes, seconds: float) -> bytes:
         with self._opening:

@@ -6,7 +6,6 @@ there from 9.0 on: the vendor's own pan-os-php sends it in the URL to "all PAN-O
 
 from __future__ import annotations
 
-import html
 import socket
 import ssl
 import threading
@@ -14,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, quote_plus
 
 import requests
 import urllib3
@@ -27,6 +25,7 @@ from uidsync.panos.dial import connect
 from uidsync.panos.errors import BadReply, Busy, PanosError, Unauthorized
 from uidsync.panos.retries import Patience
 from uidsync.panos.tls import TargetContext, Trust, make_context, read_failure
+from uidsync.panos.words import Private, cut, find_private, mask
 from uidsync.panos.xmlapi import Request, read_response
 
 # A trust that verifies nothing is warned of once a run, by the target's name, and not for every request.
@@ -99,8 +98,15 @@ class Client:
         answer = self._exchange(
             request, seconds, LARGEST_ANSWER, lambda status, pieces: read_response(status, b"".join(pieces))
         )
-        for entry in answer.iterfind(".//uid-response//entry"):
-            entry.set("message", self._hide(entry.get("message") or "", request))
+        told = [entry for entry in answer.iterfind(".//uid-response//entry") if entry.get("message")]
+        if told or answer.get("status") != "success":  # else it holds no words, but what was asked for
+            private = self._find_private(request)
+            for entry in told:
+                entry.set("message", cut(mask(entry.get("message") or "", private)))
+            for element in answer.iter() if answer.get("status") != "success" else ():
+                element.text, element.tail = (
+                    text and cut(mask(text, private)) for text in (element.text, element.tail)
+                )
         return answer
 
     def exchange_large(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
@@ -114,26 +120,24 @@ class Client:
             with self._in_flight, lines.context.within(seconds), lines.post(request.body, seconds) as response:
                 try:
                     return read(response.status_code, _read_pieces(response, largest))
-                except Busy as error:
-                    error.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
-                    raise
-        except PanosError as error:
-            error.args = (self._hide(error.words, request),)
-            raise
+                except PanosError as error:
+                    if isinstance(error, Busy):
+                        error.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
+                    raise error.reworded(self._mask(error.words, request)) from None
         except (
             OSError,
             ValueError,
             urllib3.exceptions.HTTPError,
         ) as error:  # requests lets some of those below through
             failure = read_failure(error, f"asking {self._url}")
-            raise failure.reworded(self._hide(failure.words, request)) from None
+            raise failure.reworded(self._mask(failure.words, request)) from None
 
-    def _hide(self, words: str, request: Request) -> str:
-        """Keep a secret that a peer sends back, as it is or as it was sent, out of its words, errors and logs."""
-        for secret in filter(None, (self._key, request.secret)):
-            for spelling in (secret, quote_plus(secret), quote(secret), quote(secret, safe=""), html.escape(secret)):
-                words = words.replace(spelling, "[secret]")
-        return words
+    def _mask(self, words: str, request: Request) -> str:
+        return cut(mask(words, self._find_private(request)))
+
+    def _find_private(self, request: Request) -> Private:
+        """Find what the words of a peer must not bring in: this is the one place by which they come."""
+        return find_private(request.text, (self._key, request.secret))
 
     def _open(self) -> _Lines:
         with self._opening:

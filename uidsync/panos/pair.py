@@ -8,6 +8,7 @@ gets every message.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ HA_STATE = make_op("<show><high-availability><state></state></high-availability>
 # As firewalls say it, then as Panoramas do. In an active/active pair the primary alone is the one that takes mappings.
 ACTIVE = frozenset({"active", "active-primary", "primary-active", "secondary-active"})
 OFF = "not in a pair"
+STATE = re.compile(r"[A-Za-z][A-Za-z _-]{0,39}")  # it goes into warnings: no more than a word or two
 MESSAGE = "user-id"  # the type of request that changes mappings
 
 LATE = 1.0  # seconds that the other gets once one says it is active: a dead member shall not hold up the living one
@@ -55,7 +57,7 @@ def read_role(response: etree._Element) -> str:
     if (response.findtext("result/enabled") or "").strip() == "no":
         return OFF
     state = response.findtext("result/group/local-info/state") or response.findtext("result/local-info/state") or ""
-    if not state.strip():
+    if not STATE.fullmatch(state.strip()):
         raise BadReply("the answer tells no HA state")
     return state.strip().lower()
 
