@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from uidsync.panos.dial import connect
+from uidsync.panos.handshake import read_handshake_failure
 
 LONGEST = 5.0  # seconds for all of it, looking up the name included
 
@@ -92,8 +93,8 @@ def _describe(error: BaseException) -> str:
     """Say what went wrong, in none of the words that may hold the URL."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     match reason:
-        case ssl.SSLCertVerificationError(verify_message=str(message)):
-            return f"its certificate is not trusted: {message}"
+        case ssl.SSLError() if failure := read_handshake_failure(reason):
+            return failure.words
         case TimeoutError():
             return "timed out"
         case OSError(strerror=str(words)):

@@ -1,6 +1,7 @@
 """A host of several addresses, some of them dead: the one that answers is found, whatever the others do."""
 
 import socket
+import threading
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uidsync.panos.dial import connect, interleave
+from uidsync.panos.dial import connect, interleave, meet
 
 LONG = 3600.0  # seconds: a test that waited for a dead address would never end
 NOWHERE = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.7", 1))  # nobody listens there
@@ -93,6 +94,51 @@ def test_no_connection_is_left_over():
     """Connections that lost the race are closed."""
     with silent() as dead, living("127.0.0.9") as alive:
         dial(dead, alive)  # else pytest fails it for a ResourceWarning
+
+
+def test_an_address_that_lets_us_connect_and_is_silent_has_a_share_only():
+    """Of addresses that take a connection and say nothing, each costs a share of the time, and the next one is met."""
+    shares = []
+
+    def greet(line, share):
+        shares.append(share)
+        line.settimeout(0.05)
+        heard = line.recv(5)
+        line.close()
+        return heard
+
+    with living("127.0.0.1") as one, living("127.0.0.2") as other, socket.create_server(("127.0.0.9", 0)) as server:
+        alive = (*one[:4], server.getsockname())
+
+        def serve():
+            line, _ = server.accept()
+            with line:
+                line.sendall(b"hello")
+                line.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        infos = [one, other, alive]
+        assert meet("fw", 443, 9, greet, find=lambda *_, **__: infos) == b"hello"
+        server.close()
+        thread.join()
+    assert len(shares) == 3
+    assert shares[0] <= 3
+    assert shares[1] <= 9 / 2
+    assert shares[2] <= 9
+
+
+def test_when_all_are_silent_it_is_told():
+    """The last silence is told as it came."""
+
+    class Quiet(Exception):
+        """What somebody calls silence."""
+
+    def greet(_line, _share):
+        raise Quiet
+
+    with living() as one, living() as other, pytest.raises(Quiet):
+        meet("fw", 443, 9, greet, silence=Quiet, find=lambda *_, **__: [one, other])
 
 
 @given(st.lists(st.sampled_from([socket.AF_INET, socket.AF_INET6])))

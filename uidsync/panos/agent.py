@@ -17,12 +17,12 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from uidsync.panos.dial import connect
+from uidsync.panos.dial import meet
 from uidsync.panos.errors import BadReply, BadRequest, PanosError
 from uidsync.panos.line import Line
 from uidsync.panos.retries import Patience
@@ -122,19 +122,20 @@ class Agent:
         self.attempts += 1
         began = time.monotonic()
         try:
-            with (
-                self._in_flight,
-                context.within(seconds),
-                connect(self._host, self._port, seconds) as plain,
-            ):
-                line = Line(context, plain, self._host)
+            with self._in_flight, context.within(seconds), ExitStack() as plugs:
+
+                def shake_hands(plain: socket.socket, share: float) -> Line:
+                    with context.within(share):
+                        return Line(context, plugs.enter_context(plain), self._host)
+
+                line = meet(self._host, self._port, seconds, shake_hands)
                 self.seconds_to_connect = time.monotonic() - began
                 try:
                     line.send(message)
                 except OSError:
-                    self._listen(line, plain, context)  # an alert that waits to be read says more than a broken pipe
+                    self._listen(line, context)  # an alert that waits to be read says more than a broken pipe
                     raise
-                answer = self._listen(line, plain, context)
+                answer = self._listen(line, context)
                 if answer is None:
                     return _end(line, context)
                 with suppress(OSError):  # it has said what counts
@@ -143,7 +144,7 @@ class Agent:
         except (OSError, UnicodeError) as error:
             raise read_failure(error, f"sending to {self._host}:{self._port}") from None
 
-    def _listen(self, line: Line, plain: socket.socket, context: TargetContext) -> bytes | None:
+    def _listen(self, line: Line, context: TargetContext) -> bytes | None:
         """Return what comes within the short wait, None for silence; a reset or an alert is raised."""
         try:
             with context.within(self._wait):
@@ -151,7 +152,7 @@ class Agent:
         except TimeoutError:
             return None
         if not answer:
-            _raise_if_unread(plain)
+            _raise_if_unread(line.plain)
         return answer
 
 

@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import requests
 import urllib3
@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 
-from uidsync.panos.dial import connect
+from uidsync.panos.dial import meet
 from uidsync.panos.errors import BadReply, Busy, PanosError, Unauthorized
 from uidsync.panos.retries import Patience
 from uidsync.panos.tls import TargetContext, Trust, make_context, read_failure
@@ -180,12 +180,22 @@ class _Lines(HTTPAdapter):
 
 
 class _Connection(HTTPSConnection):
-    """A connection to whichever of a host's addresses answers first."""
+    """A connection to whichever of a host's addresses answers first, TLS included."""
+
+    _line: socket.socket
+
+    def connect(self) -> None:
+        """Connect and shake hands."""
+        meet(self._dns_host.strip("[]"), self.port, self.timeout or 0, self._shake_hands)
+
+    def _shake_hands(self, line: socket.socket, seconds: float) -> None:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._line = line
+        with cast("TargetContext", self.ssl_context).within(seconds):
+            super().connect()
 
     def _new_conn(self) -> socket.socket:
-        line = connect(self._dns_host.strip("[]"), self.port, self.timeout or 0)
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return line
+        return self._line
 
 
 class _Pool(HTTPSConnectionPool):

@@ -25,7 +25,7 @@ class Line:
 
     def __init__(self, context: TargetContext, plain: socket.socket, host: str) -> None:
         self._context = context
-        self._plain = plain
+        self.plain = plain
         self._heard, self._said = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._heard, self._said, server_hostname=host)
         self._do(self._tls.do_handshake)
@@ -67,11 +67,11 @@ class Line:
     def _flush(self) -> None:
         if said := self._said.read():
             self._bound()
-            self._plain.sendall(said)
+            self.plain.sendall(said)
 
     def _hear(self) -> None:
         self._bound()
-        if piece := self._plain.recv(PIECE):
+        if piece := self.plain.recv(PIECE):
             self._heard.write(piece)
         else:
             self._heard.write_eof()
@@ -81,4 +81,4 @@ class Line:
         if left is not None:
             if left <= 0:
                 raise TimeoutError("timed out")
-            self._plain.settimeout(left)
+            self.plain.settimeout(left)

@@ -22,7 +22,7 @@ from pymysql.constants import CR
 from pymysql.cursors import Cursor, SSCursor
 
 from uidsync.deadline import Deadline
-from uidsync.panos.dial import connect
+from uidsync.panos.dial import meet
 from uidsync.panos.errors import PanosError
 from uidsync.panos.tls import Trust, make_context
 from uidsync.source import SourceError
@@ -126,37 +126,44 @@ def _log_in_to(login: Login, host: str | None, password: bytes, deadline: Deadli
 def _open(login: Login, host: str | None, connection: Connection, deadline: Deadline) -> Opened:
     raise_if_over(login, deadline)
     seconds = min(CONNECT_TIMEOUT, deadline.seconds_left())
-    line = _call(host, login, seconds)
-    if login.ca_file or login.send_password_unverified or _is_here(line):
-        connection.allow_telling()
-    watched = line.dup()  # the driver wraps its own in TLS, and closes it
-    try:
-        with limited(watched, seconds, f"it let nobody in within {CONNECT_TIMEOUT} s"):
-            connection.connect(line)
-            lift_limits(connection)
-    except BaseException:
-        watched.close()
-        raise
-    return Opened(connection, watched)
 
-
-def _call(host: str | None, login: Login, seconds: float) -> socket.socket:
-    """Return a connected socket. Raises pymysql.OperationalError."""
-    try:
+    def greet(line: socket.socket, share: float) -> Opened:
         if host is not None:
-            line = connect(host, login.port, seconds)
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return line
-        line = socket.socket(socket.AF_UNIX)
+        if login.ca_file or login.send_password_unverified or _is_here(line):
+            connection.allow_telling()
+        watched = line.dup()  # the driver wraps its own in TLS, and closes it
         try:
-            line.settimeout(seconds)
-            line.connect(login.unix_socket)
+            with limited(watched, share, f"it let nobody in within {CONNECT_TIMEOUT} s"):
+                connection.connect(line)
+                lift_limits(connection)
         except BaseException:
-            line.close()
+            watched.close()
             raise
+        return Opened(connection, watched)
+
+    if host is None:
+        return greet(_plug_in(login, seconds), seconds)
+    try:
+        return meet(host, login.port, seconds, greet, silence=Silence)
     except OSError as error:
-        raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, f"cannot connect: {error.strerror or error}") from error
+        raise _unconnected(error) from error
+
+
+def _plug_in(login: Login, seconds: float) -> socket.socket:
+    """Return a connected Unix socket. Raises pymysql.OperationalError."""
+    line = socket.socket(socket.AF_UNIX)
+    try:
+        line.settimeout(seconds)
+        line.connect(login.unix_socket)
+    except OSError as error:
+        line.close()
+        raise _unconnected(error) from error
     return line
+
+
+def _unconnected(error: OSError) -> pymysql.OperationalError:
+    return pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, f"cannot connect: {error.strerror or error}")
 
 
 def _is_here(line: socket.socket) -> bool:
@@ -168,6 +175,10 @@ def is_loopback(address: str) -> bool:
     """Tell whether an address is this host's own, written in whatever way a socket has it."""
     ip = ip_address(address.partition("%")[0])
     return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
+
+
+class Silence(pymysql.OperationalError):
+    """A connection was cut because its time was over."""
 
 
 @contextmanager
@@ -187,7 +198,7 @@ def limited(line: socket.socket, seconds: float, words: str) -> Iterator[None]:
         yield
     except FAILURES as error:
         if is_over.is_set():
-            raise pymysql.OperationalError(CR.CR_SERVER_LOST, words) from error
+            raise Silence(CR.CR_SERVER_LOST, words) from error
         raise
     finally:
         timer.cancel()
