@@ -145,7 +145,7 @@ FAULTS = (
     Fault("no CA file", "ca_file .*: No such file", source={"ca_file": NO_CA}),
     Fault(
         "only TLS of old, where TLS is demanded",
-        r"no TLS version in common.*\(2003\); let it offer TLS 1.2",
+        r"no TLS version in common.*\(2003\); the certificate is not the matter: let it offer TLS 1.2",
         server=("--tls-version=TLSv1.1",),
         source={"ca_file": RIGHT_CA},
     ),

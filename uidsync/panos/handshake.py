@@ -40,25 +40,25 @@ MISSING = ("CERTIFICATE_REQUIRED", "NO_CERTIFICATE")
 MISSING_ADVICE = "an agent needs client_cert_file and its key; a firewall must not demand one of those who use its API"
 
 # What lasts and is no matter of certificates: parts of a reason's name, what it means, and what to do.
-NOT_ABOUT_CERTIFICATES = "certificates are not the matter"
+NOT_ITS_CERTIFICATE = "the certificate is not the matter"
 LASTING = (
     (
         ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "INAPPROPRIATE_FALLBACK"),
-        f"the two have no TLS version in common ({{}}); {NOT_ABOUT_CERTIFICATES}",
-        "let it offer TLS 1.2 or later",
+        "the two have no TLS version in common ({})",
+        f"{NOT_ITS_CERTIFICATE}: let it offer TLS 1.2 or later",
     ),
     (
         (
             *("HANDSHAKE_FAILURE", "INSUFFICIENT_SECURITY", "CIPHER_RETURNED", "DH_KEY_TOO_SMALL", "WRONG_CURVE"),
             *("UNSUPPORTED_ELLIPTIC_CURVE", "KEY_SHARE", "SIGNATURE_TYPE", "SIGALG"),
         ),
-        f"the two have no TLS cipher in common ({{}}); {NOT_ABOUT_CERTIFICATES}",
-        "let it offer ciphers with ECDHE and AES-GCM, as TLS 1.2 and 1.3 have them",
+        "the two have no TLS cipher in common ({})",
+        f"{NOT_ITS_CERTIFICATE}: let it offer ciphers with ECDHE and AES-GCM, as TLS 1.2 and 1.3 have them",
     ),
     (
         ("LEGACY_RENEGOTIATION",),
-        f"its TLS is without secure renegotiation, RFC 5746 ({{}}); {NOT_ABOUT_CERTIFICATES}",
-        "update it; until then OPENSSL_CONF can name a file with Options = UnsafeLegacyRenegotiation",
+        "its TLS is without secure renegotiation, RFC 5746 ({})",
+        f"{NOT_ITS_CERTIFICATE}: update it; until then OPENSSL_CONF may name a file with UnsafeLegacyRenegotiation",
     ),
     (
         (
