@@ -164,6 +164,21 @@ def test_every_key_is_read():
     assert (agent.port, agent.framing, agent.mapping_timeout) == (5006, "put", timedelta(minutes=45))
 
 
+@pytest.mark.parametrize(
+    ("keys", "may_tell"),
+    [
+        ({}, False),
+        ({"send_password_unverified": True}, True),
+        ({"send_password_unverified": True, "ca_file": "/etc/ca.pem"}, False),
+        ({"send_password_unverified": True, "unix_socket": "/run/mysqld.sock"}, False),
+    ],
+)
+def test_the_password_is_told_to_anybody_only_when_asked(keys, may_tell):
+    """The key alone allows it, and where the server is known there is nothing to allow."""
+    source = MySQLConfig.model_validate({"kind": "mysql", "host": "db"} | keys)
+    assert source.may_tell_anybody is may_tell
+
+
 def test_a_configuration_does_not_change():
     """What was read stays as it was read."""
     config = make_config(document(), "uidsync.toml")

@@ -9,11 +9,13 @@ import pytest
 import trustme
 from pymysql.cursors import SSCursor
 
+from tests.safeconnect import read_statements
 from tests.source import rogue
 from uidsync.deadline import Deadline
 from uidsync.source import SourceError
 from uidsync.source.mysql_failures import FAILURES, Refusal
-from uidsync.source.mysql_login import PROVING, TELLING, Connection, Login, is_loopback, log_in
+from uidsync.source.mysql_login import LIMITS, PROVING, TELLING, Connection, Login, is_loopback, log_in
+from uidsync.statements import read_statement
 
 PASSWORD = b"correct horse battery"
 ALL = sorted(plugin.encode() for plugin in TELLING)
@@ -124,6 +126,14 @@ def test_an_odd_answer_to_a_login_is_a_refusal():
     with rogue.running() as server, pytest.raises(SourceError, match="the login fails: ") as raised:
         log_in(Login(("127.0.0.1",), server.port, "", "backupDB", "uidsync", None), PASSWORD, Deadline(60))
     assert "no answer of a database" not in str(raised.value)
+
+
+def test_each_limit_has_a_statement_that_lifts_it():
+    """What is asked for by name is lifted by a statement of that name, for this session alone."""
+    for name in LIMITS:
+        (statement,) = read_statements(read_statement(f"lift_{name}"))
+        assert statement.startswith(f"SET SESSION {name} = ")
+        assert f"'{name}'" in read_statement("read_limits")
 
 
 # ---- limits --------------------------------------------------------------------------------------------------------
