@@ -35,8 +35,7 @@ def call(server, *, may_tell, **options):
         host="127.0.0.1", user="uidsync", password=PASSWORD, cursorclass=SSCursor, defer_connect=True, read_timeout=10,
         **options,
     )  # fmt: skip
-    if may_tell:
-        connection.allow_telling()
+    connection.may_tell = may_tell
     line = socket.create_connection(("127.0.0.1", server.port), 10)
     try:
         with pytest.raises(FAILURES) as raised:

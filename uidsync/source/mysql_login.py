@@ -130,8 +130,8 @@ def _open(login: Login, host: str | None, connection: Connection, deadline: Dead
     def greet(line: socket.socket, share: float) -> Opened:
         if host is not None:
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if login.ca_file or login.send_password_unverified or _is_here(line):
-            connection.allow_telling()
+        # Of this address, and no other: a name may have one on this host and one elsewhere.
+        connection.may_tell = bool(login.ca_file) or login.send_password_unverified or _is_here(line)
         watched = line.dup()  # the driver wraps its own in TLS, and closes it
         try:
             with limited(watched, share, f"it let nobody in within {CONNECT_TIMEOUT} s"):
@@ -246,25 +246,21 @@ class Connection(_Driver):
     _auth_plugin_name: str
     _auth_plugin_map: dict[Any, Any]
 
-    def allow_telling(self) -> None:
-        """Let the driver tell the password to a server that wants it so."""
-        self.may_tell = True
-
     def _request_authentication(self) -> None:
         """Log in, by the driver's own ways but for those that would tell the password."""
-        if not self.may_tell:
-            self._auth_plugin_map = _Guards()
-            if self._auth_plugin_name not in PROVING:
-                # What the server greets with is no more than its default; the driver would follow at once. The server
-                # then asks for what the account has.
-                self._auth_plugin_name = "mysql_native_password"
+        self._auth_plugin_map = {} if self.may_tell else _Guards()
+        if not self.may_tell and self._auth_plugin_name not in PROVING:
+            # What the server greets with is no more than its default; the driver would follow at once. The server then
+            # asks for what the account has.
+            self._auth_plugin_name = "mysql_native_password"
         try:
             super()._request_authentication()  # type: ignore[misc]
         except pymysql.OperationalError as error:
-            if error.args and error.args[0] in {CR.CR_AUTH_PLUGIN_CANNOT_LOAD, CR.CR_AUTH_PLUGIN_ERR}:
+            code = error.args[0] if error.args else None
+            if code in {CR.CR_AUTH_PLUGIN_CANNOT_LOAD, CR.CR_AUTH_PLUGIN_ERR}:
                 _refuse_unsupported(str(error.args[-1]), error)
-            if not isinstance(error, Refusal) and not isinstance(error.args[0], int):
-                raise Refusal(f"the login fails: {error.args[0]}") from error
+            if not isinstance(error, Refusal) and not isinstance(code, int):
+                raise Refusal(f"the login fails: {code}") from error
             raise
         except RuntimeError as error:  # a package is missing
             _refuse_unsupported(str(error), error)
@@ -280,9 +276,6 @@ def _refuse_unsupported(words: str, error: Exception) -> NoReturn:
 
 class _Guards(dict[Any, Any]):
     """In the place of the driver's map of plugins: whatever may tell the password is refused by its name."""
-
-    def __bool__(self) -> bool:
-        return True  # else the driver takes a map of its own
 
     def get(self, name: bytes | str, _default: object = None) -> Callable[[object], _Guard] | None:
         """Return what stands in for a plugin, or None where the driver's own will do."""
