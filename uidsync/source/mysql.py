@@ -19,6 +19,7 @@ from uidsync.panos.userid import Address
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.mysql_failures import FAILURES, describe_failure, is_refusal
 from uidsync.source.mysql_groups import MySQLGroups, can_group
+from uidsync.source.mysql_login import READ_TIMEOUT as READ_TIMEOUT  # noqa: PLC0414 (the unit is timed by it)
 from uidsync.source.mysql_login import Login, Opened, limited, log_in, raise_if_over
 from uidsync.source.rows import Row, read_date, write_date
 from uidsync.statements import read_statement
