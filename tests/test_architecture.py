@@ -17,8 +17,8 @@ EFFECTS = {
     "tempfile",
 }  # fmt: skip
 STANDS_ON = {
-    "cryptography", "durationpy", "lxml", "pydantic", "pymysql", "requests", "rich", "structlog", "tenacity", "typer",
-    "urllib3",
+    "cryptography", "durationpy", "lxml", "pydantic", "pymysql", "re2", "requests", "rich", "structlog", "tenacity",
+    "typer", "urllib3",
 }  # fmt: skip
 FORBIDDEN = {"manager", "handler", "helper", "util", "utils", "common", "info", "misc"}
 

@@ -84,7 +84,7 @@ def test_an_address_belongs_to_its_newest_event_that_says_something(events, expe
         ("LAB\\JDoe", Settings(domain="CAMPUS", lowercase=True), "lab\\jdoe"),
         ("jdoe@example.edu", Settings(domain="CAMPUS"), "jdoe@example.edu"),
         ("jdoe@example.edu", Settings(domain="CAMPUS", strip_realm=True), "CAMPUS\\jdoe"),
-        ("host/pc-1.example.edu", CAMPUS, (None, "empty")),
+        ("host/pc-1.example.edu", CAMPUS, (None, "ignored")),
         ("svc-a@example.edu", Settings(ignore_users=("SVC-*",)), (None, "ignored")),
         ("x" * 249, Settings(domain="CAMPUS"), (None, "length")),
     ],

@@ -6,10 +6,13 @@ report what became of it: the modules are that sentence, in its order. The rules
  1. Validity. An event is believed for `reauth_days`, or `idle_after` if that is less; older ones are not read.
  2. Newest wins. One user per address, of the newest event by date, then id; the order of rows never matters, and a read
     takes nothing back.
- 3. Principal. `USER,ROLE,…`: first field, stripped, null test, rewrite, strip_realm, ignored?, lowercase, domain.
+ 3. Principal. `USER,ROLE,…`: first field, stripped, null test, length, rewrite, strip_realm, ignored?, other_domains,
+    lowercase, domain.
  4. Nobody. Every event with a principal takes its address; one that names no usable user leaves it with nobody. An
-    ignored user on the user's own device takes nothing; a blank principal takes only from another device.
+    ignored user on the user's own device takes nothing, nor does an identity without a name; a blank principal takes
+    only from another device.
  5. Bad rows are values, skipped and counted. Dates ahead of the database's clock refuse the source when they are many.
+    Of an hour that comes twice in the zone of the dates, ids order the rows.
  6. Timeout. Whole minutes, never 0, no longer than the target's nor than the event's validity.
  7. A login is due when a target lacks it, has another user, is in doubt, or has less than half of its timeout left.
     A rejected one waits for another event, another name or a full send.

@@ -34,9 +34,10 @@ def doubt_what_another_may_have_changed(
         return
     with source.open() as snapshot:
         now = snapshot.now
-        read_row = make_row_reader(make_rules(config, source), now)
+        rules = make_rules(config, source)
+        read_row = make_row_reader(rules, now)
         # Of a long time, what the other logged in but did not live to log out is in the end of it.
-        since = now - (min(AWAY, validity) if was_away(position, now) else validity) - config.source.time_offset
+        since = rules.dates.find_first(now - (min(AWAY, validity) if was_away(position, now) else validity))
         events = [
             event
             for event in map(read_row, snapshot.read_after(position.watermark, position.ahead, since))

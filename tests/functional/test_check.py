@@ -224,14 +224,25 @@ def test_idle_after_is_recommended(site, safeconnect, firewall):
 
 
 def test_what_cannot_be_read_is_red(site, firewall):
-    """A table that breaks off in the middle is red, and what was seen before is told."""
+    """A table that cannot be read to its end is red, and what was seen before is told."""
+    site.use_rows([("10.0.0.1", "ada")])
+    with site.source["path"].open("r+b") as file:
+        file.truncate(2**26 + 2**22)
+    site.add_firewall("fw", firewall)
+    code, findings = look(site)
+    assert (code, find(findings, "source", "a line of more than")[0]) == (1, "red")
+    assert find(findings, "source", "has the columns")[0] == "green"
+
+
+def test_a_file_that_breaks_off_costs_a_row(site, firewall):
+    """The row that is not whole is told as passed over, and the others are read."""
     site.use_rows([("10.0.0.1", "ada")])
     with site.source["path"].open("a") as file:
         file.write("2,2026")
     site.add_firewall("fw", firewall)
     code, findings = look(site)
-    assert (code, find(findings, "source", "breaks off")[0]) == (1, "red")
-    assert find(findings, "source", "has the columns")[0] == "green"
+    assert (code, find(findings, "source", "1 events, 1 addresses; passed over 1 bad_row")[0]) == (0, "green")
+    assert find(findings, "source", "the newest row is 0:01:")[0] == "green"
 
 
 def test_the_statements_are_ones_that_old_servers_know():

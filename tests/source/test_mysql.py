@@ -100,7 +100,7 @@ def test_where_the_table_ends(safeconnect):
         assert (snapshot.highest_id, snapshot.read_newest_date(), list(snapshot.read_since(EVER))) == (None, None, [])
     safeconnect.insert([(7, NAIVE, None, None, None), (9, NAIVE - timedelta(days=1), None, None, None)])
     with make_source(safeconnect).open() as snapshot:
-        assert (snapshot.highest_id, snapshot.read_newest_date()) == (9, NOON - timedelta(days=1))
+        assert (snapshot.highest_id, snapshot.read_newest_date()) == (9, NAIVE - timedelta(days=1))
 
 
 def test_the_clock_is_the_database_s(safeconnect):

@@ -21,7 +21,8 @@ from uidsync.position import LATE_WRITERS
 from uidsync.reading import make_rules
 from uidsync.report import describe_certificate
 from uidsync.source import Shape, Snapshot, Source, SourceError
-from uidsync.source.rows import AHEAD, make_row_reader
+from uidsync.source.rows import AHEAD, Rules, make_row_reader
+from uidsync.strangers import Strangers
 from uidsync.survey import SHARED_BY, Silence, Survey, make_exclude_line, spell_duration
 
 Colour = Literal["green", "yellow", "red"]
@@ -84,7 +85,7 @@ def inspect_source(config: Config, source: Source) -> Iterator[Finding]:
             yield from _judge_columns(shape)
             if {name.lower() for name in NEEDED} <= shape.columns:
                 yield from _judge_size(shape)
-                yield _judge_newest(config, snapshot)
+                yield _judge_newest(config, make_rules(config, source), snapshot)
                 yield from _survey(config, source, snapshot)
     except SourceError as error:
         yield Finding("source", "red", str(error), "see [source] in the configuration")
@@ -127,20 +128,26 @@ def _judge_size(shape: Shape) -> Iterator[Finding]:
         yield Finding("source", "green", words)
 
 
-def _judge_newest(config: Config, snapshot: Snapshot) -> Finding:
-    newest = snapshot.read_newest_date()
+def _judge_newest(config: Config, rules: Rules, snapshot: Snapshot) -> Finding:
+    newest = rules.dates.read(snapshot.read_newest_date(), snapshot.now)
     if newest is None:
         return Finding(
             "source", "yellow", "the table is empty, or its last row has no date", "does the NAC export to it?"
         )
-    age = snapshot.now - newest - config.source.time_offset
+    age = snapshot.now - newest
+    zone = "" if config.source.time_zone == "UTC" else f", by {config.source.time_zone}"
     if age < -AHEAD:
-        words = f"the newest row lies {_words(-age)} ahead of the source's clock"
-        return Finding("source", "yellow", words, "such rows are passed over; is source.time_offset right?")
+        words = f"the newest row lies {_words(-age)} ahead of the source's clock{zone}"
+        advice = rules.dates.advise(-age) or "set the clock of the appliance"
+        return Finding("source", "yellow", words, f"such rows are passed over; {advice}")
+    words = f"the newest row is {_words(max(age, timedelta()))} old{zone}"
     if age > config.sync.stale_after:
-        advice = "the NAC's export may have stopped; if the age never changes, it writes local time: source.time_offset"
-        return Finding("source", "yellow", f"the newest row is {_words(age)} old", advice)
-    return Finding("source", "green", f"the newest row is {_words(max(age, timedelta()))} old")
+        advice = rules.dates.advise(-age)
+        return Finding("source", "yellow", words, f"the NAC's export may have stopped; {advice}".removesuffix("; "))
+    if config.source.time_offset and not zone:
+        advice = "if its clock is put forward and back, set source.time_zone instead of source.time_offset"
+        return Finding("source", "green", words, advice)
+    return Finding("source", "green", words)
 
 
 def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Finding]:
@@ -150,10 +157,11 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
     """
     reauth = timedelta(days=config.source.reauth_days)
     started = time.monotonic()
-    census, survey = Census(snapshot.now - LATE_WRITERS), Survey()
-    rows = snapshot.read_since(snapshot.now - reauth - config.source.time_offset)
-    read_row = make_row_reader(make_rules(config, source), snapshot.now)
-    deque(survey.watch(census.watch(map(read_row, rows))), maxlen=0)
+    rules = make_rules(config, source)
+    census, survey = Census(snapshot.now - LATE_WRITERS, dates=rules.dates), Survey()
+    rows = snapshot.read_since(rules.dates.find_first(snapshot.now - reauth))
+    strangers = Strangers(rules, make_row_reader(rules, snapshot.now, since=snapshot.now - reauth))
+    deque(survey.watch(census.watch(map(strangers.read, rows))), maxlen=0)
     try:
         census.raise_if_ahead(snapshot.now)
     except UnsafePlan as refusal:
@@ -170,6 +178,8 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
         )
         return
     yield Finding("source", "green", words)
+    if told := strangers.tell():
+        yield Finding("source", *told)
     yield _judge_silence(config, survey.judge_silence(reauth))
     if shared := survey.shared:
         words = f"{len(shared):,} addresses had {SHARED_BY} or more users within an hour: NAT, or shared machines"

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
-from zoneinfo import ZoneInfo
 
 from structlog.typing import FilteringBoundLogger
 
@@ -55,7 +54,7 @@ def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Sou
     if isinstance(source, CSVConfig):
         from uidsync.source.csvfile import CSVSource  # noqa: PLC0415
 
-        return CSVSource(source.path, ZoneInfo(source.time_zone))
+        return CSVSource(source.path)
     from uidsync.source.mysql import Login, MySQLSource  # noqa: PLC0415
 
     login = Login(

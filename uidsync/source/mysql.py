@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from uidsync.deadline import Deadline
 from uidsync.panos.userid import Address
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.mysql_groups import MySQLGroups, can_group
-from uidsync.source.rows import Row, read_date, write_date
+from uidsync.source.odd_rows import choose_row_maker, read_id, read_text
+from uidsync.source.rows import Row, write_date
 from uidsync.statements import read_statement
 
 CONNECT_TIMEOUT = 10  # seconds for a host to let us in, from the first packet to the session's settings
@@ -221,14 +222,17 @@ class MySQLSnapshot:
         with translated():
             self._run("isolation")
             self._run("begin")
-            ((self.highest_id, now),) = self._run("read_position")
+            ((highest_id, now),) = self._run("read_position")
+            self.highest_id = read_id(highest_id)
             self.now: datetime = now.replace(tzinfo=UTC)
             # From here on the table cannot be locked: of one that is, the server would tell no columns, and no error.
             columns = [(str(name).lower(), str(kind).lower(), key) for name, kind, key in self._run("read_columns")]
         self.columns = frozenset(name for name, _, _ in columns)
+        kinds = {name: (kind, key) for name, kind, key in columns}
+        self._make_row = choose_row_maker({name: kind for name, (kind, _) in kinds.items()})
         self.groups = (
-            MySQLGroups(self._ask, has_macs="macaddress" in self.columns)
-            if can_group({name: (kind, key) for name, kind, key in columns}, self.highest_id)
+            MySQLGroups(self._ask, self._make_row, has_macs="macaddress" in self.columns)
+            if can_group(kinds, self.highest_id)
             else None
         )
 
@@ -247,10 +251,8 @@ class MySQLSnapshot:
         )
 
     def read_newest_date(self) -> datetime | None:
-        """Read the date of the row that was written last. Raises SourceError."""
-        with self._translated():
-            rows = self._run("read_newest")
-        return read_date(rows[0][0], timedelta()) if rows else None
+        """Read the date of the row that was written last, as the table has it. Raises SourceError."""
+        return self._read_date("read_newest")
 
     def read_since(self, date: datetime) -> Iterator[Row]:
         """Read every row of that date, as the table has it, and later. Raises SourceError."""
@@ -283,13 +285,16 @@ class MySQLSnapshot:
             return {}
         with self._translated():
             rows = self._run("read_machines", tuple(event_ids))
-        return {event_id: machine for event_id, machine in rows if machine}
+        return {read_id(event_id) or 0: read_text(machine) or "" for event_id, machine in rows if machine}
 
     def read_oldest_date(self) -> datetime | None:
         """Read the date of the row that was written first, as the table has it. Raises SourceError."""
+        return self._read_date("read_oldest")
+
+    def _read_date(self, name: str) -> datetime | None:
         with self._translated():
-            rows = self._run("read_oldest")
-        return read_date(rows[0][0], timedelta()) if rows else None
+            dates = [date for (date,) in self._run(name)]
+        return dates[0] if dates and isinstance(dates[0], datetime) else None
 
     def _stream_history(self, name: str, *parameters: object) -> Iterator[Row]:
         name = name if "macaddress" in self.columns else f"{name}_without_mac"
@@ -300,7 +305,7 @@ class MySQLSnapshot:
         return self._stream(name, *parameters)
 
     def _stream(self, name: str, *parameters: object) -> Iterator[Row]:
-        yield from map(Row._make, self._ask(name, *parameters))
+        yield from map(self._make_row, self._ask(name, *parameters))
 
     def _ask(self, name: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
         cursor = self._connection.cursor()
