@@ -11,7 +11,7 @@ from typing import Literal
 from uidsync.source.rows import OTHER_DOMAIN, LoginEvent, Row, RowReader, Rules, SkippedRow, make_name_reader
 
 ADVICE = (
-    "whoever may choose a name at the NAC may choose one that means somebody else; in [identity]: "
+    "if users choose their names at the NAC, such a name may mean somebody else on the firewall; in [identity]: "
     'other_domains = "replace" or "nobody"'
 )
 
@@ -37,11 +37,11 @@ class Strangers:
         if not self._names:
             return None
         domain, other_domains = self._rules.domain, self._rules.other_domains
-        what = f"a domain or realm other than {domain}" if domain else "a domain or realm"
-        words = f"{len(self._names):,} names bring {what}"
+        what = f"names with a domain or realm other than {domain}" if domain else "names with a domain or realm"
+        words = f"{what}: {len(self._names):,}"
         if other_domains == "nobody":
-            return "green", f"{words}, and are nobody's", ""
+            return "green", f"{words}; they are not mapped", ""
         if other_domains == "replace":
-            return "green", f"{words}, and get {domain or 'none'} instead", ""
+            return "green", f"{words}; they are sent " + (f"with {domain} instead" if domain else "without it"), ""
         # Where no domain is configured, those that the NAC has are what is wanted.
-        return ("yellow", f"{words}, and keep it", ADVICE) if domain else ("green", f"{words}, and keep it", "")
+        return ("yellow" if domain else "green"), f"{words}; they are sent as they are", ADVICE if domain else ""

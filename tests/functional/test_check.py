@@ -142,6 +142,51 @@ def test_dates_ahead_are_red_with_the_offset(site, safeconnect, firewall, kind):
     assert (code, {colour for _, colour, *_ in findings}) == (0, {"green"}), findings
 
 
+@pytest.mark.parametrize(
+    ("shift", "source", "words"),
+    [
+        (-4, {}, 'set source.time_offset = "4h"'),
+        (-4, {"time_offset": "5h"}, 'set source.time_offset = "4h"'),
+        (-4, {"time_offset": "2h"}, 'set source.time_offset = "4h"'),
+        (9, {"time_zone": "Asia/Kolkata"}, '"Asia/Kolkata" is not the zone'),
+        (5, {"time_zone": "Asia/Tokyo"}, '"Asia/Tokyo" is not the zone'),
+    ],
+)
+def test_what_to_set_starts_from_what_is_configured(site, safeconnect, firewall, shift, source, words):
+    """Dates that are ahead or behind are told with the value to write; with the zone set, all is green."""
+    fill(safeconnect, [(60 - n, f"10.0.0.{n}", f"user{n}") for n in range(1, 51)], timedelta(hours=shift))
+    site.use_database(safeconnect, **source)
+    site.add_firewall("fw", firewall)
+    _, findings = look(site)
+    colour, advice = find(findings, "source", "the newest row")
+    assert (colour, words in advice) == ("yellow", True), advice
+    zones = {9: "Asia/Tokyo", 5: "Etc/GMT-5", -4: "Etc/GMT+4"}
+    site.use_database(safeconnect, time_zone=zones[shift])
+    code, findings = look(site)
+    assert (code, {colour for _, colour, *_ in findings}) == (0, {"green"}), findings
+    assert find(findings, "source", f"old, by {zones[shift]}") == ("green", "")
+    assert site.call("sync").code == 0
+
+
+def test_names_of_other_domains_are_counted(site, safeconnect, firewall):
+    """Names that bring another domain are yellow with what to set; with it set they are counted all the same."""
+    fill(safeconnect, [(9, "10.0.0.1", "LAB\\dean"), (8, "10.0.0.2", "LAB\\Dean,x"), (7, "10.0.0.3", "campus\\ada")])
+    site.use_database(safeconnect)
+    site.identity = {"domain": "CAMPUS"}
+    site.add_firewall("fw", firewall)
+    code, findings = look(site)
+    colour, advice = find(
+        findings, "source", "names with a domain or realm other than CAMPUS: 1; they are sent as they are"
+    )
+    assert (code, colour) == (0, "yellow")
+    assert 'other_domains = "replace"' in advice
+    site.identity["other_domains"] = "nobody"
+    code, findings = look(site)
+    assert (
+        find(findings, "source", "names with a domain or realm other than CAMPUS: 1; they are not mapped")[0] == "green"
+    )
+
+
 def test_an_export_that_stopped_is_yellow(site, safeconnect, firewall):
     """An old newest row is yellow; where no row is an event it is red, with what was passed over."""
     fill(safeconnect, [(120, "10.0.0.1", "ada")])

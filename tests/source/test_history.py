@@ -170,6 +170,18 @@ def test_columns_may_be_missing(safeconnect):
     assert read() == (None, {}, {})
 
 
+@pytest.mark.parametrize("kind", ["BLOB", "TEXT CHARACTER SET latin1", "TEXT CHARACTER SET utf8mb4"])
+def test_a_user_is_found_whatever_type_names_have(safeconnect, kind):
+    """Bytes have no case for a database; a user is found in any case all the same, with letters of any kind."""
+    run(safeconnect, f"ALTER TABLE clienthist MODIFY principal {kind}")
+    names = ("Ada,Staff", "ben", "JÜRGEN")
+    encoded = [name.encode() if kind == "BLOB" else name for name in names]
+    safeconnect.insert([(n, NAIVE, f"10.0.1.{n}", name, None) for n, name in enumerate(encoded, 1)])
+    with make_source(safeconnect).open() as snapshot:
+        found = {row.event_id for row in snapshot.read_user("ada", NOON - timedelta(days=1), NOON)}
+    assert found == {1, 3}
+
+
 def test_where_the_table_begins(safeconnect):
     """The date of the oldest row that is left is known, and None of an empty table."""
     with make_source(safeconnect).open() as snapshot:
