@@ -8,6 +8,7 @@ from uidsync.source.rows import Row, Rules, make_row_reader
 from uidsync.strangers import ADVICE, Strangers
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+OTHERS = "names with a domain or realm other than CAMPUS"
 PRINCIPALS = (
     "ada",
     "CAMPUS\\ada",
@@ -32,20 +33,20 @@ def tell(rules, *principals, address="10.0.0.1"):
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
-        (Rules("CAMPUS"), ("yellow", "names with a domain or realm other than CAMPUS: 2; they are sent as they are", ADVICE)),
+        (Rules("CAMPUS"), ("yellow", OTHERS + ": 2; they are sent as they are", ADVICE)),
         (
             Rules("CAMPUS", other_domains="replace"),
-            ("green", "names with a domain or realm other than CAMPUS: 2; they are sent with CAMPUS instead", ""),
+            ("green", OTHERS + ": 2; they are sent with CAMPUS instead", ""),
         ),
         (
             Rules("CAMPUS", other_domains="nobody"),
-            ("green", "names with a domain or realm other than CAMPUS: 2; they are not mapped", ""),
+            ("green", OTHERS + ": 2; they are not mapped", ""),
         ),
         (Rules(), ("green", "names with a domain or realm: 3; they are sent as they are", "")),
         (Rules(other_domains="replace"), ("green", "names with a domain or realm: 3; they are sent without it", "")),
         (
             Rules("CAMPUS", strip_realm=True),
-            ("yellow", "names with a domain or realm other than CAMPUS: 1; they are sent as they are", ADVICE),
+            ("yellow", OTHERS + ": 1; they are sent as they are", ADVICE),
         ),
     ],
 )  # fmt: skip
