@@ -85,6 +85,9 @@ def test_ids_order_an_hour_that_comes_twice(site, safeconnect, firewall, set_clo
             assert firewall.mappings() == {"10.0.0.1": "ben", "10.0.0.2": "eve"}
     assert site.call("who", "10.0.0.1", "--json").report["user"] == "ben"
     assert site.call("who", "ben", "--json").report["addresses"][0]["address"] == "10.0.0.1"
+    for at, is_twice in ((AUTUMN - 30 * MINUTE, True), (AUTUMN + 30 * MINUTE, True), (AUTUMN + 70 * MINUTE, False)):
+        asked = site.call("who", "10.0.0.1", "--at", at.isoformat())
+        assert ("came twice" in asked.err) == is_twice
 
 
 def test_what_a_refusal_says_to_set_is_right(site, safeconnect, firewall, set_clock):

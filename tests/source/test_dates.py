@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.oracle import Settings, judge_date
+from tests.oracle import Settings, find_moments, judge_date
 from uidsync.source.dates import Dates, make_zone
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -88,6 +88,15 @@ def test_all_of_an_hour_that_comes_twice_is_one_moment():
         assert {BERLIN.read(date, now) for date in shown} == {expected}
     assert BERLIN.read(datetime(2026, 10, 25, 3), AUTUMN + DAY) == AUTUMN + HOUR  # noqa: DTZ001
     assert BERLIN.read(datetime(2026, 10, 25, 1, 59, 59), AUTUMN + DAY) < AUTUMN - HOUR  # noqa: DTZ001
+
+
+@given(MOMENTS, st.sampled_from(ZONES), OFFSETS)
+def test_what_is_shown_twice_is_known(moment, zone, offset):
+    """Of a moment that clocks show as they show another, that is told."""
+    at = (moment - offset).astimezone(ZoneInfo(zone))
+    assert Dates(make_zone(zone), offset).is_shown_twice(moment) == (
+        len(find_moments(at.replace(tzinfo=None, fold=0), zone)) == 2
+    )
 
 
 def test_a_date_of_its_own_zone_needs_none():

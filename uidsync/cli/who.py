@@ -34,6 +34,8 @@ NO_RECORDS = {
     CUT_IPV6: f"IPv6 addresses of {CUT_LENGTH} characters and more do not fit the table's column, and do not count",
 }
 
+TWICE = "its rows count as of its end, so that the answer may be of before it"
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -85,6 +87,8 @@ def who(
         if moment.at > snapshot.now + AHEAD:
             raise typer.BadParameter(f"{moment.at.astimezone(moment.zone)} is still to come", param_hint="--at")
         rules = make_rules(config, source)
+        if rules.dates.is_shown_twice(moment.at):
+            log.warning("moment.ambiguous", message=f"this hour came twice by the table's clock: {TWICE}")
         history = History(snapshot, rules, config.source.validity)
         started = time.monotonic()
         found = history.ask_address(ip, moment.at) if ip else history.ask_user(name, moment.at)

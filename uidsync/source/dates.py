@@ -51,11 +51,20 @@ class Dates:
             return date.astimezone(UTC)
         if self.time_zone is UTC:
             return date.replace(tzinfo=UTC)
-        first, second = (date.replace(tzinfo=self.time_zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+        first, second = self._find_moments(date)
         now -= self.time_offset
         if second <= first or first > now:  # not twice, or at the first time still to come
             return first
         return min(now, self._find_end(first, second))
+
+    def _find_moments(self, date: datetime) -> tuple[datetime, datetime]:
+        first, second = (date.replace(tzinfo=self.time_zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+        return first, second
+
+    def is_shown_twice(self, moment: datetime) -> bool:
+        """Tell whether clocks of the zone show another moment as they show this one."""
+        first, second = self._find_moments(self._write(moment)[0].replace(tzinfo=None))
+        return first < second
 
     def _find_end(self, first: datetime, second: datetime) -> datetime:
         """Return the last second of what clocks show twice, one time of which they show at these two moments."""
