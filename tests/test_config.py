@@ -292,7 +292,7 @@ WRONG = [
     ({"0__fingerprint_sha256": "ab:cd"}, "target[0].fingerprint_sha256[0]: not a SHA-256 fingerprint of 64 hex digits"),
     ({"source__time_zone": "Mars/Olympus"}, "source.time_zone: 'Mars/Olympus' is no time zone"),
     *(({"source__time_zone": value}, "source.time_zone:") for value in ("../../etc/passwd", "Europe", "", "a\0b", 5)),
-    ({"identity__other_domains": "drop"}, "identity.other_domains: "),
+    ({"identity__other_domains": "drop"}, "identity.other_domains: must be 'keep', 'replace' or 'nobody'"),
     ({"identity__other_domains": True}, "identity.other_domains: "),
     *(
         ({"identity__rewrite": [{"match": match, "replace": ""}]}, "identity.rewrite[0].match: not a regular exp")

@@ -314,6 +314,7 @@ PLAIN_WORDS = {
     "string_pattern_mismatch": "holds a character that is not allowed, or is too long",
     "union_tag_invalid": "kind {tag!r} is none of {expected_tags}",
     "union_tag_not_found": "kind is missing",
+    "literal_error": "must be {expected}",
     "value_error": "{error}",
 }
 

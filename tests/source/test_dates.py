@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import durationpy
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.oracle import Settings, find_moments, judge_date
@@ -117,6 +117,7 @@ def test_what_is_no_date_or_beyond_all_dates_is_none(date):
 @given(st.integers(-48, 56), st.integers(-48, 56), st.integers(0, 600))
 def test_the_offset_that_is_advised_mends_the_dates(is_set, right, age):
     """Whatever is configured, what the advice says to set takes the newest row to the clock."""
+    assume(is_set > right or (right - is_set) % 2 == 0)
     quarter = timedelta(minutes=15)
     dates = Dates(time_offset=is_set * quarter)
     written = AUTUMN - right * quarter - timedelta(seconds=age)  # by a clock that is so far off
@@ -135,5 +136,6 @@ def test_the_advice_tells_of_the_zone():
     assert "source.time_zone" in Dates().advise(2 * HOUR)
     assert 'source.time_offset = "0s"' in Dates(time_offset=HOUR).advise(HOUR)
     assert '"Europe/Berlin" is not the zone' in BERLIN.advise(-HOUR)
+    assert 'set source.time_offset = "4h"' in Dates().advise(-4 * HOUR - timedelta(minutes=25))
     assert Dates().advise(timedelta(days=300)) == Dates().advise(-timedelta(minutes=3)) == ""
     assert Dates(time_offset=2 * DAY).advise(-DAY) == ""

@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 import durationpy
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
-OFFSET_STEP = timedelta(minutes=15)  # the world's time zones differ by multiples of this
+# Zones differ by multiples of these: those that are behind UTC by half hours, others by quarters.
+AHEAD_STEP, BEHIND_STEP = timedelta(minutes=15), timedelta(minutes=30)
 MOST_APART = timedelta(hours=26)  # and by no more than this
 MOST_OFFSET = 2 * DAY
 
@@ -106,11 +107,12 @@ class Dates:
 
         Empty when no zone explains it.
         """
-        step = -(-ahead // OFFSET_STEP) * OFFSET_STEP  # rows come some time after their date, and never before it
+        unit = AHEAD_STEP if ahead > timedelta() else BEHIND_STEP
+        step = -(-ahead // unit) * unit  # rows come some time after their date, and never before it
         offset = self.time_offset - step
         if not step or abs(ahead) > MOST_APART or abs(offset) > MOST_OFFSET:
             return ""
         words = f'source.time_offset = "{durationpy.to_str(offset) if offset else "0s"}"'
         if self.time_zone is UTC:
             return f"if the appliance writes local time, set {words}, or source.time_zone, which follows its clock"
-        return f'if "{self.time_zone}" is not the zone of the appliance, mend source.time_zone, or set {words}'
+        return f'if "{self.time_zone}" is not the zone of the appliance, correct source.time_zone, or set {words}'
