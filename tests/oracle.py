@@ -121,6 +121,8 @@ def judge(rows: Iterable[Row], now: datetime, settings: Settings) -> Verdict:
 
 def judge_date(date: datetime, now: datetime, settings: Settings) -> datetime:
     """Return the moment of a date; of an hour that comes twice, the last one that it may be by now, for all of it."""
+    if settings.time_zone == "UTC":
+        return date.replace(tzinfo=UTC) + settings.time_offset
     moments = find_moments(date, settings.time_zone)
     if not moments:  # clocks were put forward over it: as if they had not been
         moments = [date.replace(tzinfo=UTC) - find_moments(date - DAY, settings.time_zone)[0].utcoffset()]
@@ -132,10 +134,11 @@ def judge_date(date: datetime, now: datetime, settings: Settings) -> datetime:
 
 @cache
 def find_moments(date: datetime, zone_name: str) -> list[datetime]:
-    """Return when clocks of a zone show a date, by trying every offset there is."""
+    """Return when clocks of a zone show a date, by trying every offset that it has in those days."""
     zone, found = ZoneInfo(zone_name), []
-    for quarters in range(15 * 4, -13 * 4, -1):
-        at = (date - quarters * timedelta(minutes=15)).replace(tzinfo=UTC).astimezone(zone)
+    offsets = {(date.replace(tzinfo=UTC) + days * DAY).astimezone(zone).utcoffset() for days in range(-2, 3)}
+    for offset in sorted(offsets, reverse=True):
+        at = (date - offset).replace(tzinfo=UTC).astimezone(zone)
         if at.replace(tzinfo=None, fold=0) == date:
             found.append(at)
     return found
