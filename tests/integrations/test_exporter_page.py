@@ -13,7 +13,7 @@ from tests.integrations.exporter_views import flow, make_state, view
 from uidsync.integrations.exporter.lastrun import make_run
 from uidsync.integrations.exporter.page import POLICY, draw, find_matters
 from uidsync.integrations.exporter.verdict import Host, Mark, Seen, describe_age
-from uidsync.panos.errors import Unreachable
+from uidsync.panos.errors import Busy, Unauthorized, Unreachable
 from uidsync.panos.tunnels import Rules, View, read_tunnels
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
@@ -183,6 +183,14 @@ def test_what_is_not_known_keeps_what_was():
     assert "when last known, 12:30:00 UTC, 0 s ago: ■ 1 down" in " ".join(
         read(**keys).find(".//summary").text_content().split()
     )
+
+
+def test_what_is_not_all_there_is_shown():
+    """Counters that were cut off, and a list that is refused, are told beside the tunnels."""
+    said = view(flow("HQ"), counters=Busy("1 of 2 tunnels: time was up"), ike_sas=Unauthorized("no right"))
+    text = " ".join(read(run=make_last_run(WELL), hosts={"fw": (make_host(said),)}).text_content().split())
+    assert "▲ counters: Busy: 1 of 2 tunnels: time was up" in text
+    assert "▲ ike sas: Unauthorized: no right" in text
 
 
 def test_nobodys_words_become_markup():

@@ -82,11 +82,12 @@ def exporter(
 
 def _make_probes(config: Config, log: FilteringBoundLogger) -> Probes:
     from uidsync.integrations.exporter.probes import Asked, Probes  # noqa: PLC0415
+    from uidsync.integrations.tunnels.refusals import Refusals  # noqa: PLC0415
 
     secrets = make_secret_files(log)
     secrets = replace(secrets, warn=functools.cache(secrets.warn))  # once, and not with every scrape
     maker = TargetMaker(secrets, log, Deadline(math.inf), attempts=1)
-    wants = config.exporter
+    wants, refusals = config.exporter, Refusals()
 
     def make_look(target: FirewallConfig) -> Callable[[float], tuple[View, ...]]:
         rules = make_rules(config.tunnels, target.name)
@@ -97,9 +98,9 @@ def _make_probes(config: Config, log: FilteringBoundLogger) -> Probes:
             ipsec_sas=wants.sas,
             counters=wants.counters,
         )
-        make_looks(config.tunnels, target, maker, wanted)  # what is wrong with the configuration is told now
+        make_looks(config.tunnels, target, maker, wanted, refusals)  # what is wrong with the configuration is told now
         # Made anew each time: keys are read where they are now, and no connection waits for the next minute.
-        return lambda seconds: look_at_all(make_looks(config.tunnels, target, maker, wanted), seconds)
+        return lambda seconds: look_at_all(make_looks(config.tunnels, target, maker, wanted, refusals), seconds)
 
     return Probes(
         [

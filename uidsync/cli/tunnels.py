@@ -39,6 +39,7 @@ OF_ONE = {
     "all",
     "capture",
 }  # what a machine reads, of one firewall: nothing beside it may be said
+SHOW_ALL = {"list", "all", "doctor"}  # they show what is asked for beside the tunnels
 WIDTH = 200  # columns of a table that nobody's window limits
 SIDE_BY_SIDE = 32  # firewalls that are asked at once
 
@@ -98,7 +99,7 @@ def tunnels(
         gateways=sas or (action == "discover" and lld == "array"),
         ike_sas=sas,
         ipsec_sas=sas,
-        counters=counters,
+        counters=counters and action in SHOW_ALL,
     )
     outcomes = _collect(options, target or (), wants, timeout, is_of_one=action in OF_ONE)
     from uidsync.integrations.tunnels import listing, zabbix  # noqa: PLC0415 (no other command needs it)
@@ -120,7 +121,8 @@ def tunnels(
             print(zabbix.write_status(condition, down_value=down_value, degraded_value=degraded_value))
         case "all":
             print(zabbix.write_document(outcomes[0]))
-    return OK if all(outcome.is_known for outcome in outcomes) else INCOMPLETE
+    are_known = all(outcome.is_whole if action in SHOW_ALL else outcome.is_known for outcome in outcomes)
+    return OK if are_known else INCOMPLETE
 
 
 def _check(options: Options, names: Sequence[str], timeout: float | None) -> int:
@@ -179,17 +181,18 @@ def _collect(
 ) -> list[Outcome]:
     """Look at the firewalls of these names, or all, side by side. Raises ConfigError."""
     from uidsync.integrations.tunnels.outcome import collect  # noqa: PLC0415
+    from uidsync.integrations.tunnels.refusals import Refusals  # noqa: PLC0415
 
     config = options.read_config()
     firewalls = _choose_firewalls(config, names, str(options.file), is_of_one=is_of_one)
     become_owner(find_state_dir(config))
     log = structlog.wrap_logger(None, processors=[_drop]) if is_of_one else structlog.get_logger()
-    maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
+    maker, refusals = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1), Refusals()
 
     def look(target: FirewallConfig) -> Outcome:
         rules = make_rules(config.tunnels, target.name)
         asked = replace(wants, role=wants.role or not target.host, gateways=wants.gateways or rules.needs_gateways)
-        looks = make_looks(config.tunnels, target, maker, asked)
+        looks = make_looks(config.tunnels, target, maker, asked, refusals)
         return collect(target.name, looks, rules, timeout or target.request_timeout.total_seconds())
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:

@@ -51,7 +51,14 @@ class Untrusted(TargetError):
 
 
 class Unauthorized(TargetError):
-    """The key is wrong, lacks a right, or cannot be read."""
+    """The key is wrong, lacks a right, or cannot be read.
+
+    `is_denied` is True only when the role of the key lacks a right.
+    """
+
+    def __init__(self, message: str, *, is_denied: bool = False) -> None:
+        super().__init__(message)
+        self.is_denied = is_denied
 
 
 class RequestError(PanosError):

@@ -254,6 +254,8 @@ def _draw_host(host: Host, now: datetime) -> Iterator[Element]:
     yield tag("p", f"{role}{passive}. " if role else "", "Asked ", moment_of(host.at, now), ".", class_="quiet")
     if host.tunnels is None:
         yield tag("p", mark(Verdict(Mark.OPEN, f"not known: {describe_error(host.error)}")))
+    for part, error in host.view.unread.items():
+        yield tag("p", mark(Verdict(Mark.WARN, f"{part.replace('_', ' ')}: {describe_error(error)}")))
     if host.seen and (host.tunnels is None or host.seen.tunnels):
         yield from _draw_seen(host, now)
     elif host.seen:

@@ -6,7 +6,7 @@ Nobody is asked here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -24,6 +24,7 @@ COLOURS = {
     Condition.UNKNOWN: "magenta",
     Condition.MISSING: "red",
 }
+PARTS = {"gateways": "gateways", "ike_sas": "IKE SAs", "ipsec_sas": "IPsec SAs", "counters": "counters"}
 
 
 def show_outcomes(outcomes: Iterable[Outcome]) -> RenderableType:
@@ -37,6 +38,8 @@ def show_outcomes(outcomes: Iterable[Outcome]) -> RenderableType:
         if isinstance(outcome.tunnels, PanosError):
             notes.append(Text(f"{outcome.target}: not known: {outcome.tunnels.kind}: {outcome.tunnels}", "magenta"))
             continue
+        for part, error in outcome.unread.items():
+            notes.append(Text(f"{outcome.target}: {PARTS[part]}: {error.kind}: {error}", "yellow"))
         for tunnel in outcome.tunnels:
             for row in tunnel.rows(outcome.rules):
                 words = Text(f"{row.condition}{', unexpected' if tunnel.is_unexpected else ''}", COLOURS[row.condition])
@@ -88,14 +91,18 @@ def examine(outcomes: Iterable[Outcome]) -> RenderableType:
             is_error = isinstance(view.role, PanosError)
             words = f"{view.role.kind}: {view.role}" if isinstance(view.role, PanosError) else describe_role(view.role)
             lines.append(_tell(outcome, view, "HA role", words, is_bad=is_error))
-            for what, answer in (("gateways", view.gateways), ("IKE SAs", view.ike_sas), ("IPsec SAs", view.ipsec_sas)):
-                if answer is not None:
-                    words = f"{answer.kind}: {answer}" if isinstance(answer, PanosError) else str(len(answer))
-                    lines.append(_tell(outcome, view, what, words, is_bad=isinstance(answer, PanosError)))
+            for part, name in PARTS.items():
+                if (answer := getattr(view, part)) is not None:
+                    told = f"{answer.kind}: {answer}" if isinstance(answer, PanosError) else _count(answer)
+                    lines.append(_tell(outcome, view, name, told, is_bad=part in view.unread))
             lines.append(_tell(outcome, view, "took", f"{view.seconds:.2f} s", is_bad=False))
         if not outcome.is_known:
             lines.append(Text(f"red    {outcome.target}: not known: {outcome.tunnels}", "red"))
     return Group(*lines)
+
+
+def _count(answer: Sized | int) -> str:
+    return str(answer if isinstance(answer, int) else len(answer))
 
 
 def _tell(outcome: Outcome, view: View, what: str, words: str, *, is_bad: bool) -> Text:
