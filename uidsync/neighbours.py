@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from uidsync.values import DAY, MINUTE, SECOND, Duration, Flag, Listen, Name, Port, Regex, Word, between
+from uidsync.values import DAY, MINUTE, SECOND, Duration, Flag, Host, Listen, Name, Port, Regex, Word, between
 
 
 class _Table(BaseModel):
@@ -32,10 +32,12 @@ class TunnelsConfig(_Table):
 
 
 class ExporterConfig(_Table):
-    """Where the exporter listens, how long it waits for a firewall, and what it asks beside the tunnels."""
+    """Where the exporter listens and by what names, how it asks firewalls, and what beside the tunnels."""
 
     listen: Listen = "127.0.0.1:9876"
+    names: tuple[Host, ...] = ()
     timeout: Annotated[Duration, AfterValidator(between(SECOND, 2 * MINUTE))] = 8 * SECOND
+    ask_every: Annotated[Duration, AfterValidator(between(0 * SECOND, MINUTE))] = 5 * SECOND
     gateways: Flag = True
     sas: Flag = True
     counters: Flag = False

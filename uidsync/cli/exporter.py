@@ -115,6 +115,7 @@ def _make_probes(config: Config, log: FilteringBoundLogger) -> Probes:
         ],
         log,
         _now,
+        config.exporter.ask_every.total_seconds(),
     )
 
 
@@ -143,7 +144,7 @@ def _serve(config: Config, file: str, log: FilteringBoundLogger) -> int:
     host, _, port = config.exporter.listen.rpartition(":")
     host = host.strip("[]")
     try:
-        server = Server((host, int(port)), site.find_answer, log)
+        server = Server((host, int(port)), site.find_answer, log, names=_find_names(config, host))
     except OSError as error:
         raise ConfigError(file, [f"exporter.listen: {config.exporter.listen}: {error.strerror or error}"]) from None
     with server:
@@ -156,6 +157,14 @@ def _serve(config: Config, file: str, log: FilteringBoundLogger) -> int:
         server.shutdown()
     log.info("exporter.ended")
     return OK
+
+
+def _find_names(config: Config, address: str) -> set[str]:
+    """Return the names by which this host may be asked; on loopback nobody needs the one that a name server has."""
+    names = {*config.exporter.names, socket.gethostname()}
+    if not ip_address(address).is_loopback:
+        names.add(socket.getfqdn())
+    return {name.lower().removesuffix(".") for name in names}
 
 
 def _write(config: Config, textfile: Path, log: FilteringBoundLogger) -> int:

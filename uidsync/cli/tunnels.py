@@ -75,9 +75,9 @@ def tunnels(
 
     `list` shows them. For Zabbix, and of one firewall: `discover` prints low-level discovery, `status` a number,
     1 up or 2 down, `all` a document for a master item, `template` the template. What is not known has no value: exit
-    code 1 and a reason. `check` is for Nagios: 0 ok, 1 warning, 2 critical, 3 unknown. `learn` prints what is there as
-    what to expect, `doctor` what each firewall lets itself be asked, and `capture` its answer for a bug report, without
-    names and addresses.
+    code 1 and a reason, also when only what `--sas` or `--counters` add is not all there. `check` is for Nagios: 0 ok,
+    1 warning, 2 critical, 3 unknown. `learn` prints what is there as what to expect, `doctor` what each firewall lets
+    itself be asked, and `capture` its answer for a bug report, without names and addresses.
 
     Examples:
 
