@@ -185,8 +185,8 @@ def test_more_can_be_asked_for(watched, tunnels):
 def test_counters_that_were_cut_off_say_so(watched, tunnels):
     """Where time was up before all were asked for theirs, the document says of how many, and the exit code is not 0."""
     watched.do("tunnels", tunnels=[{"name": f"T{number}"} for number in range(400)])
-    watched.do("fault", name="slow", latency_ms=20)
-    called = tunnels("all", "--counters", "--timeout", "1")
+    watched.do("fault", name="slow", latency_ms=50)
+    called = tunnels("all", "--counters", "--timeout", "3")
     document = show(called)
     (cut,) = document["unread"]
     counted = sum("counters" in flow for flow in document["flows"])
@@ -322,8 +322,8 @@ def make_vpn(tunnels=TUNNELS):
     return vpn
 
 
-def use_ssh(site, command_line, password="Pa55word", **keys):  # noqa: S107 (nobody else's)
-    """Have the firewall `fw` read by its command line."""
+def use_ssh(site, command_line, password="Pa55word", limit="30s", **keys):  # noqa: S107 (nobody else's)
+    """Have the firewall `fw` read by its command line, in so much time at most."""
     place = site.place / "credentials"
     place.mkdir(exist_ok=True)
     for name, text in {"fw-ssh-password": password, "fw-ssh-key": keys.pop("key", "")}.items():
@@ -333,7 +333,7 @@ def use_ssh(site, command_line, password="Pa55word", **keys):  # noqa: S107 (nob
             (place / name).write_text(text)
     site.environment = {"CREDENTIALS_DIRECTORY": str(place)}
     site.secrets += [password] if password else []
-    site.targets = [{"name": "fw", "kind": "firewall", "host": "127.0.0.1", "request_timeout": "2s"}]
+    site.targets = [{"name": "fw", "kind": "firewall", "host": "127.0.0.1", "request_timeout": limit}]
     ssh = {"ssh": ["fw"], "ssh_port": command_line.port, "ssh_known_hosts": str(command_line.known_hosts)}
     site.tables = {"tunnels": ssh | keys}
 
@@ -497,7 +497,7 @@ def test_a_command_line_that_fails_makes_tunnels_unknown(tunnels, site):
         ({"answer": None, "role": "passive"}, "Pa55word", None),
     ):
         with running_command_line(site.place, vpn=make_vpn(), **settings) as command_line:
-            use_ssh(site, command_line, password)
+            use_ssh(site, command_line, password, limit="3s")
             document = show(tunnels("all"))
             assert (document["error"] or {"kind": None})["kind"] == kind
     assert document["active"] == 0
@@ -509,7 +509,7 @@ def test_a_command_line_that_fails_makes_tunnels_unknown(tunnels, site):
 def test_a_prompt_that_is_not_known_is_told_with_what_was_seen(tunnels, site):
     """The firewall was reached: what it shows instead of a prompt is quoted, with the key that may be wrong."""
     with running_command_line(site.place, vpn=make_vpn(), prompt="[edit]\r\nfw-east: ") as command_line:
-        use_ssh(site, command_line)
+        use_ssh(site, command_line, limit="3s")
         error = show(tunnels("all"))["error"]
     assert error["kind"] == "BadReply"
     assert all(words in error["message"] for words in ("fw-east:", "ssh_user"))

@@ -169,7 +169,7 @@ def explain(error: PanosError) -> PanosError:
     A single question cannot tell it from a commit that runs. But it would be Busy for ever, and nobody would look.
     """
     if isinstance(error, Busy) and error.denied:
-        return Unauthorized(f"{error}: {LACKS_RIGHT}", is_denied=True)
+        return Unauthorized(f"{str(error).rstrip('.')}; {LACKS_RIGHT}", is_denied=True)
     return error
 
 

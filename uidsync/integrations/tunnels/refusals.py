@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from uidsync.panos.errors import Unauthorized
+from uidsync.panos.errors import PanosError
 
 PAUSE = 60.0  # seconds
 
@@ -15,7 +15,7 @@ PAUSE = 60.0  # seconds
 class _Refusal:
     secret: Hashable
     at: float
-    words: str
+    error: PanosError
 
 
 class Refusals:
@@ -25,15 +25,16 @@ class Refusals:
         self._clock = clock
         self._refused: dict[Hashable, _Refusal] = {}
 
-    def note(self, account: Hashable, secret: Hashable, words: str) -> None:
+    def note(self, account: Hashable, secret: Hashable, error: PanosError) -> None:
         """Remember that an account was not let in with this secret."""
-        self._refused[account] = _Refusal(secret, self._clock(), words)
+        self._refused[account] = _Refusal(secret, self._clock(), error)
 
     def raise_if_recent(self, account: Hashable, secret: Hashable) -> None:
-        """Raise Unauthorized when the same secret was refused less than a minute ago; another one may be right."""
+        """Raise the error of a minute ago, or less, when the secret is the same; another one may be right."""
         refusal = self._refused.get(account)
         if refusal is None or refusal.secret != secret:
             return
         left = refusal.at + PAUSE - self._clock()
         if left > 0:
-            raise Unauthorized(f"{refusal.words}; not tried again for {left:.0f} s, unless its secret changes")
+            error = refusal.error
+            raise type(error)(f"{error}; not tried again for {left:.0f} s, unless its secret changes")

@@ -86,7 +86,7 @@ def _opened(host: str, account: Account, limit: _Time) -> Iterator[_CommandLine]
             session = runner.run(_log_in(host, account, (key, password, known), login, plug, limit))
         except PanosError as error:
             if login.is_refused or isinstance(error, Unauthorized):
-                account.refusals.note(whose, secret, str(error))
+                account.refusals.note(whose, secret, error)
             raise
         try:
             line = _CommandLine(runner, host, limit)
