@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from tests.integrations.exporter_views import flow, view
 from uidsync.integrations.exporter.probes import GRACE, MOST_LOOKS, Asked, Probes
 from uidsync.integrations.exporter.site import LONGEST, OFFSET, choose_seconds
-from uidsync.panos.errors import Unreachable
+from uidsync.panos.errors import Busy, Unreachable
 from uidsync.panos.tunnels import Rules, View
 from uidsync.panos.vpn import Condition, FlowTable
 
@@ -238,6 +238,21 @@ def test_a_failure_is_told_when_it_begins_and_ends():
         for _ in range(3):
             probes.probe("fickle", 5)
     assert [line["event"] for line in logs] == ["probe.failed", "probe.recovered"]
+
+
+def test_a_part_that_is_not_all_there_is_told_when_it_begins():
+    """Counters that were cut off are one line in the log, not one a minute; once they were whole they are told anew."""
+    cut = Busy("the counters of 1 of 2 tunnels were read: time was up")
+    said = [cut, cut, 2, cut]
+
+    def busy(_seconds):
+        return (view(flow("HQ"), counters=said.pop(0)),)
+
+    probes = make_probes(busy)
+    with capture_logs() as logs:
+        for _ in range(4):
+            probes.probe("busy", 5)
+    assert [(line["event"], line["part"]) for line in logs] == [("probe.incomplete", "counters")] * 2
 
 
 def test_what_is_known_outlasts_a_failure():

@@ -87,6 +87,7 @@ class Probes:
         self._last: dict[str, tuple[_Look, Collection]] = {}
         self._seen: dict[tuple[str, str], Seen] = {}
         self._failing: dict[tuple[str, str], str] = {}  # kinds of errors
+        self._unread: dict[tuple[str, str], frozenset[str]] = {}  # parts that were not known, or not all of them
 
     def probe(self, name: str, seconds: float) -> Collection:
         """Ask a firewall and wait so long: one that has not answered by then is not known."""
@@ -177,6 +178,7 @@ class Probes:
             return
         if self._failing.pop((asked.name, view.host), None):
             self._log.info("probe.recovered", target=asked.name, host=view.host)
+        self._tell_unread(asked.name, view)
         before = self._seen.get((asked.name, view.host))
         known = {tunnel.name: tunnel.condition for tunnel in before.tunnels} if before else {}
         since = {
@@ -184,6 +186,14 @@ class Probes:
             for tunnel in tunnels
         }
         self._seen[asked.name, view.host] = Seen(at, tunnels, since)
+
+    def _tell_unread(self, name: str, view: View) -> None:
+        """Tell what is not known beside the tunnels, or not all of it, when that begins."""
+        before, self._unread[name, view.host] = self._unread.get((name, view.host), frozenset()), frozenset(view.unread)
+        for part, error in view.unread.items():
+            if part not in before:
+                log = self._log.bind(target=name, host=view.host)
+                log.warning("probe.incomplete", part=part, error=error.kind, message=str(error))
 
     def _wait(self, asked: Asked, future: Future[Collection], ends_at: float, seconds: float) -> Collection:
         try:

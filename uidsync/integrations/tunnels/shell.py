@@ -9,7 +9,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -70,7 +70,7 @@ class _Time:
 
 # ---- logging in --------------------------------------------------------------------------------------------------
 
-Credentials = tuple[asyncssh.SSHKey | None, str, asyncssh.SSHKnownHosts]
+Keys = tuple[asyncssh.SSHKey | None, asyncssh.SSHKnownHosts]  # ours, and those of hosts
 
 
 @contextmanager
@@ -79,21 +79,21 @@ def _opened(host: str, account: Account, limit: _Time) -> Iterator[_CommandLine]
     file, password = account.find_secret()
     key, known = _read_key(file) if file else None, _read_known_hosts(account.known_hosts)
     whose, secret = (host, account.port, account.user), (password, key.public_data if key else b"")
-    account.refusals.raise_if_recent(whose, secret)
     login = _Login(password)
-    with _connected(host, account.port, limit) as plug, asyncio.Runner() as runner:
-        try:
-            session = runner.run(_log_in(host, account, (key, password, known), login, plug, limit))
-        except PanosError as error:
-            if login.is_refused or isinstance(error, Unauthorized):
-                account.refusals.note(whose, secret, error)
-            raise
-        try:
-            line = _CommandLine(runner, host, limit)
-            line.begin(session, account.user)
-            yield line
-        finally:
-            runner.run(_hang_up(session))
+    with ExitStack() as stack:
+        with account.refusals.taken_turn(whose, secret, limit.left):
+            plug = stack.enter_context(_connected(host, account.port, limit))
+            runner = stack.enter_context(asyncio.Runner())
+            try:
+                session = runner.run(_log_in(host, account, (key, known), login, plug, limit))
+            except PanosError as error:
+                if login.is_refused or isinstance(error, Unauthorized):
+                    account.refusals.note(whose, secret, error)
+                raise
+        stack.callback(lambda: runner.run(_hang_up(session)))
+        line = _CommandLine(runner, host, limit)
+        line.begin(session, account.user)
+        yield line
 
 
 @contextmanager
@@ -111,10 +111,10 @@ def _connected(host: str, port: int, limit: _Time) -> Iterator[socket.socket]:
 
 
 async def _log_in(
-    host: str, account: Account, credentials: Credentials, login: _Login, plug: socket.socket, limit: _Time
+    host: str, account: Account, keys: Keys, login: _Login, plug: socket.socket, limit: _Time
 ) -> asyncssh.SSHClientConnection:
     """Log in. Raises PanosError."""
-    key, _, known = credentials
+    key, known = keys
     try:
         async with asyncio.timeout(limit.left):
             return await asyncssh.connect(
