@@ -2,7 +2,16 @@
 
 import pytest
 
-from uidsync.panos.terminal import BANNERS, PAGERS, find_question, make_prompt, make_same_prompt, show, strip_echo
+from uidsync.panos.terminal import (
+    ACCEPTANCES,
+    BANNERS,
+    PAGERS,
+    find_question,
+    make_prompt,
+    make_same_prompt,
+    show,
+    strip_echo,
+)
 
 HOSTILE = (
     "\r", "\x1b[", "\x1b]", " ", "-", "--- more ", "(yes/no", "lines 1", "y/n ", "a@", "press ", "\x08", "more ", "\t"
@@ -20,6 +29,7 @@ HOSTILE = (
         ("--- more ---\x1b[12D\x1b[Krow", "row"),
         ("text\r", "text"),
         ("\x07beep", "beep"),
+        ("\x1b(Bplain\x1b)0", "plain"),
     ],
 )
 def test_what_was_drawn_over_is_gone(text, shown):
@@ -90,7 +100,7 @@ def test_a_pager_is_answered(shown, answer):
 )
 def test_what_is_listed_asks_nothing(row):
     """A tunnel's name that reads like a pager is a name."""
-    assert find_question(f"row\n{row}", BANNERS) is None
+    assert find_question(f"row\n{row}", PAGERS) is None
 
 
 @pytest.mark.parametrize(
@@ -98,12 +108,21 @@ def test_what_is_listed_asks_nothing(row):
     [
         ("Do you accept and acknowledge the statement above ? (yes/no) : ", "yes\n"),
         ("Accept (yes/no)", "yes\n"), ("Accept [Yes/No]:   \n", "yes\n"), ("Agree, yes / no ? ", "yes\n"),
-        ("Go on (y/n)? ", "y\n"), ("Press Enter to continue", "\n"),
+        ("Accept? (yes/no) [no]: ", "yes\n"), ("Accept (yes/no), then press Enter: ", "yes\n"),
+        ("Go on (y/n)? ", "y\n"), ("Go on [Y/N] (y): ", "y\n"), ("Press Enter to continue", "\n"),
     ],
 )  # fmt: skip
 def test_a_banner_is_accepted(shown, answer):
     """The question may be in brackets or not, and end in colons, question marks and blanks."""
     assert find_question(f"Authorised users only.\n{shown}", BANNERS).answer == answer
+
+
+@pytest.mark.parametrize(
+    "prompt", ["Password: ", "Answer yes/no next.\nPassword: ", "(yes/no) Password: ", "Type your passcode:"]
+)
+def test_a_password_is_no_acceptance(prompt):
+    """A prompt for the password is not answered by yes, whatever stands before it."""
+    assert find_question(prompt, ACCEPTANCES) is None
 
 
 @pytest.mark.parametrize(

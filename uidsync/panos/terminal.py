@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-ESCAPE = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;?]*[@-~]|\x1b[^\[\]]|[\x00\x07\x08]")
+ESCAPE = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;?]*[@-~]|\x1b[()][0-9A-Z]|\x1b[^\[\]()]|[\x00\x07\x08]"
+)
 LEFT = re.compile(r"\x1b\[[0-9;]*[DG]|\x08{2,}")  # back to the beginning of the line, or near it
 LONGEST_QUOTE = 100
 # `admin@PA-1(active)>`; one that stands alone has no state in brackets.
@@ -33,8 +35,8 @@ PAGERS: Questions = (
 )
 # What may have to be accepted before the first prompt.
 ACCEPTANCES: Questions = (
-    (_ask(r"[^\n]*\byes ?/ ?no\b[^\w\n]{0,9}"), "yes\n"),
-    (_ask(r"[^\n]*\by ?/ ?n\b[^\w\n]{0,9}"), "y\n"),
+    (_ask(r"[^\n]*\byes ?/ ?no\b(?![^\n]*passw)[^\n]{0,40}"), "yes\n"),
+    (_ask(r"[^\n]*[(\[] ?y ?/ ?n ?[)\]](?![^\n]*passw)[^\n]{0,40}"), "y\n"),
 )
 BANNERS: Questions = (*ACCEPTANCES, *PAGERS)
 
@@ -49,7 +51,7 @@ class Question:
     @property
     def may_go_on(self) -> bool:
         """Whether the words may be the beginning of others: "lines 1-2", with a 3 to come."""
-        return self.words[-1:].isdigit() or self.words == ":"
+        return self.words[-1:].isalnum() or self.words == ":"
 
 
 def show(text: str) -> str:
