@@ -224,9 +224,12 @@ def test_what_clients_can_cause_is_told_once_a_minute():
         seldom.tell("connection.refused", connections=4)
         now[0] = 2 * PAUSE
         seldom.flush()
+        seldom.tell("request.broken", "error", error="KeyError")
+        seldom.tell("request.broken", "error", error="ValueError")
+        seldom.flush(pause=0)  # the end
     assert [(line["event"], line["log_level"], line["count"]) for line in logs] == [
         ("connection.refused", "warning", 1), ("request.broken", "error", 1), ("connection.refused", "warning", 999),
-        ("connection.refused", "warning", 1),
+        ("connection.refused", "warning", 1), ("request.broken", "error", 1), ("request.broken", "error", 1),
     ]  # fmt: skip
 
 

@@ -40,11 +40,11 @@ class Seldom:
             held.level, held.facts = level, facts
         self.flush()
 
-    def flush(self) -> None:
-        """Tell what was counted, of each event whose minute is over."""
+    def flush(self, pause: float = PAUSE) -> None:
+        """Tell what was counted, of each event that was told a minute ago, or as long ago as is said."""
         with self._lock:
             now = self._clock()
-            due = {event: held for event, held in self._held.items() if held.count and now - held.told_at >= PAUSE}
+            due = {event: held for event, held in self._held.items() if held.count and now - held.told_at >= pause}
             told = [(event, held.level, {**held.facts, "count": held.count}) for event, held in due.items()]
             for held in due.values():
                 held.told_at, held.count, held.facts = now, 0, {}

@@ -241,6 +241,11 @@ class Server(ThreadingTCPServer):
         """Tell twice a second what was counted for a minute."""
         self._log.flush()
 
+    def server_close(self) -> None:
+        """Tell what is still untold, and close."""
+        self._log.flush(pause=0)
+        super().server_close()
+
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (as above)
         """Tell a bug in one line."""
         del request, client_address
