@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from uidsync.account import describe_refusal
 from uidsync.neighbours import ExporterConfig, TunnelsConfig, find_strangers
 from uidsync.values import (
     DAY,
@@ -204,6 +205,8 @@ def read_config(file: Path) -> Config:
     """Read a configuration file. Raises ConfigError with every problem in it."""
     try:
         document = tomllib.loads(_read_text(file))
+    except PermissionError:
+        raise ConfigError(str(file), [describe_refusal(file)]) from None
     except OSError as error:
         hint = "; `uidsync config` prints one to fill in" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}{hint}"]) from None

@@ -21,9 +21,11 @@ import typer
 from structlog.typing import FilteringBoundLogger
 
 from uidsync import __version__
+from uidsync.account import may_read
 from uidsync.cli.app import Options, command
 from uidsync.cli.looking import make_looks, make_rules
-from uidsync.cli.wiring import TargetMaker, become_owner, find_state_dir, make_secret_files
+from uidsync.cli.rights import become_owner, raise_if_locked_out
+from uidsync.cli.wiring import TargetMaker, find_state_dir, make_secret_files
 from uidsync.config import Config, ConfigError, FirewallConfig
 from uidsync.deadline import Deadline
 from uidsync.metrics import write_metrics
@@ -49,7 +51,9 @@ def exporter(
     *,
     textfile: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the metrics of all tunnels there, for node_exporter, and end."),
+        typer.Option(
+            metavar="FILE", readable=False, help="Write the metrics of all tunnels there, for node_exporter, and end."
+        ),
     ] = None,
 ) -> int:
     """Serve Prometheus metrics, of runs and of the firewalls' IPsec tunnels, and a status page.
@@ -69,7 +73,11 @@ def exporter(
         return OK
     log = structlog.get_logger()
     config = options.read_config()
-    become_owner(find_state_dir(config))
+    state_dir = find_state_dir(config)
+    become_owner(state_dir, "nothing")
+    if not may_read(state_dir / LAST_RUN):  # else there is something to tell without any key
+        firewalls = [target for target in config.target if isinstance(target, FirewallConfig)]
+        raise_if_locked_out(config, state_dir, firewalls, is_source_needed=False)
     try:
         import prometheus_client  # noqa: F401, PLC0415 (an extra: other commands do without)
     except ImportError:

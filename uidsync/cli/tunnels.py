@@ -16,9 +16,9 @@ from rich.console import Console
 
 from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.looking import make_looks, make_rules
+from uidsync.cli.rights import become_owner, raise_if_locked_out
 from uidsync.cli.wiring import (
     TargetMaker,
-    become_owner,
     choose_targets,
     find_state_dir,
     make_deadline,
@@ -139,7 +139,7 @@ def _capture(options: Options, names: Sequence[str], timeout: float | None) -> i
     """Print what one firewall, or each member of a pair, answers, without what says whose it is."""
     config = options.read_config()
     (target,) = _choose_firewalls(config, names, str(options.file), is_of_one=True)
-    become_owner(find_state_dir(config))
+    _step_in(config, [target])
     log = structlog.get_logger()
     maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
     for client in maker.make_clients(target, maker.find_key(target)).values():
@@ -174,6 +174,13 @@ def _choose_firewalls(config: Config, names: Sequence[str], file: str, *, is_of_
     return firewalls
 
 
+def _step_in(config: Config, firewalls: Sequence[FirewallConfig]) -> None:
+    """Give up root's rights, and turn away an account that may read no key. Raises ConfigError."""
+    state_dir = find_state_dir(config)
+    become_owner(state_dir, "nothing")
+    raise_if_locked_out(config, state_dir, firewalls, is_source_needed=False)
+
+
 def _collect(
     options: Options, names: Sequence[str], wants: Wants, timeout: float | None, *, is_of_one: bool = False
 ) -> list[Outcome]:
@@ -182,7 +189,7 @@ def _collect(
 
     config = options.read_config()
     firewalls = _choose_firewalls(config, names, str(options.file), is_of_one=is_of_one)
-    become_owner(find_state_dir(config))
+    _step_in(config, firewalls)
     log = structlog.wrap_logger(None, processors=[_drop]) if is_of_one else structlog.get_logger()
     maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
 

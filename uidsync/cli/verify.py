@@ -66,7 +66,7 @@ def verify(
     if address is not None:
         return _show_log(config, address, log, as_json=as_json)
     state_dir = find_state_dir(config)
-    become_owner(state_dir)
+    become_owner(state_dir, "write" if mend else "read")
     deadline = make_deadline(config)
     heed_signals(deadline)
     secrets = make_secret_files(log)

@@ -77,7 +77,7 @@ def who(
     ip = read_address(name)
     asked = None if at is None else _read_at(at, log)
     config = options.read_config()
-    become_owner(find_state_dir(config))
+    become_owner(find_state_dir(config), "nothing")
     source = make_source(config, make_secret_files(log), make_deadline(config))
     with source.open() as snapshot:
         moment = asked or Moment(snapshot.now)

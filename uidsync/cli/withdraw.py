@@ -67,7 +67,7 @@ def withdraw(
     config = options.read_config()
     targets = choose_targets(config, target or (), str(options.file))
     state_dir = find_state_dir(config)
-    become_owner(state_dir)
+    become_owner(state_dir, "read" if dry_run else "write")
     chosen = _choose(who or (), everybody=everybody)
     deadline = make_deadline(config)
     heed_signals(deadline)

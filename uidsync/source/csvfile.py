@@ -15,6 +15,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
+from uidsync.account import describe_refusal
 from uidsync.panos.userid import Address
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.rows import Row
@@ -54,6 +55,8 @@ class CSVSource:
             return nullcontext(sys.stdin)
         try:
             return Path(self._path).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+        except PermissionError:
+            raise SourceError(describe_refusal(self._path)) from None
         except (OSError, ValueError) as error:
             raise SourceError(f"{self._path}: {getattr(error, 'strerror', None) or error}") from error
 
