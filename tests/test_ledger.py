@@ -433,6 +433,32 @@ def test_reading_what_a_killed_run_left_writes_not_one_byte(tmp_path):
     assert look(tmp_path) == before
 
 
+@pytest.mark.parametrize("index", ["missing", "empty", "stale"])
+@pytest.mark.parametrize("journal", ["whole", "torn", "empty"])
+def test_a_backup_is_read(ledger, file, tmp_path, index, journal):
+    """A copy with its journal tells what was written last, without its index too, and stays as it is."""
+    backup = tmp_path / "backup" / FILE
+    backup.parent.mkdir()
+    ledger.note_doubt("fw", [login()], NOW)
+    if journal == "empty":
+        sqlite3.connect(file).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(file, backup)
+    shutil.copy(f"{file}-wal", f"{backup}-wal")
+    if journal == "torn":  # what is half written was never kept
+        with Path(f"{backup}-wal").open("ab") as torn:
+            torn.write(b"\0" * 100)
+    if index != "missing":
+        shutil.copy(f"{file}-shm", f"{backup}-shm")
+    if index == "empty":
+        Path(f"{backup}-shm").write_bytes(b"")
+    before = look(backup.parent)
+    with closing(Ledger.open_read_only(backup)) as reader:
+        assert held(reader) == [("ada", True)]
+        with pytest.raises(LedgerError, match=FILE):
+            reader.write_target(FW)
+    assert look(backup.parent) == before
+
+
 def test_a_reader_sees_what_was_written_last(ledger, file):
     """While a run writes, whoever looks sees whole writes, up to the last."""
     ledger.note_accepted("fw", [login()], NOW)
