@@ -78,6 +78,12 @@ def test_the_services_are_shut_in_alike(unit):
     )
 
 
+@pytest.mark.parametrize("unit", SERVICES)
+def test_no_service_leaves_a_core(unit):
+    """Secrets are in a service's memory: no crash writes that to a disk."""
+    assert read_setting("LimitCORE", unit) == "0"
+
+
 def test_the_account_is_made(tmp_path):
     """`systemd-sysusers` makes the user and the group that the service runs as."""
     (tmp_path / "etc").mkdir()
@@ -158,7 +164,7 @@ def test_what_could_not_be_sent_is_told_again(tell):
 
 def test_scripts_are_well_formed():
     """The shell has nothing to say against the scripts that are installed, and against those of the package."""
-    for script in [TELL, UNITS / "runs.sh", *(UNITS / "deb").glob("p*"), UNITS / "deb/build"]:
+    for script in [TELL, UNITS / "runs.sh", UNITS / "install.sh", *(UNITS / "deb").glob("p*"), UNITS / "deb/build"]:
         assert run("bash", "-n", script) == (0, ""), script
         if shutil.which("shellcheck"):
             assert run("shellcheck", "--severity=warning", "--exclude=SC1091,SC2034,SC2154", script) == (0, ""), script
