@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,9 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Expected = dict[Name, tuple[Word, ...]]
+
+
 class TunnelsConfig(_Table):
     """Which IPsec tunnels are looked at, by which way, and how they are judged."""
 
@@ -22,13 +26,18 @@ class TunnelsConfig(_Table):
     exclude: tuple[Regex, ...] = ()
     include_gateways: tuple[Regex, ...] = ()
     exclude_gateways: tuple[Regex, ...] = ()
-    expected: dict[Name, tuple[Word, ...]] = {}
+    expected: Expected = {}
+    learned: tuple[Expected, ...] = ()
     monitor_is_down: Flag = False
     check_counts: Flag = True
     ssh: tuple[Name, ...] = ()
     ssh_user: Word = "uidsync"
     ssh_port: Port = 22
     ssh_known_hosts: Word = "/etc/uidsync/known_hosts"
+
+    def list_expected(self) -> Expected:
+        """Return what to expect of each firewall: by the last list that names it."""
+        return dict(ChainMap(*reversed(self.learned), self.expected))
 
 
 class ExporterConfig(_Table):
@@ -48,8 +57,10 @@ def find_strangers(document: Mapping[str, Any], targets: list[Mapping[str, Any]]
     table = document.get("tunnels")
     table = table if isinstance(table, dict) else {}
     firewalls = {str(target.get("name")): target for target in targets if target.get("kind") == "firewall"}
-    for key in ("expected", "ssh"):
-        names = table.get(key)
+    learned = table.get("learned")
+    lists = [("expected", table.get("expected")), ("ssh", table.get("ssh"))]
+    lists += [("learned", names) for names in (learned if isinstance(learned, list) else ())]
+    for key, names in lists:
         for name in names if isinstance(names, dict | list) else ():
             if str(name) not in firewalls:
                 yield f"tunnels.{key}: no firewall has the name {name}"

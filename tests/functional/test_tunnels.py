@@ -159,6 +159,26 @@ def test_what_vanishes_is_missing(watched, tunnels, site):
     assert (called.code, "HQ is missing" in called.out, "Fresh is unexpected" in called.out) == (2, True, True)
 
 
+@pytest.mark.parametrize("end", ["\n", "", "\n[tunnels]\nexpected = {}\n"])
+def test_what_is_there_is_learnt_again_and_again(watched, site, end):
+    """What is printed may be put at the end of the configuration any number of times; the last list is the one."""
+    site.use_rows([])
+    file = site.write()
+    file.write_text(file.read_text().rstrip("\n") + end)
+    for change in ({"name": "HQ"}, {"name": "Fresh"}, {}, {"name": "HQ", "gone": True}):
+        if change:
+            watched.do("tunnel", **change)
+        learnt = call("tunnels", "learn", "--config", file)
+        assert (learnt.code, bool(learnt.out)) == (0, bool(change)), "what is known already is not told again"
+        with file.open("a") as text:
+            text.write(learnt.out)
+        told = call("tunnels", "check", "--config", file).out
+        assert not [word for word in ("is missing", "is unexpected", "UNKNOWN") if word in told], told
+    watched.do("tunnel", name="Fresh", gone=True)
+    told = call("tunnels", "check", "--config", file).out
+    assert ("Fresh is missing" in told, "HQ" in told) == (True, False)
+
+
 def test_rules_come_from_the_configuration(watched, tunnels, site):
     """Which tunnels count, and what makes one down, is said once for all forms."""
     site.tables = {"tunnels": {"require_all": ["D*"], "monitor_is_down": True, "exclude": ["^Back"]}}

@@ -20,7 +20,7 @@ def make_rules(config: TunnelsConfig, name: str) -> Rules:
         exclude=config.exclude,
         include_gateways=config.include_gateways,
         exclude_gateways=config.exclude_gateways,
-        expected=config.expected.get(name, ()),
+        expected=config.list_expected().get(name, ()),
         monitor_is_down=config.monitor_is_down,
         check_counts=config.check_counts,
     )

@@ -72,11 +72,11 @@ def tunnels(
 ) -> int:
     """Tell which IPsec tunnels of the firewalls are up, down, or not known.
 
-    `list` shows them. For Zabbix, and of one firewall: `discover` prints low-level discovery, `status` a number,
-    1 up or 2 down, `all` a document for a master item, `template` the template. What is not known has no value: exit
-    code 1 and a reason. `check` is for Nagios: 0 ok, 1 warning, 2 critical, 3 unknown. `learn` prints what is there as
-    what to expect, `doctor` what each firewall lets itself be asked, and `capture` its answer for a bug report, without
-    names and addresses.
+    `list` shows them. For Zabbix, and of one firewall: `discover` prints low-level discovery, `status` a number, 1
+    up or 2 down, `all` a document for a master item, `template` the template. What is not known has no value: exit
+    code 1 and a reason. `check` is for Nagios: 0 ok, 1 warning, 2 critical, 3 unknown. `learn` prints what is there
+    as what to expect, for the end of the configuration, `doctor` what each firewall lets itself be asked, and
+    `capture` its answer for a bug report, without names and addresses.
 
     Examples:
 
@@ -111,8 +111,6 @@ def tunnels(
             Console(highlight=False, markup=False, width=width).print(listing.show_outcomes(outcomes))
         case "doctor":
             Console(highlight=False, markup=False, soft_wrap=True).print(listing.examine(outcomes))
-        case "learn":
-            print(listing.write_expected(outcomes))
         case "discover":
             print((zabbix.write_array if lld == "array" else zabbix.write_discovery)(outcomes[0]))
         case "status":
@@ -148,6 +146,21 @@ def _capture(options: Options, names: Sequence[str], timeout: float | None) -> i
     return OK
 
 
+def _learn(options: Options, names: Sequence[str], timeout: float | None) -> int:
+    """Print what is there as what to expect, to be put at the end of the configuration, any number of times."""
+    from uidsync.integrations.tunnels import listing  # noqa: PLC0415
+
+    config = options.read_config()
+    # Before root's rights are given up; what is no file cannot be added to.
+    text = options.file.read_text("utf-8-sig") if options.file.is_file() else ""
+    outcomes = _collect(options, names, Wants(role=True), timeout)
+    if expected := listing.write_expected(outcomes, text, config.tunnels.list_expected()):
+        print(expected)
+    else:
+        structlog.get_logger().info("tunnels.unchanged", message="what is there is what is expected already")
+    return OK
+
+
 def _print_template(*_: object) -> int:
     """Print the template for Zabbix; no configuration is needed for that."""
     print(resources.files("uidsync.integrations.tunnels").joinpath("zabbix_template.yaml").read_text("utf-8"), end="")
@@ -157,6 +170,7 @@ def _print_template(*_: object) -> int:
 APART: dict[str, Callable[[Options, Sequence[str], float | None], int]] = {
     "capture": _capture,
     "check": _check,
+    "learn": _learn,
     "template": _print_template,
 }
 

@@ -55,7 +55,11 @@ def who(
     *,
     at: Annotated[
         str | None,
-        typer.Option("--at", metavar="TIME", help=f"{EXAMPLES}; local time unless it names a zone [default: now]."),
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            help=f"{EXAMPLES}; local time unless it names a zone; a day alone is its beginning [default: now].",
+        ),
     ] = None,
     as_json: JSONOption = False,
 ) -> int:

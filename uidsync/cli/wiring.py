@@ -45,13 +45,14 @@ Secret = TypeVar("Secret")
 def make_secret_files(log: FilteringBoundLogger) -> SecretFiles:
     """Make the search for secrets; one that others can read is warned of."""
     return SecretFiles(
-        os.environ, lambda file: log.warning("secret.exposed", file=str(file), hint=advise_closing(file))
+        os.environ,
+        lambda file: log.warning("secret.exposed", file=str(file), hint=f"others can use it: {advise_closing(file)}"),
     )
 
 
 def advise_closing(file: Path) -> str:
     """Say how a file is closed to all but the service."""
-    return f"others can read or change it: chgrp {SERVICE} {file}; chmod 0640 {file}"
+    return f"chgrp {SERVICE} {file}; chmod 0640 {file}"
 
 
 def is_ping_exposed(config: Config, file: Path) -> bool:
@@ -65,7 +66,9 @@ def is_ping_exposed(config: Config, file: Path) -> bool:
 def warn_of_exposed_ping(config: Config, file: Path, log: FilteringBoundLogger) -> None:
     """Warn of a `ping_url` that others can read."""
     if is_ping_exposed(config, file):
-        log.warning("secret.exposed", file=str(file), hint=f"telemetry.ping_url is a secret: {advise_closing(file)}")
+        log.warning(
+            "secret.exposed", file=str(file), hint=f"others can read telemetry.ping_url: {advise_closing(file)}"
+        )
 
 
 def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Source:

@@ -6,7 +6,8 @@ Nobody is asked here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -58,14 +59,28 @@ def _tell_members(outcome: Outcome) -> Iterable[str]:
             yield f"{view.host} is {describe_role(view.role)}{error}"
 
 
-def write_expected(outcomes: Iterable[Outcome]) -> str:
-    """Write all names that are there now as `[tunnels.expected]`. Raises PanosError when any are not known."""
-    lines = ["[tunnels.expected]"]
-    for outcome in outcomes:
-        names = [flow.name for tunnel in outcome.know() for flow in tunnel.flows]
-        quoted = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
-        lines.append(f'"{outcome.target}" = [{quoted}]')
-    return "\n".join(lines)
+def write_expected(outcomes: Iterable[Outcome], configuration: str, known: Mapping[str, Collection[str]]) -> str:
+    """Write all names that are there now for the end of a configuration, of firewalls where they are news.
+
+    The first time that is `[tunnels.expected]`; where TOML allows no second one, `[[tunnels.learned]]`, of which there
+    may be any number. Raises PanosError when any tunnels are not known.
+    """
+    names = {outcome.target: [flow.name for tunnel in outcome.know() for flow in tunnel.flows] for outcome in outcomes}
+    news = {target: there for target, there in names.items() if set(there) != set(known.get(target, ()))}
+    if not news:
+        return ""
+    lines = [f'"{target}" = [{", ".join(map(_quote, there))}]' for target, there in news.items()]
+    gap = "" if not configuration or configuration.endswith("\n") else "\n"
+    first = "\n".join([f"{gap}[tunnels.expected]", *lines])
+    try:
+        tomllib.loads(f"{configuration}{first}")
+    except tomllib.TOMLDecodeError:
+        return "\n".join([f"{gap}[[tunnels.learned]]", *lines])
+    return first
+
+
+def _quote(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
 
 
 def examine(outcomes: Iterable[Outcome]) -> RenderableType:
