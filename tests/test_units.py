@@ -154,6 +154,14 @@ def test_a_run_that_found_another_at_work_says_nothing_of_health(tell):
     assert tell("success", 0)[1]
 
 
+def test_a_comparison_that_could_not_read_everything_is_well_again(tell):
+    """Where an agent can never be looked at, a failure ends with it all the same, and the next one is told."""
+    assert tell("exit-code", 1)[1]
+    assert "is well again" in tell("success", UNREADABLE)[1]
+    assert tell("success", UNREADABLE) == (0, "", "")
+    assert tell("exit-code", 1)[1]
+
+
 def test_what_could_not_be_sent_is_told_again(tell):
     """When the command fails, the next run tries again, for failures and recoveries alike."""
     assert tell("exit-code", 1, "false")[0] == 1

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.clienthist_rows import make_rows
 from tests.safeconnect import SQL, read_statements
 
 
@@ -187,6 +188,26 @@ def test_a_large_table_without_an_index_is_yellow(site, safeconnect, firewall):
     alter(safeconnect, read_statements((SQL / "index.sql").read_text())[0])
     _, findings = look(site)
     assert find(findings, "source", "with an index on transDate")[0] == "green"
+
+
+@pytest.mark.parametrize("idle_after", ["7d", "36h"])
+def test_a_check_counts_as_a_run_counts(site, safeconnect, firewall, idle_after):
+    """Addresses are those at which a full read finds an event; rows, events and what is passed over agree as well."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    safeconnect.insert(make_rows(3000, 400, now, edges=False))
+    site.use_database(safeconnect, idle_after=idle_after)
+    site.identity = {"domain": "CAMPUS", "ignore_users": ["svc-*", "*$"], "exclude_networks": ["10.0.3.0/24"]}
+    site.add_firewall("fw", firewall)
+    ((_, _, message, _),) = [finding for finding in look(site)[1] if "read the last" in finding[2]]
+    assert site.call("sync", "--full", "--force", "--json").code in {0, 1}
+    source = site.last_run["source"]
+    told = {name: int(number.replace(",", "")) for number, name in re.findall(r"(\d[\d,]*) (\w+)", message)}
+    assert told["addresses"] == source["addresses"] > 100
+    if idle_after == "7d":
+        assert (told["rows"], told["events"]) == (source["rows"], source["events"])
+        assert {reason: told.get(reason, 0) for reason in source["skipped"]} == source["skipped"]
+    else:
+        assert "addresses with an event in the last 1 day, 12:00:00" in message
 
 
 def test_shared_addresses_come_with_their_line(site, safeconnect, firewall):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,7 @@ from uidsync.panos.agent import Agent
 from uidsync.panos.errors import Busy, PanosError, RequestError, Unauthorized
 from uidsync.panos.firewall import Firewall, is_right_missing
 from uidsync.panos.pair import ACTIVE, OFF
-from uidsync.plan import UnsafePlan
+from uidsync.plan import UnsafePlan, newest_per_address
 from uidsync.position import LATE_WRITERS
 from uidsync.reading import make_rules
 from uidsync.report import describe_certificate
@@ -153,16 +152,20 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
     census, survey = Census(snapshot.now - LATE_WRITERS), Survey()
     rows = snapshot.read_since(snapshot.now - reauth - config.source.time_offset)
     read_row = make_row_reader(make_rules(config, source), snapshot.now)
-    deque(survey.watch(census.watch(map(read_row, rows))), maxlen=0)
+    events = survey.watch(census.watch(map(read_row, rows)))
+    newest = newest_per_address(event for event in events if event.seen_at >= snapshot.now - config.source.validity)
+    if config.source.validity == reauth:
+        census.settle({}, newest)  # as a run does, which reads no older rows
     try:
         census.raise_if_ahead(snapshot.now)
     except UnsafePlan as refusal:
         words, _, advice = str(refusal).partition("; ")
         yield Finding("source", "red", words, advice)
     skipped = "".join(f", {count:,} {reason}" for reason, count in census.skipped.most_common())
+    addresses = f"{len(newest):,} addresses{_limit(config)}"
     words = (
         f"read the last {config.source.reauth_days} days in {time.monotonic() - started:.1f} s: {census.rows:,} rows, "
-        f"{census.events:,} events, {survey.addresses:,} addresses{skipped and '; passed over' + skipped[1:]}"
+        f"{census.events:,} events, {addresses}{skipped and '; passed over' + skipped[1:]}"
     )
     if not census.events:
         yield Finding(
@@ -177,6 +180,16 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
         yield Finding("source", "yellow", words, f"in [identity]: {line}")
     else:
         yield Finding("source", "green", f"no address had {SHARED_BY} users within an hour")
+
+
+def _limit(config: Config) -> str:
+    """Say of which time the addresses are, where events are not believed as long as they are read."""
+    validity = config.source.validity
+    return (
+        ""
+        if validity == timedelta(days=config.source.reauth_days)
+        else f" with an event in the last {_words(validity)}"
+    )
 
 
 def _judge_silence(config: Config, silence: Silence) -> Finding:

@@ -21,7 +21,8 @@ EXIT_CODES = {
     SOURCE: "The source could not be read, or not to its end; nothing was sent.",
     UNSAFE: "Refused as unsafe; nothing was sent.",
     LOCKED: "Another run is at work.",
-    UNREADABLE: "verify: a firewall could not be read, and nothing else differs.",
+    UNREADABLE: "verify: a firewall could not be read, or no firewall has learned a mapping from an agent, and nothing "
+    "else differs.",
     BUG: "A bug. -vv shows where.",
 }
 FILES = {

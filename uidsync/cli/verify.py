@@ -52,8 +52,8 @@ def verify(
 ) -> int:
     """Compare what each firewall really holds with what it should hold.
 
-    Exits 1 when something differs, 6 when a firewall could not be read and nothing else differs. What a run sends at
-    the same time may show.
+    Exits 1 when something differs; 6 when a firewall could not be read, or no firewall has learned a mapping from an
+    agent, and nothing else differs. What a run sends at the same time may show.
 
     Examples:
 
