@@ -111,7 +111,7 @@ def running_command_line(place, **settings):
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     server = asyncio.run_coroutine_threadsafe(serve(), loop).result(10)
-    assert started.wait(10)
+    assert started.wait(120)
     try:
         yield command_line
     finally:

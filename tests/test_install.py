@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import PATIENCE
+
 ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is missing")
@@ -18,7 +20,12 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is mi
 def make(*words):
     """Run make and return how it ended."""
     return subprocess.run(
-        ["make", "--no-print-directory", *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        ["make", "--no-print-directory", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
     )
 
 

@@ -177,9 +177,9 @@ FAULTS = (
     Fault("cut in the rows", LOST, wire=cut(after=AMID)),
     Fault("cut in the rows of a tail", LOST, wire=cut(after=AMID), tail=True),
     Fault("reset in the rows", LOST, wire=reset(after=AMID)),
-    Fault("stalls in the rows", LATE, 20, wire=stall(after=AMID), sync={"deadline": "10s"}),
-    Fault("drips in the rows", LATE, 20, wire=drip(after=AMID), sync={"deadline": "10s"}),
-    Fault("drips in the rows of a tail", LATE, 20, wire=drip(after=AMID), sync={"deadline": "10s"}, tail=True),
+    Fault("stalls in the rows", LATE, 30, wire=stall(after=AMID), sync={"deadline": "20s"}),
+    Fault("drips in the rows", LATE, 30, wire=drip(after=AMID), sync={"deadline": "20s"}),
+    Fault("drips in the rows of a tail", LATE, 30, wire=drip(after=AMID), sync={"deadline": "20s"}, tail=True),
     Fault("connection killed in the rows", r"\((2013|1927|1317)\)", act="KILL {connection}"),
     Fault("connection killed in the rows of a tail", r"\((2013|1927|1317)\)", act="KILL {connection}", tail=True),
     Fault("query killed in the rows", r"\((2013|1317)\)", act="KILL QUERY {connection}"),
@@ -200,7 +200,7 @@ FAULTS = (
         tail=True,
     ),
     Fault(
-        "table locked, and no time", LATE, 20, sessions=(("LOCK TABLES clienthist WRITE",),), sync={"deadline": "10s"}
+        "table locked, and no time", LATE, 30, sessions=(("LOCK TABLES clienthist WRITE",),), sync={"deadline": "20s"}
     ),
     # Of two hosts
     Fault(

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 
 
-def converse(arguments, answers, timeout=10):
+def converse(arguments, answers, timeout=PATIENCE):
     """Run a command on a terminal, answer its prompts, and return its exit code and what it showed."""
     child, terminal = pty.fork()
     if child == 0:
@@ -80,7 +82,7 @@ def test_simulate_prints_what_a_configuration_needs(kind):
         child.stdin.flush()
         assert json.loads(child.stdout.readline())["mappings"] == []
         child.send_signal(signal.SIGINT)
-        assert child.wait(10) == 0
+        assert child.wait(PATIENCE) == 0
 
 
 def test_a_closed_pipe_is_no_bug(site):
@@ -90,7 +92,7 @@ def test_a_closed_pipe_is_no_bug(site):
     process = site.start("sync", "--dry-run")
     assert process.stdout.readline()
     process.stdout.close()
-    assert process.wait(30) == 1
+    assert process.wait(PATIENCE) == 1
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
 

@@ -23,6 +23,7 @@ from tests.command import call
 from tests.forks import start_simulator
 from tests.functional.conftest import Site
 from tests.functional.test_commands import converse
+from tests.limits import PATIENCE
 from tests.safeconnect import fresh_export
 from uidsync.cli import COMMANDS, load_commands
 from uidsync.cli.grammar import read_commands
@@ -36,7 +37,6 @@ A_PROMQL_QUERY = re.compile(r"(time\(\) - )?(uidsync_\w+) \S+ \d+$")
 CRON = re.compile(r"(?:\S+ ){5}uidsync (?=uidsync )")
 SERVES = re.compile(r"uidsync (exporter|simulate \w+( --.*)?)$")
 BASH = shutil.which("bash") or "bash"
-PATIENCE = 60  # seconds, far above what any example takes
 
 TUNNELS = [{"name": name} for name in ("HQ", "DC:net-a", "DC:net-b")]
 STAND_INS = {

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from tests.cli_firewall import running_command_line
 from tests.command import call
 from tests.forks import start_simulator
+from tests.limits import PATIENCE, within
 from uidsync.simulator.vpn import Tunnel, Vpn
 
 pytest.importorskip("asyncssh")
@@ -209,9 +209,8 @@ def test_a_dead_firewall_costs_the_others_nothing(tunnels, site, start, closed_p
     slow.do("fault", name="black_hole")
     site.add_firewall("fw-slow", slow, request_timeout="1s")
     site.add_firewall("fw-dead", host="127.0.0.1", port=closed_port, api_key_file=site.secret("k", "any-key"))
-    started = time.monotonic()
-    documents = {document["target"]: document for document in json.loads(tunnels("list", "--json").out)}
-    assert time.monotonic() - started < 5
+    with within(5):
+        documents = {document["target"]: document for document in json.loads(tunnels("list", "--json").out)}
     assert {name: document["up"] for name, document in documents.items()} == {"fw": 1, "fw-slow": 0, "fw-dead": 0}
     assert {tunnel["name"]: tunnel["state"] for tunnel in documents["fw"]["tunnels"]} == STATES
     called = tunnels("check")
@@ -227,7 +226,7 @@ def test_of_a_pair_the_active_member_counts(tunnels, site, start):
     pair = start("firewall", pair=True)
     pair.do("tunnels", tunnels=TUNNELS)
     pair.do("tunnels", unit="peer", tunnels=[tunnel | {"state": "inactive"} for tunnel in TUNNELS])
-    site.add_pair("fw", pair, request_timeout="2s")
+    site.add_pair("fw", pair)
     document = show(tunnels("all"))
     assert [(member["host"], member["role"], member["up"]) for member in document["members"]] == [
         ("127.0.0.1", "active", 1), (pair.line["peer"]["host"], "passive", 1),
@@ -325,7 +324,9 @@ def use_ssh(site, command_line, password="Pa55word", **keys):  # noqa: S107 (nob
             (place / name).write_text(text)
     site.environment = {"CREDENTIALS_DIRECTORY": str(place)}
     site.secrets += [password] if password else []
-    site.targets = [{"name": "fw", "kind": "firewall", "host": "127.0.0.1", "request_timeout": "2s"}]
+    site.targets = [
+        {"name": "fw", "kind": "firewall", "host": "127.0.0.1", "request_timeout": keys.pop("seconds", "60s")}
+    ]
     ssh = {"ssh": ["fw"], "ssh_port": command_line.port, "ssh_known_hosts": str(command_line.known_hosts)}
     site.tables = {"tunnels": ssh | keys}
 
@@ -386,13 +387,13 @@ def test_a_command_line_that_fails_makes_tunnels_unknown(tunnels, site):
     """A wrong password, silence, words instead of a table: not known, with the reason, in time."""
     for settings, password, kind in (
         ({}, "wrong", "Unauthorized"),
-        ({"is_deaf": True}, "Pa55word", "Unreachable"),
+        ({"is_deaf": True}, "Pa55word", "Unreachable"),  # after a while, which is short here
         ({"answer": "Server error : op command timed out\n"}, "Pa55word", "BadReply"),
         ({"encoding": "latin-1", "answer": "\xff\xfe\n"}, "Pa55word", "BadReply"),
         ({"answer": None, "role": "passive"}, "Pa55word", None),
     ):
         with running_command_line(site.place, vpn=make_vpn(), **settings) as command_line:
-            use_ssh(site, command_line, password)
+            use_ssh(site, command_line, password, seconds="2s" if "is_deaf" in settings else "60s")
             document = show(tunnels("all"))
             assert (document["error"] or {"kind": None})["kind"] == kind
     assert document["active"] == 0
@@ -433,7 +434,7 @@ def test_no_secret_is_on_the_command_line(watched, site):
     process = site.start("tunnels", "status", "HQ")
     proc = Path(f"/proc/{process.pid}")
     words, environment = proc.joinpath("cmdline").read_text(), proc.joinpath("environ").read_text()
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (0, "1\n", "")
     assert watched.api_key not in words + environment
     assert os.fsencode(watched.api_key) not in (site.place / "uidsync.toml").read_bytes()

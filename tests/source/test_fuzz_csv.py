@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.limits import PATIENCE
 from uidsync.source import SourceError
 from uidsync.source.csvfile import LONGEST_ROW, CSVSource
 from uidsync.source.rows import LoginEvent, Rules, SkippedRow, make_row_reader
@@ -119,8 +120,8 @@ def test_an_endless_file_takes_no_memory(path):
     bound = 512 * 2**20
     with Path("/dev/zero").open("rb") as zero:
         ended = subprocess.run(
-            [sys.executable, "-c", program, path], stdin=zero, capture_output=True, text=True, timeout=30, check=False,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (bound, bound)),
+            [sys.executable, "-c", program, path], stdin=zero, capture_output=True, text=True, check=False,
+            timeout=PATIENCE, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (bound, bound)),
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, "")
