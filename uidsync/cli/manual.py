@@ -17,7 +17,7 @@ EXIT_CODES = {
     OK: "Every target is complete: all that was due was delivered.",
     INCOMPLETE: "A target is not: something was rejected, failed or not tried. check: something is red. status: a "
     "target is behind. verify: something differs. who, explain: no record.",
-    USAGE: "Wrong usage or configuration; nothing was read.",
+    USAGE: "Wrong usage or configuration, or an account that may not read what is needed; nothing was read.",
     SOURCE: "The source could not be read, or not to its end; nothing was sent.",
     UNSAFE: "Refused as unsafe; nothing was sent.",
     LOCKED: "Another run is at work.",

@@ -137,7 +137,7 @@ def _capture(options: Options, names: Sequence[str], timeout: float | None) -> i
     """Print what one firewall, or each member of a pair, answers, without what says whose it is."""
     config = options.read_config()
     (target,) = _choose_firewalls(config, names, str(options.file), is_of_one=True)
-    _step_in(config, [target])
+    become_owner(find_state_dir(config), "nothing")
     log = structlog.get_logger()
     maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
     for client in maker.make_clients(target, maker.find_key(target)).values():
@@ -188,13 +188,6 @@ def _choose_firewalls(config: Config, names: Sequence[str], file: str, *, is_of_
     return firewalls
 
 
-def _step_in(config: Config, firewalls: Sequence[FirewallConfig]) -> None:
-    """Give up root's rights, and turn away an account that may read no key. Raises ConfigError."""
-    state_dir = find_state_dir(config)
-    become_owner(state_dir, "nothing")
-    raise_if_locked_out(config, state_dir, firewalls, is_source_needed=False)
-
-
 def _collect(
     options: Options, names: Sequence[str], wants: Wants, timeout: float | None, *, is_of_one: bool = False
 ) -> list[Outcome]:
@@ -203,7 +196,10 @@ def _collect(
 
     config = options.read_config()
     firewalls = _choose_firewalls(config, names, str(options.file), is_of_one=is_of_one)
-    _step_in(config, firewalls)
+    state_dir = find_state_dir(config)
+    become_owner(state_dir, "nothing")
+    if not is_of_one:  # what a machine reads has a place for the reason
+        raise_if_locked_out(config, state_dir, firewalls, is_source_needed=False)
     log = structlog.wrap_logger(None, processors=[_drop]) if is_of_one else structlog.get_logger()
     maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
 
