@@ -9,12 +9,13 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.accounts import ORDINARY, OWNER, call_as, needs_root
-from tests.functional.conftest import Ended
+from tests.functional.conftest import Ended, Site
 from uidsync.ledger import FILE, Ledger
 
 PRIVILEGED = 443  # a port that root alone may listen on
@@ -30,12 +31,11 @@ CODES = {"tunnels check": {3}, "tunnels all": {1}, "tunnels capture": {1}}
 
 
 @pytest.fixture
-def site(site):
-    """Set up a site in a place that others may walk through, as /etc and /var/lib are."""
-    for place in (site.place, *site.place.parents[:3]):
-        if place.stat().st_uid == os.geteuid() and place != Path("/tmp"):  # noqa: S108 (where pytest works)
-            place.chmod(0o711)
-    return site
+def site():
+    """Set up a site in a place that others may walk through, as /etc and /var/lib are; pytest's own is closed."""
+    with tempfile.TemporaryDirectory(prefix="uidsync-rights-") as place:
+        Path(place).chmod(0o711)
+        yield Site(Path(place))
 
 
 @pytest.fixture
@@ -94,6 +94,17 @@ def test_a_state_of_which_a_part_is_closed_invents_no_zeros(installed):
     (ended,) = call_each(installed, ORDINARY, "status --json")
     assert (ended.code, ended.out) == (2, "")
     assert find_refusal(ended) == str(installed.state_dir / FILE)
+
+
+@needs_root
+def test_a_state_behind_a_closed_door_is_not_taken_for_none(installed):
+    """Where an account may not even look whether there is a state, it is told so, and not that there was no run."""
+    installed.sync = {"state_dir": installed.place / "closed/state"}
+    (installed.place / "closed/state").mkdir(parents=True)
+    (installed.place / "closed").chmod(0o700)
+    for ended in call_each(installed, ORDINARY, "status", "withdraw --all", "sync --dry-run"):
+        assert (ended.code, ended.out) == (2, "")
+        assert find_refusal(ended) == str(installed.place / "closed/state")
 
 
 @needs_root

@@ -123,14 +123,14 @@ def _read_owner(state_dir: Path) -> int | None:
 def _raise_if_outsider(state_dir: Path, needs: Needs) -> None:
     """Raise ConfigError where the state is another account's, and closed to this one."""
     owner = _read_owner(state_dir)
-    if owner is None or _is_trusted(owner):
+    if _is_trusted(owner):
         return
-    name = name_account(owner)
+    name = SERVICE if owner is None else name_account(owner)
     for place in (state_dir, *list_parts(state_dir / FILE), state_dir / LAST_RUN):
         if not may_read(place):
             raise ConfigError(str(place), [describe_refusal(place, name)])
-    # A directory of root's is nobody's ledger yet: a run delivers all the same, and remembers elsewhere.
-    if needs == "write" and owner != 0 and not os.access(state_dir, os.W_OK, effective_ids=True):
+    # A directory that is missing or root's is nobody's yet: a run delivers all the same, and remembers elsewhere.
+    if needs == "write" and owner not in {None, 0} and not os.access(state_dir, os.W_OK, effective_ids=True):
         raise ConfigError(str(state_dir), [describe_refusal(state_dir, name, "write")])
 
 
