@@ -16,6 +16,7 @@ import pytest
 
 from tests.accounts import ORDINARY, OWNER, call_as, needs_root
 from tests.functional.conftest import Ended, Site
+from tests.limits import PATIENCE
 from uidsync.ledger import FILE, Ledger
 
 PRIVILEGED = 443  # a port that root alone may listen on
@@ -182,8 +183,8 @@ def test_a_crash_leaves_no_core(site):
     process = site.start("sync", cwd=site.place, preexec_fn=raise_core_limit)
     with fifo.open("w"):  # opens when the command has opened it
         limits = Path(f"/proc/{process.pid}/limits").read_text("ascii")
-        process.send_signal(signal.SIGQUIT)
-        process.communicate(timeout=60)
+        process.send_signal(signal.SIGABRT)
+        process.communicate(timeout=PATIENCE)
     assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
     assert list(site.place.glob("core*")) == []
 

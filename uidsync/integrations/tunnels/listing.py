@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -59,7 +60,9 @@ def _tell_members(outcome: Outcome) -> Iterable[str]:
             yield f"{view.host} is {describe_role(view.role)}{error}"
 
 
-def write_expected(outcomes: Iterable[Outcome], configuration: str, known: Mapping[str, Collection[str]]) -> str:
+def write_expected(
+    outcomes: Iterable[Outcome], configuration: str = "", known: Mapping[str, Collection[str]] = MappingProxyType({})
+) -> str:
     """Write all names that are there now for the end of a configuration, of firewalls where they are news.
 
     The first time that is `[tunnels.expected]`; where TOML allows no second one, `[[tunnels.learned]]`, of which there
