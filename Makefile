@@ -17,8 +17,8 @@ export PATH := $(PATH):/usr/sbin
 # Tests wait for others much of the time: four at once keep two cores busy. tests/conftest.py says which come first.
 SIDE_BY_SIDE := --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-browser test-rules test-systemd soak check fmt bench install uninstall place alone environment deb \
-	tools database
+.PHONY: demo test test-browser test-rules test-systemd soak check fmt bench install uninstall rights place alone account \
+	environment deb tools database
 
 demo: .venv/.runtime
 	@.venv/bin/uidsync demo
@@ -29,7 +29,7 @@ test: tools database
 
 # The same properties and kills as in the tests, many more of them.
 soak: tools database
-	UIDSYNC_SOAK=1 .venv/bin/pytest --hypothesis-profile=soak tests/test_history.py tests/test_dispatch.py tests/source/test_fullread.py \
+	UIDSYNC_SOAK=1 .venv/bin/pytest --hypothesis-profile=soak tests/test_history.py tests/test_tampering.py tests/test_dispatch.py tests/source/test_fullread.py \
 	tests/functional/test_kill.py tests/functional/test_main_job.py
 
 # Root, on Debian: what is installed, started and rebooted, on a systemd that is PID 1 of a machine of its own. The machine,
@@ -128,30 +128,44 @@ alone:
 	case "$$there" in '' | not-installed) ;; *) echo "the Debian package uidsync is there ($$there): first keep a copy of" \
 	'/etc/uidsync and /var/lib/uidsync, then apt purge uidsync' >&2; exit 1;; esac; }
 
-# As root. Configuration, secrets and state that are there are kept. DESTDIR stages the files and leaves this system alone.
-install: alone environment
+# What touches this system is for root. DESTDIR stages the files and leaves this system alone.
+rights:
+	@[ -n '$(DESTDIR)' ] || [ "$$(id -u)" = 0 ] || { \
+	echo 'make $(MAKECMDGOALS) needs root: sudo make $(MAKECMDGOALS); or name a place for the files: DESTDIR=somewhere' >&2; exit 1; }
+
+# Before anything is replaced: without the account nothing that is installed would run.
+account: rights place alone
+	@[ -n '$(DESTDIR)' ] || { . systemd/install.sh; make_account '$(CURDIR)/systemd/uidsync.sysusers'; }
+
+# Configuration, secrets and state that are there are kept.
+install: rights place alone account environment
 	@umask 022; install -d '$(DESTDIR)'{'$(BIN)','$(UNITS)','$(SYSUSERS)','$(ZSH)','$(FISH)',/etc/uidsync} \
 	'$(DESTDIR)$(SHARE)'/{bash-completion/completions,man/man1}
+	@echo 'putting it into $(DESTDIR)$(PREFIX), and its units into $(DESTDIR)$(UNITS)'
 	@set -e; umask 022; . systemd/runs.sh; [ -n '$(DESTDIR)' ] || { trap resume_runs EXIT; halt_runs; }; \
 	rm -rf '$(DESTDIR)$(PREFIX).old'; \
 	[ ! -e '$(DESTDIR)$(PREFIX)' ] || mv -T '$(DESTDIR)$(PREFIX)' '$(DESTDIR)$(PREFIX).old'; \
 	mv -T '$(NEW)' '$(DESTDIR)$(PREFIX)'; rm -rf '$(DESTDIR)$(PREFIX).old'; \
 	for unit in $(UNIT_FILES); do \
-	sed 's|/opt/uidsync/|$(PREFIX)/|' "systemd/$$unit" >"$(DESTDIR)$(UNITS)/$$unit"; done; \
-	install -m 0644 systemd/uidsync.sysusers '$(DESTDIR)$(SYSUSERS)/uidsync.conf'; \
-	if [ -z '$(DESTDIR)' ] && command -v systemd-sysusers >/dev/null; then systemd-sysusers uidsync.conf; fi
+	sed 's|/opt/uidsync/|$(PREFIX)/|' "systemd/$$unit" >"$(DESTDIR)$(UNITS)/$$unit"; done
+	@install -m 0644 systemd/uidsync.sysusers '$(DESTDIR)$(SYSUSERS)/uidsync.conf'
+	@echo 'putting the command into $(DESTDIR)$(BIN), its manual page and completions into $(DESTDIR)$(SHARE)'
 	@ln -sfn '$(PREFIX)/bin/uidsync' '$(DESTDIR)$(BIN)/uidsync'
 	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.bash' '$(DESTDIR)$(SHARE)/bash-completion/completions/uidsync'
 	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.zsh' '$(DESTDIR)$(ZSH)/_uidsync'
 	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.fish' '$(DESTDIR)$(FISH)/uidsync.fish'
 	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.1' '$(DESTDIR)$(SHARE)/man/man1/uidsync.1'
-	@conf='$(DESTDIR)/etc/uidsync/uidsync.toml'; [ -e "$$conf" ] || install -m 0644 uidsync/uidsync.toml "$$conf"
-	@[ -n '$(DESTDIR)' ] || { place=/etc/uidsync/credentials; [ -d $$place ] || install -d -m 0750 $$place; \
-	! getent group uidsync >/dev/null || chgrp uidsync $$place; }
-	@[ -n '$(DESTDIR)' ] || ! getent passwd uidsync >/dev/null || install -d -m 0750 -o uidsync -g uidsync /var/lib/uidsync
+	@conf='$(DESTDIR)/etc/uidsync/uidsync.toml'; if [ -e "$$conf" ]; then echo "keeping $$conf"; \
+	else echo "putting a configuration to fill in into $$conf"; install -m 0644 uidsync/uidsync.toml "$$conf"; fi
+	@[ -n '$(DESTDIR)' ] || { group=$$(id -gn uidsync); umask 022; \
+	place=/etc/uidsync/credentials; [ -d $$place ] || install -d -m 0750 $$place; \
+	[ "$$(stat -c %G $$place)" != root ] || chgrp -h "$$group" $$place; \
+	install -d -m 0750 -o uidsync -g "$$group" /var/lib/uidsync; }
+	@[ -z '$(DESTDIR)' ] || echo 'this system is as it was: all of it is in $(DESTDIR)'
+	@[ -n '$(DESTDIR)' ] || { . systemd/install.sh; tell_next_steps $(VERSION); }
 
 # As root: all that install has put somewhere, but for configuration, secrets, state and the account.
-uninstall: place
+uninstall: rights place
 	@[ -n '$(DESTDIR)' ] || { . systemd/runs.sh; halt_runs; rm -f $$halted; [ ! -d /run/systemd/system ] || \
 	for unit in $(UNIT_FILES); do \
 	[ ! -e "$(UNITS)/$$unit" ] || systemctl --quiet disable --now "$$unit" 2>/dev/null || :; done; }
@@ -174,6 +188,7 @@ environment: place
 	@case "$$($(SYSTEM_PYTHON) -c 'import sys; print(sys.base_prefix)')" in /root/*|/home/*) \
 	echo 'the service cannot read this Python; name another: make $(MAKECMDGOALS) PYTHON=/usr/bin/python3' >&2; exit 1;; esac
 	@$(SYSTEM_PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(call apt,python3 python3-venv); }
+	@echo "building the environment of $(PREFIX) for $(SYSTEM_PYTHON); this takes a minute"
 	@rm -rf build uidsync.egg-info '$(NEW)'
 	@umask 022; set -e; $(SYSTEM_PYTHON) -m venv '$(NEW)'; new='$(NEW)'; \
 	$(PINNED) "$$new/bin/python" $(PIP_INSTALL) --no-compile ".[$(EXTRAS)]"; \

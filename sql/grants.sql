@@ -1,5 +1,6 @@
 -- The account that uidsync reads with: it may see six columns of one table and change nothing.
--- Run as an administrator on the server that holds the export, on MySQL 5.5 to 8 or MariaDB, after replacing
+-- On MySQL 8 and later it logs in by caching_sha2_password: uidsync then needs source.ca_file, the CA of the server's certificate.
+-- Run as an administrator on the server that holds the export, on MySQL 5.5 to 9 or MariaDB, after replacing
 --     CHANGE-ME    by a long random password (openssl rand -base64 24 makes one). The same text, alone, goes into
 --                  /etc/uidsync/credentials/source-password on the host of uidsync.
 --     '%'          in both statements, by that host's address as the server sees it, such as '192.0.2.10'

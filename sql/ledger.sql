@@ -245,7 +245,7 @@ DELETE FROM withdrawn WHERE target = ? AND ip IN (SELECT value FROM json_each(?)
 DELETE FROM withdrawn WHERE seen_at < :until OR EXISTS (
     SELECT 1 FROM event WHERE event.ip = withdrawn.ip
       AND ((event.seen_at, event.event_id) > (withdrawn.seen_at, withdrawn.event_id)
-        OR (event.user IS NOT NULL AND lower(event.user) <> lower(withdrawn.user)))
+        OR (event.user IS NOT NULL AND casefold(event.user) <> casefold(withdrawn.user)))
 )
 
 -- name: count_held_back

@@ -1,5 +1,5 @@
 -- The same for a table without macaddress.
-SELECT clientHistId, transDate, currentIpAddress, principal, NULL
+SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), NULL
 FROM clienthist
 WHERE currentIpAddress IN %s
   OR currentIpAddress LIKE ':%%' OR currentIpAddress LIKE '0:%%' OR currentIpAddress LIKE '00%%'

@@ -4,7 +4,7 @@
 -- The date, in seconds since the first parameter, and the id make one number, of which the id is the lower 36 bits.
 -- The limit keeps the order, without which the rows of a large table would be fetched from all over the disk.
 SELECT STRAIGHT_JOIN
-  newest.clientHistId, newest.transDate, newest.currentIpAddress, newest.principal, newest.macaddress,
+  newest.clientHistId, newest.transDate, newest.currentIpAddress, LEFT(newest.principal, 4096), newest.macaddress,
   address.size, address.highest, address.lowest
 FROM (
   SELECT

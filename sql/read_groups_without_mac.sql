@@ -1,6 +1,6 @@
 -- The same for a table without macaddress.
 SELECT STRAIGHT_JOIN
-  newest.clientHistId, newest.transDate, newest.currentIpAddress, newest.principal, NULL,
+  newest.clientHistId, newest.transDate, newest.currentIpAddress, LEFT(newest.principal, 4096), NULL,
   address.size, address.highest, address.lowest
 FROM (
   SELECT

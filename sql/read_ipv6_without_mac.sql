@@ -1,4 +1,4 @@
 -- The same for a table without macaddress.
-SELECT clientHistId, transDate, currentIpAddress, principal, NULL
+SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), NULL
 FROM clienthist
 WHERE currentIpAddress LIKE '%%:%%'

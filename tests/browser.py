@@ -113,7 +113,7 @@ def running_browser(program):
             os.close(ours_in)
             os.close(ours_out)  # the end of its pipe is the end of it
             try:
-                process.wait(10)
+                process.wait(120)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -18,7 +18,7 @@ from uidsync.cli import main
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BUG = 70
-DEADLINE = 60  # seconds, far above what any call takes; one that waits for ever ends all
+DEADLINE = 600  # seconds, far above what any call takes; one that waits for ever ends all
 TRACES = ("Traceback", 'File "', "Exception ignored")
 
 

@@ -20,6 +20,7 @@ settings.load_profile("uidsync")
 LONGEST = (
     "functional/test_source_faults.py",
     "functional/test_fault_matrix.py",
+    "functional/test_examples.py",
     "functional/test_verify.py",
     "functional/test_standby.py",
     "functional/test_check.py",

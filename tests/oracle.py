@@ -11,14 +11,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from zoneinfo import ZoneInfo
 
 Address = IPv4Address | IPv6Address
 Row = Sequence[object]
-"""clientHistId, transDate (naive UTC), currentIpAddress, principal, macaddress."""
+"""clientHistId, transDate (naive, in the zone of the settings), currentIpAddress, principal, macaddress."""
 
 AHEAD = timedelta(minutes=5)
-MINUTE = timedelta(minutes=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +29,13 @@ class Settings:
 
     reauth_days: float = 7
     idle_after: timedelta | None = None
+    time_zone: str = "UTC"
     time_offset: timedelta = timedelta()
     domain: str | None = None
     lowercase: bool = False
     strip_realm: bool = False
     ignore_users: tuple[str, ...] = ()
+    other_domains: str = "keep"
     rewrite: tuple[tuple[str, str], ...] = ()
     include_networks: tuple[str, ...] = ()
     exclude_networks: tuple[str, ...] = ()
@@ -62,7 +66,7 @@ class Verdict:
     wanted: dict[Address, tuple[str, datetime]] = field(default_factory=dict)
     """User and expires_at of every address that has a usable user and a minute left."""
     nobody: dict[Address, str] = field(default_factory=dict)
-    """Why an address with events has no user: null, empty, control, length, ignored or blank."""
+    """Why an address with events has no user: null, empty, control, length, ignored, other or blank."""
     skipped: Counter[str] = field(default_factory=Counter)
     """Rows by reason: date, ahead, address, cut, network or blank."""
     rows: int = 0
@@ -85,7 +89,7 @@ def judge(rows: Iterable[Row], now: datetime, settings: Settings) -> Verdict:
             verdict.rows += 1
             verdict.skipped["date"] += 1
             continue
-        seen_at = date.replace(tzinfo=UTC) + settings.time_offset
+        seen_at = judge_date(date, now, settings)
         if seen_at < now - settings.validity:
             continue
         verdict.rows += 1
@@ -116,6 +120,41 @@ def judge(rows: Iterable[Row], now: datetime, settings: Settings) -> Verdict:
         ):
             verdict.reordered.add(address)
     return verdict
+
+
+def judge_date(date: datetime, now: datetime, settings: Settings) -> datetime:
+    """Return the moment of a date; of an hour that comes twice, the last one that it may be by now, for all of it."""
+    if settings.time_zone == "UTC":
+        return date.replace(tzinfo=UTC) + settings.time_offset
+    moments = find_moments(date, settings.time_zone)
+    if not moments:  # clocks were put forward over it: as if they had not been
+        moments = [date.replace(tzinfo=UTC) - find_moments(date - DAY, settings.time_zone)[0].utcoffset()]
+    first = moments[0].astimezone(UTC) + settings.time_offset
+    if len(moments) == 1 or first > now:
+        return first
+    return min(now, find_end(date.replace(microsecond=0), settings.time_zone) + settings.time_offset)
+
+
+@cache
+def find_moments(date: datetime, zone_name: str) -> list[datetime]:
+    """Return when clocks of a zone show a date, by trying every offset that it has in those days."""
+    zone, found = ZoneInfo(zone_name), []
+    offsets = {(date.replace(tzinfo=UTC) + days * DAY).astimezone(zone).utcoffset() for days in range(-2, 3)}
+    for offset in sorted(offsets, reverse=True):
+        at = (date - offset).replace(tzinfo=UTC).astimezone(zone)
+        if at.replace(tzinfo=None, fold=0) == date:
+            found.append(at)
+    return found
+
+
+@cache
+def find_end(date: datetime, zone_name: str) -> datetime:
+    """Return the last second of an hour that comes twice, the second time."""
+    while len(find_moments(date + timedelta(minutes=15), zone_name)) == 2:
+        date += timedelta(minutes=15)
+    while len(find_moments(date + timedelta(seconds=1), zone_name)) == 2:
+        date += timedelta(seconds=1)
+    return find_moments(date, zone_name)[1].astimezone(UTC)
 
 
 def judge_events(events: Sequence[Event], verdict: Verdict) -> Event | None:
@@ -172,18 +211,32 @@ def judge_principal(principal: object, settings: Settings) -> tuple[str | None, 
     text = str(principal or "")
     if not text.strip():
         return None, None
-    name = text.partition(",")[0].strip()
-    if name.lower() == "null":
+    given = text.partition(",")[0].strip()
+    if strip_domains(given).lower() == "null":
         return None, "null"
+    if len(given) > 255:
+        return None, "length"
+    name = given
     for pattern, replacement in settings.rewrite:
         name = re.sub(pattern, replacement, name)
     if settings.strip_realm and "@" in name:
         name = name[: name.rindex("@")]
-    bare = name.rpartition("\\")[2].partition("@")[0]
+    bare = strip_domains(name)
     if any(fnmatch.fnmatchcase(bare.lower(), pattern.lower()) for pattern in settings.ignore_users):
         return None, "ignored"
-    if not name:
-        return None, "empty"
+    if not bare:
+        return None, "ignored" if given else "empty"
+    return judge_name(name, bare, settings)
+
+
+def judge_name(name: str, bare: str, settings: Settings) -> tuple[str | None, str | None]:
+    """Return a name as it is sent, or None and why it is nobody's; `bare` is without domain and realm."""
+    own = (settings.domain or "").lower()
+    is_own = own and name.lower() in {own + "\\" + bare.lower(), bare.lower() + "@" + own}
+    if ("\\" in name or "@" in name) and not is_own:
+        if settings.other_domains == "nobody":
+            return None, "other"
+        name = bare if settings.other_domains == "replace" else name
     if settings.lowercase:
         name = name.lower()
     if settings.domain and "\\" not in name and "@" not in name:
@@ -191,6 +244,11 @@ def judge_principal(principal: object, settings: Settings) -> tuple[str | None, 
     if any(unicodedata.category(char) in {"Cc", "Cs"} or char in "\ufffe\uffff" for char in name):
         return None, "control"
     return (name, None) if len(name) <= 255 else (None, "length")
+
+
+def strip_domains(name: str) -> str:
+    """Return a name without domain and realm."""
+    return name.rpartition("\\")[2].partition("@")[0].strip()
 
 
 def read_device(mac: object) -> str | None:
@@ -250,11 +308,11 @@ def tell_pieces(rows: Iterable[Row], now: datetime, settings: Settings) -> dict[
     """Return who had every address at each moment at which that may change, each judged from its window alone."""
     events = defaultdict(list)
     for event_id, date, address_text, principal, mac in rows:
-        if not isinstance(date, datetime) or date.replace(tzinfo=UTC) + settings.time_offset > now + AHEAD:
+        if not isinstance(date, datetime) or judge_date(date, now, settings) > now + AHEAD:
             continue
         address = judge_address(address_text, settings)
         if not isinstance(address, str):
-            seen_at = date.replace(tzinfo=UTC) + settings.time_offset
+            seen_at = judge_date(date, now, settings)
             user, why = judge_principal(principal, settings)
             events[address].append(Event(address, seen_at, event_id, user, why, read_device(mac)))
     pieces = {}

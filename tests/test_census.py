@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from uidsync.census import NEWEST_ROWS, Census
 from uidsync.plan import UnsafePlan, newest_per_address
+from uidsync.source.dates import Dates, make_zone
 from uidsync.source.rows import LoginEvent, SkippedRow
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -103,6 +104,39 @@ def test_the_offset_that_corrects_it_is_named(minutes, offset):
     census, _ = count(*(ahead(n, minutes - n % 3) for n in range(3, 33)))
     with pytest.raises(UnsafePlan, match=f'time_offset = "{offset}"'):
         census.raise_if_ahead(NOW)
+
+
+@pytest.mark.parametrize(
+    ("dates", "words"),
+    [
+        (Dates(time_offset=300 * MINUTE), 'set source.time_offset = "4h"'),
+        (Dates(time_offset=60 * MINUTE), 'set source.time_offset = "0s"'),
+        (Dates(time_offset=-60 * MINUTE), 'set source.time_offset = "-2h"'),
+        (Dates(make_zone("Europe/Berlin")), 'if "Europe/Berlin" is not the zone of the appliance'),
+    ],
+)
+def test_the_offset_starts_from_what_is_configured(dates, words):
+    """What the refusal names is the value to write, whatever is set today."""
+    census = Census(SETTLED, dates=dates)
+    list(census.watch(ahead(n, 60 - n % 3) for n in range(30)))
+    with pytest.raises(UnsafePlan, match=words):
+        census.raise_if_ahead(NOW)
+
+
+@pytest.mark.parametrize("days", [400, 2])
+def test_a_date_that_no_zone_explains_does_not_spoil_the_advice(days):
+    """Beside rows that are a zone off, one of next year changes nothing; where all are, the clock is to be set."""
+    rows = [ahead(n, 120 - n % 3) for n in range(30)]
+    with pytest.raises(UnsafePlan, match=r'set source\.time_offset = "-2h"'):
+        count(*rows, ahead(31, days * 1440))[0].raise_if_ahead(NOW)
+    with pytest.raises(UnsafePlan, match="set the clock of the appliance"):
+        count(*(ahead(n, days * 1440) for n in range(30)))[0].raise_if_ahead(NOW)
+
+
+def test_rows_before_the_window_are_not_counted():
+    """A source may give more than it was asked for; what it gives too much is as if it were not there."""
+    census, _ = count(seen(1), SkippedRow(2, "before"), SkippedRow(10**6, "before"))
+    assert (census.rows, census.events, census.skipped, census.highest_id) == (1, 1, {}, 1)
 
 
 def test_only_the_newest_rows_are_judged():

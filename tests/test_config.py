@@ -164,6 +164,21 @@ def test_every_key_is_read():
     assert (agent.port, agent.framing, agent.mapping_timeout) == (5006, "put", timedelta(minutes=45))
 
 
+@pytest.mark.parametrize(
+    ("keys", "may_tell"),
+    [
+        ({}, False),
+        ({"send_password_unverified": True}, True),
+        ({"send_password_unverified": True, "ca_file": "/etc/ca.pem"}, False),
+        ({"send_password_unverified": True, "unix_socket": "/run/mysqld.sock"}, False),
+    ],
+)
+def test_the_password_is_told_to_anybody_only_when_asked(keys, may_tell):
+    """The key alone allows it, and where the server is known there is nothing to allow."""
+    source = MySQLConfig.model_validate({"kind": "mysql", "host": "db"} | keys)
+    assert source.may_tell_anybody is may_tell
+
+
 def test_a_configuration_does_not_change():
     """What was read stays as it was read."""
     config = make_config(document(), "uidsync.toml")
@@ -292,6 +307,13 @@ WRONG = [
     ({"0__fingerprint_sha256": "ab:cd"}, "target[0].fingerprint_sha256[0]: not a SHA-256 fingerprint of 64 hex digits"),
     ({"source__time_zone": "Mars/Olympus"}, "source.time_zone: 'Mars/Olympus' is no time zone"),
     *(({"source__time_zone": value}, "source.time_zone:") for value in ("../../etc/passwd", "Europe", "", "a\0b", 5)),
+    ({"identity__other_domains": "drop"}, "identity.other_domains: must be 'keep', 'replace' or 'nobody'"),
+    ({"identity__other_domains": True}, "identity.other_domains: "),
+    *(
+        ({"identity__rewrite": [{"match": match, "replace": ""}]}, "identity.rewrite[0].match: not a regular exp")
+        for match in ("^(?!svc)", r"(a)\1", "(?<=a)b", "a*+")
+    ),
+    ({"source": {"kind": "mysql", "host": "db", "time_zone": "Mars"}}, "source.time_zone: 'Mars' is no time zone"),
     ({"0__framing": "raw"}, "target[0].framing: unknown key"),
     # what excludes another
     ({"0__ca_file": "/ca", "0__fingerprint_sha256": "ab" * 32}, "target[0].fingerprint_sha256: excludes ca_file"),
@@ -399,9 +421,18 @@ def test_a_file_is_read(tmp_path):
         (b'a = "\xff"\n', "not TOML"),
         (b"a = " + b"9" * 5000, "not TOML"),
         (b"a = " + b"[" * 10_000, "not TOML"),
+        (b"\n" + b"a." * 500_000 + b"a = 1", "not TOML: a key of more than 32 parts .at line 2"),
+        (b"[" + b"a." * 500_000 + b"a]", "not TOML: a key of more than 32 parts"),
+        (b"[[a" + b" . 'b'" * 170_000 + b"]]", "not TOML: a key of more than 32 parts"),
+        (b'x = {"a"' + b'."\\""' * 200_000 + b" = 1}", "not TOML: a key of more than 32 parts"),
+        (b'x = """\n""" # "\n' + b"a." * 500_000 + b"a = 1", "not TOML: a key of more than 32 parts .at line 3"),
+        (b"a.b.c.d = 1\n" * 80_000, "not TOML: .*overwrite"),
+        (b'"\\' * 500_000, "not TOML"),
+        (b"'" * 1_000_000, "not TOML"),
         (b"", "source: missing"),
         (None, "cannot be read: No such file"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_a_file_that_is_none_is_told(tmp_path, content, words):
     """What is no TOML, a key given twice among it, is told with its place; so is a file that is not there."""
@@ -411,6 +442,31 @@ def test_a_file_that_is_none_is_told(tmp_path, content, words):
     with pytest.raises(ConfigError, match=words) as raised:
         read_config(file)
     assert raised.value.file == str(file)
+
+
+def test_dots_that_are_no_key_s_are_left_alone(tmp_path):
+    """Texts, networks and comments may hold as many dots as they like."""
+    file = tmp_path / "uidsync.toml"
+    networks = ", ".join(f"'192.0.2.{n}'" for n in range(99))
+    dots, quotes = "." * 99, "'" * 3
+    file.write_text(
+        f'# {dots}\n[identity] # "{dots}\nexclude_networks = [{networks}]\n'
+        f'rewrite = [{{match = {quotes}\n{dots}{quotes}, replace = "\\"{dots}"}}]\n[source]\nkind = \'csv\' # {dots}\n'
+        f"path = '{dots}'\n[[target]]\nname = 'fw'\nkind = 'firewall'\nhost = 'fw.example.edu'\n"
+    )
+    config = read_config(file)
+    assert (config.source.path, len(config.identity.exclude_networks)) == (dots, 99)
+    assert (config.identity.rewrite[0].match, config.identity.rewrite[0].replace) == (dots, f'"{dots}')
+
+
+def test_a_hundred_problems_are_told_and_the_rest_counted(tmp_path):
+    """Of a file with a problem in every line, so many are told as somebody would read."""
+    file = tmp_path / "uidsync.toml"
+    file.write_text("\n".join(f"k{number} = 1" for number in range(500)))
+    with pytest.raises(ConfigError) as raised:
+        read_config(file)
+    assert len(raised.value.problems) == 101
+    assert raised.value.problems[-1] == "and 402 more"
 
 
 @pytest.mark.parametrize("path", ["/", "x" * 5000, "a\0b"])

@@ -35,17 +35,30 @@ def write(file, text, mode=0o600):
 
 
 def test_secrets_are_looked_for_in_order(secrets, credentials, tmp_path):
-    """First the explicit file, then the service's credentials, then the system's directory; all are named at last."""
+    """First the service's credentials, then the system's directory; a file that is named comes before both."""
     with pytest.raises(SecretError) as raised:
-        secrets.read(tmp_path / "explicit", "fw-api-key")
-    places = (tmp_path / "explicit", credentials / "fw-api-key", CREDENTIALS / "fw-api-key")
+        secrets.read(None, "fw-api-key")
+    places = (credentials / "fw-api-key", CREDENTIALS / "fw-api-key")
     assert str(raised.value).endswith(", ".join(map(str, places)))
     write(credentials / "fw-api-key", "second")
-    assert secrets.read(tmp_path / "explicit", "fw-api-key") == "second"
     assert secrets.read(None, "fw-api-key") == "second"
     explicit = write(tmp_path / "explicit", "first")
     assert secrets.read(explicit, "fw-api-key") == "first"
     assert secrets.find(explicit, "fw-api-key") == explicit
+
+
+@pytest.mark.parametrize("kind", ["missing", "a broken link", "in a missing directory", "in a file"])
+def test_a_named_file_that_is_missing_is_an_error(secrets, credentials, tmp_path, kind):
+    """Where the configuration names a file, no other place is looked at: an old secret there would be used silently."""
+    write(credentials / "fw-api-key", "another")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    write(tmp_path / "file", "text")
+    names = {"a broken link": "link", "in a missing directory": "no/key", "in a file": "file/key"}
+    named = tmp_path / names.get(kind, "key")
+    for look in (secrets.find, secrets.read):
+        with pytest.raises(SecretError, match=f"the configuration names {named} ") as raised:
+            look(named, "fw-api-key")
+        assert f"to use {CREDENTIALS}/fw-api-key" in str(raised.value)
 
 
 def test_without_credentials_the_system_s_directory_is_left(warned):
@@ -54,9 +67,12 @@ def test_without_credentials_the_system_s_directory_is_left(warned):
         SecretFiles({}, warned.append).read(None, "nobody-has-this")
 
 
-@pytest.mark.parametrize(("mode", "is_exposed"), [(0o600, False), (0o640, False), (0o644, True), (0o604, True)])
-def test_a_secret_that_others_can_read_is_warned_of(secrets, warned, tmp_path, mode, is_exposed):
-    """A file that others can read works, and is warned of."""
+@pytest.mark.parametrize(
+    ("mode", "is_exposed"),
+    [(0o600, False), (0o640, False), (0o660, False), (0o644, True), (0o604, True), (0o602, True)],
+)
+def test_a_secret_that_others_can_use_is_warned_of(secrets, warned, tmp_path, mode, is_exposed):
+    """A file that others can read or replace works, and is warned of."""
     file = write(tmp_path / "key", "secret", mode)
     assert secrets.read(file, "fw-api-key") == "secret"
     assert warned == ([file] if is_exposed else [])
@@ -82,7 +98,7 @@ def test_a_place_that_lets_nobody_in_is_told(secrets, tmp_path):
     """Where we may not look, as in a directory of another group, that is said: the secret may well be there."""
     closed = tmp_path / "closed"
     closed.symlink_to(closed)  # this lets not even root in
-    with pytest.raises(SecretError, match=rf"looked for {closed}/key \(.+\), "):
+    with pytest.raises(SecretError, match=rf"names {closed}/key \(.+\);"):
         secrets.read(closed / "key", "x")
 
 

@@ -1,5 +1,6 @@
 """The ledger's file: whoever crashed, whatever it is and of whichever version, it claims nothing that is not so."""
 
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -361,3 +362,29 @@ def test_threads_share_a_ledger(ledger):
         holdings = ledger.read_holdings(target)
         assert {(one.user, one.in_doubt) for at in holdings.values() for one in at} == {(target, False)}
         assert len(holdings) == 20
+
+
+@pytest.mark.parametrize("index", ["missing", "empty", "stale"])
+@pytest.mark.parametrize("journal", ["whole", "torn", "empty"])
+def test_a_backup_is_read(ledger, file, tmp_path, index, journal):
+    """A copy with its journal tells what was written last, without its index too, and stays as it is."""
+    backup = tmp_path / "backup" / FILE
+    backup.parent.mkdir()
+    ledger.note_doubt("fw", [login()], NOW)
+    if journal == "empty":
+        sqlite3.connect(file).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(file, backup)
+    shutil.copy(f"{file}-wal", f"{backup}-wal")
+    if journal == "torn":  # what is half written was never kept
+        with Path(f"{backup}-wal").open("ab") as torn:
+            torn.write(b"\0" * 100)
+    if index != "missing":
+        shutil.copy(f"{file}-shm", f"{backup}-shm")
+    if index == "empty":
+        Path(f"{backup}-shm").write_bytes(b"")
+    before = look(backup.parent)
+    with closing(Ledger.open_read_only(backup)) as reader:
+        assert held(reader) == [("ada", True)]
+        with pytest.raises(LedgerError, match=FILE):
+            reader.write_target(FW)
+    assert look(backup.parent) == before

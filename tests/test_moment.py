@@ -79,8 +79,12 @@ def test_what_people_write_has_one_meaning(text, expected):
         ("03/04/2026 14:05", "two days; write the year first"),
         ("03-04-2026 14:05", "two days; write the year first"),
         ("Mon 17 Nov 2026 14:05", "2026-11-17 is a Tuesday"),
-        ("2026-11-17", "no time of day"),
-        ("yesterday", "no time of day"),
+        ("on", "no time of day"),
+        ("foo", "no time of day, and no day"),
+        ("03/04/2026", "two days; write the year first"),
+        ("Mon 17 Nov 2026", "2026-11-17 is a Tuesday"),
+        ("2026-02-30", "no time of day, and no day"),
+        ("2026-11-17 CET", "CET is not the zone here, EST; give an offset"),
         ("10", "no time of day"),
         ("1405", "no time of day"),
         ("", "no time of day"),
@@ -101,9 +105,40 @@ def test_what_people_write_has_one_meaning(text, expected):
     ],
 )
 def test_what_has_none_or_two_is_refused(text, words):
-    """A date that may be read in two ways, a day without a time, or nonsense is refused with words that help."""
+    """A date that may be read in two ways, or nonsense, is refused with words that help."""
     with pytest.raises(ValueError, match=words):
         read_moment(text, NOW, NEW_YORK)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("yesterday", "2026-11-20 00:00:00"),
+        ("today", "2026-11-21 00:00:00"),
+        ("2026-11-17", "2026-11-17 00:00:00"),
+        ("17.11.2026", "2026-11-17 00:00:00"),
+        ("Tue, 17 Nov 2026", "2026-11-17 00:00:00"),
+        ("Tue", "2026-11-17 00:00:00"),
+        ("sat", "2026-11-21 00:00:00"),
+        ("on last Saturday", "2026-11-14 00:00:00"),
+        ("Dec 24", "2025-12-24 00:00:00"),
+        ("2026-11-17 UTC", "2026-11-16 19:00:00"),
+        ("2026-11-17 EST", "2026-11-17 00:00:00"),
+        ("yesterday Europe/Berlin", "2026-11-19 18:00:00"),
+    ],
+)
+def test_a_day_alone_is_its_beginning(text, expected):
+    """A day without a time is taken from its first moment on, and the note says so, for a day has many moments."""
+    assert read(text) == expected
+    assert "is a whole day; this is its beginning" in read_moment(text, NOW, NEW_YORK).note
+
+
+def test_a_day_without_a_midnight_begins_later():
+    """Where clocks are put forward at midnight, a day begins with the first time that they showed."""
+    cairo = ZoneInfo("Africa/Cairo")
+    began = read_moment("2026-04-24", NOW, cairo)
+    assert f"{began.at.astimezone(cairo):%Y-%m-%d %H:%M}" == "2026-04-24 01:00"
+    assert began.at - timedelta(seconds=1) == read_moment("2026-04-23 23:59:59", NOW, cairo).at
 
 
 def test_an_hour_that_comes_twice_is_said():

@@ -2,7 +2,6 @@
 
 import os
 import random
-import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -10,6 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from tests.clienthist_rows import ADDRESSES, ZERO_DATE, make_rows
+from tests.limits import within
 from tests.oracle import Settings, judge, share, timeout
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -84,7 +84,7 @@ def test_an_address_belongs_to_its_newest_event_that_says_something(events, expe
         ("LAB\\JDoe", Settings(domain="CAMPUS", lowercase=True), "lab\\jdoe"),
         ("jdoe@example.edu", Settings(domain="CAMPUS"), "jdoe@example.edu"),
         ("jdoe@example.edu", Settings(domain="CAMPUS", strip_realm=True), "CAMPUS\\jdoe"),
-        ("host/pc-1.example.edu", CAMPUS, (None, "empty")),
+        ("host/pc-1.example.edu", CAMPUS, (None, "ignored")),
         ("svc-a@example.edu", Settings(ignore_users=("SVC-*",)), (None, "ignored")),
         ("x" * 249, Settings(domain="CAMPUS"), (None, "length")),
     ],
@@ -171,15 +171,14 @@ def test_the_rows_hold_every_oddity_and_can_be_had_again():
     assert max(per_second.values()) > 1
 
 
-def test_many_rows_are_judged_and_stored_in_seconds(safeconnect):
+def test_many_rows_are_judged_and_stored(safeconnect):
     """What the database gives back comes to the same as what went in, and neither takes long."""
     rows = list(make_rows(MANY, MANY // 5, NOW))
-    start = time.perf_counter()
-    safeconnect.insert(rows)
-    with safeconnect.admin() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT clientHistId, transDate, currentIpAddress, principal, macaddress FROM clienthist")
-        stored = cursor.fetchall()
-    expected = judge(rows, NOW, CAMPUS)
-    assert judge(stored, NOW, CAMPUS) == expected
-    assert time.perf_counter() - start < 60
+    with within(60):
+        safeconnect.insert(rows)
+        with safeconnect.admin() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT clientHistId, transDate, currentIpAddress, principal, macaddress FROM clienthist")
+            stored = cursor.fetchall()
+        expected = judge(rows, NOW, CAMPUS)
+        assert judge(stored, NOW, CAMPUS) == expected
     assert len(expected.wanted) > MANY / 20

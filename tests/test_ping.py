@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from tests.functional.wire import black_hole
+from tests.limits import raise_if_late, within
 from tests.safeconnect import free_port
 from uidsync.ping import PingFailed, make_url, ping
 
@@ -122,7 +123,7 @@ def test_an_answer_that_drips_is_not_waited_for():
     with serving(Service(b"HTTP/1.1 200 OK\r\nX: ", drip)) as service:
         words, seconds = fail(service.url, seconds=0.5)
     assert words == "127.0.0.1: no answer within 0.5 s"
-    assert seconds < 2
+    raise_if_late(seconds, 2)
 
 
 def flood(connection):
@@ -136,10 +137,8 @@ def flood(connection):
 
 def test_no_body_is_read():
     """The status alone counts: a body without end holds nobody up."""
-    with serving(Service(b"HTTP/1.1 200 OK\r\n\r\n", flood)) as service:
-        started = time.monotonic()
-        ping(service.url, 0, seconds=5)
-    assert time.monotonic() - started < 2
+    with serving(Service(b"HTTP/1.1 200 OK\r\n\r\n", flood)) as service, within(2):
+        ping(service.url, 0, seconds=60)
 
 
 def test_nobody_there_is_a_failure():
@@ -149,7 +148,7 @@ def test_nobody_there_is_a_failure():
     with black_hole() as port:
         words, seconds = fail(f"http://127.0.0.1:{port}/{SECRET}", seconds=0.5)
     assert words.startswith("127.0.0.1: ")
-    assert seconds < 2
+    raise_if_late(seconds, 2)
     with serving(Service(b"noise\r\n\r\n")) as service:
         assert fail(service.url)[0] == "127.0.0.1: BadStatusLine"
 

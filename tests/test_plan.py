@@ -31,6 +31,7 @@ from uidsync.plan import (
     newest_per_address,
     wanted,
 )
+from uidsync.source.dates import make_zone
 from uidsync.source.rows import LoginEvent, Row, Rules, make_row_reader
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -48,6 +49,9 @@ CAMPUS = Settings(
     rewrite=((r"^host/.*$", ""),),
     exclude_networks=("10.0.1.128/25",),
 )
+ALONE = Settings(domain="CAMPUS", other_domains="nobody")
+ONE_DOMAIN = Settings(domain="campus", lowercase=True, other_domains="replace", ignore_users=("svc-*",))
+BERLIN = Settings(time_zone="Europe/Berlin", idle_after=timedelta(days=6))
 ABROAD = Settings(
     reauth_days=3,
     idle_after=timedelta(hours=40),
@@ -65,16 +69,19 @@ def make_rules(settings):
         strip_realm=settings.strip_realm,
         ignore_users=settings.ignore_users,
         rewrite=settings.rewrite,
+        other_domains=settings.other_domains,
         include_networks=tuple(map(ip_network, settings.include_networks)),
         exclude_networks=tuple(map(ip_network, settings.exclude_networks)),
+        time_zone=make_zone(settings.time_zone),
         time_offset=settings.time_offset,
     )
 
 
-def read(rows, settings, known=None):
+def read(rows, settings, known=None, now=NOW):
     """Read rows as a run does: the window of the table, counted on the way. Return the events and the count."""
-    read_row, census = make_row_reader(make_rules(settings), NOW), Census(NOW)
-    since = NOON - settings.validity - settings.time_offset
+    rules = make_rules(settings)
+    read_row, census = make_row_reader(rules, now, since=now - settings.validity), Census(now, dates=rules.dates)
+    since = rules.dates.find_first(now - settings.validity).replace(tzinfo=None)
     window = (Row(*row) for row in rows if not isinstance(row[1], datetime) or row[1] >= since)
     events = newest_per_address(census.watch(map(read_row, window)), known)
     census.settle(known or {}, events)
@@ -84,7 +91,8 @@ def read(rows, settings, known=None):
 # ---- the newest event, against rules told a second time ----------------------------------------------------------
 
 WHYS = {"null": "null", "empty": "empty", "unfit": "control", "too_long": "length", "ignored": "ignored"} | {
-    "other_device": "blank"
+    "other_domain": "other",
+    "other_device": "blank",
 }
 REASONS = {"no_date": "date", "ahead": "ahead", "cut_ipv6": "cut", "outside_networks": "network"} | {
     "no_address": "address",
@@ -94,7 +102,11 @@ REASONS = {"no_date": "date", "ahead": "ahead", "cut_ipv6": "cut", "outside_netw
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("settings", [SERVICES, CAMPUS, ABROAD], ids=["services", "campus", "abroad"])
+@pytest.mark.parametrize(
+    "settings",
+    [SERVICES, CAMPUS, ABROAD, ALONE, ONE_DOMAIN, BERLIN],
+    ids=["services", "campus", "abroad", "alone", "one domain", "Berlin"],
+)
 def test_rows_come_to_what_the_rules_say(settings, seed):
     """Of thousands of rows with every oddity, users, ends, minutes and counts are those of an independent reading."""
     rows = list(make_rows(4000, 300, NOW, seed=seed, validity=settings.validity))

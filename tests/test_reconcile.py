@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from uidsync.compare import glance_at
 from uidsync.config import make_config
-from uidsync.dispatch import find_seen_since
 from uidsync.ledger import Ledger
 from uidsync.ledger_values import SETTLED, TOLERANCE, Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos.table import TableEntry
 from uidsync.panos.userid import Login
-from uidsync.reconcile import FIRST_PAUSE, find_pause, is_reconcile_due, look_here, look_through
+from uidsync.reconcile import FIRST_PAUSE, find_pause, is_reconcile_due, look_here, look_through, settle_alike
 from uidsync.share import describe_target
 from uidsync.source.rows import LoginEvent
 
@@ -89,6 +88,9 @@ def is_shown(*entries):
     return lambda case: replace(case, shown=entries)
 
 
+THEIRS = ("corp\\boss", "AD", 2400)
+
+
 def also(user="corp\\boss", kind="AD", seconds=600):
     """Let somebody be shown as well."""
     return lambda case: replace(case, shown=(*case.shown, (user, kind, seconds)))
@@ -109,6 +111,9 @@ HALF = 30 * MINUTE  # of the timeout
 CHANGES = (
     has(net=OUTSIDE),
     has(event=None),
+    has(event=None, held=()),
+    has(event=None, shown=()),
+    has(held=(), shown=()),
     is_seen(user=None, why="null"),
     is_seen(user="ben"),
     is_seen(user="ADA"),
@@ -149,7 +154,7 @@ CHANGES = (
     is_shown(("ada", "XMLAPI", None)),
     is_shown(("ada", "XMLAPI", 60)),
     is_shown(("ada", "AD", 2400)),
-    is_shown(("corp\\boss", "AD", 2400)),
+    is_shown(THEIRS),
     also(),
     also("corp\\boss", "XMLAPI"),
     also("ADA", "XMLAPI"),
@@ -171,7 +176,12 @@ def make_case(changes):
     return case
 
 
-CASES = st.lists(st.sampled_from(CHANGES), max_size=3).map(make_case)
+def is_anything(case):
+    """Tell whether an address is known of at all."""
+    return bool(case.event or case.held or case.shown)
+
+
+CASES = st.lists(st.sampled_from(CHANGES), max_size=3).map(make_case).filter(is_anything)
 WORLDS = st.lists(CASES, min_size=1, max_size=12)
 
 
@@ -213,7 +223,7 @@ def is_change(ledger, ip, look):
 
 def settle(config, ledger):
     """Find where the first firewall's table is alike; return how many are, and where it may differ."""
-    count = ledger.settle_alike("fw", NOW, find_seen_since(config, NOW))
+    count = settle_alike(config, config.target[0], ledger, NOW)
     return count, {ip_address(ip) for ip in ledger.list_differences("fw")}
 
 
@@ -317,6 +327,16 @@ def test_who_is_seen_is_there_by_the_newest_event():
         assert [holding.event_id for ip in ips for holding in held[ip]] == [EVENT, EVENT + 1, EVENT]
         other = ledger.read_holdings("fw-2")
         assert [holding.event_id for ip in ips for holding in other[ip]] == [0, EVENT, EVENT], "and nowhere else"
+
+
+def test_who_is_not_seen_is_held_by_the_event_that_he_was_sent_for():
+    """Where another source is shown, or nobody, nothing is taken for delivered that was not."""
+    with closing(Ledger.make_empty()) as ledger:
+        newer = is_seen(event_id=EVENT + 1)
+        ips = fill(CONFIG, ledger, [make_case([newer, is_shown(THEIRS)]), make_case([newer, is_shown()]), Case()])
+        assert settle(CONFIG, ledger) == (1, set(ips[:2]))
+        held = ledger.read_holdings("fw")
+        assert [holding.event_id for ip in ips for holding in held[ip]] == [EVENT] * 3
 
 
 def test_a_table_is_dropped_for_itself():

@@ -7,8 +7,10 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -177,3 +179,54 @@ def test_a_place_that_is_none_is_told(directory):
     """A directory that is not there, or is none, is an OSError."""
     with pytest.raises(OSError):  # noqa: PT011 (as the platform has it)
         write_report(SyncReport("id", NOW), Path(directory))
+
+
+@pytest.mark.parametrize("there", ["nothing", "a file", "a link"])
+def test_a_file_has_its_group_before_its_name(tmp_path, there):
+    """Who sees a file by its name sees it with its mode and its group; what a link leads to is not touched."""
+    group = next(iter(set(os.getgroups()) - {os.getegid()}), 4711 if os.geteuid() == 0 else os.getegid())
+    theirs, key = tmp_path / "theirs", tmp_path / "key"
+    theirs.write_text("theirs")
+    theirs.chmod(0o600)
+    before = theirs.stat()
+    if there == "a file":
+        key.write_text("old")
+    elif there == "a link":
+        key.symlink_to(theirs)
+    with watched(key) as seen:
+        write_atomically(key, "new", 0o640, group)
+    assert (key.is_symlink(), key.read_text()) == (False, "new")
+    assert seen <= {(stat.S_IMODE(0o640), group)}
+    assert (key.stat().st_gid, stat.S_IMODE(key.stat().st_mode)) == (group, 0o640)
+    now = theirs.stat()
+    assert (theirs.read_text(), now.st_mode, now.st_gid, now.st_ctime_ns) == (
+        "theirs", before.st_mode, before.st_gid, before.st_ctime_ns,
+    )  # fmt: skip
+
+
+@contextmanager
+def watched(file):
+    """Collect mode and group of a file whenever it is replaced while the block runs."""
+    old, seen, is_over = file.lstat().st_ino if os.path.lexists(file) else None, set(), Event()
+
+    def look():
+        while not is_over.is_set():
+            with suppress(FileNotFoundError):
+                now = file.stat(follow_symlinks=False)
+                if now.st_ino != old:
+                    seen.add((stat.S_IMODE(now.st_mode), now.st_gid))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may give files to any group")
+def test_a_group_that_one_is_not_in_costs_nothing(tmp_path):
+    """An account that may not give the file away keeps it."""
+    write_atomically(tmp_path / "key", "new", 0o640, 4711)
+    assert (tmp_path / "key").stat().st_gid == tmp_path.stat().st_gid

@@ -14,7 +14,7 @@ from uidsync.deliver import GRACE
 from uidsync.panos.client import LARGE_TIMEOUT
 from uidsync.panos.retries import RetryPolicy
 from uidsync.report import LOCKED, UNREADABLE
-from uidsync.source.mysql import READ_TIMEOUT
+from uidsync.source.mysql_login import READ_TIMEOUT
 
 UNITS = Path(__file__).parents[1] / "systemd"
 SERVICES = sorted(unit.name for unit in UNITS.glob("*.service"))
@@ -76,6 +76,12 @@ def test_the_services_are_shut_in_alike(unit):
     assert (
         text.partition("# What it needs")[2] == (UNITS / "uidsync.service").read_text().partition("# What it needs")[2]
     )
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_no_service_leaves_a_core(unit):
+    """Secrets are in a service's memory: no crash writes that to a disk."""
+    assert read_setting("LimitCORE", unit) == "0"
 
 
 def test_the_account_is_made(tmp_path):
@@ -148,6 +154,14 @@ def test_a_run_that_found_another_at_work_says_nothing_of_health(tell):
     assert tell("success", 0)[1]
 
 
+def test_a_comparison_that_could_not_read_everything_is_well_again(tell):
+    """Where an agent can never be looked at, a failure ends with it all the same, and the next one is told."""
+    assert tell("exit-code", 1)[1]
+    assert "is well again" in tell("success", UNREADABLE)[1]
+    assert tell("success", UNREADABLE) == (0, "", "")
+    assert tell("exit-code", 1)[1]
+
+
 def test_what_could_not_be_sent_is_told_again(tell):
     """When the command fails, the next run tries again, for failures and recoveries alike."""
     assert tell("exit-code", 1, "false")[0] == 1
@@ -158,7 +172,7 @@ def test_what_could_not_be_sent_is_told_again(tell):
 
 def test_scripts_are_well_formed():
     """The shell has nothing to say against the scripts that are installed, and against those of the package."""
-    for script in [TELL, UNITS / "runs.sh", *(UNITS / "deb").glob("p*"), UNITS / "deb/build"]:
+    for script in [TELL, UNITS / "runs.sh", UNITS / "install.sh", *(UNITS / "deb").glob("p*"), UNITS / "deb/build"]:
         assert run("bash", "-n", script) == (0, ""), script
         if shutil.which("shellcheck"):
             assert run("shellcheck", "--severity=warning", "--exclude=SC1091,SC2034,SC2154", script) == (0, ""), script

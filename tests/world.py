@@ -34,7 +34,7 @@ from uidsync.source.rows import Row
 from uidsync.sync import Order, Parts, run
 
 SILENT = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(50))
-PATIENCE = 20  # seconds that a target waits for its turn; far above what any takes
+PATIENCE = 120  # seconds that a target waits for its turn; far above what any takes
 
 
 @dataclass(slots=True)

@@ -8,27 +8,28 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from uidsync.panos.userid import Address
 from uidsync.plan import UnsafePlan, is_same_user
-from uidsync.source.rows import BLANK, IS_AHEAD, OTHER_DEVICE, LoginEvent, SkippedRow
+from uidsync.source.dates import MOST_APART, Dates
+from uidsync.source.rows import BEFORE, BLANK, IS_AHEAD, OTHER_DEVICE, LoginEvent, SkippedRow
 
 NEWEST_ROWS = 1000  # so many rows with the highest ids are looked at for dates that lie ahead
 AHEAD_PERCENT, AHEAD_ROWS = 10, 10  # above both, the source's dates are wrong and not just a row's
-OFFSET_STEP = timedelta(minutes=15)  # the world's time zones differ by multiples of this
 
 
 class Census:
     """Counts the rows of one read as they pass; what it counts is complete once `watch` is exhausted.
 
     What is dated `settled` or earlier is taken to have been written whole; rows up to the id `after` are old ones that
-    are read again.
+    are read again. `dates` is how dates are configured to be read.
     """
 
-    def __init__(self, settled: datetime, after: int = -1) -> None:
+    def __init__(self, settled: datetime, after: int = -1, dates: Dates = Dates()) -> None:  # noqa: B008 (frozen)
         self._settled = settled
         self._after = after
+        self._dates = dates
         self.rows = 0
         self.skipped: Counter[str] = Counter()
         self.nobody: Counter[str] = Counter()
@@ -42,6 +43,8 @@ class Census:
     def watch(self, rows: Iterable[LoginEvent | SkippedRow]) -> Iterator[LoginEvent]:
         """Pass the events on, count the rest. Rule 5."""
         for row in rows:
+            if isinstance(row, SkippedRow) and row.reason == BEFORE:
+                continue
             self.rows += 1
             self._remember(row)
             if isinstance(row, SkippedRow):
@@ -114,10 +117,10 @@ class Census:
         """Raise UnsafePlan when too many of the newest rows lie ahead of the database's clock. Rule 5."""
         ahead = [seen_at for _, seen_at in self._newest_rows if seen_at]
         if len(ahead) > AHEAD_ROWS and len(ahead) * 100 > AHEAD_PERCENT * len(self._newest_rows):
-            offset = -(-(max(ahead) - now) // OFFSET_STEP) * OFFSET_STEP
+            of_zone = max((seen_at for seen_at in ahead if seen_at - now <= MOST_APART), default=max(ahead))
             raise UnsafePlan(
                 f"{len(ahead)} of the newest {len(self._newest_rows)} rows lie up to {max(ahead) - now} ahead of the "
-                f'database\'s clock; if the appliance writes local time, set source.time_offset = "-{_words(offset)}"'
+                f"database's clock; {self._dates.advise(of_zone - now) or 'set the clock of the appliance'}"
             )
 
     def _count(self, event: LoginEvent) -> None:
@@ -154,8 +157,3 @@ def _rank(event: LoginEvent, first: LoginEvent, second: LoginEvent | None) -> tu
     if event.event_id > first.event_id:
         return event, first
     return first, (event if second is None or event.event_id > second.event_id else second)
-
-
-def _words(duration: timedelta) -> str:
-    hours, rest = divmod(int(duration.total_seconds()), 3600)
-    return f"{hours}h{rest // 60}m" if rest else f"{hours}h"

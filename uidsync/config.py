@@ -18,7 +18,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from uidsync.account import describe_refusal
 from uidsync.neighbours import ExporterConfig, TunnelsConfig, find_strangers
+from uidsync.rewriting import make_rewriter
 from uidsync.values import (
     DAY,
     HOUR,
@@ -30,12 +32,12 @@ from uidsync.values import (
     Fingerprints,
     Flag,
     Host,
+    LinearRegex,
     Name,
     Network,
     Percent,
     PingURL,
     Port,
-    Regex,
     Text,
     TextFile,
     TimeZone,
@@ -46,6 +48,10 @@ from uidsync.values import (
 PAIR = 2  # members of an HA pair
 LARGEST_FILE = 2**20  # bytes: a thousand targets take a third of it
 LONGEST_PROBLEM = 300  # characters: what is wrong may be a megabyte long
+MOST_PROBLEMS = 100  # lines: nobody mends more of them before the next try
+MOST_PARTS = 32  # of a dotted key; ours have four. What tomllib takes for one grows with the square of them
+# Texts and comments, whose dots are no key's; a text that is not closed ends with its line.
+QUOTED = re.compile(r"""\"{3}(?s:.*?)\"{3,5}|'{3}(?s:.*?)'{3,5}|\"(?:[^\"\\\n]|\\.)*+\"?|'[^'\n]*+'?|#.*""")
 INTEGER_BITS = 64  # TOML's own limit, sign included
 STATE_DIR = Path("/var/lib/uidsync")
 
@@ -54,9 +60,10 @@ class ConfigError(Exception):
     """The configuration cannot be used; `problems` are lines of `path: what is wrong`."""
 
     def __init__(self, file: str, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(f"{file}: {problem}" for problem in problems))
+        more = (f"and {len(problems) - MOST_PROBLEMS:,} more",) if len(problems) > MOST_PROBLEMS else ()
         self.file = file
-        self.problems = tuple(problems)
+        self.problems = (*problems[:MOST_PROBLEMS], *more)
+        super().__init__("\n".join(f"{file}: {problem}" for problem in self.problems))
 
 
 class _Table(BaseModel):
@@ -69,6 +76,7 @@ class _Table(BaseModel):
 class _SourceTable(_Table):
     reauth_days: Annotated[int, Field(ge=1, le=366, strict=True)] = 7
     idle_after: Annotated[Duration, AfterValidator(between(MINUTE, 366 * DAY))] | None = None
+    time_zone: TimeZone = "UTC"
     time_offset: Annotated[Duration, AfterValidator(between(-2 * DAY, 2 * DAY))] = timedelta()
 
     @property
@@ -89,6 +97,12 @@ class MySQLConfig(_SourceTable):
     user: Word = "uidsync"
     password_file: File = None
     ca_file: File = None
+    send_password_unverified: Flag = False
+
+    @property
+    def may_tell_anybody(self) -> bool:
+        """Whether the password may go to a server that nobody verified."""
+        return self.send_password_unverified and self.ca_file is None and not self.unix_socket
 
 
 class CSVConfig(_SourceTable):
@@ -96,21 +110,17 @@ class CSVConfig(_SourceTable):
 
     kind: Literal["csv"]
     path: Word
-    time_zone: TimeZone = "UTC"
 
 
 class Rewrite(_Table):
     """A change to names, by regular expression."""
 
-    match: Regex
+    match: LinearRegex
     replace: str
 
     @model_validator(mode="after")
     def _check_groups(self) -> Rewrite:
-        try:
-            re.compile(self.match).sub(self.replace, "")
-        except (re.error, IndexError) as error:
-            raise ValueError(f"replace does not fit match: {error}") from None
+        make_rewriter(self.match, self.replace)
         return self
 
 
@@ -121,6 +131,7 @@ class IdentityConfig(_Table):
     lowercase: Flag = False
     strip_realm: Flag = False
     ignore_users: tuple[str, ...] = ()
+    other_domains: Literal["keep", "replace", "nobody"] = "keep"
     rewrite: tuple[Rewrite, ...] = ()
     include_networks: tuple[Network, ...] = ()
     exclude_networks: tuple[Network, ...] = ()
@@ -203,7 +214,9 @@ class Config(_Table):
 def read_config(file: Path) -> Config:
     """Read a configuration file. Raises ConfigError with every problem in it."""
     try:
-        document = tomllib.loads(_read_text(file))
+        document = tomllib.loads(_check_keys(_read_text(file)))
+    except PermissionError:
+        raise ConfigError(str(file), [describe_refusal(file)]) from None
     except OSError as error:
         hint = "; `uidsync config` prints one to fill in" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}{hint}"]) from None
@@ -224,6 +237,15 @@ def _read_text(file: Path) -> str:
     if len(text) > LARGEST_FILE:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return text.decode("utf-8-sig")
+
+
+def _check_keys(text: str) -> str:
+    """Return a text that no key of which has too many parts. Raises ValueError."""
+    bare = QUOTED.sub(lambda found: "\n" * found[0].count("\n"), text)
+    for number, line in enumerate(bare.split("\n"), 1):
+        if line.count(".") >= MOST_PARTS:
+            raise ValueError(f"a key of more than {MOST_PARTS} parts (at line {number})")
+    return text
 
 
 def make_config(document: Mapping[str, Any], file: str) -> Config:
@@ -301,6 +323,7 @@ PLAIN_WORDS = {
     "string_pattern_mismatch": "holds a character that is not allowed, or is too long",
     "union_tag_invalid": "kind {tag!r} is none of {expected_tags}",
     "union_tag_not_found": "kind is missing",
+    "literal_error": "must be {expected}",
     "value_error": "{error}",
 }
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from uidsync.account import describe_refusal
+
 CREDENTIALS = Path("/etc/uidsync/credentials")
 LONGEST = 64 * 2**10  # bytes; a file that is longer is no secret
 
@@ -16,41 +18,62 @@ class SecretError(Exception):
     """A secret cannot be read; the message says where it was looked for."""
 
 
+class SecretClosed(SecretError):
+    """A secret may be there, but this account may not read it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SecretFiles:
-    """Where secrets are looked for: their explicit file, the service's credentials, the system's directory."""
+    """Where secrets are looked for: the file that the configuration names, and no other place.
+
+    Where it names none: the service's credentials, then the system's directory.
+    """
 
     environment: Mapping[str, str]
     warn: Callable[[Path], None]
 
     def find(self, explicit: Path | None, name: str) -> Path:
         """Return the file of a secret, warning of one that others can read. Raises SecretError."""
-        places = [explicit] if explicit else []
-        if directory := self.environment.get("CREDENTIALS_DIRECTORY"):
-            places.append(Path(directory, name))
-        places.append(CREDENTIALS / name)
-        tried = []
-        for place in places:
+        tried, closed = [], None
+        for place in [explicit] if explicit else self._list_places(name):
             try:
                 mode = place.stat().st_mode
             except (FileNotFoundError, ValueError):
-                tried.append(_show(place))
+                tried.append(f"{_show(place)}{' (no such file)' if explicit else ''}")
                 continue
-            except OSError as error:  # it may well be there, for another account
+            except PermissionError:
+                closed = closed or place
+                continue
+            except OSError as error:
                 tried.append(f"{_show(place)} ({error.strerror})")
                 continue
             if not stat.S_ISREG(mode):  # a pipe or a device may keep whoever reads it for ever
                 raise SecretError(f"{_show(place)} is no file")
-            if mode & stat.S_IROTH:
+            if not os.access(place, os.R_OK, effective_ids=True):
+                raise SecretClosed(describe_refusal(_show(place)))
+            if is_open_to_others(mode):
                 self.warn(place)
             return place
+        if closed:
+            raise SecretClosed(describe_refusal(_show(closed)))
+        if explicit:
+            raise SecretError(
+                f"no secret {name}: the configuration names {tried[0]}; make that file, or leave its key out to use "
+                f"{CREDENTIALS / name}"
+            )
         raise SecretError(f"no secret {name}: looked for {', '.join(tried)}")
+
+    def _list_places(self, name: str) -> list[Path]:
+        directory = self.environment.get("CREDENTIALS_DIRECTORY")
+        return [*([Path(directory, name)] if directory else []), CREDENTIALS / name]
 
     def read(self, explicit: Path | None, name: str) -> str:
         """Return a secret, one line of text. Raises SecretError."""
         place = self.find(explicit, name)
         try:
             secret = _read_start(place).decode().strip("\r\n")
+        except PermissionError:
+            raise SecretClosed(describe_refusal(_show(place))) from None
         except OSError as error:
             raise SecretError(f"{_show(place)} cannot be read: {error.strerror or error}") from None
         except UnicodeDecodeError:
@@ -58,6 +81,11 @@ class SecretFiles:
         if not secret or not secret.isprintable() or len(secret) >= LONGEST:
             raise SecretError(f"{_show(place)} does not hold one line of text")
         return secret
+
+
+def is_open_to_others(mode: int) -> bool:
+    """Tell by a file's mode whether others than its owner and its group can read or change it."""
+    return bool(mode & (stat.S_IROTH | stat.S_IWOTH))
 
 
 def _read_start(file: Path) -> bytes:

@@ -206,8 +206,8 @@ class _Worker:
                     waiting.extendleft(reversed(batch.halve()))
                 case Failed(error=BadRequest() as error):
                     self._refused.append(Rejection(batch.entries[0], str(error)))
-                    self._refusals += 1
-                    if self._refusals == (REFUSED_LATER if self._has_accepted else ALL_REFUSED):
+                    self._refusals += batch.entries[0].ip not in self._delivery.rejected_before
+                    if self._refusals >= (REFUSED_LATER if self._has_accepted else ALL_REFUSED):
                         self._give_up(mask(str(error), batch.entries))
                 case Failed(error=error):
                     self._is_stopped = self._is_stopped or isinstance(error, TargetError)

@@ -15,7 +15,8 @@ from uidsync.ledger_values import LOGOUT_GRACE, MINUTE, Holding
 from uidsync.panos.userid import Address, Login, UserMapping
 from uidsync.plan import newest_per_address
 from uidsync.share import Share
-from uidsync.source.rows import LoginEvent, Row, RowReader, is_within, read_date
+from uidsync.source.dates import Dates
+from uidsync.source.rows import LoginEvent, Row, RowReader, is_within
 
 # What a row did: gave the address to a user, left it with nobody, changed nothing, was too old or no event at all;
 # or it is known from the ledger and not in the table any more.
@@ -49,7 +50,7 @@ def trace(  # noqa: PLR0913 (what a judgement rests on)
     *,
     validity: timedelta,
     now: datetime,
-    time_offset: timedelta = timedelta(),
+    dates: Dates = Dates(),  # noqa: B008 (frozen)
 ) -> tuple[tuple[Step, ...], LoginEvent | None]:
     """Return what the rows of an address did, the oldest first, and the event that holds it, as a run would judge.
 
@@ -62,7 +63,7 @@ def trace(  # noqa: PLR0913 (what a judgement rests on)
             if event.ip == ip:
                 events.append(event)
         elif _read_ip(row.address) == ip:
-            skipped.append(Step(row.event_id, read_date(row.date, time_offset), "skipped", why=event.reason))
+            skipped.append(Step(row.event_id, dates.read(row.date, now), "skipped", why=event.reason))
     if known and all(event.key != known.key for event in events):
         events.append(known)
     steps: list[Step] = []

@@ -43,9 +43,10 @@ def read_groups_into(  # noqa: PLR0913 (what is read, by which rules, and where 
 ) -> None:
     """Bring the events up to date with all rows since a date, as the table has it, and count them. Raises SourceError.
 
-    `now` is the source's clock, which `read_row` judges by as well.
+    `now` is the source's clock, which `read_row` judges by as well. No clock of the table's zone may be put forward or
+    back within the window: the order of the dates has to be that of the moments.
     """
-    latest = now + AHEAD - rules.time_offset
+    latest = rules.dates.find_first(now + AHEAD)
     doubtful: dict[str, Address] = {}
     events = 0
     for some in _batched(groups.read_groups(since, latest)):
@@ -60,7 +61,7 @@ def read_groups_into(  # noqa: PLR0913 (what is read, by which rules, and where 
     _look_again(store, map(read_row, again), set(doubtful.values()), census)
     census.count_newest(map(read_row, groups.read_highest(since, LATEST, census.highest_id + 1)))
     if events:
-        settled = now - LATE_WRITERS - rules.time_offset
+        settled = rules.dates.find_first(now - LATE_WRITERS)
         census.highest_settled = _find_settled(groups, read_row, since, settled, census.highest_id)
 
 

@@ -14,6 +14,7 @@ from uidsync.source.rows import (
     CUT_IPV6,
     CUT_LENGTH,
     IGNORED,
+    OTHER_DOMAIN,
     LoginEvent,
     Row,
     Rules,
@@ -72,8 +73,8 @@ class History:
     def ask_user(self, name: str, at: datetime) -> Addresses:
         """Return a user's addresses at a moment, and those of the window before it. Raises SourceError."""
         event = read_name(name, self._rules, self._snapshot.now)
-        if event.why == IGNORED:
-            return Addresses(why=IGNORED)
+        if event.why in {IGNORED, OTHER_DOMAIN}:
+            return Addresses(why=event.why)
         names = {name, event.user or name}
         since = at - self._validity
         timelines = self._read_timelines(self._find_addresses(names, make_needle(name, self._rules), since, at))
@@ -86,8 +87,8 @@ class History:
         return Addresses(tuple(current), tuple(earlier))
 
     def _find_addresses(self, names: Collection[str], needle: str, since: datetime, at: datetime) -> set[Address]:
-        offset = self._rules.time_offset
-        rows = self._snapshot.read_user(needle, since - offset, at - offset)
+        dates = self._rules.dates
+        rows = self._snapshot.read_user(needle, dates.find_first(since), dates.find_last(at))
         return {event.ip for event in self._read(rows) if is_meant(event.user, names)}
 
     def _read_timelines(self, ips: Collection[Address]) -> dict[Address, Timeline]:

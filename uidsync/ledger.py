@@ -7,21 +7,17 @@ nor forget what may have been. Rule 12.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 
-from uidsync.ledger_file import LedgerDamaged, LedgerFile
+from uidsync.ledger_events import Addresses, list_ips
+from uidsync.ledger_table import TableLedger
 from uidsync.ledger_values import (
-    AHEAD,
-    LATEST,
     LOGOUT_GRACE,
-    LONGEST_OFFSET,
     LONGEST_PAUSE,
     LONGEST_TIMEOUT,
     MICROSECOND,
-    SETTLED,
-    TOLERANCE,
     Holding,
     Rejected,
     TargetState,
@@ -35,126 +31,17 @@ from uidsync.ledger_values import (
     read_time_or_none,
     write_time,
 )
-from uidsync.panos.table import UIA, XML_API, TableEntry
 from uidsync.panos.userid import Address, Entry, Login, Logout
-from uidsync.position import Position
-from uidsync.source.rows import LoginEvent
 
 FILE = "ledger.sqlite3"
 LOGOUTS_COUNTED = timedelta(hours=1)  # for the limit of logouts
 REMEMBERED = timedelta(hours=60)  # after its end by the source's clock, which may be ahead: as long as any may last
 
-GOLDEN = (5**0.5 - 1) / 2
-MOST_CHOICES = 20  # in a run, most of which may not be fit to be asked for
 UNDATED = 2  # what is in doubt for its time alone
 
-# What is done with what is known of moments that lie ahead.
-FUTURE = (
-    "drop_future_events",
-    "doubt_future_holdings",
-    "drop_future_logouts",
-    "drop_future_marks",
-    "keep_a_mark",
-    "doubt_reading",
-    "doubt_future_withdrawals",
-    "doubt_future_rejections",
-    "suspect_targets",
-    "reset_latest",
-)
 
-Addresses = Collection[Address] | Collection[str]
-
-
-class Ledger(LedgerFile):
+class Ledger(TableLedger):
     """An open ledger. Threads may share it, every write is one transaction, and all methods raise LedgerError."""
-
-    # ---- the source's side ---------------------------------------------------------------------------------------
-
-    def read_position(self) -> Position | None:
-        """Return how far the source was read, or None before the first read."""
-        marks = tuple(self._read("read_marks", lambda at, highest_id: (read_time(at), read_number(highest_id))))
-        ahead = tuple(self._read("read_ahead", read_number))
-        positions = self._read(
-            "read_reading",
-            lambda source, rules, watermark, full_at, offset, disordered_at: Position(
-                read_text(source),
-                read_text(rules),
-                read_number(watermark),
-                read_time(full_at),
-                read_duration(offset, LONGEST_OFFSET),
-                marks,
-                ahead,
-                read_time_or_none(disordered_at, LATEST),
-            ),
-        )
-        if positions and not marks:
-            raise LedgerDamaged(f"{self.file} does not say how far was read")
-        return positions[0] if positions else None
-
-    def read_events(self, ips: Addresses | None = None) -> dict[Address, LoginEvent]:
-        """Return the event that holds each address, or each of these."""
-        events = self._read(
-            "read_events" if ips is None else "read_events_at",
-            lambda ip, user, why, seen_at, event_id, mac: LoginEvent(
-                read_ip(ip),
-                read_text_or_none(user),
-                read_text(why),
-                read_time(seen_at),
-                read_number(event_id),
-                read_text_or_none(mac),
-            ),
-            () if ips is None else (_list(ips),),
-        )
-        return {event.ip: event for event in events}
-
-    def count_events(self) -> tuple[int, datetime | None]:
-        """Return at how many addresses there is an event, and when the newest was."""
-        (counts,) = self._read("count_events", lambda events, newest: (events, read_time_or_none(newest)))
-        return counts
-
-    def count_wanted(self, seen_since: datetime) -> int:
-        """Return how many addresses have a user that was seen since."""
-        (count,) = self._read("count_wanted", int, (write_time(seen_since),))
-        return count
-
-    def write_events(self, events: Iterable[LoginEvent]) -> None:
-        """Record the events that hold their addresses now."""
-        rows = [
-            (str(event.ip), event.user, event.why, write_time(event.seen_at), event.event_id, event.mac)
-            for event in events
-        ]
-        with self._writing() as write:
-            write("write_event", rows)
-
-    def drop_events(self, now: datetime, validity: timedelta | None = None) -> None:
-        """Forget all events, or those that are not valid any more.
-
-        Those stay that are evidence: at their address somebody else is held, who is to be logged out.
-        """
-        with self._writing() as write:
-            if validity is None:
-                write("drop_events", [()])
-            else:
-                gone = write_time(now - LOGOUT_GRACE)
-                write("drop_old_events", [{"until": write_time(now - validity), "gone": gone}])
-
-    def write_position(self, position: Position) -> None:
-        """Record how far the source was read."""
-        reading = (
-            position.source,
-            position.rules,
-            position.watermark,
-            write_time(position.full_at),
-            position.clock_offset // MICROSECOND,
-            position.disordered_at and write_time(position.disordered_at),
-        )
-        with self._writing() as write:
-            write("write_reading", [reading])
-            write("note_latest", [(write_time(at),) for at, _ in position.marks[-1:]])
-            write("clear_marks", [()])
-            write("write_mark", [(write_time(at), highest_id) for at, highest_id in position.marks])
-            write("clear_ahead", [()])
-            write("write_ahead", [(event_id,) for event_id in position.ahead])
 
     # ---- the targets' side ---------------------------------------------------------------------------------------
 
@@ -192,7 +79,7 @@ class Ledger(LedgerFile):
                     in_doubt == UNDATED,
                 ),
             ),
-            (target,) if ips is None else (target, _list(ips)),
+            (target,) if ips is None else (target, list_ips(ips)),
         )
         for ip, holding in rows:
             holdings[ip] = (*holdings.get(ip, ()), holding)
@@ -230,76 +117,6 @@ class Ledger(LedgerFile):
             "since": write_time(seen_since),
         }
         return self._walk("list_concerns", parameters)
-
-    def choose_sample(self, target: str, asked: int, now: datetime) -> Iterator[Address | None]:
-        """Choose mappings to ask a target for, spread over all: each is chosen in its turn, after so many others.
-
-        None stands for one that is not fit to be asked for: it is in doubt, was sent just now or ends soon.
-        """
-        (rows,) = self._read("count_rows", int, (target,))
-        times = {"settled": write_time(now - SETTLED), "lasting": write_time(now + SETTLED)}
-        for choice in range(asked, asked + min(rows, MOST_CHOICES)):
-            place = int(choice * GOLDEN % 1 * rows)  # this sequence leaves no gaps, however many there are
-            picked = self._read(
-                "pick", lambda ip, is_fit: (read_ip(ip), bool(is_fit)), {"target": target, "place": place, **times}
-            )
-            yield from (ip if is_fit else None for ip, is_fit in picked)
-
-    # ---- a target's table, as it was read --------------------------------------------------------------------------
-
-    def keep_table(self, target: str, entries: Iterable[TableEntry]) -> None:
-        """Keep a target's table beside the ledger until it is dropped; another one of it gives way."""
-        self.drop_table(target)
-        rows = ((target, str(entry.ip), entry.vsys, entry.type, entry.user, entry.seconds_left) for entry in entries)
-        self._keep("write_shown", rows)
-
-    def keep_learned(self, target: str, firewalls: Collection[str]) -> bool:
-        """Keep as a target's table what firewalls learned from agents or this API; tell if any is from an agent."""
-        self.drop_table(target)
-        parameters = {"target": target, "firewalls": json.dumps(list(firewalls)), "own": UIA, "other": XML_API}
-        self._keep("copy_shown", [parameters])
-        return any(self._read("has_learned", bool, parameters))
-
-    def drop_table(self, target: str) -> None:
-        """Drop a target's table, if there is one."""
-        for statement in ("make_shown", "make_alike"):
-            self._keep(statement, [()])
-        for statement in ("drop_shown", "drop_alike"):
-            self._keep(statement, [{"target": target}])
-
-    def settle_alike(self, target: str, now: datetime, seen_since: datetime) -> int:
-        """Find the addresses where a target's table shows what is believed and wanted, and return how many they are.
-
-        Who is shown there is taken as confirmed for the newest event.
-        """
-        parameters = {
-            "target": target,
-            "now": write_time(now),
-            "since": write_time(seen_since),
-            "type": XML_API,
-            "tolerance": TOLERANCE // MICROSECOND,
-        }
-        self._keep("find_alike", [parameters])
-        with self._writing(is_urgent=False) as write:
-            write("confirm_alike", [parameters])
-        (count,) = self._read("count_alike", int, {"target": target})
-        return count
-
-    def list_differences(self, target: str) -> Iterator[str]:
-        """List the addresses where a target's table may show something else than is believed or wanted, in order."""
-        return self._walk("list_differences", {"target": target})
-
-    def read_table(self, target: str, ips: Addresses) -> dict[Address, tuple[TableEntry, ...]]:
-        """Return what a target's table shows at some addresses."""
-        shown: dict[Address, tuple[TableEntry, ...]] = {}
-        entries = self._read(
-            "read_shown",
-            lambda ip, vsys, type_, user, seconds: TableEntry(read_ip(ip), vsys, type_, user, seconds),
-            (target, _list(ips)),
-        )
-        for entry in entries:
-            shown[entry.ip] = (*shown.get(entry.ip, ()), entry)
-        return shown
 
     # ---- what becomes of messages ----------------------------------------------------------------------------------
 
@@ -362,7 +179,7 @@ class Ledger(LedgerFile):
                     read_time(tried_at),
                     read_duration(pause, LONGEST_PAUSE),
                 ),
-                (target,) if ips is None else (target, _list(ips)),
+                (target,) if ips is None else (target, list_ips(ips)),
             )
         )
 
@@ -378,7 +195,7 @@ class Ledger(LedgerFile):
     def end_withdrawals(self, target: str, ips: Addresses) -> None:
         """Forget what was withdrawn at some addresses: it is due again."""
         with self._writing() as write:
-            write("drop_withdrawn_at", [(target, _list(ips))])
+            write("drop_withdrawn_at", [(target, list_ips(ips))])
 
     def read_withdrawn(self, target: str, ips: Addresses | None = None) -> tuple[Withdrawn, ...]:
         """Return the logins that somebody withdrew, at these addresses if any are given."""
@@ -388,7 +205,7 @@ class Ledger(LedgerFile):
                 lambda ip, user, seen_at, event_id: Withdrawn(
                     read_ip(ip), read_text(user), (read_time(seen_at), read_number(event_id))
                 ),
-                (target,) if ips is None else (target, _list(ips)),
+                (target,) if ips is None else (target, list_ips(ips)),
             )
         )
 
@@ -398,7 +215,7 @@ class Ledger(LedgerFile):
             self._read(
                 "read_taken" if ips is None else "read_taken_at",
                 lambda ip, event_id: (read_ip(ip), read_number(event_id)),
-                (target,) if ips is None else (target, _list(ips)),
+                (target,) if ips is None else (target, list_ips(ips)),
             )
         )
 
@@ -417,7 +234,7 @@ class Ledger(LedgerFile):
     def forget(self, target: str, ips: Addresses) -> None:
         """Forget what a target was believed to hold at some addresses."""
         with self._writing() as write:
-            write("drop_holdings_at", [(target, _list(ips))])
+            write("drop_holdings_at", [(target, list_ips(ips))])
 
     def correct(
         self, target: str, held: Mapping[Address, Collection[Holding]], taken: Mapping[Address, int | None]
@@ -425,34 +242,12 @@ class Ledger(LedgerFile):
         """Put what a target was seen to hold, and what others took, in the place of what was believed there."""
         rows = [_write_holding(target, ip, each) for ip, holdings in held.items() for each in holdings]
         with self._writing() as write:
-            write("drop_holdings_at", [(target, _list(held.keys()))])
+            write("drop_holdings_at", [(target, list_ips(held.keys()))])
             write("write_holding", rows)
-            write("drop_taken_at", [(target, _list(taken.keys()))])
+            write("drop_taken_at", [(target, list_ips(taken.keys()))])
             write(
                 "write_taken", [(target, str(ip), event_id) for ip, event_id in taken.items() if event_id is not None]
             )
-
-    def read_latest(self) -> datetime:
-        """Return the latest moment that anything here is of, by the source's clock."""
-        (latest,) = self._read("find_latest", read_time)
-        return latest
-
-    def disbelieve(self, now: datetime, own_now: datetime) -> timedelta | None:
-        """Take back what is known of moments that lie ahead; return how far, or None when none does.
-
-        `now` is the source's clock, `own_now` the one of this host, by which runs are timed. Events that lie ahead are
-        dropped, and the next read is full; what was sent then is in doubt, and every table is suspect.
-        """
-        limits = {"now": write_time(now), "limit": write_time(now + AHEAD), "settled": write_time(now - SETTLED)}
-        own = {"own_now": write_time(own_now), "own_limit": write_time(own_now + AHEAD)}
-        latest = self.read_latest()
-        with self._writing() as write:
-            write("doubt_own_times", [own])
-            if latest <= now + AHEAD:
-                return None
-            for statement in FUTURE:
-                write(statement, [limits])
-        return latest - now
 
     def count_logouts(self, target: str, now: datetime) -> int:
         """Return how many logouts were delivered to a target in the last hour."""
@@ -477,10 +272,6 @@ def _write_holding(target: str, ip: Address, holding: Holding) -> tuple[object, 
 
 def _list_logins(logins: Collection[Login]) -> str:
     return json.dumps([(str(login.ip), login.user, login.timeout) for login in logins], ensure_ascii=False)
-
-
-def _list(ips: Addresses) -> str:
-    return json.dumps([str(ip) for ip in ips])
 
 
 def _plain(value: object) -> object:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Self, TypeVar
@@ -106,10 +108,32 @@ def translated(file: Path) -> Iterator[None]:
         raise LedgerError(f"{file}: {error.strerror or error}") from error
 
 
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
+
+
+def _read_copy(*parts: Path) -> sqlite3.Connection:
+    """Read a copy of a database and its journal into memory."""
+    with tempfile.TemporaryDirectory(prefix="uidsync-") as place:
+        for part in parts:
+            shutil.copyfile(part, Path(place, part.name))
+        copy, connection = _connect(Path(place, parts[0].name).as_uri()), _connect("file::memory:")
+        with closing(copy):
+            copy.backup(connection)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _casefold(text: str | None) -> str | None:
+    """Return a name without its case, as all of Unicode has it: SQLite's own function knows ASCII alone."""
+    return text.casefold() if isinstance(text, str) else text
+
+
 class LedgerFile:
     """An open file. Threads may share it, every write is one transaction, and all methods raise LedgerError."""
 
     def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
+        connection.create_function("casefold", 1, _casefold, deterministic=True)
         self._connection = connection
         self.file = file
         self._lock = threading.RLock()
@@ -136,14 +160,17 @@ class LedgerFile:
 
     @classmethod
     def open_read_only(cls, file: Path) -> Self:
-        """Open the ledger without writing a byte."""
+        """Open the ledger without writing a byte beside it."""
         # Without a journal nobody writes to the file just now, and SQLite need not make one to find that out; a journal
-        # that is there is read, and its index left as it is.
+        # that is there is read, and its index left as it is. A journal without an index, as in a backup, is nobody's:
+        # SQLite would make the index, so it gets a copy of both, and what it reads there is kept in memory.
         with translated(file):
             raise_if_no_file(file)
-            is_quiet = not file.with_name(f"{file.name}-wal").exists()
-            uri = f"{file.absolute().as_uri()}?mode=ro&{'immutable' if is_quiet else 'readonly_shm'}=1"
-            connection = sqlite3.connect(uri, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
+            _, journal, index, _ = list_parts(file)
+            connection = _read_copy(file, journal) if journal.exists() and not index.exists() else None
+            if connection is None or index.exists():  # who makes one now may have written into what was copied
+                uri = f"{file.absolute().as_uri()}?mode=ro&{'readonly_shm' if journal.exists() else 'immutable'}=1"
+                connection = _connect(uri)
             if read_version(connection, file) != SCHEMA:
                 raise LedgerDamaged(f"{file} is of another version")
         return cls(connection, file)

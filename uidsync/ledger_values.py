@@ -1,6 +1,7 @@
 """The values in the ledger's rows: a well-formed file may hold anything, for SQLite's columns take every type.
 
 What is no such value raises ValueError or one of its kin, which the ledger takes for damage.
+Pure: no I/O, no clock.
 """
 
 from __future__ import annotations

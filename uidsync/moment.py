@@ -1,4 +1,4 @@
-"""Reads a moment as people write it: RFC 3339, what logs show, `14:05`, `yesterday 2pm`, `Tue 14:05`, `2h ago`.
+"""Reads a moment as people write it: RFC 3339, what logs show, `14:05`, `yesterday 2pm`, `2026-11-17`, `2h ago`.
 
 What could mean two moments is refused, or said: a wrong guess would accuse the wrong person. No clock: the caller says
 what time it is. (dateutil takes `Tue` for the next one, and like dateparser 03/04 for March and `10` for a moment.)
@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import durationpy
 
-EXAMPLES = "2026-11-17 14:05, 2026-11-17T14:05:00Z, 14:05, yesterday 2pm, Tue 14:05 or 2h ago"
+EXAMPLES = "2026-11-17 14:05, 2026-11-17T14:05:00Z, 14:05, yesterday, Tue 14:05 or 2h ago"
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d %b %Y", "%d %B %Y", "%b %d %Y", "%B %d %Y")
 MONTHS = 12
@@ -45,7 +45,7 @@ def read_moment(text: str, now: datetime, local: tzinfo | None = None) -> Moment
     """Return the moment that a text means. Raises ValueError with words for whoever wrote it.
 
     Without a zone of its own it is in `local`; None is the system's. A day without a date, or a date without a year, is
-    the last one that is not ahead.
+    the last one that is not ahead. A day without a time is its beginning, and the note says so.
     """
     try:
         moment = _read(" ".join(text.split()), now, local)
@@ -65,10 +65,12 @@ def _read(text: str, now: datetime, local: tzinfo | None) -> Moment | None:
     zone = _read_zone(zone_name, local)
     days, given = _part_time(words.lower().replace(",", " "))
     moment = None
-    for day in _list_days(days, now.astimezone(zone).date()):
-        moment = _place(datetime.combine(day, given), zone, zone_name)
+    for day in _list_days(days, now.astimezone(zone).date()) if days or given else ():
+        moment = _place(datetime.combine(day, given), zone, zone_name) if given else _begin(day, zone, zone_name)
         if moment.at <= now:
             break
+    if moment is None and given is None:
+        raise ValueError(f"no time of day, and no day; write it like {EXAMPLES}")
     return moment
 
 
@@ -100,11 +102,13 @@ def _read_zone(name: str, local: tzinfo | None) -> tzinfo | None:
         raise ValueError(f"{name} is no time zone such as Europe/Berlin") from None
 
 
-def _part_time(words: str) -> tuple[str, time]:
-    """Part the words for the day from the time of day, wherever among them it stands."""
+def _part_time(words: str) -> tuple[str, time | None]:
+    """Part the words for the day from the time of day, wherever among them it stands, if it does."""
     times = [found for found in TIME.finditer(words) if found["minute"] or found["half"]]
-    if len(times) != 1:
-        raise ValueError(f"{'two times' if times else 'no time'} of day; write it like {EXAMPLES}")
+    if not times:
+        return _join_day(words), None
+    if len(times) > 1:
+        raise ValueError(f"two times of day; write it like {EXAMPLES}")
     (found,) = times
     hour = int(found["hour"])
     if found["half"]:
@@ -116,8 +120,11 @@ def _part_time(words: str) -> tuple[str, time]:
     except ValueError:
         raise ValueError(f"no such time of day: {found[0].strip()}") from None
     fraction = round(float(found["fraction"] or 0) * 10**6)
-    days = words[: found.start()] + " " + words[found.end() :]
-    return " ".join(word for word in days.split() if word not in {"at", "on"}), given.replace(microsecond=fraction)
+    return _join_day(words[: found.start()] + " " + words[found.end() :]), given.replace(microsecond=fraction)
+
+
+def _join_day(words: str) -> str:
+    return " ".join(word for word in words.split() if word not in {"at", "on"})
 
 
 def _list_days(words: str, today: date) -> Iterator[date]:
@@ -158,6 +165,13 @@ def _list_dates(words: str, today: date) -> Iterator[date]:
             with suppress(ValueError):
                 yield datetime.strptime(words + year, form).date()  # noqa: DTZ007 (a date has no zone)
                 break
+
+
+def _begin(day: date, zone: tzinfo | None, zone_name: str) -> Moment:
+    """Return the first moment of a day: midnight, or what clocks show instead when they are put forward then."""
+    first = datetime.combine(day, time(), zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None)
+    note = f"{day} is a whole day; this is its beginning, add a time of day for another moment of it"
+    return replace(_place(first, zone, zone_name), note=note)
 
 
 def _place(naive: datetime, zone: tzinfo | None, zone_name: str) -> Moment:

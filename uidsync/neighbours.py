@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from uidsync.values import DAY, MINUTE, SECOND, Duration, Flag, Listen, Name, Port, Regex, Word, between
+from uidsync.values import DAY, MINUTE, SECOND, Duration, Flag, Host, Listen, Name, Port, Regex, Word, between
 
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Expected = dict[Name, tuple[Word, ...]]
 
 
 class TunnelsConfig(_Table):
@@ -22,7 +26,8 @@ class TunnelsConfig(_Table):
     exclude: tuple[Regex, ...] = ()
     include_gateways: tuple[Regex, ...] = ()
     exclude_gateways: tuple[Regex, ...] = ()
-    expected: dict[Name, tuple[Word, ...]] = {}
+    expected: Expected = {}
+    learned: tuple[Expected, ...] = ()
     monitor_is_down: Flag = False
     check_counts: Flag = True
     ssh: tuple[Name, ...] = ()
@@ -30,12 +35,18 @@ class TunnelsConfig(_Table):
     ssh_port: Port = 22
     ssh_known_hosts: Word = "/etc/uidsync/known_hosts"
 
+    def list_expected(self) -> Expected:
+        """Return what to expect of each firewall: by the last list that names it."""
+        return dict(ChainMap(*reversed(self.learned), self.expected))
+
 
 class ExporterConfig(_Table):
-    """Where the exporter listens, how long it waits for a firewall, and what it asks beside the tunnels."""
+    """Where the exporter listens and by what names, how it asks firewalls, and what beside the tunnels."""
 
     listen: Listen = "127.0.0.1:9876"
+    names: tuple[Host, ...] = ()
     timeout: Annotated[Duration, AfterValidator(between(SECOND, 2 * MINUTE))] = 8 * SECOND
+    ask_every: Annotated[Duration, AfterValidator(between(0 * SECOND, MINUTE))] = 5 * SECOND
     gateways: Flag = True
     sas: Flag = True
     counters: Flag = False
@@ -48,8 +59,10 @@ def find_strangers(document: Mapping[str, Any], targets: list[Mapping[str, Any]]
     table = document.get("tunnels")
     table = table if isinstance(table, dict) else {}
     firewalls = {str(target.get("name")): target for target in targets if target.get("kind") == "firewall"}
-    for key in ("expected", "ssh"):
-        names = table.get(key)
+    learned = table.get("learned")
+    lists = [("expected", table.get("expected")), ("ssh", table.get("ssh"))]
+    lists += [("learned", names) for names in (learned if isinstance(learned, list) else ())]
+    for key, names in lists:
         for name in names if isinstance(names, dict | list) else ():
             if str(name) not in firewalls:
                 yield f"tunnels.{key}: no firewall has the name {name}"

@@ -248,12 +248,12 @@ def make_plan(  # noqa: PLR0913 (what is due depends on this much)
         known = [holding for holding in held.get(mapping.ip, ()) if is_same_user(holding.user, mapping.user)]
         others = [holding for holding in held.get(mapping.ip, ()) if holding not in known and holding.held_until > now]
         current = [holding for holding in known if holding.held_until > now]
-        lapsed += bool(known) and not current
         if mapping.ip in rejected:
             replaced += [Logout(mapping.ip, holding.user) for holding in others]
             continue
         if mapping.ip in taken and not resend:
             continue
+        lapsed += bool(known) and not current
         login = make_login(mapping, now, mapping_timeout, is_timeout_fixed=is_timeout_fixed)
         if others:
             changed.append(login)

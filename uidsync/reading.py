@@ -19,7 +19,8 @@ from uidsync.panos.userid import Address
 from uidsync.plan import newest_per_address
 from uidsync.position import LATE_WRITERS, Position, make_position
 from uidsync.source import Snapshot, Source
-from uidsync.source.rows import HIGHEST_ID, LoginEvent, Rules, make_row_reader
+from uidsync.source.dates import make_zone
+from uidsync.source.rows import AHEAD, HIGHEST_ID, LoginEvent, Rules, make_row_reader
 
 FEW_NEWS = 100  # addresses
 FEW_CACHED = 2**12  # where a row stands for all of its address, hardly any repeats what another says
@@ -65,7 +66,7 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         began, now = time.monotonic(), snapshot.now
         ran_back = ledger.disbelieve(now, datetime.now(UTC))
         position = ledger.read_position()
-        since = now - validity - config.source.time_offset
+        since = rules.dates.find_first(now - validity)
         # What was judged by other rules, or came from another source, says nothing any more.
         is_known = position is not None and (position.source, position.rules) == marks
         ledger.drop_events(now, validity if is_known else None)
@@ -73,18 +74,18 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         mode: Literal["full", "tail"] = "full"
         if position and not (full or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)):
             mode, tail = "tail", position.find_tail()
-            census = Census(now - LATE_WRITERS, tail)
-            rows = map(make_row_reader(rules, now), snapshot.read_after(tail, position.ahead, since))
-            events = list(census.watch(rows))
+            census = Census(now - LATE_WRITERS, tail, rules.dates)
+            read_row = make_row_reader(rules, now, since=now - validity)
+            events = list(census.watch(map(read_row, snapshot.read_after(tail, position.ahead, since))))
             _settle(sink, census, events, ledger.read_events({event.ip for event in events}))
-        elif snapshot.groups and is_worthwhile(rules):
-            census = Census(now - LATE_WRITERS)
+        elif snapshot.groups and is_worthwhile(rules) and rules.dates.is_steady(now - validity, now + AHEAD):
+            census = Census(now - LATE_WRITERS, dates=rules.dates)
             read_row = make_row_reader(rules, now, FEW_CACHED)
             read_groups_into(sink, snapshot.groups, read_row, rules, since=since, now=now, census=census)
         else:
-            census = Census(now - LATE_WRITERS)
-            rows = map(make_row_reader(rules, now), snapshot.read_since(since))
-            _settle(sink, census, census.watch(rows), ledger.read_events())
+            census = Census(now - LATE_WRITERS, dates=rules.dates)
+            read_row = make_row_reader(rules, now, since=now - validity)
+            _settle(sink, census, census.watch(map(read_row, snapshot.read_since(since))), ledger.read_events())
     is_full = mode == "full"
     following = _follow(position, *marks, snapshot, census, is_full=is_full)
     is_same_table = position is not None and not position.is_reset(marks[0], following.watermark)
@@ -167,8 +168,10 @@ def make_rules(config: Config, source: Source) -> Rules:
         strip_realm=identity.strip_realm,
         ignore_users=identity.ignore_users,
         rewrite=tuple((rule.match, rule.replace) for rule in identity.rewrite),
+        other_domains=identity.other_domains,
         include_networks=identity.include_networks,
         exclude_networks=identity.exclude_networks,
+        time_zone=make_zone(config.source.time_zone),
         time_offset=config.source.time_offset,
         may_cut_addresses=source.may_cut_addresses,
     )

@@ -145,7 +145,7 @@ class Examiner:
         name, ledger, now = self._target.name, self._ledger, self._now
         try:
             self._firewall.read_table(lambda entries: ledger.keep_table(name, entries))
-            kept = ledger.settle_alike(name, now, find_seen_since(self._config, now))
+            kept = settle_alike(self._config, self._target, ledger, now)
             tally, missing, mended = Tally(), 0, 0
             for look in look_through(self._config, self._target, ledger, now, glance_at(self._target, waits=True)):
                 ledger.correct(name, look.held, look.taken)
@@ -208,6 +208,14 @@ class Examiner:
         """Tell whether another member of a pair answers than before."""
         before, self._state.member = self._state.member, self._firewall.member or self._state.member
         return before not in {"", self._state.member}
+
+
+def settle_alike(config: Config, target: TargetConfig, ledger: Ledger, now: datetime) -> int:
+    """Set apart the addresses where a table shows what is wanted and believed, and return how many they are.
+
+    Where a target has a share of the addresses, all are looked at: whether one is in it, the ledger cannot tell.
+    """
+    return 0 if target.networks else ledger.settle_alike(target.name, now, find_seen_since(config, now))
 
 
 def look_through(

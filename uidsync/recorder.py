@@ -22,7 +22,7 @@ from uidsync.ledger_file import LedgerError
 from uidsync.ledger_values import Holding, Rejected
 from uidsync.panos.firewall import Firewall
 from uidsync.panos.userid import Address, Entry, Login, Logout, Rejection
-from uidsync.plan import Batch
+from uidsync.plan import NOTHING_DUE, Batch
 from uidsync.reading import Reading
 from uidsync.reconcile import Examiner
 from uidsync.report import Delivered, Failed, Outcome, mask
@@ -91,11 +91,14 @@ class Recorder:
         if self._looks and isinstance(delivery.target, Firewall):
             dispatch = self._dispatches[delivery.name] = self._look(dispatch, delivery, delivery.target)
         delivery.plan, delivery.seen_id = dispatch.plan, self._seen_id
-        with suppress(LedgerError):
+        try:
             delivery.rejected_before = {login.ip for login in self._ledger.read_rejected(dispatch.name)}
             if not self._is_ordered and (dispatch.plan.logouts or dispatch.plan.changed):
                 limits = find_limits(self._config, dispatch, self._ledger)
                 delivery.plan, delivery.refused, delivery.refusal = dispatch.plan.limit(limits, dispatch.ordered)
+        except LedgerError as error:  # nobody knows what would be too much
+            delivery.plan, delivery.refused = NOTHING_DUE, dispatch.plan
+            delivery.refusal = f"how much would be undone is not known: {error}"
         plan = delivery.plan
         self._progress.begin(dispatch.name, len(plan) + len(delivery.refused))
         tell = self._log.info if plan else self._log.debug  # every minute, for as long as nothing is due

@@ -5,22 +5,21 @@ Pure: no I/O, no clock. The report's fields are an interface; they are only ever
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from ipaddress import ip_address
 from typing import Any, Literal
 
 from uidsync import __version__
 from uidsync.panos.errors import PanosError
-from uidsync.panos.userid import Address, Entry, Rejection, bare_name
+from uidsync.panos.userid import Entry, Rejection
+from uidsync.panos.words import LONGEST_WORDS as LONGEST_WORDS  # noqa: PLC0414 (part of the report)
+from uidsync.panos.words import Private, cut
+from uidsync.panos.words import mask as mask_private
 from uidsync.plan import Batch
 
 SCHEMA = 1
 CERTIFICATE_WARNING = timedelta(days=30)  # before a certificate ends: time to have another one issued and put in place
-LONGEST_WORDS = 300  # characters of a target's own words
 OK, INCOMPLETE, USAGE, SOURCE, UNSAFE, LOCKED, UNREADABLE, BUG = 0, 1, 2, 3, 4, 5, 6, 70  # exit codes
 
 
@@ -183,30 +182,6 @@ def describe_certificate(whose: str, end: datetime, now: datetime) -> tuple[str,
     return f"{whose} certificate {words}", end - now < CERTIFICATE_WARNING
 
 
-# What may be an address in a target's words, alone or with something stuck to it; "ip:192.0.2.1" is like both.
-LIKE_IPV4, LIKE_IPV6 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}"), re.compile(r"[0-9A-Fa-f:]*:[0-9A-Fa-f:]*")
-
-
 def mask(words: str, entries: Collection[Entry]) -> str:
     """Return a target's words, cut short, without the user names and addresses of a batch: those are personal data."""
-    ips = {entry.ip for entry in entries}
-    for like_ip in (LIKE_IPV4, LIKE_IPV6):
-        words = like_ip.sub(lambda like: "…" if _is_one_of(like[0], ips) else like[0], words)
-    names = {name for entry in entries for name in (entry.user, bare_name(entry.user))}
-    pattern = "|".join(map(_spell, sorted(names, key=len, reverse=True)))
-    if pattern:
-        words = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", "…", words, flags=re.IGNORECASE)
-    return words if len(words) <= LONGEST_WORDS else words[: LONGEST_WORDS - 1] + "…"
-
-
-def _spell(name: str) -> str:
-    """Return a pattern for a name as it stands in words that were made printable, their blanks collapsed."""
-    return r"\s+".join("".join(re.escape(c) if c.isprintable() else "." for c in part) for part in name.split())
-
-
-def _is_one_of(text: str, ips: Collection[Address]) -> bool:
-    for spelling in (text, text.rstrip(":"), text.strip(":")):
-        with suppress(ValueError):
-            if ip_address(spelling) in ips:
-                return True
-    return False
+    return cut(mask_private(words, Private({entry.user for entry in entries}, {entry.ip for entry in entries})))

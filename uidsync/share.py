@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from uidsync.config import AgentConfig, Config, FirewallConfig, TargetConfig
-from uidsync.ledger import Addresses, Ledger
-from uidsync.ledger_values import Holding, Rejected, TargetState, Withdrawn
+from uidsync.ledger import Ledger
+from uidsync.ledger_events import Addresses
+from uidsync.ledger_values import LOGOUT_GRACE, Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos.userid import Address, UserMapping
 from uidsync.plan import NOTHING_DUE, Plan, is_same_user, make_plan
 from uidsync.source.rows import LoginEvent, is_within
@@ -121,7 +122,9 @@ def make_share(  # noqa: PLR0913 (a share has this many sides)
     unwanted = [
         ip
         for ip in belief.held
-        if ip in stale or ip in withdrawn or _is_unwanted(config, target, ip, belief, events, share)
+        if ip in stale
+        or ip in withdrawn
+        or _is_unwanted(config, target, ip, belief.held[ip], events.get(ip), share, now)
     ]
     plan = make_plan(
         share,
@@ -139,13 +142,14 @@ def make_share(  # noqa: PLR0913 (a share has this many sides)
     return Share(target, belief, now, share, plan, unwanted, withdrawn, rejected, taken)
 
 
-def _is_unwanted(
+def _is_unwanted(  # noqa: PLR0913, PLR0917 (what speaks against a mapping)
     config: Config,
     target: TargetConfig,
     ip: Address,
-    belief: Belief,
-    events: Mapping[Address, LoginEvent],
+    held: Collection[Holding],
+    event: LoginEvent | None,
     share: Mapping[Address, UserMapping],
+    now: datetime,
 ) -> bool:
     """Tell whether it is known that nobody shall be mapped at an address.
 
@@ -157,10 +161,10 @@ def _is_unwanted(
         return True
     if not is_within(ip, identity.include_networks, identity.exclude_networks):
         return True
-    event = events.get(ip)
     if event is None or ip in share:
         return False
-    return not all(is_same_user(holding.user, event.user) for holding in belief.held[ip])
+    standing = (holding for holding in held if now < holding.held_until + LOGOUT_GRACE)
+    return not all(is_same_user(holding.user, event.user) for holding in standing)
 
 
 def find_withdrawn(

@@ -140,7 +140,7 @@ class Ledgers:
                 is_there = place.exists()
                 ledger = self._open_or_replace(place)
                 self._log.warning("ledger.elsewhere", file=str(place), hint="until the state directory can be written")
-                if is_there:
+                if is_there and not self._is_home_newer(ledger):
                     return ledger
             except (LedgerError, OSError) as error:
                 self._log.warning("ledger.unwritable", message=str(error))
@@ -154,6 +154,12 @@ class Ledgers:
                 with closing(Ledger.open_read_only(self._home)) as home:
                     home.copy_to(ledger)
         return ledger
+
+    def _is_home_newer(self, substitute: Ledger) -> bool:
+        """Tell whether the ledger at home, as far as it can be read, knows of later moments."""
+        with suppress(LedgerError), closing(Ledger.open_read_only(self._home)) as home:
+            return home.read_latest() > substitute.read_latest()
+        return False
 
     def _open_or_replace(self, file: Path) -> Ledger:
         try:

@@ -148,8 +148,7 @@ def _plan(this: Run) -> None:
         summary.report_plans(this.report, this.dispatches)
         if not this.order.force:
             raise_if_source_is_unsafe(reading)
-            if this.order.dry_run:
-                _judge_plans(this)
+            _judge_plans(this)
     if parts.turn:
         parts.turn.raise_if_lost()
         parts.turn.guard(parts.deadline)
@@ -163,10 +162,14 @@ def raise_if_source_is_unsafe(reading: Reading) -> None:
 
 
 def _judge_plans(this: Run) -> None:
-    """Say which plans a run would refuse."""
+    """Ask how much each plan may undo, and say in a dry run which would be refused. Raises LedgerError.
+
+    A ledger that cannot tell is found out here, before anything is sent.
+    """
     for dispatch, part in zip(this.dispatches, this.report.targets, strict=True):
         limits = find_limits(this.parts.config, dispatch, this.parts.ledger)
-        summary.report_refusal(this.report, part, dispatch.plan.limit(limits, dispatch.ordered)[2])
+        if this.order.dry_run:
+            summary.report_refusal(this.report, part, dispatch.plan.limit(limits, dispatch.ordered)[2])
 
 
 def _begin(this: Run, reading: Reading) -> Recorder:

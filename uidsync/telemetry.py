@@ -90,13 +90,20 @@ def write_textfile(report: SyncReport, file: Path) -> None:
     write_atomically(file, write_metrics(report.to_json()), TEXTFILE_MODE)
 
 
-def write_atomically(file: Path, text: str, mode: int) -> None:
-    """Replace a file in one step, so that a reader sees the old or the new. Raises OSError."""
+def write_atomically(file: Path, text: str, mode: int, group: int | None = None) -> None:
+    """Replace a file in one step, so that a reader sees the old or the new. Raises OSError.
+
+    It belongs to the group, as far as this account may give it away, before it has its name: a link is replaced, and
+    what it leads to is left alone.
+    """
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as new:
             new.write(text)
             new.flush()
+            if group is not None:
+                with suppress(PermissionError):
+                    os.fchown(new.fileno(), -1, group)
             os.fchmod(new.fileno(), mode)
             os.fsync(new.fileno())
         Path(name).replace(file)

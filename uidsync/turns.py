@@ -17,7 +17,7 @@ from uidsync.position import Position
 from uidsync.reading import make_rules
 from uidsync.share import find_withdrawn
 from uidsync.source import Source
-from uidsync.source.rows import LoginEvent, is_within, make_row_reader
+from uidsync.source.rows import BLANK, IGNORED, LoginEvent, is_within, make_row_reader
 
 AWAY = timedelta(hours=1)  # without a turn for so long, a host sends everything: hands may have been at work, too
 
@@ -41,19 +41,26 @@ def doubt_what_another_may_have_changed(
         now = snapshot.now
         ran_back = ledger.disbelieve(now, datetime.now(UTC))
         position = ledger.read_position() or position
-        read_row = make_row_reader(make_rules(config, source), now)
+        rules = make_rules(config, source)
+        read_row = make_row_reader(rules, now)
         # Of a long time, what the other logged in but did not live to log out is in the end of it.
-        since = now - (min(AWAY, validity) if was_away(position, now) else validity) - config.source.time_offset
+        since = rules.dates.find_first(now - (min(AWAY, validity) if was_away(position, now) else validity))
         rows = map(read_row, snapshot.read_after(position.find_tail(), position.ahead, since))
         events = [event for event in rows if isinstance(event, LoginEvent)]
     known = ledger.read_events({event.ip for event in events})
     # A row below the event that we know of its address was read in our turn, or changes nothing.
     events = [event for event in events if event.ip not in known or event.key > known[event.ip].key]
+    newest = newest_per_address(events, known)
+    # One that takes its address under conditions, and took nothing, says nothing of what the other sent.
+    events = [
+        event
+        for event in events
+        if event.why not in {BLANK, IGNORED} or (event.ip in newest and newest[event.ip].key == event.key)
+    ]
     named: dict[Address, set[str]] = {event.ip: set() for event in events}
     for event in events:
         if event.user is not None:
             named[event.ip].add(event.user)
-    newest = newest_per_address(events, {ip: event for ip, event in known.items() if ip in named})
     mappings = wanted(newest, validity, now)
     for target in config.target if named else ():
         held = ledger.read_holdings(target.name, named)

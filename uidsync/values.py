@@ -19,6 +19,8 @@ from zoneinfo import ZoneInfo
 import durationpy
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from uidsync.rewriting import compile_linear
+
 
 def _read_duration(value: object) -> object:
     if isinstance(value, timedelta):
@@ -46,6 +48,11 @@ def _read_regex(value: str) -> str:
             re.compile(value)
     except (re.error, OverflowError, RecursionError, Warning) as error:
         raise ValueError(f"not a regular expression: {error}") from None
+    return value
+
+
+def _read_linear_regex(value: str) -> str:
+    compile_linear(value)
     return value
 
 
@@ -133,6 +140,7 @@ Text = Annotated[str, AfterValidator(_check_printable)]
 Word = Annotated[str, Field(min_length=1), AfterValidator(_check_printable)]
 Domain = Annotated[str, StringConstraints(pattern=r"^[^\\@,]*$", max_length=64), AfterValidator(_check_printable)]
 Regex = Annotated[str, AfterValidator(_read_regex)]
+LinearRegex = Annotated[str, AfterValidator(_read_linear_regex)]
 Host = Annotated[str, AfterValidator(_read_host)]
 File = Annotated[Path | None, BeforeValidator(_read_file)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]

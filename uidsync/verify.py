@@ -20,7 +20,7 @@ from uidsync.panos.errors import PanosError
 from uidsync.panos.firewall import Firewall
 from uidsync.plan import Plan, join
 from uidsync.reading import Reading
-from uidsync.reconcile import look_through
+from uidsync.reconcile import look_through, settle_alike
 from uidsync.recorder import Recorder
 from uidsync.report import SyncReport, TargetReport
 from uidsync.share import read_state
@@ -49,7 +49,7 @@ def verify(
         if isinstance(target, AgentConfig):
             errors[target.name] = _keep_learned(target, readable, ledger, is_needed=is_needed)
         elif not errors[target.name]:
-            ledger.settle_alike(target.name, now, find_seen_since(config, now))
+            settle_alike(config, target, ledger, now)
         error = errors[target.name]
         found.append(Comparison(target.name, error=error) if error else _compare(config, target, ledger, now, corrects))
     for target in config.target:

@@ -17,7 +17,7 @@ STANDS_ON = (
 )
 # Imports that a run has no use for.
 NEEDLESS = re.compile(
-    r"uidsync\.(simulator|who|history|moment|compare|verify|explain|withdraw|cli\.(check|demo|keygen|simulate|who|verify"
+    r"uidsync\.(simulator|who|history|moment|verify|explain|withdraw|cli\.(check|demo|keygen|simulate|who|verify"
     r"|explain|withdraw|status|config))\b|uidsync\.panos\.(agent|logs|logjob|pair)\b|(trustme|hypothesis)\b"
     r"|http\.server$"
 )

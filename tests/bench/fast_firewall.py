@@ -1,7 +1,8 @@
 """A stand-in for a firewall that costs next to nothing: TLS, keep-alive, a settable delay, one answer to everything.
 
 It runs as a process of its own (`FastFirewall.start`), with a thread for each connection, and counts what it is sent.
-It checks no key and keeps no table: uidsync's own simulator does, and takes its time over it.
+It checks no key and takes every login as it comes, without a look; what it was sent it reads when it is asked what it
+has. uidsync's own simulator looks at everything at once, and takes its time over it.
 
 Without TCP_NODELAY a server that has sent TLS 1.3's session tickets holds its first answer back until they are
 acknowledged, which takes a client 40 ms: `--nagle` shows it, and bench_6_sending.py measures it.
@@ -20,19 +21,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from html import unescape
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 HEAD_END = b"\r\n\r\n"
 ENTRY = b"%3Centry+"  # how a form carries the beginning of an entry
 LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 ASKED = re.compile(rb"%3Cip%3E(.+?)%3C%2Fip%3E")
-NAMED = re.compile(r'<entry name="([^"]*)" ip="([^"]*)"')
+ALL = b"%3Call%3E"
+NAMED = re.compile(r'<entry name="([^"]*)" ip="([^"]*)"(?: timeout="(\d+)")?')
 SUCCESS = b'<response status="success"><result/></response>'
 SHOWN = (
-    b'<response status="success"><result><entry><ip>%s</ip><vsys>vsys1</vsys><type>XMLAPI</type><user>x</user>'
-    b"<idle_timeout>9000</idle_timeout><timeout>9000</timeout></entry><count>1</count></result></response>"
+    "<entry><ip>{}</ip><vsys>vsys1</vsys><type>XMLAPI</type><user>{}</user><idle_timeout>{left}</idle_timeout>"
+    "<timeout>{left}</timeout></entry>"
 )
+TABLE = '<response status="success"><result>{}<count>{}</count></result></response>'
 
 
 @dataclass(slots=True)
@@ -59,7 +63,8 @@ class Door:
     counts: Counts = field(default_factory=Counts)
     lock: threading.Lock = field(default_factory=threading.Lock)
     busy: set[str] = field(default_factory=set)
-    table: dict[str, str] = field(default_factory=dict)
+    table: dict[str, tuple[str, float]] = field(default_factory=dict)  # by address: the user, and until when
+    unread: list[tuple[float, bytes]] = field(default_factory=list)  # messages, and when they came
 
     def answer(self, body: bytes) -> bytes:
         """Take one call in."""
@@ -71,14 +76,41 @@ class Door:
             self.busy.difference_update(addresses)
             self.counts.in_flight -= 1
             self.counts.last_at = time.monotonic()
-        asked = None if entries else ASKED.search(body)
-        return SHOWN % asked[1] if asked else SUCCESS
+        if entries:
+            return SUCCESS
+        asked = ASKED.search(body)
+        return self._show([unquote(asked[1].decode())] if asked else None) if asked or ALL in body else SUCCESS
+
+    def _show(self, ips: list[str] | None) -> bytes:
+        """Return what there is at some addresses, or at all."""
+        with self.lock:
+            table = self.read()
+            now = time.time()
+            shown = [
+                SHOWN.format(ip, user, left=int(until - now))
+                for ip in (table if ips is None else ips)
+                if ip in table
+                for user, until in [table[ip]]
+            ]
+        return TABLE.format("".join(shown), len(shown)).encode()
+
+    def read(self) -> dict[str, tuple[str, float]]:
+        """Return the table, for which all messages are read that came since."""
+        for at, body in self.unread:
+            message = parse_qs(body.decode())["cmd"][0]
+            for user, ip, minutes in NAMED.findall(message):
+                if minutes:
+                    self.table[ip] = unescape(user), at + 60 * int(minutes)
+                else:
+                    self.table.pop(ip, None)
+        self.unread.clear()
+        return self.table
 
     def _begin(self, body: bytes, entries: int) -> set[str]:
-        users = {}
+        users: dict[str, None] = {}
         if self.is_ordered and entries:
             message = parse_qs(body.decode())["cmd"][0]
-            users = {ip: "" if "<logout>" in message else user for user, ip in NAMED.findall(message)}
+            users = dict.fromkeys(ip for _, ip, _ in NAMED.findall(message))
         with self.lock:
             counts = self.counts
             counts.calls += bool(entries)
@@ -89,7 +121,7 @@ class Door:
             counts.most_in_flight = max(counts.most_in_flight, counts.in_flight)
             counts.overlaps += len(self.busy & users.keys())
             self.busy |= users.keys()
-            self.table |= users
+            self.unread += [(time.time(), body)] if entries else []
         return set(users)
 
     def serve(self, line: socket.socket, context: ssl.SSLContext) -> None:
@@ -153,7 +185,7 @@ def main() -> None:
                 door.counts = Counts()
         seen = [{name: getattr(door.counts, name) for name in Counts.__slots__} for door in doors]
         if order == "tables\n":
-            seen = [door.table for door in doors]
+            seen = [{ip: user for ip, (user, _) in door.read().items()} for door in doors]
         _say(seen)
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from tests.command import call
 from tests.forks import start_simulator
+from tests.limits import PATIENCE
 
-DEADLINE = 60  # seconds for one command; far above what any takes
+DEADLINE = PATIENCE  # for one command
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import subprocess
 
 import tenacity
 
+from tests.limits import PATIENCE
 from tests.safeconnect import Server, free_port, start_daemon, wait_until_up
 
 DURABLE = "--innodb-flush-log-at-trx-commit=1"  # what is written outlasts a kill
@@ -29,7 +30,7 @@ class PrivateServer:
     def stop(self, number=signal.SIGTERM):
         """Send the server a signal and wait for its end."""
         self._daemon.send_signal(number)
-        self._daemon.wait(30)
+        self._daemon.wait(PATIENCE)
 
     def restart(self, *options):
         """Start the server again on its data, with these options beside its own."""

@@ -11,6 +11,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 import trustme
 
+from tests.limits import PATIENCE
 from tests.panos import peer
 from tests.panos.peer import answering, make_answer
 
@@ -44,7 +45,7 @@ def run(site, *words, code=1):
     process = site.start(*words, "-vv")
     place = Path("/proc", str(process.pid))
     ours = "".join((place / name).read_bytes().decode(errors="replace") for name in ("cmdline", "environ"))
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     kept = [file.read_bytes().decode("latin-1") for file in site.state_dir.rglob("*") if file.is_file()]
     raise_if_shown(site.secrets, out, err, ours, *kept)
     assert process.returncode == code, err
@@ -82,7 +83,7 @@ def run_peer(authority, site):
             server = stack.enter_context(peer.running(serve, context))
             ca_file = site.place / "ca.pem"
             authority.cert_pem.write_to_path(ca_file)
-            target = {"host": "127.0.0.1", "port": server.port, "ca_file": ca_file, "request_timeout": "1s"}
+            target = {"host": "127.0.0.1", "port": server.port, "ca_file": ca_file, "request_timeout": "10s"}
             site.add_firewall(name, **target, api_key_file=site.secret(f"{name}-key", key))
             return server
 
@@ -121,7 +122,7 @@ ECHOES = {
 def test_a_key_that_comes_back_is_not_shown(site, run_peer):
     """A firewall that sends our key back, wherever in its answer, finds it shown nowhere."""
     servers = {echo: run_peer(answering(answer), make_name(echo)) for echo, answer in ECHOES.items()}
-    site.sync = {"deadline": "10s"}
+    site.sync = {"deadline": "60s"}
     run(site, "sync")
     raise_if_any_is_complete(site)
     for echo, server in servers.items():

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 
 
-def converse(arguments, answers, timeout=10):
+def converse(arguments, answers, timeout=PATIENCE):
     """Run a command on a terminal, answer its prompts, and return its exit code and what it showed."""
     child, terminal = pty.fork()
     if child == 0:
@@ -62,6 +64,22 @@ def test_keygen_stores_the_key_and_shows_no_secret(site, firewall):
     assert site.run("sync").code == 0
 
 
+def test_a_key_that_the_firewall_does_not_know_is_told_with_the_release_it_takes(site, firewall):
+    """A firewall that gives a key and takes none in a header is told of by keygen, and by check: it is too old."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall, api_key_file=site.place / "key")
+    firewall.do("fault", name="invalid_key", types=["op", "user-id", "log"])
+    prompts = [(b"Administrator: ", b"admin"), (b"Password: ", b"admin")]
+    code, shown = converse(["keygen", "fw", "--config", site.write()], prompts)
+    assert code == 0, shown
+    assert "key.refused" in shown
+    assert "PAN-OS 9.0" in shown
+    checked = site.run("check")
+    assert checked.code == 1
+    assert "Unauthorized: Invalid Credential" in checked.out
+    assert "PAN-OS 9.0" in checked.out
+
+
 @pytest.mark.parametrize("kind", ["firewall", "agent"])
 def test_simulate_prints_what_a_configuration_needs(kind):
     """A simulated target announces itself in one JSON line, takes orders, and ends with a signal."""
@@ -80,7 +98,7 @@ def test_simulate_prints_what_a_configuration_needs(kind):
         child.stdin.flush()
         assert json.loads(child.stdout.readline())["mappings"] == []
         child.send_signal(signal.SIGINT)
-        assert child.wait(10) == 0
+        assert child.wait(PATIENCE) == 0
 
 
 def test_a_closed_pipe_is_no_bug(site):
@@ -90,7 +108,7 @@ def test_a_closed_pipe_is_no_bug(site):
     process = site.start("sync", "--dry-run")
     assert process.stdout.readline()
     process.stdout.close()
-    assert process.wait(30) == 1
+    assert process.wait(PATIENCE) == 1
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
 

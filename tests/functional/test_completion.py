@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.limits import PATIENCE
+
 CONFIG = """
 [source]
 kind = "csv"
@@ -77,7 +79,13 @@ def ask_fish(script, line, environment):
 def run(command, environment):
     """Return the lines that a shell prints; it complains of nothing."""
     ended = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=10
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
     )
     assert ended.stderr == ""
     return set(ended.stdout.split("\n")) - {""}

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ load_commands(())
 WHOLE, *OTHERS = COMMANDS = tuple(read_commands())
 GROUPS = {command.words[:-1] for command in OTHERS}
 CALLS = [command for command in OTHERS if command.words not in GROUPS]
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 WIDEST = 76  # characters of an example that a terminal of 80 shows on one line
 ESCAPE = "\x1b"
 
@@ -63,6 +65,16 @@ def test_the_manual_tells_everything():
         assert [line for line in find_examples(command) if line not in page] == []
         assert [name for option in command.options for name in option.names if rf"\fB{name}\fR" not in page] == []
     assert sorted(EXIT_CODES) == [0, 1, 2, 3, 4, 5, 6, 70]
+
+
+def test_an_exit_code_means_one_thing():
+    """The README and the manual say of each code the same, and so does the help of the one command that has its own."""
+    rows = dict(
+        re.findall(r"^\| (\d+) \| (.*?) \|$", README.partition("### Exit codes")[2], re.MULTILINE)[: len(EXIT_CODES)]
+    )
+    assert {int(code): words.replace("`", "") for code, words in rows.items()} == EXIT_CODES
+    (verify,) = [command for command in CALLS if command.words == ("verify",)]
+    assert EXIT_CODES[6].removeprefix("verify: ") in " ".join(verify.help.split())
 
 
 @pytest.mark.parametrize("tool", [["groff", "-man", "-Tutf8", "-ww"], ["mandoc", "-Tlint", "-Wwarning"], ["lexgrog"]])

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
+from tests.limits import PATIENCE, within
 from tests.oracle import Settings, judge
 
 SEEDS = range(100 if os.environ.get("UIDSYNC_SOAK") else 5)
@@ -98,14 +99,13 @@ def test_a_stopped_run_finishes_what_is_in_flight(site, start):
     while len(firewall.mappings()) < 30:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    stopped = time.monotonic()
-    process.communicate()
-    assert time.monotonic() - stopped < 5
+    with within(5):
+        process.communicate()
     assert process.returncode == 1
     logins = site.last_run["targets"][0]["logins"]
     assert logins["failed"] == 0
     assert logins["delivered"] == len(firewall.mappings()) == count_in_ledger(site, "SELECT count(*) FROM holding")
-    assert logins["not_tried"] == 500 - logins["delivered"]
+    assert logins["not_tried"] == 500 - logins["delivered"] > 0
     firewall.do("fault", name=None)
     after = site.call("sync", "--json").targets["fw"]
     assert after["logins"]["due"] == logins["not_tried"]
@@ -120,12 +120,12 @@ def test_a_run_that_is_stopped_while_it_reads_sends_nothing(site, safeconnect, f
     with safeconnect.admin() as connection, connection.cursor() as cursor:
         cursor.execute("LOCK TABLES clienthist WRITE")
         process = site.start("sync")
-        for attempt in Retrying(wait=wait_fixed(0.05), stop=stop_after_delay(30)):
+        for attempt in Retrying(wait=wait_fixed(0.05), stop=stop_after_delay(PATIENCE)):
             with attempt:
                 cursor.execute(WAITING, (safeconnect.user,))
                 assert cursor.fetchone() == (1,)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=PATIENCE)
         cursor.execute("UNLOCK TABLES")
     assert process.returncode == 1, err
     assert site.last_run["error"]["kind"] == "Interrupted"

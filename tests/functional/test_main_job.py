@@ -106,7 +106,7 @@ def test_one_target_harms_no_other(site, start, closed_port):
     silent, denied, good = start("firewall"), start("firewall"), start("firewall")
     silent.do("fault", name="accepted_never_answered")
     denied.do("fault", name="invalid_key")
-    site.sync = {"deadline": "10s"}
+    site.sync = {"deadline": "20s"}
     site.add_firewall("fw-dead", host="127.0.0.1", port=closed_port, api_key_file=site.secret("dead-key", "x1y2z3"))
     site.add_firewall("fw-silent", silent, request_timeout="2s")
     site.add_firewall("fw-denied", denied)

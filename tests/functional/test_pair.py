@@ -2,6 +2,8 @@
 
 import tenacity
 
+from tests.limits import PATIENCE
+
 ROWS = [(f"10.0.{n // 250}.{n % 250 + 1}", f"user{n}") for n in range(2000)]
 BATCHES = len(ROWS) // 100
 PEER = {"unit": "peer"}
@@ -13,7 +15,7 @@ def count_messages(pair):
 
 
 @tenacity.retry(
-    stop=tenacity.stop_after_delay(30), wait=tenacity.wait_fixed(0.02), retry=tenacity.retry_if_result(bool)
+    stop=tenacity.stop_after_delay(PATIENCE), wait=tenacity.wait_fixed(0.02), retry=tenacity.retry_if_result(bool)
 )
 def wait_for_messages(pair, number):
     """Wait until the first unit has got so many messages."""
@@ -24,7 +26,7 @@ def set_up(site, start, rows=ROWS, **keys):
     """Set up a site with one pair."""
     pair = start("firewall", pair=True)
     site.use_rows(rows)
-    site.add_pair("fw", pair, **{"request_timeout": "2s"} | keys)
+    site.add_pair("fw", pair, **{"request_timeout": "10s"} | keys)
     return pair
 
 
@@ -36,7 +38,7 @@ def test_a_pair_fails_over_within_a_run_and_comes_back(site, start):
     wait_for_messages(pair, 5)
     pair.do("fault", name="refuse")
     pair.do("ha", state="passive")
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     first = site.last_run
     assert process.returncode == 0
     assert len(pair.mappings()) == len(ROWS)
@@ -129,10 +131,10 @@ def test_a_hand_over_that_nobody_notices_loses_nothing(site, start):
     process = site.start("sync", "--json")
     wait_for_messages(pair, 5)
     pair.do("ha", state="passive", alone=True)
-    tenacity.Retrying(retry=tenacity.retry_if_result(lambda asked: asked < 3), stop=tenacity.stop_after_delay(30))(
-        lambda: sum(request["type"] == "op" for request in pair.do("state", **PEER)["requests"])
-    )
+    tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda asked: asked < 3), stop=tenacity.stop_after_delay(PATIENCE)
+    )(lambda: sum(request["type"] == "op" for request in pair.do("state", **PEER)["requests"]))
     pair.do("ha", state="active", alone=True, **PEER)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert len(pair.mappings()) == len(ROWS)

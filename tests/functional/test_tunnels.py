@@ -2,14 +2,14 @@
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli_firewall import running_command_line
+from tests.cli_firewall import ACCEPT, running_command_line
 from tests.command import call
 from tests.forks import start_simulator
+from tests.limits import PATIENCE, within
 from uidsync.simulator.vpn import Tunnel, Vpn
 
 pytest.importorskip("asyncssh")
@@ -159,6 +159,26 @@ def test_what_vanishes_is_missing(watched, tunnels, site):
     assert (called.code, "HQ is missing" in called.out, "Fresh is unexpected" in called.out) == (2, True, True)
 
 
+@pytest.mark.parametrize("end", ["\n", "", "\n[tunnels]\nexpected = {}\n"])
+def test_what_is_there_is_learnt_again_and_again(watched, site, end):
+    """What is printed may be put at the end of the configuration any number of times; the last list is the one."""
+    site.use_rows([])
+    file = site.write()
+    file.write_text(file.read_text().rstrip("\n") + end)
+    for change in ({"name": "HQ"}, {"name": "Fresh"}, {}, {"name": "HQ", "gone": True}):
+        if change:
+            watched.do("tunnel", **change)
+        learnt = call("tunnels", "learn", "--config", file)
+        assert (learnt.code, bool(learnt.out)) == (0, bool(change)), "what is known already is not told again"
+        with file.open("a") as text:
+            text.write(learnt.out)
+        told = call("tunnels", "check", "--config", file).out
+        assert not [word for word in ("is missing", "is unexpected", "UNKNOWN") if word in told], told
+    watched.do("tunnel", name="Fresh", gone=True)
+    told = call("tunnels", "check", "--config", file).out
+    assert ("Fresh is missing" in told, "HQ" in told) == (True, False)
+
+
 def test_rules_come_from_the_configuration(watched, tunnels, site):
     """Which tunnels count, and what makes one down, is said once for all forms."""
     site.tables = {"tunnels": {"require_all": ["D*"], "monitor_is_down": True, "exclude": ["^Back"]}}
@@ -182,6 +202,34 @@ def test_more_can_be_asked_for(watched, tunnels):
     assert flows["HQ"]["counters"]["byte-encap"] == 60_000
 
 
+def test_counters_that_were_cut_off_say_so(watched, tunnels):
+    """Where time was up before all were asked for theirs, the document says of how many, and the exit code is not 0."""
+    watched.do("tunnels", tunnels=[{"name": f"T{number}"} for number in range(400)])
+    watched.do("fault", name="slow", latency_ms=50)
+    called = tunnels("all", "--counters", "--timeout", "3")
+    document = show(called)
+    (cut,) = document["unread"]
+    counted = sum("counters" in flow for flow in document["flows"])
+    assert (called.code, called.err, document["up"], len(document["flows"])) == (1, "", 1, 400)
+    assert (cut["part"], cut["kind"]) == ("counters", "Busy")
+    assert f"the counters of {counted} of 400 tunnels were read: time was up" in cut["message"]
+    watched.do("fault", name=None)
+    called = tunnels("all", "--counters", "--timeout", "30")
+    assert (called.code, show(called)["unread"]) == (0, [])
+    assert all("counters" in flow for flow in show(called)["flows"])
+
+
+def test_a_right_that_is_missing_is_told_as_that(watched, tunnels):
+    """A role without Operational Requests is Unauthorized in every form, with what to do, and not busy for ever."""
+    watched.do("fault", name="role_missing")
+    told = [tunnels("doctor").out, tunnels("check").out, tunnels("list").out]
+    told += [json.dumps(show(tunnels("all"))["error"]), tunnels("status", "HQ").err]
+    for words in told:
+        assert "Unauthorized" in words
+        assert "XML API > Operational Requests" in words
+        assert "Busy" not in words
+
+
 @pytest.mark.usefixtures("watched")
 def test_a_dead_firewall_costs_the_others_nothing(tunnels, site, start, closed_port):
     """One of three is dead and one hangs: the third is told of in time, and those two are not known."""
@@ -189,9 +237,8 @@ def test_a_dead_firewall_costs_the_others_nothing(tunnels, site, start, closed_p
     slow.do("fault", name="black_hole")
     site.add_firewall("fw-slow", slow, request_timeout="1s")
     site.add_firewall("fw-dead", host="127.0.0.1", port=closed_port, api_key_file=site.secret("k", "any-key"))
-    started = time.monotonic()
-    documents = {document["target"]: document for document in json.loads(tunnels("list", "--json").out)}
-    assert time.monotonic() - started < 5
+    with within(5):
+        documents = {document["target"]: document for document in json.loads(tunnels("list", "--json").out)}
     assert {name: document["up"] for name, document in documents.items()} == {"fw": 1, "fw-slow": 0, "fw-dead": 0}
     assert {tunnel["name"]: tunnel["state"] for tunnel in documents["fw"]["tunnels"]} == STATES
     called = tunnels("check")
@@ -207,7 +254,7 @@ def test_of_a_pair_the_active_member_counts(tunnels, site, start):
     pair = start("firewall", pair=True)
     pair.do("tunnels", tunnels=TUNNELS)
     pair.do("tunnels", unit="peer", tunnels=[tunnel | {"state": "inactive"} for tunnel in TUNNELS])
-    site.add_pair("fw", pair, request_timeout="2s")
+    site.add_pair("fw", pair)
     document = show(tunnels("all"))
     assert [(member["host"], member["role"], member["up"]) for member in document["members"]] == [
         ("127.0.0.1", "active", 1), (pair.line["peer"]["host"], "passive", 1),
@@ -286,16 +333,16 @@ def test_a_capture_can_be_shown_to_strangers(watched, tunnels):
 # ---- the command line --------------------------------------------------------------------------------------------
 
 
-def make_vpn():
+def make_vpn(tunnels=TUNNELS):
     """Make the same tunnels for a command line."""
     vpn = Vpn()
-    for tunnel in TUNNELS:
+    for tunnel in tunnels:
         vpn.put(Tunnel(**tunnel))
     return vpn
 
 
-def use_ssh(site, command_line, password="Pa55word", **keys):  # noqa: S107 (nobody else's)
-    """Have the firewall `fw` read by its command line."""
+def use_ssh(site, command_line, password="Pa55word", limit="30s", **keys):  # noqa: S107 (nobody else's)
+    """Have the firewall `fw` read by its command line, in so much time at most."""
     place = site.place / "credentials"
     place.mkdir(exist_ok=True)
     for name, text in {"fw-ssh-password": password, "fw-ssh-key": keys.pop("key", "")}.items():
@@ -305,46 +352,139 @@ def use_ssh(site, command_line, password="Pa55word", **keys):  # noqa: S107 (nob
             (place / name).write_text(text)
     site.environment = {"CREDENTIALS_DIRECTORY": str(place)}
     site.secrets += [password] if password else []
-    site.targets = [{"name": "fw", "kind": "firewall", "host": "127.0.0.1", "request_timeout": "2s"}]
+    site.targets = [{"name": "fw", "kind": "firewall", "host": "127.0.0.1", "request_timeout": limit}]
     ssh = {"ssh": ["fw"], "ssh_port": command_line.port, "ssh_known_hosts": str(command_line.known_hosts)}
     site.tables = {"tunnels": ssh | keys}
+
+
+def ask_both_ways(watched, tunnels, site, *words, **settings):
+    """Return the documents of the same tunnels, by the XML API and by a command line, without what has to differ."""
+    watched.do("ha", state="active")
+    by_api = show(tunnels("all", *words))
+    with running_command_line(site.place, **{"vpn": make_vpn()} | settings) as command_line:
+        use_ssh(site, command_line)
+        called = tunnels("all", *words)
+    for document in (by_api, by_ssh := show(called)):
+        del document["seconds"], document["members"]
+        if settings.get("layout") == "collapsed":  # has lost the column
+            document["flows"] = [flow | {"interface": ""} for flow in document["flows"]]
+    return by_api, by_ssh, called.code
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"layout": "A"},
-        {"layout": "B", "banner": True},
-        {"layout": "C", "shell_banner": True},
+        {},
+        {"layout": "A", "knows_xml": False},
+        {"layout": "B", "knows_xml": False, "banner": ACCEPT},
+        {"layout": "C", "knows_xml": False, "shell_banner": ACCEPT},
         {"layout": "collapsed", "knows_settings": False},
+        {"extra_prompts": 3},
+        {"has_xml_lines": False},
     ],
     ids=str,
 )
 def test_both_ways_tell_the_same(watched, tunnels, site, settings):
-    """The same tunnels read by the XML API and by the command line in any layout come to the same document."""
-    watched.do("ha", state="active")
-    by_api = show(tunnels("all"))
-    with running_command_line(site.place, vpn=make_vpn(), **settings) as command_line:
+    """The same tunnels by the XML API and by the command line, as XML or in any layout, come to the same document."""
+    by_api, by_ssh, code = ask_both_ways(watched, tunnels, site, **settings)
+    assert (by_ssh, code) == (by_api, 0)
+
+
+@pytest.mark.parametrize("state", ["active", "inactive"])
+def test_the_command_line_tells_of_gateways_sas_and_counters(watched, tunnels, site, state):
+    """Gateways, lifetimes and counters are the same by both ways, also where no phase 1 stands."""
+    changed = [tunnel | {"state": state} for tunnel in TUNNELS] if state == "inactive" else TUNNELS
+    watched.do("tunnels", tunnels=changed)
+    vpn = make_vpn(changed)
+    by_api, by_ssh, code = ask_both_ways(watched, tunnels, site, "--sas", "--counters", vpn=vpn)
+    assert (by_ssh, code) == (by_api, 0)
+    assert {gateway["up"] for gateway in by_ssh["gateways"]} == {int(state == "active")}
+    assert all(flow["counters"] for flow in by_ssh["flows"])
+
+
+def test_a_command_line_without_xml_says_what_it_cannot_tell(watched, tunnels, site):
+    """Tunnels are known, gateways, SAs and counters are not, and the document says so."""
+    _, by_ssh, code = ask_both_ways(watched, tunnels, site, "--sas", "--counters", knows_xml=False)
+    assert (by_ssh["up"], len(by_ssh["tunnels"]), code) == (1, len(STATES), 1)
+    assert {part["part"] for part in by_ssh["unread"]} == {"gateways", "ike_sas", "ipsec_sas", "counters"}
+    assert "prints no XML" in by_ssh["unread"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("user", "prompt"),
+    [
+        ("ops@example.edu", "{user}@PA-1{role}> "),
+        ("ops@example.edu", "ops@PA-1{role}> "),
+        ("net ops", "{user}@PA-1{role}> "),
+        ("CAMPUS\\ops", "{user}@PA-1{role}>"),
+        ("CAMPUS\\ops", "ops@PA-1{role}> "),
+        ("a.b+c(d)", "{user}@PA-1{role}> "),
+        ("Ops", "ops@PA-1{role}> "),
+        ("ops", "{user}@PA 1 lab{role}> "),
+        ("ops", "{user}@PA-1 vsys2{role}> "),
+        ("ops", "\x1b[1m{user}@PA-1{role}>\x1b[0m "),
+        ("ops", "\r{user}@PA-1{role}> \r{user}@PA-1{role}> "),
+        ("ops", "somebody@PA-1{role}# "),
+    ],
+)
+@pytest.mark.parametrize("role", ["", "active-primary"])
+def test_a_prompt_is_known_by_the_account_that_it_names(tunnels, site, user, prompt, role):
+    """Names of accounts and hosts may hold blanks, `@` and what means something to a pattern."""
+    with running_command_line(site.place, vpn=make_vpn(), user=user, prompt=prompt, role=role) as command_line:
+        use_ssh(site, command_line, ssh_user=user)
+        document = show(tunnels("all"))
+    assert (document["up"], document.get("role")) == (1, role or "not in a pair")
+
+
+@pytest.mark.parametrize("place", ["banner", "shell_banner"])
+@pytest.mark.parametrize(
+    ("words", "acceptance"),
+    [
+        (ACCEPT, "yes"),
+        ("Do you accept ? (yes/no)", "yes"),
+        ("Accept? [Yes/No]:   ", "yes"),
+        ("First line\r\nDo you accept the\r\nterms (YES/NO) > ", "yes"),
+        ("Do you agree, yes/no? ", "yes"),
+        ("Continue (y/n)? ", "y"),
+    ],
+)
+def test_a_banner_is_accepted_however_it_ends(tunnels, site, place, words, acceptance):
+    """The question may end in colons, question marks and blanks, in brackets or not."""
+    with running_command_line(site.place, vpn=make_vpn(), acceptance=acceptance, **{place: words}) as command_line:
         use_ssh(site, command_line)
-        by_ssh = show(tunnels("all"))
-    for document in (by_api, by_ssh):
-        del document["seconds"], document["members"]
-        if settings["layout"] == "collapsed":  # has lost the column
-            document["flows"] = [flow | {"interface": ""} for flow in document["flows"]]
-    assert by_ssh == by_api
+        assert states(tunnels("all")) == STATES
 
 
-def test_a_page_at_a_time_is_read_whole(tunnels, site):
-    """A command line that keeps its pager is paged through; more tunnels than a page holds are all there."""
+@pytest.mark.parametrize("is_wiped", [True, False])
+@pytest.mark.parametrize(
+    "pager",
+    [
+        {},
+        {"pager": "-- More --"},
+        {"pager": "--More--(12%)"},
+        {"pager": "\x1b[7m<--- More --->\x1b[m"},
+        {"pager": "lines 1-23"},
+        {"pager": "\x1b[7mlines 24-46/97 47%\x1b[27m", "pager_end": "lines 76-97/97 (END)"},
+        {"pager": ":", "pager_end": "(END)"},
+        {"pager": "Press any key to continue"},
+        {"pager": "[Press ENTER for more]", "page_key": "\n"},
+        {"pager": "(more)"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("knows", [{"knows_settings": False}, {"layout": "C"}], ids=str)
+def test_a_page_at_a_time_is_read_whole(tunnels, site, pager, is_wiped, knows):
+    """A command line that keeps its pager is paged through, whatever it shows between pages; no tunnel is lost."""
     vpn = Vpn()
     for number in range(70):
         vpn.put(Tunnel(f"T{number}"))
-    with running_command_line(site.place, vpn=vpn, knows_settings=False) as command_line:
-        use_ssh(site, command_line)
+    with running_command_line(site.place, vpn=vpn, keeps_pager=True, is_wiped=is_wiped, **pager | knows) as line:
+        use_ssh(site, line)
         assert len(states(tunnels("all"))) == 70
-        assert command_line.typed[:4] == [
-            "set cli scripting-mode on", "set cli terminal width 500", "set cli pager off", "show vpn flow",
-        ]  # fmt: skip
+    assert line.typed == [
+        "set cli scripting-mode on", "set cli terminal width 500", "set cli pager off",
+        "set cli op-command-xml-output on", "show vpn flow",
+    ]  # fmt: skip
 
 
 def test_host_keys_are_checked(tunnels, site):
@@ -366,19 +506,33 @@ def test_a_command_line_that_fails_makes_tunnels_unknown(tunnels, site):
     """A wrong password, silence, words instead of a table: not known, with the reason, in time."""
     for settings, password, kind in (
         ({}, "wrong", "Unauthorized"),
-        ({"is_deaf": True}, "Pa55word", "Unreachable"),
+        ({"is_deaf": True}, "Pa55word", "Busy"),  # after a while, which is short here
+        ({"falls_deaf": "set cli pager off"}, "Pa55word", "Busy"),
+        ({"falls_deaf": "show vpn flow"}, "Pa55word", "Busy"),
+        ({"prompt": "password: "}, "Pa55word", "BadReply"),
+        ({"answer": ""}, "Pa55word", "Busy"),
         ({"answer": "Server error : op command timed out\n"}, "Pa55word", "BadReply"),
         ({"encoding": "latin-1", "answer": "\xff\xfe\n"}, "Pa55word", "BadReply"),
         ({"answer": None, "role": "passive"}, "Pa55word", None),
     ):
         with running_command_line(site.place, vpn=make_vpn(), **settings) as command_line:
-            use_ssh(site, command_line, password)
+            is_silent = {"is_deaf", "falls_deaf"} & settings.keys() or settings.get("answer") == ""
+            use_ssh(site, command_line, password, limit="3s" if is_silent else "60s")
             document = show(tunnels("all"))
             assert (document["error"] or {"kind": None})["kind"] == kind
     assert document["active"] == 0
     assert json.loads(tunnels("status", "HQ").err)["error"] == "Unreachable"  # nobody listens any more
     use_ssh(site, command_line, "")
     assert "fw-ssh-key" in json.loads(tunnels("status", "HQ").err)["message"]
+
+
+def test_a_prompt_that_is_not_known_is_told_with_what_was_seen(tunnels, site):
+    """The firewall was reached: what it shows instead of a prompt is quoted, with the key that may be wrong."""
+    with running_command_line(site.place, vpn=make_vpn(), prompt="[edit]\r\nfw-east: ") as command_line:
+        use_ssh(site, command_line, limit="3s")
+        error = show(tunnels("all"))["error"]
+    assert error["kind"] == "BadReply"
+    assert all(words in error["message"] for words in ("fw-east:", "ssh_user"))
 
 
 def test_a_command_line_that_prints_without_end_is_left(tunnels, site):
@@ -413,7 +567,7 @@ def test_no_secret_is_on_the_command_line(watched, site):
     process = site.start("tunnels", "status", "HQ")
     proc = Path(f"/proc/{process.pid}")
     words, environment = proc.joinpath("cmdline").read_text(), proc.joinpath("environ").read_text()
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (0, "1\n", "")
     assert watched.api_key not in words + environment
     assert os.fsencode(watched.api_key) not in (site.place / "uidsync.toml").read_bytes()

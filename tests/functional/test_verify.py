@@ -5,6 +5,8 @@ import fcntl
 import pytest
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from tests.limits import PATIENCE, within
+
 ROWS = [(f"10.0.0.{number}", f"user{number}", 60) for number in range(1, 151)]
 USERS = {ip: user for ip, user, _ in ROWS}
 
@@ -236,11 +238,12 @@ def test_a_signal_ends_it(synced, firewall, arguments):
     firewall.do("reset-counters")
     firewall.do("fault", name="accepted_never_answered", types=["op"])
     process = synced.start("verify", *arguments)
-    Retrying(retry=retry_if_result(lambda count: count == 0), wait=wait_fixed(0.05), stop=stop_after_delay(30))(
+    Retrying(retry=retry_if_result(lambda count: count == 0), wait=wait_fixed(0.05), stop=stop_after_delay(PATIENCE))(
         lambda: len(firewall.requests())
     )
-    process.terminate()
-    _, err = process.communicate(timeout=5)
+    with within(5):
+        process.terminate()
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "run.interrupted" in err
 

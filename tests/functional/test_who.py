@@ -1,5 +1,6 @@
 """`uidsync who`, as whoever looks into an incident meets it."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -120,13 +121,22 @@ def test_what_is_asked_must_make_sense(told):
         ["10.0.0.256"],
         [""],
         ["ada", "--at", "03/04/2026 10:00"],
-        ["ada", "--at", "2026-11-17"],
+        ["ada", "--at", "some day"],
         ["ada", "--at", (NOW + timedelta(hours=1)).isoformat()],
     ):
         ended = told.call("who", *arguments)
         assert (ended.code, ended.out) == (2, ""), arguments
     told.source["port"] = 1
     assert told.call("who", "ada").code == 3
+
+
+def test_a_day_alone_is_an_answer_from_its_beginning_on(told):
+    """`yesterday` and a bare date are answered, and a warning says which moment of the day that is."""
+    for text in ("yesterday", f"{NOW - timedelta(days=1):%Y-%m-%d}"):
+        ended = told.call("who", "192.0.2.7", "--at", text)
+        assert ended.code in {0, 1}
+        assert re.match(r"192\.0\.2\.7 at \d{4}-\d\d-\d\d 00:00:00 ", ended.out)
+        assert "is a whole day" in dict(ended.events)["moment.ambiguous"]["message"]
 
 
 def test_what_was_read_is_said(told, safeconnect):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import uidsync
+from tests.limits import PATIENCE
 from uidsync.simulator.process import Simulator
 
 ROOT = Path(uidsync.__file__).parents[1]
@@ -41,7 +42,7 @@ def bare(tmp_path):
     def run(*arguments):
         command = [sys.executable, *map(str, arguments)]
         return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
 
     return run

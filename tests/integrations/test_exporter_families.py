@@ -168,6 +168,16 @@ def test_a_list_that_cannot_be_read_costs_its_own_part():
     assert not names(samples) & {"panos_ike_gateway_up", "panos_ipsec_sa_remaining_seconds"}
 
 
+def test_counters_that_were_cut_off_are_told():
+    """Counters of some of the tunnels are no counters of all: their part is not readable, and the text is not whole."""
+    for counters, readable in ((None, []), (2, [1]), (Busy("1 of 2: time was up"), [0])):
+        said = view(flow("HQ", counters={"byte-encap": 5}), flow("DC"), counters=counters)
+        assert find(write(said), "panos_part_readable", part="counters") == readable
+        families = Families()
+        add_views(families, "fw", [said], Rules(), status_metric="", is_alone=True)
+        assert families.are_whole == (readable != [0])
+
+
 def test_several_firewalls_in_one_text_are_told_apart():
     """In a file with all firewalls every series names its own."""
     families = Families()

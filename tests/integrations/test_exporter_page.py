@@ -13,7 +13,7 @@ from tests.integrations.exporter_views import flow, make_state, view
 from uidsync.integrations.exporter.lastrun import make_run
 from uidsync.integrations.exporter.page import POLICY, draw, find_matters
 from uidsync.integrations.exporter.verdict import Host, Mark, Seen, describe_age
-from uidsync.panos.errors import Unreachable
+from uidsync.panos.errors import Busy, Unauthorized, Unreachable
 from uidsync.panos.tunnels import Rules, View, read_tunnels
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
@@ -58,13 +58,22 @@ def test_all_is_well_when_nothing_is_not():
 
 def test_a_target_is_shown_with_what_it_has():
     """What a target holds, should hold, lacks and lost stands beside its name, and the newest event at the top."""
-    counts = {"held": 12219, "wanted": 12230, "in_doubt": 3, "lapsed": 4, "logins": {"due": 9, "delivered": 2}}
+    counts = {
+        "held": 12219,
+        "wanted": 12230,
+        "in_doubt": 3,
+        "lapsed": 4,
+        "held_back": {"rejected": 2, "withdrawn": 1},
+        "foreign": 5,
+        "logins": {"due": 9, "delivered": 2},
+    }
     run = make_last_run(WELL | counts, source={"newest_event": (NOW - timedelta(minutes=7)).isoformat()})
     page = read(run=run)
     shown = dict(zip(*([each.text_content() for each in page.iter(kind)] for kind in ("dt", "dd")), strict=True))
     assert shown == {
         "holds": "12,219", "should hold": "12,230", "lacked after the last run": "7", "in doubt": "3",
-        "ran out though wanted": "4", "last complete": "never",
+        "expired too early": "4", "rejected by it": "2", "withdrawn by hand": "1",
+        "taken by other sources": "5", "last complete": "never",
     }  # fmt: skip
     assert "Newest login event: 12:23:00 UTC, 7 min ago" in page.find(".//header").text_content()
 
@@ -98,6 +107,8 @@ def test_a_run_that_went_wrong_is_told(run, mark, words):
     [
         ({"behind_since": (NOW - timedelta(hours=5)).isoformat()}, Mark.BAD, "fw: behind since 07:30:00 UTC, 5 h ago"),
         ({"status": "incomplete"}, Mark.BAD, "fw: lacks what was due"),
+        ({"status": "refused"}, Mark.BAD, "fw: was refused what looks unsafe"),
+        ({"held_back": {"rejected": 3}}, Mark.WARN, "fw: rejected 3 logins; `uidsync status` lists them"),
         ({"status": "not_tried"}, Mark.OPEN, "fw: was not tried"),
         ({"status": "odd"}, Mark.OPEN, "fw: not known"),
         (
@@ -183,6 +194,14 @@ def test_what_is_not_known_keeps_what_was():
     assert "when last known, 12:30:00 UTC, 0 s ago: ■ 1 down" in " ".join(
         read(**keys).find(".//summary").text_content().split()
     )
+
+
+def test_what_is_not_all_there_is_shown():
+    """Counters that were cut off, and a list that is refused, are told beside the tunnels."""
+    said = view(flow("HQ"), counters=Busy("1 of 2 tunnels: time was up"), ike_sas=Unauthorized("no right"))
+    text = " ".join(read(run=make_last_run(WELL), hosts={"fw": (make_host(said),)}).text_content().split())
+    assert "▲ counters: Busy: 1 of 2 tunnels: time was up" in text
+    assert "▲ ike sas: Unauthorized: no right" in text
 
 
 def test_nobodys_words_become_markup():

@@ -4,21 +4,24 @@ import http.client
 import socket
 import threading
 from collections import deque
-from contextlib import closing, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import pytest
 import structlog
 import tenacity
+from structlog.testing import capture_logs
 
+from uidsync.integrations.exporter.seldom import PAUSE, Seldom
 from uidsync.integrations.exporter.server import Answer, Limits, Server
 
 LIMITS = Limits(connections=4, request_bytes=4096, request_seconds=0.5, answer_seconds=0.5)
 
 
 @contextmanager
-def serving(find_answer=lambda question: Answer(f"{question.path}\n"), kind=Server):
+def serving(find_answer=lambda question: Answer(f"{question.path}\n"), kind=Server, limits=LIMITS):
     """Run a server on a free port."""
-    with kind(("127.0.0.1", 0), find_answer, structlog.get_logger(), LIMITS) as server:
+    with kind(("127.0.0.1", 0), find_answer, structlog.get_logger(), limits, {"nac-1.example.edu"}) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -108,7 +111,9 @@ def test_odd_requests_are_refused_without_their_words(address, request_, code):
     assert b"aaaa" not in answer
 
 
-@pytest.mark.parametrize("request_", [b"", b"\r\n", b"GET / HT"])
+@pytest.mark.parametrize(
+    "request_", [b"", b"\r\n", b"GET / HT", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: y\r\n"]
+)
 def test_what_ends_too_soon_gets_nothing_worse(address, request_):
     """A client that says nothing, or half of something, and ends is let go."""
     assert b"200" not in exchange(address, request_)
@@ -161,15 +166,94 @@ def test_a_client_that_takes_nothing_is_let_go():
         assert ended.wait(10)
 
 
-def test_there_are_so_many_connections_and_then_there_is_room_again(address):
-    """One connection more than there may be is closed at once; when the others have ended there is room."""
-    idle = [socket.create_connection(address, 10) for _ in range(LIMITS.connections)]
-    with socket.create_connection(address, 10) as one_more:
-        assert read_all(one_more) == b""
-    for connection in idle:
-        connection.close()
-    retry = tenacity.Retrying(stop=tenacity.stop_after_delay(10), wait=tenacity.wait_fixed(0.02))
-    assert retry(ask, address)[0] == 200
+def begin(address, words=b""):
+    """Connect, and say something that is no whole request."""
+    connection = socket.create_connection(address, 10)
+    connection.sendall(words)
+    return connection
+
+
+@pytest.mark.parametrize("words", [b"", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "])
+def test_who_has_not_asked_gives_way(words):
+    """Connections that ask nothing, or nothing whole, keep nobody out however many they are; the oldest are closed."""
+    patient = Limits(LIMITS.connections, request_seconds=60)
+    with serving(limits=patient) as address, ExitStack() as stack, capture_logs() as logs:
+        idle = [stack.enter_context(begin(address, words)) for _ in range(3 * patient.connections)]
+        for _ in range(5):
+            assert ask(address)[0] == 200
+        assert [b"200" in read_all(connection) for connection in idle[: -patient.connections]] == [False] * 8
+        idle[-1].settimeout(0.05)
+        with pytest.raises(TimeoutError):  # there was room for the newest
+            idle[-1].recv(1)
+    assert [line["event"] for line in logs] == ["connection.dropped"]
+
+
+def test_who_is_being_answered_stays():
+    """A connection whose request is being answered gives way to nobody: one more is refused, and then there is room."""
+    go, asked = threading.Event(), threading.Semaphore(0)
+
+    def find_answer(question):
+        if question.path == "/slow":
+            asked.release()
+            go.wait(30)
+        return Answer(f"{question.path}\n")
+
+    with serving(find_answer) as address, ThreadPoolExecutor(LIMITS.connections) as pool:
+        slow = [pool.submit(ask, address, "/slow") for _ in range(LIMITS.connections)]
+        for _ in slow:
+            assert asked.acquire(timeout=10)
+        with capture_logs() as logs, socket.create_connection(address, 10) as one_more:
+            assert read_all(one_more) == b""
+        go.set()
+        assert [each.result()[2] for each in slow] == ["/slow\n"] * len(slow)
+        retry = tenacity.Retrying(stop=tenacity.stop_after_delay(10), wait=tenacity.wait_fixed(0.02))
+        assert retry(ask, address)[0] == 200
+    assert [(line["event"], line["count"]) for line in logs] == [("connection.refused", 1)]
+
+
+def test_what_clients_can_cause_is_told_once_a_minute():
+    """A thousand refused connections, or bugs, are one line in the log, and one more a minute later with a count."""
+    now = [0.0]
+    with capture_logs() as logs:
+        seldom = Seldom(structlog.get_logger(), clock=lambda: now[0])
+        for _ in range(1000):
+            seldom.tell("connection.refused", connections=4)
+        seldom.tell("request.broken", "error", error="ValueError")
+        for now[0] in (PAUSE - 1, PAUSE, PAUSE + 1):
+            seldom.flush()
+        seldom.tell("connection.refused", connections=4)
+        now[0] = 2 * PAUSE
+        seldom.flush()
+        seldom.tell("request.broken", "error", error="KeyError")
+        seldom.tell("request.broken", "error", error="ValueError")
+        seldom.flush(pause=0)  # the end
+    assert [(line["event"], line["log_level"], line["count"]) for line in logs] == [
+        ("connection.refused", "warning", 1), ("request.broken", "error", 1), ("connection.refused", "warning", 999),
+        ("connection.refused", "warning", 1), ("request.broken", "error", 1), ("request.broken", "error", 1),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("host", "is_meant"),
+    [
+        ("127.0.0.1:9876", True), ("127.0.0.1", True), ("[::1]:9876", True), ("192.0.2.7:80", True),
+        ("localhost:9876", True), ("LOCALHOST.", True), ("nac-1.example.edu", True), ("NAC-1.Example.EDU:443", True),
+        ("evil.example:9876", False), ("127.0.0.1.evil.example", False), ("nac-1.example.edu.evil.example", False),
+        ("localhost.evil.example", False), ("evil.example/nac-1.example.edu", False), ("x@127.0.0.1", False),
+        ("::1", False), ("[evil.example]", False), ("127.0.0.1:port", False), ("", False), ("a b", False),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_not_ours_is_refused(address, host, is_meant):
+    """A page elsewhere whose name was made to stand for our address (DNS rebinding) is told nothing."""
+    answer = exchange(address, f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.0 200" if is_meant else b"HTTP/1.0 421")
+    assert (b"\n/metrics\n" in answer) == is_meant
+
+
+def test_two_hosts_are_none(address):
+    """Of two Host headers nobody can say which one is meant."""
+    hosts = b"Host: 127.0.0.1\r\nHost: evil.example\r\n"
+    assert exchange(address, b"GET / HTTP/1.1\r\n" + hosts + b"\r\n").startswith(b"HTTP/1.0 421")
 
 
 def test_a_bug_costs_one_request():

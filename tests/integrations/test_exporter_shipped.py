@@ -73,6 +73,14 @@ def test_alerts_say_what_and_how_bad():
     assert all(rule["annotations"]["summary"] for rule in ALERTS.values())
 
 
+@pytest.mark.parametrize("name", ALERTS)
+def test_texts_have_no_holes(name):
+    """A label that not all have stands with the blank before it between `with` and `end`, or it would leave a hole."""
+    for text in ALERTS[name]["annotations"].values():
+        assert "$labels.member" not in text.replace("{{ with $labels.member }} {{ . }}{{ end }}", "")
+        assert "  " not in text.strip()
+
+
 def test_alerts_on_tunnels_leave_passive_members_alone():
     """Every alert on the state of a tunnel asks whether its member forwards traffic."""
     on_state = [rule["expr"] for rule in ALERTS.values() if re.search(r"tunnel_(condition|up)\b", rule["expr"])]

@@ -3,15 +3,17 @@
 import json
 import re
 import tomllib
+from io import StringIO
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 import yaml
+from rich.console import Console
 
 from uidsync.integrations.tunnels import listing, nagios, zabbix
 from uidsync.integrations.tunnels.outcome import conclude
-from uidsync.panos.errors import BadReply, Unreachable
+from uidsync.panos.errors import BadReply, Busy, Unauthorized, Unreachable
 from uidsync.panos.tunnels import Rules, View
 from uidsync.panos.vpn import Condition, Flow, FlowTable, Gateway, IpsecSa
 
@@ -118,6 +120,20 @@ def test_the_document_has_all_of_it():
     assert (flows["DC:b"]["state"], flows["DC:b"]["raw"], flows["HQ"]["remaining"]) == (2, "init", 3000)
     assert flows[ODD]["counters"] == {"byte-encap": 7}
     assert document["gateways"] == [{"name": "gw", "up": 1}]
+
+
+def test_what_is_not_all_there_is_listed():
+    """What was asked for beside the tunnels and is not known whole stands in the document and the table."""
+    cut = Busy("the counters of 1 of 7 tunnels were read: time was up")
+    outcome = make_outcome(gateways=Unauthorized("no right"), ike_sas=("gw",), counters=cut)
+    assert [part["part"] for part in zabbix.make_document(outcome)["unread"]] == ["gateways", "counters"]
+    assert (outcome.is_known, outcome.is_whole) == (True, False)
+    for shown in (listing.show_outcomes([outcome]), listing.examine([outcome])):
+        console = Console(width=200, file=StringIO())
+        console.print(shown)
+        assert "counters: Busy: the counters of 1 of 7" in console.file.getvalue()
+    whole = make_outcome(gateways=(), ike_sas=("gw",), counters=7)
+    assert (whole.is_whole, zabbix.make_document(whole)["unread"]) == (True, [])
 
 
 @pytest.mark.parametrize(("role", "active"), [("active", 1), ("passive", 0), (None, -1), (Unreachable("x"), -1)])

@@ -131,7 +131,7 @@ def make_client(make_patience, ca_file):
         defaults = {
             "trust": Trust(ca_file),
             "read_key": lambda: key,
-            "request_timeout": 5.0,
+            "request_timeout": 60.0,
             "patience": make_patience(policy),
             "in_flight": threading.Semaphore(CALLS_IN_FLIGHT),
         }
@@ -155,7 +155,7 @@ def make_agent(make_patience, ca_file):
         defaults |= {
             "framing": "raw",
             "send_timeout": False,
-            "request_timeout": 5.0,
+            "request_timeout": 60.0,
             "patience": make_patience(policy),
             "in_flight": threading.Semaphore(CALLS_IN_FLIGHT),
         }

@@ -4,7 +4,6 @@ import hashlib
 import socket
 import ssl
 import threading
-import time
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
@@ -15,6 +14,7 @@ from cryptography import x509
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.limits import within
 from tests.panos.peer import answering, make_answer
 from uidsync.panos.errors import BadReply, BadRequest, Busy, PanosError, Unauthorized, Unreachable, Untrusted
 from uidsync.panos.firewall import Firewall, make_url
@@ -341,16 +341,16 @@ def test_the_end_of_the_certificate_is_known(firewall, make_client):
 def test_every_fault_of_a_firewall_has_its_name(firewall, make_client, fault, error, words):
     """What a firewall does wrong comes out as the error that says what it means, at once."""
     firewall.do("fault", name=fault)
-    target, started = Firewall(make_client(firewall), vsys="vsys1"), time.monotonic()
-    if error is None:
-        target.send([ADA])
-        assert firewall.mappings() == {"192.0.2.1": "CAMPUS\\ada"}
-    else:
+    target = Firewall(make_client(firewall), vsys="vsys1")
+    with within(3):
+        if error is None:
+            target.send([ADA])
+            assert firewall.mappings() == {"192.0.2.1": "CAMPUS\\ada"}
+            return
         with pytest.raises(PanosError) as raised:
             target.send([ADA])
-        assert type(raised.value) is error
-        assert words in str(raised.value)
-    assert time.monotonic() - started < 3
+    assert type(raised.value) is error
+    assert words in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -360,10 +360,8 @@ def test_every_fault_of_a_firewall_has_its_name(firewall, make_client, fault, er
 def test_no_call_lasts_longer_than_it_may(firewall, make_client, fault, options):
     """A peer that hangs, or drips a byte now and then, holds a call for its time limit and no longer."""
     firewall.do("fault", name=fault, **options)
-    started = time.monotonic()
-    with pytest.raises(Unreachable, match="timed out while asking"):
+    with within(2, least=0.4), pytest.raises(Unreachable, match="timed out while asking"):
         make_client(firewall, request_timeout=0.5).call(SYSTEM_INFO)
-    assert 0.4 < time.monotonic() - started < 2
 
 
 def test_a_dripped_head_is_bounded_too(run_peer, make_client):
@@ -376,10 +374,8 @@ def test_a_dripped_head_is_bounded_too(run_peer, make_client):
             tls.sendall(b"X-More: yes\r\n")
             threading.Event().wait(0.05)
 
-    started = time.monotonic()
-    with pytest.raises(Unreachable):
+    with within(2), pytest.raises(Unreachable):
         make_client(run_peer(drip), request_timeout=0.5).call(SYSTEM_INFO)
-    assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

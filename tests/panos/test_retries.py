@@ -53,6 +53,14 @@ def test_what_stays_is_tried_once(make_patience, clock, kind):
     assert (len(attempt.limits), clock.slept) == (1, [])
 
 
+def test_a_peer_that_speaks_no_tls_is_tried_once(make_patience, clock):
+    """What answers, and cannot be talked to however long one waits, is not tried again."""
+    attempt = failing(Unreachable("no cipher", is_transient=False))
+    with pytest.raises(Unreachable, match="no cipher"):
+        make_patience().call(attempt, 10)
+    assert (len(attempt.limits), clock.slept) == (1, [])
+
+
 def test_waits_double_and_are_bounded(make_patience, clock):
     """Each wait is longer than the one before, up to a limit, with up to a second by chance."""
     errors = [Unreachable(f"try {n}") for n in range(8)]

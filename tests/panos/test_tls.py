@@ -5,7 +5,6 @@ import hashlib
 import socket
 import ssl
 import threading
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -16,19 +15,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.limits import within
 from tests.panos.peer import reset
 from uidsync.panos.errors import TargetError, Unauthorized, Unreachable, Untrusted
 from uidsync.panos.tls import Trust, make_context, read_failure
 
 
-def talk(peer, trust, seconds=5.0, *, name="127.0.0.1"):
+def talk(peer, trust, seconds=60.0, *, name="127.0.0.1"):
     """Connect to a peer, read until it closes, and return its context and what it said; failures are translated."""
     context = make_context(trust)
     heard = b""
     try:
         with (
             context.within(seconds),
-            socket.create_connection((peer.host, peer.port), timeout=5) as plain,
+            socket.create_connection((peer.host, peer.port), timeout=60) as plain,
             context.wrap_socket(plain, server_hostname=name, suppress_ragged_eofs=False) as tls,
         ):
             while piece := tls.recv(1024):
@@ -163,10 +163,9 @@ def drip(_, tls):
 @pytest.mark.parametrize("serve", [drip, lambda _, tls: tls.recv(1)], ids=["drips", "silent"])
 def test_an_exchange_is_bounded_in_all(run_peer, ca_file, serve):
     """A peer that drips bytes, or says none, holds us no longer than the whole exchange may take."""
-    peer, started = run_peer(serve), time.monotonic()
-    with pytest.raises(Unreachable, match="timed out while talking"):
+    peer = run_peer(serve)
+    with within(2, least=0.2), pytest.raises(Unreachable, match="timed out while talking"):
         talk(peer, Trust(ca_file), 0.3)
-    assert 0.2 < time.monotonic() - started < 2
 
 
 def test_limits_are_each_thread_s_own_and_nest():

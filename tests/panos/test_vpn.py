@@ -8,15 +8,20 @@ from hypothesis import strategies as st
 
 from uidsync.panos.errors import BadReply, BadRequest
 from uidsync.panos.vpn import (
+    SHOW_FLOWS,
+    SHOW_GATEWAYS,
+    SHOW_IKE_SAS,
+    SHOW_IPSEC_SAS,
     Condition,
     Gateway,
     IpsecSa,
+    make_show_details,
     read_flows,
     read_gateways,
     read_ike_sas,
     read_ipsec_sas,
 )
-from uidsync.panos.vpntext import PROMPT, read_flow_text
+from uidsync.panos.vpntext import cut_xml, read_flow_text, write_command
 from uidsync.simulator import vpn as simulated
 from uidsync.simulator.message import read_document
 
@@ -353,10 +358,43 @@ def test_the_command_line_may_print_xml():
     assert read_flow_text(text).flows == read(listed(entry(**SHORT))).flows
 
 
+# ---- the command line's XML --------------------------------------------------------------------------------------
+
+
+def test_a_command_is_typed_by_the_words_of_its_request():
+    """What the API is asked in tags is typed as words."""
+    requests = (SHOW_FLOWS, SHOW_GATEWAYS, SHOW_IKE_SAS, SHOW_IPSEC_SAS, make_show_details("7"))
+    assert [write_command(request) for request in requests] == [
+        "show vpn flow", "show vpn gateway", "show vpn ike-sa", "show vpn ipsec-sa", "show vpn flow tunnel-id 7",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", ["7\nconfigure", "7 | match x", "7;reboot", "\u00e9"])
+def test_no_command_is_made_of_what_a_firewall_says(number):
+    """A tunnel's number that is none is not typed."""
+    with pytest.raises(BadReply, match="by a number that is none"):
+        write_command(make_show_details(number))
+
+
+@pytest.mark.parametrize("width", [500, 80, 33])
+def test_xml_is_read_though_its_lines_are_broken(width):
+    """A terminal breaks lines where it ends, in the middle of a word or a tag."""
+    document = listed(*[entry(**SHORT | {"name": f"T {n}"}) for n in range(20)]).decode()
+    broken = "\r\n".join(document[at : at + width] for at in range(0, len(document), width))
+    assert read_flow_text(f"\r\n{broken}\r\n").flows == read(document.encode()).flows
+
+
 @pytest.mark.parametrize(
-    ("prompt", "role"),
-    [("admin@PA-1(active)> ", "active"), ("a.b@fw# ", None), ("x@PA(non-functional)>", "non-functional")],
+    "text", ["", "\n", "There is no IKEv1 phase-1 SA found.\n\nThere is no IKEv2 SA found.\n", wrap("").decode()]
 )
-def test_the_prompt_tells_the_ha_state(prompt, role):
-    """What stands in brackets after the host is its HA state; one that stands alone has none."""
-    assert PROMPT.search(f"text\n{prompt}")["role"] == role
+def test_no_sa_is_nothing_or_words_on_the_command_line(text):
+    """Told to print XML it still prints nothing, or words, where there is nothing to list."""
+    assert read_ike_sas(*take(cut_xml(text))) == read_ipsec_sas(*take(cut_xml(text))) == ()
+
+
+@pytest.mark.parametrize("text", ["Unknown command: vpn\n", "Invalid syntax.\n"])
+def test_an_unknown_command_points_to_the_role(text):
+    """A role that may not give a command has a command line that does not know it."""
+    for read_text in (cut_xml, read_flow_text):
+        with pytest.raises(BadReply, match="does the account's role allow"):
+            read_text(text)

@@ -4,6 +4,7 @@ from typing import Self
 
 import requests
 
+from tests.limits import PATIENCE
 from uidsync.simulator.process import Simulator
 
 
@@ -31,7 +32,7 @@ class Caller:
     def post(self, **parameters: str) -> requests.Response:
         """Send a call as a form; underscores in names stand for hyphens."""
         form = {name.replace("_", "-"): value for name, value in parameters.items()}
-        return self.session.post(self.url, data=form, timeout=10, allow_redirects=False)
+        return self.session.post(self.url, data=form, timeout=PATIENCE, allow_redirects=False)
 
     def send(self, payload: str, **parameters: str) -> requests.Response:
         """Send a `uid-message` with this payload."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.forks import start_simulator
+from tests.limits import PATIENCE
 from tests.simulator.caller import write_logins, write_message
 from uidsync.simulator.agent import read_messages
 from uidsync.simulator.process import Simulator
@@ -31,7 +32,7 @@ def make_context(agent: Simulator, version: str = "1.3", *, certified: bool = Tr
 
 def exchange(agent: Simulator, content: bytes, context: ssl.SSLContext | None = None) -> bytes:
     """Send bytes and return all that comes back until the agent closes."""
-    plain = socket.create_connection(("127.0.0.1", agent.port), timeout=5)
+    plain = socket.create_connection(("127.0.0.1", agent.port), timeout=PATIENCE)
     wrap = (context or make_context(agent)).wrap_socket
     with wrap(plain, server_hostname="localhost", suppress_ragged_eofs=False) as connection:
         connection.sendall(content)
@@ -75,9 +76,9 @@ def test_http(agent, framing):
         session.cert = (agent.line["client_cert_file"], agent.line["client_key_file"])
         url = f"https://127.0.0.1:{agent.port}/"
         if framing == "put":
-            answer = session.put(url, data=DOCUMENT, headers={"Content-Type": "text/xml"}, timeout=5)
+            answer = session.put(url, data=DOCUMENT, headers={"Content-Type": "text/xml"}, timeout=PATIENCE)
         else:
-            answer = session.post(url, files={"file": ("uid.xml", DOCUMENT)}, timeout=5)
+            answer = session.post(url, files={"file": ("uid.xml", DOCUMENT)}, timeout=PATIENCE)
     assert answer.status_code == 200
     assert 'status="success"' in answer.text
     assert agent.mappings() == HELD
@@ -98,7 +99,7 @@ def test_replies(agent):
 def test_an_agent_that_stays(agent):
     """An agent that does not close takes message after message."""
     agent.do("agent", reply="xml", closes=False)
-    plain = socket.create_connection(("127.0.0.1", agent.port), timeout=5)
+    plain = socket.create_connection(("127.0.0.1", agent.port), timeout=PATIENCE)
     with make_context(agent).wrap_socket(plain, server_hostname="localhost") as connection:
         for _message in range(3):
             connection.sendall(DOCUMENT)
@@ -144,7 +145,7 @@ def test_no_client_certificate_tls_12(agent):
 
 def test_no_client_certificate_tls_13(agent):
     """Under TLS 1.3 a client without a certificate can write, and learns by reading only that nobody listened."""
-    plain = socket.create_connection(("127.0.0.1", agent.port), timeout=5)
+    plain = socket.create_connection(("127.0.0.1", agent.port), timeout=PATIENCE)
     context = make_context(agent, certified=False)
     with context.wrap_socket(plain, server_hostname="localhost") as connection:
         connection.sendall(DOCUMENT)
@@ -200,7 +201,7 @@ def test_closes(agent):
 def test_never_answers(agent):
     """An agent may read and neither answer nor close."""
     agent.do("fault", name="accepted_never_answered")
-    plain = socket.create_connection(("127.0.0.1", agent.port), timeout=5)
+    plain = socket.create_connection(("127.0.0.1", agent.port), timeout=PATIENCE)
     with make_context(agent).wrap_socket(plain, server_hostname="localhost") as connection:
         connection.sendall(DOCUMENT)
         connection.settimeout(0.2)

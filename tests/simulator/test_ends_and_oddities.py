@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from tests.forks import start_simulator
+from tests.limits import PATIENCE
 from tests.simulator.caller import Caller, write_logins, write_message
 from uidsync.simulator.spoilers import ODD_ANSWERS, make_odd
 
@@ -17,7 +18,7 @@ def open_tls(simulator):
     """Connect as a client that reads bytes."""
     context = ssl.create_default_context(cafile=simulator.ca_file)
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # which Python sets by itself before 3.11.4
-    plain = socket.create_connection(("127.0.0.1", simulator.port), timeout=5)
+    plain = socket.create_connection(("127.0.0.1", simulator.port), timeout=PATIENCE)
     return context.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False)
 
 

@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from tests.forks import start_simulator
+from tests.limits import PATIENCE
 from tests.simulator.caller import Caller, write_logins, write_message
 
 ADA = write_logins({"192.0.2.1": "CAMPUS\\ada"})
@@ -104,7 +105,7 @@ def test_requests_are_remembered(firewall, caller):
     """A request is remembered with its path, its type, where its key stood and what the message held."""
     caller.send(ADA + "<logout><entry ip='192.0.2.7'/><entry ip='192.0.2.8'/></logout>", vsys="vsys1")
     with keyless(caller) as session:
-        session.get(f"{caller.url}?type=version&key={firewall.api_key}", timeout=10)
+        session.get(f"{caller.url}?type=version&key={firewall.api_key}", timeout=PATIENCE)
     first, second = firewall.requests()
     assert first["sections"] == {"login": 1, "logout": 2}
     assert (first["entries"], first["rejected"], first["status"], first["vsys"]) == (3, 2, 200, "vsys1")
@@ -175,7 +176,7 @@ def test_missing_parameter(anyone):
         "</response>"
     )
     assert anyone.post(type="config").status_code == 400
-    assert anyone.session.get(anyone.url.replace("/api/", "/php/login.php"), timeout=10).status_code == 404
+    assert anyone.session.get(anyone.url.replace("/api/", "/php/login.php"), timeout=PATIENCE).status_code == 404
 
 
 def test_keygen(any_firewall, anyone):
@@ -183,10 +184,10 @@ def test_keygen(any_firewall, anyone):
     right = {"type": "keygen", "user": "admin", "password": "admin"}
     expected = f"<response status = 'success'><result><key>{any_firewall.api_key}</key></result></response>"
     with keyless(anyone) as session:
-        assert session.post(anyone.url, data=right, timeout=10).text == expected
-        assert session.get(anyone.url, params=right, timeout=10).text == expected
+        assert session.post(anyone.url, data=right, timeout=PATIENCE).text == expected
+        assert session.get(anyone.url, params=right, timeout=PATIENCE).text == expected
         for wrong in (right | {"password": "x"}, {"type": "keygen"}):
-            answer = session.post(anyone.url, data=wrong, auth=("admin", "admin"), timeout=10)
+            answer = session.post(anyone.url, data=wrong, auth=("admin", "admin"), timeout=PATIENCE)
             assert (answer.status_code, answer.text) == (403, INVALID)
 
 
@@ -196,9 +197,9 @@ def test_a_wrong_key(any_firewall, anyone, key):
     any_firewall.do("clear")
     with keyless(anyone) as session:
         form = {"type": "user-id", "cmd": DOCUMENT} | ({} if key is None else {"key": key})
-        answer = session.post(anyone.url, data=form, timeout=10)
+        answer = session.post(anyone.url, data=form, timeout=PATIENCE)
         wrong = {"Authorization": "Basic " + base64.b64encode(b"admin:x").decode()}
-        basic = session.post(anyone.url, data={"type": "version"}, headers=wrong, timeout=10)
+        basic = session.post(anyone.url, data={"type": "version"}, headers=wrong, timeout=PATIENCE)
     assert (answer.status_code, answer.text) == (403, INVALID)
     assert (basic.status_code, basic.text) == (403, INVALID)
     assert any_firewall.mappings() == {}
@@ -349,7 +350,7 @@ def test_logs(firewall, caller):
 def test_too_large(caller):
     """A request over five megabytes is not read."""
     assert caller.post(type="user-id", cmd="x" * 5_300_000).status_code == 413
-    assert caller.session.get(caller.url, params={"cmd": "x" * 40_000}, timeout=10).status_code == 414
+    assert caller.session.get(caller.url, params={"cmd": "x" * 40_000}, timeout=PATIENCE).status_code == 414
 
 
 def test_calls_in_flight_are_counted(firewall, caller):
@@ -372,7 +373,7 @@ def test_a_client_that_asks_first(firewall, caller):
     """A client that waits to be told to go on, as curl does with large messages, is told."""
     body = f"type=user-id&key={firewall.api_key}&cmd={requests.utils.quote(DOCUMENT)}"
     context = ssl.create_default_context(cafile=firewall.ca_file)
-    plain = socket.create_connection(("127.0.0.1", firewall.port), timeout=5)
+    plain = socket.create_connection(("127.0.0.1", firewall.port), timeout=PATIENCE)
     with context.wrap_socket(plain, server_hostname="localhost") as connection:
         head = f"POST /api/ HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode())
@@ -402,7 +403,7 @@ def test_nonsense(any_firewall, anyone, target, headers, body):
         request = requests.Request("POST", anyone.url, headers=headers, data=body).prepare()
         request.url = url
         request.headers.update(headers)
-        assert session.send(request, timeout=5, verify=anyone.session.verify).status_code in {400, 403, 404, 411}
+        assert session.send(request, timeout=PATIENCE, verify=anyone.session.verify).status_code in {400, 403, 404, 411}
     assert anyone.log_in().ok
 
 

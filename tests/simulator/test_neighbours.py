@@ -5,6 +5,7 @@ import panos.errors
 import panos.firewall
 import pytest
 
+from tests.limits import PATIENCE
 from tests.simulator.caller import write_logins, write_message
 
 # Both are older than the interpreter's present opinions.
@@ -19,7 +20,7 @@ def pan_python(firewall):
         port=str(firewall.port),
         api_username="admin",
         api_password="admin",  # noqa: S106 - the device's default
-        timeout=10,
+        timeout=PATIENCE,
     )
 
 

@@ -4,6 +4,7 @@ import os
 import re
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -57,6 +58,8 @@ RULES = (
     Rules(ignore_users=("*",), exclude_networks=(ip_network("10.0.0.2/32"),)),
     Rules(rewrite=((r"^a.*$", ""), (r"(ben|x+)", "null")), include_networks=(ip_network("10.0.0.0/24"),)),
     Rules("D\x01"),
+    Rules("ADA", other_domains="nobody", time_zone=ZoneInfo("Europe/Berlin")),
+    Rules("LAB", other_domains="replace", time_zone=ZoneInfo("Asia/Kolkata"), time_offset=-HOUR),
 )
 ROWS = st.lists(
     st.tuples(st.sampled_from(AGES), st.sampled_from(ADDRESSES), st.sampled_from(PRINCIPALS), st.sampled_from(MACS)),
@@ -166,10 +169,12 @@ def test_groups_come_to_what_all_rows_come_to(export, earlier, facts, rules, ran
     facts = [*earlier, *facts]
     ages = [age for age, *_ in facts]
     random.shuffle(ages)
+    written = rules.dates.find_first(NOW).replace(tzinfo=None)  # by the clock of the table
     rows = [
-        (n, NAIVE - timedelta(seconds=age), *fact[1:]) for n, (age, fact) in enumerate(zip(ages, facts, strict=True), 1)
+        (n, written - timedelta(seconds=age), *fact[1:])
+        for n, (age, fact) in enumerate(zip(ages, facts, strict=True), 1)
     ]
-    since = SINCE - rules.time_offset
+    since = rules.dates.find_first(SINCE)
     replace_rows(export, [row for row in rows if random.random() < 0.9])  # a thinned table
     read = make_row_reader(rules, NOW)
     before = [read(Row(*row)) for row in rows[: len(earlier)] if row[1] >= since.replace(tzinfo=None)]
@@ -186,7 +191,7 @@ def test_every_principal_is_counted_behind_a_user(export, rules):
         for age, text in ((9, name), (5, "zoe"))
     ]
     replace_rows(export, make_table(facts))
-    compare(export, rules, {}, since=SINCE - rules.time_offset)
+    compare(export, rules, {}, since=rules.dates.find_first(SINCE))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -194,7 +199,7 @@ def test_ordinary_weeks_come_to_the_same(safeconnect, seed):
     """Weeks of a campus with every oddity that a real table may hold, read by groups twice, and row by row."""
     safeconnect.insert(make_rows(1500, 90, NOW, seed=seed, oddity=0.3))
     rules = RULES[1 + seed % 3]
-    since = SINCE - rules.time_offset
+    since = rules.dates.find_first(SINCE)
     events, _ = compare(safeconnect, rules, {}, since=since)
     assert len(events) > 50
     compare(safeconnect, rules, events, since=since)

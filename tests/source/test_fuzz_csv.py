@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.limits import PATIENCE
 from uidsync.source import SourceError
-from uidsync.source.csvfile import LONGEST_ROW, CSVSource
+from uidsync.source.csvfile import LONGEST_LINE, LONGEST_ROW, CSVSource
 from uidsync.source.rows import LoginEvent, Rules, SkippedRow, make_row_reader
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -28,7 +29,7 @@ def read(path):
     """Read a file to its end: all of its rows, as events or skips, or the words of the error."""
     read_row = make_row_reader(Rules(), NOW)
     try:
-        with CSVSource(str(path), UTC, lambda: NOW).open() as snapshot:
+        with CSVSource(str(path), lambda: NOW).open() as snapshot:
             return [read_row(row) for row in snapshot.read_since(EVER)]
     except SourceError as error:
         return str(error)
@@ -79,14 +80,42 @@ def test_another_encoding_is_told(encoding):
         (b"a,b\n", "lacks clienthistid"),
         (HEADER.strip() + b",PRINCIPAL\n" + ROW, "has principal more than once"),
         (HEADER.strip() + b", macaddress \n" + ROW, "has macaddress more than once"),
-        (HEADER + ROW + b'2,"' + ROW * 40_000, "field larger than field limit"),
-        (HEADER + b'"a\n",' * 300_000, "more than"),
-        (HEADER + b"x" * (2 * LONGEST_ROW), "more than"),
+        (b"x" * (2 * LONGEST_ROW) + b"\n" + ROW, "more than"),
+        (b'"a\n",' * 300_000, "more than"),
     ],
 )
 def test_what_is_wrong_is_said(content, words):
-    """A header line that is none, and a row without end, are named with the file and what is wrong."""
+    """A header line that is none, or has no end, is named with the file and what is wrong."""
     assert words in read_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("junk", "bad"),
+    [
+        (b'2,"' + ROW, 1),
+        (b'"a\n' + b'",a\n' * 30_000, 30_001),
+        (b'a",b,"\n' * 30_000, 30_000),  # each line opens a quote, within quotes and without
+        (b'",\n' * 30_000, 30_000),
+        (b'","\n' * 30_000, 30_000),
+        (b"x" * (3 * LONGEST_ROW) + b"\n", 1),
+        (b'"' + b"x" * (3 * LONGEST_ROW) + b"\n", 1),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_junk_costs_its_own_lines(junk, bad):
+    """Lines that are none of ours, whatever quotes they hold, cost themselves; the rows round them are read."""
+    told = read_bytes(HEADER + ROW + junk + ROW * 40_000)
+    assert sum(isinstance(row, LoginEvent) for row in told) == 40_001
+    assert len(told) == 40_001 + bad
+
+
+def test_a_line_without_end_is_told(tmp_path):
+    """A device that never ends a line, after a header that is one, is an error and no bad row."""
+    file = tmp_path / "endless.csv"
+    with file.open("wb") as sparse:
+        sparse.write(HEADER + ROW)
+        sparse.truncate(LONGEST_LINE + 2 * LONGEST_ROW)
+    assert "a line of more than" in read(file)
 
 
 def test_blank_lines_are_no_row_without_end():
@@ -113,14 +142,14 @@ def test_an_endless_file_takes_no_memory(path):
     program = (
         "import sys; from datetime import UTC, datetime; from uidsync.source.csvfile import CSVSource\n"
         "from uidsync.source import SourceError\n"
-        "try:\n with CSVSource(sys.argv[1], UTC).open() as s: list(s.read_since(datetime(1, 1, 1, tzinfo=UTC)))\n"
+        "try:\n with CSVSource(sys.argv[1]).open() as s: list(s.read_since(datetime(1, 1, 1, tzinfo=UTC)))\n"
         "except SourceError as error: print(error)"
     )
     bound = 512 * 2**20
     with Path("/dev/zero").open("rb") as zero:
         ended = subprocess.run(
-            [sys.executable, "-c", program, path], stdin=zero, capture_output=True, text=True, timeout=30, check=False,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (bound, bound)),
+            [sys.executable, "-c", program, path], stdin=zero, capture_output=True, text=True, check=False,
+            timeout=PATIENCE, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (bound, bound)),
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -23,6 +23,7 @@ from uidsync.statements import read_statement
 
 EVER = datetime(1970, 1, 2, tzinfo=UTC)
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+WEEK_AGO = NOON - timedelta(days=7)
 NAIVE = NOON.replace(tzinfo=None)
 ADA = (1, NAIVE, "192.0.2.1", "ada,Staff", "02:00:5e:10:00:0a")
 
@@ -100,7 +101,7 @@ def test_where_the_table_ends(safeconnect):
         assert (snapshot.highest_id, snapshot.read_newest_date(), list(snapshot.read_since(EVER))) == (None, None, [])
     safeconnect.insert([(7, NAIVE, None, None, None), (9, NAIVE - timedelta(days=1), None, None, None)])
     with make_source(safeconnect).open() as snapshot:
-        assert (snapshot.highest_id, snapshot.read_newest_date()) == (9, NOON - timedelta(days=1))
+        assert (snapshot.highest_id, snapshot.read_newest_date()) == (9, NAIVE - timedelta(days=1))
 
 
 def test_the_clock_is_the_database_s(safeconnect):
@@ -132,6 +133,71 @@ def test_either_charset_will_do(safeconnect_server, tmp_path, charset):
     with fresh_export(safeconnect_server, tmp_path, charset) as export:
         export.insert([(1, NAIVE, "192.0.2.1", "Jürgen Ö,Straße", None)])
         assert [row.principal for row in read(make_source(export))] == ["Jürgen Ö,Straße"]
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        *(("principal", kind) for kind in ("BLOB", "VARBINARY(255)", "MEDIUMBLOB", "VARCHAR(255)", "JSON", "LONGTEXT")),
+        *(("currentIpAddress", kind) for kind in ("VARBINARY(45)", "BLOB", "TEXT", "VARCHAR(45)")),
+        *(("macaddress", kind) for kind in ("VARBINARY(25)", "BLOB")),
+        *(("winMachineName", kind) for kind in ("VARBINARY(85)", "BLOB")),
+        *(("clientHistId", kind) for kind in ("BIGINT", "DECIMAL(20)", "DOUBLE", "VARCHAR(20)", "VARBINARY(20)")),
+        ("transDate", "DATETIME(6)"),
+    ],
+)
+def test_other_types_of_columns_are_read(safeconnect, column, kind):
+    """Text that comes as bytes, and ids that come as other numbers or as text, are what they are everywhere."""
+    if kind == "JSON":
+        run(safeconnect, "ALTER TABLE clienthist MODIFY principal JSON")
+        safeconnect.insert([(*ADA[:3], '"ada"', ADA[4])])
+        assert [row.principal for row in read(make_source(safeconnect))] == ['"ada"']
+        return
+    run(safeconnect, f"ALTER TABLE clienthist MODIFY {column} {kind}")
+    safeconnect.insert([(*ADA, "PC-1")], (*COLUMNS, "winMachineName"))
+    with make_source(safeconnect).open() as snapshot:
+        assert list(snapshot.read_since(EVER)) == list(snapshot.read_after(0, (), EVER)) == [Row(*ADA)]
+        assert list(snapshot.read_addresses([ip_address(ADA[2])])) == [Row(*ADA)]
+        assert snapshot.highest_id == 1
+        assert snapshot.read_machines({1}) == {1: "PC-1"}
+        if snapshot.groups:
+            assert [group.newest for group in snapshot.groups.read_groups(WEEK_AGO, NOON)] == [Row(*ADA)]
+            assert list(snapshot.groups.read_doubtful(WEEK_AGO, NOON, ("192.0.2.1",), "^x", 9)) == [Row(*ADA)]
+            assert snapshot.groups.read_highest(WEEK_AGO, NOON, 9) == [Row(*ADA[:4], None)]
+
+
+def test_a_number_for_text_costs_no_more_than_its_row(safeconnect):
+    """A column of numbers where a name or an address should be is read as text."""
+    run(safeconnect, "ALTER TABLE clienthist MODIFY principal INT, MODIFY currentIpAddress INT UNSIGNED")
+    safeconnect.insert([(1, NAIVE, 3221225985, 1042, None)])
+    assert read(make_source(safeconnect)) == [Row(1, NAIVE, "3221225985", "1042", None)]
+
+
+def test_bytes_that_are_no_utf_8_cost_their_own_row(safeconnect):
+    """A principal of bytes that are no UTF-8 is nobody's, wherever it is read; the other rows are read."""
+    run(safeconnect, "ALTER TABLE clienthist MODIFY principal BLOB")
+    safeconnect.insert([(1, NAIVE, "192.0.2.1", b"J\xfcrgen", None), (2, NAIVE, "192.0.2.2", "Jürgen".encode(), None)])
+    read_row = make_row_reader(Rules(), NOON)
+    with make_source(safeconnect).open() as snapshot:
+        for rows in (
+            snapshot.read_since(EVER),
+            (group.newest for group in snapshot.groups.read_groups(WEEK_AGO, NOON)),
+            snapshot.groups.read_doubtful(WEEK_AGO, NOON, (), "^x", 9),
+        ):
+            assert [(row.user, row.why) for row in map(read_row, rows)] == [(None, "unfit"), ("Jürgen", "")]
+
+
+def test_of_a_long_principal_its_beginning_is_asked_for(safeconnect):
+    """Roles that go on for megabytes do not travel, in whatever type of column."""
+    for kind in ("LONGTEXT", "LONGBLOB"):
+        run(safeconnect, f"ALTER TABLE clienthist MODIFY principal {kind}", "DELETE FROM clienthist")
+        safeconnect.insert([(1, NAIVE, "192.0.2.1", "ada," + "ä" * 500_000, None)])
+        with make_source(safeconnect).open() as snapshot:
+            groups = snapshot.groups.read_groups(WEEK_AGO, NOON)
+            for rows in (snapshot.read_since(EVER), (group.newest for group in groups)):
+                (row,) = rows
+                assert len(row.principal) <= 4096
+                assert make_row_reader(Rules(), NOON)(row).user == "ada"
 
 
 def test_addresses_are_cut_by_the_column(safeconnect):
@@ -484,6 +550,33 @@ def test_every_statement_is_one_that_old_servers_know():
         (statement,) = read_statements(path.read_text())
         assert not re.search(r"\b(WITH|OVER|JSON|LATERAL|ROW_NUMBER)\b", statement, re.IGNORECASE)
         assert "'" not in statement
+
+
+@pytest.fixture
+def view(safeconnect):
+    """Give the account a view of the table, and nothing on the table itself."""
+    account, export = f"'{safeconnect.user}'@'%'", f"{safeconnect.database}.clienthist"
+    view = f"{safeconnect.database}_view"
+    run(
+        safeconnect,
+        f"CREATE DATABASE {view}",
+        f"CREATE VIEW {view}.clienthist AS SELECT {', '.join(COLUMNS)}, winMachineName FROM {export}",  # noqa: S608
+        f"REVOKE ALL, GRANT OPTION FROM {account}",
+        f"GRANT SELECT ON {view}.clienthist TO {account}",
+    )
+    yield view
+    run(safeconnect, f"DROP DATABASE {view}")
+
+
+def test_what_is_for_the_log_alone_may_be_refused(safeconnect, view):
+    """A view whose table the account may not see is read as the table is: only how it is read is not told."""
+    safeconnect.insert([ADA])
+    with make_source(safeconnect, database=view).open() as snapshot:
+        assert list(snapshot.read_addresses([ip_address(ADA[2])])) == [Row(*ADA)]
+        assert list(snapshot.read_user("ada", EVER, NOON + timedelta(days=1))) == [Row(*ADA)]
+        assert list(snapshot.read_since(EVER)) == [Row(*ADA)]
+        assert [snapshot.read_oldest_date(), snapshot.read_newest_date()] == [NOON.replace(tzinfo=None)] * 2
+        assert (snapshot.scans, snapshot.read_shape().has_date_index) == ([], None)
 
 
 def test_a_tail_is_a_range_of_the_primary_key(safeconnect):

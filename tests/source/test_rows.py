@@ -1,5 +1,7 @@
 """What one row of clienthist comes to: an event with a user, an event with nobody and why, or a skip with a reason."""
 
+import re
+import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
 from ipaddress import ip_address, ip_network
 
@@ -8,8 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.clienthist_rows import ADDRESSES, PRINCIPALS, ZERO_DATE
+from tests.safeconnect import SQL
 from uidsync.panos.userid import LONGEST_NAME, is_carriable
-from uidsync.source.rows import LoginEvent, Row, Rules, SkippedRow, is_within, make_row_reader, read_date, read_mac
+from uidsync.source.dates import make_zone
+from uidsync.source.rows import (
+    LONGEST_CACHED,
+    LONGEST_PRINCIPAL,
+    LoginEvent,
+    Row,
+    Rules,
+    SkippedRow,
+    brings_other_domain,
+    is_within,
+    make_name_reader,
+    make_row_reader,
+    read_mac,
+)
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 NOON = NOW.replace(tzinfo=None)
@@ -21,9 +37,9 @@ CAMPUS = Rules(
     rewrite=(("^host/.*$", ""),),
     exclude_networks=(ip_network("10.9.0.0/16"),),
 )
-WHYS = {"null", "empty", "unfit", "too_long", "ignored", "blank"}
+WHYS = {"null", "empty", "unfit", "too_long", "ignored", "other_domain", "blank"}
 REASONS = {
-    "bad_row", "no_address", "bad_address", "reserved_address", "cut_ipv6", "outside_networks", "no_date", "ahead"
+    "bad_row", "no_address", "bad_address", "reserved_address", "cut_ipv6", "outside_networks", "no_date", "ahead",
 }  # fmt: skip
 
 
@@ -57,6 +73,11 @@ def read(principal="ada", address="192.0.2.1", date=NOON, mac=None, rules=None):
         ("x" * (LONGEST_NAME - 7), Rules(domain="CAMPUS"), "CAMPUS\\" + "x" * (LONGEST_NAME - 7)),
         ("<b>&\"']]>", Rules(), "<b>&\"']]>"),
         ("Ödön😀", Rules(lowercase=True), "ödön😀"),
+        ("ghost/robert", CAMPUS, "CAMPUS\\ghost/robert"),
+        ("jdoe@null", Rules(), "jdoe@null"),
+        ("jdoe\u3000", Rules(rewrite=((r"\s+$", "x"),)), "jdoe"),
+        ("a\u3000b", Rules(rewrite=((r"\s+b$", "x"),)), "ax"),
+        ("jürgen.guest", Rules(rewrite=((r"^(\w+)\.guest$", r"guest-\1"),)), "guest-jürgen"),
     ],
 )
 def test_a_name_is_made_in_the_order_of_the_rule(principal, rules, user):
@@ -69,14 +90,24 @@ def test_a_name_is_made_in_the_order_of_the_rule(principal, rules, user):
     ("principal", "rules", "why"),
     [
         *((principal, Rules(), "null") for principal in ("null", "NULL", " nUlL ,Staff", "Null,")),
-        *((principal, Rules(), "empty") for principal in (",Staff", " ,", ",", "CAMPUS\\", "@example.edu", "\\")),
-        ("host/pc-1", CAMPUS, "empty"),
+        *((principal, Rules(), "null") for principal in ("null@example.edu,Staff", "CAMPUS\\NULL", "X\\null @y")),
+        *((principal, Rules(), "empty") for principal in (",Staff", " ,", ",")),
+        *(
+            (principal, Rules(), "ignored")
+            for principal in ("@example.edu", "@example.edu,Staff", "CAMPUS\\", "\\", "@")
+        ),
+        ("CAMPUS\\@example.edu", Rules(strip_realm=True), "ignored"),
+        ("host/pc-1", CAMPUS, "ignored"),
+        ("ada", Rules(rewrite=(("^.*$", "@example.edu"),), strip_realm=True), "ignored"),
         *((f"a{character}b", Rules(), "unfit") for character in "\0\t\n\x1b\x7f\x85\ud800\ufffe\uffff"),
         ("ab", Rules(rewrite=(("b", "\x07"),)), "unfit"),
         ("x" * (LONGEST_NAME + 1), Rules(), "too_long"),
         ("x" * (LONGEST_NAME - 6), Rules(domain="CAMPUS"), "too_long"),
         *((principal, CAMPUS, "ignored") for principal in ("svc-a", "SVC-A,Staff", "CAMPUS\\svc-a", "svc-a@x", "PC1$")),
-        ("svc-" + "x" * 4000, CAMPUS, "ignored"),
+        ("svc-" + "x" * 4000, CAMPUS, "too_long"),
+        ("host/" + "x" * LONGEST_NAME, CAMPUS, "too_long"),
+        ("a" * 5, Rules(rewrite=(("a", "b" * 100), ("^b+$", "ada"))), "too_long"),
+        ("a\udcff", Rules(rewrite=(("b", "c"),)), "unfit"),
         ("ada", Rules(ignore_users=("a[dt]?",)), "ignored"),
         *((principal, CAMPUS, "blank") for principal in (None, "", "  ", "\t\r\n", "\xa0")),
     ],
@@ -91,6 +122,111 @@ def test_an_event_may_leave_its_address_with_nobody(principal, rules, why):
 def test_a_glob_fits_whole_names(glob):
     """A user is ignored only when the whole name fits."""
     assert read("svc-a", rules=Rules(ignore_users=(glob,))).user == "svc-a"
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "is_other"),
+    [
+        ("ada", "CAMPUS", False),
+        ("CAMPUS\\ada", "CAMPUS", False),
+        ("campus\\ada", "CAMPUS", False),
+        ("ada@Campus", "CAMPUS", False),
+        ("ada@example.edu", "example.edu", False),
+        ("LAB\\ada", "CAMPUS", True),
+        ("ada@example.edu", "CAMPUS", True),
+        ("CAMPUS\\ada@example.edu", "CAMPUS", True),
+        ("LAB\\CAMPUS\\ada", "CAMPUS", True),
+        ("CAMPUS\\LAB\\ada", "CAMPUS", True),
+        ("CAMPUS \\ada", "CAMPUS", True),
+        ("\\ada", "CAMPUS", True),
+        ("ada@", "CAMPUS", True),
+        ("ada@x@campus", "CAMPUS", True),
+        ("CАMPUS\\ada", "CAMPUS", True),  # noqa: RUF001 (the second letter is Cyrillic)
+        ("CAMPUS\\ada", "", True),
+        ("\\ada", "", True),
+        ("ada", "", False),
+    ],
+)
+def test_another_domain_or_realm_is_known(name, domain, is_other):
+    """Only the configured domain, in any case, before the name or behind it, is not another one."""
+    assert brings_other_domain(name, domain) is is_other
+
+
+@pytest.mark.parametrize(
+    ("principal", "rules", "expected"),
+    [
+        ("LAB\\dean,Staff", Rules("CAMPUS", other_domains="replace"), ("CAMPUS\\dean", "")),
+        ("dean@lab.example", Rules("CAMPUS", other_domains="replace"), ("CAMPUS\\dean", "")),
+        ("LAB\\dean", Rules("CAMPUS", other_domains="nobody"), (None, "other_domain")),
+        ("LAB\\dean", Rules("CAMPUS"), ("LAB\\dean", "")),
+        ("campus\\dean", Rules("CAMPUS", other_domains="nobody"), ("campus\\dean", "")),
+        ("campus\\dean", Rules("CAMPUS", other_domains="replace"), ("campus\\dean", "")),
+        ("LAB\\Dean", Rules(other_domains="replace", lowercase=True), ("dean", "")),
+        ("LAB\\dean", Rules(other_domains="nobody"), (None, "other_domain")),
+        ("dean@lab.example", Rules("CAMPUS", strip_realm=True, other_domains="nobody"), ("CAMPUS\\dean", "")),
+        ("LAB\\dean@x", Rules("CAMPUS", strip_realm=True, other_domains="nobody"), (None, "other_domain")),
+        ("LAB\\svc-a", Rules("CAMPUS", ignore_users=("svc-*",), other_domains="nobody"), (None, "ignored")),
+        ("LAB/dean", Rules("CAMPUS", rewrite=(("/", r"\\"),), other_domains="nobody"), (None, "other_domain")),
+        ("LAB\\" + "x" * 249, Rules("CAMPUS", other_domains="replace"), (None, "too_long")),
+    ],
+)
+def test_names_of_other_domains_go_as_they_are_told_to(principal, rules, expected):
+    """They are kept, or get the configured domain, or are nobody's, after what else changes a name."""
+    event = read(principal, rules=rules)
+    assert (event.user, event.why) == expected
+
+
+# ---- bounds ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("match", "name"),
+    [
+        (r"^(([a-z])+.)+[A-Z]([a-z])+$", "a" * 34),
+        (r"^(([a-z])+.)+[A-Z]([a-z])+$", "a" * LONGEST_NAME),
+        (r"^(\w+\s?)*$", "a" * 40 + "!"),
+        (r"(a|a)*b", "a" * LONGEST_NAME),
+        (r"(.*)*(.*)*x", "a" * LONGEST_NAME),
+        (r"\s+$", "a" + " " * 60_000 + "b"),
+        (r"\s+$", "a" + " " * (LONGEST_NAME - 2) + "b"),
+    ],
+)
+def test_no_name_holds_a_rewrite(match, name):
+    """Whatever name meets whatever pattern, it is read: none is tried in every way that it might match."""
+    rules = Rules(rewrite=((match, ""),) * 5)
+    assert read(name, rules=rules).why == ("too_long" if len(name) > LONGEST_NAME else "")
+
+
+def test_ten_thousand_names_hold_no_rewrite():
+    """Nor do many names together, each of which would hold an engine that tries every way."""
+    read_name = make_name_reader(Rules(rewrite=((r"^((a+)+)+$", ""),)))
+    assert {read_name(f"{'a' * 30}{n}")[1] for n in range(10_000)} == {""}
+
+
+@pytest.mark.parametrize("part", ["a" * 200, "\U0001f600" * 200, "x," + "ROLE," * 1100, "\u3000" * 5000])
+def test_what_is_remembered_is_bound(part):
+    """A campus of names of any length, with roles of any length, takes no more memory than short names do."""
+    read_row = make_row_reader(Rules(), NOW, cached=500)
+    tracemalloc.start()
+    try:
+        for n in range(1000):
+            mac, address = f"{n:012x}{part}", f"10.0.{n >> 8}.{n & 255}"
+            read_row(Row(n, NOON, address, f"{n}{part}", mac))
+            read_row(Row(n, NOON, address + part, f"{part}{n}", mac))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 3 * 500 * (2 * 4 * LONGEST_CACHED + 600)
+
+
+def test_of_a_principal_so_much_is_looked_at():
+    """What the statements ask for is what is judged: the beginning of a principal."""
+    for file in SQL.glob("read_*.sql"):
+        named = re.findall(r"LEFT\((?:newest\.)?principal, (\d+)\)", file.read_text())
+        assert named == [str(4 * LONGEST_PRINCIPAL)] * ("currentIpAddress" in file.read_text()), file
+    assert read("ada," + "x" * LONGEST_PRINCIPAL).user == "ada"
+    for name in (" " * LONGEST_PRINCIPAL, "ada" + " " * LONGEST_PRINCIPAL, " " * LONGEST_PRINCIPAL + "ada"):
+        assert {read(name).why, read(name + "dean").why} == {"too_long"}
 
 
 # ---- addresses ---------------------------------------------------------------------------------------------------
@@ -193,7 +329,7 @@ def test_a_device_has_one_spelling(text):
     assert read(mac=text).mac == read_mac(text) == "02005e10000a"
 
 
-@pytest.mark.parametrize("text", [None, "", "  ", "00:00:00:00:00:00", "-", "zz"])
+@pytest.mark.parametrize("text", [None, "", "  ", "00:00:00:00:00:00", "-", "zz", "a" * 65])
 def test_no_device_is_none(text):
     """What is no MAC, and the one of zeros, tells no device from another."""
     assert read(mac=text).mac is None
@@ -216,6 +352,8 @@ RULES = st.builds(
     rewrite=st.lists(st.sampled_from([("^host/.*$", ""), ("(.)$", r"\1\1"), ("a|b", "\ufffe")]), max_size=2).map(tuple),
     include_networks=NETWORKS,
     exclude_networks=NETWORKS,
+    other_domains=st.sampled_from(["keep", "replace", "nobody"]),
+    time_zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]).map(make_zone),
     time_offset=st.timedeltas(timedelta(days=-2), timedelta(days=2)),
     may_cut_addresses=st.booleans(),
 )  # fmt: skip
@@ -231,7 +369,7 @@ def test_any_row_is_an_event_or_a_skip(rules, row):
         assert (result.seen_at is not None) == (result.reason == "ahead")
         return
     assert result.event_id == row.event_id
-    assert result.seen_at == read_date(row.date, rules.time_offset) <= NOW + timedelta(minutes=5)
+    assert result.seen_at == rules.dates.read(row.date, NOW) <= NOW + timedelta(minutes=5)
     assert is_within(result.ip, rules.include_networks, rules.exclude_networks)
     if result.user is None:
         assert result.why in WHYS

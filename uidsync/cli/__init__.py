@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import resource
 import sys
 import warnings
 from collections.abc import Collection
@@ -34,6 +35,7 @@ def load_commands(words: Collection[str]) -> None:
 
 def main() -> None:
     """Run the command line and end with its exit code; what nobody foresaw is a bug, told in one line."""
+    _leave_no_core()
     _open_streams()
     _forget_odd_widths()
     _heed_no_color()
@@ -60,6 +62,11 @@ def main() -> None:
     except Exception as bug:
         log.error("uidsync.broken", error=type(bug).__name__, hint="a bug: -vv shows where", exc_info=bug)
         sys.exit(BUG)
+
+
+def _leave_no_core() -> None:
+    """Let no crash write this process's memory to a file: secrets are in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _forget_odd_widths() -> None:

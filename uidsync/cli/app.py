@@ -62,7 +62,10 @@ class Options:
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="The configuration [default: $UIDSYNC_CONFIG, then /etc/uidsync/uidsync.toml]."
+        "--config",
+        metavar="FILE",
+        readable=False,  # whoever reads it says better why it cannot be read
+        help="The configuration [default: $UIDSYNC_CONFIG, then /etc/uidsync/uidsync.toml].",
     ),
 ]
 VerboseOption = Annotated[

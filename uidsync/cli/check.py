@@ -16,7 +16,16 @@ from rich.text import Text
 
 from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.inspection import Finding, inspect_source, inspect_target
-from uidsync.cli.wiring import TargetMaker, become_owner, find_state_dir, make_deadline, make_secret_files, make_source
+from uidsync.cli.rights import become_owner, raise_if_locked_out
+from uidsync.cli.wiring import (
+    TargetMaker,
+    advise_closing,
+    find_state_dir,
+    is_ping_exposed,
+    make_deadline,
+    make_secret_files,
+    make_source,
+)
 from uidsync.config import TargetConfig
 from uidsync.report import INCOMPLETE, OK
 
@@ -43,7 +52,9 @@ def check(options: Options, *, as_json: JSONOption = False) -> int:
     """
     log = structlog.get_logger()
     config = options.read_config()
-    become_owner(find_state_dir(config))
+    state_dir = find_state_dir(config)
+    become_owner(state_dir, "nothing")
+    raise_if_locked_out(config, state_dir, config.target)
     deadline = make_deadline(config)
     secrets = make_secret_files(log)
     maker = TargetMaker(secrets, log, deadline, attempts=1)
@@ -58,8 +69,11 @@ def check(options: Options, *, as_json: JSONOption = False) -> int:
     findings = []
     console = Console(markup=False, highlight=False, soft_wrap=True)
     names = ", ".join(target.name for target in config.target)
-    first = Finding("configuration", "green", f"{options.file}: {names}")
-    for finding in chain([first], *(part.gather() for part in parts)):
+    first = [Finding("configuration", "green", f"{options.file}: {names}")]
+    if is_ping_exposed(config, options.file):
+        words = "others can read telemetry.ping_url, which is a secret"
+        first.append(Finding("configuration", "yellow", words, advise_closing(options.file)))
+    for finding in chain(first, *(part.gather() for part in parts)):
         findings.append(finding)
         if not as_json:
             _show(console, finding)

@@ -15,6 +15,7 @@ import structlog
 from rich.console import Console
 
 from uidsync.cli.app import Options, command
+from uidsync.cli.rights import step_down
 from uidsync.cli.show import progress_bar, show_mappings, show_plans, show_report
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_secret_files, make_source
 from uidsync.config import Config, FirewallConfig, make_config
@@ -41,6 +42,7 @@ def demo(options: Options) -> int:
     """
     if not options.verbose:
         set_up_logging(verbosity=-1)
+    step_down()
     console = Console(markup=False, highlight=False)
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="uidsync-demo-")))

@@ -103,7 +103,7 @@ def _explain(config: Config, ip: Address) -> Explanation:
             make_row_reader(rules, now),
             validity=validity,
             now=now,
-            time_offset=rules.time_offset,
+            dates=rules.dates,
         )
         events = {ip: holder} if holder else {}
         mappings = wanted(events, validity, now)

@@ -21,9 +21,11 @@ import typer
 from structlog.typing import FilteringBoundLogger
 
 from uidsync import __version__
+from uidsync.account import may_read
 from uidsync.cli.app import Options, command
 from uidsync.cli.looking import make_looks, make_rules
-from uidsync.cli.wiring import TargetMaker, become_owner, find_state_dir, make_secret_files
+from uidsync.cli.rights import become_owner, raise_if_locked_out
+from uidsync.cli.wiring import TargetMaker, find_state_dir, make_secret_files
 from uidsync.config import Config, ConfigError, FirewallConfig
 from uidsync.deadline import Deadline
 from uidsync.metrics import write_metrics
@@ -49,7 +51,9 @@ def exporter(
     *,
     textfile: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the metrics of all tunnels there, for node_exporter, and end."),
+        typer.Option(
+            metavar="FILE", readable=False, help="Write the metrics of all tunnels there, for node_exporter, and end."
+        ),
     ] = None,
 ) -> int:
     """Serve Prometheus metrics, of runs and of the firewalls' IPsec tunnels, and a status page.
@@ -69,7 +73,11 @@ def exporter(
         return OK
     log = structlog.get_logger()
     config = options.read_config()
-    become_owner(find_state_dir(config))
+    state_dir = find_state_dir(config)
+    become_owner(state_dir, "nothing")
+    if not may_read(state_dir / LAST_RUN):  # else there is something to tell without any key
+        firewalls = [target for target in config.target if isinstance(target, FirewallConfig)]
+        raise_if_locked_out(config, state_dir, firewalls, is_source_needed=False)
     try:
         import prometheus_client  # noqa: F401, PLC0415 (an extra: other commands do without)
     except ImportError:
@@ -82,11 +90,12 @@ def exporter(
 
 def _make_probes(config: Config, log: FilteringBoundLogger) -> Probes:
     from uidsync.integrations.exporter.probes import Asked, Probes  # noqa: PLC0415
+    from uidsync.integrations.tunnels.refusals import Refusals  # noqa: PLC0415
 
     secrets = make_secret_files(log)
     secrets = replace(secrets, warn=functools.cache(secrets.warn))  # once, and not with every scrape
     maker = TargetMaker(secrets, log, Deadline(math.inf), attempts=1)
-    wants = config.exporter
+    wants, refusals = config.exporter, Refusals()
 
     def make_look(target: FirewallConfig) -> Callable[[float], tuple[View, ...]]:
         rules = make_rules(config.tunnels, target.name)
@@ -97,9 +106,9 @@ def _make_probes(config: Config, log: FilteringBoundLogger) -> Probes:
             ipsec_sas=wants.sas,
             counters=wants.counters,
         )
-        make_looks(config.tunnels, target, maker, wanted)  # what is wrong with the configuration is told now
+        make_looks(config.tunnels, target, maker, wanted, refusals)  # what is wrong with the configuration is told now
         # Made anew each time: keys are read where they are now, and no connection waits for the next minute.
-        return lambda seconds: look_at_all(make_looks(config.tunnels, target, maker, wanted), seconds)
+        return lambda seconds: look_at_all(make_looks(config.tunnels, target, maker, wanted, refusals), seconds)
 
     return Probes(
         [
@@ -114,6 +123,7 @@ def _make_probes(config: Config, log: FilteringBoundLogger) -> Probes:
         ],
         log,
         _now,
+        config.exporter.ask_every.total_seconds(),
     )
 
 
@@ -142,7 +152,7 @@ def _serve(config: Config, file: str, log: FilteringBoundLogger) -> int:
     host, _, port = config.exporter.listen.rpartition(":")
     host = host.strip("[]")
     try:
-        server = Server((host, int(port)), site.find_answer, log)
+        server = Server((host, int(port)), site.find_answer, log, names=_find_names(config, host))
     except OSError as error:
         raise ConfigError(file, [f"exporter.listen: {config.exporter.listen}: {error.strerror or error}"]) from None
     with server:
@@ -155,6 +165,14 @@ def _serve(config: Config, file: str, log: FilteringBoundLogger) -> int:
         server.shutdown()
     log.info("exporter.ended")
     return OK
+
+
+def _find_names(config: Config, address: str) -> set[str]:
+    """Return the names by which this host may be asked; on loopback nobody needs the one that a name server has."""
+    names = {*config.exporter.names, socket.gethostname()}
+    if not ip_address(address).is_loopback:
+        names.add(socket.getfqdn())
+    return {name.lower().removesuffix(".") for name in names}
 
 
 def _write(config: Config, textfile: Path, log: FilteringBoundLogger) -> int:

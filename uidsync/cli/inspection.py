@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,15 +12,17 @@ from uidsync.census import Census
 from uidsync.cli.wiring import TargetMaker
 from uidsync.config import AgentConfig, Config, MySQLConfig, TargetConfig
 from uidsync.panos.agent import Agent
+from uidsync.panos.client import OLD_RELEASE
 from uidsync.panos.errors import Busy, PanosError, RequestError, Unauthorized
 from uidsync.panos.firewall import Firewall, is_right_missing
 from uidsync.panos.pair import ACTIVE, OFF
-from uidsync.plan import UnsafePlan
+from uidsync.plan import UnsafePlan, newest_per_address
 from uidsync.position import LATE_WRITERS
 from uidsync.reading import make_rules
 from uidsync.report import describe_certificate
 from uidsync.source import Shape, Snapshot, Source, SourceError
-from uidsync.source.rows import AHEAD, make_row_reader
+from uidsync.source.rows import AHEAD, Rules, make_row_reader
+from uidsync.strangers import Strangers
 from uidsync.survey import SHARED_BY, Silence, Survey, make_exclude_line, spell_duration
 
 Colour = Literal["green", "yellow", "red"]
@@ -41,7 +42,7 @@ HINTS = {
     "BadReply": "is this the management address of a firewall?",
 }
 UNAUTHORIZED = {
-    "firewall": "is the key there, and right? `uidsync keygen` gets a new one",
+    "firewall": f"is the key there, and right? `uidsync keygen` gets a new one; {OLD_RELEASE}",
     "agent": "are client_cert_file and its key there, and do they belong together?",
 }
 # What each right in the tab XML API of an administrator's role is for, and how much it matters that it is not there.
@@ -74,6 +75,9 @@ class Finding:
 
 def inspect_source(config: Config, source: Source) -> Iterator[Finding]:
     """Look at the table, the clocks and the events."""
+    if isinstance(config.source, MySQLConfig) and config.source.may_tell_anybody:
+        words = "its password may go to whoever answers: send_password_unverified = true"
+        yield Finding("source", "yellow", words, "set source.ca_file to the CA of the server's certificate")
     started = time.monotonic()
     try:
         with source.open() as snapshot:
@@ -84,7 +88,7 @@ def inspect_source(config: Config, source: Source) -> Iterator[Finding]:
             yield from _judge_columns(shape)
             if {name.lower() for name in NEEDED} <= shape.columns:
                 yield from _judge_size(shape)
-                yield _judge_newest(config, snapshot)
+                yield _judge_newest(config, make_rules(config, source), snapshot)
                 yield from _survey(config, source, snapshot)
     except SourceError as error:
         yield Finding("source", "red", str(error), "see [source] in the configuration")
@@ -127,20 +131,26 @@ def _judge_size(shape: Shape) -> Iterator[Finding]:
         yield Finding("source", "green", words)
 
 
-def _judge_newest(config: Config, snapshot: Snapshot) -> Finding:
-    newest = snapshot.read_newest_date()
+def _judge_newest(config: Config, rules: Rules, snapshot: Snapshot) -> Finding:
+    newest = rules.dates.read(snapshot.read_newest_date(), snapshot.now)
     if newest is None:
         return Finding(
             "source", "yellow", "the table is empty, or its last row has no date", "does the NAC export to it?"
         )
-    age = snapshot.now - newest - config.source.time_offset
+    age = snapshot.now - newest
+    zone = "" if config.source.time_zone == "UTC" else f", by {config.source.time_zone}"
     if age < -AHEAD:
-        words = f"the newest row lies {_words(-age)} ahead of the source's clock"
-        return Finding("source", "yellow", words, "such rows are passed over; is source.time_offset right?")
+        words = f"the newest row lies {_words(-age)} ahead of the source's clock{zone}"
+        advice = rules.dates.advise(-age) or "set the clock of the appliance"
+        return Finding("source", "yellow", words, f"such rows are passed over; {advice}")
+    words = f"the newest row is {_words(max(age, timedelta()))} old{zone}"
     if age > config.sync.stale_after:
-        advice = "the NAC's export may have stopped; if the age never changes, it writes local time: source.time_offset"
-        return Finding("source", "yellow", f"the newest row is {_words(age)} old", advice)
-    return Finding("source", "green", f"the newest row is {_words(max(age, timedelta()))} old")
+        advice = rules.dates.advise(-age)
+        return Finding("source", "yellow", words, f"the NAC's export may have stopped; {advice}".removesuffix("; "))
+    if config.source.time_offset and not zone:
+        advice = "if its clock is put forward and back, set source.time_zone instead of source.time_offset"
+        return Finding("source", "green", words, advice)
+    return Finding("source", "green", words)
 
 
 def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Finding]:
@@ -150,19 +160,24 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
     """
     reauth = timedelta(days=config.source.reauth_days)
     started = time.monotonic()
-    census, survey = Census(snapshot.now - LATE_WRITERS), Survey()
-    rows = snapshot.read_since(snapshot.now - reauth - config.source.time_offset)
-    read_row = make_row_reader(make_rules(config, source), snapshot.now)
-    deque(survey.watch(census.watch(map(read_row, rows))), maxlen=0)
+    rules = make_rules(config, source)
+    census, survey = Census(snapshot.now - LATE_WRITERS, dates=rules.dates), Survey()
+    rows = snapshot.read_since(rules.dates.find_first(snapshot.now - reauth))
+    strangers = Strangers(rules, make_row_reader(rules, snapshot.now, since=snapshot.now - reauth))
+    events = survey.watch(census.watch(map(strangers.read, rows)))
+    newest = newest_per_address(event for event in events if event.seen_at >= snapshot.now - config.source.validity)
+    if config.source.validity == reauth:
+        census.settle({}, newest)  # as a run does, which reads no older rows
     try:
         census.raise_if_ahead(snapshot.now)
     except UnsafePlan as refusal:
         words, _, advice = str(refusal).partition("; ")
         yield Finding("source", "red", words, advice)
     skipped = "".join(f", {count:,} {reason}" for reason, count in census.skipped.most_common())
+    addresses = f"{len(newest):,} addresses{_limit(config)}"
     words = (
         f"read the last {config.source.reauth_days} days in {time.monotonic() - started:.1f} s: {census.rows:,} rows, "
-        f"{census.events:,} events, {survey.addresses:,} addresses{skipped and '; passed over' + skipped[1:]}"
+        f"{census.events:,} events, {addresses}{skipped and '; passed over' + skipped[1:]}"
     )
     if not census.events:
         yield Finding(
@@ -170,6 +185,8 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
         )
         return
     yield Finding("source", "green", words)
+    if told := strangers.tell():
+        yield Finding("source", *told)
     yield _judge_silence(config, survey.judge_silence(reauth))
     if shared := survey.shared:
         words = f"{len(shared):,} addresses had {SHARED_BY} or more users within an hour: NAT, or shared machines"
@@ -177,6 +194,16 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
         yield Finding("source", "yellow", words, f"in [identity]: {line}")
     else:
         yield Finding("source", "green", f"no address had {SHARED_BY} users within an hour")
+
+
+def _limit(config: Config) -> str:
+    """Say of which time the addresses are, where events are not believed as long as they are read."""
+    validity = config.source.validity
+    return (
+        ""
+        if validity == timedelta(days=config.source.reauth_days)
+        else f" with an event in the last {_words(validity)}"
+    )
 
 
 def _judge_silence(config: Config, silence: Silence) -> Finding:
@@ -219,7 +246,7 @@ def inspect_target(config: TargetConfig, maker: TargetMaker) -> Iterator[Finding
     try:
         yield from _inspect_agent(config, target) if isinstance(target, Agent) else _inspect_firewall(config, target)
     except PanosError as error:
-        yield Finding(config.name, "red", f"{error.kind}: {error}", _advise(config, error))
+        yield Finding(config.name, "red", f"{error.kind}: {error.words}", error.advice or _advise(config, error))
         return
     finally:
         target.close()
@@ -311,8 +338,9 @@ def _inspect_pair(name: str, firewall: Firewall) -> Iterator[Finding]:
     roles = firewall.ask_roles()
     for host, role in roles.items():
         if isinstance(role, PanosError):
-            words = f"{host} does not say whether it is active: {role.kind}: {role}"
-            yield Finding(name, "red", words, HINTS.get(role.kind, PAIR_HINT) if not _is_denied(role) else PAIR_HINT)
+            words = f"{host} does not say whether it is active: {role.kind}: {role.words}"
+            advice = PAIR_HINT if _is_denied(role) else role.advice or HINTS.get(role.kind, PAIR_HINT)
+            yield Finding(name, "red", words, advice)
         else:
             advice = "is high availability set up? a firewall that stands alone has a host" if role == OFF else ""
             yield Finding(name, "red" if role == OFF else "green", f"{host} is {role}", advice)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
+import grp
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import structlog
 import typer
+from structlog.typing import FilteringBoundLogger
 
+from uidsync.account import SERVICE, describe_refusal
 from uidsync.cli.app import Options, command
 from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
 from uidsync.config import ConfigError, FirewallConfig
 from uidsync.credentials import CREDENTIALS
-from uidsync.panos.client import Client
+from uidsync.panos.client import OLD_RELEASE, Client
 from uidsync.panos.errors import PanosError, Unauthorized, Unreachable
-from uidsync.panos.xmlapi import Request, make_keygen, read_key
+from uidsync.panos.xmlapi import SYSTEM_INFO, Request, make_keygen, read_key
 from uidsync.telemetry import write_atomically
 
 KEY_MODE = 0o640
-SERVICE_GROUP = "uidsync"
 
 
 @command
@@ -45,6 +47,7 @@ def keygen(
             str(options.file), [f"{target}: only firewalls have API keys; agents know a client certificate"]
         )
     file = chosen.api_key_file or CREDENTIALS / f"{target}-api-key"
+    _raise_if_unwritable(file, str(options.file))
     user = typer.prompt("Administrator", err=True)
     password = typer.prompt("Password", hide_input=True, err=True)
     maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
@@ -53,11 +56,25 @@ def keygen(
     except Unauthorized as error:
         raise Unauthorized(f"{target} does not accept this name and password: {error}") from None
     try:
-        write_atomically(file, key + "\n", KEY_MODE)
+        write_atomically(file, key + "\n", KEY_MODE, _find_group())
     except OSError as error:
         raise ConfigError(str(options.file), [f"the key cannot be stored in {file}: {error.strerror}"]) from None
-    _give_to_service(file)
     print(f"stored the API key of {target} in {file}")
+    for client in maker.make_clients(chosen, lambda: key).values():
+        _warn_if_unknown(client, log.bind(target=target))
+
+
+def _warn_if_unknown(client: Client, log: FilteringBoundLogger) -> None:
+    """Warn of a firewall that does not know the key that was just given; what else may be wrong is for `check`."""
+    try:
+        client.call(SYSTEM_INFO)
+    except Unauthorized as error:
+        if not error.is_denied:
+            log.warning("key.refused", message=str(error), hint=OLD_RELEASE)
+    except PanosError:
+        return
+    finally:
+        client.close()
 
 
 def _ask_first_that_answers(members: Iterable[Client], request: Request) -> str:
@@ -73,9 +90,19 @@ def _ask_first_that_answers(members: Iterable[Client], request: Request) -> str:
     raise failure
 
 
-def _give_to_service(file: Path) -> None:
-    """Let the service's group read the key, where there is one and we may."""
+def _raise_if_unwritable(file: Path, configuration: str) -> None:
+    """Raise ConfigError, before anybody is asked for a password, where the key could not be stored."""
     try:
-        shutil.chown(file, group=SERVICE_GROUP)
-    except (LookupError, PermissionError):
-        return
+        tempfile.TemporaryFile(dir=file.parent).close()
+    except PermissionError:
+        raise ConfigError(configuration, [describe_refusal(file.parent, "root", "write")]) from None
+    except OSError as error:
+        raise ConfigError(configuration, [f"no key can be stored in {file.parent}: {error.strerror}"]) from None
+
+
+def _find_group() -> int | None:
+    """Return the group that is to read the key: the service's, where it exists."""
+    try:
+        return grp.getgrnam(SERVICE).gr_gid
+    except KeyError:
+        return None

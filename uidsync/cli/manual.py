@@ -17,11 +17,12 @@ EXIT_CODES = {
     OK: "Every target is complete: all that was due was delivered.",
     INCOMPLETE: "A target is not: something was rejected, failed or not tried. check: something is red. status: a "
     "target is behind. verify: something differs. who, explain: no record.",
-    USAGE: "Wrong usage or configuration; nothing was read.",
+    USAGE: "Wrong usage or configuration, or an account that may not read what is needed; nothing was read.",
     SOURCE: "The source could not be read, or not to its end; nothing was sent.",
-    UNSAFE: "Refused as unsafe; nothing was sent.",
+    UNSAFE: "Refused as unsafe: the whole run, or a part of what was due for a target. The other targets were served.",
     LOCKED: "Another run is at work.",
-    UNREADABLE: "verify: a firewall could not be read, and nothing else differs.",
+    UNREADABLE: "verify: a firewall could not be read, or no firewall has learned a mapping from an agent, and nothing "
+    "else differs.",
     BUG: "A bug. -vv shows where.",
 }
 FILES = {

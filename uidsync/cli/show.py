@@ -20,7 +20,7 @@ from uidsync.panos.table import TableEntry
 from uidsync.panos.userid import Login
 from uidsync.plan import Plan
 from uidsync.report import SyncReport, TargetReport
-from uidsync.source.rows import CUT_IPV6, IGNORED, RESERVED
+from uidsync.source.rows import CUT_IPV6, IGNORED, OTHER_DOMAIN, RESERVED
 
 ROWS_SHOWN = 10  # of a table on a terminal; a pipe gets them all
 COLOURS = {
@@ -34,7 +34,8 @@ NOBODY = {
     "empty": "nobody: a row with an empty name",
     "unfit": "nobody: a row with a name that no message can carry",
     "too_long": "nobody: a row with a name that is too long",
-    IGNORED: "nobody: a row of a user whom identity.ignore_users has",
+    IGNORED: "nobody: a row of a user whom identity.ignore_users has, or of a realm alone",
+    OTHER_DOMAIN: "nobody: a row of another domain or realm, as identity.other_domains says",
     "other_device": "nobody: another device came, without a name",
 }
 SKIPPED = {

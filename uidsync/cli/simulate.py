@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from uidsync.cli.app import Options, command
+from uidsync.cli.rights import step_down
 
 NOT_OURS = {errno.EADDRINUSE, errno.EACCES, errno.EPERM}  # what a port may be that somebody chose
 
@@ -38,6 +39,7 @@ def simulate(
         uidsync simulate firewall --port 8443 --api-key rehearsal
         uidsync simulate agent --port 5006
     """
+    step_down(port=port)
     gc.enable()  # it runs until it is told to end
     from uidsync.simulator.serve import serve_agent, serve_firewall  # noqa: PLC0415 (no other command needs a server)
 

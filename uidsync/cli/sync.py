@@ -16,6 +16,7 @@ import typer
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.rights import raise_if_locked_out
 from uidsync.cli.show import progress_bar, show_plans, show_report
 from uidsync.cli.wiring import (
     TargetMaker,
@@ -27,6 +28,7 @@ from uidsync.cli.wiring import (
     make_secret_files,
     make_source,
     make_turn,
+    warn_of_exposed_ping,
 )
 from uidsync.config import Config, TargetConfig
 from uidsync.ledger_file import LedgerError
@@ -71,7 +73,9 @@ def sync(
     config = options.read_config()
     targets = choose_targets(config, target or (), str(options.file))
     state_dir = find_state_dir(config)
-    become_owner(state_dir)
+    become_owner(state_dir, "read" if dry_run else "write")
+    raise_if_locked_out(config, state_dir, targets)
+    warn_of_exposed_ping(config, options.file, log)
     is_told = not dry_run and not target  # of a part of the targets it would say too much
     order = Order(dry_run, full, force, run_id)
     with _pinging(config.telemetry.ping_url if is_told else "", log) as tell:

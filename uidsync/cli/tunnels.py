@@ -16,9 +16,9 @@ from rich.console import Console
 
 from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.looking import make_looks, make_rules
+from uidsync.cli.rights import become_owner, raise_if_locked_out
 from uidsync.cli.wiring import (
     TargetMaker,
-    become_owner,
     choose_targets,
     find_state_dir,
     make_deadline,
@@ -39,6 +39,7 @@ OF_ONE = {
     "all",
     "capture",
 }  # what a machine reads, of one firewall: nothing beside it may be said
+SHOW_ALL = {"list", "all", "doctor"}  # they show what is asked for beside the tunnels
 WIDTH = 200  # columns of a table that nobody's window limits
 SIDE_BY_SIDE = 32  # firewalls that are asked at once
 
@@ -74,9 +75,10 @@ def tunnels(
 
     `list` shows them. For Zabbix, and of one firewall: `discover` prints low-level discovery, `status` a number,
     1 up or 2 down, `all` a document for a master item, `template` the template. What is not known has no value: exit
-    code 1 and a reason. `check` is for Nagios: 0 ok, 1 warning, 2 critical, 3 unknown. `learn` prints what is there as
-    what to expect, `doctor` what each firewall lets itself be asked, and `capture` its answer for a bug report, without
-    names and addresses.
+    code 1 and a reason, also when only what `--sas` or `--counters` add is not all there. `check` is for Nagios: 0 ok,
+    1 warning, 2 critical, 3 unknown. `learn` prints what is there as what to expect, for the end of the configuration,
+    `doctor` what each firewall lets itself be asked, and `capture` its answer for a bug report, without names and
+    addresses.
 
     Examples:
 
@@ -98,7 +100,7 @@ def tunnels(
         gateways=sas or (action == "discover" and lld == "array"),
         ike_sas=sas,
         ipsec_sas=sas,
-        counters=counters,
+        counters=counters and action in SHOW_ALL,
     )
     outcomes = _collect(options, target or (), wants, timeout, is_of_one=action in OF_ONE)
     from uidsync.integrations.tunnels import listing, zabbix  # noqa: PLC0415 (no other command needs it)
@@ -111,8 +113,6 @@ def tunnels(
             Console(highlight=False, markup=False, width=width).print(listing.show_outcomes(outcomes))
         case "doctor":
             Console(highlight=False, markup=False, soft_wrap=True).print(listing.examine(outcomes))
-        case "learn":
-            print(listing.write_expected(outcomes))
         case "discover":
             print((zabbix.write_array if lld == "array" else zabbix.write_discovery)(outcomes[0]))
         case "status":
@@ -120,7 +120,8 @@ def tunnels(
             print(zabbix.write_status(condition, down_value=down_value, degraded_value=degraded_value))
         case "all":
             print(zabbix.write_document(outcomes[0]))
-    return OK if all(outcome.is_known for outcome in outcomes) else INCOMPLETE
+    are_known = all(outcome.is_whole if action in SHOW_ALL else outcome.is_known for outcome in outcomes)
+    return OK if are_known else INCOMPLETE
 
 
 def _check(options: Options, names: Sequence[str], timeout: float | None) -> int:
@@ -139,12 +140,27 @@ def _capture(options: Options, names: Sequence[str], timeout: float | None) -> i
     """Print what one firewall, or each member of a pair, answers, without what says whose it is."""
     config = options.read_config()
     (target,) = _choose_firewalls(config, names, str(options.file), is_of_one=True)
-    become_owner(find_state_dir(config))
+    become_owner(find_state_dir(config), "nothing")
     log = structlog.get_logger()
     maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
     for client in maker.make_clients(target, maker.find_key(target)).values():
         seconds = timeout or target.request_timeout.total_seconds()
         print(anonymise(capture(client, target.serial, seconds)))
+    return OK
+
+
+def _learn(options: Options, names: Sequence[str], timeout: float | None) -> int:
+    """Print what is there as what to expect, to be put at the end of the configuration, any number of times."""
+    from uidsync.integrations.tunnels import listing  # noqa: PLC0415
+
+    config = options.read_config()
+    # Before root's rights are given up; what is no file cannot be added to.
+    text = options.file.read_text("utf-8-sig") if options.file.is_file() else ""
+    outcomes = _collect(options, names, Wants(role=True), timeout)
+    if expected := listing.write_expected(outcomes, text, config.tunnels.list_expected()):
+        print(expected)
+    else:
+        structlog.get_logger().info("tunnels.unchanged", message="what is there is what is expected already")
     return OK
 
 
@@ -157,6 +173,7 @@ def _print_template(*_: object) -> int:
 APART: dict[str, Callable[[Options, Sequence[str], float | None], int]] = {
     "capture": _capture,
     "check": _check,
+    "learn": _learn,
     "template": _print_template,
 }
 
@@ -179,17 +196,21 @@ def _collect(
 ) -> list[Outcome]:
     """Look at the firewalls of these names, or all, side by side. Raises ConfigError."""
     from uidsync.integrations.tunnels.outcome import collect  # noqa: PLC0415
+    from uidsync.integrations.tunnels.refusals import Refusals  # noqa: PLC0415
 
     config = options.read_config()
     firewalls = _choose_firewalls(config, names, str(options.file), is_of_one=is_of_one)
-    become_owner(find_state_dir(config))
+    state_dir = find_state_dir(config)
+    become_owner(state_dir, "nothing")
+    if not is_of_one:  # what a machine reads has a place for the reason
+        raise_if_locked_out(config, state_dir, firewalls, is_source_needed=False)
     log = structlog.wrap_logger(None, processors=[_drop]) if is_of_one else structlog.get_logger()
-    maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
+    maker, refusals = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1), Refusals()
 
     def look(target: FirewallConfig) -> Outcome:
         rules = make_rules(config.tunnels, target.name)
         asked = replace(wants, role=wants.role or not target.host, gateways=wants.gateways or rules.needs_gateways)
-        looks = make_looks(config.tunnels, target, maker, asked)
+        looks = make_looks(config.tunnels, target, maker, asked, refusals)
         return collect(target.name, looks, rules, timeout or target.request_timeout.total_seconds())
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:

@@ -51,8 +51,8 @@ def verify(
 ) -> int:
     """Compare what each firewall really holds with what it should hold.
 
-    Exits 1 when something differs, 6 when a firewall could not be read and nothing else differs. What a run sends at
-    the same time may show.
+    Exits 1 when something differs; 6 when a firewall could not be read, or no firewall has learned a mapping from an
+    agent, and nothing else differs. What a run sends at the same time may show.
 
     Examples:
 
@@ -65,7 +65,7 @@ def verify(
     if address is not None:
         return _show_log(config, address, log, as_json=as_json)
     state_dir = find_state_dir(config)
-    become_owner(state_dir)
+    become_owner(state_dir, "write" if mend else "read")
     deadline = make_deadline(config)
     heed_signals(deadline)
     secrets = make_secret_files(log)

@@ -21,17 +21,20 @@ from uidsync.moment import EXAMPLES, Moment, read_moment
 from uidsync.reading import make_rules
 from uidsync.report import INCOMPLETE, OK, to_plain
 from uidsync.source import Snapshot
-from uidsync.source.rows import AHEAD, CUT_IPV6, CUT_LENGTH, IGNORED, RESERVED
+from uidsync.source.rows import AHEAD, CUT_IPV6, CUT_LENGTH, IGNORED, OTHER_DOMAIN, RESERVED
 from uidsync.who import EXCLUDED, NO_RECORD, NOT_INCLUDED, Answer, Tenure
 
 NO_RECORDS = {
     NO_RECORD: "no login event that counted then",
     EXCLUDED: "excluded by identity.exclude_networks",
     NOT_INCLUDED: "not in identity.include_networks",
-    IGNORED: "a user whom identity.ignore_users has is never mapped",
+    IGNORED: "a user whom identity.ignore_users has is never mapped, nor is a realm without a user",
+    OTHER_DOMAIN: "identity.other_domains leaves names of another domain or realm with nobody",
     RESERVED: "such an address is nobody's",
     CUT_IPV6: f"IPv6 addresses of {CUT_LENGTH} characters and more do not fit the table's column, and do not count",
 }
+
+TWICE = "its rows count as of its end, so that the answer may be of before it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,11 @@ def who(
     *,
     at: Annotated[
         str | None,
-        typer.Option("--at", metavar="TIME", help=f"{EXAMPLES}; local time unless it names a zone [default: now]."),
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            help=f"{EXAMPLES}; local time unless it names a zone; a day alone is its beginning [default: now].",
+        ),
     ] = None,
     as_json: JSONOption = False,
 ) -> int:
@@ -77,18 +84,22 @@ def who(
     ip = read_address(name)
     asked = None if at is None else _read_at(at, log)
     config = options.read_config()
-    become_owner(find_state_dir(config))
+    become_owner(find_state_dir(config), "nothing")
     source = make_source(config, make_secret_files(log), make_deadline(config))
     with source.open() as snapshot:
         moment = asked or Moment(snapshot.now)
         if moment.at > snapshot.now + AHEAD:
             raise typer.BadParameter(f"{moment.at.astimezone(moment.zone)} is still to come", param_hint="--at")
-        history = History(snapshot, make_rules(config, source), config.source.validity)
+        rules = make_rules(config, source)
+        if rules.dates.is_shown_twice(moment.at):
+            log.warning("moment.ambiguous", message=f"this hour came twice by the table's clock: {TWICE}")
+        history = History(snapshot, rules, config.source.validity)
         started = time.monotonic()
         found = history.ask_address(ip, moment.at) if ip else history.ask_user(name, moment.at)
         ids = {tenure.event.event_id for tenure in found.list_tenures()}
         oldest = None if found.is_answered else snapshot.read_oldest_date()
-        scene = Scene(moment, snapshot.now, oldest and oldest + config.source.time_offset, snapshot.read_machines(ids))
+        oldest = rules.dates.read(oldest, snapshot.now)
+        scene = Scene(moment, snapshot.now, oldest, snapshot.read_machines(ids))
         _log_reading(log, snapshot, history.rows, time.monotonic() - started)
     if isinstance(found, Answer):
         answer, lines = _describe_address(str(ip), found, scene), tell_address(str(ip), found, scene)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import pwd
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
-from zoneinfo import ZoneInfo
 
+import structlog
 from structlog.typing import FilteringBoundLogger
 
+from uidsync.account import SERVICE
+from uidsync.cli.rights import become_owner as become_owner  # noqa: PLC0414 (commands look for it here)
 from uidsync.config import (
     STATE_DIR,
     AgentConfig,
@@ -24,7 +25,7 @@ from uidsync.config import (
     MySQLConfig,
     TargetConfig,
 )
-from uidsync.credentials import SecretError, SecretFiles
+from uidsync.credentials import SecretError, SecretFiles, is_open_to_others
 from uidsync.deadline import Deadline
 from uidsync.panos.agent import Agent
 from uidsync.panos.client import CALLS_IN_FLIGHT, Client
@@ -44,8 +45,30 @@ Secret = TypeVar("Secret")
 def make_secret_files(log: FilteringBoundLogger) -> SecretFiles:
     """Make the search for secrets; one that others can read is warned of."""
     return SecretFiles(
-        os.environ, lambda file: log.warning("secret.exposed", file=str(file), hint="others can read it; chmod o= it")
+        os.environ,
+        lambda file: log.warning("secret.exposed", file=str(file), hint=f"others can use it: {advise_closing(file)}"),
     )
+
+
+def advise_closing(file: Path) -> str:
+    """Say how a file is closed to all but the service."""
+    return f"chgrp {SERVICE} {file}; chmod 0640 {file}"
+
+
+def is_ping_exposed(config: Config, file: Path) -> bool:
+    """Tell whether others can read the configuration, and in it the URL of the dead-man service, which is a secret."""
+    try:
+        return bool(config.telemetry.ping_url) and is_open_to_others(file.stat().st_mode)
+    except OSError:
+        return False
+
+
+def warn_of_exposed_ping(config: Config, file: Path, log: FilteringBoundLogger) -> None:
+    """Warn of a `ping_url` that others can read."""
+    if is_ping_exposed(config, file):
+        log.warning(
+            "secret.exposed", file=str(file), hint=f"others can read telemetry.ping_url: {advise_closing(file)}"
+        )
 
 
 def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Source:
@@ -55,8 +78,9 @@ def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Sou
     if isinstance(source, CSVConfig):
         from uidsync.source.csvfile import CSVSource  # noqa: PLC0415
 
-        return CSVSource(source.path, ZoneInfo(source.time_zone))
-    from uidsync.source.mysql import Login, MySQLSource  # noqa: PLC0415
+        return CSVSource(source.path)
+    from uidsync.source.mysql import MySQLSource  # noqa: PLC0415
+    from uidsync.source.mysql_login import Login  # noqa: PLC0415
 
     login = Login(
         (source.host,) if source.host else source.hosts,
@@ -65,7 +89,11 @@ def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Sou
         source.database,
         source.user,
         source.ca_file,
+        source.send_password_unverified,
     )
+    if source.may_tell_anybody:
+        hint = "send_password_unverified = true: whoever answers may get the password; set source.ca_file"
+        structlog.get_logger().warning("source.unverified", hint=hint)
     read_password = _translated(lambda: secrets.read(source.password_file, "source-password"), SourceError)
     return MySQLSource(login, read_password, deadline)
 
@@ -232,23 +260,6 @@ def choose_targets(config: Config, names: Sequence[str], file: str) -> tuple[Tar
 def find_state_dir(config: Config) -> Path:
     """Return where state is kept: as configured, as systemd says, or the default."""
     return config.sync.state_dir or Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or STATE_DIR)
-
-
-def become_owner(state_dir: Path) -> None:
-    """Go on as the owner of the state directory when started as root, so that no file ends up as root's."""
-    try:
-        owner = state_dir.stat()
-    except OSError:
-        return
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        try:
-            account = pwd.getpwuid(owner.st_uid)
-            os.initgroups(account.pw_name, account.pw_gid)
-            os.setgid(account.pw_gid)
-        except KeyError:  # an account of another host: its numbers do
-            os.setgroups([])
-            os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)
 
 
 def heed_signals(deadline: Deadline) -> None:

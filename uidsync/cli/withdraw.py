@@ -93,7 +93,7 @@ def withdraw(
     config = options.read_config()
     targets = choose_targets(config, target or (), str(options.file))
     request = _Request(config, targets, _choose(who or (), everybody=everybody or not who), as_json, log)
-    become_owner(find_state_dir(config))
+    become_owner(find_state_dir(config), "read" if lists or dry_run else "write")
     if lists:
         return _list(request)
     if undo:

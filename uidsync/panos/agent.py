@@ -1,5 +1,6 @@
 """A Windows User-ID agent as a target: one uid-message per TLS connection, with a client certificate.
 
+The connection ends with a close_notify: an agent may read to the end of the stream, and drop what looks cut off.
 What the agent answers is not documented. An answer is read briefly and never waited for; but an alert, a reset or an
 error within that time is a failure: under TLS 1.3 a client's write succeeds before the refusal of its certificate
 arrives. Sources: the vendor's knowledge base, "User-ID XML API setup on Windows UID agent" (raw framing, client
@@ -16,14 +17,18 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from uidsync.panos.errors import BadReply, BadRequest
+from uidsync.panos.dial import meet
+from uidsync.panos.errors import BadReply, BadRequest, PanosError
+from uidsync.panos.line import Line
 from uidsync.panos.retries import Patience
 from uidsync.panos.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.userid import Entry, Rejection, make_empty_message, make_message, read_rejections
+from uidsync.panos.words import Private, cut, find_private, mask
 from uidsync.panos.xmlapi import parse, read_response
 
 Framing = Literal["raw", "put"]
@@ -32,7 +37,6 @@ Framing = Literal["raw", "put"]
 # took a message will take the next, and from then on silence is waited for only as long as a reset travels.
 FIRST_WAIT, LATER_WAIT = 1.5, 0.25
 LARGEST_ANSWER = 2**20  # bytes: far above a batch in which every entry is rejected
-PIECE = 2**16  # bytes read at once: four records of TLS
 ANSWER_ENDS = (b"</response>", b"</uid-response>")
 
 
@@ -95,11 +99,18 @@ class Agent:
 
     def _deliver(self, message: str, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         framed = _frame(message.encode(), self._framing, f"{self._host}:{self._port}")
-        rejections = self._patience.call(
-            lambda seconds: read_answer(self._exchange(framed, seconds), batch), self._request_timeout
-        )
+
+        def attempt(seconds: float) -> tuple[Rejection, ...]:
+            answer = self._exchange(framed, seconds)
+            try:
+                return read_answer(answer, batch)
+            except PanosError as error:
+                raise error.reworded(cut(mask(error.words, find_private(message)))) from None
+
+        rejections = self._patience.call(attempt, self._request_timeout)
         self._wait = LATER_WAIT
-        return rejections
+        private = find_private(message) if rejections else Private()
+        return tuple(Rejection(each.entry, cut(mask(each.message, private))) for each in rejections)
 
     def _exchange(self, message: bytes, seconds: float) -> bytes:
         with self._opening:
@@ -111,42 +122,69 @@ class Agent:
         self.attempts += 1
         began = time.monotonic()
         try:
-            with (
-                self._in_flight,
-                context.within(seconds),
-                socket.create_connection((self._host, self._port), timeout=seconds) as plain,
-                context.wrap_socket(plain, server_hostname=self._host, suppress_ragged_eofs=False) as tls,
-            ):
+            with self._in_flight, context.within(seconds), ExitStack() as plugs:
+
+                def shake_hands(plain: socket.socket, share: float) -> Line:
+                    with context.within(share):
+                        return Line(context, plugs.enter_context(plain), self._host)
+
+                line = meet(self._host, self._port, seconds, shake_hands)
                 self.seconds_to_connect = time.monotonic() - began
                 try:
-                    tls.sendall(message)
+                    line.send(message)
                 except OSError:
-                    self._listen(tls, context)  # an alert that waits to be read says more than a broken pipe
+                    self._listen(line, context)  # an alert that waits to be read says more than a broken pipe
                     raise
-                return self._listen(tls, context)
+                answer = self._listen(line, context)
+                if answer is None:
+                    return _end(line, context)
+                with suppress(OSError):  # it has said what counts
+                    line.say_goodbye()
+                return answer
         except (OSError, UnicodeError) as error:
             raise read_failure(error, f"sending to {self._host}:{self._port}") from None
 
-    def _listen(self, tls: ssl.SSLSocket, context: TargetContext) -> bytes:
-        """Return what comes within the short wait; silence is an empty answer, a reset or an alert is raised."""
-        answer = bytearray()
+    def _listen(self, line: Line, context: TargetContext) -> bytes | None:
+        """Return what comes within the short wait, None for silence; a reset or an alert is raised."""
         try:
             with context.within(self._wait):
-                while len(answer) < LARGEST_ANSWER and (piece := tls.recv(PIECE)):
-                    answer += piece
-                    if answer.rstrip().endswith(ANSWER_ENDS):
-                        return bytes(answer)
+                answer = _read_answer(line)
         except TimeoutError:
-            return bytes(answer)
+            return None
         if not answer:
-            _raise_if_unread(tls)
-        return bytes(answer)
+            _raise_if_unread(line.plain)
+        return answer
 
 
-def _raise_if_unread(tls: ssl.SSLSocket) -> None:
+def _end(line: Line, context: TargetContext) -> bytes:
+    """Say that the message was all, and return what a silent agent says to that: it may have waited for the end.
+
+    It took the message already, as far as anybody can tell: that it closes now, in whatever way, is no failure.
+    """
+    with suppress(TimeoutError, ConnectionError), context.within(LATER_WAIT):
+        line.say_goodbye()
+        return _read_answer(line)
+    return b""
+
+
+def _read_answer(line: Line) -> bytes:
+    """Return what comes, up to the end of an answer or of the connection."""
+    answer = bytearray()
+    try:
+        while len(answer) < LARGEST_ANSWER and (piece := line.receive()):
+            answer += piece
+            if answer.rstrip().endswith(ANSWER_ENDS):
+                break
+    except TimeoutError:
+        if not answer:
+            raise
+    return bytes(answer)
+
+
+def _raise_if_unread(plain: socket.socket) -> None:
     """Raise when a peer that closed without a word did so before it had our message: TCP then answers with a reset."""
     poll = select.poll()
-    poll.register(tls, 0)  # errors alone
+    poll.register(plain, 0)  # errors alone
     if poll.poll(LATER_WAIT * 1000):
         raise ConnectionResetError(errno.ECONNRESET, "closed before the message was read")
 

@@ -1,27 +1,31 @@
 """The XML API over HTTPS: one host, its connections, its key, its trust and its limits.
 
-Answers are bounded in size and time, redirects are not followed, and the key travels in a header alone.
+Answers are bounded in size and time, redirects are not followed, and the key travels in a header alone. PAN-OS takes it
+there from 9.0 on: the vendor's own pan-os-php sends it in the URL to "all PAN-OS version <9.0".
 """
 
 from __future__ import annotations
 
-import html
+import socket
 import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, TypeVar
-from urllib.parse import quote, quote_plus
+from typing import Any, TypeVar, cast
 
 import requests
 import urllib3
 from lxml import etree
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPSConnection
+from urllib3.connectionpool import HTTPSConnectionPool
 
+from uidsync.panos.dial import meet
 from uidsync.panos.errors import BadReply, Busy, PanosError, Unauthorized
 from uidsync.panos.retries import Patience
 from uidsync.panos.tls import TargetContext, Trust, make_context, read_failure
+from uidsync.panos.words import Private, cut, find_private, mask
 from uidsync.panos.xmlapi import Request, read_response
 
 # A trust that verifies nothing is warned of once a run, by the target's name, and not for every request.
@@ -32,6 +36,7 @@ LARGEST_TABLE = 256 * 2**20  # bytes: half a million mappings, the most that a f
 LARGE_TIMEOUT = 120.0  # seconds for such an answer, which a busy management plane takes its time for
 PIECE = 64 * 2**10  # bytes read at once: four records of TLS
 FORM = "application/x-www-form-urlencoded"
+OLD_RELEASE = "a release before PAN-OS 9.0 knows no key in the header X-PAN-KEY: update it"
 CALLS_IN_FLIGHT = 5  # "Limit the number of concurrent API calls to five": PAN-OS XML API components
 
 Answer = TypeVar("Answer")
@@ -93,8 +98,15 @@ class Client:
         answer = self._exchange(
             request, seconds, LARGEST_ANSWER, lambda status, pieces: read_response(status, b"".join(pieces))
         )
-        for entry in answer.iterfind(".//uid-response//entry"):
-            entry.set("message", self._hide(entry.get("message") or "", request))
+        told = [entry for entry in answer.iterfind(".//uid-response//entry") if entry.get("message")]
+        if told or answer.get("status") != "success":  # else it holds no words, but what was asked for
+            private = self._find_private(request)
+            for entry in told:
+                entry.set("message", cut(mask(entry.get("message") or "", private)))
+            for element in answer.iter() if answer.get("status") != "success" else ():
+                element.text, element.tail = (
+                    text and cut(mask(text, private)) for text in (element.text, element.tail)
+                )
         return answer
 
     def exchange_large(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
@@ -108,27 +120,24 @@ class Client:
             with self._in_flight, lines.context.within(seconds), lines.post(request.body, seconds) as response:
                 try:
                     return read(response.status_code, _read_pieces(response, largest))
-                except Busy as error:
-                    error.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
-                    raise
-        except PanosError as error:
-            error.args = (self._hide(str(error), request), *error.args[1:])
-            raise
+                except PanosError as error:
+                    if isinstance(error, Busy):
+                        error.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
+                    raise error.reworded(self._mask(error.words, request)) from None
         except (
             OSError,
             ValueError,
             urllib3.exceptions.HTTPError,
         ) as error:  # requests lets some of those below through
             failure = read_failure(error, f"asking {self._url}")
-            failure.args = (self._hide(str(failure), request),)
-            raise failure from None
+            raise failure.reworded(self._mask(failure.words, request)) from None
 
-    def _hide(self, words: str, request: Request) -> str:
-        """Keep a secret that a peer sends back, as it is or as it was sent, out of its words, errors and logs."""
-        for secret in filter(None, (self._key, request.secret)):
-            for spelling in (secret, quote_plus(secret), quote(secret), quote(secret, safe=""), html.escape(secret)):
-                words = words.replace(spelling, "[secret]")
-        return words
+    def _mask(self, words: str, request: Request) -> str:
+        return cut(mask(words, self._find_private(request)))
+
+    def _find_private(self, request: Request) -> Private:
+        """Find what the words of a peer must not bring in: this is the one place by which they come."""
+        return find_private(request.text, (self._key, request.secret))
 
     def _open(self) -> _Lines:
         with self._opening:
@@ -164,9 +173,33 @@ class _Lines(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (the base class's signature)
         """Keep out what requests would add to the context, its own CA bundle."""
         super().init_poolmanager(*args, **kwargs, ssl_context=self.context)
+        self.poolmanager.pool_classes_by_scheme = {"https": _Pool}
 
     def cert_verify(self, *_: object, **__: object) -> None:
         """Leave the verification to the context."""
+
+
+class _Connection(HTTPSConnection):
+    """A connection to whichever of a host's addresses answers first, TLS included."""
+
+    _line: socket.socket
+
+    def connect(self) -> None:
+        """Connect and shake hands."""
+        meet(self._dns_host.strip("[]"), self.port, self.timeout or 0, self._shake_hands)
+
+    def _shake_hands(self, line: socket.socket, seconds: float) -> None:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._line = line
+        with cast("TargetContext", self.ssl_context).within(seconds):
+            super().connect()
+
+    def _new_conn(self) -> socket.socket:
+        return self._line
+
+
+class _Pool(HTTPSConnectionPool):
+    ConnectionCls = _Connection
 
 
 def _read_retry_after(text: str) -> float | None:

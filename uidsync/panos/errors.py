@@ -2,7 +2,7 @@
 
     PanosError
     ├── TargetError                  this target cannot be used now: its remaining batches are not tried
-    │   ├── Unreachable   transient  refused, reset, timed out, name unknown
+    │   ├── Unreachable   transient  refused, reset, timed out, name unknown; lasting: no TLS that we speak, or none
     │   ├── Busy          transient  5xx, 429, a session timed out, the 403 of a commit in progress
     │   ├── Untrusted                its certificate does not verify, or ours is not accepted
     │   └── Unauthorized             the key is wrong, lacks a right, or cannot be read
@@ -20,17 +20,37 @@ from typing import Self
 
 
 class PanosError(Exception):
-    """A target or a request failed; `kind` and `str()` go into reports."""
+    """A target or a request failed; `kind` and `str()` go into reports.
+
+    `str()` is what went wrong (`words`), followed by what to do (`advice`) where the failure itself tells that.
+    """
+
+    advice = ""
+    is_transient = False  # it may pass by waiting: another try makes sense
+
+    def __str__(self) -> str:
+        return "; ".join(filter(None, (self.words, self.advice)))
+
+    @property
+    def words(self) -> str:
+        """What went wrong, without advice."""
+        return str(self.args[0]) if self.args else ""
 
     @property
     def kind(self) -> str:
         """The class's name: what a report calls this error."""
         return type(self).__name__
 
-    def reworded(self, message: str) -> Self:
-        """Return the same error in other words."""
+    def reworded(self, words: str) -> Self:
+        """Return the same error in other words, with its advice."""
         other = copy(self)
-        other.args = (message,)
+        other.args = (words,)
+        return other
+
+    def advised(self, advice: str) -> Self:
+        """Return the same error with what to do about it."""
+        other = copy(self)
+        other.advice = advice
         return other
 
 
@@ -39,7 +59,14 @@ class TargetError(PanosError):
 
 
 class Unreachable(TargetError):
-    """Refused, reset, timed out or of unknown name. Transient."""
+    """Refused, reset, timed out or of unknown name. Transient.
+
+    Not transient when something answers and does not speak TLS as we do: waiting does not mend that.
+    """
+
+    def __init__(self, message: str, *, is_transient: bool = True) -> None:
+        super().__init__(message)
+        self.is_transient = is_transient
 
 
 class Busy(TargetError):
@@ -48,6 +75,8 @@ class Busy(TargetError):
     `retry_after` is in seconds, when the target named a time. `denied` marks the 403 "not authorized for user
     role": a commit in progress gives it for a while, a role without the right gives it for ever.
     """
+
+    is_transient = True
 
     def __init__(self, message: str, *, retry_after: float | None = None, denied: bool = False) -> None:
         super().__init__(message)

@@ -8,6 +8,7 @@ gets every message.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -20,13 +21,14 @@ from lxml import etree
 
 from uidsync.panos.client import LARGE_TIMEOUT, Answer, Client, Read
 from uidsync.panos.errors import BadReply, Busy, PanosError, RequestError, TargetError, Unauthorized, Unreachable
-from uidsync.panos.retries import SHORTEST_TRY, TRANSIENT, Patience
+from uidsync.panos.retries import SHORTEST_TRY, Patience
 from uidsync.panos.xmlapi import Request, make_op
 
 HA_STATE = make_op("<show><high-availability><state></state></high-availability></show>")
 # As firewalls say it, then as Panoramas do. In an active/active pair the primary alone is the one that takes mappings.
 ACTIVE = frozenset({"active", "active-primary", "primary-active", "secondary-active"})
 OFF = "not in a pair"
+STATE = re.compile(r"[A-Za-z][A-Za-z _-]{0,39}")  # it goes into warnings: no more than a word or two
 MESSAGE = "user-id"  # the type of request that changes mappings
 
 LATE = 1.0  # seconds that the other gets once one says it is active: a dead member shall not hold up the living one
@@ -55,7 +57,7 @@ def read_role(response: etree._Element) -> str:
     if (response.findtext("result/enabled") or "").strip() == "no":
         return OFF
     state = response.findtext("result/group/local-info/state") or response.findtext("result/local-info/state") or ""
-    if not state.strip():
+    if not STATE.fullmatch(state.strip()):
         raise BadReply("the answer tells no HA state")
     return state.strip().lower()
 
@@ -81,8 +83,8 @@ def choose(roles: Roles) -> Choice:
             warnings["pair.two_active"] = f"both members get all messages: {_describe(roles)}"
         return Choice(active or unasked, bool(active), warnings)
     if failed:  # of one that may pass there is another try
-        error = min(failed.values(), key=lambda error: not isinstance(error, TRANSIENT))
-        raise error.reworded(f"{error} ({_describe(roles)})")
+        error = min(failed.values(), key=lambda error: not error.is_transient)
+        raise error.reworded(f"{error.words} ({_describe(roles)})")
     raise Busy(f"no member is active: {_describe(roles)}")
 
 

@@ -11,12 +11,11 @@ from typing import TypeVar
 import tenacity
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.panos.errors import Busy, PanosError, RequestError, Unauthorized, Unreachable
+from uidsync.panos.errors import Busy, PanosError, RequestError, Unauthorized
 
 ATTEMPTS = 5  # with these waits some 15 s: a commit, or a web server that starts again, is over by then
 LONGEST_FAILURE = 30.0  # seconds that one target may spend on failures in a run: half of the time between two runs
 Answer = TypeVar("Answer")
-TRANSIENT = (Unreachable, Busy)
 WAIT_FIRST, WAIT_LONGEST = 0.5, 8.0  # seconds between tries, doubling: soon for a reset, seldom for one that is busy
 JITTER = 1.0  # seconds at most, on top: the targets of a run shall not all knock again at once
 SHORTEST_TRY = 0.5  # seconds: a try that begins just before a limit still gets a chance
@@ -73,18 +72,17 @@ class Patience:
             started = self._clock()
             try:
                 answer = attempt(self._seconds_for_one_try(request_timeout))
-            except TRANSIENT:
-                self._spend(self._clock() - started)
-                raise
-            except RequestError:
-                self._has_answered = True
+            except PanosError as error:
+                if error.is_transient:
+                    self._spend(self._clock() - started)
+                self._has_answered = self._has_answered or isinstance(error, RequestError)
                 raise
             self._has_answered = True
             return answer
 
         try:
             return tenacity.Retrying(
-                retry=tenacity.retry_if_exception_type(TRANSIENT),
+                retry=tenacity.retry_if_exception(_is_transient),
                 wait=_wait,
                 stop=is_last,
                 before_sleep=self._tell,
@@ -119,6 +117,10 @@ class Patience:
     def _spend(self, seconds: float) -> None:
         with self._lock:
             self._left -= seconds
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, PanosError) and error.is_transient
 
 
 def _error_of(state: tenacity.RetryCallState) -> PanosError | None:

@@ -6,10 +6,8 @@ ever. Here every read and write of an exchange draws on one limit.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import ssl
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,10 +19,9 @@ from typing import Any, Self
 
 from cryptography import x509
 
+from uidsync.panos.certfiles import describe, load_authorities, read_file
 from uidsync.panos.errors import PanosError, Unauthorized, Unreachable, Untrusted
-
-# In OpenSSL's names of alerts: what a peer says to a client certificate that is missing, wrong or of an unknown CA.
-REFUSALS = ("CERTIFICATE", "HANDSHAKE_FAILURE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR")
+from uidsync.panos.handshake import note_progress, read_handshake_failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +39,7 @@ class TargetContext(ssl.SSLContext):
     fingerprints: frozenset[str] = frozenset()
     certificate_not_after: datetime | None = None
     own_certificate_not_after: datetime | None = None
+    is_ours_there: bool = False  # whether we have a certificate to show
     _limit: threading.local
 
     def __new__(cls, protocol: int = ssl.PROTOCOL_TLS_CLIENT) -> Self:
@@ -65,34 +63,43 @@ class TargetContext(ssl.SSLContext):
         at = getattr(self._limit, "at", None)
         return None if at is None else at - time.monotonic()
 
+    def check_certificate(self, certificate: bytes) -> None:
+        """Remember when the other side's certificate ends. Raises ssl.SSLError when its fingerprint is another."""
+        if self.fingerprints and hashlib.sha256(certificate).hexdigest() not in self.fingerprints:
+            raise ssl.SSLCertVerificationError("it is not the one whose fingerprint is configured")
+        self.certificate_not_after = _read_end(certificate, x509.load_der_x509_certificate)
+
 
 class _BoundedSocket(ssl.SSLSocket):
-    """A TLS socket whose every read and write draws on its context's limit."""
+    """A TLS socket whose every read and write draws on its context's limit, and whose failures tell how far it came."""
 
     context: TargetContext
 
-    def _bound(self) -> None:
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
         left = self.context.seconds_left()
         if left is not None:
             if left <= 0:
                 raise TimeoutError("timed out")
             self.settimeout(left)
+        try:
+            yield
+        except ssl.SSLError as error:
+            note_progress(error, self, is_ours_there=self.context.is_ours_there)
+            raise
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002, ANN401 (the base class's signature)
-        self._bound()
-        return super().read(len, buffer)
+        with self._bounded():
+            return super().read(len, buffer)
 
     def send(self, data: Any, flags: int = 0) -> int:  # noqa: ANN401 (the base class's signature)
-        self._bound()
-        return super().send(data, flags)
+        with self._bounded():
+            return super().send(data, flags)
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 (the base class's signature)
-        self._bound()
-        super().do_handshake(block)
-        certificate = self.getpeercert(binary_form=True) or b""
-        if self.context.fingerprints and hashlib.sha256(certificate).hexdigest() not in self.context.fingerprints:
-            raise ssl.SSLCertVerificationError("its certificate is not the one whose fingerprint is configured")
-        self.context.certificate_not_after = _read_end(certificate, x509.load_der_x509_certificate)
+        with self._bounded():
+            super().do_handshake(block)
+        self.context.check_certificate(self.getpeercert(binary_form=True) or b"")
 
 
 def _read_end(certificate: bytes, load: Callable[[bytes], x509.Certificate]) -> datetime | None:
@@ -116,31 +123,30 @@ def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> 
         context.verify_mode = ssl.CERT_NONE
     elif trust.ca_file:
         try:
-            _raise_if_no_file(trust.ca_file)
-            context.load_verify_locations(cafile=trust.ca_file)
-        except (OSError, ssl.SSLError) as error:
+            load_authorities(context, trust.ca_file)
+        except (OSError, ValueError) as error:
             raise Untrusted(f"ca_file {trust.ca_file} cannot be used: {_words(error)}") from None
     else:
         context.load_default_certs()
     if certificate:
-        try:
-            for file in certificate:
-                _raise_if_no_file(file)
-            # An empty passphrase, lest OpenSSL ask for one on the terminal.
-            context.load_cert_chain(*certificate, password="")
-            context.own_certificate_not_after = _read_end(
-                Path(certificate[0]).read_bytes(), x509.load_pem_x509_certificate
-            )
-        except (OSError, ssl.SSLError, ValueError) as error:
-            files = " and ".join(map(str, certificate))
-            raise Unauthorized(f"the client certificate in {files} cannot be used: {_words(error)}") from None
+        _load_own_certificate(context, certificate)
     return context
 
 
-def _raise_if_no_file(file: Path) -> None:
-    """Raise OSError for what OpenSSL would read for ever, such as a pipe."""
-    if not stat.S_ISREG(Path(file).stat().st_mode):
-        raise OSError(errno.EINVAL, "is no file")
+def _load_own_certificate(context: TargetContext, files: tuple[Path, Path]) -> None:
+    odd = ""
+    try:
+        certificate, key = map(read_file, map(Path, files))
+        odd = f"{files[0]} {words}" if (words := describe(certificate)) else ""
+        if not odd and b"PRIVATE KEY-----" not in key and (words := describe(key)):
+            odd = f"{files[1]} {words}"
+        # An empty passphrase, lest OpenSSL ask for one on the terminal.
+        context.load_cert_chain(*files, password="")
+        context.is_ours_there = True
+        context.own_certificate_not_after = _read_end(certificate, x509.load_pem_x509_certificate)
+    except (OSError, ValueError) as error:
+        names = " and ".join(map(str, files))
+        raise Unauthorized(f"the client certificate in {names} cannot be used: {odd or _words(error)}") from None
 
 
 def read_failure(error: BaseException, doing: str) -> PanosError:
@@ -148,25 +154,27 @@ def read_failure(error: BaseException, doing: str) -> PanosError:
 
     Returns Untrusted when certificates are at fault, Unreachable otherwise; `doing` completes "… while …".
     """
-    chain = [error]
-    while inner := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(inner)
-    for cause in chain:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return Untrusted(f"its certificate is not trusted: {_words(cause)}")
-        if isinstance(cause, ssl.SSLError) and any(word in (getattr(cause, "reason", "") or "") for word in REFUSALS):
-            return Untrusted(f"it does not accept our certificate, or wants one: {_words(cause)}")
-    for cause in chain:
+    causes = list_causes(error)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError) and (failure := read_handshake_failure(cause)):
+            return failure if isinstance(failure, Untrusted) else failure.reworded(f"{failure.words} while {doing}")
+    for cause in causes:
         if isinstance(cause, TimeoutError):
             return Unreachable(f"timed out while {doing}")
-    root = next((cause for cause in chain if isinstance(cause, OSError) and cause.strerror), chain[-1])
+    root = next((cause for cause in causes if isinstance(cause, OSError) and cause.strerror), causes[-1])
     return Unreachable(f"{_words(root)} while {doing}")
+
+
+def list_causes(error: BaseException) -> list[BaseException]:
+    """Return an exception and those that it was raised for, the last one first that happened last."""
+    causes = [error]
+    while inner := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(inner)
+    return causes
 
 
 def _words(error: BaseException) -> str:
     match error:
-        case ssl.SSLCertVerificationError(verify_message=str(message)) if message:
-            return message
         case ssl.SSLEOFError():
             return "connection broken off"
         case ssl.SSLError(reason=str(reason)) if reason:

@@ -7,7 +7,7 @@ third, for every tunnel, and turns nothing into down or into an empty list.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -50,8 +50,8 @@ class View:
     """What one firewall, or one member of a pair, said in one collection, or why it did not.
 
     `role` is its HA state (`active`, `passive`, …, `OFF` when it stands alone), an error when it did not say, None when
-    it was not asked; so are `gateways`, `ike_sas` (the gateways whose phase 1 stands) and `ipsec_sas`. `seconds` is how
-    long the collection took.
+    it was not asked; so are `gateways`, `ike_sas` (the gateways whose phase 1 stands) and `ipsec_sas`. `counters` is of
+    how many flows they were read, an error when that is not all of them. `seconds` is how long the collection took.
     """
 
     host: str
@@ -60,12 +60,21 @@ class View:
     gateways: tuple[Gateway, ...] | PanosError | None = None
     ike_sas: tuple[str, ...] | PanosError | None = None
     ipsec_sas: tuple[IpsecSa, ...] | PanosError | None = None
+    counters: int | PanosError | None = None
     seconds: float = 0.0
 
     @property
     def is_active(self) -> bool | None:
         """Whether it forwards traffic, by its role: None when that is not known."""
         return self.role in FORWARDING if isinstance(self.role, str) else None
+
+    @property
+    def unread(self) -> Mapping[str, PanosError]:
+        """What was asked for beside the tunnels and the role, and is not known or not all of it, with the reason."""
+        asked = {
+            "gateways": self.gateways, "ike_sas": self.ike_sas, "ipsec_sas": self.ipsec_sas, "counters": self.counters
+        }  # fmt: skip
+        return {part: said for part, said in asked.items() if isinstance(said, PanosError)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +203,9 @@ def choose_view(views: Sequence[View]) -> View:
     told = ", ".join(f"{view.host}: {describe_role(view.role)}" for view in views)
     for view in views:
         if isinstance(view.table, PanosError):
-            raise view.table.reworded(f"{view.table} ({told})")
+            raise view.table.reworded(f"{view.table.words} ({told})")
         if isinstance(view.role, Unauthorized):
-            raise view.role.reworded(f"{view.role} ({told})")
+            raise view.role.reworded(f"{view.role.words} ({told})")
     raise Busy(f"no member is active: {told}")
 
 
@@ -213,9 +222,8 @@ def _merge(views: Sequence[View]) -> View:
         rows=sum(table.rows for table in tables),
         declared=None if None in declared else sum(filter(None, declared)),
     )
-    first = views[0]
-    hosts = " and ".join(view.host for view in views)
-    return View(hosts, merged, first.role, first.gateways, first.ike_sas, first.ipsec_sas, first.seconds)
+    counters = next((view.counters for view in views if isinstance(view.counters, PanosError)), views[0].counters)
+    return replace(views[0], host=" and ".join(view.host for view in views), table=merged, counters=counters)
 
 
 def describe_role(role: str | PanosError | None) -> str:

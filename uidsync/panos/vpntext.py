@@ -1,4 +1,4 @@
-"""IPsec tunnels as the command line of PAN-OS prints them: `show vpn flow`, in every layout that was seen.
+"""IPsec tunnels as the command line of PAN-OS prints them: as XML where it can, or as a table in every layout seen.
 
 Pure: no I/O, no clock. Columns moved between releases, and data does not stand right below its title in all of them, so
 that a row is read from its right end: names are of any length and may hold blanks.
@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import escape
+
+from lxml import etree
 
 from uidsync.panos.errors import BadReply
-from uidsync.panos.vpn import MONITORS, STATES, Flow, FlowTable, make_table, read_flows, read_word
+from uidsync.panos.terminal import quote, show
+from uidsync.panos.vpn import MONITORS, NOTHING, STATES, Flow, FlowTable, make_table, read_flows, read_word
+from uidsync.panos.xmlapi import Request
 
 TITLES = re.compile(r"^\s*id\s+name\s+state\s+monitor\s+local-ip\s+peer-ip\b")
 ROW = re.compile(
@@ -20,30 +25,61 @@ ROW = re.compile(
 DECLARED = re.compile(
     r"^[ \t]*total IPSec tunnels? (?:configured|shown):[ \t]*(\d{1,9})[ \t]*$", re.IGNORECASE | re.MULTILINE
 )
-# What a terminal is told beside text: colours and the like, and the pager's question, which it wipes out again.
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|--- ?more ?---|[\x08\r]", re.IGNORECASE)
 LONGEST_LINE = 1000  # characters: the widest layout has some 200
-LONGEST_QUOTE = 100
-# `admin@PA-1(active)>`; one that stands alone has no state in brackets.
-PROMPT = re.compile(
-    r"(?:^|\n)\s*(?P<user>[^\s@]{1,64})@(?P<host>[^\s@()>#]{1,64})(?:\((?P<role>[a-z-]{1,32})\))?[>#] *$"
-)
+# What PAN-OS says of a command that it does not have, or that the account's role may not give.
+UNKNOWN = re.compile(r"^[ \t]{0,9}(?:unknown command|invalid syntax)\b", re.IGNORECASE | re.MULTILINE)
+HINT = "; does the account's role allow `show vpn`?"
+
+
+def write_command(request: Request) -> str:
+    """Write an operational command as it is typed: its tags are the words.
+
+    Raises BadReply for one in which something stands that a firewall said, and that could be another command.
+    """
+    words = []
+    for element in etree.fromstring(dict(request.parameters)["cmd"]).iter():
+        words += [str(element.tag), *([element.text] if element.text else [])]
+    if odd := [word for word in words if not re.fullmatch("[A-Za-z0-9_-]+", word)]:
+        raise BadReply(f"the firewall calls a tunnel by a number that is none: {quote(' '.join(odd))}")
+    return " ".join(words)
+
+
+def has_xml(text: str) -> bool:
+    """Tell whether the command line prints XML."""
+    return "<response" in text
+
+
+def cut_xml(text: str) -> bytes:
+    """Return the API's answer that a command printed. Raises BadReply.
+
+    Where there is nothing to list it prints nothing, or says so in words, also after it was told to print XML. Lines
+    may have been broken at the terminal's width, wherever that is.
+    """
+    if has_xml(text):
+        document = "".join(text[text.find("<response") :].splitlines())
+        return document[: document.rfind(">") + 1].encode()
+    if text.strip() and not NOTHING.search(text):
+        raise _refuse(f"the command line prints no XML: {quote(text)}", text)
+    return f'<response status="success"><result>{escape(text.strip())}</result></response>'.encode()
 
 
 def read_flow_text(text: str) -> FlowTable:
-    """Read what `show vpn flow` printed, or the XML that some command lines print instead.
+    """Read what `show vpn flow` printed, as a table or as XML.
 
     Raises BadReply when there is no table and nothing says that it is empty, and for a line of it that is no row.
     """
-    text = CONTROL.sub("", text)
-    if (start := text.find("<response")) >= 0:
-        end = text.rfind(">") + 1
-        return read_flows(200, iter([text[start:end].encode()]))
+    text = show(text)
+    if has_xml(text):
+        return read_flows(200, iter([cut_xml(text)]))
     declared = [int(number) for number in DECLARED.findall(text)]
     rows = list(_read_rows(text.splitlines()))
     if not rows and (not declared or max(declared)):
-        raise BadReply(f"the command line prints no table of tunnels: {_quote(text)}")
+        raise _refuse(f"the command line prints no table of tunnels: {quote(text)}", text)
     return make_table([_read_row(row) for row in rows], max(declared) if declared else None, "text")
+
+
+def _refuse(words: str, text: str) -> BadReply:
+    return BadReply(words + (HINT if UNKNOWN.search(text) else ""))
 
 
 def _read_rows(lines: list[str]) -> Iterator[str]:
@@ -59,7 +95,7 @@ def _read_rows(lines: list[str]) -> Iterator[str]:
 def _read_row(line: str) -> Flow:
     row = ROW.match(line) if len(line) <= LONGEST_LINE else None
     if row is None:
-        raise BadReply(f"a line of the table is no tunnel: {_quote(line)}")
+        raise BadReply(f"a line of the table is no tunnel: {quote(line)}")
     return Flow(
         row["name"],
         read_word(row["state"], STATES),
@@ -70,8 +106,3 @@ def _read_row(line: str) -> Flow:
         number=row["number"],
         mode=row["mode"] or "",
     )
-
-
-def _quote(text: str) -> str:
-    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return repr(words[:LONGEST_QUOTE])

@@ -59,6 +59,11 @@ class Request:
         """The form as it goes over the wire."""
         return b"&".join(b"%s=%s" % (_quote(name), _quote(value)) for name, value in self.form.items())
 
+    @property
+    def text(self) -> str:
+        """What is asked or told, as one text."""
+        return "\n".join(value for _, value in self.parameters)
+
 
 def _quote(text: str) -> bytes:
     """Quote as `urllib.parse.quote_plus` does, at a seventh of its price for a message of a hundred entries.

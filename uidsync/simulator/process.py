@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+LONGEST_END = 60  # seconds that a simulator takes to end, on a machine that has much else to do
+
 
 class SimulatorError(Exception):
     """The simulator did not start, or refused an order, in its own words."""
@@ -88,7 +90,7 @@ class Simulator:
             self._child.kill()
         else:
             self._child.terminate()
-        code = self._child.wait(10)
+        code = self._child.wait(LONGEST_END)
         for stream in (self._child.stdin, self._child.stdout):
             if stream is not None:
                 with suppress(BrokenPipeError):  # an order that nobody read
@@ -98,7 +100,7 @@ class Simulator:
     def _read(self) -> dict[str, Any]:
         line = self._child.stdout.readline() if self._child.stdout else ""
         if not line:
-            raise SimulatorError(f"the simulator ended with exit code {self._child.wait(10)}")
+            raise SimulatorError(f"the simulator ended with exit code {self._child.wait(LONGEST_END)}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -1,6 +1,7 @@
 r"""Reads the columns of `clienthist` from a CSV file with a header line, or from standard input.
 
-Columns are found by name in any case; others are passed over. Empty fields and `\N` are NULL.
+Columns are found by name in any case; others are passed over. Empty fields and `\N` are NULL. A line that cannot be
+told into fields costs itself and no other: a quote that is stray or escaped, a huge field, a row that breaks off.
 """
 
 from __future__ import annotations
@@ -8,42 +9,45 @@ from __future__ import annotations
 import csv
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import UTC, datetime, tzinfo
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
+from uidsync.account import describe_refusal
 from uidsync.panos.userid import Address
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.rows import Row
 
 REQUIRED = ("clienthistid", "transdate", "currentipaddress", "principal")
 OPTIONAL = ("macaddress",)
+MACHINE = "winmachinename"
 STDIN = "-"
 NULLS = {"", "\\N"}
 LONGEST_ID = 20  # digits of a bigint unsigned
 LONGEST_ROW = 2**20  # characters, those of further lines in quotes included; the table's own have a few hundred
+MOST_LINES = 100  # of a row with line breaks in quotes: how far the end of a quote is looked for
+LONGEST_LINE = 2**26  # characters: what has no line end by then is no file of lines
+LINE_ENDS = ("\n", "\r")
+NO_ROW = Row(None, None, None, None, None)
 
 
 class CSVSource:
-    """An export in a file; `-` is standard input. Its dates without a zone are in `time_zone`."""
+    """An export in a file; `-` is standard input."""
 
     may_cut_addresses = False
 
-    def __init__(self, path: str, time_zone: tzinfo, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, path: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._path = path
-        self._time_zone = time_zone
         self._clock = clock
 
     @contextmanager
     def open(self) -> Iterator[CSVSnapshot]:
         """Open the file. Raises SourceError."""
         with self._open_text() as text:
-            yield CSVSnapshot(
-                text, "standard input" if self._path == STDIN else self._path, self._time_zone, self._clock()
-            )
+            yield CSVSnapshot(text, "standard input" if self._path == STDIN else self._path, self._clock())
 
     def _open_text(self) -> AbstractContextManager[TextIO]:
         # What is no UTF-8 becomes a name that no message can carry: it costs its own row and no other.
@@ -54,6 +58,8 @@ class CSVSource:
             return nullcontext(sys.stdin)
         try:
             return Path(self._path).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+        except PermissionError:
+            raise SourceError(describe_refusal(self._path)) from None
         except (OSError, ValueError) as error:
             raise SourceError(f"{self._path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -65,49 +71,30 @@ class CSVSnapshot:
     groups = None
     scans: tuple[Scan, ...] = ()
 
-    def __init__(self, text: TextIO, path: str, time_zone: tzinfo, now: datetime) -> None:
+    def __init__(self, text: TextIO, path: str, now: datetime) -> None:
         self._text = text
         self._path = path
-        self._time_zone = time_zone
-        self._width = 0
         self.now = now
 
     def read_shape(self) -> Shape:
         """Read the names of the columns. Raises SourceError."""
-        try:
-            self._rewind()
+        self._rewind()
+        with self._translated():
             header = next(csv.reader(_Lines(self._text), strict=True), [])
-            self._rewind()
-        except (csv.Error, OSError) as error:
-            raise SourceError(f"{self._path}: {error}") from error
+        self._rewind()
         return Shape(frozenset(name.strip().lower() for name in header))
 
     def read_newest_date(self) -> datetime | None:
-        """Read the date of the last line. Raises SourceError."""
-        last = deque(self._read_anew(), maxlen=1)
+        """Read the date of the last line that is a row. Raises SourceError."""
+        last = deque((row for row in self._read_anew() if row.event_id is not None), maxlen=1)
         self._rewind()
         return last[0].date if last and isinstance(last[0].date, datetime) else None
 
     def read_since(self, date: datetime) -> Iterator[Row]:
-        """Read every row of that date and later. Raises SourceError.
-
-        A last line with too few fields is a file that broke off, and an error; elsewhere it is a bad row.
-        """
-        lines = _Lines(self._text)
-        reader = csv.reader(lines, strict=True)
-        fields: list[str] = []
-        try:
-            places = self._find_columns(next(reader, []))
-            for fields in _take_rows(reader, lines):
-                row = self._read_fields(fields, places)
-                if not isinstance(row.date, datetime) or row.date >= date:
-                    yield row
-        except (csv.Error, OSError) as error:
-            raise SourceError(f"{self._path}: line {reader.line_num}: {error}") from error
-        if fields and len(fields) < self._width:
-            raise SourceError(f"{self._path}: line {reader.line_num}: the file breaks off in the middle of a row")
-        if fields and not lines.are_ended and self._width - 1 in {places["principal"], places["currentipaddress"]}:
-            raise SourceError(f"{self._path}: line {reader.line_num}: no line end: is the last field whole?")
+        """Read every row: a file has no index. Raises SourceError."""
+        del date
+        for fields, places in self._read_records():
+            yield _read_fields(fields, places)
 
     def read_after(self, event_id: int, others: Collection[int], date: datetime) -> Iterator[Row]:
         """Read the rows above an id and some others; a file has no index, so that this saves nothing."""
@@ -131,14 +118,11 @@ class CSVSnapshot:
         """Read the names of the machines in these rows, as far as there are any. Raises SourceError."""
         wanted, machines = {str(event_id) for event_id in event_ids}, {}
         self._rewind()
-        try:
-            for line in csv.DictReader(self._text, strict=True, restkey="", restval=""):
-                fields = {name.strip().lower(): text for name, text in line.items()}
-                number, machine = fields["clienthistid"].strip(), fields.get("winmachinename", "")
-                if number in wanted and machine not in NULLS:
-                    machines[int(number)] = machine
-        except (csv.Error, OSError) as error:
-            raise SourceError(f"{self._path}: {error}") from error
+        for fields, places in self._read_records():
+            texts = {name: fields[place] for name, place in places.items() if fields}
+            number, machine = texts.get("clienthistid", "").strip(), texts.get(MACHINE, "")
+            if number in wanted and machine not in NULLS:
+                machines[int(number)] = machine
         return machines
 
     def read_oldest_date(self) -> datetime | None:
@@ -154,6 +138,38 @@ class CSVSnapshot:
             self._text = StringIO(self._text.read(), newline="")
         self._text.seek(0)
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except csv.Error as error:
+            raise SourceError(f"{self._path}: the header line cannot be read: {error}") from error
+        except OSError as error:
+            raise SourceError(f"{self._path}: {error}") from error
+
+    def _read_records(self) -> Iterator[tuple[Sequence[str], Mapping[str, int]]]:
+        """Read the fields of every row, none of a line that is no row, and where to find ours. Raises SourceError."""
+        lines = _Lines(self._text)
+        reader = csv.reader(lines, strict=True)
+        with self._translated():
+            header = next(reader, [])
+            places, width = self._find_columns(header), len(header)
+            while True:
+                lines.begin_row()
+                fields: Sequence[str] | None = None
+                with suppress(csv.Error):
+                    fields = next(reader, None)
+                    if fields is None:
+                        return
+                if fields == []:
+                    continue
+                if fields and len(fields) == width and not lines.are_ended:
+                    fields = _drop_last(fields, places)
+                if fields is None or len(fields) != width:
+                    lines.give_back()
+                    fields = ()
+                yield fields, places
+
     def _find_columns(self, header: list[str]) -> Mapping[str, int]:
         names = [name.strip().lower() for name in header]
         places = {name: place for place, name in enumerate(names)}
@@ -163,55 +179,80 @@ class CSVSnapshot:
             raise SourceError(f"{self._path}: the header line lacks {', '.join(missing)}{hint}")
         if twice := [name for name, count in Counter(names).items() if count > 1 and name in (*REQUIRED, *OPTIONAL)]:
             raise SourceError(f"{self._path}: the header line has {', '.join(twice)} more than once")
-        self._width = len(header)
-        return {name: places[name] for name in (*REQUIRED, *OPTIONAL) if name in places}
-
-    def _read_fields(self, fields: list[str], places: Mapping[str, int]) -> Row:
-        values = {name: fields[place] for name, place in places.items() if place < len(fields)}
-        texts = {name: None if value in NULLS else value for name, value in values.items()}
-        number = (texts.get("clienthistid") or "").strip()
-        is_whole = len(fields) == self._width and number.isdecimal() and len(number) <= LONGEST_ID
-        return Row(
-            int(number) if is_whole else None,
-            self._read_date(texts.get("transdate")),
-            texts.get("currentipaddress"),
-            texts.get("principal"),
-            texts.get("macaddress"),
-        )
-
-    def _read_date(self, text: str | None) -> datetime | None:
-        try:
-            date = datetime.fromisoformat((text or "").strip())
-            return (date if date.tzinfo else date.replace(tzinfo=self._time_zone)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            return None
+        return {name: places[name] for name in (*REQUIRED, *OPTIONAL, MACHINE) if name in places}
 
 
-def _take_rows(reader: Iterator[list[str]], lines: _Lines) -> Iterator[list[str]]:
-    """Take the rows that are not blank; each may be of any number of lines, but of no more than so many characters."""
-    lines.begin_row()
-    for fields in reader:
-        lines.begin_row()
-        if fields:
-            yield fields
+def _drop_last(fields: Sequence[str], places: Mapping[str, int]) -> Sequence[str] | None:
+    """Return the fields of a last line without an end but for the last one, which may be cut; None if it is needed."""
+    if len(fields) - 1 in {places[name] for name in REQUIRED}:
+        return None
+    return (*fields[:-1], "")
+
+
+def _read_fields(fields: Sequence[str], places: Mapping[str, int]) -> Row:
+    if not fields:
+        return NO_ROW
+    values = {name: fields[place] for name, place in places.items()}
+    texts = {name: None if value in NULLS else value for name, value in values.items()}
+    number = (texts["clienthistid"] or "").strip()
+    return Row(
+        int(number) if number.isdecimal() and len(number) <= LONGEST_ID else None,
+        _read_date(texts["transdate"]),
+        texts["currentipaddress"],
+        texts["principal"],
+        texts.get("macaddress"),
+    )
+
+
+def _read_date(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat((text or "").strip())
+    except ValueError:
+        return None
 
 
 class _Lines:
-    """The lines of a text, none without end; it remembers whether the last one was ended."""
+    """The lines of a text, none without end. Those of a row can be given back, but for its first one."""
 
     def __init__(self, text: TextIO) -> None:
         self._text = text
+        self._row: list[str] = []
         self._left = LONGEST_ROW
-        self.are_ended = True
+        self._again: deque[str] = deque()
+        self.are_ended = True  # whether the last one was
 
     def begin_row(self) -> None:
         """Begin to count anew: what was read so far is a row."""
+        self._row.clear()
         self._left = LONGEST_ROW
 
+    def give_back(self) -> None:
+        """Let the lines of this row after its first one be read again: they may be rows."""
+        self._again.extendleft(reversed(self._row[1:]))
+
     def __iter__(self) -> Iterator[str]:
-        while line := self._text.readline(self._left + 1):
-            self._left -= len(line)
-            if self._left < 0:
-                raise csv.Error(f"a row of more than {LONGEST_ROW} characters; is a quote left open?")
-            self.are_ended = line.endswith(("\n", "\r"))
-            yield line
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else self._read_line()
+        if not line:
+            raise StopIteration
+        self._row.append(line)
+        self._left -= len(line)
+        if self._left < 0:
+            raise csv.Error(f"a row of more than {LONGEST_ROW} characters")
+        if len(self._row) > MOST_LINES:
+            raise csv.Error(f"a row of more than {MOST_LINES} lines; is a quote left open?")
+        self.are_ended = line.endswith(LINE_ENDS)
+        return line
+
+    def _read_line(self) -> str:
+        """Read a line; of one that is too long no more than shows it. Raises OSError for one without end."""
+        line = rest = self._text.readline(LONGEST_ROW + 1)
+        passed = 0
+        while len(rest) > LONGEST_ROW and not rest.endswith(LINE_ENDS):
+            passed += len(rest)
+            if passed > LONGEST_LINE:
+                raise OSError(f"a line of more than {LONGEST_LINE} characters")
+            rest = self._text.readline(LONGEST_ROW + 1)
+        return line

@@ -39,8 +39,15 @@ def can_group(columns: Mapping[str, tuple[str, str]], highest_id: int | None) ->
 class MySQLGroups:
     """The questions; `ask` asks one by its name and streams the rows of the answer."""
 
-    def __init__(self, ask: Callable[..., Iterator[tuple[Any, ...]]], *, has_macs: bool) -> None:
+    def __init__(
+        self,
+        ask: Callable[..., Iterator[tuple[Any, ...]]],
+        make_row: Callable[[Sequence[Any]], Row],
+        *,
+        has_macs: bool,
+    ) -> None:
         self._ask = ask
+        self._make_row = make_row
         self._end = "" if has_macs else "_without_mac"
         self._lowest_id = GROUPED_ID  # of the rows seen so far
 
@@ -50,14 +57,14 @@ class MySQLGroups:
         moments = int(since.timestamp()), write_date(since), write_date(until)
         for *row, size, highest_id, lowest_id in self._ask(f"read_groups{self._end}", *moments):
             self._lowest_id = min(self._lowest_id, lowest_id)
-            yield Group(Row._make(row), size, highest_id)
+            yield Group(self._make_row(row), size, highest_id)
 
     def read_doubtful(
         self, since: datetime, latest: datetime, texts: Collection[str], names: str, longest: int
     ) -> Iterator[Row]:
         """Read the rows that lie ahead, are of these texts, or may name nobody. Raises SourceError."""
         parameters = write_date(since), write_date(latest), tuple(texts) or ("-",), names, longest
-        for row in map(Row._make, self._ask(f"read_doubtful{self._end}", *parameters)):
+        for row in map(self._make_row, self._ask(f"read_doubtful{self._end}", *parameters)):
             self._lowest_id = min(self._lowest_id, row.event_id or 0)
             yield row
 
@@ -67,4 +74,4 @@ class MySQLGroups:
         Raises SourceError.
         """
         parameters = write_date(since), write_date(until), below, self._lowest_id
-        return list(map(Row._make, self._ask("read_highest", *parameters)))
+        return list(map(self._make_row, self._ask("read_highest", *parameters)))

@@ -12,7 +12,9 @@ import pymysql
 from pymysql.cursors import Cursor, SSCursor
 
 from uidsync.source import SourceError
-from uidsync.source.mysql import CONNECT_TIMEOUT, FAILURES, MySQLSource, describe_failure, limited
+from uidsync.source.mysql import MySQLSource
+from uidsync.source.mysql_failures import FAILURES, describe_failure
+from uidsync.source.mysql_login import CONNECT_TIMEOUT, limited
 from uidsync.statements import read_statement
 
 ANSWER_TIMEOUT = 2.0  # seconds for a question that touches no table: a server that takes longer is as good as away

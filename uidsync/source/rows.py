@@ -6,15 +6,17 @@ Pure: no I/O, no clock.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from fnmatch import translate
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from uidsync.panos.userid import LONGEST_NAME, Address, bare_name, is_carriable
+from uidsync.rewriting import make_rewriter
+from uidsync.source.dates import Dates
 
 Network = IPv4Network | IPv6Network
 
@@ -22,20 +24,26 @@ AHEAD = timedelta(minutes=5)  # how far a date may lie ahead of the database's c
 HIGHEST_ID = 2**63 - 1  # what a signed number holds; the column is unsigned, and nobody counts that far
 BROADCAST = IPv4Address("255.255.255.255")
 CUT_LENGTH = 15  # `currentIpAddress` is a char(15): an IPv6 address of that length may have lost its end
-CACHED = 2**16  # principals, addresses and devices whose reading is kept: a campus has that many, and rows repeat them
+LONGEST_PRINCIPAL = 1024  # characters of a principal that are looked at; four bytes for each are asked for in sql/
+CACHED = 2**16  # names, addresses and devices whose reading is kept: a campus has that many, and rows repeat them
+LONGEST_CACHED = 64  # characters: what is longer is rare, and strangers choose how long it is
+LONGEST_MAC = 64  # characters; the longest kind of device address has 16 digits, and signs between
 
 # Why an event leaves its address with nobody.
-NULL, EMPTY, UNFIT, TOO_LONG, IGNORED, BLANK, OTHER_DEVICE = (
-    "null", "empty", "unfit", "too_long", "ignored", "blank", "other_device"
+NULL, EMPTY, UNFIT, TOO_LONG, IGNORED, OTHER_DOMAIN, BLANK, OTHER_DEVICE = (
+    "null", "empty", "unfit", "too_long", "ignored", "other_domain", "blank", "other_device"
 )  # fmt: skip
 # Why a row is skipped.
 BAD_ROW, NO_ADDRESS, BAD_ADDRESS, RESERVED, CUT_IPV6, OUTSIDE, NO_DATE, IS_AHEAD = (
     "bad_row", "no_address", "bad_address", "reserved_address", "cut_ipv6", "outside_networks", "no_date", "ahead"
 )  # fmt: skip
+BEFORE = "before"  # the window that was asked for: such a row is not even counted
+
+OtherDomains = Literal["keep", "replace", "nobody"]
 
 
 class Row(NamedTuple):
-    """One row as a source gives it: text as it stands, dates aware or, from MySQL, naive and in UTC.
+    """One row as a source gives it: text as it stands, dates naive unless they name a zone of their own.
 
     A line that is no row has no `event_id`; a date that is none stays text.
     """
@@ -86,75 +94,130 @@ class Rules:
     strip_realm: bool = False
     ignore_users: tuple[str, ...] = ()
     rewrite: tuple[tuple[str, str], ...] = ()
+    other_domains: OtherDomains = "keep"
     include_networks: tuple[Network, ...] = ()
     exclude_networks: tuple[Network, ...] = ()
+    time_zone: tzinfo = UTC
     time_offset: timedelta = timedelta()
     may_cut_addresses: bool = True
 
+    @property
+    def dates(self) -> Dates:
+        """How the dates of the table are meant."""
+        return Dates(self.time_zone, self.time_offset)
 
+
+Read = TypeVar("Read")
 RowReader = Callable[[Row], "LoginEvent | SkippedRow"]
 
 
-def make_row_reader(rules: Rules, now: datetime, cached: int = CACHED) -> RowReader:
-    """Make the function that reads rows by these rules; `now` is the source's clock."""
-    read_name = lru_cache(cached)(_make_name_reader(rules))
-    read_address = lru_cache(cached)(_make_address_reader(rules))
-    read_device = lru_cache(cached)(read_mac)
-    latest = now + AHEAD
+def make_row_reader(rules: Rules, now: datetime, cached: int = CACHED, since: datetime | None = None) -> RowReader:
+    """Make the function that reads rows by these rules; `now` is the source's clock.
+
+    A row of a moment before `since` is passed over: sources may give more than they are asked for.
+    """
+    read_name = make_name_reader(rules, cached)
+    read_address = _remember(_make_address_reader(rules), cached)
+    read_device = _remember(read_mac, cached)
+    dates, latest = rules.dates, now + AHEAD
 
     def read_row(row: Row) -> LoginEvent | SkippedRow:
+        seen_at = dates.read(row.date, now)
+        if since and seen_at and seen_at < since:
+            return SkippedRow(row.event_id or 0, BEFORE)
         if row.event_id is None or row.event_id > HIGHEST_ID:
             return SkippedRow(0, BAD_ROW)
-        seen_at = read_date(row.date, rules.time_offset)
         if seen_at is None:
             return SkippedRow(row.event_id, NO_DATE)
         if seen_at > latest:
             return SkippedRow(row.event_id, IS_AHEAD, seen_at)
-        address = read_address(row.address)
+        address = read_address((row.address or "").strip())
         if isinstance(address, str):
             return SkippedRow(row.event_id, address)
         user, why = read_name(row.principal)
-        return LoginEvent(address, user, why, seen_at, row.event_id, read_device(row.mac))
+        return LoginEvent(address, user, why, seen_at, row.event_id, read_device(row.mac or ""))
 
     return read_row
 
 
-def _make_name_reader(rules: Rules) -> Callable[[str | None], tuple[str | None, str]]:
-    """Rules 3 and 4: from a principal, `USER,ROLE1,ROLE2,…`, to the user's name, or None and why."""
-    rewrites = [(re.compile(match), replace) for match, replace in rules.rewrite]
+def _remember(read: Callable[[str], Read], cached: int) -> Callable[[str], Read]:
+    """Keep what was read of so many texts; not of long ones, so that strangers cannot fill the memory."""
+    remembered = lru_cache(cached)(read)
+    return lambda text: remembered(text) if len(text) <= LONGEST_CACHED else read(text)
+
+
+def make_name_reader(rules: Rules, cached: int = CACHED) -> Callable[[str | None], tuple[str | None, str]]:
+    """Make the function from a principal, `USER,ROLE1,ROLE2,…`, to the user's name, or None and why. Rules 3 and 4."""
+    read_name = _remember(_make_name_judge(rules), cached)
+
+    def read_principal(principal: str | None) -> tuple[str | None, str]:
+        field, comma, _ = (principal or "")[:LONGEST_PRINCIPAL].partition(",")
+        name = field.strip()
+        if len(name) > LONGEST_NAME or len(field) == LONGEST_PRINCIPAL:  # it may go on, behind no end of blanks
+            return None, TOO_LONG
+        return read_name(name) if name or comma else (None, BLANK)
+
+    return read_principal
+
+
+def _make_name_judge(rules: Rules) -> Callable[[str], tuple[str | None, str]]:
+    rewriters = [make_rewriter(match, replace) for match, replace in rules.rewrite]
     ignored = re.compile("|".join(translate(glob.casefold()) for glob in rules.ignore_users) or r"(?!)")
 
-    def read_name(principal: str | None) -> tuple[str | None, str]:
-        if principal is None or not principal.strip():
-            return None, BLANK
-        name = principal.partition(",")[0].strip()
-        if name.casefold() == "null":
-            return None, NULL
-        for pattern, replacement in rewrites:
-            name = pattern.sub(replacement, name)
+    def judge(given: str) -> tuple[str | None, str]:
+        name, why = _rewrite(given, rewriters)
+        if why:
+            return None, why
         if rules.strip_realm and "@" in name:
             name = name.rpartition("@")[0]
-        bare = bare_name(name)
-        if ignored.match(bare.casefold()):
-            return None, IGNORED
-        if not bare.strip():
-            return None, EMPTY
-        if rules.lowercase:
-            name = name.lower()
-        if rules.domain and "\\" not in name and "@" not in name:
-            name = f"{rules.domain}\\{name}"
-        if not is_carriable(name):
-            return None, UNFIT
-        return (name, "") if len(name) <= LONGEST_NAME else (None, TOO_LONG)
+        bare = bare_name(name).strip()
+        is_ignored = ignored.match(bare.casefold()) is not None
+        if is_ignored or not bare:  # a realm alone, or what a rewrite leaves nothing of, hides its user
+            return None, IGNORED if is_ignored or given else EMPTY
+        if rules.other_domains != "keep" and brings_other_domain(name, rules.domain):
+            if rules.other_domains == "nobody":
+                return None, OTHER_DOMAIN
+            name = bare
+        return _complete(name.lower() if rules.lowercase else name, rules.domain)
 
-    return read_name
+    return judge
 
 
-def _make_address_reader(rules: Rules) -> Callable[[str | None], Address | str]:
+def _rewrite(name: str, rewriters: Iterable[Callable[[str], str]]) -> tuple[str, str]:
+    """Return a name as it is rewritten, and why it names nobody even so; empty where it may name somebody."""
+    if bare_name(name).strip().casefold() == "null":
+        return name, NULL
+    try:
+        for rewrite in rewriters:
+            name = rewrite(name)
+            if len(name) > LONGEST_NAME:
+                return name, TOO_LONG
+    except UnicodeEncodeError:
+        return name, UNFIT
+    return name, ""
+
+
+def _complete(name: str, domain: str) -> tuple[str | None, str]:
+    """Return a name with its domain, or None and why no message should carry it."""
+    if domain and "\\" not in name and "@" not in name:
+        name = f"{domain}\\{name}"
+    if not is_carriable(name):
+        return None, UNFIT
+    return (name, "") if len(name) <= LONGEST_NAME else (None, TOO_LONG)
+
+
+def brings_other_domain(name: str, domain: str) -> bool:
+    """Tell whether a name has a domain or a realm, and one that is not the configured domain."""
+    before, sign, rest = name.rpartition("\\")
+    _, at, realm = rest.partition("@")
+    brought = [part.casefold() for part, is_there in ((before, sign), (realm, at)) if is_there]
+    return bool(brought) and (not domain or any(part != domain.casefold() for part in brought))
+
+
+def _make_address_reader(rules: Rules) -> Callable[[str], Address | str]:
     """Rule 5: from a text to the address, or the reason to skip its row."""
 
-    def read_address(text: str | None) -> Address | str:
-        text = (text or "").strip()
+    def read_address(text: str) -> Address | str:
         if not text:
             return NO_ADDRESS
         try:
@@ -179,16 +242,6 @@ def is_within(ip: Address, include: tuple[Network, ...], exclude: tuple[Network,
     return (not include or any(ip in network for network in include)) and not any(ip in network for network in exclude)
 
 
-def read_date(date: datetime | str | None, time_offset: timedelta) -> datetime | None:
-    """Return the moment of a row in UTC; None for a zero date, which the driver leaves as text, or none at all."""
-    if not isinstance(date, datetime):
-        return None
-    try:
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)) + time_offset
-    except OverflowError:
-        return None
-
-
 def write_date(moment: datetime) -> datetime:
     """Return a moment as MySQL has it: naive, in UTC."""
     return moment.astimezone(UTC).replace(tzinfo=None)
@@ -196,5 +249,7 @@ def write_date(moment: datetime) -> datetime:
 
 def read_mac(text: str | None) -> str | None:
     """Return a device's address in one spelling, so that devices compare: hex digits alone; None when all are zero."""
-    digits = re.sub(r"[^0-9a-f]", "", (text or "").lower())
+    if text is None or len(text) > LONGEST_MAC:
+        return None
+    digits = re.sub(r"[^0-9a-f]", "", text.lower())
     return digits if digits.strip("0") else None

@@ -21,7 +21,7 @@ GAUGES = {
     "panos_up": "Whether the tunnels of a firewall are known, 1 or 0.",
     "panos_failure": "1 for the kind of failure for which they are not.",
     "panos_scrape_duration_seconds": "How long it took to ask.",
-    "panos_part_readable": "Whether what is asked for beside the tunnels is known: ha, gateways, ike_sas, ipsec_sas.",
+    "panos_part_readable": "Whether all of what is asked for beside the tunnels is known, 1 or 0, by part.",
     "panos_ha_active": "1 when a firewall forwards traffic, active or alone; 0 when not; missing when it is not known.",
     "panos_ha_state": "The HA state, 1 for the one it is in; disabled when it is in no pair.",
     "panos_ipsec_tunnels_declared": "How many rows of tunnels the firewall says there are.",
@@ -76,9 +76,9 @@ class Families(Collector):
         self._samples: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
 
     @property
-    def are_all_up(self) -> bool:
-        """Whether the tunnels of all firewalls are known."""
-        return all(self._samples.get("panos_up", {}).values())
+    def are_whole(self) -> bool:
+        """Whether the tunnels of all firewalls are known, and all that was asked for beside them."""
+        return all(all(self._samples.get(metric, {}).values()) for metric in ("panos_up", "panos_part_readable"))
 
     def add(self, metric: str, value: float, labels: Mapping[str, str]) -> None:
         """Add a sample."""
@@ -140,7 +140,8 @@ def add_views(
 def _add_view(families: Families, view: View, labels: Mapping[str, str]) -> None:
     families.add("panos_scrape_duration_seconds", view.seconds, labels)
     parts = {
-        "ha": view.role, "gateways": view.gateways, "ike_sas": view.ike_sas, "ipsec_sas": view.ipsec_sas
+        "ha": view.role, "gateways": view.gateways, "ike_sas": view.ike_sas, "ipsec_sas": view.ipsec_sas,
+        "counters": view.counters,
     }  # fmt: skip
     for part, said in parts.items():
         if said is not None:

@@ -51,6 +51,9 @@ class TargetRun:
     held: float | None
     in_doubt: float | None
     lapsed: float | None
+    rejected: float | None
+    withdrawn: float | None
+    foreign: float | None
     outcomes: Mapping[tuple[str, str], float]  # mappings by action and outcome
     last_success: datetime | None
     behind_since: datetime | None
@@ -195,6 +198,9 @@ def _make_target(part: Json) -> TargetRun:
         part.number("held"),
         part.number("in_doubt"),
         part.number("lapsed"),
+        part.part("held_back").number("rejected"),
+        part.part("held_back").number("withdrawn"),
+        part.number("foreign"),
         {key: count for key, count in counts.items() if count is not None},
         part.moment("last_success"),
         part.moment("behind_since"),

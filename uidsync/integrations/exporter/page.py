@@ -169,7 +169,10 @@ def _draw_targets(state: State) -> Iterator[Element]:
                 ("should hold", number_of(part.wanted)),
                 ("lacked after the last run", number_of(part.lacking)),
                 ("in doubt", number_of(part.in_doubt)),
-                ("ran out though wanted", number_of(part.lapsed)),
+                ("expired too early", number_of(part.lapsed)),
+                ("rejected by it", number_of(part.rejected)),
+                ("withdrawn by hand", number_of(part.withdrawn)),
+                ("taken by other sources", number_of(part.foreign)),
                 ("last complete", moment_of(part.last_success, state.now)),
             ]
         words = describe_error(part.error) if part else ""
@@ -254,6 +257,8 @@ def _draw_host(host: Host, now: datetime) -> Iterator[Element]:
     yield tag("p", f"{role}{passive}. " if role else "", "Asked ", moment_of(host.at, now), ".", class_="quiet")
     if host.tunnels is None:
         yield tag("p", mark(Verdict(Mark.OPEN, f"not known: {describe_error(host.error)}")))
+    for part, error in host.view.unread.items():
+        yield tag("p", mark(Verdict(Mark.WARN, f"{part.replace('_', ' ')}: {describe_error(error)}")))
     if host.seen and (host.tunnels is None or host.seen.tunnels):
         yield from _draw_seen(host, now)
     elif host.seen:

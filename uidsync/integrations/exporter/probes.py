@@ -1,7 +1,7 @@
 """Asks firewalls of their tunnels, each in time of its own, and keeps what each said last.
 
-Only those of the configuration can be asked. One that is dead or slow holds up whoever asked for it, and nobody else;
-two who ask for the same at once share one collection.
+Only those of the configuration can be asked. One that is dead or slow holds up whoever asked for it, and nobody else.
+Who asks while one is asked, or soon after, shares that collection, if it gives the firewall as much time as he would.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from uidsync.panos.tunnels import Rules, View, read_tunnels
 
 # Seconds beyond those that a firewall gets: what asks it ends in time by itself, but for what cannot be ended at all.
 GRACE = 0.6
+# Looks at one firewall, under way or not long ago: of those who allow it more time than others do. Then they share.
+MOST_LOOKS = 4
+SPENT = 0.9  # of its time, from which on a look is taken to have ended for want of more
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +49,45 @@ class Broken(PanosError):
     """A bug, which the log tells of."""
 
 
-class Probes:
-    """The firewalls that may be asked, and what they said last; threads may share it."""
+@dataclass(eq=False, slots=True)
+class _Look:
+    """One collection: how long it may take, when it began, how long it took once it has ended, and what came of it."""
 
-    def __init__(self, asked: Iterable[Asked], log: FilteringBoundLogger, now: Callable[[], datetime]) -> None:
+    seconds: float
+    begun: float
+    future: Future[Collection]
+    took: float | None = None
+
+    def serves(self, seconds: float) -> bool:
+        """Tell whether somebody who would allow so long learns here what he would learn from a look of his own."""
+        return self.seconds >= seconds or (self.took is not None and self.took < SPENT * self.seconds)
+
+
+class Probes:
+    """The firewalls that may be asked, and what they said last; threads may share it.
+
+    A firewall is asked at most once in `pause` seconds, whoever asks, but for those who allow it more time.
+    """
+
+    def __init__(
+        self,
+        asked: Iterable[Asked],
+        log: FilteringBoundLogger,
+        now: Callable[[], datetime],
+        pause: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.asked = {each.name: each for each in asked}
         self._log = log
         self._now = now
+        self._pause = pause
+        self._clock = clock
         self._lock = threading.Lock()
-        self._under_way: dict[str, Future[Collection]] = {}
-        self._last: dict[str, Collection] = {}
+        self._looks: dict[str, list[_Look]] = {}  # under way, or begun not long ago
+        self._last: dict[str, tuple[_Look, Collection]] = {}
         self._seen: dict[tuple[str, str], Seen] = {}
         self._failing: dict[tuple[str, str], str] = {}  # kinds of errors
+        self._unread: dict[tuple[str, str], frozenset[str]] = {}  # parts that were not known, or not all of them
 
     def probe(self, name: str, seconds: float) -> Collection:
         """Ask a firewall and wait so long: one that has not answered by then is not known."""
@@ -70,21 +100,24 @@ class Probes:
         return {name: self._wait(self.asked[name], future, ends_at, seconds) for name, future in begun.items()}
 
     def refresh(self, max_age: timedelta, seconds: float, patience: float) -> None:
-        """Ask all that were not asked for so long, `seconds` for each, and wait for them no longer than `patience`."""
+        """Ask all that were not asked for so long, and wait for them no longer than `patience`.
+
+        Each gets `seconds`, or as long as whoever asked it last has allowed.
+        """
         now = self._now()
         with self._lock:
-            stale = [
-                asked
-                for name, asked in self.asked.items()
-                if name not in self._last or abs(now - self._last[name].at) > max_age  # a clock may go back
-            ]
-        wait([self._begin(asked, seconds) for asked in stale], patience)
+            stale = []
+            for name, asked in self.asked.items():
+                last = self._last.get(name)
+                if last is None or abs(now - last[1].at) > max_age:  # a clock may go back
+                    stale.append((asked, max(seconds, last[0].seconds) if last else seconds))
+        wait([self._begin(asked, allowed) for asked, allowed in stale], patience)
 
     def show(self, name: str) -> tuple[Host, ...]:
         """Return the hosts of a firewall as they were seen last; none when it was not asked yet."""
         asked = self.asked[name]
         with self._lock:
-            last = self._last.get(name)
+            _, last = self._last.get(name, (None, None))
             return tuple(self._show_host(asked, view, last.at) for view in last.views) if last else ()
 
     def _show_host(self, asked: Asked, view: View, at: datetime) -> Host:
@@ -97,26 +130,41 @@ class Probes:
 
     def _begin(self, asked: Asked, seconds: float) -> Future[Collection]:
         with self._lock:
-            future = self._under_way.get(asked.name)
-            if future is None:
-                future = self._under_way[asked.name] = Future()
-                # Not waited for at the end of the process, as those of a pool are.
-                threading.Thread(target=self._look, args=(asked, seconds, future), daemon=True).start()
-            return future
+            now = self._clock()
+            looks = self._looks[asked.name] = [
+                look for look in self._looks.get(asked.name, ()) if look.took is None or now - look.begun < self._pause
+            ]
+            for look in reversed(looks):
+                if look.serves(seconds):
+                    return look.future
+            if len(looks) >= MOST_LOOKS:
+                return max(looks, key=lambda look: look.seconds).future
+            look = _Look(seconds, now, Future())
+            looks.append(look)
+            # Not waited for at the end of the process, as those of a pool are.
+            threading.Thread(target=self._look, args=(asked, look), daemon=True).start()
+            return look.future
 
-    def _look(self, asked: Asked, seconds: float, future: Future[Collection]) -> None:
+    def _look(self, asked: Asked, look: _Look) -> None:
         try:
-            views = asked.look(seconds)
+            views = asked.look(look.seconds)
         except Exception as bug:  # noqa: BLE001 (it costs this firewall alone)
             self._log.error("probe.broken", target=asked.name, error=type(bug).__name__, exc_info=bug)
             views = _fail(asked, Broken(f"a bug: {type(bug).__name__}; the log tells more"), 0)
         collection = Collection(self._now(), views)
         with self._lock:
-            del self._under_way[asked.name]
-            self._last[asked.name] = collection
-            for view in views:
-                self._remember(asked, view, collection.at)
-        future.set_result(collection)
+            look.took = self._clock() - look.begun
+            if self._is_news(asked.name, look, collection):
+                self._last[asked.name] = look, collection
+                for view in views:
+                    self._remember(asked, view, collection.at)
+        look.future.set_result(collection)
+
+    def _is_news(self, name: str, look: _Look, collection: Collection) -> bool:
+        """Tell whether a look that has ended now tells more than the last one: not if it failed, and began before."""
+        last = self._last.get(name)
+        has_failed = any(isinstance(view.table, PanosError) for view in collection.views)
+        return last is None or not has_failed or last[0].begun < look.begun
 
     def _remember(self, asked: Asked, view: View, at: datetime) -> None:
         """Remember tunnels that are known; a collection that failed changes nothing of what is."""
@@ -130,6 +178,7 @@ class Probes:
             return
         if self._failing.pop((asked.name, view.host), None):
             self._log.info("probe.recovered", target=asked.name, host=view.host)
+        self._tell_unread(asked.name, view)
         before = self._seen.get((asked.name, view.host))
         known = {tunnel.name: tunnel.condition for tunnel in before.tunnels} if before else {}
         since = {
@@ -137,6 +186,14 @@ class Probes:
             for tunnel in tunnels
         }
         self._seen[asked.name, view.host] = Seen(at, tunnels, since)
+
+    def _tell_unread(self, name: str, view: View) -> None:
+        """Tell what is not known beside the tunnels, or not all of it, when that begins."""
+        before, self._unread[name, view.host] = self._unread.get((name, view.host), frozenset()), frozenset(view.unread)
+        for part, error in view.unread.items():
+            if part not in before:
+                log = self._log.bind(target=name, host=view.host)
+                log.warning("probe.incomplete", part=part, error=error.kind, message=str(error))
 
     def _wait(self, asked: Asked, future: Future[Collection], ends_at: float, seconds: float) -> Collection:
         try:

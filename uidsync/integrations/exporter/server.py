@@ -1,16 +1,18 @@
 """Answers GET and HEAD over HTTP/1.0, one request a connection, and bounds all that a client can do.
 
-A connection has so many seconds and bytes for its request, and there are so many connections; what to answer is for
-others to say. TLS is a reverse proxy's.
+A connection has so many seconds and bytes for its request. There are so many connections; the oldest that has not
+finished its request gives way to a new one. What to answer is for others to say. TLS is a reverse proxy's.
 """
 
 from __future__ import annotations
 
 import io
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from http import HTTPStatus
@@ -21,6 +23,10 @@ from urllib.parse import parse_qs
 
 from structlog.typing import FilteringBoundLogger
 
+from uidsync.integrations.exporter.hosts import is_meant
+from uidsync.integrations.exporter.seldom import Seldom
+
+STRANGE_HOST = "this host is not known by that name; `names` in [exporter] of the configuration lists others"
 MOST_PARAMETERS = 16
 METHODS = ("GET", "HEAD")
 
@@ -82,6 +88,8 @@ class _BoundedStream(io.RawIOBase):
             raise _TooLarge
         self._connection.settimeout(seconds)
         size = self._connection.recv_into(memoryview(buffer)[: self._bytes_left])
+        if not size:  # whoever reads wants the rest of a request
+            raise ConnectionAbortedError
         self._bytes_left -= size
         return size
 
@@ -100,7 +108,8 @@ class _Exchange(BaseHTTPRequestHandler):
     def handle(self) -> None:
         try:
             self.raw_requestline = self.rfile.readline(self.server.limits.request_bytes)
-            if self.raw_requestline and self.parse_request():
+            if self.parse_request():
+                self.server.heed(self.connection)
                 self._send(self._find_answer())
         except _TooLarge:
             self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -108,6 +117,8 @@ class _Exchange(BaseHTTPRequestHandler):
             pass
 
     def _find_answer(self) -> Answer:
+        if not is_meant(self.headers.get_all("Host", []), self.server.names):
+            return Answer(f"{STRANGE_HOST}\n", status=HTTPStatus.MISDIRECTED_REQUEST)
         if self.command not in METHODS:
             allowed = ", ".join(METHODS)
             return Answer(f"{allowed}\n", status=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": allowed})
@@ -153,7 +164,10 @@ ALWAYS = {
 
 
 class Server(ThreadingTCPServer):
-    """Listens, with a thread for each connection, none of which is waited for at the end. Raises OSError."""
+    """Listens, with a thread for each connection, none of which is waited for at the end. Raises OSError.
+
+    Requests may be for an address, or for one of these names, in lower case.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
@@ -165,11 +179,14 @@ class Server(ThreadingTCPServer):
         find_answer: Callable[[Question], Answer],
         log: FilteringBoundLogger,
         limits: Limits = Limits(),
+        names: Collection[str] = (),
     ) -> None:
         self.limits = limits
+        self.names = frozenset(names)
         self._find_answer = find_answer
-        self._log = log
-        self._free = threading.BoundedSemaphore(limits.connections)
+        self._log = Seldom(log)
+        self._changing = threading.Lock()
+        self._connections: dict[socket.socket, bool] = {}  # the oldest first: whether its request was read to its end
         self.request_queue_size = limits.connections
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Exchange)
@@ -185,25 +202,52 @@ class Server(ThreadingTCPServer):
         try:
             return self._find_answer(question)
         except Exception as bug:  # noqa: BLE001 (the server lives on)
-            self._log.error("request.broken", error=type(bug).__name__, hint="a bug: -vv shows where", exc_info=bug)
+            hint = "a bug: -vv shows where"
+            self._log.tell("request.broken", "error", error=type(bug).__name__, hint=hint, exc_info=bug)
             return Answer("a bug; the log tells more\n", status=HTTPStatus.INTERNAL_SERVER_ERROR)
 
+    def heed(self, connection: socket.socket) -> None:
+        """Let a connection stay, whose request was read to its end."""
+        with self._changing:
+            if connection in self._connections:
+                self._connections[connection] = True
+
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (the base class's signature)
-        """Answer in a thread of its own, or not at all when there are too many."""
-        if self._free.acquire(blocking=False):
+        """Answer in a thread of its own; when there are too many, in the place of one that has not asked yet."""
+        with self._changing:
+            is_full = len(self._connections) >= self.limits.connections
+            idle = next((each for each, is_read in self._connections.items() if not is_read), None) if is_full else None
+            if idle:
+                del self._connections[idle]
+            if idle or not is_full:
+                self._connections[request] = False
+        if idle:
+            self._log.tell("connection.dropped", connections=self.limits.connections, hint="it was idle, others came")
+            with suppress(OSError):  # it ended by itself meanwhile
+                idle.shutdown(socket.SHUT_RDWR)
+        if idle or not is_full:
             super().process_request(request, client_address)
         else:
-            self._log.warning("connection.refused", connections=self.limits.connections)
+            self._log.tell("connection.refused", connections=self.limits.connections)
             self.shutdown_request(request)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (as above)
-        """Give the place free again at the end."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 (as above)
+        """Give the place free again, and close."""
+        with self._changing:
+            self._connections.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Tell twice a second what was counted for a minute."""
+        self._log.flush()
+
+    def server_close(self) -> None:
+        """Tell what is still untold, and close."""
+        self._log.flush(pause=0)
+        super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (as above)
         """Tell a bug in one line."""
         del request, client_address
-        self._log.exception("connection.broken")
+        bug = sys.exception()
+        self._log.tell("connection.broken", "error", error=type(bug).__name__, exc_info=bug)

@@ -138,10 +138,10 @@ def choose_seconds(headers: Message, otherwise: float) -> float:
 
 
 def write_tunnels(probes: Probes, names: Sequence[str], seconds: float, status_metric: str) -> tuple[str, bool]:
-    """Ask firewalls side by side; return all their metrics in one text, and whether all are known."""
+    """Ask firewalls side by side; return all their metrics in one text, and whether all that was asked for is known."""
     families = Families()
     collections = probes.probe_all(names, seconds)
     for name, collection in collections.items():
         rules = probes.asked[name].rules
         add_views(families, name, collection.views, rules, status_metric=status_metric, is_alone=False)
-    return families.write(), families.are_all_up
+    return families.write(), families.are_whole

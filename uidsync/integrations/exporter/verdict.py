@@ -58,6 +58,7 @@ STATUSES = {
     "complete": Verdict(Mark.GOOD, "has all that was due"),
     "incomplete": Verdict(Mark.BAD, "lacks what was due"),
     "not_tried": Verdict(Mark.OPEN, "was not tried"),
+    "refused": Verdict(Mark.BAD, "was refused what looks unsafe"),
 }
 MARKS = {
     Condition.UP: Mark.GOOD,
@@ -127,6 +128,8 @@ def judge_target(part: TargetRun | None, run: LastRun | Unreadable, now: datetim
         return Verdict(Mark.BAD, f"behind since {since}")
     if isinstance(run, LastRun) and run.is_standby:
         return Verdict(Mark.OPEN, "another host does the work")
+    if part.status == "complete" and part.rejected:
+        return Verdict(Mark.WARN, f"rejected {part.rejected:,.0f} logins; `uidsync status` lists them")
     return STATUSES.get(part.status, Verdict(Mark.OPEN, "not known"))
 
 

@@ -6,7 +6,9 @@ Nobody is asked here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Collection, Iterable, Mapping, Sized
+from types import MappingProxyType
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -24,6 +26,7 @@ COLOURS = {
     Condition.UNKNOWN: "magenta",
     Condition.MISSING: "red",
 }
+PARTS = {"gateways": "gateways", "ike_sas": "IKE SAs", "ipsec_sas": "IPsec SAs", "counters": "counters"}
 
 
 def show_outcomes(outcomes: Iterable[Outcome]) -> RenderableType:
@@ -37,6 +40,8 @@ def show_outcomes(outcomes: Iterable[Outcome]) -> RenderableType:
         if isinstance(outcome.tunnels, PanosError):
             notes.append(Text(f"{outcome.target}: not known: {outcome.tunnels.kind}: {outcome.tunnels}", "magenta"))
             continue
+        for part, error in outcome.unread.items():
+            notes.append(Text(f"{outcome.target}: {PARTS[part]}: {error.kind}: {error}", "yellow"))
         for tunnel in outcome.tunnels:
             for row in tunnel.rows(outcome.rules):
                 words = Text(f"{row.condition}{', unexpected' if tunnel.is_unexpected else ''}", COLOURS[row.condition])
@@ -58,14 +63,30 @@ def _tell_members(outcome: Outcome) -> Iterable[str]:
             yield f"{view.host} is {describe_role(view.role)}{error}"
 
 
-def write_expected(outcomes: Iterable[Outcome]) -> str:
-    """Write all names that are there now as `[tunnels.expected]`. Raises PanosError when any are not known."""
-    lines = ["[tunnels.expected]"]
-    for outcome in outcomes:
-        names = [flow.name for tunnel in outcome.know() for flow in tunnel.flows]
-        quoted = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
-        lines.append(f'"{outcome.target}" = [{quoted}]')
-    return "\n".join(lines)
+def write_expected(
+    outcomes: Iterable[Outcome], configuration: str = "", known: Mapping[str, Collection[str]] = MappingProxyType({})
+) -> str:
+    """Write all names that are there now for the end of a configuration, of firewalls where they are news.
+
+    The first time that is `[tunnels.expected]`; where TOML allows no second one, `[[tunnels.learned]]`, of which there
+    may be any number. Raises PanosError when any tunnels are not known.
+    """
+    names = {outcome.target: [flow.name for tunnel in outcome.know() for flow in tunnel.flows] for outcome in outcomes}
+    news = {target: there for target, there in names.items() if set(there) != set(known.get(target, ()))}
+    if not news:
+        return ""
+    lines = [f'"{target}" = [{", ".join(map(_quote, there))}]' for target, there in news.items()]
+    gap = "" if not configuration or configuration.endswith("\n") else "\n"
+    first = "\n".join([f"{gap}[tunnels.expected]", *lines])
+    try:
+        tomllib.loads(f"{configuration}{first}")
+    except tomllib.TOMLDecodeError:
+        return "\n".join([f"{gap}[[tunnels.learned]]", *lines])
+    return first
+
+
+def _quote(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
 
 
 def examine(outcomes: Iterable[Outcome]) -> RenderableType:
@@ -88,14 +109,18 @@ def examine(outcomes: Iterable[Outcome]) -> RenderableType:
             is_error = isinstance(view.role, PanosError)
             words = f"{view.role.kind}: {view.role}" if isinstance(view.role, PanosError) else describe_role(view.role)
             lines.append(_tell(outcome, view, "HA role", words, is_bad=is_error))
-            for what, answer in (("gateways", view.gateways), ("IKE SAs", view.ike_sas), ("IPsec SAs", view.ipsec_sas)):
-                if answer is not None:
-                    words = f"{answer.kind}: {answer}" if isinstance(answer, PanosError) else str(len(answer))
-                    lines.append(_tell(outcome, view, what, words, is_bad=isinstance(answer, PanosError)))
+            for part, name in PARTS.items():
+                if (answer := getattr(view, part)) is not None:
+                    told = f"{answer.kind}: {answer}" if isinstance(answer, PanosError) else _count(answer)
+                    lines.append(_tell(outcome, view, name, told, is_bad=part in view.unread))
             lines.append(_tell(outcome, view, "took", f"{view.seconds:.2f} s", is_bad=False))
         if not outcome.is_known:
             lines.append(Text(f"red    {outcome.target}: not known: {outcome.tunnels}", "red"))
     return Group(*lines)
+
+
+def _count(answer: Sized | int) -> str:
+    return str(answer if isinstance(answer, int) else len(answer))
 
 
 def _tell(outcome: Outcome, view: View, what: str, words: str, *, is_bad: bool) -> Text:

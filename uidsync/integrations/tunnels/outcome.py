@@ -38,6 +38,16 @@ class Outcome:
         """Whether its tunnels are known."""
         return not isinstance(self.tunnels, PanosError)
 
+    @property
+    def unread(self) -> Mapping[str, PanosError]:
+        """What was asked for beside its tunnels and is not known, or not all of it, with the reason."""
+        return self.view.unread if self.view else {}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was asked for is known."""
+        return self.is_known and not self.unread
+
     def count(self) -> Mapping[Condition, int]:
         """Count the tunnels of each condition, of all conditions that there are. Raises PanosError if not known."""
         counted = Counter(tunnel.condition for tunnel in self.know())

@@ -1,7 +1,6 @@
 """Looks at a firewall's tunnels by its command line over SSH, for firewalls whose XML API may not be used.
 
-Host keys are checked; one that is not known is a failure. A terminal is asked for that is wide enough and has no pager.
-Source of how sessions go: netmiko's driver for PAN-OS.
+Host keys are checked; one that is not known is a failure. An account that was refused is left alone for a minute.
 """
 
 from __future__ import annotations
@@ -9,29 +8,28 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 
-from uidsync.panos.errors import BadReply, BadRequest, PanosError, Unauthorized, Unreachable, Untrusted
-from uidsync.panos.pair import OFF
-from uidsync.panos.tunnellook import Look, Wants
+from uidsync.integrations.tunnels.dialogue import Dialogue
+from uidsync.integrations.tunnels.refusals import Refusals
+from uidsync.panos.dial import connect
+from uidsync.panos.errors import BadRequest, Busy, PanosError, Unauthorized, Unreachable, Untrusted
+from uidsync.panos.terminal import ACCEPTANCES, find_question
+from uidsync.panos.tunnellook import Answer, Look, Read, Wants, look
 from uidsync.panos.tunnels import View
-from uidsync.panos.vpn import FlowTable
-from uidsync.panos.vpntext import CONTROL, PROMPT, read_flow_text
+from uidsync.panos.vpn import SHOW_FLOWS, FlowTable
+from uidsync.panos.vpntext import cut_xml, has_xml, read_flow_text, write_command
+from uidsync.panos.xmlapi import Request
 
-# Without echo, without lines that are broken at 80 columns, without "--- more ---". An old release that does not know
-# the first says so, and no more.
-SETTINGS = ("set cli scripting-mode on", "set cli terminal width 500", "set cli pager off")
-SHOW_FLOWS = "show vpn flow"
-WIDTH, HEIGHT = 500, 100
-PAGER = ("--- more ---", "---more---")
-LARGEST_OUTPUT = 8 * 2**20  # characters
-PIECE = 64 * 2**10
-LONGEST_PROMPT = 400
-NOT_ASKED = BadRequest("is not asked by the command line")
+WIDTH, HEIGHT = 500, 1000  # columns, and lines where the pager cannot be switched off
+GOODBYE = 0.2  # seconds for a connection to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,7 @@ class Account:
     port: int
     known_hosts: Path
     find_secret: Callable[[], tuple[Path | None, str]]
+    refusals: Refusals
 
 
 def make_shell_look(host: str, account: Account, wants: Wants) -> Look:
@@ -51,28 +50,91 @@ def make_shell_look(host: str, account: Account, wants: Wants) -> Look:
 
 def _look(host: str, account: Account, wants: Wants, seconds: float) -> View:
     started = time.monotonic()
-    role: str | PanosError | None
     try:
-        table, role = _ask(host, account, seconds)
+        with _opened(host, account, _Time(seconds)) as line:
+            return look(host, line, wants)
     except PanosError as error:
         return View(host, error, seconds=time.monotonic() - started)
-    asked = {name: NOT_ASKED for name in ("gateways", "ike_sas", "ipsec_sas") if getattr(wants, name)}
-    return View(host, table, role, seconds=time.monotonic() - started, **asked)
 
 
-def _ask(host: str, account: Account, seconds: float) -> tuple[FlowTable, str]:
-    """Return the tunnels and the HA state. Raises PanosError."""
+class _Time:
+    """The time of one look."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._ends_at = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        return self._ends_at - time.monotonic()
+
+
+# ---- logging in --------------------------------------------------------------------------------------------------
+
+Keys = tuple[asyncssh.SSHKey | None, asyncssh.SSHKnownHosts]  # ours, and those of hosts
+
+
+@contextmanager
+def _opened(host: str, account: Account, limit: _Time) -> Iterator[_CommandLine]:
+    """Log in, and hang up at the end. Raises PanosError."""
     file, password = account.find_secret()
     key, known = _read_key(file) if file else None, _read_known_hosts(account.known_hosts)
+    whose, secret = (host, account.port, account.user), (password, key.public_data if key else b"")
+    login = _Login(password)
+    with ExitStack() as stack:
+        with account.refusals.taken_turn(whose, secret, limit.left):
+            plug = stack.enter_context(_connected(host, account.port, limit))
+            runner = stack.enter_context(asyncio.Runner())
+            try:
+                session = runner.run(_log_in(host, account, (key, known), login, plug, limit))
+            except PanosError as error:
+                if login.is_refused or isinstance(error, Unauthorized):
+                    account.refusals.note(whose, secret, error)
+                raise
+        stack.callback(lambda: runner.run(_hang_up(session)))
+        line = _CommandLine(runner, host, limit)
+        line.begin(session, account.user)
+        yield line
+
+
+@contextmanager
+def _connected(host: str, port: int, limit: _Time) -> Iterator[socket.socket]:
+    """Connect, outside of an event loop: a lookup of a name can be given up here, and not in the threads of a loop."""
     try:
-        ends_at = time.monotonic() + seconds
-        # Here, not in the loop: whoever waits for us can give up a lookup of a name, and a loop's threads not.
-        with socket.create_connection((host, account.port), seconds) as connection:
-            connection.settimeout(0)
-            conversation = _converse(host, account, (key, password, known), connection, ends_at - time.monotonic())
-            return asyncio.run(conversation)
+        plug = connect(host, port, limit.seconds)
     except TimeoutError:
-        raise Unreachable(f"nothing came of it for {seconds:.0f} s while asking {host} by SSH") from None
+        raise Unreachable(f"did not answer within {limit.seconds:.0f} s while connecting to {host} by SSH") from None
+    except OSError as error:
+        raise Unreachable(f"{error.strerror or error} while connecting to {host} by SSH") from None
+    with plug:
+        plug.settimeout(0)
+        yield plug
+
+
+async def _log_in(
+    host: str, account: Account, keys: Keys, login: _Login, plug: socket.socket, limit: _Time
+) -> asyncssh.SSHClientConnection:
+    """Log in. Raises PanosError."""
+    key, known = keys
+    try:
+        async with asyncio.timeout(limit.left):
+            return await asyncssh.connect(
+                host,
+                account.port,
+                sock=plug,
+                config=[],
+                username=account.user,
+                client_keys=[key] if key else [],
+                agent_path=None,
+                known_hosts=known,
+                client_factory=lambda: login,
+                preferred_auth="publickey,keyboard-interactive,password",
+            )
+    except TimeoutError:
+        if login.is_refused:
+            words = f"did not say within {limit.seconds:.0f} s whether it lets {account.user} in by SSH"
+            raise Busy(words) from None
+        raise Unreachable(f"did not answer within {limit.seconds:.0f} s while asking {host} by SSH") from None
     except asyncssh.HostKeyNotVerifiable as error:
         raise Untrusted(f"{error.reason}; known are those of {account.known_hosts}") from None
     except asyncssh.PermissionDenied as error:
@@ -81,6 +143,13 @@ def _ask(host: str, account: Account, seconds: float) -> tuple[FlowTable, str]:
         raise Unreachable(f"{error.reason} while asking {host} by SSH") from None
     except OSError as error:
         raise Unreachable(f"{error.strerror or error} while asking {host} by SSH") from None
+
+
+async def _hang_up(session: asyncssh.SSHClientConnection) -> None:
+    """End the connection, whatever the other side makes of it."""
+    session.abort()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(session.wait_closed(), GOODBYE)
 
 
 def _read_key(file: Path) -> asyncssh.SSHKey:
@@ -103,53 +172,29 @@ def _read_known_hosts(file: Path) -> asyncssh.SSHKnownHosts:
         raise Untrusted(f"{file} is no list of host keys") from None
 
 
-Credentials = tuple[asyncssh.SSHKey | None, str, asyncssh.SSHKnownHosts]
-
-
-async def _converse(
-    host: str, account: Account, credentials: Credentials, connection: socket.socket, seconds: float
-) -> tuple[FlowTable, str]:
-    key, password, known = credentials
-    async with asyncio.timeout(seconds):
-        async with (
-            asyncssh.connect(
-                host,
-                account.port,
-                sock=connection,
-                config=[],
-                username=account.user,
-                client_keys=[key] if key else [],
-                agent_path=None,
-                known_hosts=known,
-                client_factory=lambda: _Login(password),
-                preferred_auth="publickey,keyboard-interactive,password",
-            ) as session,
-            session.create_process(
-                term_type="vt100", term_size=(WIDTH, HEIGHT), stderr=asyncssh.STDOUT, errors="replace"
-            ) as shell,
-        ):
-            _, role = await _read_to_prompt(shell)
-            for setting in SETTINGS:
-                shell.stdin.write(f"{setting}\n")
-                await _read_to_prompt(shell)
-            shell.stdin.write(f"{SHOW_FLOWS}\n")
-            text = ""
-            while not text.replace(SHOW_FLOWS, "").strip():  # a setting may be answered by more than one prompt
-                text, role = await _read_to_prompt(shell)
-    return read_flow_text(text), role
-
-
 class _Login(asyncssh.SSHClient):
-    """Answers what a login asks: the password, and the question whether its banner was read."""
+    """Answers what a login asks: the password, and the question whether its banner was read.
+
+    `is_refused` tells that the password was given and has not let us in.
+    """
 
     def __init__(self, password: str) -> None:
         self._password = password
         self._is_told = False
+        self._is_in = False
+
+    @property
+    def is_refused(self) -> bool:
+        return self._is_told and not self._is_in
+
+    def auth_completed(self) -> None:
+        """Remember that we are in."""
+        self._is_in = True
 
     def password_auth_requested(self) -> str | None:
         """Give the password once: asked again, it was wrong."""
-        self._is_told, was_told = True, self._is_told
-        return self._password or None if not was_told else None
+        self._is_told, was_told = bool(self._password), self._is_told
+        return self._password if self._is_told and not was_told else None
 
     def kbdint_auth_requested(self) -> str | None:
         """Take part in the dialogue when there is something to say."""
@@ -158,27 +203,67 @@ class _Login(asyncssh.SSHClient):
     def kbdint_challenge_received(
         self, _name: str, _instructions: str, _lang: str, prompts: Sequence[tuple[str, bool]]
     ) -> list[str]:
-        """Say yes to a banner, and the password to whatever else is asked."""
-        self._is_told = self._is_told or any("yes/no" not in prompt for prompt, _ in prompts)
-        return ["yes" if "yes/no" in prompt else self._password for prompt, _ in prompts]
+        """Accept a banner, and say the password to whatever else is asked."""
+        questions = [find_question(prompt, ACCEPTANCES) for prompt, _ in prompts]
+        self._is_told = self._is_told or None in questions
+        return [question.answer.strip() if question else self._password for question in questions]
 
 
-async def _read_to_prompt(shell: asyncssh.SSHClientProcess[str]) -> tuple[str, str]:
-    """Return what is printed up to the next prompt, and the HA state that is in it. Raises BadReply.
+# ---- asking ------------------------------------------------------------------------------------------------------
 
-    Pages are turned, and a banner that wants to be accepted is.
-    """
-    text = ""
-    while not (prompt := PROMPT.search(CONTROL.sub("", text[-LONGEST_PROMPT:]))):
-        piece = await shell.stdout.read(PIECE)
-        if not piece:
-            raise BadReply("the command line ended before it asked for more")
-        text += piece
-        if len(text) > LARGEST_OUTPUT:
-            raise BadReply("the command line prints without end")
-        if text.rstrip().lower().endswith(PAGER):
-            shell.stdin.write(" ")
-        elif text.rstrip().endswith("(yes/no)"):
-            shell.stdin.write("yes\n")
-    printed = CONTROL.sub("", text)
-    return printed[: printed.rstrip().rfind("\n") + 1], prompt["role"] or OFF
+
+class _CommandLine:
+    """Asks one host by its command line; what goes wrong in a session ends it, for nobody knows what it prints next."""
+
+    def __init__(self, runner: asyncio.Runner, host: str, limit: _Time) -> None:
+        self._runner = runner
+        self._host = host
+        self._limit = limit
+        self._dialogue: Dialogue
+        self._prints_xml = False
+        self._failure: PanosError | None = None
+
+    def begin(self, session: asyncssh.SSHClientConnection, user: str) -> None:
+        """Open a shell and wait for its prompt. Raises PanosError."""
+        shell = session.create_process(
+            term_type="vt100", term_size=(WIDTH, HEIGHT), stderr=asyncssh.STDOUT, errors="replace"
+        )
+        self._dialogue = Dialogue(user)
+        self._run(self._dialogue.begin(shell))
+
+    @property
+    def is_late(self) -> bool:
+        return self._limit.left <= 0
+
+    def ask_flows(self) -> FlowTable:
+        text = self._run(self._dialogue.ask(write_command(SHOW_FLOWS), needs_words=True))
+        self._prints_xml = has_xml(text)
+        return read_flow_text(text)
+
+    def ask_role(self) -> str:
+        return self._dialogue.role
+
+    def ask(self, request: Request, read: Read[Answer]) -> Answer:
+        if not self._prints_xml:
+            raise BadRequest("its command line prints no XML, from which alone this is read")
+        return read(HTTPStatus.OK, iter([cut_xml(self._run(self._dialogue.ask(write_command(request))))]))
+
+    def _run(self, conversation: Coroutine[Any, Any, Answer]) -> Answer:
+        if self._failure:
+            conversation.close()
+            raise self._failure
+        try:
+            return self._runner.run(self._in_time(conversation))
+        except TimeoutError:
+            self._failure = self._dialogue.blame(self._limit.seconds)
+        except asyncssh.Error as error:
+            self._failure = Unreachable(f"{error.reason} while asking {self._host} by SSH")
+        except OSError as error:
+            self._failure = Unreachable(f"{error.strerror or error} while asking {self._host} by SSH")
+        except PanosError as error:
+            self._failure = error
+        raise self._failure
+
+    async def _in_time(self, conversation: Coroutine[Any, Any, Answer]) -> Answer:
+        async with asyncio.timeout(self._limit.left):
+            return await conversation

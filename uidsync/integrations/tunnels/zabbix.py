@@ -65,7 +65,8 @@ def make_document(outcome: Outcome) -> dict[str, Any]:
 
     `up` says whether tunnels are known. When they are not there are no keys `tunnels`, `flows` and `counts` at all, so
     that whatever depends on them keeps what it has. `active` is 1 when the numbers are those of a firewall that
-    forwards traffic, 0 on one that stands by, -1 when that is not known.
+    forwards traffic, 0 on one that stands by, -1 when that is not known. `unread` lists what was asked for beside the
+    tunnels and is not all there: gateways, ike_sas, ipsec_sas, counters.
     """
     head: dict[str, Any] = {"schema": SCHEMA, "target": outcome.target, "up": 0, "error": None}
     members = [_make_member(view) for view in outcome.views]
@@ -84,6 +85,9 @@ def make_document(outcome: Outcome) -> dict[str, Any]:
             "active": -1 if view.is_active is None else int(view.is_active),
             "seconds": round(view.seconds, 3),
             "members": members,
+            "unread": [
+                {"part": part, "kind": error.kind, "message": str(error)} for part, error in outcome.unread.items()
+            ],
             "counts": {str(condition): number for condition, number in outcome.count().items()}
             | {"unexpected": sum(tunnel.is_unexpected for tunnel in tunnels)},
             "tunnels": [

@@ -1,0 +1,284 @@
+"""Every example works as it stands: those in every help and those in the documentation, in a shell, at a real site.
+
+Paths and ports lead into the test's own directory. What would change the machine is a stand-in that checks what it is
+told: that there is such a unit, or such a target of the Makefile.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.command import call
+from tests.forks import start_simulator
+from tests.functional.conftest import Site
+from tests.functional.test_commands import converse
+from tests.limits import PATIENCE
+from tests.safeconnect import fresh_export
+from uidsync.cli import COMMANDS, load_commands
+from uidsync.cli.grammar import read_commands
+from uidsync.metrics import write_metrics
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [file for file in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")) if file.name != "CHANGELOG.md"]
+PROGRAMS = {"apt", "chgrp", "chmod", "curl", "install", "journalctl", "jq", "make", "openssl", "systemctl", "uidsync"}
+PLACEHOLDERS = re.compile(r"\b(ADDRESS|COMMAND|FILE|NAME|TARGET)\b")
+A_PROMQL_QUERY = re.compile(r"(time\(\) - )?(uidsync_\w+) \S+ \d+$")
+CRON = re.compile(r"(?:\S+ ){5}uidsync (?=uidsync )")
+SERVES = re.compile(r"uidsync (exporter|simulate \w+( --.*)?)$")
+BASH = shutil.which("bash") or "bash"
+
+TUNNELS = [{"name": name} for name in ("HQ", "DC:net-a", "DC:net-b")]
+STAND_INS = {
+    "uidsync": 'exec {python} -m uidsync "$@"',
+    "systemctl": "for word; do case $word in uidsync*) ls {root}/systemd/${{word%.*}}.* >&2 || exit 1;; esac; done",
+    # Not even --dry-run: what calls make again is carried out all the same.
+    "make": '{make} -C {root} --question --print-data-base : 2>/dev/null | grep -q "^$1:"',
+    "journalctl": "cat {place}/journal",
+    # Without the group, which only an installation has.
+    "install": 'for word; do shift; case $word in uidsync | -g) ;; *) set -- "$@" "$word";; esac; done; {install} "$@"',
+    **dict.fromkeys(("apt", "chgrp", "chmod"), "exit 0"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An example, and where it stands."""
+
+    where: str
+    text: str
+
+
+def find_in_help():
+    """Yield the examples of every command's help, without what is said of them."""
+    load_commands(())
+    for command in read_commands():
+        for line in command.help.partition("Examples:\n\n")[2].splitlines():
+            if line.strip():
+                yield Example(" ".join(("uidsync", *command.words)), re.split(r" {2,}", line.strip())[0])
+
+
+def find_in_text(file):
+    """Yield the examples of a document: in blocks of code, in crontabs, in Zabbix's configuration, within sentences."""
+    text = file.read_text("utf-8")
+    fences = re.findall(r"^ *```(\w*)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    rest = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line for kind, block in fences if kind in {"sh", "bash", "shell"} for line in block.splitlines()]
+    for block in re.findall(r"(?:^\n)((?: {4,}\S.*\n)+)", rest, re.MULTILINE):
+        lines += block.splitlines()
+    for line in filter(None, map(str.strip, lines)):
+        example = CRON.sub("", re.split(r" {2,}#", line)[0]).strip()
+        if example.split()[0] in PROGRAMS or A_PROMQL_QUERY.match(example):
+            yield Example(file.name, example)
+    for _, block in fences:
+        for example in re.findall(r"^UserParameter=\S+?,(.*)$", block, re.MULTILINE):
+            yield Example(file.name, example)
+    for example in re.findall(r"`(uidsync \w+ [^`]+)`", " ".join(rest.split())):
+        if not PLACEHOLDERS.search(example):
+            yield Example(file.name, example)
+
+
+EXAMPLES = list(
+    {each.text: each for each in (*find_in_help(), *(e for f in DOCUMENTS for e in find_in_text(f)))}.values()
+)
+
+
+@pytest.fixture(scope="module")
+def port():
+    """Name a port that nobody listens on, for those that the examples name."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        return nobody.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def firewall():
+    """Start the firewall of the examples."""
+    with start_simulator("firewall") as firewall:
+        firewall.do("tunnels", tunnels=TUNNELS)
+        yield firewall
+
+
+@pytest.fixture(scope="module")
+def site(safeconnect_server, firewall, port, tmp_path_factory):
+    """Set up the site of the examples: its database has their users at their addresses, for two weeks."""
+    place = tmp_path_factory.mktemp("examples")
+    for name in (
+        "etc/uidsync/credentials", "etc/zabbix", "etc/prometheus/rules", "etc/systemd/system", "opt/uidsync/share",
+        "var/lib/uidsync", "var/lib/node-exporter", "var/lib/prometheus/node-exporter", "usr/local", "bin",
+    ):  # fmt: skip
+        (place / name).mkdir(parents=True)
+    shutil.copytree(ROOT / "systemd/drop-ins", place / "opt/uidsync/share/drop-ins")
+    (place / "usr/local/bin").symlink_to(place / "bin")
+    facts = {
+        "python": sys.executable,
+        "root": ROOT,
+        "place": place,
+        "install": shutil.which("install"),
+        "make": shutil.which("make"),
+    }
+    for name, script in STAND_INS.items():
+        file = place / "bin" / name
+        file.write_text("#!/bin/sh\n" + script.format_map(facts) + "\n")
+        file.chmod(0o755)
+    with fresh_export(safeconnect_server, place) as export:
+        now = datetime.now(UTC).replace(tzinfo=None)
+        export.insert(
+            [
+                (None, now - timedelta(hours=6 * back), address, user, "02:00:5e:10:00:0a")
+                for back in range(56, -1, -1)
+                for address, user in (("192.0.2.7", "jdoe01,STAFF"), ("2001:db8::7", "asmith"), ("192.0.2.9", "blee"))
+            ]
+        )
+        site = Site(place)
+        site.use_database(export)
+        site.identity = {"domain": "CAMPUS"}
+        site.tables = {"exporter": {"listen": f"127.0.0.1:{port}"}}
+        site.sync = {"state_dir": place / "var/lib/uidsync"}
+        site.add_firewall("fw-east", firewall)
+        yield site
+
+
+@pytest.fixture
+def shell(site, firewall, port, tmp_path):
+    """Return what starts an example in a shell, at a site that has just made a run."""
+    etc, state = site.place / "etc/uidsync", site.place / "var/lib/uidsync"
+    shutil.rmtree(state)
+    state.mkdir()
+    firewall.do("clear")
+    (etc / "uidsync.toml").write_text(site.write().read_text())
+    zabbix = (etc / "uidsync.toml").read_text().replace("fw-east-api-key", "etc/zabbix/fw-east-api-key")
+    (site.place / "etc/zabbix/uidsync.toml").write_text(zabbix)
+    shutil.copy(site.place / "fw-east-api-key", site.place / "etc/zabbix/fw-east-api-key")
+    for name in ("new.toml", "uidsync.toml"):
+        shutil.copy(etc / "uidsync.toml", tmp_path / name)
+    called = call("sync", "--config", etc / "uidsync.toml")
+    assert called.code == 0, called.err
+    (site.place / "journal").write_text(called.err)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("UIDSYNC_")}
+    environment |= {
+        "PATH": f"{site.place}/bin:{os.environ['PATH']}",
+        "UIDSYNC_CONFIG": str(etc / "uidsync.toml"),
+        "PYTHONPATH": str(ROOT),
+    }
+
+    def start(example):
+        text = re.sub(r"(?<![\w./])/(etc|var|opt|usr/local)/", rf"{site.place}/\1/", example)
+        text = re.sub(r"127\.0\.0\.1:9876", f"127.0.0.1:{port}", text)
+        text = re.sub(r"--port \d+", f"--port {port}", text)
+        text = text.replace("fw-east.example.edu:443", f"127.0.0.1:{firewall.port}").replace("$1", "fw-east")
+        text = text.replace("$2", "HQ").replace("2026-11-17", f"{datetime.now(UTC) - timedelta(days=3):%Y-%m-%d}")
+        return subprocess.Popen(
+            [BASH, "-o", "pipefail", "-c", text], cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+
+    return start
+
+
+def finish(process):
+    """Wait for the end of an example that has one."""
+    out, err = process.communicate(timeout=PATIENCE)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.text)
+def test_an_example_works(example, shell, site):
+    """What is written for people to type does what it says, with exit code 0 and no word of an error."""
+    text = example.text
+    for program in ("curl", "jq", "openssl"):
+        if re.search(rf"\b{program} ", text) and shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    if query := A_PROMQL_QUERY.match(text):
+        report = json.loads((site.place / "var/lib/uidsync/last-run.json").read_text())
+        assert re.search(rf"^{query[2]}[ {{]", write_metrics(report), re.MULTILINE)
+        return
+    if "keygen " in text:
+        answer_prompts(text, site)
+        return
+    if SERVES.match(text):
+        code, told = serve(shell(text))
+        assert code == 0, told
+        return
+    if "withdraw --undo" in text:  # after a withdrawal
+        assert finish(shell(text.replace(" --undo", "")))[0] == 0
+    if f"127.0.0.1:{9876}" in text:
+        served = shell("uidsync exporter")
+        wait_for(served)
+        code, out, err = finish(shell(text))
+        end(served)
+    else:
+        code, out, err = finish(shell(text))
+    assert code == 0, (example, out, err)
+    assert not [line for line in err.splitlines() if '"level": "error"' in line or "Traceback" in line]
+
+
+def wait_for(process):
+    """Return what a server says once it serves."""
+    for line in process.stdout if "simulate" in " ".join(process.args) else process.stderr:
+        if "exporter.started" in line or '"port"' in line:
+            return line
+    raise AssertionError(process.stderr.read())
+
+
+def end(process):
+    """End a server as Ctrl-C does, and return its exit code."""
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+    return process.returncode
+
+
+def serve(process):
+    """Let a server serve, and end it."""
+    told = wait_for(process)
+    return end(process), told
+
+
+def answer_prompts(text, site):
+    """Run an example that asks for a name and a password, on a terminal."""
+    words = shlex.split(text.replace("/etc/", f"{site.place}/etc/"))[1:]
+    before = [] if "--config" in words else ["--config", site.place / "etc/uidsync/uidsync.toml"]
+    words = [str(site.place / "etc/uidsync/uidsync.toml") if word == "new.toml" else word for word in words]
+    key = site.place / ("etc/zabbix/fw-east-api-key" if "zabbix" in text else "fw-east-api-key")
+    kept = key.read_text()
+    key.write_text("old")
+    code, shown = converse([*before, *words], [(b"Administrator: ", b"admin"), (b"Password: ", b"admin")], PATIENCE)
+    assert (code, key.read_text()) == (0, kept), shown
+
+
+def test_the_search_finds_examples():
+    """Every command has an example, and so has the documentation; without that the rest would prove nothing."""
+    texts = [example.text for example in EXAMPLES]
+    for name in COMMANDS:
+        assert any(re.match(rf"uidsync (--config \S+ )?{name}\b", text) for text in texts)
+    for text in (
+        'uidsync who 192.0.2.7 --at "Tue 14:05"',
+        "uidsync tunnels learn >>/etc/uidsync/uidsync.toml",
+        "uidsync exporter --textfile /var/lib/prometheus/node-exporter/uidsync-tunnels.prom",
+        '/usr/local/bin/uidsync tunnels all --target "$1" --config /etc/zabbix/uidsync.toml',
+        "install -m 0640 -g uidsync /dev/stdin /etc/uidsync/credentials/source-password",
+        "openssl req -new -newkey rsa:2048 -nodes -subj /CN=uidsync -keyout uia-1-client-key -out uia-1-client.csr",
+        "uidsync keygen fw-east",
+        "uidsync_exit_code != 0",
+        "make deb",
+    ):
+        assert text in texts
+    assert len(texts) > 80
+
+
+@pytest.mark.parametrize("example", ["uidsync tunnels learn >>/etc/uidsync/uidsync.toml", "uidsync sync --full"])
+def test_an_example_works_twice(example, shell):
+    """What is typed again works again."""
+    for _ in range(2):
+        code, *told = finish(shell(f"{example} && uidsync config >/dev/null && uidsync tunnels list"))
+        assert code == 0, told

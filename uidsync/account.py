@@ -1,0 +1,42 @@
+"""Which account this process runs as, and what it is told about a file that it may not use."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+SERVICE = "uidsync"  # the account of the units; its group may read the secrets
+
+
+def name_account(uid: int | None = None) -> str:
+    """Return the name of an account, by default this process's own; its number when it has no name here."""
+    uid = os.geteuid() if uid is None else uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def may_read(place: Path) -> bool:
+    """Tell whether this account may read a file, or look into a directory. What is not there may be read."""
+    try:
+        is_directory = place.is_dir()
+    except PermissionError:
+        return False
+    except (OSError, ValueError):
+        return True
+    mode = os.R_OK | os.X_OK if is_directory else os.R_OK
+    return not os.path.lexists(place) or os.access(place, mode, effective_ids=True)
+
+
+def describe_refusal(place: Path | str, owner: str = SERVICE, deed: str = "read") -> str:
+    """Say in one sentence that this account may not use a file, and what to do; `owner` is who may."""
+    account = name_account()
+    if account != owner and os.geteuid() != 0:
+        advice = "run it as root" if owner == "root" else f"run it as root or as {owner}"
+    elif deed == "read":
+        advice = f"let its group read it: chgrp {account} {place}; chmod g+r {place}"
+    else:
+        advice = f"give it to this account: chown {account} {place}"
+    return f"cannot {deed} {place} as {account}: {advice}"

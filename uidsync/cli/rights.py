@@ -1,0 +1,220 @@
+"""Goes on with no more rights than a command needs, and turns away an account that has too few."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from uidsync.account import SERVICE, describe_refusal, may_read, name_account
+from uidsync.config import Config, ConfigError, FirewallConfig, MySQLConfig, TargetConfig
+from uidsync.credentials import SecretClosed, SecretError, SecretFiles
+from uidsync.ledger import FILE
+from uidsync.ledger_file import list_parts
+from uidsync.telemetry import LAST_RUN
+
+Needs = Literal["nothing", "read", "write"]
+STATE_MODE = 0o750
+UNPRIVILEGED = (SERVICE, "nobody")  # accounts for what needs no rights; the first that there is
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    name: str
+    uid: int
+    gid: int
+
+
+# ---- the state directory -----------------------------------------------------------------------------------------
+
+
+def become_owner(state_dir: Path, needs: Needs = "read") -> None:
+    """Go on as the owner of the state directory when started as root, so that no file ends up as root's.
+
+    A missing directory goes to the owner of its parent, or to the account `uidsync`; a command that writes makes it.
+    Raises ConfigError where another account than root may not do with it what the command `needs`.
+    """
+    if os.geteuid() != 0:
+        if needs != "nothing":
+            _raise_if_outsider(state_dir, needs)
+        return
+    is_there = os.path.exists(state_dir)  # noqa: PTH110 (whatever its name is)
+    owner = _find_owner(state_dir) if is_there else _find_future_owner(state_dir)
+    if not is_there and needs == "write":
+        if owner is None:
+            structlog.get_logger().warning(
+                "state.root_owned",
+                directory=str(state_dir),
+                hint=f"there is no account {SERVICE} to give it to; chown it to the account of the timer",
+            )
+        else:
+            _make_for(owner, state_dir)
+    if owner:
+        _become(owner)
+
+
+def _find_owner(place: Path) -> _Account | None:
+    """Return the account that owns a directory, unless it is root's."""
+    try:
+        status = place.stat()
+    except OSError:
+        return None
+    if status.st_uid == 0:
+        return None
+    try:
+        account = pwd.getpwuid(status.st_uid)
+    except KeyError:  # an account of another host: its numbers do
+        return _Account("", status.st_uid, status.st_gid)
+    return _Account(account.pw_name, account.pw_uid, account.pw_gid)
+
+
+def _find_future_owner(state_dir: Path) -> _Account | None:
+    nearest = next((place for place in state_dir.absolute().parents if os.path.exists(place)), Path("/"))  # noqa: PTH110
+    return _find_owner(nearest) or _find_account(SERVICE)
+
+
+def _find_account(name: str) -> _Account | None:
+    try:
+        account = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return _Account(account.pw_name, account.pw_uid, account.pw_gid)
+
+
+def _make_for(owner: _Account, state_dir: Path) -> None:
+    """Make the state directory and give it to its owner; where it cannot be made, the run says so itself."""
+    with suppress(OSError):
+        state_dir.mkdir(mode=STATE_MODE, parents=True)
+        opened = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchown(opened, owner.uid, owner.gid)
+        finally:
+            os.close(opened)
+
+
+def _become(account: _Account) -> None:
+    if account.name:
+        os.initgroups(account.name, account.gid)
+    else:
+        os.setgroups([])
+    os.setgid(account.gid)
+    os.setuid(account.uid)
+
+
+def _is_trusted(owner: int | None) -> bool:
+    """Tell whether this is the account of the service: what it may not use costs no more than it must."""
+    return owner == os.geteuid() or name_account() == SERVICE or "STATE_DIRECTORY" in os.environ
+
+
+def _read_owner(state_dir: Path) -> int | None:
+    with suppress(OSError):
+        return state_dir.stat().st_uid
+    return None
+
+
+def _raise_if_outsider(state_dir: Path, needs: Needs) -> None:
+    """Raise ConfigError where the state is another account's, and closed to this one."""
+    owner = _read_owner(state_dir)
+    if _is_trusted(owner):
+        return
+    name = SERVICE if owner is None else name_account(owner)
+    for place in (state_dir, *list_parts(state_dir / FILE), state_dir / LAST_RUN):
+        if not may_read(place):
+            raise ConfigError(str(place), [describe_refusal(place, name)])
+    # A directory that is missing or root's is nobody's yet: a run delivers all the same, and remembers elsewhere.
+    if needs == "write" and owner not in {None, 0} and not os.access(state_dir, os.W_OK, effective_ids=True):
+        raise ConfigError(str(state_dir), [describe_refusal(state_dir, name, "write")])
+
+
+# ---- secrets -----------------------------------------------------------------------------------------------------
+
+
+def raise_if_locked_out(
+    config: Config, state_dir: Path, targets: Iterable[TargetConfig], *, is_source_needed: bool = True
+) -> None:
+    """Raise ConfigError where an ordinary account may read none of the secrets that a command needs.
+
+    One that it may not read among others that it may is a failure of its own target, or of the source.
+    """
+    if os.geteuid() == 0 or _is_trusted(_read_owner(state_dir)):
+        return
+    secrets = SecretFiles(os.environ, lambda _: None)
+    needed = [_list_secrets(config, target) for target in targets]
+    if is_source_needed and isinstance(config.source, MySQLConfig):
+        needed.insert(0, [(config.source.password_file, "source-password")])
+    closed = [_find_closed(secrets, names) for names in needed if names]
+    if closed and all(closed):
+        raise ConfigError("secrets", [str(closed[0])])
+
+
+def _find_closed(secrets: SecretFiles, names: Iterable[tuple[Path | None, str]]) -> SecretClosed | None:
+    """Return why each of these secrets is closed to this account; None when one of them is not."""
+    found = None
+    for explicit, name in names:
+        try:
+            secrets.find(explicit, name)
+        except SecretClosed as error:
+            found = found or error
+        except SecretError:  # that none is there is said elsewhere
+            continue
+        else:
+            return None
+    return found
+
+
+def _list_secrets(config: Config, target: TargetConfig) -> list[tuple[Path | None, str]]:
+    """List the secrets of a target, any of which would do."""
+    if not isinstance(target, FirewallConfig):
+        return [(target.client_key_file, f"{target.name}-client-key")] if target.client_cert_file else []
+    if target.name in config.tunnels.ssh:
+        return [(None, f"{target.name}-ssh-key"), (None, f"{target.name}-ssh-password")]
+    return [(target.api_key_file, f"{target.name}-api-key")]
+
+
+# ---- what needs no rights ----------------------------------------------------------------------------------------
+
+
+def step_down(*, port: int = 0) -> None:
+    """Go on as an account without rights when started as root, or say why not; `port` is to be listened on."""
+    if os.geteuid() != 0:
+        return
+    log = structlog.get_logger()
+    account = next(filter(None, map(_find_account, UNPRIVILEGED)), None)
+    if account is None:
+        reason = f"there is no account {' or '.join(UNPRIVILEGED)}"
+    elif 0 < port < _read_first_free_port():
+        reason = f"port {port} is for root alone"
+    elif not _may_run(account):
+        reason = f"{account.name} may not read this installation: {sys.prefix}"
+    else:
+        _become(account)
+        return
+    log.warning("root.kept", message=f"this goes on as root: {reason}")
+
+
+def _read_first_free_port() -> int:
+    """Return the first port that an account without rights may listen on."""
+    with suppress(OSError, ValueError):
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text("ascii"))
+    return 1024
+
+
+def _may_run(account: _Account) -> bool:
+    """Tell whether an account may run this program: one in somebody's home it may not."""
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", "import uidsync.simulator.serve"],
+            user=account.uid, group=account.gid, extra_groups=[], stdin=subprocess.DEVNULL, capture_output=True,
+            check=False,
+        )  # fmt: skip
+    except OSError:
+        return False
+    return ended.returncode == 0

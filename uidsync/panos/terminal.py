@@ -1,0 +1,112 @@
+"""The command line of PAN-OS as a terminal shows it: prompts, pagers, questions, and what is printed between them.
+
+Pure: no I/O, no clock. What is drawn over is gone: a prompt that is drawn anew, a pager's line that is wiped out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+ESCAPE = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;?]*[@-~]|\x1b[()][0-9A-Z]|\x1b[^\[\]()]|[\x00\x07\x08]"
+)
+LEFT = re.compile(r"\x1b\[[0-9;]*[DG]|\x08{2,}")  # back to the beginning of the line, or near it
+LONGEST_QUOTE = 100
+# `admin@PA-1(active)>`; one that stands alone has no state in brackets.
+ENDS = r"(?:\((?P<role>[a-z-]{1,32})\))?[>#] *\Z"
+
+Questions = tuple[tuple[re.Pattern[str], str], ...]
+
+
+def _ask(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:^|\n)(?P<question>{pattern})\s*\Z", re.IGNORECASE)
+
+
+# What stops a listing on a line of its own, and what to type for the next page: "--- more ---", "--More--(12%)",
+# "<--- More --->", "lines 1-23", "lines 24-46/97 47%", ":", "Press any key to continue".
+PAGERS: Questions = (
+    (_ask(r"(?:lines? [0-9/-]{1,20} )?(?:[0-9]{1,3}% )?\(END\)"), "q"),
+    (_ask(r"[^\w\n]{0,9}more[^\w\n]{0,9}(?:[0-9]{1,3} ?%)?[^\w\n]{0,9}| ?-{1,5} ?more\b[^\n]{0,60}"), " "),
+    (_ask(r"lines? [0-9]+(?:-[0-9]+)?(?:/[0-9]+)?(?: \(?[0-9]{1,3}%\)?)?|:"), " "),
+    (_ask(r"[^\w\n]{0,9}(?:press|hit|type) [^\n]{0,20}(?:enter|return)\b[^\n]{0,30}"), "\n"),
+    (_ask(r"[^\w\n]{0,9}(?:press|hit|type) [^\n]{1,50}"), " "),
+)
+# What may have to be accepted before the first prompt.
+ACCEPTANCES: Questions = (
+    (_ask(r"[^\n]*\byes ?/ ?no\b(?![^\n]*passw)[^\n]{0,40}"), "yes\n"),
+    (_ask(r"[^\n]*[(\[] ?y ?/ ?n ?[)\]](?![^\n]*passw)[^\n]{0,40}"), "y\n"),
+)
+BANNERS: Questions = (*ACCEPTANCES, *PAGERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The words that wait at the end of what is shown, and what to type."""
+
+    words: str
+    answer: str
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the words may be the beginning of others: "lines 1-2", with a 3 to come."""
+        return self.words[-1:].isalnum() or self.words == ":"
+
+
+def show(text: str) -> str:
+    """Return what a terminal shows of what is printed, without colours and without what was drawn over."""
+    plain = re.sub("\r+", "\r", ESCAPE.sub("", LEFT.sub("\r", text)))
+    return "\n".join(_show_line(line) for line in plain.replace("\r\n", "\n").split("\n"))
+
+
+def _show_line(line: str) -> str:
+    return next((part for part in reversed(line.split("\r")) if part.strip()), "")
+
+
+def make_prompt(user: str) -> re.Pattern[str]:
+    """Make the pattern of the first prompt that an account sees.
+
+    Its name may hold blanks and `@`, and may stand there without its domain; a plain name of another is taken, too.
+    """
+    names = {user, user.rpartition("\\")[2], user.partition("@")[0]} - {""}
+    spelled = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    own, other = rf"(?:{spelled})@[^\n()<>#]{{1,64}}?", r"[^\s@<]{1,64}@[^\s@()<>#]{1,64}"
+    return re.compile(rf"(?:^|\n)[ \t]*(?P<name>{own}|{other}) ?{ENDS}", re.IGNORECASE)
+
+
+def make_same_prompt(name: str) -> re.Pattern[str]:
+    """Make the pattern of a prompt that was seen before: with the same names, and maybe another HA state.
+
+    What is printed before it may lack the end of its line.
+    """
+    return re.compile(rf"(?P<name>{re.escape(name)}) ?{ENDS}")
+
+
+def find_question(shown: str, questions: Questions) -> Question | None:
+    """Return the question that waits at the end of what is shown, None if nothing is asked."""
+    found = ((pattern.search(shown), answer) for pattern, answer in questions)
+    return next((Question(shown[match.start("question") :], answer) for match, answer in found if match), None)
+
+
+def strip_echo(printed: str, command: str, name: str) -> str:
+    """Return what a command printed, without the prompts and the echo, which may come in parts and again."""
+    return "\n".join(_without_echo(printed.split("\n"), command, name))
+
+
+def _without_echo(lines: Iterable[str], command: str, name: str) -> Iterable[str]:
+    is_echo = True  # until something else comes
+    prompt = re.compile(rf"{re.escape(name)}[^>#]{{0,40}}[>#]")
+    for line in lines:
+        if is_echo:
+            words = line.strip()
+            seen = prompt.match(words)
+            is_echo = command.startswith(words[seen.end() :].strip() if seen else words)
+        if not is_echo:
+            yield line
+
+
+def quote(text: str) -> str:
+    """Return the beginning of somebody's words on one line, in quotes."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return repr(words[:LONGEST_QUOTE])

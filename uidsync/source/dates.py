@@ -1,0 +1,118 @@
+"""Turns the dates of a table into moments, moments into dates to ask for, and says what to set where they do not fit.
+
+Pure: no I/O, no clock. Rule 5.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+import durationpy
+
+SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
+# Zones differ by multiples of these: those that are behind UTC by half hours, others by quarters.
+AHEAD_STEP, BEHIND_STEP = timedelta(minutes=15), timedelta(minutes=30)
+MOST_APART = timedelta(hours=26)  # and by no more than this
+MOST_OFFSET = 2 * DAY
+
+
+def make_zone(name: str) -> tzinfo:
+    """Return the zone of that name, which is one; UTC needs no table of zones."""
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Dates:
+    """How the dates of a table are meant: those that name no zone are of `time_zone`; `time_offset` is added to each.
+
+    A date as the table has it is naive, or it is aware and in UTC for the sake of those who pass it on.
+    """
+
+    time_zone: tzinfo = UTC
+    time_offset: timedelta = timedelta()
+
+    def read(self, date: datetime | str | None, now: datetime) -> datetime | None:
+        """Return the moment of a date, in UTC; None for a zero date, which the driver leaves as text, or none at all.
+
+        What clocks show twice, when they are put back, is as new as it may be by `now`, and the same for all of that
+        hour: so ids order its rows, and none of them is too old before its time.
+        """
+        if not isinstance(date, datetime):
+            return None
+        try:
+            return self._place(date, now) + self.time_offset
+        except OverflowError:
+            return None
+
+    def _place(self, date: datetime, now: datetime) -> datetime:
+        if date.tzinfo:
+            return date.astimezone(UTC)
+        if self.time_zone is UTC:
+            return date.replace(tzinfo=UTC)
+        first, second = self._find_moments(date)
+        now -= self.time_offset
+        if second <= first or first > now:  # not twice, or at the first time still to come
+            return first
+        return min(now, self._find_end(first, second))
+
+    def _find_moments(self, date: datetime) -> tuple[datetime, datetime]:
+        first, second = (date.replace(tzinfo=self.time_zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+        return first, second
+
+    def is_shown_twice(self, moment: datetime) -> bool:
+        """Tell whether clocks of the zone show another moment as they show this one."""
+        first, second = self._find_moments(self._write(moment)[0].replace(tzinfo=None))
+        return first < second
+
+    def _find_end(self, first: datetime, second: datetime) -> datetime:
+        """Return the last second of what clocks show twice, one time of which they show at these two moments."""
+        begin = first.replace(microsecond=0)
+        before, span = first.astimezone(self.time_zone).utcoffset(), second - first
+
+        def is_put_back(seconds: int) -> bool:
+            return (begin + seconds * SECOND).astimezone(self.time_zone).utcoffset() != before
+
+        change = begin + bisect_left(range(span // SECOND + 1), True, key=is_put_back) * SECOND  # noqa: FBT003
+        return change + span - SECOND
+
+    def find_first(self, moment: datetime) -> datetime:
+        """Return a date, as the table has it, before which none means this moment or a later one."""
+        date, is_exact = self._write(moment)
+        return date if is_exact else date - DAY
+
+    def find_last(self, moment: datetime) -> datetime:
+        """Return a date, as the table has it, after which none means this moment or an earlier one."""
+        date, is_exact = self._write(moment)
+        return date if is_exact else date + DAY
+
+    def _write(self, moment: datetime) -> tuple[datetime, bool]:
+        date = (moment - self.time_offset).astimezone(self.time_zone).replace(tzinfo=UTC)
+        return date, self.is_steady(moment, moment)
+
+    def is_steady(self, since: datetime, until: datetime) -> bool:
+        """Tell whether no clock of the zone is put forward or back between two moments, nor a day before or after."""
+        if self.time_zone is UTC:
+            return True
+        days = [since + day * DAY for day in range(-1, (until - since) // DAY + 1)]
+        return len({self._find_utcoffset(moment) for moment in (*days, until, until + DAY)}) == 1
+
+    def _find_utcoffset(self, moment: datetime) -> timedelta | None:
+        return (moment - self.time_offset).astimezone(self.time_zone).utcoffset()
+
+    def advise(self, ahead: timedelta) -> str:
+        """Say what to set where the newest date lies so far ahead of the clock, or behind it where that is negative.
+
+        Empty when no zone explains it.
+        """
+        unit = AHEAD_STEP if ahead > timedelta() else BEHIND_STEP
+        step = -(-ahead // unit) * unit  # rows come some time after their date, and never before it
+        offset = self.time_offset - step
+        if not step or abs(ahead) > MOST_APART or abs(offset) > MOST_OFFSET:
+            return ""
+        words = f'source.time_offset = "{durationpy.to_str(offset) if offset else "0s"}"'
+        if self.time_zone is UTC:
+            return f"if the appliance writes local time, set {words}, or source.time_zone, which follows its clock"
+        return f'if "{self.time_zone}" is not the zone of the appliance, correct source.time_zone, or set {words}'

@@ -1,0 +1,300 @@
+"""Opens a connection to MySQL or MariaDB: whom to ask, whom to tell the password, and what the session may do.
+
+The password itself goes only to a server that is known to be the right one: by its certificate (`ca_file`), or because
+it is on this host, behind a Unix socket or a loopback address. To others it is proved, by an exchange that does not
+tell it.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import pymysql
+from pymysql.constants import CR
+from pymysql.cursors import Cursor, SSCursor
+
+from uidsync.deadline import Deadline
+from uidsync.panos.dial import meet
+from uidsync.panos.errors import PanosError
+from uidsync.panos.tls import Trust, make_context
+from uidsync.source import SourceError
+from uidsync.source.mysql_failures import FAILURES, Refusal, describe_failure, find_tls_error, is_refusal
+from uidsync.statements import read_statement
+
+CONNECT_TIMEOUT = 10  # seconds for a host to let us in, from the first packet to the session's settings
+READ_TIMEOUT = 120  # seconds without a byte: a full scan of an unthinned year answers within it
+
+# Plugins of accounts that the driver knows: these prove the password and do not tell it; those tell it, in clear or
+# encrypted for whoever asks, or so weakly that it is told.
+PROVING = {"", "mysql_native_password", "client_ed25519"}
+TELLING = {"caching_sha2_password", "sha256_password", "mysql_clear_password", "dialog", "mysql_old_password"}
+# Limits that a server may have for everybody, and that end a reading; each has a statement that lifts it for a session.
+LIMITS = (
+    *("max_statement_time", "max_execution_time", "sql_big_selects", "tmp_disk_table_size"),
+    *("max_tmp_session_space_usage", "max_session_mem_used", "idle_transaction_timeout"),
+    *("idle_readonly_transaction_timeout", "net_write_timeout", "wait_timeout"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where the database is and who asks."""
+
+    hosts: tuple[str, ...]
+    port: int
+    unix_socket: str
+    database: str
+    user: str
+    ca_file: Path | None
+    send_password_unverified: bool = False
+
+    def describe(self, host: str | None = None) -> str:
+        """Return in words where the database is."""
+        return f"database {self.database} at {host or self.unix_socket or ', '.join(self.hosts)}"
+
+
+class Opened(NamedTuple):
+    """The driver's connection, and its socket once more, by which it can be cut from outside of the driver."""
+
+    connection: pymysql.Connection[SSCursor]
+    line: socket.socket
+
+
+def log_in(login: Login, password: bytes, deadline: Deadline) -> Opened:
+    """Open a connection to the first host that answers. A refusal is final; the driver's failures come as they are.
+
+    Raises SourceError.
+    """
+    if login.unix_socket:
+        return _log_in_to(login, None, password, deadline)
+    failures = []
+    for host in login.hosts:
+        try:
+            return _log_in_to(login, host, password, deadline)
+        except FAILURES as error:
+            if is_refusal(error):
+                raise SourceError(f"{login.describe(host)}: {describe_failure(error)}") from error
+            failures.append(f"{host}: {describe_failure(error)}")
+    raise SourceError(f"no database host answers: {'; '.join(failures)}")
+
+
+def raise_if_over(login: Login, deadline: Deadline) -> None:
+    """Raise SourceError when the run's deadline has come."""
+    if deadline.seconds_left() <= 0:
+        raise SourceError(f"{login.describe()}: the run's deadline came before the end of the table")
+
+
+def _log_in_to(login: Login, host: str | None, password: bytes, deadline: Deadline) -> Opened:
+    make: Callable[..., Connection] = partial(
+        Connection,
+        host=host,
+        port=login.port,
+        database=login.database,
+        user=login.user,
+        password=password,
+        charset="utf8mb4",
+        cursorclass=SSCursor,
+        read_timeout=READ_TIMEOUT,
+        write_timeout=CONNECT_TIMEOUT,
+        init_command=read_statement("session"),
+        program_name="uidsync",
+        defer_connect=True,
+    )
+    if login.ca_file:
+        try:
+            context = make_context(Trust(login.ca_file))
+        except PanosError as error:
+            raise SourceError(f"{login.describe()}: {error}") from error
+        return _open(login, host, make(ssl=context), deadline)
+    try:
+        return _open(login, host, make(), deadline)  # with TLS where the server has it, verified by nobody
+    except pymysql.OperationalError as error:
+        if not find_tls_error(error):
+            raise
+        # A server of 2012 speaks a TLS that is no longer spoken.
+        return _open(login, host, make(ssl_disabled=True), deadline)
+
+
+def _open(login: Login, host: str | None, connection: Connection, deadline: Deadline) -> Opened:
+    raise_if_over(login, deadline)
+    seconds = min(CONNECT_TIMEOUT, deadline.seconds_left())
+
+    def greet(line: socket.socket, share: float) -> Opened:
+        if host is not None:
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Of this address, and no other: a name may have one on this host and one elsewhere.
+        connection.may_tell = bool(login.ca_file) or login.send_password_unverified or _is_here(line)
+        watched = line.dup()  # the driver wraps its own in TLS, and closes it
+        try:
+            with limited(watched, share, f"it let nobody in within {CONNECT_TIMEOUT} s"):
+                connection.connect(line)
+                lift_limits(connection)
+        except BaseException:
+            watched.close()
+            raise
+        return Opened(connection, watched)
+
+    if host is None:
+        return greet(_plug_in(login, seconds), seconds)
+    try:
+        return meet(host, login.port, seconds, greet, silence=Silence)
+    except OSError as error:
+        raise _unconnected(error) from error
+
+
+def _plug_in(login: Login, seconds: float) -> socket.socket:
+    """Return a connected Unix socket. Raises pymysql.OperationalError."""
+    line = socket.socket(socket.AF_UNIX)
+    try:
+        line.settimeout(seconds)
+        line.connect(login.unix_socket)
+    except OSError as error:
+        line.close()
+        raise _unconnected(error) from error
+    return line
+
+
+def _unconnected(error: OSError) -> pymysql.OperationalError:
+    return pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, f"cannot connect: {error.strerror or error}")
+
+
+def _is_here(line: socket.socket) -> bool:
+    """Tell whether the other end is on this host."""
+    return line.family == socket.AF_UNIX or is_loopback(line.getpeername()[0])
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether an address is this host's own, written in whatever way a socket has it."""
+    ip = ip_address(address.partition("%")[0])
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
+
+
+class Silence(pymysql.OperationalError):
+    """A connection was cut because its time was over."""
+
+
+@contextmanager
+def limited(line: socket.socket, seconds: float, words: str) -> Iterator[None]:
+    """Cut a connection after so many seconds: a limit of single reads does not end an answer that drips."""
+    is_over = threading.Event()
+
+    def cut() -> None:
+        is_over.set()
+        with suppress(OSError):  # it has ended by itself
+            line.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except FAILURES as error:
+        if is_over.is_set():
+            raise Silence(CR.CR_SERVER_LOST, words) from error
+        raise
+    finally:
+        timer.cancel()
+
+
+def lift_limits(connection: pymysql.Connection[SSCursor]) -> None:
+    """Lift for this session what the server limits for everybody; what it does not let us lift stays.
+
+    Raises what the driver raises when the connection breaks.
+    """
+    with connection.cursor(Cursor) as cursor:
+        limits = set(LIMITS)  # where the server does not even tell, each is tried
+        with _refused():
+            cursor.execute(read_statement("read_limits"))
+            limits = {str(name).lower() for name, _ in cursor.fetchall()}
+        for name in LIMITS:
+            if name in limits:
+                with _refused():
+                    cursor.execute(read_statement(f"lift_{name}"))
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Go on when the server refuses a question that nothing depends on."""
+    try:
+        yield
+    except pymysql.MySQLError as error:
+        if not is_refusal(error):
+            raise
+
+
+if TYPE_CHECKING:
+    _Driver = pymysql.Connection[SSCursor]
+else:
+    _Driver = pymysql.Connection
+
+
+# ---- the password ----------------------------------------------------------------------------------------------------
+
+
+class Connection(_Driver):
+    """A connection that tells nobody the password, unless it is allowed to."""
+
+    may_tell = False
+    _auth_plugin_name: str
+    _auth_plugin_map: dict[Any, Any]
+
+    def _request_authentication(self) -> None:
+        """Log in, by the driver's own ways but for those that would tell the password."""
+        self._auth_plugin_map = {} if self.may_tell else _Guards()
+        if not self.may_tell and self._auth_plugin_name not in PROVING:
+            # What the server greets with is no more than its default; the driver would follow at once. The server then
+            # asks for what the account has.
+            self._auth_plugin_name = "mysql_native_password"
+        try:
+            super()._request_authentication()  # type: ignore[misc]
+        except pymysql.OperationalError as error:
+            code = error.args[0] if error.args else None
+            if code in {CR.CR_AUTH_PLUGIN_CANNOT_LOAD, CR.CR_AUTH_PLUGIN_ERR}:
+                _refuse_unsupported(str(error.args[-1]), error)
+            if not isinstance(error, Refusal) and not isinstance(code, int):
+                raise Refusal(f"the login fails: {code}") from error
+            raise
+        except RuntimeError as error:  # a package is missing
+            _refuse_unsupported(str(error), error)
+
+
+def _refuse_unsupported(words: str, error: Exception) -> NoReturn:
+    raise Refusal(
+        f"the account's authentication is not supported here ({words}); give the account another plugin, such as "
+        "mysql_native_password on MariaDB or caching_sha2_password on MySQL, or, for ed25519, install PyNaCl in "
+        "uidsync's environment"
+    ) from error
+
+
+class _Guards(dict[Any, Any]):
+    """In the place of the driver's map of plugins: whatever may tell the password is refused by its name."""
+
+    def get(self, name: bytes | str, _default: object = None) -> Callable[[object], _Guard] | None:
+        """Return what stands in for a plugin, or None where the driver's own will do."""
+        plugin = name.decode("ascii", "replace") if isinstance(name, bytes) else name
+        return None if plugin in PROVING else lambda _connection: _Guard(plugin)
+
+
+class _Guard:
+    """Takes a plugin's place and refuses."""
+
+    def __init__(self, plugin: str) -> None:
+        self._plugin = plugin
+
+    def authenticate(self, _packet: object) -> NoReturn:
+        """Refuse what the server asks for. Raises pymysql.OperationalError."""
+        if self._plugin not in TELLING:
+            raise pymysql.OperationalError(CR.CR_AUTH_PLUGIN_CANNOT_LOAD, f"plugin {self._plugin[:80]!r}")
+        raise Refusal(
+            f"it asks for the password itself ({self._plugin}), and nothing shows that it is the right server; set "
+            "source.ca_file to the CA of its certificate; or have the account use ed25519 or mysql_native_password; "
+            "source.send_password_unverified = true would send the password to whoever answers"
+        )

@@ -1,0 +1,47 @@
+"""Counts the names that bring a domain or a realm other than the configured one, and says what becomes of them.
+
+Pure: no I/O, no clock. Who may choose a name at the NAC may choose one that means somebody else on a firewall.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from uidsync.source.rows import OTHER_DOMAIN, LoginEvent, Row, RowReader, Rules, SkippedRow, make_name_reader
+
+ADVICE = (
+    "if users choose their names at the NAC, such a name may mean somebody else on the firewall; in [identity]: "
+    'other_domains = "replace" or "nobody"'
+)
+
+
+class Strangers:
+    """Reads rows as `read_row` does, and remembers such names of those that are events."""
+
+    def __init__(self, rules: Rules, read_row: RowReader) -> None:
+        self._rules = rules
+        self._read_row = read_row
+        self._read_name = make_name_reader(replace(rules, other_domains="nobody"))
+        self._names: set[str] = set()
+
+    def read(self, row: Row) -> LoginEvent | SkippedRow:
+        """Read a row."""
+        event = self._read_row(row)
+        if isinstance(event, LoginEvent) and self._read_name(row.principal)[1] == OTHER_DOMAIN:
+            self._names.add((row.principal or "").partition(",")[0].strip().casefold())
+        return event
+
+    def tell(self) -> tuple[Literal["green", "yellow"], str, str] | None:
+        """Return how good it is, in words how many names there are, and what to do; None when there are none."""
+        if not self._names:
+            return None
+        domain, other_domains = self._rules.domain, self._rules.other_domains
+        what = f"names with a domain or realm other than {domain}" if domain else "names with a domain or realm"
+        words = f"{what}: {len(self._names):,}"
+        if other_domains == "nobody":
+            return "green", f"{words}; they are not mapped", ""
+        if other_domains == "replace":
+            return "green", f"{words}; they are sent " + (f"with {domain} instead" if domain else "without it"), ""
+        # Where no domain is configured, those that the NAC has are what is wanted.
+        return ("yellow" if domain else "green"), f"{words}; they are sent as they are", ADVICE if domain else ""
