@@ -300,9 +300,6 @@ INSERT OR IGNORE INTO shown (target, ip, vsys, type, user, seconds_left)
 SELECT :target, ip, vsys, type, user, seconds_left FROM shown
 WHERE target IN (SELECT value FROM json_each(:firewalls)) AND type IN (:own, :other)
 
--- name: has_learned
-SELECT 1 FROM shown WHERE target = :target AND type = :own LIMIT 1
-
 -- name: drop_shown
 DELETE FROM shown WHERE target = :target
 

@@ -26,6 +26,7 @@ BEFORE = NOW - timedelta(minutes=1)
 ADA, BOB, CAROL = (ip_address(f"192.0.2.{number}") for number in (1, 2, 3))
 SEEN = 10  # the highest id of our last turn
 AHEAD = 9  # a row whose time had not come then
+HERS = "020000000001"  # ada's device
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ def config():
     document = {
         "source": {"kind": "mysql", "host": "db"},
         "sync": {"standby_lock": True},
+        "identity": {"ignore_users": ["*$"]},
         "target": [{"name": "fw", **target}, {"name": "part", "networks": ["192.0.2.2/32"], **target}],
     }
     return make_config(document, "uidsync.toml")
@@ -51,11 +53,11 @@ def ledger():
 
 
 def doubt(config, ledger, *rows, last_turn=BEFORE):
-    """Have these rows (id, address, principal, seconds of age) read; return what is held, and in doubt, by target."""
+    """Have these rows (id, address, principal, seconds of age, device) read; return what is held, and in doubt."""
     export = Export(NOW)
-    for event_id, ip, principal, age in rows:
+    for event_id, ip, principal, age, *mac in rows:
         date = (NOW - timedelta(seconds=age)).replace(tzinfo=None)
-        export.rows.append((event_id, date, str(ip), principal, None))
+        export.rows.append((event_id, date, str(ip), principal, *(mac or [None])))
     position = make_position("mysql", "rules", last_turn, [(last_turn, SEEN)], [AHEAD], timedelta())
     doubt_what_another_may_have_changed(config, export, ledger, position)
     return {
@@ -72,12 +74,26 @@ HELD = {("192.0.2.1", "ada", False), ("192.0.2.2", "bob", False)}
 
 
 @pytest.mark.parametrize(
-    "row", [(SEEN, ADA, "ada,Staff", 90), (SEEN - 1, ADA, "dan,Staff", 90), (11, ADA, "null", 91), (12, ADA, "", 40)]
+    "row",
+    [
+        (SEEN, ADA, "ada,Staff", 90, HERS),
+        (SEEN - 1, ADA, "dan,Staff", 90),
+        (11, ADA, "null", 91),
+        (12, ADA, "", 40),
+        (12, ADA, "PC$", 40, HERS),
+    ],
 )
 def test_without_news_nothing_is_doubted(config, ledger, row):
     """Rows that were read in our own last turn, came late and are older, or say nothing leave all as it was."""
-    ledger.write_events([LoginEvent(ADA, "ada", "", NOW - timedelta(seconds=90), SEEN, None)])
+    ledger.write_events([LoginEvent(ADA, "ada", "", NOW - timedelta(seconds=90), SEEN, HERS)])
     assert doubt(config, ledger, row) == {"fw": HELD, "part": HELD}
+
+
+@pytest.mark.parametrize("row", [(12, ADA, "", 40, "020000000002"), (12, ADA, "PC$", 40, "020000000002")])
+def test_another_device_at_an_address_is_news(config, ledger, row):
+    """A row that takes its address from whoever had it is one that the other host may have logged her out by."""
+    ledger.write_events([LoginEvent(ADA, "ada", "", NOW - timedelta(seconds=90), SEEN, HERS)])
+    assert doubt(config, ledger, row)["fw"] == {("192.0.2.1", "ada", True), ("192.0.2.2", "bob", False)}
 
 
 def test_an_address_with_news_is_doubted(config, ledger):

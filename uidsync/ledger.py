@@ -236,6 +236,13 @@ class Ledger(TableLedger):
         with self._writing() as write:
             write("drop_holdings_at", [(target, list_ips(ips))])
 
+    def restore(self, target: str, held: Mapping[Address, Collection[Holding]]) -> None:
+        """Put what was believed before a message in the place of the doubt: the message was never sent."""
+        rows = [_write_holding(target, ip, each) for ip, holdings in held.items() for each in holdings]
+        with self._writing(is_urgent=False) as write:
+            write("drop_holdings_at", [(target, list_ips(held.keys()))])
+            write("write_holding", rows)
+
     def correct(
         self, target: str, held: Mapping[Address, Collection[Holding]], taken: Mapping[Address, int | None]
     ) -> None:

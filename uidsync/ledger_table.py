@@ -40,12 +40,11 @@ class TableLedger(EventsLedger):
         rows = ((target, str(entry.ip), entry.vsys, entry.type, entry.user, entry.seconds_left) for entry in entries)
         self._keep("write_shown", rows)
 
-    def keep_learned(self, target: str, firewalls: Collection[str]) -> bool:
-        """Keep as a target's table what firewalls learned from agents or this API; tell if any is from an agent."""
+    def keep_learned(self, target: str, firewalls: Collection[str]) -> None:
+        """Keep as a target's table what firewalls learned from agents or by this API."""
         self.drop_table(target)
         parameters = {"target": target, "firewalls": json.dumps(list(firewalls)), "own": UIA, "other": XML_API}
         self._keep("copy_shown", [parameters])
-        return any(self._read("has_learned", bool, parameters))
 
     def drop_table(self, target: str) -> None:
         """Drop a target's table, if there is one."""

@@ -119,16 +119,16 @@ class Recorder:
 
     def sending(self, delivery: Delivery, batch: Batch) -> None:
         """Note that what is sent is in doubt from now on. Rule 12."""
-        if batch.action == "logins" and not self._dispatches[delivery.name].is_empty:
+        if not self._dispatches[delivery.name].is_empty:
             self._remember(delivery.name, [entry.ip for entry in batch.entries])
         self._write(lambda: self._ledger.note_doubt(delivery.name, batch.entries, self._clock()))
 
     def ended(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Note what was accepted and what was rejected; what failed stays in doubt."""
-        self._progress.advance(delivery.name, len(outcome.batch))
+        """Note what was accepted and what was rejected; what failed stays in doubt, unless it was never sent."""
         log = self._log.bind(target=delivery.name, action=outcome.batch.action)
         match outcome:
             case Delivered(batch, rejections):
+                self._progress.advance(delivery.name, len(batch))
                 if log.is_enabled_for(logging.DEBUG):
                     log.debug("batch.delivered", entries=[f"{entry.ip} {entry.user}" for entry in batch.entries])
                 rejected = {rejection.entry for rejection in rejections}
@@ -139,6 +139,9 @@ class Recorder:
             case Failed(batch, error):
                 message = mask(str(error), batch.entries)
                 log.warning("batch.failed", entries=len(batch), error=error.kind, message=message)
+                if error.is_unsent:
+                    held = {ip: self._before.get((delivery.name, ip), ()) for ip in {e.ip for e in batch.entries}}
+                    self._write(lambda: self._ledger.restore(delivery.name, held))
         for entry in outcome.batch.entries if self._before else ():
             self._before.pop((delivery.name, entry.ip), None)
 

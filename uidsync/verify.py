@@ -13,11 +13,12 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.compare import AGENT, Comparison, Finding, Kind, find, glance_at
 from uidsync.config import AgentConfig, Config, FirewallConfig, TargetConfig
-from uidsync.dispatch import Dispatch, find_seen_since
+from uidsync.dispatch import Dispatch
 from uidsync.ledger import Ledger
 from uidsync.ledger_values import SETTLED
 from uidsync.panos.errors import PanosError
 from uidsync.panos.firewall import Firewall
+from uidsync.panos.table import UIA
 from uidsync.plan import Plan, join
 from uidsync.reading import Reading
 from uidsync.reconcile import look_through, settle_alike
@@ -42,16 +43,17 @@ def verify(
     """
     firewalls = [target for target in config.target if isinstance(target, FirewallConfig)]
     errors = dict(do_for_each(lambda target: _keep_table(target, ledger, make_firewall), firewalls))
-    is_needed = ledger.count_wanted(find_seen_since(config, now)) > 0
     readable = [target.name for target in firewalls if not errors[target.name]]
     found = []
     for target in config.target:
         if isinstance(target, AgentConfig):
-            errors[target.name] = _keep_learned(target, readable, ledger, is_needed=is_needed)
+            errors[target.name] = _keep_learned(target, readable, ledger)
         elif not errors[target.name]:
             settle_alike(config, target, ledger, now)
         error = errors[target.name]
-        found.append(Comparison(target.name, error=error) if error else _compare(config, target, ledger, now, corrects))
+        found.append(
+            Comparison(target.name, error=error) if error else _compare(config, target, ledger, now, corrects=corrects)
+        )
     for target in config.target:
         ledger.drop_table(target.name)
     return tuple(found)
@@ -67,30 +69,35 @@ def _keep_table(target: FirewallConfig, ledger: Ledger, make_firewall: MakeFirew
     return target.name, None
 
 
-def _keep_learned(target: AgentConfig, readable: Sequence[str], ledger: Ledger, *, is_needed: bool) -> str | None:
+def _keep_learned(target: AgentConfig, readable: Sequence[str], ledger: Ledger) -> str | None:
     """Take for an agent's table what firewalls learned from agents; return why that says nothing."""
     if not readable:
         return "an agent is looked at through firewalls, and none could be read"
-    learned = ledger.keep_learned(target.name, readable)
-    if is_needed and not learned:
-        return "no firewall that could be read has learned a mapping from an agent"
+    ledger.keep_learned(target.name, readable)
     return None
 
 
-def _compare(config: Config, target: TargetConfig, ledger: Ledger, now: datetime, corrects: bool) -> Comparison:  # noqa: FBT001
+def _compare(config: Config, target: TargetConfig, ledger: Ledger, now: datetime, *, corrects: bool) -> Comparison:
     is_agent = isinstance(target, AgentConfig)
     glance = AGENT if is_agent else glance_at(target, waits=False)
     findings: dict[Kind, list[Finding]] = defaultdict(list)
     plans: list[Plan] = []
+    wanted = learned = 0
     for look in look_through(config, target, ledger, now, glance, insists=True):
         for kind, some in find(look).items():
             findings[kind] += () if is_agent and kind == "foreign" else some  # the firewalls tell of those
         plans.append(look.share.plan)
-        if corrects and is_agent:
-            ledger.forget(target.name, {login.ip for login in look.share.plan.logins})
-        elif corrects:
+        wanted += len(look.share.wanted)
+        learned += sum(entry.type == UIA and entry.ip in look.share.wanted for entry in look.shown.values())
+        if corrects and not is_agent:
             ledger.correct(target.name, look.held, look.taken)
-    return Comparison(target.name, {kind: tuple(some) for kind, some in findings.items()}, join(plans))
+    if is_agent and wanted and not learned:
+        words = "no firewall that could be read has learned a mapping from this agent"
+        return Comparison(target.name, error=words)
+    plan = join(plans)
+    if corrects and is_agent:
+        ledger.forget(target.name, {login.ip for login in plan.logins})
+    return Comparison(target.name, {kind: tuple(some) for kind, some in findings.items()}, plan)
 
 
 def repair(parts: Parts, found: Found, reading: Reading, keep: Callable[[], None]) -> SyncReport:

@@ -318,3 +318,15 @@ def test_a_signal_at_any_moment_leaves_a_report(site, safeconnect, firewall, del
     assert process.returncode in {0, 1}, err
     assert out.startswith("{"), err
     assert site.last_run["exit_code"] == process.returncode
+
+
+def test_what_was_never_sent_is_not_in_doubt(settled, safeconnect, firewall):
+    """Logins and logouts for a firewall that refuses connections leave no doubt: nothing can have arrived."""
+    insert(safeconnect, {"10.0.0.1": "somebody", "10.0.0.2": "null"})
+    firewall.do("fault", name="refuse")
+    part = settled.call("sync", "--json").targets["fw"]
+    assert (part["logouts"]["failed"], part["in_doubt"], part["held"]) == (1, 0, 300)
+    firewall.do("fault", name=None)
+    assert settled.call("sync").code == 0
+    expected = name_people(300) | {"10.0.0.1": "somebody"}
+    assert firewall.mappings() == {ip: user for ip, user in expected.items() if ip != "10.0.0.2"}

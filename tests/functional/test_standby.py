@@ -272,3 +272,22 @@ def test_when_one_dies_the_other_is_right_at_once(safeconnect, tmp_path, firewal
     report = sync(other)
     assert firewall.mappings() == {"10.1.0.7": "ada"}
     assert report["mode"] == "tail"
+
+
+def test_a_host_that_freezes_gives_the_lock_up(safeconnect, tmp_path, firewall):
+    """A host that is frozen inside a run holds the lock no longer than its silence is borne; the other goes on."""
+    write(safeconnect, *((f"10.1.0.{n + 1}", f"user{n},Staff") for n in range(USERS)))
+    one, other = make_hosts(tmp_path, safeconnect, firewall, batch_size=1)
+    with at_work(one, firewall, safeconnect) as process:
+        process.send_signal(signal.SIGSTOP)
+        assert other.call("sync", "--json").report["standby"] is True
+        wait_for(lambda: find_holder(safeconnect) is None)
+        firewall.do("fault", name=None)
+        sync(other)
+        assert len(firewall.mappings()) == USERS
+        firewall.do("reset-counters")
+        process.send_signal(signal.SIGCONT)
+        ended = end(process)
+    assert ended.code == 1
+    assert ended.report["error"]["kind"] == "StandbyLost"
+    assert len(firewall.requests()) <= 1, "what was on its way when it froze, and no more"

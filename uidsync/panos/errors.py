@@ -27,6 +27,7 @@ class PanosError(Exception):
 
     advice = ""
     is_transient = False  # it may pass by waiting: another try makes sense
+    is_unsent = False  # nothing of the request has left: nobody can have acted on it
 
     def __str__(self) -> str:
         return "; ".join(filter(None, (self.words, self.advice)))
@@ -45,6 +46,12 @@ class PanosError(Exception):
         """Return the same error in other words, with its advice."""
         other = copy(self)
         other.args = (words,)
+        return other
+
+    def unsent(self) -> Self:
+        """Return the same error as one that came before anything was sent."""
+        other = copy(self)
+        other.is_unsent = True
         return other
 
     def advised(self, advice: str) -> Self:

@@ -68,7 +68,10 @@ class Patience:
             most = attempts or at_first or self._policy.attempts
             return state.attempt_number >= most or self._is_spent(state.upcoming_sleep)
 
+        may_be_sent = False
+
         def try_once() -> Answer:
+            nonlocal may_be_sent
             started = self._clock()
             try:
                 answer = attempt(self._seconds_for_one_try(request_timeout))
@@ -76,6 +79,8 @@ class Patience:
                 if error.is_transient:
                     self._spend(self._clock() - started)
                 self._has_answered = self._has_answered or isinstance(error, RequestError)
+                may_be_sent = may_be_sent or not error.is_unsent
+                error.is_unsent = not may_be_sent
                 raise
             self._has_answered = True
             return answer

@@ -7,6 +7,7 @@ ever. Here every read and write of an exchange draws on one limit.
 from __future__ import annotations
 
 import hashlib
+import socket
 import ssl
 import threading
 import time
@@ -162,7 +163,8 @@ def read_failure(error: BaseException, doing: str) -> PanosError:
         if isinstance(cause, TimeoutError):
             return Unreachable(f"timed out while {doing}")
     root = next((cause for cause in causes if isinstance(cause, OSError) and cause.strerror), causes[-1])
-    return Unreachable(f"{_words(root)} while {doing}")
+    failure = Unreachable(f"{_words(root)} while {doing}")
+    return failure.unsent() if isinstance(root, ConnectionRefusedError | socket.gaierror) else failure
 
 
 def list_causes(error: BaseException) -> list[BaseException]:
