@@ -398,6 +398,10 @@ UPDATE target SET is_suspect = 1, reconciled_at = NULL, tried_at = NULL, pause =
 -- name: reset_latest
 UPDATE latest SET at = :now
 
+-- name: forget_seen
+-- Ids that began anew say nothing of those that were seen before.
+UPDATE target SET seen_id = 0
+
 -- name: doubt_own_times
 -- Times of runs, which are by our own clock.
 UPDATE target SET last_success = CASE WHEN last_success <= :own_limit THEN last_success END,

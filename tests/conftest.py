@@ -28,7 +28,7 @@ LONGEST = (
     "test_history.py",
     "functional/test_exporter.py",
     "functional/test_tunnels.py",
-    "test_fuzz_state.py",
+    "ledger/test_fuzz_state.py",
 )
 
 

@@ -15,28 +15,29 @@ import pytest
 import typer
 from pydantic_core import PydanticUndefined
 
-from uidsync import report
-from uidsync.census import AHEAD_PERCENT, NEWEST_ROWS
 from uidsync.cli import COMMANDS, load_commands
 from uidsync.cli.app import app
-from uidsync.config import (
+from uidsync.cli.neighbours import find_neighbours
+from uidsync.config.models import (
     STATE_DIR,
     AgentConfig,
-    Config,
     CSVConfig,
     FirewallConfig,
     IdentityConfig,
     MySQLConfig,
     SyncConfig,
     TelemetryConfig,
-    make_config,
 )
-from uidsync.ledger_values import MINUTE
-from uidsync.neighbours import ExporterConfig, TunnelsConfig
-from uidsync.panos.agent import FIRST_WAIT, LATER_WAIT
-from uidsync.panos.retries import RetryPolicy
-from uidsync.panos.userid import LONGEST_NAME
-from uidsync.reconcile import FIRST_PAUSE, MOST_ASKED, TOLD
+from uidsync.config.reader import make_config, make_model
+from uidsync.deliver.reconcile import FIRST_PAUSE, MOST_ASKED, TOLD
+from uidsync.integrations.exporter.config import ExporterConfig
+from uidsync.integrations.tunnels.config import TunnelsConfig
+from uidsync.ledger.values import MINUTE
+from uidsync.panos.userid.agent import FIRST_WAIT, LATER_WAIT
+from uidsync.panos.userid.messages import LONGEST_NAME
+from uidsync.panos.wire.retries import RetryPolicy
+from uidsync.reading.census import AHEAD_PERCENT, NEWEST_ROWS
+from uidsync.report import report
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -139,7 +140,7 @@ def test_the_annotated_configuration_has_every_key():
 def test_the_annotated_configuration_tells_the_defaults(csv):
     """With every optional line made a real one, `uidsync config` is valid and changes no default."""
     document = read_shown(csv=csv)
-    config = make_config(document, "uidsync config")
+    config = make_config(document, "uidsync config", find_neighbours())
     assert config.source.validity == timedelta(days=7)
     assert config.sync.state_dir == STATE_DIR
     for place, table in walk(document):
@@ -153,7 +154,7 @@ def test_the_annotated_configuration_tells_the_defaults(csv):
 
 def test_the_annotated_configuration_is_valid_as_it_is():
     """What `uidsync config` prints is a configuration, with nothing filled in."""
-    make_config(tomllib.loads(run("config")), "uidsync config")
+    make_config(tomllib.loads(run("config")), "uidsync config", find_neighbours())
 
 
 def walk(document):
@@ -166,7 +167,7 @@ def walk(document):
 def find_model(place, table):
     """Return the model of a table."""
     kinds = {"mysql": MySQLConfig, "csv": CSVConfig, "firewall": FirewallConfig, "agent": AgentConfig}
-    return kinds[table["kind"]] if "kind" in table else Config.model_fields[place].annotation
+    return kinds[table["kind"]] if "kind" in table else make_model(find_neighbours()).model_fields[place].annotation
 
 
 def test_the_examples_are_configurations():
@@ -174,10 +175,10 @@ def test_the_examples_are_configurations():
     whole, *parts = [
         tomllib.loads(text) for text in re.findall(r"^```toml\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     ]
-    make_config(whole, "README.md")
+    make_config(whole, "README.md", find_neighbours())
     assert parts
     for part in parts:
-        make_config(whole | part, "README.md")
+        make_config(whole | part, "README.md", find_neighbours())
 
 
 def test_the_commands_are_told_in_their_own_words():
@@ -290,4 +291,4 @@ def level(text):
 
 def test_the_schema_is_one():
     """`uidsync config schema` prints JSON that knows every table."""
-    assert json.loads(run("config", "schema"))["properties"].keys() == Config.model_fields.keys()
+    assert json.loads(run("config", "schema"))["properties"].keys() == make_model(find_neighbours()).model_fields.keys()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from uidsync.config import SyncConfig
-from uidsync.deliver import GRACE
-from uidsync.panos.client import LARGE_TIMEOUT
-from uidsync.panos.retries import RetryPolicy
-from uidsync.report import LOCKED, UNREADABLE
+from uidsync.config.models import SyncConfig
+from uidsync.deliver.workers import GRACE
+from uidsync.panos.wire.client import LARGE_TIMEOUT
+from uidsync.panos.wire.retries import RetryPolicy
+from uidsync.report.report import LOCKED, UNREADABLE
 from uidsync.source.mysql_login import READ_TIMEOUT
 
 UNITS = Path(__file__).parents[1] / "systemd"

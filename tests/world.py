@@ -19,13 +19,13 @@ import structlog
 from lxml import etree
 
 from tests.oracle import Row as OracleRow
-from uidsync.config import make_config
+from uidsync.config.reader import make_config
 from uidsync.deadline import Deadline
-from uidsync.ledger import FILE, Ledger
-from uidsync.panos.errors import BadReply, Unauthorized, Unreachable
-from uidsync.panos.firewall import Firewall
-from uidsync.panos.userid import make_message, read_rejections
-from uidsync.panos.xmlapi import read_response
+from uidsync.ledger.ledger import FILE, Ledger
+from uidsync.panos.userid.firewall import Firewall
+from uidsync.panos.userid.messages import make_message, read_rejections
+from uidsync.panos.wire.errors import BadReply, Unauthorized, Unreachable
+from uidsync.panos.wire.xmlapi import read_response
 from uidsync.simulator import operations, replies
 from uidsync.simulator.replies import Identity
 from uidsync.simulator.table import Rules, Table

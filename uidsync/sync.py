@@ -11,20 +11,21 @@ from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
-from uidsync import summary
-from uidsync.config import Config, TargetConfig
+from uidsync.config.models import Config, TargetConfig
 from uidsync.deadline import Deadline, Interrupted
-from uidsync.deliver import Delivery, Target, deliver
-from uidsync.dispatch import Dispatch, find_limits, find_seen_since, plan_dispatches
-from uidsync.ledger import Ledger
-from uidsync.plan import Plan, UnsafePlan
-from uidsync.reading import Reading, read, read_clock
-from uidsync.recorder import Progress, Recorder
-from uidsync.report import INCOMPLETE, SOURCE, UNSAFE, Problem, SyncReport, TargetReport
-from uidsync.share import is_pass_due, is_readable, read_state
+from uidsync.deliver import summary
+from uidsync.deliver.recorder import Progress, Recorder
+from uidsync.deliver.workers import Delivery, Target, deliver
+from uidsync.ledger.ledger import Ledger
+from uidsync.plan.dispatch import Dispatch, find_limits, find_seen_since, plan_dispatches, read_state
+from uidsync.plan.due import Plan
+from uidsync.plan.safety import UnsafePlan
+from uidsync.plan.share import is_pass_due, is_readable
+from uidsync.reading.reader import Reading, read, read_clock
+from uidsync.report.report import INCOMPLETE, SOURCE, UNSAFE, Problem, SyncReport, TargetReport
 from uidsync.source import Source, SourceError
-from uidsync.standby import OnStandby, StandbyLost, Turn
-from uidsync.turns import doubt_what_another_may_have_changed, was_away
+from uidsync.standby.doubt import doubt_what_another_may_have_changed, was_away
+from uidsync.standby.turn import OnStandby, StandbyLost, Turn
 
 MakeTarget = Callable[[Dispatch], Target]
 

@@ -11,20 +11,19 @@ from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.compare import AGENT, Comparison, Finding, Kind, find, glance_at
-from uidsync.config import AgentConfig, Config, FirewallConfig, TargetConfig
-from uidsync.dispatch import Dispatch
-from uidsync.ledger import Ledger
-from uidsync.ledger_values import SETTLED
-from uidsync.panos.errors import PanosError
-from uidsync.panos.firewall import Firewall
-from uidsync.panos.table import UIA
-from uidsync.plan import Plan, join
-from uidsync.reading import Reading
-from uidsync.reconcile import look_through, settle_alike
-from uidsync.recorder import Recorder
-from uidsync.report import SyncReport, TargetReport
-from uidsync.share import read_state
+from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
+from uidsync.deliver.reconcile import look_through, settle_alike
+from uidsync.deliver.recorder import Recorder
+from uidsync.ledger.ledger import Ledger
+from uidsync.ledger.values import SETTLED
+from uidsync.panos.userid.firewall import Firewall
+from uidsync.panos.userid.table import UIA
+from uidsync.panos.wire.errors import PanosError
+from uidsync.plan.compare import AGENT, Comparison, Finding, Kind, find, glance_at
+from uidsync.plan.dispatch import Dispatch, read_state
+from uidsync.plan.due import Plan, join
+from uidsync.reading.reader import Reading
+from uidsync.report.report import SyncReport, TargetReport
 from uidsync.side_by_side import do_for_each
 from uidsync.sync import Parts, carry_out, raise_if_source_is_unsafe
 

@@ -7,15 +7,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from uidsync.config import Config, TargetConfig
-from uidsync.dispatch import Dispatch
-from uidsync.ledger import Ledger
-from uidsync.ledger_values import LOGOUT_GRACE, Withdrawn
-from uidsync.panos.userid import Address, Logout
-from uidsync.plan import Limits, Plan, UnsafePlan, is_meant
-from uidsync.recorder import Recorder
-from uidsync.report import SyncReport, TargetReport
-from uidsync.share import read_belief
+from uidsync.config.models import Config, TargetConfig
+from uidsync.deliver.recorder import Recorder
+from uidsync.ledger.ledger import Ledger
+from uidsync.ledger.values import LOGOUT_GRACE, Withdrawn
+from uidsync.panos import Address
+from uidsync.panos.userid.messages import Logout
+from uidsync.plan.dispatch import Dispatch, read_belief
+from uidsync.plan.due import Plan
+from uidsync.plan.newest import is_meant
+from uidsync.plan.safety import Limits, UnsafePlan
+from uidsync.report.report import SyncReport, TargetReport
 from uidsync.source.rows import LoginEvent
 from uidsync.sync import Parts, carry_out
 

@@ -96,11 +96,11 @@ def send_by_uidsync(place: dict) -> float:
 
     import structlog  # noqa: PLC0415
 
-    from uidsync.panos.client import Client  # noqa: PLC0415
-    from uidsync.panos.firewall import Firewall, make_url  # noqa: PLC0415
-    from uidsync.panos.retries import Patience, RetryPolicy  # noqa: PLC0415
-    from uidsync.panos.tls import Trust  # noqa: PLC0415
-    from uidsync.panos.userid import Login  # noqa: PLC0415
+    from uidsync.panos.userid.firewall import Firewall, make_url  # noqa: PLC0415
+    from uidsync.panos.userid.messages import Login  # noqa: PLC0415
+    from uidsync.panos.wire.client import Client  # noqa: PLC0415
+    from uidsync.panos.wire.retries import Patience, RetryPolicy  # noqa: PLC0415
+    from uidsync.panos.wire.tls import Trust  # noqa: PLC0415
 
     logins = [Login(ip_address(ip), user, timeout) for user, ip, timeout in _read_entries(place)]
     started = time.monotonic()

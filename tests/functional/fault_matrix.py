@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from tests.limits import HOLD
-from uidsync.deliver import ALL_REFUSED, GRACE
-from uidsync.panos.retries import ATTEMPTS, RetryPolicy
+from uidsync.deliver.workers import ALL_REFUSED, GRACE
+from uidsync.panos.wire.retries import ATTEMPTS, RetryPolicy
 
 ENTRIES, BATCH = 30, 10
 DEADLINE = 12.0 if HOLD else 120.0  # seconds, `sync.deadline` of these runs; short where its end is proven

@@ -27,7 +27,7 @@ from tests.limits import PATIENCE
 from tests.safeconnect import fresh_export
 from uidsync.cli import COMMANDS, load_commands
 from uidsync.cli.grammar import read_commands
-from uidsync.metrics import write_metrics
+from uidsync.report.metrics import write_metrics
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [file for file in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")) if file.name != "CHANGELOG.md"]

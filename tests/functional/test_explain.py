@@ -28,10 +28,10 @@ def test_an_address_is_explained_from_the_rows_to_the_firewalls(asked):
     ended = asked.call("explain", "10.0.0.1")
     assert ended.code == 0
     for line in (
-        "too old to count: CAMPUS\\old (rule 1)",
-        "leaves it with nobody logged in (rule 4), device aa:bb:cc:dd:ee:01",
-        "gives it to CAMPUS\\ada (rule 2), device aa:bb:cc:dd:ee:01",
-        "changes nothing: an ignored user, on the device of the address's user (rule 4)",
+        "too old to count: CAMPUS\\old (rule: validity)",
+        "leaves it with nobody logged in (rule: nobody), device aa:bb:cc:dd:ee:01",
+        "gives it to CAMPUS\\ada (rule: newest wins), device aa:bb:cc:dd:ee:01",
+        "changes nothing: an ignored user, on the device of the address's user (rule: nobody)",
         "should hold  CAMPUS\\ada, until ",
         "next run     nothing: it lasts; it is renewed after ",
         "ledger       CAMPUS\\ada, sent ",

@@ -34,7 +34,7 @@ from tests.functional.fault_matrix import (
     make_summary,
 )
 from tests.limits import raise_if_late
-from uidsync.deliver import GRACE
+from uidsync.deliver.workers import GRACE
 from uidsync.simulator.certificates import make_certificates
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")

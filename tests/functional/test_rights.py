@@ -17,7 +17,7 @@ import pytest
 from tests.accounts import ORDINARY, OWNER, call_as, needs_root
 from tests.functional.conftest import Ended, Site
 from tests.limits import PATIENCE
-from uidsync.ledger import FILE, Ledger
+from uidsync.ledger.ledger import FILE, Ledger
 
 PRIVILEGED = 443  # a port that root alone may listen on
 COMMANDS = [

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from uidsync.cli.sync import _pinging
-from uidsync.ledger_file import LedgerError
-from uidsync.metrics import write_metrics
-from uidsync.state import Locked
+from uidsync.ledger.file import LedgerError
+from uidsync.ledger.places import Locked
+from uidsync.report.metrics import write_metrics
 
 SECRET = "0d338dcc-a054-11ec-b909-0242ac120002"  # noqa: S105 (nobody's)
 

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from uidsync.integrations.exporter.lastrun import Unreadable
 from uidsync.integrations.exporter.page import State
-from uidsync.panos.tunnels import View
-from uidsync.panos.vpn import Flow, FlowTable
+from uidsync.panos.tunnels.conditions import View
+from uidsync.panos.tunnels.vpn import Flow, FlowTable
 
 ALONE = "not in a pair"
 

@@ -7,9 +7,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integrations.exporter_views import flow, view
 from uidsync.integrations.exporter.families import COUNTERS, GAUGES, Families, add_views
-from uidsync.panos.errors import Busy, Unauthorized, Unreachable
-from uidsync.panos.tunnels import Rules, View
-from uidsync.panos.vpn import Gateway, IpsecSa
+from uidsync.panos.tunnels.conditions import Rules, View
+from uidsync.panos.tunnels.vpn import Gateway, IpsecSa
+from uidsync.panos.wire.errors import Busy, Unauthorized, Unreachable
 
 DEVICE = {"77", "88", "192.0.2.1", "203.0.113.9", "tunnel.4"}
 

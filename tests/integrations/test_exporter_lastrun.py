@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integrations.exporter_views import make_state
-from uidsync import report
 from uidsync.integrations.exporter.lastrun import LONGEST, REMEMBERED, LastRun, Runs, Unreadable, read_last_run
 from uidsync.integrations.exporter.page import draw
-from uidsync.metrics import write_metrics
+from uidsync.report import report
+from uidsync.report.metrics import write_metrics
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 

@@ -13,8 +13,8 @@ from tests.integrations.exporter_views import flow, make_state, view
 from uidsync.integrations.exporter.lastrun import make_run
 from uidsync.integrations.exporter.page import POLICY, draw, find_matters
 from uidsync.integrations.exporter.verdict import Host, Mark, Seen, describe_age
-from uidsync.panos.errors import Busy, Unauthorized, Unreachable
-from uidsync.panos.tunnels import Rules, View, read_tunnels
+from uidsync.panos.tunnels.conditions import Rules, View, read_tunnels
+from uidsync.panos.wire.errors import Busy, Unauthorized, Unreachable
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script><!--\"'&]]>\x1b[31m"

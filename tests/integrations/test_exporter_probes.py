@@ -14,9 +14,9 @@ from tests.integrations.exporter_views import flow, view
 from tests.limits import within
 from uidsync.integrations.exporter.probes import GRACE, MOST_LOOKS, Asked, Probes
 from uidsync.integrations.exporter.site import LONGEST, OFFSET, choose_seconds
-from uidsync.panos.errors import Busy, Unreachable
-from uidsync.panos.tunnels import Rules, View
-from uidsync.panos.vpn import Condition, FlowTable
+from uidsync.panos.tunnels.conditions import Rules, View
+from uidsync.panos.tunnels.vpn import Condition, FlowTable
+from uidsync.panos.wire.errors import Busy, Unreachable
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from uidsync.integrations.exporter.families import COUNTERS, GAUGES
-from uidsync.metrics import METRICS
+from uidsync.report.metrics import METRICS
 
 SHIPPED = files("uidsync.integrations.exporter")
 RULES = yaml.safe_load(SHIPPED.joinpath("rules.yml").read_text("utf-8"))

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from uidsync.integrations.tunnels import listing, nagios, zabbix
 from uidsync.integrations.tunnels.outcome import conclude
-from uidsync.panos.errors import BadReply, Busy, Unauthorized, Unreachable
-from uidsync.panos.tunnels import Rules, View
-from uidsync.panos.vpn import Condition, Flow, FlowTable, Gateway, IpsecSa
+from uidsync.panos.tunnels.conditions import Rules, View
+from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable, Gateway, IpsecSa
+from uidsync.panos.wire.errors import BadReply, Busy, Unauthorized, Unreachable
 
 TEMPLATE = Path(zabbix.__file__).with_name("zabbix_template.yaml")
 ODD = "T\"1\\ <ü> {#X} | '; $(x)"

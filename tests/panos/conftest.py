@@ -11,10 +11,10 @@ from structlog.testing import LogCapture
 
 from tests.forks import start_simulator
 from tests.panos import peer
-from uidsync.panos.agent import Agent
-from uidsync.panos.client import CALLS_IN_FLIGHT, Client
-from uidsync.panos.retries import Patience, RetryPolicy
-from uidsync.panos.tls import Trust
+from uidsync.panos.userid.agent import Agent
+from uidsync.panos.wire.client import CALLS_IN_FLIGHT, Client
+from uidsync.panos.wire.retries import Patience, RetryPolicy
+from uidsync.panos.wire.tls import Trust
 from uidsync.simulator.process import Simulator
 
 ONCE = RetryPolicy(attempts=1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from uidsync.panos.userid import is_carriable
+from uidsync.panos.userid.messages import is_carriable
 from uidsync.source import SourceError
 from uidsync.source.csvfile import LONGEST_ROW, MOST_LINES, CSVSource
 from uidsync.source.dates import Dates, make_zone

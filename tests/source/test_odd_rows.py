@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from uidsync.panos.userid import is_carriable
+from uidsync.panos.userid.messages import is_carriable
 from uidsync.source.odd_rows import choose_row_maker, read_id, read_text
 from uidsync.source.rows import Row
 

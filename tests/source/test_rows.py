@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.clienthist_rows import ADDRESSES, PRINCIPALS, ZERO_DATE
 from tests.safeconnect import SQL
-from uidsync.panos.userid import LONGEST_NAME, is_carriable
+from uidsync.panos.userid.messages import LONGEST_NAME, is_carriable
 from uidsync.source.dates import make_zone
 from uidsync.source.rows import (
     LONGEST_CACHED,

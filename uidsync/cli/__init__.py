@@ -15,8 +15,8 @@ import structlog
 
 from uidsync.cli.app import app
 from uidsync.deadline import Interrupted
-from uidsync.report import BUG, INCOMPLETE
-from uidsync.telemetry import set_up_logging
+from uidsync.report.output import set_up_logging
+from uidsync.report.report import BUG, INCOMPLETE
 
 COMMANDS = (
     "check", "config", "demo", "explain", "exporter", "keygen", "simulate", "status", "sync", "tunnels", "verify",

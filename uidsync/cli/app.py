@@ -16,14 +16,16 @@ import structlog
 import typer
 
 from uidsync import __version__
-from uidsync.config import Config, ConfigError, read_config
-from uidsync.ledger_file import LedgerError
-from uidsync.panos.errors import PanosError
-from uidsync.panos.userid import Address
-from uidsync.report import INCOMPLETE, LOCKED, SOURCE, USAGE
+from uidsync.cli.neighbours import find_neighbours
+from uidsync.config.models import Config
+from uidsync.config.reader import ConfigError, read_config
+from uidsync.ledger.file import LedgerError
+from uidsync.ledger.places import Locked
+from uidsync.panos import Address
+from uidsync.panos.wire.errors import PanosError
+from uidsync.report.output import set_up_logging
+from uidsync.report.report import INCOMPLETE, LOCKED, SOURCE, USAGE
 from uidsync.source import SourceError
-from uidsync.state import Locked
-from uidsync.telemetry import set_up_logging
 
 DEFAULT_CONFIG = Path("/etc/uidsync/uidsync.toml")
 
@@ -56,7 +58,7 @@ class Options:
 
     def read_config(self) -> Config:
         """Read the configuration. Raises ConfigError."""
-        return read_config(self.file)
+        return read_config(self.file, find_neighbours())
 
 
 ConfigOption = Annotated[

@@ -26,8 +26,8 @@ from uidsync.cli.wiring import (
     make_secret_files,
     make_source,
 )
-from uidsync.config import TargetConfig
-from uidsync.report import INCOMPLETE, OK
+from uidsync.config.models import TargetConfig
+from uidsync.report.report import INCOMPLETE, OK
 
 # Seconds beyond the limits of questions themselves: looking up a name obeys no limit of ours and cannot be ended. Most
 # resolvers have given up by then.

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from uidsync.cli.app import Options, command
-from uidsync.config import Config
+from uidsync.cli.neighbours import find_neighbours
+from uidsync.config.reader import make_model
 
 
 @command
@@ -30,6 +31,6 @@ def config(
         uidsync config schema > uidsync.schema.json
     """
     if what == "schema":
-        print(json.dumps(Config.model_json_schema(), indent=1))
+        print(json.dumps(make_model(find_neighbours()).model_json_schema(), indent=1))
     else:
         print(files("uidsync").joinpath("uidsync.toml").read_text("utf-8"), end="")

@@ -18,13 +18,14 @@ from uidsync.cli.app import Options, command
 from uidsync.cli.rights import step_down
 from uidsync.cli.show import progress_bar, show_mappings, show_plans, show_report
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_secret_files, make_source
-from uidsync.config import Config, FirewallConfig, make_config
-from uidsync.ledger import Ledger
-from uidsync.panos.table import TableEntry
-from uidsync.report import INCOMPLETE, OK
+from uidsync.config.models import Config, FirewallConfig
+from uidsync.config.reader import make_config
+from uidsync.ledger.ledger import Ledger
+from uidsync.panos.userid.table import TableEntry
+from uidsync.report.output import set_up_logging
+from uidsync.report.report import INCOMPLETE, OK
 from uidsync.simulator.process import Simulator
 from uidsync.sync import Order, Parts, Run, run
-from uidsync.telemetry import set_up_logging
 
 FRESH = timedelta(minutes=2)  # how old the newest sample event is made
 

@@ -23,19 +23,20 @@ from uidsync.cli.wiring import (
     make_secret_files,
     make_source,
 )
-from uidsync.config import Config, FirewallConfig, TargetConfig
-from uidsync.explain import Step, Verdict, judge, trace
-from uidsync.ledger_values import Holding
-from uidsync.panos.errors import PanosError
-from uidsync.panos.table import TableEntry
-from uidsync.panos.userid import Address
-from uidsync.plan import wanted
-from uidsync.reading import make_rules, recall
-from uidsync.report import INCOMPLETE, OK, to_plain
-from uidsync.share import make_share, read_belief
+from uidsync.config.models import Config, FirewallConfig, TargetConfig
+from uidsync.history.explain import Step, Verdict, judge, trace
+from uidsync.ledger.places import open_ledger_read_only
+from uidsync.ledger.values import Holding
+from uidsync.panos import Address
+from uidsync.panos.userid.table import TableEntry
+from uidsync.panos.wire.errors import PanosError
+from uidsync.plan.dispatch import read_belief
+from uidsync.plan.newest import wanted
+from uidsync.plan.share import make_share
+from uidsync.reading.reader import make_rules, recall
+from uidsync.report.report import INCOMPLETE, OK, to_plain
 from uidsync.side_by_side import do_for_each
 from uidsync.source.rows import BLANK, IGNORED, LoginEvent, make_row_reader
-from uidsync.state import open_ledger_read_only
 
 KEEPS = {IGNORED: "an ignored user, on the device of the address's user", BLANK: "no name, and no other device"}
 LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
@@ -136,7 +137,7 @@ def _describe(explanation: Explanation) -> dict[str, Any]:
         "address": str(explanation.ip),
         "now": explanation.now,
         "events": [
-            {**asdict(step), "mac": spell_mac(step.mac), "rule": step.rule, "verdict": _tell_effect(step)}
+            {**asdict(step), "mac": spell_mac(step.mac), "rule": step.rule[0], "verdict": _tell_effect(step)}
             for step in explanation.steps
         ],
         "targets": [_describe_target(verdict, explanation) for verdict in explanation.verdicts],
@@ -173,7 +174,7 @@ def _tell(explanation: Explanation) -> Iterator[str]:
     for step in steps[-LATEST_STEPS:]:
         mark = "->" if step.is_decisive else "  "
         device = f", device {spell_mac(step.mac)}" if step.mac else ""
-        yield f"{mark} {step.event_id or '?':>10}  {_at(step.at)}  {_tell_effect(step)} (rule {step.rule}){device}"
+        yield f"{mark} {step.event_id or '?':>10}  {_at(step.at)}  {_tell_effect(step)} (rule: {step.rule[1]}){device}"
     for verdict in explanation.verdicts:
         yield ""
         yield f"{verdict.name}"

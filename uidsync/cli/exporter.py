@@ -21,20 +21,23 @@ import typer
 from structlog.typing import FilteringBoundLogger
 
 from uidsync import __version__
-from uidsync.account import may_read
 from uidsync.cli.app import Options, command
 from uidsync.cli.looking import make_looks, make_rules
 from uidsync.cli.rights import become_owner, raise_if_locked_out
 from uidsync.cli.wiring import TargetMaker, find_state_dir, make_secret_files
-from uidsync.config import Config, ConfigError, FirewallConfig
+from uidsync.config.account import may_read
+from uidsync.config.models import Config, FirewallConfig
+from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline
-from uidsync.metrics import write_metrics
-from uidsync.panos.tunnellook import Wants, look_at_all
-from uidsync.panos.tunnels import View
-from uidsync.report import INCOMPLETE, OK, USAGE
-from uidsync.telemetry import LAST_RUN, write_atomically
+from uidsync.panos.tunnels.conditions import View
+from uidsync.panos.tunnels.look import Wants, look_at_all
+from uidsync.panos.tunnels.refusals import Refusals
+from uidsync.report.metrics import write_metrics
+from uidsync.report.output import LAST_RUN, write_atomically
+from uidsync.report.report import INCOMPLETE, OK, USAGE
 
 if TYPE_CHECKING:
+    from uidsync.integrations.exporter.config import ExporterConfig
     from uidsync.integrations.exporter.probes import Probes
 
 SHIPPED = {"rules": "rules.yml", "dashboard": "dashboard.json"}
@@ -83,39 +86,41 @@ def exporter(
     except ImportError:
         log.error("exporter.missing", hint="pip install 'uidsync[exporter]'")
         return USAGE
+    from uidsync.integrations.exporter.config import ExporterConfig  # noqa: PLC0415
+
+    table = config.of(ExporterConfig)
     if textfile:
-        return _write(config, textfile, log)
-    return _serve(config, str(options.file), log)
+        return _write(config, table, textfile, log)
+    return _serve(config, table, str(options.file), log)
 
 
-def _make_probes(config: Config, log: FilteringBoundLogger) -> Probes:
+def _make_probes(config: Config, table: ExporterConfig, log: FilteringBoundLogger) -> Probes:
     from uidsync.integrations.exporter.probes import Asked, Probes  # noqa: PLC0415
-    from uidsync.integrations.tunnels.refusals import Refusals  # noqa: PLC0415
 
     secrets = make_secret_files(log)
     secrets = replace(secrets, warn=functools.cache(secrets.warn))  # once, and not with every scrape
     maker = TargetMaker(secrets, log, Deadline(math.inf), attempts=1)
-    wants, refusals = config.exporter, Refusals()
+    refusals = Refusals()
 
     def make_look(target: FirewallConfig) -> Callable[[float], tuple[View, ...]]:
-        rules = make_rules(config.tunnels, target.name)
+        rules = make_rules(config, target.name)
         wanted = Wants(
             role=True,
-            gateways=wants.gateways or rules.needs_gateways,
-            ike_sas=wants.gateways,
-            ipsec_sas=wants.sas,
-            counters=wants.counters,
+            gateways=table.gateways or rules.needs_gateways,
+            ike_sas=table.gateways,
+            ipsec_sas=table.sas,
+            counters=table.counters,
         )
-        make_looks(config.tunnels, target, maker, wanted, refusals)  # what is wrong with the configuration is told now
+        make_looks(config, target, maker, wanted, refusals)  # what is wrong with the configuration is told now
         # Made anew each time: keys are read where they are now, and no connection waits for the next minute.
-        return lambda seconds: look_at_all(make_looks(config.tunnels, target, maker, wanted, refusals), seconds)
+        return lambda seconds: look_at_all(make_looks(config, target, maker, wanted, refusals), seconds)
 
     return Probes(
         [
             Asked(
                 target.name,
                 (target.host,) if target.host else target.hosts,
-                make_rules(config.tunnels, target.name),
+                make_rules(config, target.name),
                 make_look(target),
             )
             for target in config.target
@@ -123,11 +128,11 @@ def _make_probes(config: Config, log: FilteringBoundLogger) -> Probes:
         ],
         log,
         _now,
-        config.exporter.ask_every.total_seconds(),
+        table.ask_every.total_seconds(),
     )
 
 
-def _serve(config: Config, file: str, log: FilteringBoundLogger) -> int:
+def _serve(config: Config, table: ExporterConfig, file: str, log: FilteringBoundLogger) -> int:
     from uidsync.integrations.exporter.lastrun import Runs  # noqa: PLC0415
     from uidsync.integrations.exporter.server import Server  # noqa: PLC0415
     from uidsync.integrations.exporter.site import Settings, Site  # noqa: PLC0415
@@ -137,24 +142,24 @@ def _serve(config: Config, file: str, log: FilteringBoundLogger) -> int:
             __version__,
             socket.gethostname(),
             {target.name: target.kind for target in config.target},
-            config.exporter.timeout.total_seconds(),
-            config.exporter.status_metric,
-            config.exporter.overdue_after,
+            table.timeout.total_seconds(),
+            table.status_metric,
+            table.overdue_after,
         ),
         Runs(find_state_dir(config) / LAST_RUN, _now),
-        _make_probes(config, log),
+        _make_probes(config, table, log),
         write_metrics,
         _now,
     )
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    host, _, port = config.exporter.listen.rpartition(":")
+    host, _, port = table.listen.rpartition(":")
     host = host.strip("[]")
     try:
-        server = Server((host, int(port)), site.find_answer, log, names=_find_names(config, host))
+        server = Server((host, int(port)), site.find_answer, log, names=_find_names(table, host))
     except OSError as error:
-        raise ConfigError(file, [f"exporter.listen: {config.exporter.listen}: {error.strerror or error}"]) from None
+        raise ConfigError(file, [f"exporter.listen: {table.listen}: {error.strerror or error}"]) from None
     with server:
         if not ip_address(host).is_loopback:
             log.warning("exporter.exposed", hint="without TLS and password: put a reverse proxy before 127.0.0.1")
@@ -167,21 +172,19 @@ def _serve(config: Config, file: str, log: FilteringBoundLogger) -> int:
     return OK
 
 
-def _find_names(config: Config, address: str) -> set[str]:
+def _find_names(table: ExporterConfig, address: str) -> set[str]:
     """Return the names by which this host may be asked; on loopback nobody needs the one that a name server has."""
-    names = {*config.exporter.names, socket.gethostname()}
+    names = {*table.names, socket.gethostname()}
     if not ip_address(address).is_loopback:
         names.add(socket.getfqdn())
     return {name.lower().removesuffix(".") for name in names}
 
 
-def _write(config: Config, textfile: Path, log: FilteringBoundLogger) -> int:
+def _write(config: Config, table: ExporterConfig, textfile: Path, log: FilteringBoundLogger) -> int:
     from uidsync.integrations.exporter.site import write_tunnels  # noqa: PLC0415
 
-    probes = _make_probes(config, log)
-    text, are_known = write_tunnels(
-        probes, list(probes.asked), config.exporter.timeout.total_seconds(), config.exporter.status_metric
-    )
+    probes = _make_probes(config, table, log)
+    text, are_known = write_tunnels(probes, list(probes.asked), table.timeout.total_seconds(), table.status_metric)
     try:
         write_atomically(textfile, text, TEXTFILE_MODE)
     except OSError as error:

@@ -8,22 +8,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from uidsync.census import Census
 from uidsync.cli.wiring import TargetMaker
-from uidsync.config import AgentConfig, Config, MySQLConfig, TargetConfig
-from uidsync.panos.agent import Agent
-from uidsync.panos.client import OLD_RELEASE
-from uidsync.panos.errors import Busy, PanosError, RequestError, Unauthorized
-from uidsync.panos.firewall import Firewall, is_right_missing
-from uidsync.panos.pair import ACTIVE, OFF
-from uidsync.plan import UnsafePlan, newest_per_address
-from uidsync.position import LATE_WRITERS
-from uidsync.reading import make_rules
-from uidsync.report import describe_certificate
+from uidsync.config.models import AgentConfig, Config, MySQLConfig, TargetConfig
+from uidsync.ledger.position import LATE_WRITERS
+from uidsync.panos.userid.agent import Agent
+from uidsync.panos.userid.firewall import Firewall, is_right_missing
+from uidsync.panos.userid.pair import ACTIVE, OFF
+from uidsync.panos.wire.client import OLD_RELEASE
+from uidsync.panos.wire.errors import Busy, PanosError, RequestError, Unauthorized
+from uidsync.plan.newest import newest_per_address
+from uidsync.plan.safety import UnsafePlan
+from uidsync.reading.census import Census
+from uidsync.reading.reader import make_rules
+from uidsync.reading.strangers import Strangers
+from uidsync.reading.survey import SHARED_BY, Silence, Survey, make_exclude_line, spell_duration
+from uidsync.report.report import describe_certificate
 from uidsync.source import Shape, Snapshot, Source, SourceError
 from uidsync.source.rows import AHEAD, Rules, make_row_reader
-from uidsync.strangers import Strangers
-from uidsync.survey import SHARED_BY, Silence, Survey, make_exclude_line, spell_duration
 
 Colour = Literal["green", "yellow", "red"]
 

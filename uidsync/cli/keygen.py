@@ -12,15 +12,16 @@ import structlog
 import typer
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.account import SERVICE, describe_refusal
 from uidsync.cli.app import Options, command
 from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
-from uidsync.config import ConfigError, FirewallConfig
-from uidsync.credentials import CREDENTIALS
-from uidsync.panos.client import OLD_RELEASE, Client
-from uidsync.panos.errors import PanosError, Unauthorized, Unreachable
-from uidsync.panos.xmlapi import SYSTEM_INFO, Request, make_keygen, read_key
-from uidsync.telemetry import write_atomically
+from uidsync.config.account import SERVICE, describe_refusal
+from uidsync.config.credentials import CREDENTIALS
+from uidsync.config.models import FirewallConfig
+from uidsync.config.reader import ConfigError
+from uidsync.panos.wire.client import OLD_RELEASE, Client
+from uidsync.panos.wire.errors import PanosError, Unauthorized, Unreachable
+from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, make_keygen, read_key
+from uidsync.report.output import write_atomically
 
 KEY_MODE = 0o640
 

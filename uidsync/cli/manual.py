@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from uidsync import __version__
 from uidsync.cli.grammar import Command, Option, read_commands
-from uidsync.report import BUG, INCOMPLETE, LOCKED, OK, SOURCE, UNREADABLE, UNSAFE, USAGE
+from uidsync.report.report import BUG, INCOMPLETE, LOCKED, OK, SOURCE, UNREADABLE, UNSAFE, USAGE
 
 EXIT_CODES = {
     OK: "Every target is complete: all that was due was delivered.",

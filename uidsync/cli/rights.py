@@ -14,12 +14,14 @@ from typing import Literal
 
 import structlog
 
-from uidsync.account import SERVICE, describe_refusal, may_read, name_account
-from uidsync.config import Config, ConfigError, FirewallConfig, MySQLConfig, TargetConfig
-from uidsync.credentials import SecretClosed, SecretError, SecretFiles
-from uidsync.ledger import FILE
-from uidsync.ledger_file import list_parts
-from uidsync.telemetry import LAST_RUN
+from uidsync.cli.neighbours import find_tunnels_table
+from uidsync.config.account import SERVICE, describe_refusal, may_read, name_account
+from uidsync.config.credentials import SecretClosed, SecretError, SecretFiles
+from uidsync.config.models import Config, FirewallConfig, MySQLConfig, TargetConfig
+from uidsync.config.reader import ConfigError
+from uidsync.ledger.file import list_parts
+from uidsync.ledger.ledger import FILE
+from uidsync.report.output import LAST_RUN
 
 Needs = Literal["nothing", "read", "write"]
 STATE_MODE = 0o750
@@ -174,7 +176,7 @@ def _list_secrets(config: Config, target: TargetConfig) -> list[tuple[Path | Non
     """List the secrets of a target, any of which would do."""
     if not isinstance(target, FirewallConfig):
         return [(target.client_key_file, f"{target.name}-client-key")] if target.client_cert_file else []
-    if target.name in config.tunnels.ssh:
+    if (tunnels := find_tunnels_table(config)) and target.name in tunnels.ssh:
         return [(None, f"{target.name}-ssh-key"), (None, f"{target.name}-ssh-password")]
     return [(target.api_key_file, f"{target.name}-api-key")]
 

@@ -14,12 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from uidsync.compare import KINDS, Comparison, Finding
-from uidsync.panos.logs import UserIdEvent
-from uidsync.panos.table import TableEntry
-from uidsync.panos.userid import Login
-from uidsync.plan import Plan
-from uidsync.report import SyncReport, TargetReport
+from uidsync.panos.logs.events import UserIdEvent
+from uidsync.panos.userid.messages import Login
+from uidsync.panos.userid.table import TableEntry
+from uidsync.plan.compare import KINDS, Comparison, Finding
+from uidsync.plan.due import Plan
+from uidsync.report.report import SyncReport, TargetReport
 from uidsync.source.rows import CUT_IPV6, IGNORED, OTHER_DOMAIN, RESERVED
 
 ROWS_SHOWN = 10  # of a table on a terminal; a pipe gets them all

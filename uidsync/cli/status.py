@@ -16,14 +16,14 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.show import show_status
 from uidsync.cli.wiring import become_owner, find_state_dir
-from uidsync.config import Config, TargetConfig
-from uidsync.ledger import Ledger
-from uidsync.ledger_file import LedgerError
-from uidsync.reading import read_clock
-from uidsync.report import INCOMPLETE, OK, Problem, to_plain
-from uidsync.share import read_state
-from uidsync.state import open_ledger_read_only
-from uidsync.telemetry import LAST_RUN
+from uidsync.config.models import Config, TargetConfig
+from uidsync.ledger.file import LedgerError
+from uidsync.ledger.ledger import Ledger
+from uidsync.ledger.places import open_ledger_read_only
+from uidsync.plan.dispatch import read_state
+from uidsync.reading.reader import read_clock
+from uidsync.report.output import LAST_RUN
+from uidsync.report.report import INCOMPLETE, OK, Problem, to_plain
 
 SOON = timedelta(minutes=5)  # a few runs of the timer: what lasts less and is not renewed will be missed
 LARGEST_REPORT = 2**24  # bytes; a thousand targets take a megabyte

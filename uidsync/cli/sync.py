@@ -30,13 +30,13 @@ from uidsync.cli.wiring import (
     make_turn,
     warn_of_exposed_ping,
 )
-from uidsync.config import Config, TargetConfig
-from uidsync.ledger_file import LedgerError
-from uidsync.ping import PingFailed, ping
-from uidsync.report import BUG, INCOMPLETE, SyncReport
-from uidsync.state import LedgerCopy, Ledgers, Locked, lock
+from uidsync.config.models import Config, TargetConfig
+from uidsync.ledger.file import LedgerError
+from uidsync.ledger.places import LedgerCopy, Ledgers, Locked, lock
+from uidsync.report.output import name_run, write_report, write_textfile
+from uidsync.report.ping import PingFailed, ping
+from uidsync.report.report import BUG, INCOMPLETE, SyncReport
 from uidsync.sync import Order, Parts, Run, run
-from uidsync.telemetry import name_run, write_report, write_textfile
 
 
 @command

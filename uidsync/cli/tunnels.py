@@ -24,10 +24,12 @@ from uidsync.cli.wiring import (
     make_deadline,
     make_secret_files,
 )
-from uidsync.config import Config, ConfigError, FirewallConfig
-from uidsync.panos.tunnellook import Wants, capture
-from uidsync.panos.vpncapture import anonymise
-from uidsync.report import INCOMPLETE, OK
+from uidsync.config.models import Config, FirewallConfig
+from uidsync.config.reader import ConfigError
+from uidsync.panos.tunnels.capture import anonymise
+from uidsync.panos.tunnels.look import Wants, capture
+from uidsync.panos.tunnels.refusals import Refusals
+from uidsync.report.report import INCOMPLETE, OK
 
 if TYPE_CHECKING:
     from uidsync.integrations.tunnels.outcome import Outcome
@@ -152,12 +154,13 @@ def _capture(options: Options, names: Sequence[str], timeout: float | None) -> i
 def _learn(options: Options, names: Sequence[str], timeout: float | None) -> int:
     """Print what is there as what to expect, to be put at the end of the configuration, any number of times."""
     from uidsync.integrations.tunnels import listing  # noqa: PLC0415
+    from uidsync.integrations.tunnels.config import TunnelsConfig  # noqa: PLC0415
 
     config = options.read_config()
     # Before root's rights are given up; what is no file cannot be added to.
     text = options.file.read_text("utf-8-sig") if options.file.is_file() else ""
     outcomes = _collect(options, names, Wants(role=True), timeout)
-    if expected := listing.write_expected(outcomes, text, config.tunnels.list_expected()):
+    if expected := listing.write_expected(outcomes, text, config.of(TunnelsConfig).list_expected()):
         print(expected)
     else:
         structlog.get_logger().info("tunnels.unchanged", message="what is there is what is expected already")
@@ -196,7 +199,6 @@ def _collect(
 ) -> list[Outcome]:
     """Look at the firewalls of these names, or all, side by side. Raises ConfigError."""
     from uidsync.integrations.tunnels.outcome import collect  # noqa: PLC0415
-    from uidsync.integrations.tunnels.refusals import Refusals  # noqa: PLC0415
 
     config = options.read_config()
     firewalls = _choose_firewalls(config, names, str(options.file), is_of_one=is_of_one)
@@ -208,9 +210,9 @@ def _collect(
     maker, refusals = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1), Refusals()
 
     def look(target: FirewallConfig) -> Outcome:
-        rules = make_rules(config.tunnels, target.name)
+        rules = make_rules(config, target.name)
         asked = replace(wants, role=wants.role or not target.host, gateways=wants.gateways or rules.needs_gateways)
-        looks = make_looks(config.tunnels, target, maker, asked, refusals)
+        looks = make_looks(config, target, maker, asked, refusals)
         return collect(target.name, looks, rules, timeout or target.request_timeout.total_seconds())
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:

@@ -23,15 +23,15 @@ from uidsync.cli.wiring import (
     make_source,
     taken_turn,
 )
-from uidsync.config import Config, FirewallConfig
-from uidsync.ledger import Ledger
-from uidsync.panos.errors import PanosError
-from uidsync.panos.logs import UserIdEvent
-from uidsync.plan import UnsafePlan
-from uidsync.reading import Reading, read
-from uidsync.report import BUG, INCOMPLETE, OK, UNREADABLE, UNSAFE, SyncReport, to_plain
+from uidsync.config.models import Config, FirewallConfig
+from uidsync.ledger.ledger import Ledger
+from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
+from uidsync.panos.logs.events import UserIdEvent
+from uidsync.panos.wire.errors import PanosError
+from uidsync.plan.safety import UnsafePlan
+from uidsync.reading.reader import Reading, read
+from uidsync.report.report import BUG, INCOMPLETE, OK, UNREADABLE, UNSAFE, SyncReport, to_plain
 from uidsync.side_by_side import do_for_each
-from uidsync.state import lock, open_ledger, open_ledger_read_only
 from uidsync.sync import Parts
 from uidsync.verify import Found, look_again, repair
 from uidsync.verify import verify as compare_all

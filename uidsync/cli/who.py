@@ -16,13 +16,13 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.cli.app import JSONOption, Options, command, read_address
 from uidsync.cli.show import NOBODY, make_printable, spell_mac
 from uidsync.cli.wiring import become_owner, find_state_dir, make_deadline, make_secret_files, make_source
-from uidsync.history import Addresses, History
-from uidsync.moment import EXAMPLES, Moment, read_moment
-from uidsync.reading import make_rules
-from uidsync.report import INCOMPLETE, OK, to_plain
+from uidsync.history.moment import EXAMPLES, Moment, read_moment
+from uidsync.history.rows import Addresses, History
+from uidsync.history.who import EXCLUDED, NO_RECORD, NOT_INCLUDED, Answer, Tenure
+from uidsync.reading.reader import make_rules
+from uidsync.report.report import INCOMPLETE, OK, to_plain
 from uidsync.source import Snapshot
 from uidsync.source.rows import AHEAD, CUT_IPV6, CUT_LENGTH, IGNORED, OTHER_DOMAIN, RESERVED
-from uidsync.who import EXCLUDED, NO_RECORD, NOT_INCLUDED, Answer, Tenure
 
 NO_RECORDS = {
     NO_RECORD: "no login event that counted then",

@@ -13,29 +13,21 @@ from typing import TypeVar
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.account import SERVICE
 from uidsync.cli.rights import become_owner as become_owner  # noqa: PLC0414 (commands look for it here)
-from uidsync.config import (
-    STATE_DIR,
-    AgentConfig,
-    Config,
-    ConfigError,
-    CSVConfig,
-    FirewallConfig,
-    MySQLConfig,
-    TargetConfig,
-)
-from uidsync.credentials import SecretError, SecretFiles, is_open_to_others
+from uidsync.config.account import SERVICE
+from uidsync.config.credentials import SecretError, SecretFiles, is_open_to_others
+from uidsync.config.models import STATE_DIR, AgentConfig, Config, CSVConfig, FirewallConfig, MySQLConfig, TargetConfig
+from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline
-from uidsync.panos.agent import Agent
-from uidsync.panos.client import CALLS_IN_FLIGHT, Client
-from uidsync.panos.errors import Unauthorized
-from uidsync.panos.firewall import Firewall, make_url
-from uidsync.panos.pair import Pair
-from uidsync.panos.retries import ATTEMPTS, Patience, RetryPolicy
-from uidsync.panos.tls import Trust
+from uidsync.panos.userid.agent import Agent
+from uidsync.panos.userid.firewall import Firewall, make_url
+from uidsync.panos.userid.pair import Pair
+from uidsync.panos.wire.client import CALLS_IN_FLIGHT, Client
+from uidsync.panos.wire.errors import Unauthorized
+from uidsync.panos.wire.retries import ATTEMPTS, Patience, RetryPolicy
+from uidsync.panos.wire.tls import Trust
 from uidsync.source import Source, SourceError
-from uidsync.standby import Turn, name_lock
+from uidsync.standby.turn import Turn, name_lock
 
 LONGEST_WAIT = 10.0  # seconds for the other host to end its run, which seldom takes longer
 

@@ -26,14 +26,14 @@ from uidsync.cli.wiring import (
     make_source,
     taken_turn,
 )
-from uidsync.config import Config, TargetConfig
-from uidsync.dispatch import Dispatch
-from uidsync.ledger import Ledger
-from uidsync.panos.userid import Address
-from uidsync.plan import UnsafePlan
-from uidsync.reading import read_clock
-from uidsync.report import INCOMPLETE, OK, UNSAFE, to_plain
-from uidsync.state import lock, open_ledger, open_ledger_read_only
+from uidsync.config.models import Config, TargetConfig
+from uidsync.ledger.ledger import Ledger
+from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
+from uidsync.panos import Address
+from uidsync.plan.dispatch import Dispatch
+from uidsync.plan.safety import UnsafePlan
+from uidsync.reading.reader import read_clock
+from uidsync.report.report import INCOMPLETE, OK, UNSAFE, to_plain
 from uidsync.sync import Parts
 from uidsync.withdraw import Chosen, find_withheld, give_back, plan_withdrawal, raise_if_unsafe
 from uidsync.withdraw import withdraw as carry_out

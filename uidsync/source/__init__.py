@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from uidsync.panos.userid import Address
+from uidsync.panos import Address
 from uidsync.source.rows import Row
 
 

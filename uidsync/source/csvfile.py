@@ -16,8 +16,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
-from uidsync.account import describe_refusal
-from uidsync.panos.userid import Address
+from uidsync.config.account import describe_refusal
+from uidsync.panos import Address
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.rows import Row
 

@@ -15,7 +15,7 @@ import pymysql
 from pymysql.cursors import Cursor, DictCursor, SSCursor
 
 from uidsync.deadline import Deadline
-from uidsync.panos.userid import Address
+from uidsync.panos import Address
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.mysql_failures import FAILURES, describe_failure, is_refusal
 from uidsync.source.mysql_groups import MySQLGroups, can_group

@@ -8,8 +8,8 @@ import struct
 import pymysql
 from pymysql.constants import CR, ER
 
-from uidsync.panos.handshake import read_handshake_failure
-from uidsync.panos.tls import list_causes
+from uidsync.panos.wire.handshake import read_handshake_failure
+from uidsync.panos.wire.tls import list_causes
 
 # What PyMySQL lets through when a server breaks off, or is none.
 FAILURES = (pymysql.MySQLError, OSError, ValueError, LookupError, AssertionError, RuntimeError, TypeError, struct.error)

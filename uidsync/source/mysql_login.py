@@ -22,9 +22,9 @@ from pymysql.constants import CR
 from pymysql.cursors import Cursor, SSCursor
 
 from uidsync.deadline import Deadline
-from uidsync.panos.dial import meet
-from uidsync.panos.errors import PanosError
-from uidsync.panos.tls import Trust, make_context
+from uidsync.panos.wire.dial import meet
+from uidsync.panos.wire.errors import PanosError
+from uidsync.panos.wire.tls import Trust, make_context
 from uidsync.source import SourceError
 from uidsync.source.mysql_failures import FAILURES, Refusal, describe_failure, find_tls_error, is_refusal
 from uidsync.statements import read_statement

@@ -14,8 +14,9 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Literal, NamedTuple, TypeVar
 
-from uidsync.panos.userid import LONGEST_NAME, Address, bare_name, is_carriable
-from uidsync.rewriting import make_rewriter
+from uidsync.config.rewriting import make_rewriter
+from uidsync.panos import Address, bare_name
+from uidsync.panos.userid.messages import LONGEST_NAME, is_carriable
 from uidsync.source.dates import Dates
 
 Network = IPv4Network | IPv6Network

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from prometheus_client import Metric, generate_latest
 from prometheus_client.registry import Collector
 
-from uidsync.panos.errors import PanosError
-from uidsync.panos.pair import OFF
-from uidsync.panos.tunnels import Rules, Tunnel, View, count_up_gateways, judge_flow, read_tunnels
-from uidsync.panos.vpn import Condition, Flow, FlowTable
+from uidsync.panos.tunnels.conditions import Rules, Tunnel, View, count_up_gateways, judge_flow, read_tunnels
+from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable
+from uidsync.panos.userid.pair import OFF
+from uidsync.panos.wire.errors import PanosError
 
 GAUGES = {
     "panos_up": "Whether the tunnels of a firewall are known, 1 or 0.",

@@ -33,8 +33,8 @@ from uidsync.integrations.exporter.verdict import (
     judge_run,
     judge_target,
 )
-from uidsync.panos.tunnels import Tunnel, describe_role
-from uidsync.panos.vpn import Condition
+from uidsync.panos.tunnels.conditions import Tunnel, describe_role
+from uidsync.panos.tunnels.vpn import Condition
 
 STYLE = files("uidsync.integrations.exporter").joinpath("page.css").read_text("utf-8")
 STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()

@@ -17,8 +17,8 @@ from datetime import datetime, timedelta
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.exporter.verdict import Host, Seen
-from uidsync.panos.errors import PanosError, Unreachable
-from uidsync.panos.tunnels import Rules, View, read_tunnels
+from uidsync.panos.tunnels.conditions import Rules, View, read_tunnels
+from uidsync.panos.wire.errors import PanosError, Unreachable
 
 # Seconds beyond those that a firewall gets: what asks it ends in time by itself, but for what cannot be ended at all.
 GRACE = 0.6

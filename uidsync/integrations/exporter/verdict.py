@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from uidsync.integrations.exporter.lastrun import LastRun, Problem, TargetRun, Unreadable
-from uidsync.panos.errors import PanosError
-from uidsync.panos.tunnels import Tunnel, View, describe_role
-from uidsync.panos.vpn import Condition
+from uidsync.panos.tunnels.conditions import Tunnel, View, describe_role
+from uidsync.panos.tunnels.vpn import Condition
+from uidsync.panos.wire.errors import PanosError
 
 CERTIFICATE_WARNING = timedelta(days=30)  # as runs and alerts have it
 ENDS = {

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from uidsync.integrations.tunnels.outcome import Outcome
-from uidsync.panos.errors import PanosError
-from uidsync.panos.tunnels import View, describe_role
-from uidsync.panos.vpn import Condition
+from uidsync.panos.tunnels.conditions import View, describe_role
+from uidsync.panos.tunnels.vpn import Condition
+from uidsync.panos.wire.errors import PanosError
 
 COLOURS = {
     Condition.UP: "green",

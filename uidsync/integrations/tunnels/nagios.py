@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from uidsync.integrations.tunnels.outcome import BAD, Outcome
-from uidsync.panos.errors import PanosError
-from uidsync.panos.tunnels import describe_role
-from uidsync.panos.vpn import Condition
+from uidsync.panos.tunnels.conditions import describe_role
+from uidsync.panos.tunnels.vpn import Condition
+from uidsync.panos.wire.errors import PanosError
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 WORDS = {OK: "OK", WARNING: "WARNING", CRITICAL: "CRITICAL", UNKNOWN: "UNKNOWN"}

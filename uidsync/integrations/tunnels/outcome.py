@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from uidsync.panos.errors import BadReply, PanosError
-from uidsync.panos.tunnellook import Look, look_at_all
-from uidsync.panos.tunnels import Rules, Tunnel, View, choose_view, read_tunnels
-from uidsync.panos.vpn import Condition
+from uidsync.panos.tunnels.conditions import Rules, Tunnel, View, choose_view, read_tunnels
+from uidsync.panos.tunnels.look import Look, look_at_all
+from uidsync.panos.tunnels.vpn import Condition
+from uidsync.panos.wire.errors import BadReply, PanosError
 
 GOOD = {Condition.UP, Condition.DEGRADED}
 BAD = {Condition.DOWN, Condition.MISSING}

@@ -9,9 +9,9 @@ import json
 from typing import Any
 
 from uidsync.integrations.tunnels.outcome import GOOD, Outcome
-from uidsync.panos.errors import BadReply, PanosError
-from uidsync.panos.tunnels import Row, View, count_up_gateways, describe_role
-from uidsync.panos.vpn import Condition
+from uidsync.panos.tunnels.conditions import Row, View, count_up_gateways, describe_role
+from uidsync.panos.tunnels.vpn import Condition
+from uidsync.panos.wire.errors import BadReply, PanosError
 
 SCHEMA = 1
 # The numbers of the document, which the value map of the template knows by name. 1 to 3 are those of older exporters.

@@ -1,0 +1,294 @@
+"""Who had an address, told from history: equal to a slow oracle, whatever the table holds, and to what runs came to."""
+
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import oracle
+from tests.clienthist_rows import make_rows
+from tests.oracle import Settings
+from tests.source.test_mysql import make_source
+from uidsync.cli.who import Scene, tell_address
+from uidsync.history.moment import Moment
+from uidsync.history.rows import History
+from uidsync.history.who import Timeline, make_needle, make_timelines
+from uidsync.plan.newest import is_meant, newest_per_address
+from uidsync.source.rows import LoginEvent, Row, Rules, make_row_reader
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+VALIDITY = timedelta(days=2)
+PLAIN = Settings(reauth_days=2)
+CAMPUS = Settings(
+    reauth_days=7,
+    idle_after=VALIDITY,
+    time_offset=timedelta(hours=-2),
+    domain="CAMPUS",
+    lowercase=True,
+    strip_realm=True,
+    ignore_users=("svc-*", "*$"),
+    exclude_networks=("10.0.1.32/28",),
+)
+REWRITTEN = replace(CAMPUS, rewrite=((r"^host/.*$", ""), (r"^jdoe0", "student")), domain=None)
+WHYS = {"control": "unfit", "length": "too_long", "blank": "other_device"}
+NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+IP = ip_address("10.0.0.1")
+
+
+def make_rules(settings):
+    """Make the rules that the oracle's settings stand for."""
+    as_networks = {
+        name: tuple(map(oracle.ip_network, getattr(settings, name)))
+        for name in ("include_networks", "exclude_networks")
+    }
+    return Rules(
+        domain=settings.domain or "",
+        lowercase=settings.lowercase,
+        strip_realm=settings.strip_realm,
+        ignore_users=settings.ignore_users,
+        rewrite=settings.rewrite,
+        time_offset=settings.time_offset,
+        **as_networks,
+    )
+
+
+def flatten(tenure):
+    """Return a tenure as what can be compared with the oracle's."""
+    if isinstance(tenure, oracle.Tenure):
+        return tenure.user, WHYS.get(tenure.why, tenure.why or ""), tenure.since, tenure.until, tenure.event_id
+    return tenure and (tenure.event.user, tenure.event.why, tenure.since, tenure.until, tenure.event.event_id)
+
+
+def flatten_answer(answer):
+    """Return the five tenures of an answer."""
+    if isinstance(answer, Mapping):
+        return [flatten(tenure) for tenure in answer.values()]
+    return [flatten(getattr(answer, name)) for name in ("tenure", "before", "after", "earlier_user", "later_user")]
+
+
+class Watched(History):
+    """A history that reads every address once, for ten thousand questions."""
+
+    def __init__(self, snapshot, settings):
+        super().__init__(snapshot, make_rules(settings), settings.validity)
+        self.known = {}
+
+    def _read_timelines(self, ips):
+        missing = [ip for ip in ips if ip not in self.known]
+        self.known |= dict.fromkeys(missing, Timeline([])) | super()._read_timelines(missing)
+        return {ip: self.known[ip] for ip in ips}
+
+
+def make_moment(rng, now, rows, settings):
+    """Return a moment to ask for: anywhere, or where it matters, at a row's date or at the end of its validity."""
+    if rng.random() < 0.4:
+        return now - timedelta(seconds=rng.uniform(0, 22 * 86_400))
+    seen_at = rng.choice(rows)[1].replace(tzinfo=UTC) + settings.time_offset
+    near = seen_at + rng.choice((timedelta(), settings.validity))
+    return min(near + rng.choice((-1, 0, 0, 0, 1)) * rng.choice((timedelta(seconds=1), timedelta.resolution)), now)
+
+
+@pytest.mark.parametrize("settings", [PLAIN, CAMPUS, REWRITTEN], ids=["plain", "campus", "rewritten"])
+def test_ten_thousand_questions(safeconnect, settings):
+    """Every answer, of an address or a user, is that of an oracle which judges each moment from its window alone."""
+    rng = random.Random(settings.reauth_days)
+    begin = datetime.now(UTC).replace(microsecond=0)
+    rows = list(make_rows(6_000, 125, begin, seed=5, validity=timedelta(days=20), edges=False, oddity=0.4))
+    safeconnect.insert(rows)
+    with make_source(safeconnect).open() as snapshot:
+        stored = [tuple(row) for row in snapshot.read_since(datetime(1970, 1, 1, tzinfo=UTC))]
+        pieces = oracle.tell_pieces(stored, snapshot.now, settings)
+        history = Watched(snapshot, settings)
+        places = [*sorted(pieces, key=str), ip_address("10.0.1.33"), ip_address("192.0.2.9"), ip_address("2001:db8::1")]
+        answered = 0
+        for _ in range(3_400):
+            ip, at = rng.choice(places), make_moment(rng, begin, stored, settings)
+            answer = history.ask_address(ip, at)
+            assert flatten_answer(answer) == flatten_answer(oracle.who(pieces.get(ip, []), at)), (ip, at)
+            answered += answer.is_answered
+        assert 1_300 < answered < 3_300
+        names = [f"jdoe{n:05}" for n in range(125)] + [
+            "STUDENT0123",
+            "svc-backup",
+            "1042",
+            "Jane jdoe00042",
+            "jürgen.JDOE00009",
+        ]
+        names += ["campus\\jdoe00007", "jdoe00011@EXAMPLE.EDU", "lab\\jdoe00015", "jdoe00016,Staff"]
+        found = 0
+        for _ in range(120):
+            name, at = rng.choice(names), make_moment(rng, begin, stored, settings)
+            theirs = history.ask_user(name, at)
+            current, earlier = oracle.which(pieces, name, at, settings)
+            assert {tenure.event.ip: flatten(tenure) for tenure in theirs.current} == {
+                ip: flatten(tenure) for ip, tenure in current.items()
+            }, (name, at)
+            assert {(tenure.event.ip, *flatten(tenure)) for tenure in theirs.earlier} == {
+                (ip, *flatten(tenure)) for ip, tenure in earlier
+            }, (name, at)
+            found += theirs.is_answered
+        assert found > 50
+
+
+# ---- by examples -------------------------------------------------------------------------------------------------
+
+
+def event(hours, user, number=1, *, why="", mac=None):
+    """Return an event so many hours before noon."""
+    return LoginEvent(IP, user, why, NOON - timedelta(hours=hours), number, mac)
+
+
+def tell(*events, hours=0, validity=timedelta(hours=24)):
+    """Return what a timeline of these events tells of the moment so many hours before noon."""
+    return make_timelines(events, validity)[IP].tell(NOON - timedelta(hours=hours))
+
+
+def hours_before(tenure):
+    """Return a tenure as user, first and last hour before noon, and event."""
+    since, until = ((NOON - moment) / timedelta(hours=1) for moment in (tenure.since, tenure.until))
+    return tenure.event.user, since, until, tenure.event.event_id
+
+
+def test_logins_of_the_same_user_are_one_tenure():
+    """Repeated logins extend a tenure, whatever the case of the name; its event is the newest at the moment."""
+    events = [event(10, "ada", 1), event(8, "ADA", 2), event(4, "ada", 3), event(2, "bob", 4)]
+    assert hours_before(tell(*events, hours=5).tenure) == ("ADA", 10, 2, 2)
+    assert hours_before(tell(*events, hours=10).tenure) == ("ada", 10, 2, 1)
+    assert hours_before(tell(*events, hours=2).tenure) == ("bob", 2, -22, 4)
+
+
+def test_a_tenure_that_lapsed_is_broken():
+    """An event that comes after the validity of the last one begins another tenure; between them there is no record."""
+    events = [event(50, "ada", 1), event(20, "ada", 2)]
+    between = tell(*events, hours=25)
+    assert not between.is_answered
+    assert (hours_before(between.before), hours_before(between.after)) == (("ada", 50, 26, 1), ("ada", 20, -4, 2))
+    assert hours_before(tell(*events, hours=26).tenure) == ("ada", 50, 26, 1)  # the last moment counts
+    assert hours_before(tell(event(44, "ada", 1), event(20, "ada", 2), hours=19).tenure) == ("ada", 44, -4, 2)
+
+
+def test_those_around_are_told_past_nobody():
+    """Before and after may be nobody; the users before and after that are told as well."""
+    events = [
+        event(9, "ada", 1),
+        event(8, None, 2, why="null"),
+        event(6, "bob", 3),
+        event(5, None, 4, why="empty"),
+        event(3, "cy", 5),
+    ]
+    answer = tell(*events, hours=6)
+    assert hours_before(answer.tenure) == ("bob", 6, 5, 3)
+    assert (hours_before(answer.before), answer.before.event.why) == ((None, 8, 6, 2), "null")
+    assert (hours_before(answer.after), answer.after.event.why) == ((None, 5, 3, 4), "empty")
+    assert (answer.earlier_user.event.user, answer.later_user.event.user) == ("ada", "cy")
+    assert tell(*events, hours=7).before == tell(*events, hours=7).earlier_user
+
+
+def test_of_one_second_the_highest_id_counts():
+    """Whoever came and went in one second never had the address."""
+    answer = tell(event(5, "bob", 2), event(5, "ada", 3), event(9, "ada", 1), hours=5)
+    assert hours_before(answer.tenure) == ("ada", 9, -19, 3)
+    assert answer.before is None
+
+
+def test_what_took_nothing_may_take_later():
+    """An ignored user's event leaves the user's own device alone while the user's event is valid, and no longer."""
+    events = [event(30, "ada", 1, mac="a"), event(10, None, 2, why="ignored", mac="a")]
+    assert hours_before(tell(*events, hours=7).tenure) == ("ada", 30, 6, 1)
+    assert hours_before(tell(*events, hours=5).tenure) == (None, 6, -14, 2)
+
+
+HISTORIES = st.lists(
+    st.builds(
+        lambda hours, named, mac: (hours, *named, mac),
+        st.integers(0, 96),
+        st.sampled_from([("ada", ""), ("Ada", ""), ("bob", ""), (None, "null"), (None, "ignored"), (None, "blank")]),
+        st.sampled_from([None, "a", "b"]),
+    ),
+    min_size=1,
+    max_size=14,
+).map(lambda drawn: [event(hours, user, n, why=why, mac=mac) for n, (hours, user, why, mac) in enumerate(drawn)])
+
+
+@given(HISTORIES, st.integers(-30, 100))
+def test_an_answer_is_what_a_read_would_have_come_to(events, hours):
+    """Who has the address at a moment is decided by the code that decides it for a run, from the window alone."""
+    at, validity = NOON - timedelta(hours=hours), timedelta(hours=24)
+    window = [event for event in events if at - validity <= event.seen_at <= at]
+    answer = make_timelines(events, validity)[IP].tell(at)
+    assert (answer.tenure and answer.tenure.event) == newest_per_address(window).get(IP)
+    if answer.tenure:
+        assert answer.tenure.since <= at <= answer.tenure.until
+
+
+@given(HISTORIES, st.randoms(), st.integers(-30, 100))
+def test_the_order_of_rows_does_not_matter(events, rng, hours):
+    """A history is the same, in whatever order the table gives its rows."""
+    shuffled = rng.sample(events, len(events))
+    assert tell(*shuffled, hours=hours) == tell(*events, hours=hours)
+
+
+# ---- names -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("user", "name", "meant"),
+    [
+        ("CAMPUS\\jdoe", "JDOE", True),
+        ("jdoe@example.edu", "jdoe", True),
+        ("CAMPUS\\jdoe", "campus\\JDoe", True),
+        ("CAMPUS\\jdoe", "LAB\\jdoe", False),
+        ("jdoe", "CAMPUS\\jdoe", False),
+        ("jdoe2", "jdoe", False),
+        (None, "jdoe", False),
+    ],
+)
+def test_whom_a_name_means(user, name, meant):
+    """A name means users in any case, without a domain in any domain, and no other."""
+    assert is_meant(user, [name]) is meant
+
+
+@given(st.text(min_size=1), st.sampled_from(["{}", "LAB\\{}", "{}@example.edu", " {} "]), st.booleans())
+def test_no_row_is_lost_to_the_needle(name, form, strip_realm):
+    """Whatever row names the user holds the needle when in lower case, or a letter that is not ASCII."""
+    rules = Rules(strip_realm=strip_realm)
+    principal = form.format(name.swapcase()) + ",Staff"
+    user = make_row_reader(rules, NOON)(Row(1, NOON, str(IP), principal, None)).user
+    if is_meant(user, [name]):
+        assert make_needle(name, rules) in principal.lower() or not principal.isascii()
+    assert make_needle(name, replace_rewrite(rules)) == ""
+
+
+def replace_rewrite(rules):
+    """Return the rules with a rewrite, after which any principal may be anybody's."""
+    return replace(rules, rewrite=(("^x", "jdoe"),))
+
+
+def test_the_readme_shows_what_is_printed():
+    """The README's example is what the command tells of such a history, line by line."""
+    zone = ZoneInfo("America/New_York")
+
+    def seen(clock, day, user, number, why=""):
+        at = datetime.fromisoformat(f"2026-11-{day} {clock}").replace(tzinfo=zone).astimezone(UTC)
+        return LoginEvent(ip_address("192.0.2.7"), user, why, at, number, "02005e10000a")
+
+    events = [
+        seen("08:12:09", 16, "CAMPUS\\asmith", 1),
+        seen("09:00:31", 17, None, 2, "null"),
+        seen("09:01:12", 17, "CAMPUS\\jdoe01", 3),
+        seen("12:01:40", 17, "CAMPUS\\jdoe01", 184223),
+        seen("16:30:02", 17, "CAMPUS\\blee", 5),
+    ]
+    moment = Moment(datetime(2026, 11, 17, 19, 5, tzinfo=UTC), zone)
+    (timeline,) = make_timelines(events, timedelta(days=7)).values()
+    scene = Scene(moment, datetime(2026, 11, 18, tzinfo=UTC), None, {184223: "PC-0042"})
+    quoted = re.search(r"^```\n(192\.0\.2\.7 at [^\n]* UTC\): .*?)^```", README, re.DOTALL | re.MULTILINE)[1]
+    assert list(tell_address("192.0.2.7", timeline.tell(moment.at), scene)) == quoted.splitlines()

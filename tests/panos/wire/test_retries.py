@@ -1,0 +1,166 @@
+"""How often and for how long a target is tried."""
+
+import threading
+
+import pytest
+
+from uidsync.panos.wire.errors import (
+    BadReply,
+    BadRequest,
+    Busy,
+    PanosError,
+    TargetError,
+    Unauthorized,
+    Unreachable,
+    Untrusted,
+)
+from uidsync.panos.wire.retries import SHORTEST_TRY, RetryPolicy
+
+
+def failing(*errors):
+    """Make an attempt that fails with these errors one by one and then succeeds; it remembers its limits."""
+    left = list(errors)
+
+    def attempt(seconds):
+        attempt.limits.append(seconds)
+        if left:
+            raise left.pop(0)
+        return "answer"
+
+    attempt.limits = []
+    return attempt
+
+
+@pytest.mark.parametrize("error", [Unreachable("refused"), Busy("answers HTTP 503"), Busy("role", denied=True)])
+def test_what_passes_is_tried_again(make_patience, clock, log, error):
+    """A transient failure is waited out and told, and the answer comes in the end."""
+    attempt = failing(error, error)
+    assert make_patience().call(attempt, 10) == "answer"
+    assert len(attempt.limits) == 3
+    assert [(entry["event"], entry["error"], entry["attempt"]) for entry in log.entries] == [
+        ("retry.scheduled", error.kind, 1),
+        ("retry.scheduled", error.kind, 2),
+    ]
+    assert [entry["seconds"] for entry in log.entries] == [round(seconds, 1) for seconds in clock.slept]
+
+
+@pytest.mark.parametrize("kind", [BadReply, BadRequest, Unauthorized, Untrusted, TargetError, PanosError, ValueError])
+def test_what_stays_is_tried_once(make_patience, clock, kind):
+    """A failure that another try would not mend is raised as it came."""
+    attempt = failing(kind("no"))
+    with pytest.raises(kind, match=r"^no$"):
+        make_patience().call(attempt, 10)
+    assert (len(attempt.limits), clock.slept) == (1, [])
+
+
+def test_a_peer_that_speaks_no_tls_is_tried_once(make_patience, clock):
+    """What answers, and cannot be talked to however long one waits, is not tried again."""
+    attempt = failing(Unreachable("no cipher", is_transient=False))
+    with pytest.raises(Unreachable, match="no cipher"):
+        make_patience().call(attempt, 10)
+    assert (len(attempt.limits), clock.slept) == (1, [])
+
+
+def test_waits_double_and_are_bounded(make_patience, clock):
+    """Each wait is longer than the one before, up to a limit, with up to a second by chance."""
+    errors = [Unreachable(f"try {n}") for n in range(8)]
+    make_patience(RetryPolicy(attempts=9, seconds=1000)).call(failing(*errors), 10)
+    for seconds, least in zip(clock.slept, (0.5, 1, 2, 4, 8, 8, 8, 8), strict=True):
+        assert least <= seconds <= least + 1
+
+
+def test_waits_differ_by_chance(make_patience, clock):
+    """Two targets that failed together are not tried together."""
+    for _ in range(2):
+        make_patience().call(failing(Unreachable("refused")), 10)
+    assert clock.slept[0] != clock.slept[1]
+
+
+def test_the_last_error_is_told(make_patience):
+    """Attempts are bounded, and what the last of them said is raised."""
+    attempt = failing(*(Unreachable(f"try {n}") for n in range(1, 9)))
+    with pytest.raises(Unreachable, match="try 5"):
+        make_patience().call(attempt, 10)
+    assert len(attempt.limits) == 5
+
+
+def test_a_question_may_be_asked_once(make_patience, clock):
+    """A caller may have fewer attempts than the policy gives."""
+    attempt = failing(Unreachable("refused"))
+    with pytest.raises(Unreachable):
+        make_patience().call(attempt, 10, attempts=1)
+    assert (len(attempt.limits), clock.slept) == (1, [])
+
+
+@pytest.mark.parametrize(("asked", "least"), [(7.5, 7.5), (0, 0.5), (None, 0.5)])
+def test_a_target_s_own_wait_is_honoured(make_patience, clock, asked, least):
+    """A target that names a time is left alone for so long, and never for less than without."""
+    make_patience().call(failing(Busy("answers HTTP 429", retry_after=asked)), 10)
+    assert least <= clock.slept[0] <= max(least, 1.5)
+
+
+@pytest.mark.parametrize("asked", [30, 3600, 1e300, 10**400, float("inf")])
+def test_a_target_s_own_wait_is_bounded(make_patience, clock, asked):
+    """A target that asks for more time than there is is given up at once."""
+    with pytest.raises(Busy):
+        make_patience().call(failing(Busy("answers HTTP 429", retry_after=asked)), 10)
+    assert clock.slept == []
+
+
+def test_failures_of_all_calls_draw_on_one_patience(make_patience, clock):
+    """What one target may spend on failures is spent once in a run, not for every message."""
+    patience = make_patience(RetryPolicy(attempts=100, seconds=30))
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            patience.call(failing(*[Unreachable("refused")] * 100), 10)
+    assert 20 <= sum(clock.slept) <= 30
+
+
+def test_the_time_of_a_failed_try_counts(make_patience, clock):
+    """A try that hangs spends patience as a wait does, and leaves the next one only the rest."""
+    limits = []
+
+    def hang(seconds):
+        limits.append(seconds)
+        clock.now += seconds
+        raise Unreachable("timed out")
+
+    start = clock.now
+    with pytest.raises(Unreachable):
+        make_patience(RetryPolicy(seconds=30)).call(hang, 20)
+    assert limits[0] == 20
+    assert limits[-1] < 10
+    assert clock.now - start <= 30 + SHORTEST_TRY
+
+
+def test_no_wait_passes_the_deadline(make_patience, clock):
+    """What a run has left bounds waits and tries; a try that begins at its very end gets a chance."""
+    until = clock.now + 3
+    policy = RetryPolicy(attempts=100, seconds=30, seconds_left=lambda: until - clock.now)
+    attempt = failing(*[Unreachable("refused")] * 100)
+    with pytest.raises(Unreachable):
+        make_patience(policy).call(attempt, 10)
+    assert clock.now < until
+    assert all(SHORTEST_TRY <= limit <= 3 for limit in attempt.limits)
+    clock.now = until + 100
+    assert make_patience(policy).call(late := failing(), 10) == "answer"
+    assert late.limits == [SHORTEST_TRY]
+
+
+def test_threads_share_a_patience(make_patience, clock):
+    """Failures in several threads are all counted."""
+    patience = make_patience(RetryPolicy(attempts=2, seconds=1000))
+    start = threading.Barrier(5)
+
+    def call():
+        start.wait()
+        patience.call(failing(Busy("answers HTTP 429", retry_after=100)), 10)
+
+    threads = [threading.Thread(target=call) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert clock.slept == [100] * 5
+    with pytest.raises(Busy):
+        patience.call(failing(Busy("answers HTTP 429", retry_after=501)), 10)

@@ -1,0 +1,105 @@
+"""A target's words hold no secret and nobody's name or address by the time that anybody may log or report them."""
+
+from ipaddress import ip_address
+
+import pytest
+
+from tests.panos.peer import answering, make_answer
+from uidsync.panos.userid.firewall import Firewall
+from uidsync.panos.userid.messages import Login, Logout, make_message, make_user_id
+from uidsync.panos.wire.errors import PanosError
+from uidsync.panos.wire.retries import RetryPolicy
+from uidsync.panos.wire.words import LONGEST_WORDS, find_private, mask
+from uidsync.panos.wire.xmlapi import make_op
+
+ADA = Login(ip_address("192.0.2.7"), "CAMPUS\\ada.l & <co>", 60)
+TOLD = "no user ada.l &amp; &lt;co&gt; (CAMPUS\\ada.l) at 192.0.2.7, nor bob@example.edu"
+PRIVATE = ("ada.l", "192.0.2.7", "bob@")
+
+
+def line(words, attributes='status="error"'):
+    """Make an answer of the management server."""
+    return f"<response {attributes}><msg><line>{words}</line></msg></response>".encode()
+
+
+REJECTED = (
+    '<response status="error"><msg><line><uid-response><payload><login><entry ip="192.0.2.7" name="x" '
+    f'message="{TOLD}"/></login></payload></uid-response></line></msg></response>'
+).encode()
+STRANGE = (
+    REJECTED.replace(b"<payload>", b"<other>")
+    .replace(b"</payload>", b"</other>")
+    .replace(b"</line>", f"{TOLD}</line>".encode())
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (line(TOLD), 200),
+        (line(f"Type [user-id] not authorized for user role: {TOLD}"), 403),
+        (line(f"passive: {TOLD}", 'status="error" code="15"'), 200),
+        (line(TOLD, 'status="unauth" code="16"'), 200),
+        (line(f"Invalid Credential {TOLD}"), 403),
+        (REJECTED, 200),
+        (STRANGE, 200),
+        (f"<{'x' * 500} a='{TOLD}'/>".encode(), 200),
+        (f'<response status="{TOLD}"/>'.encode(), 200),
+        (f"<response><ada.l></{TOLD}".encode(), 200),
+    ],
+)
+def test_no_way_in_leaves_a_name_in_words(run_peer, make_client, log, body, status):
+    """By whichever way a firewall's words come in, names and addresses are out of them, in the log of retries too."""
+    client = make_client(run_peer(answering(make_answer(body, status))), policy=RetryPolicy(attempts=2))
+    try:
+        said = "; ".join(rejection.message for rejection in Firewall(client, vsys="vsys1").send([ADA]))
+    except PanosError as error:
+        said = str(error)
+    assert said
+    assert len(said) <= LONGEST_WORDS
+    for words in (said, *(str(entry) for entry in log.entries)):
+        assert [part for part in PRIVATE if part in words] == []
+
+
+@pytest.mark.parametrize(
+    "answer", [line(TOLD), f"<uid-response><code>3</code><message>{TOLD}</message></uid-response>".encode(), REJECTED]
+)
+def test_an_agent_s_words_hold_none_either(run_peer, make_agent, answer):
+    """What an agent says of a message goes the same way."""
+
+    def serve(_, tls):
+        heard = b""
+        while b"</uid-message>" not in heard:
+            heard += tls.recv(65536)
+        tls.sendall(answer)
+
+    try:
+        said = "; ".join(rejection.message for rejection in make_agent(run_peer(serve)).send([ADA]))
+    except PanosError as error:
+        said = str(error)
+    assert said
+    assert [part for part in PRIVATE if part in said] == []
+
+
+def test_the_answer_to_a_question_is_left_as_it_is(run_peer, make_client):
+    """What is asked for is no words: a table's names and addresses come as they are."""
+    entry = b"<entry><ip>192.0.2.7</ip><user>CAMPUS\\ada</user></entry>"
+    body = b'<response status="success"><result>%s</result></response>' % entry
+    answer = make_client(run_peer(answering(make_answer(body)))).call(make_op("<show><ip>192.0.2.7</ip></show>"))
+    assert (answer.findtext("result/entry/ip"), answer.findtext("result/entry/user")) == ("192.0.2.7", "CAMPUS\\ada")
+
+
+@pytest.mark.parametrize(
+    ("words", "masked"),
+    [
+        ("CAMPUS\\eve is not known", "CAMPUS\\… is not known"),
+        ("'eve@example.edu' is not known", "'…@example.edu' is not known"),
+        ("no route from 192.0.2.8 to 192.0.2.7", "no route from 192.0.2.8 to …"),
+        ("no space left at 12:30", "no space left at 12:30"),
+        ("the key k%3D is bad, k=", "the key [secret] is bad, [secret]"),
+    ],
+)
+def test_what_is_a_name_by_its_form_is_masked_whoever_it_is(words, masked):
+    """A name with domain or realm is somebody's; an address that was not sent says where something happened."""
+    private = find_private(make_user_id(make_message([Logout(ADA.ip, ADA.user)])).text, ("k=", ""))
+    assert mask(words, private) == masked

@@ -1,0 +1,394 @@
+"""A full read by groups, against the same rules applied to every row, on a real server."""
+
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.clienthist_rows import make_rows
+from tests.safeconnect import fresh_export
+from tests.source.test_mysql import make_source, run
+from uidsync.ledger.position import LATE_WRITERS
+from uidsync.plan.newest import newest_per_address
+from uidsync.plan.safety import UnsafePlan
+from uidsync.reading.census import Census
+from uidsync.reading.fullread import AT_ONCE, MOST_TEXTS, choose, describe_nobody, is_worthwhile, read_groups_into
+from uidsync.source.mysql_groups import GROUPED_ID
+from uidsync.source.rows import LoginEvent, Row, Rules, make_row_reader
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+NAIVE = NOW.replace(tzinfo=None)
+SINCE = NOW - timedelta(days=7)
+EXAMPLES = 3000 if os.environ.get("UIDSYNC_SOAK") else 30
+COLLATIONS = (
+    "utf8mb4 COLLATE utf8mb4_unicode_ci", "utf8mb4 COLLATE utf8mb4_bin", "latin1 COLLATE latin1_swedish_ci",
+    "utf8 COLLATE utf8_turkish_ci",
+)  # fmt: skip
+
+ADDRESSES = (
+    "10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.2", " 10.0.0.1", "10.0.0.1\t", "\u300010.0.0.2",
+    "::ffff:10.0.0.1", "::FFFF:10.0.0.2", "10.0.0.1\0", "\uff110.0.0.1", "2001:db8::ab", "2001:DB8::AB",
+    "2001:db8:aaaa:b", "10.9.9.9", "127.0.0.1", "unknown", "", " ", None,
+)  # fmt: skip
+PRINCIPALS = (
+    "ada", "ada", "ADA,Staff", "ben,Staff", "ben", "ada\\ben", "ada@example.edu", "null,Guest", "NULL", " nUll ,x",
+    "null", "nullo", None, "", "  ", "\u3000", ",Staff", "svc-a,Service", "SVC-B", "xsvc-a", "CAMPUS\\svc-c,x",
+    "\u017fvc-d", "pc$", "host/pc.example.edu", "guest1", "guest12", "a\0b", "a\tb", "ben\n", "\tben\r\n,Staff",
+    "jürgen", "Ödön,Staff", "李雷", "@example.edu", "CAMPUS\\", "x" * 248, "y" * 249 + ",Staff", "z" * 256,
+    "\u212aate", "kate,\u212a", "\u2028", "\u200b", "SVC-I",
+)  # fmt: skip
+MACS = ("02:00:00:00:00:0a", "0200.0000.000A", "02:00:00:00:00:0b", "", None)
+WEEK = 7 * 86_400
+AGES = (  # seconds; ties, late writers, the limits of the window and of what lies ahead
+    0, 1, 2, 3, 600, 1799, 1800, 1801, 5000, WEEK - 1, WEEK, WEEK + 1, -299, -300, -301, -7200,
+)  # fmt: skip
+HOUR = timedelta(hours=1)
+REALMS = ((r"^host/.*$", ""), (r"@example\.edu$", ""))
+RULES = (
+    Rules(),
+    Rules(domain="CAMPUS", ignore_users=("svc-*", "*$", "host/*")),
+    Rules(
+        "LAB", lowercase=True, strip_realm=True, ignore_users=("guest?", "[gb]e*n", "*k*", "svc-i"), time_offset=-HOUR
+    ),
+    Rules(ignore_users=("null", "x*"), rewrite=REALMS, time_offset=HOUR / 12),
+    Rules(ignore_users=("*",), exclude_networks=(ip_network("10.0.0.2/32"),)),
+    Rules(rewrite=((r"^a.*$", ""), (r"(ben|x+)", "null")), include_networks=(ip_network("10.0.0.0/24"),)),
+    Rules("D\x01"),
+    Rules("ADA", other_domains="nobody", time_zone=ZoneInfo("Europe/Berlin")),
+    Rules("LAB", other_domains="replace", time_zone=ZoneInfo("Asia/Kolkata"), time_offset=-HOUR),
+)
+ROWS = st.lists(
+    st.tuples(st.sampled_from(AGES), st.sampled_from(ADDRESSES), st.sampled_from(PRINCIPALS), st.sampled_from(MACS)),
+    max_size=16,
+)
+FEW = st.lists(  # what decides between events: one address, two devices
+    st.tuples(
+        st.sampled_from((0, 1, 2, 3, 4)),
+        st.sampled_from(("10.0.0.1", "10.0.0.1", " 10.0.0.1", "\u300010.0.0.1")),
+        st.sampled_from(("ada", "ben", "Ada", None, "svc-a", "null")),
+        st.sampled_from(("0a", "0b", None)),
+    ),
+    max_size=8,
+)
+
+
+class Events(dict):
+    """The events that hold their addresses; it remembers which were written."""
+
+    def __init__(self, *known):
+        """Start with what is known."""
+        super().__init__(*known)
+        self.written = []
+
+    def read_events(self, ips):
+        """Return what holds these addresses."""
+        return {ip: self[ip] for ip in ips if ip in self}
+
+    def write_events(self, events):
+        """Note what holds its address."""
+        self.written += (events := list(events))
+        self.update((event.ip, event) for event in events)
+
+
+def make_table(facts, *, first=1):
+    """Return rows with ids in their order, so many seconds old."""
+    return [(n, NAIVE - timedelta(seconds=age), *rest) for n, (age, *rest) in enumerate(facts, first)]
+
+
+def replace_rows(export, rows):
+    """Let the table hold these rows and no other."""
+    run(export, "DELETE FROM clienthist")
+    if rows:
+        export.insert(rows)
+
+
+def judge_all(rows, rules, known, now=NOW):
+    """Return the events and the census of every row, judged one by one."""
+    census = Census(now - LATE_WRITERS)
+    events = newest_per_address(census.watch(map(make_row_reader(rules, now), rows)), known)
+    census.settle(known, events)
+    return events, census
+
+
+def judge_groups(snapshot, rules, known, now=NOW, since=SINCE):
+    """Return the events and the census of a read by groups."""
+    store, census = Events(known), Census(now - LATE_WRITERS)
+    read_row = make_row_reader(rules, now)
+    read_groups_into(store, snapshot.groups, read_row, rules, since=since, now=now, census=census)
+    return store, census
+
+
+def describe(census, now=NOW):
+    """Return all that a census tells."""
+    try:
+        census.raise_if_ahead(now)
+        refusal = None
+    except UnsafePlan as error:
+        refusal = str(error)
+    return {
+        "rows": census.rows,
+        "events": census.events,
+        "skipped": dict(census.skipped),
+        "nobody": dict(census.nobody),
+        "reordered": census.reordered,
+        "highest_id": census.highest_id,
+        "highest_settled": census.highest_settled,
+        "ahead": sorted(census.ahead),
+        "refusal": refusal,
+    }
+
+
+def compare(export, rules, known, now=NOW, since=SINCE):
+    """Read a table both ways; return what both come to."""
+    with make_source(export).open() as snapshot:
+        assert (snapshot.groups is None) == (snapshot.highest_id is None)
+        if snapshot.groups is None:  # an empty table
+            return known, Census(now)
+        events, census = judge_all(snapshot.read_since(since), rules, known, now)
+        store, counted = judge_groups(snapshot, rules, known, now, since)
+    assert store == events
+    assert describe(counted, now) == describe(census, now)
+    return events, census
+
+
+@pytest.fixture(params=COLLATIONS, scope="module")
+def export(request, safeconnect_server, tmp_path_factory):
+    """Set up one export for all examples; they replace its rows."""
+    with fresh_export(safeconnect_server, tmp_path_factory.mktemp("export"), request.param) as export:
+        yield export
+
+
+@given(ROWS | FEW, ROWS | FEW, st.sampled_from(RULES), st.randoms(use_true_random=False))
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_groups_come_to_what_all_rows_come_to(export, earlier, facts, rules, random):
+    """Whatever rows there are and whatever was known before: the same events, the same counts."""
+    facts = [*earlier, *facts]
+    ages = [age for age, *_ in facts]
+    random.shuffle(ages)
+    written = rules.dates.find_first(NOW).replace(tzinfo=None)  # by the clock of the table
+    rows = [
+        (n, written - timedelta(seconds=age), *fact[1:])
+        for n, (age, fact) in enumerate(zip(ages, facts, strict=True), 1)
+    ]
+    since = rules.dates.find_first(SINCE)
+    replace_rows(export, [row for row in rows if random.random() < 0.9])  # a thinned table
+    read = make_row_reader(rules, NOW)
+    before = [read(Row(*row)) for row in rows[: len(earlier)] if row[1] >= since.replace(tzinfo=None)]
+    known = newest_per_address(event for event in before if isinstance(event, LoginEvent))
+    compare(export, rules, known, since=since)
+
+
+@pytest.mark.parametrize("rules", RULES[1:4])
+def test_every_principal_is_counted_behind_a_user(export, rules):
+    """Whatever names nobody is counted although a user came after it, in any collation."""
+    facts = [
+        (age, f"10.0.0.{n}", text, None)
+        for n, name in enumerate(PRINCIPALS, 3)
+        for age, text in ((9, name), (5, "zoe"))
+    ]
+    replace_rows(export, make_table(facts))
+    compare(export, rules, {}, since=rules.dates.find_first(SINCE))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ordinary_weeks_come_to_the_same(safeconnect, seed):
+    """Weeks of a campus with every oddity that a real table may hold, read by groups twice, and row by row."""
+    safeconnect.insert(make_rows(1500, 90, NOW, seed=seed, oddity=0.3))
+    rules = RULES[1 + seed % 3]
+    since = rules.dates.find_first(SINCE)
+    events, _ = compare(safeconnect, rules, {}, since=since)
+    assert len(events) > 50
+    compare(safeconnect, rules, events, since=since)
+
+
+def test_many_addresses_come_to_the_same(safeconnect):
+    """More addresses than are held in memory at once, all of them doubtful and one that no question can name."""
+    facts = [(n % 86_400, f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", None, None) for n in range(AT_ONCE + 500)]
+    facts += [(0, "\u300010.0.0.1", None, None), *[(n + 1, f"10.0.0.{n}", "ada", None) for n in range(100)]]
+    replace_rows(safeconnect, make_table(facts))
+    events, census = compare(safeconnect, RULES[0], {})
+    assert (census.rows, len(events)) == (len(facts), 100)
+
+
+def test_an_address_that_is_written_in_two_ways_is_one(safeconnect):
+    """Far apart in the table and with another event known, two ways to write an address leave one count of it."""
+    at = ("10.0.0.1", " 10.0.0.1")
+    facts = [(50, at[0], "ada", None), *[(9, f"10.1.{n >> 8}.{n & 255}", "eve", None) for n in range(AT_ONCE)]]
+    facts += [(30, at[1], "ada", None), (500, at[0], "ben", None)]
+    replace_rows(safeconnect, make_table(facts))
+    known = make_row_reader(RULES[0], NOW)(Row(10**6, NAIVE - timedelta(seconds=40), at[0], "ada", None))
+    assert compare(safeconnect, RULES[0], {known.ip: known})[1].reordered == 1
+
+
+@pytest.mark.parametrize("blank", ["10.0.0.1", " 10.0.0.1"])
+def test_a_rival_may_be_written_in_another_way(safeconnect, blank):
+    """A user who lost to an older id is counted when only the loser's rows have another text."""
+    other = " 10.0.0.1" if blank == "10.0.0.1" else "10.0.0.1"
+    replace_rows(safeconnect, make_table([(5, blank, "ben", "0a"), (2, blank, None, "0a"), (9, other, "ada", "0a")]))
+    assert compare(safeconnect, RULES[0], {})[1].reordered == 1
+
+
+@pytest.mark.parametrize(("rows", "ahead"), [(1500, 100), (1500, 101), (30, 11), (30, 10), (11, 11)])
+def test_dates_that_lie_ahead_are_judged_alike(safeconnect, rows, ahead):
+    """The newest thousand rows refuse the source, or do not, as if all rows had been read."""
+    facts = [(-3600 if n > rows - ahead else 60, "10.0.0.1", "ada", None) for n in range(1, rows + 1)]
+    replace_rows(safeconnect, make_table(facts))
+    _, census = compare(safeconnect, RULES[0], {})
+    assert (describe(census)["refusal"] is not None) == (ahead in {11, 101})
+
+
+def test_what_was_written_whole_is_found_behind_rows_that_say_nothing(safeconnect):
+    """The highest settled id is found however many rows with higher ids are skipped."""
+    facts = [(1800, "10.0.0.1", "ada", None), *[(8000, "unknown", "ada", None)] * 2300, (5, "10.0.0.1", "ben", None)]
+    replace_rows(safeconnect, make_table(facts))
+    assert compare(safeconnect, RULES[0], {})[1].highest_settled == 1
+
+
+def test_only_what_changes_is_written(safeconnect):
+    """A second read by groups writes nothing."""
+    safeconnect.insert(make_rows(800, 40, NOW, seed=5, oddity=0.3))
+    with make_source(safeconnect).open() as snapshot:
+        events, _ = judge_groups(snapshot, RULES[1], {})
+        again, _ = judge_groups(snapshot, RULES[1], events)
+    assert events.written
+    assert again.written == []
+
+
+def test_a_table_without_devices_will_do(safeconnect):
+    """Without the column of devices the same comes of both."""
+    safeconnect.insert(make_rows(500, 30, NOW, seed=6, oddity=0.3))
+    run(safeconnect, "ALTER TABLE clienthist DROP COLUMN macaddress")
+    _, census = compare(safeconnect, RULES[1], {})
+    assert census.skipped["blank_principal"]
+
+
+def test_few_rows_are_read(safeconnect):
+    """Of an ordinary table a group is read for each address, and of single rows those in doubt alone."""
+    facts = [(5000 - n, f"10.0.0.{n % 50}", f"user{n},Staff" if n % 100 else "null", None) for n in range(1, 2000)]
+    replace_rows(safeconnect, make_table(facts))
+    with make_source(safeconnect).open() as snapshot:
+        winners = [group.newest.event_id for group in snapshot.groups.read_groups(SINCE, NOW)]
+        assert winners == list(range(1950, 2000)), "by ascending ids"
+        assert len(list(snapshot.groups.read_doubtful(SINCE, NOW, (), *describe_nobody(RULES[1])))) == 19
+        assert (
+            len(list(snapshot.groups.read_doubtful(SINCE, NOW, ("10.0.0.7",), *describe_nobody(RULES[1])))) == 19 + 40
+        )
+
+
+def test_what_was_written_before_the_window_is_not_looked_through(safeconnect):
+    """For the newest rows of a window with few nobody goes through those of the years before it."""
+    long_ago = [(9 * 86_400, f"10.0.0.{n % 50}", "ada", None) for n in range(5000)]
+    window = [(age, "10.0.0.1", "ada", None) for age in (7200, 1800, 60, -7200)]
+    safeconnect.insert(make_table(long_ago))
+    safeconnect.insert(make_table(window, first=5001))
+    before = count_steps_back(safeconnect)
+    compare(safeconnect, RULES[0], {})
+    assert count_steps_back(safeconnect) - before < 50
+
+
+def count_steps_back(export):
+    """Return how many rows the server has read from the end of an index so far."""
+    with export.admin() as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'Handler_read_prev'")
+        ((_, steps),) = cursor.fetchall()
+    return int(steps)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "MODIFY transDate timestamp(6) NOT NULL",
+        "MODIFY transDate datetime NOT NULL",
+        "MODIFY clientHistId bigint NOT NULL",
+        "MODIFY clientHistId decimal(20) unsigned NOT NULL",
+        "MODIFY clientHistId bigint unsigned NOT NULL, DROP PRIMARY KEY",
+        "MODIFY currentIpAddress varbinary(15)",
+        f"AUTO_INCREMENT = {GROUPED_ID}",
+    ],
+)
+def test_another_table_is_read_row_by_row(safeconnect, change):
+    """A table whose columns are of other types is not asked for groups: its dates or ids might be told wrongly."""
+    row = (None, NAIVE, "10.0.0.1", "ada", None)
+    safeconnect.insert([row])
+    run(safeconnect, f"ALTER TABLE clienthist {change}")
+    if "AUTO" in change:
+        safeconnect.insert([row])
+    with make_source(safeconnect).open() as snapshot:
+        assert snapshot.groups is None
+        assert list(snapshot.read_since(SINCE))
+
+
+def test_ids_and_dates_at_their_limits_come_to_the_same(safeconnect):
+    """The longest window and the highest ids that are grouped do not run into each other."""
+    high, old = GROUPED_ID - 2, 1464 * 86_400
+    rows = [
+        (high, NAIVE - timedelta(seconds=old), "10.0.0.1", "ada", None),
+        (1, NAIVE, "10.0.0.1", "ben", None),
+        (high - 1, NAIVE, "10.0.0.2", "ada", None),
+        (high + 1, NAIVE, "10.0.0.2", "ben", None),
+    ]
+    replace_rows(safeconnect, rows)
+    events, census = compare(safeconnect, RULES[0], {}, since=NOW - timedelta(seconds=old))
+    assert {str(ip): event.event_id for ip, event in events.items()} == {"10.0.0.1": 1, "10.0.0.2": high + 1}
+    assert census.reordered == 1
+
+
+def test_no_question_is_too_long_for_an_old_server():
+    """More texts than fit into a question, or any that a server may read in another way, are not asked for at all."""
+    few = [f"10.0.{n >> 8}.{n & 255}" for n in range(MOST_TEXTS)]
+    assert choose(few, RULES[1]) == (few, *describe_nobody(RULES[1]))
+    assert choose([*few, "10.0.0.1\t"], RULES[1]) == choose(["10.0.0.1\xa0"], RULES[1]) == ((), "^", 0)
+
+
+# ---- which names may be nobody's ---------------------------------------------------------------------------------
+
+SIGNS = st.text("abnul019._-", max_size=6)
+GLOBS = st.text("abnulABN019._-*?[]!$\\@ |^", max_size=6)
+
+
+@given(
+    st.sampled_from(["", "n", "null", "a"])
+    .flatmap(lambda start: SIGNS.map(start.__add__))
+    .filter(lambda s: s[:1].isalnum()),
+    st.lists(GLOBS, max_size=3),
+    st.sampled_from(["", "CAMPUS", "D" * 250, "E" * 300, "\x02"]),
+)
+@settings(max_examples=200)
+def test_no_plain_name_is_nobody_s_unasked(name, globs, domain):
+    """A plain name that these rules make nobody of is described: by how it begins, or by its length."""
+    rules = Rules(domain=domain, ignore_users=tuple(globs))
+    names, longest = describe_nobody(rules)
+    for text in (name, name.upper(), f"{name},Staff"):
+        event = make_row_reader(rules, NOW)(Row(1, NAIVE, "10.0.0.1", text, None))
+        if event.user is None:
+            assert re.match(names, text.lower()) or len(text.partition(",")[0]) > longest
+
+
+@pytest.mark.parametrize(
+    ("match", "is_sure"),
+    [
+        (r"^host/.*$", True),
+        (r"@example\.edu$", True),
+        (r"^CAMPUS\\", True),
+        (r"^pc .*", True),
+        (r"^host/?.*$", False),
+        (r"@*$", False),
+        (r"^x\\?y", False),
+        (r"^(host/)?pc", False),
+        (r"host/|pc", False),
+        (r"[@/]?x", False),
+        (r"@{0}x", False),
+        (r"^pc-.*", False),
+        (r"", False),
+    ],
+)
+def test_a_rewrite_that_may_meet_a_plain_name_has_every_row_read(match, is_sure):
+    """Only a rewrite that needs a sign which no plain name has is sure to leave plain names alone."""
+    rules = Rules(rewrite=((r"^host/.*$", ""), (match, "")))
+    assert is_worthwhile(rules) == is_sure
+    assert (describe_nobody(rules) == ("^", 0)) != is_sure

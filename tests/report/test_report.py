@@ -1,0 +1,236 @@
+"""Outcomes are summed up exactly, and a report holds nobody's name or address."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uidsync import __version__
+from uidsync.panos.userid.messages import Login, Logout, Rejection, is_carriable
+from uidsync.panos.wire.errors import BadReply, PanosError, Unreachable
+from uidsync.plan.due import Batch
+from uidsync.report import report
+from uidsync.report.report import (
+    Delivered,
+    Failed,
+    NotTried,
+    Problem,
+    SourceReport,
+    SyncReport,
+    Tally,
+    TargetReport,
+    mask,
+    to_plain,
+)
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+ADA = Login(ip_address("192.0.2.1"), "CAMPUS\\ada", 60)
+
+
+def batch(size, action="logins"):
+    """Make a batch of so many entries."""
+    kind = (lambda ip: Login(ip, "ada", 60)) if action == "logins" else (lambda ip: Logout(ip, "ada"))
+    return Batch(action, tuple(kind(ip_address(0x0A000000 + n)) for n in range(size)))
+
+
+def delivered(size, rejections=0, action="logins"):
+    """Make the outcome of a batch that was taken but for so many entries."""
+    sent = batch(size, action)
+    return Delivered(sent, tuple(Rejection(entry, "no") for entry in sent.entries[:rejections]))
+
+
+OUTCOMES = st.one_of(
+    st.builds(
+        lambda size, rejections, action: delivered(size, min(size, rejections), action),
+        st.integers(1, 9),
+        st.integers(0, 9),
+        st.sampled_from(["logins", "logouts"]),
+    ),
+    st.builds(
+        lambda size, action, error: (
+            Failed(batch(size, action), error("no")) if error else NotTried(batch(size, action))
+        ),
+        st.integers(1, 9),
+        st.sampled_from(["logins", "logouts"]),
+        st.sampled_from([BadReply, Unreachable, None]),
+    ),
+)
+
+
+@given(st.lists(OUTCOMES))
+def test_due_is_what_became_of_it(outcomes):
+    """In every report due is the sum of delivered, rejected, failed and not tried, for logins and for logouts."""
+    target = TargetReport("fw", "firewall")
+    for outcome in outcomes:
+        target.add(outcome)
+    for tally, action in ((target.logins, "logins"), (target.logouts, "logouts")):
+        assert tally.due == tally.delivered + tally.rejected + tally.failed + tally.not_tried
+        assert tally.due == sum(len(outcome.batch) for outcome in outcomes if outcome.batch.action == action)
+    first = next((outcome.error for outcome in outcomes if isinstance(outcome, Failed)), None)
+    assert target.error == (first and Problem(first.kind, "no"))
+    target.settle(tried=True)
+    is_all_delivered = all(isinstance(outcome, Delivered) and not outcome.rejections for outcome in outcomes)
+    assert target.status == ("complete" if is_all_delivered else "incomplete")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "tried", "status"),
+    [
+        ([], False, "complete"),
+        ([], True, "complete"),
+        ([delivered(3)], True, "complete"),
+        ([delivered(3), delivered(2, action="logouts")], True, "complete"),
+        ([delivered(3, 1)], True, "incomplete"),
+        ([delivered(3), Failed(batch(1), BadReply("no"))], True, "incomplete"),
+        ([delivered(3), NotTried(batch(1, "logouts"))], True, "incomplete"),
+        ([NotTried(batch(1))], False, "not_tried"),
+    ],
+)
+def test_a_target_is_complete_when_all_was_delivered(outcomes, tried, status):
+    """Nothing due is complete without contact; a target that no message went to is not tried; else it is incomplete."""
+    target = TargetReport("fw", "firewall")
+    for outcome in outcomes:
+        target.add(outcome)
+    target.settle(tried=tried)
+    assert target.status == status
+
+
+# ---- the report as JSON ------------------------------------------------------------------------------------------
+
+TALLY = {"due", "delivered", "rejected", "failed", "not_tried"}
+TARGET = {
+    "name", "kind", "status", "wanted", "held", "in_doubt", "logins", "logouts", "lapsed", "batches", "attempts",
+    "seconds", "last_success", "behind_since", "certificate_not_after", "client_certificate_not_after", "error",
+    "held_back", "foreign",
+}  # fmt: skip
+SOURCE = {"rows", "events", "skipped", "nobody", "reordered", "addresses", "newest_event"}
+RUN = {
+    "schema", "version", "run_id", "mode", "full_send", "dry_run", "standby", "started", "finished", "exit_code",
+    "error", "source", "wanted", "targets", "warnings", "phases",
+}  # fmt: skip
+
+
+def test_a_report_has_every_field_of_the_interface():
+    """Scripts and monitoring find each field where it always was; fields are only ever added."""
+    target = TargetReport("fw", "firewall", error=Problem("Unreachable", "refused"))
+    told = SyncReport("id", NOW, finished=NOW, targets=[target], source=SourceReport(newest_event=NOW)).to_json()
+    assert told.keys() >= RUN
+    assert told["source"].keys() >= SOURCE
+    assert told["targets"][0].keys() >= TARGET
+    assert told["targets"][0]["logins"].keys() >= TALLY
+    assert told["targets"][0]["error"] == {"kind": "Unreachable", "message": "refused"}
+    assert told["targets"][0]["held_back"] == {"rejected": 0, "withdrawn": 0}
+    assert (told["schema"], told["version"]) == (1, __version__)
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_times_are_rfc_3339():
+    """Times come with their offset, and what did not happen is null."""
+    told = SyncReport("id", NOW).to_json()
+    assert (told["started"], told["finished"]) == ("2026-03-10T12:00:00+00:00", None)
+    ahead = NOW.astimezone(timezone(timedelta(hours=2)))
+    assert to_plain({"a": [ahead, (1, None)]}) == {"a": ["2026-03-10T14:00:00+02:00", [1, None]]}
+
+
+def test_exit_codes_are_an_interface():
+    """Scripts and units depend on the numbers."""
+    codes = (report.OK, report.INCOMPLETE, report.USAGE, report.SOURCE, report.UNSAFE, report.LOCKED)
+    assert (*codes, report.UNREADABLE, report.BUG) == (0, 1, 2, 3, 4, 5, 6, 70)
+
+
+def test_a_tally_begins_at_nothing():
+    """Before anything was due all counts are 0."""
+    assert Tally() == Tally(0, 0, 0, 0, 0)
+
+
+# ---- names and addresses -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "masked"),
+    [
+        ("user CAMPUS\\ada at 192.0.2.1 is unknown", "user … at … is unknown"),
+        ("ADA, (ada) and campus.example.edu\\ada", "…, (…) and campus.example.edu\\…"),
+        ("'192.0.2.1'.", "'…'."),
+        ("canada and ada1 and 192.0.2.10", "canada and ada1 and 192.0.2.10"),
+        ("no space left", "no space left"),
+        ("", ""),
+    ],
+)
+def test_names_and_addresses_are_masked(words, masked):
+    """Of a target's words what names a user or an address of the batch is taken out, and nothing else."""
+    assert mask(words, [ADA]) == masked
+
+
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        ("Jane  Doe", "no user Jane Doe"),
+        ("Jane\xa0Doe", "no user Jane Doe"),
+        ("a.b*c", "no user a.b*c"),
+        ("ada@example.edu", "no user ada"),
+        ("jürgen", "no user JÜRGEN"),
+        ("$", "no user $"),
+        ("ada\u200b.l", "no user ada?.l"),
+    ],
+)
+def test_a_name_is_masked_in_every_form(user, words):
+    """Blanks, case, domain and realm make no other name."""
+    assert mask(words, [Login(ADA.ip, user, 1)]) == "no user …"
+
+
+@pytest.mark.parametrize("spelling", ["2001:db8::1", "2001:DB8::1", "2001:db8:0:0:0:0:0:1", "2001:0db8::0001"])
+def test_an_address_is_masked_in_every_spelling(spelling):
+    """However an address is spelled, it is masked."""
+    assert mask(f"bad address {spelling}.", [Login(ip_address("2001:db8::1"), "ada", 1)]).rstrip(".") == "bad address …"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["ip:{}", "ip={},", "{}:443", "[{}]", "{}/32", "at {}.", "({})", "<{}>", "{}: no", "::ffff:{}", "bad ip:{}:"],
+)
+def test_an_address_is_masked_whatever_sticks_to_it(words):
+    """Punctuation, a port or a prefix beside an address does not hide it."""
+    assert "192.0.2.1" not in mask(words.format("192.0.2.1"), [ADA])
+
+
+def test_another_address_is_left():
+    """Addresses that are not of the batch say where something happened."""
+    words = "no route from 192.0.2.11 to 2001:db8::2 at 12:30"
+    assert mask(words, [ADA, Login(ip_address("2001:db8::1"), "grace", 1)]) == words
+
+
+def test_the_longest_name_is_masked_first():
+    """A name that is part of another leaves nothing of the other."""
+    assert mask("CAMPUS\\ada.lovelace", [ADA, Login(ADA.ip, "CAMPUS\\ada.lovelace", 1)]) == "…"
+
+
+def test_words_are_cut_after_they_were_masked():
+    """Of words too long for a report the beginning is kept, and no beginning of a name."""
+    words = mask("x" * 290 + " CAMPUS\\ada " + "y" * 5000, [ADA])
+    assert len(words) <= report.LONGEST_WORDS
+    assert "CAM" not in words
+
+
+NAMES = (
+    st.text(min_size=1, max_size=20).filter(is_carriable).map(str.strip).filter(lambda name: name and "…" not in name)
+)
+
+
+@given(NAMES, st.ip_addresses(), st.sampled_from(["", "bad ", "(", "«"]), st.sampled_from(["", " !", ")", "»"]))
+def test_whatever_a_name_is_it_is_masked(user, ip, before, after):
+    """A name and an address that stand by themselves in a target's words are not in what is told."""
+    words = mask(f"{before}{user}{after} at {ip}", [Login(ip, user, 1)])
+    assert not re.search(rf"(?<!\w){re.escape(user)}(?!\w)", words, re.IGNORECASE)
+    assert str(ip) not in words
+
+
+def test_the_report_s_error_is_masked():
+    """What a report says of a failed batch names none of its entries."""
+    target = TargetReport("fw", "firewall")
+    target.add(Failed(Batch("logins", (ADA,)), PanosError("ada at 192.0.2.1 made it fail")))
+    assert target.error == Problem("PanosError", "… at … made it fail")

@@ -1,0 +1,218 @@
+"""Reads uidsync.toml, or says everything that is wrong with it at once.
+
+What it may say is in models.py; the tables of neighbours are handed in by whoever knows them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError, create_model
+
+from uidsync.config.account import describe_refusal
+from uidsync.config.models import (
+    AgentConfig,
+    Config,
+    CSVConfig,
+    FirewallConfig,
+    IdentityConfig,
+    MySQLConfig,
+    SyncConfig,
+    TelemetryConfig,
+)
+from uidsync.config.values import NeighbourTable, Table
+
+PAIR = 2  # members of an HA pair
+LARGEST_FILE = 2**20  # bytes: a thousand targets take a third of it
+LONGEST_PROBLEM = 300  # characters: what is wrong may be a megabyte long
+MOST_PROBLEMS = 100  # lines: nobody mends more of them before the next try
+MOST_PARTS = 32  # of a dotted key; ours have four. What tomllib takes for one grows with the square of them
+# Texts and comments, whose dots are no key's; a text that is not closed ends with its line.
+QUOTED = re.compile(r"""\"{3}(?s:.*?)\"{3,5}|'{3}(?s:.*?)'{3,5}|\"(?:[^\"\\\n]|\\.)*+\"?|'[^'\n]*+'?|#.*""")
+INTEGER_BITS = 64  # TOML's own limit, sign included
+
+# The tables of neighbours by name; None is one that is not installed, whose table says nothing to anybody.
+Neighbours = Mapping[str, type[NeighbourTable] | None]
+NOBODY: Neighbours = MappingProxyType({})
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `problems` are lines of `path: what is wrong`."""
+
+    def __init__(self, file: str, problems: Sequence[str]) -> None:
+        more = (f"and {len(problems) - MOST_PROBLEMS:,} more",) if len(problems) > MOST_PROBLEMS else ()
+        self.file = file
+        self.problems = (*problems[:MOST_PROBLEMS], *more)
+        super().__init__("\n".join(f"{file}: {problem}" for problem in self.problems))
+
+
+def read_config(file: Path, neighbours: Neighbours = NOBODY) -> Config:
+    """Read a configuration file, with the tables of these neighbours. Raises ConfigError with every problem in it."""
+    try:
+        document = tomllib.loads(_check_keys(_read_text(file)))
+    except PermissionError:
+        raise ConfigError(str(file), [describe_refusal(file)]) from None
+    except OSError as error:
+        hint = "; `uidsync config` prints one to fill in" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}{hint}"]) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(str(file), [f"not TOML: {error}"]) from None
+    return make_config(document, str(file), neighbours)
+
+
+def _open_now(file: str, flags: int) -> int:
+    return os.open(file, flags | os.O_NONBLOCK)
+
+
+def _read_text(file: Path) -> str:
+    """Read a file that may be anything, an endless one too; a FIFO that nobody writes to is empty."""
+    with open(file, "rb", opener=_open_now) as opened:
+        os.set_blocking(opened.fileno(), True)
+        text = opened.read(LARGEST_FILE + 1)
+    if len(text) > LARGEST_FILE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return text.decode("utf-8-sig")
+
+
+def _check_keys(text: str) -> str:
+    """Return a text that no key of which has too many parts. Raises ValueError."""
+    bare = QUOTED.sub(lambda found: "\n" * found[0].count("\n"), text)
+    for number, line in enumerate(bare.split("\n"), 1):
+        if line.count(".") >= MOST_PARTS:
+            raise ValueError(f"a key of more than {MOST_PARTS} parts (at line {number})")
+    return text
+
+
+def make_model(neighbours: Neighbours) -> type[Config]:
+    """Make the model of a configuration with the tables of these neighbours."""
+    if not neighbours:
+        return Config
+    tables = {name: (model or object, model and model()) for name, model in neighbours.items()}
+    model: type[Config] = create_model("Config", __base__=Config, **tables)  # type: ignore[call-overload]
+    return model
+
+
+def make_config(document: Mapping[str, Any], file: str, neighbours: Neighbours = NOBODY) -> Config:
+    """Make the configuration from its parsed file. Raises ConfigError with every problem in it."""
+    if problems := list(_find_oversized(document)):  # before anybody tries to print one
+        raise ConfigError(file, problems)
+    problems = list(_find_contradictions(document, neighbours))
+    try:
+        config = make_model(neighbours).model_validate(document)
+    except ValidationError as error:
+        problems = [
+            _describe(problem, neighbours)[:LONGEST_PROBLEM] for problem in error.errors(include_url=False)
+        ] + problems
+    if problems:
+        raise ConfigError(file, problems)
+    return config
+
+
+def _find_oversized(value: object, path: str = "") -> Iterator[str]:
+    """Find integers that TOML has no room for: some have more digits than Python prints."""
+    match value:
+        case int() if value.bit_length() >= INTEGER_BITS:
+            yield f"{path}: a number of more than {INTEGER_BITS} bits"
+        case dict():
+            for key, item in value.items():
+                yield from _find_oversized(item, f"{path}.{key}".removeprefix("."))
+        case list():
+            for place, item in enumerate(value):
+                yield from _find_oversized(item, f"{path}[{place}]")
+
+
+def _find_contradictions(document: Mapping[str, Any], neighbours: Neighbours) -> Iterator[str]:
+    """Find what no single value shows: what excludes, needs or repeats another."""
+    source, sync = document.get("source"), document.get("sync")
+    if isinstance(source, dict) and source.get("kind") == "csv" and isinstance(sync, dict) and sync.get("standby_lock"):
+        yield 'sync.standby_lock: needs a source of kind = "mysql": the lock is one of the database\'s'
+    if isinstance(source, dict) and source.get("kind") == "mysql" and not source.get("unix_socket"):
+        yield from _check_hosts(source, "source")
+    targets = document.get("target")
+    if targets == []:
+        yield "target: none; at least one [[target]] is needed"
+    targets = [target if isinstance(target, dict) else {} for target in targets] if isinstance(targets, list) else []
+    names = Counter(str(target.get("name")) for target in targets if "name" in target)
+    for place, target in enumerate(targets):
+        path = f"target[{place}]"
+        yield from _check_hosts(target, path)
+        members = target.get("hosts")
+        if isinstance(members, list) and members and (len(members) != PAIR or members[0] == members[-1]):
+            yield f"{path}.hosts: names the two members of an HA pair; a firewall that stands alone has a host"
+        if names[str(target.get("name"))] > 1:
+            yield f"{path}.name: {target['name']!r} names more than one target"
+        if target.get("ca_file") and target.get("fingerprint_sha256"):
+            yield f"{path}.fingerprint_sha256: excludes ca_file; name one of them"
+    firewalls = {str(target.get("name")): target for target in targets if target.get("kind") == "firewall"}
+    for name, model in neighbours.items():
+        table = document.get(name)
+        if model is not None and isinstance(table, dict):
+            yield from (f"{name}.{key}: {wrong}" for key, wrong in model.find_strangers(table, firewalls))
+
+
+def _check_hosts(table: Mapping[str, Any], path: str) -> Iterator[str]:
+    match bool(table.get("host")), bool(table.get("hosts")):
+        case False, False:
+            yield f"{path}.host: missing"
+        case True, True:
+            yield f"{path}.hosts: excludes host; name one of them"
+
+
+PLAIN_WORDS = {
+    "missing": "missing",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "tuple_type": "must be a list",
+    "string_type": "must be text in quotes",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "path_type": "must be a path in quotes",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must not be empty",
+    "string_pattern_mismatch": "holds a character that is not allowed, or is too long",
+    "union_tag_invalid": "kind {tag!r} is none of {expected_tags}",
+    "union_tag_not_found": "kind is missing",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+}
+
+
+def _describe(problem: Any, neighbours: Neighbours) -> str:  # noqa: ANN401 (pydantic's own type for it is not public)
+    path, parts = "", list(problem["loc"])
+    tag = {"source": 1, "target": 2}.get(str(parts[0]), len(parts))  # where pydantic puts the kind into the path
+    for part in parts[:tag] + parts[tag + 1 :]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    path = path.removeprefix(".")
+    if problem["type"] == "extra_forbidden":
+        return f"{path}: unknown key{_suggest(path, neighbours)}"
+    words: str = PLAIN_WORDS.get(problem["type"], problem["msg"])
+    return f"{path}: {words.format_map(problem.get('ctx', {}))}"
+
+
+TABLES: dict[str, tuple[type[Table], ...]] = {
+    "source": (MySQLConfig, CSVConfig),
+    "identity": (IdentityConfig,),
+    "sync": (SyncConfig,),
+    "telemetry": (TelemetryConfig,),
+    "target": (FirewallConfig, AgentConfig),
+}
+
+
+def _suggest(path: str, neighbours: Neighbours) -> str:
+    """Suggest the key of the same table that was probably meant."""
+    name, _, key = path.rpartition(".")
+    own = neighbours.get(table := name.partition("[")[0])
+    models = (own,) if own else TABLES.get(table, (Config,))
+    known = {name for model in models for name in model.model_fields} | (set() if table else neighbours.keys())
+    close = difflib.get_close_matches(key, sorted(known - {key}), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,179 @@
+"""What a single value of the configuration may be.
+
+Pure: no I/O. Every refusal is a ValueError in words; one of text that cannot be printed does not repeat it, for it may
+be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import durationpy
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from uidsync.config.rewriting import compile_linear
+
+
+def _read_duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    try:
+        return durationpy.from_str(str(value))
+    except (durationpy.DurationError, OverflowError):
+        raise ValueError(f'{value!r} is not a duration such as "90s", "45m", "4h" or "7d"') from None
+
+
+def between(least: timedelta, most: timedelta) -> Callable[[timedelta], timedelta]:
+    """Make the check that a duration lies in these bounds."""
+
+    def check(value: timedelta) -> timedelta:
+        if not least <= value <= most:
+            raise ValueError(f"must be between {durationpy.to_str(least)} and {durationpy.to_str(most)}")
+        return value
+
+    return check
+
+
+def _read_regex(value: str) -> str:
+    try:
+        with warnings.catch_warnings(action="error"):  # of what a later Python will read otherwise
+            re.compile(value)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return value
+
+
+def _read_linear_regex(value: str) -> str:
+    compile_linear(value)
+    return value
+
+
+def _read_fingerprints(value: object) -> object:
+    return ([value] if value else []) if isinstance(value, str) else value
+
+
+def _read_fingerprint(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", value.replace(":", "").lower()):
+        raise ValueError("not a SHA-256 fingerprint of 64 hex digits")
+    return value
+
+
+def _read_host(value: str) -> str:
+    if re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}", value):
+        return value
+    try:
+        return str(IPv6Address(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is neither a host name nor an address; a port has a key of its own") from None
+
+
+def _read_listen(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    try:
+        ip_address(host.removeprefix("[").removesuffix("]"))
+        is_port = port.isascii() and port.isdigit() and int(port) <= LAST_PORT
+    except ValueError:
+        is_port = False
+    if not colon or not is_port or ("[" in host) != (":" in host):
+        raise ValueError('not an address and a port such as "127.0.0.1:9876" or "[::1]:9876"')
+    return value
+
+
+def _check_printable(value: object) -> object:
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError("holds a character that cannot be printed")
+    return value
+
+
+def _read_file(value: object) -> object:
+    return None if value == "" else _check_printable(value)
+
+
+def _check_suffix(value: Path | None) -> Path | None:
+    if value is not None and value.suffix != ".prom":
+        raise ValueError("must end in .prom: node_exporter's textfile collector reads no other file")
+    return value
+
+
+def _check_ping_url(value: str) -> str:
+    """Check a URL whose path is a secret, so that no refusal repeats it."""
+    try:
+        parts = urlsplit(value)
+        is_url = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and not parts.fragment
+    except ValueError:
+        is_url = False
+    if value and not (is_url and value.isascii() and value.isprintable() and " " not in value):
+        raise ValueError("must be a URL that begins with https:// or http://")
+    if value and "@" in parts.netloc:
+        raise ValueError("must hold no user and password")
+    return value
+
+
+def _read_network(value: object) -> object:
+    try:
+        return value if isinstance(value, IPv4Network | IPv6Network) else ip_network(str(value))
+    except ValueError as error:
+        raise ValueError(str(error)) from None
+
+
+def _check_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{value!r} is no time zone such as UTC or America/New_York") from None
+    return value
+
+
+LAST_PORT = 65535
+SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
+Text = Annotated[str, AfterValidator(_check_printable)]
+Word = Annotated[str, Field(min_length=1), AfterValidator(_check_printable)]
+Domain = Annotated[str, StringConstraints(pattern=r"^[^\\@,]*$", max_length=64), AfterValidator(_check_printable)]
+Regex = Annotated[str, AfterValidator(_read_regex)]
+LinearRegex = Annotated[str, AfterValidator(_read_linear_regex)]
+Host = Annotated[str, AfterValidator(_read_host)]
+File = Annotated[Path | None, BeforeValidator(_read_file)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Port = Annotated[int, Field(ge=1, le=LAST_PORT, strict=True)]
+Listen = Annotated[str, AfterValidator(_read_listen)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Percent = Annotated[int, Field(ge=0, le=100, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+
+TimeZone = Annotated[str, AfterValidator(_check_zone)]
+TextFile = Annotated[Path | None, AfterValidator(_check_suffix), BeforeValidator(_read_file)]
+PingURL = Annotated[str, AfterValidator(_check_ping_url)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_read_network)]
+Fingerprint = Annotated[str, AfterValidator(_read_fingerprint)]
+Fingerprints = Annotated[
+    tuple[Fingerprint, ...], BeforeValidator(_read_fingerprints, json_schema_input_type=str | list[str])
+]
+
+
+class Table(BaseModel):
+    """A table of the configuration: frozen, and without keys that nobody knows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NeighbourTable(Table):
+    """The table of a neighbour of the main job, which brings its own."""
+
+    @classmethod
+    def find_strangers(
+        cls,
+        table: Mapping[str, Any],  # noqa: ARG003 (of those that name any)
+        firewalls: Mapping[str, Mapping[str, Any]],  # noqa: ARG003
+    ) -> Iterator[tuple[str, str]]:
+        """Find keys of the table as it is written that name no firewall there is: each, and what is wrong with it."""
+        return iter(())

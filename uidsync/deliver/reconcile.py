@@ -1,0 +1,272 @@
+"""Holds what is believed of a target against what its table shows: for a few mappings in every run, or for all of them.
+
+The ledger is a belief, and the table is the truth. Where they differ, the ledger is corrected, and what is due is
+planned anew. A full look comes every `full_every`, and after anything odd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import durationpy
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.config.models import Config, TargetConfig
+from uidsync.ledger.ledger import Ledger
+from uidsync.ledger.values import SETTLED, TargetState, read_ip
+from uidsync.panos import Address
+from uidsync.panos.userid.firewall import Firewall
+from uidsync.panos.userid.table import XML_API, TableEntry
+from uidsync.panos.wire.errors import PanosError, RequestError, Unauthorized
+from uidsync.plan.compare import Glance, Look, glance_at, look_at
+from uidsync.plan.dispatch import Dispatch, Tally, find_seen_since, read_belief, take_parts
+from uidsync.plan.due import join
+from uidsync.plan.newest import wanted
+from uidsync.plan.share import is_pass_due
+
+TOLD, MOST_ASKED = 3, 5  # mappings that say something, of so many that are asked for in a run with nothing due
+FEW = 5  # renewals, or addresses with a newer event, that are asked for one by one; for more the table is read
+FIRST_PAUSE = timedelta(minutes=5)  # between two looks that a missing mapping brings
+CAN_WAIT = timedelta(minutes=6)  # a renewal that has longer can wait for the next look
+
+
+@dataclass(slots=True)
+class Examination:
+    """What came of looking at a target: the dispatch with what is due by now, and what to tell.
+
+    `error` is why the target did not answer; then nothing of this says that it is well.
+    """
+
+    dispatch: Dispatch
+    warnings: dict[str, str] = field(default_factory=dict)
+    error: PanosError | None = None
+    is_heard: bool = False
+
+
+class Examiner:
+    """Looks at one firewall in one run, and corrects the ledger and the plan by what is seen there."""
+
+    def __init__(
+        self, config: Config, ledger: Ledger, dispatch: Dispatch, firewall: Firewall, log: FilteringBoundLogger
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._target = dispatch.target
+        self._state: TargetState = dispatch.state
+        self._now: datetime = dispatch.now
+        self._firewall = firewall
+        self._log = log
+        self._found = Examination(dispatch)
+
+    def examine(self, news: Collection[Address]) -> Examination:
+        """Ask for a few mappings, or read the table if it is time to or something is odd. Raises LedgerError.
+
+        `news` are addresses with a newer event than before, if they are few.
+        """
+        dispatch = self._found.dispatch
+        if dispatch.resend or dispatch.is_empty:
+            return self._found
+        was_unreadable = self._state.is_unreadable
+        try:
+            shown = self._ask(news)
+            if shown:
+                self._found.is_heard, self._state.is_unreadable = True, False
+            look = self._look_at(shown)
+            is_suspect = (
+                bool(look.missing or look.strange) or (was_unreadable and bool(shown)) or self._is_handed_over()
+            )
+            self._state.is_suspect = self._state.is_suspect or is_suspect
+            if is_reconcile_due(self._config, self._state, self._now) or self._are_renewals_many():
+                self._reconcile()
+            else:
+                self._settle(look)
+        except PanosError as error:
+            self._note_failure(error)
+        return self._found
+
+    def _ask(self, news: Collection[Address]) -> dict[Address, tuple[TableEntry, ...]]:
+        """Ask for the next mappings in turn, and for those of which it matters today; return what is shown there."""
+        state, plan = self._state, self._found.dispatch.plan
+        # One question tells whether a table can be read again.
+        renewals = list(plan.renewals)[: 1 if state.is_unreadable else FEW]
+        chosen = [] if state.is_unreadable else self._choose_news(news)
+        shown = {ip: self._firewall.ask(ip) for ip in (*chosen, *renewals)}
+        leaving = {logout.ip for logout in plan.logouts}
+        told = asked = 0
+        for ip in self._ledger.choose_sample(self._target.name, state.asked, self._now):
+            state.asked += 1
+            if ip is None or ip in leaving or ip in shown:
+                continue
+            shown[ip] = self._firewall.ask(ip)
+            asked += 1
+            told += not shown[ip] or any(entry.type == XML_API for entry in shown[ip])
+            if told == TOLD or asked == MOST_ASKED:
+                break
+        return shown
+
+    def _look_at(self, shown: Mapping[Address, tuple[TableEntry, ...]]) -> Look:
+        glance = glance_at(self._target, waits=True)
+        look = look_here(self._config, self._target, self._ledger, shown.keys(), shown, self._now, glance)
+        if look.missing or look.strange:
+            self._log.warning(
+                "table.differs",
+                target=self._target.name,
+                missing=len(look.missing),
+                wrong=len(look.strange),
+                asked=len(shown),
+            )
+        return look
+
+    def _settle(self, look: Look) -> None:
+        """Go by what a few questions showed."""
+        state, dispatch = self._state, self._found.dispatch
+        if not state.is_suspect and state.tried_at and self._now >= state.tried_at + state.pause:
+            state.pause = timedelta()
+        self._ledger.correct(self._target.name, look.held, look.taken)
+        plan = replace(join([dispatch.plan.without(look.held), look.share.plan]), lapsed=dispatch.plan.lapsed)
+        self._found.dispatch = replace(dispatch, plan=plan)
+
+    def _note_failure(self, error: PanosError) -> None:
+        """Go by what is believed: a target that is away is not heard, and one that cannot be read is told of."""
+        if isinstance(error, RequestError) or (isinstance(error, Unauthorized) and error.is_denied):
+            self._state.is_unreadable = self._found.is_heard = True
+            words = f"{error}; everything is sent every {durationpy.to_str(self._config.sync.full_every)} instead"
+            self._found.warnings["table.unreadable"] = words
+        elif self._found.is_heard:  # it answers questions, and was asked for too much
+            self._state.tried_at = self._now
+            self._state.pause = find_pause(self._state.pause, self._config.sync.full_every, is_of_use=False)
+            self._found.warnings["table.unread"] = f"{error.kind}: {error}"
+        else:
+            self._found.error = error
+
+    def _reconcile(self) -> None:
+        """Read the whole table, correct the ledger by it, and plan what is due by what is there."""
+        name, ledger, now = self._target.name, self._ledger, self._now
+        try:
+            self._firewall.read_table(lambda entries: ledger.keep_table(name, entries))
+            kept = settle_alike(self._config, self._target, ledger, now)
+            tally, missing, mended = Tally(), 0, 0
+            for look in look_through(self._config, self._target, ledger, now, glance_at(self._target, waits=True)):
+                ledger.correct(name, look.held, look.taken)
+                tally.add(look.share, len(look.share.wanted))
+                kept += look.kept
+                missing += len(look.missing)
+                mended += len(look.missing) + len(look.strange)
+        finally:
+            ledger.drop_table(name)
+        dispatch = self._found.dispatch
+        plan = replace(join(tally.plans), lapsed=dispatch.plan.lapsed)
+        self._found.dispatch = replace(dispatch, plan=plan, ordered=frozenset(tally.ordered))
+        self._found.is_heard = True
+        self._tell(missing, mended, kept)
+        state = self._state
+        state.is_unreadable = state.is_suspect = False
+        state.reconciled_at = state.tried_at = now
+        state.member = self._firewall.member or state.member
+        state.pause = find_pause(state.pause, self._config.sync.full_every, is_of_use=mended > 0 and kept > 0)
+
+    def _tell(self, missing: int, mended: int, kept: int) -> None:
+        if missing and not kept:
+            self._found.warnings["table.lost"] = f"none of {missing} mappings is there; everything is sent again"
+        elif mended:
+            others = f", {mended - missing} had another user" if mended > missing else ""
+            self._found.warnings["table.mended"] = f"{missing} mappings were gone{others}; they are sent again"
+        self._log.info("table.read", target=self._target.name, kept=kept, missing=missing, wrong=mended - missing)
+
+    def _choose_news(self, news: Collection[Address]) -> list[Address]:
+        """Choose addresses where the user who is held has come again: another source may have had it in between."""
+        if not news:
+            return []
+        held = self._ledger.read_holdings(self._target.name, news)
+        planned = {login.ip for login in self._found.dispatch.plan.logins}
+        settled = self._now - SETTLED
+        return [
+            ip
+            for ip, holdings in held.items()
+            if ip not in planned and all(each.sent_at <= settled < self._now < each.held_until for each in holdings)
+        ][:FEW]
+
+    def _are_renewals_many(self) -> bool:
+        """Tell whether so many renewals are due that the table has to be read; put those off that can wait for that."""
+        dispatch = self._found.dispatch
+        renewals = dispatch.plan.renewals
+        if len(renewals) <= FEW or self._state.is_unreadable:
+            return False
+        if is_pause_over(self._state, self._now, FIRST_PAUSE):
+            return True
+        held = self._ledger.read_holdings(dispatch.name, renewals)
+        waiting = {
+            ip
+            for ip in renewals
+            if all(each.held_until > self._now + CAN_WAIT for each in held.get(ip, ())) and ip in held
+        }
+        self._found.dispatch = replace(dispatch, plan=dispatch.plan.without(waiting))
+        return len(renewals) - len(waiting) > FEW
+
+    def _is_handed_over(self) -> bool:
+        """Tell whether another member of a pair answers than before."""
+        before, self._state.member = self._state.member, self._firewall.member or self._state.member
+        return before not in {"", self._state.member}
+
+
+def settle_alike(config: Config, target: TargetConfig, ledger: Ledger, now: datetime) -> int:
+    """Set apart the addresses where a table shows what is wanted and believed, and return how many they are.
+
+    Where a target has a share of the addresses, all are looked at: whether one is in it, the ledger cannot tell.
+    """
+    return 0 if target.networks else ledger.settle_alike(target.name, now, find_seen_since(config, now))
+
+
+def look_through(
+    config: Config, target: TargetConfig, ledger: Ledger, now: datetime, glance: Glance, *, insists: bool = False
+) -> Iterator[Look]:
+    """Compare the table that the ledger keeps of a target with what is wanted and believed, where they may differ.
+
+    What the target rejected is tried again when it is time to, or now if one `insists`. Raises LedgerError.
+    """
+    for some in take_parts(ledger.list_differences(target.name)):
+        ips = [read_ip(ip) for ip in some]
+        yield look_here(config, target, ledger, ips, ledger.read_table(target.name, ips), now, glance, insists=insists)
+
+
+def look_here(  # noqa: PLR0913, PLR0917 (what a comparison rests on)
+    config: Config,
+    target: TargetConfig,
+    ledger: Ledger,
+    ips: Collection[Address],
+    shown: Mapping[Address, tuple[TableEntry, ...]],
+    now: datetime,
+    glance: Glance,
+    *,
+    insists: bool = False,
+) -> Look:
+    """Compare what a target shows at some addresses with what is wanted and believed there. Raises LedgerError."""
+    events, belief = ledger.read_events(ips), read_belief(ledger, target, ips)
+    mappings = wanted(events, config.source.validity, now)
+    belief = replace(belief, rejected=()) if insists else belief
+    return look_at(config, target, belief, events, mappings, shown, ips, now, glance, retry=True)
+
+
+def is_reconcile_due(config: Config, state: TargetState, now: datetime) -> bool:
+    """Tell whether a target's whole table is to be read: in its turn, or because something was odd.
+
+    A table that could not be read is tried by a single question first.
+    """
+    if state.is_unreadable or not is_pause_over(state, now, state.pause):
+        return False
+    return is_pass_due(config, state, now) or state.is_unusable or state.is_suspect
+
+
+def is_pause_over(state: TargetState, now: datetime, pause: timedelta) -> bool:
+    """Tell whether so long has passed since the whole table was last read, or tried."""
+    return state.tried_at is None or now >= state.tried_at + pause
+
+
+def find_pause(pause: timedelta, longest: timedelta, *, is_of_use: bool) -> timedelta:
+    """Return how long to wait before something odd brings another look: longer each time that a look was of no use.
+
+    One is of no use that finds nothing to mend, or none of what was sent after the one before.
+    """
+    return min(FIRST_PAUSE if is_of_use else max(FIRST_PAUSE, 2 * pause), longest)

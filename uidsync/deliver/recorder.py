@@ -1,0 +1,233 @@
+"""Hears of every message of a run: looks at the target first, notes in the ledger what may be and what is held, logs.
+
+A ledger that cannot be written is a warning and no failure to deliver.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.config.models import Config
+from uidsync.deliver.reconcile import Examiner
+from uidsync.deliver.workers import Delivery
+from uidsync.ledger.file import LedgerError
+from uidsync.ledger.ledger import Ledger
+from uidsync.ledger.values import Holding, Rejected
+from uidsync.panos import Address
+from uidsync.panos.userid.firewall import Firewall
+from uidsync.panos.userid.messages import Entry, Login, Logout, Rejection
+from uidsync.plan.dispatch import Dispatch, find_limits
+from uidsync.plan.due import NOTHING_DUE, Batch
+from uidsync.reading.reader import Reading
+from uidsync.report.report import Delivered, Failed, Outcome, mask
+
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(hours=1), timedelta(days=1)  # before a rejected login is tried once more
+
+
+class Progress(Protocol):
+    """Whoever watches a run."""
+
+    def begin(self, target: str, entries: int) -> None:
+        """Hear how many entries are due for a target."""
+
+    def advance(self, target: str, entries: int) -> None:
+        """Hear that this many more have an outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What is on its way to an address, and what was held there before; None where that is not known any more."""
+
+    entries: frozenset[Entry]
+    held: tuple[Holding, ...] | None
+
+
+class Recorder:
+    """The observer of a run's deliveries; its methods are called from the workers' threads.
+
+    `clock` is the source's clock. With `looks`, firewalls are asked what they hold before anything is sent; `reading`
+    is what the run has read. What somebody ordered, by a withdrawal or by force, is sent however much it undoes, and
+    does not count against the limits of later runs.
+    """
+
+    def __init__(  # noqa: PLR0913 (what a run is made of)
+        self,
+        config: Config,
+        ledger: Ledger,
+        dispatches: Sequence[Dispatch],
+        clock: Callable[[], datetime],
+        *,
+        looks: bool,
+        reading: Reading | None = None,
+        is_ordered: bool,
+        log: FilteringBoundLogger,
+        progress: Progress,
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._looks = looks
+        self._news = reading.news if reading else ()
+        self._seen_id = reading.highest_id if reading else 0
+        self._is_ordered = is_ordered
+        self._clock = clock
+        self._dispatches: dict[str, Dispatch] = {dispatch.name: dispatch for dispatch in dispatches}
+        self._before: dict[tuple[str, Address], _Before] = {}  # where something is on its way
+        self._log = log
+        self._progress = progress
+        self._is_deaf = False
+        self.warnings: list[str] = []
+
+    @property
+    def dispatches(self) -> tuple[Dispatch, ...]:
+        """What every target is brought, by what is known of it by now."""
+        return tuple(self._dispatches.values())
+
+    def begin(self) -> None:
+        """Record whom it is for, before anything is sent. Raises LedgerError."""
+        for dispatch in self._dispatches.values():
+            self._ledger.write_target(dispatch.state)
+
+    def prepare(self, delivery: Delivery) -> None:
+        """Settle what is sent: what is due by what the target shows, but for what would undo too much."""
+        dispatch = self._dispatches[delivery.name]
+        if self._looks and isinstance(delivery.target, Firewall):
+            dispatch = self._dispatches[delivery.name] = self._look(dispatch, delivery, delivery.target)
+        delivery.plan, delivery.seen_id = dispatch.plan, self._seen_id
+        with suppress(LedgerError):  # then a refusal is judged as a new one
+            delivery.rejected_before = {login.ip for login in self._ledger.read_rejected(dispatch.name)}
+        try:
+            if not self._is_ordered and (dispatch.plan.logouts or dispatch.plan.changed):
+                limits = find_limits(self._config, dispatch, self._ledger)
+                delivery.plan, delivery.refused, delivery.refusal = dispatch.plan.limit(limits, dispatch.ordered)
+        except LedgerError as error:  # nobody knows what would be too much
+            plan = dispatch.plan
+            delivery.plan = replace(plan, logouts=(), changed=())
+            delivery.refused = replace(NOTHING_DUE, logouts=plan.logouts, changed=plan.changed)
+            delivery.refusal = f"how much would be undone is not known: {error}"
+        plan = delivery.plan
+        self._progress.begin(dispatch.name, len(plan) + len(delivery.refused))
+        tell = self._log.info if plan else self._log.debug  # every minute, for as long as nothing is due
+        tell("plan.made", target=dispatch.name, logouts=len(plan.logouts), logins=len(plan.logins))
+        if delivery.refusal:
+            self._log.error("plan.refused", target=dispatch.name, message=delivery.refusal)
+
+    def _look(self, dispatch: Dispatch, delivery: Delivery, firewall: Firewall) -> Dispatch:
+        try:
+            found = Examiner(self._config, self._ledger, dispatch, firewall, self._log).examine(self._news)
+        except LedgerError as error:
+            self._warn(dispatch.name, "table.unexamined", str(error))
+            return dispatch
+        for event, message in found.warnings.items():
+            self._warn(dispatch.name, event, message)
+        delivery.error, delivery.is_heard = found.error, found.is_heard
+        return found.dispatch
+
+    def sending(self, delivery: Delivery, batch: Batch) -> None:
+        """Note that what is sent is in doubt from now on. Rule 12."""
+        if not self._dispatches[delivery.name].is_empty:
+            self._remember(delivery.name, batch.entries)
+        self._write(lambda: self._ledger.note_doubt(delivery.name, batch.entries, self._clock()))
+
+    def ended(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Note what was accepted and what was rejected; what failed stays in doubt, unless it was never sent."""
+        log = self._log.bind(target=delivery.name, action=outcome.batch.action)
+        self._progress.advance(delivery.name, len(outcome.batch))
+        match outcome:
+            case Delivered(batch, rejections):
+                if log.is_enabled_for(logging.DEBUG):
+                    log.debug("batch.delivered", entries=[f"{entry.ip} {entry.user}" for entry in batch.entries])
+                rejected = {rejection.entry for rejection in rejections}
+                accepted = [entry for entry in batch.entries if entry not in rejected] if rejected else batch.entries
+                self._accept(delivery.name, accepted)
+                for rejection in rejections:
+                    self._reject(delivery.name, rejection, log)
+            case Failed(batch, error):
+                message = mask(str(error), batch.entries)
+                log.warning("batch.failed", entries=len(batch), error=error.kind, message=message)
+                if error.is_unsent:
+                    held = self._find_before(delivery.name, batch.entries)
+                    self._write(lambda: self._ledger.restore(delivery.name, held))
+        self._forget(delivery.name, outcome.batch.entries)
+
+    def finish(self, validity: timedelta) -> None:
+        """Record what the run leaves of the targets, and purge what is over."""
+        self._write_states()
+        self._write(lambda: self._ledger.purge(self._clock(), validity))
+
+    def _write_states(self) -> None:
+        for dispatch in self._dispatches.values():
+            self._write(partial(self._ledger.write_target, dispatch.state))
+
+    def _remember(self, target: str, entries: Sequence[Entry]) -> None:
+        """Keep what is held where something is sent until it is known what became of it; of a message's halves as well.
+
+        At an address that another message is on its way to, nothing is known of this one alone.
+        """
+        unseen = [entry for entry in entries if (target, entry.ip) not in self._before]
+        for entry in entries:
+            before = self._before.get((target, entry.ip))
+            if before and entry not in before.entries:
+                self._before[target, entry.ip] = _Before(before.entries | {entry}, None)
+        if unseen:
+            with suppress(LedgerError):  # then there is nothing to go back to, and it is sent again
+                held = self._ledger.read_holdings(target, [entry.ip for entry in unseen])
+                for entry in unseen:
+                    before = self._before.get((target, entry.ip))  # of the same message
+                    entries_there = before.entries if before else frozenset[Entry]()
+                    self._before[target, entry.ip] = _Before(entries_there | {entry}, held.get(entry.ip, ()))
+
+    def _find_before(self, target: str, entries: Sequence[Entry]) -> dict[Address, tuple[Holding, ...]]:
+        """Find what was held at the addresses of a message, where that is known."""
+        found = {entry.ip: self._before.get((target, entry.ip)) for entry in entries}
+        return {ip: before.held for ip, before in found.items() if before and before.held is not None}
+
+    def _forget(self, target: str, entries: Sequence[Entry]) -> None:
+        for entry in entries if self._before else ():
+            before = self._before.pop((target, entry.ip), None)
+            if before and (rest := before.entries - {entry}):
+                self._before[target, entry.ip] = _Before(rest, before.held)
+
+    def _accept(self, target: str, entries: Sequence[Entry]) -> None:
+        ordered = self._dispatches[target].ordered
+        logouts = sum(isinstance(entry, Logout) and entry.ip not in ordered for entry in entries)
+        counted = 0 if self._is_ordered else logouts
+        self._write(lambda: self._ledger.note_accepted(target, entries, self._clock(), counted=counted))
+
+    def _reject(self, target: str, rejection: Rejection, log: FilteringBoundLogger) -> None:
+        entry, now = rejection.entry, self._clock()
+        event = known = None
+        with suppress(LedgerError):
+            event = self._ledger.read_events([entry.ip]).get(entry.ip)
+            known = next(iter(self._ledger.read_rejected(target, [entry.ip])), None)
+        message = mask(rejection.message, [entry])
+        log.warning("entry.rejected", clientHistId=event.event_id if event else None, message=message)
+        if isinstance(entry, Login) and event:
+            held = self._find_before(target, [entry]).get(entry.ip, ())
+            before = next((holding for holding in held if holding.user == entry.user), None)
+            rejected = Rejected(entry.ip, entry.user, event.event_id, now, now, timedelta())
+            if known and (known.user, known.event_id) == (entry.user, event.event_id):
+                pause = min(max(FIRST_PAUSE, 2 * known.pause), LONGEST_PAUSE)
+                rejected = Rejected(entry.ip, entry.user, event.event_id, known.since, now, pause)
+            self._write(lambda: self._ledger.note_rejected(target, entry, before, rejected))
+
+    def _warn(self, target: str, event: str, message: str) -> None:
+        self._log.warning(event, target=target, message=message)
+        self.warnings.append(f"{target}: {event}: {message}")
+
+    def _write(self, write: Callable[[], None]) -> None:
+        if self._is_deaf:
+            return
+        try:
+            write()
+        except LedgerError as error:
+            self._is_deaf = True
+            self._log.warning("ledger.unwritable", message=str(error), hint="what is sent now is not remembered")
+            self.warnings.append(f"ledger.unwritable: {error}")

@@ -1,0 +1,210 @@
+"""Sums up for the report what a run read, planned and delivered, and tells of it in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.config.models import Config
+from uidsync.deliver.workers import Delivery
+from uidsync.ledger.file import LedgerError
+from uidsync.ledger.ledger import Ledger
+from uidsync.ledger.values import TargetState
+from uidsync.plan.dispatch import Dispatch
+from uidsync.reading.reader import Reading
+from uidsync.report.report import (
+    BUG,
+    INCOMPLETE,
+    OK,
+    UNSAFE,
+    NotTried,
+    Problem,
+    SourceReport,
+    SyncReport,
+    TargetReport,
+    describe_certificate,
+)
+from uidsync.standby.turn import StandbyLost, Turn
+
+ABOUT_ENTRIES = frozenset({"BadRequest", "BadReply", "UnsafePlan"})  # problems of what was sent, not of the target
+
+
+def report_turn(report: SyncReport, turn: Turn) -> None:
+    """Tell of a lock that was lost while messages went out; if all had gone out, it did no harm."""
+    try:
+        turn.raise_if_lost()
+    except StandbyLost as error:
+        report.warnings.append(f"standby.lock_lost: {error}")
+        if report.exit_code == INCOMPLETE:
+            report.error = Problem("StandbyLost", str(error))
+
+
+def report_reading(report: SyncReport, reading: Reading) -> None:
+    """Report what was read."""
+    census = reading.census
+    report.mode = reading.mode
+    report.source = SourceReport(
+        rows=census.rows,
+        events=census.events,
+        skipped=dict(census.skipped),
+        nobody=dict(census.nobody),
+        reordered=census.reordered,
+        addresses=reading.addresses,
+        newest_event=reading.newest_event,
+    )
+    if reading.disordered:
+        report.warnings.append(
+            f"source.disordered: {reading.disordered} newer events have lower ids than rows that were read before; "
+            "every read is full until there has been none for a day"
+        )
+
+
+def report_clock(report: SyncReport, ran_back: timedelta | None, log: FilteringBoundLogger) -> None:
+    """Tell that what was known lay ahead of the source's clock, if it did."""
+    if ran_back:
+        words = f"what was known lay {ran_back} ahead of the source's clock; it is read and sent anew"
+        log.warning("clock.ran_back", message=words)
+        report.warnings.append(f"clock.ran_back: {words}")
+
+
+def report_plans(report: SyncReport, dispatches: Sequence[Dispatch]) -> None:
+    """Report what is wanted of every target, and what ran out there."""
+    for dispatch, part in zip(dispatches, report.targets, strict=True):
+        part.wanted, part.lapsed = dispatch.wanted, dispatch.plan.lapsed
+    report.full_send = all(dispatch.is_full_send for dispatch in dispatches)
+
+
+def report_refusal(report: SyncReport, part: TargetReport, words: str) -> None:
+    """Report that a plan, or a part of it, would undo too much, if there are words for that."""
+    if words:
+        words = f"{words}; if it is right, run once with --force"
+        part.status, part.error = "refused", part.error or Problem("UnsafePlan", words)
+        report.exit_code = max(report.exit_code, UNSAFE)
+        report.error = report.error or Problem("UnsafePlan", f"{part.name}: {words}")
+
+
+def report_untried(report: SyncReport, dispatches: Sequence[Dispatch], batch_size: int) -> None:
+    """Report what is due and was not sent; where nothing is due and the run did not fail, a target is complete."""
+    is_failed = report.error and all(part.status != "refused" for part in report.targets)
+    for dispatch, part in zip(dispatches, report.targets, strict=False):
+        for batch in dispatch.plan.batches(batch_size):
+            part.add(NotTried(batch))
+        if part.status != "refused" and not is_failed:
+            part.settle(tried=False)
+
+
+def report_delivery(report: SyncReport, part: TargetReport, delivery: Delivery, log: FilteringBoundLogger) -> None:
+    """Sum up what became of one target's plan."""
+    for outcome in delivery.outcomes:
+        part.add(outcome)
+    part.settle(tried=delivery.messages > 0)
+    if delivery.error and not (delivery.is_heard or part.error):
+        part.status, part.error = "incomplete", Problem(delivery.error.kind, str(delivery.error))
+    report_refusal(report, part, delivery.refusal)
+    part.batches = delivery.messages
+    part.attempts = delivery.target.attempts
+    part.seconds = round(delivery.seconds, 3)
+    part.certificate_not_after = delivery.target.certificate_not_after
+    part.client_certificate_not_after = delivery.target.client_certificate_not_after
+    for event, message in delivery.target.warnings.items():
+        log.warning(event, target=part.name, message=message)
+        report.warnings.append(f"{part.name}: {event}: {message}")
+    if part.status != "complete":
+        report.exit_code = max(report.exit_code, INCOMPLETE)
+    if delivery.bug:
+        report.exit_code = BUG
+        log.error("target.broken", target=part.name, exc_info=delivery.bug)
+    _tell_target(part, delivery, log)
+
+
+def _tell_target(part: TargetReport, delivery: Delivery, log: FilteringBoundLogger) -> None:
+    tell = log.warning if part.status != "complete" else log.info if delivery.messages else log.debug
+    tell(
+        "target.finished",
+        target=part.name,
+        status=part.status,
+        delivered=part.logins.delivered + part.logouts.delivered,
+        rejected=part.logins.rejected + part.logouts.rejected,
+        failed=part.logins.failed + part.logouts.failed,
+        not_tried=part.logins.not_tried + part.logouts.not_tried,
+        seconds=part.seconds,
+        **({"error": part.error.kind, "message": part.error.message} if part.error else {}),
+    )
+
+
+def note_delivery(state: TargetState, part: TargetReport, delivery: Delivery) -> None:
+    """Keep what went wrong with a target, and what certificates were seen. These times are of our own clock.
+
+    All is well with a target that was heard from, or that nothing had to be asked after it was heard from last.
+    Rule 14.
+    """
+    state.certificate_not_after = part.certificate_not_after or state.certificate_not_after
+    state.client_certificate_not_after = part.client_certificate_not_after or state.client_certificate_not_after
+    state.seen_id = max(state.seen_id, delivery.seen_id) if delivery.is_heard else state.seen_id
+    if part.status == "complete":
+        if delivery.is_heard or not state.is_unusable:
+            state.last_success, state.behind_since = datetime.now(UTC), None
+            state.is_unusable, state.error_kind, state.error_message = False, None, None
+        return
+    state.behind_since = state.behind_since or datetime.now(UTC)
+    if part.error:
+        state.error_kind, state.error_message = part.error.kind, part.error.message
+        state.is_unusable = part.error.kind not in ABOUT_ENTRIES
+
+
+def report_states(report: SyncReport, states: Sequence[TargetState], ledger: Ledger, now: datetime) -> None:
+    """Report where every target stands after the run."""
+    for part, state in zip(report.targets, states, strict=True):
+        part.last_success, part.behind_since = state.last_success, state.behind_since
+        part.certificate_not_after = state.certificate_not_after
+        part.client_certificate_not_after = state.client_certificate_not_after
+        with suppress(LedgerError):
+            part.held, part.in_doubt = ledger.count_holdings(part.name, now)
+            part.held_back = ledger.count_held_back(part.name)
+            part.foreign = ledger.count_taken(part.name)
+
+
+def report_warnings(report: SyncReport, config: Config, reading: Reading, log: FilteringBoundLogger) -> None:
+    """Tell of what is not wrong yet, or not for long."""
+
+    def warn(event: str, target: str | None, message: str, **facts: object) -> None:
+        log.warning(event, **({"target": target} if target else {}), message=message, **facts)
+        report.warnings.append(f"{target}: {event}: {message}" if target else f"{event}: {message}")
+
+    newest = report.source.newest_event
+    if newest is None or reading.now - newest > config.sync.stale_after:
+        words = f"the newest event is {reading.now - newest} old" if newest else "there is no event"
+        warn("source.stale", None, f"{words}; the NAC's export may have stopped")
+    for target in config.target:
+        if not target.verify_tls and any(part.name == target.name for part in report.targets):
+            report.warnings.append(f"{target.name}: target.unverified: verify_tls = false")
+    for part in report.targets:
+        if part.lapsed and not part.error:
+            warn("mappings.lapsed", part.name, f"{part.lapsed} mappings ran out: the timer is slower than the timeout")
+        if rejected := part.held_back["rejected"]:
+            words = f"{rejected} logins were rejected and are tried again now and then; `uidsync status` lists them"
+            warn("logins.rejected", part.name, words)
+        for whose, end in (("its", part.certificate_not_after), ("our", part.client_certificate_not_after)):
+            words, is_near = describe_certificate(whose, end, report.started) if end else ("", False)
+            if is_near:
+                warn("certificate.ending", part.name, words)
+
+
+def tell(report: SyncReport, seconds: float, log: FilteringBoundLogger) -> None:
+    """Close the log of a run, in one line."""
+    level = log.info if report.exit_code == OK else log.warning if report.exit_code == INCOMPLETE else log.error
+    level(
+        "sync.finished",
+        exit_code=report.exit_code,
+        **({"standby": True} if report.standby else {"mode": report.mode}),
+        rows=report.source.rows,
+        wanted=report.wanted,
+        complete=sum(part.status == "complete" for part in report.targets),
+        targets=len(report.targets),
+        due=sum(part.logins.due + part.logouts.due for part in report.targets),
+        seconds=round(seconds, 3),
+        **({"error": report.error.kind, "message": report.error.message} if report.error else {}),
+    )

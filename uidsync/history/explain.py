@@ -1,0 +1,169 @@
+"""Says why a target holds, or lacks, a mapping for one address: what each row did, what is wanted, what is due there.
+
+It decides over values and reads nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address
+from typing import Literal
+
+from uidsync.ledger.values import LOGOUT_GRACE, MINUTE, Holding
+from uidsync.panos import Address
+from uidsync.panos.userid.messages import Login, UserMapping
+from uidsync.plan.newest import newest_per_address
+from uidsync.plan.share import Share
+from uidsync.source.dates import Dates
+from uidsync.source.rows import LoginEvent, Row, RowReader, is_within
+
+# What a row did: gave the address to a user, left it with nobody, changed nothing, was too old or no event at all;
+# or it is known from the ledger and not in the table any more.
+Effect = Literal["takes", "leaves", "keeps", "too_old", "skipped", "remembered"]
+# The rule that decided: its number, for programs, and its name.
+RULES: dict[Effect, tuple[int, str]] = {
+    "takes": (2, "newest wins"),
+    "leaves": (4, "nobody"),
+    "keeps": (4, "nobody"),
+    "too_old": (1, "validity"),
+    "skipped": (5, "bad rows are skipped"),
+    "remembered": (2, "newest wins"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row and what it did, and why it is no event or names nobody. The decisive one says who has it now."""
+
+    event_id: int | None
+    at: datetime | None
+    effect: Effect
+    user: str | None = None
+    why: str = ""
+    mac: str | None = None
+    is_decisive: bool = False
+
+    @property
+    def rule(self) -> tuple[int, str]:
+        """The rule that decided: its number and its name."""
+        return RULES[self.effect]
+
+
+def trace(  # noqa: PLR0913 (what a judgement rests on)
+    ip: Address,
+    rows: Iterable[Row],
+    known: LoginEvent | None,
+    read_row: RowReader,
+    *,
+    validity: timedelta,
+    now: datetime,
+    dates: Dates = Dates(),  # noqa: B008 (frozen)
+) -> tuple[tuple[Step, ...], LoginEvent | None]:
+    """Return what the rows of an address did, the oldest first, and the event that holds it, as a run would judge.
+
+    `known` is the ledger's event for the address. Rows of other addresses are left out.
+    """
+    skipped, events = [], []
+    for row in rows:
+        event = read_row(row)
+        if isinstance(event, LoginEvent):
+            if event.ip == ip:
+                events.append(event)
+        elif _read_ip(row.address) == ip:
+            skipped.append(Step(row.event_id, dates.read(row.date, now), "skipped", why=event.reason))
+    if known and all(event.key != known.key for event in events):
+        events.append(known)
+    steps: list[Step] = []
+    holder: LoginEvent | None = None
+    for event in sorted(events, key=lambda event: event.key):
+        effect: Effect = "too_old"
+        if event.seen_at + validity > now:
+            before, holder = holder, _follow(holder, event)
+            effect = "keeps" if holder is before else "takes" if holder and holder.user else "leaves"
+        is_remembered = event is known and effect == "takes"
+        steps.append(_make_step(event, "remembered" if is_remembered else effect, holder))
+    for place in range(len(steps) - 1, -1, -1):
+        if holder and steps[place].event_id == holder.event_id:
+            steps[place] = replace(steps[place], is_decisive=True)
+            break
+    return tuple(sorted((*skipped, *steps), key=_order)), holder
+
+
+def _follow(holder: LoginEvent | None, event: LoginEvent) -> LoginEvent | None:
+    return newest_per_address([event], {event.ip: holder} if holder else None).get(event.ip)
+
+
+def _make_step(event: LoginEvent, effect: Effect, holder: LoginEvent | None) -> Step:
+    why = holder.why if effect == "leaves" and holder else event.why
+    return Step(event.event_id, event.seen_at, effect, event.user, why, event.mac)
+
+
+def _order(step: Step) -> tuple[bool, float, int]:
+    return step.at is not None, step.at.timestamp() if step.at else 0.0, step.event_id or 0
+
+
+def _read_ip(text: str | None) -> Address | None:
+    try:
+        ip = ip_address((text or "").strip())
+    except ValueError:
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
+
+
+Due = Literal["logout", "changed", "new", "refreshed"]
+# Why nothing is due: nobody is wanted, it is held and lasts, the login was rejected, or another source has the address.
+Rest = Literal["nobody", "no_event", "short", "outside", "withdrawn", "held", "rejected", "taken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one target should have at an address, and what the next run would do there."""
+
+    name: str
+    wanted: UserMapping | None
+    reason: Rest
+    due: tuple[tuple[Due, str, int | None], ...]  # what, for whom, for how many minutes
+    held: tuple[Holding, ...]
+    renewed_at: datetime | None = None
+
+
+def judge(share: Share, ip: Address, holder: LoginEvent | None) -> Verdict:
+    """Judge one address of a target's share."""
+    plan = share.plan
+    logins: dict[Due, tuple[Login, ...]] = {"changed": plan.changed, "new": plan.new, "refreshed": plan.refreshed}
+    held = tuple(each for each in share.held.get(ip, ()) if share.now < each.held_until + LOGOUT_GRACE)
+    return Verdict(
+        share.name,
+        share.wanted.get(ip),
+        _find_reason(share, ip, holder),
+        (
+            *(("logout", logout.user, None) for logout in plan.logouts if logout.ip == ip),
+            *((kind, login.user, login.timeout) for kind in logins for login in logins[kind] if login.ip == ip),
+        ),
+        held,
+        _find_renewal(share.wanted.get(ip), held),
+    )
+
+
+def _find_renewal(mapping: UserMapping | None, held: Sequence[Holding]) -> datetime | None:
+    """Return when a mapping that is held will be renewed; None for one that lasts as long as its event as it is."""
+    ends = [
+        holding.held_until - holding.timeout * MINUTE / 2
+        for holding in held
+        if mapping and holding.held_until + MINUTE <= mapping.expires_at
+    ]
+    return max(ends, default=None)
+
+
+def _find_reason(share: Share, ip: Address, holder: LoginEvent | None) -> Rest:
+    if ip in share.wanted:
+        return "rejected" if ip in share.rejected else "taken" if ip in share.taken else "held"
+    if holder is None:
+        return "no_event"
+    if holder.user is None:
+        return "nobody"
+    if ip in share.ordered:
+        return "withdrawn"
+    return "short" if is_within(ip, share.target.networks) else "outside"

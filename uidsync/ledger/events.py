@@ -1,0 +1,168 @@
+"""The source's side of the ledger: how far it was read, who was last seen where, and of when all that is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+
+from uidsync.ledger.file import LedgerDamaged, LedgerFile
+from uidsync.ledger.position import Position
+from uidsync.ledger.values import (
+    AHEAD,
+    LATEST,
+    LOGOUT_GRACE,
+    LONGEST_OFFSET,
+    MICROSECOND,
+    SETTLED,
+    read_duration,
+    read_ip,
+    read_number,
+    read_text,
+    read_text_or_none,
+    read_time,
+    read_time_or_none,
+    write_time,
+)
+from uidsync.panos import Address
+from uidsync.source.rows import LoginEvent
+
+# What is done with what is known of moments that lie ahead.
+FUTURE = (
+    "drop_future_events",
+    "doubt_future_holdings",
+    "drop_future_logouts",
+    "drop_future_marks",
+    "keep_a_mark",
+    "doubt_reading",
+    "doubt_future_withdrawals",
+    "doubt_future_rejections",
+    "suspect_targets",
+    "reset_latest",
+)
+
+Addresses = Collection[Address] | Collection[str]
+
+
+def list_ips(ips: Addresses) -> str:
+    """Return addresses as a parameter."""
+    return json.dumps([str(ip) for ip in ips])
+
+
+class EventsLedger(LedgerFile):
+    """What is known of the source."""
+
+    def read_position(self) -> Position | None:
+        """Return how far the source was read, or None before the first read."""
+        marks = tuple(self._read("read_marks", lambda at, highest_id: (read_time(at), read_number(highest_id))))
+        ahead = tuple(self._read("read_ahead", read_number))
+        positions = self._read(
+            "read_reading",
+            lambda source, rules, watermark, full_at, offset, disordered_at: Position(
+                read_text(source),
+                read_text(rules),
+                read_number(watermark),
+                read_time(full_at),
+                read_duration(offset, LONGEST_OFFSET),
+                marks,
+                ahead,
+                read_time_or_none(disordered_at, LATEST),
+            ),
+        )
+        if positions and not marks:
+            raise LedgerDamaged(f"{self.file} does not say how far was read")
+        return positions[0] if positions else None
+
+    def read_events(self, ips: Addresses | None = None) -> dict[Address, LoginEvent]:
+        """Return the event that holds each address, or each of these."""
+        events = self._read(
+            "read_events" if ips is None else "read_events_at",
+            lambda ip, user, why, seen_at, event_id, mac: LoginEvent(
+                read_ip(ip),
+                read_text_or_none(user),
+                read_text(why),
+                read_time(seen_at),
+                read_number(event_id),
+                read_text_or_none(mac),
+            ),
+            () if ips is None else (list_ips(ips),),
+        )
+        return {event.ip: event for event in events}
+
+    def count_events(self) -> tuple[int, datetime | None]:
+        """Return at how many addresses there is an event, and when the newest was."""
+        (counts,) = self._read("count_events", lambda events, newest: (events, read_time_or_none(newest)))
+        return counts
+
+    def count_wanted(self, seen_since: datetime) -> int:
+        """Return how many addresses have a user that was seen since."""
+        (count,) = self._read("count_wanted", int, (write_time(seen_since),))
+        return count
+
+    def write_events(self, events: Iterable[LoginEvent]) -> None:
+        """Record the events that hold their addresses now."""
+        rows = [
+            (str(event.ip), event.user, event.why, write_time(event.seen_at), event.event_id, event.mac)
+            for event in events
+        ]
+        with self._writing() as write:
+            write("write_event", rows)
+
+    def drop_events(self, now: datetime, validity: timedelta | None = None) -> None:
+        """Forget all events, or those that are not valid any more.
+
+        Those stay that are evidence: at their address somebody else is held, who is to be logged out.
+        """
+        with self._writing() as write:
+            if validity is None:
+                write("drop_events", [()])
+            else:
+                gone = write_time(now - LOGOUT_GRACE)
+                write("drop_old_events", [{"until": write_time(now - validity), "gone": gone}])
+
+    def write_position(self, position: Position) -> None:
+        """Record how far the source was read."""
+        reading = (
+            position.source,
+            position.rules,
+            position.watermark,
+            write_time(position.full_at),
+            position.clock_offset // MICROSECOND,
+            position.disordered_at and write_time(position.disordered_at),
+        )
+        with self._writing() as write:
+            write("write_reading", [reading])
+            write("note_latest", [(write_time(at),) for at, _ in position.marks[-1:]])
+            write("clear_marks", [()])
+            write("write_mark", [(write_time(at), highest_id) for at, highest_id in position.marks])
+            write("clear_ahead", [()])
+            write("write_ahead", [(event_id,) for event_id in position.ahead])
+
+    def forget_seen(self) -> None:
+        """Forget up to which event every target was served: the source's ids began anew."""
+        with self._writing() as write:
+            write("forget_seen", [()])
+
+    def read_latest(self) -> datetime:
+        """Return the latest moment that anything here is of, by the source's clock."""
+        found = self._read("find_latest", read_time)
+        if len(found) != 1:
+            raise LedgerDamaged(f"{self.file} does not say of when it is")
+        return found[0]
+
+    def disbelieve(self, now: datetime, own_now: datetime) -> timedelta | None:
+        """Take back what is known of moments that lie ahead; return how far, or None when none does.
+
+        `now` is the source's clock, `own_now` the one of this host, by which runs are timed. Events that lie ahead are
+        dropped, and the next read is full; what was sent then is in doubt, and every table is suspect. Rule 13.
+        """
+        limits = {"now": write_time(now), "limit": write_time(now + AHEAD), "settled": write_time(now - SETTLED)}
+        own = {"own_now": write_time(own_now), "own_limit": write_time(own_now + AHEAD)}
+        latest = self.read_latest()
+        with self._writing() as write:
+            write("doubt_own_times", [own])
+            if latest <= now + AHEAD:
+                return None
+            for statement in FUTURE:
+                write(statement, [limits])
+        return latest - now

@@ -1,0 +1,273 @@
+"""The ledger's file: whose it is, whether it is sound, its schema, its transactions, and what its errors mean."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Self, TypeVar
+
+from uidsync.ledger.values import read_text
+from uidsync.statements import read_statements
+
+APPLICATION = 0x75696473  # "uids", in the file's header
+SCHEMA = 3  # the number of the last migration
+ROWS_AT_ONCE = 1000
+BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
+
+Made = TypeVar("Made")
+Row = tuple[object, ...] | Mapping[str, object]
+Write = Callable[[str, Collection[Row]], object]  # a statement, and its parameters for each time it runs
+
+
+class LedgerError(Exception):
+    """The ledger cannot be read or written just now."""
+
+
+class LedgerDamaged(LedgerError):
+    """The file is no ledger, or no longer, or one of a later version."""
+
+
+STATEMENTS = read_statements("ledger")
+PRIMARY = 0xFF  # the bits of an error's code that name its kind
+# What may pass: others are at work, a disk is full or away. All else that SQLite says is the file's own fault.
+MAY_PASS = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_AUTH,
+    }
+)
+
+
+def raise_if_no_file(file: Path) -> None:
+    """Raise LedgerDamaged for a directory, a pipe or a device, which SQLite would wait for or never get open."""
+    for part in list_parts(file):
+        if part.exists() and not part.is_file():
+            raise LedgerDamaged(f"{part} is no file")
+
+
+def list_parts(file: Path) -> list[Path]:
+    """List the files of a database: itself, and its journals, which another of that name would take for its own."""
+    return [file.with_name(f"{file.name}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")]
+
+
+def migrate(connection: sqlite3.Connection, file: Path) -> None:
+    """Bring the schema up to date, by the migrations' numbers. Raises LedgerDamaged for a file that is not ours."""
+    version = read_version(connection, file)
+    connection.execute("PRAGMA journal_mode = WAL")
+    for number in range(version + 1, SCHEMA + 1):
+        marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {read_statements('ledger_schema')[f'migrate_{number}']} {marks} COMMIT;"
+        )
+
+
+def raise_if_damaged(connection: sqlite3.Connection, file: Path) -> None:
+    """Raise LedgerDamaged when the file's pages are not sound."""
+    if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        raise LedgerDamaged(f"{file} is damaged")
+
+
+def read_version(connection: sqlite3.Connection, file: Path) -> int:
+    """Return the schema's version, 0 for an empty file; raise LedgerDamaged for a file that is not ours."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION and (application or version or tables):
+        raise LedgerDamaged(f"{file} is a database of something else")
+    if version > SCHEMA:
+        raise LedgerDamaged(f"{file} is of version {version}, which this uidsync does not know")
+    return int(version)
+
+
+@contextmanager
+def translated(file: Path) -> Iterator[None]:
+    """Translate what goes wrong with the file: damage, or what may pass, such as a full disk."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:  # some come from Python's side, without a code: text that is none
+        may_pass = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY in MAY_PASS
+        raise (LedgerError if may_pass else LedgerDamaged)(f"{file}: {error}") from error
+    except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
+        raise LedgerDamaged(f"{file}: {error}") from error
+    except OSError as error:
+        raise LedgerError(f"{file}: {error.strerror or error}") from error
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
+
+
+def _read_copy(*parts: Path) -> sqlite3.Connection:
+    """Read a copy of a database and its journal into memory."""
+    with tempfile.TemporaryDirectory(prefix="uidsync-") as place:
+        for part in parts:
+            shutil.copyfile(part, Path(place, part.name))
+        copy, connection = _connect(Path(place, parts[0].name).as_uri()), _connect("file::memory:")
+        with closing(copy):
+            copy.backup(connection)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _casefold(text: str | None) -> str | None:
+    """Return a name without its case, as all of Unicode has it: SQLite's own function knows ASCII alone."""
+    return text.casefold() if isinstance(text, str) else text
+
+
+class LedgerFile:
+    """An open file. Threads may share it, every write is one transaction, and all methods raise LedgerError."""
+
+    def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
+        connection.create_function("casefold", 1, _casefold, deterministic=True)
+        self._connection = connection
+        self.file = file
+        self._lock = threading.RLock()
+        self._is_provisional = False
+
+    @classmethod
+    def open(cls, file: Path) -> Self:
+        """Open the ledger, or make it, and bring it up to date. It is tried whether it can be written."""
+        with translated(file):
+            raise_if_no_file(file)
+            file.touch(0o640)
+            connection = sqlite3.connect(file, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        ledger = cls(connection, file)
+        try:
+            with translated(file):
+                migrate(connection, file)
+                raise_if_damaged(connection, file)
+            with ledger._writing() as write:
+                write("probe", [()])
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    @classmethod
+    def open_read_only(cls, file: Path) -> Self:
+        """Open the ledger without writing a byte beside it."""
+        # Without a journal nobody writes to the file just now, and SQLite need not make one to find that out; a journal
+        # that is there is read, and its index left as it is. A journal without an index, as in a backup, is nobody's:
+        # SQLite would make the index, so it gets a copy of both, and what it reads there is kept in memory.
+        with translated(file):
+            raise_if_no_file(file)
+            _, journal, index, _ = list_parts(file)
+            connection = _read_copy(file, journal) if journal.exists() and not index.exists() else None
+            if connection is None or index.exists():  # who makes one now may have written into what was copied
+                uri = f"{file.absolute().as_uri()}?mode=ro&{'readonly_shm' if journal.exists() else 'immutable'}=1"
+                connection = _connect(uri)
+            if read_version(connection, file) != SCHEMA:
+                raise LedgerDamaged(f"{file} is of another version")
+        return cls(connection, file)
+
+    @classmethod
+    def make_empty(cls) -> Self:
+        """Make a ledger that is forgotten with the process."""
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        migrate(connection, Path(":memory:"))
+        return cls(connection, Path(":memory:"))
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(sqlite3.Error):
+            self._connection.close()
+
+    def copy_to(self, other: LedgerFile) -> None:
+        """Write all of this ledger over another."""
+        with self._lock, translated(other.file):
+            self._connection.backup(other._connection)
+
+    @contextmanager
+    def provisional(self) -> Iterator[Callable[[], None]]:
+        """Take back what is written in the block, unless it calls what it is given: then it is kept, in one step.
+
+        Nobody else can write meanwhile; who reads by another connection sees nothing of it.
+        """
+        with self._lock, translated(self.file):
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._is_provisional = True
+        try:
+            yield self.keep
+        finally:
+            with self._lock:
+                if self._is_provisional:
+                    self._is_provisional = False
+                    with suppress(sqlite3.Error):
+                        self._connection.execute("ROLLBACK")
+
+    def keep(self) -> None:
+        """Keep what was written provisionally, in one step."""
+        with self._lock, translated(self.file):
+            self._connection.execute("COMMIT")
+            self._is_provisional = False
+
+    def _read(
+        self, name: str, make: Callable[..., Made], parameters: tuple[object, ...] | Mapping[str, object] = ()
+    ) -> list[Made]:
+        with self._lock, translated(self.file):
+            rows = self._connection.execute(STATEMENTS[name], parameters)
+            return [make(*row) for row in rows]
+
+    def _walk(self, name: str, parameters: Mapping[str, object]) -> Iterator[str]:
+        """Read a column of text row by row, of a result that may be large. Writes may come between."""
+        with self._lock, translated(self.file):
+            cursor = self._connection.execute(STATEMENTS[name], parameters)
+        while True:
+            with self._lock, translated(self.file):
+                texts = [read_text(value) for (value,) in cursor.fetchmany(ROWS_AT_ONCE)]
+            if not texts:
+                return
+            yield from texts
+
+    @contextmanager
+    def _writing(self, *, is_urgent: bool = True) -> Iterator[Write]:
+        """Collect the writes of the block in one transaction, which is taken back when the block fails.
+
+        What is urgent is on the disk at the end; the rest outlives the process, and reaches the disk with what is next.
+        """
+        with self._lock, translated(self.file):
+            if self._is_provisional:
+                yield self._write
+                return
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_urgent else 'NORMAL'}")
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._write
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _keep(self, name: str, rows: Iterable[Row]) -> None:
+        """Write to what lives beside the ledger and ends with the connection: nobody else waits for that."""
+        rows = iter(rows)
+        while some := list(islice(rows, ROWS_AT_ONCE)):
+            with self._lock, translated(self.file):
+                if self._is_provisional:
+                    self._write(name, some)
+                    continue
+                self._connection.execute("BEGIN")
+                try:
+                    self._write(name, some)
+                finally:
+                    self._connection.execute("COMMIT")
+
+    def _write(self, name: str, rows: Collection[Row]) -> None:
+        self._connection.executemany(STATEMENTS[name], rows)

@@ -1,0 +1,309 @@
+"""What every target holds and until when, who was last seen where, and how far the source was read: a SQLite file.
+
+The ledger is a belief. It may be lost at the price of one full send, but it must neither claim more than was accepted
+nor forget what may have been. Rule 12.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime, timedelta
+
+from uidsync.ledger.events import Addresses, list_ips
+from uidsync.ledger.table import TableLedger
+from uidsync.ledger.values import (
+    LOGOUT_GRACE,
+    LONGEST_PAUSE,
+    LONGEST_TIMEOUT,
+    MICROSECOND,
+    Holding,
+    Rejected,
+    TargetState,
+    Withdrawn,
+    read_duration,
+    read_ip,
+    read_number,
+    read_text,
+    read_text_or_none,
+    read_time,
+    read_time_or_none,
+    write_time,
+)
+from uidsync.panos import Address
+from uidsync.panos.userid.messages import Entry, Login, Logout
+
+FILE = "ledger.sqlite3"
+LOGOUTS_COUNTED = timedelta(hours=1)  # for the limit of logouts
+REMEMBERED = timedelta(hours=60)  # after its end by the source's clock, which may be ahead: as long as any may last
+
+UNDATED = 2  # what is in doubt for its time alone
+
+
+class Ledger(TableLedger):
+    """An open ledger. Threads may share it, every write is one transaction, and all methods raise LedgerError."""
+
+    # ---- the targets' side ---------------------------------------------------------------------------------------
+
+    def read_target(self, name: str, identity: str) -> TargetState | None:
+        """Return what is known of a target, None of one that is new or another than it was."""
+        known = self._read("read_target", _read_state, (name,))
+        return known[0] if known and known[0].identity == identity else None
+
+    def write_target(self, state: TargetState) -> None:
+        """Record what is known of a target; when it is another than it was, what it held is forgotten."""
+        known = self._read("read_target", _read_state, (state.name,))
+        with self._writing() as write:
+            if not known or known[0].identity != state.identity:
+                for table in ("holdings", "withdrawn", "rejected", "taken"):
+                    write(f"drop_{table}", [(state.name,)])
+            write("write_target", [{name: _plain(getattr(state, name)) for name in STATE}])
+
+    def read_holdings(self, target: str, ips: Addresses | None = None) -> dict[Address, tuple[Holding, ...]]:
+        """Return what a target holds or may hold, at these addresses if any are given.
+
+        Lapsed mappings are among it until they are purged.
+        """
+        holdings: dict[Address, tuple[Holding, ...]] = {}
+        rows = self._read(
+            "read_holdings" if ips is None else "read_holdings_at",
+            lambda ip, user, timeout, sent_at, held_until, in_doubt, event_id: (
+                read_ip(ip),
+                Holding(
+                    read_text(user),
+                    read_number(timeout, LONGEST_TIMEOUT),
+                    read_time(sent_at),
+                    read_time(held_until),
+                    bool(in_doubt),
+                    read_number(event_id),
+                    in_doubt == UNDATED,
+                ),
+            ),
+            (target,) if ips is None else (target, list_ips(ips)),
+        )
+        for ip, holding in rows:
+            holdings[ip] = (*holdings.get(ip, ()), holding)
+        return holdings
+
+    def has_holdings(self, target: str) -> bool:
+        """Tell whether a target holds or may hold anything."""
+        return any(self._read("has_holdings", bool, (target,)))
+
+    def count_holdings(self, target: str, now: datetime) -> tuple[int, int]:
+        """Return how many unexpired mappings a target has, held and in doubt."""
+        (counts,) = self._read(
+            "count_holdings", lambda rows, in_doubt: (rows - in_doubt, in_doubt), (target, write_time(now))
+        )
+        return counts
+
+    def count_held_addresses(self, target: str, now: datetime) -> int:
+        """Return at how many addresses a target has an unexpired mapping."""
+        (count,) = self._read("count_held_addresses", int, (target, write_time(now)))
+        return count
+
+    def list_addresses(self, target: str) -> Iterator[str]:
+        """List every address that has an event, or a mapping on a target or one held back from it, in order."""
+        return self._walk("list_addresses", {"target": target})
+
+    def list_concerns(self, target: str, now: datetime, seen_since: datetime) -> Iterator[str]:
+        """List the addresses where something may be due on a target, in order.
+
+        At all others the user that was seen since is held, and for at least half of the timeout.
+        """
+        parameters = {
+            "target": target,
+            "now": write_time(now),
+            "gone": write_time(now - LOGOUT_GRACE),
+            "since": write_time(seen_since),
+        }
+        return self._walk("list_concerns", parameters)
+
+    # ---- what becomes of messages ----------------------------------------------------------------------------------
+
+    def note_doubt(self, target: str, entries: Collection[Entry], now: datetime) -> None:
+        """Record what is about to be sent: logins may be held from now on, and what is logged out may be gone.
+
+        That is on the disk when this returns.
+        """
+        logins = [entry for entry in entries if isinstance(entry, Login)]
+        logouts = [entry for entry in entries if isinstance(entry, Logout)]
+        sent = {"target": target, "logins": _list_logins(logins), "now": write_time(now)}
+        with self._writing() as write:
+            write("note_doubt", [sent])
+            write("note_latest", [(write_time(now),)])
+            write("doubt_logout", [(target, str(logout.ip), logout.user) for logout in logouts])
+
+    def note_accepted(
+        self, target: str, entries: Collection[Entry], now: datetime, *, counted: int | None = None
+    ) -> None:
+        """Record what a target accepted: logins are held, one user an address; what was logged out is gone.
+
+        So many of the logouts are `counted` against the limit of later runs; all, unless it is said. Should the power
+        go out, some of what was accepted last may be in doubt again.
+        """
+        logins = [entry for entry in entries if isinstance(entry, Login)]
+        logouts = [entry for entry in entries if isinstance(entry, Logout)]
+        held = {"target": target, "logins": _list_logins(logins), "now": write_time(now)}
+        with self._writing(is_urgent=False) as write:
+            for statement in ("drop_replaced", "note_accepted", "end_rejections", "end_takings"):
+                write(statement, [held])
+            write("drop_holding", [(target, str(logout.ip), logout.user) for logout in logouts])
+            write("note_latest", [(write_time(now),)])
+            if count := len(logouts) if counted is None else counted:
+                write("write_logouts", [(target, write_time(now), count)])
+
+    def note_rejected(self, target: str, login: Login, before: Holding | None, rejected: Rejected | None) -> None:
+        """Record that a target did not accept a login; what it held for this user `before` stands.
+
+        `rejected` says when it is tried again.
+        """
+        with self._writing() as write:
+            write("drop_holding", [(target, str(login.ip), login.user)])
+            if before:
+                write("write_holding", [_write_holding(target, login.ip, before)])
+            if rejected:
+                ip, *times = str(rejected.ip), write_time(rejected.since), write_time(rejected.tried_at)
+                pause = rejected.pause // MICROSECOND
+                write("write_rejected", [(target, ip, rejected.user, rejected.event_id, *times, pause)])
+
+    def read_rejected(self, target: str, ips: Addresses | None = None) -> tuple[Rejected, ...]:
+        """Return the logins that a target rejected, at these addresses if any are given."""
+        return tuple(
+            self._read(
+                "read_rejected" if ips is None else "read_rejected_at",
+                lambda ip, user, event_id, since, tried_at, pause: Rejected(
+                    read_ip(ip),
+                    read_text(user),
+                    read_number(event_id),
+                    read_time(since),
+                    read_time(tried_at),
+                    read_duration(pause, LONGEST_PAUSE),
+                ),
+                (target,) if ips is None else (target, list_ips(ips)),
+            )
+        )
+
+    # ---- what somebody withdrew, and what others took --------------------------------------------------------------
+
+    def withdraw(self, target: str, logins: Sequence[Withdrawn]) -> None:
+        """Record that these logins are not to be sent again until a newer event."""
+        rows = [(target, str(login.ip), login.user, write_time(login.key[0]), login.key[1]) for login in logins]
+        with self._writing() as write:
+            write("write_withdrawn", rows)
+            write("note_latest", [(max(row[3] for row in rows),)] if rows else ())
+
+    def end_withdrawals(self, target: str, ips: Addresses) -> None:
+        """Forget what was withdrawn at some addresses: it is due again."""
+        with self._writing() as write:
+            write("drop_withdrawn_at", [(target, list_ips(ips))])
+
+    def read_withdrawn(self, target: str, ips: Addresses | None = None) -> tuple[Withdrawn, ...]:
+        """Return the logins that somebody withdrew, at these addresses if any are given."""
+        return tuple(
+            self._read(
+                "read_withdrawn" if ips is None else "read_withdrawn_at",
+                lambda ip, user, seen_at, event_id: Withdrawn(
+                    read_ip(ip), read_text(user), (read_time(seen_at), read_number(event_id))
+                ),
+                (target,) if ips is None else (target, list_ips(ips)),
+            )
+        )
+
+    def read_taken(self, target: str, ips: Addresses | None = None) -> dict[Address, int]:
+        """Return which addresses another source has taken since our event of that id was delivered."""
+        return dict(
+            self._read(
+                "read_taken" if ips is None else "read_taken_at",
+                lambda ip, event_id: (read_ip(ip), read_number(event_id)),
+                (target,) if ips is None else (target, list_ips(ips)),
+            )
+        )
+
+    def count_held_back(self, target: str) -> dict[str, int]:
+        """Count the logins that are not sent, by why."""
+        (counts,) = self._read("count_held_back", lambda rejected, withdrawn: (rejected, withdrawn), {"target": target})
+        return dict(zip(("rejected", "withdrawn"), counts, strict=True))
+
+    def count_taken(self, target: str) -> int:
+        """Count the addresses that another source has taken."""
+        (count,) = self._read("count_taken", int, (target,))
+        return count
+
+    # ---- what is seen, and what is over ----------------------------------------------------------------------------
+
+    def forget(self, target: str, ips: Addresses) -> None:
+        """Forget what a target was believed to hold at some addresses."""
+        with self._writing() as write:
+            write("drop_holdings_at", [(target, list_ips(ips))])
+
+    def restore(self, target: str, held: Mapping[Address, Collection[Holding]]) -> None:
+        """Put what was believed before a message in the place of the doubt: the message was never sent."""
+        rows = [_write_holding(target, ip, each) for ip, holdings in held.items() for each in holdings]
+        with self._writing(is_urgent=False) as write:
+            write("drop_holdings_at", [(target, list_ips(held.keys()))])
+            write("write_holding", rows)
+
+    def correct(
+        self, target: str, held: Mapping[Address, Collection[Holding]], taken: Mapping[Address, int | None]
+    ) -> None:
+        """Put what a target was seen to hold, and what others took, in the place of what was believed there."""
+        rows = [_write_holding(target, ip, each) for ip, holdings in held.items() for each in holdings]
+        with self._writing() as write:
+            write("drop_holdings_at", [(target, list_ips(held.keys()))])
+            write("write_holding", rows)
+            write("drop_taken_at", [(target, list_ips(taken.keys()))])
+            write(
+                "write_taken", [(target, str(ip), event_id) for ip, event_id in taken.items() if event_id is not None]
+            )
+
+    def count_logouts(self, target: str, now: datetime) -> int:
+        """Return how many logouts were delivered to a target in the last hour."""
+        (count,) = self._read("count_logouts", int, (target, write_time(now - LOGOUTS_COUNTED)))
+        return count
+
+    def purge(self, now: datetime, validity: timedelta) -> None:
+        """Drop what no rule asks for any more."""
+        with self._writing() as write:
+            write("drop_lapsed", [(write_time(now - REMEMBERED),)])
+            write("drop_old_logouts", [(write_time(now - LOGOUTS_COUNTED),)])
+            write("drop_old_withdrawn", [{"until": write_time(now - validity)}])
+            write("drop_old_rejected", [()])
+            write("drop_old_taken", [()])
+
+
+def _write_holding(target: str, ip: Address, holding: Holding) -> tuple[object, ...]:
+    times = write_time(holding.sent_at), write_time(holding.held_until)
+    doubt = UNDATED if holding.undated else int(holding.in_doubt)
+    return (target, str(ip), holding.user, holding.timeout, *times, doubt, holding.event_id)
+
+
+def _list_logins(logins: Collection[Login]) -> str:
+    return json.dumps([(str(login.ip), login.user, login.timeout) for login in logins], ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    match value:
+        case datetime():
+            return write_time(value)
+        case timedelta():
+            return value // MICROSECOND
+    return value
+
+
+# The columns of a target's row, in their order.
+STATE = tuple(field.name for field in fields(TargetState) if field.name != "is_new")
+_READERS: Mapping[str, Callable[[object], object]] = {
+    "timedelta": lambda value: read_duration(value, LONGEST_PAUSE),
+    "datetime | None": read_time_or_none,
+    "bool": bool,
+    "str": read_text,
+    "str | None": read_text_or_none,
+    "int": read_number,
+}
+_READ_COLUMN = [_READERS[str(field.type)] for field in fields(TargetState) if field.name != "is_new"]
+
+
+def _read_state(*columns: object) -> TargetState:
+    values = [read(column) for read, column in zip(_READ_COLUMN, columns, strict=True)]
+    return TargetState(*values)  # type: ignore[arg-type]

@@ -1,0 +1,272 @@
+"""The state directory: who may use it now, and where the ledger lives when it cannot be written."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.ledger.file import LedgerDamaged, LedgerError, list_parts
+from uidsync.ledger.ledger import FILE, Ledger
+
+LOCK = "lock"
+MEMORY = Path(":memory:")
+RUNTIME_DIR = "/run/uidsync"  # RuntimeDirectory= of the units
+
+
+class Locked(Exception):
+    """Another run holds the lock; the message says who."""
+
+
+@contextmanager
+def lock(state_dir: Path, log: FilteringBoundLogger) -> Iterator[None]:
+    """Hold the one lock of a state directory while the block runs. Raises Locked.
+
+    The kernel drops it with the process that holds it, however that ends.
+    """
+    with _open_lock(state_dir, log) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Locked(f"another run holds {state_dir / LOCK}: {_read_holder(file)}") from None
+        with suppress(OSError):  # whom to name is a courtesy
+            os.ftruncate(file, 0)
+            os.write(file, f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
+        yield
+
+
+def _read_holder(file: int) -> str:
+    with suppress(OSError):  # a directory or a pipe locks as well, and names nobody
+        return os.pread(file, 200, 0).decode(errors="replace").strip()
+    return "it does not say who"
+
+
+@contextmanager
+def _open_lock(state_dir: Path, log: FilteringBoundLogger) -> Iterator[int]:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        file = os.open(state_dir / LOCK, flags, 0o640)
+    except OSError as error:
+        log.warning("state.unwritable", directory=str(state_dir), message=error.strerror)
+        file = _open_lock_elsewhere(state_dir, flags)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _open_lock_elsewhere(state_dir: Path, flags: int) -> int:
+    with suppress(OSError):
+        return os.open(state_dir / LOCK, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # who may read it may lock it
+    if place := _name_substitute(state_dir, LOCK):
+        with suppress(OSError):
+            return os.open(place, flags, 0o640)
+    return os.memfd_create(LOCK)  # nowhere to write, and so nothing that two runs could spoil
+
+
+class Ledgers:
+    """Finds a ledger for a run: at home in the state directory, else for this boot in its stead, else in memory.
+
+    The substitute is in `$RUNTIME_DIRECTORY`, which the service has. A file that is no ledger is moved aside.
+    """
+
+    def __init__(self, state_dir: Path, log: FilteringBoundLogger) -> None:
+        self._home = state_dir / FILE
+        self._substitute = _name_substitute(state_dir, FILE)
+        self._log = log
+        self._ledger: Ledger | None = None
+
+    def open(self) -> Ledger:
+        """Open the ledger where it can be written; what was kept elsewhere comes back as soon as it can."""
+        self._ledger = self._open_home() or self._open_elsewhere(self._substitute, None)
+        return self._ledger
+
+    def replace(self, ledger: Ledger, error: LedgerError) -> Ledger:
+        """Open a ledger in the place of one that turned out to be damaged, or that cannot be written to the end.
+
+        Raises the error where there is none.
+        """
+        if ledger.file == MEMORY:
+            raise error
+        if isinstance(error, LedgerDamaged):
+            ledger.close()
+            if self._move_aside(ledger.file, error):
+                return self.open()
+            self._ledger = Ledger.make_empty()
+            return self._ledger
+        self._log.warning("ledger.unwritable", message=str(error))
+        place = self._substitute if ledger.file == self._home else None
+        self._ledger = self._open_elsewhere(place, ledger)
+        ledger.close()
+        return self._ledger
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._ledger:
+            self._ledger.close()
+
+    def _open_home(self) -> Ledger | None:
+        try:
+            ledger = self._open_or_replace(self._home)
+        except (LedgerError, OSError) as error:
+            self._log.warning("ledger.unwritable", message=str(error))
+            return None
+        if self._substitute and self._substitute.exists():
+            try:
+                _take_over(self._substitute, ledger, self._log)
+            except LedgerDamaged as error:
+                self._log.warning("ledger.unreadable", message=str(error))
+            except LedgerError as error:  # no room for what it knows: it stays where it is, and is used there
+                self._log.warning("ledger.unwritable", message=str(error))
+                ledger.close()
+                return None
+            with suppress(OSError):
+                for part in reversed(list_parts(self._substitute)):
+                    part.unlink(missing_ok=True)
+        return ledger
+
+    def _open_elsewhere(self, place: Path | None, before: Ledger | None) -> Ledger:
+        """Open the substitute, or a ledger in memory, with what is known so far."""
+        ledger = None
+        if place:
+            try:
+                is_there = place.exists()
+                ledger = self._open_or_replace(place)
+                self._log.warning("ledger.elsewhere", file=str(place), hint="until the state directory can be written")
+                if is_there and not self._is_home_newer(ledger):
+                    return ledger
+            except (LedgerError, OSError) as error:
+                self._log.warning("ledger.unwritable", message=str(error))
+        if ledger is None:
+            self._log.warning("ledger.in_memory", hint="the next run sends again what is sent now")
+            ledger = Ledger.make_empty()
+        with suppress(LedgerError):
+            if before:
+                before.copy_to(ledger)
+            else:
+                with closing(Ledger.open_read_only(self._home)) as home:
+                    home.copy_to(ledger)
+        return ledger
+
+    def _is_home_newer(self, substitute: Ledger) -> bool:
+        """Tell whether the ledger at home, as far as it can be read, knows of later moments."""
+        with suppress(LedgerError), closing(Ledger.open_read_only(self._home)) as home:
+            return home.read_latest() > substitute.read_latest()
+        return False
+
+    def _open_or_replace(self, file: Path) -> Ledger:
+        try:
+            return Ledger.open(file)
+        except LedgerDamaged as error:
+            if not self._move_aside(file, error):
+                raise LedgerError(str(error)) from error
+            return Ledger.open(file)
+
+    def _move_aside(self, file: Path, error: LedgerError) -> bool:
+        """Move a damaged ledger out of the way, so that the next one begins empty, if it can be."""
+        aside = file.with_name(f"{file.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+        try:
+            for part, place in zip(list_parts(file), list_parts(aside), strict=True):
+                if os.path.lexists(part):
+                    part.replace(place)
+        except OSError as failure:
+            self._log.warning("ledger.unwritable", message=str(failure))
+            return False
+        self._log.error("ledger.moved_aside", message=str(error), to=str(aside), hint="everything is sent once again")
+        return True
+
+
+def _take_over(substitute: Path, home: Ledger, log: FilteringBoundLogger) -> None:
+    """Bring home what was kept elsewhere, unless home knows of later moments: somebody ran with it since."""
+    with closing(Ledger.open(substitute)) as kept:
+        if kept.read_latest() >= home.read_latest():
+            kept.copy_to(home)
+            log.info("ledger.returned", source=str(substitute))
+        else:
+            log.info("ledger.outdated", source=str(substitute), hint="dropped: the state directory's ledger is newer")
+
+
+@contextmanager
+def open_ledger(state_dir: Path, log: FilteringBoundLogger) -> Iterator[Ledger]:
+    """Open a ledger for something that is done once, wherever it can be kept."""
+    with closing(Ledgers(state_dir, log)) as ledgers:
+        yield ledgers.open()
+
+
+class LedgerCopy:
+    """Takes a copy of the ledger to look at, as it is at this moment: runs go on writing to the file.
+
+    One that is not there counts as empty, and so does one that cannot be read.
+    """
+
+    def __init__(self, state_dir: Path, log: FilteringBoundLogger) -> None:
+        self._state_dir = state_dir
+        self._log = log
+        self._ledger = Ledger.make_empty()
+
+    def open(self) -> Ledger:
+        """Copy the ledger, from wherever it is kept just now."""
+        substitute = _name_substitute(self._state_dir, FILE, is_looking=True)
+        file = substitute if substitute and _exists(substitute) else self._state_dir / FILE
+        try:
+            if _is_there(file):
+                with closing(Ledger.open_read_only(file)) as there:
+                    there.copy_to(self._ledger)
+            self._ledger.read_position()
+            self._ledger.read_events()  # whoever looks sees all of it or nothing
+        except LedgerError as error:
+            return self.replace(self._ledger, error)
+        return self._ledger
+
+    def replace(self, ledger: Ledger, error: LedgerError) -> Ledger:
+        """Take the ledger as empty."""
+        self._log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
+        ledger.close()
+        self._ledger = Ledger.make_empty()
+        return self._ledger
+
+    def close(self) -> None:
+        """Forget the copy."""
+        self._ledger.close()
+
+
+@contextmanager
+def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterator[Ledger]:
+    """Take a copy of the ledger to look at once."""
+    with closing(LedgerCopy(state_dir, log)) as copy:
+        yield copy.open()
+
+
+def _is_there(file: Path) -> bool:
+    """Tell whether there is anything by that name. Raises LedgerError where we may not know."""
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise LedgerError(f"{file}: {error.strerror}") from error
+    return True
+
+
+def _exists(file: Path) -> bool:
+    with suppress(OSError):
+        return file.exists()
+    return False
+
+
+def _name_substitute(state_dir: Path, name: str, *, is_looking: bool = False) -> Path | None:
+    """Return where a file goes while its state directory cannot be written, if there is a place that is ours alone.
+
+    systemd makes it for the service; with RuntimeDirectoryPreserve=yes it lasts until the next boot. Whoever only looks
+    finds it by its name.
+    """
+    runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0] or (RUNTIME_DIR if is_looking else "")
+    own = hashlib.sha256(bytes(state_dir.absolute())).hexdigest()[:12]
+    return Path(runtime, f"{own}-{name}") if runtime else None

@@ -1,0 +1,88 @@
+"""A target's table beside the ledger, as it was read: where it differs from what is believed, and what to ask of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
+
+from uidsync.ledger.events import Addresses, EventsLedger, list_ips
+from uidsync.ledger.values import MICROSECOND, SETTLED, TOLERANCE, read_ip, write_time
+from uidsync.panos import Address
+from uidsync.panos.userid.table import UIA, XML_API, TableEntry
+
+GOLDEN = (5**0.5 - 1) / 2
+MOST_CHOICES = 20  # in a run, most of which may not be fit to be asked for
+
+
+class TableLedger(EventsLedger):
+    """What targets were seen to hold, for as long as that is compared; it ends with the connection."""
+
+    def choose_sample(self, target: str, asked: int, now: datetime) -> Iterator[Address | None]:
+        """Choose mappings to ask a target for, spread over all: each is chosen in its turn, after so many others.
+
+        None stands for one that is not fit to be asked for: it is in doubt, was sent just now or ends soon.
+        """
+        (rows,) = self._read("count_rows", int, (target,))
+        times = {"settled": write_time(now - SETTLED), "lasting": write_time(now + SETTLED)}
+        for choice in range(asked, asked + min(rows, MOST_CHOICES)):
+            place = int(choice * GOLDEN % 1 * rows)  # this sequence leaves no gaps, however many there are
+            picked = self._read(
+                "pick", lambda ip, is_fit: (read_ip(ip), bool(is_fit)), {"target": target, "place": place, **times}
+            )
+            yield from (ip if is_fit else None for ip, is_fit in picked)
+
+    # ---- a target's table, as it was read --------------------------------------------------------------------------
+
+    def keep_table(self, target: str, entries: Iterable[TableEntry]) -> None:
+        """Keep a target's table beside the ledger until it is dropped; another one of it gives way."""
+        self.drop_table(target)
+        rows = ((target, str(entry.ip), entry.vsys, entry.type, entry.user, entry.seconds_left) for entry in entries)
+        self._keep("write_shown", rows)
+
+    def keep_learned(self, target: str, firewalls: Collection[str]) -> None:
+        """Keep as a target's table what firewalls learned from agents or by this API."""
+        self.drop_table(target)
+        parameters = {"target": target, "firewalls": json.dumps(list(firewalls)), "own": UIA, "other": XML_API}
+        self._keep("copy_shown", [parameters])
+
+    def drop_table(self, target: str) -> None:
+        """Drop a target's table, if there is one."""
+        for statement in ("make_shown", "make_alike"):
+            self._keep(statement, [()])
+        for statement in ("drop_shown", "drop_alike"):
+            self._keep(statement, [{"target": target}])
+
+    def settle_alike(self, target: str, now: datetime, seen_since: datetime) -> int:
+        """Find the addresses where a target's table shows what is believed and wanted, and return how many they are.
+
+        Who is shown there is taken as confirmed for the newest event.
+        """
+        parameters = {
+            "target": target,
+            "now": write_time(now),
+            "since": write_time(seen_since),
+            "type": XML_API,
+            "tolerance": TOLERANCE // MICROSECOND,
+        }
+        self._keep("find_alike", [parameters])
+        with self._writing(is_urgent=False) as write:
+            write("confirm_alike", [parameters])
+        (count,) = self._read("count_alike", int, {"target": target})
+        return count
+
+    def list_differences(self, target: str) -> Iterator[str]:
+        """List the addresses where a target's table may show something else than is believed or wanted, in order."""
+        return self._walk("list_differences", {"target": target})
+
+    def read_table(self, target: str, ips: Addresses) -> dict[Address, tuple[TableEntry, ...]]:
+        """Return what a target's table shows at some addresses."""
+        shown: dict[Address, tuple[TableEntry, ...]] = {}
+        entries = self._read(
+            "read_shown",
+            lambda ip, vsys, type_, user, seconds: TableEntry(read_ip(ip), vsys, type_, user, seconds),
+            (target, list_ips(ips)),
+        )
+        for entry in entries:
+            shown[entry.ip] = (*shown.get(entry.ip, ()), entry)
+        return shown

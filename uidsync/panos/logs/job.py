@@ -1,0 +1,79 @@
+"""Runs a query of the log API to its end: enqueue, ask until it is finished, and end what is given up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol, TypeVar
+
+from lxml import etree
+
+from uidsync.panos.logs.events import (
+    LogEntry,
+    LogQuery,
+    make_enqueue,
+    make_finish,
+    make_get,
+    read_job,
+    read_job_number,
+)
+from uidsync.panos.wire.client import Read
+from uidsync.panos.wire.errors import BadRequest, Busy, PanosError
+from uidsync.panos.wire.xmlapi import Request
+
+Answer = TypeVar("Answer")
+WAIT_FIRST, WAIT_LONGEST = 0.25, 4.0  # seconds between questions, doubling: most jobs end within one
+LONGEST_JOB = 60.0  # seconds; what a busy management plane takes is not published
+
+
+class Caller(Protocol):
+    """What asks a firewall, or the members of a pair; both raise PanosError."""
+
+    def call(self, request: Request, *, attempts: int | None = None) -> etree._Element:
+        """Make one call and return the `response` element."""
+        ...
+
+    def read(self, request: Request, read: Read[Answer]) -> Answer:
+        """Make one call whose answer may be large, and return what `read` makes of it."""
+        ...
+
+
+def read_log(
+    client: Caller,
+    query: LogQuery,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[LogEntry, ...]:
+    """Return the entries that a query finds, in its order. Raises PanosError: Busy when the job does not finish."""
+    ends_at = clock() + LONGEST_JOB
+    with suppress(BadRequest):  # its answer comes once: was it lost, or did a pair hand over, the job is not known
+        return _run_job(client, query, ends_at, clock, sleep)
+    return _run_job(client, query, ends_at, clock, sleep)
+
+
+def _run_job(
+    client: Caller, query: LogQuery, ends_at: float, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> tuple[LogEntry, ...]:
+    """Return what a job finds; one that is not waited for to its end, for Ctrl-C too, is ended at the firewall."""
+    job = read_job_number(client.call(make_enqueue(query)))
+    try:
+        return _ask_until_finished(client, job, ends_at, clock, sleep)
+    except BaseException as error:
+        if not isinstance(error, BadRequest):
+            with suppress(PanosError):
+                client.call(make_finish(job), attempts=1)
+        raise
+
+
+def _ask_until_finished(
+    client: Caller, job: str, ends_at: float, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> tuple[LogEntry, ...]:
+    wait = WAIT_FIRST
+    while (answer := client.read(make_get(job), read_job)).entries is None:
+        if clock() + wait > ends_at:
+            raise Busy(f"the log job is not finished after {LONGEST_JOB:.0f} s: its state is {answer.state[:20]!r}")
+        sleep(wait)
+        wait = min(2 * wait, WAIT_LONGEST)
+    return answer.entries

@@ -1,0 +1,239 @@
+"""Decides of IPsec tunnels whether they are up, from what a firewall or both members of a pair said.
+
+Asks nobody and looks at no clock. There are three answers: up, down and not known. A collection that failed is the
+third, for every tunnel, and turns nothing into down or into an empty list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable, Gateway, IpsecSa, make_table
+from uidsync.panos.userid.pair import ACTIVE, OFF
+from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
+
+# Of two active members both forward traffic, though one alone takes mappings.
+FORWARDING = ACTIVE | {"active-secondary", OFF}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How tunnels are chosen and judged.
+
+    `require_all` are globs of tunnels which are up only with all their proxy-ids; one is enough for others, and they
+    are degraded then. `include` and `exclude` are regular expressions that are searched for in whole names
+    (`TUNNEL:PROXY-ID`), `include_gateways` and `exclude_gateways` in names of IKE gateways. `expected` are names that
+    have to be there, of tunnels or whole ones; empty: whatever is there is right. With `monitor_is_down` an active
+    tunnel whose monitor is down is down, not degraded. Without `check_counts` a list may be shorter than is declared.
+    """
+
+    require_all: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    include_gateways: tuple[str, ...] = ()
+    exclude_gateways: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
+    monitor_is_down: bool = False
+    check_counts: bool = True
+
+    @property
+    def needs_gateways(self) -> bool:
+        """Whether names of gateways have to be asked for."""
+        return bool(self.include_gateways or self.exclude_gateways)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one firewall, or one member of a pair, said in one collection, or why it did not.
+
+    `role` is its HA state (`active`, `passive`, …, `OFF` when it stands alone), an error when it did not say, None when
+    it was not asked; so are `gateways`, `ike_sas` (the gateways whose phase 1 stands) and `ipsec_sas`. `counters` is of
+    how many flows they were read, an error when that is not all of them. `seconds` is how long the collection took.
+    """
+
+    host: str
+    table: FlowTable | PanosError
+    role: str | PanosError | None = None
+    gateways: tuple[Gateway, ...] | PanosError | None = None
+    ike_sas: tuple[str, ...] | PanosError | None = None
+    ipsec_sas: tuple[IpsecSa, ...] | PanosError | None = None
+    counters: int | PanosError | None = None
+    seconds: float = 0.0
+
+    @property
+    def is_active(self) -> bool | None:
+        """Whether it forwards traffic, by its role: None when that is not known."""
+        return self.role in FORWARDING if isinstance(self.role, str) else None
+
+    @property
+    def unread(self) -> Mapping[str, PanosError]:
+        """What was asked for beside the tunnels and the role, and is not known or not all of it, with the reason."""
+        asked = {
+            "gateways": self.gateways, "ike_sas": self.ike_sas, "ipsec_sas": self.ipsec_sas, "counters": self.counters
+        }  # fmt: skip
+        return {part: said for part, said in asked.items() if isinstance(said, PanosError)}
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """A tunnel with all of its proxy-ids, and what is to be thought of it.
+
+    `flows` is empty for one that is missing. `missing` are expected names that are not there. `is_unexpected` says that
+    there is a list of what to expect and this tunnel is not on it. `gateway` is the IKE gateway's name, when asked.
+    """
+
+    name: str
+    condition: Condition
+    flows: tuple[Flow, ...] = ()
+    missing: tuple[str, ...] = ()
+    is_unexpected: bool = False
+    gateway: str = ""
+
+    def rows(self, rules: Rules) -> tuple[Row, ...]:
+        """Return its flows, each judged by itself, and those that are missing."""
+        found = [Row(flow.name, judge_flow(flow, rules), flow) for flow in self.flows]
+        return (*found, *(Row(name, Condition.MISSING, Flow(name, "")) for name in self.missing))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One flow of a tunnel and its condition; of one that is missing the flow has nothing but a name."""
+
+    name: str
+    condition: Condition
+    flow: Flow
+
+
+def read_tunnels(view: View, rules: Rules) -> tuple[Tunnel, ...]:
+    """Return the tunnels of one view, judged, in order of their names.
+
+    Raises the PanosError that makes them unknown.
+    """
+    if isinstance(view.table, PanosError):
+        raise view.table
+    if rules.check_counts and view.table.gap:
+        raise BadReply(view.table.gap)
+    if rules.needs_gateways and isinstance(view.gateways, PanosError):
+        raise view.gateways
+    gateways = {} if isinstance(view.gateways, PanosError) else {each.number: each.name for each in view.gateways or ()}
+    return judge(view.table.flows, rules, gateways)
+
+
+def judge(flows: Sequence[Flow], rules: Rules, gateways: dict[str, str] | None = None) -> tuple[Tunnel, ...]:
+    """Return the tunnels that these flows are, judged; `gateways` are names of IKE gateways by number.
+
+    What is expected is missing when it is not among all flows, those that are left out included.
+    """
+    names = gateways or {}
+    groups: dict[str, list[Flow]] = {}
+    for flow in flows:
+        if _is_chosen(flow.name, names.get(flow.gateway_number, ""), rules):
+            groups.setdefault(flow.tunnel, []).append(flow)
+    there = {flow.name for flow in flows} | {flow.tunnel for flow in flows}
+    gone: dict[str, list[str]] = {}
+    for name in rules.expected:
+        if name not in there:
+            gone.setdefault(name.partition(":")[0], []).append(name)
+    tunnels = [
+        Tunnel(
+            name,
+            _judge_one(name, groups.get(name, []), gone.get(name, []), rules),
+            tuple(groups.get(name, ())),
+            tuple(gone.get(name, ())),
+            bool(rules.expected) and not _is_expected(name, groups.get(name, []), rules.expected),
+            next((names[flow.gateway_number] for flow in groups.get(name, ()) if flow.gateway_number in names), ""),
+        )
+        for name in sorted(groups.keys() | gone.keys())
+    ]
+    return tuple(tunnels)
+
+
+def _is_chosen(name: str, gateway: str, rules: Rules) -> bool:
+    def is_found(patterns: Iterable[str], text: str) -> bool:
+        return any(re.search(pattern, text) for pattern in patterns)
+
+    return (
+        (not rules.include or is_found(rules.include, name))
+        and not is_found(rules.exclude, name)
+        and (not rules.include_gateways or is_found(rules.include_gateways, gateway))
+        and not is_found(rules.exclude_gateways, gateway)
+    )
+
+
+def _is_expected(name: str, flows: Iterable[Flow], expected: Sequence[str]) -> bool:
+    """Tell whether a tunnel, or each of its proxy-ids, is on the list."""
+    return name in expected or all(flow.name in expected for flow in flows)
+
+
+def _judge_one(name: str, flows: Sequence[Flow], gone: Sequence[str], rules: Rules) -> Condition:
+    if not flows:
+        return Condition.MISSING
+    seen = [judge_flow(flow, rules) for flow in flows] + [Condition.MISSING for _ in gone]
+    if len(set(seen)) == 1:
+        return seen[0]
+    is_up = [condition in {Condition.UP, Condition.DEGRADED} for condition in seen]
+    needs_all = any(fnmatchcase(name, glob) for glob in rules.require_all)
+    if any(is_up) and (all(is_up) or not needs_all):
+        return Condition.DEGRADED
+    if Condition.UNKNOWN in seen and not any(is_up) and not needs_all:
+        return Condition.UNKNOWN  # one that may be up would be enough
+    down = {Condition.DOWN, Condition.MISSING}
+    return Condition.DOWN if down & set(seen) else Condition.UNKNOWN
+
+
+def judge_flow(flow: Flow, rules: Rules) -> Condition:
+    """Return whether one flow carries traffic, as the rules have it."""
+    is_monitor_alone = flow.condition is Condition.DEGRADED
+    return Condition.DOWN if is_monitor_alone and rules.monitor_is_down else flow.condition
+
+
+def choose_view(views: Sequence[View]) -> View:
+    """Return the view that counts: of one firewall its own, of a pair that of the active member.
+
+    Where both are active each may have tunnels of its own, and the better of both counts. Raises PanosError when no
+    member is known to be active: what a passive one tells of tunnels is no reason to call anybody.
+    """
+    if len(views) == 1:
+        return views[0]
+    if active := [view for view in views if view.is_active]:
+        return active[0] if len(active) == 1 else _merge(active)
+    told = ", ".join(f"{view.host}: {describe_role(view.role)}" for view in views)
+    for view in views:
+        if isinstance(view.table, PanosError):
+            raise view.table.reworded(f"{view.table.words} ({told})")
+        if isinstance(view.role, Unauthorized):
+            raise view.role.reworded(f"{view.role.words} ({told})")
+    raise Busy(f"no member is active: {told}")
+
+
+def _merge(views: Sequence[View]) -> View:
+    """Return one view of several members; what one of them did not tell is not known of all."""
+    tables = []
+    for view in views:
+        if isinstance(view.table, PanosError):
+            return view
+        tables.append(view.table)
+    declared = [table.declared for table in tables]
+    merged = replace(
+        make_table([flow for table in tables for flow in table.flows], None, tables[0].layout),
+        rows=sum(table.rows for table in tables),
+        declared=None if None in declared else sum(filter(None, declared)),
+    )
+    counters = next((view.counters for view in views if isinstance(view.counters, PanosError)), views[0].counters)
+    return replace(views[0], host=" and ".join(view.host for view in views), table=merged, counters=counters)
+
+
+def describe_role(role: str | PanosError | None) -> str:
+    """Return a role in a word: an error's kind for one that was not told."""
+    return role.kind if isinstance(role, PanosError) else role or "not asked"
+
+
+def count_up_gateways(view: View) -> dict[str, bool] | None:
+    """Return of every configured IKE gateway whether a phase 1 stands; None when either list is not known."""
+    if not isinstance(view.gateways, tuple) or not isinstance(view.ike_sas, tuple):
+        return None
+    standing = set(view.ike_sas)
+    return {gateway.name: gateway.name in standing for gateway in view.gateways}

@@ -1,0 +1,117 @@
+"""Types commands into a firewall's command line and reads what each prints, up to the next prompt.
+
+A session asks for a terminal that is wide, without a pager, and for XML; a release that does not know one of these says
+so, and no more. Source of how sessions go: netmiko's driver for PAN-OS, and reports of its users.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+import asyncssh
+
+from uidsync.panos.tunnels.terminal import (
+    BANNERS,
+    PAGERS,
+    Questions,
+    find_question,
+    make_prompt,
+    make_same_prompt,
+    quote,
+    show,
+)
+from uidsync.panos.tunnels.terminal import strip_echo as strip
+from uidsync.panos.userid.pair import OFF
+from uidsync.panos.wire.errors import BadReply, Busy
+
+SETTINGS = (
+    "set cli scripting-mode on",
+    "set cli terminal width 500",
+    "set cli pager off",
+    "set cli op-command-xml-output on",
+)
+LARGEST_OUTPUT = 8 * 2**20  # characters
+PIECE = 64 * 2**10
+TAIL = 400  # characters: a prompt or a question with all that colours it
+SETTLED = 0.02  # seconds without another character after which a question that may go on waits for an answer
+QUIET = 1.0  # the same after which a command that printed nothing has nothing to print
+
+
+class Dialogue:
+    """One session, from its login on; `role` is the HA state that the last prompt told."""
+
+    def __init__(self, user: str) -> None:
+        self._shell: asyncssh.SSHClientProcess[str]
+        self._user = user
+        self._prompt = make_prompt(user)
+        self._name = ""  # USER@HOST, as prompts have it
+        self._raw = ""  # what was printed since the last prompt or page
+        self.role = OFF
+
+    async def begin(self, opening: Awaitable[asyncssh.SSHClientProcess[str]]) -> None:
+        """Open a shell, accept a banner, wait for the first prompt, and make the settings. Raises BadReply."""
+        self._shell = await opening
+        await self._read_to_prompt(BANNERS)
+        self._prompt = make_same_prompt(self._name)
+        for setting in SETTINGS:
+            self._shell.stdin.write(f"{setting}\n")
+            await self._read_to_prompt(PAGERS)
+
+    async def ask(self, command: str, *, needs_words: bool = False) -> str:
+        """Return what a command prints; with `needs_words` it is waited for whatever prompts come first.
+
+        Those are left of settings that were answered by more than one. Raises BadReply.
+        """
+        self._shell.stdin.write(f"{command}\n")
+        printed = ""
+        while not printed.strip():
+            printed = strip(await self._read_to_prompt(PAGERS), command, self._name)
+            if not printed.strip() and not needs_words and not await self._hears_more(QUIET):
+                break
+        return printed
+
+    def blame(self, seconds: float) -> BadReply | Busy:
+        """Say why no prompt came for so long."""
+        if words := show(self._raw).strip():
+            return BadReply(
+                f"no prompt of {self._user} came for {seconds:.0f} s after {quote(words.splitlines()[-1])}; "
+                "is ssh_user the name that its prompt shows?"
+            )
+        return Busy(f"lets {self._user} in by SSH, and prints nothing for {seconds:.0f} s")
+
+    async def _read_to_prompt(self, questions: Questions) -> str:
+        """Return what is printed up to the next prompt; pages are turned, and a banner accepted. Raises BadReply."""
+        pages, size, is_turned = "", 0, False
+        while True:
+            shown = show(self._raw[-TAIL:])
+            if prompt := self._prompt.search(shown):
+                self._name, self.role = prompt["name"], (prompt["role"] or OFF).lower()
+                return pages + self._take(is_turned=is_turned).removesuffix(prompt[0])
+            if question := find_question(shown, questions):
+                if question.may_go_on and await self._hears_more(SETTLED):
+                    continue
+                pages += self._take(is_turned=is_turned).removesuffix(question.words)
+                is_turned = True
+                self._shell.stdin.write(question.answer)
+            piece = await self._shell.stdout.read(PIECE)
+            if not piece:
+                raise BadReply("the command line ended; does the account's role allow one?")
+            self._raw += piece
+            size += len(piece)
+            if size > LARGEST_OUTPUT:
+                raise BadReply("the command line prints without end")
+
+    def _take(self, *, is_turned: bool) -> str:
+        """Take what was printed as a terminal shows it; a page that was turned may begin with the end of that line."""
+        raw, self._raw = self._raw, ""
+        return show(raw.removeprefix("\r\n").removeprefix("\n") if is_turned else raw)
+
+    async def _hears_more(self, seconds: float) -> bool:
+        """Tell whether more is printed within so many seconds; it is kept."""
+        try:
+            piece = await asyncio.wait_for(self._shell.stdout.read(PIECE), seconds)
+        except TimeoutError:
+            return False
+        self._raw += piece
+        return bool(piece)

@@ -1,0 +1,200 @@
+"""Looks at the tunnels of a firewall, or of both members of a pair at once, by whatever way it can be asked.
+
+One question for all tunnels of a firewall; its HA state, gateways and SAs are a question each, asked only if wanted.
+Each firewall has its own time: one that is dead or slow takes none from the others.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from typing import Protocol, TypeVar
+
+from uidsync.panos.tunnels.conditions import View
+from uidsync.panos.tunnels.vpn import (
+    SHOW_FLOWS,
+    SHOW_GATEWAYS,
+    SHOW_IKE_SAS,
+    SHOW_IPSEC_SAS,
+    FlowTable,
+    address_to,
+    make_show_details,
+    read_flows,
+    read_gateways,
+    read_ike_sas,
+    read_ipsec_sas,
+)
+from uidsync.panos.userid.pair import HA_STATE, read_role
+from uidsync.panos.wire.client import Client
+from uidsync.panos.wire.errors import Busy, PanosError, TargetError, Unauthorized, Unreachable
+from uidsync.panos.wire.xmlapi import Request, read_response
+
+Answer = TypeVar("Answer")
+Read = Callable[[int, Iterator[bytes]], Answer]
+Look = Callable[[float], View]  # looks at one host for so many seconds at most; an error is in the view
+GRACE = 0.5  # seconds that a host gets beyond its own limit before it is given up: looking up a name obeys none
+SHORTEST_CALL = 0.1  # seconds
+TOO_LATE = Busy("time was up; allow it more")
+LACKS_RIGHT = "give the key's role XML API > Operational Requests; while a commit runs it looks the same"
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What to ask for beside the tunnels: a question each, for `counters` a question for each tunnel."""
+
+    role: bool = False
+    gateways: bool = False
+    ike_sas: bool = False
+    ipsec_sas: bool = False
+    counters: bool = False
+
+
+class Line(Protocol):
+    """A way to ask one host for a limited time: its XML API, or its command line. All raise PanosError."""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its time is up."""
+        ...
+
+    def ask_flows(self) -> FlowTable:
+        """Ask for all tunnels."""
+        ...
+
+    def ask_role(self) -> str:
+        """Ask for its HA state."""
+        ...
+
+    def ask(self, request: Request, read: Read[Answer]) -> Answer:
+        """Ask anything else; `read` makes something of the answer, which is XML."""
+        ...
+
+
+def make_look(host: str, client: Client, serial: str, wants: Wants) -> Look:
+    """Make what looks at one host by its XML API; `serial` is that of a firewall behind the Panorama there."""
+    return lambda seconds: look(host, _Caller(client, serial, seconds), wants)
+
+
+def capture(client: Client, serial: str, seconds: float) -> bytes:
+    """Return what a firewall answers when it is asked for its tunnels, as it is. Raises PanosError."""
+    return client.exchange_large(address_to(SHOW_FLOWS, serial), seconds, lambda _, pieces: b"".join(pieces))
+
+
+def look_at_all(looks: Mapping[str, Look], seconds: float) -> tuple[View, ...]:
+    """Look at all hosts at once, each for so many seconds at most, and return their views in the order of the hosts.
+
+    Of a host that did not even fail in time the tunnels are not known.
+    """
+    seen: SimpleQueue[tuple[str, View | Exception]] = SimpleQueue()
+    for host, look in looks.items():  # not waited for at the end of the process, as those of a pool are
+        threading.Thread(target=_look_in_thread, args=(host, look, seconds, seen), daemon=True).start()
+    silence = Unreachable(f"nothing came of it for {seconds:.0f} s")
+    views = {host: View(host, silence, seconds=seconds) for host in looks}
+    ends_at = time.monotonic() + seconds + GRACE
+    for _ in looks:
+        try:
+            host, view = seen.get(timeout=max(ends_at - time.monotonic(), 0))
+        except Empty:
+            break
+        if isinstance(view, Exception):
+            raise view
+        views[host] = view
+    return tuple(views.values())
+
+
+def _look_in_thread(host: str, look: Look, seconds: float, seen: SimpleQueue[tuple[str, View | Exception]]) -> None:
+    try:
+        seen.put((host, look(seconds)))
+    except Exception as bug:  # noqa: BLE001 (whatever it is belongs to whoever waits)
+        seen.put((host, bug))
+
+
+class _Caller:
+    """Asks one host by its XML API; what is left of its time is for the calls."""
+
+    def __init__(self, client: Client, serial: str, seconds: float) -> None:
+        self._client = client
+        self._serial = serial
+        self._ends_at = time.monotonic() + seconds
+
+    @property
+    def is_late(self) -> bool:
+        return time.monotonic() >= self._ends_at
+
+    def ask_flows(self) -> FlowTable:
+        return self.ask(SHOW_FLOWS, read_flows)
+
+    def ask_role(self) -> str:
+        return self.ask(HA_STATE, lambda status, pieces: read_role(read_response(status, b"".join(pieces))))
+
+    def ask(self, request: Request, read: Read[Answer]) -> Answer:
+        seconds = max(self._ends_at - time.monotonic(), SHORTEST_CALL)
+        return self._client.exchange_large(address_to(request, self._serial), seconds, read)
+
+
+def look(host: str, line: Line, wants: Wants) -> View:
+    """Look at one host; errors are in the view."""
+    started = time.monotonic()
+    table = _attempt(line.ask_flows)
+    if isinstance(table, TargetError):  # whatever else is asked would fail alike
+        return View(host, table, seconds=time.monotonic() - started)
+    view = View(
+        host,
+        table,
+        _attempt(line.ask_role) if wants.role else None,
+        _attempt(lambda: line.ask(SHOW_GATEWAYS, read_gateways)) if wants.gateways else None,
+        _attempt(lambda: line.ask(SHOW_IKE_SAS, read_ike_sas)) if wants.ike_sas else None,
+        _attempt(lambda: line.ask(SHOW_IPSEC_SAS, read_ipsec_sas)) if wants.ipsec_sas else None,
+    )
+    if wants.counters and isinstance(table, FlowTable):  # the last: they take what time is left
+        table, counted = _add_counters(line, table)
+        view = replace(view, table=table, counters=counted)
+    return replace(view, seconds=time.monotonic() - started)
+
+
+def _attempt(ask: Callable[[], Answer]) -> Answer | PanosError:
+    """Ask; an error is an answer."""
+    try:
+        return ask()
+    except PanosError as error:
+        return explain(error)
+
+
+def explain(error: PanosError) -> PanosError:
+    """Say what to do of a right that is missing.
+
+    A single question cannot tell it from a commit that runs. But it would be Busy for ever, and nobody would look.
+    """
+    if isinstance(error, Busy) and error.denied:
+        return Unauthorized(f"{str(error).rstrip('.')}; {LACKS_RIGHT}", is_denied=True)
+    return error
+
+
+def _add_counters(line: Line, table: FlowTable) -> tuple[FlowTable, int | PanosError]:
+    """Ask for each flow by its number; return the table with counters, and of how many flows they were asked.
+
+    It is an error if that is not all of them: time was up, or there is another reason.
+    """
+    counters: dict[str, Mapping[str, int]] = {}
+    asked = 0
+    error: PanosError | None = None  # the first
+    for flow in table.flows:
+        if line.is_late:
+            error = TOO_LATE
+            break
+        try:
+            found = line.ask(make_show_details(flow.number), read_flows)
+        except PanosError as failure:
+            error = error or explain(failure)
+            if isinstance(failure, TargetError):
+                error = TOO_LATE if line.is_late else error
+                break
+        else:
+            counters |= {each.name: each.counters for each in found.flows}
+            asked += 1
+    flows = tuple(replace(flow, counters=counters.get(flow.name, flow.counters)) for flow in table.flows)
+    told = f"the counters of {asked:,} of {len(flows):,} tunnels were read"
+    return replace(table, flows=flows), type(error)(f"{told}: {error}") if error else asked

@@ -1,0 +1,58 @@
+"""Remembers which logins a firewall refused: accounts are locked after some tries, and scrapers never tire."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from uidsync.panos.wire.errors import Busy, PanosError
+
+PAUSE = 60.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    secret: Hashable
+    at: float
+    error: PanosError
+
+
+class Refusals:
+    """The refused logins of this process, by host, port and account; threads may share it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._turns: defaultdict[Hashable, threading.Lock] = defaultdict(threading.Lock)
+        self._refused: dict[Hashable, _Refusal] = {}
+
+    @contextmanager
+    def taken_turn(self, account: Hashable, secret: Hashable, seconds: float) -> Iterator[None]:
+        """Let the block log in, one at a time, after no more than so many seconds.
+
+        Raises the error of a minute ago, or less, when the secret is the same, for another one may be right; and Busy.
+        """
+        turn = self._turns[account]
+        if not turn.acquire(timeout=max(seconds, 0)):
+            raise Busy("another login of this account is still under way")
+        try:
+            self._raise_if_recent(account, secret)
+            yield
+        finally:
+            turn.release()
+
+    def note(self, account: Hashable, secret: Hashable, error: PanosError) -> None:
+        """Remember that an account was not let in with this secret."""
+        self._refused[account] = _Refusal(secret, self._clock(), error)
+
+    def _raise_if_recent(self, account: Hashable, secret: Hashable) -> None:
+        refusal = self._refused.get(account)
+        if refusal is None or refusal.secret != secret:
+            return
+        left = refusal.at + PAUSE - self._clock()
+        if left > 0:
+            error = refusal.error
+            raise type(error)(f"{error}; not tried again for {left:.0f} s, unless its secret changes")

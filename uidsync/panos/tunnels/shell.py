@@ -1,0 +1,269 @@
+"""Looks at a firewall's tunnels by its command line over SSH, for firewalls whose XML API may not be used.
+
+Host keys are checked; one that is not known is a failure. An account that was refused is left alone for a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from uidsync.panos.tunnels.conditions import View
+from uidsync.panos.tunnels.dialogue import Dialogue
+from uidsync.panos.tunnels.look import Answer, Look, Read, Wants, look
+from uidsync.panos.tunnels.refusals import Refusals
+from uidsync.panos.tunnels.terminal import ACCEPTANCES, find_question
+from uidsync.panos.tunnels.text import cut_xml, has_xml, read_flow_text, write_command
+from uidsync.panos.tunnels.vpn import SHOW_FLOWS, FlowTable
+from uidsync.panos.wire.dial import connect
+from uidsync.panos.wire.errors import BadRequest, Busy, PanosError, Unauthorized, Unreachable, Untrusted
+from uidsync.panos.wire.xmlapi import Request
+
+WIDTH, HEIGHT = 500, 1000  # columns, and lines where the pager cannot be switched off
+GOODBYE = 0.2  # seconds for a connection to end
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How to log in: as whom, and with a private key's file, a password, or both. What is not there is empty."""
+
+    user: str
+    port: int
+    known_hosts: Path
+    find_secret: Callable[[], tuple[Path | None, str]]
+    refusals: Refusals
+
+
+def make_shell_look(host: str, account: Account, wants: Wants) -> Look:
+    """Make what looks at one host by its command line. Its HA state is in the prompt and costs nothing."""
+    return lambda seconds: _look(host, account, wants, seconds)
+
+
+def _look(host: str, account: Account, wants: Wants, seconds: float) -> View:
+    started = time.monotonic()
+    try:
+        with _opened(host, account, _Time(seconds)) as line:
+            return look(host, line, wants)
+    except PanosError as error:
+        return View(host, error, seconds=time.monotonic() - started)
+
+
+class _Time:
+    """The time of one look."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._ends_at = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        return self._ends_at - time.monotonic()
+
+
+# ---- logging in --------------------------------------------------------------------------------------------------
+
+Keys = tuple[asyncssh.SSHKey | None, asyncssh.SSHKnownHosts]  # ours, and those of hosts
+
+
+@contextmanager
+def _opened(host: str, account: Account, limit: _Time) -> Iterator[_CommandLine]:
+    """Log in, and hang up at the end. Raises PanosError."""
+    file, password = account.find_secret()
+    key, known = _read_key(file) if file else None, _read_known_hosts(account.known_hosts)
+    whose, secret = (host, account.port, account.user), (password, key.public_data if key else b"")
+    login = _Login(password)
+    with ExitStack() as stack:
+        with account.refusals.taken_turn(whose, secret, limit.left):
+            plug = stack.enter_context(_connected(host, account.port, limit))
+            runner = stack.enter_context(asyncio.Runner())
+            try:
+                session = runner.run(_log_in(host, account, (key, known), login, plug, limit))
+            except PanosError as error:
+                if login.is_refused or isinstance(error, Unauthorized):
+                    account.refusals.note(whose, secret, error)
+                raise
+        stack.callback(lambda: runner.run(_hang_up(session)))
+        line = _CommandLine(runner, host, limit)
+        line.begin(session, account.user)
+        yield line
+
+
+@contextmanager
+def _connected(host: str, port: int, limit: _Time) -> Iterator[socket.socket]:
+    """Connect, outside of an event loop: a lookup of a name can be given up here, and not in the threads of a loop."""
+    try:
+        plug = connect(host, port, limit.seconds)
+    except TimeoutError:
+        raise Unreachable(f"did not answer within {limit.seconds:.0f} s while connecting to {host} by SSH") from None
+    except OSError as error:
+        raise Unreachable(f"{error.strerror or error} while connecting to {host} by SSH") from None
+    with plug:
+        plug.settimeout(0)
+        yield plug
+
+
+async def _log_in(
+    host: str, account: Account, keys: Keys, login: _Login, plug: socket.socket, limit: _Time
+) -> asyncssh.SSHClientConnection:
+    """Log in. Raises PanosError."""
+    key, known = keys
+    try:
+        async with asyncio.timeout(limit.left):
+            return await asyncssh.connect(
+                host,
+                account.port,
+                sock=plug,
+                config=[],
+                username=account.user,
+                client_keys=[key] if key else [],
+                agent_path=None,
+                known_hosts=known,
+                client_factory=lambda: login,
+                preferred_auth="publickey,keyboard-interactive,password",
+            )
+    except TimeoutError:
+        if login.is_refused:
+            words = f"did not say within {limit.seconds:.0f} s whether it lets {account.user} in by SSH"
+            raise Busy(words) from None
+        raise Unreachable(f"did not answer within {limit.seconds:.0f} s while asking {host} by SSH") from None
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise Untrusted(f"{error.reason}; known are those of {account.known_hosts}") from None
+    except asyncssh.PermissionDenied as error:
+        raise Unauthorized(f"{account.user} is not let in: {error.reason}") from None
+    except asyncssh.Error as error:
+        raise Unreachable(f"{error.reason} while asking {host} by SSH") from None
+    except OSError as error:
+        raise Unreachable(f"{error.strerror or error} while asking {host} by SSH") from None
+
+
+async def _hang_up(session: asyncssh.SSHClientConnection) -> None:
+    """End the connection, whatever the other side makes of it."""
+    session.abort()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(session.wait_closed(), GOODBYE)
+
+
+def _read_key(file: Path) -> asyncssh.SSHKey:
+    """Read a private key. Raises Unauthorized; its words hold nothing of the file."""
+    try:
+        return asyncssh.read_private_key(file)
+    except OSError as error:
+        raise Unauthorized(f"{file} cannot be read: {error.strerror}") from None
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError):
+        raise Unauthorized(f"{file} is no private key, or has a passphrase") from None
+
+
+def _read_known_hosts(file: Path) -> asyncssh.SSHKnownHosts:
+    """Read the host keys that are known. Raises Untrusted."""
+    try:
+        return asyncssh.read_known_hosts(str(file))
+    except OSError as error:
+        raise Untrusted(f"{file} cannot be read, and no host key is known without it: {error.strerror}") from None
+    except ValueError:
+        raise Untrusted(f"{file} is no list of host keys") from None
+
+
+class _Login(asyncssh.SSHClient):
+    """Answers what a login asks: the password, and the question whether its banner was read.
+
+    `is_refused` tells that the password was given and has not let us in.
+    """
+
+    def __init__(self, password: str) -> None:
+        self._password = password
+        self._is_told = False
+        self._is_in = False
+
+    @property
+    def is_refused(self) -> bool:
+        return self._is_told and not self._is_in
+
+    def auth_completed(self) -> None:
+        """Remember that we are in."""
+        self._is_in = True
+
+    def password_auth_requested(self) -> str | None:
+        """Give the password once: asked again, it was wrong."""
+        self._is_told, was_told = bool(self._password), self._is_told
+        return self._password if self._is_told and not was_told else None
+
+    def kbdint_auth_requested(self) -> str | None:
+        """Take part in the dialogue when there is something to say."""
+        return "" if self._password and not self._is_told else None
+
+    def kbdint_challenge_received(
+        self, _name: str, _instructions: str, _lang: str, prompts: Sequence[tuple[str, bool]]
+    ) -> list[str]:
+        """Accept a banner, and say the password to whatever else is asked."""
+        questions = [find_question(prompt, ACCEPTANCES) for prompt, _ in prompts]
+        self._is_told = self._is_told or None in questions
+        return [question.answer.strip() if question else self._password for question in questions]
+
+
+# ---- asking ------------------------------------------------------------------------------------------------------
+
+
+class _CommandLine:
+    """Asks one host by its command line; what goes wrong in a session ends it, for nobody knows what it prints next."""
+
+    def __init__(self, runner: asyncio.Runner, host: str, limit: _Time) -> None:
+        self._runner = runner
+        self._host = host
+        self._limit = limit
+        self._dialogue: Dialogue
+        self._prints_xml = False
+        self._failure: PanosError | None = None
+
+    def begin(self, session: asyncssh.SSHClientConnection, user: str) -> None:
+        """Open a shell and wait for its prompt. Raises PanosError."""
+        shell = session.create_process(
+            term_type="vt100", term_size=(WIDTH, HEIGHT), stderr=asyncssh.STDOUT, errors="replace"
+        )
+        self._dialogue = Dialogue(user)
+        self._run(self._dialogue.begin(shell))
+
+    @property
+    def is_late(self) -> bool:
+        return self._limit.left <= 0
+
+    def ask_flows(self) -> FlowTable:
+        text = self._run(self._dialogue.ask(write_command(SHOW_FLOWS), needs_words=True))
+        self._prints_xml = has_xml(text)
+        return read_flow_text(text)
+
+    def ask_role(self) -> str:
+        return self._dialogue.role
+
+    def ask(self, request: Request, read: Read[Answer]) -> Answer:
+        if not self._prints_xml:
+            raise BadRequest("its command line prints no XML, from which alone this is read")
+        return read(HTTPStatus.OK, iter([cut_xml(self._run(self._dialogue.ask(write_command(request))))]))
+
+    def _run(self, conversation: Coroutine[Any, Any, Answer]) -> Answer:
+        if self._failure:
+            conversation.close()
+            raise self._failure
+        try:
+            return self._runner.run(self._in_time(conversation))
+        except TimeoutError:
+            self._failure = self._dialogue.blame(self._limit.seconds)
+        except asyncssh.Error as error:
+            self._failure = Unreachable(f"{error.reason} while asking {self._host} by SSH")
+        except OSError as error:
+            self._failure = Unreachable(f"{error.strerror or error} while asking {self._host} by SSH")
+        except PanosError as error:
+            self._failure = error
+        raise self._failure
+
+    async def _in_time(self, conversation: Coroutine[Any, Any, Answer]) -> Answer:
+        async with asyncio.timeout(self._limit.left):
+            return await conversation

@@ -1,0 +1,323 @@
+"""IPsec tunnels as PAN-OS tells of them: what to ask, and how to read the answers.
+
+Pure: no I/O, no clock. Nothing is judged here. Shapes are those of public captures of PAN-OS 6 to 11.2: a short and a
+detailed one, with fields in any order. `show vpn flow` lists every tunnel that is configured; the lists of SAs hold
+only those that stand, so that what is down is missing there. No capture has virtual systems in it, or a chassis with
+several dataplanes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from html import escape
+
+from lxml import etree
+
+from uidsync.panos.wire.errors import BadReply
+from uidsync.panos.wire.stream import Path, read_elements
+from uidsync.panos.wire.xmlapi import Request, make_op
+
+SHOW_FLOWS = make_op("<show><vpn><flow></flow></vpn></show>")
+SHOW_GATEWAYS = make_op("<show><vpn><gateway></gateway></vpn></show>")
+SHOW_IKE_SAS = make_op("<show><vpn><ike-sa></ike-sa></vpn></show>")
+SHOW_IPSEC_SAS = make_op("<show><vpn><ipsec-sa></ipsec-sa></vpn></show>")
+
+FLOW_PATH: Path = ("response", "result", "IPSec", "entry")
+ENTRIES_PATH: Path = ("response", "result", "entries", "entry")
+RESULT_PATH: Path = ("response", "result")
+ENTRY_PATH: Path = (*RESULT_PATH, "entry")
+MOST_KEPT = 50_000  # elements at a time; nothing is forgotten of a shape that lies deeper than those that are known
+LONGEST_NAME = 1000  # characters, ten times what PAN-OS allows a tunnel and a proxy-id together
+LONGEST_WORDS = 200  # characters of an answer that is not a list, in an error
+
+SHORTEST_CUT = 6  # letters of a word that a column may have cut short: "inactiv" is seen where eight have room
+STATES = ("active", "inactive", "init", "down")
+MONITORS = ("off", "up", "down", "on")
+COUNTERS = {
+    "pkt-encap", "byte-encap", "pkt-decap", "byte-decap", "dec-err", "auth-err", "inner-warn", "pkt-replay",
+    "pkt-lifetime", "pkt-lifesize",
+}  # fmt: skip
+
+
+class Condition(StrEnum):
+    """Whether traffic gets through, as far as can be known.
+
+    degraded: the tunnel stands, but its monitor does not reach the other side, or some of its proxy-ids are down.
+    unknown: not told, or told in a word that is not known. missing: expected, and not configured any more.
+    """
+
+    UP = "up"
+    DEGRADED = "degraded"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A row of `show vpn flow`: a tunnel without proxy-ids, or one proxy-id of a tunnel.
+
+    `name` is the whole name, `TUNNEL` or `TUNNEL:PROXY-ID`, and alone says which one it is. `state` and `monitor` are
+    the firewall's own words in lower case, `monitor` is empty when nothing was said of it. Numbers are the device's own
+    and change when a tunnel is made anew. `counters` is empty but in a detailed answer; bytes and packets since the
+    tunnel was configured, by the names of PAN-OS (`byte-encap`, `auth-err`, …).
+    """
+
+    name: str
+    state: str
+    monitor: str = ""
+    interface: str = ""
+    outer_interface: str = ""
+    local_ip: str = ""
+    peer_ip: str = ""
+    number: str = ""
+    gateway_number: str = ""
+    mode: str = ""
+    dataplane: str = ""
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def tunnel(self) -> str:
+        """The tunnel's name without a proxy-id."""
+        return self.name.partition(":")[0]
+
+    @property
+    def proxy_id(self) -> str:
+        """The proxy-id's name, empty for a tunnel without."""
+        return self.name.partition(":")[2]
+
+    @property
+    def condition(self) -> Condition:
+        """Whether this one carries traffic.
+
+        `init` was not up since it was configured or cleared, and is as down as `inactive`. A monitor that is `off` says
+        nothing.
+        """
+        match self.state:
+            case "active":
+                return Condition.DEGRADED if self.monitor == "down" else Condition.UP
+            case "inactive" | "init" | "down":
+                return Condition.DOWN
+        return Condition.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class FlowTable:
+    """All of `show vpn flow`: each name once, in the firewall's order.
+
+    `rows` is how many there were, `declared` how many the firewall says there are (None: it does not say). `layout`
+    says how it was written, for whoever looks for a reason.
+    """
+
+    flows: tuple[Flow, ...]
+    rows: int
+    declared: int | None
+    layout: str
+
+    @property
+    def duplicates(self) -> int:
+        """How many rows were about a name that another row has, too: those of other dataplanes."""
+        return self.rows - len(self.flows)
+
+    @property
+    def gap(self) -> str:
+        """What does not add up, in words; empty when all that was declared is there."""
+        if self.declared in {None, self.rows, len(self.flows)}:
+            return ""
+        return f"the firewall declares {self.declared} IPsec tunnels and lists {self.rows}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A configured IKE gateway. `number` is what flows call it by."""
+
+    name: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class IpsecSa:
+    """A phase 2 that stands; `name` is that of its flow, `life` and `remaining` are in seconds, None if not told.
+
+    When keys are renewed there may be two of a name.
+    """
+
+    name: str
+    life: int | None
+    remaining: int | None
+
+
+def make_show_details(number: str) -> Request:
+    """Make the request for one flow with its counters, by its number; read by `read_flows`."""
+    return make_op(f"<show><vpn><flow><tunnel-id>{escape(number)}</tunnel-id></flow></vpn></show>")
+
+
+def address_to(request: Request, serial: str) -> Request:
+    """Name the firewall behind Panorama that a request is for; without a serial it is for who is asked."""
+    return replace(request, parameters=(*request.parameters, ("target", serial))) if serial else request
+
+
+# ---- reading -----------------------------------------------------------------------------------------------------
+
+
+def read_flows(status: int, pieces: Iterator[bytes]) -> FlowTable:
+    """Read the answer to `show vpn flow`, short or detailed; `status` is the HTTP status.
+
+    Of several rows of one name the best counts: a tunnel stands on one dataplane of several. Raises what
+    `read_elements` raises, and BadReply for an answer that is no list: nothing at all is not "no tunnels".
+    """
+    rows: list[tuple[Flow, etree._Element | None]] = []
+    dataplanes: dict[etree._Element | None, str] = {}
+    declared: list[int] = []
+    is_list, words, layout = False, "", "short"
+    for path, element in read_elements(status, pieces, "list of tunnels", FLOW_PATH, MOST_KEPT):
+        parent = element.getparent()
+        match path[-1]:
+            case "entry" if path[-2] == "IPSec":
+                rows.append((_read_flow(element), parent.getparent() if parent is not None else None))
+                layout = "short" if element.find("monitor") is None else "detailed"
+            case "IPSec":
+                is_list, words = True, words or _words(element)
+            case "dp":
+                dataplanes[parent] = _text(element)
+            case "num_ipsec":
+                declared.append(_count(_text(element)))
+            case "result" | "error" | "line":
+                words = words or _words(element)
+    if not is_list or words:  # words beside a list tell that it is not all
+        raise BadReply(f"the answer {'tells more than' if is_list else 'lists no'} tunnels{words and f': {words}'}")
+    flows = [replace(flow, dataplane=dataplanes.get(part, "")) for flow, part in rows]
+    return make_table(flows, sum(declared) if declared else None, layout)
+
+
+def make_table(rows: Iterable[Flow], declared: int | None, layout: str) -> FlowTable:
+    """Make the table of rows: each name once, the best of its rows. Raises BadReply for a row that cannot be one."""
+    rows, best = list(rows), dict[str, Flow]()
+    for flow in rows:
+        if not flow.name or not flow.state:
+            raise BadReply(f"a tunnel without {'a state' if flow.name else 'a name'} is listed")
+        if len(flow.name) > LONGEST_NAME:
+            raise BadReply(f"a tunnel with a name of {len(flow.name)} characters is listed")
+        other = best.setdefault(flow.name, flow)
+        if BEST.index(flow.condition) < BEST.index(other.condition):
+            best[flow.name] = flow
+    return FlowTable(tuple(best.values()), len(rows), declared, layout)
+
+
+# A row that says it is down knows more than one in a word that nobody knows.
+BEST = (Condition.UP, Condition.DEGRADED, Condition.DOWN, Condition.UNKNOWN, Condition.MISSING)
+
+
+def read_gateways(status: int, pieces: Iterator[bytes]) -> tuple[Gateway, ...]:
+    """Read the answer to `show vpn gateway`. Raises what `read_elements` raises, and BadReply."""
+    entries = _read_entries(status, pieces, "list of gateways", ENTRIES_PATH)
+    return tuple(Gateway(fields.get("name", ""), fields.get("id", "")) for fields in entries)
+
+
+def read_ike_sas(status: int, pieces: Iterator[bytes]) -> tuple[str, ...]:
+    """Read the answer to `show vpn ike-sa`: the gateway of each phase 1 that stands, maybe twice, once for each end.
+
+    None is an empty result, or says so in words. Raises as `read_gateways`.
+    """
+    return tuple(fields.get("name", "") for fields in _read_entries(status, pieces, "list of IKE SAs", ENTRY_PATH))
+
+
+def read_ipsec_sas(status: int, pieces: Iterator[bytes]) -> tuple[IpsecSa, ...]:
+    """Read the answer to `show vpn ipsec-sa`; none is an empty result, or says so. Raises as `read_gateways`."""
+    return tuple(
+        IpsecSa(fields.get("name", ""), _number(fields.get("life", "")), _number(fields.get("remain", "")))
+        for fields in _read_entries(status, pieces, "list of IPsec SAs", ENTRIES_PATH)
+    )
+
+
+def _read_entries(status: int, pieces: Iterator[bytes], what: str, path: Path) -> list[dict[str, str]]:
+    """Read the fields of entries that lie in the result or in its `entries`, and check how many there should be."""
+    found: list[dict[str, str]] = []
+    kept: dict[str, str] = {}
+    declared: int | None = None
+    words = ""
+    for at, element in read_elements(status, pieces, what, path, MOST_KEPT):
+        if at[:-1] == ENTRY_PATH:  # where entries are looked for one deeper, this is forgotten before its entry ends
+            kept[at[-1]] = _text(element)
+        elif at in {ENTRY_PATH, ENTRIES_PATH}:
+            found.append(_read_fields(element) | kept)
+            kept.clear()
+        elif at in {(*RESULT_PATH, "ntun"), (*RESULT_PATH, "ngw")}:
+            declared = _count(_text(element))
+        elif at[:2] == RESULT_PATH and at[-1] in {"result", "error", "line", "msg", "member"}:
+            words = words or _words(element)
+    names = {fields.get("name") for fields in found}  # a tunnel has two SAs while keys are renewed
+    if found and declared not in {None, len(found), len(names)}:
+        raise BadReply(f"the {what} declares {declared} and holds {len(found)}")
+    if not found and (declared or (words and not NOTHING.search(words))):
+        raise BadReply(f"the {what} holds none: {words or f'{declared} are declared'}")
+    return found
+
+
+# "There is no IPSec SA found.", "IKE SA for gateway ID 2 not found."
+NOTHING = re.compile(r"\bno\b.*\bfound|\bnot found|\btotal:? 0\b", re.IGNORECASE)
+
+
+def _read_flow(entry: etree._Element) -> Flow:
+    fields = _read_fields(entry)
+    return Flow(
+        fields.get("name", ""),
+        read_word(fields.get("state", ""), STATES),
+        _read_monitor(entry, fields),
+        fields.get("inner-if", ""),
+        fields.get("outer-if", ""),
+        fields.get("localip", ""),
+        fields.get("peerip", ""),
+        fields.get("id", ""),
+        fields.get("gwid", ""),
+        fields.get("ipsec-mode", ""),
+        counters={key: number for key in COUNTERS if (number := _number(fields.get(key, ""))) is not None},
+    )
+
+
+def _read_monitor(entry: etree._Element, fields: Mapping[str, str]) -> str:
+    """Read the tunnel monitor: a word (`mon`), or a block of its own in which `status` counts only when `on` is.
+
+    One that is on and does not say what it sees is `on`, neither up nor down.
+    """
+    block = entry.find("monitor")
+    if block is None or block.find("on") is None:
+        word = read_word(fields.get("mon") or fields.get("monitor", ""), MONITORS)
+        return read_word(fields.get("mon-status", ""), MONITORS) or word if word == "on" else word
+    if (block.findtext("on") or "").strip().lower() != "true":
+        return "off"
+    status = (block.findtext("status") or "").strip().lower()
+    return {"true": "up", "false": "down"}.get(status, status or "on")
+
+
+def read_word(text: str, known: Iterable[str]) -> str:
+    """Return a state's word in lower case; one that a column has cut short is completed, another is left as it is."""
+    text = text.strip().lower()
+    return next((word for word in known if text == word or (len(text) >= SHORTEST_CUT and word.startswith(text))), text)
+
+
+def _read_fields(entry: etree._Element) -> dict[str, str]:
+    return {str(child.tag): _text(child) for child in entry.iterchildren(tag=etree.Element)}
+
+
+def _text(element: etree._Element) -> str:
+    return (element.text or "").strip()
+
+
+def _words(element: etree._Element) -> str:
+    """Return the beginning of an element's words, on one line."""
+    return " ".join(_text(element)[:LONGEST_WORDS].split())
+
+
+def _count(text: str) -> int:
+    """Read how many there are. Raises BadReply: a count that cannot be read cannot be checked."""
+    if (number := _number(text)) is None:
+        raise BadReply(f"the firewall declares {text[:20]!r} tunnels")
+    return number
+
+
+def _number(text: str) -> int | None:
+    return int(text) if re.fullmatch("[0-9]{1,20}", text) else None

@@ -1,0 +1,226 @@
+"""A Windows User-ID agent as a target: one uid-message per TLS connection, with a client certificate.
+
+The connection ends with a close_notify: an agent may read to the end of the stream, and drop what looks cut off.
+What the agent answers is not documented. An answer is read briefly and never waited for; but an alert, a reset or an
+error within that time is a failure: under TLS 1.3 a client's write succeeds before the refusal of its certificate
+arrives. Sources: the vendor's knowledge base, "User-ID XML API setup on Windows UID agent" (raw framing, client
+certificate); the vendor's script for RADIUS servers of 2011 (HTTP PUT).
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from uidsync.panos.userid.messages import Entry, Rejection, make_empty_message, make_message, read_rejections
+from uidsync.panos.wire.dial import meet
+from uidsync.panos.wire.errors import BadReply, BadRequest, PanosError
+from uidsync.panos.wire.line import Line
+from uidsync.panos.wire.retries import Patience
+from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
+from uidsync.panos.wire.words import Private, cut, find_private, mask
+from uidsync.panos.wire.xmlapi import parse, read_response
+
+Framing = Literal["raw", "put"]
+
+# Seconds to listen after a message. The first wait outlasts an agent that checks our certificate at leisure; one that
+# took a message will take the next, and from then on silence is waited for only as long as a reset travels.
+FIRST_WAIT, LATER_WAIT = 1.5, 0.25
+LARGEST_ANSWER = 2**20  # bytes: far above a batch in which every entry is rejected
+ANSWER_ENDS = (b"</response>", b"</uid-response>")
+
+
+class Agent:
+    """Sends batches to one User-ID agent."""
+
+    def __init__(  # noqa: PLR0913 (a TLS peer with a framing has this many sides)
+        self,
+        host: str,
+        port: int,
+        *,
+        trust: Trust,
+        find_certificate: Callable[[], tuple[Path, Path] | None],
+        framing: Framing,
+        send_timeout: bool,
+        request_timeout: float,
+        patience: Patience,
+        in_flight: threading.Semaphore,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._trust = trust
+        self._find_certificate = find_certificate
+        self._framing = framing
+        self._send_timeout = send_timeout
+        self._request_timeout = request_timeout
+        self._patience = patience
+        self._in_flight = in_flight
+        self._opening = threading.Lock()
+        self._context: TargetContext | None = None
+        self._wait = FIRST_WAIT
+        self.attempts = 0
+        self.seconds_to_connect = 0.0  # TCP and TLS of the last message
+
+    @property
+    def certificate_not_after(self) -> datetime | None:
+        """When the certificate that the agent last showed ends."""
+        return self._context.certificate_not_after if self._context else None
+
+    @property
+    def client_certificate_not_after(self) -> datetime | None:
+        """When our own certificate ends."""
+        return self._context.own_certificate_not_after if self._context else None
+
+    @property
+    def warnings(self) -> Mapping[str, str]:
+        """What to tell beside outcomes: nothing."""
+        return {}
+
+    def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
+        """Send one batch, of logins or of logouts; return what the agent says it rejects. Raises PanosError."""
+        return self._deliver(make_message(batch, timeouts=self._send_timeout), batch)
+
+    def try_right(self) -> None:
+        """Send a message without entries, which changes nothing. Raises PanosError."""
+        self._deliver(make_empty_message(), ())
+
+    def close(self) -> None:
+        """Do nothing: no connection outlives its message."""
+
+    def _deliver(self, message: str, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
+        framed = _frame(message.encode(), self._framing, f"{self._host}:{self._port}")
+
+        def attempt(seconds: float) -> tuple[Rejection, ...]:
+            answer = self._exchange(framed, seconds)
+            try:
+                return read_answer(answer, batch)
+            except PanosError as error:
+                raise error.reworded(cut(mask(error.words, find_private(message)))) from None
+
+        rejections = self._patience.call(attempt, self._request_timeout)
+        self._wait = LATER_WAIT
+        private = find_private(message) if rejections else Private()
+        return tuple(Rejection(each.entry, cut(mask(each.message, private))) for each in rejections)
+
+    def _exchange(self, message: bytes, seconds: float) -> bytes:
+        with self._opening:
+            if self._context is None:
+                self._context = make_context(self._trust, self._find_certificate())
+                # Else OpenSSL answers a close without good-bye by an alert, and TCP that one by a reset.
+                self._context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+            context = self._context
+        self.attempts += 1
+        began = time.monotonic()
+        try:
+            with self._in_flight, context.within(seconds), ExitStack() as plugs:
+
+                def shake_hands(plain: socket.socket, share: float) -> Line:
+                    with context.within(share):
+                        return Line(context, plugs.enter_context(plain), self._host)
+
+                line = meet(self._host, self._port, seconds, shake_hands)
+                self.seconds_to_connect = time.monotonic() - began
+                try:
+                    line.send(message)
+                except OSError:
+                    self._listen(line, context)  # an alert that waits to be read says more than a broken pipe
+                    raise
+                answer = self._listen(line, context)
+                if answer is None:
+                    return _end(line, context)
+                with suppress(OSError):  # it has said what counts
+                    line.say_goodbye()
+                return answer
+        except (OSError, UnicodeError) as error:
+            raise read_failure(error, f"sending to {self._host}:{self._port}") from None
+
+    def _listen(self, line: Line, context: TargetContext) -> bytes | None:
+        """Return what comes within the short wait, None for silence; a reset or an alert is raised."""
+        try:
+            with context.within(self._wait):
+                answer = _read_answer(line)
+        except TimeoutError:
+            return None
+        if not answer:
+            _raise_if_unread(line.plain)
+        return answer
+
+
+def _end(line: Line, context: TargetContext) -> bytes:
+    """Say that the message was all, and return what a silent agent says to that: it may have waited for the end.
+
+    It took the message already, as far as anybody can tell: that it closes now, in whatever way, is no failure.
+    """
+    with suppress(TimeoutError, ConnectionError), context.within(LATER_WAIT):
+        line.say_goodbye()
+        return _read_answer(line)
+    return b""
+
+
+def _read_answer(line: Line) -> bytes:
+    """Return what comes, up to the end of an answer or of the connection."""
+    answer = bytearray()
+    try:
+        while len(answer) < LARGEST_ANSWER and (piece := line.receive()):
+            answer += piece
+            if answer.rstrip().endswith(ANSWER_ENDS):
+                break
+    except TimeoutError:
+        if not answer:
+            raise
+    return bytes(answer)
+
+
+def _raise_if_unread(plain: socket.socket) -> None:
+    """Raise when a peer that closed without a word did so before it had our message: TCP then answers with a reset."""
+    poll = select.poll()
+    poll.register(plain, 0)  # errors alone
+    if poll.poll(LATER_WAIT * 1000):
+        raise ConnectionResetError(errno.ECONNRESET, "closed before the message was read")
+
+
+def _frame(message: bytes, framing: Framing, host: str) -> bytes:
+    if framing == "raw":
+        return message
+    head = f"PUT / HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/xml\r\nContent-Length: {len(message)}\r\n"
+    return (head + "Connection: close\r\n\r\n").encode() + message
+
+
+def read_answer(answer: bytes, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
+    """Return what an agent's answer rejects; silence and answers of unknown form accept the batch.
+
+    Known forms are none at all, XML, and XML inside HTTP; a `uid-response` may carry a `code` that is not 0.
+    Raises PanosError for an answer that is an error.
+    """
+    status, body = _read_http(answer)
+    if status is not None and status >= 400:  # noqa: PLR2004 (where HTTP's errors begin)
+        read_response(status, body)
+        raise BadReply(f"answers HTTP {status}")
+    try:
+        root = parse(body)
+    except BadReply:
+        return ()
+    if root.tag == "response":
+        rejections = read_rejections(read_response(200, body), batch)
+        return tuple(rejection for rejection in rejections if not rejection.is_about_gone)  # and nobody can be asked
+    if root.tag == "uid-response" and (root.findtext("code") or "0").strip() != "0":
+        raise BadRequest((root.findtext("message") or "refused without a reason").strip())
+    return ()
+
+
+def _read_http(answer: bytes) -> tuple[int | None, bytes]:
+    if not answer.startswith(b"HTTP/"):
+        return None, answer
+    head, _, body = answer.partition(b"\r\n\r\n")
+    code = re.match(rb"HTTP/\S+ (\d{3})\b", head)
+    return (int(code[1]) if code else None), body

@@ -1,0 +1,217 @@
+"""A firewall, an HA pair or a firewall behind Panorama, as a target."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from ipaddress import IPv6Address
+from typing import TypeVar
+
+from uidsync.panos import Address
+from uidsync.panos.logs.events import UserIdEvent, make_finish, make_user_id_query, plain_address, read_user_id_event
+from uidsync.panos.logs.job import read_log
+from uidsync.panos.userid.messages import (
+    Entry,
+    Logout,
+    Rejection,
+    make_empty_message,
+    make_message,
+    make_user_id,
+    read_rejections,
+)
+from uidsync.panos.userid.pair import HA_STATE, Pair, Roles, read_role
+from uidsync.panos.userid.table import (
+    XML_API,
+    TableEntry,
+    find_other_spelling,
+    make_show_mappings,
+    read_mappings,
+    read_table,
+)
+from uidsync.panos.wire.client import Client
+from uidsync.panos.wire.errors import BadRequest, PanosError, Unauthorized
+from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request
+
+# Questions for single mappings that could not be logged out; for more of them the whole table is read, once.
+MOST_QUESTIONS = 100
+NO_JOB = "0"  # the jobs of a firewall are counted from 1
+EVENTS_SHOWN = 100  # of an address, the newest: a login a minute would be more than an hour's
+
+Taken = TypeVar("Taken")
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What a firewall says of itself."""
+
+    hostname: str
+    model: str
+    serial: str
+    version: str
+
+
+class Firewall:
+    """Sends batches to one vsys of one firewall; `serial` names a firewall behind Panorama."""
+
+    def __init__(self, client: Client | Pair, *, vsys: str = "", serial: str = "") -> None:
+        self._client = client
+        self._vsys = vsys
+        self._serial = serial
+        self._questions = 0
+        self._shown: dict[Address, tuple[TableEntry, ...]] | None = None
+        self._warnings: dict[str, str] = {}
+
+    @property
+    def attempts(self) -> int:
+        """Messages sent, those of retries included, without questions."""
+        return self._client.attempts["user-id"]
+
+    @property
+    def certificate_not_after(self) -> datetime | None:
+        """When the certificate that the firewall last showed ends."""
+        return self._client.certificate_not_after
+
+    @property
+    def client_certificate_not_after(self) -> datetime | None:
+        """When our own certificate ends: there is none."""
+        return None
+
+    @property
+    def member(self) -> str:
+        """The member of a pair that answers, as far as that is known; of one host nothing."""
+        return self._client.member if isinstance(self._client, Pair) else ""
+
+    @property
+    def warnings(self) -> Mapping[str, str]:
+        """What to tell beside outcomes, by log event."""
+        return self._warnings | (self._client.warnings if isinstance(self._client, Pair) else {})
+
+    def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
+        """Send one batch, of logins or of logouts; return what the firewall rejects. Raises PanosError.
+
+        A logout of a mapping that is gone is not rejected. The firewall is asked whether it is gone, and one that is
+        still there under another spelling is logged out as it is shown. A key without the right to ask is told of in
+        `warnings`, and the firewall believed.
+        """
+        rejections = self._send(batch)
+        unsure = [rejection for rejection in rejections if rejection.is_about_gone]
+        left = self._log_out_as_shown([Logout(each.entry.ip, each.entry.user) for each in unsure])
+        return tuple(rejection for rejection in rejections if not rejection.is_about_gone or rejection.entry in left)
+
+    def _send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
+        request = make_user_id(make_message(batch), self._vsys)
+        return read_rejections(self._client.call(self._address(request)), batch)
+
+    def _log_out_as_shown(self, logouts: Sequence[Logout]) -> set[Entry]:
+        """Log out what is left of mappings that were said not to be there; return the logouts of those that stay.
+
+        First by the name that is shown, then by the address alone.
+        """
+        shown: dict[Entry, Entry] = {}
+        try:
+            for logout in logouts:
+                if name := find_other_spelling(logout, self._look(logout.ip)):
+                    shown[Logout(logout.ip, name)] = logout
+        except (Unauthorized, BadRequest) as error:
+            self._warnings["logouts.unsure"] = f"whether what was to be logged out is gone cannot be asked: {error}"
+        if not shown:
+            return set()
+        stubborn: dict[Entry, Entry] = {
+            Logout(each.entry.ip, ""): shown[each.entry] for each in self._send(list(shown))
+        }
+        return {stubborn[each.entry] for each in self._send(list(stubborn))} if stubborn else set()
+
+    def _look(self, ip: Address) -> tuple[TableEntry, ...]:
+        """Return what is shown at an address: asked for it at first, looked up in the whole table when it gets much."""
+        self._questions += 1
+        if self._questions > MOST_QUESTIONS and self._shown is None:
+            self._shown = self.read_table(_sort_by_address)
+        return self.ask(ip) if self._shown is None else self._shown.get(ip, ())
+
+    def try_right(self) -> None:
+        """Send a message without entries: it changes nothing and needs the same right. Raises PanosError."""
+        self._client.call(self._address(make_user_id(make_empty_message(), self._vsys)))
+
+    def read_system(self) -> System:
+        """Ask the firewall who it is. Raises PanosError."""
+        response = self._client.call(self._address(SYSTEM_INFO))
+        return System(
+            *(
+                (response.findtext(f"result/system/{key}") or "").strip()
+                for key in ("hostname", "model", "serial", "sw-version")
+            )
+        )
+
+    def try_log_right(self) -> None:
+        """End a log job that never was: it changes nothing and needs the right to read logs. Raises PanosError."""
+        with suppress(BadRequest):  # "no such job", which is told to whom it may concern
+            self._client.call(make_finish(NO_JOB))
+
+    def ask_role(self) -> str:
+        """Ask one firewall, which may be the member of a pair, what it is. Raises PanosError."""
+        return read_role(self._client.call(self._address(HA_STATE)))
+
+    def ask_roles(self) -> Roles:
+        """Ask the members of a pair what they are; of one host there is nothing to tell."""
+        return self._client.ask_roles() if isinstance(self._client, Pair) else {}
+
+    def read_table(self, take: Callable[[Iterator[TableEntry]], Taken]) -> Taken:
+        """Read the whole mapping table, of half a million entries maybe, and return what `take` makes of it.
+
+        `take` gets the entries as they come, anew for every try. Raises PanosError.
+        """
+        request = self._address(make_show_mappings(self._vsys))
+        return self._client.read(request, lambda status, pieces: take(self._only_ours(read_table(status, pieces))))
+
+    def _only_ours(self, entries: Iterator[TableEntry]) -> Iterator[TableEntry]:
+        """Leave out what lies in other virtual systems."""
+        return (entry for entry in entries if not self._vsys or entry.vsys in {"", self._vsys})
+
+    def ask(self, ip: Address) -> tuple[TableEntry, ...]:
+        """Read what the mapping table has for one address; a question is not repeated. Raises PanosError."""
+        response = self._client.call(self._address(make_show_mappings(self._vsys, ip)), attempts=1)
+        return tuple(self._only_ours(iter(read_mappings(response))))
+
+    def read_user_id_log(self, ip: Address, *, most: int = EVENTS_SHOWN) -> tuple[UserIdEvent, ...]:
+        """Read what the firewall's own log has of users at one address, the newest first. Raises PanosError.
+
+        What names another address is left out, and what names another vsys: a filter that was not understood must not
+        show strangers. For a firewall behind Panorama it is the log that Panorama has of it.
+        """
+        events = map(read_user_id_event, read_log(self._client, make_user_id_query(ip, most, self._serial)))
+        return tuple(event for event in events if event and event.ip == plain_address(ip) and self._is_ours(event.vsys))
+
+    def _is_ours(self, vsys: str) -> bool:
+        return not self._vsys or vsys == self._vsys or not re.fullmatch("vsys[0-9]+", vsys)
+
+    def close(self) -> None:
+        """End the connections."""
+        self._client.close()
+
+    def _address(self, request: Request) -> Request:
+        """Name the firewall behind Panorama that a request is for."""
+        if not self._serial:
+            return request
+        return replace(request, parameters=(*request.parameters, ("target", self._serial)))
+
+
+def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Address, tuple[TableEntry, ...]]:
+    """Sort what came by this API; without a vsys an address may have several."""
+    found: dict[Address, tuple[TableEntry, ...]] = {}
+    for entry in entries:
+        if entry.type == XML_API:
+            found[entry.ip] = (*found.get(entry.ip, ()), entry)
+    return found
+
+
+def is_right_missing(error: PanosError) -> bool:
+    """Tell whether a refusal is of the role's lack of a right; a commit under way is worded alike."""
+    return isinstance(error, Unauthorized) and error.is_denied
+
+
+def make_url(host: str, port: int) -> str:
+    """Return where a host's API is; IPv6 addresses come in brackets."""
+    return f"https://{host if ':' not in host else f'[{IPv6Address(host)}]'}:{port}/api/"

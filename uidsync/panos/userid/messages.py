@@ -1,0 +1,138 @@
+"""The uid-message grammar, both ways: logins and logouts out, rejections in.
+
+Pure: no I/O, no clock. Source: "PAN-OS XML API Labs, User to IP mapping" (grammar, minutes, the order inside a
+document); the shapes of rejections are from public captures.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
+
+from lxml import etree
+
+from uidsync.panos import Address
+from uidsync.panos.wire.errors import BadReply, BadRequest
+from uidsync.panos.wire.xmlapi import Request, read_message
+
+LONGEST_NAME = 255  # characters; a bound of ours, the one of PAN-OS is not documented
+MAPPING_GONE = "delete mapping failed"  # the answer to a logout of a mapping that is not there
+
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
+_SPECIAL = re.compile('[&<>"\t\n\r]')  # few names have any, and to look for them takes a quarter of a translation
+
+
+@dataclass(frozen=True, slots=True)
+class UserMapping:
+    """Who has an address, until when that may be believed, and the id of the event that says so."""
+
+    ip: Address
+    user: str
+    expires_at: datetime
+    event_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Map `ip` to `user` for `timeout` minutes (never 0, which would be for ever)."""
+
+    ip: Address
+    user: str
+    timeout: int
+
+
+@dataclass(frozen=True, slots=True)
+class Logout:
+    """Take the mapping of `ip` to exactly this `user` away."""
+
+    ip: Address
+    user: str
+
+
+Entry = Login | Logout
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One entry that the target did not accept, in the target's words."""
+
+    entry: Entry
+    message: str
+
+    @property
+    def is_about_gone(self) -> bool:
+        """Whether it says that what was to be logged out is not there, at least not under that name."""
+        return isinstance(self.entry, Logout) and self.message.casefold() == MAPPING_GONE
+
+
+def is_carriable(user: str) -> bool:
+    """Tell whether a message can carry this name: no control character, nothing that XML 1.0 cannot hold."""
+    return user.isprintable() or not any(unicodedata.category(c) in {"Cc", "Cs"} or c in "\ufffe\uffff" for c in user)
+
+
+def make_empty_message() -> str:
+    """Make a uid-message without entries: it changes nothing, and only who may send messages may send it."""
+    return "<uid-message><version>1.0</version><type>update</type><payload></payload></uid-message>"
+
+
+def make_message(entries: Sequence[Entry], *, timeouts: bool = True) -> str:
+    """Make the uid-message of one batch.
+
+    Only logins or only logouts: inside one document a target applies logins before logouts, whatever their order.
+    Without `timeouts` the target's own setting decides how long a login lasts.
+    """
+    section = "login" if isinstance(entries[0], Login) else "logout"
+    body = "".join(
+        f'<entry name="{_SPECIAL.sub(_escape, entry.user)}" ip="{entry.ip!s}"'
+        + (f' timeout="{entry.timeout}"/>' if timeouts and isinstance(entry, Login) else "/>")
+        for entry in entries
+    )
+    return (
+        "<uid-message><version>1.0</version><type>update</type>"
+        f"<payload><{section}>{body}</{section}></payload></uid-message>"
+    )
+
+
+def _escape(special: re.Match[str]) -> str:
+    return _ESCAPES[special[0]]
+
+
+def make_user_id(message: str, vsys: str = "") -> Request:
+    """Make the request that carries a uid-message."""
+    return Request("user-id", (("cmd", message), *((("vsys", vsys),) if vsys else ())))
+
+
+def read_rejections(response: etree._Element, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
+    """Return which entries of `batch` an answer rejects, in their order.
+
+    Raises BadRequest when the answer is an error that names no entry, and BadReply when it names one that was not
+    sent: such an answer says nothing of this batch.
+    """
+    listed = response.findall(".//uid-response/payload/*/entry")
+    if not listed:
+        if response.get("status") != "success":
+            raise BadRequest(read_message(response) or "refused without a reason")
+        return ()
+    sent: dict[Address, list[Entry]] = {}
+    for entry in batch:
+        sent.setdefault(entry.ip, []).append(entry)
+    messages: dict[Entry, str] = {}
+    for element in listed:
+        message = " ".join((element.get("message") or "").split()) or "rejected without a reason"
+        messages |= dict.fromkeys(_find_sent(element, sent), message)
+    return tuple(Rejection(entry, messages[entry]) for entry in batch if entry in messages)
+
+
+def _find_sent(element: etree._Element, sent: dict[Address, list[Entry]]) -> Iterator[Entry]:
+    """Find the entries that a rejection means: by address, and by name where one address has several."""
+    try:
+        candidates = sent[ip_address((element.get("ip") or "").strip())]
+    except (ValueError, KeyError):
+        raise BadReply("the answer rejects an entry that was not sent") from None
+    name = (element.get("name") or "").casefold()
+    named = [entry for entry in candidates if entry.user.casefold() == name]
+    yield from named or candidates

@@ -1,0 +1,240 @@
+"""An HA pair in the place of one host: messages go to the active member, and to the other when that takes over.
+
+Who is active is asked ("show high-availability state"; states from public captures), and anew when the member in use
+fails. What a passive member does with a mapping is not documented: it gets none while an active one is known, and a
+message counts when the member that took it says after it that it is active. Where the key may not ask, every member
+gets every message.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from queue import Empty, SimpleQueue
+
+from lxml import etree
+
+from uidsync.panos.wire.client import LARGE_TIMEOUT, Answer, Client, Read
+from uidsync.panos.wire.errors import BadReply, Busy, PanosError, RequestError, TargetError, Unauthorized, Unreachable
+from uidsync.panos.wire.retries import SHORTEST_TRY, Patience
+from uidsync.panos.wire.xmlapi import Request, make_op
+
+HA_STATE = make_op("<show><high-availability><state></state></high-availability></show>")
+# As firewalls say it, then as Panoramas do. In an active/active pair the primary alone is the one that takes mappings.
+ACTIVE = frozenset({"active", "active-primary", "primary-active", "secondary-active"})
+OFF = "not in a pair"
+STATE = re.compile(r"[A-Za-z][A-Za-z _-]{0,39}")  # it goes into warnings: no more than a word or two
+MESSAGE = "user-id"  # the type of request that changes mappings
+
+LATE = 1.0  # seconds that the other gets once one says it is active: a dead member shall not hold up the living one
+
+Roles = Mapping[str, str | PanosError]  # by host: what it says it is, or why it does not say
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The hosts that get messages; `is_told` when one of them says that it is active. Warnings by log event."""
+
+    hosts: tuple[str, ...]
+    is_told: bool
+    warnings: Mapping[str, str]
+
+    def without(self, host: str) -> Choice:
+        """Return the choice without a host that failed."""
+        return Choice(tuple(other for other in self.hosts if other != host), self.is_told, self.warnings)
+
+
+def read_role(response: etree._Element) -> str:
+    """Return what a host says it is: active, passive, initial, suspended, …, or that it stands alone.
+
+    Raises BadReply.
+    """
+    if (response.findtext("result/enabled") or "").strip() == "no":
+        return OFF
+    state = response.findtext("result/group/local-info/state") or response.findtext("result/local-info/state") or ""
+    if not STATE.fullmatch(state.strip()):
+        raise BadReply("the answer tells no HA state")
+    return state.strip().lower()
+
+
+def choose(roles: Roles) -> Choice:
+    """Choose the hosts that get messages. Raises TargetError when there is none.
+
+    Two that say they are active both do. If none says so, those do that did not let themselves be asked.
+    """
+    active = tuple(host for host, role in roles.items() if _is_active(role))
+    unasked = tuple(host for host, role in roles.items() if _is_refusal(role))
+    failed = {host: role for host, role in roles.items() if isinstance(role, PanosError) and host not in unasked}
+    warnings = {}
+    if unasked:
+        why = "; ".join(f"{host} does not say whether it is active: {roles[host]}" for host in unasked)
+        warnings["pair.unasked"] = why if active else f"{why}; messages go to {' and '.join(unasked)}"
+    if active or unasked:
+        if failed:
+            warnings["pair.member_failed"] = "; ".join(f"{host}: {role}" for host, role in failed.items())
+        if OFF in roles.values():
+            warnings["pair.none"] = f"high availability is off: {_describe(roles)}"
+        elif len(active) > 1:
+            warnings["pair.two_active"] = f"both members get all messages: {_describe(roles)}"
+        return Choice(active or unasked, bool(active), warnings)
+    if failed:  # of one that may pass there is another try
+        error = min(failed.values(), key=lambda error: not error.is_transient)
+        raise error.reworded(f"{error.words} ({_describe(roles)})")
+    raise Busy(f"no member is active: {_describe(roles)}")
+
+
+def _is_refusal(role: str | PanosError) -> bool:
+    """Tell whether a member is there and does not say, for want of a right or of words."""
+    return isinstance(role, Unauthorized | RequestError) or (isinstance(role, Busy) and role.denied)
+
+
+def _describe(roles: Roles) -> str:
+    words = {host: role.kind if isinstance(role, PanosError) else role for host, role in roles.items()}
+    return ", ".join(f"{host}: {word}" for host, word in words.items())
+
+
+class Pair:
+    """Makes calls as a `Client` does, to whichever of two hosts they belong to; threads may share it."""
+
+    def __init__(self, members: Mapping[str, Client], *, request_timeout: float, patience: Patience) -> None:
+        self._members = members
+        self._request_timeout = request_timeout
+        self._patience = patience
+        self._choosing = threading.Lock()
+        self._choice: Choice | None = None
+        self.warnings: dict[str, str] = {}
+
+    @property
+    def attempts(self) -> Counter[str]:
+        """Calls made to both, by request type, retries included."""
+        return sum((member.attempts for member in self._members.values()), Counter())
+
+    @property
+    def certificate_not_after(self) -> datetime | None:
+        """When the first of the certificates that the members last showed ends."""
+        known = [member.certificate_not_after for member in self._members.values()]
+        return min((end for end in known if end), default=None)
+
+    @property
+    def member(self) -> str:
+        """The member that answers, where one is known to be active; else nothing."""
+        choice = self._choice
+        return choice.hosts[0] if choice and choice.is_told and len(choice.hosts) == 1 else ""
+
+    def close(self) -> None:
+        """End the connections."""
+        for member in self._members.values():
+            member.close()
+
+    def call(self, request: Request, *, attempts: int | None = None) -> etree._Element:
+        """Make one call where it belongs, again while it fails for reasons that pass. Raises PanosError.
+
+        Where several get it, the answer of one that accepts it counts.
+        """
+        return self._patience.call(
+            lambda seconds: self._exchange(request, seconds, attempts), self._request_timeout, attempts=attempts
+        )
+
+    def read(self, request: Request, read: Read[Answer]) -> Answer:
+        """Make one call whose answer may be large to one of those that get messages. Raises PanosError."""
+        return self._patience.call(lambda seconds: self._read(request, seconds, read), LARGE_TIMEOUT)
+
+    def _read(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
+        host = self._choose(min(seconds, self._request_timeout)).hosts[0]
+        try:
+            return self._members[host].exchange_large(request, seconds, read)
+        except TargetError as error:
+            self._leave(host, error)
+            raise
+
+    def ask_roles(self, seconds: float | None = None) -> Roles:
+        """Ask both members at once what they are, for so many seconds each, or as long as any request may take."""
+        said: SimpleQueue[tuple[str, str | Exception]] = SimpleQueue()
+        for host in self._members:
+            # Not waited for at the end of the process, as those of a pool are.
+            threading.Thread(
+                target=self._ask_role, args=(host, seconds or self._request_timeout, said), daemon=True
+            ).start()
+        silence = Unreachable("has not said yet whether it is active")
+        roles: dict[str, str | PanosError] = dict.fromkeys(self._members, silence)
+        for _ in self._members:
+            is_one_active = any(role in ACTIVE for role in roles.values())
+            try:
+                host, role = said.get(timeout=LATE if is_one_active else None)
+            except Empty:
+                break
+            if isinstance(role, Exception) and not isinstance(role, PanosError):
+                raise role
+            roles[host] = role
+        return roles
+
+    def _ask_role(self, host: str, seconds: float, said: SimpleQueue[tuple[str, str | Exception]]) -> None:
+        try:
+            said.put((host, read_role(self._members[host].exchange(HA_STATE, seconds))))
+        except Exception as error:  # noqa: BLE001 (whatever it is belongs to whoever waits)
+            said.put((host, error))
+
+    def _exchange(self, request: Request, seconds: float, attempts: int | None) -> etree._Element:
+        answers: list[etree._Element] = []
+        failures: list[PanosError] = []
+        ends_at = time.monotonic() + seconds
+        choice = self._choose(seconds)
+        hosts = choice.hosts
+        for host in hosts:
+            member = self._members[host]
+            try:
+                if len(hosts) == 1:
+                    answer = member.exchange(request, max(ends_at - time.monotonic(), SHORTEST_TRY))
+                    if request.type == MESSAGE and choice.is_told:
+                        _raise_if_handed_over(host, member, max(ends_at - time.monotonic(), SHORTEST_TRY))
+                    answers.append(answer)
+                else:  # each has tries of its own, lest one that stumbles is left out of what the other took
+                    answers.append(member.call(request, attempts=attempts))
+            except PanosError as error:
+                failures.append(error)
+                if isinstance(error, TargetError):
+                    self._leave(host, error)
+        if not answers:
+            raise min(failures, key=_is_about_target)
+        return min(answers, key=_count_rejections)
+
+    def _choose(self, seconds: float) -> Choice:
+        with self._choosing:
+            if self._choice is None:
+                self._choice = choose(self.ask_roles(seconds))
+                self.warnings |= self._choice.warnings
+            return self._choice
+
+    def _leave(self, host: str, error: PanosError) -> None:
+        """Go on without a member that failed; when none is left, all are asked again."""
+        with self._choosing:
+            if self._choice and host in self._choice.hosts:
+                choice = self._choice.without(host)
+                self._choice = choice if choice.hosts else None
+                if choice.hosts:
+                    self.warnings["pair.member_failed"] = f"{host}: {error}"
+
+
+def _raise_if_handed_over(host: str, member: Client, seconds: float) -> None:
+    """Raise Busy when the member that took a message is not active after it: it may have swallowed it."""
+    role = read_role(member.exchange(HA_STATE, seconds))
+    if not _is_active(role):
+        raise Busy(f"{host} is {role} by now, and what it took may be lost")
+
+
+def _is_active(role: str | PanosError) -> bool:
+    """Tell whether a host takes mappings: as the active member, or because it is in no pair."""
+    return role in ACTIVE or role == OFF
+
+
+def _is_about_target(error: PanosError) -> bool:
+    return isinstance(error, TargetError)
+
+
+def _count_rejections(answer: etree._Element) -> int:
+    return 0 if answer.get("status") == "success" else sum(1 for _ in answer.iter("entry"))

@@ -1,0 +1,126 @@
+"""The mapping table of a firewall: how to ask for it, how to read it, and whose an entry is.
+
+Pure: no I/O, no clock. Source: public captures of `show user ip-user-mapping`; how names are normalised is not known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from lxml import etree
+
+from uidsync.panos import Address
+from uidsync.panos.userid.messages import Logout
+from uidsync.panos.wire.errors import BadReply
+from uidsync.panos.wire.stream import read_elements
+from uidsync.panos.wire.xmlapi import Request, make_op
+
+XML_API, UIA = "XMLAPI", "UIA"  # the sources that a table names for what came by this API, and from an agent
+ENTRY_PATH, COUNT_PATH = ("response", "result", "entry"), ("response", "result", "count")
+MOST_KEPT = 100  # elements at a time: an entry has seven
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    """One row of a firewall's mapping table; `seconds_left` is None for one that never expires."""
+
+    ip: Address
+    vsys: str
+    type: str
+    user: str
+    seconds_left: int | None
+
+
+def find_other_spelling(logout: Logout, shown: Iterable[TableEntry]) -> str | None:
+    """Return the name under which a mapping that was to be logged out is still shown, None when it is gone."""
+    for entry in shown:
+        is_ours = entry.ip == logout.ip and entry.type == XML_API
+        if is_ours and is_shown_as(logout.user, entry.user):
+            return entry.user
+    return None
+
+
+def is_shown_as(sent: str, shown: str) -> bool:
+    """Tell whether a firewall may show the user that was sent in this way.
+
+    Case does not count. A domain may be put before the name, or left out; a NetBIOS domain (`CAMPUS`) may be shown as a
+    DNS domain or a realm (`example.edu`) or the other way round, and no one can tell whether these belong together. Of
+    two domains of one kind they are two users.
+    """
+    (domain, name), (shown_domain, shown_name) = _split(sent), _split(shown)
+    if name != shown_name:
+        return False
+    if not domain or not shown_domain or ("." in domain) != ("." in shown_domain):
+        return True
+    return domain == shown_domain
+
+
+def _split(user: str) -> tuple[str, str]:
+    """Return domain or realm, and name."""
+    domain, has_domain, name = user.casefold().rpartition("\\")
+    if has_domain:
+        return domain, name
+    name, _, realm = name.partition("@")
+    return realm, name
+
+
+def make_show_mappings(vsys: str = "", ip: Address | None = None) -> Request:
+    """Make the request for the mapping table, whole or for one address."""
+    which = f"<ip>{ip}</ip>" if ip else "<all></all>"
+    return make_op(f"<show><user><ip-user-mapping>{which}</ip-user-mapping></user></show>", vsys)
+
+
+def read_mappings(response: etree._Element) -> tuple[TableEntry, ...]:
+    """Read a small mapping table, such as that of one address. Entries without a user are left out. Raises BadReply."""
+    return tuple(filter(None, map(_read_entry, response.iterfind("result/entry"))))
+
+
+def read_table(status: int, pieces: Iterator[bytes]) -> Iterator[TableEntry]:
+    """Read a mapping table of any size as it comes; `status` is the HTTP status.
+
+    Entries without a user are left out. Raises what `read_elements` raises, and BadReply for a table that holds another
+    number of entries than it says.
+    """
+    said, seen, is_strange = None, 0, False
+    for path, element in read_elements(status, pieces, "table", ENTRY_PATH, MOST_KEPT):
+        if path == ENTRY_PATH:
+            seen += 1
+            if entry := _read_entry(element):
+                yield entry
+        elif path == COUNT_PATH:
+            said = (element.text or "").strip()
+        elif len(path) <= len(ENTRY_PATH) and path != ENTRY_PATH[: len(path)]:
+            is_strange = True
+    if is_strange and said is None and not seen:
+        raise BadReply("the answer is not a table")
+    if said is not None and said != str(seen):
+        raise BadReply(f"the table holds {seen} entries and says {said[:20]!r}")
+
+
+def _read_entry(entry: etree._Element) -> TableEntry | None:
+    user = (entry.findtext("user") or "").strip()
+    if not user or user == "unknown":
+        return None
+    return TableEntry(
+        _read_ip(entry),
+        entry.findtext("vsys") or "",
+        entry.findtext("type") or "",
+        user,
+        _read_seconds(entry.findtext("timeout")),
+    )
+
+
+def _read_ip(entry: etree._Element) -> Address:
+    try:
+        return ip_address((entry.findtext("ip") or "").strip())
+    except ValueError:
+        raise BadReply("the mapping table holds an entry without an address") from None
+
+
+def _read_seconds(text: str | None) -> int | None:
+    """Read seconds left. How XML spells "never" is not known: what is no positive number is taken for it."""
+    text = (text or "").strip()
+    return int(text) if re.fullmatch("[0-9]{1,10}", text) and int(text) > 0 else None  # ten digits are 300 years

@@ -1,0 +1,220 @@
+"""The XML API over HTTPS: one host, its connections, its key, its trust and its limits.
+
+Answers are bounded in size and time, redirects are not followed, and the key travels in a header alone. PAN-OS takes it
+there from 9.0 on: the vendor's own pan-os-php sends it in the URL to "all PAN-OS version <9.0".
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, TypeVar, cast
+
+import requests
+import urllib3
+from lxml import etree
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPSConnection
+from urllib3.connectionpool import HTTPSConnectionPool
+
+from uidsync.panos.wire.dial import meet
+from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
+from uidsync.panos.wire.retries import Patience
+from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
+from uidsync.panos.wire.words import Private, cut, find_private, mask
+from uidsync.panos.wire.xmlapi import Request, read_response
+
+# A trust that verifies nothing is warned of once a run, by the target's name, and not for every request.
+urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is rejected with a page of words
+LARGEST_TABLE = 256 * 2**20  # bytes: half a million mappings, the most that a firewall holds, are some 100 MB
+LARGE_TIMEOUT = 120.0  # seconds for such an answer, which a busy management plane takes its time for
+PIECE = 64 * 2**10  # bytes read at once: four records of TLS
+FORM = "application/x-www-form-urlencoded"
+OLD_RELEASE = "a release before PAN-OS 9.0 knows no key in the header X-PAN-KEY: update it"
+CALLS_IN_FLIGHT = 5  # "Limit the number of concurrent API calls to five": PAN-OS XML API components
+
+Answer = TypeVar("Answer")
+Read = Callable[[int, Iterator[bytes]], Answer]
+
+
+class Client:
+    """Makes calls of one host's XML API; threads may share it."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        trust: Trust,
+        read_key: Callable[[], str] | None,
+        request_timeout: float,
+        patience: Patience,
+        in_flight: threading.Semaphore,
+    ) -> None:
+        self._url = url
+        self._trust = trust
+        self._read_key = read_key
+        self._request_timeout = request_timeout
+        self._patience = patience
+        self._in_flight = in_flight
+        self._opening = threading.Lock()
+        self._lines: _Lines | None = None
+        self._key = ""
+        self.attempts: Counter[str] = Counter()  # by request type, retries included
+
+    @property
+    def certificate_not_after(self) -> datetime | None:
+        """When the certificate that the host last showed ends."""
+        return self._lines.context.certificate_not_after if self._lines else None
+
+    def close(self) -> None:
+        """End the connections."""
+        if self._lines:
+            self._lines.close()
+
+    def call(self, request: Request, *, attempts: int | None = None) -> etree._Element:
+        """Make one call, again while it fails for reasons that pass, and return the `response` element.
+
+        Raises PanosError.
+        """
+        return self._patience.call(
+            lambda seconds: self.exchange(request, seconds), self._request_timeout, attempts=attempts
+        )
+
+    def read(self, request: Request, read: Read[Answer]) -> Answer:
+        """Make one call whose answer may be large, and return what `read` makes of it. Raises PanosError.
+
+        `read` gets the HTTP status and the body in pieces as they come, anew for every try.
+        """
+        return self._patience.call(lambda seconds: self.exchange_large(request, seconds, read), LARGE_TIMEOUT)
+
+    def exchange(self, request: Request, seconds: float) -> etree._Element:
+        """Make one call in so many seconds, once. Raises PanosError."""
+        answer = self._exchange(
+            request, seconds, LARGEST_ANSWER, lambda status, pieces: read_response(status, b"".join(pieces))
+        )
+        told = [entry for entry in answer.iterfind(".//uid-response//entry") if entry.get("message")]
+        if told or answer.get("status") != "success":  # else it holds no words, but what was asked for
+            private = self._find_private(request)
+            for entry in told:
+                entry.set("message", cut(mask(entry.get("message") or "", private)))
+            for element in answer.iter() if answer.get("status") != "success" else ():
+                element.text, element.tail = (
+                    text and cut(mask(text, private)) for text in (element.text, element.tail)
+                )
+        return answer
+
+    def exchange_large(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
+        """Make one call whose answer may be large, once. Raises PanosError."""
+        return self._exchange(request, seconds, LARGEST_TABLE, read)
+
+    def _exchange(self, request: Request, seconds: float, largest: int, read: Read[Answer]) -> Answer:
+        try:
+            lines = self._open()
+            self.attempts[request.type] += 1
+            with self._in_flight, lines.context.within(seconds), lines.post(request.body, seconds) as response:
+                try:
+                    return read(response.status_code, _read_pieces(response, largest))
+                except PanosError as error:
+                    if isinstance(error, Busy):
+                        error.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
+                    raise error.reworded(self._mask(error.words, request)) from None
+        except (
+            OSError,
+            ValueError,
+            urllib3.exceptions.HTTPError,
+        ) as error:  # requests lets some of those below through
+            failure = read_failure(error, f"asking {self._url}")
+            raise failure.reworded(self._mask(failure.words, request)) from None
+
+    def _mask(self, words: str, request: Request) -> str:
+        return cut(mask(words, self._find_private(request)))
+
+    def _find_private(self, request: Request) -> Private:
+        """Find what the words of a peer must not bring in: this is the one place by which they come."""
+        return find_private(request.text, (self._key, request.secret))
+
+    def _open(self) -> _Lines:
+        with self._opening:
+            if self._lines is None:
+                self._key = self._read_key() if self._read_key else ""
+                if not self._key.isascii() or any(map(str.isspace, self._key)):
+                    raise Unauthorized("the API key holds characters that no key has")
+                self._lines = _Lines(self._url, self._key, make_context(self._trust))
+            return self._lines
+
+
+class _Lines(HTTPAdapter):
+    """The connections to one host, by our TLS context, and what every call over them has alike.
+
+    There is no session of requests round them. It would keep cookies, look where redirects lead, for which it reads the
+    whole of their bodies, ask the environment for proxies, CA bundles and a .netrc, and take a third of a call's time.
+    """
+
+    def __init__(self, url: str, key: str, context: TargetContext) -> None:
+        self.context = context
+        super().__init__(pool_maxsize=CALLS_IN_FLIGHT)
+        headers = {"User-Agent": "uidsync", "Accept-Encoding": "identity", "Content-Type": FORM}
+        self._call = requests.Request("POST", url, headers | ({"X-PAN-KEY": key} if key else {})).prepare()
+
+    def post(self, body: bytes, seconds: float) -> requests.Response:
+        """Make one call, and return the answer with its body still to be read."""
+        call = self._call.copy()
+        call.body = body
+        call.prepare_content_length(body)
+        verify = self.context.verify_mode == ssl.CERT_REQUIRED
+        return self.send(call, stream=True, timeout=seconds, verify=verify)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (the base class's signature)
+        """Keep out what requests would add to the context, its own CA bundle."""
+        super().init_poolmanager(*args, **kwargs, ssl_context=self.context)
+        self.poolmanager.pool_classes_by_scheme = {"https": _Pool}
+
+    def cert_verify(self, *_: object, **__: object) -> None:
+        """Leave the verification to the context."""
+
+
+class _Connection(HTTPSConnection):
+    """A connection to whichever of a host's addresses answers first, TLS included."""
+
+    _line: socket.socket
+
+    def connect(self) -> None:
+        """Connect and shake hands."""
+        meet(self._dns_host.strip("[]"), self.port, self.timeout or 0, self._shake_hands)
+
+    def _shake_hands(self, line: socket.socket, seconds: float) -> None:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._line = line
+        with cast("TargetContext", self.ssl_context).within(seconds):
+            super().connect()
+
+    def _new_conn(self) -> socket.socket:
+        return self._line
+
+
+class _Pool(HTTPSConnectionPool):
+    ConnectionCls = _Connection
+
+
+def _read_retry_after(text: str) -> float | None:
+    try:
+        return urllib3.Retry().parse_retry_after(text)
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
+        return None
+
+
+def _read_pieces(response: requests.Response, largest: int) -> Iterator[bytes]:
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise BadReply("the answer is compressed, which was not asked for")
+    size = 0
+    for piece in response.iter_content(PIECE):
+        size += len(piece)
+        if size > largest:
+            raise BadReply(f"the answer is larger than {largest // 2**20} MiB")
+        yield piece

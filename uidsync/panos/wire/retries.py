@@ -1,0 +1,142 @@
+"""How often and for how long a target is tried: transient errors only, bounded in attempts and in time, with jitter."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import tenacity
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.panos.wire.errors import Busy, PanosError, RequestError, Unauthorized
+
+ATTEMPTS = 5  # with these waits some 15 s: a commit, or a web server that starts again, is over by then
+LONGEST_FAILURE = 30.0  # seconds that one target may spend on failures in a run: half of the time between two runs
+Answer = TypeVar("Answer")
+WAIT_FIRST, WAIT_LONGEST = 0.5, 8.0  # seconds between tries, doubling: soon for a reset, seldom for one that is busy
+JITTER = 1.0  # seconds at most, on top: the targets of a run shall not all knock again at once
+SHORTEST_TRY = 0.5  # seconds: a try that begins just before a limit still gets a chance
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """The bounds: `seconds` is what one target may spend on failures, `seconds_left` what the run has left.
+
+    A target that failed before gets so many `attempts_at_first`, until it answers.
+    """
+
+    attempts: int = ATTEMPTS
+    attempts_at_first: int | None = None
+    seconds: float = LONGEST_FAILURE
+    seconds_left: Callable[[], float] = lambda: float("inf")
+
+
+class Patience:
+    """What is left of one target's bounds; shared by the threads that talk to it."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        log: FilteringBoundLogger,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._policy = policy
+        self._log = log
+        self._clock = clock
+        self._sleep = sleep
+        self._left = policy.seconds
+        self._has_answered = False
+        self._lock = threading.Lock()
+
+    def call(
+        self, attempt: Callable[[float], Answer], request_timeout: float, *, attempts: int | None = None
+    ) -> Answer:
+        """Return what `attempt(seconds)` returns, trying again while it fails for reasons that pass.
+
+        `seconds` is how long that one attempt may take, `attempts` how many there are if not as the policy says. The
+        last error is raised as it came; but the 403 "not authorized for user role", which a commit gives too, is
+        Unauthorized once it outlasts the tries.
+        """
+
+        def is_last(state: tenacity.RetryCallState) -> bool:
+            at_first = None if self._has_answered else self._policy.attempts_at_first
+            most = attempts or at_first or self._policy.attempts
+            return state.attempt_number >= most or self._is_spent(state.upcoming_sleep)
+
+        may_be_sent = False
+
+        def try_once() -> Answer:
+            nonlocal may_be_sent
+            started = self._clock()
+            try:
+                answer = attempt(self._seconds_for_one_try(request_timeout))
+            except PanosError as error:
+                if error.is_transient:
+                    self._spend(self._clock() - started)
+                self._has_answered = self._has_answered or isinstance(error, RequestError)
+                may_be_sent = may_be_sent or not error.is_unsent
+                error.is_unsent = not may_be_sent
+                raise
+            self._has_answered = True
+            return answer
+
+        try:
+            return tenacity.Retrying(
+                retry=tenacity.retry_if_exception(_is_transient),
+                wait=_wait,
+                stop=is_last,
+                before_sleep=self._tell,
+                sleep=self._sleep,
+                reraise=True,
+            )(try_once)
+        except Busy as error:
+            if error.denied:
+                raise Unauthorized(str(error), is_denied=True) from None
+            raise
+
+    def _seconds_for_one_try(self, request_timeout: float) -> float:
+        left = self._policy.seconds_left()
+        if self._left < self._policy.seconds:  # something failed before
+            left = min(left, self._left)
+        return max(min(request_timeout, left), SHORTEST_TRY)
+
+    def _is_spent(self, upcoming_sleep: float) -> bool:
+        return upcoming_sleep >= min(self._left, self._policy.seconds_left())
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        self._spend(state.upcoming_sleep)
+        error = _error_of(state)
+        self._log.info(
+            "retry.scheduled",
+            error=error.kind if error else None,
+            message=str(error),
+            attempt=state.attempt_number,
+            seconds=round(state.upcoming_sleep, 1),
+        )
+
+    def _spend(self, seconds: float) -> None:
+        with self._lock:
+            self._left -= seconds
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, PanosError) and error.is_transient
+
+
+def _error_of(state: tenacity.RetryCallState) -> PanosError | None:
+    error = state.outcome.exception() if state.outcome else None
+    return error if isinstance(error, PanosError) else None
+
+
+_backoff = tenacity.wait_exponential(multiplier=WAIT_FIRST, max=WAIT_LONGEST) + tenacity.wait_random(0, JITTER)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    error = _error_of(state)
+    asked = error.retry_after if isinstance(error, Busy) else None
+    return max(asked or 0.0, _backoff(state))

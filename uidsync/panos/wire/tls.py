@@ -1,0 +1,186 @@
+"""TLS to a target: whom to trust, and how long one exchange may take in all.
+
+Time limits of sockets count from one byte to the next: a peer that drips a byte a second would hold a caller for
+ever. Here every read and write of an exchange draws on one limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from cryptography import x509
+
+from uidsync.panos.wire.certfiles import describe, load_authorities, read_file
+from uidsync.panos.wire.errors import PanosError, Unauthorized, Unreachable, Untrusted
+from uidsync.panos.wire.handshake import note_progress, read_handshake_failure
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom to take for the target: whom a CA file, a certificate's SHA-256 or the system's trust store says, or all."""
+
+    ca_file: Path | None = None
+    fingerprints: tuple[str, ...] = ()  # hex digits, colons allowed; any of them
+    verify: bool = True
+
+
+class TargetContext(ssl.SSLContext):
+    """A TLS context for one target, which bounds each exchange and remembers the certificate it saw."""
+
+    fingerprints: frozenset[str] = frozenset()
+    certificate_not_after: datetime | None = None
+    own_certificate_not_after: datetime | None = None
+    is_ours_there: bool = False  # whether we have a certificate to show
+    _limit: threading.local
+
+    def __new__(cls, protocol: int = ssl.PROTOCOL_TLS_CLIENT) -> Self:
+        """Give every context a limit of its own, for each thread."""
+        context = super().__new__(cls, protocol)
+        context._limit = threading.local()
+        return context
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Bound everything that this thread reads and writes inside the block."""
+        outer = getattr(self._limit, "at", None)
+        self._limit.at = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._limit.at = outer
+
+    def seconds_left(self) -> float | None:
+        """Return what is left of this thread's exchange, or None outside of one."""
+        at = getattr(self._limit, "at", None)
+        return None if at is None else at - time.monotonic()
+
+    def check_certificate(self, certificate: bytes) -> None:
+        """Remember when the other side's certificate ends. Raises ssl.SSLError when its fingerprint is another."""
+        if self.fingerprints and hashlib.sha256(certificate).hexdigest() not in self.fingerprints:
+            raise ssl.SSLCertVerificationError("it is not the one whose fingerprint is configured")
+        self.certificate_not_after = _read_end(certificate, x509.load_der_x509_certificate)
+
+
+class _BoundedSocket(ssl.SSLSocket):
+    """A TLS socket whose every read and write draws on its context's limit, and whose failures tell how far it came."""
+
+    context: TargetContext
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        left = self.context.seconds_left()
+        if left is not None:
+            if left <= 0:
+                raise TimeoutError("timed out")
+            self.settimeout(left)
+        try:
+            yield
+        except ssl.SSLError as error:
+            note_progress(error, self, is_ours_there=self.context.is_ours_there)
+            raise
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002, ANN401 (the base class's signature)
+        with self._bounded():
+            return super().read(len, buffer)
+
+    def send(self, data: Any, flags: int = 0) -> int:  # noqa: ANN401 (the base class's signature)
+        with self._bounded():
+            return super().send(data, flags)
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 (the base class's signature)
+        with self._bounded():
+            super().do_handshake(block)
+        self.context.check_certificate(self.getpeercert(binary_form=True) or b"")
+
+
+def _read_end(certificate: bytes, load: Callable[[bytes], x509.Certificate]) -> datetime | None:
+    try:
+        return load(certificate).not_valid_after_utc
+    except ValueError:  # a certificate that OpenSSL takes and this parser does not
+        return None
+
+
+def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> TargetContext:
+    """Make the TLS context for one target; `certificate` is ours: its file and its key's file.
+
+    Raises Untrusted when the CA file cannot be used, Unauthorized when our certificate or key cannot.
+    """
+    context = TargetContext()
+    context.sslsocket_class = _BoundedSocket
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.fingerprints = frozenset(each.replace(":", "").lower() for each in trust.fingerprints)
+    if trust.fingerprints or not trust.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif trust.ca_file:
+        try:
+            load_authorities(context, trust.ca_file)
+        except (OSError, ValueError) as error:
+            raise Untrusted(f"ca_file {trust.ca_file} cannot be used: {_words(error)}") from None
+    else:
+        context.load_default_certs()
+    if certificate:
+        _load_own_certificate(context, certificate)
+    return context
+
+
+def _load_own_certificate(context: TargetContext, files: tuple[Path, Path]) -> None:
+    odd = ""
+    try:
+        certificate, key = map(read_file, map(Path, files))
+        odd = f"{files[0]} {words}" if (words := describe(certificate)) else ""
+        if not odd and b"PRIVATE KEY-----" not in key and (words := describe(key)):
+            odd = f"{files[1]} {words}"
+        # An empty passphrase, lest OpenSSL ask for one on the terminal.
+        context.load_cert_chain(*files, password="")
+        context.is_ours_there = True
+        context.own_certificate_not_after = _read_end(certificate, x509.load_pem_x509_certificate)
+    except (OSError, ValueError) as error:
+        names = " and ".join(map(str, files))
+        raise Unauthorized(f"the client certificate in {names} cannot be used: {odd or _words(error)}") from None
+
+
+def read_failure(error: BaseException, doing: str) -> PanosError:
+    """Read what a failed exchange means, from the exception or from the ones that it was raised for.
+
+    Returns Untrusted when certificates are at fault, Unreachable otherwise; `doing` completes "… while …".
+    """
+    causes = list_causes(error)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError) and (failure := read_handshake_failure(cause)):
+            return failure if isinstance(failure, Untrusted) else failure.reworded(f"{failure.words} while {doing}")
+    for cause in causes:
+        if isinstance(cause, TimeoutError):
+            return Unreachable(f"timed out while {doing}")
+    root = next((cause for cause in causes if isinstance(cause, OSError) and cause.strerror), causes[-1])
+    failure = Unreachable(f"{_words(root)} while {doing}")
+    return failure.unsent() if isinstance(root, ConnectionRefusedError | socket.gaierror) else failure
+
+
+def list_causes(error: BaseException) -> list[BaseException]:
+    """Return an exception and those that it was raised for, the last one first that happened last."""
+    causes = [error]
+    while inner := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(inner)
+    return causes
+
+
+def _words(error: BaseException) -> str:
+    match error:
+        case ssl.SSLEOFError():
+            return "connection broken off"
+        case ssl.SSLError(reason=str(reason)) if reason:
+            return reason.lower().replace("_", " ")
+        case OSError(strerror=str(words)) if words:
+            return words
+    return str(error.args[0] if len(error.args) == 1 else error) or type(error).__name__

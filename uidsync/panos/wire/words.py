@@ -1,0 +1,76 @@
+"""Takes out of a target's words what must not be shown: secrets, and the names and addresses of people.
+
+Words enter in two places, the client of the XML API and the agent, and are masked there: whatever is logged or reported
+later holds none.
+
+Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Collection, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import quote, quote_plus
+
+from uidsync.panos import Address, bare_name
+
+LONGEST_WORDS = 300  # characters of a target's own words that are shown
+
+# What may be an address in a target's words, alone or with something stuck to it; "ip:192.0.2.1" is like both.
+LIKE_IPV4, LIKE_IPV6 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}"), re.compile(r"[0-9A-Fa-f:]*:[0-9A-Fa-f:]*")
+# What names a person whoever it is: by a domain before the name, which is left, or a realm behind it.
+LIKE_DOMAIN_USER, LIKE_USER_REALM = (
+    re.compile(r"(?<=\w)\\+[^\s\\,;:'\"()<>…]+"),
+    re.compile(r"[^\s,;:'\"()<>=]+(?=@\w)"),
+)
+NAMED = re.compile(r"\b(?:name|user)=\"([^\"]*)\"")  # in a message that we sent
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """What a request holds that is nobody's business: names of users, their addresses, secrets."""
+
+    names: Collection[str] = ()
+    ips: AbstractSet[Address] = frozenset()
+    secrets: Collection[str] = ()
+
+
+def find_private(request: str, secrets: Collection[str] = ()) -> Private:
+    """Find what is private in the text of a request: the entries of a message, the address of a question."""
+    names = {html.unescape(name) for name in NAMED.findall(request)}
+    ips = {ip for like_ip in (LIKE_IPV4, LIKE_IPV6) for text in like_ip.findall(request) for ip in _read_ips(text)}
+    return Private(names, ips, tuple(filter(None, secrets)))
+
+
+def mask(words: str, private: Private) -> str:
+    """Return a target's words without what is private, and without what is a name by its form; not cut."""
+    for secret in private.secrets:
+        for spelling in (secret, quote_plus(secret), quote(secret), quote(secret, safe=""), html.escape(secret)):
+            words = words.replace(spelling, "[secret]")
+    for like_ip in (LIKE_IPV4, LIKE_IPV6):
+        words = like_ip.sub(lambda like: like[0] if private.ips.isdisjoint(_read_ips(like[0])) else "…", words)
+    names = {form for name in private.names for form in (name, bare_name(name))}
+    if pattern := "|".join(map(_spell, sorted(filter(str.strip, names), key=len, reverse=True))):
+        words = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", "…", words, flags=re.IGNORECASE)
+    return LIKE_USER_REALM.sub("…", LIKE_DOMAIN_USER.sub(r"\\…", words))
+
+
+def cut(words: str) -> str:
+    """Return words no longer than what is shown of them: when they are masked, lest half a name is left."""
+    return words if len(words) <= LONGEST_WORDS else words[: LONGEST_WORDS - 1] + "…"
+
+
+def _spell(name: str) -> str:
+    """Return a pattern for a name as it stands in words that were made printable, their blanks collapsed."""
+    return r"\s+".join("".join(re.escape(c) if c.isprintable() else "." for c in part) for part in name.split())
+
+
+def _read_ips(text: str) -> Iterator[Address]:
+    for spelling in (text, text.rstrip(":"), text.strip(":")):
+        with suppress(ValueError):
+            yield ip_address(spelling)

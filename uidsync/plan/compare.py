@@ -1,0 +1,253 @@
+"""Compares what a target's table shows with what is wanted and believed there, and plans exactly the difference.
+
+Pure: no I/O, no clock. The one place that says whether a mapping is there, whether it is ours, and what is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from uidsync.config.models import Config, FirewallConfig, TargetConfig
+from uidsync.ledger.values import MINUTE, SETTLED, TOLERANCE, Holding
+from uidsync.panos import Address
+from uidsync.panos.userid.messages import UserMapping
+from uidsync.panos.userid.table import UIA, XML_API, TableEntry, is_shown_as
+from uidsync.plan.due import NOTHING_DUE, Plan, make_login, was_delivered
+from uidsync.plan.newest import is_same_user
+from uidsync.plan.share import Belief, Share, make_share
+from uidsync.source.rows import LoginEvent
+
+Kind = Literal["missing", "wrong", "stale", "foreign", "expiring"]
+KINDS: tuple[Kind, ...] = ("missing", "wrong", "stale", "foreign", "expiring")
+DIFFERENCES = frozenset(KINDS) - {"foreign"}  # that is another's affair
+NEVER = timedelta(days=3650)  # until a mapping ends that does not
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """How a table is looked at.
+
+    Ours are entries of `own_type` whose user is wanted at their address or was sent there, in whatever spelling; with
+    `is_sole_writer` all of that type. What came right by the `other_way` is as good as ours. What was sent just now may
+    not show yet: who `waits` for that goes by what is believed. `slack` is added to what mappings have left.
+    """
+
+    own_type: str = XML_API
+    other_way: str | None = None
+    is_sole_writer: bool = False
+    waits: bool = False
+    slack: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a target's table comes to at some addresses, and what is due there.
+
+    `held` is what it really holds, `taken` the event at whose address another source has been since, or None.
+    `missing` were believed to be there and are not, at `strange` addresses ours is another user than was believed;
+    `kept` are there as they should.
+    """
+
+    share: Share
+    held: Mapping[Address, tuple[Holding, ...]]
+    taken: Mapping[Address, int | None]
+    shown: Mapping[tuple[Address, str], TableEntry]
+    foreign: Sequence[TableEntry]
+    missing: frozenset[Address]
+    strange: frozenset[Address]
+    kept: int
+
+
+def glance_at(target: TargetConfig, *, waits: bool) -> Glance:
+    """Say how a firewall's table is looked at: by a run, which waits for what it sent, or by somebody who asks."""
+    is_sole_writer = isinstance(target, FirewallConfig) and target.sole_writer
+    return Glance(is_sole_writer=is_sole_writer, waits=waits, slack=timedelta() if waits else TOLERANCE)
+
+
+AGENT = Glance(own_type=UIA, other_way=XML_API, slack=TOLERANCE)  # by what firewalls learned of it
+
+
+def look_at(  # noqa: PLR0913, PLR0917 (what a judgement rests on)
+    config: Config,
+    target: TargetConfig,
+    belief: Belief,
+    events: Mapping[Address, LoginEvent],
+    mappings: Mapping[Address, UserMapping],
+    entries: Mapping[Address, Collection[TableEntry]],
+    ips: Collection[Address],
+    now: datetime,
+    glance: Glance,
+    *,
+    retry: bool = False,
+) -> Look:
+    """Compare what a target's table has for some addresses with what is wanted and believed there."""
+    wanted = make_share(config, target, belief, events, mappings, now).wanted
+    held: dict[Address, tuple[Holding, ...]] = {}
+    taken: dict[Address, int | None] = {}
+    shown: dict[tuple[Address, str], TableEntry] = {}
+    foreign: list[TableEntry] = []
+    missing, strange, kept = set(), set(), 0
+    for ip in ips:
+        mapping, believed = wanted.get(ip), belief.held.get(ip, ())
+        if glance.waits and any(holding.sent_at > now - SETTLED for holding in believed):
+            held[ip], taken[ip] = believed, belief.taken.get(ip)
+            continue
+        ours, others = [], []
+        for entry in entries.get(ip, ()):
+            if mapping is None and _ends_by_itself(entry, events.get(ip)):
+                continue
+            if user := _recognise(entry, mapping, believed, glance):
+                if (ip, user) not in shown:  # on another firewall as well
+                    shown[ip, user] = entry
+                    ours.append(_make_holding(target, mapping, user, entry, believed, now, glance))
+            else:
+                others.append(entry)
+        foreign += others
+        lost = [each for each in believed if not each.in_doubt and each.held_until > now + TOLERANCE]
+        kept += any(mapping and is_same_user(each.user, mapping.user) for each in ours)
+        taken[ip] = mapping.event_id if mapping and others and not ours and _is_taken(mapping, ip, belief) else None
+        if lost and not ours and not others:
+            missing.add(ip)
+        if ours and not any(is_same_user(each.user, one.user) for each in ours for one in believed):
+            strange.add(ip)
+        held[ip] = tuple(ours) or tuple(each for each in believed if mapping and _is_over(each, mapping, belief, now))
+    truth = replace(
+        belief,
+        held={ip: holdings for ip, holdings in held.items() if holdings},
+        taken={ip: event_id for ip, event_id in taken.items() if event_id is not None},
+    )
+    stale = {ip for ip, _ in shown} - wanted.keys()
+    share = make_share(config, target, truth, events, mappings, now, retry=retry, stale=stale)
+    return Look(share, held, taken, shown, foreign, frozenset(missing), frozenset(strange), kept)
+
+
+def _ends_by_itself(entry: TableEntry, event: LoginEvent | None) -> bool:
+    """Tell whether an entry that is not wanted any more goes in a moment: with its event, whose last minute is not."""
+    if entry.seconds_left is None or entry.seconds_left > TOLERANCE.total_seconds():
+        return False
+    return event is None or (event.user is not None and is_shown_as(event.user, entry.user))
+
+
+def _recognise(
+    entry: TableEntry, mapping: UserMapping | None, believed: Collection[Holding], glance: Glance
+) -> str | None:
+    """Return our name for the user of an entry that is ours; None when it is not."""
+    if mapping and _is_right(mapping, entry, believed):
+        return mapping.user if entry.type in {glance.own_type, glance.other_way} else None
+    if entry.type != glance.own_type:
+        return None
+    known = next((holding.user for holding in believed if is_shown_as(holding.user, entry.user)), None)
+    return known or (entry.user if glance.is_sole_writer else None)
+
+
+def _is_right(mapping: UserMapping, entry: TableEntry, believed: Collection[Holding]) -> bool:
+    """Tell whether an entry shows the wanted user, in whatever spelling, and not another that was sent before."""
+    if is_same_user(mapping.user, entry.user):
+        return True
+    others = (holding.user for holding in believed if not is_same_user(holding.user, mapping.user))
+    return is_shown_as(mapping.user, entry.user) and not any(is_same_user(user, entry.user) for user in others)
+
+
+def _is_taken(mapping: UserMapping, ip: Address, belief: Belief) -> bool:
+    """Tell whether another source came after our event was delivered; before it was, the event takes the address."""
+    return belief.taken.get(ip) == mapping.event_id or any(
+        is_same_user(holding.user, mapping.user) and was_delivered(holding, mapping, belief.state.seen_id)
+        for holding in belief.held.get(ip, ())
+    )
+
+
+def _is_over(holding: Holding, mapping: UserMapping, belief: Belief, now: datetime) -> bool:
+    """Tell whether a mapping was delivered and ran out: it is remembered for that."""
+    is_same = is_same_user(holding.user, mapping.user)
+    return holding.held_until <= now and is_same and was_delivered(holding, mapping, belief.state.seen_id)
+
+
+def _make_holding(  # noqa: PLR0913, PLR0917 (what an entry is made of)
+    target: TargetConfig,
+    mapping: UserMapping | None,
+    user: str,
+    entry: TableEntry,
+    believed: Collection[Holding],
+    now: datetime,
+    glance: Glance,
+) -> Holding:
+    """Make the holding that an entry is: of its timeout the ledger knows how long it was, the target what is left."""
+    known = next((holding for holding in believed if is_same_user(holding.user, user)), None)
+    timeout, event_id = (known.timeout, known.event_id) if known else (0, 0)
+    if mapping and is_same_user(mapping.user, user):
+        timeout = timeout or make_login(mapping, now, target.mapping_timeout).timeout
+        event_id = mapping.event_id
+    if entry.seconds_left is None or entry.type != XML_API or glance.own_type != XML_API:
+        return Holding(user, timeout, now - SETTLED, now + NEVER, event_id=event_id)
+    until = now + timedelta(seconds=entry.seconds_left) + glance.slack
+    if known and abs(until - known.held_until) <= TOLERANCE:
+        return replace(known, in_doubt=False, undated=False, event_id=event_id)
+    return Holding(user, timeout, min(now - SETTLED, until - timeout * MINUTE), until, event_id=event_id)
+
+
+# ---- what is told of it ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One address: the user that it should have, the one that the target shows, and where it has that from."""
+
+    ip: Address
+    user: str | None
+    held: str | None = None
+    type: str | None = None
+    seconds_left: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was found at one target, and what would mend it. `error` says why it could not be read."""
+
+    name: str
+    findings: Mapping[Kind, tuple[Finding, ...]] = field(default_factory=dict)
+    plan: Plan = NOTHING_DUE
+    error: str | None = None
+
+    @property
+    def status(self) -> Literal["same", "differs", "unreadable"]:
+        """Whether it holds what it should."""
+        if self.error:
+            return "unreadable"
+        return "differs" if any(self.findings.get(kind) for kind in DIFFERENCES) else "same"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        listed: dict[str, Any] = {
+            kind: [asdict(finding) | {"ip": str(finding.ip)} for finding in self.findings.get(kind, ())]
+            for kind in KINDS
+        }
+        return {"name": self.name, "status": self.status, "error": self.error, **listed}
+
+
+def find(look: Look) -> dict[Kind, tuple[Finding, ...]]:
+    """List what a look found, address by address."""
+    plan, shown, wanted = look.share.plan, look.shown, look.share.wanted
+
+    def describe(user: str | None, entry: TableEntry | None, ip: Address) -> Finding:
+        return Finding(ip, user, entry.user, entry.type, entry.seconds_left) if entry else Finding(ip, user)
+
+    return {
+        "missing": tuple(Finding(login.ip, login.user) for login in plan.new),
+        "wrong": tuple(
+            describe(login.user, shown.get((login.ip, holding.user)), login.ip)
+            for login in plan.changed
+            for holding in look.held[login.ip]
+            if not is_same_user(holding.user, login.user)
+        ),
+        "stale": tuple(describe(None, shown.get((logout.ip, logout.user)), logout.ip) for logout in plan.logouts),
+        "foreign": tuple(
+            describe(mapping.user if (mapping := wanted.get(entry.ip)) else None, entry, entry.ip)
+            for entry in look.foreign
+        ),
+        "expiring": tuple(
+            describe(login.user, shown.get((login.ip, login.user)), login.ip) for login in plan.refreshed
+        ),
+    }

@@ -1,0 +1,170 @@
+"""Plans a run for every target, a part of the addresses at a time.
+
+What is known and what is wanted need not fit into memory, and where nothing can be due nothing is looked at.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import groupby, islice
+
+from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
+from uidsync.ledger.events import Addresses
+from uidsync.ledger.ledger import Ledger
+from uidsync.ledger.values import MINUTE, TargetState
+from uidsync.panos import Address
+from uidsync.plan.due import NOTHING_DUE, Plan, join
+from uidsync.plan.newest import wanted
+from uidsync.plan.safety import Limits
+from uidsync.plan.share import Belief, Share, is_pass_due, is_readable, make_share
+
+AT_ONCE = 10_000  # addresses
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """What a run brings to one target; `now` is the source's clock.
+
+    `wanted` counts the mappings that the target should have. `ordered` are addresses whose logout somebody asked for,
+    `resend` makes all that is wanted due, held or not, and a target that `is_empty` holds nothing.
+    """
+
+    target: TargetConfig
+    state: TargetState
+    now: datetime
+    plan: Plan = NOTHING_DUE
+    wanted: int = 0
+    ordered: Collection[Address] = ()
+    resend: bool = False
+    is_empty: bool = False
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return self.target.name
+
+    @property
+    def is_full_send(self) -> bool:
+        """Whether all that is wanted is sent, as to a target that holds nothing."""
+        return bool(self.plan.logins) and (self.resend or self.is_empty)
+
+
+def plan_dispatches(
+    config: Config, targets: Sequence[TargetConfig], ledger: Ledger, now: datetime, *, full: bool
+) -> tuple[Dispatch, ...]:
+    """Plan what is due for every target by what it is believed to hold; `full` makes it all that is wanted.
+
+    Raises LedgerError.
+    """
+    dispatches = [_begin(config, target, ledger, now, full=full) for target in targets]
+    seen_since = find_seen_since(config, now)
+    streams = [_list_addresses(dispatch, ledger, seen_since) for dispatch in dispatches]
+    tallies = [Tally() for _ in targets]
+    for ips in _take_together(streams):
+        events = ledger.read_events(ips)
+        mappings = wanted(events, config.source.validity, now)
+        for dispatch, tally in zip(dispatches, tallies, strict=True):
+            belief = read_belief(ledger, dispatch.target, ips)
+            # A table that can be read is put right by reading it, and then what was rejected is tried again.
+            retry = is_pass_due(config, dispatch.state, now) and not is_readable(dispatch.target, dispatch.state)
+            share = make_share(
+                config, dispatch.target, belief, events, mappings, now, resend=dispatch.resend, retry=retry
+            )
+            tally.add(share, len(mappings))
+    count = ledger.count_wanted(seen_since)
+    return tuple(
+        replace(dispatch, plan=join(tally.plans), wanted=count - tally.withheld, ordered=frozenset(tally.ordered))
+        for dispatch, tally in zip(dispatches, tallies, strict=True)
+    )
+
+
+def find_seen_since(config: Config, now: datetime) -> datetime:
+    """Return since when somebody has to have been seen to be wanted, for a minute at least."""
+    return now - config.source.validity + MINUTE
+
+
+def find_limits(config: Config, dispatch: Dispatch, ledger: Ledger) -> Limits:
+    """Find how much a plan may undo. Raises LedgerError."""
+    held = 0 if dispatch.is_empty else ledger.count_held_addresses(dispatch.name, dispatch.now)
+    recent = ledger.count_logouts(dispatch.name, dispatch.now)
+    return Limits(held, recent, config.sync.max_logout_percent, config.sync.max_change_percent)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What comes together for one target, part by part."""
+
+    plans: list[Plan] = field(default_factory=list)
+    withheld: int = 0  # mappings that are wanted, and not on this target
+    ordered: set[Address] = field(default_factory=set)
+
+    def add(self, share: Share, mappings: int) -> None:
+        """Add a part, with so many mappings that are wanted somewhere."""
+        self.plans.append(share.plan)
+        self.withheld += mappings - len(share.wanted)
+        self.ordered.update(share.ordered)
+
+
+def _begin(config: Config, target: TargetConfig, ledger: Ledger, now: datetime, *, full: bool) -> Dispatch:
+    state = read_state(ledger, target)
+    return Dispatch(
+        target,
+        state,
+        now,
+        resend=full or (state.is_unreadable and is_pass_due(config, state, now)),
+        is_empty=state.is_new or not ledger.has_holdings(target.name),
+    )
+
+
+def _list_addresses(dispatch: Dispatch, ledger: Ledger, seen_since: datetime) -> Iterable[str]:
+    """List the addresses to look at: all, where all are sent, or where a network may have become another's share."""
+    if dispatch.resend or dispatch.is_empty or dispatch.target.networks:
+        return ledger.list_addresses(dispatch.name)
+    return ledger.list_concerns(dispatch.name, dispatch.now, seen_since)
+
+
+def _take_together(streams: Sequence[Iterable[str]]) -> Iterator[list[str]]:
+    """Yield what comes in any of some ordered streams, each once, so many at a time."""
+    return take_parts(ip for ip, _ in groupby(heapq.merge(*streams)))
+
+
+def take_parts(ips: Iterable[str]) -> Iterator[list[str]]:
+    """Yield addresses so many at a time."""
+    ips = iter(ips)
+    while some := list(islice(ips, AT_ONCE)):
+        yield some
+
+
+def read_state(ledger: Ledger, target: TargetConfig) -> TargetState:
+    """Read what the ledger knows of a target beside its mappings; of one that is another than it was, nothing."""
+    identity = describe_target(target)
+    return ledger.read_target(target.name, identity) or TargetState(target.name, identity, is_new=True)
+
+
+def read_belief(ledger: Ledger, target: TargetConfig, ips: Addresses | None = None) -> Belief:
+    """Read what the ledger knows of a target, at these addresses if any are given. Raises LedgerError."""
+    state, name = read_state(ledger, target), target.name
+    if state.is_new:
+        return Belief(state, {})
+    return Belief(
+        state,
+        ledger.read_holdings(name, ips),
+        ledger.read_withdrawn(name, ips),
+        ledger.read_rejected(name, ips),
+        ledger.read_taken(name, ips),
+        ledger.count_taken(name) > 0,
+    )
+
+
+def describe_target(target: TargetConfig) -> str:
+    """Name whom a belief was learned of: another kind, host, port, serial or vsys is another target."""
+    match target:
+        case FirewallConfig():
+            hosts = target.host or ",".join(sorted(target.hosts))
+            where = f"{hosts}:{target.port} {target.serial} {target.vsys}"
+        case AgentConfig():
+            where = f"{target.host}:{target.port}"
+    return f"{target.kind} {where}"

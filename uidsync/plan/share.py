@@ -1,0 +1,162 @@
+"""One target's share of a run: what is known of it, what it should hold, what it is believed to hold, what is due.
+
+Pure: no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
+from uidsync.ledger.values import LOGOUT_GRACE, Holding, Rejected, TargetState, Withdrawn
+from uidsync.panos import Address
+from uidsync.panos.userid.messages import UserMapping
+from uidsync.plan.due import NOTHING_DUE, Plan, make_plan
+from uidsync.plan.newest import is_same_user
+from uidsync.source.rows import LoginEvent, is_within
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What the ledger knows of one target: of all its addresses, or of some."""
+
+    state: TargetState
+    held: Mapping[Address, tuple[Holding, ...]]
+    withdrawn: tuple[Withdrawn, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    taken: Mapping[Address, int] = field(default_factory=dict)
+    is_contested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What concerns one target in a run.
+
+    `unwanted` are addresses where nobody shall be mapped, `ordered` those of them that somebody asked to withdraw,
+    `rejected` those whose login the target is known to reject, and `taken` those that another source has.
+    """
+
+    target: TargetConfig
+    belief: Belief
+    now: datetime
+    wanted: Mapping[Address, UserMapping]
+    plan: Plan = NOTHING_DUE
+    unwanted: Collection[Address] = ()
+    ordered: Collection[Address] = ()
+    rejected: Collection[Address] = ()
+    taken: Collection[Address] = ()
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return self.target.name
+
+    @property
+    def state(self) -> TargetState:
+        """What is known of the target beside its mappings."""
+        return self.belief.state
+
+    @property
+    def held(self) -> Mapping[Address, tuple[Holding, ...]]:
+        """What the target is believed to hold."""
+        return self.belief.held
+
+
+def is_pass_due(config: Config, state: TargetState, now: datetime) -> bool:
+    """Tell whether it is time to put a target right as a whole: by its table, or by sending all that is wanted."""
+    return state.reconciled_at is None or now - state.reconciled_at >= config.sync.full_every
+
+
+def is_readable(target: TargetConfig, state: TargetState) -> bool:
+    """Tell whether a target's table can be read, as far as is known."""
+    return isinstance(target, FirewallConfig) and not state.is_unreadable
+
+
+def make_share(  # noqa: PLR0913 (a share has this many sides)
+    config: Config,
+    target: TargetConfig,
+    belief: Belief,
+    events: Mapping[Address, LoginEvent],
+    mappings: Mapping[Address, UserMapping],
+    now: datetime,
+    *,
+    resend: bool = False,
+    retry: bool = False,
+    stale: Collection[Address] = (),
+) -> Share:
+    """Plan what is due for one target; `now` is the source's clock.
+
+    `resend` makes all that is wanted due, held or not; `retry` tries again what was rejected, where the pause is over.
+    At `stale` addresses the target was seen to hold what nothing wants there.
+    """
+    withdrawn = find_withdrawn(belief.withdrawn, events, mappings)
+    share = {ip: mapping for ip, mapping in mappings.items() if is_within(ip, target.networks) and ip not in withdrawn}
+    rejected = {
+        login.ip
+        for login in belief.rejected
+        if (mapping := share.get(login.ip))
+        and (mapping.event_id, mapping.user) == (login.event_id, login.user)
+        and not (retry and now >= login.tried_at + login.pause)
+    }
+    taken = {ip for ip, event_id in belief.taken.items() if (mapping := share.get(ip)) and mapping.event_id == event_id}
+    unwanted = [
+        ip
+        for ip in belief.held
+        if ip in stale
+        or ip in withdrawn
+        or _is_unwanted(config, target, ip, belief.held[ip], events.get(ip), share, now)
+    ]
+    plan = make_plan(
+        share,
+        belief.held,
+        now,
+        mapping_timeout=target.mapping_timeout,
+        is_timeout_fixed=isinstance(target, AgentConfig) and not target.send_timeout,
+        unwanted=unwanted,
+        rejected=() if resend else rejected,
+        taken=taken,
+        resend=resend,
+        is_contested=belief.is_contested,
+        seen_id=belief.state.seen_id,
+    )
+    return Share(target, belief, now, share, plan, unwanted, withdrawn, rejected, taken)
+
+
+def _is_unwanted(  # noqa: PLR0913, PLR0917 (what speaks against a mapping)
+    config: Config,
+    target: TargetConfig,
+    ip: Address,
+    held: Collection[Holding],
+    event: LoginEvent | None,
+    share: Mapping[Address, UserMapping],
+    now: datetime,
+) -> bool:
+    """Tell whether it is known that nobody shall be mapped at an address.
+
+    The newest event there names nobody, or somebody else than is held and is over; or the configuration leaves the
+    address out. An event that is missing says nothing.
+    """
+    identity = config.identity
+    if not is_within(ip, target.networks):
+        return True
+    if not is_within(ip, identity.include_networks, identity.exclude_networks):
+        return True
+    if event is None or ip in share:
+        return False
+    standing = (holding for holding in held if now < holding.held_until + LOGOUT_GRACE)
+    return not all(is_same_user(holding.user, event.user) for holding in standing)
+
+
+def find_withdrawn(
+    withdrawn: Collection[Withdrawn], events: Mapping[Address, LoginEvent], mappings: Mapping[Address, UserMapping]
+) -> frozenset[Address]:
+    """Return the addresses where a withdrawal lasts: nobody came after it, and no other name would be sent."""
+
+    def is_over(login: Withdrawn) -> bool:
+        event, mapping = events.get(login.ip), mappings.get(login.ip)
+        is_newer = event is not None and event.key > login.key
+        return is_newer or (mapping is not None and not is_same_user(mapping.user, login.user))
+
+    return frozenset(login.ip for login in withdrawn if not is_over(login))

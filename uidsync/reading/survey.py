@@ -1,0 +1,170 @@
+"""Surveys the events of a window: how long a user is not heard of between two, and which addresses many users share.
+
+Pure: no I/O, no clock. It holds a few values for each address, however many events there are. Events come nearly in the
+order of their dates, as a table has them; one that comes late may go uncounted, and is never counted too much.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
+from typing import Literal
+
+from uidsync.ledger.values import MINUTE
+from uidsync.panos import Address
+from uidsync.source.rows import BLANK, IGNORED, LoginEvent, Network
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+# A lent laptop or a DHCP pool that is short shows two users of an address within an hour, a busy desk three.
+SHARED_BY = 5
+
+# A gap that is not bridged takes the name from somebody who is there, until the next event; one that is bridged in
+# vain leaves a name at an address that nobody took since, for who takes it has an event. So nearly all shall be
+# bridged; not quite all, for the longest are holidays.
+BRIDGED_PERCENT = 99
+ENOUGH_GAPS = 1000  # then ten lie beyond: the hundredth part of fewer is chance
+# Where most stays are a single event, the NAC tells of logins alone: the gaps seen are those of the restless, and who
+# stays would lose the name.
+SEEN_AGAIN_PERCENT = 50
+LATE_PERCENT = 10  # beyond it, the order of the events says nothing of gaps
+# What people would write, not what a week happened to show; no shorter than an hour, for the NAC exports every five
+# minutes, and the firewall's own mappings last 45.
+STEPS = (*(hours * HOUR for hours in (1, 2, 3, 4, 6, 8, 12)), *(days * DAY for days in range(1, 367)))
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """How long users are not heard of, and the `idle_after` that bridges it; None, and why, where that is not known.
+
+    `usual` is the median, `long` the gap that all but one in a hundred are no longer than.
+    """
+
+    gaps: int
+    usual: timedelta
+    long: timedelta
+    idle_after: timedelta | None
+    why: Literal["", "few", "single", "unordered"] = ""
+
+
+@dataclass(slots=True)
+class _Place:
+    """What is known of an address: the user who was seen last, and others of the hour before."""
+
+    user: str | None
+    seen_at: datetime
+    is_seen_again: bool = False
+    others: dict[str, datetime] = field(default_factory=dict)
+
+
+class Survey:
+    """Watches the events of a window as they pass; what it knows is complete once `watch` is exhausted."""
+
+    def __init__(self) -> None:
+        self._places: dict[Address, _Place] = {}
+        self._gaps: Counter[int] = Counter()  # by whole minutes
+        self._events = self._late = self._stays = self._stays_seen_again = 0
+        self._shared: set[Address] = set()
+
+    def watch(self, events: Iterable[LoginEvent]) -> Iterator[LoginEvent]:
+        """Pass the events on. What takes an address only under conditions says nothing here."""
+        for event in events:
+            if event.why not in {BLANK, IGNORED} and event.ip not in self._shared:
+                self._events += 1
+                self._look_at(event, event.user.casefold() if event.user else None)
+            yield event
+
+    @property
+    def addresses(self) -> int:
+        """How many addresses had an event."""
+        return len(self._places) + len(self._shared)
+
+    @property
+    def shared(self) -> tuple[Address, ...]:
+        """The addresses that five users or more had within an hour, in order."""
+        return tuple(sorted(self._shared, key=lambda ip: (ip.version, ip)))
+
+    def judge_silence(self, reauth: timedelta) -> Silence:
+        """Tell how long the gaps are between two events of a user at an address with nobody else between.
+
+        What is recommended is never above `reauth`, when an event ends anyway.
+        """
+        gaps = self._gaps.total()
+        usual, long = (timedelta(minutes=self._find_gap(percent)) for percent in (50, BRIDGED_PERCENT))
+        if self._late * 100 > LATE_PERCENT * self._events:
+            return Silence(gaps, usual, long, None, "unordered")
+        if gaps < ENOUGH_GAPS:
+            return Silence(gaps, usual, long, None, "few")
+        if self._stays_seen_again * 100 < SEEN_AGAIN_PERCENT * self._stays:
+            return Silence(gaps, usual, long, None, "single")
+        return Silence(gaps, usual, long, min(next((step for step in STEPS if step >= long), reauth), reauth))
+
+    def _find_gap(self, percent: int) -> int:
+        """Return the minutes that so many percent of the gaps are no longer than; 0 when there are none."""
+        wanted = self._gaps.total() * percent
+        for minutes in sorted(self._gaps):
+            wanted -= self._gaps[minutes] * 100
+            if wanted <= 0:
+                return minutes
+        return 0
+
+    def _look_at(self, event: LoginEvent, user: str | None) -> None:
+        place = self._places.get(event.ip)
+        if place is None:
+            self._places[event.ip] = _Place(user, event.seen_at)
+            self._stays += user is not None
+        elif event.seen_at < place.seen_at:
+            self._late += 1
+            if user is not None and user != place.user and event.seen_at >= place.seen_at - HOUR:
+                self._share(event.ip, place, user, event.seen_at)
+        elif user is not None and user == place.user:
+            self._count_gap(place, event.seen_at - place.seen_at)
+            place.seen_at = event.seen_at
+        else:
+            place.others.pop(user or "", None)
+            former, left_at, place.is_seen_again = place.user, place.seen_at, False
+            place.user, place.seen_at = user, event.seen_at
+            self._stays += user is not None
+            self._share(event.ip, place, former, left_at)
+
+    def _count_gap(self, place: _Place, gap: timedelta) -> None:
+        if gap < MINUTE:  # several rows of one login
+            return
+        self._gaps[-(-gap // MINUTE)] += 1
+        if not place.is_seen_again:
+            place.is_seen_again = True
+            self._stays_seen_again += 1
+
+    def _share(self, ip: Address, place: _Place, user: str | None, seen_at: datetime) -> None:
+        """Note another user of the hour that ends with the address's last event; forget what is older."""
+        if user is not None:
+            place.others[user] = max(seen_at, place.others.get(user, seen_at))
+        place.others = {name: at for name, at in place.others.items() if at >= place.seen_at - HOUR}
+        if len(place.others) + (place.user is not None) >= SHARED_BY:
+            del self._places[ip]
+            self._shared.add(ip)
+
+
+def make_exclude_line(shared: Iterable[Address], excluded: Collection[Network]) -> str:
+    """Return the line of TOML that leaves out what is left out already, and shared addresses.
+
+    Neighbours are put together in a network only where all of it is shared.
+    """
+    shared = tuple(shared)
+    of_4 = collapse_addresses(IPv4Network(ip) for ip in shared if isinstance(ip, IPv4Address))
+    of_6 = collapse_addresses(IPv6Network(ip) for ip in shared if isinstance(ip, IPv6Address))
+    networks = (*excluded, *of_4, *of_6)
+    return f"exclude_networks = {json.dumps([_spell(network) for network in networks])}"
+
+
+def _spell(network: Network) -> str:
+    return str(network.network_address if network.num_addresses == 1 else network)
+
+
+def spell_duration(duration: timedelta) -> str:
+    """Return whole hours as the configuration has them: the days of whole days, or the hours."""
+    hours = duration // HOUR
+    return f"{hours // 24}d" if hours % 24 == 0 else f"{hours}h"

@@ -1,0 +1,112 @@
+"""Sets up logging, and writes what a run came to where monitoring finds it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import MutableMapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from uidsync.report.metrics import write_metrics
+from uidsync.report.report import SyncReport
+
+LAST_RUN = "last-run.json"
+REPORT_MODE = 0o640  # what is in it is not for everybody
+TEXTFILE_MODE = 0o644  # node_exporter runs as a user of its own, and numbers are nobody's secret
+
+
+def set_up_logging(*, verbosity: int) -> None:
+    """Log to standard error: for people on a terminal, JSON lines elsewhere.
+
+    `verbosity` is -1 for warnings alone, 0 for what happens, 1 for every entry (personal data), 2 for traces as well.
+    """
+    # What the libraries below us would say, with a peer's words and traces, ours says in its own words.
+    logging.getLogger().addHandler(logging.NullHandler())
+    is_terminal = sys.stderr.isatty()
+    level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S" if is_terminal else "iso", utc=not is_terminal),
+            structlog.processors.format_exc_info if verbosity > 1 else _drop_trace,
+            structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ)
+            if is_terminal
+            else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(_StandardError()),  # type: ignore[arg-type]
+    )
+
+
+def name_run() -> str:
+    """Make an id for the run that begins, and put it on every line of JSON from now on, whichever thread it is from.
+
+    Loggers that were bound before do without; on a terminal, lines go without.
+    """
+    run_id = str(uuid.uuid4())
+
+    def add_run_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401
+        event["run_id"] = run_id
+        return event
+
+    processors = structlog.get_config()["processors"]
+    if isinstance(processors[-1], structlog.processors.JSONRenderer):
+        structlog.configure(processors=[*processors[:-1], add_run_id, processors[-1]])
+    return run_id
+
+
+class _StandardError:
+    """Standard error as it is when a line is written: a progress bar takes it over for a while."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):  # a log that cannot be written stops no delivery
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+
+def _drop_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401
+    event.pop("exc_info", None)
+    return event
+
+
+def write_report(report: SyncReport, state_dir: Path) -> None:
+    """Replace the report of the last run, whole or not at all. Raises OSError."""
+    write_atomically(state_dir / LAST_RUN, json.dumps(report.to_json(), indent=1) + "\n", REPORT_MODE)
+
+
+def write_textfile(report: SyncReport, file: Path) -> None:
+    """Replace the metrics of the last run, for node_exporter's textfile collector. Raises OSError."""
+    write_atomically(file, write_metrics(report.to_json()), TEXTFILE_MODE)
+
+
+def write_atomically(file: Path, text: str, mode: int, group: int | None = None) -> None:
+    """Replace a file in one step, so that a reader sees the old or the new. Raises OSError.
+
+    It belongs to the group, as far as this account may give it away, before it has its name: a link is replaced, and
+    what it leads to is left alone.
+    """
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as new:
+            new.write(text)
+            new.flush()
+            if group is not None:
+                with suppress(PermissionError):
+                    os.fchown(new.fileno(), -1, group)
+            os.fchmod(new.fileno(), mode)
+            os.fsync(new.fileno())
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

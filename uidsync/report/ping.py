@@ -1,0 +1,102 @@
+"""Tells a dead-man service how a run ended: one request, bounded in time, whose URL is a secret and is not shown.
+
+The convention is that of Healthchecks.io (https://healthchecks.io/docs/signaling_failures/), which others took over:
+the URL as it is says that all is well, and the URL with the exit code behind its path that it is not.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from uidsync.panos.wire.dial import connect
+from uidsync.panos.wire.handshake import read_handshake_failure
+
+LONGEST = 5.0  # seconds for all of it, looking up the name included
+
+
+class PingFailed(Exception):
+    """Nobody took the ping; the message names the host alone."""
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: what it says is for the host in the configuration."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Leave the answer as it is, which then is an error."""
+
+
+def _connect(address: tuple[str, int], seconds: float, _source: object) -> socket.socket:
+    """Connect as `socket.create_connection` does, but to whichever of a host's addresses answers first."""
+    return connect(*address, seconds)
+
+
+def _dialling(kind: type[http.client.HTTPConnection]) -> Callable[..., http.client.HTTPConnection]:
+    """Return what makes a connection of a kind that takes whichever of a host's addresses answers first."""
+
+    def make(host: str, **options: Any) -> http.client.HTTPConnection:  # noqa: ANN401 (http.client's own)
+        connection = kind(host, **options)
+        connection._create_connection = _connect  # type: ignore[attr-defined] # noqa: SLF001
+        return connection
+
+    return make
+
+
+class _HTTP(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_dialling(http.client.HTTPConnection), request)
+
+
+class _HTTPS(urllib.request.HTTPSHandler):
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_dialling(http.client.HTTPSConnection), request)
+
+
+def ping(url: str, exit_code: int, *, seconds: float = LONGEST) -> None:
+    """Tell how a run ended, once. Raises PingFailed, after so many seconds at the latest."""
+    outcomes: list[str] = []
+    thread = threading.Thread(target=lambda: outcomes.append(_ask(make_url(url, exit_code), seconds)), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if words := outcomes[0] if outcomes else f"no answer within {seconds:g} s":
+        raise PingFailed(f"{urlsplit(url).hostname}: {words}")
+
+
+def make_url(url: str, exit_code: int) -> str:
+    """Return what to ask for to tell of an exit code."""
+    parts = urlsplit(url)
+    return url if exit_code == 0 else urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{exit_code}"))
+
+
+def _ask(url: str, seconds: float) -> str:
+    """Make the request and leave its answer unread; return in words why it failed, nothing when it did not."""
+    opener = urllib.request.build_opener(_NoRedirects, _HTTP, _HTTPS)
+    request = urllib.request.Request(url, headers={"User-Agent": "uidsync"})  # noqa: S310 (http and https alone)
+    try:
+        opener.open(request, timeout=seconds).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        return f"answers {error.code}"
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return _describe(error)
+    return ""
+
+
+def _describe(error: BaseException) -> str:
+    """Say what went wrong, in none of the words that may hold the URL."""
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    match reason:
+        case ssl.SSLError() if failure := read_handshake_failure(reason):
+            return failure.words
+        case TimeoutError():
+            return "timed out"
+        case OSError(strerror=str(words)):
+            return words
+    return type(reason).__name__

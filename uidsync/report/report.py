@@ -1,0 +1,187 @@
+"""What became of a run: outcomes of batches, summed up per target and for the run.
+
+Pure: no I/O, no clock. The report's fields are an interface; they are only ever added to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from uidsync import __version__
+from uidsync.panos.userid.messages import Entry, Rejection
+from uidsync.panos.wire.errors import PanosError
+from uidsync.panos.wire.words import LONGEST_WORDS as LONGEST_WORDS  # noqa: PLC0414 (part of the report)
+from uidsync.panos.wire.words import Private, cut
+from uidsync.panos.wire.words import mask as mask_private
+from uidsync.plan.due import Batch
+
+SCHEMA = 1
+CERTIFICATE_WARNING = timedelta(days=30)  # before a certificate ends: time to have another one issued and put in place
+OK, INCOMPLETE, USAGE, SOURCE, UNSAFE, LOCKED, UNREADABLE, BUG = 0, 1, 2, 3, 4, 5, 6, 70  # exit codes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The target took the batch, but for the entries that it rejected."""
+
+    batch: Batch
+    rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Whether the target took the batch is not known."""
+
+    batch: Batch
+    error: PanosError
+
+
+@dataclass(frozen=True, slots=True)
+class NotTried:
+    """The batch was never sent."""
+
+    batch: Batch
+
+
+Outcome = Delivered | Failed | NotTried
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many logins, or logouts, were due and what became of them: due is the sum of the other four."""
+
+    due: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    failed: int = 0
+    not_tried: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Add what became of one batch."""
+        self.due += len(outcome.batch)
+        match outcome:
+            case Delivered(batch, rejections):
+                self.delivered += len(batch) - len(rejections)
+                self.rejected += len(rejections)
+            case Failed(batch):
+                self.failed += len(batch)
+            case NotTried(batch):
+                self.not_tried += len(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error by its kind and in words."""
+
+    kind: str
+    message: str
+
+
+Status = Literal["complete", "incomplete", "not_tried", "refused"]
+
+
+@dataclass(slots=True)
+class TargetReport:
+    """What became of one target's plan.
+
+    Logins that are `held_back` were rejected by the target or withdrawn by somebody; `foreign` addresses were taken by
+    another source since ours was delivered.
+    """
+
+    name: str
+    kind: str
+    status: Status = "not_tried"
+    wanted: int = 0
+    held: int = 0
+    in_doubt: int = 0
+    held_back: dict[str, int] = field(default_factory=lambda: {"rejected": 0, "withdrawn": 0})
+    foreign: int = 0
+    logins: Tally = field(default_factory=Tally)
+    logouts: Tally = field(default_factory=Tally)
+    lapsed: int = 0
+    batches: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
+    last_success: datetime | None = None
+    behind_since: datetime | None = None
+    certificate_not_after: datetime | None = None
+    client_certificate_not_after: datetime | None = None
+    error: Problem | None = None
+
+    def add(self, outcome: Outcome) -> None:
+        """Add what became of one batch; the first error is the one that is told."""
+        (self.logins if outcome.batch.action == "logins" else self.logouts).add(outcome)
+        if isinstance(outcome, Failed) and self.error is None:
+            self.error = Problem(outcome.error.kind, mask(str(outcome.error), outcome.batch.entries))
+
+    def settle(self, *, tried: bool) -> None:
+        """Judge the whole: complete when all that was due was delivered, without contact if nothing was due."""
+        due = self.logins.due + self.logouts.due
+        if due == self.logins.delivered + self.logouts.delivered:
+            self.status = "complete"
+        else:
+            self.status = "incomplete" if tried else "not_tried"
+
+
+@dataclass(slots=True)
+class SourceReport:
+    """What was read."""
+
+    rows: int = 0
+    events: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    nobody: dict[str, int] = field(default_factory=dict)
+    reordered: int = 0
+    addresses: int = 0
+    newest_event: datetime | None = None
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What became of a run."""
+
+    run_id: str
+    started: datetime
+    mode: Literal["full", "tail"] = "full"
+    full_send: bool = False
+    dry_run: bool = False
+    standby: bool = False
+    finished: datetime | None = None
+    exit_code: int = OK
+    error: Problem | None = None
+    source: SourceReport = field(default_factory=SourceReport)
+    wanted: int = 0
+    targets: list[TargetReport] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    phases: dict[str, float] = field(default_factory=dict)  # seconds, of those that were begun
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as what JSON can hold, times in RFC 3339."""
+        return {"schema": SCHEMA, "version": __version__, **to_plain(asdict(self))}
+
+
+def to_plain(value: Any) -> Any:  # noqa: ANN401 (whatever a report is made of)
+    """Return a value as JSON can hold it, times in RFC 3339."""
+    match value:
+        case datetime():
+            return value.isoformat()
+        case dict():
+            return {key: to_plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [to_plain(item) for item in value]
+    return value
+
+
+def describe_certificate(whose: str, end: datetime, now: datetime) -> tuple[str, bool]:
+    """Return in words how long a certificate lasts, and whether that is worth a warning."""
+    days = (end - now).days
+    words = f"ends in {days} days" if days >= 0 else f"ended {-days} days ago"
+    return f"{whose} certificate {words}", end - now < CERTIFICATE_WARNING
+
+
+def mask(words: str, entries: Collection[Entry]) -> str:
+    """Return a target's words, cut short, without the user names and addresses of a batch: those are personal data."""
+    return cut(mask_private(words, Private({entry.user for entry in entries}, {entry.ip for entry in entries})))
