@@ -45,7 +45,7 @@ from uidsync.source.mysql import Login, MySQLSource
 
 ROWS, FEW = 400, 40  # in an export that is broken in the middle, and in others
 STEP = 1 if os.environ.get("UIDSYNC_SOAK") else 61  # bytes between two places where a read is cut
-WEIGHT = 20_000  # bytes of roles that make an export so long that no buffer between here and the server holds it all
+WEIGHT = 60_000  # bytes of roles that make an export so long that no buffer between here and the server holds it all
 PEAK = 150_000  # KiB that a run takes at most; most of it is what is imported
 AT_ONCE = 8  # rows of the matrix; most of them wait for something
 PRIVATE = 2  # servers for the rows that break one, each row after another
