@@ -27,7 +27,6 @@ from tests.forks import call_in_fork, start_simulator
 from tests.functional.conftest import Ended, Site
 from tests.functional.private_server import PrivateServer
 from tests.functional.source_faults import (
-    AMID,
     CLOSED,
     FAULTS,
     HOLE,
@@ -43,9 +42,14 @@ from uidsync.deadline import Deadline
 from uidsync.source import SourceError
 from uidsync.source.mysql import Login, MySQLSource
 
-ROWS, FEW = 400, 40  # in an export that is broken in the middle, and in others
+MANY, ROWS, FEW = (
+    1_500,
+    400,
+    40,
+)  # in an export at which something is done amid its rows, that is broken there, and in others
 STEP = 1 if os.environ.get("UIDSYNC_SOAK") else 61  # bytes between two places where a read is cut
-WEIGHT = 60_000  # bytes of roles that make an export so long that no buffer between here and the server holds it all
+WEIGHT = 5_000  # bytes of roles, more than are read, so that no buffer between here and the server holds all the rows
+HEAVY_AMID = 20 * WEIGHT  # bytes of answers: among such rows, and past whatever is asked before them
 PEAK = 150_000  # KiB that a run takes at most; most of it is what is imported
 AT_ONCE = 8  # rows of the matrix; most of them wait for something
 PRIVATE = 2  # servers for the rows that break one, each row after another
@@ -132,7 +136,7 @@ class Scene:
         """Write events of the last minutes, each at an address of its own."""
         now = datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(seconds=60)
         roles = "x" * (WEIGHT if self.fault.act else 1)
-        first, self.rows = self.rows, self.rows + (ROWS if self.is_long else FEW)
+        first, self.rows = self.rows, self.rows + ((MANY if self.fault.act else ROWS) if self.is_long else FEW)
         export.insert(
             [
                 (
@@ -232,7 +236,7 @@ class Scene:
             if fault.sql:
                 self.execute(export, fault.sql)
             if self.wire:
-                self.wire.fault = meanwhile(AMID, lambda: self.act(export)) if fault.act else fault.wire
+                self.wire.fault = meanwhile(HEAVY_AMID, lambda: self.act(export)) if fault.act else fault.wire
             if fault.act == "fill":
                 for _ in range(11):
                     stack.enter_context(self.server.connect())
