@@ -175,17 +175,7 @@ def _judge_plans(this: Run) -> None:
 
 def _begin(this: Run, reading: Reading) -> Recorder:
     parts = this.parts
-    recorder = Recorder(
-        parts.config,
-        parts.ledger,
-        this.dispatches,
-        reading.clock,
-        looks=True,
-        reading=reading,
-        is_ordered=this.order.force,
-        log=parts.log,
-        progress=parts.progress,
-    )
+    recorder = Recorder(parts, this.dispatches, reading.clock, reading=reading, is_ordered=this.order.force)
     recorder.begin()
     return recorder
 
@@ -213,46 +203,45 @@ def _deliver(this: Run, recorder: Recorder) -> None:
     """Deliver every target's plan, and keep what became of it."""
     parts = this.parts
     with _timed(this.report, "deliver"):
-        this.dispatches = carry_out(this.report, recorder, parts.make_target, parts.config, parts.deadline, parts.log)
+        this.dispatches = carry_out(this.report, recorder, parts)
         for dispatch, part in zip(this.dispatches, this.report.targets, strict=True):
-            is_whole = dispatch.resend or dispatch.is_empty or not is_readable(dispatch.target, dispatch.state)
-            is_sent = not (part.error or part.logins.failed or part.logins.not_tried)  # though some may be rejected
-            if (
-                is_sent
-                and is_whole
-                and (dispatch.is_full_send or is_pass_due(parts.config, dispatch.state, dispatch.now))
-            ):
-                state = dispatch.state
-                state.reconciled_at = state.tried_at = dispatch.now
-                state.is_suspect = False
-        recorder.finish(parts.config.source.validity)
-    this.report.warnings += recorder.warnings
+            if _is_put_right(parts.config, dispatch, part):
+                dispatch.state.reconciled_at = dispatch.state.tried_at = dispatch.now
+                dispatch.state.is_suspect = False
+        finish(this.report, recorder, parts)
     if parts.turn:
         summary.report_turn(this.report, parts.turn)
 
 
-def carry_out(
-    report: SyncReport,
-    recorder: Recorder,
-    make_target: MakeTarget,
-    config: Config,
-    deadline: Deadline,
-    log: FilteringBoundLogger,
-) -> tuple[Dispatch, ...]:
+def _is_put_right(config: Config, dispatch: Dispatch, part: TargetReport) -> bool:
+    """Tell whether a delivery put the whole target right, as reading its table would have."""
+    is_sent = not (part.error or part.logins.failed or part.logins.not_tried)  # though some may be rejected
+    is_whole = dispatch.resend or dispatch.is_empty or not is_readable(dispatch.target, dispatch.state)
+    return is_sent and is_whole and (dispatch.is_full_send or is_pass_due(config, dispatch.state, dispatch.now))
+
+
+def carry_out(report: SyncReport, recorder: Recorder, parts: Parts) -> tuple[Dispatch, ...]:
     """Deliver every target's plan, report it, and return the dispatches as they were sent.
 
     From here on a signal ends the run in order.
     """
-    deadline.is_interruptible = False
+    parts.deadline.is_interruptible = False
     deliveries = [
-        Delivery(dispatch.name, make_target(dispatch), dispatch.plan, dispatch.target.connections)
+        Delivery(dispatch.name, parts.make_target(dispatch), dispatch.plan, dispatch.target.connections)
         for dispatch in recorder.dispatches
     ]
-    deliver(deliveries, config.sync.batch_size, recorder, deadline)
+    deliver(deliveries, parts.config.sync.batch_size, recorder, parts.deadline)
     for dispatch, delivery, part in zip(recorder.dispatches, deliveries, report.targets, strict=True):
-        summary.report_delivery(report, part, delivery, log)
+        summary.report_delivery(report, part, delivery, parts.log)
         summary.note_delivery(dispatch.state, part, delivery)
     return recorder.dispatches
+
+
+def finish(report: SyncReport, recorder: Recorder, parts: Parts) -> None:
+    """Record what a delivery leaves of the targets, and end its report."""
+    recorder.finish(parts.config.source.validity)
+    report.warnings += recorder.warnings
+    report.finished = datetime.now(UTC)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from uidsync.plan.due import Plan, join
 from uidsync.reading.reader import Reading
 from uidsync.report.report import SyncReport, TargetReport
 from uidsync.side_by_side import do_for_each
-from uidsync.sync import Parts, carry_out, raise_if_source_is_unsafe
+from uidsync.sync import Parts, carry_out, finish, raise_if_source_is_unsafe
 
 MakeFirewall = Callable[[FirewallConfig], Firewall]
 Found = tuple[Comparison, ...]
@@ -115,22 +115,11 @@ def repair(parts: Parts, found: Found, reading: Reading, keep: Callable[[], None
     ]
     report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
     report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in due]
-    recorder = Recorder(
-        parts.config,
-        parts.ledger,
-        due,
-        reading.clock,
-        looks=False,
-        is_ordered=False,
-        log=parts.log,
-        progress=parts.progress,
-    )
+    recorder = Recorder(parts, due, reading.clock, is_ordered=False)
     recorder.begin()
     keep()
-    carry_out(report, recorder, parts.make_target, parts.config, parts.deadline, parts.log)
-    recorder.finish(parts.config.source.validity)
-    report.warnings += recorder.warnings
-    report.finished = datetime.now(UTC)
+    carry_out(report, recorder, parts)
+    finish(report, recorder, parts)
     return report
 
 

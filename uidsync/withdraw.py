@@ -19,7 +19,7 @@ from uidsync.plan.newest import is_meant
 from uidsync.plan.safety import Limits, UnsafePlan
 from uidsync.report.report import SyncReport, TargetReport
 from uidsync.source.rows import LoginEvent
-from uidsync.sync import Parts, carry_out
+from uidsync.sync import Parts, carry_out, finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +82,12 @@ def withdraw(parts: Parts, dispatches: Sequence[Dispatch], chosen: Chosen) -> Sy
     def clock() -> datetime:
         return now + (datetime.now(UTC) - report.started)
 
-    recorder = Recorder(
-        parts.config, ledger, dispatches, clock, looks=False, is_ordered=True, log=parts.log, progress=parts.progress
-    )
+    recorder = Recorder(parts, dispatches, clock, is_ordered=True)
     recorder.begin()
     for dispatch in dispatches:
         ledger.withdraw(dispatch.name, _list_withdrawn(dispatch, events, chosen))
-    carry_out(report, recorder, parts.make_target, parts.config, parts.deadline, parts.log)
-    recorder.finish(parts.config.source.validity)
-    report.warnings += recorder.warnings
-    report.finished = datetime.now(UTC)
+    carry_out(report, recorder, parts)
+    finish(report, recorder, parts)
     return report
 
 

@@ -210,7 +210,12 @@ def look_at_each(config, ledger, ips, *, waits=True):
     target = config.target[0]
     return {
         ip: look_here(
-            config, target, ledger, [ip], ledger.read_table(target.name, [ip]), NOW, glance_at(target, waits=waits)
+            config,
+            target,
+            ledger,
+            {ip: ledger.read_table(target.name, [ip]).get(ip, ())},
+            NOW,
+            glance_at(target, waits=waits),
         )
         for ip in ips
     }

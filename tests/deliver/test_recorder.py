@@ -3,6 +3,7 @@
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -56,8 +57,8 @@ def ledger():
 def make_recorder(ledger, plan, *, is_ordered=False, ordered=(), watcher=None):
     """Make the recorder of a run over one target."""
     dispatch = Dispatch(CONFIG.target[0], TargetState("fw", "x"), NOW, plan, ordered=ordered)
-    options = {"looks": False, "is_ordered": is_ordered, "log": SILENT, "progress": watcher or Watcher()}
-    return Recorder(CONFIG, ledger, [dispatch], lambda: NOW, **options)
+    means = SimpleNamespace(config=CONFIG, ledger=ledger, log=SILENT, progress=watcher or Watcher())
+    return Recorder(means, [dispatch], lambda: NOW, is_ordered=is_ordered)
 
 
 def prepare(ledger, plan, **options):

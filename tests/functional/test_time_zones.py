@@ -43,7 +43,7 @@ def make_rows(change, zone, spell=6 * HOUR, step=2 * MINUTE):
     ids=["put back", "put forward", "put back by half an hour"],
 )
 @pytest.mark.parametrize("full_every", ["4h", "1m"], ids=["tails", "full reads"])
-def test_no_run_stops_and_each_target_holds_what_the_rules_say(  # noqa: PLR0913, PLR0917 (fixtures and parameters)
+def test_no_run_stops_and_each_target_holds_what_the_rules_say(
     site, safeconnect, firewall, set_clock, change, zone, full_every
 ):
     """Before, while and after clocks are changed, every run goes through, and what it sends is what the rules say."""

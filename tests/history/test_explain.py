@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from uidsync.config.reader import make_config
 from uidsync.history.explain import judge, trace
 from uidsync.ledger.values import MINUTE, Holding, Rejected, TargetState, Withdrawn
-from uidsync.plan.newest import newest_per_address, wanted
+from uidsync.plan.newest import make_demand, newest_per_address
 from uidsync.plan.share import Belief, make_share
 from uidsync.source.rows import LoginEvent, Row, Rules, make_row_reader
 
@@ -92,7 +92,7 @@ def verdict_on(user, *, held=(), ip=IP, age=HOUR, **known):
     event = LoginEvent(address, user, "" if user else "null", NOW - age, 5, None)
     events = {} if user == "" else {address: event}
     belief = Belief(TargetState("fw", ""), {address: tuple(held)} if held else {}, **known)
-    share = make_share(CONFIG, CONFIG.target[0], belief, events, wanted(events, VALIDITY, NOW), NOW)
+    share = make_share(CONFIG, CONFIG.target[0], belief, make_demand(events, VALIDITY, NOW))
     return judge(share, address, events.get(address))
 
 

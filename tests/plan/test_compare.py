@@ -13,7 +13,7 @@ from uidsync.ledger.values import MINUTE, SETTLED, TOLERANCE, Holding, Rejected,
 from uidsync.panos.userid.messages import Login, Logout
 from uidsync.panos.userid.table import TableEntry, is_shown_as
 from uidsync.plan.compare import AGENT, DIFFERENCES, KINDS, NEVER, Comparison, Glance, find, glance_at, look_at
-from uidsync.plan.newest import wanted
+from uidsync.plan.newest import make_demand
 from uidsync.plan.share import Belief
 from uidsync.source.rows import LoginEvent
 
@@ -74,8 +74,9 @@ def look(users, known=(), entries=(), glance=ASKED, **more):
     for each in entries:
         shown[each.ip] = (*shown.get(each.ip, ()), each)
     everywhere = sorted(events.keys() | belief.held.keys() | shown.keys() | belief.taken.keys())
-    mappings = wanted(events, CONFIG.source.validity, NOW)
-    return look_at(CONFIG, target, belief, events, mappings, shown, ips or everywhere, NOW, glance, retry=True)
+    demand = make_demand(events, CONFIG.source.validity, NOW)
+    table = {ip: shown.get(ip, ()) for ip in ips or everywhere}
+    return look_at(CONFIG, target, belief, demand, table, glance)
 
 
 def kinds_of(look):

@@ -13,7 +13,7 @@ from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos.userid.messages import Login, Logout
 from uidsync.plan.dispatch import describe_target, find_limits, find_seen_since, plan_dispatches, read_belief
-from uidsync.plan.newest import wanted
+from uidsync.plan.newest import make_demand
 from uidsync.plan.share import is_pass_due, is_readable, make_share
 from uidsync.source.rows import NULL, LoginEvent, is_within
 
@@ -114,7 +114,7 @@ def test_nothing_is_due_where_nobody_looks(seed):
     with closing(Ledger.make_empty()) as ledger:
         config, full = make_world(rng, ledger), rng.random() < 0.1
         events = ledger.read_events()
-        mappings = wanted(events, VALIDITY, NOW)
+        demand = make_demand(events, VALIDITY, NOW)
         # Each for itself: where one target looks, the others look as well.
         for target in config.target:
             (dispatch,) = plan_dispatches(config, [target], ledger, NOW, full=full)
@@ -122,7 +122,7 @@ def test_nothing_is_due_where_nobody_looks(seed):
             is_due, can_be_read = is_pass_due(config, belief.state, NOW), is_readable(target, belief.state)
             resend = full or (is_due and belief.state.is_unreadable)
             retry = is_due and not can_be_read
-            share = make_share(config, target, belief, events, mappings, NOW, resend=resend, retry=retry)
+            share = make_share(config, target, belief, demand, resend=resend, retry=retry)
             assert list_due(dispatch.plan) == list_due(share.plan)
             assert dispatch.plan.renewals == share.plan.renewals
             assert dispatch.plan.lapsed == share.plan.lapsed

@@ -15,7 +15,7 @@ from tests.clienthist_rows import make_rows
 from tests.oracle import Settings, judge, share
 from uidsync.ledger.values import LOGOUT_GRACE, Holding
 from uidsync.panos.userid.messages import Login, Logout, UserMapping
-from uidsync.plan.due import NOTHING_DUE, Batch, Plan, join, make_login, make_plan
+from uidsync.plan.due import NOTHING_DUE, Apart, Batch, Plan, Terms, join, make_login, make_plan
 from uidsync.plan.newest import is_same_user, newest_per_address, wanted
 from uidsync.plan.safety import FEW_CHANGES, FEW_LOGOUTS, Limits, UnsafePlan
 from uidsync.reading.census import Census
@@ -47,6 +47,11 @@ ABROAD = Settings(
     domain="CAMPUS",
     include_networks=("10.0.0.0/16", "2001:db8::/32"),
 )
+
+
+def plan_on(wanted, held, now, *, unwanted=(), rejected=(), taken=(), **terms):
+    """Plan for a target that is served on such terms."""
+    return make_plan(wanted, held, now, Terms(**terms), Apart(unwanted, rejected, taken))
 
 
 def make_rules(settings):
@@ -112,7 +117,7 @@ def test_rows_come_to_what_the_rules_say(settings, seed):
     assert skipped == {reason: n for reason, n in verdict.skipped.items() if reason != "blank"}
     assert census.count_reordered(events) == len(verdict.reordered)
     for mapping_timeout in (45 * MINUTE, 60 * HOUR):
-        plan = make_plan(mappings, {}, NOW, mapping_timeout=mapping_timeout)
+        plan = plan_on(mappings, {}, NOW, mapping_timeout=mapping_timeout)
         expected = share(verdict, NOW, mapping_timeout)
         assert {login.ip: (login.user, login.timeout) for login in plan.logins} == expected
 
@@ -295,10 +300,10 @@ def test_nobody_is_not_wanted():
 @given(left=st.timedeltas(MINUTE, 400 * DAY), mapping_timeout=st.timedeltas(2 * MINUTE, 60 * HOUR))
 def test_a_timeout_is_never_0_and_never_too_long(left, mapping_timeout):
     """A login lasts whole minutes: at least one, for 0 is for ever, and never past its end or the target's bound."""
-    login = make_login(UserMapping(IP, "ada", NOW + left), NOW, mapping_timeout)
+    login = make_login(UserMapping(IP, "ada", NOW + left), NOW, Terms(mapping_timeout))
     assert login.timeout >= 1
     assert login.timeout * MINUTE <= min(left, mapping_timeout) < (login.timeout + 1) * MINUTE
-    fixed = make_login(UserMapping(IP, "ada", NOW + left), NOW, mapping_timeout, is_timeout_fixed=True)
+    fixed = make_login(UserMapping(IP, "ada", NOW + left), NOW, Terms(mapping_timeout, is_timeout_fixed=True))
     assert fixed.timeout == mapping_timeout // MINUTE
 
 
@@ -316,7 +321,7 @@ def holding(user="ada", timeout=60, left=60.0, *, in_doubt=False, event_id=EVENT
 def plan_for(*holdings, expires=10 * HOUR, **options):
     """Plan one wanted address of ada's against what a target holds there."""
     mappings = {IP: UserMapping(IP, "ada", NOW + expires, EVENT)}
-    return make_plan(mappings, {IP: holdings}, NOW, **{"mapping_timeout": HOUR} | options)
+    return plan_on(mappings, {IP: holdings}, NOW, **{"mapping_timeout": HOUR} | options)
 
 
 LOGIN = (Login(IP, "ada", 60),)
@@ -440,7 +445,7 @@ def test_nobody_is_logged_out_by_name():
         IP: (holding("ADA"), holding("alan", in_doubt=True), holding("eve", left=-4.9), holding("mallory", left=-5)),
         OTHER_IP: (holding("grace"),),
     }
-    plan = make_plan({}, held, NOW, mapping_timeout=HOUR, unwanted={IP})
+    plan = plan_on({}, held, NOW, mapping_timeout=HOUR, unwanted={IP})
     assert sorted(logout.user for logout in plan.logouts) == ["ADA", "alan", "eve"]
     assert {logout.ip for logout in plan.logouts} == {IP}
     assert timedelta(minutes=5) == LOGOUT_GRACE
@@ -448,7 +453,7 @@ def test_nobody_is_logged_out_by_name():
 
 def test_a_row_that_vanished_is_no_evidence():
     """What is held at an address that is neither wanted nor known to be nobody's stays."""
-    assert make_plan({}, {IP: (holding(),)}, NOW, mapping_timeout=HOUR) == Plan()
+    assert plan_on({}, {IP: (holding(),)}, NOW, mapping_timeout=HOUR) == Plan()
 
 
 NAMES = st.sampled_from(["ada", "ADA", "alan", "grace"])
@@ -484,15 +489,15 @@ def carry_out(plan, held):
 def test_planning_twice_plans_nothing(mappings, held, unwanted, rejected, taken, options):
     """Against what a plan leads to, nothing is due."""
     options |= {"unwanted": unwanted - mappings.keys(), "rejected": rejected, "taken": taken}
-    plan = make_plan(mappings, held, NOW, **options)
-    assert len(make_plan(mappings, carry_out(plan, held), NOW, **options)) == 0
+    plan = plan_on(mappings, held, NOW, **options)
+    assert len(plan_on(mappings, carry_out(plan, held), NOW, **options)) == 0
 
 
 @given(WANTED, HELD, SUBSETS, OPTIONS)
 def test_a_plan_leads_to_what_is_wanted(mappings, held, unwanted, options):
     """After a plan every wanted address has its user alone, and no unwanted one has anybody."""
     unwanted -= mappings.keys()
-    after = carry_out(make_plan(mappings, held, NOW, unwanted=unwanted, **options), held)
+    after = carry_out(plan_on(mappings, held, NOW, unwanted=unwanted, **options), held)
     for ip, mapping in mappings.items():
         users = [each.user for each in after[ip] if each.held_until > NOW]
         assert users
@@ -505,7 +510,7 @@ def test_an_address_is_in_a_plan_once(mappings, held, unwanted, held_back, optio
     """No address has two logins, or a login and a logout: inside one run a target may apply them in its own order."""
     rejected, taken = held_back
     options |= {"unwanted": unwanted - mappings.keys(), "rejected": rejected, "taken": taken}
-    plan = make_plan(mappings, held, NOW, resend=resend, **options)
+    plan = plan_on(mappings, held, NOW, resend=resend, **options)
     addresses = [login.ip for login in plan.logins]
     assert len(set(addresses)) == len(addresses)
     assert not {logout.ip for logout in plan.logouts} & set(addresses)
@@ -524,7 +529,7 @@ def test_a_plan_can_be_made_in_parts(mappings, held, some, unwanted, options):
     def plan(inside):
         parts = ({ip: each for ip, each in known.items() if inside(ip)} for known in (mappings, held))
         left = sorted(ip for ip in unwanted - mappings.keys() if inside(ip))
-        return make_plan(*parts, NOW, unwanted=left, **options)
+        return plan_on(*parts, NOW, unwanted=left, **options)
 
     def list_entries(plan):
         parts = plan.logouts, plan.changed, plan.new, plan.refreshed

@@ -8,7 +8,7 @@ import pytest
 from uidsync.config.reader import make_config
 from uidsync.ledger.values import Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos.userid.messages import Login, Logout
-from uidsync.plan.newest import wanted
+from uidsync.plan.newest import make_demand
 from uidsync.plan.share import Belief, find_withdrawn, is_pass_due, make_share
 from uidsync.source.rows import LoginEvent
 
@@ -44,7 +44,7 @@ def share(events=(), held=None, *, resend=False, retry=False, stale=(), **known)
     newest = {each.ip: each for each in events}
     belief = Belief(TargetState("fw", "", seen_id=known.pop("seen_id", 0)), held or {}, **known)
     options = {"resend": resend, "retry": retry, "stale": stale}
-    return make_share(CONFIG, CONFIG.target[0], belief, newest, wanted(newest, VALIDITY, NOW), NOW, **options)
+    return make_share(CONFIG, CONFIG.target[0], belief, make_demand(newest, VALIDITY, NOW), **options)
 
 
 LOGIN = Login(IP, "ada", 60)
@@ -145,7 +145,7 @@ def test_a_withdrawal_lasts_until_somebody_newer_comes(newest, lasts):
     """What was withdrawn is not sent, and whoever is held is logged out, until a newer event or for another name."""
     events = {IP: newest} if newest else {}
     withdrawn = (Withdrawn(IP, "ada", (NOW - HOUR, EVENT)),)
-    assert find_withdrawn(withdrawn, events, wanted(events, VALIDITY, NOW)) == ({IP} if lasts else frozenset())
+    assert find_withdrawn(withdrawn, make_demand(events, VALIDITY, NOW)) == ({IP} if lasts else frozenset())
     made = share(events.values(), {IP: (hold(),)}, withdrawn=withdrawn)
     assert made.ordered == ({IP} if lasts else frozenset())
     if lasts:

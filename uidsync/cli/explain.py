@@ -31,7 +31,7 @@ from uidsync.panos import Address
 from uidsync.panos.userid.table import TableEntry
 from uidsync.panos.wire.errors import PanosError
 from uidsync.plan.dispatch import read_belief
-from uidsync.plan.newest import wanted
+from uidsync.plan.newest import make_demand
 from uidsync.plan.share import make_share
 from uidsync.reading.reader import make_rules, recall
 from uidsync.report.report import INCOMPLETE, OK, to_plain
@@ -106,12 +106,11 @@ def _explain(config: Config, ip: Address) -> Explanation:
             now=now,
             dates=rules.dates,
         )
-        events = {ip: holder} if holder else {}
-        mappings = wanted(events, validity, now)
+        demand = make_demand({ip: holder} if holder else {}, validity, now)
         verdicts = []
         for target in config.target:
             belief = read_belief(ledger, target, [ip])
-            share = make_share(config, target, belief, events, mappings, now)
+            share = make_share(config, target, belief, demand)
             verdicts.append(judge(share, ip, holder))
     maker = TargetMaker(secrets, log, deadline, attempts=1)
     shown = do_for_each(lambda target: _ask(target, ip, maker), config.target)

@@ -23,7 +23,7 @@ from uidsync.panos.wire.errors import PanosError, RequestError, Unauthorized
 from uidsync.plan.compare import Glance, Look, glance_at, look_at
 from uidsync.plan.dispatch import Dispatch, Tally, find_seen_since, read_belief, take_parts
 from uidsync.plan.due import join
-from uidsync.plan.newest import wanted
+from uidsync.plan.newest import make_demand
 from uidsync.plan.share import is_pass_due
 
 TOLD, MOST_ASKED = 3, 5  # mappings that say something, of so many that are asked for in a run with nothing due
@@ -108,7 +108,7 @@ class Examiner:
 
     def _look_at(self, shown: Mapping[Address, tuple[TableEntry, ...]]) -> Look:
         glance = glance_at(self._target, waits=True)
-        look = look_here(self._config, self._target, self._ledger, shown.keys(), shown, self._now, glance)
+        look = look_here(self._config, self._target, self._ledger, shown, self._now, glance)
         if look.missing or look.strange:
             self._log.warning(
                 "table.differs",
@@ -228,14 +228,15 @@ def look_through(
     """
     for some in take_parts(ledger.list_differences(target.name)):
         ips = [read_ip(ip) for ip in some]
-        yield look_here(config, target, ledger, ips, ledger.read_table(target.name, ips), now, glance, insists=insists)
+        found = ledger.read_table(target.name, ips)
+        shown = {ip: found.get(ip, ()) for ip in ips}
+        yield look_here(config, target, ledger, shown, now, glance, insists=insists)
 
 
-def look_here(  # noqa: PLR0913, PLR0917 (what a comparison rests on)
+def look_here(
     config: Config,
     target: TargetConfig,
     ledger: Ledger,
-    ips: Collection[Address],
     shown: Mapping[Address, tuple[TableEntry, ...]],
     now: datetime,
     glance: Glance,
@@ -243,10 +244,9 @@ def look_here(  # noqa: PLR0913, PLR0917 (what a comparison rests on)
     insists: bool = False,
 ) -> Look:
     """Compare what a target shows at some addresses with what is wanted and believed there. Raises LedgerError."""
-    events, belief = ledger.read_events(ips), read_belief(ledger, target, ips)
-    mappings = wanted(events, config.source.validity, now)
-    belief = replace(belief, rejected=()) if insists else belief
-    return look_at(config, target, belief, events, mappings, shown, ips, now, glance, retry=True)
+    demand = make_demand(ledger.read_events(shown.keys()), config.source.validity, now)
+    belief = read_belief(ledger, target, shown.keys())
+    return look_at(config, target, replace(belief, rejected=()) if insists else belief, demand, shown, glance)
 
 
 def is_reconcile_due(config: Config, state: TargetState, now: datetime) -> bool:

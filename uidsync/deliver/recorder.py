@@ -42,6 +42,26 @@ class Progress(Protocol):
         """Hear that this many more have an outcome."""
 
 
+class Means(Protocol):
+    """What a job delivers with."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger."""
+
+    @property
+    def log(self) -> FilteringBoundLogger:
+        """The log."""
+
+    @property
+    def progress(self) -> Progress:
+        """Whoever watches."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Before:
     """What is on its way to an address, and what was held there before; None where that is not known any more."""
@@ -53,35 +73,29 @@ class _Before:
 class Recorder:
     """The observer of a run's deliveries; its methods are called from the workers' threads.
 
-    `clock` is the source's clock. With `looks`, firewalls are asked what they hold before anything is sent; `reading`
-    is what the run has read. What somebody ordered, by a withdrawal or by force, is sent however much it undoes, and
-    does not count against the limits of later runs.
+    `clock` is the source's clock. With a `reading`, firewalls are asked what they hold before anything is sent. What
+    somebody ordered, by a withdrawal or by force, is sent however much it undoes, and does not count against the limits
+    of later runs.
     """
 
-    def __init__(  # noqa: PLR0913 (what a run is made of)
+    def __init__(
         self,
-        config: Config,
-        ledger: Ledger,
+        means: Means,
         dispatches: Sequence[Dispatch],
         clock: Callable[[], datetime],
         *,
-        looks: bool,
         reading: Reading | None = None,
         is_ordered: bool,
-        log: FilteringBoundLogger,
-        progress: Progress,
     ) -> None:
-        self._config = config
-        self._ledger = ledger
-        self._looks = looks
-        self._news = reading.news if reading else ()
-        self._seen_id = reading.highest_id if reading else 0
+        self._config = means.config
+        self._ledger = means.ledger
+        self._reading = reading
         self._is_ordered = is_ordered
         self._clock = clock
         self._dispatches: dict[str, Dispatch] = {dispatch.name: dispatch for dispatch in dispatches}
         self._before: dict[tuple[str, Address], _Before] = {}  # where something is on its way
-        self._log = log
-        self._progress = progress
+        self._log = means.log
+        self._progress = means.progress
         self._is_deaf = False
         self.warnings: list[str] = []
 
@@ -98,9 +112,10 @@ class Recorder:
     def prepare(self, delivery: Delivery) -> None:
         """Settle what is sent: what is due by what the target shows, but for what would undo too much."""
         dispatch = self._dispatches[delivery.name]
-        if self._looks and isinstance(delivery.target, Firewall):
+        if self._reading and isinstance(delivery.target, Firewall):
             dispatch = self._dispatches[delivery.name] = self._look(dispatch, delivery, delivery.target)
-        delivery.plan, delivery.seen_id = dispatch.plan, self._seen_id
+        delivery.plan = dispatch.plan
+        delivery.seen_id = self._reading.highest_id if self._reading else 0
         with suppress(LedgerError):  # then a refusal is judged as a new one
             delivery.rejected_before = {login.ip for login in self._ledger.read_rejected(dispatch.name)}
         try:
@@ -120,8 +135,9 @@ class Recorder:
             self._log.error("plan.refused", target=dispatch.name, message=delivery.refusal)
 
     def _look(self, dispatch: Dispatch, delivery: Delivery, firewall: Firewall) -> Dispatch:
+        news = self._reading.news if self._reading else ()
         try:
-            found = Examiner(self._config, self._ledger, dispatch, firewall, self._log).examine(self._news)
+            found = Examiner(self._config, self._ledger, dispatch, firewall, self._log).examine(news)
         except LedgerError as error:
             self._warn(dispatch.name, "table.unexamined", str(error))
             return dispatch

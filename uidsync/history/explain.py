@@ -51,7 +51,7 @@ class Step:
         return RULES[self.effect]
 
 
-def trace(  # noqa: PLR0913 (what a judgement rests on)
+def trace(
     ip: Address,
     rows: Iterable[Row],
     known: LoginEvent | None,

@@ -15,8 +15,8 @@ from uidsync.ledger.values import MINUTE, SETTLED, TOLERANCE, Holding
 from uidsync.panos import Address
 from uidsync.panos.userid.messages import UserMapping
 from uidsync.panos.userid.table import UIA, XML_API, TableEntry, is_shown_as
-from uidsync.plan.due import NOTHING_DUE, Plan, make_login, was_delivered
-from uidsync.plan.newest import is_same_user
+from uidsync.plan.due import NOTHING_DUE, Plan, Terms, make_login, was_delivered
+from uidsync.plan.newest import Demand, is_same_user
 from uidsync.plan.share import Belief, Share, make_share
 from uidsync.source.rows import LoginEvent
 
@@ -70,34 +70,29 @@ def glance_at(target: TargetConfig, *, waits: bool) -> Glance:
 AGENT = Glance(own_type=UIA, other_way=XML_API, slack=TOLERANCE)  # by what firewalls learned of it
 
 
-def look_at(  # noqa: PLR0913, PLR0917 (what a judgement rests on)
+def look_at(
     config: Config,
     target: TargetConfig,
     belief: Belief,
-    events: Mapping[Address, LoginEvent],
-    mappings: Mapping[Address, UserMapping],
-    entries: Mapping[Address, Collection[TableEntry]],
-    ips: Collection[Address],
-    now: datetime,
+    demand: Demand,
+    table: Mapping[Address, Collection[TableEntry]],
     glance: Glance,
-    *,
-    retry: bool = False,
 ) -> Look:
-    """Compare what a target's table has for some addresses with what is wanted and believed there."""
-    wanted = make_share(config, target, belief, events, mappings, now).wanted
+    """Compare what a target's table has at some addresses with what is wanted and believed there."""
+    wanted, now = make_share(config, target, belief, demand).wanted, demand.now
     held: dict[Address, tuple[Holding, ...]] = {}
     taken: dict[Address, int | None] = {}
     shown: dict[tuple[Address, str], TableEntry] = {}
     foreign: list[TableEntry] = []
     missing, strange, kept = set(), set(), 0
-    for ip in ips:
+    for ip, entries in table.items():
         mapping, believed = wanted.get(ip), belief.held.get(ip, ())
         if glance.waits and any(holding.sent_at > now - SETTLED for holding in believed):
             held[ip], taken[ip] = believed, belief.taken.get(ip)
             continue
         ours, others = [], []
-        for entry in entries.get(ip, ()):
-            if mapping is None and _ends_by_itself(entry, events.get(ip)):
+        for entry in entries:
+            if mapping is None and _ends_by_itself(entry, demand.events.get(ip)):
                 continue
             if user := _recognise(entry, mapping, believed, glance):
                 if (ip, user) not in shown:  # on another firewall as well
@@ -120,7 +115,7 @@ def look_at(  # noqa: PLR0913, PLR0917 (what a judgement rests on)
         taken={ip: event_id for ip, event_id in taken.items() if event_id is not None},
     )
     stale = {ip for ip, _ in shown} - wanted.keys()
-    share = make_share(config, target, truth, events, mappings, now, retry=retry, stale=stale)
+    share = make_share(config, target, truth, demand, retry=True, stale=stale)
     return Look(share, held, taken, shown, foreign, frozenset(missing), frozenset(strange), kept)
 
 
@@ -165,7 +160,7 @@ def _is_over(holding: Holding, mapping: UserMapping, belief: Belief, now: dateti
     return holding.held_until <= now and is_same and was_delivered(holding, mapping, belief.state.seen_id)
 
 
-def _make_holding(  # noqa: PLR0913, PLR0917 (what an entry is made of)
+def _make_holding(
     target: TargetConfig,
     mapping: UserMapping | None,
     user: str,
@@ -178,7 +173,7 @@ def _make_holding(  # noqa: PLR0913, PLR0917 (what an entry is made of)
     known = next((holding for holding in believed if is_same_user(holding.user, user)), None)
     timeout, event_id = (known.timeout, known.event_id) if known else (0, 0)
     if mapping and is_same_user(mapping.user, user):
-        timeout = timeout or make_login(mapping, now, target.mapping_timeout).timeout
+        timeout = timeout or make_login(mapping, now, Terms(target.mapping_timeout)).timeout
         event_id = mapping.event_id
     if entry.seconds_left is None or entry.type != XML_API or glance.own_type != XML_API:
         return Holding(user, timeout, now - SETTLED, now + NEVER, event_id=event_id)

@@ -17,7 +17,7 @@ from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import MINUTE, TargetState
 from uidsync.panos import Address
 from uidsync.plan.due import NOTHING_DUE, Plan, join
-from uidsync.plan.newest import wanted
+from uidsync.plan.newest import make_demand
 from uidsync.plan.safety import Limits
 from uidsync.plan.share import Belief, Share, is_pass_due, is_readable, make_share
 
@@ -64,16 +64,13 @@ def plan_dispatches(
     streams = [_list_addresses(dispatch, ledger, seen_since) for dispatch in dispatches]
     tallies = [Tally() for _ in targets]
     for ips in _take_together(streams):
-        events = ledger.read_events(ips)
-        mappings = wanted(events, config.source.validity, now)
+        demand = make_demand(ledger.read_events(ips), config.source.validity, now)
         for dispatch, tally in zip(dispatches, tallies, strict=True):
             belief = read_belief(ledger, dispatch.target, ips)
             # A table that can be read is put right by reading it, and then what was rejected is tried again.
             retry = is_pass_due(config, dispatch.state, now) and not is_readable(dispatch.target, dispatch.state)
-            share = make_share(
-                config, dispatch.target, belief, events, mappings, now, resend=dispatch.resend, retry=retry
-            )
-            tally.add(share, len(mappings))
+            share = make_share(config, dispatch.target, belief, demand, resend=dispatch.resend, retry=retry)
+            tally.add(share, len(demand.mappings))
     count = ledger.count_wanted(seen_since)
     return tuple(
         replace(dispatch, plan=join(tally.plans), wanted=count - tally.withheld, ordered=frozenset(tally.ordered))

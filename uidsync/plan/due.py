@@ -18,6 +18,7 @@ from uidsync.plan.newest import is_same_user
 from uidsync.plan.safety import Limits, UnsafePlan
 
 Action = Literal["logins", "logouts"]
+Due = Literal["changed", "new", "refreshed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,60 +114,88 @@ def join(plans: Collection[Plan]) -> Plan:
     )
 
 
-def make_plan(  # noqa: PLR0913 (what is due depends on this much)
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a target is served.
+
+    A target with a fixed timeout ages every mapping by its own setting, always `mapping_timeout`. `resend` makes every
+    login due that is not rejected, held or not. Other sources write to a target that `is_contested`: a newer event is
+    sent there even if its user is held. Events up to `seen_id` were known when the target was last heard from.
+    """
+
+    mapping_timeout: timedelta
+    is_timeout_fixed: bool = False
+    resend: bool = False
+    is_contested: bool = False
+    seen_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Addresses that are not simply served.
+
+    `unwanted`: it is known that nobody shall be mapped there. `rejected`: the target rejects the login, which is not
+    due, but whoever it was to replace is logged out. `taken`: another source took the address after our event was
+    delivered.
+    """
+
+    unwanted: Collection[Address] = ()
+    rejected: Collection[Address] = ()
+    taken: Collection[Address] = ()
+
+
+def make_plan(
     wanted: Mapping[Address, UserMapping],
     held: Mapping[Address, Collection[Holding]],
     now: datetime,
-    *,
-    mapping_timeout: timedelta,
-    is_timeout_fixed: bool = False,
-    unwanted: Collection[Address] = (),
-    rejected: Collection[Address] = (),
-    taken: Collection[Address] = (),
-    resend: bool = False,
-    is_contested: bool = False,
-    seen_id: int = 0,
+    terms: Terms,
+    apart: Apart,
 ) -> Plan:
     """Plan what a target lacks, and what it holds wrongly.
 
-    `unwanted` are the addresses of which it is known that nobody shall be mapped there; one that is in neither is left
-    alone, for a row that merely vanished is no evidence. `rejected` are those whose login the target is known to
-    reject: it is not due, but whom it was to replace goes. `taken` are those that another source has taken since their
-    event was delivered. `resend` makes every login due that is not rejected, held or not. On a target that
-    `is_contested` others write as well: a newer event is sent even for a user who is held. Events up to `seen_id` were
-    known when the target was heard from last. A target that ages mappings by its own setting has a fixed timeout,
-    always `mapping_timeout`.
+    An address that is neither wanted nor unwanted is left alone: a row that merely vanished is no evidence.
     """
-    changed, new, refreshed, replaced, renewals, lapsed = [], [], [], [], [], 0
-    for mapping in wanted.values():
-        known = [holding for holding in held.get(mapping.ip, ()) if is_same_user(holding.user, mapping.user)]
-        others = [holding for holding in held.get(mapping.ip, ()) if holding not in known and holding.held_until > now]
-        current = [holding for holding in known if holding.held_until > now]
-        if mapping.ip in rejected:
-            replaced += [Logout(mapping.ip, holding.user) for holding in others]
-            continue
-        if mapping.ip in taken and not resend:
-            continue
-        lapsed += bool(known) and not current
-        login = make_login(mapping, now, mapping_timeout, is_timeout_fixed=is_timeout_fixed)
-        if others:
-            changed.append(login)
-        elif not current:
-            new.append(login)
-            renewals += [mapping.ip] * any(was_delivered(holding, mapping, seen_id) for holding in known)
-        elif resend or any(holding.in_doubt or (is_contested and _is_older(holding, mapping)) for holding in current):
-            refreshed.append(login)
-        elif any(_is_refresh_due(holding, login, now) for holding in current):
-            refreshed.append(login)
-            renewals.append(mapping.ip)
-    ended = [
+    due: dict[Due, list[Login]] = {"changed": [], "new": [], "refreshed": []}
+    logouts = [
         Logout(ip, holding.user)
-        for ip in unwanted
+        for ip in apart.unwanted
         for holding in held.get(ip, ())
         if now < holding.held_until + LOGOUT_GRACE
     ]
-    parts = (*ended, *replaced), tuple(changed), tuple(new), tuple(refreshed)
-    return Plan(*parts, lapsed, frozenset() if resend else frozenset(renewals))
+    renewals, lapsed = [], 0
+    for mapping in wanted.values():
+        known = [holding for holding in held.get(mapping.ip, ()) if is_same_user(holding.user, mapping.user)]
+        others = [holding for holding in held.get(mapping.ip, ()) if holding not in known and holding.held_until > now]
+        if mapping.ip in apart.rejected:
+            logouts += [Logout(mapping.ip, holding.user) for holding in others]
+            continue
+        if mapping.ip in apart.taken and not terms.resend:
+            continue
+        lapsed += bool(known) and all(holding.held_until <= now for holding in known)
+        login = make_login(mapping, now, terms)
+        kind, is_renewal = _judge(mapping, login, known, now, terms)
+        if others:
+            due["changed"].append(login)
+        elif kind:
+            due[kind].append(login)
+            renewals += [mapping.ip] * is_renewal
+    parts = tuple(logouts), tuple(due["changed"]), tuple(due["new"]), tuple(due["refreshed"])
+    return Plan(*parts, lapsed, frozenset() if terms.resend else frozenset(renewals))
+
+
+def _judge(
+    mapping: UserMapping, login: Login, known: Collection[Holding], now: datetime, terms: Terms
+) -> tuple[Literal["new", "refreshed"] | None, bool]:
+    """Say whether a login is due where nobody else is held, and whether it renews what was delivered before."""
+    current = [holding for holding in known if holding.held_until > now]
+    if not current:
+        return "new", any(was_delivered(holding, mapping, terms.seen_id) for holding in known)
+    if terms.resend or any(
+        holding.in_doubt or (terms.is_contested and _is_older(holding, mapping)) for holding in current
+    ):
+        return "refreshed", False
+    is_due = any(_is_refresh_due(holding, login, now) for holding in current)
+    return ("refreshed" if is_due else None), is_due
 
 
 def was_delivered(holding: Holding, mapping: UserMapping, seen_id: int) -> bool:
@@ -182,11 +211,10 @@ def _is_older(holding: Holding, mapping: UserMapping) -> bool:
     return holding.event_id not in {0, mapping.event_id}
 
 
-def make_login(
-    mapping: UserMapping, now: datetime, mapping_timeout: timedelta, *, is_timeout_fixed: bool = False
-) -> Login:
+def make_login(mapping: UserMapping, now: datetime, terms: Terms) -> Login:
     """Make the login of a mapping with at least a minute left; its timeout is whole minutes, never 0."""
-    left = mapping_timeout if is_timeout_fixed else min(mapping_timeout, mapping.expires_at - now)
+    longest = terms.mapping_timeout
+    left = longest if terms.is_timeout_fixed else min(longest, mapping.expires_at - now)
     return Login(mapping.ip, mapping.user, left // MINUTE)
 
 

@@ -6,7 +6,7 @@ Pure: no I/O, no clock, no randomness, no logging.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from uidsync.ledger.values import MINUTE
@@ -64,6 +64,20 @@ def is_meant(user: str | None, names: Collection[str]) -> bool:
     return user is not None and any(
         is_same_user(user, name) or (bare_name(name) == name and is_same_user(bare_name(user), name)) for name in names
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What the source says of some addresses at `now`, its own time: the newest event of each, and who is wanted."""
+
+    events: Mapping[Address, LoginEvent]
+    mappings: Mapping[Address, UserMapping]
+    now: datetime
+
+
+def make_demand(events: Mapping[Address, LoginEvent], validity: timedelta, now: datetime) -> Demand:
+    """Make the demand that these events come to."""
+    return Demand(events, wanted(events, validity, now), now)
 
 
 def wanted(events: Mapping[Address, LoginEvent], validity: timedelta, now: datetime) -> dict[Address, UserMapping]:

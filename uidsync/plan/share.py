@@ -13,8 +13,8 @@ from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetCon
 from uidsync.ledger.values import LOGOUT_GRACE, Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos import Address
 from uidsync.panos.userid.messages import UserMapping
-from uidsync.plan.due import NOTHING_DUE, Plan, make_plan
-from uidsync.plan.newest import is_same_user
+from uidsync.plan.due import NOTHING_DUE, Apart, Plan, Terms, make_plan
+from uidsync.plan.newest import Demand, is_same_user
 from uidsync.source.rows import LoginEvent, is_within
 
 
@@ -74,24 +74,29 @@ def is_readable(target: TargetConfig, state: TargetState) -> bool:
     return isinstance(target, FirewallConfig) and not state.is_unreadable
 
 
-def make_share(  # noqa: PLR0913 (a share has this many sides)
+def make_terms(target: TargetConfig, belief: Belief, *, resend: bool = False) -> Terms:
+    """Say how a target is served."""
+    is_timeout_fixed = isinstance(target, AgentConfig) and not target.send_timeout
+    return Terms(target.mapping_timeout, is_timeout_fixed, resend, belief.is_contested, belief.state.seen_id)
+
+
+def make_share(
     config: Config,
     target: TargetConfig,
     belief: Belief,
-    events: Mapping[Address, LoginEvent],
-    mappings: Mapping[Address, UserMapping],
-    now: datetime,
+    demand: Demand,
     *,
     resend: bool = False,
     retry: bool = False,
     stale: Collection[Address] = (),
 ) -> Share:
-    """Plan what is due for one target; `now` is the source's clock.
+    """Plan what is due for one target.
 
-    `resend` makes all that is wanted due, held or not; `retry` tries again what was rejected, where the pause is over.
-    At `stale` addresses the target was seen to hold what nothing wants there.
+    `resend` makes everything wanted due, held or not. `retry` tries again what was rejected, where the pause is over.
+    At `stale` addresses the target was seen to hold what nobody wants there.
     """
-    withdrawn = find_withdrawn(belief.withdrawn, events, mappings)
+    mappings, now = demand.mappings, demand.now
+    withdrawn = find_withdrawn(belief.withdrawn, demand)
     share = {ip: mapping for ip, mapping in mappings.items() if is_within(ip, target.networks) and ip not in withdrawn}
     rejected = {
         login.ip
@@ -101,61 +106,38 @@ def make_share(  # noqa: PLR0913 (a share has this many sides)
         and not (retry and now >= login.tried_at + login.pause)
     }
     taken = {ip for ip, event_id in belief.taken.items() if (mapping := share.get(ip)) and mapping.event_id == event_id}
-    unwanted = [
-        ip
-        for ip in belief.held
-        if ip in stale
-        or ip in withdrawn
-        or _is_unwanted(config, target, ip, belief.held[ip], events.get(ip), share, now)
-    ]
-    plan = make_plan(
-        share,
-        belief.held,
-        now,
-        mapping_timeout=target.mapping_timeout,
-        is_timeout_fixed=isinstance(target, AgentConfig) and not target.send_timeout,
-        unwanted=unwanted,
-        rejected=() if resend else rejected,
-        taken=taken,
-        resend=resend,
-        is_contested=belief.is_contested,
-        seen_id=belief.state.seen_id,
-    )
+
+    def is_unwanted(ip: Address) -> bool:
+        return (
+            ip in stale
+            or ip in withdrawn
+            or is_left_out(config, target, ip)
+            or (ip not in share and _is_over(belief.held[ip], demand.events.get(ip), now))
+        )
+
+    unwanted = [ip for ip in belief.held if is_unwanted(ip)]
+    apart = Apart(unwanted, () if resend else rejected, taken)
+    plan = make_plan(share, belief.held, now, make_terms(target, belief, resend=resend), apart)
     return Share(target, belief, now, share, plan, unwanted, withdrawn, rejected, taken)
 
 
-def _is_unwanted(  # noqa: PLR0913, PLR0917 (what speaks against a mapping)
-    config: Config,
-    target: TargetConfig,
-    ip: Address,
-    held: Collection[Holding],
-    event: LoginEvent | None,
-    share: Mapping[Address, UserMapping],
-    now: datetime,
-) -> bool:
-    """Tell whether it is known that nobody shall be mapped at an address.
-
-    The newest event there names nobody, or somebody else than is held and is over; or the configuration leaves the
-    address out. An event that is missing says nothing.
-    """
+def is_left_out(config: Config, target: TargetConfig, ip: Address) -> bool:
+    """Tell whether the configuration keeps an address off a target."""
     identity = config.identity
-    if not is_within(ip, target.networks):
-        return True
-    if not is_within(ip, identity.include_networks, identity.exclude_networks):
-        return True
-    if event is None or ip in share:
-        return False
+    return not (is_within(ip, target.networks) and is_within(ip, identity.include_networks, identity.exclude_networks))
+
+
+def _is_over(held: Collection[Holding], event: LoginEvent | None, now: datetime) -> bool:
+    """Tell whether the newest event ends what is held: it names nobody, or somebody else. No event says nothing."""
     standing = (holding for holding in held if now < holding.held_until + LOGOUT_GRACE)
-    return not all(is_same_user(holding.user, event.user) for holding in standing)
+    return event is not None and not all(is_same_user(holding.user, event.user) for holding in standing)
 
 
-def find_withdrawn(
-    withdrawn: Collection[Withdrawn], events: Mapping[Address, LoginEvent], mappings: Mapping[Address, UserMapping]
-) -> frozenset[Address]:
+def find_withdrawn(withdrawn: Collection[Withdrawn], demand: Demand) -> frozenset[Address]:
     """Return the addresses where a withdrawal lasts: nobody came after it, and no other name would be sent."""
 
     def is_over(login: Withdrawn) -> bool:
-        event, mapping = events.get(login.ip), mappings.get(login.ip)
+        event, mapping = demand.events.get(login.ip), demand.mappings.get(login.ip)
         is_newer = event is not None and event.key > login.key
         return is_newer or (mapping is not None and not is_same_user(mapping.user, login.user))
 

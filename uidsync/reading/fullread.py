@@ -39,7 +39,7 @@ class Store(Protocol):
         """Note the events that hold their addresses from now on."""
 
 
-def read_groups_into(  # noqa: PLR0913 (what is read, by which rules, and where to)
+def read_groups_into(
     store: Store, groups: Groups, read_row: RowReader, rules: Rules, *, since: datetime, now: datetime, census: Census
 ) -> None:
     """Bring the events up to date with all rows since a date, as the table has it, and count them. Raises SourceError.

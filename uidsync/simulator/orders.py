@@ -146,7 +146,7 @@ def _clear(simulated: Simulated, *, plane: Plane | None = None) -> Outcome:
     return {"dropped": sum(table.forget(planes=planes) for table in simulated.tables.values())}
 
 
-def _learn(  # noqa: PLR0913 - an entry has so many parts
+def _learn(
     simulated: Simulated,
     *,
     ip: str,

@@ -14,7 +14,7 @@ from uidsync.ledger.position import Position
 from uidsync.ledger.values import MINUTE
 from uidsync.panos import Address
 from uidsync.panos.userid.messages import Entry, Login, Logout
-from uidsync.plan.newest import newest_per_address, wanted
+from uidsync.plan.newest import make_demand, newest_per_address
 from uidsync.plan.share import find_withdrawn
 from uidsync.reading.reader import make_rules
 from uidsync.source import Source
@@ -62,10 +62,10 @@ def doubt_what_another_may_have_changed(
     for event in events:
         if event.user is not None:
             named[event.ip].add(event.user)
-    mappings = wanted(newest, validity, now)
+    demand = make_demand(newest, validity, now)
     for target in config.target if named else ():
         held = ledger.read_holdings(target.name, named)
-        withdrawn = find_withdrawn(ledger.read_withdrawn(target.name, named), newest, mappings)
+        withdrawn = find_withdrawn(ledger.read_withdrawn(target.name, named), demand)
         doubted: list[Entry] = [Logout(ip, holding.user) for ip in named for holding in held.get(ip, ())]
         doubted += [
             Login(ip, user, target.mapping_timeout // MINUTE)
