@@ -19,8 +19,8 @@ from uidsync.report.output import set_up_logging
 from uidsync.report.report import BUG, INCOMPLETE
 
 COMMANDS = (
-    "check", "config", "demo", "explain", "exporter", "keygen", "simulate", "status", "sync", "tunnels", "verify",
-    "who", "withdraw",
+    "check", "config", "demo", "explain", "exporter", "init", "keygen", "secret", "simulate", "status", "sync",
+    "tunnels", "verify", "who", "withdraw",
 )  # fmt: skip
 
 

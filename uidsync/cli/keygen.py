@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import grp
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated
 
 import structlog
@@ -13,17 +10,14 @@ import typer
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import Options, command
+from uidsync.cli.secret import raise_if_unwritable, store
 from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
-from uidsync.config.account import SERVICE, describe_refusal
 from uidsync.config.credentials import CREDENTIALS
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.panos.wire.client import OLD_RELEASE, Client
 from uidsync.panos.wire.errors import PanosError, Unauthorized, Unreachable
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, make_keygen, read_key
-from uidsync.report.output import write_atomically
-
-KEY_MODE = 0o640
 
 
 @command
@@ -48,7 +42,7 @@ def keygen(
             str(options.file), [f"{target}: only firewalls have API keys; agents know a client certificate"]
         )
     file = chosen.api_key_file or CREDENTIALS / f"{target}-api-key"
-    _raise_if_unwritable(file, str(options.file))
+    raise_if_unwritable(file, str(options.file))
     user = typer.prompt("Administrator", err=True)
     password = typer.prompt("Password", hide_input=True, err=True)
     maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
@@ -56,10 +50,7 @@ def keygen(
         key = _ask_first_that_answers(maker.make_clients(chosen, None).values(), make_keygen(user, password))
     except Unauthorized as error:
         raise Unauthorized(f"{target} does not accept this name and password: {error}") from None
-    try:
-        write_atomically(file, key + "\n", KEY_MODE, _find_group())
-    except OSError as error:
-        raise ConfigError(str(options.file), [f"the key cannot be stored in {file}: {error.strerror}"]) from None
+    store(file, key + "\n", str(options.file))
     print(f"stored the API key of {target} in {file}")
     for client in maker.make_clients(chosen, lambda: key).values():
         _warn_if_unknown(client, log.bind(target=target))
@@ -89,21 +80,3 @@ def _ask_first_that_answers(members: Iterable[Client], request: Request) -> str:
         finally:
             client.close()
     raise failure
-
-
-def _raise_if_unwritable(file: Path, configuration: str) -> None:
-    """Raise ConfigError, before anybody is asked for a password, where the key could not be stored."""
-    try:
-        tempfile.TemporaryFile(dir=file.parent).close()
-    except PermissionError:
-        raise ConfigError(configuration, [describe_refusal(file.parent, "root", "write")]) from None
-    except OSError as error:
-        raise ConfigError(configuration, [f"no key can be stored in {file.parent}: {error.strerror}"]) from None
-
-
-def _find_group() -> int | None:
-    """Return the group that is to read the key: the service's, where it exists."""
-    try:
-        return grp.getgrnam(SERVICE).gr_gid
-    except KeyError:
-        return None

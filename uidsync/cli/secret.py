@@ -1,0 +1,215 @@
+"""`uidsync secret`: writes secrets with the right owner and mode, and lists where they are. It never shows one."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from grp import getgrgid, getgrnam
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Annotated, Literal
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.neighbours import find_tunnels_table
+from uidsync.cli.wiring import advise_closing, make_secret_files
+from uidsync.config.account import SERVICE, describe_refusal, name_account
+from uidsync.config.credentials import CREDENTIALS, LONGEST, SecretError, is_open_to_others
+from uidsync.config.models import AgentConfig, Config, FirewallConfig, MySQLConfig
+from uidsync.config.reader import ConfigError
+from uidsync.panos.wire.certfiles import describe
+from uidsync.report.output import write_atomically
+from uidsync.report.report import INCOMPLETE, OK
+
+MODE = 0o640
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A secret that the configuration calls for. A private key is a whole file, all others are one line of text.
+
+    One that is not `needed` is one of two ways to log in.
+    """
+
+    name: str
+    purpose: str
+    explicit: Path | None = None
+    is_key: bool = False
+    needed: bool = True
+
+    @property
+    def file(self) -> Path:
+        """The file to write it to."""
+        return self.explicit or CREDENTIALS / self.name
+
+    @property
+    def command(self) -> str:
+        """The command that stores it."""
+        if self.name.endswith("-api-key"):
+            return f"uidsync keygen {self.name.removesuffix('-api-key')}"
+        return f"uidsync secret set {self.name}" + (" < KEY-FILE" if self.is_key else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a secret was found, and who can read it; or why it was not found, and the command that stores it."""
+
+    name: str
+    purpose: str
+    file: str
+    readers: str = ""
+    problem: str = ""
+    command: str = ""
+
+
+def find_secrets(config: Config) -> Iterator[Secret]:
+    """List the secrets that a configuration calls for."""
+    if isinstance(config.source, MySQLConfig):
+        yield Secret("source-password", f"password of {config.source.user}", config.source.password_file)
+    for target in config.target:
+        match target:
+            case FirewallConfig():
+                yield Secret(f"{target.name}-api-key", f"API key of {target.name}", target.api_key_file)
+            case AgentConfig(client_cert_file=Path()):
+                purpose = f"our private key for {target.name}"
+                yield Secret(f"{target.name}-client-key", purpose, target.client_key_file, is_key=True)
+    for name in tunnels.ssh if (tunnels := find_tunnels_table(config)) else ():
+        yield Secret(f"{name}-ssh-password", f"SSH password for {name}", needed=False)
+        yield Secret(f"{name}-ssh-key", f"SSH key for {name}", is_key=True, needed=False)
+
+
+@command
+def secret(
+    options: Options,
+    what: Annotated[Literal["set", "list"], typer.Argument(help="`set` stores one, `list` shows where they are.")],
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The secret's name, as `list` shows it.")] = "",
+    *,
+    as_json: JSONOption = False,
+) -> int:
+    """Store a secret with the right owner and mode, or list where secrets are and who can read them.
+
+    `set` asks for the secret, or reads it from standard input. It writes the file that the configuration names, or
+    /etc/uidsync/credentials/NAME. No command ever shows a secret. `list` exits 1 if one is missing.
+
+    Examples:
+
+        uidsync secret list
+        uidsync secret set source-password
+        uidsync secret set fw-east-api-key < key.txt
+        uidsync secret list --json | jq -r '.secrets[] | select(.problem != "") | .command'
+    """
+    config = options.read_config()
+    known = tuple(find_secrets(config))
+    if what == "list":
+        if name:
+            raise typer.BadParameter("`list` takes no name", param_hint="NAME")
+        return _list(known, as_json=as_json)
+    if not name:
+        raise typer.BadParameter("which one? `uidsync secret list` shows their names", param_hint="NAME")
+    chosen = next((each for each in known if each.name == name), None)
+    if chosen is None:
+        names = ", ".join(each.name for each in known)
+        raise typer.BadParameter(f"the configuration needs no secret {name}; it needs: {names}", param_hint="NAME")
+    raise_if_unwritable(chosen.file, str(options.file))
+    text = read_secret(chosen)
+    store(chosen.file, text, str(options.file))
+    print(f"stored {chosen.name} in {chosen.file}")
+    return OK
+
+
+def _list(known: Sequence[Secret], *, as_json: bool) -> int:
+    places = [find_place(each) for each in known]
+    if as_json:
+        print(json.dumps({"secrets": [asdict(place) for place in places]}, indent=1))
+    else:
+        table = Table(box=None, pad_edge=False, show_edge=False)
+        for heading in ("NAME", "FILE", "CAN BE READ BY"):
+            table.add_column(heading, overflow="fold")
+        for place in places:
+            table.add_row(place.name, place.file, place.readers or f"{place.problem}: {place.command}")
+        Console(markup=False, highlight=False).print(table)
+    missing = [place for each, place in zip(known, places, strict=True) if place.problem and each.needed]
+    return INCOMPLETE if missing else OK
+
+
+def find_place(secret: Secret) -> Place:
+    """Find a secret as a run would, and tell who can read it."""
+    files = make_secret_files(structlog.get_logger())
+    try:
+        file = files.find(secret.explicit, secret.name)
+        if not secret.is_key:
+            files.read(secret.explicit, secret.name)
+        status = file.stat()
+    except SecretError as error:
+        problem = str(error) if secret.file.exists() else "missing" if secret.needed else "not set"
+        return Place(secret.name, secret.purpose, str(secret.file), problem=problem, command=secret.command)
+    except OSError as error:
+        return Place(secret.name, secret.purpose, str(secret.file), problem=str(error.strerror), command=secret.command)
+    readers = [name_account(status.st_uid)]
+    if status.st_mode & stat.S_IRGRP:
+        with suppress(KeyError):
+            readers.append(f"group {getgrgid(status.st_gid).gr_name}")
+    if is_open_to_others(status.st_mode):
+        readers.append(f"EVERYBODY; close it: {advise_closing(file)}")
+    return Place(secret.name, secret.purpose, str(file), ", ".join(readers))
+
+
+def read_secret(secret: Secret) -> str:
+    """Ask for a secret on the terminal, or read it from standard input. Raises typer.BadParameter for what is none."""
+    if not sys.stdin.isatty():
+        return check_secret(secret, sys.stdin.read(LONGEST + 1))
+    if secret.is_key:
+        raise typer.BadParameter(f"a private key is a file: {secret.command}", param_hint="NAME")
+    return check_secret(
+        secret, typer.prompt(secret.purpose[:1].upper() + secret.purpose[1:], hide_input=True, err=True)
+    )
+
+
+def check_secret(secret: Secret, text: str) -> str:
+    """Return the text to store. Raises typer.BadParameter when it cannot be that secret."""
+    bare = text.strip("\r\n")
+    if secret.is_key:
+        if odd := describe(text.encode(errors="replace")):
+            raise typer.BadParameter(f"this {odd}; a private key is needed, as PEM", param_hint=secret.name)
+        if "PRIVATE KEY-----" not in text:
+            raise typer.BadParameter(
+                "this is no private key in PEM: -----BEGIN PRIVATE KEY-----", param_hint=secret.name
+            )
+        return text
+    if not bare or not bare.isprintable() or len(bare) >= LONGEST:
+        raise typer.BadParameter("a secret is one line of text, and not empty", param_hint=secret.name)
+    return bare + "\n"
+
+
+def raise_if_unwritable(file: Path, configuration: str) -> None:
+    """Raise ConfigError, before anybody is asked for a secret, where it could not be stored."""
+    try:
+        TemporaryFile(dir=file.parent).close()
+    except PermissionError:
+        raise ConfigError(configuration, [describe_refusal(file.parent, "root", "write")]) from None
+    except OSError as error:
+        raise ConfigError(configuration, [f"no secret can be stored in {file.parent}: {error.strerror}"]) from None
+
+
+def store(file: Path, text: str, configuration: str) -> None:
+    """Write a secret in one step, for root and the service alone. Raises ConfigError."""
+    try:
+        write_atomically(file, text, MODE, find_group())
+    except OSError as error:
+        raise ConfigError(configuration, [f"{file} cannot be written: {error.strerror}"]) from None
+
+
+def find_group() -> int | None:
+    """Return the group that may read secrets: the service's, where it exists."""
+    try:
+        return getgrnam(SERVICE).gr_gid
+    except KeyError:
+        return None
