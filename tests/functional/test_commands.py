@@ -18,11 +18,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def converse(arguments, answers, timeout=PATIENCE):
-    """Run a command on a terminal, answer its prompts, and return its exit code and what it showed."""
+    """Run a command on a terminal, answer its prompts, and return its exit code and what it showed.
+
+    A prompt is known by words in it; it ends with a colon.
+    """
     child, terminal = pty.fork()
     if child == 0:
         os.execv(sys.executable, [sys.executable, "-m", "uidsync", *map(str, arguments)])  # noqa: S606 (that is the point)
-    shown = b""
+    shown, since = b"", 0
     waiting = list(answers)
     with os.fdopen(terminal, "r+b", buffering=0) as conversation:
         while select.select([conversation], [], [], timeout)[0]:
@@ -30,8 +33,9 @@ def converse(arguments, answers, timeout=PATIENCE):
                 shown += conversation.read(4096)
             except OSError:  # the terminal is gone with the command
                 break
-            if waiting and shown.endswith(waiting[0][0]):
+            if waiting and shown.endswith(b": ") and waiting[0][0] in shown[since:]:
                 conversation.write(waiting.pop(0)[1] + b"\n")
+                since = len(shown)
     _, status = os.waitpid(child, 0)  # a command that still waits has lost its terminal, and ends
     return os.waitstatus_to_exitcode(status), shown.decode()
 

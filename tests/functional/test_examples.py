@@ -162,6 +162,8 @@ def shell(site, firewall, port, tmp_path):
     shutil.copy(site.place / "fw-east-api-key", site.place / "etc/zabbix/fw-east-api-key")
     for name in ("new.toml", "uidsync.toml"):
         shutil.copy(etc / "uidsync.toml", tmp_path / name)
+    shutil.copy(site.place / "fw-east-api-key", tmp_path / "key.txt")
+    shutil.copy(site.source["password_file"], tmp_path / "password.txt")
     called = call("sync", "--config", etc / "uidsync.toml")
     assert called.code == 0, called.err
     (site.place / "journal").write_text(called.err)
@@ -193,7 +195,7 @@ def finish(process):
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.text)
-def test_an_example_works(example, shell, site):
+def test_an_example_works(example, shell, site, firewall, tmp_path):
     """What is written for people to type does what it says, with exit code 0 and no word of an error."""
     text = example.text
     for program in ("curl", "jq", "openssl"):
@@ -205,6 +207,13 @@ def test_an_example_works(example, shell, site):
         return
     if "keygen " in text:
         answer_prompts(text, site)
+        return
+    if re.match(r"uidsync (--config \S+ )?init\b", text):
+        set_up(text, site, firewall, tmp_path)
+        return
+    if "secret set" in text:
+        code, _, err = finish(shell(text if "<" in text else f"{text} < password.txt"))
+        assert (code, err) == (0, "")
         return
     if SERVES.match(text):
         code, told = serve(shell(text))
@@ -242,6 +251,31 @@ def serve(process):
     """Let a server serve, and end it."""
     told = wait_for(process)
     return end(process), told
+
+
+def set_up(text, site, firewall, place):
+    """Set up the site of the examples anew, from a terminal."""
+    database, server = f"127.0.0.1:{site.source['port']}", f"127.0.0.1:{firewall.port}"
+    words = shlex.split(text.replace("db.example.edu", database).replace("fw-1.example.edu", server))[1:]
+    words = [str(place / word) if word == "uidsync.toml" else word for word in words]
+    before = [] if "--config" in words else ["--config", place / "init.toml"]
+    about_source = [(b"Database server", database.encode()), (b"Name of the database", b""), (b"Account", b"")]
+    password = Path(site.source["password_file"]).read_bytes().strip()
+    about_firewall = [(b"Is that its certificate", b"y"), (b"Administrator", b"admin"), (b"Password (", b"admin")]
+    is_named = "--firewall" in words
+    answers = [
+        *([] if "--database" in words else about_source),
+        (b"Password of", password),
+        (b"Domain", b"CAMPUS"),
+        *([] if is_named else [(b"Next firewall", b"fw-1=" + server.encode())]),
+        *about_firewall,
+        *([] if is_named else [(b"Next firewall", b"")]),
+        (b"Next User-ID agent", b""),
+        (b"Write ", b"y"),
+    ]
+    names = ["--user", site.source["user"], "--schema", site.source["database"]]
+    code, shown = converse([*before, *words, *names], answers)
+    assert code == 0, shown
 
 
 def answer_prompts(text, site):

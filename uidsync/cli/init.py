@@ -84,8 +84,8 @@ def init(
     Examples:
 
         uidsync init
-        uidsync --config uidsync.toml init
-        uidsync --config uidsync.toml init --csv export.csv --firewall fw-1=127.0.0.1:8443 --accept
+        uidsync --config uidsync.toml init --replace
+        uidsync init --database db.example.edu --firewall fw-1=fw-1.example.edu
     """
     file = options.file
     raise_if_unwritable(file, str(file))

@@ -104,7 +104,7 @@ def secret(
         uidsync secret list
         uidsync secret set source-password
         uidsync secret set fw-east-api-key < key.txt
-        uidsync secret list --json | jq -r '.secrets[] | select(.problem != "") | .command'
+        uidsync secret list --json | jq '.secrets[] | select(.problem != "")'
     """
     config = options.read_config()
     known = tuple(find_secrets(config))
@@ -165,7 +165,7 @@ def find_place(secret: Secret) -> Place:
 def read_secret(secret: Secret) -> str:
     """Ask for a secret on the terminal, or read it from standard input. Raises typer.BadParameter for what is none."""
     if not sys.stdin.isatty():
-        return check_secret(secret, sys.stdin.read(LONGEST + 1))
+        return check_secret(secret, sys.stdin.buffer.read(LONGEST + 1).decode(errors="replace"))
     if secret.is_key:
         raise typer.BadParameter(f"a private key is a file: {secret.command}", param_hint="NAME")
     return check_secret(
@@ -177,13 +177,10 @@ def check_secret(secret: Secret, text: str) -> str:
     """Return the text to store. Raises typer.BadParameter when it cannot be that secret."""
     bare = text.strip("\r\n")
     if secret.is_key:
-        if odd := describe(text.encode(errors="replace")):
-            raise typer.BadParameter(f"this {odd}; a private key is needed, as PEM", param_hint=secret.name)
-        if "PRIVATE KEY-----" not in text:
-            raise typer.BadParameter(
-                "this is no private key in PEM: -----BEGIN PRIVATE KEY-----", param_hint=secret.name
-            )
-        return text
+        if "PRIVATE KEY-----" in text:
+            return text
+        words = describe(text.encode(errors="replace")) or "is no private key: -----BEGIN PRIVATE KEY-----"
+        raise typer.BadParameter(f"this {words}", param_hint=secret.name)
     if not bare or not bare.isprintable() or len(bare) >= LONGEST:
         raise typer.BadParameter("a secret is one line of text, and not empty", param_hint=secret.name)
     return bare + "\n"
