@@ -17,8 +17,24 @@ export PATH := $(PATH):/usr/sbin
 # Tests wait for others much of the time: four at once keep two cores busy. tests/conftest.py says which come first.
 SIDE_BY_SIDE := --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-browser test-rules test-systemd soak check fmt bench install uninstall rights place alone account \
+.PHONY: help demo test test-browser test-rules test-systemd soak check fmt bench install uninstall rights place alone account \
 	environment deb tools database
+
+# Each line that says what a target does begins with its name.
+help:
+	@printf '  make %-14s %s\n' \
+	demo 'run the main job on loopback: sample events, two firewalls, an agent, a dead target' \
+	test 'check the code and run every test; sets up what it needs' \
+	check 'ruff and mypy' \
+	fmt 'put the code into its form' \
+	soak 'the properties and kills of the tests, many more of them' \
+	bench 'measure speed and memory, side by side with others' \
+	test-browser 'what a browser makes of the status page' \
+	test-rules 'what Prometheus makes of the alert rules' \
+	test-systemd 'install, start and reboot on a systemd of its own (root)' \
+	install 'install into $(PREFIX) with units, as root' \
+	uninstall 'remove what install put there; configuration and state stay' \
+	deb 'build the Debian package'
 
 demo: .venv/.runtime
 	@.venv/bin/uidsync demo

@@ -175,3 +175,31 @@ def test_an_installation_ends_with_what_to_do_next():
         assert re.search(words, line)
     script = make("--dry-run", "install").stdout.strip().splitlines()
     assert "tell_next_steps" in script[-1]
+
+
+def find_builder():
+    """Find what builds containers, and runs."""
+    for name in ("podman", "docker"):
+        if program := shutil.which(name):
+            if subprocess.run([program, "info"], capture_output=True, check=False, timeout=PATIENCE).returncode == 0:
+                return program
+    return None
+
+
+def test_the_container_runs_the_demo():
+    """What the Containerfile builds shows the demo by itself."""
+    builder = find_builder()
+    if builder is None:
+        pytest.skip("nothing here builds containers")
+    built = subprocess.run(
+        [builder, "build", "-q", "-t", "uidsync-test", "-f", "Containerfile", "."],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if re.search("pull|resolve|registry|no such host|network", built.stderr):
+        pytest.skip("the base image cannot be fetched")
+    assert built.returncode == 0, built.stderr
+    ran = subprocess.run([builder, "run", "--rm", "uidsync-test", "demo"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr

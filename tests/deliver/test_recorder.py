@@ -54,9 +54,9 @@ def ledger():
         yield ledger
 
 
-def make_recorder(ledger, plan, *, is_ordered=False, ordered=(), watcher=None):
+def make_recorder(ledger, plan, *, is_ordered=False, watcher=None, **more):
     """Make the recorder of a run over one target."""
-    dispatch = Dispatch(CONFIG.target[0], TargetState("fw", "x"), NOW, plan, ordered=ordered)
+    dispatch = Dispatch(CONFIG.target[0], TargetState("fw", "x"), NOW, plan, **more)
     means = SimpleNamespace(config=CONFIG, ledger=ledger, log=SILENT, progress=watcher or Watcher())
     return Recorder(means, [dispatch], lambda: NOW, is_ordered=is_ordered)
 
@@ -126,6 +126,18 @@ def test_what_never_went_out_is_not_in_doubt(ledger, entry, is_unsent):
     assert list_held(ledger, IPS[0]) == (
         {"ada": False} if is_unsent else {"ada": entry.user == "ada", entry.user: True}
     )
+
+
+@pytest.mark.parametrize("is_unsent", [False, True])
+def test_an_empty_target_that_was_never_reached_has_nothing_in_doubt(is_unsent):
+    """Nothing is held before a first message: one that never went out leaves nothing, a lost one leaves doubt."""
+    with closing(Ledger.make_empty()) as empty:
+        empty.write_target(TargetState("fw", "x"))
+        recorder = make_recorder(empty, Plan(new=LOGINS), is_empty=True)
+        batch, delivery = Batch("logins", LOGINS), Delivery("fw", None, NOTHING_DUE)
+        recorder.sending(delivery, batch)
+        recorder.ended(delivery, Failed(batch, fail(is_unsent=is_unsent)))
+        assert empty.count_holdings("fw", NOW) == (0, 0 if is_unsent else len(LOGINS))
 
 
 def test_what_another_message_put_in_doubt_stays_so(ledger):

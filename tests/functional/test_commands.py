@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -11,7 +12,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import requests
+import tenacity
 
+from tests.command import call
 from tests.limits import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +53,69 @@ def test_the_demo_runs_by_itself():
     for words in ("219 logins due", "fw-dead", "Unreachable", "fw-east holds 219 mappings", "uidsync config"):
         assert words in ended.stdout
     assert "Traceback" not in ended.stderr
+
+
+def test_a_demo_that_is_kept_can_be_tried():
+    """With --keep the page answers, every command that it names works, and Ctrl-C leaves nothing behind."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "uidsync", "demo", "--keep"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"},
+    ) as demo:
+        told = ""
+        for line in demo.stdout:
+            told += line
+            if "Ctrl-C" in line:
+                break
+        file = Path(re.search(r"UIDSYNC_CONFIG=(\S+)", told)[1])
+        state_dir = file.parent / "state"
+        for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.2), stop=tenacity.stop_after_delay(PATIENCE)):
+            with attempt:
+                assert (state_dir / "last-run.json").exists()
+        assert "fw-dead" in requests.get(re.search(r"http://\S+", told)[0], timeout=PATIENCE).text
+        for words in re.findall(r"^  uidsync ((?:status|who|explain)[^\n]*?)  ", told, re.MULTILINE):
+            called = call(*words.split(), "--config", file)
+            assert called.code == (1 if words == "status" else 0), called
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait() == 0
+    assert not file.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"), [("firewall", "keygen fw-sim"), ("agent", "secret set uia-sim-client-key")]
+)
+def test_a_simulated_target_says_what_to_configure(tmp_path, kind, command):
+    """What --toml prints makes a configuration that works, once the command beside it has stored the secret."""
+    simulated = subprocess.Popen(
+        [sys.executable, "-m", "uidsync", "simulate", kind, "--toml"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    told = ""
+    while command not in told:
+        told += simulated.stdout.readline()
+    file = tmp_path / "uidsync.toml"
+    file.write_text(f'[source]\nkind = "csv"\npath = "events.csv"\n{told}')
+    called = call("config", "check", "--config", file)
+    assert (called.code, called.err) == (0, "")
+    assert f"({kind})" in called.out
+    simulated.terminate()
+    simulated.communicate()
+
+
+def test_a_configuration_is_checked_offline(tmp_path):
+    """`config check` says what is wrong with the file alone, and exits 2."""
+    file = tmp_path / "uidsync.toml"
+    file.write_text('[source]\nkind = "mysql"\n[[target]]\nname = "fw"\nkind = "firewall"\nhots = "fw"\n')
+    called = call("config", "check", "--config", file)
+    assert called.code == 2
+    for words in ("source.host: missing", "target[0].hots: unknown key; did you mean"):
+        assert words in called.err
 
 
 def test_keygen_stores_the_key_and_shows_no_secret(site, firewall):

@@ -35,7 +35,7 @@ PROGRAMS = {"apt", "chgrp", "chmod", "curl", "install", "journalctl", "jq", "mak
 PLACEHOLDERS = re.compile(r"\b(ADDRESS|COMMAND|FILE|NAME|TARGET)\b")
 A_PROMQL_QUERY = re.compile(r"(time\(\) - )?(uidsync_\w+) \S+ \d+$")
 CRON = re.compile(r"(?:\S+ ){5}uidsync (?=uidsync )")
-SERVES = re.compile(r"uidsync (exporter|simulate \w+( --.*)?)$")
+SERVES = re.compile(r"uidsync (exporter|demo --keep|simulate \w+( --.*)?)$")
 BASH = shutil.which("bash") or "bash"
 
 TUNNELS = [{"name": name} for name in ("HQ", "DC:net-a", "DC:net-b")]
@@ -234,8 +234,8 @@ def test_an_example_works(example, shell, site, firewall, tmp_path):
 
 def wait_for(process):
     """Return what a server says once it serves."""
-    for line in process.stdout if "simulate" in " ".join(process.args) else process.stderr:
-        if "exporter.started" in line or '"port"' in line:
+    for line in process.stderr if "exporter" in " ".join(process.args) else process.stdout:
+        if any(words in line for words in ("exporter.started", '"port"', "port = ", "Ctrl-C")):
             return line
     raise AssertionError(process.stderr.read())
 

@@ -10,6 +10,7 @@ import typer
 
 from uidsync.cli.app import Options, command
 from uidsync.cli.neighbours import find_neighbours
+from uidsync.config.models import Config, CSVConfig
 from uidsync.config.reader import make_model
 
 
@@ -17,20 +18,37 @@ from uidsync.config.reader import make_model
 def config(
     options: Options,
     what: Annotated[
-        Literal["default", "schema"], typer.Argument(help="`schema` prints the JSON Schema, for editors.")
+        Literal["default", "schema", "check"],
+        typer.Argument(help="`schema` prints the JSON Schema, for editors; `check` reads the file, and asks nobody."),
     ] = "default",
 ) -> None:
-    """Print an annotated configuration to fill in.
+    """Print a configuration to fill in, its schema, or what is wrong with the one that is there.
 
-    Every key is in it, with its default and what it does. The schema lets editors complete keys and mark mistakes.
+    The printed configuration has every key, with its default and what it does. The schema lets editors complete keys
+    and mark mistakes. `check` reads the file alone: it contacts nobody and exits 2 if something is wrong.
 
     Examples:
 
         uidsync config > uidsync.toml              fill it in
         uidsync --config uidsync.toml check        and try it
         uidsync config schema > uidsync.schema.json
+        uidsync config check
     """
+    if what == "check":
+        print(_describe(options.read_config(), str(options.file)))
+        return
     if what == "schema":
         print(json.dumps(make_model(find_neighbours()).model_json_schema(), indent=1))
     else:
         print(files("uidsync").joinpath("uidsync.toml").read_text("utf-8"), end="")
+
+
+def _describe(config: Config, file: str) -> str:
+    """Say in one line what a configuration is about."""
+    source = config.source
+    if isinstance(source, CSVConfig):
+        where = source.path
+    else:
+        where = f"{source.database} at {source.unix_socket or source.host or ' or '.join(source.hosts)}"
+    targets = ", ".join(f"{target.name} ({target.kind})" for target in config.target)
+    return f"{file} is right: it reads {where}, and serves {targets}"

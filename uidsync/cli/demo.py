@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import socket
+import subprocess
+import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
+import typer
 from rich.console import Console
 
 from uidsync.cli.app import Options, command
@@ -20,26 +24,49 @@ from uidsync.cli.show import progress_bar, show_mappings, show_plans, show_repor
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_secret_files, make_source
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import make_config
+from uidsync.config.render import render
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos.userid.table import TableEntry
-from uidsync.report.output import set_up_logging
+from uidsync.report.output import set_up_logging, write_atomically
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.simulator.process import Simulator
 from uidsync.sync import Order, Parts, Run, run
 
 FRESH = timedelta(minutes=2)  # how old the newest sample event is made
+EVERY = 60  # seconds between runs, as the timer has it
+TO_TRY = """
+The status page: http://{page}/
+A run is made every minute. The first takes half a minute, for it tries the dead target again and again.
+In another terminal:
+
+  export UIDSYNC_CONFIG={file}
+  uidsync status                what is behind, and since when
+  uidsync who 192.0.2.238       who has an address, and who had it before
+  uidsync explain 192.0.2.238   why, and what each firewall shows
+  uidsync verify                what the firewalls hold, beside what they should
+  uidsync check                 everything a site is looked at for: one target is dead on purpose
+
+The log is in {log}. Ctrl-C ends all of it and leaves nothing behind."""
 
 
 @command
-def demo(options: Options) -> int:
+def demo(
+    options: Options,
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep", metavar="", help="Keep it all running until Ctrl-C, with the status page.")
+    ] = False,
+) -> int:
     """Show the whole thing on loopback: sample events, two firewalls, an agent and a dead target.
 
-    Needs no configuration and no database, and touches nothing else.
+    It needs no configuration and no database, and touches nothing else. With `--keep` everything stays up, a run is
+    made every minute, and every command can be tried.
 
     Examples:
 
         uidsync demo
         uidsync demo -v     with a line for every entry
+        uidsync demo --keep
     """
     if not options.verbose:
         set_up_logging(verbosity=-1)
@@ -50,7 +77,10 @@ def demo(options: Options) -> int:
         console.print("starting two firewalls, a User-ID agent and a dead target on loopback …")
         firewalls = [stack.enter_context(Simulator.start("firewall")) for _ in range(2)]
         agent = stack.enter_context(Simulator.start("agent"))
-        config = make_config(_write_document(place, firewalls, agent), "demo")
+        document = _write_document(place, firewalls, agent)
+        if keep:
+            return _keep(place, document, console)
+        config = make_config(document, "demo")
         console.print("\nuidsync sync --dry-run", style="bold")
         show_plans(_run(config, dry_run=True).plans, as_tables=True)
         console.print("\nuidsync sync", style="bold")
@@ -65,6 +95,43 @@ def demo(options: Options) -> int:
         soft_wrap=True,
     )
     return OK if are_complete == ["fw-east", "fw-west", "uia-1"] else INCOMPLETE
+
+
+def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
+    """Run as an installation would, in processes of its own, until Ctrl-C."""
+    file, state_dir = place / "uidsync.toml", place / "state"
+    state_dir.mkdir()
+    page = f"127.0.0.1:{_find_free_port()}"
+    document |= {"sync": {"state_dir": state_dir}, "exporter": {"listen": page}}
+    write_atomically(file, render(document, "Written by `uidsync demo --keep`."), 0o600)
+
+    def start(*words: str) -> subprocess.Popen[bytes]:
+        output = (place / "log").open("ab")
+        command = [sys.executable, "-m", "uidsync", "--config", str(file), *words]
+        return subprocess.Popen(  # noqa: S603 (our own command)
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+
+    exporter = start("exporter")
+    try:
+        first = start("sync")
+        console.print(TO_TRY.format(page=page, file=file, log=place / "log"), soft_wrap=True)
+        first.wait()
+        while True:
+            time.sleep(EVERY)
+            start("sync").wait()
+    except KeyboardInterrupt:
+        return OK
+    finally:
+        exporter.terminate()
+        exporter.wait()
+
+
+def _find_free_port() -> int:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port: int = nobody.getsockname()[1]
+        return port
 
 
 def _run(config: Config, *, dry_run: bool) -> Run:
@@ -118,9 +185,6 @@ def _write_document(place: Path, firewalls: list[Simulator], agent: Simulator) -
             }
         )
     client = {name: agent.line[name] for name in ("host", "port", "ca_file", "client_cert_file", "client_key_file")}
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        closed_port = nobody.getsockname()[1]
     return {
         "source": {"kind": "csv", "path": str(_write_events(place))},
         "identity": {"domain": "CAMPUS", "ignore_users": ["svc-*"]},
@@ -131,7 +195,7 @@ def _write_document(place: Path, firewalls: list[Simulator], agent: Simulator) -
                 "name": "fw-dead",
                 "kind": "firewall",
                 "host": "127.0.0.1",
-                "port": closed_port,
+                "port": _find_free_port(),  # where nobody listens
                 "api_key_file": targets[0]["api_key_file"],
             },
         ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import tempfile
@@ -24,12 +23,14 @@ from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
 from uidsync.config.credentials import CREDENTIALS, SecretFiles
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.config.reader import ConfigError, make_config
+from uidsync.config.render import render
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.seen import see_certificate
 from uidsync.panos.wire.xmlapi import make_keygen, read_key
 from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
 
+HEAD = "Written by `uidsync init`. `uidsync config` prints every key with its default and what it does."
 TRY_FOR = 10.0  # seconds, for a certificate
 DIRECTORY_MODE = 0o750
 NAMED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)=(?P<host>\[[^\]]+\]|[^:]+)(:(?P<port>\d+))?")
@@ -284,7 +285,7 @@ class Setup:
                 place.mkdir(mode=DIRECTORY_MODE)
         for name, text in self.answers.secrets.items():
             store(place / name, text, str(self._file))
-        write_atomically(self._file, render(document), MODE, find_group())
+        write_atomically(self._file, render(document, HEAD), MODE, find_group())
         console.print(f"wrote {self._file}")
 
 
@@ -359,17 +360,3 @@ def _name_files(document: Mapping[str, Any], place: Path) -> None:
             target["api_key_file"] = str(place / f"{target['name']}-api-key")
         elif "client_cert_file" in target:
             target["client_key_file"] = str(place / f"{target['name']}-client-key")
-
-
-def render(document: Mapping[str, Any]) -> str:
-    """Return a configuration as TOML."""
-    lines = ["# Written by `uidsync init`. `uidsync config` prints every key with its default and what it does."]
-    for table in ("source", "identity"):
-        lines += ["", f"[{table}]", *_render_keys(document[table])]
-    for target in document["target"]:
-        lines += ["", "[[target]]", *_render_keys(target)]
-    return "\n".join(lines) + "\n"
-
-
-def _render_keys(table: Mapping[str, Any]) -> list[str]:
-    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]

@@ -7,12 +7,13 @@ import gc
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from uidsync.cli.app import Options, command
 from uidsync.cli.rights import step_down
+from uidsync.config.render import render_keys
 
 NOT_OURS = {errno.EADDRINUSE, errno.EACCES, errno.EPERM}  # what a port may be that somebody chose
 
@@ -27,6 +28,10 @@ def simulate(
     vsys: Annotated[
         str | None, typer.Option(help="The firewall's virtual systems, parted by commas; default: any.")
     ] = None,
+    as_toml: Annotated[
+        bool,
+        typer.Option("--toml", metavar="", help="Print the [[target]] to paste, and how to store its secret."),
+    ] = False,
 ) -> None:
     """Simulate a target on loopback, to rehearse a configuration against.
 
@@ -37,6 +42,7 @@ def simulate(
 
         uidsync simulate firewall
         uidsync simulate firewall --port 8443 --api-key rehearsal
+        uidsync simulate firewall --toml
         uidsync simulate agent --port 5006
     """
     step_down(port=port)
@@ -46,10 +52,27 @@ def simulate(
     sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 (closed: there are no orders)
     try:
         if kind == "firewall":
-            serve_firewall(port, api_key, vsys)
+            serve_firewall(port, api_key, vsys, announce=_show_as_toml if as_toml else None)
         else:
-            serve_agent(port)
+            serve_agent(port, announce=_show_as_toml if as_toml else None)
     except OSError as error:
         if error.errno not in NOT_OURS:
             raise
         raise typer.BadParameter(f"cannot listen on port {port}: {error.strerror or error}") from None
+
+
+def _show_as_toml(line: dict[str, Any]) -> None:
+    """Print what a configuration says of a simulated target, and the commands that store its secret."""
+    name = {"firewall": "fw-sim", "agent": "uia-sim"}[line["kind"]]
+    table = {"name": name} | {key: line[key] for key in ("kind", "host", "port", "ca_file")}
+    if line["kind"] == "firewall":
+        words = "Then store its key, in one of two ways (the administrator is admin, with the password admin):"
+        commands = [f"uidsync keygen {name}", f"echo {line['api_key']} | uidsync secret set {name}-api-key"]
+    else:
+        table["client_cert_file"] = line["client_cert_file"]
+        words = "Then store our key for it:"
+        commands = [f"uidsync secret set {name}-client-key < {line['client_key_file']}"]
+    print(
+        "\n".join(["[[target]]", *render_keys(table), "", f"# {words}", *(f"#   {each}" for each in commands)]),
+        flush=True,
+    )

@@ -148,8 +148,7 @@ class Recorder:
 
     def sending(self, delivery: Delivery, batch: Batch) -> None:
         """Note that what is sent is in doubt from now on. Rule 12."""
-        if not self._dispatches[delivery.name].is_empty:
-            self._remember(delivery.name, batch.entries)
+        self._remember(delivery.name, batch.entries)
         self._write(lambda: self._ledger.note_doubt(delivery.name, batch.entries, self._clock()))
 
     def ended(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -194,7 +193,8 @@ class Recorder:
                 self._before[target, entry.ip] = _Before(before.entries | {entry}, None)
         if unseen:
             with suppress(LedgerError):  # then there is nothing to go back to, and it is sent again
-                held = self._ledger.read_holdings(target, [entry.ip for entry in unseen])
+                is_empty = self._dispatches[target].is_empty
+                held = {} if is_empty else self._ledger.read_holdings(target, [entry.ip for entry in unseen])
                 for entry in unseen:
                     before = self._before.get((target, entry.ip))  # of the same message
                     entries_there = before.entries if before else frozenset[Entry]()

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -32,6 +32,7 @@ from uidsync.simulator.table import Rules, Table
 from uidsync.simulator.web import Web
 
 TlsVersions = tuple[Literal["1.2", "1.3"], Literal["1.2", "1.3"]]
+Announce = Callable[[dict[str, Any]], None]
 CLIENTS = {"none": ssl.CERT_NONE, "demanded": ssl.CERT_REQUIRED, "dropped": ssl.CERT_OPTIONAL}
 
 
@@ -50,6 +51,7 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
     tls_versions: TlsVersions = ("1.2", "1.3"),
     rules: Rules | None = None,
     ends_with_stdin: bool = False,
+    announce: Announce | None = None,
 ) -> None:
     """Run a firewall until SIGTERM or SIGINT.
 
@@ -81,7 +83,7 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
             unit.peer = make_unit(second, PEER_HOST, unit.listener.port, make_context(certificate))
             unit.peer.peer = unit
             announcement |= {"peer": {"host": PEER_HOST, "port": unit.listener.port}}
-        _take_orders(unit, announcement, ends_with_stdin=ends_with_stdin)
+        _take_orders(unit, announcement, announce or _say, ends_with_stdin=ends_with_stdin)
 
 
 def serve_agent(  # noqa: PLR0913 - one argument for each thing that can be set
@@ -95,6 +97,7 @@ def serve_agent(  # noqa: PLR0913 - one argument for each thing that can be set
     tls_versions: TlsVersions = ("1.2", "1.3"),
     rules: Rules | None = None,
     ends_with_stdin: bool = False,
+    announce: Announce | None = None,
 ) -> None:
     """Run a User-ID agent until SIGTERM or SIGINT. Without `directory` the certificates go to a temporary one."""
     clock, faults, lock, counters = Clock(), Faults("agent", time.monotonic), threading.Lock(), Counters()
@@ -110,7 +113,7 @@ def serve_agent(  # noqa: PLR0913 - one argument for each thing that can be set
             "client_cert_file": str(certificates.client_cert_file),
             "client_key_file": str(certificates.client_key_file),
         }
-        _take_orders(unit, announcement, ends_with_stdin=ends_with_stdin)
+        _take_orders(unit, announcement, announce or _say, ends_with_stdin=ends_with_stdin)
 
 
 def _announce(kind: str, unit: Simulated, certificates: Certificates) -> dict[str, Any]:
@@ -152,12 +155,12 @@ def _running(directory: Path | None) -> Iterator[Path]:
             signal.signal(number, handler)
 
 
-def _take_orders(unit: Simulated, announcement: dict[str, Any], *, ends_with_stdin: bool) -> None:
+def _take_orders(unit: Simulated, announcement: dict[str, Any], announce: Announce, *, ends_with_stdin: bool) -> None:
     units = [unit] if unit.peer is None else [unit, unit.peer]
     for each in units:
         each.listener.open()
     try:
-        _say(announcement)
+        announce(announcement)
         with suppress(OSError):
             for line in sys.stdin:
                 _say(_obey(unit, line))
