@@ -25,7 +25,7 @@ from uidsync.reading.reader import Reading, read, read_clock
 from uidsync.report.report import INCOMPLETE, SOURCE, UNSAFE, Problem, SyncReport, TargetReport
 from uidsync.source import Source, SourceError
 from uidsync.standby.doubt import doubt_what_another_may_have_changed, was_away
-from uidsync.standby.turn import OnStandby, StandbyLost, Turn
+from uidsync.standby.lock import OnStandby, StandbyLost, Turn
 
 MakeTarget = Callable[[Dispatch], Target]
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uidsync.deadline import Deadline
-from uidsync.deliver.workers import ALL_REFUSED, GRACE, REFUSED_LATER, Delivery, deliver
+from uidsync.deliver.refusals import ALL_REFUSED, REFUSED_LATER
+from uidsync.deliver.workers import GRACE, Delivery, deliver
 from uidsync.panos.userid.messages import Login, Logout, Rejection
 from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, TargetError, Unauthorized, Unreachable, Untrusted
 from uidsync.plan.due import Plan

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from tests.limits import HOLD
-from uidsync.deliver.workers import ALL_REFUSED, GRACE
+from uidsync.deliver.refusals import ALL_REFUSED
+from uidsync.deliver.workers import GRACE
 from uidsync.panos.wire.retries import ATTEMPTS, RetryPolicy
 
 ENTRIES, BATCH = 30, 10

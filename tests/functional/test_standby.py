@@ -19,7 +19,7 @@ from tests.safeconnect import fresh_export
 from uidsync.deadline import Deadline
 from uidsync.source.mysql import Login, MySQLSource
 from uidsync.source.mysql_lock import NamedLock
-from uidsync.standby.turn import name_lock
+from uidsync.standby.lock import name_lock
 
 SLOW = 150  # milliseconds that a message takes
 USERS = 100  # a quarter of a minute, unless something ends it

@@ -18,7 +18,7 @@ from uidsync.ledger.values import TargetState, Withdrawn
 from uidsync.panos.userid.messages import Login
 from uidsync.source.rows import LoginEvent
 from uidsync.standby.doubt import AWAY, doubt_what_another_may_have_changed, was_away
-from uidsync.standby.turn import Turn
+from uidsync.standby.lock import Turn
 from uidsync.sync import Order, Parts, run
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

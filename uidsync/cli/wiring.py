@@ -27,7 +27,7 @@ from uidsync.panos.wire.errors import Unauthorized
 from uidsync.panos.wire.retries import ATTEMPTS, Patience, RetryPolicy
 from uidsync.panos.wire.tls import Trust
 from uidsync.source import Source, SourceError
-from uidsync.standby.turn import Turn, name_lock
+from uidsync.standby.lock import Turn, name_lock
 
 LONGEST_WAIT = 10.0  # seconds for the other host to end its run, which seldom takes longer
 

@@ -27,7 +27,7 @@ from uidsync.report.report import (
     TargetReport,
     describe_certificate,
 )
-from uidsync.standby.turn import StandbyLost, Turn
+from uidsync.standby.lock import StandbyLost, Turn
 
 ABOUT_ENTRIES = frozenset({"BadRequest", "BadReply", "UnsafePlan"})  # problems of what was sent, not of the target
 

@@ -14,14 +14,13 @@ from datetime import datetime
 from typing import Protocol
 
 from uidsync.deadline import Deadline
+from uidsync.deliver.refusals import Refusals
 from uidsync.panos import Address
-from uidsync.panos.userid.messages import Entry, Login, Rejection
+from uidsync.panos.userid.messages import Entry, Rejection
 from uidsync.panos.wire.errors import BadRequest, PanosError, TargetError, Unreachable
 from uidsync.plan.due import NOTHING_DUE, Batch, Plan
-from uidsync.report.report import Delivered, Failed, NotTried, Outcome, mask
+from uidsync.report.report import Delivered, Failed, NotTried, Outcome
 
-ALL_REFUSED = 10  # so many single entries refused before anything was accepted, and it is the target that refuses
-REFUSED_LATER = 100  # the same in a row after it took some: ten bad entries may well stand together, a batch does not
 POLL = 0.05  # seconds between looks at the deadline, which a signal may bring forward
 GRACE = 5.0  # seconds after the deadline for calls in flight to end: looking up a name obeys no limit of ours
 
@@ -125,10 +124,7 @@ class _Worker:
         self._logouts: deque[Batch] = deque()
         self._logins: deque[Batch] = deque()
         self._in_flight: list[Batch] = []
-        # What the target refused entry by entry since it last accepted any: whether it is the entries, or the target.
-        self._refused: list[Rejection] = []
-        self._refusals = 0  # single messages of these
-        self._has_accepted = False
+        self._refusals = Refusals()
         self._is_stopped = False
         self._has_ended = False
 
@@ -166,7 +162,8 @@ class _Worker:
             else:
                 self._delivery.seconds = self._delivery.seconds or time.monotonic() - self._started
                 error = Unreachable("had not answered when the run's deadline came")
-            self._note_refused_as_failed()
+            for outcome in self._refusals.end(self._delivery.rejected_before):
+                self._note(outcome)
             for batch in self._in_flight:
                 self._note(Failed(batch, error))
             for batch in (*self._logouts, *self._logins, *self._delivery.refused.batches(self._batch_size)):
@@ -202,49 +199,19 @@ class _Worker:
             self._in_flight.remove(batch)
             match outcome:
                 case Delivered(rejections=rejections):
-                    self._settle_rejections(batch, rejections)
+                    for settled in self._refusals.settle(batch, rejections):
+                        self._delivery.is_heard = True
+                        self._note(settled)
                 case Failed(error=BadRequest()) if len(batch) > 1:
                     waiting.extendleft(reversed(batch.halve()))
                 case Failed(error=BadRequest() as error):
-                    self._refused.append(Rejection(batch.entries[0], str(error)))
-                    self._refusals += batch.entries[0].ip not in self._delivery.rejected_before
-                    if self._refusals >= (REFUSED_LATER if self._has_accepted else ALL_REFUSED):
-                        self._give_up(mask(str(error), batch.entries))
+                    if self._refusals.add(batch, error, self._delivery.rejected_before):
+                        self._is_stopped = True
+                        for failed in self._refusals.give_up(batch, error):
+                            self._note(failed)
                 case Failed(error=error):
                     self._is_stopped = self._is_stopped or isinstance(error, TargetError)
                     self._note(outcome)
-
-    def _settle_rejections(self, batch: Batch, rejections: Sequence[Rejection]) -> None:
-        """Note what was accepted; what was refused, now or before, was refused for itself if anything was accepted."""
-        self._refused += rejections
-        rejected = {rejection.entry for rejection in rejections}
-        accepted = tuple(entry for entry in batch.entries if entry not in rejected)
-        if accepted:
-            self._has_accepted = self._delivery.is_heard = True
-            for refused in self._refused:
-                self._note(Delivered(_alone(refused), (refused,)))
-            self._refused.clear()
-            self._refusals = 0
-            self._note(Delivered(Batch(batch.action, accepted)))
-
-    def _note_refused_as_failed(self) -> None:
-        """Take for a failure what nothing was accepted after: a target that is busy or full refuses whatever comes.
-
-        What the target rejected before, among others that it took, it rejects again.
-        """
-        for refused in self._refused:
-            if refused.entry.ip in self._delivery.rejected_before:
-                self._note(Delivered(_alone(refused), (refused,)))
-            else:
-                self._note(Failed(_alone(refused), BadRequest(refused.message)))
-        self._refused.clear()
-
-    def _give_up(self, words: str) -> None:
-        self._is_stopped = True
-        error = TargetError(f"refuses every entry: {words}")
-        for refused in self._refused:
-            self._note(Failed(_alone(refused), error))
-        self._refused.clear()
 
     def _note(self, outcome: Outcome) -> None:
         self._delivery.outcomes.append(outcome)
@@ -253,11 +220,6 @@ class _Worker:
         except Exception as bug:  # noqa: BLE001 (the account has to be closed all the same)
             self._delivery.bug = bug
             self._is_stopped = True
-
-
-def _alone(refused: Rejection) -> Batch:
-    """Return a refused entry as a batch of its own."""
-    return Batch("logins" if isinstance(refused.entry, Login) else "logouts", (refused.entry,))
 
 
 def _start(function: Callable[..., None], *arguments: object) -> threading.Thread:

@@ -1,0 +1,67 @@
+"""Judges what a target refuses: the entry alone, or everything, in which case the target is at fault.
+
+A message that PAN-OS refuses is halved down to the entry at fault. That entry is rejected only if the target accepts
+something afterwards: a target that is busy or full refuses whatever comes. Pure: no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from uidsync.panos import Address
+from uidsync.panos.userid.messages import Login, Rejection
+from uidsync.panos.wire.errors import BadRequest, TargetError
+from uidsync.plan.due import Batch
+from uidsync.report.report import Delivered, Failed, Outcome, mask
+
+ALL_REFUSED = 10  # single entries refused before anything was accepted: the target refuses, not the entries
+REFUSED_LATER = (
+    100  # the same in a row after the target took some: ten bad entries may stand together, a batch does not
+)
+
+
+class Refusals:
+    """What one target refused, entry by entry, since it last accepted anything."""
+
+    def __init__(self) -> None:
+        self._refused: list[Rejection] = []
+        self._new = 0  # messages of one entry among them that was not rejected in an earlier run
+        self._has_accepted = False
+
+    def add(self, batch: Batch, error: BadRequest, rejected_before: Collection[Address]) -> bool:
+        """Note that a message of one entry was refused; tell whether the target is to be given up."""
+        (entry,) = batch.entries
+        self._refused.append(Rejection(entry, str(error)))
+        self._new += entry.ip not in rejected_before
+        return self._new >= (REFUSED_LATER if self._has_accepted else ALL_REFUSED)
+
+    def settle(self, batch: Batch, rejections: Sequence[Rejection]) -> Iterator[Outcome]:
+        """Return what an accepted message decides: its own entries, and those refused before it."""
+        self._refused += rejections
+        rejected = {rejection.entry for rejection in rejections}
+        if accepted := tuple(entry for entry in batch.entries if entry not in rejected):
+            self._has_accepted, self._new = True, 0
+            yield from (Delivered(_alone(refused), (refused,)) for refused in self._take())
+            yield Delivered(Batch(batch.action, accepted))
+
+    def give_up(self, batch: Batch, error: BadRequest) -> Iterator[Outcome]:
+        """Return the outcomes when the target refuses every entry."""
+        failure = TargetError(f"refuses every entry: {mask(str(error), batch.entries)}")
+        yield from (Failed(_alone(refused), failure) for refused in self._take())
+
+    def end(self, rejected_before: Collection[Address]) -> Iterator[Outcome]:
+        """Return the outcomes of what nothing was accepted after: failed, unless an earlier run saw it rejected."""
+        for refused in self._take():
+            if refused.entry.ip in rejected_before:
+                yield Delivered(_alone(refused), (refused,))
+            else:
+                yield Failed(_alone(refused), BadRequest(refused.message))
+
+    def _take(self) -> list[Rejection]:
+        taken, self._refused = self._refused, []
+        return taken
+
+
+def _alone(refused: Rejection) -> Batch:
+    """Return a refused entry as a batch of its own."""
+    return Batch("logins" if isinstance(refused.entry, Login) else "logouts", (refused.entry,))
