@@ -8,7 +8,7 @@ import structlog
 from uidsync.deadline import Deadline
 from uidsync.ledger.places import Locked
 from uidsync.source import SourceError
-from uidsync.standby import turn as standby
+from uidsync.standby import lock as standby
 from uidsync.standby.lock import OnStandby, StandbyLost, Turn, name_lock
 
 SILENT = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(50))

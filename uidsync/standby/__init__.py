@@ -1,5 +1,5 @@
 """Which of two hosts works, and what the other one may have changed since.
 
 Imports `ledger`, `plan` and below.
-Start at `turn.take_turn`.
+Start at `lock.Turn`.
 """
