@@ -53,7 +53,7 @@ def test_all_is_well_when_nothing_is_not():
     """A run that went well and tunnels that are up need nobody, and the page says so."""
     keys = {"run": make_last_run(WELL), "hosts": {"fw": (make_host(view(flow("HQ"))),)}}
     assert tell(**keys) == []
-    assert "all is well" in read(**keys).find(".//header").text_content()
+    assert "All is well." in read(**keys).find(".//header").text_content()
 
 
 def test_a_target_is_shown_with_what_it_has():
@@ -71,7 +71,7 @@ def test_a_target_is_shown_with_what_it_has():
     page = read(run=run)
     shown = dict(zip(*([each.text_content() for each in page.iter(kind)] for kind in ("dt", "dd")), strict=True))
     assert shown == {
-        "holds": "12,219", "should hold": "12,230", "lacked after the last run": "7", "in doubt": "3",
+        "holds": "12,219", "should hold": "12,230", "not delivered": "7", "in doubt, sent again": "3",
         "expired too early": "4", "rejected by it": "2", "withdrawn by hand": "1",
         "taken by other sources": "5", "last complete": "never",
     }  # fmt: skip
@@ -106,9 +106,9 @@ def test_a_run_that_went_wrong_is_told(run, mark, words):
     ("part", "mark", "words"),
     [
         ({"behind_since": (NOW - timedelta(hours=5)).isoformat()}, Mark.BAD, "fw: behind since 07:30:00 UTC, 5 h ago"),
-        ({"status": "incomplete"}, Mark.BAD, "fw: lacks what was due"),
-        ({"status": "refused"}, Mark.BAD, "fw: was refused what looks unsafe"),
-        ({"held_back": {"rejected": 3}}, Mark.WARN, "fw: rejected 3 logins; `uidsync status` lists them"),
+        ({"status": "incomplete"}, Mark.BAD, "fw: some mappings were not delivered"),
+        ({"status": "refused"}, Mark.BAD, "fw: its changes look unsafe and were not sent"),
+        ({"held_back": {"rejected": 3}}, Mark.WARN, "fw: rejected 3 logins"),
         ({"status": "not_tried"}, Mark.OPEN, "fw: was not tried"),
         ({"status": "odd"}, Mark.OPEN, "fw: not known"),
         (
@@ -121,12 +121,88 @@ def test_a_run_that_went_wrong_is_told(run, mark, words):
             Mark.BAD,
             "fw: certificate ended 3 days ago",
         ),
-        ({"name": "other"}, Mark.OPEN, "fw: no run has told of it"),
+        ({"name": "other"}, Mark.OPEN, "fw: no run has reported on it"),
     ],
 )
 def test_a_target_that_lacks_something_is_told(part, mark, words):
     """Whoever is behind, or has a certificate that ends, is named with since when or until when."""
     assert tell(run=make_last_run(WELL | part)) == [(mark, words)]
+
+
+BEHIND = {
+    "behind_since": (NOW - timedelta(minutes=12)).isoformat(),
+    "status": "incomplete",
+    "held": 40,
+    "wanted": 60,
+    "logins": {"due": 20, "delivered": 0},
+    "first_expiry": (NOW + timedelta(minutes=30)).isoformat(),
+    "last_expiry": (NOW + timedelta(hours=20)).isoformat(),
+    "error": {"kind": "Unauthorized", "message": "Invalid Credential"},
+}
+
+
+def test_the_first_screen_says_what_is_broken_and_what_to_do():
+    """A sentence, since when, how many it hits, until when, and the command; the count is in the title."""
+    silent = Host("fw", False, View("fw", Unauthorized("no")), NOW, None, Unauthorized("no"))  # noqa: FBT003
+    page = read(run=make_last_run(WELL | BEHIND), hosts={"fw": (silent,)})
+    assert page.find(".//title").text == "(1) uidsync on nac-1"
+    header = page.find(".//header")
+    words = " ".join(header.text_content().split())
+    assert "Action needed: fw. 20 addresses have no name or a wrong one there." in words
+    assert (
+        "fw: behind since 12:18:00 UTC, 12 min ago; lacks 20 mappings; its mappings run out from in 30 min on" in words
+    )
+    assert "Get a new key: uidsync keygen fw" in words
+    assert "tunnels are not known" not in words  # the same failure is one line
+    (link,) = header.iter("a")
+    assert page.get_element_by_id(link.get("href").removeprefix("#")).find("h3").text == "fw"
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "advice"),
+    [
+        ("firewall", "Unreachable", "Is it up"), ("firewall", "Untrusted", "Compare its certificate"),
+        ("agent", "Unauthorized", "our client certificate"), ("firewall", "UnsafePlan", "--force --target fw"),
+        ("firewall", "BadReply", "uidsync check"),
+    ],
+)  # fmt: skip
+def test_every_failure_has_its_advice(kind, error, advice):
+    """Whoever is on call reads what to do beside what is wrong."""
+    part = WELL | BEHIND | {"kind": kind, "error": {"kind": error, "message": "no"}}
+    assert advice in read(run=make_last_run(part)).find(".//header").text_content()
+
+
+def test_things_worth_a_look_are_no_alarm():
+    """Warnings alone are counted, and the sentence says that nothing is broken."""
+    page = read(run=make_last_run(WELL, warnings=["one", "two"]))
+    assert page.find(".//title").text == "(2) uidsync on nac-1"
+    assert "Nothing is broken; 2 things are worth a look." in page.find(".//header").text_content()
+
+
+def test_our_certificate_is_told_of_once():
+    """One certificate of ours that several targets are shown is one line."""
+    end = (NOW + timedelta(days=3)).isoformat()
+    parts = [{"name": name, "status": "complete", "client_certificate_not_after": end} for name in ("uia-1", "uia-2")]
+    run = make_last_run(*parts)
+    assert tell(run=run, targets={"uia-1": "agent", "uia-2": "agent"}) == [
+        (Mark.WARN, "ours, for uia-1, uia-2: certificate ends in 3 days")
+    ]
+
+
+def test_a_passive_members_tunnels_are_grey():
+    """What a passive member says of its tunnels is shown without alarm."""
+    host = make_host(view(flow("HQ", "init"), role="passive"), is_member=True)
+    page = read(run=make_last_run(WELL), hosts={"fw": (host,)})
+    assert [each.get("class") for each in page.findall(".//td/span")] == ["mark idle"]
+
+
+def test_an_address_is_not_broken_in_the_middle():
+    """Addresses within words stand in one piece."""
+    error = {"kind": "Unreachable", "message": "no answer from https://[2001:db8::1]:443/api/ at 192.0.2.7"}
+    warnings = [f"{error['message']}, or fe80::1:2"]
+    page = read(run=make_last_run(WELL, warnings=warnings))
+    whole = [each.text for each in page.find(".//header").find_class("whole")]
+    assert whole == ["https://[2001:db8::1]:443/api/", "192.0.2.7", "fe80::1:2"]
 
 
 def test_on_standby_targets_need_nobody():
@@ -226,7 +302,7 @@ def test_nobodys_words_become_markup():
 def test_nothing_comes_from_elsewhere():
     """The page names no address to fetch from, and its policy forbids it, but for the one style that is in it."""
     page = draw(make_state(NOW))
-    assert not re.search(r"(?:src|href|url|import|@font)", page)
+    assert not re.search(r"(?:src|href=\"[^#]|url|import|@font)", page)
     style = html.document_fromstring(page).find(".//style").text
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"style-src 'sha256-{digest}'" in POLICY
@@ -238,8 +314,8 @@ def test_state_is_told_by_word_and_shape():
     document = read(run=make_last_run(WELL), hosts={"fw": (make_host(view(flow("HQ"), flow("b", "init"))),)})
     marks = [element.text_content().split(maxsplit=1) for element in document.find_class("mark")]
     assert len(marks) > 5
-    assert all(sign in "●▲■◇" and words for sign, words in marks)
-    assert len({sign for sign, _ in marks}) == 4  # with those that the foot explains
+    assert all(sign in "●▲■◇○" and words for sign, words in marks)
+    assert len({sign for sign, _ in marks}) == 5  # with those that the foot explains
 
 
 def test_every_cell_of_a_table_knows_its_head():
@@ -279,6 +355,6 @@ def test_every_text_stands_out_from_its_ground():
     assert len(schemes) == 2
     for scheme in schemes:
         for ground in ("paper", "card"):
-            for text in ("ink", "quiet", "good", "warn", "bad", "open"):
+            for text in ("ink", "quiet", "good", "warn", "bad", "open", "idle"):
                 darker, lighter = sorted(luminance(scheme[name]) + 0.05 for name in (ground, text))
                 assert lighter / darker >= 4.5, (text, ground)

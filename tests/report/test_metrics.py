@@ -17,7 +17,7 @@ FIXED = {
     "uidsync_last_attempt_timestamp_seconds", "uidsync_last_success_timestamp_seconds",
     "uidsync_source_newest_event_timestamp_seconds", "uidsync_certificate_not_after_timestamp_seconds",
     "uidsync_mappings", "uidsync_held", "uidsync_held_back", "uidsync_foreign",
-    "uidsync_behind_since_timestamp_seconds", "uidsync_standby",
+    "uidsync_behind_since_timestamp_seconds", "uidsync_first_expiry_timestamp_seconds", "uidsync_standby",
 }  # fmt: skip
 
 
@@ -53,6 +53,7 @@ def report():
         seconds=1.5,
         last_success=NOW - timedelta(1),
         behind_since=NOW - timedelta(hours=1),
+        first_expiry=NOW + timedelta(hours=2),
         certificate_not_after=NOW + timedelta(90),
         client_certificate_not_after=NOW + timedelta(30),
     )
@@ -105,6 +106,7 @@ def test_a_run_is_told_by_these_names(report):
         ("uidsync_target_seconds", TARGET): 1.5,
         ("uidsync_last_success_timestamp_seconds", TARGET): STAMP - 86400,
         ("uidsync_behind_since_timestamp_seconds", TARGET): STAMP - 3600,
+        ("uidsync_first_expiry_timestamp_seconds", TARGET): STAMP + 7200,
         ("uidsync_certificate_not_after_timestamp_seconds", TARGET): STAMP + 90 * 86400,
         ("uidsync_client_certificate_not_after_timestamp_seconds", TARGET): STAMP + 30 * 86400,
     } | {

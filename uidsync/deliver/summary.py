@@ -165,6 +165,7 @@ def report_states(report: SyncReport, states: Sequence[TargetState], ledger: Led
             part.held, part.in_doubt = ledger.count_holdings(part.name, now)
             part.held_back = ledger.count_held_back(part.name)
             part.foreign = ledger.count_taken(part.name)
+            part.first_expiry, part.last_expiry = ledger.find_expiry(part.name, now)
 
 
 def report_warnings(report: SyncReport, config: Config, reading: Reading, log: FilteringBoundLogger) -> None:

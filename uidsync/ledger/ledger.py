@@ -97,6 +97,15 @@ class Ledger(TableLedger):
         )
         return counts
 
+    def find_expiry(self, target: str, now: datetime) -> tuple[datetime | None, datetime | None]:
+        """Return when the first and the last of a target's unexpired mappings run out."""
+        (found,) = self._read(
+            "find_expiry",
+            lambda first, last: (read_time_or_none(first), read_time_or_none(last)),
+            (target, write_time(now)),
+        )
+        return found
+
     def count_held_addresses(self, target: str, now: datetime) -> int:
         """Return at how many addresses a target has an unexpired mapping."""
         (count,) = self._read("count_held_addresses", int, (target, write_time(now)))

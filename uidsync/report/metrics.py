@@ -182,6 +182,11 @@ METRICS = (
         _each(_time, "behind_since"),
     ),
     _gauge(
+        "first_expiry_timestamp_seconds",
+        "When the first of the target's mappings runs out unless it is renewed; missing when it has none.",
+        _each(_time, "first_expiry"),
+    ),
+    _gauge(
         "certificate_not_after_timestamp_seconds",
         "When the certificate ends that the target last showed.",
         _each(_time, "certificate_not_after"),

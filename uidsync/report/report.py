@@ -88,7 +88,8 @@ class TargetReport:
     """What became of one target's plan.
 
     Logins that are `held_back` were rejected by the target or withdrawn by somebody; `foreign` addresses were taken by
-    another source since ours was delivered.
+    another source since ours was delivered. Without a renewal the mappings that it holds run out between
+    `first_expiry` and `last_expiry`.
     """
 
     name: str
@@ -99,6 +100,8 @@ class TargetReport:
     in_doubt: int = 0
     held_back: dict[str, int] = field(default_factory=lambda: {"rejected": 0, "withdrawn": 0})
     foreign: int = 0
+    first_expiry: datetime | None = None
+    last_expiry: datetime | None = None
     logins: Tally = field(default_factory=Tally)
     logouts: Tally = field(default_factory=Tally)
     lapsed: int = 0

@@ -57,6 +57,8 @@ class TargetRun:
     outcomes: Mapping[tuple[str, str], float]  # mappings by action and outcome
     last_success: datetime | None
     behind_since: datetime | None
+    first_expiry: datetime | None
+    last_expiry: datetime | None
     certificate_not_after: datetime | None
     client_certificate_not_after: datetime | None
     error: Problem | None
@@ -204,6 +206,8 @@ def _make_target(part: Json) -> TargetRun:
         {key: count for key, count in counts.items() if count is not None},
         part.moment("last_success"),
         part.moment("behind_since"),
+        part.moment("first_expiry"),
+        part.moment("last_expiry"),
         part.moment("certificate_not_after"),
         part.moment("client_certificate_not_after"),
         _read_problem(part),

@@ -5,13 +5,16 @@ Looks at no clock. A text stays a text, whoever's words it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from lxml import etree
 
 from uidsync.integrations.exporter.verdict import Verdict, describe_age, describe_moment
 
+# What has dots or colons between digits, or is a URL; one that is too long for any line is broken all the same.
+ADDRESS = re.compile(r"(https?://[^\s,;]{1,40}|[0-9A-Fa-f]{1,4}(?:[.:]{1,2}[0-9A-Fa-f]{1,4}){2,})")
 Element = etree._Element  # noqa: SLF001 (the library's own name for it)
 Child = Element | str
 
@@ -34,10 +37,18 @@ def clean(text: str) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
-def mark(verdict: Verdict) -> Element:
-    """Show a verdict: by its sign, its words and its colour."""
+def mark(verdict: Verdict, href: str = "") -> Element:
+    """Show a verdict: by its sign, its words, which may be a link, and its colour."""
     sign = tag("span", verdict.mark.value, aria_hidden="true")
-    return tag("span", sign, " " + verdict.words, class_=f"mark {verdict.mark.name.lower()}")
+    words = tuple(keep_whole(verdict.words))
+    linked = (tag("a", *words, href=href),) if href else words
+    return tag("span", sign, " ", *linked, class_=f"mark {verdict.mark.name.lower()}")
+
+
+def keep_whole(text: str) -> Iterator[Child]:
+    """Return a text whose addresses are not broken in the middle."""
+    for place, part in enumerate(ADDRESS.split(text)):
+        yield tag("span", part, class_="whole") if place % 2 else part
 
 
 def moment_of(moment: datetime | None, now: datetime, otherwise: str = "never") -> Child:

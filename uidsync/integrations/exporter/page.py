@@ -9,7 +9,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib.resources import files
 
@@ -18,6 +18,8 @@ from lxml import etree
 from uidsync.integrations.exporter.lastrun import LastRun, TargetRun, Unreadable
 from uidsync.integrations.exporter.markup import Child, Element, draw_table, mark, moment_of, number_of, tag
 from uidsync.integrations.exporter.verdict import (
+    ENDS,
+    INCOMPLETE,
     MARKS,
     WORDS,
     Host,
@@ -32,6 +34,7 @@ from uidsync.integrations.exporter.verdict import (
     judge_roles,
     judge_run,
     judge_target,
+    summarise,
 )
 from uidsync.panos.tunnels.conditions import Tunnel, describe_role
 from uidsync.panos.tunnels.vpn import Condition
@@ -64,6 +67,8 @@ class State:
 
 def draw(state: State) -> str:
     """Return the page."""
+    matters = list(find_matters(state))
+    count = sum(verdict.mark in {Mark.BAD, Mark.WARN} for verdict in matters)
     style = etree.Element("style")
     style.text = STYLE
     page = tag(
@@ -71,14 +76,14 @@ def draw(state: State) -> str:
         tag(
             "head",
             tag("meta", charset="utf-8"),
-            tag("title", f"uidsync on {state.machine}"),
+            tag("title", f"({count}) uidsync on {state.machine}" if count else f"uidsync on {state.machine}"),
             tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
             tag("meta", http_equiv="refresh", content=str(RELOAD)),
             style,
         ),
         tag(
             "body",
-            _draw_head(state),
+            _draw_head(state, matters),
             tag(
                 "main",
                 _draw_section("Targets", tag("div", *_draw_targets(state), class_="cards")),
@@ -100,17 +105,16 @@ def _draw_section(title: str, *children: Child) -> Element:
 # ---- what matters ------------------------------------------------------------------------------------------------
 
 
-def _draw_head(state: State) -> Element:
-    matters = [tag("li", mark(verdict)) for verdict in find_matters(state)]
-    nothing = [tag("li", mark(Verdict(Mark.GOOD, "all is well")))]
+def _draw_head(state: State, matters: Sequence[Verdict]) -> Element:
     newest = state.run.newest_event if isinstance(state.run, LastRun) else None
     return tag(
         "header",
         tag("h1", "uidsync on ", state.machine),
-        tag("ul", *(matters or nothing), class_="now"),
+        tag("p", mark(summarise(matters, state.run)), class_="sentence"),
+        tag("ul", *(_draw_matter(verdict, state) for verdict in matters), class_="now") if matters else None,
         tag(
             "p",
-            f"As of {state.now:%Y-%m-%d %H:%M:%S} UTC; loads itself anew every {RELOAD} s. Newest login event: ",
+            f"As of {state.now:%Y-%m-%d %H:%M:%S} UTC. Refreshes every {RELOAD} s. Newest login event: ",
             moment_of(newest, state.now, "not known"),
             ".",
             class_="quiet",
@@ -118,15 +122,29 @@ def _draw_head(state: State) -> Element:
     )
 
 
+def _draw_matter(verdict: Verdict, state: State) -> Element:
+    href = f"#{_name_place(verdict.about, state)}" if verdict.about in state.targets else ""
+    return tag(
+        "li", mark(verdict, href), tag("span", f" {verdict.advice}", class_="advice") if verdict.advice else None
+    )
+
+
+def _name_place(target: str, state: State) -> str:
+    """Return the name of a target's place in the page; the target's own name may be anything."""
+    return f"target-{list(state.targets).index(target) + 1}"
+
+
 def find_matters(state: State) -> Iterator[Verdict]:
     """Find what somebody should look at, the worst first."""
     found = list(_find_all(state))
-    yield from sorted(found, key=lambda verdict: (Mark.BAD, Mark.WARN, Mark.OPEN, Mark.GOOD).index(verdict.mark))
+    yield from sorted(
+        found, key=lambda verdict: (Mark.BAD, Mark.WARN, Mark.OPEN, Mark.IDLE, Mark.GOOD).index(verdict.mark)
+    )
 
 
 def _find_all(state: State) -> Iterator[Verdict]:
     run = judge_run(state.run, state.now, state.overdue_after)
-    if run.mark is not Mark.GOOD:
+    if run.mark is not Mark.GOOD and not _is_told_by_targets(state, run):
         error = state.run.error if isinstance(state.run, LastRun) else None
         words = f"{run.words}: {describe_error(error)}" if error else run.words
         yield Verdict(run.mark, f"last run: {words}")
@@ -135,11 +153,11 @@ def _find_all(state: State) -> Iterator[Verdict]:
         for name in state.targets:
             verdict = judge_target(_find_part(state, name), state.run, state.now)
             if verdict.mark is not Mark.GOOD and not state.run.is_standby:
-                yield Verdict(verdict.mark, f"{name}: {verdict.words}")
+                yield replace(verdict, words=f"{name}: {verdict.words}", about=name)
     for whose, end in _find_certificates(state):
         verdict = judge_certificate(end, state.now)
         if verdict.mark is not Mark.GOOD:
-            yield Verdict(verdict.mark, f"{whose}: certificate {verdict.words}")
+            yield Verdict(verdict.mark, f"{whose}: certificate {verdict.words}", "Renew it.")
     for name, hosts in state.hosts.items():
         if not hosts:
             yield Verdict(Mark.OPEN, f"{name}: tunnels are not known: it is being asked")
@@ -148,7 +166,17 @@ def _find_all(state: State) -> Iterator[Verdict]:
             if state.now - host.at > LATE:
                 words = f"{host.name}: tunnels are as it told {describe_age(host.at, state.now)}; it is being asked"
                 yield Verdict(Mark.OPEN, words)
-            yield from judge_host(host)
+            part = _find_part(state, host.target)
+            is_told = part and part.behind_since and part.error and host.error and part.error.kind == host.error.kind
+            if not (is_told and host.tunnels is None):  # its own line says so
+                yield from judge_host(host)
+
+
+def _is_told_by_targets(state: State, run: Verdict) -> bool:
+    """Tell whether a run was incomplete for targets that have lines of their own."""
+    parts = state.run.targets if isinstance(state.run, LastRun) else ()
+    is_behind = any(part.behind_since and part.name in state.targets for part in parts)
+    return run.words == ENDS[INCOMPLETE] and is_behind
 
 
 def _find_part(state: State, name: str) -> TargetRun | None:
@@ -162,27 +190,36 @@ def _find_part(state: State, name: str) -> TargetRun | None:
 def _draw_targets(state: State) -> Iterator[Element]:
     for name, kind in state.targets.items():
         part = _find_part(state, name)
-        lines: list[tuple[str, Child]] = []
-        if part:
-            lines = [
-                ("holds", number_of(part.held)),
-                ("should hold", number_of(part.wanted)),
-                ("lacked after the last run", number_of(part.lacking)),
-                ("in doubt", number_of(part.in_doubt)),
-                ("expired too early", number_of(part.lapsed)),
-                ("rejected by it", number_of(part.rejected)),
-                ("withdrawn by hand", number_of(part.withdrawn)),
-                ("taken by other sources", number_of(part.foreign)),
-                ("last complete", moment_of(part.last_success, state.now)),
-            ]
         words = describe_error(part.error) if part else ""
+        verdict = judge_target(part, state.run, state.now)
+        lines = _list_counts(part, state.now) if part else ()
         yield tag(
             "article",
             tag("h3", name, tag("small", f" {kind}")),
-            tag("p", mark(judge_target(part, state.run, state.now))),
+            tag("p", mark(verdict)),
             tag("p", words) if words else None,
+            tag("p", verdict.advice, class_="advice") if verdict.advice else None,
             tag("dl", *(each for head, text in lines for each in (tag("dt", head), tag("dd", text, class_="number")))),
+            id=_name_place(name, state),
         )
+
+
+def _list_counts(part: TargetRun, now: datetime) -> Iterator[tuple[str, Child]]:
+    """List what a target holds and should hold, and then only what stands between the two."""
+    yield "should hold", number_of(part.wanted)
+    yield "holds", number_of(part.held)
+    between = {
+        "not delivered": part.lacking,
+        "in doubt, sent again": part.in_doubt,
+        "rejected by it": part.rejected,
+        "withdrawn by hand": part.withdrawn,
+        "taken by other sources": part.foreign,
+        "expired too early": part.lapsed,
+    }
+    yield from ((words, number_of(count)) for words, count in between.items() if count)
+    yield "last complete", moment_of(part.last_success, now)
+    if part.first_expiry:
+        yield "first mapping runs out", moment_of(part.first_expiry, now)
 
 
 def _draw_runs(state: State) -> Iterator[Element]:
@@ -194,8 +231,8 @@ def _draw_runs(state: State) -> Iterator[Element]:
         yield tag("details", tag("summary", f"{len(earlier)} earlier"), _draw_run_table(earlier, state.now))
     yield tag(
         "p",
-        "Only the last run is on disk. These are those that were there when somebody looked, here or at /metrics, "
-        f"since {describe_moment(state.since, state.now)}; others may have been between them.",
+        f"These are the runs that were seen here or at /metrics since {describe_moment(state.since, state.now)}. There "
+        "may have been others.",
         class_="quiet",
     )
 
@@ -220,15 +257,18 @@ def _draw_run_table(runs: Iterable[LastRun], now: datetime) -> Element:
 
 
 def _find_certificates(state: State) -> Iterator[tuple[str, datetime]]:
+    """Find each certificate once: ours is often the same for several targets."""
+    ours: dict[datetime, list[str]] = {}
     for part in state.run.targets if isinstance(state.run, LastRun) else ():
         if part.certificate_not_after:
             yield part.name, part.certificate_not_after
         if part.client_certificate_not_after:
-            yield f"ours, for {part.name}", part.client_certificate_not_after
+            ours.setdefault(part.client_certificate_not_after, []).append(part.name)
+    yield from ((f"ours, for {', '.join(names)}", end) for end, names in ours.items())
 
 
 def _draw_certificates(state: State) -> Iterator[Element]:
-    found = sorted(_find_certificates(state), key=lambda each: each[1])
+    found = sorted(_find_certificates(state), key=lambda each: (each[1], each[0]))
     rows = [(whose, mark(judge_certificate(end, state.now)), describe_moment(end, state.now)) for whose, end in found]
     yield (
         draw_table(("whose", "state", "ends"), rows)
@@ -253,7 +293,7 @@ def _draw_tunnels(state: State) -> Iterator[Element]:
 
 def _draw_host(host: Host, now: datetime) -> Iterator[Element]:
     role = f"HA: {describe_role(host.view.role)}" if host.view.role else ""
-    passive = ", so traffic does not meet what it says of tunnels" if host.view.is_active is False else ""
+    passive = ": it carries no traffic, so its tunnels are shown in grey" if host.view.is_active is False else ""
     yield tag("p", f"{role}{passive}. " if role else "", "Asked ", moment_of(host.at, now), ".", class_="quiet")
     if host.tunnels is None:
         yield tag("p", mark(Verdict(Mark.OPEN, f"not known: {describe_error(host.error)}")))
@@ -278,18 +318,26 @@ def _draw_seen(host: Host, now: datetime) -> Iterator[Element]:
             continue
         table = draw_table(
             ("state", "tunnel", "firewall says", "monitor", "interface", "peer", "seen so since"),
-            [_draw_tunnel(tunnel, seen.since.get(tunnel.name), now) for tunnel in tunnels],
+            [
+                _draw_tunnel(tunnel, _mark(host, tunnel.condition), seen.since.get(tunnel.name), now)
+                for tunnel in tunnels
+            ],
         )
         if host.tunnels is not None and Condition.UP not in group:
             yield table
             continue
         when: list[Child] = [] if host.tunnels is not None else ["when last known, ", moment_of(seen.at, now), ": "]
         for each in (condition for condition in group if counts[condition]):
-            when += [mark(Verdict(MARKS[each], f"{counts[each]} {WORDS[each]}")), " "]
+            when += [mark(Verdict(_mark(host, each), f"{counts[each]} {WORDS[each]}")), " "]
         yield tag("details", tag("summary", *when), table)
 
 
-def _draw_tunnel(tunnel: Tunnel, since: datetime | None, now: datetime) -> tuple[Child, ...]:
+def _mark(host: Host, condition: Condition) -> Mark:
+    """Mark a tunnel by its condition; what a passive member says of its tunnels is no alarm."""
+    return Mark.IDLE if host.view.is_active is False else MARKS[condition]
+
+
+def _draw_tunnel(tunnel: Tunnel, sign: Mark, since: datetime | None, now: datetime) -> tuple[Child, ...]:
     def join(texts: Iterable[str]) -> str:
         return ", ".join(dict.fromkeys(filter(None, texts)))
 
@@ -298,7 +346,7 @@ def _draw_tunnel(tunnel: Tunnel, since: datetime | None, now: datetime) -> tuple
     monitors = join(flow.monitor for flow in tunnel.flows)
     unexpected = " (not expected)" if tunnel.is_unexpected else ""
     return (
-        mark(Verdict(MARKS[tunnel.condition], WORDS[tunnel.condition])),
+        mark(Verdict(sign, WORDS[tunnel.condition])),
         tunnel.name + unexpected,
         join((says, gone)),
         monitors,
@@ -309,14 +357,20 @@ def _draw_tunnel(tunnel: Tunnel, since: datetime | None, now: datetime) -> tuple
 
 
 def _draw_foot(state: State) -> Element:
-    marks = {"well": Mark.GOOD, "worth a look": Mark.WARN, "needs somebody": Mark.BAD, "not known": Mark.OPEN}
+    marks = {
+        "well": Mark.GOOD,
+        "worth a look": Mark.WARN,
+        "action needed": Mark.BAD,
+        "not known": Mark.OPEN,
+        "passive": Mark.IDLE,
+    }
     return tag(
         "footer",
         tag("p", *(child for words, sign in marks.items() for child in (mark(Verdict(sign, words)), " "))),
         tag(
             "p",
-            "Targets, certificates and runs are as the report of the last run has them; tunnels are as the firewalls "
-            "say when they are asked. This page shows no user names.",
+            "Targets, certificates and runs come from the report of the last run. Tunnels come from the firewalls, "
+            "which are asked now. This page shows no user names.",
         ),
         tag("p", f"uidsync {state.version}"),
     )

@@ -6,7 +6,7 @@ Asks nobody, and looks at no clock.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -16,9 +16,10 @@ from uidsync.panos.tunnels.vpn import Condition
 from uidsync.panos.wire.errors import PanosError
 
 CERTIFICATE_WARNING = timedelta(days=30)  # as runs and alerts have it
+INCOMPLETE = 1
 ENDS = {
     0: "all complete",
-    1: "incomplete",
+    INCOMPLETE: "incomplete",
     3: "the source could not be read",
     4: "refused as unsafe",
     70: "ended by a bug",
@@ -32,6 +33,7 @@ class Mark(Enum):
     """A sign and the name of its colour."""
 
     GOOD = "●"
+    IDLE = "○"
     WARN = "▲"
     BAD = "■"
     OPEN = "◇"
@@ -39,10 +41,12 @@ class Mark(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be thought of something."""
+    """What is to be thought of something, what to do, and which target it is about."""
 
     mark: Mark
     words: str
+    advice: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,19 @@ class Seen:
     since: Mapping[str, datetime]
 
 
+ADVICE = {  # by the kind of an error
+    "Unreachable": "Is it up, and may this host reach its port? Then run: uidsync check",
+    "Busy": "Its management plane is busy. Runs go on by themselves; if this lasts, look at its load.",
+    "Untrusted": "Compare its certificate with the configuration: uidsync check",
+    "Unauthorized": "Get a new key: uidsync keygen {name}",
+    "UnsafePlan": "If the change is right, run once: uidsync sync --force --target {name}",
+}
+LOOK = "See why: uidsync check"
 STATUSES = {
-    "complete": Verdict(Mark.GOOD, "has all that was due"),
-    "incomplete": Verdict(Mark.BAD, "lacks what was due"),
+    "complete": Verdict(Mark.GOOD, "up to date"),
+    "incomplete": Verdict(Mark.BAD, "some mappings were not delivered", LOOK),
     "not_tried": Verdict(Mark.OPEN, "was not tried"),
-    "refused": Verdict(Mark.BAD, "was refused what looks unsafe"),
+    "refused": Verdict(Mark.BAD, "its changes look unsafe and were not sent"),
 }
 MARKS = {
     Condition.UP: Mark.GOOD,
@@ -122,15 +134,53 @@ def describe_error(error: Problem | PanosError | None) -> str:
 def judge_target(part: TargetRun | None, run: LastRun | Unreadable, now: datetime) -> Verdict:
     """Judge whether a target has what it should have, by the last run."""
     if part is None:
-        return Verdict(Mark.OPEN, "no run has told of it")
+        return Verdict(Mark.OPEN, "no run has reported on it")
     if part.behind_since:
         since = f"{describe_moment(part.behind_since, now)}, {describe_age(part.behind_since, now)}"
-        return Verdict(Mark.BAD, f"behind since {since}")
+        lacks = f"; lacks {part.lacking:,.0f} mappings" if part.lacking else ""
+        advice = ADVICE.get(part.error.kind if part.error else "", LOOK).format(name=part.name)
+        if part.kind == "agent" and part.error and part.error.kind == "Unauthorized":
+            advice = "Look at our client certificate: uidsync check"
+        return Verdict(Mark.BAD, f"behind since {since}{lacks}{_tell_end(part, now)}", advice)
     if isinstance(run, LastRun) and run.is_standby:
         return Verdict(Mark.OPEN, "another host does the work")
     if part.status == "complete" and part.rejected:
-        return Verdict(Mark.WARN, f"rejected {part.rejected:,.0f} logins; `uidsync status` lists them")
-    return STATUSES.get(part.status, Verdict(Mark.OPEN, "not known"))
+        return Verdict(Mark.WARN, f"rejected {part.rejected:,.0f} logins", "List them: uidsync status")
+    verdict = STATUSES.get(part.status, Verdict(Mark.OPEN, "not known"))
+    return replace(verdict, advice=ADVICE["UnsafePlan"].format(name=part.name)) if part.status == "refused" else verdict
+
+
+def _tell_end(part: TargetRun, now: datetime) -> str:
+    """Say when the mappings that a target still holds run out."""
+    if not part.held or part.last_expiry is None or part.first_expiry is None:
+        return ""
+    if part.last_expiry <= now:
+        return "; its mappings have run out"
+    first = "now" if part.first_expiry <= now else f"{describe_age(part.first_expiry, now)}"
+    return f"; its mappings run out from {first} on, the last {describe_age(part.last_expiry, now)}"
+
+
+def summarise(matters: Sequence[Verdict], run: LastRun | Unreadable) -> Verdict:
+    """Say in one sentence whether anything is broken, and how many people that hits."""
+    broken = list(dict.fromkeys(each.about for each in matters if each.mark is Mark.BAD and each.about))
+    others = sum(each.mark is Mark.BAD and not each.about for each in matters)
+    if broken:
+        lacking = max((part.lacking for part in _find_parts(run) if part.name in broken), default=0)
+        names = ", ".join(broken[:MOST_NAMED]) + (f" and {len(broken) - MOST_NAMED} more" * (len(broken) > MOST_NAMED))
+        hit = f" {lacking:,.0f} addresses have no name or a wrong one there." if lacking else ""
+        return Verdict(Mark.BAD, f"Action needed: {names}.{hit}")
+    if others:
+        return Verdict(Mark.BAD, "Action needed.")
+    if matters:
+        count = len(matters)
+        return Verdict(
+            Mark.WARN, f"Nothing is broken; {count} {'things are' if count > 1 else 'thing is'} worth a look."
+        )
+    return Verdict(Mark.GOOD, "All is well.")
+
+
+def _find_parts(run: LastRun | Unreadable) -> Sequence[TargetRun]:
+    return run.targets if isinstance(run, LastRun) else ()
 
 
 def judge_certificate(end: datetime, now: datetime) -> Verdict:
@@ -144,7 +194,8 @@ def judge_certificate(end: datetime, now: datetime) -> Verdict:
 def judge_host(host: Host) -> Iterator[Verdict]:
     """Judge what of a host's tunnels needs somebody; those of a passive member need nobody."""
     if host.tunnels is None:
-        yield Verdict(Mark.BAD, f"{host.name}: tunnels are not known: {describe_error(host.error)}")
+        words = f"{host.name}: tunnels are not known: {describe_error(host.error)}"
+        yield Verdict(Mark.BAD, words, about=host.target)
         return
     if host.view.is_active is False:
         return
@@ -153,7 +204,7 @@ def judge_host(host: Host) -> Iterator[Verdict]:
         if names:
             rest = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
             words = f"{', '.join(names[:MOST_NAMED])}{rest}"
-            yield Verdict(MARKS[condition], f"{host.name}: {WORDS[condition]}: {words}")
+            yield Verdict(MARKS[condition], f"{host.name}: {WORDS[condition]}: {words}", about=host.target)
 
 
 def judge_roles(hosts: Sequence[Host]) -> Iterator[Verdict]:
@@ -164,7 +215,7 @@ def judge_roles(hosts: Sequence[Host]) -> Iterator[Verdict]:
     if len(active) != 1 and sorted(str(host.view.role) for host in active) != SHARING:
         told = ", ".join(f"{host.view.host} is {describe_role(host.view.role)}" for host in hosts)
         words = "no member is active" if not active else "more than one member is active"
-        yield Verdict(Mark.BAD, f"{hosts[0].target}: {words}: {told}")
+        yield Verdict(Mark.BAD, f"{hosts[0].target}: {words}: {told}", about=hosts[0].target)
 
 
 def describe_moment(moment: datetime, now: datetime) -> str:
