@@ -296,6 +296,35 @@ def test_unverified_only_when_asked(firewall, make_client):
         make_client(firewall, trust=Trust()).call(SYSTEM_INFO)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_a_host_that_demands_our_certificate_is_told_so_in_every_version(make_client, authority, version):
+    """Under TLS 1.3 the refusal comes only in the place of an answer; it is no connection to try again even so."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version, context.verify_mode = version, ssl.CERT_REQUIRED
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=_refuse_and_hear_out, args=(listening, context), daemon=True)
+        thread.start()
+        client = make_client(f"https://127.0.0.1:{listening.getsockname()[1]}/api/", policy=RetryPolicy())
+        with pytest.raises(Untrusted, match="demands our certificate, and there is none"):
+            client.call(SYSTEM_INFO)
+        assert client.attempts == {"op": 1}
+        client.close()
+        thread.join()
+
+
+def _refuse_and_hear_out(listening, context):
+    """Shake hands in vain, and wait for the other side to leave: a close before that may overtake the refusal."""
+    with listening:
+        line, _ = listening.accept()
+    with context.wrap_socket(line, server_side=True, do_handshake_on_connect=False) as tls:
+        with pytest.raises(ssl.SSLError):
+            tls.do_handshake()
+        while socket.socket.recv(tls, 65536):
+            pass
+
+
 def test_the_end_of_the_certificate_is_known(firewall, make_client):
     """After a call it is known when the firewall's certificate ends, and before none."""
     client = make_client(firewall)

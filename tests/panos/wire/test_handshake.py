@@ -5,10 +5,15 @@ import socket
 import ssl
 import threading
 from contextlib import ExitStack, contextmanager, suppress
+from ipaddress import ip_address
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tests.panos import peer
 from uidsync.panos.wire.errors import Unauthorized, Unreachable, Untrusted
@@ -145,6 +150,31 @@ def test_what_is_no_tls_is_told_so(ca_file, answer):
     assert (type(error), error.is_transient) == (Unreachable, False)
 
 
+def make_alert(number):
+    """Make a server that answers a greeting by a fatal alert."""
+    return lambda line: (line.recv(65536), bytes([21, 3, 3, 0, 2, 2, number]))[1]
+
+
+@pytest.mark.parametrize("number", [47, 50, 109, 110, 115, 120])
+def test_a_greeting_that_is_refused_is_not_tried_again(ca_file, number):
+    """Illegal parameters, extensions and protocols that are missing do not come by waiting, and are told in words."""
+    with speaking(make_alert(number)) as port:
+        error = fail(port, Trust(ca_file))
+    assert "do not come to terms in TLS" in error.words
+    assert (type(error), error.is_transient) == (Unreachable, False)
+    assert "_ssl.c" not in str(error)
+
+
+@pytest.mark.parametrize("number", [0, 20, 80, 90, 200])
+def test_an_alert_of_the_moment_may_pass(ca_file, number):
+    """A good-bye, a broken record, an internal error, and what nobody knows, are told in words and tried again."""
+    with speaking(make_alert(number)) as port:
+        error = fail(port, Trust(ca_file))
+    assert (type(error), error.is_transient) == (Unreachable, True)
+    assert "SSL" not in str(error).replace("sslv3", "")
+    assert "_ssl.c" not in str(error)
+
+
 def test_a_connection_that_merely_breaks_may_pass(ca_file):
     """A server that closes in the middle of it, as one does that starts anew, is worth another try."""
     with speaking(lambda line: line.recv(10) and b"") as port:
@@ -178,6 +208,44 @@ def test_each_fault_of_their_certificate_has_its_own_advice(serve, authority, ca
     advice = {error.advice for error in errors[:-1]}
     assert len(advice) == len(errors) - 1
     assert "" not in advice
+
+
+def test_a_certificate_for_something_else_is_told_with_what_to_do(serve, tmp_path):
+    """One that is for clients alone, and one whose issuer may issue none, are no good by waiting."""
+    key, issuer_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root = _sign("root", issuer_key, issuer_key, "root", is_ca=True)
+    (tmp_path / "root.pem").write_bytes(root)
+    for number, (is_ca, purpose, words) in enumerate(
+        [(True, [ExtendedKeyUsageOID.CLIENT_AUTH], "purpose"), (False, [ExtendedKeyUsageOID.SERVER_AUTH], "CA")]
+    ):
+        between_key = ec.generate_private_key(ec.SECP256R1())
+        between = _sign("between", between_key, issuer_key, "root", is_ca=is_ca)
+        leaf = _sign("leaf", key, between_key, "between", purpose=purpose)
+        file = tmp_path / f"chain-{number}.pem"
+        file.write_bytes(_write_key(key) + leaf + between)
+        error = fail(serve(lambda context, file=file: context.load_cert_chain(file)), Trust(tmp_path / "root.pem"))
+        assert words in error.words
+        assert "issued" in error.advice
+        assert (type(error), error.is_transient) == (Untrusted, False)
+
+
+def _sign(name, key, issuer_key, issuer, *, is_ca=False, purpose=()):
+    """Make a certificate for 127.0.0.1, or a CA's, in PEM."""
+    subject, by = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in (name, issuer))
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(by, subject, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=9))
+    builder = builder.add_extension(x509.BasicConstraints(is_ca, None), critical=True)
+    if purpose:
+        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+        builder = builder.add_extension(names, critical=False)
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purpose), critical=False)
+    return builder.sign(issuer_key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def _write_key(key):
+    """Return a private key in PEM."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _show_alone(context, leaf, folder):
@@ -236,7 +304,6 @@ def to_der(authority):
 
 def to_pkcs7(authority, encoding):
     """Return a CA's certificate in PKCS#7, as Windows' own CA hands out a chain."""
-    from cryptography import x509  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import pkcs7  # noqa: PLC0415
 
     return pkcs7.serialize_certificates([x509.load_pem_x509_certificate(authority.cert_pem.bytes())], encoding)
@@ -270,6 +337,8 @@ def test_a_ca_file_is_read_in_whatever_form_it_comes(serve, authority, tmp_path,
         (lambda _: b"\x30\x82\x05\x00\x02\x01\x03\x30" + b"x" * 100, "PKCS#12"),
         (lambda _: b"\x30\x82\x05\x00" + b"x" * 100, "DER"),
         (lambda _: b"-----BEGIN PKCS7-----\nAAAA\n-----END PKCS7-----\n", "PKCS#7"),
+        (lambda authority: authority.cert_pem.bytes()[:200], "damaged"),
+        (lambda authority: authority.cert_pem.bytes().replace(b"\n", b"\\n"), "damaged"),
         (lambda _: b"words", "holds no certificate"),
         (lambda _: b"", "holds no certificate"),
     ],

@@ -119,6 +119,14 @@ def test_our_own_certificate_is_read(tmp_path, authority):
     assert make_context(Trust(), (tmp_path / "cert.pem", tmp_path / "key.pem"))
 
 
+RSA = trustme.KeyType.RSA
+
+
+def _show(ours):
+    """Return a certificate in PEM."""
+    return ours.cert_chain_pems[0].bytes()
+
+
 def make_locked_key():
     """Make a private key that needs a passphrase."""
     return ec.generate_private_key(ec.SECP256R1()).private_bytes(
@@ -129,24 +137,28 @@ def make_locked_key():
 
 
 @pytest.mark.parametrize(
-    ("make_certificate", "make_key"),
+    ("make_certificate", "make_key", "words"),
     [
-        (None, None),
-        (lambda _: b"garbage", lambda ours: ours.private_key_pem.bytes()),
-        (lambda ours: ours.cert_chain_pems[0].bytes(), lambda _: b"garbage"),
-        (lambda ours: ours.cert_chain_pems[0].bytes(), lambda _: trustme.CA().private_key_pem.bytes()),
-        (lambda ours: ours.cert_chain_pems[0].bytes(), lambda _: make_locked_key()),
+        (None, None, "cert.pem: No such file"),
+        (lambda _: b"garbage", lambda ours: ours.private_key_pem.bytes(), "cert.pem holds no certificate"),
+        (_show, lambda _: b"garbage", "key.pem holds no private key"),
+        (_show, _show, "key.pem holds no private key"),
+        (_show, lambda _: trustme.CA().private_key_pem.bytes(), "the key is not that of the certificate"),
+        (_show, lambda _: trustme.CA(key_type=RSA).private_key_pem.bytes(), "the key is not that of the certificate"),
+        (_show, lambda _: make_locked_key(), "key.pem has a passphrase"),
+        (_show, lambda ours: ours.private_key_pem.bytes()[:99], "damaged"),
     ],
-    ids=["missing", "garbage", "garbage for a key", "another's key", "locked key"],
+    ids=["missing", "garbage", "garbage key", "no key", "another's key", "another kind's", "locked key", "cut key"],
 )
-def test_our_own_certificate_must_be_usable(tmp_path, authority, make_certificate, make_key):
-    """A certificate or key of ours that cannot be used is named, and no passphrase is asked for."""
+def test_our_own_certificate_must_be_usable(tmp_path, authority, make_certificate, make_key, words):
+    """A certificate or key of ours that cannot be used is named, with what is wrong; no passphrase is asked for."""
     ours, files = authority.issue_cert("uidsync.example"), (tmp_path / "cert.pem", tmp_path / "key.pem")
     for file, make in zip(files, (make_certificate, make_key), strict=True):
         if make:
             file.write_bytes(make(ours))
     with pytest.raises(Unauthorized, match=r"cert\.pem and .*key\.pem cannot be used") as raised:
         make_context(Trust(), files)
+    assert words in str(raised.value)
     assert "PRIVATE" not in str(raised.value)
 
 

@@ -33,13 +33,16 @@ def load_authorities(context: ssl.SSLContext, file: Path) -> None:
     elif not any(begin in content for begin in PEM_CERTIFICATE):
         raise ValueError(describe(content) or "holds no certificate")
     else:
-        context.load_verify_locations(cafile=file)
+        try:
+            context.load_verify_locations(cafile=file)
+        except ssl.SSLError:
+            raise ValueError("holds a certificate that is damaged: its lines are not as they were") from None
 
 
 def read_file(file: Path) -> bytes:
     """Read a file whole. Raises OSError, also for what would be read for ever, such as a pipe."""
     if not stat.S_ISREG(file.stat().st_mode):
-        raise OSError(errno.EINVAL, "is no file")
+        raise OSError(errno.EINVAL, "is no file", file)
     return file.read_bytes()
 
 
@@ -55,6 +58,16 @@ def describe(content: bytes) -> str:
         "holds a request for a certificate, not the certificate": b"CERTIFICATE REQUEST-----" in content,
     }
     return next((words for words, is_so in said.items() if is_so), "")
+
+
+def describe_own(files: tuple[Path, Path], certificate: bytes, key: bytes) -> str:
+    """Say which file of our certificate and its key is not what it should be, and what it is; empty if both are."""
+    is_certificate = any(begin in certificate for begin in PEM_CERTIFICATE)
+    if words := describe(certificate) or ("" if is_certificate else "holds no certificate"):
+        return f"{files[0]} {words}"
+    if b"PRIVATE KEY-----" not in key:
+        return f"{files[1]} {describe(key) or 'holds no private key'}"
+    return f"{files[1]} has a passphrase: openssl pkey takes it off" if b"ENCRYPTED" in key else ""
 
 
 def _describe_der(content: bytes) -> str:

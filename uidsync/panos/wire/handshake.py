@@ -6,6 +6,7 @@ words: by them a failure can be searched for.
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ THEIRS = {
     **dict.fromkeys((2, 19, 20, 21), CHAIN_ADVICE),
     **dict.fromkeys((62, 64), NAME_ADVICE),
     **dict.fromkeys((66, 67, 68), WEAK_ADVICE),
+    26: "have it issued anew for server authentication",
+    **dict.fromkeys((24, 25, 32, 47, 48, 79), "the CAs that issued it may not do so: have it issued by another"),
 }
 
 # What the other side says of the certificate that we showed: a part of the alert's name, and what to do.
@@ -69,6 +72,12 @@ LASTING = (
         "is the port right?",
     ),
 )
+# What lasts when it comes before a cipher is agreed upon; later it is a connection gone wrong.
+DISAGREEMENT = (
+    ("ILLEGAL_PARAMETER", "DECODE_ERROR", "_EXTENSION", "APPLICATION_PROTOCOL", "PSK_IDENTITY"),
+    "the two do not come to terms in TLS ({})",
+    f"{NOT_ITS_CERTIFICATE}: its log may tell more",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +99,8 @@ def read_handshake_failure(error: ssl.SSLError) -> TargetError | None:
         words = getattr(error, "verify_message", "") or str(error.args[-1] if error.args else "") or "it is not valid"
         failure = Untrusted(f"its certificate is not trusted: {words}")
         return failure.advised(THEIRS.get(getattr(error, "verify_code", 0), ""))
-    reason = getattr(error, "reason", None) or ""
-    shown = reason.lower().replace("_", " ")
+    shown = show_reason(error)
+    reason = shown.upper().replace(" ", "_")
     progress: Progress | None = getattr(error, "progress", None)
     if "UNRECOGNIZED_NAME" in reason:
         return Untrusted(f"it has no certificate for that name ({shown})").advised(NAME_ADVICE)
@@ -99,10 +108,19 @@ def read_handshake_failure(error: ssl.SSLError) -> TargetError | None:
         return refusal
     if "UNEXPECTED_MESSAGE" in reason and (progress is None or progress.is_agreed):
         return None  # a connection gone wrong
-    for parts, words, advice in LASTING:
+    is_early = progress is not None and not progress.is_agreed
+    for parts, words, advice in (*LASTING, *([DISAGREEMENT] if is_early else [])):
         if _has(reason, parts):
             return Unreachable(words.format(shown), is_transient=False).advised(advice)
     return None
+
+
+def show_reason(error: ssl.SSLError) -> str:
+    """Return OpenSSL's name for what went wrong, in words: Python does not know all that OpenSSL has."""
+    words = getattr(error, "reason", None) or re.sub(
+        r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$", "", str(error.args[-1:][0] if error.args else "")
+    )
+    return "TLS broke off" if words in {"", "unknown error"} else words.lower().replace("_", " ")
 
 
 def _read_our_certificate(reason: str, shown: str, progress: Progress | None) -> Untrusted | None:

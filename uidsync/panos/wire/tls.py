@@ -20,9 +20,9 @@ from typing import Any, Self
 
 from cryptography import x509
 
-from uidsync.panos.wire.certfiles import describe, load_authorities, read_file
+from uidsync.panos.wire.certfiles import describe_own, load_authorities, read_file
 from uidsync.panos.wire.errors import PanosError, Unauthorized, Unreachable, Untrusted
-from uidsync.panos.wire.handshake import note_progress, read_handshake_failure
+from uidsync.panos.wire.handshake import note_progress, read_handshake_failure, show_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +138,18 @@ def _load_own_certificate(context: TargetContext, files: tuple[Path, Path]) -> N
     odd = ""
     try:
         certificate, key = map(read_file, map(Path, files))
-        odd = f"{files[0]} {words}" if (words := describe(certificate)) else ""
-        if not odd and b"PRIVATE KEY-----" not in key and (words := describe(key)):
-            odd = f"{files[1]} {words}"
+        odd = describe_own(files, certificate, key)
         # An empty passphrase, lest OpenSSL ask for one on the terminal.
         context.load_cert_chain(*files, password="")
         context.is_ours_there = True
         context.own_certificate_not_after = _read_end(certificate, x509.load_pem_x509_certificate)
     except (OSError, ValueError) as error:
         names = " and ".join(map(str, files))
+        if isinstance(error, ssl.SSLError) and not odd:
+            is_foreign = error.reason in {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
+            odd = "the key is not that of the certificate" if is_foreign else "one of them is damaged"
+        elif isinstance(error, OSError) and error.filename:
+            odd = f"{error.filename}: {error.strerror}"
         raise Unauthorized(f"the client certificate in {names} cannot be used: {odd or _words(error)}") from None
 
 
@@ -170,17 +173,24 @@ def read_failure(error: BaseException, doing: str) -> PanosError:
 def list_causes(error: BaseException) -> list[BaseException]:
     """Return an exception and those that it was raised for, the last one first that happened last."""
     causes = [error]
-    while inner := causes[-1].__cause__ or causes[-1].__context__:
+    while (inner := _find_inner(causes[-1])) and inner not in causes:
         causes.append(inner)
     return causes
 
 
+def _find_inner(error: BaseException) -> BaseException | None:
+    wrapped = next((each for each in error.args if isinstance(each, BaseException)), None)  # as urllib3 does it
+    return error.__cause__ or wrapped or error.__context__
+
+
 def _words(error: BaseException) -> str:
     match error:
+        case ssl.SSLZeroReturnError():
+            return "connection closed"
         case ssl.SSLEOFError():
             return "connection broken off"
-        case ssl.SSLError(reason=str(reason)) if reason:
-            return reason.lower().replace("_", " ")
+        case ssl.SSLError():
+            return show_reason(error)
         case OSError(strerror=str(words)) if words:
             return words
     return str(error.args[0] if len(error.args) == 1 else error) or type(error).__name__
