@@ -13,6 +13,7 @@ from tests.safeconnect import read_statements
 from tests.source import rogue
 from uidsync.deadline import Deadline
 from uidsync.source import SourceError
+from uidsync.source.mysql import MySQLSource
 from uidsync.source.mysql_failures import FAILURES, Refusal
 from uidsync.source.mysql_login import LIMITS, PROVING, TELLING, Connection, Login, is_loopback, log_in
 from uidsync.statements import read_statement
@@ -125,6 +126,35 @@ def test_an_odd_answer_to_a_login_is_a_refusal():
     with rogue.running() as server, pytest.raises(SourceError, match="the login fails: ") as raised:
         log_in(Login(("127.0.0.1",), server.port, "", "backupDB", "uidsync", None), PASSWORD, Deadline(60))
     assert "no answer of a database" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "advice"),
+    [
+        ("IDENTIFIED VIA unix_socket", "Access denied", "by no password"),
+        ("ACCOUNT LOCK", "locked", "ACCOUNT UNLOCK"),
+        ("PASSWORD EXPIRE", "SET PASSWORD", "a new password"),
+        ("REQUIRE X509", "Access denied", "may it come from this host"),
+        ("WITH MAX_CONNECTIONS_PER_HOUR 1", "max_connections_per_hour", "ALTER USER … WITH, its name"),
+        ("WITH MAX_QUERIES_PER_HOUR 1", "max_queries_per_hour", "ALTER USER … WITH, its name"),
+    ],
+)
+def test_an_account_that_is_not_let_in_is_told_with_what_to_do(safeconnect, change, words, advice):
+    """Whatever the server has against the account, its words come with an advice that fits them."""
+    with safeconnect.admin() as admin, admin.cursor() as cursor:
+        try:
+            cursor.execute(f"ALTER USER {safeconnect.user}@'%' {change}")
+        except pymysql.MySQLError as error:
+            pytest.skip(f"the server has nothing of the kind: {error}")
+    login = Login((safeconnect.host,), safeconnect.port, "", safeconnect.database, safeconnect.user, None)
+    source = MySQLSource(login, lambda: safeconnect.password_file.read_text().strip(), Deadline(60))
+    with pytest.raises(SourceError) as raised:  # noqa: PT012 (the second time, where the first is let in)
+        for _ in range(2):
+            with source.open():
+                pass
+    said, _, told = str(raised.value).partition("; ")
+    assert words in said
+    assert advice in told
 
 
 def test_each_limit_has_a_statement_that_lifts_it():

@@ -20,6 +20,9 @@ TOO_MANY_OF_USER, HOST_BLOCKED, USER_LIMIT, PASSWORD_EXPIRED, NOT_AVAILABLE = 12
 OFFLINE, NO_THREAD, OUT_OF_MEMORY = 3032, 1135, 1041
 TIME_OVER, TIME_OVER_MARIADB, TOO_BIG_SELECT, TABLE_FULL, OPTION_FORBIDS = 3024, 1969, 1104, 1114, 1290
 INTERRUPTED, KILLED, IDLE = 1317, 1927, 4031
+WITHOUT_PASSWORD, NOT_FROM_HERE, WITHOUT_TLS = 1698, 1130, 3159
+MUST_CHANGE_PASSWORD, ALL_MEMORY_USED, MEMORY_USED = 1862, 4081, 4082
+LOCKED = (3118, 3955, 4151)
 
 # A server that says so is as good as down: the next host may do better.
 NOT_NOW = {
@@ -30,7 +33,12 @@ NOT_NOW = {
 RIGHTS_ADVICE = "sql/grants.sql has the rights that are needed"
 ADVICE = {
     ER.ACCESS_DENIED_ERROR: "are source.user and its password right, and may it come from this host?",
-    PASSWORD_EXPIRED: "give the account a new password",
+    WITHOUT_PASSWORD: "the account logs in by no password: ALTER USER … IDENTIFIED BY gives it one",
+    NOT_FROM_HERE: "let the account come from this host: see sql/grants.sql",
+    HOST_BLOCKED: "mysqladmin flush-hosts lets this host in again",
+    WITHOUT_TLS: "the server demands TLS: does it have a certificate, and TLS 1.2 or later?",
+    **dict.fromkeys(LOCKED, "ALTER USER … ACCOUNT UNLOCK lets the account in again"),
+    **dict.fromkeys((PASSWORD_EXPIRED, MUST_CHANGE_PASSWORD), "give the account a new password"),
     ER.DBACCESS_DENIED_ERROR: f"is source.database right? {RIGHTS_ADVICE}",
     ER.BAD_DB_ERROR: "is source.database right?",
     ER.TABLEACCESS_DENIED_ERROR: RIGHTS_ADVICE,
@@ -50,7 +58,10 @@ ADVICE = {
     TOO_BIG_SELECT: "the server refuses large queries: raise its max_join_size",
     TABLE_FULL: "is the disk for its temporary tables full, or limited by tmp_disk_table_size?",
     OPTION_FORBIDS: "raise that limit of the server",
-    USER_LIMIT: "raise this limit of the account (ALTER USER … WITH MAX_QUERIES_PER_HOUR 0)",
+    USER_LIMIT: "raise this limit of the account: ALTER USER … WITH, its name in capitals, and 0",
+    **dict.fromkeys(
+        (ALL_MEMORY_USED, MEMORY_USED), "raise the server's connection_memory_limit, the one for all or for each"
+    ),
     INTERRUPTED: "does something end long queries, such as pt-kill? the next run tries again",
     KILLED: "does something end idle or long sessions, such as pt-kill? the next run tries again",
     IDLE: "the server ends idle sessions: raise its wait_timeout",

@@ -39,7 +39,7 @@ TELLING = {"caching_sha2_password", "sha256_password", "mysql_clear_password", "
 # Limits that a server may have for everybody, and that end a reading; each has a statement that lifts it for a session.
 LIMITS = (
     *("max_statement_time", "max_execution_time", "sql_big_selects", "tmp_disk_table_size"),
-    *("max_tmp_session_space_usage", "max_session_mem_used", "idle_transaction_timeout"),
+    *("max_tmp_session_space_usage", "max_session_mem_used", "connection_memory_limit", "idle_transaction_timeout"),
     *("idle_readonly_transaction_timeout", "net_write_timeout", "wait_timeout"),
 )
 
