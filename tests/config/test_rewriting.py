@@ -11,7 +11,8 @@ from uidsync.config.rewriting import make_rewriter
 PIECES = st.sampled_from(
     ["a", "b", "c", "B", ".", r"\w", r"\d", r"\s", r"\W", r"\D", r"\S", "[a-c]", r"[^\w]", r"[\w.-]", "[]x]", "[^]a]",
      r"[\s@]", "(a|b)", "(?:ab|a)", "(?P<n>b)", "(", ")", "|", "*", "+", "?", "*?", "{2}", "{,2}", "{1,}", "{", "^",
-     "$", r"\.", r"\\", "@", "ü", r"\x41", "(?i)", r"\{,1}", r"\[", "[[]"]
+     "$", r"\.", r"\\", "@", "ü", r"\x41", r"\u00fc", r"[\u0061-c]", r"\U00000062", r"\Z", r"\A", "(?i)",
+     r"\{,1}", r"\[", "[[]"]
 )  # fmt: skip
 NAMES = st.text("abcABX.@\\üß1٣_ \u3000\xa0-]{,", max_size=12)
 
@@ -55,12 +56,13 @@ def test_replacements_are_filled_in(match, replace, name, expected):
         (r"(?!svc)", "neither look-around nor back-references"),
         (r"(?<=x)a", "neither look-around nor back-references"),
         (r"(a)\1", "neither look-around nor back-references"),
-        (r"a\Z", "invalid escape"),
+        (r"\N{DIGIT ONE}", "fewer forms than Python"),
+        ("(?x)a b", "fewer forms than Python"),
         (r"a*+", "bad repetition"),
         ("((a{90}){90}){90}", "invalid repetition size"),
         ("(", "unterminated subpattern"),
         (r"\Qa\E", "bad escape"),
-        (r"[^\W_]", r"\W within a set"),
+        (r"[^\W_]", r"\W cannot stand within a set"),
         ("[[a]", "nested set"),
         (r"\p{Nobody}", "invalid character class"),
         ("\ud800", "surrogates"),

@@ -14,10 +14,12 @@ from typing import Any
 
 # What stands for a group while Python reads a replacement: private characters, which no keyboard has.
 MARK = "\ue000{}\ue001"
-PART = re.compile(r"\\[pP](?:\{\^?\w+\}|\w)|\\.|\[\^?\]?|\]|\{,|[^\\\[\]{]+|.", re.DOTALL)
+PART = re.compile(
+    r"\\[pP](?:\{\^?\w+\}|\w)|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}|\\.|\[\^?\]?|\]|\{,|[^\\\[\]{]+|.", re.DOTALL
+)
 # To RE2, these classes are of ASCII alone; as in Python they are written out.
 CLASSES = {"w": r"\pL\pN_", "d": r"\p{Nd}", "s": r"\t-\r\x1c-\x1f\x85\pZ"}
-HINT = "RE2, which matches, has neither look-around nor back-references"
+HINT = "RE2, which matches, has neither look-around nor back-references, and fewer forms than Python"
 
 
 def make_rewriter(match: str, replace: str) -> Callable[[str], str]:
@@ -63,11 +65,15 @@ def _translate(match: str) -> Iterator[str]:
     for part in PART.findall(match):
         contents = CLASSES.get(part[1:].lower()) if part[0] == "\\" else None
         if contents and in_set and part[1].isupper():
-            raise re.error(f"{part} within a set")
+            raise re.error(f"{part} cannot stand within a set")
         if contents:
             yield contents if in_set else f"[{'^' * part[1].isupper()}{contents}]"
         elif part == "{," and not in_set:
             yield "{0,"
+        elif part == r"\Z":
+            yield r"\z"
+        elif part[:2] in {r"\u", r"\U"}:
+            yield rf"\x{{{part[2:]}}}"
         else:
             if part[0] in "[]":
                 in_set = part[0] == "[" and not (in_set and part.endswith("]"))
