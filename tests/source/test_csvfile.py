@@ -315,3 +315,17 @@ def test_any_file_is_rows_or_an_error(read, content):
                 make_row_reader(Rules(), NOON)(row)
         except SourceError as error:
             assert str(error)  # noqa: PT017 (most files are errors, and some are not)
+
+
+def test_a_pipe_that_nobody_writes_to_is_empty(tmp_path):
+    """Nobody waits for a writer who never comes."""
+    os.mkfifo(tmp_path / "export.csv")
+    with pytest.raises(SourceError, match="it is empty"), CSVSource(str(tmp_path / "export.csv")).open() as snapshot:
+        list(snapshot.read_since(EVER))
+
+
+@pytest.mark.parametrize("sign", [b";", b"\t", b"|"])
+def test_other_separators_than_commas_are_told(read, sign):
+    """An export with semicolons or tabs, as spreadsheets write it, is refused with what to look at."""
+    with pytest.raises(SourceError, match=r"lacks .*separated by commas"):
+        read((HEAD + ADA).replace(b",", sign))

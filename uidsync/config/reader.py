@@ -69,14 +69,16 @@ def read_config(file: Path, neighbours: Neighbours = NOBODY) -> Config:
     return make_config(document, str(file), neighbours)
 
 
-def _open_now(file: str, flags: int) -> int:
-    return os.open(file, flags | os.O_NONBLOCK)
+def open_now(file: str, flags: int) -> int:
+    """Open a file without waiting: a FIFO that nobody writes to is empty."""
+    opened = os.open(file, flags | os.O_NONBLOCK)
+    os.set_blocking(opened, True)
+    return opened
 
 
 def _read_text(file: Path) -> str:
-    """Read a file that may be anything, an endless one too; a FIFO that nobody writes to is empty."""
-    with open(file, "rb", opener=_open_now) as opened:
-        os.set_blocking(opened.fileno(), True)
+    """Read a file that may be anything, an endless one too."""
+    with open(file, "rb", opener=open_now) as opened:
         text = opened.read(LARGEST_FILE + 1)
     if len(text) > LARGEST_FILE:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))

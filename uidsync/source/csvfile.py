@@ -13,10 +13,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from io import StringIO
-from pathlib import Path
 from typing import TextIO
 
 from uidsync.config.account import describe_refusal
+from uidsync.config.reader import open_now
 from uidsync.panos import Address
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.rows import Row
@@ -57,7 +57,7 @@ class CSVSource:
             sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[union-attr]
             return nullcontext(sys.stdin)
         try:
-            return Path(self._path).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+            return open(self._path, encoding="utf-8-sig", errors="surrogateescape", newline="", opener=open_now)
         except PermissionError:
             raise SourceError(describe_refusal(self._path)) from None
         except (OSError, ValueError) as error:
@@ -176,6 +176,7 @@ class CSVSnapshot:
         if missing := [name for name in REQUIRED if name not in places]:
             hint = "" if header else "; it is empty"
             hint = "; is it text in UTF-8?" if any("\0" in name for name in header) else hint
+            hint = "; are its columns separated by commas?" if len(header) == 1 and not hint else hint
             raise SourceError(f"{self._path}: the header line lacks {', '.join(missing)}{hint}")
         if twice := [name for name, count in Counter(names).items() if count > 1 and name in (*REQUIRED, *OPTIONAL)]:
             raise SourceError(f"{self._path}: the header line has {', '.join(twice)} more than once")
