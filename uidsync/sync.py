@@ -159,6 +159,7 @@ def raise_if_source_is_unsafe(reading: Reading) -> None:
     """Raise UnsafePlan when the rows cannot be right: then no target is sent anything."""
     reading.census.raise_if_ahead(reading.now)
     if reading.mode == "full" and not reading.census.events:
+        reading.census.raise_if_ahead(reading.now, least=0)
         raise UnsafePlan("a full read found not one login event: is this the table that the NAC exports to?")
 
 

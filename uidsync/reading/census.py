@@ -114,10 +114,10 @@ class Census:
             )
         )
 
-    def raise_if_ahead(self, now: datetime) -> None:
-        """Raise UnsafePlan when too many of the newest rows lie ahead of the database's clock. Rule 5."""
+    def raise_if_ahead(self, now: datetime, least: int = AHEAD_ROWS) -> None:
+        """Raise UnsafePlan when too many of the newest rows, and more than `least`, lie ahead. Rule 5."""
         ahead = [seen_at for _, seen_at in self._newest_rows if seen_at]
-        if len(ahead) > AHEAD_ROWS and len(ahead) * 100 > AHEAD_PERCENT * len(self._newest_rows):
+        if len(ahead) > least and len(ahead) * 100 > AHEAD_PERCENT * len(self._newest_rows):
             of_zone = max((seen_at for seen_at in ahead if seen_at - now <= MOST_APART), default=max(ahead))
             raise UnsafePlan(
                 f"{len(ahead)} of the newest {len(self._newest_rows)} rows lie up to {max(ahead) - now} ahead of the "
