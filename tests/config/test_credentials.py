@@ -1,5 +1,6 @@
 """Secrets are files: where they are looked for, and what is said when there is none."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -92,6 +93,35 @@ def test_a_secret_that_is_none_is_told_without_it(secrets, tmp_path, text):
     with pytest.raises(SecretError, match=str(file)) as raised:
         secrets.read(file, "x")
     assert "lines" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("two\nlines", "more than one line"),
+        ("a\u200bb", "cannot be printed"),
+        ("x" * 2**17, "too long"),
+        ("secret".encode("utf-16"), "UTF-8"),
+    ],
+)
+def test_what_is_wrong_with_a_secret_is_told(secrets, tmp_path, text, words):
+    """Each fault of the text has its own words."""
+    with pytest.raises(SecretError, match=words):
+        secrets.read(write(tmp_path / "key", text), "x")
+
+
+def test_a_mark_that_an_editor_puts_before_the_text_is_no_secret(secrets, tmp_path):
+    """The mark of UTF-8 at the beginning, which some editors write, is passed over."""
+    assert secrets.read(write(tmp_path / "key", b"\xef\xbb\xbfsecret\r\n"), "x") == "secret"
+
+
+@pytest.mark.parametrize(("make", "kind"), [(Path.mkdir, "directory"), (os.mkfifo, "pipe")])
+def test_what_is_no_file_is_told_for_what_it_is(secrets, tmp_path, make, kind):
+    """A directory or a pipe in the place of a secret is named, and not waited for."""
+    make(tmp_path / "key")
+    with pytest.raises(SecretError, match=f"is no file, but a {kind}"):
+        secrets.read(tmp_path / "key", "x")
 
 
 def test_a_place_that_lets_nobody_in_is_told(secrets, tmp_path):

@@ -48,7 +48,7 @@ class SecretFiles:
                 tried.append(f"{_show(place)} ({error.strerror})")
                 continue
             if not stat.S_ISREG(mode):  # a pipe or a device may keep whoever reads it for ever
-                raise SecretError(f"{_show(place)} is no file")
+                raise SecretError(f"{_show(place)} is no file, but a {_name_kind(mode)}; put the secret into a file")
             if not os.access(place, os.R_OK, effective_ids=True):
                 raise SecretClosed(describe_refusal(_show(place)))
             if is_open_to_others(mode):
@@ -71,16 +71,32 @@ class SecretFiles:
         """Return a secret, one line of text. Raises SecretError."""
         place = self.find(explicit, name)
         try:
-            secret = _read_start(place).decode().strip("\r\n")
+            secret = _read_start(place).decode("utf-8-sig").strip("\r\n")
         except PermissionError:
             raise SecretClosed(describe_refusal(_show(place))) from None
         except OSError as error:
             raise SecretError(f"{_show(place)} cannot be read: {error.strerror or error}") from None
         except UnicodeDecodeError:
-            raise SecretError(f"{_show(place)} is not text") from None
-        if not secret or not secret.isprintable() or len(secret) >= LONGEST:
-            raise SecretError(f"{_show(place)} does not hold one line of text")
+            raise SecretError(f"{_show(place)} is not text in UTF-8: write the secret anew, in one line") from None
+        if wrong := _judge(secret):
+            raise SecretError(f"{_show(place)} {wrong}: it does not hold one line of text, the secret alone")
         return secret
+
+
+def _judge(secret: str) -> str:
+    """Say why a text is no secret; empty if it may be one."""
+    judgements = {
+        "is empty": not secret,
+        "is too long": len(secret) >= LONGEST,
+        "has more than one line": len(secret.splitlines()) > 1,
+        "holds a character that cannot be printed": not secret.isprintable(),
+    }
+    return next((words for words, is_so in judgements.items() if is_so), "")
+
+
+def _name_kind(mode: int) -> str:
+    kinds = {"directory": stat.S_ISDIR, "pipe": stat.S_ISFIFO, "socket": stat.S_ISSOCK}
+    return next((name for name, is_it in kinds.items() if is_it(mode)), "device")
 
 
 def is_open_to_others(mode: int) -> bool:

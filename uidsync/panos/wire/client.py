@@ -144,7 +144,7 @@ class Client:
             if self._lines is None:
                 self._key = self._read_key() if self._read_key else ""
                 if not self._key.isascii() or any(map(str.isspace, self._key)):
-                    raise Unauthorized("the API key holds characters that no key has")
+                    raise Unauthorized("the API key holds characters that no key has, such as a blank")
                 self._lines = _Lines(self._url, self._key, make_context(self._trust))
             return self._lines
 
