@@ -2,12 +2,14 @@
 
 import os
 import signal
+import socket
 import sqlite3
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import trustme
 
 MICROSECONDS = 10**6
 FULL_EVERY = 4 * 3600
@@ -318,6 +320,30 @@ def test_a_signal_at_any_moment_leaves_a_report(site, safeconnect, firewall, del
     assert process.returncode in {0, 1}, err
     assert out.startswith("{"), err
     assert site.last_run["exit_code"] == process.returncode
+
+
+def test_nothing_is_in_doubt_where_nobody_was_met(site, start, firewall, tmp_path):
+    """In a first run, too: no listener, no such name, no key, no trust, no TLS, silence. Nothing can have arrived."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.sync["deadline"] = "10s"  # else each that may pass is tried for half a minute
+    mute = socket.create_server(("127.0.0.1", 0))
+    foreign = tmp_path / "foreign.pem"
+    trustme.CA().cert_pem.write_to_path(foreign)
+    plain = {"host": "127.0.0.1", "request_timeout": "1s", "api_key_file": site.secret("key", "a-secret-key")}
+    site.add_firewall("refused", port=1, **plain)
+    site.add_firewall("unknown", port=1, **plain | {"host": "nobody.invalid"})
+    site.add_firewall("silent", port=mute.getsockname()[1], **plain)
+    site.add_firewall("keyless", firewall, api_key_file=tmp_path / "none")
+    site.add_firewall("untrusted", firewall, ca_file=foreign)
+    site.add_firewall("odd", firewall, ca_file=tmp_path / "none")
+    agent = start("agent")
+    site.add_agent("agent", agent, ca_file=foreign)
+    site.add_agent("naked", agent, client_key_file=tmp_path / "none")
+    with mute:
+        ended = site.call("sync", "--json")
+    assert {name: (part["logins"]["failed"], part["in_doubt"]) for name, part in ended.targets.items()} == {
+        target["name"]: (1, 0) for target in site.targets
+    }
 
 
 def test_what_was_never_sent_is_not_in_doubt(settled, safeconnect, firewall):

@@ -202,6 +202,8 @@ class Recorder:
 
     def _find_before(self, target: str, entries: Sequence[Entry]) -> dict[Address, tuple[Holding, ...]]:
         """Find what was held at the addresses of a message, where that is known."""
+        if self._dispatches[target].is_empty:
+            return {entry.ip: () for entry in entries}
         found = {entry.ip: self._before.get((target, entry.ip)) for entry in entries}
         return {ip: before.held for ip, before in found.items() if before and before.held is not None}
 

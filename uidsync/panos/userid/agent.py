@@ -113,12 +113,7 @@ class Agent:
         return tuple(Rejection(each.entry, cut(mask(each.message, private))) for each in rejections)
 
     def _exchange(self, message: bytes, seconds: float) -> bytes:
-        with self._opening:
-            if self._context is None:
-                self._context = make_context(self._trust, self._find_certificate())
-                # Else OpenSSL answers a close without good-bye by an alert, and TCP that one by a reset.
-                self._context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
-            context = self._context
+        context = self._open()
         self.attempts += 1
         began = time.monotonic()
         try:
@@ -143,6 +138,17 @@ class Agent:
                 return answer
         except (OSError, UnicodeError) as error:
             raise read_failure(error, f"sending to {self._host}:{self._port}") from None
+
+    def _open(self) -> TargetContext:
+        with self._opening:
+            if self._context is None:
+                try:
+                    self._context = make_context(self._trust, self._find_certificate())
+                except PanosError as error:
+                    raise error.unsent() from None
+                # Else OpenSSL answers a close without good-bye by an alert, and TCP that one by a reset.
+                self._context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+            return self._context
 
     def _listen(self, line: Line, context: TargetContext) -> bytes | None:
         """Return what comes within the short wait, None for silence; a reset or an alert is raised."""

@@ -115,7 +115,10 @@ class Client:
 
     def _exchange(self, request: Request, seconds: float, largest: int, read: Read[Answer]) -> Answer:
         try:
-            lines = self._open()
+            try:
+                lines = self._open()
+            except PanosError as error:
+                raise error.unsent() from None
             self.attempts[request.type] += 1
             with self._in_flight, lines.context.within(seconds), lines.post(request.body, seconds) as response:
                 try:
@@ -144,7 +147,7 @@ class Client:
             if self._lines is None:
                 self._key = self._read_key() if self._read_key else ""
                 if not self._key.isascii() or any(map(str.isspace, self._key)):
-                    raise Unauthorized("the API key holds characters that no key has, such as a blank")
+                    raise Unauthorized("the API key holds characters that no key has, such as blanks")
                 self._lines = _Lines(self._url, self._key, make_context(self._trust))
             return self._lines
 

@@ -44,8 +44,29 @@ def meet(
     """Connect to a host and return what `greet` makes of the connection, within so many seconds.
 
     An address that lets us connect and then says nothing has its share of the time, too: `greet` gets the connection
-    and that share, and raises `silence` when it is over. Raises what `greet` raises, and OSError.
+    and that share, and raises `silence` when it is over. Raises what `greet` raises, and OSError; of each `is_unmet` is
+    true.
     """
+    try:
+        return _meet(host, port, seconds, greet, silence, find)
+    except Exception as error:
+        error.is_unmet = True  # type: ignore[attr-defined]
+        raise
+
+
+def is_unmet(error: BaseException) -> bool:
+    """Tell whether an error came before `meet` had met anybody: whatever was to be said has not been said."""
+    return getattr(error, "is_unmet", False)
+
+
+def _meet(
+    host: str,
+    port: int,
+    seconds: float,
+    greet: Callable[[socket.socket, float], Met],
+    silence: type[Exception],
+    find: Find,
+) -> Met:
     ends_at = time.monotonic() + seconds
     infos = list(interleave(find(host, port, type=socket.SOCK_STREAM)))
     while True:

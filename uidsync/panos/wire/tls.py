@@ -7,11 +7,10 @@ ever. Here every read and write of an exchange draws on one limit.
 from __future__ import annotations
 
 import hashlib
-import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +20,7 @@ from typing import Any, Self
 from cryptography import x509
 
 from uidsync.panos.wire.certfiles import describe_own, load_authorities, read_file
+from uidsync.panos.wire.dial import is_unmet
 from uidsync.panos.wire.errors import PanosError, Unauthorized, Unreachable, Untrusted
 from uidsync.panos.wire.handshake import note_progress, read_handshake_failure, show_reason
 
@@ -159,6 +159,11 @@ def read_failure(error: BaseException, doing: str) -> PanosError:
     Returns Untrusted when certificates are at fault, Unreachable otherwise; `doing` completes "… while …".
     """
     causes = list_causes(error)
+    failure = _read_causes(causes, doing)
+    return failure.unsent() if any(map(is_unmet, causes)) else failure
+
+
+def _read_causes(causes: Sequence[BaseException], doing: str) -> PanosError:
     for cause in causes:
         if isinstance(cause, ssl.SSLError) and (failure := read_handshake_failure(cause)):
             return failure if isinstance(failure, Untrusted) else failure.reworded(f"{failure.words} while {doing}")
@@ -166,8 +171,7 @@ def read_failure(error: BaseException, doing: str) -> PanosError:
         if isinstance(cause, TimeoutError):
             return Unreachable(f"timed out while {doing}")
     root = next((cause for cause in causes if isinstance(cause, OSError) and cause.strerror), causes[-1])
-    failure = Unreachable(f"{_words(root)} while {doing}")
-    return failure.unsent() if isinstance(root, ConnectionRefusedError | socket.gaierror) else failure
+    return Unreachable(f"{_words(root)} while {doing}")
 
 
 def list_causes(error: BaseException) -> list[BaseException]:
