@@ -108,6 +108,7 @@ def test_what_is_listed_asks_nothing(row):
     [
         ("Do you accept and acknowledge the statement above ? (yes/no) : ", "yes\n"),
         ("Accept (yes/no)", "yes\n"), ("Accept [Yes/No]:   \n", "yes\n"), ("Agree, yes / no ? ", "yes\n"),
+        ("Please type yes or no: ", "yes\n"), ("Accept (Yes|No)?", "yes\n"), ('Type "yes" to accept: ', "yes\n"),
         ("Accept? (yes/no) [no]: ", "yes\n"), ("Accept (yes/no), then press Enter: ", "yes\n"),
         ("Go on (y/n)? ", "y\n"), ("Go on [Y/N] (y): ", "y\n"), ("Press Enter to continue", "\n"),
     ],
@@ -118,7 +119,14 @@ def test_a_banner_is_accepted(shown, answer):
 
 
 @pytest.mark.parametrize(
-    "prompt", ["Password: ", "Answer yes/no next.\nPassword: ", "(yes/no) Password: ", "Type your passcode:"]
+    "prompt",
+    [
+        "Password: ",
+        "Type yes and your password: ",
+        "Answer yes/no next.\nPassword: ",
+        "(yes/no) Password: ",
+        "Type your passcode:",
+    ],
 )
 def test_a_password_is_no_acceptance(prompt):
     """A prompt for the password is not answered by yes, whatever stands before it."""

@@ -35,8 +35,9 @@ PAGERS: Questions = (
 )
 # What may have to be accepted before the first prompt.
 ACCEPTANCES: Questions = (
-    (_ask(r"[^\n]*\byes ?/ ?no\b(?![^\n]*passw)[^\n]{0,40}"), "yes\n"),
-    (_ask(r"[^\n]*[(\[] ?y ?/ ?n ?[)\]](?![^\n]*passw)[^\n]{0,40}"), "y\n"),
+    (_ask(r"[^\n]*\byes(?: ?[/|] ?| or )no\b(?![^\n]*passw)[^\n]{0,40}"), "yes\n"),
+    (_ask(r"[^\n]*\b(?:type|enter)[^\w\n]{1,3}yes\b(?![^\n]*passw)[^\n]{0,40}"), "yes\n"),
+    (_ask(r"[^\n]*[(\[] ?y ?[/|] ?n ?[)\]](?![^\n]*passw)[^\n]{0,40}"), "y\n"),
 )
 BANNERS: Questions = (*ACCEPTANCES, *PAGERS)
 
