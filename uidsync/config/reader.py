@@ -64,7 +64,12 @@ def read_config(file: Path, neighbours: Neighbours = NOBODY) -> Config:
     except OSError as error:
         hint = "; `uidsync config` prints one to fill in" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}{hint}"]) from None
-    except (ValueError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        problem = f"not UTF-8, from byte {error.start + 1:,} on: save it as UTF-8"
+        raise ConfigError(str(file), [problem]) from None
+    except RecursionError:
+        raise ConfigError(str(file), ["not TOML: brackets within brackets, too deep"]) from None
+    except ValueError as error:
         raise ConfigError(str(file), [f"not TOML: {error}"]) from None
     return make_config(document, str(file), neighbours)
 
