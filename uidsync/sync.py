@@ -160,7 +160,9 @@ def raise_if_source_is_unsafe(reading: Reading) -> None:
     reading.census.raise_if_ahead(reading.now)
     if reading.mode == "full" and not reading.census.events:
         reading.census.raise_if_ahead(reading.now, least=0)
-        raise UnsafePlan("a full read found not one login event: is this the table that the NAC exports to?")
+        skipped = ", ".join(f"{reason}: {count:,}" for reason, count in reading.census.skipped.items())
+        found = f"a full read found not one login event{f' ({skipped})' if skipped else ''}"
+        raise UnsafePlan(f"{found}: is this the table that the NAC exports to?")
 
 
 def _judge_plans(this: Run) -> None:

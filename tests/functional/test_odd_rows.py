@@ -105,3 +105,12 @@ def test_bad_lines_of_a_file_cost_themselves(site, firewall):
     site.add_firewall("fw", firewall)
     assert sync(site)["skipped"] == {"bad_row": 4}
     assert firewall.mappings() == {f"10.0.0.{n}": f"user{n}" for n in (1, 3, 5, 7)}
+
+
+def test_a_table_of_which_no_row_can_be_used_is_refused_with_why(site, firewall):
+    """Whoever reads the refusal learns what was wrong with the rows, beside the question whether it is the table."""
+    site.use_rows([("10.0.0.256", "ada"), ("127.0.0.1", "ben"), ("10.0.0.300", "eve")])
+    site.add_firewall("fw", firewall)
+    ended = site.call("sync", "--json")
+    assert ended.code == 4
+    assert "not one login event (bad_address: 2, reserved_address: 1)" in ended.report["error"]["message"]

@@ -139,6 +139,7 @@ def test_either_charset_will_do(safeconnect_server, tmp_path, charset):
     ("column", "kind"),
     [
         *(("principal", kind) for kind in ("BLOB", "VARBINARY(255)", "MEDIUMBLOB", "VARCHAR(255)", "JSON", "LONGTEXT")),
+        *((column, "BINARY(99)") for column in ("principal", "macaddress")),
         *(("currentIpAddress", kind) for kind in ("VARBINARY(45)", "BLOB", "TEXT", "VARCHAR(45)")),
         *(("macaddress", kind) for kind in ("VARBINARY(25)", "BLOB")),
         *(("winMachineName", kind) for kind in ("VARBINARY(85)", "BLOB")),

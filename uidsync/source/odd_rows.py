@@ -27,8 +27,13 @@ def _name(kind: str) -> str:
 
 
 def _make_odd_row(values: Sequence[Any]) -> Row:
-    event_id, date, *texts = values
-    return Row(read_id(event_id), date, *map(read_text, texts))
+    event_id, date, address, *texts = values
+    return Row(read_id(event_id), date, read_text(address), *map(_read_filled, texts))
+
+
+def _read_filled(value: Any) -> str | None:  # noqa: ANN401
+    """Return text of a column that may be of a fixed width: BINARY is filled up with zeros."""
+    return read_text(value.rstrip(b"\0") if isinstance(value, bytes) else value)
 
 
 def read_id(value: Any) -> int | None:  # noqa: ANN401 (what a driver makes of a column)
