@@ -83,7 +83,7 @@ def log_in(login: Login, password: bytes, deadline: Deadline) -> Opened:
             if is_refusal(error):
                 raise SourceError(f"{login.describe(host)}: {describe_failure(error)}") from error
             failures.append(f"{host}: {describe_failure(error)}")
-    raise SourceError(f"no database host answers: {'; '.join(failures)}")
+    raise SourceError(f"no database host lets us in: {'; '.join(failures)}")
 
 
 def raise_if_over(login: Login, deadline: Deadline) -> None:
