@@ -57,16 +57,16 @@ INSERT INTO ahead (event_id) VALUES (?)
 
 -- name: read_target
 SELECT name, identity, last_success, behind_since, error_kind, error_message, is_unusable, is_unreadable, is_suspect,
-    reconciled_at, tried_at, pause, asked, member, seen_id, certificate_not_after, client_certificate_not_after
+    reconciled_at, tried_at, pause, asked, member, certificate_not_after, client_certificate_not_after
 FROM target
 WHERE name = ?
 
 -- name: write_target
 INSERT OR REPLACE INTO target (name, identity, last_success, behind_since, error_kind, error_message, is_unusable,
-    is_unreadable, is_suspect, reconciled_at, tried_at, pause, asked, member, seen_id, certificate_not_after,
+    is_unreadable, is_suspect, reconciled_at, tried_at, pause, asked, member, certificate_not_after,
     client_certificate_not_after)
 VALUES (:name, :identity, :last_success, :behind_since, :error_kind, :error_message, :is_unusable,
-    :is_unreadable, :is_suspect, :reconciled_at, :tried_at, :pause, :asked, :member, :seen_id, :certificate_not_after,
+    :is_unreadable, :is_suspect, :reconciled_at, :tried_at, :pause, :asked, :member, :certificate_not_after,
     :client_certificate_not_after)
 
 -- ---- What targets hold
@@ -135,12 +135,22 @@ UNION
 SELECT ip FROM rejected WHERE target = :target
 ORDER BY ip
 
--- name: count_rows
-SELECT count(*) FROM holding WHERE target = ?
+-- name: list_unconfirmed
+-- Mappings of users who have come again since they were sent: another source may have had the address in between.
+SELECT holding.ip FROM holding JOIN event ON event.ip = holding.ip AND event.user = holding.user
+WHERE holding.target = :target AND holding.event_id NOT IN (0, event.event_id)
+  AND NOT in_doubt AND held_until > :now
+ORDER BY holding.ip LIMIT :most
 
--- name: pick
--- The mapping at a place in the order of addresses, and whether it is fit to be asked for.
-SELECT ip, NOT in_doubt AND sent_at <= :settled AND held_until > :lasting FROM holding WHERE target = :target
+-- name: count_fit
+-- What is in doubt, was sent just now or ends soon is not fit to be asked for.
+SELECT count(*) FROM holding
+WHERE target = :target AND NOT in_doubt AND sent_at <= :settled AND held_until > :lasting
+
+-- name: pick_fit
+-- The mapping at a place in the order of addresses.
+SELECT ip FROM holding
+WHERE target = :target AND NOT in_doubt AND sent_at <= :settled AND held_until > :lasting
 ORDER BY ip LIMIT 1 OFFSET :place
 
 -- name: write_holding
@@ -221,9 +231,15 @@ INSERT OR REPLACE INTO rejected (target, ip, user, event_id, since, tried_at, pa
 -- name: drop_rejected
 DELETE FROM rejected WHERE target = ?
 
--- name: drop_old_rejected
+-- name: drop_rejections
 DELETE FROM rejected
-WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.ip = rejected.ip AND event.event_id = rejected.event_id)
+
+-- name: drop_old_rejected
+-- Of another event, or of a name that the rules do not make of it any more.
+DELETE FROM rejected WHERE NOT EXISTS (
+    SELECT 1 FROM event
+    WHERE event.ip = rejected.ip AND event.event_id = rejected.event_id AND event.user = rejected.user
+)
 
 -- ---- What somebody withdrew
 
@@ -244,8 +260,11 @@ DELETE FROM withdrawn WHERE target = ?
 DELETE FROM withdrawn WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
 
 -- name: drop_old_withdrawn
--- A withdrawal is over once a newer event came, or another name would be sent.
-DELETE FROM withdrawn WHERE seen_at < :until OR EXISTS (
+-- A withdrawal is over once a newer event came, or another name would be sent; it stays for as long as it is evidence.
+DELETE FROM withdrawn WHERE (seen_at < :until AND NOT EXISTS (
+    SELECT 1 FROM holding
+    WHERE holding.target = withdrawn.target AND holding.ip = withdrawn.ip AND holding.held_until > :gone
+)) OR EXISTS (
     SELECT 1 FROM event WHERE event.ip = withdrawn.ip
       AND ((event.seen_at, event.event_id) > (withdrawn.seen_at, withdrawn.event_id)
         OR (event.user IS NOT NULL AND casefold(event.user) <> casefold(withdrawn.user)))
@@ -267,6 +286,9 @@ SELECT count(*) FROM taken WHERE target = ?
 
 -- name: write_taken
 INSERT OR REPLACE INTO taken (target, ip, event_id) VALUES (?, ?, ?)
+
+-- name: drop_takings
+DELETE FROM taken
 
 -- name: drop_taken
 DELETE FROM taken WHERE target = ?
@@ -324,6 +346,7 @@ WHERE shown.target = :target AND shown.type = :type AND lower(shown.user) = lowe
   AND holding.user = event.user AND event.seen_at >= :since AND NOT holding.in_doubt
   AND abs(:now + shown.seconds_left * 1000000 - holding.held_until) <= :tolerance
   AND (holding.held_until - :now) * 2 >= holding.timeout * 60000000
+  AND holding.held_until - event.seen_at <= :now - :since + 60000000 + :tolerance
   AND (SELECT count(*) FROM shown AS each WHERE each.target = :target AND each.ip = shown.ip) = 1
   AND (SELECT count(*) FROM holding AS each WHERE each.target = :target AND each.ip = shown.ip) = 1
   AND NOT EXISTS (SELECT 1 FROM withdrawn WHERE target = :target AND ip = shown.ip)
@@ -398,12 +421,24 @@ UPDATE rejected SET since = min(since, :now), tried_at = 0 WHERE tried_at > :lim
 -- name: suspect_targets
 UPDATE target SET is_suspect = 1, reconciled_at = NULL, tried_at = NULL, pause = 0
 
+-- name: read_clocks
+SELECT source_clock, own_clock FROM latest
+
+-- name: note_clocks
+UPDATE latest SET source_clock = :now, own_clock = :own_now
+
+-- name: prolong_holdings
+-- What stood before the clock was put forward still does, and how much longer is in doubt.
+UPDATE holding SET in_doubt = CASE in_doubt WHEN 0 THEN 2 ELSE in_doubt END,
+    held_until = min(held_until + :step, :now + timeout * 60000000)
+WHERE held_until > :now - :step
+
 -- name: reset_latest
 UPDATE latest SET at = :now
 
--- name: forget_seen
--- Ids that began anew say nothing of those that were seen before.
-UPDATE target SET seen_id = 0
+-- name: forget_sent
+-- Ids that began anew say nothing of those that were sent before.
+UPDATE holding SET event_id = -1
 
 -- name: doubt_own_times
 -- Times of runs, which are by our own clock.

@@ -159,3 +159,32 @@ CREATE TABLE latest (
     at INTEGER NOT NULL
 );
 INSERT INTO latest SELECT coalesce(max(at), 0) FROM mark;
+
+-- name: migrate_4
+-- What the source's clock said when it was looked at last, and ours: whether the one was put forward shows by the other.
+ALTER TABLE latest ADD COLUMN source_clock INTEGER;
+ALTER TABLE latest ADD COLUMN own_clock INTEGER;
+
+-- What is known of each target; what it holds was learned for this identity of it.
+ALTER TABLE target RENAME TO old_target;
+CREATE TABLE target (
+    name TEXT PRIMARY KEY,
+    identity TEXT NOT NULL,
+    last_success INTEGER,
+    behind_since INTEGER,
+    error_kind TEXT,
+    error_message TEXT,
+    is_unusable INTEGER NOT NULL,
+    is_unreadable INTEGER NOT NULL,
+    is_suspect INTEGER NOT NULL,
+    reconciled_at INTEGER,
+    tried_at INTEGER,
+    pause INTEGER NOT NULL,  -- microseconds
+    asked INTEGER NOT NULL,
+    member TEXT NOT NULL,
+    certificate_not_after INTEGER,
+    client_certificate_not_after INTEGER
+) WITHOUT ROWID;
+INSERT INTO target SELECT name, identity, last_success, behind_since, error_kind, error_message, is_unusable, is_unreadable,
+    is_suspect, reconciled_at, tried_at, pause, asked, member, certificate_not_after, client_certificate_not_after FROM old_target;
+DROP TABLE old_target;

@@ -114,6 +114,7 @@ class FragileLedger(Ledger):
     """A ledger at any of whose writes the power may go out."""
 
     power: Power
+    own_now: datetime
     keep = _fragile(Ledger.keep)
     write_target = _fragile(Ledger.write_target)
     note_doubt = _fragile(Ledger.note_doubt)
@@ -121,6 +122,11 @@ class FragileLedger(Ledger):
     note_rejected = _fragile(Ledger.note_rejected)
     correct = _fragile(Ledger.correct)
     purge = _fragile(Ledger.purge)
+
+    def disbelieve(self, now, own_now):
+        """Go by this world's clock in the place of the host's."""
+        del own_now
+        return super().disbelieve(now, self.own_now)
 
 
 class Turns:
@@ -158,6 +164,7 @@ class Device:
     answers: deque = field(default_factory=deque)  # what becomes of the next messages
     is_away: bool = False
     may_ask: bool = True
+    breaks_off: bool = False  # whenever its whole table is read
     rejects: frozenset[str] = frozenset()
     lost: bool = False  # its table, and nobody is known to have noticed
     reads: int = 0  # of its whole table
@@ -214,6 +221,8 @@ class Device:
             raise Unreachable("went away")
         if not self.may_ask:
             raise Unauthorized("not authorized for user role", is_denied=True)
+        if self.breaks_off and b"<all>" in document:
+            raise Unreachable("broke off")
         self.reads += b"<all>" in document
         asked = operations.Device(Identity(), self.table, Vpn(), "off", None, world.true_now.timestamp())
         return operations.operate(document, asked)
@@ -304,7 +313,7 @@ class World:
         )
         self.power = Power(self.file, crash_after)
         with closing(FragileLedger.open(self.file)) as ledger:
-            ledger.power = self.power
+            ledger.power, ledger.own_now = self.power, self.true_now
             chosen = [target for target in config.target if not names or target.name in names]
             self.turns = Turns(target.name for target in chosen)
             parts = Parts(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.config.models import Config, TargetConfig
+from uidsync.config.models import AgentConfig, Config, TargetConfig
 from uidsync.deadline import Deadline, Interrupted
 from uidsync.deliver import summary
 from uidsync.deliver.recorder import Progress, Recorder
@@ -20,7 +20,7 @@ from uidsync.ledger.ledger import Ledger
 from uidsync.plan.dispatch import Dispatch, find_limits, find_seen_since, plan_dispatches, read_state
 from uidsync.plan.due import Plan
 from uidsync.plan.safety import UnsafePlan
-from uidsync.plan.share import is_pass_due, is_readable
+from uidsync.plan.share import is_pass_due
 from uidsync.reading.reader import Reading, read, read_clock
 from uidsync.report.report import INCOMPLETE, SOURCE, UNSAFE, Problem, SyncReport, TargetReport
 from uidsync.source import Source, SourceError
@@ -178,7 +178,7 @@ def _judge_plans(this: Run) -> None:
 
 def _begin(this: Run, reading: Reading) -> Recorder:
     parts = this.parts
-    recorder = Recorder(parts, this.dispatches, reading.clock, reading=reading, is_ordered=this.order.force)
+    recorder = Recorder(parts, this.dispatches, reading.clock, looks=True, is_ordered=this.order.force)
     recorder.begin()
     return recorder
 
@@ -209,7 +209,7 @@ def _deliver(this: Run, recorder: Recorder) -> None:
         this.dispatches = carry_out(this.report, recorder, parts)
         for dispatch, part in zip(this.dispatches, this.report.targets, strict=True):
             if _is_put_right(parts.config, dispatch, part):
-                dispatch.state.reconciled_at = dispatch.state.tried_at = dispatch.now
+                dispatch.state.reconciled_at = dispatch.now
                 dispatch.state.is_suspect = False
         finish(this.report, recorder, parts)
     if parts.turn:
@@ -219,7 +219,7 @@ def _deliver(this: Run, recorder: Recorder) -> None:
 def _is_put_right(config: Config, dispatch: Dispatch, part: TargetReport) -> bool:
     """Tell whether a delivery put the whole target right, as reading its table would have."""
     is_sent = not (part.error or part.logins.failed or part.logins.not_tried)  # though some may be rejected
-    is_whole = dispatch.resend or dispatch.is_empty or not is_readable(dispatch.target, dispatch.state)
+    is_whole = dispatch.resend or dispatch.is_empty or isinstance(dispatch.target, AgentConfig)
     return is_sent and is_whole and (dispatch.is_full_send or is_pass_due(config, dispatch.state, dispatch.now))
 
 

@@ -435,3 +435,30 @@ def test_a_newer_event_takes_an_address_back(tmp_path, ids):
     for _ in range(2):
         run()
     assert device.holds(world.true_now)["10.0.0.1"] == "user1"
+
+
+def test_a_table_that_never_comes_whole_is_put_right_all_the_same(tmp_path):
+    """A firewall that answers questions, and breaks off whenever its table is read, is sent everything in the end."""
+    world = World(tmp_path, NOW, [{"name": "fw", "kind": "firewall", "host": "fw", "mapping_timeout": "24h"}])
+    world.source["idle_after"] = "24h"
+    device = world.devices["fw"]
+    date = world.true_now.replace(tzinfo=None)
+    world.export.rows += [(n, date, f"10.0.0.{n}", f"user{n}", None) for n in range(1, 201)]
+    assert world.run().report.exit_code == 0
+    device.breaks_off = True
+    world.pass_time(10 * MINUTE)
+    for n in range(1, 200, 2):
+        device.table.forget(f"10.0.0.{n}", "vsys1")
+    warnings = []
+    for _ in range(20):
+        warnings += world.run().report.warnings
+        world.pass_time(10 * MINUTE)
+    assert len(device.holds(world.true_now)) == 200
+    assert any("table.unread:" in words for words in warnings)
+    assert any("table.unreadable:" in words for words in warnings)
+    device.breaks_off = False
+    world.pass_time(2 * HOUR)
+    for _ in range(2):
+        assert not any("table" in words for words in world.run().report.warnings)
+        world.pass_time(10 * MINUTE)
+    assert device.reads == 1

@@ -112,7 +112,7 @@ def test_a_refusal_for_one_target_says_nothing_of_another():
 def note(status, error=None, *, is_unusable=True, **facts):
     """Note a delivery to a target that was behind for an hour; return what is kept."""
     behind_since = NOW - timedelta(hours=1)
-    state = TargetState("fw", "", None, behind_since, "Unreachable", "away", is_unusable=is_unusable, seen_id=100)
+    state = TargetState("fw", "", None, behind_since, "Unreachable", "away", is_unusable=is_unusable)
     note_delivery(state, TargetReport("fw", "firewall", status, error=error), make_delivery(**facts))
     return state
 
@@ -135,9 +135,3 @@ def test_what_is_wrong_with_entries_is_not_wrong_with_the_target(kind, is_unusab
     state = note("incomplete", Problem(kind, "no"), is_heard=True)
     assert (state.is_unusable, state.error_kind, state.error_message) == (is_unusable, kind, "no")
     assert state.behind_since == NOW - timedelta(hours=1)
-
-
-@pytest.mark.parametrize(("seen_id", "is_heard", "kept"), [(200, True, 200), (200, False, 100), (0, True, 100)])
-def test_how_far_was_read_is_kept_of_a_target_that_was_heard(seen_id, is_heard, kept):
-    """What was read counts once a target answered; a delivery that nothing was read for says nothing of it."""
-    assert note("complete", seen_id=seen_id, is_heard=is_heard).seen_id == kept

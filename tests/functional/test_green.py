@@ -5,7 +5,7 @@ import signal
 import socket
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -40,6 +40,27 @@ def let_pass(site, *simulators, seconds):
     ask_ledger(site, "UPDATE rejected SET since = since - ?1, tried_at = tried_at - ?1", span)
     for simulator in simulators:
         simulator.do("advance", seconds=seconds)
+
+
+def grow_old(site, safeconnect, *, seconds):
+    """Let so much time pass for the source as well: all events are that much older."""
+    with safeconnect.admin() as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE clienthist SET transDate = transDate - INTERVAL %s SECOND", (seconds,))
+    for table in ("event", "withdrawn"):
+        ask_ledger(site, f"UPDATE {table} SET seen_at = seen_at - ?", seconds * MICROSECONDS)  # noqa: S608
+    let_pass(site, seconds=seconds)
+
+
+@contextmanager
+def put_off(safeconnect, span):
+    """Let the clock of the database be wrong."""
+    with safeconnect.admin() as connection, connection.cursor() as cursor:
+        seconds = int(span.total_seconds())
+        cursor.execute(f"SET GLOBAL init_connect = 'SET SESSION timestamp = UNIX_TIMESTAMP() + {seconds}'")
+        try:
+            yield
+        finally:
+            cursor.execute("SET GLOBAL init_connect = ''")
 
 
 @pytest.fixture
@@ -105,6 +126,31 @@ def test_what_another_source_took_is_left_to_it(settled, safeconnect, firewall):
     assert firewall.mappings()["10.0.0.7"] == "user6"
 
 
+@pytest.mark.parametrize("order", ["then they come", "then users come again"])
+def test_the_last_one_has_the_address(settled, safeconnect, firewall, order):
+    """However many come at once: whoever comes again after another source has the address, and not who came before."""
+    people = dict(list(name_people(300).items())[40:60])
+
+    def come_again():
+        insert(safeconnect, people)
+        for _ in range(3):
+            firewall.do("reset-counters")
+            assert settled.call("sync").code == 0
+            assert len(firewall.requests()) <= 6 or order == "then users come again"  # the table's among them
+
+    def take():
+        for ip in people:
+            firewall.do("learn", ip=ip, user="AD\\eve", type="AD", timeout=10_000)
+
+    for happen in (come_again, take) if order == "then they come" else (take, come_again):
+        happen()
+    let_pass(settled, firewall, seconds=FULL_EVERY + 60)
+    ended = settled.call("sync", "--json")
+    theirs = set(people) if order == "then they come" else set()
+    assert {ip for ip, user in firewall.mappings().items() if user == "AD\\eve"} == theirs
+    assert ended.targets["fw"]["foreign"] == len(theirs)
+
+
 def test_a_few_renewals_are_asked_for_first(settled, firewall):
     """Renewals of a few mappings are decided by asking for them: one that another source has by now is left alone."""
     firewall.do("learn", ip="10.0.0.7", user="AD\\eve", type="AD", timeout=10_000)
@@ -118,13 +164,8 @@ def test_a_few_renewals_are_asked_for_first(settled, firewall):
 
 def test_a_changed_clock_makes_everything_doubtful(settled, safeconnect, firewall):
     """What was sent while the source's clock was days ahead is sent anew once the clock is right, with a warning."""
-    with safeconnect.admin() as connection, connection.cursor() as cursor:
-        offset = "SET GLOBAL init_connect = 'SET SESSION timestamp = UNIX_TIMESTAMP() + 259200'"
-        cursor.execute(offset)
-        try:
-            assert settled.call("sync").code == 0
-        finally:
-            cursor.execute("SET GLOBAL init_connect = ''")
+    with put_off(safeconnect, timedelta(days=3)):
+        assert settled.call("sync").code == 0
     ended = settled.call("sync", "--json")
     assert ended.code == 0
     assert any("clock.ran_back" in warning for warning in ended.report["warnings"])
@@ -133,6 +174,36 @@ def test_a_changed_clock_makes_everything_doubtful(settled, safeconnect, firewal
         insert(safeconnect, {"10.0.0.1": "user0"})
         assert settled.call("sync").code == 0, hours
         assert firewall.mappings() == name_people(300), hours
+
+
+def test_a_clock_that_is_ahead_for_a_while_costs_no_evidence(settled, safeconnect, firewall):
+    """A month ahead, with new rows at that: what was withdrawn stays so afterwards, and leavers are logged out."""
+    assert settled.call("withdraw", "user3").code == 0
+    month = timedelta(days=30)
+    with put_off(safeconnect, month):
+        insert(safeconnect, {"10.9.9.9": "somebody"}, age=-month.total_seconds())
+        for _ in range(2):
+            settled.call("sync")
+    insert(safeconnect, {"10.0.0.1": "null"})
+    for _ in range(2):
+        assert settled.call("sync").code == 0
+    assert firewall.mappings().keys() - {"10.9.9.9"} == name_people(300).keys() - {"10.0.0.1", "10.0.0.4"}
+
+
+@pytest.mark.parametrize("kind", ["firewall", "agent"])
+def test_a_clock_that_is_put_forward_costs_no_logout(site, safeconnect, start, kind):
+    """Whoever leaves while the database's clock is hours behind is logged out once it is right, wherever he stands."""
+    simulator, people = start(kind), name_people(20)
+    insert(safeconnect, people, age=4 * 3600)
+    site.use_database(safeconnect)
+    add = site.add_firewall if kind == "firewall" else site.add_agent
+    add("target", simulator, mapping_timeout="45m")
+    assert site.call("sync").code == 0
+    with put_off(safeconnect, timedelta(hours=-3)):
+        assert site.call("sync").code == 0
+    insert(safeconnect, {"10.0.0.1": "null"})
+    assert site.call("sync").code == 0
+    assert simulator.mappings().keys() == people.keys() - {"10.0.0.1"}
 
 
 # ---- refusals ----------------------------------------------------------------------------------------------------
@@ -185,13 +256,29 @@ def test_a_refused_key_is_an_incomplete_target(settled, firewall):
 def test_a_key_that_may_not_read_is_told_of_in_every_report(settled, firewall):
     """Without the right to read, each report says so, runs are complete, and everything is sent every full_every."""
     firewall.do("role", types=["user-id"])
-    for _ in range(2):
-        ended = settled.call("sync", "--json")
+
+    def sync(*options):
+        ended = settled.call("sync", "--json", *options)
         assert ended.code == 0
         assert any("table.unreadable" in warning for warning in ended.report["warnings"])
+
+    sync()
+    sync()
     firewall.do("clear")
     let_pass(settled, firewall, seconds=FULL_EVERY + 60)
-    assert settled.call("sync").code == 0
+    sync()
+    assert firewall.mappings() == name_people(300)
+    sync("--full")
+    sync()  # of what was sent just now nothing can be asked for
+
+
+def test_a_right_that_is_lost_does_not_put_off_a_full_send(settled, firewall):
+    """When a key turns out to lack the right just as the table is to be read, the next run sends everything."""
+    firewall.do("role", types=["user-id"])
+    firewall.do("clear")
+    let_pass(settled, firewall, seconds=FULL_EVERY + 60)
+    for _ in range(2):
+        assert settled.call("sync").code == 0
     assert firewall.mappings() == name_people(300)
 
 
@@ -220,12 +307,24 @@ def test_a_logout_outlives_its_event(site, safeconnect, agent):
     insert(safeconnect, {"10.0.0.1": "null"})
     assert site.call("sync").code == 1
     # Eleven minutes later: the event is too old, and the agent still has the name.
-    with safeconnect.admin() as connection, connection.cursor() as cursor:
-        cursor.execute("UPDATE clienthist SET transDate = transDate - INTERVAL 11 MINUTE")
-    span = 11 * 60 * MICROSECONDS
-    ask_ledger(site, "UPDATE event SET seen_at = seen_at - ?", span)
-    ask_ledger(site, "UPDATE holding SET sent_at = sent_at - ?1, held_until = held_until - ?1", span)
+    grow_old(site, safeconnect, seconds=11 * 60)
     insert(safeconnect, {"10.0.0.3": "cleo"})
+    agent.do("fault", name=None)
+    assert site.call("sync").code == 0
+    assert "10.0.0.1" not in agent.mappings()
+
+
+def test_a_withdrawal_outlives_its_event(site, safeconnect, agent):
+    """Whoever was withdrawn while an agent was away is logged out when it is back, though the event is over by then."""
+    insert(safeconnect, {"10.0.0.1": "ada", "10.0.0.2": "ben"}, age=60)
+    site.use_database(safeconnect, idle_after="10m")
+    site.add_agent("uia", agent)
+    assert site.call("sync").code == 0
+    agent.do("fault", name="refuse")
+    assert site.call("withdraw", "ada").code == 1
+    grow_old(site, safeconnect, seconds=11 * 60)
+    insert(safeconnect, {"10.0.0.3": "cleo"})
+    assert site.call("sync").code == 1
     agent.do("fault", name=None)
     assert site.call("sync").code == 0
     assert "10.0.0.1" not in agent.mappings()
@@ -303,6 +402,27 @@ def test_ids_that_do_not_grow_with_time_are_noticed(site, safeconnect, firewall)
     safeconnect.insert([(501, now, "10.2.0.2", "low2", None)])
     assert site.call("sync", "--json").report["mode"] == "full"
     assert firewall.mappings()["10.2.0.2"] == "low2"
+
+
+@pytest.mark.parametrize("before", ["taken", "rejected"])
+def test_ids_that_begin_anew_are_those_of_newer_events(settled, safeconnect, firewall, before):
+    """After a TRUNCATE, whoever gets the id of a row that another source took, or the firewall rejected, is sent."""
+    if before == "taken":
+        firewall.do("learn", ip="10.0.0.1", user="AD\\eve", type="AD", timeout=10_000)
+        let_pass(settled, firewall, seconds=FULL_EVERY + 60)
+        assert settled.call("sync", "--json").targets["fw"]["foreign"] == 1
+    else:
+        firewall.do("fault", name="reject_matching", text="somebody")
+        insert(safeconnect, {"10.0.0.1": "somebody", "10.0.0.2": "another"}, age=60)
+        assert settled.call("sync", "--json").targets["fw"]["held_back"]["rejected"] == 1
+        firewall.do("fault", name=None)
+    (expected, event_id) = ask_ledger(settled, "SELECT user, event_id FROM event WHERE ip = '10.0.0.1'")[0]
+    with safeconnect.admin() as connection, connection.cursor() as cursor:
+        cursor.execute("TRUNCATE clienthist")
+        cursor.execute(f"ALTER TABLE clienthist AUTO_INCREMENT = {event_id}")
+    insert(safeconnect, {"10.0.0.1": expected})
+    assert settled.call("sync").code == 0
+    assert firewall.mappings()["10.0.0.1"] == expected
 
 
 @pytest.mark.parametrize("delay", [0.25, 0.4, 0.55, 0.7, 0.85, 1.0])

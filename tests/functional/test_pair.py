@@ -1,5 +1,8 @@
 """HA pairs as one target, end to end: who gets messages, what the report says, and whose the ledger is."""
 
+import sqlite3
+from contextlib import closing
+
 import tenacity
 
 from tests.limits import PATIENCE
@@ -65,6 +68,19 @@ def test_the_ledger_belongs_to_the_pair(site, start):
     assert site.call("sync").code == 0
     site.targets[0]["hosts"].reverse()
     assert site.call("sync", "--json").targets["fw"]["logins"]["due"] == 0
+
+
+def test_a_hand_over_after_the_first_run_is_noticed(site, start):
+    """When the other unit is active in the second run, its table is read, and what it lacks is sent."""
+    pair = set_up(site, start, ROWS[:300])
+    assert site.call("sync").code == 0
+    for ip, _ in ROWS[141:146]:
+        pair.do("forget", ip=ip, **PEER)
+    pair.do("ha", state="passive")
+    with closing(sqlite3.connect(site.state_dir / "ledger.sqlite3")) as ledger, ledger:
+        ledger.execute("UPDATE holding SET sent_at = sent_at - 180000000")
+    assert site.call("sync").code == 0
+    assert len(pair.do("state", **PEER)["mappings"]) == 300
 
 
 def test_a_pair_without_an_active_member_is_incomplete(site, start):

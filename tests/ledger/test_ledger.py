@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import FILE, REMEMBERED, Ledger
 from uidsync.ledger.position import Position, make_position
-from uidsync.ledger.values import AHEAD, SETTLED, Holding, Rejected, TargetState, Withdrawn
+from uidsync.ledger.values import AHEAD, LOGOUT_GRACE, SETTLED, Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos.userid.messages import Login, Logout
 from uidsync.source.rows import LoginEvent
 
@@ -357,6 +357,31 @@ def test_a_withdrawal_outlasts_another_spelling(ledger, withdrawn, sent):
     assert [each.user for each in ledger.read_withdrawn("fw")] == [withdrawn]
 
 
+def test_a_withdrawal_lasts_as_long_as_it_is_evidence(ledger):
+    """Somebody who was withdrawn and still stands on the target is logged out, however long ago the event was."""
+    ledger.withdraw(
+        "fw", [Withdrawn(ONE, "ada", (NOW - WEEK - HOUR, 1)), Withdrawn(TWO, "ben", (NOW - WEEK - HOUR, 2))]
+    )
+    ledger.note_doubt("fw", [login(ONE, "ada", 60)], NOW)
+    ledger.note_doubt("uia", [login(TWO, "ben", 60)], NOW)
+    ledger.purge(NOW, WEEK)
+    assert [each.ip for each in ledger.read_withdrawn("fw")] == [ONE]
+    ledger.purge(NOW + HOUR + LOGOUT_GRACE - MICROSECOND, WEEK)
+    assert ledger.read_withdrawn("fw")
+    ledger.purge(NOW + HOUR + LOGOUT_GRACE, WEEK)
+    assert ledger.read_withdrawn("fw") == ()
+
+
+def test_a_login_that_is_not_sent_any_more_is_not_rejected(ledger):
+    """What a target rejected is forgotten when other rules make nobody, or somebody else, of the same event."""
+    ledger.write_events([event(ONE), event(TWO), event(SIX)])
+    for ip in (ONE, TWO, SIX):
+        note_rejected(ledger, reject(ip))
+    ledger.write_events([event(TWO, "LAB\\ada"), event(SIX, user=None)])
+    ledger.purge(NOW, WEEK)
+    assert [rejected.ip for rejected in ledger.read_rejected("fw")] == [ONE]
+
+
 def test_a_withdrawal_lasts_as_long_as_its_event(ledger):
     """What was withdrawn is forgotten once its event would not be believed any more."""
     ledger.withdraw(
@@ -437,7 +462,6 @@ def test_the_state_of_a_target_is_kept(ledger):
         pause=10 * MINUTE,
         asked=12,
         member="fw-b",
-        seen_id=2**40,
         certificate_not_after=NOW + WEEK,
         client_certificate_not_after=NOW + DAY,
     )
@@ -494,7 +518,38 @@ def test_of_nothing_nothing_is_asked_for(ledger):
 def test_only_what_must_be_there_is_asked_for(ledger, held, is_chosen):
     """What is in doubt, was sent just now or ends soon says nothing, whether it is there or not."""
     ledger.correct("fw", {ONE: (held,)}, {})
-    assert list(ledger.choose_sample("fw", 0, NOW)) == [ONE if is_chosen else None]
+    assert list(ledger.choose_sample("fw", 0, NOW)) == [ONE] * is_chosen
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_listed"),
+    [
+        ({}, True),
+        ({"user": "zoe"}, False),  # that is due
+        ({"event_id": 7}, False),
+        ({"event_id": 0}, False),
+        ({"in_doubt": True}, False),
+        ({"held_until": NOW}, False),
+    ],
+)
+def test_who_has_come_again_is_unconfirmed(ledger, changes, is_listed):
+    """Whoever is held by an older event than the newest is to be asked for, where an answer would say something."""
+    ledger.write_events([event(ONE), event(TWO)])
+    holding = Holding("ada", 60, NOW - HOUR, NOW + HOUR, event_id=6)
+    ledger.correct("fw", {ONE: (replace(holding, **changes),), TWO: (holding,)}, {})
+    assert ledger.list_unconfirmed("fw", 5, NOW) == [ONE, TWO][not is_listed :]
+    assert len(ledger.list_unconfirmed("fw", 1, NOW)) == 1
+    assert ledger.list_unconfirmed("uia", 5, NOW) == []
+
+
+def test_what_may_be_asked_for_is_found_among_much_that_may_not(ledger):
+    """Of a thousand mappings that ran out and three that last, each run asks for some that last."""
+    over = Holding("ada", 60, NOW - DAY, NOW - HOUR)
+    lasting = [ip_address("10.0.0.50"), ip_address("10.0.1.7"), ip_address("10.0.2.1")]
+    ledger.correct("fw", {ip_address(0x0A000000 + n): (over,) for n in range(1000)}, {})
+    ledger.correct("fw", dict.fromkeys(lasting, (Holding("ben", 60, NOW - HOUR, NOW + HOUR),)), {})
+    for asked in range(20):
+        assert set() < set(ledger.choose_sample("fw", asked, NOW)) <= set(lasting)
 
 
 # ---- moments that lie ahead --------------------------------------------------------------------------------------
@@ -655,6 +710,43 @@ def test_a_ledger_that_knows_nothing_lies_nowhere(file):
     with closing(Ledger.open(file)) as ledger:
         assert ledger.disbelieve(datetime(1971, 1, 1, tzinfo=UTC), OWN) is None
         assert ledger.read_position() is None
+
+
+@pytest.mark.parametrize(("step", "is_doubtful"), [(AHEAD, False), (AHEAD + MICROSECOND, True), (3 * DAY, True)])
+def test_what_was_sent_before_the_clock_was_put_forward_is_in_doubt(ledger, step, is_doubtful):
+    """What stood before the source's clock was put forward still does; how much longer nobody knows."""
+    ledger.disbelieve(NOW, OWN)
+    ledger.write_target(FW)
+    ledger.note_accepted("fw", [login(ONE, "ada", 30)], NOW)
+    ledger.note_accepted("fw", [login(TWO, "ben", 30)], NOW - HOUR)
+    later = NOW + MINUTE + step
+    assert ledger.disbelieve(later, OWN + MINUTE) is None
+    ends = later + 29 * MINUTE if is_doubtful else NOW + 30 * MINUTE
+    held = ledger.read_holdings("fw")
+    assert held[ONE] == (Holding("ada", 30, NOW, ends, is_doubtful, undated=is_doubtful),)
+    assert held[TWO] == (Holding("ben", 30, NOW - HOUR, NOW - 30 * MINUTE),), "what ran out before is over"
+    assert ledger.read_target("fw", FW.identity).is_suspect is is_doubtful
+    assert ledger.disbelieve(later, OWN + MINUTE) is None
+    assert ledger.read_holdings("fw") == held, "and a step is taken into account once"
+
+
+def test_time_that_passes_is_no_step(ledger):
+    """Between two runs days may pass: for as long as our own clock says the same, nothing is in doubt."""
+    ledger.disbelieve(NOW, OWN)
+    ledger.note_accepted("fw", [login(ONE, "ada", 3600)], NOW)
+    assert ledger.disbelieve(NOW + 2 * DAY, OWN + 2 * DAY) is None
+    assert held(ledger) == [("ada", False)]
+
+
+def test_ids_that_begin_anew_say_nothing_of_what_was(ledger):
+    """What was taken, rejected or sent for an event of an earlier table was not so for the one that has its id now."""
+    ledger.write_events([event(ONE)])
+    ledger.note_accepted("fw", [login(ONE)], NOW)
+    note_rejected(ledger, reject(TWO))
+    ledger.correct("fw", {}, {SIX: 7})
+    ledger.forget_seen()
+    ((sent,),) = ledger.read_holdings("fw").values()
+    assert (sent.event_id, ledger.read_rejected("fw"), ledger.read_taken("fw")) == (-1, (), {})
 
 
 @pytest.mark.parametrize(

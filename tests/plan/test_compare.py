@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uidsync.config.reader import make_config
-from uidsync.ledger.values import MINUTE, SETTLED, TOLERANCE, Holding, Rejected, TargetState, Withdrawn
+from uidsync.ledger.values import LOGOUT_GRACE, MINUTE, SETTLED, TOLERANCE, Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos.userid.messages import Login, Logout
 from uidsync.panos.userid.table import TableEntry, is_shown_as
 from uidsync.plan.compare import AGENT, DIFFERENCES, KINDS, NEVER, Comparison, Glance, find, glance_at, look_at
@@ -54,12 +54,17 @@ def hold(user, left=DAY, *, timeout=FULL, **options):
     return Holding(user, timeout, NOW - HOUR, NOW + left, **options)
 
 
+def end(holding):
+    """Make of a holding what is remembered of it when it is gone: no logout is due for it."""
+    return replace(holding, held_until=NOW - LOGOUT_GRACE)
+
+
 def make_belief(known=(), **more):
     """Make what is known of a target: pairs of an address's number and what is held there, or just whom."""
     held = {}
     for number, each in known:
         held[ip(number)] = (*held.get(ip(number), ()), hold(each) if isinstance(each, str) else each)
-    return Belief(TargetState("fw", "", seen_id=more.pop("seen_id", 0)), held, **more)
+    return Belief(TargetState("fw", ""), held, **more)
 
 
 def look(users, known=(), entries=(), glance=ASKED, **more):
@@ -280,7 +285,7 @@ def test_what_must_be_there_and_is_not_is_missing(believed, entries, is_missing)
 def test_what_is_missing_is_due_and_known_to_be_gone():
     """Nothing is held where nothing is there, and whoever is wanted there is sent."""
     seen = look(ADA, [(1, "CAMPUS\\ada"), (2, "CAMPUS\\alan")], [], IN_A_RUN)
-    assert (held_at(seen, 1), held_at(seen, 2)) == ((), ())
+    assert (held_at(seen, 1), held_at(seen, 2)) == ((end(hold("CAMPUS\\ada")),), ())
     assert seen.share.plan.new == (Login(ip(1), "CAMPUS\\ada", FULL),)
     assert len(seen.share.plan) == 1, "and whom nobody wants and nothing shows is not logged out"
 
@@ -311,9 +316,17 @@ def test_what_was_sent_just_now_is_not_judged_in_a_run(entries):
     seen = look(ADA, [(1, sent)], entries, IN_A_RUN, taken={ip(1): EVENT + 1})
     assert (held_at(seen), seen.taken[ip(1)], len(seen.share.plan)) == ((sent,), EVENT + 1, 0)
     assert (seen.missing, seen.strange, seen.foreign, seen.kept) == (frozenset(), frozenset(), [], 0)
-    assert held_at(look(ADA, [(1, sent)], entries, ASKED)) == ()
+    assert held_at(look(ADA, [(1, sent)], entries, ASKED)) == (end(sent),)
     settled = replace(sent, sent_at=NOW - SETTLED)
-    assert held_at(look(ADA, [(1, settled)], entries, IN_A_RUN)) == ()
+    assert held_at(look(ADA, [(1, settled)], entries, IN_A_RUN)) == (end(settled),)
+
+
+def test_who_shows_just_now_is_there_by_the_newest_event():
+    """Of somebody who was sent just now it says something that he shows already, and nothing that he does not."""
+    sent = replace(hold("CAMPUS\\ada", event_id=EVENT), sent_at=NOW - SECOND)
+    for entries, event_id in (([entry(1, "ada")], EVENT + 1), ([THEIRS], EVENT), ([], EVENT)):
+        seen = look(ADA, [(1, sent)], entries, IN_A_RUN)
+        assert (held_at(seen), len(seen.share.plan)) == ((replace(sent, event_id=event_id),), 0)
 
 
 # ---- what others took --------------------------------------------------------------------------------------------
@@ -350,14 +363,11 @@ def test_another_source_that_came_later_keeps_the_address(known, before, is_take
     assert list(seen.foreign) == [THEIRS]
 
 
-def test_another_source_keeps_what_it_took_after_a_target_was_heard_from():
-    """An event of somebody who was held already counts as delivered once the target has answered after it was read."""
-    known = [(1, hold("CAMPUS\\ada", -MINUTE, event_id=EVENT))]
-    for seen_id, is_taken in ((EVENT + 1, True), (EVENT, False)):
-        seen = look(ADA, known, [THEIRS], IN_A_RUN, seen_id=seen_id)
-        assert seen.taken == {ip(1): EVENT + 1 if is_taken else None}
-        assert bool(seen.share.plan.new) is not is_taken
-        assert bool(held_at(seen)) is is_taken, "and that it was is remembered"
+def test_an_event_that_was_not_delivered_takes_the_address():
+    """Somebody who was sent for an older event, and has come again since, takes the address from another source."""
+    seen = look(ADA, [(1, hold("CAMPUS\\ada", event_id=EVENT))], [THEIRS], IN_A_RUN)
+    assert seen.taken == {ip(1): None}
+    assert seen.share.plan.new
 
 
 def test_an_address_that_was_taken_is_ours_again_when_they_are_gone():
@@ -376,11 +386,15 @@ def test_an_address_where_ours_is_too_is_not_taken():
     assert (seen.taken, seen.foreign, seen.kept, len(seen.share.plan)) == ({ip(1): None}, [THEIRS], 1, 0)
 
 
-def test_what_ran_out_is_remembered_where_another_source_came():
-    """That ours was delivered is known for as long as others may be there; what was not lapsed is not held any more."""
+def test_what_is_gone_is_remembered():
+    """That ours was delivered is known for as long as others may come, and that it is not there any more."""
     lapsed, lasting = hold("CAMPUS\\ada", -HOUR, event_id=EVENT + 1), hold("CAMPUS\\ada", event_id=EVENT + 1)
     assert held_at(look(ADA, [(1, lapsed)], [THEIRS], IN_A_RUN)) == (lapsed,)
-    assert held_at(look(ADA, [(1, lasting)], [THEIRS], IN_A_RUN)) == ()
+    for entries in ([THEIRS], []):
+        assert held_at(look(ADA, [(1, lasting)], entries, IN_A_RUN)) == (end(lasting),)
+    assert look(ADA, [(1, end(lasting))], [THEIRS], IN_A_RUN).taken == {ip(1): EVENT + 1}
+    assert look(ADA, [(1, end(lasting))], [], IN_A_RUN).share.plan.new
+    assert held_at(look(ADA, [(1, replace(lasting, in_doubt=True))], [], IN_A_RUN)) == ()
     assert held_at(look(ADA, [(1, replace(lapsed, event_id=EVENT))], [THEIRS], IN_A_RUN)) == ()
     assert held_at(look({1: None}, [(1, lapsed)], [THEIRS], IN_A_RUN)) == ()
 

@@ -374,20 +374,6 @@ def test_what_was_delivered_before_is_a_renewal(held, is_renewal):
     assert plan.without({IP}) == Plan(lapsed=plan.lapsed)
 
 
-@pytest.mark.parametrize(
-    ("held", "is_renewal"),
-    [
-        (holding(left=-1, event_id=EVENT - 1), True),
-        (holding(left=-1, in_doubt=True, event_id=EVENT - 1), False),
-        (holding("alan", left=-1, event_id=EVENT - 1), False),
-    ],
-)
-def test_an_event_that_a_target_was_heard_from_after_is_as_good_as_delivered(held, is_renewal):
-    """Who was held when an event of his was read, and the target answered since, was there by that event too."""
-    assert bool(plan_for(held, seen_id=EVENT).renewals) is is_renewal
-    assert not plan_for(held, seen_id=EVENT - 1).renewals
-
-
 @pytest.mark.parametrize(("expires", "is_due"), [(29.9, False), (30.8, False), (31, True)])
 def test_a_refresh_has_to_be_worth_it(expires, is_due):
     """A login that is half over is due only when sending it makes it last a minute longer."""

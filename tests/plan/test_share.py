@@ -42,7 +42,7 @@ def hold(user="ada", left=40 * MINUTE, event_id=EVENT):
 def share(events=(), held=None, *, resend=False, retry=False, stale=(), **known):
     """Make the target's share of some events."""
     newest = {each.ip: each for each in events}
-    belief = Belief(TargetState("fw", "", seen_id=known.pop("seen_id", 0)), held or {}, **known)
+    belief = Belief(TargetState("fw", ""), held or {}, **known)
     options = {"resend": resend, "retry": retry, "stale": stale}
     return make_share(CONFIG, CONFIG.target[0], belief, make_demand(newest, VALIDITY, NOW), **options)
 
@@ -74,11 +74,11 @@ def test_who_ran_out_long_ago_is_no_reason_to_log_anybody_out():
     assert len(share([event(age=VALIDITY)], {IP: (hold(), hold("ben", -HOUR))}).plan) == 0
 
 
-def test_what_a_target_was_heard_from_after_is_a_renewal():
-    """A mapping that ran out is renewed when the target answered after its event was read, and new when not."""
-    held = {IP: (hold(left=-MINUTE, event_id=EVENT - 1),)}
-    assert share([event()], held, seen_id=EVENT).plan.renewals == {IP}
-    assert share([event()], held, seen_id=EVENT - 1).plan.renewals == frozenset()
+@pytest.mark.parametrize(("event_id", "renewals"), [(EVENT, {IP}), (0, {IP}), (EVENT - 1, set())])
+def test_what_was_delivered_for_its_event_is_a_renewal(event_id, renewals):
+    """A mapping that ran out is renewed when it was sent for the same event, and new when it was for an older one."""
+    held = {IP: (hold(left=-MINUTE, event_id=event_id),)}
+    assert share([event()], held).plan.renewals == renewals
 
 
 @pytest.mark.parametrize("ip", [OUTSIDE, EXCLUDED])

@@ -6,7 +6,7 @@ planned anew. A full look comes every `full_every`, and after anything odd.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import Config, TargetConfig
 from uidsync.ledger.ledger import Ledger
-from uidsync.ledger.values import SETTLED, TargetState, read_ip
+from uidsync.ledger.values import TargetState, read_ip
 from uidsync.panos import Address
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.table import XML_API, TableEntry
@@ -27,7 +27,7 @@ from uidsync.plan.newest import make_demand
 from uidsync.plan.share import is_pass_due
 
 TOLD, MOST_ASKED = 3, 5  # mappings that say something, of so many that are asked for in a run with nothing due
-FEW = 5  # renewals, or addresses with a newer event, that are asked for one by one; for more the table is read
+FEW = 5  # renewals that are asked for one by one; for more the table is read
 FIRST_PAUSE = timedelta(minutes=5)  # between two looks that a missing mapping brings
 CAN_WAIT = timedelta(minutes=6)  # a renewal that has longer can wait for the next look
 
@@ -59,18 +59,22 @@ class Examiner:
         self._firewall = firewall
         self._log = log
         self._found = Examination(dispatch)
+        self._refusal = "the table could not be read when it was last asked for"
 
-    def examine(self, news: Collection[Address]) -> Examination:
-        """Ask for a few mappings, or read the table if it is time to or something is odd. Raises LedgerError.
-
-        `news` are addresses with a newer event than before, if they are few.
-        """
+    def examine(self) -> Examination:
+        """Ask for a few mappings, or read the table if it is time to or something is odd. Raises LedgerError."""
         dispatch = self._found.dispatch
-        if dispatch.resend or dispatch.is_empty:
-            return self._found
+        if dispatch.blindly or not (dispatch.resend or dispatch.is_empty):
+            self._examine()
+        if self._state.is_unreadable and not self._found.error:
+            words = f"everything is sent every {durationpy.to_str(self._config.sync.full_every)} instead"
+            self._found.warnings["table.unreadable"] = f"{self._refusal}; {words}"
+        return self._found
+
+    def _examine(self) -> None:
         was_unreadable = self._state.is_unreadable
         try:
-            shown = self._ask(news)
+            shown = self._ask()
             if shown:
                 self._found.is_heard, self._state.is_unreadable = True, False
             look = self._look_at(shown)
@@ -78,26 +82,30 @@ class Examiner:
                 bool(look.missing or look.strange) or (was_unreadable and bool(shown)) or self._is_handed_over()
             )
             self._state.is_suspect = self._state.is_suspect or is_suspect
-            if is_reconcile_due(self._config, self._state, self._now) or self._are_renewals_many():
+            can_look_again = self._found.dispatch.blindly and not self._state.is_unreadable
+            is_due = can_look_again or is_reconcile_due(self._config, self._state, self._now)
+            if is_due or self._are_renewals_many() or self._are_unconfirmed_many():
                 self._reconcile()
             else:
                 self._settle(look)
         except PanosError as error:
             self._note_failure(error)
-        return self._found
 
-    def _ask(self, news: Collection[Address]) -> dict[Address, tuple[TableEntry, ...]]:
+    def _ask(self) -> dict[Address, tuple[TableEntry, ...]]:
         """Ask for the next mappings in turn, and for those of which it matters today; return what is shown there."""
         state, plan = self._state, self._found.dispatch.plan
-        # One question tells whether a table can be read again.
-        renewals = list(plan.renewals)[: 1 if state.is_unreadable else FEW]
-        chosen = [] if state.is_unreadable else self._choose_news(news)
-        shown = {ip: self._firewall.ask(ip) for ip in (*chosen, *renewals)}
+        name, unconfirmed = self._target.name, []
+        if state.is_unreadable:  # one question tells whether a table can be read again
+            chosen = [*plan.renewals, *(login.ip for login in plan.logins)][:1]
+        else:
+            unconfirmed = self._ledger.list_unconfirmed(name, MOST_ASKED - 1, self._now)
+            chosen = [*unconfirmed, *list(plan.renewals)[:FEW]]
+        shown = {ip: self._firewall.ask(ip) for ip in chosen}
         leaving = {logout.ip for logout in plan.logouts}
-        told = asked = 0
-        for ip in self._ledger.choose_sample(self._target.name, state.asked, self._now):
+        told, asked = 0, len(unconfirmed)
+        for ip in self._ledger.choose_sample(name, state.asked, self._now):
             state.asked += 1
-            if ip is None or ip in leaving or ip in shown:
+            if ip in leaving or ip in shown:
                 continue
             shown[ip] = self._firewall.ask(ip)
             asked += 1
@@ -132,11 +140,13 @@ class Examiner:
         """Go by what is believed: a target that is away is not heard, and one that cannot be read is told of."""
         if isinstance(error, RequestError) or (isinstance(error, Unauthorized) and error.is_denied):
             self._state.is_unreadable = self._found.is_heard = True
-            words = f"{error}; everything is sent every {durationpy.to_str(self._config.sync.full_every)} instead"
-            self._found.warnings["table.unreadable"] = words
+            self._refusal = str(error)
         elif self._found.is_heard:  # it answers questions, and was asked for too much
-            self._state.tried_at = self._now
-            self._state.pause = find_pause(self._state.pause, self._config.sync.full_every, is_of_use=False)
+            state, full_every = self._state, self._config.sync.full_every
+            was_tried = state.pause > timedelta()
+            state.tried_at, state.pause = self._now, find_pause(state.pause, full_every, is_of_use=False)
+            # A table that never comes whole must not keep the target from being put right.
+            state.is_unreadable = was_tried and is_pass_due(self._config, state, self._now)
             self._found.warnings["table.unread"] = f"{error.kind}: {error}"
         else:
             self._found.error = error
@@ -158,7 +168,7 @@ class Examiner:
             ledger.drop_table(name)
         dispatch = self._found.dispatch
         plan = replace(join(tally.plans), lapsed=dispatch.plan.lapsed)
-        self._found.dispatch = replace(dispatch, plan=plan, ordered=frozenset(tally.ordered))
+        self._found.dispatch = replace(dispatch, plan=plan, ordered=frozenset(tally.ordered), resend=False)
         self._found.is_heard = True
         self._tell(missing, mended, kept)
         state = self._state
@@ -174,19 +184,6 @@ class Examiner:
             others = f", {mended - missing} had another user" if mended > missing else ""
             self._found.warnings["table.mended"] = f"{missing} mappings were gone{others}; they are sent again"
         self._log.info("table.read", target=self._target.name, kept=kept, missing=missing, wrong=mended - missing)
-
-    def _choose_news(self, news: Collection[Address]) -> list[Address]:
-        """Choose addresses where the user who is held has come again: another source may have had it in between."""
-        if not news:
-            return []
-        held = self._ledger.read_holdings(self._target.name, news)
-        planned = {login.ip for login in self._found.dispatch.plan.logins}
-        settled = self._now - SETTLED
-        return [
-            ip
-            for ip, holdings in held.items()
-            if ip not in planned and all(each.sent_at <= settled < self._now < each.held_until for each in holdings)
-        ][:FEW]
 
     def _are_renewals_many(self) -> bool:
         """Tell whether so many renewals are due that the table has to be read; put those off that can wait for that."""
@@ -205,10 +202,16 @@ class Examiner:
         self._found.dispatch = replace(dispatch, plan=dispatch.plan.without(waiting))
         return len(renewals) - len(waiting) > FEW
 
+    def _are_unconfirmed_many(self) -> bool:
+        """Tell whether so many users have come again that the table has to be read, and may be by now."""
+        if self._state.is_unreadable or not is_pause_over(self._state, self._now, FIRST_PAUSE):
+            return False
+        return len(self._ledger.list_unconfirmed(self._target.name, MOST_ASKED, self._now)) == MOST_ASKED
+
     def _is_handed_over(self) -> bool:
         """Tell whether another member of a pair answers than before."""
         before, self._state.member = self._state.member, self._firewall.member or self._state.member
-        return before not in {"", self._state.member}
+        return before != self._state.member
 
 
 def settle_alike(config: Config, target: TargetConfig, ledger: Ledger, now: datetime) -> int:

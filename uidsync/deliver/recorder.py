@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol
 
@@ -26,7 +26,6 @@ from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.messages import Entry, Login, Logout, Rejection
 from uidsync.plan.dispatch import Dispatch, find_limits
 from uidsync.plan.due import NOTHING_DUE, Batch
-from uidsync.reading.reader import Reading
 from uidsync.report.report import Delivered, Failed, Outcome, mask
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(hours=1), timedelta(days=1)  # before a rejected login is tried once more
@@ -73,7 +72,7 @@ class _Before:
 class Recorder:
     """The observer of a run's deliveries; its methods are called from the workers' threads.
 
-    `clock` is the source's clock. With a `reading`, firewalls are asked what they hold before anything is sent. What
+    `clock` is the source's clock. With `looks`, firewalls are asked what they hold before anything is sent. What
     somebody ordered, by a withdrawal or by force, is sent however much it undoes, and does not count against the limits
     of later runs.
     """
@@ -84,12 +83,12 @@ class Recorder:
         dispatches: Sequence[Dispatch],
         clock: Callable[[], datetime],
         *,
-        reading: Reading | None = None,
+        looks: bool = False,
         is_ordered: bool,
     ) -> None:
         self._config = means.config
         self._ledger = means.ledger
-        self._reading = reading
+        self._looks = looks
         self._is_ordered = is_ordered
         self._clock = clock
         self._dispatches: dict[str, Dispatch] = {dispatch.name: dispatch for dispatch in dispatches}
@@ -112,10 +111,9 @@ class Recorder:
     def prepare(self, delivery: Delivery) -> None:
         """Settle what is sent: what is due by what the target shows, but for what would undo too much."""
         dispatch = self._dispatches[delivery.name]
-        if self._reading and isinstance(delivery.target, Firewall):
+        if self._looks and isinstance(delivery.target, Firewall):
             dispatch = self._dispatches[delivery.name] = self._look(dispatch, delivery, delivery.target)
         delivery.plan = dispatch.plan
-        delivery.seen_id = self._reading.highest_id if self._reading else 0
         with suppress(LedgerError):  # then a refusal is judged as a new one
             delivery.rejected_before = {login.ip for login in self._ledger.read_rejected(dispatch.name)}
         try:
@@ -135,9 +133,8 @@ class Recorder:
             self._log.error("plan.refused", target=dispatch.name, message=delivery.refusal)
 
     def _look(self, dispatch: Dispatch, delivery: Delivery, firewall: Firewall) -> Dispatch:
-        news = self._reading.news if self._reading else ()
         try:
-            found = Examiner(self._config, self._ledger, dispatch, firewall, self._log).examine(news)
+            found = Examiner(self._config, self._ledger, dispatch, firewall, self._log).examine()
         except LedgerError as error:
             self._warn(dispatch.name, "table.unexamined", str(error))
             return dispatch
@@ -175,7 +172,8 @@ class Recorder:
     def finish(self, validity: timedelta) -> None:
         """Record what the run leaves of the targets, and purge what is over."""
         self._write_states()
-        self._write(lambda: self._ledger.purge(self._clock(), validity))
+        # By the earlier of both clocks: one that is ahead for a while must not cost any evidence.
+        self._write(lambda: self._ledger.purge(min(self._clock(), datetime.now(UTC)), validity))
 
     def _write_states(self) -> None:
         for dispatch in self._dispatches.values():

@@ -143,7 +143,6 @@ def note_delivery(state: TargetState, part: TargetReport, delivery: Delivery) ->
     """
     state.certificate_not_after = part.certificate_not_after or state.certificate_not_after
     state.client_certificate_not_after = part.client_certificate_not_after or state.client_certificate_not_after
-    state.seen_id = max(state.seen_id, delivery.seen_id) if delivery.is_heard else state.seen_id
     if part.status == "complete":
         if delivery.is_heard or not state.is_unusable:
             state.last_success, state.behind_since = datetime.now(UTC), None

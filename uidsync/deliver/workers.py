@@ -56,8 +56,7 @@ class Delivery:
     """One target's plan on its way, and what became of every entry of it.
 
     A part of the plan may be `refused`, for the words of `refusal`. `error` is why the target did not answer before
-    anything was sent; `is_heard` once it did, or accepted a message; events
-    up to `seen_id` were known by then. At addresses that were `rejected_before` a login
+    anything was sent; `is_heard` once it did, or accepted a message. At addresses that were `rejected_before` a login
     is tried again.
     """
 
@@ -73,7 +72,6 @@ class Delivery:
     seconds: float = 0.0
     error: PanosError | None = None
     is_heard: bool = False
-    seen_id: int = 0
     bug: Exception | None = None
 
 

@@ -139,9 +139,10 @@ class EventsLedger(LedgerFile):
             write("write_ahead", [(event_id,) for event_id in position.ahead])
 
     def forget_seen(self) -> None:
-        """Forget up to which event every target was served: the source's ids began anew."""
+        """Forget for which events mappings were sent, rejected or taken: the source's ids began anew."""
         with self._writing() as write:
-            write("forget_seen", [()])
+            for statement in ("forget_sent", "drop_takings", "drop_rejections"):
+                write(statement, [()])
 
     def read_latest(self) -> datetime:
         """Return the latest moment that anything here is of, by the source's clock."""
@@ -155,14 +156,25 @@ class EventsLedger(LedgerFile):
 
         `now` is the source's clock, `own_now` the one of this host, by which runs are timed. Events that lie ahead are
         dropped, and the next read is full; what was sent then is in doubt, and every table is suspect. Rule 13.
+        So is all that was sent before the source's clock was put forward: when it ends is not known.
         """
         limits = {"now": write_time(now), "limit": write_time(now + AHEAD), "settled": write_time(now - SETTLED)}
         own = {"own_now": write_time(own_now), "own_limit": write_time(own_now + AHEAD)}
-        latest = self.read_latest()
+        latest, step = self.read_latest(), self._find_step(now, own_now)
         with self._writing() as write:
             write("doubt_own_times", [own])
+            write("note_clocks", [limits | own])
+            if step > AHEAD:
+                write("prolong_holdings", [limits | {"step": step // MICROSECOND}])
+                write("suspect_targets", [()])
             if latest <= now + AHEAD:
                 return None
             for statement in FUTURE:
                 write(statement, [limits])
         return latest - now
+
+    def _find_step(self, now: datetime, own_now: datetime) -> timedelta:
+        """Find how much further the source's clock has gone than ours since they were looked at; negative for less."""
+        (clocks,) = self._read("read_clocks", lambda *clocks: [read_time_or_none(clock, LATEST) for clock in clocks])
+        before, own_before = clocks
+        return (now - before) - (own_now - own_before) if before and own_before else timedelta()

@@ -16,7 +16,7 @@ from uidsync.ledger.values import read_text
 from uidsync.statements import read_statements
 
 APPLICATION = 0x75696473  # "uids", in the file's header
-SCHEMA = 3  # the number of the last migration
+SCHEMA = 4  # the number of the last migration
 ROWS_AT_ONCE = 1000
 BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
 

@@ -276,7 +276,10 @@ class Ledger(TableLedger):
         with self._writing() as write:
             write("drop_lapsed", [(write_time(now - REMEMBERED),)])
             write("drop_old_logouts", [(write_time(now - LOGOUTS_COUNTED),)])
-            write("drop_old_withdrawn", [{"until": write_time(now - validity)}])
+            write(
+                "drop_old_withdrawn",
+                [{"until": write_time(now - validity), "gone": write_time(now - LOGOUT_GRACE)}],
+            )
             write("drop_old_rejected", [()])
             write("drop_old_taken", [()])
 

@@ -5,7 +5,7 @@ Pure: no I/O, no clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -73,12 +73,12 @@ def make_position(
     source: str,
     rules: str,
     full_at: datetime,
-    marks: Collection[tuple[datetime, int]],
+    marks: Sequence[tuple[datetime, int]],
     ahead: Collection[int],
     clock_offset: timedelta,
 ) -> Position:
     """Make a position whose last mark is the end of the table; no row that lies ahead is lost behind it. Rule 5."""
-    watermark = max(marks)[1]
+    watermark = marks[-1][1]
     if len(ahead) > MOST_AHEAD:
         watermark, ahead = min(watermark, min(ahead) - 1), ()
     bounded = tuple((at, min(highest_id, watermark)) for at, highest_id in marks)

@@ -12,25 +12,24 @@ from uidsync.panos import Address
 from uidsync.panos.userid.table import UIA, XML_API, TableEntry
 
 GOLDEN = (5**0.5 - 1) / 2
-MOST_CHOICES = 20  # in a run, most of which may not be fit to be asked for
+MOST_CHOICES = 20  # in a run, some of which may be asked for anyway, or be about to leave
 
 
 class TableLedger(EventsLedger):
     """What targets were seen to hold, for as long as that is compared; it ends with the connection."""
 
-    def choose_sample(self, target: str, asked: int, now: datetime) -> Iterator[Address | None]:
-        """Choose mappings to ask a target for, spread over all: each is chosen in its turn, after so many others.
+    def list_unconfirmed(self, target: str, most: int, now: datetime) -> list[Address]:
+        """List mappings of users who have come again since they were sent, if another source may have come between."""
+        parameters = {"target": target, "most": most, "now": write_time(now)}
+        return self._read("list_unconfirmed", read_ip, parameters)
 
-        None stands for one that is not fit to be asked for: it is in doubt, was sent just now or ends soon.
-        """
-        (rows,) = self._read("count_rows", int, (target,))
-        times = {"settled": write_time(now - SETTLED), "lasting": write_time(now + SETTLED)}
-        for choice in range(asked, asked + min(rows, MOST_CHOICES)):
-            place = int(choice * GOLDEN % 1 * rows)  # this sequence leaves no gaps, however many there are
-            picked = self._read(
-                "pick", lambda ip, is_fit: (read_ip(ip), bool(is_fit)), {"target": target, "place": place, **times}
-            )
-            yield from (ip if is_fit else None for ip, is_fit in picked)
+    def choose_sample(self, target: str, asked: int, now: datetime) -> Iterator[Address]:
+        """Choose mappings to ask a target for, spread over all: each is chosen in its turn, after so many others."""
+        fit = {"target": target, "settled": write_time(now - SETTLED), "lasting": write_time(now + SETTLED)}
+        (count,) = self._read("count_fit", int, fit)
+        for choice in range(asked, asked + min(count, MOST_CHOICES)):
+            place = int(choice * GOLDEN % 1 * count)  # this sequence leaves no gaps, however many there are
+            yield from self._read("pick_fit", read_ip, fit | {"place": place})
 
     # ---- a target's table, as it was read --------------------------------------------------------------------------
 

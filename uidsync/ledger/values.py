@@ -74,9 +74,8 @@ class TargetState:
 
     Of a target that `is_new` the ledger knows nothing, or only what another of its name held. Its table was last put
     right at `reconciled_at`; it is again when it `is_suspect`, but not before the `pause` since it was `tried_at` is
-    over. It was `asked` for so many mappings, and `member` is the one of a pair that answered. When it
-    was heard from last, events up to `seen_id` had been read. A table that
-    `is_unreadable` may not be read, or makes no sense.
+    over. It was `asked` for so many mappings, and `member` is the one of a pair that answered. A table
+    that `is_unreadable` may not be read, or makes no sense.
     """
 
     name: str
@@ -93,7 +92,6 @@ class TargetState:
     pause: timedelta = timedelta()
     asked: int = 0
     member: str = ""
-    seen_id: int = 0
     certificate_not_after: datetime | None = None
     client_certificate_not_after: datetime | None = None
     is_new: bool = False

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from uidsync.config.models import Config, FirewallConfig, TargetConfig
-from uidsync.ledger.values import MINUTE, SETTLED, TOLERANCE, Holding
+from uidsync.ledger.values import LOGOUT_GRACE, MINUTE, SETTLED, TOLERANCE, Holding
 from uidsync.panos import Address
 from uidsync.panos.userid.messages import UserMapping
 from uidsync.panos.userid.table import UIA, XML_API, TableEntry, is_shown_as
@@ -88,7 +88,11 @@ def look_at(
     for ip, entries in table.items():
         mapping, believed = wanted.get(ip), belief.held.get(ip, ())
         if glance.waits and any(holding.sent_at > now - SETTLED for holding in believed):
-            held[ip], taken[ip] = believed, belief.taken.get(ip)
+            # Whoever shows already is there by the newest event.
+            users = [_recognise(entry, mapping, believed, glance) for entry in entries]
+            is_there = mapping is not None and any(is_same_user(user, mapping.user) for user in users)
+            held[ip] = tuple(_confirm(each, mapping) for each in believed) if mapping and is_there else believed
+            taken[ip] = belief.taken.get(ip)
             continue
         ours, others = [], []
         for entry in entries:
@@ -108,7 +112,7 @@ def look_at(
             missing.add(ip)
         if ours and not any(is_same_user(each.user, one.user) for each in ours for one in believed):
             strange.add(ip)
-        held[ip] = tuple(ours) or tuple(each for each in believed if mapping and _is_over(each, mapping, belief, now))
+        held[ip] = tuple(ours) or tuple(_end(each, now) for each in believed if mapping and _was_right(each, mapping))
     truth = replace(
         belief,
         held={ip: holdings for ip, holdings in held.items() if holdings},
@@ -149,15 +153,24 @@ def _is_right(mapping: UserMapping, entry: TableEntry, believed: Collection[Hold
 def _is_taken(mapping: UserMapping, ip: Address, belief: Belief) -> bool:
     """Tell whether another source came after our event was delivered; before it was, the event takes the address."""
     return belief.taken.get(ip) == mapping.event_id or any(
-        is_same_user(holding.user, mapping.user) and was_delivered(holding, mapping, belief.state.seen_id)
-        for holding in belief.held.get(ip, ())
+        _was_right(holding, mapping) for holding in belief.held.get(ip, ())
     )
 
 
-def _is_over(holding: Holding, mapping: UserMapping, belief: Belief, now: datetime) -> bool:
-    """Tell whether a mapping was delivered and ran out: it is remembered for that."""
+def _was_right(holding: Holding, mapping: UserMapping) -> bool:
+    """Tell whether what is wanted was delivered: that is remembered when it is gone."""
+    return is_same_user(holding.user, mapping.user) and was_delivered(holding, mapping)
+
+
+def _confirm(holding: Holding, mapping: UserMapping) -> Holding:
+    """Return a holding of the wanted user as one by the newest event."""
     is_same = is_same_user(holding.user, mapping.user)
-    return holding.held_until <= now and is_same and was_delivered(holding, mapping, belief.state.seen_id)
+    return replace(holding, event_id=mapping.event_id) if is_same else holding
+
+
+def _end(holding: Holding, now: datetime) -> Holding:
+    """Return a holding as one that is over."""
+    return replace(holding, held_until=min(holding.held_until, now - LOGOUT_GRACE))
 
 
 def _make_holding(
@@ -179,8 +192,16 @@ def _make_holding(
         return Holding(user, timeout, now - SETTLED, now + NEVER, event_id=event_id)
     until = now + timedelta(seconds=entry.seconds_left) + glance.slack
     if known and abs(until - known.held_until) <= TOLERANCE:
-        return replace(known, in_doubt=False, undated=False, event_id=event_id)
-    return Holding(user, timeout, min(now - SETTLED, until - timeout * MINUTE), until, event_id=event_id)
+        holding = replace(known, event_id=event_id)
+    else:
+        holding = Holding(user, timeout, min(now - SETTLED, until - timeout * MINUTE), until, event_id=event_id)
+    is_late = mapping is not None and _outlasts(holding, mapping, now)
+    return replace(holding, in_doubt=is_late, undated=is_late)
+
+
+def _outlasts(holding: Holding, mapping: UserMapping, now: datetime) -> bool:
+    """Tell whether a mapping was sent for longer than its event is valid, by a clock that was behind: it is due."""
+    return mapping.expires_at + TOLERANCE < holding.held_until <= now + holding.timeout * MINUTE + TOLERANCE
 
 
 # ---- what is told of it ------------------------------------------------------------------------------------------

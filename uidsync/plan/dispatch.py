@@ -29,7 +29,8 @@ class Dispatch:
     """What a run brings to one target; `now` is the source's clock.
 
     `wanted` counts the mappings that the target should have. `ordered` are addresses whose logout somebody asked for,
-    `resend` makes all that is wanted due, held or not, and a target that `is_empty` holds nothing.
+    `resend` makes all that is wanted due, held or not, which is done `blindly` while the table cannot be read. A target
+    that `is_empty` holds nothing.
     """
 
     target: TargetConfig
@@ -39,6 +40,7 @@ class Dispatch:
     wanted: int = 0
     ordered: Collection[Address] = ()
     resend: bool = False
+    blindly: bool = False
     is_empty: bool = False
 
     @property
@@ -107,11 +109,13 @@ class Tally:
 
 def _begin(config: Config, target: TargetConfig, ledger: Ledger, now: datetime, *, full: bool) -> Dispatch:
     state = read_state(ledger, target)
+    blindly = not full and state.is_unreadable and is_pass_due(config, state, now)
     return Dispatch(
         target,
         state,
         now,
-        resend=full or (state.is_unreadable and is_pass_due(config, state, now)),
+        resend=full or blindly,
+        blindly=blindly,
         is_empty=state.is_new or not ledger.has_holdings(target.name),
     )
 

@@ -120,14 +120,13 @@ class Terms:
 
     A target with a fixed timeout ages every mapping by its own setting, always `mapping_timeout`. `resend` makes every
     login due that is not rejected, held or not. Other sources write to a target that `is_contested`: a newer event is
-    sent there even if its user is held. Events up to `seen_id` were known when the target was last heard from.
+    sent there even if its user is held.
     """
 
     mapping_timeout: timedelta
     is_timeout_fixed: bool = False
     resend: bool = False
     is_contested: bool = False
-    seen_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +170,7 @@ def make_plan(
             continue
         if mapping.ip in apart.taken and not terms.resend:
             continue
-        lapsed += bool(known) and all(holding.held_until <= now for holding in known)
+        lapsed += all(holding.held_until <= now for holding in known) and any(map(_has_run_out, known))
         login = make_login(mapping, now, terms)
         kind, is_renewal = _judge(mapping, login, known, now, terms)
         if others:
@@ -189,7 +188,7 @@ def _judge(
     """Say whether a login is due where nobody else is held, and whether it renews what was delivered before."""
     current = [holding for holding in known if holding.held_until > now]
     if not current:
-        return "new", any(was_delivered(holding, mapping, terms.seen_id) for holding in known)
+        return "new", any(was_delivered(holding, mapping) for holding in known)
     if terms.resend or any(
         holding.in_doubt or (terms.is_contested and _is_older(holding, mapping)) for holding in current
     ):
@@ -198,13 +197,14 @@ def _judge(
     return ("refreshed" if is_due else None), is_due
 
 
-def was_delivered(holding: Holding, mapping: UserMapping, seen_id: int) -> bool:
-    """Tell whether a target was known to hold a mapping after its event was read.
+def was_delivered(holding: Holding, mapping: UserMapping) -> bool:
+    """Tell whether a target is known to have held a mapping by the event that it is wanted for."""
+    return holding.event_id in {0, mapping.event_id} and (holding.undated or not holding.in_doubt)
 
-    It was delivered for that event, or for an older one, and the target was heard from since.
-    """
-    is_known = holding.event_id in {0, mapping.event_id} or mapping.event_id <= seen_id
-    return is_known and (holding.undated or not holding.in_doubt)
+
+def _has_run_out(holding: Holding) -> bool:
+    """Tell whether a mapping that is over lasted as long as it was sent for, and was not cut short by anybody."""
+    return holding.held_until >= holding.sent_at + holding.timeout * MINUTE
 
 
 def _is_older(holding: Holding, mapping: UserMapping) -> bool:

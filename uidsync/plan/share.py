@@ -77,7 +77,7 @@ def is_readable(target: TargetConfig, state: TargetState) -> bool:
 def make_terms(target: TargetConfig, belief: Belief, *, resend: bool = False) -> Terms:
     """Say how a target is served."""
     is_timeout_fixed = isinstance(target, AgentConfig) and not target.send_timeout
-    return Terms(target.mapping_timeout, is_timeout_fixed, resend, belief.is_contested, belief.state.seen_id)
+    return Terms(target.mapping_timeout, is_timeout_fixed, resend, belief.is_contested)
 
 
 def make_share(

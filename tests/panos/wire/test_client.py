@@ -80,7 +80,7 @@ def test_a_firewall_behind_panorama_is_named(start, make_client):
     target.read_system()
     assert [(row["serial"], row["user"]) for row in panorama.do("state")["mappings"]] == [("0022", "CAMPUS\\ada")]
     assert [request["target"] for request in panorama.requests()] == ["0022", "0022"]
-    with pytest.raises(BadRequest, match="0033 is not connected"):
+    with pytest.raises(Busy, match="0033 is not connected"):
         Firewall(make_client(panorama), serial="0033").send([ADA])
 
 

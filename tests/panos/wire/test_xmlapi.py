@@ -107,6 +107,11 @@ MULTI_LINE = b"""<response status="error" code="12"><msg><line><![CDATA[ edl -> 
         # not now
         *((status, body, Busy, f"HTTP {status}") for status in (408, 429, 500, 502, 503, 504) for body in (b"", PAGE)),
         (503, b'<response status="success"/>', Busy, "HTTP 503"),
+        (200, management_server("Not ready to process xmlapi data"), Busy, "Not ready"),
+        (200, management_server("User-ID is not ready to process data", 17), Busy, "not ready"),
+        (200, management_server("007200001056 not connected", 13), Busy, "not connected"),
+        (200, management_server("0033 is not connected"), Busy, "not connected"),
+        (200, management_server("login: LAB\\not connected is no user"), BadRequest, "no user"),
         # not PAN-OS
         (200, b"", BadReply, "empty"),
         (200, b" \r\n\t", BadReply, "empty"),

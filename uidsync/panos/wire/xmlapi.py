@@ -7,6 +7,7 @@ two dialects of errors are known from captures, the web front end's (`status = '
 
 from __future__ import annotations
 
+import re
 import string
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -30,6 +31,9 @@ TRANSIENT = frozenset(
 )
 DOCTYPE_REFUSED = "the answer declares a document type, which PAN-OS does not"
 BAD_KEY = ("invalid credential", "key expired")  # the first in a 403, and in a 200 of old releases; the other in a 400
+# A management plane that is starting, and a Panorama that has lost the firewall: both pass. How they are worded is not
+# published; users' names are not to be taken for it.
+NOT_NOW = re.compile(r"not ready to process|^\w+ (is )?not connected\b", re.IGNORECASE)
 # Tags and attributes: the answer to a batch in which every entry is rejected has 500, and each takes a parser some 200
 # bytes, so that 8 MiB of nothing else would take 300.
 MOST_MARKUP = 20_000
@@ -141,6 +145,8 @@ def _read_refusal(status: int, response: etree._Element) -> Busy | Unauthorized 
         return Busy(message, denied=True)
     if response.get("code") == OPERATION_DENIED and "passive" in message.lower():
         return Busy(message)  # a member of a pair that another has taken over from
+    if NOT_NOW.search(message):
+        return Busy(message)
     is_bad_key = any(words in message.lower() for words in BAD_KEY)
     if is_bad_key or status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or response.get("code") in DENIED:
         return Unauthorized(message, is_denied=not is_bad_key and response.get("code") == ROLE_LACKS_RIGHT)
