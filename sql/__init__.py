@@ -1,1 +1,1 @@
-"""Every SQL statement that runs, and what a DBA runs by hand: table, grants, index."""
+"""What runs: source.sql, ledger.sql, ledger_schema.sql. What a DBA runs: clienthist.sql, grants.sql, index.sql."""

@@ -17,9 +17,3 @@ def read_statements(file: str) -> Mapping[str, str]:
     text = HEADING.sub("", files("uidsync.sql").joinpath(f"{file}.sql").read_text("utf-8"))
     _, *parts = NAME.split(text)
     return {name: statement.strip() for name, statement in zip(parts[::2], parts[1::2], strict=True)}
-
-
-@cache
-def read_statement(name: str) -> str:
-    """Return the SQL of a file that holds one statement, such as `read_window`."""
-    return files("uidsync.sql").joinpath(f"{name}.sql").read_text("utf-8")

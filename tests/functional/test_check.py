@@ -307,13 +307,6 @@ def test_a_file_that_breaks_off_costs_a_row(site, firewall):
     assert find(findings, "source", "the newest row is 0:01:")[0] == "green"
 
 
-def test_the_statements_are_ones_that_old_servers_know():
-    """What the check asks holds no word that MySQL 5.5 does not know."""
-    for name in ("read_charset", "read_size", "read_indexed"):
-        (statement,) = read_statements((SQL / f"{name}.sql").read_text())
-        assert not re.search(r"\b(WITH|OVER|JSON|LATERAL|ROW_NUMBER|is_visible)\b", statement, re.IGNORECASE)
-
-
 # ---- targets -----------------------------------------------------------------------------------------------------
 
 

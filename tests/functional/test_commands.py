@@ -194,7 +194,8 @@ def test_a_wheel_is_whole(tmp_path):
         archive.extractall(place)
     environment = os.environ | {"PYTHONPATH": str(place)}
     ask = (
-        "import uidsync, uidsync.statements; print(uidsync.__file__, uidsync.statements.read_statement('read_window'))"
+        "import uidsync; from uidsync.source.mysql_login import STATEMENTS; "
+        "print(uidsync.__file__, STATEMENTS['read_window'])"
     )
     for arguments in (["-c", ask], ["-m", "uidsync", "config"], ["-m", "uidsync", "demo"]):
         ended = subprocess.run(

@@ -1,7 +1,6 @@
 """Reading the past of addresses and users, from a database and from a file: no row is lost, and an index is used."""
 
 import os
-import re
 from contextlib import contextmanager
 from datetime import timedelta
 from ipaddress import ip_address
@@ -9,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from tests.clienthist_rows import ADDRESSES
-from tests.safeconnect import COLUMNS, SQL, fresh_export, read_statements
+from tests.safeconnect import COLUMNS, fresh_export
 from tests.source.test_mysql import NAIVE, NOON, make_source, run
 from uidsync.source.csvfile import CSVSnapshot
 from uidsync.source.rows import LoginEvent, Rules, make_row_reader
@@ -211,13 +210,3 @@ def test_a_file_is_read_for_every_question(tmp_path, piped):
         assert [row.event_id for row in snapshot.read_user("ada", NOON, NOON)] == [1, 2]
         assert snapshot.read_machines([1, 2, 3]) == {1: "PC-1"}
         assert snapshot.read_oldest_date() == NAIVE
-
-
-def test_every_statement_is_one_that_old_servers_know():
-    """What runs is one statement a file, and holds no word that MySQL 5.5 does not know."""
-    names = ("read_addresses", "read_ipv6", "read_user", "read_machines", "read_oldest")
-    files = [file for name in names for file in SQL.glob(f"{name}*.sql")]
-    assert len(files) == 8
-    for file in files:
-        (statement,) = read_statements(file.read_text())
-        assert not re.search(r"\b(WITH|OVER|JSON|LATERAL|ROW_NUMBER|REGEXP_\w+|INET6_\w+)\b", statement, re.IGNORECASE)

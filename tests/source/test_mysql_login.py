@@ -1,5 +1,6 @@
 """Whom the database's password is told, what cannot log in, and which limits a session lifts."""
 
+import re
 import socket
 import ssl
 from contextlib import suppress
@@ -9,14 +10,12 @@ import pytest
 import trustme
 from pymysql.cursors import SSCursor
 
-from tests.safeconnect import read_statements
 from tests.source import rogue
 from uidsync.deadline import Deadline
 from uidsync.source import SourceError
 from uidsync.source.mysql import MySQLSource
 from uidsync.source.mysql_failures import FAILURES, Refusal
-from uidsync.source.mysql_login import LIMITS, PROVING, TELLING, Connection, Login, is_loopback, log_in
-from uidsync.statements import read_statement
+from uidsync.source.mysql_login import LIMITS, PROVING, STATEMENTS, TELLING, Connection, Login, is_loopback, log_in
 
 PASSWORD = b"correct horse battery"
 ALL = sorted(plugin.encode() for plugin in TELLING)
@@ -157,12 +156,10 @@ def test_an_account_that_is_not_let_in_is_told_with_what_to_do(safeconnect, chan
     assert advice in told
 
 
-def test_each_limit_has_a_statement_that_lifts_it():
-    """What is asked for by name is lifted by a statement of that name, for this session alone."""
-    for name in LIMITS:
-        (statement,) = read_statements(read_statement(f"lift_{name}"))
-        assert statement.startswith(f"SET SESSION {name} = ")
-        assert f"'{name}'" in read_statement("read_limits")
+def test_each_limit_is_asked_for_and_lifted():
+    """Every limit that is asked for by name is lifted, and no other, for this session alone."""
+    assert set(re.findall("'([a-z_]+)'", STATEMENTS["read_limits"])) == set(LIMITS)
+    assert STATEMENTS["lift_limit"].endswith("\nSET SESSION {limit} = %s")
 
 
 # ---- limits --------------------------------------------------------------------------------------------------------

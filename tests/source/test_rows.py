@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.clienthist_rows import ADDRESSES, PRINCIPALS, ZERO_DATE
-from tests.safeconnect import SQL
 from uidsync.panos.userid.messages import LONGEST_NAME, is_carriable
 from uidsync.source.dates import make_zone
+from uidsync.source.mysql_login import STATEMENTS
 from uidsync.source.rows import (
     LONGEST_CACHED,
     LONGEST_PRINCIPAL,
@@ -221,9 +221,9 @@ def test_what_is_remembered_is_bound(part):
 
 def test_of_a_principal_so_much_is_looked_at():
     """What the statements ask for is what is judged: the beginning of a principal."""
-    for file in SQL.glob("read_*.sql"):
-        named = re.findall(r"LEFT\((?:newest\.)?principal, (\d+)\)", file.read_text())
-        assert named == [str(4 * LONGEST_PRINCIPAL)] * ("currentIpAddress" in file.read_text()), file
+    for name, text in STATEMENTS.items():
+        named = re.findall(r"LEFT\((?:newest\.)?principal, (\d+)\)", text)
+        assert named == [str(4 * LONGEST_PRINCIPAL)] * ("currentIpAddress" in text), name
     assert read("ada," + "x" * LONGEST_PRINCIPAL).user == "ada"
     for name in (" " * LONGEST_PRINCIPAL, "ada" + " " * LONGEST_PRINCIPAL, " " * LONGEST_PRINCIPAL + "ada"):
         assert {read(name).why, read(name + "dean").why} == {"too_long"}

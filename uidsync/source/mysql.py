@@ -1,6 +1,6 @@
 """Reads `clienthist` from MySQL or MariaDB: one consistent snapshot, streamed, in UTC.
 
-Every statement is a file under sql/; nothing in them is newer than MySQL 5.5, and values travel as parameters.
+The statements are in sql/source.sql. Values travel as parameters.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.mysql_failures import FAILURES, describe_failure, is_refusal
 from uidsync.source.mysql_groups import MySQLGroups, can_group
 from uidsync.source.mysql_login import READ_TIMEOUT as READ_TIMEOUT  # noqa: PLC0414 (the unit is timed by it)
-from uidsync.source.mysql_login import Login, Opened, limited, log_in, raise_if_over
+from uidsync.source.mysql_login import STATEMENTS, Login, Opened, limited, log_in, raise_if_over
 from uidsync.source.odd_rows import choose_row_maker, read_id, read_text
 from uidsync.source.rows import Row, write_date
-from uidsync.statements import read_statement
 
 ROWS_AT_ONCE = 1000
 IPV4 = 4
@@ -102,6 +101,7 @@ class MySQLSnapshot:
         self._translated = translated
         self._check_deadline = check_deadline
         self.scans: list[Scan] = []
+        self._statements = STATEMENTS
         with translated():
             self._run("isolation")
             self._run("begin")
@@ -111,13 +111,11 @@ class MySQLSnapshot:
             # From here on the table cannot be locked: of one that is, the server would tell no columns, and no error.
             columns = [(str(name).lower(), str(kind).lower(), key) for name, kind, key in self._run("read_columns")]
         self.columns = frozenset(name for name, _, _ in columns)
+        mac = "macaddress" if "macaddress" in self.columns else "NULL AS macaddress"
+        self._statements = {name: text.replace("{macaddress}", mac) for name, text in STATEMENTS.items()}
         kinds = {name: (kind, key) for name, kind, key in columns}
         self._make_row = choose_row_maker({name: kind for name, (kind, _) in kinds.items()})
-        self.groups = (
-            MySQLGroups(self._ask, self._make_row, has_macs="macaddress" in self.columns)
-            if can_group(kinds, self.highest_id)
-            else None
-        )
+        self.groups = MySQLGroups(self._ask, self._make_row) if can_group(kinds, self.highest_id) else None
 
     def read_shape(self) -> Shape:
         """Read what the table is like. Raises SourceError."""
@@ -138,13 +136,11 @@ class MySQLSnapshot:
 
     def read_since(self, date: datetime) -> Iterator[Row]:
         """Read every row of that date, as the table has it, and later. Raises SourceError."""
-        name = "read_window" if "macaddress" in self.columns else "read_window_without_mac"
-        return self._stream(name, write_date(date))
+        return self._stream("read_window", write_date(date))
 
     def read_after(self, event_id: int, others: Collection[int], date: datetime) -> Iterator[Row]:
         """Read the rows above an id and those with some other ids, of that date and later. Raises SourceError."""
-        name = "read_tail" if "macaddress" in self.columns else "read_tail_without_mac"
-        return self._stream(name, event_id, tuple(others) or (0,), write_date(date))
+        return self._stream("read_tail", event_id, tuple(others) or (0,), write_date(date))
 
     # ---- history, for `uidsync who` ----
 
@@ -179,14 +175,13 @@ class MySQLSnapshot:
         return dates[0] if dates and isinstance(dates[0], datetime) else None
 
     def _stream_history(self, name: str, *parameters: object) -> Iterator[Row]:
-        name = name if "macaddress" in self.columns else f"{name}_without_mac"
         with suppress(*FAILURES):  # how it is found is for the log alone, and not everybody may ask, or is told so
             self._note_scans(name, *parameters)
         return self._stream(name, *parameters)
 
     def _note_scans(self, name: str, *parameters: object) -> None:
         with self._connection.cursor(DictCursor) as cursor:
-            cursor.execute(f"EXPLAIN {read_statement(name)}", parameters)
+            cursor.execute(f"EXPLAIN {self._statements[name]}", parameters)
             plan = [Scan(step["key"] or "", int(step["rows"] or 0)) for step in cursor.fetchall()]
         self.scans += plan
 
@@ -197,7 +192,7 @@ class MySQLSnapshot:
         cursor = self._connection.cursor()
         try:
             with self._translated():
-                cursor.execute(read_statement(name), parameters)
+                cursor.execute(self._statements[name], parameters)
                 while rows := cursor.fetchmany(ROWS_AT_ONCE):
                     self._check_deadline()
                     yield from rows
@@ -217,7 +212,7 @@ class MySQLSnapshot:
     def _run(self, name: str, *parameters: object) -> Sequence[tuple[Any, ...]]:
         # Not a stream: one that broke off fails again when it is closed, in another way.
         with self._connection.cursor(Cursor) as cursor:
-            cursor.execute(read_statement(name), parameters)
+            cursor.execute(self._statements[name], parameters)
             return cursor.fetchall()
 
 

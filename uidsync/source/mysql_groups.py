@@ -13,7 +13,7 @@ from typing import Any
 from uidsync.source import Group
 from uidsync.source.rows import Row, write_date
 
-GROUPED_ID = 2**36  # read_groups.sql has the ids below this, and 27 bits for the seconds of a window: four years
+GROUPED_ID = 2**36  # `read_groups` has the ids below this, and 27 bits for the seconds of a window: four years
 
 
 def can_group(columns: Mapping[str, tuple[str, str]], highest_id: int | None) -> bool:
@@ -43,19 +43,16 @@ class MySQLGroups:
         self,
         ask: Callable[..., Iterator[tuple[Any, ...]]],
         make_row: Callable[[Sequence[Any]], Row],
-        *,
-        has_macs: bool,
     ) -> None:
         self._ask = ask
         self._make_row = make_row
-        self._end = "" if has_macs else "_without_mac"
         self._lowest_id = GROUPED_ID  # of the rows seen so far
 
     def read_groups(self, since: datetime, until: datetime) -> Iterator[Group]:
         """Read the newest row of every address in a part of the window. Raises SourceError."""
         deque(self._ask("widen_groups"), maxlen=0)
         moments = int(since.timestamp()), write_date(since), write_date(until)
-        for *row, size, highest_id, lowest_id in self._ask(f"read_groups{self._end}", *moments):
+        for *row, size, highest_id, lowest_id in self._ask("read_groups", *moments):
             self._lowest_id = min(self._lowest_id, lowest_id)
             yield Group(self._make_row(row), size, highest_id)
 
@@ -64,7 +61,7 @@ class MySQLGroups:
     ) -> Iterator[Row]:
         """Read the rows that lie ahead, are of these texts, or may name nobody. Raises SourceError."""
         parameters = write_date(since), write_date(latest), tuple(texts) or ("-",), names, longest
-        for row in map(self._make_row, self._ask(f"read_doubtful{self._end}", *parameters)):
+        for row in map(self._make_row, self._ask("read_doubtful", *parameters)):
             self._lowest_id = min(self._lowest_id, row.event_id or 0)
             yield row
 

@@ -14,8 +14,7 @@ from pymysql.cursors import Cursor, SSCursor
 from uidsync.source import SourceError
 from uidsync.source.mysql import MySQLSource
 from uidsync.source.mysql_failures import FAILURES, describe_failure
-from uidsync.source.mysql_login import CONNECT_TIMEOUT, limited
-from uidsync.statements import read_statement
+from uidsync.source.mysql_login import CONNECT_TIMEOUT, STATEMENTS, limited
 
 ANSWER_TIMEOUT = 2.0  # seconds for a question that touches no table: a server that takes longer is as good as away
 
@@ -62,7 +61,7 @@ class NamedLock:
                 limited(self._line, seconds, f"no answer within {seconds:.0f} s"),
                 self._connection.cursor(Cursor) as cursor,
             ):
-                statement = read_statement(name)
+                statement = STATEMENTS[name]
                 cursor.execute(statement, (self._name,) if "%s" in statement else None)
                 rows = cursor.fetchall()
         except FAILURES as error:

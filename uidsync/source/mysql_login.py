@@ -27,8 +27,9 @@ from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.tls import Trust, make_context
 from uidsync.source import SourceError
 from uidsync.source.mysql_failures import FAILURES, Refusal, describe_failure, find_tls_error, is_refusal
-from uidsync.statements import read_statement
+from uidsync.statements import read_statements
 
+STATEMENTS = read_statements("source")
 CONNECT_TIMEOUT = 10  # seconds for a host to let us in, from the first packet to the session's settings
 READ_TIMEOUT = 120  # seconds without a byte: a full scan of an unthinned year answers within it
 
@@ -36,12 +37,20 @@ READ_TIMEOUT = 120  # seconds without a byte: a full scan of an unthinned year a
 # encrypted for whoever asks, or so weakly that it is told.
 PROVING = {"", "mysql_native_password", "client_ed25519"}
 TELLING = {"caching_sha2_password", "sha256_password", "mysql_clear_password", "dialog", "mysql_old_password"}
-# Limits that a server may have for everybody, and that end a reading; each has a statement that lifts it for a session.
-LIMITS = (
-    *("max_statement_time", "max_execution_time", "sql_big_selects", "tmp_disk_table_size"),
-    *("max_tmp_session_space_usage", "max_session_mem_used", "connection_memory_limit", "idle_transaction_timeout"),
-    *("idle_readonly_transaction_timeout", "net_write_timeout", "wait_timeout"),
-)
+# Limits that a server may set for everybody and that would end a long read, and the values that lift them in a session.
+LIMITS = {
+    "max_statement_time": 0,  # MariaDB, and MySQL 5.7 before 5.7.8
+    "max_execution_time": 0,  # MySQL from 5.7.8
+    "sql_big_selects": 1,  # otherwise the server refuses a read of more rows than max_join_size
+    "tmp_disk_table_size": 2**64 - 1,  # MariaDB: groups that outgrow memory are written to disk
+    "max_tmp_session_space_usage": 0,  # the same, from MariaDB 11.5
+    "max_session_mem_used": 2**63 - 1,  # MariaDB: groups are kept in memory
+    "connection_memory_limit": 2**64 - 1,  # the same, MySQL from 8.0.28; not every account may lift it
+    "idle_transaction_timeout": 0,  # MariaDB from 10.3: a snapshot is idle while uidsync works on what it read
+    "idle_readonly_transaction_timeout": 0,
+    "net_write_timeout": 600,  # seconds that the server waits while uidsync works on what it read
+    "wait_timeout": 28_800,  # seconds that the server waits for the next question; the run has a deadline of its own
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,7 @@ def _log_in_to(login: Login, host: str | None, password: bytes, deadline: Deadli
         cursorclass=SSCursor,
         read_timeout=READ_TIMEOUT,
         write_timeout=CONNECT_TIMEOUT,
-        init_command=read_statement("session"),
+        init_command=STATEMENTS["session"],
         program_name="uidsync",
         defer_connect=True,
     )
@@ -212,12 +221,12 @@ def lift_limits(connection: pymysql.Connection[SSCursor]) -> None:
     with connection.cursor(Cursor) as cursor:
         limits = set(LIMITS)  # where the server does not even tell, each is tried
         with _refused():
-            cursor.execute(read_statement("read_limits"))
+            cursor.execute(STATEMENTS["read_limits"])
             limits = {str(name).lower() for name, _ in cursor.fetchall()}
-        for name in LIMITS:
+        for name, value in LIMITS.items():
             if name in limits:
                 with _refused():
-                    cursor.execute(read_statement(f"lift_{name}"))
+                    cursor.execute(STATEMENTS["lift_limit"].format(limit=name), (value,))
 
 
 @contextmanager

@@ -1,0 +1,185 @@
+-- What uidsync runs on the source, by name. No statement uses anything newer than MySQL 5.5.
+--
+-- {macaddress} stands for the column, or for NULL AS macaddress where the account may not read it. Of a principal only the
+-- beginning is read: the user name stands first, and roles may go on for megabytes.
+
+-- ---- The session
+
+-- name: session
+-- Read dates in UTC, whatever the server's time zone. Wait half a minute for a locked table, not a year. A row limit that
+-- the server sets for everybody would end a table early without an error.
+SET SESSION time_zone = '+00:00', SESSION lock_wait_timeout = 30, SESSION sql_select_limit = 18446744073709551615
+
+-- name: isolation
+-- At any other level, the snapshot would not be consistent.
+SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ
+
+-- name: begin
+START TRANSACTION WITH CONSISTENT SNAPSHOT
+
+-- name: read_limits
+-- The limits that would end a long read: those the server knows and has set for this session. No right is needed.
+SHOW SESSION VARIABLES WHERE
+  Variable_name IN ('max_statement_time', 'max_execution_time', 'idle_transaction_timeout', 'idle_readonly_transaction_timeout',
+    'max_tmp_session_space_usage') AND Value + 0 > 0
+  OR Variable_name IN ('tmp_disk_table_size', 'max_session_mem_used', 'connection_memory_limit')
+    AND Value + 0 < 9223372036854775807
+  OR Variable_name = 'net_write_timeout' AND Value + 0 < 600
+  OR Variable_name = 'wait_timeout' AND Value + 0 < 28800
+  OR Variable_name = 'sql_big_selects' AND Value <> 'ON'
+
+-- name: lift_limit
+-- The names and values are fixed: LIMITS in source/mysql_login.py.
+SET SESSION {limit} = %s
+
+-- name: limit_silence
+-- The server ends a connection that is silent for this many seconds, and the lock with it: its host may be frozen or cut off.
+-- A host that works asks every half second.
+SET SESSION wait_timeout = 10
+
+-- name: widen_groups
+-- Keep groups in memory: on disk, grouping takes seven times as long. 250,000 addresses need 32 MB; the usual limit is 16 MB.
+-- No right is needed. The setting ends with the session.
+SET SESSION tmp_table_size = GREATEST(@@SESSION.tmp_table_size, 134217728),
+  SESSION max_heap_table_size = GREATEST(@@SESSION.max_heap_table_size, 134217728)
+
+-- ---- The lock
+
+-- name: take_lock
+-- 1: the lock is ours. 0: another connection has it. It lasts as long as the connection. No right is needed.
+SELECT GET_LOCK(%s, 0)
+
+-- name: read_lock
+-- Whether this connection still has the lock. It has lost it if somebody reset the connection, or a proxy passed it on.
+SELECT IS_USED_LOCK(%s) = CONNECTION_ID()
+
+-- name: release_lock
+SELECT RELEASE_LOCK(%s)
+
+-- ---- The table
+
+-- name: read_position
+-- Where the table ends, and what the server's clock says. The primary key alone answers it.
+SELECT MAX(clientHistId), UTC_TIMESTAMP() FROM clienthist
+
+-- name: read_columns
+-- The columns that this account may read, their types, and whether they are the primary key.
+SELECT column_name, column_type, column_key FROM information_schema.columns
+WHERE table_schema = DATABASE() AND table_name = 'clienthist'
+
+-- name: read_charset
+-- How names are stored. An account may ask this of every column that it may read.
+SELECT character_set_name, collation_name FROM information_schema.columns
+WHERE table_schema = DATABASE() AND table_name = 'clienthist' AND column_name = 'principal'
+
+-- name: read_size
+-- How large the table is, in rows and bytes, by the server's estimate.
+SELECT table_rows, data_length + index_length FROM information_schema.tables
+WHERE table_schema = DATABASE() AND table_name = 'clienthist'
+
+-- name: read_indexed
+-- The columns that indexes begin with. The primary key is always there, if the server shows indexes to this account at all.
+SELECT column_name FROM information_schema.statistics
+WHERE table_schema = DATABASE() AND table_name = 'clienthist' AND seq_in_index = 1
+
+-- name: read_newest
+-- The row that was written last, by the primary key.
+SELECT transDate FROM clienthist ORDER BY clientHistId DESC LIMIT 1
+
+-- name: read_oldest
+-- The oldest row that is left, by the primary key.
+SELECT transDate FROM clienthist ORDER BY clientHistId LIMIT 1
+
+-- ---- Login events
+
+-- name: read_tail
+-- The rows written since an id, and some others by their ids: ranges of the primary key.
+SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), {macaddress}
+FROM clienthist
+WHERE (clientHistId > %s OR clientHistId IN %s) AND transDate >= %s
+
+-- name: read_window
+-- Every row of the window: a full scan, unless there is an index on transDate.
+SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), {macaddress}
+FROM clienthist
+WHERE transDate >= %s
+
+-- name: read_groups
+-- The newest row of every address in a part of the window, with how many rows it has there and their highest
+-- and lowest ids.
+-- Addresses are told apart by their bytes: a collation would take texts for one that uidsync does not.
+-- The date, in seconds since the first parameter, and the id make one number, of which the id is the lower 36 bits.
+-- The limit keeps the order, without which the rows of a large table would be fetched from all over the disk.
+SELECT STRAIGHT_JOIN
+  newest.clientHistId, newest.transDate, newest.currentIpAddress, LEFT(newest.principal, 4096), {macaddress},
+  address.size, address.highest, address.lowest
+FROM (
+  SELECT
+    COUNT(*) AS size,
+    MAX(clientHistId) AS highest,
+    MIN(clientHistId) AS lowest,
+    MAX((UNIX_TIMESTAMP(transDate) - %s) * 68719476736 + clientHistId) & 68719476735 AS winner
+  FROM clienthist
+  WHERE transDate >= %s AND transDate <= %s
+  GROUP BY CAST(currentIpAddress AS BINARY)
+  ORDER BY winner LIMIT 18446744073709551615
+) AS address
+JOIN clienthist AS newest ON newest.clientHistId = address.winner
+
+-- name: read_doubtful
+-- Every row that lies ahead, is of these addresses, or may name nobody; uidsync judges which do.
+-- A name of a few ASCII letters, digits and marks is somebody's unless it is null, ignored or too long. All others are
+-- read, for what else may name nobody only uidsync can tell. Collations differ: names are compared by their bytes.
+SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), {macaddress}
+FROM clienthist
+WHERE transDate >= %s
+  AND (
+    transDate > %s
+    OR currentIpAddress IN %s
+    OR CONVERT(principal USING utf8mb4) IS NULL
+    OR CONVERT(principal USING utf8mb4) COLLATE utf8mb4_bin NOT REGEXP '^[a-zA-Z0-9][a-zA-Z0-9._-]*(,|$)'
+    OR LOWER(CONVERT(principal USING utf8mb4) COLLATE utf8mb4_bin) REGEXP %s
+    OR LENGTH(SUBSTRING_INDEX(principal, ',', 1)) > %s
+  )
+
+-- name: read_highest
+-- The thousand rows below an id that were written last, of a part of the window. They are found by the primary key, from its
+-- end: an index on transDate would make the server sort the window. The last id is the lowest of the window: without it, a
+-- window of fewer than a thousand rows would make the server search all that was written before.
+SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), NULL
+FROM clienthist FORCE INDEX (PRIMARY)
+WHERE transDate >= %s AND transDate <= %s AND clientHistId < %s AND clientHistId >= %s
+ORDER BY clientHistId DESC LIMIT 1000
+
+-- ---- The past of an address, for `who` and `explain`
+
+-- name: read_addresses
+-- Every row that may be of these IPv4 addresses. They may be spelled so that only uidsync can tell, with a blank in front or
+-- inside an IPv6 address: such rows are read, too. A full scan, unless there is an index on currentIpAddress.
+SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), {macaddress}
+FROM clienthist
+WHERE currentIpAddress IN %s
+  OR currentIpAddress LIKE ':%%' OR currentIpAddress LIKE '0:%%' OR currentIpAddress LIKE '00%%'
+  OR (currentIpAddress < '0' AND currentIpAddress <> '')
+  OR currentIpAddress >= 'g'
+
+-- name: read_ipv6
+-- Every row that may be of an IPv6 address, which has many spellings. Always a full scan.
+SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), {macaddress}
+FROM clienthist
+WHERE currentIpAddress LIKE '%%:%%'
+
+-- name: read_user
+-- Every row of the window that may name a user: its principal holds this part of the name, or letters whose case only uidsync
+-- can tell. A full scan, unless there is an index on transDate.
+SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), {macaddress}
+FROM clienthist
+WHERE transDate BETWEEN %s AND %s
+  AND (LOCATE(%s, LOWER(CONVERT(principal USING utf8mb4))) > 0
+    OR LENGTH(CONVERT(principal USING utf8mb4)) <> CHAR_LENGTH(CONVERT(principal USING utf8mb4)))
+
+-- name: read_machines
+-- The names of machines, by the primary key.
+SELECT clientHistId, winMachineName
+FROM clienthist
+WHERE clientHistId IN %s
