@@ -20,6 +20,9 @@ SELECT ip, user, why, seen_at, event_id, mac FROM event WHERE ip IN (SELECT valu
 -- name: count_events
 SELECT count(*), max(seen_at) FROM event
 
+-- name: count_nobody
+SELECT why, count(*) FROM event WHERE user IS NULL GROUP BY why
+
 -- name: count_wanted
 SELECT count(*) FROM event WHERE user IS NOT NULL AND seen_at >= ?
 

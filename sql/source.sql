@@ -105,18 +105,16 @@ FROM clienthist
 WHERE transDate >= %s
 
 -- name: read_groups
--- The newest row of every address in a part of the window, with how many rows it has there and their highest
--- and lowest ids.
--- Addresses are told apart by their bytes: a collation would take texts for one that uidsync does not.
--- The date, in seconds since the first parameter, and the id make one number, of which the id is the lower 36 bits.
--- The limit keeps the order, without which the rows of a large table would be fetched from all over the disk.
+-- The newest row of every address in a part of the window, how many rows the address has there, and their lowest id.
+-- Addresses are grouped by their bytes: a collation would join texts that uidsync tells apart.
+-- The date, in seconds since the first parameter, and the id make one number; the id is its lower 36 bits.
+-- The limit keeps the order. Without it the rows of a large table would be fetched from all over the disk.
 SELECT STRAIGHT_JOIN
   newest.clientHistId, newest.transDate, newest.currentIpAddress, LEFT(newest.principal, 4096), {macaddress},
-  address.size, address.highest, address.lowest
+  address.size, address.lowest
 FROM (
   SELECT
     COUNT(*) AS size,
-    MAX(clientHistId) AS highest,
     MIN(clientHistId) AS lowest,
     MAX((UNIX_TIMESTAMP(transDate) - %s) * 68719476736 + clientHistId) & 68719476735 AS winner
   FROM clienthist
@@ -126,21 +124,13 @@ FROM (
 ) AS address
 JOIN clienthist AS newest ON newest.clientHistId = address.winner
 
--- name: read_doubtful
--- Every row that lies ahead, is of these addresses, or may name nobody; uidsync judges which do.
--- A name of a few ASCII letters, digits and marks is somebody's unless it is null, ignored or too long. All others are
--- read, for what else may name nobody only uidsync can tell. Collations differ: names are compared by their bytes.
+-- name: read_others
+-- Every row of the window that lies ahead, has one of these addresses, or may have a blank principal: none at all, or one
+-- that begins with anything but a visible ASCII character.
 SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), {macaddress}
 FROM clienthist
 WHERE transDate >= %s
-  AND (
-    transDate > %s
-    OR currentIpAddress IN %s
-    OR CONVERT(principal USING utf8mb4) IS NULL
-    OR CONVERT(principal USING utf8mb4) COLLATE utf8mb4_bin NOT REGEXP '^[a-zA-Z0-9][a-zA-Z0-9._-]*(,|$)'
-    OR LOWER(CONVERT(principal USING utf8mb4) COLLATE utf8mb4_bin) REGEXP %s
-    OR LENGTH(SUBSTRING_INDEX(principal, ',', 1)) > %s
-  )
+  AND (transDate > %s OR currentIpAddress IN %s OR COALESCE(ORD(principal), 0) NOT BETWEEN 33 AND 127)
 
 -- name: read_highest
 -- The thousand rows below an id that were written last, of a part of the window. They are found by the primary key, from its

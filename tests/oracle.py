@@ -73,8 +73,6 @@ class Verdict:
     """Rows in the window, and those without a date."""
     took_nothing: int = 0
     """Events of ignored users on the device of the address's user."""
-    reordered: set[Address] = field(default_factory=set)
-    """Addresses where an event won by its time over another user's event with a higher id."""
     holders: dict[str, Event] = field(default_factory=dict)
     """The event that has each address."""
 
@@ -112,13 +110,6 @@ def judge(rows: Iterable[Row], now: datetime, settings: Settings) -> Verdict:
             verdict.nobody[address] = holder.why
         elif holder.seen_at + settings.validity - now >= MINUTE:
             verdict.wanted[address] = (holder.user, holder.seen_at + settings.validity)
-        if any(
-            event.event_id > holder.event_id
-            and event.user is not None
-            and event.user.lower() != (holder.user or "").lower()
-            for event in theirs
-        ):
-            verdict.reordered.add(address)
     return verdict
 
 

@@ -1,6 +1,7 @@
 """What the ledger keeps of targets and of the source, how long it does, and what it does not believe."""
 
 import shutil
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -811,6 +812,7 @@ def test_what_was_read_comes_back(reads):
             some = list(known)[::2]
             assert ledger.read_events(some) == {ip: known[ip] for ip in some}
             assert ledger.count_events() == (len(known), max((each.seen_at for each in known.values()), default=None))
+            assert ledger.count_nobody() == Counter(each.why for each in known.values() if each.user is None)
             wanted = [each for each in known.values() if each.user is not None and each.seen_at >= now]
             assert ledger.count_wanted(now) == len(wanted)
             assert ledger.read_latest() <= max([each.marks[-1][0] for each, *_ in reads])

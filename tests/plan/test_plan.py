@@ -115,7 +115,6 @@ def test_rows_come_to_what_the_rules_say(settings, seed):
         if reason in REASONS:
             skipped[REASONS[reason]] += rows_skipped
     assert skipped == {reason: n for reason, n in verdict.skipped.items() if reason != "blank"}
-    assert census.count_reordered(events) == len(verdict.reordered)
     for mapping_timeout in (45 * MINUTE, 60 * HOUR):
         plan = plan_on(mappings, {}, NOW, mapping_timeout=mapping_timeout)
         expected = share(verdict, NOW, mapping_timeout)
@@ -146,7 +145,6 @@ def test_any_history_comes_to_what_the_rules_say(rows):
         ip: user for ip, (user, _) in verdict.wanted.items()
     }
     assert {ip: WHYS[event.why] for ip, event in events.items() if event.user is None} == verdict.nobody
-    assert census.count_reordered(events) == len(verdict.reordered)
     assert census.rows == census.events + census.skipped.total() == len(rows)
 
 
@@ -156,8 +154,7 @@ def test_the_order_of_rows_never_matters(rows, data):
     events, census = read(rows, SERVICES)
     shuffled, other = read(data.draw(st.permutations(rows)), SERVICES)
     assert shuffled == events
-    assert (other.skipped, other.nobody) == (census.skipped, census.nobody)
-    assert other.count_reordered(shuffled) == census.count_reordered(events)
+    assert other.skipped == census.skipped
 
 
 @given(HISTORIES, st.integers(0, 12), st.data())

@@ -107,7 +107,7 @@ TARGET = {
     "seconds", "last_success", "behind_since", "certificate_not_after", "client_certificate_not_after", "error",
     "held_back", "foreign",
 }  # fmt: skip
-SOURCE = {"rows", "events", "skipped", "nobody", "reordered", "addresses", "newest_event"}
+SOURCE = {"rows", "events", "skipped", "nobody", "addresses", "newest_event"}
 RUN = {
     "schema", "version", "run_id", "mode", "full_send", "dry_run", "standby", "started", "finished", "exit_code",
     "error", "source", "wanted", "targets", "warnings", "phases",

@@ -163,7 +163,7 @@ def test_other_types_of_columns_are_read(safeconnect, column, kind):
         assert snapshot.read_machines({1}) == {1: "PC-1"}
         if snapshot.groups:
             assert [group.newest for group in snapshot.groups.read_groups(WEEK_AGO, NOON)] == [Row(*ADA)]
-            assert list(snapshot.groups.read_doubtful(WEEK_AGO, NOON, ("192.0.2.1",), "^x", 9)) == [Row(*ADA)]
+            assert list(snapshot.groups.read_others(WEEK_AGO, NOON, ("192.0.2.1",))) == [Row(*ADA)]
             assert snapshot.groups.read_highest(WEEK_AGO, NOON, 9) == [Row(*ADA[:4], None)]
 
 
@@ -183,7 +183,7 @@ def test_bytes_that_are_no_utf_8_cost_their_own_row(safeconnect):
         for rows in (
             snapshot.read_since(EVER),
             (group.newest for group in snapshot.groups.read_groups(WEEK_AGO, NOON)),
-            snapshot.groups.read_doubtful(WEEK_AGO, NOON, (), "^x", 9),
+            snapshot.groups.read_others(WEEK_AGO, NOON, ("192.0.2.1", "192.0.2.2")),
         ):
             assert [(row.user, row.why) for row in map(read_row, rows)] == [(None, "unfit"), ("Jürgen", "")]
 

@@ -50,8 +50,7 @@ def report_reading(report: SyncReport, reading: Reading) -> None:
         rows=census.rows,
         events=census.events,
         skipped=dict(census.skipped),
-        nobody=dict(census.nobody),
-        reordered=census.reordered,
+        nobody=dict(reading.nobody),
         addresses=reading.addresses,
         newest_event=reading.newest_event,
     )

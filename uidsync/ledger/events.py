@@ -94,6 +94,10 @@ class EventsLedger(LedgerFile):
         (counts,) = self._read("count_events", lambda events, newest: (events, read_time_or_none(newest)))
         return counts
 
+    def count_nobody(self) -> dict[str, int]:
+        """Return how many addresses have an event that leaves them with nobody, by why."""
+        return dict(self._read("count_nobody", lambda why, events: (read_text(why), events)))
+
     def count_wanted(self, seen_since: datetime) -> int:
         """Return how many addresses have a user that was seen since."""
         (count,) = self._read("count_wanted", int, (write_time(seen_since),))

@@ -11,12 +11,12 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from uidsync.panos import Address
-from uidsync.plan.newest import is_same_user
 from uidsync.plan.safety import UnsafePlan
 from uidsync.source.dates import MOST_APART, Dates
 from uidsync.source.rows import BEFORE, BLANK, IS_AHEAD, OTHER_DEVICE, LoginEvent, SkippedRow
 
 NEWEST_ROWS = 1000  # so many rows with the highest ids are looked at for dates that lie ahead
+BLANK_PRINCIPAL = "blank_principal"  # why such a row is skipped, unless it takes its address
 AHEAD_PERCENT, AHEAD_ROWS = 10, 10  # above both, the source's dates are wrong and not just a row's
 
 
@@ -33,12 +33,9 @@ class Census:
         self._dates = dates
         self.rows = 0
         self.skipped: Counter[str] = Counter()
-        self.nobody: Counter[str] = Counter()
         self.highest_id = 0
         self.ahead: list[int] = []  # the ids of rows that were skipped as ahead
         self.highest_settled = 0  # the highest id of an event that was dated `settled` or earlier
-        self.reordered = 0  # addresses where a lower id won by its time over another user's higher one
-        self._rivals: dict[Address, tuple[LoginEvent, LoginEvent | None]] = {}  # of two users, with the highest ids
         self._newest_rows: list[tuple[int, datetime | None]] = []  # a heap of ids, and the date of one that lies ahead
 
     def watch(self, rows: Iterable[LoginEvent | SkippedRow]) -> Iterator[LoginEvent]:
@@ -51,68 +48,47 @@ class Census:
             if isinstance(row, SkippedRow):
                 self.skipped[row.reason] += 1
                 continue
-            if row.why == BLANK:
-                self.skipped["blank_principal"] += 1
-            else:
-                self._count(row)
+            self._count(row)
             yield row
 
-    def count_group(self, newest: LoginEvent | SkippedRow, size: int, highest_id: int) -> None:
-        """Count so many rows of one address by the newest of them; none lies ahead."""
+    def count_group(self, newest: LoginEvent | SkippedRow, size: int) -> None:
+        """Count the rows of one address by the newest of them. None lies ahead."""
         self.rows += size
-        self.highest_id = max(self.highest_id, highest_id)
         if isinstance(newest, SkippedRow):
             self.skipped[newest.reason] += size
 
     def watch_again(
         self, rows: Iterable[LoginEvent | SkippedRow], doubtful: Container[Address]
     ) -> Iterator[LoginEvent]:
-        """Pass on the events at doubtful addresses; count those that name nobody, and the rows that lie ahead.
+        """Pass on the events at doubtful addresses. Count the rows that lie ahead, and the blank principals.
 
-        The groups of all others have been counted.
+        All others have been counted by groups.
         """
         for row in rows:
-            if isinstance(row, SkippedRow):
-                if row.reason == IS_AHEAD:
-                    self.count_group(row, 1, row.event_id)
-                    self.ahead.append(row.event_id)
-                continue
-            is_doubtful = row.ip in doubtful
-            if row.why == BLANK:
-                self.skipped["blank_principal"] += 1
-            elif is_doubtful or row.user is None:
+            if isinstance(row, LoginEvent):
                 self._count(row)
-            if is_doubtful:
-                yield row
+                if row.ip in doubtful:
+                    yield row
+            elif row.reason == IS_AHEAD:
+                self.rows += 1
+                self.skipped[IS_AHEAD] += 1
+                self.ahead.append(row.event_id)
 
     def count_newest(self, rows: Iterable[LoginEvent | SkippedRow]) -> None:
         """Take these for the newest rows, none having been watched. Rule 5."""
         self._newest_rows = [(row.event_id, _date_ahead(row)) for row in rows]
 
     def settle(self, before: Mapping[Address, LoginEvent], after: Mapping[Address, LoginEvent]) -> None:
-        """Count those blank principals as events that did take their address, and the addresses that are reordered."""
-        self.reordered += self.count_reordered(after)
-        taken = [event for ip, event in after.items() if event.why == OTHER_DEVICE and before.get(ip) != event]
-        for event in taken:
-            self.skipped["blank_principal"] -= 1
-            self._count(event)
+        """Count a blank principal as an event where it did take its address."""
+        self.skipped[BLANK_PRINCIPAL] -= sum(
+            event.why == OTHER_DEVICE and before.get(ip) != event for ip, event in after.items()
+        )
         self.skipped = +self.skipped
 
     @property
     def events(self) -> int:
         """How many rows were login events."""
         return self.rows - self.skipped.total()
-
-    def count_reordered(self, events: Mapping[Address, LoginEvent]) -> int:
-        """Count the addresses where a lower id won by its time over another user's higher one."""
-        return sum(
-            1
-            for ip, rivals in self._rivals.items()
-            if any(
-                rival and rival.event_id > events[ip].event_id and not is_same_user(rival.user, events[ip].user)
-                for rival in rivals
-            )
-        )
 
     def raise_if_ahead(self, now: datetime, least: int = AHEAD_ROWS) -> None:
         """Raise UnsafePlan when too many of the newest rows, and more than `least`, lie ahead. Rule 5."""
@@ -125,12 +101,8 @@ class Census:
             )
 
     def _count(self, event: LoginEvent) -> None:
-        if event.user is None:
-            self.nobody[event.why] += 1
-        elif (rivals := self._rivals.get(event.ip)) is None:
-            self._rivals[event.ip] = event, None
-        else:
-            self._rivals[event.ip] = _rank(event, *rivals)
+        if event.why == BLANK:
+            self.skipped[BLANK_PRINCIPAL] += 1
 
     def _remember(self, row: LoginEvent | SkippedRow) -> None:
         self.highest_id = max(self.highest_id, row.event_id)
@@ -149,12 +121,3 @@ class Census:
 
 def _date_ahead(row: LoginEvent | SkippedRow) -> datetime | None:
     return row.seen_at if isinstance(row, SkippedRow) and row.reason == IS_AHEAD else None
-
-
-def _rank(event: LoginEvent, first: LoginEvent, second: LoginEvent | None) -> tuple[LoginEvent, LoginEvent | None]:
-    """Return the event with the highest id, and that of another user with the highest."""
-    if is_same_user(event.user, first.user):
-        return (event if event.event_id > first.event_id else first), second
-    if event.event_id > first.event_id:
-        return event, first
-    return first, (event if second is None or event.event_id > second.event_id else second)

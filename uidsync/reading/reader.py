@@ -15,9 +15,8 @@ from uidsync.config.models import Config, MySQLConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.position import LATE_WRITERS, Position, make_position
 from uidsync.panos import Address
-from uidsync.plan.newest import newest_per_address
 from uidsync.reading.census import Census
-from uidsync.reading.fullread import is_worthwhile, read_groups_into
+from uidsync.reading.fullread import make_window, read_by_groups, settle
 from uidsync.source import Snapshot, Source
 from uidsync.source.dates import make_zone
 from uidsync.source.rows import AHEAD, HIGHEST_ID, LoginEvent, Rules, make_row_reader
@@ -30,8 +29,9 @@ FEW_CACHED = 2**12  # where a row stands for all of its address, hardly any repe
 class Reading:
     """What was read: the source's clock, the counts, and how far it went.
 
-    There is an event at so many `addresses` now, the newest of which was seen at `newest_event`. `news` are addresses
-    with a newer event than before, if they are few. `ran_back` is how far what was known lay ahead of the clock.
+    `addresses` have an event now. Their events leave some of them with `nobody`, by why; the latest was seen at
+    `newest_event`. `news` are addresses with a newer event than before, if they are few. `ran_back` is how far what was
+    known lay ahead of the clock.
     """
 
     now: datetime
@@ -39,6 +39,7 @@ class Reading:
     mode: Literal["full", "tail"]
     census: Census
     addresses: int
+    nobody: Mapping[str, int]
     newest_event: datetime | None
     highest_id: int = 0
     news: tuple[Address, ...] = ()
@@ -66,50 +67,65 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         began, now = time.monotonic(), snapshot.now
         ran_back = ledger.disbelieve(now, datetime.now(UTC))
         position = ledger.read_position()
-        since = rules.dates.find_first(now - validity)
         # What was judged by other rules, or came from another source, says nothing any more.
         is_known = position is not None and (position.source, position.rules) == marks
         ledger.drop_events(now, validity if is_known else None)
         sink = _Sink(ledger, position.find_tail() if position and is_known else 0)
-        mode: Literal["full", "tail"] = "full"
-        if position and not (full or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)):
-            mode, tail = "tail", position.find_tail()
-            census = Census(now - LATE_WRITERS, tail, rules.dates)
-            read_row = make_row_reader(rules, now, since=now - validity)
-            events = list(census.watch(map(read_row, snapshot.read_after(tail, position.ahead, since))))
-            _settle(sink, census, events, ledger.read_events({event.ip for event in events}))
-        elif snapshot.groups and is_worthwhile(rules) and rules.dates.is_steady(now - validity, now + AHEAD):
-            census = Census(now - LATE_WRITERS, dates=rules.dates)
-            read_row = make_row_reader(rules, now, FEW_CACHED)
-            read_groups_into(sink, snapshot.groups, read_row, rules, since=since, now=now, census=census)
-        else:
-            census = Census(now - LATE_WRITERS, dates=rules.dates)
-            read_row = make_row_reader(rules, now, since=now - validity)
-            _settle(sink, census, census.watch(map(read_row, snapshot.read_since(since))), ledger.read_events())
-    is_full = mode == "full"
+        is_full = full or not position or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
+        census = _read_rows(snapshot, sink, rules, validity, None if is_full else position)
     following = _follow(position, *marks, snapshot, census, is_full=is_full)
-    is_same_table = position is not None and not position.is_reset(marks[0], following.watermark)
-    ran_short = position is not None and following.watermark < position.watermark  # a replica that lags has no news
-    if not is_same_table or (ran_short and sink.news):
-        ledger.forget_seen()
-    disordered = sink.late if is_full and is_same_table and not ran_back else 0
+    disordered = sink.late if is_full and not ran_back and _goes_on(position, following) else 0
     if disordered:
         log.warning("source.disordered", events=disordered, hint="ids do not grow with time: reads stay full for a day")
         following = replace(following, disordered_at=now)
-    ledger.write_position(following)
+    _write_position(ledger, position, following, sink)
     addresses, newest_event = ledger.count_events()
+    reading = Reading(
+        now=now,
+        began=began,
+        mode="full" if is_full else "tail",
+        census=census,
+        addresses=addresses,
+        nobody=ledger.count_nobody(),
+        newest_event=newest_event,
+        highest_id=following.watermark,
+        news=tuple(sink.news) if len(sink.news) <= FEW_NEWS else (),
+        ran_back=ran_back,
+        disordered=disordered,
+    )
+    _log_reading(log, reading)
+    return reading
+
+
+def _log_reading(log: FilteringBoundLogger, reading: Reading) -> None:
     log.info(
         "source.read",
-        mode=mode,
-        rows=census.rows,
-        events=census.events,
-        addresses=addresses,
-        skipped=dict(census.skipped),
-        seconds=round(time.monotonic() - began, 3),
+        mode=reading.mode,
+        rows=reading.census.rows,
+        events=reading.census.events,
+        addresses=reading.addresses,
+        skipped=dict(reading.census.skipped),
+        seconds=round(time.monotonic() - reading.began, 3),
     )
-    news = tuple(sink.news) if len(sink.news) <= FEW_NEWS else ()
-    highest_id = following.watermark
-    return Reading(now, began, mode, census, addresses, newest_event, highest_id, news, ran_back, disordered)
+
+
+def _read_rows(snapshot: Snapshot, sink: _Sink, rules: Rules, validity: timedelta, position: Position | None) -> Census:
+    """Read the rows after a position, or all of the window if there is none. Count them, and note who holds what."""
+    now, dates = snapshot.now, rules.dates
+    tail, window = position.find_tail() if position else -1, make_window(dates, now, validity)
+    census = Census(now - LATE_WRITERS, tail, dates)
+    if position is None and snapshot.groups and dates.is_steady(now - validity, now + AHEAD):
+        read_by_groups(sink, snapshot.groups, make_row_reader(rules, now, FEW_CACHED), window, census)
+        return census
+    rows = snapshot.read_after(tail, position.ahead, window.since) if position else snapshot.read_since(window.since)
+    events: Iterable[LoginEvent] = census.watch(map(make_row_reader(rules, now, since=now - validity), rows))
+    ips = None
+    if position:  # a tail touches few addresses
+        events = list(events)
+        ips = {event.ip for event in events}
+    known = sink.read_events(ips)
+    census.settle(known, settle(sink, events, known))
+    return census
 
 
 class _Sink:
@@ -121,8 +137,8 @@ class _Sink:
         self.late = 0
         self.news: list[Address] = []
 
-    def read_events(self, ips: Collection[Address]) -> Mapping[Address, LoginEvent]:
-        """Return the event that holds each of these addresses, where there is one."""
+    def read_events(self, ips: Collection[Address] | None = None) -> Mapping[Address, LoginEvent]:
+        """Return the event that holds each address, or each of these, where there is one."""
         return self._ledger.read_events(ips)
 
     def write_events(self, events: Iterable[LoginEvent]) -> None:
@@ -133,11 +149,18 @@ class _Sink:
         self.news += [event.ip for event in listed[: FEW_NEWS + 1 - len(self.news)]]
 
 
-def _settle(sink: _Sink, census: Census, events: Iterable[LoginEvent], known: Mapping[Address, LoginEvent]) -> None:
-    """Find who holds each address after these events, which the census counts, and record where that is news."""
-    newest = newest_per_address(events, known)
-    sink.write_events(event for ip, event in newest.items() if known.get(ip) != event)
-    census.settle(known, newest)
+def _goes_on(position: Position | None, following: Position) -> bool:
+    """Tell whether the ids that were read before are of the same table."""
+    return position is not None and not position.is_reset(following.source, following.watermark)
+
+
+def _write_position(ledger: Ledger, position: Position | None, following: Position, sink: _Sink) -> None:
+    """Record how far was read. Where ids begin anew, forget up to which event each target was served."""
+    # A replica that lags has fewer rows, and no news.
+    has_begun_anew = position is not None and following.watermark < position.watermark and bool(sink.news)
+    if has_begun_anew or not _goes_on(position, following):
+        ledger.forget_seen()
+    ledger.write_position(following)
 
 
 def recall(config: Config, rules: Rules, ledger: Ledger, ip: Address, now: datetime) -> LoginEvent | None:

@@ -155,7 +155,7 @@ METRICS = (
     _gauge("source_rows", "Rows that the last run read.", _one(_number, "source", "rows")),
     _gauge("source_events", "Login events among the rows.", _one(_number, "source", "events")),
     _gauge("source_skipped", "Rows that are no events, by reason.", _counts("reason", "source", "skipped")),
-    _gauge("source_nobody", "Events that name nobody, by why.", _counts("why", "source", "nobody")),
+    _gauge("source_nobody", "Addresses whose newest event names nobody, by why.", _counts("why", "source", "nobody")),
     _gauge("source_addresses", "Addresses with any event.", _one(_number, "source", "addresses")),
     _gauge(
         "source_newest_event_timestamp_seconds",

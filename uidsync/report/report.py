@@ -137,7 +137,6 @@ class SourceReport:
     events: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     nobody: dict[str, int] = field(default_factory=dict)
-    reordered: int = 0
     addresses: int = 0
     newest_event: datetime | None = None
 

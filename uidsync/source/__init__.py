@@ -39,33 +39,32 @@ class Shape:
 
 
 class Group(NamedTuple):
-    """All rows of one text for an address: the newest by date and id, how many there are, the highest id of any."""
+    """All rows that spell an address in one way: the newest by date and id, and how many there are."""
 
     newest: Row
     size: int
-    highest_id: int
 
 
 class Groups(Protocol):
     """What a database can be asked of a window instead of all its rows. All raise SourceError.
 
-    Dates are as the table has them, and every one given is within the part that is asked for.
+    Dates are as the table has them.
     """
 
     def read_groups(self, since: datetime, until: datetime) -> Iterator[Group]:
         """Read the newest row of every address in a part of the window."""
 
-    def read_doubtful(
-        self, since: datetime, latest: datetime, texts: Collection[str], names: str, longest: int
-    ) -> Iterator[Row]:
-        """Read every row dated after `latest`, of one of these texts for an address, or that may name nobody.
+    def read_others(self, since: datetime, latest: datetime, texts: Collection[str]) -> Iterator[Row]:
+        """Read every row that is dated after `latest`, has one of these texts for an address, or a blank principal.
 
-        A plain name (ASCII letters, digits, dots, hyphens and underscores) may do so when it is longer than `longest`,
-        or when in lower case the regular expression `names` matches its beginning; any other name always may.
+        There may be others among them.
         """
 
     def read_highest(self, since: datetime, until: datetime, below: int) -> Sequence[Row]:
-        """Read the thousand rows with the highest ids below one, the highest first; they tell no device."""
+        """Read the thousand rows with the highest ids below one, the highest first, without devices.
+
+        The groups and the others have to be read first.
+        """
 
 
 class Snapshot(Protocol):

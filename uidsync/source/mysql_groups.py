@@ -14,6 +14,7 @@ from uidsync.source import Group
 from uidsync.source.rows import Row, write_date
 
 GROUPED_ID = 2**36  # `read_groups` has the ids below this, and 27 bits for the seconds of a window: four years
+MOST_TEXTS = 30_000  # a question of old servers has to fit into a megabyte
 
 
 def can_group(columns: Mapping[str, tuple[str, str]], highest_id: int | None) -> bool:
@@ -52,23 +53,24 @@ class MySQLGroups:
         """Read the newest row of every address in a part of the window. Raises SourceError."""
         deque(self._ask("widen_groups"), maxlen=0)
         moments = int(since.timestamp()), write_date(since), write_date(until)
-        for *row, size, highest_id, lowest_id in self._ask("read_groups", *moments):
+        for *row, size, lowest_id in self._ask("read_groups", *moments):
             self._lowest_id = min(self._lowest_id, lowest_id)
-            yield Group(self._make_row(row), size, highest_id)
+            yield Group(self._make_row(row), size)
 
-    def read_doubtful(
-        self, since: datetime, latest: datetime, texts: Collection[str], names: str, longest: int
-    ) -> Iterator[Row]:
-        """Read the rows that lie ahead, are of these texts, or may name nobody. Raises SourceError."""
-        parameters = write_date(since), write_date(latest), tuple(texts) or ("-",), names, longest
-        for row in map(self._make_row, self._ask("read_doubtful", *parameters)):
+    def read_others(self, since: datetime, latest: datetime, texts: Collection[str]) -> Iterator[Row]:
+        """Read the rows that lie ahead, have these texts or are blank, or every row if that is too much to ask for.
+
+        Raises SourceError.
+        """
+        question: tuple[object, ...] = "read_others", write_date(since), write_date(latest), tuple(texts) or ("-",)
+        # A text that is not ASCII may mean more to a server than it says.
+        if len(texts) > MOST_TEXTS or not all(map(str.isascii, texts)):
+            question = "read_window", write_date(since)
+        for row in map(self._make_row, self._ask(*question)):
             self._lowest_id = min(self._lowest_id, row.event_id or 0)
             yield row
 
     def read_highest(self, since: datetime, until: datetime, below: int) -> Sequence[Row]:
-        """Read the thousand rows with the highest ids below one, once the groups and the doubtful are read.
-
-        Raises SourceError.
-        """
+        """Read the thousand rows with the highest ids below one. Raises SourceError."""
         parameters = write_date(since), write_date(until), below, self._lowest_id
         return list(map(self._make_row, self._ask("read_highest", *parameters)))
