@@ -1,4 +1,4 @@
-"""Counts the rows of one read, and judges whether their dates can be right. Rule 5.
+"""Counts the rows of one read, and judges whether their dates can be right.
 
 Pure: no I/O, no clock.
 """
@@ -15,16 +15,16 @@ from uidsync.plan.safety import UnsafePlan
 from uidsync.source.dates import MOST_APART, Dates
 from uidsync.source.rows import BEFORE, BLANK, IS_AHEAD, OTHER_DEVICE, LoginEvent, SkippedRow
 
-NEWEST_ROWS = 1000  # so many rows with the highest ids are looked at for dates that lie ahead
+NEWEST_ROWS = 1000  # the rows with the highest ids whose dates are checked for lying ahead
 BLANK_PRINCIPAL = "blank_principal"  # why such a row is skipped, unless it takes its address
-AHEAD_PERCENT, AHEAD_ROWS = 10, 10  # above both, the source's dates are wrong and not just a row's
+AHEAD_PERCENT, AHEAD_ROWS = 10, 10  # above both, the dates of the source are wrong, not those of single rows
 
 
 class Census:
-    """Counts the rows of one read as they pass; what it counts is complete once `watch` is exhausted.
+    """Counts the rows of one read as they pass. The counts are complete once `watch` is exhausted.
 
-    What is dated `settled` or earlier is taken to have been written whole; rows up to the id `after` are old ones that
-    are read again. `dates` is how dates are configured to be read.
+    Rows dated `settled` or earlier are taken to be written completely. Rows up to the id `after` are old rows, read
+    again. `dates` says how dates are read.
     """
 
     def __init__(self, settled: datetime, after: int = -1, dates: Dates = Dates()) -> None:  # noqa: B008 (frozen)
@@ -39,7 +39,7 @@ class Census:
         self._newest_rows: list[tuple[int, datetime | None]] = []  # a heap of ids, and the date of one that lies ahead
 
     def watch(self, rows: Iterable[LoginEvent | SkippedRow]) -> Iterator[LoginEvent]:
-        """Pass the events on, count the rest. Rule 5."""
+        """Count all rows, and pass the events on."""
         for row in rows:
             if isinstance(row, SkippedRow) and row.reason == BEFORE:
                 continue
@@ -75,7 +75,7 @@ class Census:
                 self.ahead.append(row.event_id)
 
     def count_newest(self, rows: Iterable[LoginEvent | SkippedRow]) -> None:
-        """Take these for the newest rows, none having been watched. Rule 5."""
+        """Take these as the newest rows, if rows were counted by groups."""
         self._newest_rows = [(row.event_id, _date_ahead(row)) for row in rows]
 
     def settle(self, before: Mapping[Address, LoginEvent], after: Mapping[Address, LoginEvent]) -> None:
@@ -91,7 +91,7 @@ class Census:
         return self.rows - self.skipped.total()
 
     def raise_if_ahead(self, now: datetime, least: int = AHEAD_ROWS) -> None:
-        """Raise UnsafePlan when too many of the newest rows, and more than `least`, lie ahead. Rule 5."""
+        """Raise UnsafePlan if too many of the newest rows, and more than `least`, lie ahead of the database's clock."""
         ahead = [seen_at for _, seen_at in self._newest_rows if seen_at]
         if len(ahead) > least and len(ahead) * 100 > AHEAD_PERCENT * len(self._newest_rows):
             of_zone = max((seen_at for seen_at in ahead if seen_at - now <= MOST_APART), default=max(ahead))

@@ -1,4 +1,4 @@
-"""Reads the source, all of its window or the tail, and says who holds each address. Reading cheaply."""
+"""Reads the source, either its whole window or only the tail, and says who holds each address."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ FEW_CACHED = 2**12  # where a row stands for all of its address, hardly any repe
 class Reading:
     """What was read: the source's clock, the counts, and how far it went.
 
-    `addresses` have an event now. Their events leave some of them with `nobody`, by why; the latest was seen at
-    `newest_event`. `news` are addresses with a newer event than before, if they are few. `ran_back` is how far what was
-    known lay ahead of the clock.
+    `addresses` counts those with an event, `nobody` those of them that the event leaves with nobody, by why.
+    `newest_event` is the date of the latest event. `news` are the addresses with a newer event than before, if they are
+    few. `ran_back` says how far the ledger's latest moment lay ahead of the clock.
     """
 
     now: datetime
@@ -57,9 +57,9 @@ def read_clock(position: Position | None) -> datetime:
 
 
 def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: FilteringBoundLogger) -> Reading:
-    """Read the source to its end, as little of it as will do, and bring the ledger's events up to date.
+    """Read as little of the source as will do, and bring the ledger's events up to date.
 
-    Raises SourceError and LedgerError; the ledger is as far as it came then.
+    Raises SourceError and LedgerError. The ledger then holds the events that were written so far.
     """
     rules, validity = make_rules(config, source), config.source.validity
     marks = _make_marks(config, rules)
@@ -67,7 +67,7 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         began, now = time.monotonic(), snapshot.now
         ran_back = ledger.disbelieve(now, datetime.now(UTC))
         position = ledger.read_position()
-        # What was judged by other rules, or came from another source, says nothing any more.
+        # Events that were judged by other rules, or that came from another source, no longer count.
         is_known = position is not None and (position.source, position.rules) == marks
         ledger.drop_events(now, validity if is_known else None)
         sink = _Sink(ledger, position.find_tail() if position and is_known else 0)
@@ -129,7 +129,7 @@ def _read_rows(snapshot: Snapshot, sink: _Sink, rules: Rules, validity: timedelt
 
 
 class _Sink:
-    """Takes events for the ledger and notes what is new in them: where, and how many no tail would have found."""
+    """Writes events to the ledger. Notes at which addresses they are new, and how many no tail would have found."""
 
     def __init__(self, ledger: Ledger, tail: int) -> None:
         self._ledger = ledger
@@ -150,13 +150,13 @@ class _Sink:
 
 
 def _goes_on(position: Position | None, following: Position) -> bool:
-    """Tell whether the ids that were read before are of the same table."""
+    """Tell whether the ids of the last read belong to the same table."""
     return position is not None and not position.is_reset(following.source, following.watermark)
 
 
 def _write_position(ledger: Ledger, position: Position | None, following: Position, sink: _Sink) -> None:
-    """Record how far was read. Where ids begin anew, forget up to which event each target was served."""
-    # A replica that lags has fewer rows, and no news.
+    """Record how far was read. If ids begin anew, forget up to which event each target was served."""
+    # A replica that lags has fewer rows as well, but no news.
     has_begun_anew = position is not None and following.watermark < position.watermark and bool(sink.news)
     if has_begun_anew or not _goes_on(position, following):
         ledger.forget_seen()
@@ -164,7 +164,7 @@ def _write_position(ledger: Ledger, position: Position | None, following: Positi
 
 
 def recall(config: Config, rules: Rules, ledger: Ledger, ip: Address, now: datetime) -> LoginEvent | None:
-    """Return the event that the ledger knows for an address, as far as it still counts."""
+    """Return the event that the ledger knows for an address, if it is still valid."""
     position = ledger.read_position()
     if position is None or (position.source, position.rules) != _make_marks(config, rules):
         return None
@@ -186,7 +186,7 @@ def _follow(
 
 
 def make_rules(config: Config, source: Source) -> Rules:
-    """Make the rules by which this source's rows are read."""
+    """Make the rules for reading this source's rows."""
     identity = config.identity
     return Rules(
         domain=identity.domain,
@@ -204,12 +204,12 @@ def make_rules(config: Config, source: Source) -> Rules:
 
 
 def _make_marks(config: Config, rules: Rules) -> tuple[str, str]:
-    """Return what tells a source, and the rules it was read by, from others."""
+    """Return a mark of the source and a mark of the rules. They change when either does."""
     return _describe(config), hashlib.sha256(repr((rules, config.source.validity)).encode()).hexdigest()
 
 
 def _describe(config: Config) -> str:
-    """Name the source that a reading holds for: its kind, its hosts and its database, or its file."""
+    """Name the source: its kind, with its hosts and database, or with its file."""
     source = config.source
     if isinstance(source, MySQLConfig):
         place = source.unix_socket or f"{source.host or ','.join(source.hosts)}:{source.port}"

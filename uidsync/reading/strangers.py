@@ -1,6 +1,7 @@
-"""Counts the names that bring a domain or a realm other than the configured one, and says what becomes of them.
+"""Counts the names with a domain or realm other than the configured one, and says what becomes of them.
 
-Pure: no I/O, no clock. Who may choose a name at the NAC may choose one that means somebody else on a firewall.
+Pure: no I/O, no clock. If users choose their names at the NAC, they may choose one that is somebody else's on a
+firewall.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ ADVICE = (
 
 
 class Strangers:
-    """Reads rows as `read_row` does, and remembers such names of those that are events."""
+    """Reads rows as `read_row` does, and remembers the events' names of other domains."""
 
     def __init__(self, rules: Rules, read_row: RowReader) -> None:
         self._rules = rules
@@ -33,7 +34,7 @@ class Strangers:
         return event
 
     def tell(self) -> tuple[Literal["green", "yellow"], str, str] | None:
-        """Return how good it is, in words how many names there are, and what to do; None when there are none."""
+        """Return a colour, how many names there are, and what to do. Return None if there are no such names."""
         if not self._names:
             return None
         domain, other_domains = self._rules.domain, self._rules.other_domains
@@ -43,5 +44,5 @@ class Strangers:
             return "green", f"{words}; they are not mapped", ""
         if other_domains == "replace":
             return "green", f"{words}; they are sent " + (f"with {domain} instead" if domain else "without it"), ""
-        # Where no domain is configured, those that the NAC has are what is wanted.
+        # Without a configured domain, the domains of the NAC are wanted.
         return ("yellow" if domain else "green"), f"{words}; they are sent as they are", ADVICE if domain else ""

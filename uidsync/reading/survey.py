@@ -1,7 +1,7 @@
-"""Surveys the events of a window: how long a user is not heard of between two, and which addresses many users share.
+"""Surveys the events of a window: how long a user is silent between two events, and which addresses many users share.
 
-Pure: no I/O, no clock. It holds a few values for each address, however many events there are. Events come nearly in the
-order of their dates, as a table has them; one that comes late may go uncounted, and is never counted too much.
+Pure: no I/O, no clock. Memory is a few values for each address, however many events there are. Events are expected
+nearly in the order of their dates, as in a table. A late event may go uncounted, but never counts twice.
 """
 
 from __future__ import annotations
@@ -19,28 +19,27 @@ from uidsync.panos import Address
 from uidsync.source.rows import BLANK, IGNORED, LoginEvent, Network
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-# A lent laptop or a DHCP pool that is short shows two users of an address within an hour, a busy desk three.
+# A lent laptop or a small DHCP pool shows two users of an address within an hour, a busy desk three.
 SHARED_BY = 5
 
-# A gap that is not bridged takes the name from somebody who is there, until the next event; one that is bridged in
-# vain leaves a name at an address that nobody took since, for who takes it has an event. So nearly all shall be
-# bridged; not quite all, for the longest are holidays.
+# If idle_after is too short, users lose their name until their next event. If it is too long, a name stays at an
+# address that nobody else has taken: a new user brings an event. So it should bridge nearly all gaps, but not holidays.
 BRIDGED_PERCENT = 99
 ENOUGH_GAPS = 1000  # then ten lie beyond: the hundredth part of fewer is chance
-# Where most stays are a single event, the NAC tells of logins alone: the gaps seen are those of the restless, and who
-# stays would lose the name.
+# If most stays have a single event, the NAC reports logins only. The gaps are then those of users who move about, and
+# users who stay would lose their name.
 SEEN_AGAIN_PERCENT = 50
 LATE_PERCENT = 10  # beyond it, the order of the events says nothing of gaps
-# What people would write, not what a week happened to show; no shorter than an hour, for the NAC exports every five
-# minutes, and the firewall's own mappings last 45.
+# Round values that people would write. An hour is the least: the NAC exports every five minutes, and a firewall's own
+# mappings last 45 minutes.
 STEPS = (*(hours * HOUR for hours in (1, 2, 3, 4, 6, 8, 12)), *(days * DAY for days in range(1, 367)))
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """How long users are not heard of, and the `idle_after` that bridges it; None, and why, where that is not known.
+    """How long users are silent, and the `idle_after` that bridges it: None if it cannot be told, and `why`.
 
-    `usual` is the median, `long` the gap that all but one in a hundred are no longer than.
+    `usual` is the median gap. 99 of 100 gaps are no longer than `long`.
     """
 
     gaps: int
@@ -52,7 +51,7 @@ class Silence:
 
 @dataclass(slots=True)
 class _Place:
-    """What is known of an address: the user who was seen last, and others of the hour before."""
+    """What is known of an address: its last user, and the other users of the hour before."""
 
     user: str | None
     seen_at: datetime
@@ -61,7 +60,7 @@ class _Place:
 
 
 class Survey:
-    """Watches the events of a window as they pass; what it knows is complete once `watch` is exhausted."""
+    """Watches the events of a window as they pass. The survey is complete once `watch` is exhausted."""
 
     def __init__(self) -> None:
         self._places: dict[Address, _Place] = {}
@@ -70,7 +69,7 @@ class Survey:
         self._shared: set[Address] = set()
 
     def watch(self, events: Iterable[LoginEvent]) -> Iterator[LoginEvent]:
-        """Pass the events on. What takes an address only under conditions says nothing here."""
+        """Pass the events on. Events that take an address only under conditions are not surveyed."""
         for event in events:
             if event.why not in {BLANK, IGNORED} and event.ip not in self._shared:
                 self._events += 1
@@ -88,9 +87,9 @@ class Survey:
         return tuple(sorted(self._shared, key=lambda ip: (ip.version, ip)))
 
     def judge_silence(self, reauth: timedelta) -> Silence:
-        """Tell how long the gaps are between two events of a user at an address with nobody else between.
+        """Tell how long the gaps are between two events of a user at an address, with no other user in between.
 
-        What is recommended is never above `reauth`, when an event ends anyway.
+        The recommendation is never above `reauth`: an event ends then anyway.
         """
         gaps = self._gaps.total()
         usual, long = (timedelta(minutes=self._find_gap(percent)) for percent in (50, BRIDGED_PERCENT))
@@ -103,7 +102,7 @@ class Survey:
         return Silence(gaps, usual, long, min(next((step for step in STEPS if step >= long), reauth), reauth))
 
     def _find_gap(self, percent: int) -> int:
-        """Return the minutes that so many percent of the gaps are no longer than; 0 when there are none."""
+        """Return how many minutes this percentage of the gaps last at most; 0 if there are no gaps."""
         wanted = self._gaps.total() * percent
         for minutes in sorted(self._gaps):
             wanted -= self._gaps[minutes] * 100
@@ -139,7 +138,7 @@ class Survey:
             self._stays_seen_again += 1
 
     def _share(self, ip: Address, place: _Place, user: str | None, seen_at: datetime) -> None:
-        """Note another user of the hour that ends with the address's last event; forget what is older."""
+        """Note another user of the hour before the address's last event. Forget older ones."""
         if user is not None:
             place.others[user] = max(seen_at, place.others.get(user, seen_at))
         place.others = {name: at for name, at in place.others.items() if at >= place.seen_at - HOUR}
@@ -149,9 +148,9 @@ class Survey:
 
 
 def make_exclude_line(shared: Iterable[Address], excluded: Collection[Network]) -> str:
-    """Return the line of TOML that leaves out what is left out already, and shared addresses.
+    """Return the TOML line that excludes the networks already excluded, and the shared addresses.
 
-    Neighbours are put together in a network only where all of it is shared.
+    Neighbouring addresses become one network only if all of its addresses are shared.
     """
     shared = tuple(shared)
     of_4 = collapse_addresses(IPv4Network(ip) for ip in shared if isinstance(ip, IPv4Address))
@@ -165,6 +164,6 @@ def _spell(network: Network) -> str:
 
 
 def spell_duration(duration: timedelta) -> str:
-    """Return whole hours as the configuration has them: the days of whole days, or the hours."""
+    """Return whole hours as the configuration spells them: in days if they are whole days, otherwise in hours."""
     hours = duration // HOUR
     return f"{hours // 24}d" if hours % 24 == 0 else f"{hours}h"

@@ -18,7 +18,7 @@ class SourceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """How a source finds the rows of a question, by its own estimate; without an index it reads all that it has."""
+    """How a source finds the rows of a question, by its own estimate. Without an index it reads all rows."""
 
     index: str
     rows: int
@@ -26,9 +26,9 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a source says of its table: the columns that may be read, and its size by its own estimate.
+    """What a source says of its table: the readable columns, and its size by its own estimate.
 
-    `charset` is that of names, with its collation; None is what the source does not tell.
+    `charset` is the character set of names, with its collation. None stands for what the source does not tell.
     """
 
     columns: frozenset[str]  # in lower case
@@ -46,7 +46,7 @@ class Group(NamedTuple):
 
 
 class Groups(Protocol):
-    """What a database can be asked of a window instead of all its rows. All raise SourceError.
+    """What a database can answer about a window without sending all its rows. All methods raise SourceError.
 
     Dates are as the table has them.
     """
@@ -72,15 +72,15 @@ class Snapshot(Protocol):
 
     @property
     def groups(self) -> Groups | None:
-        """What the source can find by itself; None when all rows have to be read."""
+        """Questions about whole addresses, or None if all rows have to be read."""
 
     @property
     def now(self) -> datetime:
-        """The source's clock, the one that counts."""
+        """What the source's clock says. It is the clock that counts."""
 
     @property
     def highest_id(self) -> int | None:
-        """The highest `clientHistId`, where the source knows it before it reads."""
+        """The highest `clientHistId`, if the source knows it before it reads."""
 
     def read_shape(self) -> Shape:
         """Read what the table is like. Raises SourceError."""
@@ -96,19 +96,19 @@ class Snapshot(Protocol):
 
     @property
     def scans(self) -> Sequence[Scan]:
-        """How the rows of these questions were found."""
+        """How the rows of the history's questions were found."""
 
     def read_addresses(self, ips: Collection[Address]) -> Iterator[Row]:
-        """Read every row of these addresses, and perhaps of others. Raises SourceError."""
+        """Read every row of these addresses, perhaps with others among them. Raises SourceError."""
 
     def read_user(self, needle: str, since: datetime, until: datetime) -> Iterator[Row]:
-        """Read every row between two dates, as the table has them, that may name a user, and perhaps others.
+        """Read every row between two dates of the table that may name a user, perhaps with others among them.
 
-        The principal of those that do holds the needle, in any case, or is not all ASCII. Raises SourceError.
+        Such a principal holds the needle, in upper or lower case, or characters beyond ASCII. Raises SourceError.
         """
 
     def read_machines(self, event_ids: Collection[int]) -> Mapping[int, str]:
-        """Read the names of the machines in these rows, as far as there are any. Raises SourceError."""
+        """Read the names of the machines in these rows, if they have one. Raises SourceError."""
 
     def read_oldest_date(self) -> datetime | None:
         """Read the date of the row that was written first, as the table has it. Raises SourceError."""

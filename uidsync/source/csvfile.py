@@ -1,7 +1,7 @@
 r"""Reads the columns of `clienthist` from a CSV file with a header line, or from standard input.
 
-Columns are found by name in any case; others are passed over. Empty fields and `\N` are NULL. A line that cannot be
-told into fields costs itself and no other: a quote that is stray or escaped, a huge field, a row that breaks off.
+Columns are found by name, in upper or lower case. Other columns are ignored. Empty fields and `\N` are NULL. A bad line
+costs only itself: a stray or escaped quote, a huge field, a row that breaks off.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ MACHINE = "winmachinename"
 STDIN = "-"
 NULLS = {"", "\\N"}
 LONGEST_ID = 20  # digits of a bigint unsigned
-LONGEST_ROW = 2**20  # characters, those of further lines in quotes included; the table's own have a few hundred
-MOST_LINES = 100  # of a row with line breaks in quotes: how far the end of a quote is looked for
-LONGEST_LINE = 2**26  # characters: what has no line end by then is no file of lines
+LONGEST_ROW = 2**20  # characters, including further lines in quotes; the table's own rows have a few hundred
+MOST_LINES = 100  # of a row with line breaks in quotes: how far the closing quote is searched for
+LONGEST_LINE = 2**26  # characters; a file without a line end by then has no lines
 LINE_ENDS = ("\n", "\r")
 NO_ROW = Row(None, None, None, None, None)
 
@@ -50,7 +50,7 @@ class CSVSource:
             yield CSVSnapshot(text, "standard input" if self._path == STDIN else self._path, self._clock())
 
     def _open_text(self) -> AbstractContextManager[TextIO]:
-        # What is no UTF-8 becomes a name that no message can carry: it costs its own row and no other.
+        # Text that is not UTF-8 becomes a name that no message can carry. It costs only its own row.
         if self._path == STDIN and sys.stdin is None:
             raise SourceError("standard input is closed")
         if self._path == STDIN:
@@ -65,7 +65,7 @@ class CSVSource:
 
 
 class CSVSnapshot:
-    """One reading of a file; the agent's own clock stands for the database's."""
+    """One reading of a file. This host's clock replaces the database's."""
 
     highest_id = None
     groups = None
@@ -85,7 +85,7 @@ class CSVSnapshot:
         return Shape(frozenset(name.strip().lower() for name in header))
 
     def read_newest_date(self) -> datetime | None:
-        """Read the date of the last line that is a row. Raises SourceError."""
+        """Read the date of the last valid row. Raises SourceError."""
         last = deque((row for row in self._read_anew() if row.event_id is not None), maxlen=1)
         self._rewind()
         return last[0].date if last and isinstance(last[0].date, datetime) else None
@@ -97,7 +97,7 @@ class CSVSnapshot:
             yield _read_fields(fields, places)
 
     def read_after(self, event_id: int, others: Collection[int], date: datetime) -> Iterator[Row]:
-        """Read the rows above an id and some others; a file has no index, so that this saves nothing."""
+        """Read the rows above an id and some others. A file has no index, so this saves no time."""
         for row in self.read_since(date):
             if row.event_id is None or row.event_id > event_id or row.event_id in others:
                 yield row
@@ -115,7 +115,7 @@ class CSVSnapshot:
         return self._read_anew()
 
     def read_machines(self, event_ids: Collection[int]) -> dict[int, str]:
-        """Read the names of the machines in these rows, as far as there are any. Raises SourceError."""
+        """Read the names of the machines in these rows, if they have one. Raises SourceError."""
         wanted, machines = {str(event_id) for event_id in event_ids}, {}
         self._rewind()
         for fields, places in self._read_records():
@@ -148,7 +148,7 @@ class CSVSnapshot:
             raise SourceError(f"{self._path}: {error}") from error
 
     def _read_records(self) -> Iterator[tuple[Sequence[str], Mapping[str, int]]]:
-        """Read the fields of every row, none of a line that is no row, and where to find ours. Raises SourceError."""
+        """Read the fields of every row, and where our columns are. A bad line has no fields. Raises SourceError."""
         lines = _Lines(self._text)
         reader = csv.reader(lines, strict=True)
         with self._translated():
@@ -184,7 +184,7 @@ class CSVSnapshot:
 
 
 def _drop_last(fields: Sequence[str], places: Mapping[str, int]) -> Sequence[str] | None:
-    """Return the fields of a last line without an end but for the last one, which may be cut; None if it is needed."""
+    """Return the fields of an unfinished last line without its last field, which may be cut; None if that is needed."""
     if len(fields) - 1 in {places[name] for name in REQUIRED}:
         return None
     return (*fields[:-1], "")
@@ -213,7 +213,7 @@ def _read_date(text: str | None) -> datetime | None:
 
 
 class _Lines:
-    """The lines of a text, none without end. Those of a row can be given back, but for its first one."""
+    """The lines of a text, of limited length. All lines of a row but the first can be given back."""
 
     def __init__(self, text: TextIO) -> None:
         self._text = text
@@ -223,12 +223,12 @@ class _Lines:
         self.are_ended = True  # whether the last one was
 
     def begin_row(self) -> None:
-        """Begin to count anew: what was read so far is a row."""
+        """Start a new row. The lines so far belong to the last one."""
         self._row.clear()
         self._left = LONGEST_ROW
 
     def give_back(self) -> None:
-        """Let the lines of this row after its first one be read again: they may be rows."""
+        """Give back the lines of this row after the first, to be read again: they may be rows."""
         self._again.extendleft(reversed(self._row[1:]))
 
     def __iter__(self) -> Iterator[str]:
@@ -248,7 +248,7 @@ class _Lines:
         return line
 
     def _read_line(self) -> str:
-        """Read a line; of one that is too long no more than shows it. Raises OSError for one without end."""
+        """Read a line. Of a line that is too long, return enough to show it. Raises OSError for an endless line."""
         line = rest = self._text.readline(LONGEST_ROW + 1)
         passed = 0
         while len(rest) > LONGEST_ROW and not rest.endswith(LINE_ENDS):

@@ -1,6 +1,6 @@
-"""Turns the dates of a table into moments, moments into dates to ask for, and says what to set where they do not fit.
+"""Turns the dates of a table into moments and back. Says what to configure if the dates do not fit.
 
-Pure: no I/O, no clock. Rule 5.
+Pure: no I/O, no clock.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from zoneinfo import ZoneInfo
 import durationpy
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
-# Zones differ by multiples of these: those that are behind UTC by half hours, others by quarters.
+# Time zones differ from UTC by multiples of these: zones behind UTC by half hours, zones ahead by quarters.
 AHEAD_STEP, BEHIND_STEP = timedelta(minutes=15), timedelta(minutes=30)
-MOST_APART = timedelta(hours=26)  # and by no more than this
+MOST_APART = timedelta(hours=26)  # and by this at most
 MOST_OFFSET = 2 * DAY
 
 
 def make_zone(name: str) -> tzinfo:
-    """Return the zone of that name, which is one; UTC needs no table of zones."""
+    """Return the time zone of a valid name. UTC needs no table of zones."""
     return UTC if name == "UTC" else ZoneInfo(name)
 
 
 @dataclass(frozen=True, slots=True)
 class Dates:
-    """How the dates of a table are meant: those that name no zone are of `time_zone`; `time_offset` is added to each.
+    """How to read the dates of a table: dates without a zone are in `time_zone`, and `time_offset` is added to each.
 
-    A date as the table has it is naive, or it is aware and in UTC for the sake of those who pass it on.
+    A date as the table has it is naive. To be passed on, it is written as if it were in UTC.
     """
 
     time_zone: tzinfo = UTC
     time_offset: timedelta = timedelta()
 
     def read(self, date: datetime | str | None, now: datetime) -> datetime | None:
-        """Return the moment of a date, in UTC; None for a zero date, which the driver leaves as text, or none at all.
+        """Return the moment of a date, in UTC; None for a zero date, which the driver leaves as text, or for no date.
 
-        What clocks show twice, when they are put back, is as new as it may be by `now`, and the same for all of that
-        hour: so ids order its rows, and none of them is too old before its time.
+        When clocks are put back, an hour comes twice. All its dates are read as one moment, as late as `now` allows: so
+        ids order its rows, and none expires too early.
         """
         if not isinstance(date, datetime):
             return None
@@ -54,7 +54,7 @@ class Dates:
             return date.replace(tzinfo=UTC)
         first, second = self._find_moments(date)
         now -= self.time_offset
-        if second <= first or first > now:  # not twice, or at the first time still to come
+        if second <= first or first > now:  # shown once, or the first time is still to come
             return first
         return min(now, self._find_end(first, second))
 
@@ -63,12 +63,12 @@ class Dates:
         return first, second
 
     def is_shown_twice(self, moment: datetime) -> bool:
-        """Tell whether clocks of the zone show another moment as they show this one."""
+        """Tell whether clocks of the zone show another moment in the same way."""
         first, second = self._find_moments(self._write(moment)[0].replace(tzinfo=None))
         return first < second
 
     def _find_end(self, first: datetime, second: datetime) -> datetime:
-        """Return the last second of what clocks show twice, one time of which they show at these two moments."""
+        """Return the last second of the hour that comes twice; these two moments within it are shown alike."""
         begin = first.replace(microsecond=0)
         before, span = first.astimezone(self.time_zone).utcoffset(), second - first
 
@@ -79,12 +79,12 @@ class Dates:
         return change + span - SECOND
 
     def find_first(self, moment: datetime) -> datetime:
-        """Return a date, as the table has it, before which none means this moment or a later one."""
+        """Return the earliest date, as the table has it, that may mean this moment or a later one."""
         date, is_exact = self._write(moment)
         return date if is_exact else date - DAY
 
     def find_last(self, moment: datetime) -> datetime:
-        """Return a date, as the table has it, after which none means this moment or an earlier one."""
+        """Return the latest date, as the table has it, that may mean this moment or an earlier one."""
         date, is_exact = self._write(moment)
         return date if is_exact else date + DAY
 
@@ -93,7 +93,7 @@ class Dates:
         return date, self.is_steady(moment, moment)
 
     def is_steady(self, since: datetime, until: datetime) -> bool:
-        """Tell whether no clock of the zone is put forward or back between two moments, nor a day before or after."""
+        """Tell whether the zone's clocks stay unchanged between two moments, and a day before and after."""
         if self.time_zone is UTC:
             return True
         days = [since + day * DAY for day in range(-1, (until - since) // DAY + 1)]
@@ -103,9 +103,9 @@ class Dates:
         return (moment - self.time_offset).astimezone(self.time_zone).utcoffset()
 
     def advise(self, ahead: timedelta) -> str:
-        """Say what to set where the newest date lies so far ahead of the clock, or behind it where that is negative.
+        """Say what to configure if the newest date lies this far ahead of the clock. A negative value lies behind it.
 
-        Empty when no zone explains it.
+        Return an empty text if no time zone explains the difference.
         """
         unit = AHEAD_STEP if ahead > timedelta() else BEHIND_STEP
         step = -(-ahead // unit) * unit  # rows come some time after their date, and never before it

@@ -31,7 +31,7 @@ LINE_ENDS = ("", " ", "\t", "\r", "\n", "\r\n")  # what a careless writer leaves
 
 
 class MySQLSource:
-    """The table in a database; `hosts` are tried in their order, the first that answers is read."""
+    """The table in a database. The hosts are tried in order, and the first that answers is read."""
 
     may_cut_addresses = True
 
@@ -60,7 +60,7 @@ class MySQLSource:
     def connect(self) -> Opened:
         """Open a connection, and stay with the host that answered from now on. Raises SourceError.
 
-        The socket is its own once more, by which it can be cut from outside of the driver.
+        The socket is a copy: it can cut the connection from outside of the driver.
         """
         with self._translated():
             opened = self._connect()
@@ -108,7 +108,8 @@ class MySQLSnapshot:
             ((highest_id, now),) = self._run("read_position")
             self.highest_id = read_id(highest_id)
             self.now: datetime = now.replace(tzinfo=UTC)
-            # From here on the table cannot be locked: of one that is, the server would tell no columns, and no error.
+            # From here on nobody else can lock the table. For a locked table the server would list no columns, without
+            # an error.
             columns = [(str(name).lower(), str(kind).lower(), key) for name, kind, key in self._run("read_columns")]
         self.columns = frozenset(name for name, _, _ in columns)
         mac = "macaddress" if "macaddress" in self.columns else "NULL AS macaddress"
@@ -145,7 +146,7 @@ class MySQLSnapshot:
     # ---- history, for `uidsync who` ----
 
     def read_addresses(self, ips: Collection[Address]) -> Iterator[Row]:
-        """Read every row of these addresses, and perhaps of others. Raises SourceError."""
+        """Read every row of these addresses, perhaps with others among them. Raises SourceError."""
         texts = [f"{ip}{end}" for ip in ips if ip.version == IPV4 for end in LINE_ENDS]
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             yield from self._stream_history("read_addresses", tuple(texts[start : start + TEXTS_AT_ONCE]))
@@ -158,7 +159,7 @@ class MySQLSnapshot:
         return self._stream_history("read_user", *moments, needle)
 
     def read_machines(self, event_ids: Collection[int]) -> dict[int, str]:
-        """Read the names of the machines in these rows, as far as there are any. Raises SourceError."""
+        """Read the names of the machines in these rows, if they have one. Raises SourceError."""
         if not event_ids or "winmachinename" not in self.columns:
             return {}
         with self._translated():
@@ -175,7 +176,7 @@ class MySQLSnapshot:
         return dates[0] if dates and isinstance(dates[0], datetime) else None
 
     def _stream_history(self, name: str, *parameters: object) -> Iterator[Row]:
-        with suppress(*FAILURES):  # how it is found is for the log alone, and not everybody may ask, or is told so
+        with suppress(*FAILURES):  # how rows are found is only for the log, and an account may lack the right to ask
             self._note_scans(name, *parameters)
         return self._stream(name, *parameters)
 
@@ -200,7 +201,7 @@ class MySQLSnapshot:
             _abandon(cursor)
 
     def _glance(self, name: str) -> Sequence[tuple[Any, ...]]:
-        """Ask what nothing depends on: a server that refuses to tell has told nothing. Raises SourceError."""
+        """Ask what nothing depends on. If the server refuses, there is no answer. Raises SourceError."""
         with self._translated():
             try:
                 return self._run(name)
@@ -210,13 +211,13 @@ class MySQLSnapshot:
                 return ()
 
     def _run(self, name: str, *parameters: object) -> Sequence[tuple[Any, ...]]:
-        # Not a stream: one that broke off fails again when it is closed, in another way.
+        # Not a stream: a broken stream fails once more when it is closed, in another way.
         with self._connection.cursor(Cursor) as cursor:
             cursor.execute(self._statements[name], parameters)
             return cursor.fetchall()
 
 
 def _abandon(cursor: Any) -> None:  # noqa: ANN401 (what is set is not part of the driver's types)
-    """Keep the driver from reading an abandoned result to its end, which it does when a cursor goes out of use."""
+    """Keep the driver from reading an abandoned result to its end when the cursor is closed."""
     if cursor._result:  # noqa: SLF001
         cursor._result.unbuffered_active = False  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""Says what a failure of the database or of its driver means, and whether another host might do better."""
+"""Says what a failure of the database or its driver means, and whether another host is worth a try."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pymysql.constants import CR, ER
 from uidsync.panos.wire.handshake import read_handshake_failure
 from uidsync.panos.wire.tls import list_causes
 
-# What PyMySQL lets through when a server breaks off, or is none.
+# What PyMySQL raises when a server breaks off, or when something else answers.
 FAILURES = (pymysql.MySQLError, OSError, ValueError, LookupError, AssertionError, RuntimeError, TypeError, struct.error)
 
 CLIENT_CODES = range(2000, 3000)  # the driver's own; all others are the server's
@@ -24,7 +24,7 @@ WITHOUT_PASSWORD, NOT_FROM_HERE, WITHOUT_TLS = 1698, 1130, 3159
 MUST_CHANGE_PASSWORD, ALL_MEMORY_USED, MEMORY_USED = 1862, 4081, 4082
 LOCKED = (3118, 3955, 4151)
 
-# A server that says so is as good as down: the next host may do better.
+# A server that says so counts as down: the next host may answer.
 NOT_NOW = {
     *(ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, TOO_MANY_OF_USER, HOST_BLOCKED),
     *(NOT_AVAILABLE, OFFLINE, NO_THREAD, OUT_OF_MEMORY),
@@ -69,18 +69,18 @@ ADVICE = {
 
 
 class Refusal(pymysql.OperationalError):
-    """A database answers and we cannot log in to it in the way that it wants; the words say what to do."""
+    """A database answers, but we cannot log in the way it demands. The words say what to do."""
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Tell whether a database has answered, and would have to be asked otherwise."""
+    """Tell whether a database has answered and refused. Trying again would not help."""
     code = _code(error)
     is_of_server = code is not None and code not in CLIENT_CODES and code not in NOT_NOW
     return is_of_server or isinstance(error, Refusal)
 
 
 def describe_failure(error: BaseException) -> str:
-    """Return in words what a failure of the driver says, and what to do."""
+    """Return what a failure of the driver means, and what to do."""
     if isinstance(error, Refusal):
         return str(error)
     code = _code(error)
@@ -95,7 +95,7 @@ def describe_failure(error: BaseException) -> str:
 
 
 def find_tls_error(error: BaseException) -> ssl.SSLError | None:
-    """Return the error of TLS that a failure of the driver comes from."""
+    """Return the TLS error behind a failure of the driver, if there is one."""
     return next((cause for cause in list_causes(error) if isinstance(cause, ssl.SSLError)), None)
 
 

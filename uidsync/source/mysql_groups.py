@@ -1,6 +1,6 @@
-"""Asks MySQL or MariaDB for the newest row of every address, and for the rows that have to be looked at beside these.
+"""Asks MySQL or MariaDB for the newest row of every address, and for the other rows that a full read needs.
 
-It knows of which kind a table has to be for that; of any other all rows are read.
+Knows which tables can be asked. Of any other table, all rows have to be read.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ MOST_TEXTS = 30_000  # a question of old servers has to fit into a megabyte
 
 
 def can_group(columns: Mapping[str, tuple[str, str]], highest_id: int | None) -> bool:
-    """Tell whether a table is as its vendor makes it: by the type of each column, and its part in the primary key.
+    """Tell whether a table is as its vendor makes it, by each column's type and its part in the primary key.
 
-    Dates are whole seconds, none of them zero within the window. Rows are found by their id, which is no negative one.
+    Then dates are whole seconds, no date in the window is zero, and an id, which is never negative, finds its row.
     """
     nothing = "", ""
     id_type, id_key = columns.get("clienthistid", nothing)
@@ -38,7 +38,7 @@ def can_group(columns: Mapping[str, tuple[str, str]], highest_id: int | None) ->
 
 
 class MySQLGroups:
-    """The questions; `ask` asks one by its name and streams the rows of the answer."""
+    """The questions. `ask` asks one by its name and streams the rows of the answer."""
 
     def __init__(
         self,

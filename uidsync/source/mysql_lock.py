@@ -1,6 +1,6 @@
-"""A named lock on the database server: a connection of its own holds it, and it is gone when that is.
+"""A named lock on the database server. It has its own connection, and ends with it.
 
-The name counts on the whole server, and on that server alone.
+The name is known on the whole server, but on no other server.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from uidsync.source.mysql import MySQLSource
 from uidsync.source.mysql_failures import FAILURES, describe_failure
 from uidsync.source.mysql_login import CONNECT_TIMEOUT, STATEMENTS, limited
 
-ANSWER_TIMEOUT = 2.0  # seconds for a question that touches no table: a server that takes longer is as good as away
+ANSWER_TIMEOUT = 2.0  # seconds for a question that touches no table; a slower server counts as down
 
 
 class NamedLock:
-    """A lock of that name; the source is read from the server that has it."""
+    """A lock of that name. The source is read from the server that has the lock."""
 
     def __init__(self, source: MySQLSource, name: str) -> None:
         self._source = source
@@ -29,7 +29,7 @@ class NamedLock:
         self._line: socket.socket | None = None
 
     def take(self) -> bool:
-        """Take the lock unless another connection has it, and tell whether it is ours now. Raises SourceError."""
+        """Take the lock unless another connection has it. Tell whether it is ours now. Raises SourceError."""
         if self._connection is None:
             self._connection, self._line = self._source.connect()
             self._ask("limit_silence", CONNECT_TIMEOUT)
@@ -39,11 +39,11 @@ class NamedLock:
         return answer == 1
 
     def is_ours(self) -> bool:
-        """Tell whether the lock is still ours; to be asked now and then keeps its connection. Raises SourceError."""
+        """Tell whether the lock is still ours. Asking regularly keeps the connection alive. Raises SourceError."""
         return self._ask("read_lock", ANSWER_TIMEOUT) == 1
 
     def close(self) -> None:
-        """Release the lock, at once if the server answers, and end its connection."""
+        """Release the lock and end its connection. Without an answer, the lock ends with the connection."""
         if self._connection is None or self._line is None:
             return
         with suppress(SourceError):

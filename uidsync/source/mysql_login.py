@@ -1,8 +1,7 @@
-"""Opens a connection to MySQL or MariaDB: whom to ask, whom to tell the password, and what the session may do.
+"""Opens a connection to MySQL or MariaDB: which host, who may get the password, and which limits the session lifts.
 
 The password itself goes only to a server that is known to be the right one: by its certificate (`ca_file`), or because
-it is on this host, behind a Unix socket or a loopback address. To others it is proved, by an exchange that does not
-tell it.
+it runs on this host (a Unix socket or a loopback address). Any other server gets a proof that does not reveal it.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from uidsync.source.mysql_failures import FAILURES, Refusal, describe_failure, f
 from uidsync.statements import read_statements
 
 STATEMENTS = read_statements("source")
-CONNECT_TIMEOUT = 10  # seconds for a host to let us in, from the first packet to the session's settings
-READ_TIMEOUT = 120  # seconds without a byte: a full scan of an unthinned year answers within it
+CONNECT_TIMEOUT = 10  # seconds to log in to a host, from the first packet to the session's settings
+READ_TIMEOUT = 120  # seconds without a byte; a full scan of a year's table answers in less
 
-# Plugins of accounts that the driver knows: these prove the password and do not tell it; those tell it, in clear or
-# encrypted for whoever asks, or so weakly that it is told.
+# Login plugins that the driver knows. PROVING ones prove the password without revealing it. TELLING ones send it in
+# clear, encrypted for whoever asks, or too weakly.
 PROVING = {"", "mysql_native_password", "client_ed25519"}
 TELLING = {"caching_sha2_password", "sha256_password", "mysql_clear_password", "dialog", "mysql_old_password"}
 # Limits that a server may set for everybody and that would end a long read, and the values that lift them in a session.
@@ -71,14 +70,14 @@ class Login:
 
 
 class Opened(NamedTuple):
-    """The driver's connection, and its socket once more, by which it can be cut from outside of the driver."""
+    """The driver's connection, and a copy of its socket that can cut it from outside of the driver."""
 
     connection: pymysql.Connection[SSCursor]
     line: socket.socket
 
 
 def log_in(login: Login, password: bytes, deadline: Deadline) -> Opened:
-    """Open a connection to the first host that answers. A refusal is final; the driver's failures come as they are.
+    """Open a connection to the first host that answers. A refusal is final. Failures of the driver pass through.
 
     Raises SourceError.
     """
@@ -124,11 +123,13 @@ def _log_in_to(login: Login, host: str | None, password: bytes, deadline: Deadli
             raise SourceError(f"{login.describe()}: {error}") from error
         return _open(login, host, make(ssl=context), deadline)
     try:
-        return _open(login, host, make(), deadline)  # with TLS where the server has it, verified by nobody
+        return _open(
+            login, host, make(), deadline
+        )  # encrypted if the server supports it; its certificate is not checked
     except pymysql.OperationalError as error:
         if not find_tls_error(error):
             raise
-        # A server of 2012 speaks a TLS that is no longer spoken.
+        # Servers of 2012 know only versions of TLS that are refused today.
         return _open(login, host, make(ssl_disabled=True), deadline)
 
 
@@ -139,7 +140,7 @@ def _open(login: Login, host: str | None, connection: Connection, deadline: Dead
     def greet(line: socket.socket, share: float) -> Opened:
         if host is not None:
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Of this address, and no other: a name may have one on this host and one elsewhere.
+        # Judge this very address: a name may have one on this host and one elsewhere.
         connection.may_tell = bool(login.ca_file) or login.send_password_unverified or _is_here(line)
         watched = line.dup()  # the driver wraps its own in TLS, and closes it
         try:
@@ -181,18 +182,18 @@ def _is_here(line: socket.socket) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether an address is this host's own, written in whatever way a socket has it."""
+    """Tell whether an address, as a socket spells it, is this host's own."""
     ip = ip_address(address.partition("%")[0])
     return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
 
 
 class Silence(pymysql.OperationalError):
-    """A connection was cut because its time was over."""
+    """A connection was cut because its time ran out."""
 
 
 @contextmanager
 def limited(line: socket.socket, seconds: float, words: str) -> Iterator[None]:
-    """Cut a connection after so many seconds: a limit of single reads does not end an answer that drips."""
+    """Cut a connection after so many seconds. A limit for single reads would not end an answer that drips."""
     is_over = threading.Event()
 
     def cut() -> None:
@@ -214,12 +215,12 @@ def limited(line: socket.socket, seconds: float, words: str) -> Iterator[None]:
 
 
 def lift_limits(connection: pymysql.Connection[SSCursor]) -> None:
-    """Lift for this session what the server limits for everybody; what it does not let us lift stays.
+    """Lift the server's limits for this session, as far as the server allows it.
 
     Raises what the driver raises when the connection breaks.
     """
     with connection.cursor(Cursor) as cursor:
-        limits = set(LIMITS)  # where the server does not even tell, each is tried
+        limits = set(LIMITS)  # if the server does not tell, try each
         with _refused():
             cursor.execute(STATEMENTS["read_limits"])
             limits = {str(name).lower() for name, _ in cursor.fetchall()}
@@ -231,7 +232,7 @@ def lift_limits(connection: pymysql.Connection[SSCursor]) -> None:
 
 @contextmanager
 def _refused() -> Iterator[None]:
-    """Go on when the server refuses a question that nothing depends on."""
+    """Go on if the server refuses a question that nothing depends on."""
     try:
         yield
     except pymysql.MySQLError as error:
@@ -249,18 +250,18 @@ else:
 
 
 class Connection(_Driver):
-    """A connection that tells nobody the password, unless it is allowed to."""
+    """A connection that never reveals the password, unless it is allowed to."""
 
     may_tell = False
     _auth_plugin_name: str
     _auth_plugin_map: dict[Any, Any]
 
     def _request_authentication(self) -> None:
-        """Log in, by the driver's own ways but for those that would tell the password."""
+        """Log in by the driver's own plugins, except those that would reveal the password."""
         self._auth_plugin_map = {} if self.may_tell else _Guards()
         if not self.may_tell and self._auth_plugin_name not in PROVING:
-            # What the server greets with is no more than its default; the driver would follow at once. The server then
-            # asks for what the account has.
+            # The server greets with its default plugin, and the driver would use it at once. If we offer another one,
+            # the server asks for the account's own plugin.
             self._auth_plugin_name = "mysql_native_password"
         try:
             super()._request_authentication()  # type: ignore[misc]
@@ -284,10 +285,10 @@ def _refuse_unsupported(words: str, error: Exception) -> NoReturn:
 
 
 class _Guards(dict[Any, Any]):
-    """In the place of the driver's map of plugins: whatever may tell the password is refused by its name."""
+    """Replaces the driver's map of plugins. A plugin that may reveal the password is refused by name."""
 
     def get(self, name: bytes | str, _default: object = None) -> Callable[[object], _Guard] | None:
-        """Return what stands in for a plugin, or None where the driver's own will do."""
+        """Return a guard in place of a plugin, or None if the driver's own plugin may be used."""
         plugin = name.decode("ascii", "replace") if isinstance(name, bytes) else name
         return None if plugin in PROVING else lambda _connection: _Guard(plugin)
 

@@ -1,7 +1,7 @@
-"""Makes rows of a table whose columns are not of the vendor's types: bytes for text, numbers for addresses, any id.
+"""Makes rows of a table whose columns have other types than the vendor's, such as bytes for text.
 
-Pure: no I/O, no clock. What cannot be told costs its own row: bytes that are no UTF-8 make a name that no message can
-carry, as they do in a file.
+Pure: no I/O, no clock. An unreadable value costs only its own row: bytes that are not UTF-8 become a name that no
+message can carry, as in a file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NUMBERS = ("tinyint", "smallint", "mediumint", "int", "bigint")
 
 
 def choose_row_maker(kinds: Mapping[str, str]) -> Callable[[Sequence[Any]], Row]:
-    """Return what makes a row of the five values of an answer, given the type of each column by its name."""
+    """Return the function that makes a row of five values, given the type of each column by its name."""
     texts = [kinds[name] for name in ("currentipaddress", "principal", "macaddress") if name in kinds]
     is_plain = all(_name(kind) in TEXT for kind in texts) and _name(kinds.get("clienthistid", "")) in NUMBERS
     return Row._make if is_plain else _make_odd_row
@@ -37,7 +37,7 @@ def _read_filled(value: Any) -> str | None:  # noqa: ANN401
 
 
 def read_id(value: Any) -> int | None:  # noqa: ANN401 (what a driver makes of a column)
-    """Return a whole number as one, whatever it is stored as; None for what is none."""
+    """Return an id as a whole number, whatever type it is stored in; None if it is not a whole number."""
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
@@ -46,7 +46,7 @@ def read_id(value: Any) -> int | None:  # noqa: ANN401 (what a driver makes of a
 
 
 def read_text(value: Any) -> str | None:  # noqa: ANN401
-    """Return what stands in a column as text; NULL is None."""
+    """Return a column's value as text; None for NULL."""
     if value is None or isinstance(value, str):
         return value
     return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value)

@@ -1,4 +1,6 @@
-"""Reads one row of `clienthist`: a login event, or a row that is skipped and why. Rules 3, 4 and 5.
+"""Reads one row of `clienthist`: a login event, or a row that is skipped, and why.
+
+Here live the rules on principals, on nobody, and on bad rows.
 
 Pure: no I/O, no clock.
 """
@@ -22,13 +24,13 @@ from uidsync.source.dates import Dates
 Network = IPv4Network | IPv6Network
 
 AHEAD = timedelta(minutes=5)  # how far a date may lie ahead of the database's clock
-HIGHEST_ID = 2**63 - 1  # what a signed number holds; the column is unsigned, and nobody counts that far
+HIGHEST_ID = 2**63 - 1  # what a signed number holds; the column is unsigned, but no table has that many rows
 BROADCAST = IPv4Address("255.255.255.255")
 CUT_LENGTH = 15  # `currentIpAddress` is a char(15): an IPv6 address of that length may have lost its end
-LONGEST_PRINCIPAL = 1024  # characters of a principal that are looked at; four bytes for each are asked for in sql/
-CACHED = 2**16  # names, addresses and devices whose reading is kept: a campus has that many, and rows repeat them
-LONGEST_CACHED = 64  # characters: what is longer is rare, and strangers choose how long it is
-LONGEST_MAC = 64  # characters; the longest kind of device address has 16 digits, and signs between
+LONGEST_PRINCIPAL = 1024  # characters of a principal that are read; sql/source.sql asks for four bytes each
+CACHED = 2**16  # names, addresses and devices whose meaning is cached: a campus has that many, and rows repeat them
+LONGEST_CACHED = 64  # characters; longer texts are rare, and strangers choose their length
+LONGEST_MAC = 64  # characters; the longest kind of device address has 16 digits with signs in between
 
 # Why an event leaves its address with nobody.
 NULL, EMPTY, UNFIT, TOO_LONG, IGNORED, OTHER_DOMAIN, BLANK, OTHER_DEVICE = (
@@ -38,15 +40,15 @@ NULL, EMPTY, UNFIT, TOO_LONG, IGNORED, OTHER_DOMAIN, BLANK, OTHER_DEVICE = (
 BAD_ROW, NO_ADDRESS, BAD_ADDRESS, RESERVED, CUT_IPV6, OUTSIDE, NO_DATE, IS_AHEAD = (
     "bad_row", "no_address", "bad_address", "reserved_address", "cut_ipv6", "outside_networks", "no_date", "ahead"
 )  # fmt: skip
-BEFORE = "before"  # the window that was asked for: such a row is not even counted
+BEFORE = "before"  # older than the window; such a row is not even counted
 
 OtherDomains = Literal["keep", "replace", "nobody"]
 
 
 class Row(NamedTuple):
-    """One row as a source gives it: text as it stands, dates naive unless they name a zone of their own.
+    """One row as a source gives it: plain text, and dates that are naive unless they name a time zone.
 
-    A line that is no row has no `event_id`; a date that is none stays text.
+    A line that is not a row has no `event_id`. An invalid date stays text.
     """
 
     event_id: int | None
@@ -60,8 +62,8 @@ class Row(NamedTuple):
 class LoginEvent:
     """Somebody was seen at an address.
 
-    `user` is None when the event names no usable user; `why` then says so. `BLANK` and `IGNORED` events take the
-    address only under the conditions of rule 4.
+    If the event names no usable user, `user` is None and `why` says the reason. `BLANK` and `IGNORED` events take the
+    address only under conditions: see `plan/newest.py`.
     """
 
     ip: Address
@@ -79,7 +81,7 @@ class LoginEvent:
 
 @dataclass(frozen=True, slots=True)
 class SkippedRow:
-    """A row that says nothing, and why; `seen_at` is given for one whose date lies ahead."""
+    """A row that says nothing, and why. `seen_at` is set if its date lies ahead."""
 
     event_id: int
     reason: str
@@ -88,7 +90,7 @@ class SkippedRow:
 
 @dataclass(frozen=True)
 class Rules:
-    """How rows are read: the identity rules, the networks that count, and what is wrong with the dates."""
+    """How rows are read: the identity rules, the networks that count, and how dates are corrected."""
 
     domain: str = ""
     lowercase: bool = False
@@ -104,7 +106,7 @@ class Rules:
 
     @property
     def dates(self) -> Dates:
-        """How the dates of the table are meant."""
+        """How to read the dates of the table."""
         return Dates(self.time_zone, self.time_offset)
 
 
@@ -113,9 +115,9 @@ RowReader = Callable[[Row], "LoginEvent | SkippedRow"]
 
 
 def make_row_reader(rules: Rules, now: datetime, cached: int = CACHED, since: datetime | None = None) -> RowReader:
-    """Make the function that reads rows by these rules; `now` is the source's clock.
+    """Make the function that reads rows by these rules. `now` is the source's clock.
 
-    A row of a moment before `since` is passed over: sources may give more than they are asked for.
+    A row from before `since` is passed over: sources may give more than they are asked for.
     """
     read_name = make_name_reader(rules, cached)
     read_address = _remember(_make_address_reader(rules), cached)
@@ -142,19 +144,19 @@ def make_row_reader(rules: Rules, now: datetime, cached: int = CACHED, since: da
 
 
 def _remember(read: Callable[[str], Read], cached: int) -> Callable[[str], Read]:
-    """Keep what was read of so many texts; not of long ones, so that strangers cannot fill the memory."""
+    """Cache the reading of this many texts. Long texts are not cached, so that strangers cannot fill the memory."""
     remembered = lru_cache(cached)(read)
     return lambda text: remembered(text) if len(text) <= LONGEST_CACHED else read(text)
 
 
 def make_name_reader(rules: Rules, cached: int = CACHED) -> Callable[[str | None], tuple[str | None, str]]:
-    """Make the function from a principal, `USER,ROLE1,ROLE2,…`, to the user's name, or None and why. Rules 3 and 4."""
+    """Make the function from a principal, `USER,ROLE1,ROLE2,…`, to the user's name, or to None and why."""
     read_name = _remember(_make_name_judge(rules), cached)
 
     def read_principal(principal: str | None) -> tuple[str | None, str]:
         field, comma, _ = (principal or "")[:LONGEST_PRINCIPAL].partition(",")
         name = field.strip()
-        if len(name) > LONGEST_NAME or len(field) == LONGEST_PRINCIPAL:  # it may go on, behind no end of blanks
+        if len(name) > LONGEST_NAME or len(field) == LONGEST_PRINCIPAL:  # it may go on after many blanks
             return None, TOO_LONG
         return read_name(name) if name or comma else (None, BLANK)
 
@@ -173,7 +175,7 @@ def _make_name_judge(rules: Rules) -> Callable[[str], tuple[str | None, str]]:
             name = name.rpartition("@")[0]
         bare = bare_name(name).strip()
         is_ignored = ignored.match(bare.casefold()) is not None
-        if is_ignored or not bare:  # a realm alone, or what a rewrite leaves nothing of, hides its user
+        if is_ignored or not bare:  # a realm alone, or a name that a rewrite empties, hides its user
             return None, IGNORED if is_ignored or given else EMPTY
         if rules.other_domains != "keep" and brings_other_domain(name, rules.domain):
             if rules.other_domains == "nobody":
@@ -185,7 +187,7 @@ def _make_name_judge(rules: Rules) -> Callable[[str], tuple[str | None, str]]:
 
 
 def _rewrite(name: str, rewriters: Iterable[Callable[[str], str]]) -> tuple[str, str]:
-    """Return a name as it is rewritten, and why it names nobody even so; empty where it may name somebody."""
+    """Return the rewritten name, and why it names nobody; the reason is empty if it may name somebody."""
     if bare_name(name).strip().casefold() == "null":
         return name, NULL
     try:
@@ -199,7 +201,7 @@ def _rewrite(name: str, rewriters: Iterable[Callable[[str], str]]) -> tuple[str,
 
 
 def _complete(name: str, domain: str) -> tuple[str | None, str]:
-    """Return a name with its domain, or None and why no message should carry it."""
+    """Return the name with its domain, or None and why no message can carry it."""
     if domain and "\\" not in name and "@" not in name:
         name = f"{domain}\\{name}"
     if not is_carriable(name):
@@ -208,7 +210,7 @@ def _complete(name: str, domain: str) -> tuple[str | None, str]:
 
 
 def brings_other_domain(name: str, domain: str) -> bool:
-    """Tell whether a name has a domain or a realm, and one that is not the configured domain."""
+    """Tell whether a name has a domain or realm other than the configured domain."""
     before, sign, rest = name.rpartition("\\")
     _, at, realm = rest.partition("@")
     brought = [part.casefold() for part, is_there in ((before, sign), (realm, at)) if is_there]
@@ -216,7 +218,7 @@ def brings_other_domain(name: str, domain: str) -> bool:
 
 
 def _make_address_reader(rules: Rules) -> Callable[[str], Address | str]:
-    """Rule 5: from a text to the address, or the reason to skip its row."""
+    """Make the function from a text to its address, or to the reason to skip its row."""
 
     def read_address(text: str) -> Address | str:
         if not text:
@@ -239,17 +241,17 @@ def _make_address_reader(rules: Rules) -> Callable[[str], Address | str]:
 
 
 def is_within(ip: Address, include: tuple[Network, ...], exclude: tuple[Network, ...] = ()) -> bool:
-    """Tell whether an address lies in any included network (none means all) and in no excluded one."""
+    """Tell whether an address lies in an included network (none means all) and in no excluded one."""
     return (not include or any(ip in network for network in include)) and not any(ip in network for network in exclude)
 
 
 def write_date(moment: datetime) -> datetime:
-    """Return a moment as MySQL has it: naive, in UTC."""
+    """Return a moment as MySQL stores it: naive, in UTC."""
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def read_mac(text: str | None) -> str | None:
-    """Return a device's address in one spelling, so that devices compare: hex digits alone; None when all are zero."""
+    """Return a device's address as bare hex digits, so that devices compare; None if all digits are zero."""
     if text is None or len(text) > LONGEST_MAC:
         return None
     digits = re.sub(r"[^0-9a-f]", "", text.lower())
