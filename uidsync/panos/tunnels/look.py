@@ -6,11 +6,10 @@ Each firewall has its own time: one that is dead or slow takes none from the oth
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
 from uidsync.panos.tunnels.conditions import View
@@ -31,6 +30,7 @@ from uidsync.panos.userid.pair import HA_STATE, read_role
 from uidsync.panos.wire.client import Client
 from uidsync.panos.wire.errors import Busy, PanosError, TargetError, Unauthorized, Unreachable
 from uidsync.panos.wire.xmlapi import Request, read_response
+from uidsync.side_by_side import start
 
 Answer = TypeVar("Answer")
 Read = Callable[[int, Iterator[bytes]], Answer]
@@ -88,28 +88,14 @@ def look_at_all(looks: Mapping[str, Look], seconds: float) -> tuple[View, ...]:
 
     Of a host that did not even fail in time the tunnels are not known.
     """
-    seen: SimpleQueue[tuple[str, View | Exception]] = SimpleQueue()
-    for host, look in looks.items():  # not waited for at the end of the process, as those of a pool are
-        threading.Thread(target=_look_in_thread, args=(host, look, seconds, seen), daemon=True).start()
+    views = {host: start(look, seconds) for host, look in looks.items()}
+    done = wait(views.values(), seconds + GRACE, FIRST_EXCEPTION).done
+    for future in done:
+        future.result()  # raises a bug, at once
     silence = Unreachable(f"nothing came of it for {seconds:.0f} s")
-    views = {host: View(host, silence, seconds=seconds) for host in looks}
-    ends_at = time.monotonic() + seconds + GRACE
-    for _ in looks:
-        try:
-            host, view = seen.get(timeout=max(ends_at - time.monotonic(), 0))
-        except Empty:
-            break
-        if isinstance(view, Exception):
-            raise view
-        views[host] = view
-    return tuple(views.values())
-
-
-def _look_in_thread(host: str, look: Look, seconds: float, seen: SimpleQueue[tuple[str, View | Exception]]) -> None:
-    try:
-        seen.put((host, look(seconds)))
-    except Exception as bug:  # noqa: BLE001 (whatever it is belongs to whoever waits)
-        seen.put((host, bug))
+    return tuple(
+        future.result() if future in done else View(host, silence, seconds=seconds) for host, future in views.items()
+    )
 
 
 class _Caller:

@@ -13,9 +13,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import datetime
-from queue import Empty, SimpleQueue
 
 from lxml import etree
 
@@ -23,6 +23,7 @@ from uidsync.panos.wire.client import LARGE_TIMEOUT, Answer, Client, Read
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, RequestError, TargetError, Unauthorized, Unreachable
 from uidsync.panos.wire.retries import SHORTEST_TRY, Patience
 from uidsync.panos.wire.xmlapi import Request, make_op
+from uidsync.side_by_side import start
 
 HA_STATE = make_op("<show><high-availability><state></state></high-availability></show>")
 # As firewalls say it, then as Panoramas do. In an active/active pair the primary alone is the one that takes mappings.
@@ -154,30 +155,15 @@ class Pair:
 
     def ask_roles(self, seconds: float | None = None) -> Roles:
         """Ask both members at once what they are, for so many seconds each, or as long as any request may take."""
-        said: SimpleQueue[tuple[str, str | Exception]] = SimpleQueue()
-        for host in self._members:
-            # Not waited for at the end of the process, as those of a pool are.
-            threading.Thread(
-                target=self._ask_role, args=(host, seconds or self._request_timeout, said), daemon=True
-            ).start()
+        limit = seconds or self._request_timeout
+        asked = {start(member.exchange, HA_STATE, limit): host for host, member in self._members.items()}
         silence = Unreachable("has not said yet whether it is active")
         roles: dict[str, str | PanosError] = dict.fromkeys(self._members, silence)
-        for _ in self._members:
+        is_one_active = False
+        while asked and (done := wait(asked, LATE if is_one_active else None, FIRST_COMPLETED).done):
+            roles |= {asked.pop(future): _hear_role(future) for future in done}
             is_one_active = any(role in ACTIVE for role in roles.values())
-            try:
-                host, role = said.get(timeout=LATE if is_one_active else None)
-            except Empty:
-                break
-            if isinstance(role, Exception) and not isinstance(role, PanosError):
-                raise role
-            roles[host] = role
         return roles
-
-    def _ask_role(self, host: str, seconds: float, said: SimpleQueue[tuple[str, str | Exception]]) -> None:
-        try:
-            said.put((host, read_role(self._members[host].exchange(HA_STATE, seconds))))
-        except Exception as error:  # noqa: BLE001 (whatever it is belongs to whoever waits)
-            said.put((host, error))
 
     def _exchange(self, request: Request, seconds: float, attempts: int | None) -> etree._Element:
         answers: list[etree._Element] = []
@@ -218,6 +204,14 @@ class Pair:
                 self._choice = choice if choice.hosts else None
                 if choice.hosts:
                     self.warnings["pair.member_failed"] = f"{host}: {error}"
+
+
+def _hear_role(answer: Future[etree._Element]) -> str | PanosError:
+    """Return what a member says it is, or why it does not say."""
+    try:
+        return read_role(answer.result())
+    except PanosError as error:
+        return error
 
 
 def _raise_if_handed_over(host: str, member: Client, seconds: float) -> None:
