@@ -135,8 +135,8 @@ def _make_probes(config: Config, table: ExporterConfig, log: FilteringBoundLogge
 
 def _serve(config: Config, table: ExporterConfig, file: str, log: FilteringBoundLogger) -> int:
     from uidsync.integrations.exporter.lastrun import Runs  # noqa: PLC0415
-    from uidsync.integrations.exporter.server import Server  # noqa: PLC0415
     from uidsync.integrations.exporter.site import Settings, Site  # noqa: PLC0415
+    from uidsync.web.server import Server  # noqa: PLC0415
 
     site = Site(
         Settings(
