@@ -102,6 +102,9 @@ class Snapshot(Protocol):
     def read_addresses(self, ips: Collection[Address]) -> Iterator[Row]:
         """Read every row of these addresses, and perhaps of others. Raises SourceError."""
 
+    def read_past(self, date: datetime) -> Iterator[Row]:
+        """Read every row of that date, as the table has it, and later, and perhaps others. Raises SourceError."""
+
     def read_user(self, needle: str, since: datetime, until: datetime) -> Iterator[Row]:
         """Read every row between two dates, as the table has them, that may name a user, and perhaps others.
 
