@@ -19,7 +19,6 @@ from uidsync.panos.tunnels.vpn import (
     SHOW_IKE_SAS,
     SHOW_IPSEC_SAS,
     FlowTable,
-    address_to,
     make_show_details,
     read_flows,
     read_gateways,
@@ -29,7 +28,7 @@ from uidsync.panos.tunnels.vpn import (
 from uidsync.panos.userid.pair import HA_STATE, read_role
 from uidsync.panos.wire.client import Client
 from uidsync.panos.wire.errors import Busy, PanosError, TargetError, Unauthorized, Unreachable
-from uidsync.panos.wire.xmlapi import Request, read_response
+from uidsync.panos.wire.xmlapi import Request, address_to, read_response
 from uidsync.side_by_side import start
 
 Answer = TypeVar("Answer")

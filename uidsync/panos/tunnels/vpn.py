@@ -155,11 +155,6 @@ def make_show_details(number: str) -> Request:
     return make_op(f"<show><vpn><flow><tunnel-id>{escape(number)}</tunnel-id></flow></vpn></show>")
 
 
-def address_to(request: Request, serial: str) -> Request:
-    """Name the firewall behind Panorama that a request is for; without a serial it is for who is asked."""
-    return replace(request, parameters=(*request.parameters, ("target", serial))) if serial else request
-
-
 # ---- reading -----------------------------------------------------------------------------------------------------
 
 

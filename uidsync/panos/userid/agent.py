@@ -26,7 +26,7 @@ from uidsync.panos.userid.messages import Entry, Rejection, make_empty_message, 
 from uidsync.panos.wire.dial import meet
 from uidsync.panos.wire.errors import BadReply, BadRequest, PanosError
 from uidsync.panos.wire.line import Line
-from uidsync.panos.wire.retries import Patience
+from uidsync.panos.wire.retries import Bounds
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.wire.words import Private, cut, find_private, mask
 from uidsync.panos.wire.xmlapi import parse, read_response
@@ -52,9 +52,7 @@ class Agent:
         find_certificate: Callable[[], tuple[Path, Path] | None],
         framing: Framing,
         send_timeout: bool,
-        request_timeout: float,
-        patience: Patience,
-        in_flight: threading.Semaphore,
+        bounds: Bounds,
     ) -> None:
         self._host = host
         self._port = port
@@ -62,9 +60,7 @@ class Agent:
         self._find_certificate = find_certificate
         self._framing = framing
         self._send_timeout = send_timeout
-        self._request_timeout = request_timeout
-        self._patience = patience
-        self._in_flight = in_flight
+        self._bounds = bounds
         self._opening = threading.Lock()
         self._context: TargetContext | None = None
         self._wait = FIRST_WAIT
@@ -107,7 +103,7 @@ class Agent:
             except PanosError as error:
                 raise error.reworded(cut(mask(error.words, find_private(message)))) from None
 
-        rejections = self._patience.call(attempt, self._request_timeout)
+        rejections = self._bounds.patience.call(attempt, self._bounds.request_timeout)
         self._wait = LATER_WAIT
         private = find_private(message) if rejections else Private()
         return tuple(Rejection(each.entry, cut(mask(each.message, private))) for each in rejections)
@@ -117,7 +113,7 @@ class Agent:
         self.attempts += 1
         began = time.monotonic()
         try:
-            with self._in_flight, context.within(seconds), ExitStack() as plugs:
+            with self._bounds.in_flight, context.within(seconds), ExitStack() as plugs:
 
                 def shake_hands(plain: socket.socket, share: float) -> Line:
                     with context.within(share):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv6Address
 from typing import TypeVar
@@ -33,7 +33,7 @@ from uidsync.panos.userid.table import (
 )
 from uidsync.panos.wire.client import Client
 from uidsync.panos.wire.errors import BadRequest, PanosError, Unauthorized
-from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request
+from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, address_to
 
 # Questions for single mappings that could not be logged out; for more of them the whole table is read, once.
 MOST_QUESTIONS = 100
@@ -192,10 +192,7 @@ class Firewall:
         self._client.close()
 
     def _address(self, request: Request) -> Request:
-        """Name the firewall behind Panorama that a request is for."""
-        if not self._serial:
-            return request
-        return replace(request, parameters=(*request.parameters, ("target", self._serial)))
+        return address_to(request, self._serial)
 
 
 def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Address, tuple[TableEntry, ...]]:

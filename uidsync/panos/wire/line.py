@@ -66,19 +66,12 @@ class Line:
 
     def _flush(self) -> None:
         if said := self._said.read():
-            self._bound()
+            self._context.bound(self.plain)
             self.plain.sendall(said)
 
     def _hear(self) -> None:
-        self._bound()
+        self._context.bound(self.plain)
         if piece := self.plain.recv(PIECE):
             self._heard.write(piece)
         else:
             self._heard.write_eof()
-
-    def _bound(self) -> None:
-        left = self._context.seconds_left()
-        if left is not None:
-            if left <= 0:
-                raise TimeoutError("timed out")
-            self.plain.settimeout(left)

@@ -35,7 +35,7 @@ class RetryPolicy:
 
 
 class Patience:
-    """What is left of one target's bounds; shared by the threads that talk to it."""
+    """What is left of one target's retry policy; shared by the threads that talk to the target."""
 
     def __init__(
         self,
@@ -122,6 +122,15 @@ class Patience:
     def _spend(self, seconds: float) -> None:
         with self._lock:
             self._left -= seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long one request may take, in seconds, how often it is tried, and how many calls a host gets at once."""
+
+    request_timeout: float
+    patience: Patience
+    in_flight: threading.Semaphore
 
 
 def _is_transient(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from lxml import etree
@@ -83,6 +83,11 @@ def _quote(text: str) -> bytes:
 def make_op(cmd: str, vsys: str = "") -> Request:
     """Make an operational command, such as `<show><system><info/></system></show>`."""
     return Request("op", (("cmd", cmd), *((("vsys", vsys),) if vsys else ())))
+
+
+def address_to(request: Request, serial: str) -> Request:
+    """Name the firewall behind Panorama that a request is for; without a serial, the host that is asked answers."""
+    return replace(request, parameters=(*request.parameters, ("target", serial))) if serial else request
 
 
 SYSTEM_INFO = make_op("<show><system><info></info></system></show>")
