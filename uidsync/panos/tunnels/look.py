@@ -1,7 +1,7 @@
-"""Looks at the tunnels of a firewall, or of both members of a pair at once, by whatever way it can be asked.
+"""Looks at the tunnels of a firewall, or of both members of a pair at once, by its XML API or its command line.
 
-One question for all tunnels of a firewall; its HA state, gateways and SAs are a question each, asked only if wanted.
-Each firewall has its own time: one that is dead or slow takes none from the others.
+One question lists all tunnels of a firewall. HA state, gateways and SAs take one more question each, if wanted. Each
+firewall has its own time limit, so a dead or slow one does not delay the others.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from uidsync.side_by_side import start
 
 Answer = TypeVar("Answer")
 Read = Callable[[int, Iterator[bytes]], Answer]
-Look = Callable[[float], View]  # looks at one host for so many seconds at most; an error is in the view
-GRACE = 0.5  # seconds that a host gets beyond its own limit before it is given up: looking up a name obeys none
+Look = Callable[[float], View]  # looks at one host for so many seconds at most; the view holds any error
+GRACE = 0.5  # seconds beyond a host's limit before it is given up: looking up a name obeys no limit
 SHORTEST_CALL = 0.1  # seconds
 TOO_LATE = Busy("time was up; allow it more")
 LACKS_RIGHT = "give the key's role XML API > Operational Requests; while a commit runs it looks the same"
@@ -42,7 +42,7 @@ LACKS_RIGHT = "give the key's role XML API > Operational Requests; while a commi
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What to ask for beside the tunnels: a question each, for `counters` a question for each tunnel."""
+    """What to ask for beside the tunnels. Each takes one question; `counters` takes one for each tunnel."""
 
     role: bool = False
     gateways: bool = False
@@ -52,7 +52,7 @@ class Wants:
 
 
 class Line(Protocol):
-    """A way to ask one host for a limited time: its XML API, or its command line. All raise PanosError."""
+    """A way to ask one host for a limited time: its XML API or its command line. All methods raise PanosError."""
 
     @property
     def is_late(self) -> bool:
@@ -68,24 +68,24 @@ class Line(Protocol):
         ...
 
     def ask(self, request: Request, read: Read[Answer]) -> Answer:
-        """Ask anything else; `read` makes something of the answer, which is XML."""
+        """Ask anything else, and return what `read` makes of the answer, which is XML."""
         ...
 
 
 def make_look(host: str, client: Client, serial: str, wants: Wants) -> Look:
-    """Make what looks at one host by its XML API; `serial` is that of a firewall behind the Panorama there."""
+    """Make the look at one host by its XML API; with a serial, at the firewall behind the Panorama there."""
     return lambda seconds: look(host, _Caller(client, serial, seconds), wants)
 
 
 def capture(client: Client, serial: str, seconds: float) -> bytes:
-    """Return what a firewall answers when it is asked for its tunnels, as it is. Raises PanosError."""
+    """Ask a firewall for its tunnels, and return its answer unread. Raises PanosError."""
     return client.exchange_large(address_to(SHOW_FLOWS, serial), seconds, lambda _, pieces: b"".join(pieces))
 
 
 def look_at_all(looks: Mapping[str, Look], seconds: float) -> tuple[View, ...]:
-    """Look at all hosts at once, each for so many seconds at most, and return their views in the order of the hosts.
+    """Look at all hosts at once, each for so many seconds at most; return their views in the order of the hosts.
 
-    Of a host that did not even fail in time the tunnels are not known.
+    A host that did not even fail in time gets a view with an error.
     """
     views = {host: start(look, seconds) for host, look in looks.items()}
     done = wait(views.values(), seconds + GRACE, FIRST_EXCEPTION).done
@@ -98,7 +98,7 @@ def look_at_all(looks: Mapping[str, Look], seconds: float) -> tuple[View, ...]:
 
 
 class _Caller:
-    """Asks one host by its XML API; what is left of its time is for the calls."""
+    """Asks one host by its XML API, each question within what is left of the host's time."""
 
     def __init__(self, client: Client, serial: str, seconds: float) -> None:
         self._client = client
@@ -121,7 +121,7 @@ class _Caller:
 
 
 def look(host: str, line: Line, wants: Wants) -> View:
-    """Look at one host; errors are in the view."""
+    """Look at one host; the view holds any error."""
     started = time.monotonic()
     table = _attempt(line.ask_flows)
     if isinstance(table, TargetError):  # whatever else is asked would fail alike
@@ -141,7 +141,7 @@ def look(host: str, line: Line, wants: Wants) -> View:
 
 
 def _attempt(ask: Callable[[], Answer]) -> Answer | PanosError:
-    """Ask; an error is an answer."""
+    """Ask, and return the answer or the error."""
     try:
         return ask()
     except PanosError as error:
@@ -149,9 +149,10 @@ def _attempt(ask: Callable[[], Answer]) -> Answer | PanosError:
 
 
 def explain(error: PanosError) -> PanosError:
-    """Say what to do of a right that is missing.
+    """Add advice to an error that may mean a missing right.
 
-    A single question cannot tell it from a commit that runs. But it would be Busy for ever, and nobody would look.
+    A single question cannot tell a missing right from a running commit. But a missing right would stay Busy for ever,
+    and nobody would notice.
     """
     if isinstance(error, Busy) and error.denied:
         return Unauthorized(f"{str(error).rstrip('.')}; {LACKS_RIGHT}", is_denied=True)
@@ -159,9 +160,9 @@ def explain(error: PanosError) -> PanosError:
 
 
 def _add_counters(line: Line, table: FlowTable) -> tuple[FlowTable, int | PanosError]:
-    """Ask for each flow by its number; return the table with counters, and of how many flows they were asked.
+    """Ask for each flow by its number; return the table with counters, and how many flows were asked for.
 
-    It is an error if that is not all of them: time was up, or there is another reason.
+    If some are missing, return an error in place of the number.
     """
     counters: dict[str, Mapping[str, int]] = {}
     asked = 0
