@@ -33,8 +33,8 @@ from uidsync.panos.wire.xmlapi import parse, read_response
 
 Framing = Literal["raw", "put"]
 
-# Seconds to listen after a message. The first wait outlasts an agent that is slow to check our certificate. An agent that
-# took one message will take the next, so later waits last only as long as a reset travels.
+# Seconds to listen after a message. The first wait outlasts an agent that is slow to check our certificate. An agent
+# that took a message will take the next, so later waits last only as long as a reset travels.
 FIRST_WAIT, LATER_WAIT = 1.5, 0.25
 LARGEST_ANSWER = 2**20  # bytes: far above a batch in which every entry is rejected
 ANSWER_ENDS = (b"</response>", b"</uid-response>")

@@ -1,6 +1,6 @@
 """Asks for a firewall's mapping table, reads it, and tells whose an entry is.
 
-Pure: no I/O, no clock. Source: public captures of `show user ip-user-mapping`. How PAN-OS normalises names is not known.
+Pure: no I/O, no clock. Source: public captures of `show user ip-user-mapping`. Nobody knows how names are normalised.
 """
 
 from __future__ import annotations

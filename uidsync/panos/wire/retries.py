@@ -59,8 +59,8 @@ class Patience:
         """Return what `attempt(seconds)` returns, trying again while it fails for reasons that pass.
 
         `seconds` is how long one attempt may take. `attempts` overrides the number in the policy. The last error is
-        raised as it came, with one exception: the 403 "not authorized for user role", which a commit gives, too, becomes
-        Unauthorized once it outlasts the tries.
+        raised as it came. Only the 403 "not authorized for user role", which a commit gives, too, becomes Unauthorized
+        once it outlasts the tries.
         """
 
         def is_last(state: tenacity.RetryCallState) -> bool:
