@@ -43,7 +43,7 @@ ANSWER_ENDS = (b"</response>", b"</uid-response>")
 class Agent:
     """Sends batches to one User-ID agent."""
 
-    def __init__(  # noqa: PLR0913 (a TLS peer with a framing has this many sides)
+    def __init__(
         self,
         host: str,
         port: int,

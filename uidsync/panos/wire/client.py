@@ -10,8 +10,9 @@ import socket
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import requests
@@ -46,6 +47,9 @@ Read = Callable[[int, Iterator[bytes]], Answer]
 class Client:
     """Makes calls of one host's XML API; threads may share it."""
 
+    member = ""  # a host without a pair has no member, no role and nothing to warn of
+    warnings: Mapping[str, str] = MappingProxyType({})
+
     def __init__(
         self,
         url: str,
@@ -67,6 +71,10 @@ class Client:
     def certificate_not_after(self) -> datetime | None:
         """When the certificate that the host last showed ends."""
         return self._lines.context.certificate_not_after if self._lines else None
+
+    def ask_roles(self) -> Mapping[str, str | PanosError]:
+        """Return nothing: there is no pair to ask."""
+        return {}
 
     def close(self) -> None:
         """End the connections."""
