@@ -329,7 +329,8 @@ def test_attributions_say_what_a_neighbour_shows():
     assert ask(3.1) == ("hand_over", "bob", (None,), "")
     assert ask(1) == ("nobody", None, (), "null")
     assert ask(9.1) == ("no_record", None, (), "no_record")
-    assert attribute(None, NOON, timedelta(0), NOON) == Attribution("no_record", "no_record")
+    empty = Timeline([], timedelta(hours=24))
+    assert attribute(empty, NOON, timedelta(0), NOON) == Attribution("no_record", "no_record")
 
 
 def test_a_csv_file_answers_many_at_once(tmp_path):

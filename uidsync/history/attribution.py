@@ -36,10 +36,10 @@ class Attribution:
     may_be_older: bool = False
 
 
-def attribute(timeline: Timeline | None, at: datetime, margin: timedelta, known_from: datetime) -> Attribution:
+def attribute(timeline: Timeline, at: datetime, margin: timedelta, known_from: datetime) -> Attribution:
     """Say who had an address at a moment; its timeline knows all tenures that begin at `known_from` or later."""
-    tenure = timeline.find(at) if timeline else None
-    if timeline is None or tenure is None:
+    tenure = timeline.find(at)
+    if tenure is None:
         return Attribution(NO_RECORD, NO_RECORD)
     around = timeline.list_between(at - margin, at + margin)
     others = tuple(other.event.user for other in around if other.since != tenure.since)

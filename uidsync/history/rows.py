@@ -5,13 +5,14 @@ Rules 1 to 5.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address
 
 from uidsync.history.attribution import MARGIN, Attribution, attribute
-from uidsync.history.timeline import NO_RECORD, Answer, Tenure, Timeline, make_timelines
+from uidsync.history.timeline import NO_RECORD, Answer, Tenure, Timeline, group_by_address, make_timelines
 from uidsync.history.who import find_obstacle, make_needle, read_name
 from uidsync.panos import Address
 from uidsync.plan.newest import is_meant
@@ -75,23 +76,30 @@ class History:
 
         However many questions there are, the table is read once, and the machines of those events that answer.
         """
-        obstacles = {ip: self._find_obstacle(ip) for ip in {ip for ip, _ in questions}}
+        places: defaultdict[Address, list[int]] = defaultdict(list)
+        for place, (ip, _) in enumerate(questions):
+            places[ip].append(place)
+        obstacles = {ip: self._find_obstacle(ip) for ip in places}
         begin = min((at for _, at in questions), default=self._snapshot.now) - max(margin, FOLD) - self._validity
-        timelines: dict[Address, Timeline] = {}
+        events: dict[Address, list[LoginEvent]] = {}
         if not all(obstacles.values()):
-            events = self._read(self._snapshot.read_past(self._rules.dates.find_first(begin)))
-            timelines = make_timelines((event for event in events if obstacles.get(event.ip) == ""), self._validity)
-        answers = []
-        for ip, at in questions:
-            if obstacle := obstacles[ip]:
-                answers.append(Attribution(NO_RECORD, obstacle))
-            else:
-                answers.append(self._attribute(ip, at, timelines.get(ip), margin, begin + self._validity))
-        return self._name_machines(answers)
+            rows = self._snapshot.read_past(self._rules.dates.find_first(begin))
+            events = group_by_address(event for event in self._read(rows) if obstacles.get(event.ip) == "")
+        answers: dict[int, Attribution] = {}
+        for ip, obstacle in obstacles.items():  # one after the other: a timeline takes more memory than its events
+            timeline = Timeline(events.pop(ip, ()), self._validity)
+            for place in places[ip]:
+                answers[place] = (
+                    Attribution(NO_RECORD, obstacle)
+                    if obstacle
+                    else self._attribute(questions[place], timeline, margin, begin + self._validity)
+                )
+        return self._name_machines([answers[place] for place in range(len(questions))])
 
     def _attribute(
-        self, ip: Address, at: datetime, timeline: Timeline | None, margin: timedelta, known_from: datetime
+        self, question: tuple[Address, datetime], timeline: Timeline, margin: timedelta, known_from: datetime
     ) -> Attribution:
+        ip, at = question
         if at > self._snapshot.now + AHEAD:
             return Attribution(NO_RECORD, IS_AHEAD)
         if self._rules.dates.is_shown_twice(at):
@@ -104,7 +112,10 @@ class History:
         machines: dict[int, str] = {}
         for start in range(0, len(ids), IDS_AT_ONCE):
             machines |= self._snapshot.read_machines(ids[start : start + IDS_AT_ONCE])
-        return [replace(answer, machine=machines.get(answer.event_id or 0)) for answer in answers]
+        for place, answer in enumerate(answers):
+            if machine := machines.get(answer.event_id or 0):
+                answers[place] = replace(answer, machine=machine)
+        return answers
 
     def _find_obstacle(self, ip: Address) -> str:
         """Return why no row of an address counts. That a spelling may be cut is none: a shorter one may be there."""

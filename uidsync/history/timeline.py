@@ -62,12 +62,17 @@ class Answer:
         return tuple(tenure for tenure in around if tenure)
 
 
-def make_timelines(events: Iterable[LoginEvent], validity: timedelta) -> dict[Address, Timeline]:
-    """Return the timeline of every address that has an event."""
+def group_by_address(events: Iterable[LoginEvent]) -> dict[Address, list[LoginEvent]]:
+    """Return the events of each address that has any."""
     by_address: defaultdict[Address, list[LoginEvent]] = defaultdict(list)
     for event in events:
         by_address[event.ip].append(event)
-    return {ip: Timeline(theirs, validity) for ip, theirs in by_address.items()}
+    return by_address
+
+
+def make_timelines(events: Iterable[LoginEvent], validity: timedelta) -> dict[Address, Timeline]:
+    """Return the timeline of every address that has an event."""
+    return {ip: Timeline(theirs, validity) for ip, theirs in group_by_address(events).items()}
 
 
 class Timeline:
