@@ -239,6 +239,7 @@ class Wire:
     """What stands between a target and its device: a client of the firewall, or the agent as a target."""
 
     certificate_not_after = client_certificate_not_after = None
+    member = ""
     warnings = MappingProxyType({})
 
     def __init__(self, name, device, world):

@@ -99,7 +99,7 @@ def send_by_uidsync(place: dict) -> float:
     from uidsync.panos.userid.firewall import Firewall, make_url  # noqa: PLC0415
     from uidsync.panos.userid.messages import Login  # noqa: PLC0415
     from uidsync.panos.wire.client import Client  # noqa: PLC0415
-    from uidsync.panos.wire.retries import Patience, RetryPolicy  # noqa: PLC0415
+    from uidsync.panos.wire.retries import Bounds, Patience, RetryPolicy  # noqa: PLC0415
     from uidsync.panos.wire.tls import Trust  # noqa: PLC0415
 
     logins = [Login(ip_address(ip), user, timeout) for user, ip, timeout in _read_entries(place)]
@@ -108,9 +108,7 @@ def send_by_uidsync(place: dict) -> float:
         make_url("127.0.0.1", place["ports"][0]),
         trust=Trust(Path(place["ca_file"])),
         read_key=lambda: "key",
-        request_timeout=10,
-        patience=Patience(RetryPolicy(), structlog.get_logger()),
-        in_flight=threading.Semaphore(5),
+        bounds=Bounds(10, Patience(RetryPolicy(), structlog.get_logger()), threading.Semaphore(5)),
     )
     firewall = Firewall(client, vsys="vsys1")
     for start in range(0, len(logins), BATCH):

@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
+from itertools import groupby
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -18,10 +19,13 @@ from tests.clienthist_rows import make_rows
 from tests.oracle import Settings
 from tests.source.test_mysql import make_source
 from uidsync.cli.who import Scene, tell_address
+from uidsync.history.attribution import Attribution, attribute
 from uidsync.history.moment import Moment
 from uidsync.history.rows import History
-from uidsync.history.who import Timeline, make_needle, make_timelines
+from uidsync.history.timeline import Timeline, make_timelines
+from uidsync.history.who import make_needle
 from uidsync.plan.newest import is_meant, newest_per_address
+from uidsync.source.csvfile import CSVSource
 from uidsync.source.rows import LoginEvent, Row, Rules, make_row_reader
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -83,7 +87,7 @@ class Watched(History):
 
     def _read_timelines(self, ips):
         missing = [ip for ip in ips if ip not in self.known]
-        self.known |= dict.fromkeys(missing, Timeline([])) | super()._read_timelines(missing)
+        self.known |= dict.fromkeys(missing, Timeline([], self._validity)) | super()._read_timelines(missing)
         return {ip: self.known[ip] for ip in ips}
 
 
@@ -108,13 +112,15 @@ def test_ten_thousand_questions(safeconnect, settings):
         pieces = oracle.tell_pieces(stored, snapshot.now, settings)
         history = Watched(snapshot, settings)
         places = [*sorted(pieces, key=str), ip_address("10.0.1.33"), ip_address("192.0.2.9"), ip_address("2001:db8::1")]
-        answered = 0
+        answered, asked = 0, {}
         for _ in range(3_400):
             ip, at = rng.choice(places), make_moment(rng, begin, stored, settings)
             answer = history.ask_address(ip, at)
             assert flatten_answer(answer) == flatten_answer(oracle.who(pieces.get(ip, []), at)), (ip, at)
             answered += answer.is_answered
+            asked[ip, at] = answer
         assert 1_300 < answered < 3_300
+        compare_attributions(safeconnect, settings, asked)
         names = [f"jdoe{n:05}" for n in range(125)] + [
             "STUDENT0123",
             "svc-backup",
@@ -136,6 +142,34 @@ def test_ten_thousand_questions(safeconnect, settings):
             }, (name, at)
             found += theirs.is_answered
         assert found > 50
+
+
+def compare_attributions(safeconnect, settings, asked):
+    """Ask the newest of the same questions at once: one read of the table comes to the same answers."""
+    begin = max(at for _, at in asked) - 3 * settings.validity
+    asked = {(ip, at): answer for (ip, at), answer in asked.items() if at > begin}
+    with make_source(safeconnect).open() as snapshot:
+        history = History(snapshot, make_rules(settings), settings.validity)
+        attributions = history.attribute(list(asked))
+        assert len(snapshot.scans) == 1
+        assert history.rows <= snapshot.highest_id
+    older = 0
+    for answer, attribution in zip(asked.values(), attributions, strict=True):
+        tenure = answer.tenure
+        if tenure is None:
+            assert (attribution.mark, attribution.why, attribution.user) == ("no_record", answer.why, None)
+            continue
+        assert attribution.mark in ({"nobody", "hand_over"} if tenure.event.user is None else {"user", "hand_over"})
+        event = tenure.event
+        assert (attribution.user, attribution.until, attribution.event_id, attribution.mac) == (
+            event.user,
+            tenure.until,
+            event.event_id,
+            event.mac,
+        )
+        assert attribution.since == tenure.since or (attribution.may_be_older and attribution.since > tenure.since)
+        older += attribution.may_be_older
+    assert 10 < older < len(asked) / 2
 
 
 # ---- by examples -------------------------------------------------------------------------------------------------
@@ -234,6 +268,113 @@ def test_the_order_of_rows_does_not_matter(events, rng, hours):
     """A history is the same, in whatever order the table gives its rows."""
     shuffled = rng.sample(events, len(events))
     assert tell(*shuffled, hours=hours) == tell(*events, hours=hours)
+
+
+@given(HISTORIES)
+def test_each_event_did_what_the_timeline_shows(events):
+    """The event that holds the address once all is replayed is the one that the timeline has at that moment."""
+    now, validity = NOON, timedelta(hours=24) - timedelta.resolution
+    timeline = Timeline(events, validity)
+    steps = list(timeline.replay(now))
+    assert [step[0] for step in steps] == sorted(events, key=lambda event: event.key)
+    tenure = timeline.find(now)
+    assert (steps[-1][2] or None) == (tenure and tenure.event)
+
+
+# ---- for neighbours ----------------------------------------------------------------------------------------------
+
+
+def watch(events, at, margin, validity):
+    """Return who had the address in every half hour around a moment, and at it, each judged by itself."""
+    half = timedelta(minutes=30)
+    moments = [at + place * half for place in range(-(margin // half), margin // half + 1)]
+    holders = []
+    for moment in moments:
+        window = [event for event in events if moment - validity <= event.seen_at <= moment]
+        holder = newest_per_address(window).get(IP)
+        holders.append(holder and (None if holder.user is None else holder.user.casefold(),))
+    return [holder for holder, _ in groupby(holders)], holders[len(holders) // 2]
+
+
+@given(HISTORIES, st.randoms(), st.integers(-5, 55), st.integers(0, 8))
+def test_a_hand_over_that_is_near_is_marked(events, rng, halves, width):
+    """Whoever had the address near the moment is told; the rest is as naive judgements of each half hour have it."""
+    at, margin = rng.choice(events).seen_at + timedelta(minutes=30 * halves), timedelta(minutes=30 * width)
+    validity = timedelta(hours=24)
+    found = attribute(Timeline(events, validity), at, margin, NOON - timedelta(hours=1000))
+    runs, holder = watch(events, at, margin, validity)
+    if holder is None:
+        assert (found.mark, found.user, found.others) == ("no_record", None, ())
+        return
+    assert (found.user and found.user.casefold()) == holder[0]
+    others = [run[0] for run in runs if run is not None]
+    others.remove(holder[0])
+    assert sorted(map(str, others)) == sorted(str(user and user.casefold()) for user in found.others)
+    assert found.mark == ("hand_over" if others else "user" if holder[0] else "nobody")
+
+
+def test_attributions_say_what_a_neighbour_shows():
+    """User, span, event and device; both names near a hand-over; nothing where no event counts."""
+    events = [event(9, "ada", 1, mac="a"), event(5, "bob", 2), event(3, None, 3, why="null")]
+
+    def ask(hours):
+        found = attribute(
+            Timeline(events, timedelta(hours=24)), NOON - timedelta(hours=hours), timedelta(minutes=10), NOON
+        )
+        return found.mark, found.user, found.others, found.why
+
+    assert ask(7) == ("user", "ada", (), "")
+    assert ask(5.1) == ("hand_over", "ada", ("bob",), "")
+    assert ask(5) == ("hand_over", "bob", ("ada",), "")
+    assert ask(3.1) == ("hand_over", "bob", (None,), "")
+    assert ask(1) == ("nobody", None, (), "null")
+    assert ask(9.1) == ("no_record", None, (), "no_record")
+    empty = Timeline([], timedelta(hours=24))
+    assert attribute(empty, NOON, timedelta(0), NOON) == Attribution("no_record", "no_record")
+
+
+def test_a_csv_file_answers_many_at_once(tmp_path):
+    """A file is read once, too; machines are told, moments to come and excluded addresses are not."""
+    (tmp_path / "export.csv").write_text(
+        "clientHistId,transDate,currentIpAddress,principal,macaddress,winmachinename\n"
+        "1,2026-03-10 08:00:00,10.0.0.1,ada,02005e10000a,PC-1\n"
+        "2,2026-03-10 09:00:00,10.0.0.2,bob,,\n"
+    )
+    rules = Rules(exclude_networks=(ip_network("10.0.9.0/24"),))
+    names = ("10.0.0.1", "10.0.0.2", "10.0.9.1", "10.0.0.1", "10.0.0.2")
+    hours = (1, 1, 1, -1, 3.5)
+    questions = [(ip_address(ip), NOON - timedelta(hours=back)) for ip, back in zip(names, hours, strict=True)]
+    with CSVSource(str(tmp_path / "export.csv"), clock=lambda: NOON).open() as snapshot:
+        answers = History(snapshot, rules, VALIDITY).attribute(questions)
+        assert History(snapshot, rules, VALIDITY).attribute([]) == []
+    assert [(each.mark, each.why, each.user, each.machine) for each in answers] == [
+        ("user", "", "ada", "PC-1"),
+        ("user", "", "bob", None),
+        ("no_record", "exclude_networks", None, None),
+        ("no_record", "ahead", None, None),
+        ("no_record", "no_record", None, None),
+    ]
+
+
+def test_in_an_hour_that_came_twice_a_hand_over_is_near(tmp_path):
+    """Rows of such an hour count as of its end: whoever had the address before or after it is told as well."""
+    (tmp_path / "export.csv").write_text(
+        "clientHistId,transDate,currentIpAddress,principal\n"
+        "1,2026-10-24 20:00:00,10.0.0.1,ada\n"
+        "2,2026-10-25 02:20:00,10.0.0.1,bob\n"
+        "3,2026-10-25 09:00:00,10.0.0.1,bob\n"
+    )
+    zone = ZoneInfo("Europe/Berlin")
+    rules = Rules(time_zone=zone)
+    moments = [datetime(2026, 10, 25, 2, 30, tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    moments.append(datetime(2026, 10, 25, 4, 0, tzinfo=zone).astimezone(UTC))
+    with CSVSource(str(tmp_path / "export.csv"), clock=lambda: moments[-1] + VALIDITY).open() as snapshot:
+        answers = History(snapshot, rules, VALIDITY).attribute([(IP, at) for at in moments])
+    assert [(each.mark, each.user, each.others) for each in answers] == [
+        ("hand_over", "ada", ("bob",)),
+        ("hand_over", "ada", ("bob",)),
+        ("user", "bob", ()),
+    ]
 
 
 # ---- names -------------------------------------------------------------------------------------------------------

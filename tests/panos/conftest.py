@@ -13,7 +13,7 @@ from tests.forks import start_simulator
 from tests.panos import peer
 from uidsync.panos.userid.agent import Agent
 from uidsync.panos.wire.client import CALLS_IN_FLIGHT, Client
-from uidsync.panos.wire.retries import Patience, RetryPolicy
+from uidsync.panos.wire.retries import Bounds, Patience, RetryPolicy
 from uidsync.panos.wire.tls import Trust
 from uidsync.simulator.process import Simulator
 
@@ -117,6 +117,12 @@ def firewall(shared_firewall):
     shared_firewall.do("reset-counters")
 
 
+def make_bounds(patience, options):
+    """Make the bounds of a client or an agent, and take those that are among the options."""
+    defaults = {"request_timeout": 60.0, "patience": patience, "in_flight": threading.Semaphore(CALLS_IN_FLIGHT)}
+    return Bounds(**{name: options.pop(name, default) for name, default in defaults.items()})
+
+
 @pytest.fixture
 def make_client(make_patience, ca_file):
     """Make clients of a simulated firewall or of a peer, closed with the test."""
@@ -128,14 +134,8 @@ def make_client(make_patience, ca_file):
             options.setdefault("trust", Trust(target.ca_file))
         else:
             url = target if isinstance(target, str) else target.url
-        defaults = {
-            "trust": Trust(ca_file),
-            "read_key": lambda: key,
-            "request_timeout": 60.0,
-            "patience": make_patience(policy),
-            "in_flight": threading.Semaphore(CALLS_IN_FLIGHT),
-        }
-        clients.append(Client(url, **defaults | options))
+        bounds = make_bounds(make_patience(policy), options)
+        clients.append(Client(url, **{"trust": Trust(ca_file), "read_key": lambda: key, "bounds": bounds} | options))
         return clients[-1]
 
     yield make
@@ -152,13 +152,8 @@ def make_agent(make_patience, ca_file):
         if isinstance(target, Simulator):
             files = target.line["client_cert_file"], target.line["client_key_file"]
             defaults = {"trust": Trust(target.ca_file), "find_certificate": lambda: files}
-        defaults |= {
-            "framing": "raw",
-            "send_timeout": False,
-            "request_timeout": 60.0,
-            "patience": make_patience(policy),
-            "in_flight": threading.Semaphore(CALLS_IN_FLIGHT),
-        }
+        bounds = make_bounds(make_patience(policy), options)
+        defaults |= {"framing": "raw", "send_timeout": False, "bounds": bounds}
         return Agent("127.0.0.1", target.port, **defaults | options)
 
     return make

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -28,6 +27,7 @@ from uidsync.cli.wiring import (
 )
 from uidsync.config.models import TargetConfig
 from uidsync.report.report import INCOMPLETE, OK
+from uidsync.side_by_side import start
 
 # Seconds beyond the limits of questions themselves: looking up a name obeys no limit of ours and cannot be ended. Most
 # resolvers have given up by then.
@@ -79,8 +79,8 @@ def check(options: Options, *, as_json: JSONOption = False) -> int:
             _show(console, finding)
     if as_json:
         print(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=1))
-    for bug in filter(None, (part.bug for part in parts)):
-        raise bug
+    for part in parts:
+        part.raise_bug()
     return INCOMPLETE if any(finding.colour == "red" for finding in findings) else OK
 
 
@@ -101,8 +101,8 @@ class Part:
         self._limit = limit
         self._found: SimpleQueue[Finding | None] = SimpleQueue()
         self._heard_at = time.monotonic()
-        self.bug: Exception | None = None
-        threading.Thread(target=self._run, args=(inspect,), daemon=True).start()
+        self._ended = start(self._run, inspect)
+        self._ended.add_done_callback(lambda _: self._found.put(None))
 
     def gather(self) -> Iterator[Finding]:
         """Yield the findings as they come, to the end or until the limit."""
@@ -121,14 +121,15 @@ class Part:
                 return
             yield finding
 
+    def raise_bug(self) -> None:
+        """Raise the bug that ended the part, if one did."""
+        if self._ended.done():
+            self._ended.result()
+
     def _run(self, inspect: Callable[[], Iterator[Finding]]) -> None:
-        try:
-            for finding in inspect():
-                self._heard_at = time.monotonic()
-                self._found.put(finding)
-        except Exception as bug:  # noqa: BLE001 (the others are told first)
-            self.bug = bug
-        self._found.put(None)
+        for finding in inspect():
+            self._heard_at = time.monotonic()
+            self._found.put(finding)
 
 
 def _show(console: Console, finding: Finding) -> None:

@@ -35,6 +35,7 @@ from uidsync.panos.tunnels.refusals import Refusals
 from uidsync.report.metrics import write_metrics
 from uidsync.report.output import LAST_RUN, write_atomically
 from uidsync.report.report import INCOMPLETE, OK, USAGE
+from uidsync.side_by_side import start
 
 if TYPE_CHECKING:
     from uidsync.integrations.exporter.config import ExporterConfig
@@ -134,8 +135,8 @@ def _make_probes(config: Config, table: ExporterConfig, log: FilteringBoundLogge
 
 def _serve(config: Config, table: ExporterConfig, file: str, log: FilteringBoundLogger) -> int:
     from uidsync.integrations.exporter.lastrun import Runs  # noqa: PLC0415
-    from uidsync.integrations.exporter.server import Server  # noqa: PLC0415
     from uidsync.integrations.exporter.site import Settings, Site  # noqa: PLC0415
+    from uidsync.web.server import Server  # noqa: PLC0415
 
     site = Site(
         Settings(
@@ -165,9 +166,11 @@ def _serve(config: Config, table: ExporterConfig, file: str, log: FilteringBound
             log.warning("exporter.exposed", hint="without TLS and password: put a reverse proxy before 127.0.0.1")
         log.info("exporter.started", url=server.url)
         gc.enable()  # it may run for years
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        serving = start(server.serve_forever)
+        serving.add_done_callback(lambda _: ended.set())
         ended.wait()
         server.shutdown()
+        serving.result()  # raises a bug
     log.info("exporter.ended")
     return OK
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -30,6 +29,7 @@ from uidsync.panos.tunnels.capture import anonymise
 from uidsync.panos.tunnels.look import Wants, capture
 from uidsync.panos.tunnels.refusals import Refusals
 from uidsync.report.report import INCOMPLETE, OK
+from uidsync.side_by_side import do_for_each
 
 if TYPE_CHECKING:
     from uidsync.integrations.tunnels.outcome import Outcome
@@ -215,8 +215,7 @@ def _collect(
         looks = make_looks(config, target, maker, asked, refusals)
         return collect(target.name, looks, rules, timeout or target.request_timeout.total_seconds())
 
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        return list(pool.map(look, firewalls))
+    return do_for_each(look, firewalls, SIDE_BY_SIDE)
 
 
 def _drop(*_: object) -> NoReturn:

@@ -18,7 +18,8 @@ from uidsync.cli.show import NOBODY, make_printable, spell_mac
 from uidsync.cli.wiring import become_owner, find_state_dir, make_deadline, make_secret_files, make_source
 from uidsync.history.moment import EXAMPLES, Moment, read_moment
 from uidsync.history.rows import Addresses, History
-from uidsync.history.who import EXCLUDED, NO_RECORD, NOT_INCLUDED, Answer, Tenure
+from uidsync.history.timeline import NO_RECORD, Answer, Tenure
+from uidsync.history.who import EXCLUDED, NOT_INCLUDED
 from uidsync.reading.reader import make_rules
 from uidsync.report.report import INCOMPLETE, OK, to_plain
 from uidsync.source import Snapshot

@@ -24,7 +24,7 @@ from uidsync.panos.userid.firewall import Firewall, make_url
 from uidsync.panos.userid.pair import Pair
 from uidsync.panos.wire.client import CALLS_IN_FLIGHT, Client
 from uidsync.panos.wire.errors import Unauthorized
-from uidsync.panos.wire.retries import ATTEMPTS, Patience, RetryPolicy
+from uidsync.panos.wire.retries import ATTEMPTS, Bounds, Patience, RetryPolicy
 from uidsync.panos.wire.tls import Trust
 from uidsync.source import Source, SourceError
 from uidsync.standby.lock import Turn, name_lock
@@ -188,9 +188,7 @@ class TargetMaker:
                 make_url(host, target.port),
                 trust=trust,
                 read_key=_translated(read_key, Unauthorized) if read_key else None,
-                request_timeout=target.request_timeout.total_seconds(),
-                patience=patience,
-                in_flight=self._find_slots(host, target.port),
+                bounds=self._make_bounds(target, host, patience),
             )
             for host in ([target.host] if target.host else target.hosts)
         }
@@ -210,9 +208,7 @@ class TargetMaker:
             find_certificate=_translated(find_certificate, Unauthorized),
             framing=target.framing,
             send_timeout=target.send_timeout,
-            request_timeout=target.request_timeout.total_seconds(),
-            patience=self._make_patience(target, is_doubtful=is_doubtful),
-            in_flight=self._find_slots(target.host or "", target.port),
+            bounds=self._make_bounds(target, target.host or "", self._make_patience(target, is_doubtful=is_doubtful)),
         )
 
     def _make_trust(self, target: TargetConfig) -> Trust:
@@ -225,8 +221,9 @@ class TargetMaker:
         policy = RetryPolicy(self._attempts, 1 if is_doubtful else None, seconds_left=self._deadline.seconds_left)
         return Patience(policy, self._log.bind(target=target.name))
 
-    def _find_slots(self, host: str, port: int) -> threading.Semaphore:
-        return self._in_flight.setdefault((host, port), threading.Semaphore(CALLS_IN_FLIGHT))
+    def _make_bounds(self, target: TargetConfig, host: str, patience: Patience) -> Bounds:
+        slots = self._in_flight.setdefault((host, target.port), threading.Semaphore(CALLS_IN_FLIGHT))
+        return Bounds(target.request_timeout.total_seconds(), patience, slots)
 
 
 def _translated(read: Callable[[], Secret], failure: type[Exception]) -> Callable[[], Secret]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -20,6 +21,7 @@ from uidsync.panos.userid.messages import Entry, Rejection
 from uidsync.panos.wire.errors import BadRequest, PanosError, TargetError, Unreachable
 from uidsync.plan.due import NOTHING_DUE, Batch, Plan
 from uidsync.report.report import Delivered, Failed, NotTried, Outcome
+from uidsync.side_by_side import start
 
 POLL = 0.05  # seconds between looks at the deadline, which a signal may bring forward
 GRACE = 5.0  # seconds after the deadline for calls in flight to end: looking up a name obeys no limit of ours
@@ -94,10 +96,9 @@ def deliver(deliveries: Sequence[Delivery], batch_size: int, observer: Observer,
     What is left at the deadline is not tried; this returns a few seconds later at most, whatever a target does.
     """
     workers = [_Worker(delivery, batch_size, observer, deadline) for delivery in deliveries]
-    threads = [_start(worker.run) for worker in workers]
-    for thread in threads:
-        while thread.is_alive() and deadline.seconds_left() > -GRACE:
-            thread.join(POLL)
+    waiting = {start(worker.run) for worker in workers}
+    while waiting and deadline.seconds_left() > -GRACE:
+        waiting = wait(waiting, POLL).not_done
     for worker in workers:
         worker.end()
 
@@ -133,10 +134,9 @@ class _Worker:
             self._fill()
             for waiting in (self._logouts, self._logins):
                 others = range(1, min(self._delivery.connections, len(waiting)))
-                threads = [_start(self._empty, waiting) for _ in others]
+                connections = [start(self._empty, waiting) for _ in others]
                 self._empty(waiting)
-                for thread in threads:
-                    thread.join()
+                wait(connections)
         except Exception as bug:  # noqa: BLE001 (whatever it is, it fails this target alone)
             self._delivery.bug = bug
             return
@@ -218,10 +218,3 @@ class _Worker:
         except Exception as bug:  # noqa: BLE001 (the account has to be closed all the same)
             self._delivery.bug = bug
             self._is_stopped = True
-
-
-def _start(function: Callable[..., None], *arguments: object) -> threading.Thread:
-    """Start a thread that does not keep the process: one may hang in a look-up of a name for longer than a run."""
-    thread = threading.Thread(target=function, args=arguments, daemon=True)
-    thread.start()
-    return thread

@@ -11,17 +11,18 @@ from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 from typing import Literal
 
+from uidsync.history import timeline
+from uidsync.history.timeline import Timeline
 from uidsync.ledger.values import LOGOUT_GRACE, MINUTE, Holding
 from uidsync.panos import Address
 from uidsync.panos.userid.messages import Login, UserMapping
-from uidsync.plan.newest import newest_per_address
 from uidsync.plan.share import Share
 from uidsync.source.dates import Dates
 from uidsync.source.rows import LoginEvent, Row, RowReader, is_within
 
-# What a row did: gave the address to a user, left it with nobody, changed nothing, was too old or no event at all;
-# or it is known from the ledger and not in the table any more.
-Effect = Literal["takes", "leaves", "keeps", "too_old", "skipped", "remembered"]
+# What a row did. One that is skipped is no event. One that is remembered gave the address to a user; it is not in the
+# table any more, and known from the ledger.
+Effect = timeline.Effect | Literal["skipped", "remembered"]
 # The rule that decided: its number, for programs, and its name.
 RULES: dict[Effect, tuple[int, str]] = {
     "takes": (2, "newest wins"),
@@ -77,11 +78,8 @@ def trace(
         events.append(known)
     steps: list[Step] = []
     holder: LoginEvent | None = None
-    for event in sorted(events, key=lambda event: event.key):
-        effect: Effect = "too_old"
-        if event.seen_at + validity > now:
-            before, holder = holder, _follow(holder, event)
-            effect = "keeps" if holder is before else "takes" if holder and holder.user else "leaves"
+    for event, effect, after in Timeline(events, validity).replay(now):
+        holder = after
         is_remembered = event is known and effect == "takes"
         steps.append(_make_step(event, "remembered" if is_remembered else effect, holder))
     for place in range(len(steps) - 1, -1, -1):
@@ -89,10 +87,6 @@ def trace(
             steps[place] = replace(steps[place], is_decisive=True)
             break
     return tuple(sorted((*skipped, *steps), key=_order)), holder
-
-
-def _follow(holder: LoginEvent | None, event: LoginEvent) -> LoginEvent | None:
-    return newest_per_address([event], {event.ip: holder} if holder else None).get(event.ip)
 
 
 def _make_step(event: LoginEvent, effect: Effect, holder: LoginEvent | None) -> Step:

@@ -1,11 +1,15 @@
 """Reads a moment as people write it: RFC 3339, what logs show, `14:05`, `yesterday 2pm`, `2026-11-17`, `2h ago`.
 
-What could mean two moments is refused, or said: a wrong guess would accuse the wrong person. No clock: the caller says
-what time it is. (dateutil takes `Tue` for the next one, and like dateparser 03/04 for March and `10` for a moment.)
+A text that could mean two moments is refused, or a note says which one was taken: a wrong guess would accuse the wrong
+person. No clock: the caller says what time it is.
 """
+# Libraries guess. dateutil takes `Tue` for the next Tuesday, ignores the weekday of `Mon 17 Nov 2026`, and reads
+# `10:00 11:00`. dateutil and dateparser take 03/04 for the 4th of March, `10` for a moment, and know no hour that came
+# twice. To refuse all that takes as much code as to read what is allowed.
 
 from __future__ import annotations
 
+import calendar
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,9 +20,10 @@ from zoneinfo import ZoneInfo
 import durationpy
 
 EXAMPLES = "2026-11-17 14:05, 2026-11-17T14:05:00Z, 14:05, yesterday, Tue 14:05 or 2h ago"
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+WEEKDAYS = tuple(map(str.lower, calendar.day_name))
+DAY_WORDS = (*WEEKDAYS, *map(str.lower, calendar.month_name[1:]), "today", "yesterday")
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d %b %Y", "%d %B %Y", "%b %d %Y", "%B %d %Y")
-MONTHS = 12
+MONTHS, HOURS = 12, 24
 DAY = timedelta(days=1)
 FIRST_YEAR = 1971  # a timestamp of MySQL begins in 1970
 
@@ -26,10 +31,7 @@ AGO = re.compile(r"(?P<count>\d+) ?(?P<unit>m|h|d|w)(?:in|inute|our|ay|eek)?s? a
 ZONE = re.compile(
     r"(?P<words>.*(?::\d\d(?:\.\d+)?|[AaPp][Mm](?![A-Za-z])|\s))\s*(?P<zone>[Zz]|[+-]\d\d:?\d\d|[A-Z]{3,5}|[A-Za-z]+(?:/[\w+-]+)+)"
 )
-TIME = re.compile(
-    r"(?:^|\s|(?<=\d)t)(?P<hour>\d{1,2})"
-    r"(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?P<fraction>\.\d+)?)?)?\s?(?P<half>[ap]m)?(?=\s|$)"
-)
+TIME = re.compile(r"(?:^|\s|(?<=\d)t)(?P<hour>\d{1,2})(?P<rest>:\d\d(?::\d\d(?:\.\d+)?)?)?\s?(?P<half>[ap]m)?(?=\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,10 @@ class Moment:
 
 
 def read_moment(text: str, now: datetime, local: tzinfo | None = None) -> Moment:
-    """Return the moment that a text means. Raises ValueError with words for whoever wrote it.
+    """Return the moment that a text means. Raises ValueError with words for whoever wrote the text.
 
-    Without a zone of its own it is in `local`; None is the system's. A day without a date, or a date without a year, is
-    the last one that is not ahead. A day without a time is its beginning, and the note says so.
+    A text without a zone is in `local`; None is the system's zone. A weekday without a date, or a date without a year,
+    is the last one that is not ahead. A day without a time means its beginning, and the note says so.
     """
     try:
         moment = _read(" ".join(text.split()), now, local)
@@ -77,14 +79,9 @@ def _read(text: str, now: datetime, local: tzinfo | None) -> Moment | None:
 def _part_zone(text: str) -> tuple[str, str]:
     """Part a text from the zone at its end."""
     found = ZONE.fullmatch(text)
-    if found is None or _is_day_word(found["zone"].lower()):
+    if found is None or any(word.startswith(found["zone"].lower()) for word in DAY_WORDS):
         return text, ""
     return found["words"], found["zone"]
-
-
-def _is_day_word(word: str) -> bool:
-    months = (date(2000, month, 1).strftime("%B").lower() for month in range(1, MONTHS + 1))
-    return any(name.startswith(word) for name in (*WEEKDAYS, *months, "today", "yesterday"))
 
 
 def _read_zone(name: str, local: tzinfo | None) -> tzinfo | None:
@@ -92,8 +89,8 @@ def _read_zone(name: str, local: tzinfo | None) -> tzinfo | None:
     if name.upper() in {"Z", "UTC", "GMT"}:
         return UTC
     if name.startswith(("+", "-")):
-        hours, minutes = int(name[1:3]), int(name[-2:])
-        return timezone((timedelta(hours=hours, minutes=minutes)) * (-1 if name[0] == "-" else 1))
+        offset = timedelta(hours=int(name[1:3]), minutes=int(name[-2:]))
+        return timezone(-offset if name[0] == "-" else offset)
     if "/" not in name:
         return local
     try:
@@ -104,23 +101,23 @@ def _read_zone(name: str, local: tzinfo | None) -> tzinfo | None:
 
 def _part_time(words: str) -> tuple[str, time | None]:
     """Part the words for the day from the time of day, wherever among them it stands, if it does."""
-    times = [found for found in TIME.finditer(words) if found["minute"] or found["half"]]
+    times = [found for found in TIME.finditer(words) if found["rest"] or found["half"]]
     if not times:
         return _join_day(words), None
     if len(times) > 1:
         raise ValueError(f"two times of day; write it like {EXAMPLES}")
     (found,) = times
     hour = int(found["hour"])
+    is_on_dial = not found["half"] or 1 <= hour <= 12  # noqa: PLR2004 (hours on a dial)
     if found["half"]:
-        if not 1 <= hour <= 12:  # noqa: PLR2004 (hours on a dial)
-            raise ValueError(f"no such time of day: {found[0].strip()}")
         hour = hour % 12 + (12 if found["half"] == "pm" else 0)
     try:
-        given = time(hour, int(found["minute"] or 0), int(found["second"] or 0))
+        given = time.fromisoformat(f"{hour:02}{found['rest'] or ':00'}") if is_on_dial and hour < HOURS else None
     except ValueError:
-        raise ValueError(f"no such time of day: {found[0].strip()}") from None
-    fraction = round(float(found["fraction"] or 0) * 10**6)
-    return _join_day(words[: found.start()] + " " + words[found.end() :]), given.replace(microsecond=fraction)
+        given = None
+    if given is None:
+        raise ValueError(f"no such time of day: {found[0].strip()}")
+    return _join_day(words[: found.start()] + " " + words[found.end() :]), given
 
 
 def _join_day(words: str) -> str:

@@ -1,4 +1,4 @@
-"""All knowledge of Palo Alto Networks protocols; imports nothing else of uidsync.
+"""All knowledge of Palo Alto Networks protocols; imports nothing of uidsync but the ground floor.
 
 This module holds what all of it shares. Pure: no I/O.
 Start at `wire.client.Client`, or at `userid.firewall.Firewall`.

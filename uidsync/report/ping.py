@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from uidsync.panos.wire.dial import connect
 from uidsync.panos.wire.handshake import read_handshake_failure
+from uidsync.side_by_side import start
 
 LONGEST = 5.0  # seconds for all of it, looking up the name included
 
@@ -61,11 +61,11 @@ class _HTTPS(urllib.request.HTTPSHandler):
 
 def ping(url: str, exit_code: int, *, seconds: float = LONGEST) -> None:
     """Tell how a run ended, once. Raises PingFailed, after so many seconds at the latest."""
-    outcomes: list[str] = []
-    thread = threading.Thread(target=lambda: outcomes.append(_ask(make_url(url, exit_code), seconds)), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if words := outcomes[0] if outcomes else f"no answer within {seconds:g} s":
+    try:
+        words = start(_ask, make_url(url, exit_code), seconds).result(seconds)
+    except TimeoutError:
+        words = f"no answer within {seconds:g} s"
+    if words:
         raise PingFailed(f"{urlsplit(url).hostname}: {words}")
 
 

@@ -101,6 +101,9 @@ class Snapshot(Protocol):
     def read_addresses(self, ips: Collection[Address]) -> Iterator[Row]:
         """Read every row of these addresses, perhaps with others among them. Raises SourceError."""
 
+    def read_past(self, date: datetime) -> Iterator[Row]:
+        """Read every row of that date, as the table has it, and later, and perhaps others. Raises SourceError."""
+
     def read_user(self, needle: str, since: datetime, until: datetime) -> Iterator[Row]:
         """Read every row between two dates of the table that may name a user, perhaps with others among them.
 

@@ -153,6 +153,10 @@ class MySQLSnapshot:
         if any(ip.version != IPV4 for ip in ips):
             yield from self._stream_history("read_ipv6")
 
+    def read_past(self, date: datetime) -> Iterator[Row]:
+        """Read every row of that date, as the table has it, and later. Raises SourceError."""
+        return self._stream_history("read_window", write_date(date))
+
     def read_user(self, needle: str, since: datetime, until: datetime) -> Iterator[Row]:
         """Read the rows between two dates, as the table has them, with this in the principal. Raises SourceError."""
         moments = (write_date(since).replace(microsecond=0), write_date(until))

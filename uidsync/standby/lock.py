@@ -11,12 +11,14 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.deadline import Deadline
 from uidsync.ledger.places import Locked
+from uidsync.side_by_side import start
 from uidsync.source import SourceError
 
 LOOK_EVERY = 0.5  # seconds between looks at the lock
@@ -61,7 +63,7 @@ class Turn:
         self._log = log
         self._clock = clock
         self._is_over = threading.Event()
-        self._watcher: threading.Thread | None = None
+        self._watcher: Future[None] | None = None
         self._changing = threading.Condition()
         self._looked_at = 0.0
         self._tell: Callable[[], None] | None = None
@@ -77,8 +79,7 @@ class Turn:
                 raise OnStandby("another host holds the lock in the database (sync.standby_lock), and works")
             time.sleep(TRY_EVERY)
         self._looked_at = self._clock()
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
-        self._watcher.start()
+        self._watcher = start(self._watch)
 
     def when_lost(self, tell: Callable[[], None]) -> None:
         """Let somebody know when the lock is lost, from another thread; at once if it is already."""
@@ -114,7 +115,7 @@ class Turn:
         """Release the lock."""
         self._is_over.set()
         if self._watcher:
-            self._watcher.join()
+            wait([self._watcher])
         self._lock.close()
 
     def _watch(self) -> None:

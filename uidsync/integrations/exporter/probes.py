@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as Unfinished
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from structlog.typing import FilteringBoundLogger
@@ -19,6 +19,7 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.integrations.exporter.verdict import Host, Seen
 from uidsync.panos.tunnels.conditions import Rules, View, read_tunnels
 from uidsync.panos.wire.errors import PanosError, Unreachable
+from uidsync.side_by_side import start
 
 # Seconds beyond those that a firewall gets: what asks it ends in time by itself, but for what cannot be ended at all.
 GRACE = 0.6
@@ -55,8 +56,8 @@ class _Look:
 
     seconds: float
     begun: float
-    future: Future[Collection]
     took: float | None = None
+    future: Future[Collection] = field(init=False)
 
     def serves(self, seconds: float) -> bool:
         """Tell whether somebody who would allow so long learns here what he would learn from a look of his own."""
@@ -139,13 +140,12 @@ class Probes:
                     return look.future
             if len(looks) >= MOST_LOOKS:
                 return max(looks, key=lambda look: look.seconds).future
-            look = _Look(seconds, now, Future())
+            look = _Look(seconds, now)
+            look.future = start(self._look, asked, look)
             looks.append(look)
-            # Not waited for at the end of the process, as those of a pool are.
-            threading.Thread(target=self._look, args=(asked, look), daemon=True).start()
             return look.future
 
-    def _look(self, asked: Asked, look: _Look) -> None:
+    def _look(self, asked: Asked, look: _Look) -> Collection:
         try:
             views = asked.look(look.seconds)
         except Exception as bug:  # noqa: BLE001 (it costs this firewall alone)
@@ -158,7 +158,7 @@ class Probes:
                 self._last[asked.name] = look, collection
                 for view in views:
                     self._remember(asked, view, collection.at)
-        look.future.set_result(collection)
+        return collection
 
     def _is_news(self, name: str, look: _Look, collection: Collection) -> bool:
         """Tell whether a look that has ended now tells more than the last one: not if it failed, and began before."""

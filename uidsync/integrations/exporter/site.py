@@ -25,7 +25,7 @@ from uidsync.integrations.exporter.families import Families, add_views
 from uidsync.integrations.exporter.lastrun import LastRun, Runs
 from uidsync.integrations.exporter.page import POLICY, State, draw
 from uidsync.integrations.exporter.probes import Probes
-from uidsync.integrations.exporter.server import Answer, Question
+from uidsync.web.server import Answer, Question
 
 # As every Prometheus knows it; version 3 refuses an answer that does not say.
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"

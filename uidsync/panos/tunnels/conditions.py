@@ -1,7 +1,6 @@
-"""Decides of IPsec tunnels whether they are up, from what a firewall or both members of a pair said.
+"""Decides whether IPsec tunnels are up, from what a firewall or both members of a pair said.
 
-Asks nobody and looks at no clock. There are three answers: up, down and not known. A collection that failed is the
-third, for every tunnel, and turns nothing into down or into an empty list.
+Asks nobody and looks at no clock. After a failed collection every tunnel is unknown: never down, never an empty list.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable, Gateway, Ipsec
 from uidsync.panos.userid.pair import ACTIVE, OFF
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
 
-# Of two active members both forward traffic, though one alone takes mappings.
+# Two active members both forward traffic, although only one of them takes mappings.
 FORWARDING = ACTIVE | {"active-secondary", OFF}
 
 
@@ -23,11 +22,11 @@ FORWARDING = ACTIVE | {"active-secondary", OFF}
 class Rules:
     """How tunnels are chosen and judged.
 
-    `require_all` are globs of tunnels which are up only with all their proxy-ids; one is enough for others, and they
-    are degraded then. `include` and `exclude` are regular expressions that are searched for in whole names
-    (`TUNNEL:PROXY-ID`), `include_gateways` and `exclude_gateways` in names of IKE gateways. `expected` are names that
-    have to be there, of tunnels or whole ones; empty: whatever is there is right. With `monitor_is_down` an active
-    tunnel whose monitor is down is down, not degraded. Without `check_counts` a list may be shorter than is declared.
+    A tunnel that matches a glob of `require_all` is up only with all its proxy-ids; for others one is enough, and they
+    are degraded. `include` and `exclude` are regular expressions, searched for in whole names (`TUNNEL:PROXY-ID`);
+    `include_gateways` and `exclude_gateways` are searched for in names of IKE gateways. The names in `expected`, of
+    tunnels or whole ones, must exist; if there are none, nothing is expected. With `monitor_is_down`, an active tunnel
+    whose monitor is down is down, not degraded. Without `check_counts`, a list may be shorter than the firewall says.
     """
 
     require_all: tuple[str, ...] = ()
@@ -41,17 +40,18 @@ class Rules:
 
     @property
     def needs_gateways(self) -> bool:
-        """Whether names of gateways have to be asked for."""
+        """Whether the firewall must be asked for its gateways."""
         return bool(self.include_gateways or self.exclude_gateways)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one firewall, or one member of a pair, said in one collection, or why it did not.
+    """What one firewall, or one member of a pair, said in one collection, or why it said nothing.
 
-    `role` is its HA state (`active`, `passive`, …, `OFF` when it stands alone), an error when it did not say, None when
-    it was not asked; so are `gateways`, `ike_sas` (the gateways whose phase 1 stands) and `ipsec_sas`. `counters` is of
-    how many flows they were read, an error when that is not all of them. `seconds` is how long the collection took.
+    `role` is its HA state (`active`, `passive`, …, or `OFF` without a pair), an error if it did not say, or None if it
+    was not asked. The same holds for `gateways`, `ike_sas` (the gateways whose phase 1 is up) and `ipsec_sas`.
+    `counters` is the number of flows whose counters were read, or an error if some are missing. `seconds` is how long
+    the collection took.
     """
 
     host: str
@@ -65,12 +65,12 @@ class View:
 
     @property
     def is_active(self) -> bool | None:
-        """Whether it forwards traffic, by its role: None when that is not known."""
+        """Whether it forwards traffic, by its role; None if the role is not known."""
         return self.role in FORWARDING if isinstance(self.role, str) else None
 
     @property
     def unread(self) -> Mapping[str, PanosError]:
-        """What was asked for beside the tunnels and the role, and is not known or not all of it, with the reason."""
+        """What was asked for beside tunnels and role and is missing or incomplete, with the reason."""
         asked = {
             "gateways": self.gateways, "ike_sas": self.ike_sas, "ipsec_sas": self.ipsec_sas, "counters": self.counters
         }  # fmt: skip
@@ -79,10 +79,10 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """A tunnel with all of its proxy-ids, and what is to be thought of it.
+    """A tunnel with all of its proxy-ids, and its condition.
 
-    `flows` is empty for one that is missing. `missing` are expected names that are not there. `is_unexpected` says that
-    there is a list of what to expect and this tunnel is not on it. `gateway` is the IKE gateway's name, when asked.
+    A missing tunnel has no `flows`. `missing` holds the expected names that do not exist. `is_unexpected` is true if
+    names are expected and this tunnel is not among them. `gateway` is the IKE gateway's name, if asked for.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Tunnel:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One flow of a tunnel and its condition; of one that is missing the flow has nothing but a name."""
+    """One flow of a tunnel and its condition; a missing flow has nothing but a name."""
 
     name: str
     condition: Condition
@@ -108,10 +108,7 @@ class Row:
 
 
 def read_tunnels(view: View, rules: Rules) -> tuple[Tunnel, ...]:
-    """Return the tunnels of one view, judged, in order of their names.
-
-    Raises the PanosError that makes them unknown.
-    """
+    """Judge the tunnels of one view, in order of their names. Raises the PanosError that makes them unknown."""
     if isinstance(view.table, PanosError):
         raise view.table
     if rules.check_counts and view.table.gap:
@@ -123,9 +120,9 @@ def read_tunnels(view: View, rules: Rules) -> tuple[Tunnel, ...]:
 
 
 def judge(flows: Sequence[Flow], rules: Rules, gateways: dict[str, str] | None = None) -> tuple[Tunnel, ...]:
-    """Return the tunnels that these flows are, judged; `gateways` are names of IKE gateways by number.
+    """Judge the tunnels that consist of these flows; `gateways` are names of IKE gateways by number.
 
-    What is expected is missing when it is not among all flows, those that are left out included.
+    An expected name is missing only if no flow has it, excluded flows included.
     """
     names = gateways or {}
     groups: dict[str, list[Flow]] = {}
@@ -179,22 +176,22 @@ def _judge_one(name: str, flows: Sequence[Flow], gone: Sequence[str], rules: Rul
     if any(is_up) and (all(is_up) or not needs_all):
         return Condition.DEGRADED
     if Condition.UNKNOWN in seen and not any(is_up) and not needs_all:
-        return Condition.UNKNOWN  # one that may be up would be enough
+        return Condition.UNKNOWN  # the unknown one may be up, and would be enough
     down = {Condition.DOWN, Condition.MISSING}
     return Condition.DOWN if down & set(seen) else Condition.UNKNOWN
 
 
 def judge_flow(flow: Flow, rules: Rules) -> Condition:
-    """Return whether one flow carries traffic, as the rules have it."""
+    """Judge by the rules whether one flow carries traffic."""
     is_monitor_alone = flow.condition is Condition.DEGRADED
     return Condition.DOWN if is_monitor_alone and rules.monitor_is_down else flow.condition
 
 
 def choose_view(views: Sequence[View]) -> View:
-    """Return the view that counts: of one firewall its own, of a pair that of the active member.
+    """Return the view that counts: a firewall's own, or that of a pair's active member.
 
-    Where both are active each may have tunnels of its own, and the better of both counts. Raises PanosError when no
-    member is known to be active: what a passive one tells of tunnels is no reason to call anybody.
+    If both members are active, each may have its own tunnels, and the better of both rows counts. Raises PanosError if
+    no member is known to be active: the tunnels of a passive member are no reason to alert anybody.
     """
     if len(views) == 1:
         return views[0]
@@ -210,7 +207,7 @@ def choose_view(views: Sequence[View]) -> View:
 
 
 def _merge(views: Sequence[View]) -> View:
-    """Return one view of several members; what one of them did not tell is not known of all."""
+    """Return one view of several members; what one of them did not say is unknown for all."""
     tables = []
     for view in views:
         if isinstance(view.table, PanosError):
@@ -227,12 +224,12 @@ def _merge(views: Sequence[View]) -> View:
 
 
 def describe_role(role: str | PanosError | None) -> str:
-    """Return a role in a word: an error's kind for one that was not told."""
+    """Return a role in one word; for an error, its kind."""
     return role.kind if isinstance(role, PanosError) else role or "not asked"
 
 
 def count_up_gateways(view: View) -> dict[str, bool] | None:
-    """Return of every configured IKE gateway whether a phase 1 stands; None when either list is not known."""
+    """Return for every configured IKE gateway whether a phase 1 is up; None if either list is not known."""
     if not isinstance(view.gateways, tuple) or not isinstance(view.ike_sas, tuple):
         return None
     standing = set(view.ike_sas)

@@ -1,7 +1,7 @@
 """Types commands into a firewall's command line and reads what each prints, up to the next prompt.
 
-A session asks for a terminal that is wide, without a pager, and for XML; a release that does not know one of these says
-so, and no more. Source of how sessions go: netmiko's driver for PAN-OS, and reports of its users.
+A session asks for a wide terminal without a pager, and for XML. A release that does not know a setting says so and goes
+on. Sources: netmiko's driver for PAN-OS, and reports of its users.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ SETTINGS = (
 )
 LARGEST_OUTPUT = 8 * 2**20  # characters
 PIECE = 64 * 2**10
-TAIL = 400  # characters: a prompt or a question with all that colours it
-SETTLED = 0.02  # seconds without another character after which a question that may go on waits for an answer
-QUIET = 1.0  # the same after which a command that printed nothing has nothing to print
+TAIL = 400  # characters: a prompt or a question, colours included
+SETTLED = 0.02  # seconds of silence after which a question that may be incomplete is complete
+QUIET = 1.0  # seconds of silence after which a command that printed nothing has nothing to print
 
 
 class Dialogue:
-    """One session, from its login on; `role` is the HA state that the last prompt told."""
+    """One session after its login; `role` is the HA state in the last prompt."""
 
     def __init__(self, user: str) -> None:
         self._shell: asyncssh.SSHClientProcess[str]
@@ -50,7 +50,7 @@ class Dialogue:
         self.role = OFF
 
     async def begin(self, opening: Awaitable[asyncssh.SSHClientProcess[str]]) -> None:
-        """Open a shell, accept a banner, wait for the first prompt, and make the settings. Raises BadReply."""
+        """Open a shell, accept a banner, wait for the first prompt, and change the settings. Raises BadReply."""
         self._shell = await opening
         await self._read_to_prompt(BANNERS)
         self._prompt = make_same_prompt(self._name)
@@ -59,9 +59,9 @@ class Dialogue:
             await self._read_to_prompt(PAGERS)
 
     async def ask(self, command: str, *, needs_words: bool = False) -> str:
-        """Return what a command prints; with `needs_words` it is waited for whatever prompts come first.
+        """Return what a command prints. Raises BadReply.
 
-        Those are left of settings that were answered by more than one. Raises BadReply.
+        With `needs_words`, skip prompts until something is printed: a setting may have been answered by several.
         """
         self._shell.stdin.write(f"{command}\n")
         printed = ""
@@ -72,7 +72,7 @@ class Dialogue:
         return printed
 
     def blame(self, seconds: float) -> BadReply | Busy:
-        """Say why no prompt came for so long."""
+        """Return the error for a prompt that did not come within so many seconds."""
         if words := show(self._raw).strip():
             return BadReply(
                 f"no prompt of {self._user} came for {seconds:.0f} s after {quote(words.splitlines()[-1])}; "
@@ -81,7 +81,7 @@ class Dialogue:
         return Busy(f"lets {self._user} in by SSH, and prints nothing for {seconds:.0f} s")
 
     async def _read_to_prompt(self, questions: Questions) -> str:
-        """Return what is printed up to the next prompt; pages are turned, and a banner accepted. Raises BadReply."""
+        """Turn pages, accept a banner, and return what is printed up to the next prompt. Raises BadReply."""
         pages, size, is_turned = "", 0, False
         while True:
             shown = show(self._raw[-TAIL:])
@@ -103,12 +103,12 @@ class Dialogue:
                 raise BadReply("the command line prints without end")
 
     def _take(self, *, is_turned: bool) -> str:
-        """Take what was printed as a terminal shows it; a page that was turned may begin with the end of that line."""
+        """Take what was printed, as a terminal shows it; after a page, the pager's line end may come first."""
         raw, self._raw = self._raw, ""
         return show(raw.removeprefix("\r\n").removeprefix("\n") if is_turned else raw)
 
     async def _hears_more(self, seconds: float) -> bool:
-        """Tell whether more is printed within so many seconds; it is kept."""
+        """Tell whether more is printed within so many seconds, and keep it."""
         try:
             piece = await asyncio.wait_for(self._shell.stdout.read(PIECE), seconds)
         except TimeoutError:

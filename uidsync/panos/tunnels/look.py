@@ -1,16 +1,15 @@
-"""Looks at the tunnels of a firewall, or of both members of a pair at once, by whatever way it can be asked.
+"""Looks at the tunnels of a firewall, or of both members of a pair at once, by its XML API or its command line.
 
-One question for all tunnels of a firewall; its HA state, gateways and SAs are a question each, asked only if wanted.
-Each firewall has its own time: one that is dead or slow takes none from the others.
+One question lists all tunnels of a firewall. HA state, gateways and SAs take one more question each, if wanted. Each
+firewall has its own time limit, so a dead or slow one does not delay the others.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
 from uidsync.panos.tunnels.conditions import View
@@ -20,7 +19,6 @@ from uidsync.panos.tunnels.vpn import (
     SHOW_IKE_SAS,
     SHOW_IPSEC_SAS,
     FlowTable,
-    address_to,
     make_show_details,
     read_flows,
     read_gateways,
@@ -30,12 +28,13 @@ from uidsync.panos.tunnels.vpn import (
 from uidsync.panos.userid.pair import HA_STATE, read_role
 from uidsync.panos.wire.client import Client
 from uidsync.panos.wire.errors import Busy, PanosError, TargetError, Unauthorized, Unreachable
-from uidsync.panos.wire.xmlapi import Request, read_response
+from uidsync.panos.wire.xmlapi import Request, address_to, read_response
+from uidsync.side_by_side import start
 
 Answer = TypeVar("Answer")
 Read = Callable[[int, Iterator[bytes]], Answer]
-Look = Callable[[float], View]  # looks at one host for so many seconds at most; an error is in the view
-GRACE = 0.5  # seconds that a host gets beyond its own limit before it is given up: looking up a name obeys none
+Look = Callable[[float], View]  # looks at one host for so many seconds at most; the view holds any error
+GRACE = 0.5  # seconds beyond a host's limit before it is given up: looking up a name obeys no limit
 SHORTEST_CALL = 0.1  # seconds
 TOO_LATE = Busy("time was up; allow it more")
 LACKS_RIGHT = "give the key's role XML API > Operational Requests; while a commit runs it looks the same"
@@ -43,7 +42,7 @@ LACKS_RIGHT = "give the key's role XML API > Operational Requests; while a commi
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What to ask for beside the tunnels: a question each, for `counters` a question for each tunnel."""
+    """What to ask for beside the tunnels. Each takes one question; `counters` takes one for each tunnel."""
 
     role: bool = False
     gateways: bool = False
@@ -53,7 +52,7 @@ class Wants:
 
 
 class Line(Protocol):
-    """A way to ask one host for a limited time: its XML API, or its command line. All raise PanosError."""
+    """A way to ask one host for a limited time: its XML API or its command line. All methods raise PanosError."""
 
     @property
     def is_late(self) -> bool:
@@ -69,51 +68,37 @@ class Line(Protocol):
         ...
 
     def ask(self, request: Request, read: Read[Answer]) -> Answer:
-        """Ask anything else; `read` makes something of the answer, which is XML."""
+        """Ask anything else, and return what `read` makes of the answer, which is XML."""
         ...
 
 
 def make_look(host: str, client: Client, serial: str, wants: Wants) -> Look:
-    """Make what looks at one host by its XML API; `serial` is that of a firewall behind the Panorama there."""
+    """Make the look at one host by its XML API; with a serial, at the firewall behind the Panorama there."""
     return lambda seconds: look(host, _Caller(client, serial, seconds), wants)
 
 
 def capture(client: Client, serial: str, seconds: float) -> bytes:
-    """Return what a firewall answers when it is asked for its tunnels, as it is. Raises PanosError."""
+    """Ask a firewall for its tunnels, and return its answer unread. Raises PanosError."""
     return client.exchange_large(address_to(SHOW_FLOWS, serial), seconds, lambda _, pieces: b"".join(pieces))
 
 
 def look_at_all(looks: Mapping[str, Look], seconds: float) -> tuple[View, ...]:
-    """Look at all hosts at once, each for so many seconds at most, and return their views in the order of the hosts.
+    """Look at all hosts at once, each for so many seconds at most; return their views in the order of the hosts.
 
-    Of a host that did not even fail in time the tunnels are not known.
+    A host that did not even fail in time gets a view with an error.
     """
-    seen: SimpleQueue[tuple[str, View | Exception]] = SimpleQueue()
-    for host, look in looks.items():  # not waited for at the end of the process, as those of a pool are
-        threading.Thread(target=_look_in_thread, args=(host, look, seconds, seen), daemon=True).start()
+    views = {host: start(look, seconds) for host, look in looks.items()}
+    done = wait(views.values(), seconds + GRACE, FIRST_EXCEPTION).done
+    for future in done:
+        future.result()  # raises a bug, at once
     silence = Unreachable(f"nothing came of it for {seconds:.0f} s")
-    views = {host: View(host, silence, seconds=seconds) for host in looks}
-    ends_at = time.monotonic() + seconds + GRACE
-    for _ in looks:
-        try:
-            host, view = seen.get(timeout=max(ends_at - time.monotonic(), 0))
-        except Empty:
-            break
-        if isinstance(view, Exception):
-            raise view
-        views[host] = view
-    return tuple(views.values())
-
-
-def _look_in_thread(host: str, look: Look, seconds: float, seen: SimpleQueue[tuple[str, View | Exception]]) -> None:
-    try:
-        seen.put((host, look(seconds)))
-    except Exception as bug:  # noqa: BLE001 (whatever it is belongs to whoever waits)
-        seen.put((host, bug))
+    return tuple(
+        future.result() if future in done else View(host, silence, seconds=seconds) for host, future in views.items()
+    )
 
 
 class _Caller:
-    """Asks one host by its XML API; what is left of its time is for the calls."""
+    """Asks one host by its XML API, each question within what is left of the host's time."""
 
     def __init__(self, client: Client, serial: str, seconds: float) -> None:
         self._client = client
@@ -136,7 +121,7 @@ class _Caller:
 
 
 def look(host: str, line: Line, wants: Wants) -> View:
-    """Look at one host; errors are in the view."""
+    """Look at one host; the view holds any error."""
     started = time.monotonic()
     table = _attempt(line.ask_flows)
     if isinstance(table, TargetError):  # whatever else is asked would fail alike
@@ -156,7 +141,7 @@ def look(host: str, line: Line, wants: Wants) -> View:
 
 
 def _attempt(ask: Callable[[], Answer]) -> Answer | PanosError:
-    """Ask; an error is an answer."""
+    """Ask, and return the answer or the error."""
     try:
         return ask()
     except PanosError as error:
@@ -164,9 +149,10 @@ def _attempt(ask: Callable[[], Answer]) -> Answer | PanosError:
 
 
 def explain(error: PanosError) -> PanosError:
-    """Say what to do of a right that is missing.
+    """Add advice to an error that may mean a missing right.
 
-    A single question cannot tell it from a commit that runs. But it would be Busy for ever, and nobody would look.
+    A single question cannot tell a missing right from a running commit. But a missing right would stay Busy for ever,
+    and nobody would notice.
     """
     if isinstance(error, Busy) and error.denied:
         return Unauthorized(f"{str(error).rstrip('.')}; {LACKS_RIGHT}", is_denied=True)
@@ -174,9 +160,9 @@ def explain(error: PanosError) -> PanosError:
 
 
 def _add_counters(line: Line, table: FlowTable) -> tuple[FlowTable, int | PanosError]:
-    """Ask for each flow by its number; return the table with counters, and of how many flows they were asked.
+    """Ask for each flow by its number; return the table with counters, and how many flows were asked for.
 
-    It is an error if that is not all of them: time was up, or there is another reason.
+    If some are missing, return an error in place of the number.
     """
     counters: dict[str, Mapping[str, int]] = {}
     asked = 0

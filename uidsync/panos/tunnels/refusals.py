@@ -33,7 +33,8 @@ class Refusals:
     def taken_turn(self, account: Hashable, secret: Hashable, seconds: float) -> Iterator[None]:
         """Let the block log in, one at a time, after no more than so many seconds.
 
-        Raises the error of a minute ago, or less, when the secret is the same, for another one may be right; and Busy.
+        Raises the error of a login with the same secret that was refused within the last minute. Raises Busy if another
+        login takes too long.
         """
         turn = self._turns[account]
         if not turn.acquire(timeout=max(seconds, 0)):
@@ -45,7 +46,7 @@ class Refusals:
             turn.release()
 
     def note(self, account: Hashable, secret: Hashable, error: PanosError) -> None:
-        """Remember that an account was not let in with this secret."""
+        """Remember that this secret did not let an account in."""
         self._refused[account] = _Refusal(secret, self._clock(), error)
 
     def _raise_if_recent(self, account: Hashable, secret: Hashable) -> None:

@@ -1,6 +1,6 @@
 """Looks at a firewall's tunnels by its command line over SSH, for firewalls whose XML API may not be used.
 
-Host keys are checked; one that is not known is a failure. An account that was refused is left alone for a minute.
+Host keys are checked; an unknown one is an error. After a refused login, the account is not used for a minute.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GOODBYE = 0.2  # seconds for a connection to end
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """How to log in: as whom, and with a private key's file, a password, or both. What is not there is empty."""
+    """How to log in: the user, and a private key's file, a password, or both; empty if there is none."""
 
     user: str
     port: int
@@ -44,7 +44,7 @@ class Account:
 
 
 def make_shell_look(host: str, account: Account, wants: Wants) -> Look:
-    """Make what looks at one host by its command line. Its HA state is in the prompt and costs nothing."""
+    """Make the look at one host by its command line. The prompt shows its HA state, which needs no question."""
     return lambda seconds: _look(host, account, wants, seconds)
 
 
@@ -99,13 +99,13 @@ def _opened(host: str, account: Account, limit: _Time) -> Iterator[_CommandLine]
 
 @contextmanager
 def _connected(host: str, port: int, limit: _Time) -> Iterator[socket.socket]:
-    """Connect, outside of an event loop: a lookup of a name can be given up here, and not in the threads of a loop."""
+    """Connect outside of an event loop: a loop waits for its threads, and so for a lookup of a name that hangs."""
     try:
         plug = connect(host, port, limit.seconds)
     except TimeoutError:
         raise Unreachable(f"did not answer within {limit.seconds:.0f} s while connecting to {host} by SSH") from None
     except OSError as error:
-        raise Unreachable(f"{error.strerror or error} while connecting to {host} by SSH") from None
+        raise _read_failure(error, f"connecting to {host}") from None
     with plug:
         plug.settimeout(0)
         yield plug
@@ -139,21 +139,24 @@ async def _log_in(
         raise Untrusted(f"{error.reason}; known are those of {account.known_hosts}") from None
     except asyncssh.PermissionDenied as error:
         raise Unauthorized(f"{account.user} is not let in: {error.reason}") from None
-    except asyncssh.Error as error:
-        raise Unreachable(f"{error.reason} while asking {host} by SSH") from None
-    except OSError as error:
-        raise Unreachable(f"{error.strerror or error} while asking {host} by SSH") from None
+    except (asyncssh.Error, OSError) as error:
+        raise _read_failure(error, f"asking {host}") from None
+
+
+def _read_failure(error: asyncssh.Error | OSError, doing: str) -> Unreachable:
+    words = error.reason if isinstance(error, asyncssh.Error) else error.strerror or error
+    return Unreachable(f"{words} while {doing} by SSH")
 
 
 async def _hang_up(session: asyncssh.SSHClientConnection) -> None:
-    """End the connection, whatever the other side makes of it."""
+    """End the connection, without waiting long for the other side."""
     session.abort()
     with suppress(TimeoutError):
         await asyncio.wait_for(session.wait_closed(), GOODBYE)
 
 
 def _read_key(file: Path) -> asyncssh.SSHKey:
-    """Read a private key. Raises Unauthorized; its words hold nothing of the file."""
+    """Read a private key. Raises Unauthorized, without any of the file's content."""
     try:
         return asyncssh.read_private_key(file)
     except OSError as error:
@@ -163,7 +166,7 @@ def _read_key(file: Path) -> asyncssh.SSHKey:
 
 
 def _read_known_hosts(file: Path) -> asyncssh.SSHKnownHosts:
-    """Read the host keys that are known. Raises Untrusted."""
+    """Read the known host keys. Raises Untrusted."""
     try:
         return asyncssh.read_known_hosts(str(file))
     except OSError as error:
@@ -173,9 +176,9 @@ def _read_known_hosts(file: Path) -> asyncssh.SSHKnownHosts:
 
 
 class _Login(asyncssh.SSHClient):
-    """Answers what a login asks: the password, and the question whether its banner was read.
+    """Answers the questions of a login: the password, and whether the banner was read.
 
-    `is_refused` tells that the password was given and has not let us in.
+    `is_refused` is true once the password was given and did not let us in.
     """
 
     def __init__(self, password: str) -> None:
@@ -192,18 +195,18 @@ class _Login(asyncssh.SSHClient):
         self._is_in = True
 
     def password_auth_requested(self) -> str | None:
-        """Give the password once: asked again, it was wrong."""
+        """Give the password once: if it is asked for again, it was wrong."""
         self._is_told, was_told = bool(self._password), self._is_told
         return self._password if self._is_told and not was_told else None
 
     def kbdint_auth_requested(self) -> str | None:
-        """Take part in the dialogue when there is something to say."""
+        """Take part in the dialogue if there is a password to say."""
         return "" if self._password and not self._is_told else None
 
     def kbdint_challenge_received(
         self, _name: str, _instructions: str, _lang: str, prompts: Sequence[tuple[str, bool]]
     ) -> list[str]:
-        """Accept a banner, and say the password to whatever else is asked."""
+        """Accept a banner, and answer every other question with the password."""
         questions = [find_question(prompt, ACCEPTANCES) for prompt, _ in prompts]
         self._is_told = self._is_told or None in questions
         return [question.answer.strip() if question else self._password for question in questions]
@@ -213,7 +216,7 @@ class _Login(asyncssh.SSHClient):
 
 
 class _CommandLine:
-    """Asks one host by its command line; what goes wrong in a session ends it, for nobody knows what it prints next."""
+    """Asks one host by its command line. An error ends the session: nobody knows what it prints next."""
 
     def __init__(self, runner: asyncio.Runner, host: str, limit: _Time) -> None:
         self._runner = runner
@@ -256,10 +259,8 @@ class _CommandLine:
             return self._runner.run(self._in_time(conversation))
         except TimeoutError:
             self._failure = self._dialogue.blame(self._limit.seconds)
-        except asyncssh.Error as error:
-            self._failure = Unreachable(f"{error.reason} while asking {self._host} by SSH")
-        except OSError as error:
-            self._failure = Unreachable(f"{error.strerror or error} while asking {self._host} by SSH")
+        except (asyncssh.Error, OSError) as error:
+            self._failure = _read_failure(error, f"asking {self._host}")
         except PanosError as error:
             self._failure = error
         raise self._failure

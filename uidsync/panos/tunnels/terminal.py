@@ -1,6 +1,6 @@
-"""The command line of PAN-OS as a terminal shows it: prompts, pagers, questions, and what is printed between them.
+"""Reads the command line of PAN-OS as a terminal shows it: prompts, pagers, questions, and what is printed between.
 
-Pure: no I/O, no clock. What is drawn over is gone: a prompt that is drawn anew, a pager's line that is wiped out.
+Pure: no I/O, no clock. Text that was drawn over is gone: an earlier drawing of a prompt, a pager's line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _ask(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(?:^|\n)(?P<question>{pattern})\s*\Z", re.IGNORECASE)
 
 
-# What stops a listing on a line of its own, and what to type for the next page: "--- more ---", "--More--(12%)",
+# Pagers: a line that stops a listing, and what to type for the next page. "--- more ---", "--More--(12%)",
 # "<--- More --->", "lines 1-23", "lines 24-46/97 47%", ":", "Press any key to continue".
 PAGERS: Questions = (
     (_ask(r"(?:lines? [0-9/-]{1,20} )?(?:[0-9]{1,3}% )?\(END\)"), "q"),
@@ -33,7 +33,7 @@ PAGERS: Questions = (
     (_ask(r"[^\w\n]{0,9}(?:press|hit|type) [^\n]{0,20}(?:enter|return)\b[^\n]{0,30}"), "\n"),
     (_ask(r"[^\w\n]{0,9}(?:press|hit|type) [^\n]{1,50}"), " "),
 )
-# What may have to be accepted before the first prompt.
+# Questions that may come before the first prompt.
 ACCEPTANCES: Questions = (
     (_ask(r"[^\n]*\byes(?: ?[/|] ?| or )no\b(?![^\n]*passw)[^\n]{0,40}"), "yes\n"),
     (_ask(r"[^\n]*\b(?:type|enter)[^\w\n]{1,3}yes\b(?![^\n]*passw)[^\n]{0,40}"), "yes\n"),
@@ -44,19 +44,19 @@ BANNERS: Questions = (*ACCEPTANCES, *PAGERS)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The words that wait at the end of what is shown, and what to type."""
+    """Words that wait for an answer at the end of the text, and what to type."""
 
     words: str
     answer: str
 
     @property
     def may_go_on(self) -> bool:
-        """Whether the words may be the beginning of others: "lines 1-2", with a 3 to come."""
+        """Whether the words may be incomplete: "lines 1-2", with a 3 to come."""
         return self.words[-1:].isalnum() or self.words == ":"
 
 
 def show(text: str) -> str:
-    """Return what a terminal shows of what is printed, without colours and without what was drawn over."""
+    """Return what a terminal shows of a text, without colours and without what was drawn over."""
     plain = re.sub("\r+", "\r", ESCAPE.sub("", LEFT.sub("\r", text)))
     return "\n".join(_show_line(line) for line in plain.replace("\r\n", "\n").split("\n"))
 
@@ -68,7 +68,8 @@ def _show_line(line: str) -> str:
 def make_prompt(user: str) -> re.Pattern[str]:
     """Make the pattern of the first prompt that an account sees.
 
-    Its name may hold blanks and `@`, and may stand there without its domain; a plain name of another is taken, too.
+    The account's name may hold blanks and `@`, and the prompt may omit its domain. Another account's plain name is
+    accepted, too.
     """
     names = {user, user.rpartition("\\")[2], user.partition("@")[0]} - {""}
     spelled = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
@@ -77,21 +78,21 @@ def make_prompt(user: str) -> re.Pattern[str]:
 
 
 def make_same_prompt(name: str) -> re.Pattern[str]:
-    """Make the pattern of a prompt that was seen before: with the same names, and maybe another HA state.
+    """Make the pattern of a prompt that was seen before: with the same names, perhaps with another HA state.
 
-    What is printed before it may lack the end of its line.
+    The text before the prompt may lack its line end.
     """
     return re.compile(rf"(?P<name>{re.escape(name)}) ?{ENDS}")
 
 
 def find_question(shown: str, questions: Questions) -> Question | None:
-    """Return the question that waits at the end of what is shown, None if nothing is asked."""
+    """Return the question that waits at the end of a text; None if there is none."""
     found = ((pattern.search(shown), answer) for pattern, answer in questions)
     return next((Question(shown[match.start("question") :], answer) for match, answer in found if match), None)
 
 
 def strip_echo(printed: str, command: str, name: str) -> str:
-    """Return what a command printed, without the prompts and the echo, which may come in parts and again."""
+    """Return what a command printed, without prompts and echo; the echo may come in parts, and repeatedly."""
     return "\n".join(_without_echo(printed.split("\n"), command, name))
 
 
@@ -108,6 +109,6 @@ def _without_echo(lines: Iterable[str], command: str, name: str) -> Iterable[str
 
 
 def quote(text: str) -> str:
-    """Return the beginning of somebody's words on one line, in quotes."""
+    """Return the beginning of a text on one line, in quotes."""
     words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return repr(words[:LONGEST_QUOTE])

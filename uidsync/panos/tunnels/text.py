@@ -1,7 +1,7 @@
-"""IPsec tunnels as the command line of PAN-OS prints them: as XML where it can, or as a table in every layout seen.
+"""Reads IPsec tunnels as the command line of PAN-OS prints them: as XML if it can, or as a table in any known layout.
 
-Pure: no I/O, no clock. Columns moved between releases, and data does not stand right below its title in all of them, so
-that a row is read from its right end: names are of any length and may hold blanks.
+Pure: no I/O, no clock. Columns moved between releases, and in some the data does not stand below its title. So a row is
+read from its right end: names have any length and may hold blanks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DECLARED = re.compile(
     r"^[ \t]*total IPSec tunnels? (?:configured|shown):[ \t]*(\d{1,9})[ \t]*$", re.IGNORECASE | re.MULTILINE
 )
 LONGEST_LINE = 1000  # characters: the widest layout has some 200
-# What PAN-OS says of a command that it does not have, or that the account's role may not give.
+# What PAN-OS answers to a command that it does not know, or that the account's role may not use.
 UNKNOWN = re.compile(r"^[ \t]{0,9}(?:unknown command|invalid syntax)\b", re.IGNORECASE | re.MULTILINE)
 HINT = "; does the account's role allow `show vpn`?"
 
@@ -34,7 +34,7 @@ HINT = "; does the account's role allow `show vpn`?"
 def write_command(request: Request) -> str:
     """Write an operational command as it is typed: its tags are the words.
 
-    Raises BadReply for one in which something stands that a firewall said, and that could be another command.
+    Raises BadReply for a word that came from a firewall and could be another command.
     """
     words = []
     for element in etree.fromstring(dict(request.parameters)["cmd"]).iter():
@@ -52,8 +52,8 @@ def has_xml(text: str) -> bool:
 def cut_xml(text: str) -> bytes:
     """Return the API's answer that a command printed. Raises BadReply.
 
-    Where there is nothing to list it prints nothing, or says so in words, also after it was told to print XML. Lines
-    may have been broken at the terminal's width, wherever that is.
+    If there is nothing to list, the command prints nothing, or says so in words, even when told to print XML. The
+    terminal may have broken lines anywhere.
     """
     if has_xml(text):
         document = "".join(text[text.find("<response") :].splitlines())
@@ -66,7 +66,7 @@ def cut_xml(text: str) -> bytes:
 def read_flow_text(text: str) -> FlowTable:
     """Read what `show vpn flow` printed, as a table or as XML.
 
-    Raises BadReply when there is no table and nothing says that it is empty, and for a line of it that is no row.
+    Raises BadReply if there is neither a table nor words that say it is empty, and for a line that is no row.
     """
     text = show(text)
     if has_xml(text):
@@ -83,7 +83,7 @@ def _refuse(words: str, text: str) -> BadReply:
 
 
 def _read_rows(lines: list[str]) -> Iterator[str]:
-    """Yield the lines of the table: from below its titles down to an empty line, or the end."""
+    """Yield the lines of the table: those below its titles, up to an empty line or the end."""
     start = next((place for place, line in enumerate(lines) if TITLES.match(line)), None)
     for line in lines[start + 1 :] if start is not None else ():
         if not line.strip():

@@ -1,9 +1,8 @@
-"""IPsec tunnels as PAN-OS tells of them: what to ask, and how to read the answers.
+"""Makes PAN-OS's questions about IPsec tunnels, and reads the answers.
 
-Pure: no I/O, no clock. Nothing is judged here. Shapes are those of public captures of PAN-OS 6 to 11.2: a short and a
-detailed one, with fields in any order. `show vpn flow` lists every tunnel that is configured; the lists of SAs hold
-only those that stand, so that what is down is missing there. No capture has virtual systems in it, or a chassis with
-several dataplanes.
+Pure: no I/O, no clock. Judges nothing. The shapes are from public captures of PAN-OS 6 to 11.2: a short and a detailed
+one, with fields in any order. `show vpn flow` lists every configured tunnel. The lists of SAs hold only those that are
+up. No capture shows virtual systems, or a chassis with several dataplanes.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ FLOW_PATH: Path = ("response", "result", "IPSec", "entry")
 ENTRIES_PATH: Path = ("response", "result", "entries", "entry")
 RESULT_PATH: Path = ("response", "result")
 ENTRY_PATH: Path = (*RESULT_PATH, "entry")
-MOST_KEPT = 50_000  # elements at a time; nothing is forgotten of a shape that lies deeper than those that are known
-LONGEST_NAME = 1000  # characters, ten times what PAN-OS allows a tunnel and a proxy-id together
-LONGEST_WORDS = 200  # characters of an answer that is not a list, in an error
+MOST_KEPT = 50_000  # elements at a time: of a list that lies deeper than the known ones, nothing is forgotten
+LONGEST_NAME = 1000  # characters: ten times what PAN-OS allows for a tunnel and a proxy-id together
+LONGEST_WORDS = 200  # characters of an answer that an error shows if the answer is not a list
 
-SHORTEST_CUT = 6  # letters of a word that a column may have cut short: "inactiv" is seen where eight have room
+SHORTEST_CUT = 6  # letters of a word that a column may have cut short: some columns show "inactiv"
 STATES = ("active", "inactive", "init", "down")
 MONITORS = ("off", "up", "down", "on")
 COUNTERS = {
@@ -45,8 +44,8 @@ COUNTERS = {
 class Condition(StrEnum):
     """Whether traffic gets through, as far as can be known.
 
-    degraded: the tunnel stands, but its monitor does not reach the other side, or some of its proxy-ids are down.
-    unknown: not told, or told in a word that is not known. missing: expected, and not configured any more.
+    degraded: the tunnel is up, but its monitor does not reach the other side, or some of its proxy-ids are down.
+    unknown: the firewall does not say, or uses an unknown word. missing: expected, but no longer configured.
     """
 
     UP = "up"
@@ -60,10 +59,10 @@ class Condition(StrEnum):
 class Flow:
     """A row of `show vpn flow`: a tunnel without proxy-ids, or one proxy-id of a tunnel.
 
-    `name` is the whole name, `TUNNEL` or `TUNNEL:PROXY-ID`, and alone says which one it is. `state` and `monitor` are
-    the firewall's own words in lower case, `monitor` is empty when nothing was said of it. Numbers are the device's own
-    and change when a tunnel is made anew. `counters` is empty but in a detailed answer; bytes and packets since the
-    tunnel was configured, by the names of PAN-OS (`byte-encap`, `auth-err`, …).
+    `name` is the whole name, `TUNNEL` or `TUNNEL:PROXY-ID`, and the only identity: numbers change when a tunnel is
+    configured anew. `state` and `monitor` are the firewall's own words in lower case; `monitor` is empty if it says
+    nothing. `counters` come with a detailed answer only: bytes and packets since the tunnel was configured, by the
+    names of PAN-OS (`byte-encap`, `auth-err`, …).
     """
 
     name: str
@@ -81,20 +80,20 @@ class Flow:
 
     @property
     def tunnel(self) -> str:
-        """The tunnel's name without a proxy-id."""
+        """The tunnel's name without the proxy-id."""
         return self.name.partition(":")[0]
 
     @property
     def proxy_id(self) -> str:
-        """The proxy-id's name, empty for a tunnel without."""
+        """The proxy-id's name; empty for a tunnel without proxy-ids."""
         return self.name.partition(":")[2]
 
     @property
     def condition(self) -> Condition:
-        """Whether this one carries traffic.
+        """Whether this flow carries traffic.
 
-        `init` was not up since it was configured or cleared, and is as down as `inactive`. A monitor that is `off` says
-        nothing.
+        A flow in `init` has not been up since it was configured or cleared: it is down, as one that is `inactive`. A
+        monitor that is `off` says nothing.
         """
         match self.state:
             case "active":
@@ -108,8 +107,8 @@ class Flow:
 class FlowTable:
     """All of `show vpn flow`: each name once, in the firewall's order.
 
-    `rows` is how many there were, `declared` how many the firewall says there are (None: it does not say). `layout`
-    says how it was written, for whoever looks for a reason.
+    `rows` is the number of rows; `declared` is the number that the firewall gives, None if it gives none. `layout`
+    names the form of the answer, for those who look for an error.
     """
 
     flows: tuple[Flow, ...]
@@ -119,12 +118,12 @@ class FlowTable:
 
     @property
     def duplicates(self) -> int:
-        """How many rows were about a name that another row has, too: those of other dataplanes."""
+        """How many rows repeat a name: those of other dataplanes."""
         return self.rows - len(self.flows)
 
     @property
     def gap(self) -> str:
-        """What does not add up, in words; empty when all that was declared is there."""
+        """What does not add up, in words; empty if nothing is missing."""
         if self.declared in {None, self.rows, len(self.flows)}:
             return ""
         return f"the firewall declares {self.declared} IPsec tunnels and lists {self.rows}"
@@ -132,7 +131,7 @@ class FlowTable:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A configured IKE gateway. `number` is what flows call it by."""
+    """A configured IKE gateway; flows refer to it by `number`."""
 
     name: str
     number: str
@@ -140,9 +139,9 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class IpsecSa:
-    """A phase 2 that stands; `name` is that of its flow, `life` and `remaining` are in seconds, None if not told.
+    """A phase 2 that is up, by its flow's name; `life` and `remaining` are in seconds, None if not given.
 
-    When keys are renewed there may be two of a name.
+    While keys are renewed, two may have one name.
     """
 
     name: str
@@ -151,13 +150,8 @@ class IpsecSa:
 
 
 def make_show_details(number: str) -> Request:
-    """Make the request for one flow with its counters, by its number; read by `read_flows`."""
+    """Make the request for one flow with its counters, by its number; `read_flows` reads the answer."""
     return make_op(f"<show><vpn><flow><tunnel-id>{escape(number)}</tunnel-id></flow></vpn></show>")
-
-
-def address_to(request: Request, serial: str) -> Request:
-    """Name the firewall behind Panorama that a request is for; without a serial it is for who is asked."""
-    return replace(request, parameters=(*request.parameters, ("target", serial))) if serial else request
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------
@@ -166,8 +160,8 @@ def address_to(request: Request, serial: str) -> Request:
 def read_flows(status: int, pieces: Iterator[bytes]) -> FlowTable:
     """Read the answer to `show vpn flow`, short or detailed; `status` is the HTTP status.
 
-    Of several rows of one name the best counts: a tunnel stands on one dataplane of several. Raises what
-    `read_elements` raises, and BadReply for an answer that is no list: nothing at all is not "no tunnels".
+    Of several rows with one name the best counts: a tunnel is up on one of several dataplanes. Raises what
+    `read_elements` raises, and BadReply for an answer that is no list: an empty answer does not mean "no tunnels".
     """
     rows: list[tuple[Flow, etree._Element | None]] = []
     dataplanes: dict[etree._Element | None, str] = {}
@@ -187,14 +181,14 @@ def read_flows(status: int, pieces: Iterator[bytes]) -> FlowTable:
                 declared.append(_count(_text(element)))
             case "result" | "error" | "line":
                 words = words or _words(element)
-    if not is_list or words:  # words beside a list tell that it is not all
+    if not is_list or words:  # words beside a list mean that it is incomplete
         raise BadReply(f"the answer {'tells more than' if is_list else 'lists no'} tunnels{words and f': {words}'}")
     flows = [replace(flow, dataplane=dataplanes.get(part, "")) for flow, part in rows]
     return make_table(flows, sum(declared) if declared else None, layout)
 
 
 def make_table(rows: Iterable[Flow], declared: int | None, layout: str) -> FlowTable:
-    """Make the table of rows: each name once, the best of its rows. Raises BadReply for a row that cannot be one."""
+    """Make the table of rows: each name once, with the best of its rows. Raises BadReply for an impossible row."""
     rows, best = list(rows), dict[str, Flow]()
     for flow in rows:
         if not flow.name or not flow.state:
@@ -207,7 +201,7 @@ def make_table(rows: Iterable[Flow], declared: int | None, layout: str) -> FlowT
     return FlowTable(tuple(best.values()), len(rows), declared, layout)
 
 
-# A row that says it is down knows more than one in a word that nobody knows.
+# "down" is worth more than a word that nobody knows.
 BEST = (Condition.UP, Condition.DEGRADED, Condition.DOWN, Condition.UNKNOWN, Condition.MISSING)
 
 
@@ -218,15 +212,15 @@ def read_gateways(status: int, pieces: Iterator[bytes]) -> tuple[Gateway, ...]:
 
 
 def read_ike_sas(status: int, pieces: Iterator[bytes]) -> tuple[str, ...]:
-    """Read the answer to `show vpn ike-sa`: the gateway of each phase 1 that stands, maybe twice, once for each end.
+    """Read the answer to `show vpn ike-sa`: the gateway of each phase 1 that is up, perhaps twice, once for each end.
 
-    None is an empty result, or says so in words. Raises as `read_gateways`.
+    An empty list is an empty result, or words that say so. Raises what `read_gateways` raises.
     """
     return tuple(fields.get("name", "") for fields in _read_entries(status, pieces, "list of IKE SAs", ENTRY_PATH))
 
 
 def read_ipsec_sas(status: int, pieces: Iterator[bytes]) -> tuple[IpsecSa, ...]:
-    """Read the answer to `show vpn ipsec-sa`; none is an empty result, or says so. Raises as `read_gateways`."""
+    """Read the answer to `show vpn ipsec-sa`, as `read_ike_sas` does. Raises what `read_gateways` raises."""
     return tuple(
         IpsecSa(fields.get("name", ""), _number(fields.get("life", "")), _number(fields.get("remain", "")))
         for fields in _read_entries(status, pieces, "list of IPsec SAs", ENTRIES_PATH)
@@ -234,13 +228,13 @@ def read_ipsec_sas(status: int, pieces: Iterator[bytes]) -> tuple[IpsecSa, ...]:
 
 
 def _read_entries(status: int, pieces: Iterator[bytes], what: str, path: Path) -> list[dict[str, str]]:
-    """Read the fields of entries that lie in the result or in its `entries`, and check how many there should be."""
+    """Read the fields of the entries in the result, or in its `entries`, and check their number."""
     found: list[dict[str, str]] = []
     kept: dict[str, str] = {}
     declared: int | None = None
     words = ""
     for at, element in read_elements(status, pieces, what, path, MOST_KEPT):
-        if at[:-1] == ENTRY_PATH:  # where entries are looked for one deeper, this is forgotten before its entry ends
+        if at[:-1] == ENTRY_PATH:  # with a path that is one level deeper, a field is forgotten before its entry ends
             kept[at[-1]] = _text(element)
         elif at in {ENTRY_PATH, ENTRIES_PATH}:
             found.append(_read_fields(element) | kept)
@@ -279,9 +273,9 @@ def _read_flow(entry: etree._Element) -> Flow:
 
 
 def _read_monitor(entry: etree._Element, fields: Mapping[str, str]) -> str:
-    """Read the tunnel monitor: a word (`mon`), or a block of its own in which `status` counts only when `on` is.
+    """Read the tunnel monitor: a word (`mon`), or a block in which `status` counts only if `on` is true.
 
-    One that is on and does not say what it sees is `on`, neither up nor down.
+    A monitor that is on and does not say what it sees is `on`: neither up nor down.
     """
     block = entry.find("monitor")
     if block is None or block.find("on") is None:
@@ -294,7 +288,7 @@ def _read_monitor(entry: etree._Element, fields: Mapping[str, str]) -> str:
 
 
 def read_word(text: str, known: Iterable[str]) -> str:
-    """Return a state's word in lower case; one that a column has cut short is completed, another is left as it is."""
+    """Return a state's word in lower case; complete a known word that a column has cut short."""
     text = text.strip().lower()
     return next((word for word in known if text == word or (len(text) >= SHORTEST_CUT and word.startswith(text))), text)
 
@@ -313,7 +307,7 @@ def _words(element: etree._Element) -> str:
 
 
 def _count(text: str) -> int:
-    """Read how many there are. Raises BadReply: a count that cannot be read cannot be checked."""
+    """Read a count. Raises BadReply for one that cannot be read, and so cannot be checked."""
     if (number := _number(text)) is None:
         raise BadReply(f"the firewall declares {text[:20]!r} tunnels")
     return number

@@ -1,10 +1,10 @@
 """A Windows User-ID agent as a target: one uid-message per TLS connection, with a client certificate.
 
-The connection ends with a close_notify: an agent may read to the end of the stream, and drop what looks cut off.
-What the agent answers is not documented. An answer is read briefly and never waited for; but an alert, a reset or an
-error within that time is a failure: under TLS 1.3 a client's write succeeds before the refusal of its certificate
-arrives. Sources: the vendor's knowledge base, "User-ID XML API setup on Windows UID agent" (raw framing, client
-certificate); the vendor's script for RADIUS servers of 2011 (HTTP PUT).
+The connection ends with a close_notify: an agent may read to the end of the stream and drop a message that looks cut
+off. The agent's answers are not documented. uidsync listens for a short time and then takes silence for success. But an
+alert, a reset or an error within that time is a failure: under TLS 1.3 a client's write succeeds before the server
+refuses its certificate. Sources: the vendor's knowledge base, "User-ID XML API setup on Windows UID agent" (raw
+framing, client certificate); the vendor's script for RADIUS servers of 2011 (HTTP PUT).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from uidsync.panos.userid.messages import Entry, Rejection, make_empty_message, 
 from uidsync.panos.wire.dial import meet
 from uidsync.panos.wire.errors import BadReply, BadRequest, PanosError
 from uidsync.panos.wire.line import Line
-from uidsync.panos.wire.retries import Patience
+from uidsync.panos.wire.retries import Bounds
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.wire.words import Private, cut, find_private, mask
 from uidsync.panos.wire.xmlapi import parse, read_response
 
 Framing = Literal["raw", "put"]
 
-# Seconds to listen after a message. The first wait outlasts an agent that checks our certificate at leisure; one that
-# took a message will take the next, and from then on silence is waited for only as long as a reset travels.
+# Seconds to listen after a message. The first wait outlasts an agent that is slow to check our certificate. An agent
+# that took a message will take the next, so later waits last only as long as a reset travels.
 FIRST_WAIT, LATER_WAIT = 1.5, 0.25
 LARGEST_ANSWER = 2**20  # bytes: far above a batch in which every entry is rejected
 ANSWER_ENDS = (b"</response>", b"</uid-response>")
@@ -43,7 +43,7 @@ ANSWER_ENDS = (b"</response>", b"</uid-response>")
 class Agent:
     """Sends batches to one User-ID agent."""
 
-    def __init__(  # noqa: PLR0913 (a TLS peer with a framing has this many sides)
+    def __init__(
         self,
         host: str,
         port: int,
@@ -52,9 +52,7 @@ class Agent:
         find_certificate: Callable[[], tuple[Path, Path] | None],
         framing: Framing,
         send_timeout: bool,
-        request_timeout: float,
-        patience: Patience,
-        in_flight: threading.Semaphore,
+        bounds: Bounds,
     ) -> None:
         self._host = host
         self._port = port
@@ -62,9 +60,7 @@ class Agent:
         self._find_certificate = find_certificate
         self._framing = framing
         self._send_timeout = send_timeout
-        self._request_timeout = request_timeout
-        self._patience = patience
-        self._in_flight = in_flight
+        self._bounds = bounds
         self._opening = threading.Lock()
         self._context: TargetContext | None = None
         self._wait = FIRST_WAIT
@@ -87,7 +83,7 @@ class Agent:
         return {}
 
     def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
-        """Send one batch, of logins or of logouts; return what the agent says it rejects. Raises PanosError."""
+        """Send one batch of logins or of logouts; return what the agent rejects. Raises PanosError."""
         return self._deliver(make_message(batch, timeouts=self._send_timeout), batch)
 
     def try_right(self) -> None:
@@ -107,7 +103,7 @@ class Agent:
             except PanosError as error:
                 raise error.reworded(cut(mask(error.words, find_private(message)))) from None
 
-        rejections = self._patience.call(attempt, self._request_timeout)
+        rejections = self._bounds.patience.call(attempt, self._bounds.request_timeout)
         self._wait = LATER_WAIT
         private = find_private(message) if rejections else Private()
         return tuple(Rejection(each.entry, cut(mask(each.message, private))) for each in rejections)
@@ -117,7 +113,7 @@ class Agent:
         self.attempts += 1
         began = time.monotonic()
         try:
-            with self._in_flight, context.within(seconds), ExitStack() as plugs:
+            with self._bounds.in_flight, context.within(seconds), ExitStack() as plugs:
 
                 def shake_hands(plain: socket.socket, share: float) -> Line:
                     with context.within(share):
@@ -128,12 +124,12 @@ class Agent:
                 try:
                     line.send(message)
                 except OSError:
-                    self._listen(line, context)  # an alert that waits to be read says more than a broken pipe
+                    self._listen(line, context)  # an unread alert says more than a broken pipe
                     raise
                 answer = self._listen(line, context)
                 if answer is None:
                     return _end(line, context)
-                with suppress(OSError):  # it has said what counts
+                with suppress(OSError):  # the answer is what counts
                     line.say_goodbye()
                 return answer
         except (OSError, UnicodeError) as error:
@@ -151,7 +147,7 @@ class Agent:
             return self._context
 
     def _listen(self, line: Line, context: TargetContext) -> bytes | None:
-        """Return what comes within the short wait, None for silence; a reset or an alert is raised."""
+        """Return what comes within the short wait, None for silence. Raises OSError for a reset or an alert."""
         try:
             with context.within(self._wait):
                 answer = _read_answer(line)
@@ -163,9 +159,9 @@ class Agent:
 
 
 def _end(line: Line, context: TargetContext) -> bytes:
-    """Say that the message was all, and return what a silent agent says to that: it may have waited for the end.
+    """Say that there is no more, and return what a silent agent answers: it may have waited for the end.
 
-    It took the message already, as far as anybody can tell: that it closes now, in whatever way, is no failure.
+    The agent has taken the message, as far as anybody can tell. However it closes now, that is no failure.
     """
     with suppress(TimeoutError, ConnectionError), context.within(LATER_WAIT):
         line.say_goodbye()
@@ -174,7 +170,7 @@ def _end(line: Line, context: TargetContext) -> bytes:
 
 
 def _read_answer(line: Line) -> bytes:
-    """Return what comes, up to the end of an answer or of the connection."""
+    """Return everything up to the end of an answer or of the connection."""
     answer = bytearray()
     try:
         while len(answer) < LARGEST_ANSWER and (piece := line.receive()):
@@ -188,7 +184,7 @@ def _read_answer(line: Line) -> bytes:
 
 
 def _raise_if_unread(plain: socket.socket) -> None:
-    """Raise when a peer that closed without a word did so before it had our message: TCP then answers with a reset."""
+    """Raise if a peer closed without a word before it had read our message: TCP then answers with a reset."""
     poll = select.poll()
     poll.register(plain, 0)  # errors alone
     if poll.poll(LATER_WAIT * 1000):
@@ -205,8 +201,8 @@ def _frame(message: bytes, framing: Framing, host: str) -> bytes:
 def read_answer(answer: bytes, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
     """Return what an agent's answer rejects; silence and answers of unknown form accept the batch.
 
-    Known forms are none at all, XML, and XML inside HTTP; a `uid-response` may carry a `code` that is not 0.
-    Raises PanosError for an answer that is an error.
+    Known forms are silence, XML, and XML inside HTTP; a `uid-response` may carry a `code` other than 0. Raises
+    PanosError for an answer that is an error.
     """
     status, body = _read_http(answer)
     if status is not None and status >= 400:  # noqa: PLR2004 (where HTTP's errors begin)

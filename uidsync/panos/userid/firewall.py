@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv6Address
 from typing import TypeVar
@@ -33,7 +33,7 @@ from uidsync.panos.userid.table import (
 )
 from uidsync.panos.wire.client import Client
 from uidsync.panos.wire.errors import BadRequest, PanosError, Unauthorized
-from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request
+from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, address_to
 
 # Questions for single mappings that could not be logged out; for more of them the whole table is read, once.
 MOST_QUESTIONS = 100
@@ -81,13 +81,13 @@ class Firewall:
 
     @property
     def member(self) -> str:
-        """The member of a pair that answers, as far as that is known; of one host nothing."""
-        return self._client.member if isinstance(self._client, Pair) else ""
+        """The active member of a pair; empty if none is known, or without a pair."""
+        return self._client.member
 
     @property
     def warnings(self) -> Mapping[str, str]:
         """What to tell beside outcomes, by log event."""
-        return self._warnings | (self._client.warnings if isinstance(self._client, Pair) else {})
+        return {**self._warnings, **self._client.warnings}
 
     def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         """Send one batch, of logins or of logouts; return what the firewall rejects. Raises PanosError.
@@ -155,8 +155,8 @@ class Firewall:
         return read_role(self._client.call(self._address(HA_STATE)))
 
     def ask_roles(self) -> Roles:
-        """Ask the members of a pair what they are; of one host there is nothing to tell."""
-        return self._client.ask_roles() if isinstance(self._client, Pair) else {}
+        """Ask the members of a pair for their roles; return nothing without a pair."""
+        return self._client.ask_roles()
 
     def read_table(self, take: Callable[[Iterator[TableEntry]], Taken]) -> Taken:
         """Read the whole mapping table, of half a million entries maybe, and return what `take` makes of it.
@@ -192,10 +192,7 @@ class Firewall:
         self._client.close()
 
     def _address(self, request: Request) -> Request:
-        """Name the firewall behind Panorama that a request is for."""
-        if not self._serial:
-            return request
-        return replace(request, parameters=(*request.parameters, ("target", self._serial)))
+        return address_to(request, self._serial)
 
 
 def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Address, tuple[TableEntry, ...]]:

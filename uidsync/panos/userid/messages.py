@@ -23,7 +23,7 @@ LONGEST_NAME = 255  # characters; a bound of ours, the one of PAN-OS is not docu
 MAPPING_GONE = "delete mapping failed"  # the answer to a logout of a mapping that is not there
 
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
-_SPECIAL = re.compile('[&<>"\t\n\r]')  # few names have any, and to look for them takes a quarter of a translation
+_SPECIAL = re.compile('[&<>"\t\n\r]')  # few names have any: looking for them takes a quarter of a translation's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class UserMapping:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Map `ip` to `user` for `timeout` minutes (never 0, which would be for ever)."""
+    """Map `ip` to `user` for `timeout` minutes; never 0, which means for ever."""
 
     ip: Address
     user: str
@@ -47,7 +47,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Logout:
-    """Take the mapping of `ip` to exactly this `user` away."""
+    """Remove the mapping of `ip` to exactly this `user`."""
 
     ip: Address
     user: str
@@ -65,7 +65,7 @@ class Rejection:
 
     @property
     def is_about_gone(self) -> bool:
-        """Whether it says that what was to be logged out is not there, at least not under that name."""
+        """Whether a logout was rejected because the mapping does not exist, at least not under that name."""
         return isinstance(self.entry, Logout) and self.message.casefold() == MAPPING_GONE
 
 
@@ -75,8 +75,12 @@ def is_carriable(user: str) -> bool:
 
 
 def make_empty_message() -> str:
-    """Make a uid-message without entries: it changes nothing, and only who may send messages may send it."""
-    return "<uid-message><version>1.0</version><type>update</type><payload></payload></uid-message>"
+    """Make a uid-message without entries: it changes nothing, but needs the right to send messages."""
+    return _wrap("")
+
+
+def _wrap(payload: str) -> str:
+    return f"<uid-message><version>1.0</version><type>update</type><payload>{payload}</payload></uid-message>"
 
 
 def make_message(entries: Sequence[Entry], *, timeouts: bool = True) -> str:
@@ -91,10 +95,7 @@ def make_message(entries: Sequence[Entry], *, timeouts: bool = True) -> str:
         + (f' timeout="{entry.timeout}"/>' if timeouts and isinstance(entry, Login) else "/>")
         for entry in entries
     )
-    return (
-        "<uid-message><version>1.0</version><type>update</type>"
-        f"<payload><{section}>{body}</{section}></payload></uid-message>"
-    )
+    return _wrap(f"<{section}>{body}</{section}>")
 
 
 def _escape(special: re.Match[str]) -> str:
@@ -109,8 +110,8 @@ def make_user_id(message: str, vsys: str = "") -> Request:
 def read_rejections(response: etree._Element, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
     """Return which entries of `batch` an answer rejects, in their order.
 
-    Raises BadRequest when the answer is an error that names no entry, and BadReply when it names one that was not
-    sent: such an answer says nothing of this batch.
+    Raises BadRequest for an error that names no entry, and BadReply for one that names an entry that was not sent: it
+    is not about this batch.
     """
     listed = response.findall(".//uid-response/payload/*/entry")
     if not listed:
@@ -128,7 +129,7 @@ def read_rejections(response: etree._Element, batch: Sequence[Entry]) -> tuple[R
 
 
 def _find_sent(element: etree._Element, sent: dict[Address, list[Entry]]) -> Iterator[Entry]:
-    """Find the entries that a rejection means: by address, and by name where one address has several."""
+    """Find the entries that a rejection means: by address, and by name if several entries have that address."""
     try:
         candidates = sent[ip_address((element.get("ip") or "").strip())]
     except (ValueError, KeyError):

@@ -1,9 +1,9 @@
-"""An HA pair in the place of one host: messages go to the active member, and to the other when that takes over.
+"""Makes an HA pair look like one host: messages go to the active member, and to the other once that takes over.
 
-Who is active is asked ("show high-availability state"; states from public captures), and anew when the member in use
-fails. What a passive member does with a mapping is not documented: it gets none while an active one is known, and a
-message counts when the member that took it says after it that it is active. Where the key may not ask, every member
-gets every message.
+The members are asked which one is active ("show high-availability state"; states from public captures), and asked again
+when the member in use fails. The vendor does not document what a passive member does with a mapping. So it gets none
+while an active one is known, and a message counts only if its member says afterwards that it is active. If the key may
+not ask, every member gets every message.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import datetime
-from queue import Empty, SimpleQueue
 
 from lxml import etree
 
@@ -23,22 +23,23 @@ from uidsync.panos.wire.client import LARGE_TIMEOUT, Answer, Client, Read
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, RequestError, TargetError, Unauthorized, Unreachable
 from uidsync.panos.wire.retries import SHORTEST_TRY, Patience
 from uidsync.panos.wire.xmlapi import Request, make_op
+from uidsync.side_by_side import start
 
 HA_STATE = make_op("<show><high-availability><state></state></high-availability></show>")
-# As firewalls say it, then as Panoramas do. In an active/active pair the primary alone is the one that takes mappings.
+# The words of firewalls, then those of Panoramas. In an active/active pair, only the primary takes mappings.
 ACTIVE = frozenset({"active", "active-primary", "primary-active", "secondary-active"})
 OFF = "not in a pair"
-STATE = re.compile(r"[A-Za-z][A-Za-z _-]{0,39}")  # it goes into warnings: no more than a word or two
+STATE = re.compile(r"[A-Za-z][A-Za-z _-]{0,39}")  # a word or two: warnings show it
 MESSAGE = "user-id"  # the type of request that changes mappings
 
-LATE = 1.0  # seconds that the other gets once one says it is active: a dead member shall not hold up the living one
+LATE = 1.0  # seconds for the other member once one says it is active: a dead member must not delay the living one
 
-Roles = Mapping[str, str | PanosError]  # by host: what it says it is, or why it does not say
+Roles = Mapping[str, str | PanosError]  # by host: its role, or why it does not say
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The hosts that get messages; `is_told` when one of them says that it is active. Warnings by log event."""
+    """The hosts that get messages; `is_told` if one of them says that it is active. Warnings by log event."""
 
     hosts: tuple[str, ...]
     is_told: bool
@@ -50,10 +51,7 @@ class Choice:
 
 
 def read_role(response: etree._Element) -> str:
-    """Return what a host says it is: active, passive, initial, suspended, …, or that it stands alone.
-
-    Raises BadReply.
-    """
+    """Return a host's role: active, passive, initial, suspended, …, or `OFF` if it is in no pair. Raises BadReply."""
     if (response.findtext("result/enabled") or "").strip() == "no":
         return OFF
     state = response.findtext("result/group/local-info/state") or response.findtext("result/local-info/state") or ""
@@ -63,9 +61,9 @@ def read_role(response: etree._Element) -> str:
 
 
 def choose(roles: Roles) -> Choice:
-    """Choose the hosts that get messages. Raises TargetError when there is none.
+    """Choose the hosts that get messages. Raises TargetError if there is none.
 
-    Two that say they are active both do. If none says so, those do that did not let themselves be asked.
+    All active hosts are chosen. If none is active, those are chosen that did not let us ask.
     """
     active = tuple(host for host, role in roles.items() if _is_active(role))
     unasked = tuple(host for host, role in roles.items() if _is_refusal(role))
@@ -99,7 +97,7 @@ def _describe(roles: Roles) -> str:
 
 
 class Pair:
-    """Makes calls as a `Client` does, to whichever of two hosts they belong to; threads may share it."""
+    """Makes calls as a `Client` does, to the right one of two hosts; threads may share it."""
 
     def __init__(self, members: Mapping[str, Client], *, request_timeout: float, patience: Patience) -> None:
         self._members = members
@@ -111,18 +109,18 @@ class Pair:
 
     @property
     def attempts(self) -> Counter[str]:
-        """Calls made to both, by request type, retries included."""
+        """Calls made to both members, by request type, retries included."""
         return sum((member.attempts for member in self._members.values()), Counter())
 
     @property
     def certificate_not_after(self) -> datetime | None:
-        """When the first of the certificates that the members last showed ends."""
+        """When a certificate that a member showed last ends; the earlier end counts."""
         known = [member.certificate_not_after for member in self._members.values()]
         return min((end for end in known if end), default=None)
 
     @property
     def member(self) -> str:
-        """The member that answers, where one is known to be active; else nothing."""
+        """The active member; empty if none is known."""
         choice = self._choice
         return choice.hosts[0] if choice and choice.is_told and len(choice.hosts) == 1 else ""
 
@@ -132,16 +130,16 @@ class Pair:
             member.close()
 
     def call(self, request: Request, *, attempts: int | None = None) -> etree._Element:
-        """Make one call where it belongs, again while it fails for reasons that pass. Raises PanosError.
+        """Make one call to the active member, and retry transient failures. Raises PanosError.
 
-        Where several get it, the answer of one that accepts it counts.
+        If several members get the call, the answer of one that accepts it counts.
         """
         return self._patience.call(
             lambda seconds: self._exchange(request, seconds, attempts), self._request_timeout, attempts=attempts
         )
 
     def read(self, request: Request, read: Read[Answer]) -> Answer:
-        """Make one call whose answer may be large to one of those that get messages. Raises PanosError."""
+        """Make one call whose answer may be large, to one of the hosts that get messages. Raises PanosError."""
         return self._patience.call(lambda seconds: self._read(request, seconds, read), LARGE_TIMEOUT)
 
     def _read(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
@@ -153,31 +151,16 @@ class Pair:
             raise
 
     def ask_roles(self, seconds: float | None = None) -> Roles:
-        """Ask both members at once what they are, for so many seconds each, or as long as any request may take."""
-        said: SimpleQueue[tuple[str, str | Exception]] = SimpleQueue()
-        for host in self._members:
-            # Not waited for at the end of the process, as those of a pool are.
-            threading.Thread(
-                target=self._ask_role, args=(host, seconds or self._request_timeout, said), daemon=True
-            ).start()
+        """Ask both members at once for their roles, for so many seconds each, or for the usual time of a request."""
+        limit = seconds or self._request_timeout
+        asked = {start(member.exchange, HA_STATE, limit): host for host, member in self._members.items()}
         silence = Unreachable("has not said yet whether it is active")
         roles: dict[str, str | PanosError] = dict.fromkeys(self._members, silence)
-        for _ in self._members:
+        is_one_active = False
+        while asked and (done := wait(asked, LATE if is_one_active else None, FIRST_COMPLETED).done):
+            roles |= {asked.pop(future): _hear_role(future) for future in done}
             is_one_active = any(role in ACTIVE for role in roles.values())
-            try:
-                host, role = said.get(timeout=LATE if is_one_active else None)
-            except Empty:
-                break
-            if isinstance(role, Exception) and not isinstance(role, PanosError):
-                raise role
-            roles[host] = role
         return roles
-
-    def _ask_role(self, host: str, seconds: float, said: SimpleQueue[tuple[str, str | Exception]]) -> None:
-        try:
-            said.put((host, read_role(self._members[host].exchange(HA_STATE, seconds))))
-        except Exception as error:  # noqa: BLE001 (whatever it is belongs to whoever waits)
-            said.put((host, error))
 
     def _exchange(self, request: Request, seconds: float, attempts: int | None) -> etree._Element:
         answers: list[etree._Element] = []
@@ -193,7 +176,7 @@ class Pair:
                     if request.type == MESSAGE and choice.is_told:
                         _raise_if_handed_over(host, member, max(ends_at - time.monotonic(), SHORTEST_TRY))
                     answers.append(answer)
-                else:  # each has tries of its own, lest one that stumbles is left out of what the other took
+                else:  # each has its own retries: a member that stumbles must not miss what the other took
                     answers.append(member.call(request, attempts=attempts))
             except PanosError as error:
                 failures.append(error)
@@ -211,7 +194,7 @@ class Pair:
             return self._choice
 
     def _leave(self, host: str, error: PanosError) -> None:
-        """Go on without a member that failed; when none is left, all are asked again."""
+        """Go on without a member that failed; if none is left, ask all again."""
         with self._choosing:
             if self._choice and host in self._choice.hosts:
                 choice = self._choice.without(host)
@@ -220,15 +203,23 @@ class Pair:
                     self.warnings["pair.member_failed"] = f"{host}: {error}"
 
 
+def _hear_role(answer: Future[etree._Element]) -> str | PanosError:
+    """Return a member's role, or why it does not say."""
+    try:
+        return read_role(answer.result())
+    except PanosError as error:
+        return error
+
+
 def _raise_if_handed_over(host: str, member: Client, seconds: float) -> None:
-    """Raise Busy when the member that took a message is not active after it: it may have swallowed it."""
+    """Raise Busy if the member that took a message is no longer active: the message may be lost."""
     role = read_role(member.exchange(HA_STATE, seconds))
     if not _is_active(role):
         raise Busy(f"{host} is {role} by now, and what it took may be lost")
 
 
 def _is_active(role: str | PanosError) -> bool:
-    """Tell whether a host takes mappings: as the active member, or because it is in no pair."""
+    """Tell whether a host takes mappings: the active member, or a host without a pair."""
     return role in ACTIVE or role == OFF
 
 

@@ -1,6 +1,6 @@
-"""The mapping table of a firewall: how to ask for it, how to read it, and whose an entry is.
+"""Asks for a firewall's mapping table, reads it, and tells whose an entry is.
 
-Pure: no I/O, no clock. Source: public captures of `show user ip-user-mapping`; how names are normalised is not known.
+Pure: no I/O, no clock. Source: public captures of `show user ip-user-mapping`. Nobody knows how names are normalised.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from uidsync.panos.wire.errors import BadReply
 from uidsync.panos.wire.stream import read_elements
 from uidsync.panos.wire.xmlapi import Request, make_op
 
-XML_API, UIA = "XMLAPI", "UIA"  # the sources that a table names for what came by this API, and from an agent
+XML_API, UIA = "XMLAPI", "UIA"  # a table's names for its sources: this API, and an agent
 ENTRY_PATH, COUNT_PATH = ("response", "result", "entry"), ("response", "result", "count")
 MOST_KEPT = 100  # elements at a time: an entry has seven
 
@@ -35,7 +35,7 @@ class TableEntry:
 
 
 def find_other_spelling(logout: Logout, shown: Iterable[TableEntry]) -> str | None:
-    """Return the name under which a mapping that was to be logged out is still shown, None when it is gone."""
+    """Return the name under which a firewall still shows a mapping after its logout; None if it is gone."""
     for entry in shown:
         is_ours = entry.ip == logout.ip and entry.type == XML_API
         if is_ours and is_shown_as(logout.user, entry.user):
@@ -44,11 +44,11 @@ def find_other_spelling(logout: Logout, shown: Iterable[TableEntry]) -> str | No
 
 
 def is_shown_as(sent: str, shown: str) -> bool:
-    """Tell whether a firewall may show the user that was sent in this way.
+    """Tell whether a firewall may show the sent user in this way.
 
-    Case does not count. A domain may be put before the name, or left out; a NetBIOS domain (`CAMPUS`) may be shown as a
-    DNS domain or a realm (`example.edu`) or the other way round, and no one can tell whether these belong together. Of
-    two domains of one kind they are two users.
+    Case does not count. A firewall may add a domain or leave it out. It may show a NetBIOS domain (`CAMPUS`) as a DNS
+    domain or a realm (`example.edu`), or the other way round; nobody can tell whether these belong together. With two
+    different domains of one kind, they are two users.
     """
     (domain, name), (shown_domain, shown_name) = _split(sent), _split(shown)
     if name != shown_name:
@@ -59,7 +59,7 @@ def is_shown_as(sent: str, shown: str) -> bool:
 
 
 def _split(user: str) -> tuple[str, str]:
-    """Return domain or realm, and name."""
+    """Return the domain or realm, and the name."""
     domain, has_domain, name = user.casefold().rpartition("\\")
     if has_domain:
         return domain, name
@@ -81,8 +81,8 @@ def read_mappings(response: etree._Element) -> tuple[TableEntry, ...]:
 def read_table(status: int, pieces: Iterator[bytes]) -> Iterator[TableEntry]:
     """Read a mapping table of any size as it comes; `status` is the HTTP status.
 
-    Entries without a user are left out. Raises what `read_elements` raises, and BadReply for a table that holds another
-    number of entries than it says.
+    Entries without a user are left out. Raises what `read_elements` raises, and BadReply if the number of entries
+    differs from the number that the table gives.
     """
     said, seen, is_strange = None, 0, False
     for path, element in read_elements(status, pieces, "table", ENTRY_PATH, MOST_KEPT):
@@ -121,6 +121,6 @@ def _read_ip(entry: etree._Element) -> Address:
 
 
 def _read_seconds(text: str | None) -> int | None:
-    """Read seconds left. How XML spells "never" is not known: what is no positive number is taken for it."""
+    """Read the seconds left. How XML spells "never" is not known: anything but a positive number means it."""
     text = (text or "").strip()
     return int(text) if re.fullmatch("[0-9]{1,10}", text) and int(text) > 0 else None  # ten digits are 300 years

@@ -10,8 +10,9 @@ import socket
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import requests
@@ -23,7 +24,7 @@ from urllib3.connectionpool import HTTPSConnectionPool
 
 from uidsync.panos.wire.dial import meet
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
-from uidsync.panos.wire.retries import Patience
+from uidsync.panos.wire.retries import Bounds
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.wire.words import Private, cut, find_private, mask
 from uidsync.panos.wire.xmlapi import Request, read_response
@@ -46,22 +47,21 @@ Read = Callable[[int, Iterator[bytes]], Answer]
 class Client:
     """Makes calls of one host's XML API; threads may share it."""
 
+    member = ""  # a host without a pair has no member, no role and nothing to warn of
+    warnings: Mapping[str, str] = MappingProxyType({})
+
     def __init__(
         self,
         url: str,
         *,
         trust: Trust,
         read_key: Callable[[], str] | None,
-        request_timeout: float,
-        patience: Patience,
-        in_flight: threading.Semaphore,
+        bounds: Bounds,
     ) -> None:
         self._url = url
         self._trust = trust
         self._read_key = read_key
-        self._request_timeout = request_timeout
-        self._patience = patience
-        self._in_flight = in_flight
+        self._bounds = bounds
         self._opening = threading.Lock()
         self._lines: _Lines | None = None
         self._key = ""
@@ -71,6 +71,10 @@ class Client:
     def certificate_not_after(self) -> datetime | None:
         """When the certificate that the host last showed ends."""
         return self._lines.context.certificate_not_after if self._lines else None
+
+    def ask_roles(self) -> Mapping[str, str | PanosError]:
+        """Return nothing: there is no pair to ask."""
+        return {}
 
     def close(self) -> None:
         """End the connections."""
@@ -82,16 +86,15 @@ class Client:
 
         Raises PanosError.
         """
-        return self._patience.call(
-            lambda seconds: self.exchange(request, seconds), self._request_timeout, attempts=attempts
-        )
+        limit = self._bounds.request_timeout
+        return self._bounds.patience.call(lambda seconds: self.exchange(request, seconds), limit, attempts=attempts)
 
     def read(self, request: Request, read: Read[Answer]) -> Answer:
         """Make one call whose answer may be large, and return what `read` makes of it. Raises PanosError.
 
         `read` gets the HTTP status and the body in pieces as they come, anew for every try.
         """
-        return self._patience.call(lambda seconds: self.exchange_large(request, seconds, read), LARGE_TIMEOUT)
+        return self._bounds.patience.call(lambda seconds: self.exchange_large(request, seconds, read), LARGE_TIMEOUT)
 
     def exchange(self, request: Request, seconds: float) -> etree._Element:
         """Make one call in so many seconds, once. Raises PanosError."""
@@ -120,7 +123,7 @@ class Client:
             except PanosError as error:
                 raise error.unsent() from None
             self.attempts[request.type] += 1
-            with self._in_flight, lines.context.within(seconds), lines.post(request.body, seconds) as response:
+            with self._bounds.in_flight, lines.context.within(seconds), lines.post(request.body, seconds) as response:
                 try:
                     return read(response.status_code, _read_pieces(response, largest))
                 except PanosError as error:

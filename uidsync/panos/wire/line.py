@@ -1,7 +1,7 @@
-"""A TLS connection on which we say one thing, say that this was all, and hear the other side out.
+"""A TLS connection on which we send one message, say that it was the last, and still read the answer.
 
-`ssl.SSLSocket` cannot do that: its `unwrap` sends the close_notify and at once wants the other side's; an answer that
-comes instead is lost. Here TLS is kept apart from the socket, and reads what it is given.
+`ssl.SSLSocket` cannot do that: its `unwrap` sends the close_notify and expects the other side's at once, so an answer
+that comes instead is lost. Here TLS works on memory, apart from the socket.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Done = TypeVar("Done")
 
 
 class Line:
-    """TLS over a connected socket, within the limit of its context. What fails raises OSError."""
+    """TLS over a connected socket, within the time limit of its context. All methods raise OSError."""
 
     def __init__(self, context: TargetContext, plain: socket.socket, host: str) -> None:
         self._context = context
@@ -36,13 +36,13 @@ class Line:
         self._do(lambda: self._tls.write(message))
 
     def say_goodbye(self) -> None:
-        """Send the close_notify: there is no more to come from us. What the other side says is still heard."""
+        """Send the close_notify: nothing more comes from us. The other side may still answer."""
         with suppress(ssl.SSLWantReadError):  # its own close_notify is not here yet
             self._tls.unwrap()
         self._flush()
 
     def receive(self) -> bytes:
-        """Return what comes next, nothing when the other side has closed, be it without a word."""
+        """Return what comes next; nothing once the other side has closed, properly or not."""
         try:
             return self._do(lambda: self._tls.read(PIECE))
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
@@ -66,19 +66,12 @@ class Line:
 
     def _flush(self) -> None:
         if said := self._said.read():
-            self._bound()
+            self._context.bound(self.plain)
             self.plain.sendall(said)
 
     def _hear(self) -> None:
-        self._bound()
+        self._context.bound(self.plain)
         if piece := self.plain.recv(PIECE):
             self._heard.write(piece)
         else:
             self._heard.write_eof()
-
-    def _bound(self) -> None:
-        left = self._context.seconds_left()
-        if left is not None:
-            if left <= 0:
-                raise TimeoutError("timed out")
-            self.plain.settimeout(left)

@@ -13,11 +13,11 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.panos.wire.errors import Busy, PanosError, RequestError, Unauthorized
 
-ATTEMPTS = 5  # with these waits some 15 s: a commit, or a web server that starts again, is over by then
+ATTEMPTS = 5  # with these waits some 15 s: long enough for a commit, or for a web server that restarts
 LONGEST_FAILURE = 30.0  # seconds that one target may spend on failures in a run: half of the time between two runs
 Answer = TypeVar("Answer")
-WAIT_FIRST, WAIT_LONGEST = 0.5, 8.0  # seconds between tries, doubling: soon for a reset, seldom for one that is busy
-JITTER = 1.0  # seconds at most, on top: the targets of a run shall not all knock again at once
+WAIT_FIRST, WAIT_LONGEST = 0.5, 8.0  # seconds between tries, doubling: short after a reset, long for a busy target
+JITTER = 1.0  # seconds at most, on top: the targets of a run must not all come back at once
 SHORTEST_TRY = 0.5  # seconds: a try that begins just before a limit still gets a chance
 
 
@@ -35,7 +35,7 @@ class RetryPolicy:
 
 
 class Patience:
-    """What is left of one target's bounds; shared by the threads that talk to it."""
+    """What is left of one target's retry policy; shared by the threads that talk to the target."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class Patience:
     ) -> Answer:
         """Return what `attempt(seconds)` returns, trying again while it fails for reasons that pass.
 
-        `seconds` is how long that one attempt may take, `attempts` how many there are if not as the policy says. The
-        last error is raised as it came; but the 403 "not authorized for user role", which a commit gives too, is
-        Unauthorized once it outlasts the tries.
+        `seconds` is how long one attempt may take. `attempts` overrides the number in the policy. The last error is
+        raised as it came. Only the 403 "not authorized for user role", which a commit gives, too, becomes Unauthorized
+        once it outlasts the tries.
         """
 
         def is_last(state: tenacity.RetryCallState) -> bool:
@@ -122,6 +122,15 @@ class Patience:
     def _spend(self, seconds: float) -> None:
         with self._lock:
             self._left -= seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long one request may take, in seconds, how often it is tried, and how many calls a host gets at once."""
+
+    request_timeout: float
+    patience: Patience
+    in_flight: threading.Semaphore
 
 
 def _is_transient(error: BaseException) -> bool:

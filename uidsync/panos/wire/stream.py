@@ -1,4 +1,4 @@
-"""Reads an answer of any size as it comes: a mapping table, a log. What was read is forgotten.
+"""Reads an answer of any size as it comes, such as a mapping table or a log, and forgets what was read.
 
 Pure: no I/O, no clock.
 """
@@ -17,7 +17,7 @@ from uidsync.panos.wire.xmlapi import read_response
 
 Path = tuple[str, ...]
 
-REFUSAL_PIECES = 64  # of an answer that is something else: its words stand at its beginning
+REFUSAL_PIECES = 64  # pieces of an unexpected answer that are read: its words come first
 
 
 def read_elements(
@@ -25,9 +25,9 @@ def read_elements(
 ) -> Iterator[tuple[Path, etree._Element]]:
     """Yield every element of an answer as it ends, with its path; `status` is the HTTP status, `what` is for errors.
 
-    Those at the depth of `forgotten` are dropped once they were yielded, and with them their elder siblings: of no more
-    than `most` elements is anything kept. Raises what `read_response` raises for a refusal, and BadReply for an answer
-    that is broken off: whoever reads must read to the end, for part of an answer is none.
+    Elements at the depth of `forgotten` are dropped after they were yielded, with their elder siblings. At most `most`
+    elements are kept. Raises what `read_response` raises for a refusal, and BadReply for an answer that breaks off. So
+    read to the end: part of an answer is no answer.
     """
     if status != HTTPStatus.OK:
         _raise_refusal(status, pieces, what)

@@ -7,6 +7,7 @@ ever. Here every read and write of an exchange draws on one limit.
 from __future__ import annotations
 
 import hashlib
+import socket
 import ssl
 import threading
 import time
@@ -64,6 +65,14 @@ class TargetContext(ssl.SSLContext):
         at = getattr(self._limit, "at", None)
         return None if at is None else at - time.monotonic()
 
+    def bound(self, line: socket.socket) -> None:
+        """Let a socket take no longer than is left of this thread's exchange. Raises TimeoutError if that is over."""
+        left = self.seconds_left()
+        if left is not None:
+            if left <= 0:
+                raise TimeoutError("timed out")
+            line.settimeout(left)
+
     def check_certificate(self, certificate: bytes) -> None:
         """Remember when the other side's certificate ends. Raises ssl.SSLError when its fingerprint is another."""
         if self.fingerprints and hashlib.sha256(certificate).hexdigest() not in self.fingerprints:
@@ -78,11 +87,7 @@ class _BoundedSocket(ssl.SSLSocket):
 
     @contextmanager
     def _bounded(self) -> Iterator[None]:
-        left = self.context.seconds_left()
-        if left is not None:
-            if left <= 0:
-                raise TimeoutError("timed out")
-            self.settimeout(left)
+        self.context.bound(self)
         try:
             yield
         except ssl.SSLError as error:

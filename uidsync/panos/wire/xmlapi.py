@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from lxml import etree
@@ -85,6 +85,11 @@ def make_op(cmd: str, vsys: str = "") -> Request:
     return Request("op", (("cmd", cmd), *((("vsys", vsys),) if vsys else ())))
 
 
+def address_to(request: Request, serial: str) -> Request:
+    """Name the firewall behind Panorama that a request is for; without a serial, the host that is asked answers."""
+    return replace(request, parameters=(*request.parameters, ("target", serial))) if serial else request
+
+
 SYSTEM_INFO = make_op("<show><system><info></info></system></show>")
 
 
@@ -104,8 +109,8 @@ def read_key(response: etree._Element) -> str:
 def read_response(status: int, body: bytes) -> etree._Element:
     """Return the `response` element of an answer that PAN-OS gave, or raise.
 
-    `status` is the HTTP status. An answer with `status="error"` that lists entries (a `uid-response`) is returned:
-    it is normal traffic, and who sent the entries knows how to read it.
+    `status` is the HTTP status. An answer with `status="error"` that lists entries (a `uid-response`) is returned, too:
+    it is normal traffic, and the sender of the entries knows how to read it.
 
     Raises Busy, Unauthorized, BadRequest or BadReply.
     """
@@ -114,15 +119,11 @@ def read_response(status: int, body: bytes) -> etree._Element:
     if status not in {HTTPStatus.OK, HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise BadReply(f"answers HTTP {status}, which PAN-OS does not")
     try:
-        response = parse(body)
+        response = _parse_response(body)
     except BadReply:
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise Unauthorized(f"answers HTTP {status}") from None
         raise
-    if response.tag != "response":
-        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise Unauthorized(f"answers HTTP {status}")
-        raise BadReply(f"the answer is <{_shorten(str(response.tag))}>, not <response>")
     match response.get("status"):
         case "success" if status == HTTPStatus.OK:
             return response
@@ -137,6 +138,13 @@ def read_response(status: int, body: bytes) -> etree._Element:
             raise _read_refusal(status, response)
         case other:
             raise BadReply(f"the answer's status is {_shorten(repr(other))}")
+
+
+def _parse_response(body: bytes) -> etree._Element:
+    root = parse(body)
+    if root.tag != "response":
+        raise BadReply(f"the answer is <{_shorten(str(root.tag))}>, not <response>")
+    return root
 
 
 def _read_refusal(status: int, response: etree._Element) -> Busy | Unauthorized | BadRequest:

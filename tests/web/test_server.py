@@ -1,27 +1,30 @@
-"""The exporter's HTTP server against clients that are slow, endless, wrong or many."""
+"""The HTTP server against clients that are slow, endless, wrong or many."""
 
 import http.client
 import socket
+import ssl
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 import structlog
 import tenacity
+import trustme
 from structlog.testing import capture_logs
 
-from uidsync.integrations.exporter.seldom import PAUSE, Seldom
-from uidsync.integrations.exporter.server import Answer, Limits, Server
+from uidsync.web.seldom import PAUSE, Seldom
+from uidsync.web.server import Answer, Limits, Server
 
 LIMITS = Limits(connections=4, request_bytes=4096, request_seconds=0.5, answer_seconds=0.5)
 
 
 @contextmanager
-def serving(find_answer=lambda question: Answer(f"{question.path}\n"), kind=Server, limits=LIMITS):
+def serving(find_answer=lambda question: Answer(f"{question.path}\n"), kind=Server, limits=LIMITS, tls=None):
     """Run a server on a free port."""
-    with kind(("127.0.0.1", 0), find_answer, structlog.get_logger(), limits, {"nac-1.example.edu"}) as server:
+    with kind(("127.0.0.1", 0), find_answer, structlog.get_logger(), limits, {"nac-1.example.edu"}, tls) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -278,3 +281,172 @@ def test_it_listens_on_ipv6_too():
         pytest.skip("this machine has no IPv6 loopback")
     with server:
         assert server.url.startswith("http://[::1]:")
+
+
+# ---- POST --------------------------------------------------------------------------------------------------------
+
+POSTS = replace(LIMITS, body_bytes=10_000, body_seconds=0.5)
+
+
+def echo(question):
+    """Answer with the body that came."""
+    return Answer(f"{question.method} {len(question.body)} {question.body[-3:].decode()}")
+
+
+def post(body, *headers, length=None):
+    """Return a POST request."""
+    lines = [
+        "POST /logs HTTP/1.1",
+        "Host: 127.0.0.1",
+        *headers,
+        f"Content-Length: {len(body)}" if length is None else length,
+    ]
+    return "\r\n".join(filter(None, lines)).encode() + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize("size", [0, 3, 10_000])
+def test_a_body_of_any_allowed_size_arrives(size):
+    """A body arrives whole, be it longer than what is allowed for the headers."""
+    with serving(echo, limits=POSTS) as address:
+        answer = exchange(address, post(b"x" * size))
+        assert answer.endswith(f"POST {size} {'x' * min(size, 3)}".encode())
+        assert ask(address)[2] == "GET 0 "
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (post(b"x" * 10_001), b"413"),
+        (post(b"", length="Content-Length: " + "9" * 5000), b"431"),
+        (post(b"", length="Content-Length: " + "9" * 18), b"413"),
+        (post(b"", length="Content-Length: " + "9" * 1000), b"411"),
+        (post(b"x", length=""), b"411"),
+        (post(b"x", length="Content-Length: -1"), b"411"),
+        (post(b"x", length="Content-Length: 1_0"), b"411"),
+        (post(b"x", "Transfer-Encoding: chunked"), b"411"),
+        (post(b"x", "Content-Length: 2"), b"411"),
+    ],
+    ids=[
+        "too long",
+        "long header",
+        "high length",
+        "endless length",
+        "no length",
+        "negative",
+        "odd",
+        "chunked",
+        "two lengths",
+    ],
+)
+def test_a_body_that_is_not_allowed_is_refused(request_, code):
+    """A body that is too long, or does not say how long it is, is not read."""
+    with serving(echo, limits=POSTS) as address:
+        assert exchange(address, request_).startswith(b"HTTP/1.0 " + code)
+        assert ask(address)[0] == 200
+
+
+def test_a_body_that_ends_early_is_no_request():
+    """Half of a body reaches nobody."""
+    with serving(echo, limits=POSTS) as address:
+        assert exchange(address, post(b"xy", length="Content-Length: 3")) == b""
+
+
+def test_a_dripping_body_is_cut_off():
+    """A body that comes a byte at a time gets no more time than any other."""
+    with (
+        serving(echo, limits=POSTS) as address,
+        begin(address, post(b"", length="Content-Length: 10000")) as connection,
+    ):
+        connection.settimeout(0.02)
+        for _ in range(1_000):
+            with suppress(TimeoutError):
+                assert connection.recv(1) == b""
+                return
+            try:
+                connection.sendall(b"y")
+            except OSError:
+                return
+        pytest.fail("it went on and on")
+
+
+def test_who_has_not_sent_the_body_gives_way():
+    """Connections that owe their body keep nobody out."""
+    patient = replace(POSTS, request_seconds=60, body_seconds=60)
+    with serving(echo, limits=patient) as address, ExitStack() as stack:
+        for _ in range(3 * patient.connections):
+            stack.enter_context(begin(address, post(b"", length="Content-Length: 3")))
+        assert b"POST 3 abc" in exchange(address, post(b"abc"))
+
+
+# ---- TLS ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority():
+    """Give a certificate authority."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def context(authority):
+    """Give the context of a server whose certificate is of that authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def trusting(authority):
+    """Give the context of a client who trusts the authority."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+def exchange_by_tls(address, trusting, request):
+    """Send a request over TLS, and return all that comes."""
+    with (
+        socket.create_connection(address, 10) as plain,
+        trusting.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(request)
+        return read_all(connection)
+
+
+def test_requests_come_over_tls(context, trusting):
+    """The same requests get the same answers, the large ones whole."""
+    large = "x" * 2**22
+    with serving(
+        lambda question: Answer(large) if question.path == "/large" else echo(question), limits=POSTS, tls=context
+    ) as address:
+        assert exchange_by_tls(address, trusting, post(b"x" * 9_999 + b"z")).endswith(b"POST 10000 xxz")
+        assert exchange_by_tls(address, trusting, b"GET /large HTTP/1.1\r\n\r\n").endswith(b"\r\n\r\n" + large.encode())
+
+
+@pytest.mark.parametrize("words", [b"", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n\r\n"])
+def test_a_handshake_that_does_not_end_holds_up_nobody(context, trusting, words):
+    """Clients that say nothing, half a greeting or no TLS give way to those who ask, however patient the server is."""
+    patient = replace(LIMITS, request_seconds=60)
+    with serving(limits=patient, tls=context) as address, ExitStack() as stack:
+        for _ in range(3 * patient.connections):
+            stack.enter_context(begin(address, words))
+        assert exchange_by_tls(address, trusting, b"GET /x HTTP/1.1\r\n\r\n").endswith(b"/x\n")
+
+
+def test_a_handshake_has_an_end(context):
+    """A client that never ends its handshake is let go in time."""
+    with serving(tls=context) as address, begin(address, b"\x16") as connection:
+        assert read_all(connection) == b""
+
+
+def test_who_was_asked_and_given_way_is_closed_by_tls_too(context, trusting):
+    """A client that shook hands and asked nothing gives way like any other."""
+    patient = replace(LIMITS, request_seconds=60)
+    with serving(limits=patient, tls=context) as address, ExitStack() as stack:
+        idle = []
+        for _ in range(2 * patient.connections):
+            plain = stack.enter_context(socket.create_connection(address, 10))
+            idle.append(stack.enter_context(trusting.wrap_socket(plain, server_hostname="127.0.0.1")))
+        assert exchange_by_tls(address, trusting, b"GET /x HTTP/1.1\r\n\r\n").endswith(b"/x\n")
+        with suppress(ssl.SSLError):
+            assert read_all(idle[0]) == b""

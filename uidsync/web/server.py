@@ -1,13 +1,16 @@
-"""Answers GET and HEAD over HTTP/1.0, one request a connection, and bounds all that a client can do.
+"""Answers HTTP/1.0 requests, one for each connection, and bounds all that a client can do.
 
-A connection has so many seconds and bytes for its request. There are so many connections; the oldest that has not
-finished its request gives way to a new one. What to answer is for others to say. TLS is a reverse proxy's.
+A connection has a limited time and number of bytes for its request, TLS handshake included. The number of connections
+is limited, too; the oldest that has not finished its request gives way to a new one. The caller decides what to answer.
 """
+# No library that was tried bounds all of this: docs/decisions/0006-http-server-of-our-own.md.
 
 from __future__ import annotations
 
 import io
+import re
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -23,36 +26,36 @@ from urllib.parse import parse_qs
 
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.integrations.exporter.hosts import is_meant
-from uidsync.integrations.exporter.seldom import Seldom
+from uidsync.web.hosts import is_meant
+from uidsync.web.seldom import Seldom
 
 STRANGE_HOST = "this host is not known by that name; `names` in [exporter] of the configuration lists others"
 MOST_PARAMETERS = 16
-METHODS = ("GET", "HEAD")
+LENGTH = re.compile("[0-9]{1,18}")  # of a body, as a request says it
+PIECE = 2**16  # bytes of an answer that are written at once
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What clients may take of us.
+    """What clients may take of us."""
 
-    `connections` at once: a Prometheus, or three of them, have one for each firewall. `request_bytes` with headers:
-    reverse proxies and browsers send some two thousand. `request_seconds` from the connection to the end of the
-    request's headers, `answer_seconds` for a client to take an answer.
-    """
-
-    connections: int = 64
-    request_bytes: int = 16 * 2**10
-    request_seconds: float = 5.0
-    answer_seconds: float = 20.0
+    connections: int = 64  # at once: each of three Prometheus servers has one for each firewall
+    request_bytes: int = 16 * 2**10  # with headers: reverse proxies and browsers send some two thousand
+    request_seconds: float = 5.0  # from the connection to the end of the request's headers
+    answer_seconds: float = 20.0  # for a client to take an answer
+    body_bytes: int = 0  # of a POST; 0 refuses POST
+    body_seconds: float = 10.0  # from the end of the headers to the end of the body
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request: its path, its parameters as often as each came, and its headers."""
+    """A request: its path, its parameters as often as each came, its headers, and the body of a POST."""
 
     path: str
     parameters: Mapping[str, list[str]]
     headers: Message
+    method: str = "GET"
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +68,26 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class _TooLarge(Exception):
-    """A request is longer than any."""
+class _Refused(Exception):
+    """A request that gets nothing but a status."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status.phrase)
+        self.status = status
 
 
 class _BoundedStream(io.RawIOBase):
-    """What comes from a client: in so many seconds and so many bytes altogether, however slowly it drips."""
+    """What comes from a client: within a limited time and number of bytes altogether, however slowly it drips."""
 
-    def __init__(self, connection: socket.socket, limits: Limits) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._ends_at = time.monotonic() + limits.request_seconds
-        self._bytes_left = limits.request_bytes
+        self._ends_at = 0.0
+        self._bytes_left = 0
+
+    def allow(self, size: int, seconds: float) -> None:
+        """Allow the client so many bytes and seconds from now on."""
+        self._bytes_left = size
+        self._ends_at = time.monotonic() + seconds
 
     def readable(self) -> bool:
         return True
@@ -85,7 +97,7 @@ class _BoundedStream(io.RawIOBase):
         if seconds <= 0:
             raise TimeoutError
         if self._bytes_left <= 0:
-            raise _TooLarge
+            raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         self._connection.settimeout(seconds)
         size = self._connection.recv_into(memoryview(buffer)[: self._bytes_left])
         if not size:  # whoever reads wants the rest of a request
@@ -103,34 +115,54 @@ class _Exchange(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.command, self.requestline, self.request_version = "", "", self.default_request_version  # until it is read
-        self.rfile = io.BufferedReader(_BoundedStream(self.connection, self.server.limits))
+        self._stream = _BoundedStream(self.connection)
+        self.rfile = io.BufferedReader(self._stream)
 
     def handle(self) -> None:
+        limits = self.server.limits
+        self._stream.allow(limits.request_bytes, limits.request_seconds)
         try:
-            self.raw_requestline = self.rfile.readline(self.server.limits.request_bytes)
+            if isinstance(self.connection, ssl.SSLSocket):
+                self.connection.settimeout(limits.request_seconds)  # of the whole handshake
+                self.connection.do_handshake()
+            self.raw_requestline = self.rfile.readline(limits.request_bytes)
             if self.parse_request():
-                self.server.heed(self.connection)
                 self._send(self._find_answer())
-        except _TooLarge:
-            self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        except _Refused as refusal:
+            self.send_error(refusal.status)
         except OSError:  # too slow, or gone
             pass
 
     def _find_answer(self) -> Answer:
         if not is_meant(self.headers.get_all("Host", []), self.server.names):
             return Answer(f"{STRANGE_HOST}\n", status=HTTPStatus.MISDIRECTED_REQUEST)
-        if self.command not in METHODS:
-            allowed = ", ".join(METHODS)
+        methods = ("GET", "HEAD", "POST") if self.server.limits.body_bytes else ("GET", "HEAD")
+        if self.command not in methods:
+            allowed = ", ".join(methods)
             return Answer(f"{allowed}\n", status=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": allowed})
+        body = self._read_body() if self.command == "POST" else b""
+        self.server.heed(self.connection)
         path, _, query = self.path.partition("?")
         try:
             parameters = parse_qs(query, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
         except ValueError:
             return Answer("too many parameters\n", status=HTTPStatus.BAD_REQUEST)
-        return self.server.find_answer(Question(path, parameters, self.headers))
+        return self.server.find_answer(Question(path, parameters, self.headers, self.command, body))
+
+    def _read_body(self) -> bytes:
+        """Read the body of a request that says how long it is. Raises _Refused, and OSError for one that ends early."""
+        lengths = self.headers.get_all("Content-Length", [])
+        if len(lengths) != 1 or not LENGTH.fullmatch(lengths[0]) or "Transfer-Encoding" in self.headers:
+            raise _Refused(HTTPStatus.LENGTH_REQUIRED)
+        size, limits = int(lengths[0]), self.server.limits
+        if size > limits.body_bytes:
+            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        self._stream.allow(size, limits.body_seconds)
+        return self.rfile.read(size)
 
     def _send(self, answer: Answer) -> None:
         body = answer.body.encode("utf-8", "replace")
+        ends_at = time.monotonic() + self.server.limits.answer_seconds
         self.connection.settimeout(self.server.limits.answer_seconds)
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
@@ -138,8 +170,11 @@ class _Exchange(BaseHTTPRequestHandler):
         for name, value in {**ALWAYS, **answer.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        if self.command == "HEAD":
+            return
+        for start in range(0, len(body), PIECE):  # in pieces: over TLS, the time limit holds for each write
+            self.connection.settimeout(max(ends_at - time.monotonic(), 0.001))
+            self.wfile.write(body[start : start + PIECE])
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse what the standard library cannot read, in its words for the status alone."""
@@ -164,9 +199,9 @@ ALWAYS = {
 
 
 class Server(ThreadingTCPServer):
-    """Listens, with a thread for each connection, none of which is waited for at the end. Raises OSError.
+    """Listens, with a thread for each connection; its end waits for none of them. Raises OSError.
 
-    Requests may be for an address, or for one of these names, in lower case.
+    Requests may be for an address, or for one of these names, in lower case. With a context, it speaks TLS alone.
     """
 
     allow_reuse_address = True
@@ -180,8 +215,10 @@ class Server(ThreadingTCPServer):
         log: FilteringBoundLogger,
         limits: Limits = Limits(),
         names: Collection[str] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.limits = limits
+        self._tls = tls
         self.names = frozenset(names)
         self._find_answer = find_answer
         self._log = Seldom(log)
@@ -195,7 +232,14 @@ class Server(ThreadingTCPServer):
     def url(self) -> str:
         """Where it listens."""
         host, port = self.socket.getsockname()[:2]
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        return f"http{'s' if self._tls else ''}://{f'[{host}]' if ':' in host else host}:{port}/"
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection. The connection's thread does the TLS handshake: here it would hold up everybody."""
+        connection, address = super().get_request()
+        if self._tls is None:
+            return connection, address
+        return self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
     def find_answer(self, question: Question) -> Answer:
         """Return what a request gets; a bug is told in the log, and costs that request alone."""
@@ -224,7 +268,7 @@ class Server(ThreadingTCPServer):
         if idle:
             self._log.tell("connection.dropped", connections=self.limits.connections, hint="it was idle, others came")
             with suppress(OSError):  # it ended by itself meanwhile
-                idle.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(idle, socket.SHUT_RDWR)  # the method of TLS would confuse the idle one's thread
         if idle or not is_full:
             super().process_request(request, client_address)
         else:

@@ -1,0 +1,182 @@
+"""Decides who had an address when: one timeline for each address, from its events in any order. Rules 1, 2 and 4.
+
+Pure: no I/O, no clock. `who`, `explain` and neighbours are answered from it. The answer at a moment is what a full read
+at that moment would have come to.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Final, Literal
+
+from uidsync.panos import Address
+from uidsync.plan.newest import is_meant, newest_per_address
+from uidsync.source.rows import LoginEvent
+
+# The last moment of an event's validity still counts, as it does for a read. What ends the validity comes after it.
+AT, AFTER = 0, 1
+Moment = tuple[datetime, int]
+
+NO_RECORD: Final = "no_record"
+# What an event did: gave the address to a user, left it with nobody, changed nothing, or was too old.
+Effect = Literal["takes", "leaves", "keeps", "too_old"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """A span of time in which an address was one user's, or nobody's, without a break.
+
+    `event` is the one that says so. `until` is when another event takes the address, or when the validity of the last
+    event that keeps it ends.
+    """
+
+    event: LoginEvent
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Who had an address at a moment, and around it. `before` and `after` may be nobody's; the last two never are."""
+
+    tenure: Tenure | None = None
+    before: Tenure | None = None
+    after: Tenure | None = None
+    earlier_user: Tenure | None = None
+    later_user: Tenure | None = None
+    why: str = NO_RECORD  # if there is no tenure
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is a record, be it of nobody."""
+        return self.tenure is not None
+
+    def list_tenures(self) -> tuple[Tenure, ...]:
+        """Return all that is known."""
+        around = self.tenure, self.before, self.after, self.earlier_user, self.later_user
+        return tuple(tenure for tenure in around if tenure)
+
+
+def group_by_address(events: Iterable[LoginEvent]) -> dict[Address, list[LoginEvent]]:
+    """Return the events of each address that has any."""
+    by_address: defaultdict[Address, list[LoginEvent]] = defaultdict(list)
+    for event in events:
+        by_address[event.ip].append(event)
+    return by_address
+
+
+def make_timelines(events: Iterable[LoginEvent], validity: timedelta) -> dict[Address, Timeline]:
+    """Return the timeline of every address that has an event."""
+    return {ip: Timeline(theirs, validity) for ip, theirs in group_by_address(events).items()}
+
+
+class Timeline:
+    """Who had one address, from its first event to the end of the last one's validity."""
+
+    def __init__(self, events: Iterable[LoginEvent], validity: timedelta) -> None:
+        self._events = sorted(events, key=lambda event: event.key)
+        self._validity = validity
+        changes = dict(_find_changes(self._events, validity))  # of several changes in one moment the last one counts
+        self._moments = list(changes)
+        self._stretches: list[int] = []  # for each moment, the number of its stretch: time without a change of holder
+        self._tenures: list[Tenure | None] = []  # for each moment; None where nothing is known
+        stretches = [list(stretch) for _, stretch in groupby(changes.items(), lambda change: _identify(change[1]))]
+        for number, stretch in enumerate(stretches):
+            since = stretch[0][0][0]
+            for _, holder in stretch:  # nothing is known of the last stretch: it has no end
+                self._tenures.append(Tenure(holder, since, stretches[number + 1][0][0][0]) if holder else None)
+                self._stretches.append(number)
+
+    def find(self, at: datetime) -> Tenure | None:
+        """Find who had the address at a moment; None where nothing is known."""
+        place = self._find_place(at)
+        return self._tenures[place] if place >= 0 else None
+
+    def tell(self, at: datetime) -> Answer:
+        """Tell who had the address at a moment, and who around it."""
+        place = self._find_place(at)
+        before = list(self._list_others(place, range(place, -1, -1)))
+        after = list(self._list_others(place, range(max(place, 0), len(self._moments))))
+        return Answer(
+            self.find(at),
+            next(iter(before), None),
+            next(iter(after), None),
+            next((tenure for tenure in before if tenure.event.user is not None), None),
+            next((tenure for tenure in after if tenure.event.user is not None), None),
+        )
+
+    def list_between(self, since: datetime, until: datetime) -> list[Tenure]:
+        """Return the tenures of a span of time, the first first; each as its last event in that time says it."""
+        places = range(max(self._find_place(since), 0), self._find_place(until) + 1)
+        by_stretch = {self._stretches[place]: self._tenures[place] for place in places}
+        return [tenure for tenure in by_stretch.values() if tenure]
+
+    def find_tenures(self, names: Collection[str], since: datetime, at: datetime) -> list[Tenure]:
+        """Return the tenures that belong to one of the names and rest on an event of that time."""
+        tenures = {}
+        for place in range(max(self._find_place(since), 0), self._find_place(at) + 1):
+            tenure = self._tenures[place]
+            if tenure and tenure.event.seen_at >= since and is_meant(tenure.event.user, names):
+                tenures[self._stretches[place]] = tenure
+        return list(tenures.values())
+
+    def replay(self, now: datetime) -> Iterator[tuple[LoginEvent, Effect, LoginEvent | None]]:
+        """Yield each event, what it did by `now`, and which event held the address after it, the oldest first."""
+        holder: LoginEvent | None = None
+        for event in self._events:
+            if event.seen_at + self._validity <= now:
+                yield event, "too_old", None
+                continue
+            before, holder = holder, _follow(holder, event)
+            yield event, "keeps" if holder is before else "takes" if holder and holder.user else "leaves", holder
+
+    def _find_place(self, at: datetime) -> int:
+        return bisect_right(self._moments, (at, AT)) - 1
+
+    def _list_others(self, place: int, places: range) -> Iterator[Tenure]:
+        """Yield the tenures that are met on the way from a place; each as the event that is met first says it."""
+        number = self._stretches[place] if place >= 0 else -1
+        for other in places:
+            if self._stretches[other] != number:
+                number = self._stretches[other]
+                if tenure := self._tenures[other]:
+                    yield tenure
+
+
+def _identify(holder: LoginEvent | None) -> tuple[str | None] | None:
+    """Return what two holders in a row have in common if they are one: the user, whatever the case, or nobody."""
+    return None if holder is None else (None if holder.user is None else holder.user.casefold(),)
+
+
+def _follow(holder: LoginEvent | None, event: LoginEvent) -> LoginEvent | None:
+    """Return which event holds the address after an event that is newer than its holder."""
+    return newest_per_address([event], {event.ip: holder} if holder else None).get(event.ip)
+
+
+def _find_changes(events: list[LoginEvent], validity: timedelta) -> Iterator[tuple[Moment, LoginEvent | None]]:
+    """Yield who has the address from each moment on; `events` are those of one address, oldest first.
+
+    As the window moves on, the event that the judgement stands on, its basis, leaves it. Then the events after it are
+    judged anew: an event that takes the address under conditions may take it now.
+    """
+    holder: LoginEvent | None = None
+    basis: LoginEvent | None = None
+    later: list[LoginEvent] = []  # came after the basis and are not one
+    for event in (*events, None):
+        while basis and (event is None or basis.seen_at + validity < event.seen_at):
+            end = basis.seen_at + validity
+            holder = basis = newest_per_address(later).get(basis.ip)
+            later = []
+            yield (end, AFTER), holder
+        if event:
+            holder = _follow(holder, event)
+            if holder is event:
+                basis, later = event, []
+            else:
+                later.append(event)
+            yield (event.seen_at, AT), holder
