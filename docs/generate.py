@@ -19,6 +19,7 @@ import durationpy
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from tests.functional.fault_matrix import make_summary
 from uidsync import __version__
 from uidsync.cli import load_commands
 from uidsync.cli.grammar import read_commands
@@ -89,7 +90,9 @@ PURPOSES = {
 HEAD = """\
 uidsync.toml: the configuration of uidsync.
 
-A line such as "#key = value" is optional. It shows the default, or an example if there is no default. keys are errors. Durations look like "90s", "45m", "4h" or "7d". Secrets are files, never values in here. The manual page uidsync.toml(5) has the same text.
+A line such as "#key = value" is optional. It shows the default, or an example if there is no default.
+Unknown keys are errors. Durations look like "90s", "45m", "4h" or "7d". Secrets are files, never values in here.
+The manual page uidsync.toml(5) has the same text.
 """
 
 
@@ -235,7 +238,7 @@ def write_exit_codes() -> str:
 
 def write_parts() -> dict[str, str]:
     """Write every part that a page may have between its marks."""
-    parts = {"commands": write_commands(), "exit-codes": write_exit_codes()}
+    parts = {"commands": write_commands(), "exit-codes": write_exit_codes(), "faults": "\n".join(make_summary())}
     for table, kinds in TABLES.items():
         if base := SHARED.get(table):
             parts[f"keys {table}"] = write_table(base, own=False)

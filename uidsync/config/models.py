@@ -180,7 +180,7 @@ class _TargetTable(Table):
     """A unique name: letters, digits, dots, dashes and underscores. Secrets and reports use this name."""
     host: Host | None = None
     """The host name or address. If the name has several addresses, uidsync uses the first one that answers. Required,
-    unless it is an HA pair."""
+    unless `hosts` is set."""
     networks: tuple[Network, ...] = ()
     """The networks that this target is responsible for. Default: all."""
     ca_file: File = None
