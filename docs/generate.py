@@ -190,7 +190,7 @@ def write_manual() -> str:
         lines.append(f".SH [{table.upper()}]" if table != "target" else ".SH [[TARGET]]")
         for model in kinds:
             name, texts = name_table(table, model), describe_keys(model)
-            lines += [f'.SS kind = "{name.rsplit(maxsplit=1)[-1]}"'] if len(kinds) > 1 else []
+            lines += [rf".SS kind = \(dq{name.rsplit(maxsplit=1)[-1]}\(dq"] if len(kinds) > 1 else []
             lines.append(spell(model.__doc__ or ""))
             for key in list_keys(model):
                 field = model.model_fields[key]
