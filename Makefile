@@ -203,7 +203,7 @@ uninstall: rights place
 EXTRAS = $(shell $(SYSTEM_PYTHON) -c 'import tomllib; print(*sorted(tomllib.load(open("pyproject.toml", "rb")) \
 	["project"]["optional-dependencies"].keys() - {"dev"}), sep=",")' 2>/dev/null)
 
-# Without pip, which nothing there calls.
+# Without pip, which nothing there calls. -P: its own modules are asked, not those of this folder.
 environment: place
 	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	echo '$(SYSTEM_PYTHON) is older than Python 3.11; name another: make $(MAKECMDGOALS) PYTHON=/usr/bin/python3.11' >&2; exit 1; }
@@ -217,8 +217,8 @@ environment: place
 	rm -rf build uidsync.egg-info; \
 	"$$new/bin/python" -m pip --quiet --disable-pip-version-check uninstall --yes setuptools pip; \
 	install -d "$$new/share" "$$new/libexec"; \
-	for shell in bash zsh fish; do "$$new/bin/python" -m uidsync.cli.completion $$shell >"$$new/share/uidsync.$$shell"; done; \
-	"$$new/bin/python" -m uidsync.cli.manual >"$$new/share/uidsync.1"; \
+	for shell in bash zsh fish; do "$$new/bin/python" -P -m uidsync.cli.completion $$shell >"$$new/share/uidsync.$$shell"; done; \
+	"$$new/bin/python" -P -m uidsync.cli.manual >"$$new/share/uidsync.1"; \
 	cp -R systemd/drop-ins "$$new/share"; \
 	install -D -m 0644 -t "$$new/share/sql" sql/clienthist.sql sql/grants.sql sql/index.sql; \
 	install systemd/tell-change "$$new/libexec"; \
