@@ -172,7 +172,7 @@ def test_options_that_are_named_exist():
     """Every option that the documentation gives a command is one that it has."""
     load_commands(COMMANDS)
     for name, command in typer.main.get_command(app).commands.items():
-        known = {option for parameter in command.params for option in parameter.opts}
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
         used = {
             o
             for line in re.findall(rf"\b{name} (--?\w[^`\n]*)", "\n".join(PAGES.values()))
