@@ -171,8 +171,9 @@ class TelemetryConfig(Table):
     """A file for the metrics of the last run, read by node_exporter's textfile collector. Its name must end in `.prom`.
     Default: none."""
     ping_url: PingURL = ""
-    """A URL to request after each run. If the run failed, `/` and the exit code are appended. The URL is a secret: runs
-    and `check` warn if other users can read the configuration. Default: none."""
+    """An `http` or `https` URL, without user and password, to request after each run. If the run failed, `/` and the exit
+    code are appended. The URL is a secret: runs and `check` warn if other users can read the configuration. Default:
+    none."""
 
 
 class _TargetTable(Table):
