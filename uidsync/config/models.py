@@ -1,6 +1,6 @@
-"""What uidsync.toml may say: frozen models of its tables, by which it is read, documented and completed.
+"""What uidsync.toml may contain: a frozen model for each table. The text below a key describes it everywhere.
 
-Pure: no I/O. Secrets are not in it: they are files, which credentials.py finds when they are needed.
+Pure: no I/O. It contains no secrets. Secrets are files: see credentials.py.
 """
 
 from __future__ import annotations
@@ -171,9 +171,9 @@ class TelemetryConfig(Table):
     """A file for the metrics of the last run, read by node_exporter's textfile collector. Its name must end in `.prom`.
     Default: none."""
     ping_url: PingURL = ""
-    """An `http` or `https` URL, without user and password, to request after each run. If the run failed, `/` and the exit
-    code are appended. The URL is a secret: runs and `check` warn if other users can read the configuration. Default:
-    none."""
+    """An `http` or `https` URL without user and password. It is requested after each run. If the run failed, `/` and
+    the exit code are appended. The URL is a secret: runs and `check` warn if other users can read the configuration.
+    Default: none."""
 
 
 class _TargetTable(Table):
