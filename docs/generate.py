@@ -255,7 +255,7 @@ def write_all() -> Iterator[tuple[Path, str]]:
     mark = r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)"
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = page.read_text("utf-8")
-        yield page, re.sub(mark, lambda found: f"{found[1]}\n{parts[found[2]]}\n\n{found[3]}", text, flags=re.DOTALL)
+        yield page, re.sub(mark, lambda found: f"{found[1]}{parts[found[2]]}\n\n{found[3]}", text, flags=re.DOTALL)
 
 
 def main() -> None:

@@ -267,7 +267,8 @@ def test_every_page_can_be_reached():
 @pytest.mark.parametrize("page", PAGES)
 def test_files_that_are_named_exist(page):
     """Every file of the project that a page names is there, and a link that has a path for its text leads there."""
-    folders = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
+    places = [path for place in (ROOT, ROOT / "uidsync") for path in place.iterdir() if path.is_dir()]
+    folders = "|".join(path.name for path in places if path.name[0] not in "._")
     bare = re.findall(rf"`((?:{folders})/(?!\S*NAME)[\w./-]+)`", PAGES[page])
     assert [path for path in bare if not (ROOT / path).exists() and not (ROOT / "uidsync" / path).exists()] == []
     named = [(text, link) for text, link in LINK.findall(PAGES[page]) if re.match(rf"(?:{folders})/", text)]
