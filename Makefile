@@ -176,7 +176,7 @@ install: rights place alone account environment
 	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.zsh' '$(DESTDIR)$(ZSH)/_uidsync'
 	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.fish' '$(DESTDIR)$(FISH)/uidsync.fish'
 	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.1' '$(DESTDIR)$(SHARE)/man/man1/uidsync.1'
-	@install -m 0644 docs/uidsync.toml.5 '$(DESTDIR)$(SHARE)/man/man5/uidsync.toml.5'
+	@install -m 0644 docs/man/uidsync.toml.5 '$(DESTDIR)$(SHARE)/man/man5/uidsync.toml.5'
 	@conf='$(DESTDIR)/etc/uidsync/uidsync.toml'; if [ -e "$$conf" ]; then echo "keeping $$conf"; \
 	else echo "putting a configuration to fill in into $$conf"; install -m 0644 uidsync/uidsync.toml "$$conf"; fi
 	@[ -n '$(DESTDIR)' ] || { group=$$(id -gn uidsync); umask 022; \

@@ -1,4 +1,4 @@
-"""Generates what the documentation says of the configuration, the commands and the exit codes: `make docs`.
+"""Generates what the documentation says of the configuration and the commands: `make docs`.
 
 One source for all: the models of the configuration and the help of the commands. From these come the shipped
 uidsync.toml, the manual page uidsync.toml(5), and the parts of README.md and docs/ between
@@ -16,18 +16,18 @@ from inspect import get_annotations
 from pathlib import Path
 
 import durationpy
+import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tests.functional.fault_matrix import make_summary
 from uidsync import __version__
-from uidsync.cli import load_commands
-from uidsync.cli.grammar import read_commands
-from uidsync.cli.manual import EXIT_CODES
+from uidsync.cli import COMMANDS, load_commands
+from uidsync.cli.app import app
 from uidsync.cli.neighbours import find_neighbours
 from uidsync.config import models
 from uidsync.config.describing import describe_keys
-from uidsync.config.values import Table
+from uidsync.config.values import DAY, Table
 
 ROOT = Path(__file__).parents[1]
 NEIGHBOURS = {name: model for name, model in find_neighbours().items() if model}
@@ -102,6 +102,16 @@ def name_table(table: str, model: type[Table]) -> str:
     return f"{table} {kind.annotation.__args__[0]}" if kind and kind.annotation else table
 
 
+def describe(model: type[Table]) -> dict[str, str]:
+    """Return the description of every key of a table. Ends with what to do if one is missing."""
+    texts = describe_keys(model)
+    if silent := model.model_fields.keys() - texts.keys():
+        raise SystemExit(
+            f"{model.__module__}: describe {', '.join(sorted(silent))} of {model.__name__}, below each key"
+        )
+    return texts
+
+
 def list_keys(model: type[Table], *, own: bool = False) -> list[str]:
     """Return the keys of a table in the order in which they are shown: its own before those of both kinds."""
     shared = {key for base in model.__mro__[1:] for key in get_annotations(base)}
@@ -117,15 +127,20 @@ def write_value(value: object) -> str:
         case bool():
             return str(value).lower()
         case timedelta():
-            return f'"{durationpy.to_str(value) if value else "0s"}"'
-        case None | "":
-            return '""'
-        case ():
-            return "[]"
-        case str() | Path():
-            return f'"{value}"'
+            return f'"{write_duration(value)}"'
+        case tuple():
+            return f"[{', '.join(map(write_value, value))}]"
+        case None | str() | Path():
+            return f'"{value or ""}"'
         case _:
             return str(value)
+
+
+def write_duration(value: timedelta) -> str:
+    """Write a duration as people do: in days from two days on."""
+    if value >= 2 * DAY and not value % DAY:
+        return f"{value // DAY}d"
+    return durationpy.to_str(value) if value else "0s"
 
 
 def has_default(field: FieldInfo) -> bool:
@@ -156,7 +171,7 @@ def write_comment(text: str) -> list[str]:
 def write_keys(table: str, model: type[Table], *, is_comment: bool) -> Iterator[str]:
     """Yield the keys of a table, each below its description."""
     shown = ("kind", "host", "name")
-    texts, examples = describe_keys(model), EXAMPLES.get(table, {})
+    texts, examples = describe(model), EXAMPLES.get(table, {})
     for key in list_keys(model):
         field = model.model_fields[key]
         if table == "source csv" and key not in ("kind", "path"):
@@ -170,7 +185,7 @@ def write_keys(table: str, model: type[Table], *, is_comment: bool) -> Iterator[
 
 def write_table(model: type[Table], *, own: bool) -> str:
     """Write the keys of a table as Markdown."""
-    texts, lines = describe_keys(model), ["| key | default | meaning |", "|---|---|---|"]
+    texts, lines = describe(model), ["| key | default | meaning |", "|---|---|---|"]
     for key in list_keys(model, own=own):
         field = model.model_fields[key]
         default = "required" if field.is_required() else f"`{write_value(field.default)}`" if has_default(field) else ""
@@ -189,7 +204,7 @@ def write_manual() -> str:
     for table, kinds in TABLES.items():
         lines.append(f".SH [{table.upper()}]" if table != "target" else ".SH [[TARGET]]")
         for model in kinds:
-            name, texts = name_table(table, model), describe_keys(model)
+            name, texts = name_table(table, model), describe(model)
             lines += [rf".SS kind = \(dq{name.rsplit(maxsplit=1)[-1]}\(dq"] if len(kinds) > 1 else []
             lines.append(spell(model.__doc__ or ""))
             for key in list_keys(model):
@@ -215,8 +230,9 @@ def spell(text: str) -> str:
 
 def write_commands() -> str:
     """Write the commands by purpose, each with the first line of its help."""
-    load_commands(())
-    said = {command.words[0]: command.summary for command in read_commands() if len(command.words) == 1}
+    load_commands(COMMANDS)
+    commands = typer.main.get_group(app).commands
+    said = {name: (command.help or "").partition("\n")[0] for name, command in commands.items()}
     known = [name for names in PURPOSES.values() for name in names]
     if strangers := said.keys() - set(known):
         raise SystemExit(f"docs/generate.py: name the purpose of {', '.join(sorted(strangers))} in PURPOSES")
@@ -229,16 +245,9 @@ def write_commands() -> str:
     return "\n".join(lines)
 
 
-def write_exit_codes() -> str:
-    """Write the exit codes, as the manual page has them."""
-    return "\n".join(
-        ["| code | meaning |", "|---|---|", *(f"| {code} | {text} |" for code, text in EXIT_CODES.items())]
-    )
-
-
 def write_parts() -> dict[str, str]:
     """Write every part that a page may have between its marks."""
-    parts = {"commands": write_commands(), "exit-codes": write_exit_codes(), "faults": "\n".join(make_summary())}
+    parts = {"commands": write_commands(), "faults": "\n".join(make_summary())}
     for table, kinds in TABLES.items():
         if base := SHARED.get(table):
             parts[f"keys {table}"] = write_table(base, own=False)
@@ -250,7 +259,7 @@ def write_parts() -> dict[str, str]:
 def write_all() -> Iterator[tuple[Path, str]]:
     """Yield every file that is generated, in whole or in part, and what it should hold."""
     yield ROOT / "uidsync/uidsync.toml", write_toml()
-    yield ROOT / "docs/uidsync.toml.5", write_manual()
+    yield ROOT / "docs/man/uidsync.toml.5", write_manual()
     parts = write_parts()
     mark = r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)"
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):

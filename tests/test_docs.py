@@ -16,23 +16,16 @@ import typer
 import yaml
 from pydantic_core import PydanticUndefined
 
+from docs.generate import TABLES, write_parts
 from uidsync.cli import COMMANDS, load_commands
 from uidsync.cli.app import app
 from uidsync.cli.neighbours import find_neighbours
 from uidsync.config.describing import describe_keys
 from uidsync.config.models import (
-    AgentConfig,
     CSVConfig,
-    FirewallConfig,
-    IdentityConfig,
-    MySQLConfig,
-    SyncConfig,
-    TelemetryConfig,
 )
 from uidsync.config.reader import make_config, make_model
 from uidsync.deliver.reconcile import FIRST_PAUSE, MOST_ASKED, TOLD
-from uidsync.integrations.exporter.config import ExporterConfig
-from uidsync.integrations.tunnels.config import TunnelsConfig
 from uidsync.ledger.values import MINUTE
 from uidsync.panos.userid.agent import FIRST_WAIT, LATER_WAIT
 from uidsync.panos.userid.messages import LONGEST_NAME
@@ -50,10 +43,7 @@ LONGEST_README = 200  # lines: it is an entrance
 # What is a link between pages, or to a picture; the text of one may be an anchor of another.
 LINK = re.compile(r"!?\[([^\]]*)\]\(([^)\s]*)\)")
 
-MODELS = (
-    MySQLConfig, CSVConfig, IdentityConfig, SyncConfig, TelemetryConfig, TunnelsConfig, ExporterConfig, FirewallConfig,
-    AgentConfig,
-)  # fmt: skip
+MODELS = tuple(model for kinds in TABLES.values() for model in kinds)
 
 
 def read_section(page, heading):
@@ -76,6 +66,13 @@ def run(*arguments, **environment):
     command = [sys.executable, "-m", "uidsync", *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=True)
     return ended.stdout
+
+
+def test_every_part_is_in_a_page():
+    """Each table of the configuration, and whatever else is generated, stands in a page."""
+    assert [
+        name for name in write_parts() if not any(f"<!-- generated: {name} -->" in text for text in PAGES.values())
+    ] == []
 
 
 def test_what_is_generated_is_up_to_date():

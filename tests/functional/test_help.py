@@ -89,7 +89,7 @@ def test_the_manual_is_well_formed(tool, name, tmp_path):
         command = [sys.executable, "-m", "uidsync.cli.manual"]
         page.write_text(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     else:
-        shutil.copy(ROOT / "docs" / name, page)
+        shutil.copy(ROOT / "docs/man" / name, page)
     ended = subprocess.run([*tool, page], capture_output=True, text=True, check=False)
     assert ended.stderr == ""
     complaints = [line for line in ended.stdout.splitlines() if tool[0] == "mandoc" and "missing date" not in line]
