@@ -1,4 +1,4 @@
-# demo test check fmt bench install uninstall deb. The first use sets up what is missing: packages of the distribution, then .venv
+# demo test check fmt docs bench install uninstall deb. The first use sets up what is missing: packages of the distribution, then .venv
 # with the versions of .constraints.txt. No service is started, nothing that is already there is replaced.
 
 # bash, for its braces.
@@ -17,7 +17,7 @@ export PATH := $(PATH):/usr/sbin
 # Tests wait for others much of the time: four at once keep two cores busy. tests/conftest.py says which come first.
 SIDE_BY_SIDE := --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-browser test-rules test-systemd soak check fmt bench install uninstall rights place alone account \
+.PHONY: help demo test test-browser test-rules test-systemd soak check fmt docs bench install uninstall rights place alone account \
 	environment deb tools database
 
 # Each line that says what a target does begins with its name.
@@ -27,6 +27,7 @@ help:
 	test 'check the code and run every test; sets up what it needs' \
 	check 'ruff and mypy' \
 	fmt 'put the code into its form' \
+	docs 'regenerate what comes from the models and the commands' \
 	soak 'the properties and kills of the tests, many more of them' \
 	bench 'measure speed and memory, side by side with others' \
 	test-browser 'what a browser makes of the status page' \
@@ -78,6 +79,10 @@ check: tools
 
 fmt: tools
 	@.venv/bin/ruff check --quiet --fix; .venv/bin/ruff format
+
+# What is generated from the models and the commands: uidsync.toml, its manual page, tables in README.md and docs/.
+docs: tools
+	@.venv/bin/python -m docs.generate
 
 bench: tools database
 	@if ls tests/bench/bench_*.py >/dev/null 2>&1; \
@@ -156,7 +161,7 @@ account: rights place alone
 # Configuration, secrets and state that are there are kept.
 install: rights place alone account environment
 	@umask 022; install -d '$(DESTDIR)'{'$(BIN)','$(UNITS)','$(SYSUSERS)','$(ZSH)','$(FISH)',/etc/uidsync} \
-	'$(DESTDIR)$(SHARE)'/{bash-completion/completions,man/man1}
+	'$(DESTDIR)$(SHARE)'/{bash-completion/completions,man/man1,man/man5}
 	@echo 'putting it into $(DESTDIR)$(PREFIX), and its units into $(DESTDIR)$(UNITS)'
 	@set -e; umask 022; . systemd/runs.sh; [ -n '$(DESTDIR)' ] || { trap resume_runs EXIT; halt_runs; }; \
 	rm -rf '$(DESTDIR)$(PREFIX).old'; \
@@ -171,6 +176,7 @@ install: rights place alone account environment
 	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.zsh' '$(DESTDIR)$(ZSH)/_uidsync'
 	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.fish' '$(DESTDIR)$(FISH)/uidsync.fish'
 	@install -m 0644 '$(DESTDIR)$(PREFIX)/share/uidsync.1' '$(DESTDIR)$(SHARE)/man/man1/uidsync.1'
+	@install -m 0644 docs/man/uidsync.toml.5 '$(DESTDIR)$(SHARE)/man/man5/uidsync.toml.5'
 	@conf='$(DESTDIR)/etc/uidsync/uidsync.toml'; if [ -e "$$conf" ]; then echo "keeping $$conf"; \
 	else echo "putting a configuration to fill in into $$conf"; install -m 0644 uidsync/uidsync.toml "$$conf"; fi
 	@[ -n '$(DESTDIR)' ] || { group=$$(id -gn uidsync); umask 022; \
@@ -186,7 +192,7 @@ uninstall: rights place
 	for unit in $(UNIT_FILES); do \
 	[ ! -e "$(UNITS)/$$unit" ] || systemctl --quiet disable --now "$$unit" 2>/dev/null || :; done; }
 	@rm -f $(foreach unit,$(UNIT_FILES),'$(DESTDIR)$(UNITS)/$(unit)') '$(DESTDIR)$(SYSUSERS)/uidsync.conf' \
-	'$(DESTDIR)$(SHARE)'/{bash-completion/completions/uidsync,man/man1/uidsync.1} \
+	'$(DESTDIR)$(SHARE)'/{bash-completion/completions/uidsync,man/man1/uidsync.1,man/man5/uidsync.toml.5} \
 	'$(DESTDIR)$(ZSH)/_uidsync' '$(DESTDIR)$(FISH)/uidsync.fish'
 	@[ "$$(readlink '$(DESTDIR)$(BIN)/uidsync')" != '$(PREFIX)/bin/uidsync' ] || rm '$(DESTDIR)$(BIN)/uidsync'
 	@rm -rf '$(DESTDIR)$(PREFIX)' '$(NEW)'
@@ -197,7 +203,7 @@ uninstall: rights place
 EXTRAS = $(shell $(SYSTEM_PYTHON) -c 'import tomllib; print(*sorted(tomllib.load(open("pyproject.toml", "rb")) \
 	["project"]["optional-dependencies"].keys() - {"dev"}), sep=",")' 2>/dev/null)
 
-# Without pip, which nothing there calls.
+# Without pip, which nothing there calls. -P: its own modules are asked, not those of this folder.
 environment: place
 	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	echo '$(SYSTEM_PYTHON) is older than Python 3.11; name another: make $(MAKECMDGOALS) PYTHON=/usr/bin/python3.11' >&2; exit 1; }
@@ -211,8 +217,8 @@ environment: place
 	rm -rf build uidsync.egg-info; \
 	"$$new/bin/python" -m pip --quiet --disable-pip-version-check uninstall --yes setuptools pip; \
 	install -d "$$new/share" "$$new/libexec"; \
-	for shell in bash zsh fish; do "$$new/bin/python" -m uidsync.cli.completion $$shell >"$$new/share/uidsync.$$shell"; done; \
-	"$$new/bin/python" -m uidsync.cli.manual >"$$new/share/uidsync.1"; \
+	for shell in bash zsh fish; do "$$new/bin/python" -P -m uidsync.cli.completion $$shell >"$$new/share/uidsync.$$shell"; done; \
+	"$$new/bin/python" -P -m uidsync.cli.manual >"$$new/share/uidsync.1"; \
 	cp -R systemd/drop-ins "$$new/share"; \
 	install -D -m 0644 -t "$$new/share/sql" sql/clienthist.sql sql/grants.sql sql/index.sql; \
 	install systemd/tell-change "$$new/libexec"; \

@@ -48,7 +48,7 @@ tell_next_steps() {
         start='there is no systemd here: let cron run `uidsync sync` every minute, as the account uidsync'
     fi
     echo "uidsync $1 is installed. Nothing was started. The next three steps:"
-    echo '  1. Fill in /etc/uidsync/uidsync.toml, and store its secrets: README.md, Install, says how.'
+    echo '  1. Set it up: uidsync init    (or fill in /etc/uidsync/uidsync.toml: see docs/install.md)'
     echo '  2. Try it:   uidsync check; uidsync sync --dry-run'
     echo "  3. Start it: $start"
 }

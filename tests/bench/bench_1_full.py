@@ -58,13 +58,18 @@ def test_a_full_run_beside_the_plain_way_and_the_floor(ground, campus, ratios):
         assert asked["ours"]["entries"] == ours_asked
         us, them, read, written = best(ours, plain, reading, writing)
     floor = read.seconds + float(written.out)
-    ratios.add("a full run, beside the plain way", us.seconds, them.seconds, most=0.35)
+    ratios.add("a full run / the plain way", us.seconds, them.seconds, most=0.35)
     ratios.add(
-        f"beside the floor (read {read.seconds:.2f} s, write {float(written.out):.2f} s)", us.seconds, floor, most=1.5
+        f"a full run / the floor (read {read.seconds:.2f} s, write {float(written.out):.2f} s)",
+        us.seconds,
+        floor,
+        most=1.5,
     )
-    ratios.add("processor time, beside the plain way", us.busy, them.busy)
-    ratios.add("peak memory, beside the plain way", us.peak, them.peak, "MB")
-    ratios.add("calls to each firewall", asked["ours"]["calls"], asked["plain"]["calls"], "")
-    ratios.add("connections to each firewall", asked["ours"]["connections"], asked["plain"]["connections"], "")
-    ratios.add("sent by the database", asked["ours"]["bytes"], asked["plain"]["bytes"], "MB")
+    ratios.add("processor time / the plain way", us.busy, them.busy)
+    ratios.add("peak memory / the plain way", us.peak, them.peak, "MB")
+    ratios.add("calls to each firewall / the plain way", asked["ours"]["calls"], asked["plain"]["calls"], "")
+    ratios.add(
+        "connections to each firewall / the plain way", asked["ours"]["connections"], asked["plain"]["connections"], ""
+    )
+    ratios.add("bytes sent by the database / the plain way", asked["ours"]["bytes"], asked["plain"]["bytes"], "MB")
     ratios.raise_if_missed()

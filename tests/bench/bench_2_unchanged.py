@@ -54,14 +54,12 @@ def test_a_small_run_beside_its_imports(ground, campus, ratios):
         nothing, new, floor, bare = best(unchanged, small, imports, empty, times=TIMES + 2)
         assert {target["logins"]["due"] for target in new.report["targets"]} == {50}
         wanted = nothing.report["wanted"]
-    ratios.add("nothing new, beside the imports", nothing.seconds, floor.seconds, most=2)
-    ratios.add("50 new rows, beside the imports", new.seconds, floor.seconds, most=2)
-    ratios.add("the imports, beside Python alone", floor.seconds, bare.seconds)
-    ratios.add("nothing new: calls to each firewall, beside the plain way", silent["calls"], -(-wanted // 100), "")
-    ratios.add(
-        "nothing new: rows read, beside the plain way", nothing.report["source"]["rows"], campus_rows(campus), ""
-    )
-    ratios.add("nothing new: peak memory, beside the imports", nothing.peak, floor.peak, "MB")
+    ratios.add("nothing new / the imports", nothing.seconds, floor.seconds, most=2)
+    ratios.add("50 new rows / the imports", new.seconds, floor.seconds, most=2)
+    ratios.add("the imports / Python alone", floor.seconds, bare.seconds)
+    ratios.add("nothing new: calls to each firewall / the plain way", silent["calls"], -(-wanted // 100), "")
+    ratios.add("nothing new: rows read / the plain way", nothing.report["source"]["rows"], campus_rows(campus), "")
+    ratios.add("nothing new: peak memory / the imports", nothing.peak, floor.peak, "MB")
     ratios.raise_if_missed()
 
 
@@ -86,5 +84,5 @@ def test_imports_that_no_run_needs(ground, campus, ratios):
     needless = {name: own for name, own in spent.items() if NEEDLESS.search(name)}
     worst = sorted(needless, key=needless.__getitem__, reverse=True)
     sys.stdout.write(f"\nimported without use: {json.dumps({name: needless[name] for name in worst[:12]})}")
-    ratios.add("imports without use, beside all of a run's", sum(needless.values()), sum(spent.values()), most=0.05)
+    ratios.add("unused imports / all imports of a run", sum(needless.values()), sum(spent.values()), most=0.05)
     ratios.raise_if_missed()

@@ -24,8 +24,8 @@ def test_five_connections_beside_one(ground, ratios):
         one, five = best(lambda: with_connections(1), lambda: with_connections(5), by=seconds)
         most = firewall.ask()[0]["most_in_flight"]
     rates = [ADDRESSES / seconds(took) for took in (five, one)]
-    ratios.add("mappings a second by 5 connections, beside 1", *rates, "/s", least=4)
-    ratios.add("most calls at once, beside the vendor's limit", most, 5, "", most=1)
+    ratios.add("mappings a second: 5 connections / 1 connection", *rates, "/s", least=4)
+    ratios.add("most calls at once / the vendor's limit", most, 5, "", most=1)
     ratios.raise_if_missed()
 
 
@@ -47,6 +47,10 @@ def test_the_order_of_an_address(ground, ratios):
     wrong = sum(table.get(ip) != user for ip, user in meant.items())
     assert counts["most_in_flight"] <= 5
     ratios.add(
-        "addresses in two calls at once, or with another user in the end", wrong + counts["overlaps"], 1, "", most=0.1
+        "addresses in two calls at once, or with a wrong user in the end / 1",
+        wrong + counts["overlaps"],
+        1,
+        "",
+        most=0.1,
     )
     ratios.raise_if_missed()

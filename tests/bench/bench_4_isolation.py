@@ -48,8 +48,11 @@ def test_eight_targets_beside_two_bad_ones(ground, ratios):
     assert all(beside_bad.targets[target["name"]]["status"] == "complete" for target in good)
     assert beside_bad.targets["fw-dead"]["error"]["kind"] == "Unreachable"
     ratios.add(
-        "the slowest of 8, beside the same 8 without the two", slowest(beside_bad), slowest(among_themselves), most=1.1
+        "the slowest of 8 / the same 8 without the two bad ones",
+        slowest(beside_bad),
+        slowest(among_themselves),
+        most=1.1,
     )
     # How eight share one process, whoever else is there.
-    ratios.add("the slowest of 8, beside one that is all alone", slowest(beside_bad), slowest(alone))
+    ratios.add("the slowest of 8 / a single target", slowest(beside_bad), slowest(alone))
     ratios.raise_if_missed()

@@ -23,7 +23,7 @@ def test_memory_of_five_million_rows(ground, make_export, ratios):
             peaks[count] = took.peak
             sys.stdout.write(f"\n{count} rows: {took.seconds:.1f} s, wanted {took.report['wanted']}")
         unchanged = ground.run()
-    ratios.add(f"peak memory, {MANY:,} rows, beside the limit", peaks[MANY], MOST, "MB", most=1)
-    ratios.add(f"the same, beside {FEW:,} rows", peaks[MANY], peaks[FEW], "MB", most=1.1)
-    ratios.add("nothing new, beside the limit", unchanged.peak, MOST, "MB", most=1)
+    ratios.add(f"peak memory with {MANY:,} rows / the limit", peaks[MANY], MOST, "MB", most=1)
+    ratios.add(f"the same / with {FEW:,} rows", peaks[MANY], peaks[FEW], "MB", most=1.1)
+    ratios.add("peak memory with nothing new / the limit", unchanged.peak, MOST, "MB", most=1)
     ratios.raise_if_missed()

@@ -27,10 +27,8 @@ def test_sending_beside_the_libraries(ground, ratios):
             by=lambda took: float(took.out),
             times=1,
         )
-    ratios.add("mappings a second, beside pan-os-python", rates["uidsync"], rates["pan-os-python"], "/s", least=2)
-    ratios.add("beside pan-python", rates["uidsync"], rates["pan-python"], "/s")
-    ratios.add(
-        "what the stand-in takes of a bare socket, beside ours", rates["socket"], rates["uidsync"], "/s", least=4
-    )
-    ratios.add("30 connections to it without TCP_NODELAY, beside with", float(held.out), float(quick.out))
+    ratios.add("mappings a second / pan-os-python", rates["uidsync"], rates["pan-os-python"], "/s", least=2)
+    ratios.add("mappings a second / pan-python", rates["uidsync"], rates["pan-python"], "/s")
+    ratios.add("mappings a second from a bare socket / ours", rates["socket"], rates["uidsync"], "/s", least=4)
+    ratios.add("30 connections without TCP_NODELAY / with", float(held.out), float(quick.out))
     ratios.raise_if_missed()

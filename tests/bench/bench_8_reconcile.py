@@ -28,6 +28,6 @@ def test_a_large_table_is_compared_in_bounded_memory(ground, make_export, ratios
     wanted = took.report["wanted"]
     sys.stdout.write(f"\n{wanted} mappings compared in {took.seconds:.1f} s, unchanged {unchanged.seconds:.1f} s")
     assert (counts["calls"], took.report["targets"][0]["logins"]["due"]) == (0, 0)
-    ratios.add(f"peak memory, {wanted:,} mappings compared, beside the limit", took.peak, MOST, "MB", most=1)
-    ratios.add("the same, beside a run with nothing new", took.seconds, unchanged.seconds)
+    ratios.add(f"peak memory with {wanted:,} mappings compared / the limit", took.peak, MOST, "MB", most=1)
+    ratios.add("the same / a run with nothing new", took.seconds, unchanged.seconds)
     ratios.raise_if_missed()

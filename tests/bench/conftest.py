@@ -88,14 +88,14 @@ def campus(make_export):
 
 @pytest.hookimpl
 def pytest_terminal_summary(terminalreporter, config):
-    """Print the table, for the README to carry."""
+    """Print the table, for docs/performance.md to carry."""
     lines = config.stash.get(LINES, [])
     if not lines:
         return
     today = datetime.now(UTC).date()
     size = "" if SCALE == 1 else f" At {SCALE:g} of the size."
     terminalreporter.write_line(f"\nMeasured {today} on {_describe_machine()}.{size}\n")
-    terminalreporter.write_line("| | what | ours | theirs | ratio | wanted | reached |")
+    terminalreporter.write_line("| | what | ours | other | ratio | wanted | reached |")
     terminalreporter.write_line("|---|---|---|---|---|---|---|")
     for line in sorted(lines, key=lambda line: line.split("|")[1]):
         terminalreporter.write_line(line)

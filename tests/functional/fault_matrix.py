@@ -2,7 +2,7 @@
 
 Each faulty target is due 30 logins, in three messages of ten. Faults that end alike stand together: their group says
 which status, kind of error and exit code they have, and how long they take at most; what tells them apart stands in
-their rows. Data alone: test_fault_matrix.py proves every row, and that the README tells the same.
+their rows. Data alone: test_fault_matrix.py proves every row, and that docs/faults.md says the same.
 """
 
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Faults that end alike, in the words of the README; the exit code is that of a run in which nothing worse is."""
+    """Faults that end alike, in the words of docs/faults.md; the exit code is that of a run without a worse fault."""
 
     faults: str
     target: str
@@ -104,68 +104,68 @@ OTHER = {"client_cert_file": Path("foreign/client.pem"), "client_key_file": OTHE
 TRIES = f"after up to {ATTEMPTS} tries in {RetryPolicy().seconds:.0f} s"
 
 UNREACHABLE = Group(
-    "refused, black hole, silence, reset, a byte a second, an unknown name",
-    f"`Unreachable` {TRIES}; its other messages are not tried",
+    "connection refused, packets dropped, no answer, connection reset, one byte a second, unknown name",
+    f"`Unreachable` {TRIES}; its remaining messages are not tried",
     *("incomplete", "Unreachable", 1, IN_TIME),
 )
 NOT_TLS = Group(
-    "it does not speak TLS, or has no version or cipher in common",
-    "`Unreachable` at once; its other messages are not tried",
+    "the target does not speak TLS, or shares no version or cipher with us",
+    "`Unreachable` at once; its remaining messages are not tried",
     *("incomplete", "Unreachable", 1, AT_ONCE),
 )
 UNTRUSTED = Group(
-    "its certificate: wrong CA, expired, wrong name, wrong fingerprint; ours: none, or a wrong one",
-    "`Untrusted` at once; its other messages are not tried",
+    "its certificate has a wrong CA, name or fingerprint, or has expired; our client certificate is missing or wrong",
+    "`Untrusted` at once; its remaining messages are not tried",
     *("incomplete", "Untrusted", 1, AT_ONCE),
 )
 UNAUTHORIZED = Group(
-    "a wrong key; a secret that cannot be read",
-    "`Unauthorized` at once; its other messages are not tried",
+    "a wrong API key; a secret that cannot be read",
+    "`Unauthorized` at once; its remaining messages are not tried",
     *("incomplete", "Unauthorized", 1, AT_ONCE),
 )
 DENIED = Group(
-    "a role without the right, which a commit looks like",
-    f"`Unauthorized` {TRIES}; its other messages are not tried",
+    "the role lacks the right (a commit in progress looks the same)",
+    f"`Unauthorized` {TRIES}; its remaining messages are not tried",
     *("incomplete", "Unauthorized", 1, IN_TIME),
 )
 BUSY = Group(
-    "502, 503, 429, a session that timed out, for long",
-    f"`Busy` {TRIES}, or at once when it asks for more time than there is; its other messages are not tried",
+    "502, 503, 429 or a session timeout, for the whole run",
+    f"`Busy` {TRIES}, or at once if it asks for more time than is left; its remaining messages are not tried",
     *("incomplete", "Busy", 1, IN_TIME),
 )
 PASSING = Group(
-    "the same, or a commit, for a while; an answer lost once",
-    "complete: tried again until it goes",
+    "the same, or a commit, for a short time; one lost answer",
+    "complete: retried until it works",
     *("complete", None, 0, IN_TIME),
 )
 BAD_REPLY = Group(
-    "a page, nothing, half an answer, one without end, a bomb, an entity, a redirect",
-    "`BadReply` for each message; a redirect is not followed",
+    "an HTML page, nothing, half an answer, an endless answer, an XML bomb, an XML entity, a redirect",
+    "`BadReply` for each message; redirects are not followed",
     *("incomplete", "BadReply", 1, AT_ONCE),
 )
 ODD = Group(
-    "wrong content type, stray `]]>`, an empty result; any answer of an agent that is no error, or none",
+    "wrong content type, stray `]]>`, an empty result; no answer from an agent, or any that is not an error",
     "complete",
     *("complete", None, 0, AT_ONCE),
 )
 REJECTED = Group(
-    "entries rejected, or a message refused for one entry",
-    "the others are delivered; those entries are tried again later, and warned of until then",
+    "some entries are rejected, or a message is refused because of one entry",
+    "all other entries are delivered; the rejected ones are tried again later, with a warning until then",
     *("incomplete", None, 1, AT_ONCE),
 )
 FULL_UP = Group(
-    "every entry rejected, as by a full table",
-    "`BadRequest` for every entry: nothing was accepted, so all are due again",
+    "every entry is rejected, for example by a full table",
+    "`BadRequest` for every entry; nothing was accepted, so all are due again",
     *("incomplete", "BadRequest", 1, AT_ONCE),
 )
 REFUSING = Group(
-    "every message refused",
+    "every message is refused",
     f"`TargetError` after {ALL_REFUSED} single entries; the rest is not tried",
     *("incomplete", "TargetError", 1, AT_ONCE),
 )
 SILENT = Group(
-    "an agent that drops messages without a word",
-    "looks complete; repaired by `--full`, or when half of `mapping_timeout` is over",
+    "an agent drops messages silently",
+    "looks complete; repaired by `--full`, or after half of `mapping_timeout`",
     *("complete", None, 0, AT_ONCE),
 )
 
@@ -254,7 +254,7 @@ FIREWALLS = {
         Row("every entry rejected",        fault("reject_every", every=1),           (0, 0, 30, 0),      0,    3, 3),
     ),
     REFUSING: (
-        Row("every message refused",       fault("refuse_message"),                         STOPPED,     0,   19, 3),
+        Row("every message is refused",       fault("refuse_message"),                         STOPPED,     0,   19, 3),
     ),
 }
 
@@ -327,7 +327,7 @@ AGENTS = {
         Row("a message refused for one",   telling("xml", "refuse_message", text="user07"), (29, 1, 0, 0), 29, 9, FULL),
     ),
     REFUSING: (
-        Row("every message refused",       telling("xml", "refuse_message"),                STOPPED,     0,   19, 3),
+        Row("every message is refused",       telling("xml", "refuse_message"),                STOPPED,     0,   19, 3),
         Row("code 1",                      fault("odd_answer", form="code-1"),              STOPPED,    10,   19, 3),
     ),
     SILENT: (
@@ -341,7 +341,7 @@ AGENTS = {
 
 
 def make_summary():
-    """Return the README's table: a line per group of faults."""
+    """Return the table of docs/faults.md: a line per group of faults."""
     yield "| fault | that target | the others | exit code |"
     yield "|---|---|---|---|"
     for group in dict.fromkeys((*FIREWALLS, *AGENTS)):

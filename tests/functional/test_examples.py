@@ -31,7 +31,11 @@ from uidsync.report.metrics import write_metrics
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [file for file in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")) if file.name != "CHANGELOG.md"]
-PROGRAMS = {"apt", "chgrp", "chmod", "curl", "install", "journalctl", "jq", "make", "openssl", "systemctl", "uidsync"}
+PROGRAMS = {
+    "apt", "chgrp", "chmod", "curl", "dnf", "install", "journalctl", "jq", "make", "openssl", "restorecon", "systemctl",
+    "uidsync",
+}  # fmt: skip
+SHELLS = {"sh", "bash", "shell", "promql"}
 PLACEHOLDERS = re.compile(r"\b(ADDRESS|COMMAND|FILE|NAME|TARGET)\b")
 A_PROMQL_QUERY = re.compile(r"(time\(\) - )?(uidsync_\w+) \S+ \d+$")
 CRON = re.compile(r"(?:\S+ ){5}uidsync (?=uidsync )")
@@ -47,7 +51,7 @@ STAND_INS = {
     "journalctl": "cat {place}/journal",
     # Without the group, which only an installation has.
     "install": 'for word; do shift; case $word in uidsync | -g) ;; *) set -- "$@" "$word";; esac; done; {install} "$@"',
-    **dict.fromkeys(("apt", "chgrp", "chmod"), "exit 0"),
+    **dict.fromkeys(("apt", "chgrp", "chmod", "dnf", "restorecon"), "exit 0"),
 }
 
 
@@ -73,12 +77,13 @@ def find_in_text(file):
     text = file.read_text("utf-8")
     fences = re.findall(r"^ *```(\w*)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
     rest = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
-    lines = [line for kind, block in fences if kind in {"sh", "bash", "shell"} for line in block.splitlines()]
+    lines = [line for kind, block in fences if kind in SHELLS for line in block.splitlines()]
     for block in re.findall(r"(?:^\n)((?: {4,}\S.*\n)+)", rest, re.MULTILINE):
-        lines += block.splitlines()
+        lines += [line for line in block.splitlines() if line.split()[0] in PROGRAMS]
+    lines += [line for kind, block in fences if not kind for line in block.splitlines() if CRON.match(line)]
     for line in filter(None, map(str.strip, lines)):
         example = CRON.sub("", re.split(r" {2,}#", line)[0]).strip()
-        if example.split()[0] in PROGRAMS or A_PROMQL_QUERY.match(example):
+        if example and not example.startswith("#"):
             yield Example(file.name, example)
     for _, block in fences:
         for example in re.findall(r"^UserParameter=\S+?,(.*)$", block, re.MULTILINE):
@@ -198,6 +203,7 @@ def finish(process):
 def test_an_example_works(example, shell, site, firewall, tmp_path):
     """What is written for people to type does what it says, with exit code 0 and no word of an error."""
     text = example.text
+    assert text.split()[0].rpartition("/")[2] in PROGRAMS or A_PROMQL_QUERY.match(text), "nothing here runs this"
     for program in ("curl", "jq", "openssl"):
         if re.search(rf"\b{program} ", text) and shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")

@@ -20,7 +20,8 @@ load_commands(())
 WHOLE, *OTHERS = COMMANDS = tuple(read_commands())
 GROUPS = {command.words[:-1] for command in OTHERS}
 CALLS = [command for command in OTHERS if command.words not in GROUPS]
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
 WIDEST = 76  # characters of an example that a terminal of 80 shows on one line
 ESCAPE = "\x1b"
 
@@ -70,7 +71,7 @@ def test_the_manual_tells_everything():
 def test_an_exit_code_means_one_thing():
     """The README and the manual say of each code the same, and so does the help of the one command that has its own."""
     rows = dict(
-        re.findall(r"^\| (\d+) \| (.*?) \|$", README.partition("### Exit codes")[2], re.MULTILINE)[: len(EXIT_CODES)]
+        re.findall(r"^\| (\d+) \| (.*?) \|$", README.partition("## Exit codes")[2], re.MULTILINE)[: len(EXIT_CODES)]
     )
     assert {int(code): words.replace("`", "") for code, words in rows.items()} == EXIT_CODES
     (verify,) = [command for command in CALLS if command.words == ("verify",)]
@@ -78,14 +79,17 @@ def test_an_exit_code_means_one_thing():
 
 
 @pytest.mark.parametrize("tool", [["groff", "-man", "-Tutf8", "-ww"], ["mandoc", "-Tlint", "-Wwarning"], ["lexgrog"]])
-def test_the_manual_is_well_formed(tool, tmp_path):
-    """Groff, mandoc and man's own parser have nothing to say against the page."""
+@pytest.mark.parametrize("name", ["uidsync.1", "uidsync.toml.5"])
+def test_the_manual_is_well_formed(tool, name, tmp_path):
+    """Groff, mandoc and man's own parser have nothing to say against either page."""
     if shutil.which(tool[0]) is None:
         pytest.skip(f"{tool[0]} is not installed")
-    page = tmp_path / "uidsync.1"
-    page.write_text(
-        subprocess.run([sys.executable, "-m", "uidsync.cli.manual"], capture_output=True, text=True, check=True).stdout
-    )
+    page = tmp_path / name
+    if name == "uidsync.1":
+        command = [sys.executable, "-m", "uidsync.cli.manual"]
+        page.write_text(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    else:
+        shutil.copy(ROOT / "docs/man" / name, page)
     ended = subprocess.run([*tool, page], capture_output=True, text=True, check=False)
     assert ended.stderr == ""
     complaints = [line for line in ended.stdout.splitlines() if tool[0] == "mandoc" and "missing date" not in line]

@@ -28,7 +28,7 @@ from uidsync.plan.newest import is_meant, newest_per_address
 from uidsync.source.csvfile import CSVSource
 from uidsync.source.rows import LoginEvent, Row, Rules, make_row_reader
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/operations.md").read_text("utf-8")
 VALIDITY = timedelta(days=2)
 PLAIN = Settings(reauth_days=2)
 CAMPUS = Settings(
@@ -413,8 +413,8 @@ def replace_rewrite(rules):
     return replace(rules, rewrite=(("^x", "jdoe"),))
 
 
-def test_the_readme_shows_what_is_printed():
-    """The README's example is what the command tells of such a history, line by line."""
+def test_the_page_shows_what_is_printed():
+    """The example of docs/operations.md is what the command tells of such a history, line by line."""
     zone = ZoneInfo("America/New_York")
 
     def seen(clock, day, user, number, why=""):
@@ -431,5 +431,5 @@ def test_the_readme_shows_what_is_printed():
     moment = Moment(datetime(2026, 11, 17, 19, 5, tzinfo=UTC), zone)
     (timeline,) = make_timelines(events, timedelta(days=7)).values()
     scene = Scene(moment, datetime(2026, 11, 18, tzinfo=UTC), None, {184223: "PC-0042"})
-    quoted = re.search(r"^```\n(192\.0\.2\.7 at [^\n]* UTC\): .*?)^```", README, re.DOTALL | re.MULTILINE)[1]
+    quoted = re.search(r"^```\n(192\.0\.2\.7 at [^\n]* UTC\): .*?)^```", PAGE, re.DOTALL | re.MULTILINE)[1]
     assert list(tell_address("192.0.2.7", timeline.tell(moment.at), scene)) == quoted.splitlines()

@@ -41,7 +41,7 @@ host = "127.0.0.1"
 port = {firewall}
 ca_file = "/etc/uidsync/fw-ca.pem"
 """
-# As README.md has it, only faster.
+# As docs/operations.md has it, only faster.
 TIMER = "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/2\nRandomizedDelaySec=0\n"
 
 obstacle = find_obstacle() if os.environ.get("UIDSYNC_SYSTEMD") else "opt-in: make test-systemd"

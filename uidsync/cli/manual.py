@@ -38,7 +38,7 @@ ENVIRONMENT = {
     "RUNTIME_DIRECTORY": "Where the ledger goes while the state directory cannot be written; set by systemd.",
     "NO_COLOR": "When set and not empty, nothing is coloured. What is no terminal never is.",
 }
-SEE_ALSO = "systemctl(1), systemd.exec(5), systemd.timer(5)"
+SEE_ALSO = "uidsync.toml(5), systemctl(1), systemd.exec(5), systemd.timer(5)"
 
 
 def write_manual(commands: Sequence[Command]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""uidsync.toml, read into frozen models that name every problem at once; its secrets, the account that owns them.
+"""Reads uidsync.toml into frozen models, and reports every problem at once. Finds its secrets and their owner.
 
 Imports `panos` for the kinds of targets, and nothing of the job.
 Start at `models.read_config`.

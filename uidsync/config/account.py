@@ -1,4 +1,4 @@
-"""Which account this process runs as, and what it is told about a file that it may not use."""
+"""Finds out which account this process runs as, and explains that it may not use a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SERVICE = "uidsync"  # the account of the units; its group may read the secrets
 
 
 def name_account(uid: int | None = None) -> str:
-    """Return the name of an account, by default this process's own; its number when it has no name here."""
+    """Return the name of an account, by default this process's own. Without a name, return its number."""
     uid = os.geteuid() if uid is None else uid
     try:
         return pwd.getpwuid(uid).pw_name
@@ -19,7 +19,7 @@ def name_account(uid: int | None = None) -> str:
 
 
 def may_read(place: Path) -> bool:
-    """Tell whether this account may read a file, or look into a directory. What is not there may be read."""
+    """Tell whether this account may read a file or directory. A file that does not exist counts as readable."""
     try:
         is_directory = place.is_dir()
     except PermissionError:
@@ -31,7 +31,7 @@ def may_read(place: Path) -> bool:
 
 
 def describe_refusal(place: Path | str, owner: str = SERVICE, deed: str = "read") -> str:
-    """Say in one sentence that this account may not use a file, and what to do; `owner` is who may."""
+    """Say in one sentence that this account may not use a file, who may (`owner`), and what to do."""
     account = name_account()
     if account != owner and os.geteuid() != 0:
         advice = "run it as root" if owner == "root" else f"run it as root or as {owner}"

@@ -1,4 +1,4 @@
-"""Finds secrets: files, looked for when they are needed, so that a dry run needs none."""
+"""Finds secrets. A secret is a file, and is read only when it is needed: a dry run needs none."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _name_kind(mode: int) -> str:
 
 
 def is_open_to_others(mode: int) -> bool:
-    """Tell by a file's mode whether others than its owner and its group can read or change it."""
+    """Tell by a file's mode whether anyone but its owner and its group can read or change it."""
     return bool(mode & (stat.S_IROTH | stat.S_IWOTH))
 
 

@@ -1,6 +1,6 @@
-"""What uidsync.toml may say: frozen models of its tables, by which it is read, documented and completed.
+"""What uidsync.toml may contain: a frozen model for each table. The text below a key describes it everywhere.
 
-Pure: no I/O. Secrets are not in it: they are files, which credentials.py finds when they are needed.
+Pure: no I/O. It contains no secrets. Secrets are files: see credentials.py.
 """
 
 from __future__ import annotations
@@ -42,9 +42,14 @@ STATE_DIR = Path("/var/lib/uidsync")
 
 class _SourceTable(Table):
     reauth_days: Annotated[int, Field(ge=1, le=366, strict=True)] = 7
+    """The number of days after which the NAC asks for a new login. Older events are not read."""
     idle_after: Annotated[Duration, AfterValidator(between(MINUTE, 366 * DAY))] | None = None
+    """How long an address is believed without a new event. The longest DHCP lease is a good value. Default: the same as
+    `reauth_days`."""
     time_zone: TimeZone = "UTC"
+    """The time zone of the dates in the table. Set it if the appliance writes local time: `Europe/Berlin`."""
     time_offset: Annotated[Duration, AfterValidator(between(-2 * DAY, 2 * DAY))] = timedelta()
+    """A correction that is added to every date. Use `-2h` if the appliance's clock is always two hours ahead."""
 
     @property
     def validity(self) -> timedelta:
@@ -53,18 +58,30 @@ class _SourceTable(Table):
 
 
 class MySQLConfig(_SourceTable):
-    """The NAC's export in MySQL or MariaDB."""
+    """Where login events come from: a table in MySQL or MariaDB."""
 
     kind: Literal["mysql"]
+    """`mysql` reads a table in MySQL or MariaDB. `csv` reads the same columns from a file."""
     host: Host | None = None
+    """The database server. If the name has several addresses, uidsync uses the first one that answers. Required, unless
+    `hosts` or `unix_socket` is set."""
     hosts: tuple[Host, ...] = ()
+    """A list of servers, instead of `host`. uidsync reads from the first one that answers."""
     port: Port = 3306
+    """The TCP port of the server."""
     unix_socket: Text = ""
+    """The path of a Unix socket on this host. If it is set, `host` and `port` are ignored."""
     database: Word = "backupDB"
+    """The database that holds the table of login events."""
     user: Word = "uidsync"
+    """The database account. It needs to read six columns of that table and nothing else."""
     password_file: File = None
+    """The file that holds the database password. Default: the secret `source-password`."""
     ca_file: File = None
+    """The CA of the server's certificate (PEM, DER or PKCS#7). If it is set, TLS is required and the certificate is
+    checked. If not, the connection is encrypted if the server supports it, and the certificate is not checked."""
     send_password_unverified: Flag = False
+    """`true` sends the password itself even to a server whose certificate is not checked. Every run then warns."""
 
     @property
     def may_tell_anybody(self) -> bool:
@@ -73,17 +90,21 @@ class MySQLConfig(_SourceTable):
 
 
 class CSVConfig(_SourceTable):
-    """The same columns in a file."""
+    """Where login events come from: a CSV file with the same columns."""
 
     kind: Literal["csv"]
+    """`csv` reads a file with a header line. Every run reads the whole file."""
     path: Word
+    """The file. `-` is standard input."""
 
 
 class Rewrite(Table):
-    """A change to names, by regular expression."""
+    """A change to user names by a regular expression."""
 
     match: LinearRegex
+    """A regular expression in the syntax of Python's `re`. Look-around and back-references are not supported."""
     replace: str
+    r"""The text that replaces the match. It may use groups: `\1`, `\g<name>`."""
 
     @model_validator(mode="after")
     def _check_groups(self) -> Rewrite:
@@ -92,72 +113,129 @@ class Rewrite(Table):
 
 
 class IdentityConfig(Table):
-    """Whom a principal names, and which addresses count."""
+    """How a user name is made from the NAC's principal, and which addresses count."""
 
     domain: Domain = ""
+    r"""The domain that is put before each name: `jdoe01` becomes `CAMPUS\jdoe01`. A name that already has a domain or
+    realm stays as it is. Default: names are sent as the NAC has them."""
     lowercase: Flag = False
+    """`true` sends names in lower case. The configured `domain` is not changed."""
     strip_realm: Flag = False
+    """`true` removes the realm: `jdoe01@example.edu` becomes `jdoe01`."""
     ignore_users: tuple[str, ...] = ()
+    """Users that are never mapped, as glob patterns. They are compared without the domain, and case does not matter.
+    Default: none."""
     other_domains: Literal["keep", "replace", "nobody"] = "keep"
+    """What to do with a name that has a domain or realm other than `domain`. `keep` sends it unchanged, `replace` gives
+    it `domain` instead, `nobody` maps no user."""
     rewrite: tuple[Rewrite, ...] = ()
+    """Regular expressions that change names, applied in this order. Look-around and back-references are not supported.
+    Default: none."""
     include_networks: tuple[Network, ...] = ()
+    """The only networks whose addresses count. Default: all."""
     exclude_networks: tuple[Network, ...] = ()
+    """Networks to leave out: NAT, VPN pools, labs, terminal servers, and any address that many people share. Default:
+    none."""
 
 
 class SyncConfig(Table):
-    """How a run goes."""
+    """How a run works: sizes, safety limits and time limits."""
 
     batch_size: Annotated[int, Field(ge=1, le=100, strict=True)] = 100
+    """The number of entries in one message, 1 to 100."""
     full_every: Annotated[Duration, AfterValidator(between(MINUTE, 7 * DAY))] = 4 * HOUR
+    """How often uidsync reads the whole window and every firewall's table. Other runs read only what is new."""
     max_logout_percent: Percent = 25
+    """Safety limit for each target: logouts are refused if more than this percentage of its users would be logged out
+    within an hour (and more than ten)."""
     max_change_percent: Percent = 60
+    """Safety limit for each target: the whole plan is refused if it would change the user of more than this percentage
+    of its mappings (and of more than a hundred)."""
     deadline: Annotated[Duration, AfterValidator(between(10 * SECOND, DAY))] = 5 * MINUTE
+    """The time limit for a whole run. Anything left is not tried. If you raise it, raise `TimeoutStartSec=` of the
+    service, too."""
     stale_after: Annotated[Duration, AfterValidator(between(MINUTE, 366 * DAY))] = HOUR
+    """A run warns if the newest event is older than this. The NAC's export may have stopped."""
     standby_lock: Flag = False
+    """Set it to `true` on each of two hosts that run the same timer. A lock in the database then lets only one of them
+    work at a time."""
     state_dir: File = None
+    """The directory for the ledger, the lock and the report of the last run. Default: `$STATE_DIRECTORY`, then
+    `/var/lib/uidsync`."""
 
 
 class TelemetryConfig(Table):
-    """Who is told."""
+    """Who is told how a run ended."""
 
     textfile: TextFile = None
+    """A file for the metrics of the last run, read by node_exporter's textfile collector. Its name must end in `.prom`.
+    Default: none."""
     ping_url: PingURL = ""
+    """An `http` or `https` URL without user and password. It is requested after each run. If the run failed, `/` and
+    the exit code are appended. The URL is a secret: runs and `check` warn if other users can read the configuration.
+    Default: none."""
 
 
 class _TargetTable(Table):
     name: Name
+    """A unique name: letters, digits, dots, dashes and underscores. Secrets and reports use this name."""
     host: Host | None = None
+    """The host name or address. If the name has several addresses, uidsync uses the first one that answers. Required,
+    unless `hosts` is set."""
     networks: tuple[Network, ...] = ()
+    """The networks that this target is responsible for. Default: all."""
     ca_file: File = None
+    """The CA that signed the target's certificate (PEM, DER or PKCS#7). Default: the system's trust store."""
     fingerprint_sha256: Fingerprints = ()
+    """The SHA-256 fingerprint of a self-signed certificate, instead of a CA. Colons are optional. Use a list for the
+    two members of an HA pair, or to add the next certificate before the change."""
     verify_tls: Flag = True
+    """`false` sends mappings to a target without checking its certificate. Every run then warns."""
     request_timeout: Annotated[Duration, AfterValidator(between(SECOND, 10 * MINUTE))] = 10 * SECOND
+    """The time limit for one request, from connecting to the end of the answer."""
     connections: Annotated[int, Field(ge=1, le=5, strict=True)] = 1
+    """The number of calls at the same time, 1 to 5. The vendor asks for at most five."""
 
 
 class FirewallConfig(_TargetTable):
-    """A firewall, an HA pair of them (`hosts`), or one behind Panorama."""
+    """A firewall, an HA pair (`hosts`), or a firewall behind Panorama (`serial`)."""
 
     kind: Literal["firewall"]
+    """`firewall` is the XML API of a firewall, over HTTPS. `agent` is a Windows User-ID agent."""
     hosts: tuple[Host, ...] = ()
+    """The two members of an HA pair, instead of `host`. Messages go to the active member."""
     port: Port = 443
+    """The HTTPS port."""
     vsys: Annotated[str, StringConstraints(pattern=r"^(vsys[0-9]{1,3})?$")] = "vsys1"
+    """The virtual system that gets the mappings. An empty text leaves the choice to the firewall."""
     serial: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{0,32}$")] = ""
+    """The serial number of a firewall behind Panorama. `host` is then the Panorama. Default: none."""
     api_key_file: File = None
+    """The file that holds the API key. `uidsync keygen NAME` creates it. Default: the secret `NAME-api-key`."""
     mapping_timeout: Annotated[Duration, AfterValidator(between(2 * MINUTE, 60 * HOUR))] = 24 * HOUR
+    """How long the firewall keeps a mapping if uidsync does not renew it, from `2m` to `60h`."""
     sole_writer: Flag = False
+    """Set it to `true` if nothing else sends mappings to the XML API of this firewall. `uidsync verify` then treats all
+    of them as its own."""
 
 
 class AgentConfig(_TargetTable):
     """A Windows User-ID agent."""
 
     kind: Literal["agent"]
+    """`agent` is the XML API of a Windows User-ID agent, over TLS."""
     port: Port = 5006
+    """The TCP port of the agent's XML API."""
     client_cert_file: File = None
+    """The client certificate. Agents since version 8.0 require one. Default: none."""
     client_key_file: File = None
+    """The private key of the client certificate. Default: the secret `NAME-client-key`."""
     mapping_timeout: Annotated[Duration, AfterValidator(between(2 * MINUTE, 60 * HOUR))] = 45 * MINUTE
+    """The age-out that is set in the agent, from `2m` to `60h`. uidsync has to know it, but does not set it."""
     framing: Literal["raw", "put"] = "raw"
+    """`raw` sends the message as it is. `put` wraps it in an HTTP PUT request, as some scripts do."""
     send_timeout: Flag = False
+    """`true` adds the timeout to each login. Agents are not known to honour it."""
 
 
 TargetConfig = FirewallConfig | AgentConfig

@@ -1,4 +1,4 @@
-"""Reads uidsync.toml, or says everything that is wrong with it at once.
+"""Reads uidsync.toml, and reports everything that is wrong with it at once.
 
 What it may say is in models.py; the tables of neighbours are handed in by whoever knows them.
 """
@@ -82,7 +82,7 @@ def open_now(file: str, flags: int) -> int:
 
 
 def _read_text(file: Path) -> str:
-    """Read a file that may be anything, an endless one too."""
+    """Read a file, which may be endless."""
     with open(file, "rb", opener=open_now) as opened:
         text = opened.read(LARGEST_FILE + 1)
     if len(text) > LARGEST_FILE:
@@ -91,7 +91,7 @@ def _read_text(file: Path) -> str:
 
 
 def _check_keys(text: str) -> str:
-    """Return a text that no key of which has too many parts. Raises ValueError."""
+    """Return the text, unless a key in it has too many parts. Raises ValueError."""
     bare = QUOTED.sub(lambda found: "\n" * found[0].count("\n"), text)
     for number, line in enumerate(bare.split("\n"), 1):
         if line.count(".") >= MOST_PARTS:
@@ -125,7 +125,7 @@ def make_config(document: Mapping[str, Any], file: str, neighbours: Neighbours =
 
 
 def _find_oversized(value: object, path: str = "") -> Iterator[str]:
-    """Find integers that TOML has no room for: some have more digits than Python prints."""
+    """Find integers that are too large for TOML. Some have more digits than Python prints."""
     match value:
         case int() if value.bit_length() >= INTEGER_BITS:
             yield f"{path}: a number of more than {INTEGER_BITS} bits"
@@ -138,7 +138,7 @@ def _find_oversized(value: object, path: str = "") -> Iterator[str]:
 
 
 def _find_contradictions(document: Mapping[str, Any], neighbours: Neighbours) -> Iterator[str]:
-    """Find what no single value shows: what excludes, needs or repeats another."""
+    """Find contradictions between values: keys that exclude, need or repeat each other."""
     source, sync = document.get("source"), document.get("sync")
     if isinstance(source, dict) and source.get("kind") == "csv" and isinstance(sync, dict) and sync.get("standby_lock"):
         yield 'sync.standby_lock: needs a source of kind = "mysql": the lock is one of the database\'s'

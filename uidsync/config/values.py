@@ -161,13 +161,13 @@ Fingerprints = Annotated[
 
 
 class Table(BaseModel):
-    """A table of the configuration: frozen, and without keys that nobody knows."""
+    """A table of the configuration. It is frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class NeighbourTable(Table):
-    """The table of a neighbour of the main job, which brings its own."""
+    """The table of a neighbour. The neighbour brings its own model."""
 
     @classmethod
     def find_strangers(
@@ -175,5 +175,5 @@ class NeighbourTable(Table):
         table: Mapping[str, Any],  # noqa: ARG003 (of those that name any)
         firewalls: Mapping[str, Mapping[str, Any]],  # noqa: ARG003
     ) -> Iterator[tuple[str, str]]:
-        """Find keys of the table as it is written that name no firewall there is: each, and what is wrong with it."""
+        """Find keys that name a firewall that does not exist. Yield each key and what is wrong with it."""
         return iter(())

@@ -13,17 +13,27 @@ from uidsync.config.values import DAY, MINUTE, SECOND, Duration, Flag, Host, Lis
 
 
 class ExporterConfig(NeighbourTable):
-    """Where the exporter listens and by what names, how it asks firewalls, and what beside the tunnels."""
+    """How `uidsync exporter` serves Prometheus metrics and the status page."""
 
     listen: Listen = "127.0.0.1:9876"
+    """The address and port to listen on. Use a reverse proxy for TLS and passwords."""
     names: tuple[Host, ...] = ()
+    """More host names that requests may use, for example the name of a reverse proxy. Default: none."""
     timeout: Annotated[Duration, AfterValidator(between(SECOND, 2 * MINUTE))] = 8 * SECOND
+    """The time limit for a firewall, if Prometheus does not send one."""
     ask_every: Annotated[Duration, AfterValidator(between(0 * SECOND, MINUTE))] = 5 * SECOND
+    """The shortest time between two queries to a firewall. Until then, all scrapers get the same answer."""
     gateways: Flag = True
+    """`true` also reads IKE gateways and their SAs. This costs two more calls."""
     sas: Flag = True
+    """`true` also reads how long IPsec SAs last. This costs one more call."""
     counters: Flag = False
+    """`true` also reads bytes, packets and errors. This costs one more call for each tunnel."""
     status_metric: Literal["ifIPsecOperStatus", "ifIPSECOperStatus", ""] = "ifIPsecOperStatus"
+    """The name of the status metric for older dashboards. Some exporters use `ifIPSECOperStatus`. An empty text leaves
+    the metric out."""
     overdue_after: Annotated[Duration, AfterValidator(between(MINUTE, 7 * DAY))] = 15 * MINUTE
+    """The status page warns if no run has ended for this long."""
 
 
 MODEL = ExporterConfig

@@ -15,21 +15,39 @@ Expected = dict[Name, tuple[Word, ...]]
 
 
 class TunnelsConfig(NeighbourTable):
-    """Which IPsec tunnels are looked at, by which way, and how they are judged."""
+    """Which IPsec tunnels are watched, how they are read, and how they are judged."""
 
     require_all: tuple[Word, ...] = ()
+    """Tunnels that are up only if all their proxy-ids are up, as glob patterns. Other tunnels need one, and are
+    degraded if some are down. Default: none."""
     include: tuple[Regex, ...] = ()
+    """Regular expressions that are searched for in `TUNNEL` or `TUNNEL:PROXY-ID`. Only matching tunnels count. Default:
+    all."""
     exclude: tuple[Regex, ...] = ()
+    """Tunnels to leave out, for example backups that may be down. Default: none."""
     include_gateways: tuple[Regex, ...] = ()
+    """Regular expressions for names of IKE gateways. Reading gateways costs one more call each time. Default: all."""
     exclude_gateways: tuple[Regex, ...] = ()
+    """IKE gateways to leave out. Default: none."""
     expected: Expected = {}  # noqa: RUF012 (pydantic copies it)
+    """The tunnels that must exist, by firewall. A tunnel that does not is `missing`. `uidsync tunnels learn` prints
+    this list."""
     learned: tuple[Expected, ...] = ()
+    """Lists that `uidsync tunnels learn` adds later, as `[[tunnels.learned]]`. For each firewall the last list counts,
+    and replaces `expected`."""
     monitor_is_down: Flag = False
+    """`true`: an active tunnel is down if its monitor is down. `false`: it is degraded."""
     check_counts: Flag = True
+    """`false` accepts a list of tunnels that is shorter than the firewall says it is."""
     ssh: tuple[Name, ...] = ()
+    """The names of firewalls that are read over SSH, not by the XML API. Default: none."""
     ssh_user: Word = "uidsync"
+    """The SSH account. The firewall's prompt begins with this name."""
     ssh_port: Port = 22
+    """The SSH port."""
     ssh_known_hosts: Word = "/etc/uidsync/known_hosts"
+    """The file with the firewalls' host keys, in the format of `ssh-keyscan`. Compare the keys with the firewalls
+    before you trust them."""
 
     def list_expected(self) -> Expected:
         """Return what to expect of each firewall: by the last list that names it."""
