@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import Options, command
 from uidsync.cli.secret import raise_if_unwritable, store
+from uidsync.cli.completion import complete_targets
 from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
 from uidsync.config.credentials import CREDENTIALS
 from uidsync.config.models import FirewallConfig
@@ -22,7 +23,10 @@ from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, make_keygen, read_ke
 
 @command
 def keygen(
-    options: Options, target: Annotated[str, typer.Argument(metavar="TARGET", help="A firewall's name.")]
+    options: Options,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A firewall's name.", autocompletion=complete_targets)
+    ],
 ) -> None:
     """Ask for an administrator's name and password, and store the API key that the firewall gives for them.
 

@@ -15,7 +15,7 @@ import structlog
 import typer
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.app import JSONOption, Options, TargetOption, command
 from uidsync.cli.rights import raise_if_locked_out
 from uidsync.cli.show import progress_bar, show_plans, show_report
 from uidsync.cli.wiring import (
@@ -48,9 +48,7 @@ def sync(
     ] = False,
     full: Annotated[bool, typer.Option("--full", metavar="", help="Read the whole window and send all of it.")] = False,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Send even a plan that looks unsafe.")] = False,
-    target: Annotated[
-        list[str] | None, typer.Option("--target", metavar="NAME", help="Only this one; repeatable.")
-    ] = None,
+    target: TargetOption = None,
     as_json: JSONOption = False,
 ) -> int:
     """Read the NAC's login events and bring every target up to date.

@@ -14,7 +14,7 @@ import structlog
 import typer
 from rich.console import Console
 
-from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.app import JSONOption, Options, TargetOption, command
 from uidsync.cli.looking import make_looks, make_rules
 from uidsync.cli.rights import become_owner, raise_if_locked_out
 from uidsync.cli.wiring import (
@@ -54,9 +54,7 @@ def tunnels(
         str, typer.Argument(metavar="[NAME]", help="Of a tunnel, or TUNNEL:PROXY-ID; for `status`.", show_default=False)
     ] = "",
     *,
-    target: Annotated[
-        list[str] | None, typer.Option("--target", metavar="NAME", help="Only this firewall; repeatable.")
-    ] = None,
+    target: TargetOption = None,
     lld: Annotated[
         Literal["seed", "array"], typer.Option(help="For `discover`: tunnels in the old form, or all proxy-ids.")
     ] = "seed",

@@ -13,7 +13,7 @@ import structlog
 import typer
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import JSONOption, Options, command, read_address
+from uidsync.cli.app import JSONOption, Options, TargetOption, command, read_address
 from uidsync.cli.show import progress_bar, show_held_back, show_plans, show_withdrawal
 from uidsync.cli.wiring import (
     TargetMaker,
@@ -55,9 +55,7 @@ def withdraw(
     options: Options,
     who: Annotated[list[str] | None, typer.Argument(metavar="ADDRESS|USER", help="Whose mappings go.")] = None,
     *,
-    target: Annotated[
-        list[str] | None, typer.Option("--target", metavar="NAME", help="Only there; repeatable.")
-    ] = None,
+    target: TargetOption = None,
     everybody: Annotated[
         bool, typer.Option("--all", metavar="", help="All mappings, whatever the limit of logouts.")
     ] = False,
