@@ -7,10 +7,10 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -150,26 +150,45 @@ def before(
 def command(function: Callable[..., int | None]) -> Callable[..., None]:
     """Register a command; its first parameter is `Options`, its result the exit code.
 
-    The common options are added to its own, and errors that a user can mend end it with a line that says how.
+    The common options are added to its own, and errors that a user can mend end it with a line that says how. A
+    parameter whose type is a dataclass stands for a group of options: its fields.
     """
     own = inspect.signature(function, eval_str=True)
     added = inspect.signature(before, eval_str=True)
+    groups: dict[str, Any] = {
+        name: each.annotation for name, each in list(own.parameters.items())[1:] if is_dataclass(each.annotation)
+    }
 
     @functools.wraps(function)
     def wrapper(context: typer.Context, **arguments: Any) -> None:  # noqa: ANN401 (whatever the command takes)
         given = {name: arguments.pop(name) for name in ("config", "verbose", "quiet")}
         arguments.pop("version")
         options = Options(**given).or_else(context.obj)
+        for name, group in groups.items():
+            arguments[name] = group(**{field.name: arguments.pop(field.name) for field in fields(group)})
         from uidsync.cli.failures import run  # noqa: PLC0415 (a help ends before)
 
         raise typer.Exit(run(function, options, arguments))
 
-    parameters = [*added.parameters.values(), *list(own.parameters.values())[1:]]
+    parameters = list(added.parameters.values())
+    for name, parameter in list(own.parameters.items())[1:]:
+        parameters += _spread(groups[name]) if name in groups else [parameter]
     wrapper.__signature__ = own.replace(  # type: ignore[attr-defined]
         parameters=sorted(parameters, key=lambda parameter: parameter.default is not inspect.Parameter.empty)
     )
     _register(function.__name__, wrapper)
     return wrapper
+
+
+def _spread(group: type[Any]) -> list[inspect.Parameter]:
+    """Return the fields of a group of options as parameters."""
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(group)
+    ]
 
 
 def announce(missing: Collection[str]) -> None:

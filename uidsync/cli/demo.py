@@ -20,8 +20,10 @@ from rich.console import Console
 
 from uidsync.cli.app import Options, command
 from uidsync.cli.rights import step_down
-from uidsync.cli.show import progress_bar, show_mappings, show_plans, show_report
+from uidsync.cli.show import progress_bar, show_plans, show_report
+from uidsync.cli.tables import by_address, show_rows
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_secret_files, make_source
+from uidsync.cli.words import spell_time_left
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import make_config
 from uidsync.config.render import render
@@ -87,7 +89,15 @@ def demo(
         this = _run(config, dry_run=False)
         show_report(this.report)
         mappings = _read_back(config)
-        show_mappings(f"\nfw-east holds {len(mappings)} mappings, as its API tells", mappings)
+        show_rows(
+            f"\nfw-east holds {len(mappings)} mappings, as its API tells",
+            ("address", "vsys", "from", "user", "time left"),
+            [
+                (str(entry.ip), entry.vsys, entry.type, entry.user, spell_time_left(entry.seconds_left))
+                for entry in sorted(mappings, key=lambda entry: by_address(entry.ip))
+            ],
+            "its API has them all",
+        )
     are_complete = [part.name for part in this.report.targets if part.status == "complete"]
     console.print(
         "The dead target cost the others nothing. For a real site: `uidsync config > uidsync.toml`, fill it in, "

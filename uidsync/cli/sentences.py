@@ -1,0 +1,86 @@
+"""Says in a sentence what went wrong and what to do about it. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from uidsync.cli.words import make_printable
+from uidsync.report.report import OK, UNSAFE, SyncReport
+
+MOST_NAMED = 3  # targets in one command
+CREDENTIALS = "/etc/uidsync/credentials"
+NO_SECRET = re.compile(r"no secret ([\w.-]+)")
+SUBJECTS = ("target", "file", "directory")  # of a log event: what it is about
+UNTOLD = {*SUBJECTS, "event", "level", "timestamp", "message", "problem", "hint", "run_id", "dry_run", "exc_info"}
+IN_REPORT = {"target.finished", "batch.failed", "entry.rejected", "plan.refused", "sync.finished"}  # its table has them
+
+
+# What went wrong with a target, by the kind of its error.
+ERRORS = {
+    "Unauthorized": "{name} did not let uidsync in: {words}. See what is missing: uidsync check --target {name}",
+    "Unreachable": "{name} cannot be reached: {words}. Are host and port right? Test: uidsync check --target {name}",
+    "Busy": "{name} is busy: {words}. The next run tries again.",
+    "Untrusted": "{name} is not trusted: {words}. Test: uidsync check --target {name}",
+    "UnsafePlan": "{name}: {words}. Look at the plan: uidsync sync --dry-run --target {name}",
+}
+BAD_KEY = "{name} refused the API key ({words}). Get a new one: uidsync keygen {name}"
+OTHER = "{name} gave an unexpected answer: {words}. Test: uidsync check --target {name}"
+
+
+def tell_error(name: str, kind: str, message: str) -> str:
+    """Say what went wrong with a target, and what to do."""
+    words = message.rstrip(".")
+    if missing := NO_SECRET.search(message):
+        return f"{name}: {words}. {advise_secret(missing[1])}"
+    sentence = BAD_KEY if is_key_refused(kind, message) else ERRORS.get(kind, OTHER)
+    return sentence.format(name=name, words=words)
+
+
+def is_key_refused(kind: str, message: str) -> bool:
+    """Tell whether a target needs another API key."""
+    return kind == "Unauthorized" and "Invalid Credential" in message
+
+
+def advise_secret(name: str) -> str:
+    """Say by which command a missing secret gets to its place."""
+    if name.endswith("-api-key"):
+        return f"Get a key: uidsync keygen {name.removesuffix('-api-key')}"
+    return f"Paste it and press Ctrl-D: sudo install -m 0640 -g uidsync /dev/stdin {CREDENTIALS}/{name}"
+
+
+def tell_event(event: Mapping[str, Any]) -> str:
+    """Return a log event as a sentence for a terminal."""
+    about = next((str(event[key]) for key in SUBJECTS if key in event), "")
+    words = str(event.get("message") or event.get("problem") or "")
+    if event["event"] == "target.failed" and about:
+        return make_printable(tell_error(about, str(event.get("error", "")), words))
+    if not words:
+        facts = ", ".join(f"{key} {value}" for key, value in event.items() if key not in UNTOLD)
+        words = re.sub("[._]", " ", str(event["event"])) + (f" ({facts})" if facts else "")
+    missing = NO_SECRET.search(words)
+    hint = event.get("hint") or (missing and advise_secret(missing[1])) or ""
+    level = "" if event.get("level") == "error" else f"{event.get('level', 'warning')}: "
+    sentence = f"{level}{about}: {words}" if about else f"{level}{words}"
+    return make_printable(f"{sentence.rstrip('.')}. {hint[:1].upper()}{hint[1:]}" if hint else sentence)
+
+
+def advise_next(report: SyncReport) -> str | None:
+    """Say what to run after a run that did not go well; nothing after one that did."""
+    if report.exit_code == OK:
+        return None
+    if report.exit_code == UNSAFE:
+        return "Next: uidsync sync --dry-run; if the plan is right, uidsync sync --force"
+    failed = [part for part in report.targets if part.error]
+    for part in failed:
+        if part.error and _needs_key(part.error.kind, part.error.message):
+            return f"Next: uidsync keygen {part.name}"
+    if not failed and any(part.logins.rejected for part in report.targets):
+        return "Next: uidsync status, which lists the rejected logins"
+    return " ".join(("Next: uidsync check", *(f"--target {part.name}" for part in failed[:MOST_NAMED])))
+
+
+def _needs_key(kind: str, message: str) -> bool:
+    missing = NO_SECRET.search(message)
+    return missing[1].endswith("-api-key") if missing else is_key_refused(kind, message)
