@@ -15,7 +15,8 @@ import pytest
 import typer
 from pydantic_core import PydanticUndefined
 
-from uidsync.cli.app import SUMMARIES
+from uidsync.cli import load_commands
+from uidsync.cli.app import SUMMARIES, app
 from uidsync.cli.neighbours import find_neighbours
 from uidsync.config.models import (
     STATE_DIR,
@@ -188,6 +189,7 @@ def test_the_commands_are_told_in_their_own_words():
 
 def test_options_that_are_named_exist():
     """Every option that the README gives a command is one that it has."""
+    load_commands(SUMMARIES)
     for name, command in typer.main.get_command(app).commands.items():
         known = {option for parameter in command.params for option in parameter.opts}
         used = {
