@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 
 from uidsync.cli.app import DEFAULT_CONFIG, Options, command
-from uidsync.cli.inspection import Finding, inspect_source, inspect_target
+from uidsync.cli.inspection import Finding, inspect_target
+from uidsync.cli.inspection_source import inspect_source
 from uidsync.cli.secret import MODE, Secret, check_secret, find_group, find_secrets, raise_if_unwritable, store
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
 from uidsync.config.credentials import CREDENTIALS, SecretFiles

@@ -9,8 +9,8 @@ import typer
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import Options, command
-from uidsync.cli.secret import raise_if_unwritable, store
 from uidsync.cli.completion import complete_targets
+from uidsync.cli.secret import raise_if_unwritable, store
 from uidsync.cli.site import Site
 from uidsync.config.credentials import CREDENTIALS
 from uidsync.config.models import FirewallConfig
