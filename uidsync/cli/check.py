@@ -29,7 +29,7 @@ GRACE = 10.0
 QUESTIONS = 2  # at most between two findings: one that a role may not ask gives none
 # Each to an HA pair first asks who is active, and where nobody says so it goes to both, one after the other.
 CALLS_OF_HOST, CALLS_OF_PAIR = 1, 3
-COLOUR_WIDTH = 8
+COLOUR_WIDTH = 6
 
 
 @command
@@ -131,7 +131,7 @@ def _show(console: Console, finding: Finding, *, is_first: bool) -> None:
         return
     if is_first:
         console.print(Text(finding.about, "bold"))
-    grid = Table.grid(padding=(0, 0, 0, 2))  # what does not fit into a line goes on below its beginning
+    grid = Table.grid(padding=(0, 0, 0, 2), pad_edge=True)  # what does not fit into a line goes on below its beginning
     grid.add_column(width=COLOUR_WIDTH)
     grid.add_column(overflow="fold")
     grid.add_row(Text(finding.colour, finding.colour), Text(finding.message))

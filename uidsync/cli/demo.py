@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 
 from uidsync.cli.app import Options, command
+from uidsync.cli.failures import set_up
 from uidsync.cli.rights import step_down
 from uidsync.cli.show import progress_bar, show_plans, show_report
 from uidsync.cli.tables import by_address, show_rows
@@ -29,7 +30,7 @@ from uidsync.config.reader import make_config
 from uidsync.config.render import render
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos.userid.table import TableEntry
-from uidsync.report.output import set_up_logging, write_atomically
+from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.simulator.process import Simulator
 from uidsync.sync import Order, Parts, Run, run
@@ -71,7 +72,7 @@ def demo(
         uidsync demo --keep
     """
     if not options.verbose:
-        set_up_logging(verbosity=-1)
+        set_up(-1)
     step_down()
     console = Console(markup=False, highlight=False)
     with ExitStack() as stack:

@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import structlog
 
 from uidsync.cli.app import Options
+from uidsync.cli.sentences import tell_event
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Interrupted
 from uidsync.ledger.file import LedgerError
@@ -21,9 +23,14 @@ from uidsync.report.report import BUG, INCOMPLETE, LOCKED, SOURCE, USAGE
 from uidsync.source import SourceError
 
 
+def set_up(verbosity: int) -> None:
+    """Log as much as is wanted, in sentences on a terminal."""
+    set_up_logging(verbosity=verbosity, tell=partial(tell_event, has_report=sys.stdout.isatty()))
+
+
 def run(command: Callable[..., int | None], options: Options, arguments: dict[str, Any]) -> int:
     """Run a command and return its exit code."""
-    set_up_logging(verbosity=-1 if options.quiet else options.verbose)
+    set_up(-1 if options.quiet else options.verbose)
     log = structlog.get_logger()
     try:
         return command(options, **arguments) or 0
@@ -48,7 +55,7 @@ def run(command: Callable[..., int | None], options: Options, arguments: dict[st
 @contextmanager
 def ending_well() -> Iterator[None]:
     """End the program with an exit code and a line, whatever happens; what nobody foresaw is a bug."""
-    set_up_logging(verbosity=0)  # until a command knows better
+    set_up(0)  # until a command knows better
     log = structlog.get_logger()
     try:
         yield

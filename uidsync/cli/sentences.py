@@ -10,11 +10,11 @@ from uidsync.cli.words import make_printable
 from uidsync.report.report import OK, UNSAFE, SyncReport
 
 MOST_NAMED = 3  # targets in one command
-CREDENTIALS = "/etc/uidsync/credentials"
 NO_SECRET = re.compile(r"no secret ([\w.-]+)")
 SUBJECTS = ("target", "file", "directory")  # of a log event: what it is about
 UNTOLD = {*SUBJECTS, "event", "level", "timestamp", "message", "problem", "hint", "run_id", "dry_run", "exc_info"}
-IN_REPORT = {"target.finished", "batch.failed", "entry.rejected", "plan.refused", "sync.finished"}  # its table has them
+IN_REPORT = {"target.finished", "batch.failed", "entry.rejected", "plan.refused", "sync.finished"}
+NEWS = {"exporter.started", "withdrawal.undone", "tunnels.unchanged"}  # no warnings, and yet answers
 
 
 # What went wrong with a target, by the kind of its error.
@@ -47,23 +47,31 @@ def advise_secret(name: str) -> str:
     """Say by which command a missing secret gets to its place."""
     if name.endswith("-api-key"):
         return f"Get a key: uidsync keygen {name.removesuffix('-api-key')}"
-    return f"Paste it and press Ctrl-D: sudo install -m 0640 -g uidsync /dev/stdin {CREDENTIALS}/{name}"
+    is_key = name.endswith(("-client-key", "-ssh-key"))
+    return f"Store it: uidsync secret set {name}{' < KEY-FILE' if is_key else ''}"
 
 
-def tell_event(event: Mapping[str, Any]) -> str:
-    """Return a log event as a sentence for a terminal."""
+def tell_event(event: Mapping[str, Any], *, has_report: bool) -> str:
+    """Return a log event as a sentence for a terminal; nothing of what `has_report` tells, or nobody asked for."""
+    name, level = str(event["event"]), str(event.get("level"))
+    if (has_report and name in IN_REPORT) or (level == "info" and name not in NEWS):
+        return ""
     about = next((str(event[key]) for key in SUBJECTS if key in event), "")
     words = str(event.get("message") or event.get("problem") or "")
-    if event["event"] == "target.failed" and about:
-        return make_printable(tell_error(about, str(event.get("error", "")), words))
+    if about and words and "error" in event:
+        return make_printable(tell_error(about, str(event["error"]), words))
     if not words:
         facts = ", ".join(f"{key} {value}" for key, value in event.items() if key not in UNTOLD)
-        words = re.sub("[._]", " ", str(event["event"])) + (f" ({facts})" if facts else "")
+        words = re.sub("[._]", " ", name) + (f" ({facts})" if facts else "")
     missing = NO_SECRET.search(words)
-    hint = event.get("hint") or (missing and advise_secret(missing[1])) or ""
-    level = "" if event.get("level") == "error" else f"{event.get('level', 'warning')}: "
-    sentence = f"{level}{about}: {words}" if about else f"{level}{words}"
-    return make_printable(f"{sentence.rstrip('.')}. {hint[:1].upper()}{hint[1:]}" if hint else sentence)
+    hint = event.get("hint") or (missing and advise_secret(missing[1]))
+    parts = (
+        f"{level}: " if level == "warning" else "",
+        f"{about}: " if about else "",
+        words,
+        f"; {hint}" if hint else "",
+    )
+    return make_printable("".join(parts))
 
 
 def advise_next(report: SyncReport) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from uidsync.cli.sentences import advise_next, tell_error
 from uidsync.cli.tables import by_address, make_console, make_table, print_rows, show_rows, spell_status
 from uidsync.cli.words import spell_moment
 from uidsync.panos import Address
@@ -66,7 +67,7 @@ def progress_bar() -> Iterator[Bar]:
 
 
 def show_plans(plans: Mapping[str, Plan], *, as_tables: bool, shows_all: bool = False) -> None:
-    """Print what is due for each target: in tables, which are cut short, or one line an entry."""
+    """Print what is due for each target: in tables, which are cut short unless all is asked for, or a line an entry."""
     if not as_tables:
         for name, plan in plans.items():
             for action, user, ip, minutes in _list_entries(plan):
@@ -101,13 +102,25 @@ def _list_entries(plan: Plan) -> list[tuple[str, str, str, str]]:
 
 def show_report(report: SyncReport) -> None:
     """Print what became of every target, as a table; of a run that nothing was read or sent in, there is none."""
-    if report.standby or not (report.source.rows or any(map(_list_counts, report.targets))):
-        return  # the log has said why
-    source = report.source
-    make_console().print(
-        f"{source.rows:,} rows, {source.events:,} events, {source.addresses:,} addresses, {report.wanted:,} wanted"
-    )
-    show_withdrawal(report)
+    console = make_console()
+    if report.standby:
+        console.print("On standby: another host works. Nothing was sent.")
+    elif report.source.rows or any(map(_list_counts, report.targets)):
+        source = report.source
+        console.print(
+            f"{source.rows:,} rows, {source.events:,} events, {source.addresses:,} addresses, {report.wanted:,} wanted"
+        )
+        show_withdrawal(report)
+    show_end(report)
+
+
+def show_end(report: SyncReport) -> None:
+    """Print what ended a run early, and what to run next."""
+    console = make_console()
+    if report.error:
+        console.print(f"{report.error.message}. Nothing was sent.")
+    if advice := advise_next(report):
+        console.print(advice)
 
 
 def show_withdrawal(report: SyncReport) -> None:
@@ -121,7 +134,7 @@ def show_withdrawal(report: SyncReport) -> None:
     console.print(table)
     for part in report.targets:
         if part.error:
-            console.print(f"{part.name}: {part.error.kind}: {part.error.message}")
+            console.print(tell_error(part.name, part.error.kind, part.error.message))
 
 
 def _list_counts(part: TargetReport) -> tuple[int, ...]:

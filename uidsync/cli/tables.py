@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,8 +25,8 @@ COLOURS = {
 
 
 def make_console() -> Console:
-    """Make what prints to standard output, with no mark-up in what is printed, and lines as long as they are."""
-    return Console(markup=False, highlight=False, soft_wrap=True)
+    """Make what prints to standard output without mark-up; on a terminal lines end between words, elsewhere nowhere."""
+    return Console(markup=False, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def print_json(value: object) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command, read_address
+from uidsync.cli.sentences import tell_error
 from uidsync.cli.show import progress_bar
 from uidsync.cli.site import Site
 from uidsync.cli.tables import by_address, make_console, make_table, print_json, print_rows, show_rows, spell_status
@@ -69,7 +70,7 @@ def verify(
     if as_json:
         print_json({"targets": _list_found(found, report)})
     else:
-        _show_found(found)
+        _show_found(found, report)
     if is_unsafe:
         return UNSAFE
     return report.exit_code if report and report.exit_code in {BUG, UNSAFE} else _judge(found)
@@ -141,7 +142,7 @@ def _list_found(found: Found, report: SyncReport | None) -> list[dict[str, Any]]
     return listed
 
 
-def _show_found(found: Found) -> None:
+def _show_found(found: Found, report: SyncReport | None) -> None:
     """Print what was found at every target, and entry by entry what differs: in tables, or one line each in a pipe."""
     console = make_console()
     if not console.is_terminal:
@@ -154,9 +155,13 @@ def _show_found(found: Found) -> None:
         counts = (f"{len(each.findings.get(kind, ())):,}" for kind in KINDS)
         table.add_row(each.name, spell_status(each.status), *counts)
     console.print(table)
+    for part in report.targets if report else ():
+        if part.error:
+            console.print(tell_error(part.name, part.error.kind, part.error.message))
     for each in found:
         if each.error:
-            console.print(f"{each.name}: {each.error}")
+            kind, _, words = each.error.partition(": ")
+            console.print(tell_error(each.name, kind, words) if words else f"{each.name}: {each.error}")
         if rows := _list_differences(each):
             heads = ("", "address", "should have", "has", "from", "time left")
             show_rows(each.name, heads, [(*_list_words(*row)[:-1], _spell_left(row[1])) for row in rows])
