@@ -18,7 +18,7 @@ from uidsync.cli.app import JSONOption, Options, TargetOption, command
 from uidsync.cli.inspection import Finding, inspect_target
 from uidsync.cli.inspection_source import inspect_source
 from uidsync.cli.site import Site
-from uidsync.cli.tables import make_console, print_json
+from uidsync.cli.tables import make_console, print_json, print_table
 from uidsync.cli.wiring import TargetMaker, advise_closing, is_ping_exposed
 from uidsync.config.models import TargetConfig
 from uidsync.report.report import INCOMPLETE, OK
@@ -29,7 +29,7 @@ GRACE = 10.0
 QUESTIONS = 2  # at most between two findings: one that a role may not ask gives none
 # Each to an HA pair first asks who is active, and where nobody says so it goes to both, one after the other.
 CALLS_OF_HOST, CALLS_OF_PAIR = 1, 3
-COLOUR_WIDTH = 6
+COLOUR_WIDTH = 8
 
 
 @command
@@ -137,7 +137,7 @@ def _show(console: Console, finding: Finding, *, is_first: bool) -> None:
     grid.add_row(Text(finding.colour, finding.colour), Text(finding.message))
     if finding.advice:
         grid.add_row("", Text(f"-> {finding.advice}"))
-    console.print(grid)
+    print_table(grid)
 
 
 def _sum_up(findings: Sequence[Finding]) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from uidsync.cli.sentences import advise_next, tell_error
-from uidsync.cli.tables import by_address, make_console, make_table, print_rows, show_rows, spell_status
+from uidsync.cli.tables import by_address, make_console, make_table, print_rows, print_table, show_rows, spell_status
 from uidsync.cli.words import spell_moment
 from uidsync.panos import Address
 from uidsync.panos.userid.messages import Login, Logout
@@ -130,8 +130,8 @@ def show_withdrawal(report: SyncReport) -> None:
     for part in report.targets:
         counts = _list_counts(part) or (0, 0, 0, 0, 0)
         table.add_row(part.name, spell_status(part.status), *(f"{count:,}" for count in counts), f"{part.seconds:.2f}")
+    print_table(table)
     console = make_console()
-    console.print(table)
     for part in report.targets:
         if part.error:
             console.print(tell_error(part.name, part.error.kind, part.error.message))

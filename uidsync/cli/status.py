@@ -19,7 +19,7 @@ from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.sentences import tell_error
 from uidsync.cli.show import show_held_back
 from uidsync.cli.site import Site
-from uidsync.cli.tables import make_console, make_table, print_json
+from uidsync.cli.tables import make_console, make_table, print_json, print_table
 from uidsync.cli.words import spell_age, spell_moment, spell_span
 from uidsync.config.models import Config, TargetConfig
 from uidsync.ledger.file import LedgerError
@@ -107,7 +107,7 @@ def _show(last_run: Mapping[str, Any] | None, standings: Sequence[Standing], now
             spell_age(standing.last_success, now, "never"),
             Text(behind, "red" if standing.behind_since else ""),
         )
-    console.print(table)
+    print_table(table)
     if console.is_terminal:
         show_held_back({standing.name: standing.not_sent for standing in standings})
     for standing in standings:

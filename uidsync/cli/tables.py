@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,8 +24,14 @@ COLOURS = {
 
 
 def make_console() -> Console:
-    """Make what prints to standard output without mark-up; on a terminal lines end between words, elsewhere nowhere."""
-    return Console(markup=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Make what prints to standard output without mark-up. Lines are as long as they are: commands can be copied."""
+    return Console(markup=False, highlight=False, soft_wrap=True)
+
+
+def print_table(table: Table) -> None:
+    """Print a table, on a terminal within its width."""
+    console = make_console()
+    console.print(table, soft_wrap=not console.is_terminal)
 
 
 def print_json(value: object) -> None:
@@ -55,10 +60,9 @@ def show_rows(
     table = make_table(*heads, title=title)
     for row in shown:
         table.add_row(*(Text(make_printable(word)) for word in row))
-    console = make_console()
-    console.print(table)
+    print_table(table)
     if len(rows) > len(shown):
-        console.print(f"… {len(rows) - len(shown):,} more; {how_to_see_all}")
+        make_console().print(f"… {len(rows) - len(shown):,} more; {how_to_see_all}")
 
 
 def print_rows(target: str, rows: Sequence[Sequence[Any]]) -> None:

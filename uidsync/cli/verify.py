@@ -13,7 +13,16 @@ from uidsync.cli.app import JSONOption, Options, TargetOption, command, read_add
 from uidsync.cli.sentences import tell_error
 from uidsync.cli.show import progress_bar
 from uidsync.cli.site import Site
-from uidsync.cli.tables import by_address, make_console, make_table, print_json, print_rows, show_rows, spell_status
+from uidsync.cli.tables import (
+    by_address,
+    make_console,
+    make_table,
+    print_json,
+    print_rows,
+    print_table,
+    show_rows,
+    spell_status,
+)
 from uidsync.cli.wiring import TargetMaker, taken_turn
 from uidsync.cli.words import spell_time_left
 from uidsync.config.models import FirewallConfig
@@ -154,7 +163,7 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
     for each in found:
         counts = (f"{len(each.findings.get(kind, ())):,}" for kind in KINDS)
         table.add_row(each.name, spell_status(each.status), *counts)
-    console.print(table)
+    print_table(table)
     for part in report.targets if report else ():
         if part.error:
             console.print(tell_error(part.name, part.error.kind, part.error.message))
