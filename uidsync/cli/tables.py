@@ -39,9 +39,9 @@ def print_json(value: object) -> None:
     print(json.dumps(to_plain(value), indent=1, default=str))
 
 
-def make_table(*heads: str, title: str | None = None, right: Sequence[str] = ()) -> Table:
+def make_table(*heads: str, right: Sequence[str] = ()) -> Table:
     """Make a table; columns that are named on the `right` hold numbers."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for head in heads:
         table.add_column(head, justify="right" if head in right else "left", overflow="fold")
     return table
@@ -57,9 +57,10 @@ def show_rows(
 ) -> None:
     """Print a table under a title; the first rows of it, unless there is no way to see all."""
     shown = rows if how_to_see_all is None else rows[:ROWS_SHOWN]
-    table = make_table(*heads, title=title)
+    table = make_table(*heads)
     for row in shown:
         table.add_row(*(Text(make_printable(word)) for word in row))
+    make_console().print(title)
     print_table(table)
     if len(rows) > len(shown):
         make_console().print(f"… {len(rows) - len(shown):,} more; {how_to_see_all}")
