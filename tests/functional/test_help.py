@@ -105,7 +105,7 @@ def show(arguments, **environment):
     return shown.decode()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["check", "--config", "/missing.toml"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "-v", "--config", "/missing.toml"]])
 def test_nothing_is_coloured_for_those_who_say_so(arguments):
     """A terminal is shown colours; with NO_COLOR it is shown plain text, and so is what is no terminal."""
     assert ESCAPE in show(arguments, TERM="xterm-256color", NO_COLOR="")
