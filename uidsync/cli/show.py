@@ -106,17 +106,24 @@ def show_report(report: SyncReport) -> None:
     if report.standby:
         console.print("On standby: another host works. Nothing was sent.")
     elif report.source.rows or any(map(_list_counts, report.targets)):
-        source = report.source
-        console.print(
-            f"{source.rows:,} rows, {source.events:,} events, {source.addresses:,} addresses, {report.wanted:,} wanted"
-        )
-        show_withdrawal(report)
+        show_outcome(report)
     show_end(report)
 
 
+def show_outcome(report: SyncReport) -> None:
+    """Print what was read, and what became of every target."""
+    source = report.source
+    make_console().print(
+        f"{source.rows:,} rows, {source.events:,} events, {source.addresses:,} addresses, {report.wanted:,} wanted"
+    )
+    show_withdrawal(report)
+
+
 def show_end(report: SyncReport) -> None:
-    """Print what ended a run early, and what to run next."""
+    """Print on a terminal what ended a run early, and what to run next; elsewhere the log tells it."""
     console = make_console()
+    if not console.is_terminal:
+        return
     if report.error:
         console.print(f"{report.error.message}. Nothing was sent.")
     if advice := advise_next(report):

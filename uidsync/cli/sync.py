@@ -60,7 +60,6 @@ def sync(
     Examples:
 
         uidsync sync --dry-run          what is due now; nothing is sent
-        uidsync sync --dry-run --all    every row of it
         uidsync sync                    send it, with a table of what became of it
         uidsync sync --target fw-east   one target alone
         uidsync sync --full             read and send everything again
@@ -87,8 +86,7 @@ def sync(
         print(json.dumps(this.report.to_json(), indent=1))
     elif dry_run:
         show_plans(this.plans, as_tables=sys.stdout.isatty(), shows_all=shows_all)
-        if sys.stdout.isatty():
-            show_end(this.report)
+        show_end(this.report)
     elif sys.stdout.isatty():
         show_report(this.report)
     return this.report.exit_code
