@@ -86,13 +86,16 @@ class Options:
         return read_config(self.file, find_neighbours())
 
 
+EVERYWHERE = "Options before or after any command"
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
         "--config",
         metavar="FILE",
         readable=False,  # whoever reads it says better why it cannot be read
-        help="The configuration [default: $UIDSYNC_CONFIG, then /etc/uidsync/uidsync.toml].",
+        rich_help_panel=EVERYWHERE,
+        help="The configuration file [default: $UIDSYNC_CONFIG, then /etc/uidsync/uidsync.toml].",
     ),
 ]
 VerboseOption = Annotated[
@@ -103,12 +106,13 @@ VerboseOption = Annotated[
         count=True,
         show_default=False,
         metavar="",
-        help="Log every entry (personal data); twice: traces of bugs.",
+        rich_help_panel=EVERYWHERE,
+        help="Show the log, with every entry (personal data); twice: traces of bugs.",
     ),
 ]
-QuietOption = Annotated[bool, typer.Option("-q", "--quiet", metavar="", help="Log warnings alone.")]
-
-
+QuietOption = Annotated[
+    bool, typer.Option("-q", "--quiet", metavar="", rich_help_panel=EVERYWHERE, help="Log only warnings.")
+]
 JSONOption = Annotated[bool, typer.Option("--json", metavar="", help="Print the report as JSON.")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", metavar="", help="Print what would be sent, and contact no target.")
@@ -127,7 +131,14 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
 
 VersionOption = Annotated[
     bool,
-    typer.Option("--version", metavar="", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    typer.Option(
+        "--version",
+        metavar="",
+        callback=_show_version,
+        is_eager=True,
+        rich_help_panel=EVERYWHERE,
+        help="Show the version and exit.",
+    ),
 ]
 
 
@@ -141,8 +152,8 @@ def before(
 ) -> None:
     """Keep Palo Alto Networks User-ID true to a NAC.
 
-    New here? Run `uidsync demo`. Then write the configuration (`uidsync config` prints one to fill in) and test it
-    with `uidsync check` and `uidsync sync --dry-run`. The timer runs `uidsync sync`.
+    New here? Run `uidsync demo`. Set up your site with `uidsync init`. Test it with `uidsync check` and
+    `uidsync sync --dry-run`. Then let the timer run `uidsync sync`.
     """
     context.obj = Options(config, verbose, quiet)
 
