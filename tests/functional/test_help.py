@@ -57,7 +57,7 @@ def test_help_lists_the_commands_by_purpose():
     """The list of commands has every command once, in a group, with its sentence on one line."""
     called = call("-h", environment={"COLUMNS": "80"})
     for group, commands in GROUPS.items():
-        panel = called.out.partition(f" {group} ")[2].partition("\u2570")[0]
+        panel = called.out.partition(f"\u2500 {group} \u2500")[2].partition("\u2570")[0]
         assert re.findall(r"^\u2502 (\w+)", panel, re.MULTILINE) == list(commands)
         assert all(f"{words} " in panel for words in commands.values())
 
