@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from uidsync.cli.words import make_printable
-from uidsync.report.report import OK, UNSAFE, SyncReport
+from uidsync.report.report import BUG, OK, UNSAFE, SyncReport
 
 MOST_NAMED = 3  # targets in one command
 NO_SECRET = re.compile(r"no secret ([\w.-]+)")
@@ -80,6 +80,8 @@ def advise_next(report: SyncReport) -> str | None:
         return None
     if report.exit_code == UNSAFE:
         return "Next: uidsync sync --dry-run; if the plan is right, uidsync sync --force"
+    if report.exit_code == BUG:
+        return "Next: the same command with -vv, which shows where the bug is"
     failed = [part for part in report.targets if part.error]
     for part in failed:
         if part.error and _needs_key(part.error.kind, part.error.message):
