@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from uidsync.cli.sentences import advise_next, tell_error, tell_event
 from uidsync.cli.tables import by_address
-from uidsync.cli.words import spell_age, spell_span
+from uidsync.cli.words import spell_age, spell_span, spell_time_left
 from uidsync.report.report import INCOMPLETE, OK, SOURCE, UNSAFE, Problem, SyncReport, TargetReport
 
 NOW = datetime(2026, 11, 17, 14, 5, tzinfo=UTC)
@@ -31,6 +31,11 @@ NOW = datetime(2026, 11, 17, 14, 5, tzinfo=UTC)
 def test_a_duration_reads_in_two_units(span, words):
     """The two largest units that say something, the rest left out."""
     assert spell_span(span) == words
+
+
+def test_a_mapping_without_an_end_lasts_for_ever():
+    """What a firewall shows without a time is told apart from what ends now."""
+    assert (spell_time_left(None), spell_time_left(0), spell_time_left(90)) == ("for ever", "0 s", "1 min 30 s")
 
 
 def test_an_age_says_which_way():
