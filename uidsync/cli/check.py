@@ -143,5 +143,5 @@ def _show(console: Console, finding: Finding, *, is_first: bool) -> None:
 def _sum_up(findings: Sequence[Finding]) -> str:
     counts = Counter(finding.colour for finding in findings)
     red = dict.fromkeys(finding.about for finding in findings if finding.colour == "red")
-    words = ", ".join(f"{counts[colour]} {colour}" for colour in ("red", "yellow", "green"))
+    words = ", ".join(f"{counts[colour]} {colour}" for colour in ("red", "yellow", "green") if counts[colour])
     return f"{words}; not ready: {', '.join(red)}" if red else f"{words}; ready"
