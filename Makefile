@@ -217,8 +217,10 @@ environment: place
 	rm -rf build uidsync.egg-info; \
 	"$$new/bin/python" -m pip --quiet --disable-pip-version-check uninstall --yes setuptools pip; \
 	install -d "$$new/share" "$$new/libexec"; \
-	for shell in bash zsh fish; do "$$new/bin/python" -P -m uidsync.cli.completion $$shell >"$$new/share/uidsync.$$shell"; done; \
-	"$$new/bin/python" -P -m uidsync.cli.manual >"$$new/share/uidsync.1"; \
+	for shell in bash zsh fish; do _UIDSYNC_COMPLETE=source_$$shell "$$new/bin/python" -P -m uidsync \
+	| sed '/./,$$!d' >"$$new/share/uidsync.$$shell"; done; \
+	echo '[[ $$funcstack[1] != _uidsync ]] || _uidsync_completion "$$@"' >>"$$new/share/uidsync.zsh"; \
+	install -m 0644 docs/man/uidsync.1 "$$new/share/uidsync.1"; \
 	cp -R systemd/drop-ins "$$new/share"; \
 	install -D -m 0644 -t "$$new/share/sql" sql/clienthist.sql sql/grants.sql sql/index.sql; \
 	install systemd/tell-change "$$new/libexec"; \

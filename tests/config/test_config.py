@@ -1,6 +1,7 @@
 """uidsync.toml: a configuration, or everything that is wrong with it at once."""
 
 import copy
+import re
 import tomllib
 from datetime import timedelta
 from ipaddress import ip_network
@@ -251,7 +252,7 @@ WRONG = [
     # what is of another kind
     ({"source": "csv"}, "source: must be a table"),
     ({"sync": 5}, "sync: must be a table"),
-    ({"target": {"name": "fw"}}, "target: must be a list"),
+    ({"target": {"name": "fw"}}, "target: write [[target]] with two brackets, once for each target"),
     ({"target": ["fw"]}, "target[0]: must be a table"),
     ({"source__kind": "oracle"}, "source: kind 'oracle' is none of 'mysql', 'csv'"),
     ({"0__kind": "router"}, "target[0]: kind 'router' is none of 'firewall', 'agent'"),
@@ -515,3 +516,23 @@ def test_any_one_value_is_taken_or_told(path, key, value):
         assert isinstance(make_config(parsed, "x"), Config)
     except ConfigError as error:
         assert error.problems  # noqa: PT017 (most values are errors, and some are not)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "hint"),
+    [
+        ("[[target]]", "[target]", r"^target: write \[\[target\]\] with two brackets"),
+        ("[[target]]", '[target]\nname = "a"\n[target]', r"not TOML: .*; write \[\[target\]\] with two brackets"),
+        ('"fw-east"', "fw-east", r'not TOML: .*; text needs quotes: name = "..."$'),
+        ('host = "fw-east.example.edu"', "host = 192.0.2.1", r'not TOML: .*; text needs quotes: host = "..."$'),
+        ('"export.csv"', r'"C:\export.csv"', r"not TOML: .*; a backslash .* '...' in single quotes$"),
+        ('"fw-east.example.edu"', r'"fw\new.example.edu"', r"^target\[0\].host: .*; a backslash .* in single quotes$"),
+    ],
+)
+def test_the_likely_mistakes_get_a_hint(tmp_path, wrong, right, hint):
+    """Single brackets, text without quotes and a backslash are told with what to write instead."""
+    file = tmp_path / "uidsync.toml"
+    file.write_text(MINIMAL.replace(wrong, right))
+    with pytest.raises(ConfigError) as caught:
+        read_config(file)
+    assert [problem for problem in caught.value.problems if re.search(hint, problem)], caught.value.problems

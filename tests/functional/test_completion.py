@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from tests.limits import PATIENCE
 
+COMMAND = [sys.executable, "-m", "uidsync"]
 CONFIG = """
 [source]
 kind = "csv"
@@ -38,8 +40,11 @@ def write_completion():
         if shutil.which(shell) is None:
             pytest.skip(f"{shell} is not installed")
         if shell not in written:
-            command = [sys.executable, "-m", "uidsync.cli.completion", shell]
-            written[shell] = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            ended = subprocess.run(
+                COMMAND, env=os.environ | {"_UIDSYNC_COMPLETE": f"source_{shell}"}, capture_output=True, text=True,
+                check=True,
+            )  # fmt: skip
+            written[shell] = ended.stdout
         return written[shell]
 
     return write
@@ -51,7 +56,8 @@ def complete(request, tmp_path, write_completion):
     script = tmp_path / "_uidsync"
     script.write_text(write_completion(request.param))
     (tmp_path / "uidsync.toml").write_text(CONFIG)
-    (tmp_path / "uidsync").touch(0o755)
+    (tmp_path / "uidsync").write_text(f"#!/bin/sh\nexec {shlex.join(COMMAND)}\n")
+    (tmp_path / "uidsync").chmod(0o755)
     environment = {
         "HOME": str(tmp_path),
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
@@ -66,7 +72,7 @@ def ask_bash(script, line, environment):
     """Return what bash would offer."""
     *words, _ = line.split(" ")
     quoted = " ".join(f"'{word}'" for word in line.split(" "))
-    ask = f"compopt() {{ :; }}; . {script}; COMP_WORDS=({quoted}); COMP_CWORD={len(words)}; _uidsync"
+    ask = f". {script}; COMP_WORDS=({quoted}); COMP_CWORD={len(words)}; _uidsync_completion uidsync"
     return run(["bash", "--norc", "-c", f'{ask}; printf "%s\\n" "${{COMPREPLY[@]}}"'], environment)
 
 

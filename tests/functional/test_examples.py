@@ -24,9 +24,9 @@ from tests.forks import start_simulator
 from tests.functional.conftest import Site
 from tests.functional.test_commands import converse
 from tests.limits import PATIENCE
+from tests.manual import find_commands
 from tests.safeconnect import fresh_export
-from uidsync.cli import COMMANDS, load_commands
-from uidsync.cli.grammar import read_commands
+from uidsync.cli import COMMANDS
 from uidsync.report.metrics import write_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -65,11 +65,10 @@ class Example:
 
 def find_in_help():
     """Yield the examples of every command's help, without what is said of them."""
-    load_commands(())
-    for command in read_commands():
-        for line in command.help.partition("Examples:\n\n")[2].splitlines():
+    for context in find_commands()[1]:
+        for line in context.command.help.partition("Examples:\n\n")[2].splitlines():
             if line.strip():
-                yield Example(" ".join(("uidsync", *command.words)), re.split(r" {2,}", line.strip())[0])
+                yield Example(context.command_path, re.split(r" {2,}", line.strip())[0])
 
 
 def find_in_text(file):

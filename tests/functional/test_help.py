@@ -12,85 +12,79 @@ from pathlib import Path
 import pytest
 
 from tests.command import call
-from uidsync.cli import load_commands
-from uidsync.cli.grammar import read_commands
-from uidsync.cli.manual import EXIT_CODES, write_manual
+from tests.manual import PAGE, draw, find_commands, find_options
+from uidsync.cli.app import GROUPS
+from uidsync.report import report
 
-load_commands(())
-WHOLE, *OTHERS = COMMANDS = tuple(read_commands())
-GROUPS = {command.words[:-1] for command in OTHERS}
-CALLS = [command for command in OTHERS if command.words not in GROUPS]
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text("utf-8")
+WHOLE, CALLS = find_commands()
+NAMES = [context.command_path.removeprefix("uidsync ") for context in CALLS]
+EXIT_CODES = {report.OK, report.INCOMPLETE, report.USAGE, report.SOURCE, report.UNSAFE, report.LOCKED}
+EXIT_CODES |= {report.UNREADABLE, report.BUG}
+HERE = Path(__file__).parents[2]
+README = (HERE / "README.md").read_text("utf-8")
 WIDEST = 76  # characters of an example that a terminal of 80 shows on one line
 ESCAPE = "\x1b"
 
 
-def find_examples(command):
+def find_examples(context):
     """Return the examples in a command's help, without what is said of them."""
-    part = command.help.partition("Examples:\n\n")[2]
+    part = context.command.help.partition("Examples:\n\n")[2]
     return [line.strip() for line in part.splitlines() if line.strip()]
 
 
-def named(command):
-    """Name a test for its command."""
-    return "-".join(command.words)
-
-
-@pytest.mark.parametrize("command", CALLS, ids=named)
-def test_help_teaches_by_example(command):
+@pytest.mark.parametrize("context", CALLS, ids=NAMES)
+def test_help_teaches_by_example(context):
     """Every command's help has examples of itself, on lines that fit, with options that it has."""
-    examples = find_examples(command)
+    examples = find_examples(context)
     assert examples
-    options = {option for options in (command.options, WHOLE.options) for each in options for option in each.names}
+    options = set(re.findall(r"(?<![\w-])--?[\w-]+", str([record[0] for record in find_options(context).values()])))
     for example in examples:
         assert len(example) <= WIDEST
         words = shlex.split(re.split(r" {2,}| [|>]", example)[0])
-        assert " ".join(command.words) in " ".join(words)
+        assert context.command.name in example
         assert {word for word in words if word.startswith("-")} <= options, example
 
 
-@pytest.mark.parametrize("command", CALLS, ids=named)
-def test_help_shows_the_examples_as_they_are(command):
-    """What `--help` prints has every example whole, on a line of its own."""
-    called = call(*command.words, "--help", environment={"COLUMNS": "80"})
+@pytest.mark.parametrize("context", CALLS, ids=NAMES)
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_shows_the_examples_as_they_are(context, option):
+    """The help has every example whole, on a line of its own; `-h` is short for `--help`."""
+    called = call(*context.command_path.split()[1:], option, environment={"COLUMNS": "80"})
     assert called.code == 0
-    assert set(find_examples(command)) <= {line.strip() for line in called.out.splitlines()}
+    assert set(find_examples(context)) <= {line.strip() for line in called.out.splitlines()}
 
 
-def test_the_manual_tells_everything():
-    """The page has every command, option and example, and every exit code that the README has."""
-    page = "\n".join(write_manual(COMMANDS)).replace("\\-", "-").replace("\\(aq", "'").replace("\\e", "\\")
-    for command in CALLS:
-        assert f".SS uidsync {' '.join(command.words)}\n" in page
-        assert [line for line in find_examples(command) if line not in page] == []
-        assert [name for option in command.options for name in option.names if rf"\fB{name}\fR" not in page] == []
-    assert sorted(EXIT_CODES) == [0, 1, 2, 3, 4, 5, 6, 70]
+def test_help_lists_the_commands_by_purpose():
+    """The list of commands has every command once, in a group, with its sentence on one line."""
+    called = call("-h", environment={"COLUMNS": "80"})
+    for group, commands in GROUPS.items():
+        panel = called.out.partition(f"\u2500 {group} \u2500")[2].partition("\u2570")[0]
+        assert re.findall(r"^\u2502 (\w+)", panel, re.MULTILINE) == list(commands)
+        assert all(f"{words} " in panel for words in commands.values())
+
+
+def test_the_manual_is_up_to_date():
+    """The page says what the commands say; `python -m tests.manual` renews it."""
+    assert draw() == PAGE.read_text("utf-8")
 
 
 def test_an_exit_code_means_one_thing():
     """The README and the manual say of each code the same, and so does the help of the one command that has its own."""
-    rows = dict(
-        re.findall(r"^\| (\d+) \| (.*?) \|$", README.partition("## Exit codes")[2], re.MULTILINE)[: len(EXIT_CODES)]
-    )
-    assert {int(code): words.replace("`", "") for code, words in rows.items()} == EXIT_CODES
-    (verify,) = [command for command in CALLS if command.words == ("verify",)]
-    assert EXIT_CODES[6].removeprefix("verify: ") in " ".join(verify.help.split())
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|$", README.partition("## Exit codes")[2], re.MULTILINE)
+    page = PAGE.read_text("utf-8").replace("\\-", "-").partition(".SH EXIT STATUS")[2].partition(".SH")[0]
+    told = dict(re.findall(r"^\.TP\n\\fB(\d+)\\fR\n(.*)$", page, re.MULTILINE))
+    assert {int(code) for code in told} == EXIT_CODES
+    assert {code: words.replace("`", "") for code, words in rows[: len(told)]} == told
+    assert told["6"].removeprefix("verify: ") in " ".join(CALLS[NAMES.index("verify")].command.help.split())
 
 
 @pytest.mark.parametrize("tool", [["groff", "-man", "-Tutf8", "-ww"], ["mandoc", "-Tlint", "-Wwarning"], ["lexgrog"]])
 @pytest.mark.parametrize("name", ["uidsync.1", "uidsync.toml.5"])
-def test_the_manual_is_well_formed(tool, name, tmp_path):
+def test_the_manual_is_well_formed(tool, name):
     """Groff, mandoc and man's own parser have nothing to say against either page."""
     if shutil.which(tool[0]) is None:
         pytest.skip(f"{tool[0]} is not installed")
-    page = tmp_path / name
-    if name == "uidsync.1":
-        command = [sys.executable, "-m", "uidsync.cli.manual"]
-        page.write_text(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    else:
-        shutil.copy(ROOT / "docs/man" / name, page)
-    ended = subprocess.run([*tool, page], capture_output=True, text=True, check=False)
+    ended = subprocess.run([*tool, HERE / "docs/man" / name], capture_output=True, text=True, check=False)
     assert ended.stderr == ""
     complaints = [line for line in ended.stdout.splitlines() if tool[0] == "mandoc" and "missing date" not in line]
     assert complaints == []
@@ -113,7 +107,7 @@ def show(arguments, **environment):
     return shown.decode()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["check", "--config", "/missing.toml"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "-v", "--config", "/missing.toml"]])
 def test_nothing_is_coloured_for_those_who_say_so(arguments):
     """A terminal is shown colours; with NO_COLOR it is shown plain text, and so is what is no terminal."""
     assert ESCAPE in show(arguments, TERM="xterm-256color", NO_COLOR="")

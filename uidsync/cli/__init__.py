@@ -11,26 +11,21 @@ import warnings
 from collections.abc import Collection
 from pathlib import Path
 
-import structlog
+from uidsync.cli.app import SUMMARIES, announce, app
+from uidsync.cli.completion import COMPLETING, read_words
 
-from uidsync.cli.app import app
-from uidsync.deadline import Interrupted
-from uidsync.report.output import set_up_logging
-from uidsync.report.report import BUG, INCOMPLETE
-
-COMMANDS = (
-    "check", "config", "demo", "explain", "exporter", "init", "keygen", "secret", "simulate", "status", "sync",
-    "tunnels", "verify", "who", "withdraw",
-)  # fmt: skip
+COMMANDS = tuple(SUMMARIES)
 
 
 def load_commands(words: Collection[str]) -> None:
-    """Import the commands among these words, or all if there is none: each registers itself, and none costs the others.
+    """Import the commands among these words, each of which registers itself; the others are listed and no more.
 
     That a word may be an option's value does no harm.
     """
-    for name in [name for name in COMMANDS if name in words] or COMMANDS:
-        importlib.import_module(f"uidsync.cli.{name}")
+    for name in COMMANDS:
+        if name in words:
+            importlib.import_module(f"uidsync.cli.{name}")
+    announce([name for name in COMMANDS if f"uidsync.cli.{name}" not in sys.modules])
 
 
 def main() -> None:
@@ -39,29 +34,27 @@ def main() -> None:
     _open_streams()
     _forget_odd_widths()
     _heed_no_color()
-    set_up_logging(verbosity=0)  # until a command knows better
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # they are for whoever works on uidsync, and show its source
-    log = structlog.get_logger()
-    try:
+    if COMPLETING in os.environ:
+        _complete()
+    from uidsync.cli.failures import ending_well  # noqa: PLC0415 (completion does without)
+
+    with ending_well():
         try:
             load_commands(sys.argv[1:])
             app()
         finally:
             sys.stdout.flush()
-    except Interrupted:
-        log.warning("run.interrupted", message="a signal ended it; nothing was under way")
-        sys.exit(INCOMPLETE)
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(INCOMPLETE)
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        log.error("uidsync.failed", message=f"{error.filename or 'standard output'}: {error.strerror}", exc_info=error)
-        sys.exit(INCOMPLETE)
-    except Exception as bug:
-        log.error("uidsync.broken", error=type(bug).__name__, hint="a bug: -vv shows where", exc_info=bug)
-        sys.exit(BUG)
+
+
+def _complete() -> None:
+    """Answer a shell that asks what may come next, or for the script that makes it ask."""
+    from typer.completion import completion_init  # type: ignore[attr-defined]  # noqa: PLC0415
+
+    completion_init()
+    load_commands(read_words(os.environ))
+    app(prog_name="uidsync")
 
 
 def _leave_no_core() -> None:

@@ -1,4 +1,4 @@
-"""The application, and what every command shares: its common options, and errors that become exit codes."""
+"""The application, and what every command shares: its options, its place in the list of commands, its exit code."""
 
 from __future__ import annotations
 
@@ -6,34 +6,56 @@ import functools
 import inspect
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields, is_dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-import structlog
 import typer
 
 from uidsync import __version__
-from uidsync.cli.neighbours import find_neighbours
-from uidsync.config.models import Config
-from uidsync.config.reader import ConfigError, read_config
-from uidsync.ledger.file import LedgerError
-from uidsync.ledger.places import Locked
+from uidsync.cli.completion import complete_targets
 from uidsync.panos import Address
-from uidsync.panos.wire.errors import PanosError
-from uidsync.report.output import set_up_logging
-from uidsync.report.report import INCOMPLETE, LOCKED, SOURCE, USAGE
-from uidsync.source import SourceError
+
+if TYPE_CHECKING:  # the help and the completion do without
+    from uidsync.config.models import Config
 
 DEFAULT_CONFIG = Path("/etc/uidsync/uidsync.toml")
 
+# Every command, with one sentence for the list of commands, by purpose.
+GROUPS = {
+    "Every day": {
+        "sync": "Read new login events and bring every target up to date.",
+        "status": "Show the last run and where every target stands.",
+        "check": "Test the configuration, the database and every target.",
+        "withdraw": "Log users out, and keep them out until a newer event.",
+    },
+    "Investigate": {
+        "explain": "Show why each target has, or lacks, a mapping for an address.",
+        "who": "Show who had an address, or which addresses a user had.",
+        "verify": "Compare every firewall's table with what it should hold.",
+    },
+    "Set up": {
+        "demo": "Show everything at work on this machine. Needs no configuration.",
+        "init": "Ask for a site's parts, try each, and write the configuration.",
+        "config": "Print a configuration to fill in, its schema, or check one.",
+        "keygen": "Get an API key from a firewall and store it.",
+        "secret": "Store a secret, or list where the secrets are.",
+        "simulate": "Simulate a firewall or a User-ID agent on this machine.",
+    },
+    "Neighbours": {
+        "exporter": "Serve Prometheus metrics and a status page.",
+        "tunnels": "Show the firewalls' IPsec tunnels, also to Zabbix and Nagios.",
+    },
+}
+SUMMARIES = {name: (group, words) for group, commands in GROUPS.items() for name, words in commands.items()}
+
 app = typer.Typer(
     name="uidsync",
-    help="Keep Palo Alto Networks User-ID true to a NAC.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -58,8 +80,13 @@ class Options:
 
     def read_config(self) -> Config:
         """Read the configuration. Raises ConfigError."""
+        from uidsync.cli.neighbours import find_neighbours  # noqa: PLC0415 (nor the completion)
+        from uidsync.config.reader import read_config  # noqa: PLC0415
+
         return read_config(self.file, find_neighbours())
 
+
+EVERYWHERE = "Options before or after any command"
 
 ConfigOption = Annotated[
     Path | None,
@@ -67,7 +94,8 @@ ConfigOption = Annotated[
         "--config",
         metavar="FILE",
         readable=False,  # whoever reads it says better why it cannot be read
-        help="The configuration [default: $UIDSYNC_CONFIG, then /etc/uidsync/uidsync.toml].",
+        rich_help_panel=EVERYWHERE,
+        help="The configuration file [default: $UIDSYNC_CONFIG, then /etc/uidsync/uidsync.toml].",
     ),
 ]
 VerboseOption = Annotated[
@@ -78,13 +106,21 @@ VerboseOption = Annotated[
         count=True,
         show_default=False,
         metavar="",
-        help="Log every entry (personal data); twice: traces of bugs.",
+        rich_help_panel=EVERYWHERE,
+        help="Show the log, with every entry (personal data); twice: traces of bugs.",
     ),
 ]
-QuietOption = Annotated[bool, typer.Option("-q", "--quiet", metavar="", help="Log warnings alone.")]
-
-
+QuietOption = Annotated[
+    bool, typer.Option("-q", "--quiet", metavar="", rich_help_panel=EVERYWHERE, help="Log only warnings.")
+]
 JSONOption = Annotated[bool, typer.Option("--json", metavar="", help="Print the report as JSON.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", metavar="", help="Print what would be sent, and contact no target.")
+]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option("--target", metavar="NAME", help="Use only this target; repeatable.", autocompletion=complete_targets),
+]
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
@@ -95,7 +131,14 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
 
 VersionOption = Annotated[
     bool,
-    typer.Option("--version", metavar="", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    typer.Option(
+        "--version",
+        metavar="",
+        callback=_show_version,
+        is_eager=True,
+        rich_help_panel=EVERYWHERE,
+        help="Show the version and exit.",
+    ),
 ]
 
 
@@ -109,8 +152,8 @@ def before(
 ) -> None:
     """Keep Palo Alto Networks User-ID true to a NAC.
 
-    Start with `uidsync demo`; then write the configuration (`uidsync config` prints one to fill in), try it with
-    `uidsync check` and `uidsync sync --dry-run`, and let the timer run `uidsync sync`.
+    New here? Run `uidsync demo`. Set up your site with `uidsync init`. Test it with `uidsync check` and
+    `uidsync sync --dry-run`. Then let the timer run `uidsync sync`.
     """
     context.obj = Options(config, verbose, quiet)
 
@@ -118,25 +161,62 @@ def before(
 def command(function: Callable[..., int | None]) -> Callable[..., None]:
     """Register a command; its first parameter is `Options`, its result the exit code.
 
-    The common options are added to its own, and errors that a user can mend end it with a line that says how.
+    The common options are added to its own, and errors that a user can mend end it with a line that says how. A
+    parameter whose type is a dataclass stands for a group of options: its fields.
     """
     own = inspect.signature(function, eval_str=True)
     added = inspect.signature(before, eval_str=True)
+    groups: dict[str, Any] = {
+        name: each.annotation for name, each in list(own.parameters.items())[1:] if is_dataclass(each.annotation)
+    }
 
     @functools.wraps(function)
     def wrapper(context: typer.Context, **arguments: Any) -> None:  # noqa: ANN401 (whatever the command takes)
         given = {name: arguments.pop(name) for name in ("config", "verbose", "quiet")}
         arguments.pop("version")
         options = Options(**given).or_else(context.obj)
-        set_up_logging(verbosity=-1 if options.quiet else options.verbose)
-        raise typer.Exit(_run(function, options, arguments))
+        for name, group in groups.items():
+            arguments[name] = group(**{field.name: arguments.pop(field.name) for field in fields(group)})
+        from uidsync.cli.failures import run  # noqa: PLC0415 (a help ends before)
 
-    parameters = [*added.parameters.values(), *list(own.parameters.values())[1:]]
+        raise typer.Exit(run(function, options, arguments))
+
+    parameters = list(added.parameters.values())
+    for name, parameter in list(own.parameters.items())[1:]:
+        parameters += _spread(groups[name]) if name in groups else [parameter]
     wrapper.__signature__ = own.replace(  # type: ignore[attr-defined]
         parameters=sorted(parameters, key=lambda parameter: parameter.default is not inspect.Parameter.empty)
     )
-    app.command()(wrapper)
+    _register(function.__name__, wrapper)
     return wrapper
+
+
+def _spread(group: type[Any]) -> list[inspect.Parameter]:
+    """Return the fields of a group of options as parameters."""
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(group)
+    ]
+
+
+def announce(missing: Collection[str]) -> None:
+    """Put these commands into the list of commands without importing what they do, and the list into its order."""
+    app.registered_commands[:] = [info for info in app.registered_commands if info.callback is not _do_nothing]
+    for name in missing:
+        _register(name, _do_nothing)
+    app.registered_commands.sort(key=lambda info: [*SUMMARIES].index(str(info.name)))
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def _register(name: str, function: Callable[..., None]) -> None:
+    group, words = SUMMARIES[name]
+    app.command(name, short_help=words, rich_help_panel=group)(function)
 
 
 def read_address(text: str) -> Address | None:
@@ -152,25 +232,3 @@ def read_address(text: str) -> Address | None:
     if ip.scope_id:  # of an address that means nothing beyond its own link; a zone may be any text
         raise typer.BadParameter(f"{text!r} names a zone, and mappings have none", param_hint="ADDRESS|USER")
     return ip.ipv4_mapped or ip
-
-
-def _run(function: Callable[..., int | None], options: Options, arguments: dict[str, Any]) -> int:
-    log = structlog.get_logger()
-    try:
-        return function(options, **arguments) or 0
-    except ConfigError as error:
-        for problem in error.problems:
-            log.error("config.refused", file=error.file, problem=problem)
-        return USAGE
-    except SourceError as error:
-        log.error("source.failed", message=str(error))
-        return SOURCE
-    except Locked as error:
-        log.warning("run.locked", message=str(error))
-        return LOCKED
-    except LedgerError as error:
-        log.error("ledger.failed", message=str(error))
-        return INCOMPLETE
-    except PanosError as error:
-        log.error("target.failed", error=error.kind, message=str(error))
-        return INCOMPLETE

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 from queue import Empty, SimpleQueue
 
-import structlog
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from uidsync.cli.app import JSONOption, Options, command
-from uidsync.cli.inspection import Finding, inspect_source, inspect_target
-from uidsync.cli.rights import become_owner, raise_if_locked_out
-from uidsync.cli.wiring import (
-    TargetMaker,
-    advise_closing,
-    find_state_dir,
-    is_ping_exposed,
-    make_deadline,
-    make_secret_files,
-    make_source,
-)
+from uidsync.cli.app import JSONOption, Options, TargetOption, command
+from uidsync.cli.inspection import Finding, inspect_target
+from uidsync.cli.inspection_source import inspect_source
+from uidsync.cli.site import Site
+from uidsync.cli.tables import make_console, print_json, print_table
+from uidsync.cli.wiring import TargetMaker, advise_closing, is_ping_exposed
 from uidsync.config.models import TargetConfig
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import start
@@ -35,53 +29,51 @@ GRACE = 10.0
 QUESTIONS = 2  # at most between two findings: one that a role may not ask gives none
 # Each to an HA pair first asks who is active, and where nobody says so it goes to both, one after the other.
 CALLS_OF_HOST, CALLS_OF_PAIR = 1, 3
+COLOUR_WIDTH = 8
 
 
 @command
-def check(options: Options, *, as_json: JSONOption = False) -> int:
-    """Try the configuration, the database and every target; send no mapping.
+def check(options: Options, *, target: TargetOption = None, as_json: JSONOption = False) -> int:
+    """Test the configuration, the database and every target; send no mapping.
 
-    A line for each thing that was looked at, green, yellow or red, with what to do. Exits 1 when one is red. The page
-    to look at first, at a new site and whenever something is odd.
+    Every line is green, yellow or red, and says what to do. The last line counts them. Exits 1 when one is red. Look
+    at this page first, at a new site and whenever something is odd. `--target` leaves the database out.
 
     Examples:
 
         uidsync check
+        uidsync check --target fw-east      one target, after you mended it
         uidsync --config new.toml check     before new.toml takes its place
         uidsync check --json | jq '.findings[] | select(.colour == "red")'
     """
-    log = structlog.get_logger()
-    config = options.read_config()
-    state_dir = find_state_dir(config)
-    become_owner(state_dir, "nothing")
-    raise_if_locked_out(config, state_dir, config.target)
-    deadline = make_deadline(config)
-    secrets = make_secret_files(log)
-    maker = TargetMaker(secrets, log, deadline, attempts=1)
-    parts = [
-        Part(
-            "source",
-            lambda: inspect_source(config, make_source(config, secrets, deadline)),
-            config.sync.deadline.total_seconds() + GRACE,
-        ),
-        *(_inspect_in_thread(target, maker) for target in config.target),
-    ]
-    findings = []
-    console = Console(markup=False, highlight=False, soft_wrap=True)
-    names = ", ".join(target.name for target in config.target)
-    first = [Finding("configuration", "green", f"{options.file}: {names}")]
-    if is_ping_exposed(config, options.file):
-        words = "others can read telemetry.ping_url, which is a secret"
-        first.append(Finding("configuration", "yellow", words, advise_closing(options.file)))
-    for finding in chain(first, *(part.gather() for part in parts)):
-        findings.append(finding)
+    site = Site(options, "nothing", target)
+    site.raise_if_locked_out(site.targets, is_source_needed=not target)
+    maker = site.make_targets(attempts=1)
+    source_limit = site.config.sync.deadline.total_seconds() + GRACE
+    parts = [_inspect_in_thread(each, maker) for each in site.targets]
+    if not target:
+        parts.insert(0, Part("source", lambda: inspect_source(site.config, site.make_source()), source_limit))
+    findings: list[Finding] = []
+    console = make_console()
+    for finding in chain(_inspect_configuration(site), *(part.gather() for part in parts)):
         if not as_json:
-            _show(console, finding)
+            _show(console, finding, is_first=not findings or findings[-1].about != finding.about)
+        findings.append(finding)
     if as_json:
-        print(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=1))
+        print_json({"findings": [asdict(finding) for finding in findings]})
+    else:
+        console.print(*([""] if console.is_terminal else []), _sum_up(findings), sep="\n")
     for part in parts:
         part.raise_bug()
     return INCOMPLETE if any(finding.colour == "red" for finding in findings) else OK
+
+
+def _inspect_configuration(site: Site) -> Iterator[Finding]:
+    names = ", ".join(target.name for target in site.targets)
+    yield Finding("configuration", "green", f"{site.file}: {names}")
+    if is_ping_exposed(site.config, site.file):
+        words = "others can read telemetry.ping_url, which is a secret"
+        yield Finding("configuration", "yellow", words, advise_closing(site.file))
 
 
 def _inspect_in_thread(target: TargetConfig, maker: TargetMaker) -> Part:
@@ -132,6 +124,25 @@ class Part:
             self._found.put(finding)
 
 
-def _show(console: Console, finding: Finding) -> None:
-    line = Text(f"{finding.colour:7}", style=finding.colour).append(f"{finding.about}: {finding.message}", "default")
-    console.print(line.append(f"  -> {finding.advice}" if finding.advice else "", "default"))
+def _show(console: Console, finding: Finding, *, is_first: bool) -> None:
+    """Print a finding: on a terminal below the name of its part, elsewhere on one line."""
+    if not console.is_terminal:
+        advice = f"  -> {finding.advice}" if finding.advice else ""
+        console.print(f"{finding.colour:7}{finding.about}: {finding.message}{advice}")
+        return
+    if is_first:
+        console.print(Text(finding.about, "bold"))
+    grid = Table.grid(padding=(0, 0, 0, 2), pad_edge=True)  # what does not fit into a line goes on below its beginning
+    grid.add_column(width=COLOUR_WIDTH)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(finding.colour, finding.colour), Text(finding.message))
+    if finding.advice:
+        grid.add_row("", Text(f"-> {finding.advice}"))
+    print_table(grid)
+
+
+def _sum_up(findings: Sequence[Finding]) -> str:
+    counts = Counter(finding.colour for finding in findings)
+    red = dict.fromkeys(finding.about for finding in findings if finding.colour == "red")
+    words = ", ".join(f"{counts[colour]} {colour}" for colour in ("red", "yellow", "green") if counts[colour])
+    return f"{words}; not ready: {', '.join(red)}" if red else f"{words}; ready"

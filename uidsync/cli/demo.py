@@ -19,15 +19,18 @@ import typer
 from rich.console import Console
 
 from uidsync.cli.app import Options, command
+from uidsync.cli.failures import set_up
 from uidsync.cli.rights import step_down
-from uidsync.cli.show import progress_bar, show_mappings, show_plans, show_report
+from uidsync.cli.show import progress_bar, show_outcome, show_plans
+from uidsync.cli.tables import by_address, show_rows
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_secret_files, make_source
+from uidsync.cli.words import spell_time_left
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import make_config
 from uidsync.config.render import render
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos.userid.table import TableEntry
-from uidsync.report.output import set_up_logging, write_atomically
+from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.simulator.process import Simulator
 from uidsync.sync import Order, Parts, Run, run
@@ -69,7 +72,7 @@ def demo(
         uidsync demo --keep
     """
     if not options.verbose:
-        set_up_logging(verbosity=-1)
+        set_up(-1)
     step_down()
     console = Console(markup=False, highlight=False)
     with ExitStack() as stack:
@@ -85,9 +88,8 @@ def demo(
         show_plans(_run(config, dry_run=True).plans, as_tables=True)
         console.print("\nuidsync sync", style="bold")
         this = _run(config, dry_run=False)
-        show_report(this.report)
-        mappings = _read_back(config)
-        show_mappings(f"\nfw-east holds {len(mappings)} mappings, as its API tells", mappings)
+        show_outcome(this.report)
+        _show_mappings(_read_back(config))
     are_complete = [part.name for part in this.report.targets if part.status == "complete"]
     console.print(
         "The dead target cost the others nothing. For a real site: `uidsync config > uidsync.toml`, fill it in, "
@@ -151,6 +153,18 @@ def _run(config: Config, *, dry_run: bool) -> Run:
             bar,
         )
         return run(parts, Order(dry_run=dry_run))
+
+
+def _show_mappings(mappings: tuple[TableEntry, ...]) -> None:
+    show_rows(
+        f"\nfw-east holds {len(mappings)} mappings, as its API tells",
+        ("address", "vsys", "from", "user", "time left"),
+        [
+            (str(entry.ip), entry.vsys, entry.type, entry.user, spell_time_left(entry.seconds_left))
+            for entry in sorted(mappings, key=lambda entry: by_address(entry.ip))
+        ],
+        "its API has them all",
+    )
 
 
 def _read_back(config: Config) -> tuple[TableEntry, ...]:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-import durationpy
-import structlog
 import typer
 
 from uidsync.cli.app import JSONOption, Options, command, read_address
-from uidsync.cli.show import NOBODY, SKIPPED, make_printable, spell_mac
-from uidsync.cli.wiring import (
-    TargetMaker,
-    become_owner,
-    find_state_dir,
-    make_deadline,
-    make_secret_files,
-    make_source,
-)
-from uidsync.config.models import Config, FirewallConfig, TargetConfig
+from uidsync.cli.show import NOBODY, SKIPPED
+from uidsync.cli.site import Site
+from uidsync.cli.tables import print_json
+from uidsync.cli.wiring import TargetMaker
+from uidsync.cli.words import make_printable, spell_mac, spell_moment, spell_span
+from uidsync.config.models import FirewallConfig, TargetConfig
 from uidsync.history.explain import Step, Verdict, judge, trace
 from uidsync.ledger.places import open_ledger_read_only
 from uidsync.ledger.values import Holding
@@ -34,7 +27,7 @@ from uidsync.plan.dispatch import read_belief
 from uidsync.plan.newest import make_demand
 from uidsync.plan.share import make_share
 from uidsync.reading.reader import make_rules, recall
-from uidsync.report.report import INCOMPLETE, OK, to_plain
+from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import do_for_each
 from uidsync.source.rows import BLANK, IGNORED, LoginEvent, make_row_reader
 
@@ -77,42 +70,30 @@ def explain(
     ip = read_address(address.strip())
     if ip is None:
         raise typer.BadParameter(f"{address!r} is no address; `uidsync who` finds the addresses of a user")
-    explanation = _explain(options.read_config(), ip)
+    explanation = _explain(Site(options), ip)
     if as_json:
-        print(json.dumps(to_plain(_describe(explanation)), indent=1, default=str))
+        print_json(_describe(explanation))
     else:
         print("\n".join(map(make_printable, _tell(explanation))))
     return OK if explanation.is_answered else INCOMPLETE
 
 
-def _explain(config: Config, ip: Address) -> Explanation:
-    log = structlog.get_logger()
-    state_dir = find_state_dir(config)
-    become_owner(state_dir)
-    deadline = make_deadline(config)
-    secrets = make_secret_files(log)
-    source, validity = make_source(config, secrets, deadline), config.source.validity
-    rules = make_rules(config, source)
-    with open_ledger_read_only(state_dir, log) as ledger, source.open() as snapshot:
+def _explain(site: Site, ip: Address) -> Explanation:
+    config, source = site.config, site.make_source()
+    validity, rules = config.source.validity, make_rules(config, source)
+    with open_ledger_read_only(site.state_dir, site.log) as ledger, source.open() as snapshot:
         now = snapshot.now
         ledger.disbelieve(now, datetime.now(UTC))
         known = recall(config, rules, ledger, ip, now)
-        steps, holder = trace(
-            ip,
-            snapshot.read_addresses([ip]),
-            known,
-            make_row_reader(rules, now),
-            validity=validity,
-            now=now,
-            dates=rules.dates,
-        )
+        rows, read_row = snapshot.read_addresses([ip]), make_row_reader(rules, now)
+        steps, holder = trace(ip, rows, known, read_row, validity=validity, now=now, dates=rules.dates)
         demand = make_demand({ip: holder} if holder else {}, validity, now)
         verdicts = []
         for target in config.target:
             belief = read_belief(ledger, target, [ip])
             share = make_share(config, target, belief, demand)
             verdicts.append(judge(share, ip, holder))
-    maker = TargetMaker(secrets, log, deadline, attempts=1)
+    maker = site.make_targets(attempts=1)
     shown = do_for_each(lambda target: _ask(target, ip, maker), config.target)
     answers = dict(zip((target.name for target in config.target), shown, strict=True))
     return Explanation(ip, now, validity, steps, holder, tuple(verdicts), answers)
@@ -203,7 +184,7 @@ def _tell_wanted(verdict: Verdict, explanation: Explanation) -> str:
     if verdict.wanted:
         return f"{verdict.wanted.user}, until {_at(verdict.wanted.expires_at)}"
     return {
-        "no_event": f"nothing: no row of the last {durationpy.to_str(explanation.validity)} counts; it runs out",
+        "no_event": f"nothing: no row of the last {spell_span(explanation.validity)} counts; it runs out",
         "nobody": f"nothing: {NOBODY.get(holder.why if holder else '', 'nobody')}",
         "withdrawn": "nothing: withdrawn by hand, until a newer event",
         "outside": "nothing: the address is outside of its networks",
@@ -242,11 +223,11 @@ def _tell_shown(shown: tuple[TableEntry, ...] | str) -> str:
         return shown
     entries = (
         f"{entry.user} from {entry.type}"
-        + (f", {timedelta(seconds=entry.seconds_left)} left" if entry.seconds_left is not None else ", for ever")
+        + (f", {spell_span(entry.seconds_left)} left" if entry.seconds_left is not None else ", for ever")
         for entry in shown
     )
     return "; ".join(entries) or "nobody"
 
 
 def _at(moment: datetime | None) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else "without a date    "
+    return spell_moment(moment, "without a date     ")

@@ -16,17 +16,15 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import structlog
 import typer
-from structlog.typing import FilteringBoundLogger
 
 from uidsync import __version__
 from uidsync.cli.app import Options, command
 from uidsync.cli.looking import make_looks, make_rules
-from uidsync.cli.rights import become_owner, raise_if_locked_out
-from uidsync.cli.wiring import TargetMaker, find_state_dir, make_secret_files
+from uidsync.cli.site import Site
+from uidsync.cli.wiring import TargetMaker
 from uidsync.config.account import may_read
-from uidsync.config.models import Config, FirewallConfig
+from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline
 from uidsync.panos.tunnels.conditions import View
@@ -75,32 +73,26 @@ def exporter(
     if what in SHIPPED:
         print(files("uidsync.integrations.exporter").joinpath(SHIPPED[what]).read_text("utf-8"), end="")
         return OK
-    log = structlog.get_logger()
-    config = options.read_config()
-    state_dir = find_state_dir(config)
-    become_owner(state_dir, "nothing")
-    if not may_read(state_dir / LAST_RUN):  # else there is something to tell without any key
-        firewalls = [target for target in config.target if isinstance(target, FirewallConfig)]
-        raise_if_locked_out(config, state_dir, firewalls, is_source_needed=False)
+    site = Site(options, "nothing")
+    if not may_read(site.state_dir / LAST_RUN):  # else there is something to tell without any key
+        site.raise_if_locked_out(site.firewalls, is_source_needed=False)
     try:
         import prometheus_client  # noqa: F401, PLC0415 (an extra: other commands do without)
     except ImportError:
-        log.error("exporter.missing", hint="pip install 'uidsync[exporter]'")
+        site.log.error("exporter.missing", hint="pip install 'uidsync[exporter]'")
         return USAGE
     from uidsync.integrations.exporter.config import ExporterConfig  # noqa: PLC0415
 
-    table = config.of(ExporterConfig)
-    if textfile:
-        return _write(config, table, textfile, log)
-    return _serve(config, table, str(options.file), log)
+    table = site.config.of(ExporterConfig)
+    return _write(site, table, textfile) if textfile else _serve(site, table)
 
 
-def _make_probes(config: Config, table: ExporterConfig, log: FilteringBoundLogger) -> Probes:
+def _make_probes(site: Site, table: ExporterConfig) -> Probes:
     from uidsync.integrations.exporter.probes import Asked, Probes  # noqa: PLC0415
 
-    secrets = make_secret_files(log)
-    secrets = replace(secrets, warn=functools.cache(secrets.warn))  # once, and not with every scrape
-    maker = TargetMaker(secrets, log, Deadline(math.inf), attempts=1)
+    config = site.config
+    secrets = replace(site.secrets, warn=functools.cache(site.secrets.warn))  # once, and not with every scrape
+    maker = TargetMaker(secrets, site.log, Deadline(math.inf), attempts=1)
     refusals = Refusals()
 
     def make_look(target: FirewallConfig) -> Callable[[float], tuple[View, ...]]:
@@ -124,31 +116,31 @@ def _make_probes(config: Config, table: ExporterConfig, log: FilteringBoundLogge
                 make_rules(config, target.name),
                 make_look(target),
             )
-            for target in config.target
-            if isinstance(target, FirewallConfig)
+            for target in site.firewalls
         ],
-        log,
+        site.log,
         _now,
         table.ask_every.total_seconds(),
     )
 
 
-def _serve(config: Config, table: ExporterConfig, file: str, log: FilteringBoundLogger) -> int:
+def _serve(site: Site, table: ExporterConfig) -> int:
     from uidsync.integrations.exporter.lastrun import Runs  # noqa: PLC0415
-    from uidsync.integrations.exporter.site import Settings, Site  # noqa: PLC0415
+    from uidsync.integrations.exporter.site import Settings  # noqa: PLC0415
+    from uidsync.integrations.exporter.site import Site as Pages  # noqa: PLC0415
     from uidsync.web.server import Server  # noqa: PLC0415
 
-    site = Site(
+    page = Pages(
         Settings(
             __version__,
             socket.gethostname(),
-            {target.name: target.kind for target in config.target},
+            {target.name: target.kind for target in site.config.target},
             table.timeout.total_seconds(),
             table.status_metric,
             table.overdue_after,
         ),
-        Runs(find_state_dir(config) / LAST_RUN, _now),
-        _make_probes(config, table, log),
+        Runs(site.state_dir / LAST_RUN, _now),
+        _make_probes(site, table),
         write_metrics,
         _now,
     )
@@ -158,20 +150,20 @@ def _serve(config: Config, table: ExporterConfig, file: str, log: FilteringBound
     host, _, port = table.listen.rpartition(":")
     host = host.strip("[]")
     try:
-        server = Server((host, int(port)), site.find_answer, log, names=_find_names(table, host))
+        server = Server((host, int(port)), page.find_answer, site.log, names=_find_names(table, host))
     except OSError as error:
-        raise ConfigError(file, [f"exporter.listen: {table.listen}: {error.strerror or error}"]) from None
+        raise ConfigError(str(site.file), [f"exporter.listen: {table.listen}: {error.strerror or error}"]) from None
     with server:
         if not ip_address(host).is_loopback:
-            log.warning("exporter.exposed", hint="without TLS and password: put a reverse proxy before 127.0.0.1")
-        log.info("exporter.started", url=server.url)
+            site.log.warning("exporter.exposed", hint="without TLS and password: put a reverse proxy before 127.0.0.1")
+        site.log.info("exporter.started", url=server.url)
         gc.enable()  # it may run for years
         serving = start(server.serve_forever)
         serving.add_done_callback(lambda _: ended.set())
         ended.wait()
         server.shutdown()
         serving.result()  # raises a bug
-    log.info("exporter.ended")
+    site.log.info("exporter.ended")
     return OK
 
 
@@ -183,15 +175,15 @@ def _find_names(table: ExporterConfig, address: str) -> set[str]:
     return {name.lower().removesuffix(".") for name in names}
 
 
-def _write(config: Config, table: ExporterConfig, textfile: Path, log: FilteringBoundLogger) -> int:
+def _write(site: Site, table: ExporterConfig, textfile: Path) -> int:
     from uidsync.integrations.exporter.site import write_tunnels  # noqa: PLC0415
 
-    probes = _make_probes(config, table, log)
+    probes = _make_probes(site, table)
     text, are_known = write_tunnels(probes, list(probes.asked), table.timeout.total_seconds(), table.status_metric)
     try:
         write_atomically(textfile, text, TEXTFILE_MODE)
     except OSError as error:
-        log.error("textfile.unwritten", file=str(textfile), message=error.strerror)
+        site.log.error("textfile.unwritten", file=str(textfile), message=error.strerror)
         return INCOMPLETE
     return OK if are_known else INCOMPLETE
 

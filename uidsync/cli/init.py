@@ -4,72 +4,47 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import structlog
 import typer
-from rich.console import Console
 
 from uidsync.cli.app import DEFAULT_CONFIG, Options, command
-from uidsync.cli.inspection import Finding, inspect_source, inspect_target
-from uidsync.cli.secret import MODE, Secret, check_secret, find_group, find_secrets, raise_if_unwritable, store
-from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
-from uidsync.config.credentials import CREDENTIALS, SecretFiles
-from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
-from uidsync.config.reader import ConfigError, make_config
-from uidsync.config.render import render
-from uidsync.panos.wire.errors import PanosError
-from uidsync.panos.wire.seen import see_certificate
-from uidsync.panos.wire.xmlapi import make_keygen, read_key
-from uidsync.report.output import write_atomically
+from uidsync.cli.secret import Secret, find_secrets, raise_if_unwritable
+from uidsync.cli.setup import Setup, console
 from uidsync.report.report import INCOMPLETE, OK
 
-HEAD = "Written by `uidsync init`. `uidsync config` prints every key with its default and what it does."
-TRY_FOR = 10.0  # seconds, for a certificate
-DIRECTORY_MODE = 0o750
 NAMED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)=(?P<host>\[[^\]]+\]|[^:]+)(:(?P<port>\d+))?")
-console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 
-@dataclass(slots=True)
-class Answers:
-    """What is known of the site so far: the document of its configuration, and its secrets by name."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The answers that the command line gives."""
 
-    source: dict[str, Any] = field(default_factory=dict)
-    identity: dict[str, Any] = field(default_factory=dict)
-    targets: list[dict[str, Any]] = field(default_factory=list)
-    secrets: dict[str, str] = field(default_factory=dict)
-
-    def document(self, *more: dict[str, Any]) -> dict[str, Any]:
-        """Return the configuration, with more targets."""
-        return {"source": self.source, "identity": self.identity, "target": [*self.targets, *more]}
+    host: Annotated[str, typer.Option("--database", metavar="HOST[:PORT]", help="The database server.")] = ""
+    user: Annotated[str, typer.Option("--user", metavar="NAME", help="The database account.")] = "uidsync"
+    name: Annotated[str, typer.Option("--schema", metavar="NAME", help="The database's name.")] = "backupDB"
+    csv: Annotated[str, typer.Option("--csv", metavar="FILE", help="A CSV file instead of a database.")] = ""
+    domain: Annotated[str, typer.Option(metavar="NAME", help="The domain to put before names, such as CAMPUS.")] = ""
+    firewall: Annotated[list[str] | None, typer.Option(metavar="NAME=HOST[:PORT]", help="A firewall; repeatable.")] = (
+        None
+    )
+    agent: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=HOST[:PORT]", help="A User-ID agent; repeatable.")
+    ] = None
+    client_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Our certificate for the agents.")] = None
 
 
 @command
 def init(
     options: Options,
     *,
-    host: Annotated[str, typer.Option("--database", metavar="HOST[:PORT]", help="The database server.")] = "",
-    user: Annotated[str, typer.Option("--user", help="The database account.")] = "uidsync",
-    name: Annotated[str, typer.Option("--schema", metavar="NAME", help="The database's name.")] = "backupDB",
-    csv: Annotated[str, typer.Option("--csv", metavar="FILE", help="A CSV file instead of a database.")] = "",
-    domain: Annotated[str, typer.Option(help="The domain to put before names, such as CAMPUS.")] = "",
-    firewall: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=HOST[:PORT]", help="A firewall; repeatable.")
-    ] = None,
-    agent: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=HOST[:PORT]", help="A User-ID agent; repeatable.")
-    ] = None,
+    given: Given,
     secret: Annotated[
         list[str] | None, typer.Option(metavar="NAME=FILE", help="Take this secret from a file; repeatable.")
     ] = None,
-    client_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Our certificate for the agents.")] = None,
     accept: Annotated[
         bool, typer.Option("--accept", metavar="", help="Trust the certificates seen now, without asking.")
     ] = False,
@@ -95,217 +70,17 @@ def init(
         return INCOMPLETE
     setup = Setup(file, is_asking=is_asking, accept=accept)
     setup.take_secrets(secret or ())
-    setup.ask_source(csv, host, name, user)
-    setup.ask_domain(domain)
-    for kind, given in (("firewall", firewall or ()), ("agent", agent or ())):
-        for text in given:
-            setup.add_target(kind, *_read_named(text, kind), client_cert)
-        while is_asking and not given and (target := _ask_target(kind)):
-            setup.add_target(kind, *target, client_cert)
+    setup.ask_source(given.csv, given.host, given.name, given.user)
+    setup.ask_domain(given.domain)
+    for kind, targets in (("firewall", given.firewall or ()), ("agent", given.agent or ())):
+        for text in targets:
+            setup.add_target(kind, *_read_named(text, kind), given.client_cert)
+        while is_asking and not targets and (target := _ask_target(kind)):
+            setup.add_target(kind, *target, given.client_cert)
     setup.write()
     missing = [each for each in find_secrets(setup.read()) if each.needed and each.name not in setup.answers.secrets]
     _tell_next(options, missing)
     return INCOMPLETE if setup.is_red else OK
-
-
-class Setup:
-    """Gathers and tries the answers, and writes them in one go."""
-
-    def __init__(self, file: Path, *, is_asking: bool, accept: bool) -> None:
-        self._file = file
-        self._is_asking = is_asking
-        self._accept = accept
-        self.answers = Answers()
-        self.is_red = False
-
-    def read(self, *more: dict[str, Any]) -> Config:
-        """Read the answers so far as a configuration. Raises ConfigError."""
-        return make_config(self.answers.document(*more), str(self._file))
-
-    def take_secrets(self, given: tuple[str, ...] | list[str]) -> None:
-        """Read the secrets that files hold."""
-        for text in given:
-            name, _, file = text.partition("=")
-            try:
-                self.answers.secrets[name] = Path(file).read_text("utf-8")
-            except (OSError, ValueError) as error:
-                raise typer.BadParameter(f"{text}: the file cannot be read: {error}", param_hint="--secret") from None
-
-    def ask_source(self, csv: str, host: str, name: str, user: str) -> None:
-        """Ask for the source until it answers, or is to stay as it is."""
-        if not (csv or host or self._is_asking):
-            raise typer.BadParameter("name the source: --database HOST or --csv FILE", param_hint="--database")
-        is_given = bool(csv or host)
-        while True:
-            if csv:
-                self.answers.source = {"kind": "csv", "path": csv}
-            else:
-                if self._is_asking and not is_given:
-                    host = typer.prompt("Database server, as HOST or HOST:PORT", default=host or "127.0.0.1", err=True)
-                    name = typer.prompt("Name of the database", default=name, err=True)
-                    user = typer.prompt("Account", default=user, err=True)
-                place, _, port = host.rpartition(":") if re.fullmatch(r"[^:]+:\d+|\[.*\]:\d+", host) else (host, "", "")
-                self.answers.source = {"kind": "mysql", "host": place.strip("[]"), "database": name, "user": user}
-                self.answers.source |= {"port": int(port)} if port else {}
-                self._ask_secret(Secret("source-password", f"Password of {user}"))
-            if self._try(None, inspect_source_of) or not self._wants_other_answers():
-                return
-            csv, is_given = "", False
-            self.answers.secrets.pop("source-password", None)
-
-    def ask_domain(self, domain: str) -> None:
-        """Ask for the domain of names."""
-        while True:
-            if self._is_asking and not domain:
-                words = "Domain to put before names (empty: none)"
-                domain = typer.prompt(words, default="", show_default=False, err=True)
-            self.answers.identity = {"domain": domain} if domain else {}
-            if self._is_accepted(_PLACEHOLDER):
-                return
-            domain = ""
-
-    def _is_accepted(self, target: dict[str, Any]) -> bool:
-        """Tell whether the answers so far make a configuration. Raises ConfigError where nobody can be asked again."""
-        try:
-            self.read(target)
-        except ConfigError as error:
-            if not self._is_asking:
-                raise
-            for problem in error.problems:
-                console.print(f"  {problem}")
-            return False
-        return True
-
-    def add_target(self, kind: str, name: str, host: str, port: int | None, client_cert: Path | None) -> None:
-        """Look at a target's certificate, get what lets us in, and try it; leave it out if that is wished."""
-        target: dict[str, Any] = {"name": name, "kind": kind, "host": host} | ({"port": port} if port else {})
-        if kind == "agent" and client_cert:
-            target["client_cert_file"] = str(client_cert.absolute())
-        if not self._is_accepted(target):
-            return
-        if not self._trust(target, self.read(target).target[-1]):
-            self.is_red = True
-        model = self.read(target).target[-1]
-        if isinstance(model, FirewallConfig):
-            self._get_key(model)
-        elif isinstance(model, AgentConfig) and model.client_cert_file:
-            self._ask_secret(Secret(f"{name}-client-key", f"File of our private key for {name}", is_key=True))
-        if self._try(target, inspect_last_target) or not self._wants_other_answers():
-            self.answers.targets.append(target)
-        else:
-            for suffix in ("-api-key", "-client-key"):
-                self.answers.secrets.pop(name + suffix, None)
-
-    def _trust(self, target: dict[str, Any], model: TargetConfig) -> bool:
-        """Settle by which certificate a target is known; tell whether it is settled."""
-        try:
-            seen = see_certificate(model.host or "", model.port, TRY_FOR)
-        except PanosError as error:
-            _tell(Finding(model.name, "red", f"{error.kind}: {error.words}", error.advice))
-            return False
-        if not seen.problem:
-            return True
-        console.print(f"  {model.name} shows a certificate that this system does not trust ({seen.problem}):")
-        console.print(f"    subject      {seen.subject}\n    issuer       {seen.issuer}")
-        console.print(f"    valid until  {seen.not_after:%Y-%m-%d}\n    SHA-256      {seen.fingerprint}")
-        if not (self._accept or self._is_asking):
-            words = "its certificate is not trusted"
-            _tell(Finding(model.name, "red", words, "compare the fingerprint with the firewall's own, then --accept"))
-            return False
-        if self._accept or typer.confirm("  Is that its certificate?", err=True):
-            target["fingerprint_sha256"] = seen.fingerprint
-            return True
-        return False
-
-    def _get_key(self, target: FirewallConfig) -> None:
-        """Get an API key: from the secrets, or from the firewall for an administrator's name and password."""
-        name = f"{target.name}-api-key"
-        while self._is_asking and name not in self.answers.secrets:
-            user = typer.prompt(
-                f"Administrator of {target.name}, to get an API key (empty: later)",
-                default="",
-                show_default=False,
-                err=True,
-            )
-            if not user:
-                return
-            password = typer.prompt("Password (not stored)", hide_input=True, err=True)
-            maker = _make_maker(self.read(target.model_dump(mode="python", exclude_defaults=True)), Path())
-            (client,) = maker.make_clients(target, None).values()
-            try:
-                self.answers.secrets[name] = read_key(client.call(make_keygen(user, password))) + "\n"
-            except PanosError as error:
-                _tell(Finding(target.name, "red", f"{error.kind}: {error.words}", error.advice))
-            finally:
-                client.close()
-
-    def _ask_secret(self, secret: Secret) -> None:
-        if not self._is_asking or secret.name in self.answers.secrets:
-            return
-        text = typer.prompt(
-            f"{secret.purpose} (empty: later)", default="", show_default=False, hide_input=not secret.is_key, err=True
-        )
-        if secret.is_key and text:
-            text = Path(text).read_text("utf-8", errors="replace")
-        if text:
-            self.answers.secrets[secret.name] = check_secret(secret, text)
-
-    def _try(self, target: dict[str, Any] | None, inspect: Callable[[Config, Path], Iterator[Finding]]) -> bool:
-        """Try the answers with the secrets that are known, and tell what was found; return whether nothing is red."""
-        config = self.read(target or _PLACEHOLDER)
-        is_red = False
-        with tempfile.TemporaryDirectory(prefix="uidsync-init-") as place:
-            for name, text in self.answers.secrets.items():
-                write_atomically(Path(place, name), text, 0o600)
-            for finding in inspect(config, Path(place)):
-                _tell(finding)
-                is_red = is_red or finding.colour == "red"
-        self.is_red = self.is_red or is_red
-        return not is_red
-
-    def _wants_other_answers(self) -> bool:
-        if not self._is_asking:
-            return False
-        wants = typer.confirm("  Do you want to give other answers?", default=True, err=True)
-        self.is_red = self.is_red and not wants
-        return wants
-
-    def write(self) -> None:
-        """Write the secrets and then the configuration. Raises ConfigError."""
-        self.read()
-        is_system = self._file.absolute() == DEFAULT_CONFIG
-        place = CREDENTIALS if is_system else self._file.absolute().parent / "credentials"
-        document = self.answers.document()
-        if not is_system:
-            _name_files(document, place)
-        if self._is_asking:
-            typer.confirm(f"Write {self._file}, and the secrets to {place}?", default=True, abort=True, err=True)
-        if self.answers.secrets:
-            with suppress(FileExistsError):
-                place.mkdir(mode=DIRECTORY_MODE)
-        for name, text in self.answers.secrets.items():
-            store(place / name, text, str(self._file))
-        write_atomically(self._file, render(document, HEAD), MODE, find_group())
-        console.print(f"wrote {self._file}")
-
-
-_PLACEHOLDER = {"name": "placeholder", "kind": "firewall", "host": "127.0.0.1"}
-
-
-def _make_maker(config: Config, place: Path) -> TargetMaker:
-    secrets = SecretFiles({"CREDENTIALS_DIRECTORY": str(place)}, lambda _: None)
-    return TargetMaker(secrets, structlog.get_logger(), make_deadline(config), attempts=1)
-
-
-def inspect_source_of(config: Config, place: Path) -> Iterator[Finding]:
-    """Look at the source, with the secrets in this place."""
-    secrets = SecretFiles({"CREDENTIALS_DIRECTORY": str(place)}, lambda _: None)
-    return inspect_source(config, make_source(config, secrets, make_deadline(config)))
-
-
-def inspect_last_target(config: Config, place: Path) -> Iterator[Finding]:
-    """Look at the target that was named last, with the secrets in this place."""
-    return inspect_target(config.target[-1], _make_maker(config, place))
 
 
 def _may_replace(file: Path, *, is_asking: bool, replace: bool) -> bool:
@@ -337,26 +112,9 @@ def _ask_target(kind: str) -> tuple[str, str, int | None] | None:
     return None
 
 
-def _tell(finding: Finding) -> None:
-    advice = f"  -> {finding.advice}" if finding.advice else ""
-    console.print(f"  {finding.colour:7}{finding.about}: {finding.message}{advice}")
-
-
 def _tell_next(options: Options, missing: list[Secret]) -> None:
     before = "uidsync" if options.file == DEFAULT_CONFIG else f"uidsync --config {options.file}"
     console.print("next:")
     for secret in missing:
         console.print(f"  {before}{secret.command.removeprefix('uidsync')}")
     console.print(f"  {before} check\n  {before} sync --dry-run")
-
-
-def _name_files(document: Mapping[str, Any], place: Path) -> None:
-    """Name the files of secrets that do not lie where they are looked for by themselves."""
-    source = document["source"]
-    if source["kind"] == "mysql":
-        source["password_file"] = str(place / "source-password")
-    for target in document["target"]:
-        if target["kind"] == "firewall":
-            target["api_key_file"] = str(place / f"{target['name']}-api-key")
-        elif "client_cert_file" in target:
-            target["client_key_file"] = str(place / f"{target['name']}-client-key")

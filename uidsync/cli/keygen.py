@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated
 
-import structlog
 import typer
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import Options, command
+from uidsync.cli.completion import complete_targets
 from uidsync.cli.secret import raise_if_unwritable, store
-from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
+from uidsync.cli.site import Site
 from uidsync.config.credentials import CREDENTIALS
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
@@ -22,7 +22,10 @@ from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, make_keygen, read_ke
 
 @command
 def keygen(
-    options: Options, target: Annotated[str, typer.Argument(metavar="TARGET", help="A firewall's name.")]
+    options: Options,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A firewall's name.", autocompletion=complete_targets)
+    ],
 ) -> None:
     """Ask for an administrator's name and password, and store the API key that the firewall gives for them.
 
@@ -34,9 +37,8 @@ def keygen(
         uidsync keygen fw-east
         uidsync --config new.toml keygen fw-east
     """
-    log = structlog.get_logger()
-    config = options.read_config()
-    (chosen,) = choose_targets(config, [target], str(options.file))
+    site = Site(options, None, [target])
+    (chosen,) = site.targets
     if not isinstance(chosen, FirewallConfig):
         raise ConfigError(
             str(options.file), [f"{target}: only firewalls have API keys; agents know a client certificate"]
@@ -45,7 +47,7 @@ def keygen(
     raise_if_unwritable(file, str(options.file))
     user = typer.prompt("Administrator", err=True)
     password = typer.prompt("Password", hide_input=True, err=True)
-    maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
+    maker = site.make_targets(attempts=1)
     try:
         key = _ask_first_that_answers(maker.make_clients(chosen, None).values(), make_keygen(user, password))
     except Unauthorized as error:
@@ -53,7 +55,7 @@ def keygen(
     store(file, key + "\n", str(options.file))
     print(f"stored the API key of {target} in {file}")
     for client in maker.make_clients(chosen, lambda: key).values():
-        _warn_if_unknown(client, log.bind(target=target))
+        _warn_if_unknown(client, site.log.bind(target=target))
 
 
 def _warn_if_unknown(client: Client, log: FilteringBoundLogger) -> None:

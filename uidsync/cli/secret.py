@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from rich.table import Table
 
 from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.neighbours import find_tunnels_table
+from uidsync.cli.tables import print_json
 from uidsync.cli.wiring import advise_closing, make_secret_files
 from uidsync.config.account import SERVICE, describe_refusal, name_account
 from uidsync.config.credentials import CREDENTIALS, LONGEST, SecretError, is_open_to_others
@@ -128,7 +128,7 @@ def secret(
 def _list(known: Sequence[Secret], *, as_json: bool) -> int:
     places = [find_place(each) for each in known]
     if as_json:
-        print(json.dumps({"secrets": [asdict(place) for place in places]}, indent=1))
+        print_json({"secrets": [asdict(place) for place in places]})
     else:
         table = Table(box=None, pad_edge=False, show_edge=False)
         for heading in ("NAME", "FILE", "CAN BE READ BY"):

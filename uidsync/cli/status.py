@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import structlog
+from rich.text import Text
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import JSONOption, Options, command
-from uidsync.cli.show import show_status
-from uidsync.cli.wiring import become_owner, find_state_dir
+from uidsync.cli.sentences import tell_error
+from uidsync.cli.show import show_held_back
+from uidsync.cli.site import Site
+from uidsync.cli.tables import make_console, make_table, print_json, print_table
+from uidsync.cli.words import spell_age, spell_moment, spell_span
 from uidsync.config.models import Config, TargetConfig
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import open_ledger_read_only
+from uidsync.panos import Address
 from uidsync.plan.dispatch import read_state
 from uidsync.reading.reader import read_clock
 from uidsync.report.output import LAST_RUN
-from uidsync.report.report import INCOMPLETE, OK, Problem, to_plain
+from uidsync.report.report import INCOMPLETE, OK, Problem
 
 SOON = timedelta(minutes=5)  # a few runs of the timer: what lasts less and is not renewed will be missed
 LARGEST_REPORT = 2**24  # bytes; a thousand targets take a megabyte
@@ -49,38 +55,77 @@ class Standing:
     rejected: int
     withdrawn: int
     foreign: int
-    not_sent: tuple[tuple[str, str, str, datetime], ...]
+    not_sent: tuple[tuple[str, Address, str, datetime], ...]
 
 
 @command
 def status(options: Options, *, as_json: JSONOption = False) -> int:
-    """Tell of the last run, and of every target what it holds, and since when it is behind. Exits 1 when one is.
+    """Show the last run, what every target holds, and since when a target is behind. Exits 1 when one is.
 
-    From the ledger and the report of the last run: no firewall is asked. `uidsync verify` asks them.
+    Reads the ledger and the report of the last run, and asks no firewall. `uidsync verify` asks them.
 
     Examples:
 
         uidsync status
         uidsync status --json | jq '.targets[] | select(.behind_since)'
     """
-    log = structlog.get_logger()
-    config = options.read_config()
-    state_dir = find_state_dir(config)
-    become_owner(state_dir)
-    last_run = _read_last_run(state_dir / LAST_RUN, log)
-    with open_ledger_read_only(state_dir, log) as ledger:
+    site = Site(options)
+    last_run = _read_last_run(site.state_dir / LAST_RUN, site.log)
+    with open_ledger_read_only(site.state_dir, site.log) as ledger:
         try:
-            standings = _stand_all(config, ledger)
+            standings = _stand_all(site.config, ledger)
         except LedgerError as error:
-            log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
-            standings = _stand_all(config, Ledger.make_empty())
+            site.log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
+            standings = _stand_all(site.config, Ledger.make_empty())
     if as_json:
-        targets = [to_plain(asdict(standing)) for standing in standings]
-        print(json.dumps({"last_run": last_run, "targets": targets}, indent=1))
+        print_json({"last_run": last_run, "targets": [asdict(standing) for standing in standings]})
     else:
-        show_status(last_run, standings)
+        _show(last_run, standings, datetime.now(UTC))
     is_behind = any(standing.behind_since or not standing.last_success for standing in standings)
     return INCOMPLETE if is_behind else OK
+
+
+def _show(last_run: Mapping[str, Any] | None, standings: Sequence[Standing], now: datetime) -> None:
+    """Print the last run in a line, and where every target stands."""
+    console = make_console()
+    if last_run:
+        error = last_run.get("error")
+        words = f", {error.get('kind')}: {error.get('message')}" if isinstance(error, dict) else ""
+        standby = ", on standby: another host worked" if last_run.get("standby") is True else ""
+        finished = _read_moment(last_run.get("finished"))
+        console.print(f"last run: {_spell(finished, now)}, exit code {last_run.get('exit_code')}{standby}{words}")
+    else:
+        console.print("last run: none is known; `uidsync sync` makes one")
+    numbers = ("held", "doubt", "expiring", "kept back")
+    table = make_table("target", *numbers, "last success", "behind", right=numbers)
+    for standing in standings:
+        counts = (f"{count:,}" for count in (standing.held, standing.in_doubt, standing.expiring, standing.held_back))
+        behind = spell_span(now - standing.behind_since) if standing.behind_since else "-"
+        table.add_row(
+            standing.name,
+            *counts,
+            spell_age(standing.last_success, now, "never"),
+            Text(behind, "red" if standing.behind_since else ""),
+        )
+    print_table(table)
+    if console.is_terminal:
+        show_held_back({standing.name: standing.not_sent for standing in standings})
+    for standing in standings:
+        if standing.behind_since:
+            success = f"last success {spell_moment(standing.last_success, 'never')}"
+            console.print(f"{standing.name}: behind since {spell_moment(standing.behind_since)}, {success}")
+        if standing.error:
+            console.print(tell_error(standing.name, standing.error.kind, standing.error.message))
+
+
+def _spell(moment: datetime | None, now: datetime) -> str:
+    return f"{spell_moment(moment)} ({spell_age(moment, now)})" if moment else "never"
+
+
+def _read_moment(text: object) -> datetime | None:
+    with suppress(ValueError, OverflowError):
+        return datetime.fromisoformat(str(text)).astimezone()
+    return None
 
 
 def _read_last_run(file: Path, log: FilteringBoundLogger) -> dict[str, Any] | None:
@@ -120,8 +165,8 @@ def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
     expiring = held + in_doubt - lasting
     if state.is_new:  # what is known is of another target of that name
         return Standing(target.name, target.kind, 0, 0, 0, 0, None, None, None, 0, 0, 0, ())
-    rejected = [("rejected", str(each.ip), each.user, each.since) for each in ledger.read_rejected(target.name)]
-    withdrawn = [("withdrawn", str(each.ip), each.user, each.key[0]) for each in ledger.read_withdrawn(target.name)]
+    rejected = [("rejected", each.ip, each.user, each.since) for each in ledger.read_rejected(target.name)]
+    withdrawn = [("withdrawn", each.ip, each.user, each.key[0]) for each in ledger.read_withdrawn(target.name)]
     return Standing(
         target.name,
         target.kind,

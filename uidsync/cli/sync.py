@@ -15,9 +15,9 @@ import structlog
 import typer
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command
 from uidsync.cli.rights import raise_if_locked_out
-from uidsync.cli.show import progress_bar, show_plans, show_report
+from uidsync.cli.show import progress_bar, show_end, show_plans, show_report
 from uidsync.cli.wiring import (
     TargetMaker,
     become_owner,
@@ -43,20 +43,19 @@ from uidsync.sync import Order, Parts, Run, run
 def sync(
     options: Options,
     *,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", metavar="", help="Print what is due, and contact no target.")
+    dry_run: DryRunOption = False,
+    shows_all: Annotated[
+        bool, typer.Option("--all", metavar="", help="With --dry-run on a terminal: print every row.")
     ] = False,
     full: Annotated[bool, typer.Option("--full", metavar="", help="Read the whole window and send all of it.")] = False,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Send even a plan that looks unsafe.")] = False,
-    target: Annotated[
-        list[str] | None, typer.Option("--target", metavar="NAME", help="Only this one; repeatable.")
-    ] = None,
+    target: TargetOption = None,
     as_json: JSONOption = False,
 ) -> int:
     """Read the NAC's login events and bring every target up to date.
 
-    Reads what is new, sends what is due, and says of every target what became of it. `uidsync.timer` runs it every
-    minute; by hand it does the same.
+    Reads what is new, sends what is due, and says what became of it at every target. `uidsync.timer` runs it every
+    minute.
 
     Examples:
 
@@ -86,7 +85,8 @@ def sync(
     if as_json:
         print(json.dumps(this.report.to_json(), indent=1))
     elif dry_run:
-        show_plans(this.plans, as_tables=sys.stdout.isatty())
+        show_plans(this.plans, as_tables=sys.stdout.isatty(), shows_all=shows_all)
+        show_end(this.report)
     elif sys.stdout.isatty():
         show_report(this.report)
     return this.report.exit_code

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -13,17 +12,12 @@ import structlog
 import typer
 from rich.console import Console
 
-from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.app import JSONOption, Options, TargetOption, command
 from uidsync.cli.looking import make_looks, make_rules
-from uidsync.cli.rights import become_owner, raise_if_locked_out
-from uidsync.cli.wiring import (
-    TargetMaker,
-    choose_targets,
-    find_state_dir,
-    make_deadline,
-    make_secret_files,
-)
-from uidsync.config.models import Config, FirewallConfig
+from uidsync.cli.site import Site
+from uidsync.cli.tables import make_console, print_json
+from uidsync.cli.wiring import TargetMaker, make_secret_files
+from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.panos.tunnels.capture import anonymise
 from uidsync.panos.tunnels.look import Wants, capture
@@ -46,41 +40,60 @@ WIDTH = 200  # columns of a table that nobody's window limits
 SIDE_BY_SIDE = 32  # firewalls that are asked at once
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What is asked of a firewall, and how the answer is printed."""
+
+    lld: Annotated[
+        Literal["seed", "array"], typer.Option(help="For `discover`: tunnels in the old form, or all proxy-ids.")
+    ] = "seed"
+    down_value: Annotated[int, typer.Option(metavar="NUMBER", help="For `status`: the number for down.")] = 2
+    degraded_value: Annotated[int, typer.Option(metavar="NUMBER", help="For `status`: the number for degraded.")] = 1
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5, max=600, metavar="SECONDS", help="Time limit for each firewall [default: its request_timeout]."
+        ),
+    ] = None
+    sas: Annotated[
+        bool, typer.Option("--sas", metavar="", help="For `all`: add gateways and lifetimes; three more calls.")
+    ] = False
+    counters: Annotated[
+        bool,
+        typer.Option("--counters", metavar="", help="For `all`: add bytes, packets and errors; one call per tunnel."),
+    ] = False
+
+    def make_wants(self, action: Action) -> Wants:
+        """Say what has to be asked for an action."""
+        sas = self.sas or action == "doctor"
+        return Wants(
+            role=action not in {"discover", "status"},
+            gateways=sas or (action == "discover" and self.lld == "array"),
+            ike_sas=sas,
+            ipsec_sas=sas,
+            counters=self.counters and action in SHOW_ALL,
+        )
+
+
 @command
 def tunnels(
     options: Options,
-    action: Annotated[Action, typer.Argument(metavar="ACTION", help="As above.", show_default=False)],
+    action: Annotated[Action, typer.Argument(metavar="ACTION", help="See above.", show_default=False)],
     name: Annotated[
-        str, typer.Argument(metavar="[NAME]", help="Of a tunnel, or TUNNEL:PROXY-ID; for `status`.", show_default=False)
+        str, typer.Argument(metavar="[NAME]", help="A tunnel, or TUNNEL:PROXY-ID; for `status`.", show_default=False)
     ] = "",
     *,
-    target: Annotated[
-        list[str] | None, typer.Option("--target", metavar="NAME", help="Only this firewall; repeatable.")
-    ] = None,
-    lld: Annotated[
-        Literal["seed", "array"], typer.Option(help="For `discover`: tunnels in the old form, or all proxy-ids.")
-    ] = "seed",
-    down_value: Annotated[int, typer.Option(help="For `status`: what is printed for down.")] = 2,
-    degraded_value: Annotated[int, typer.Option(help="For `status`: what is printed for degraded.")] = 1,
-    timeout: Annotated[
-        float | None, typer.Option(min=0.5, max=600, help="Seconds for a firewall [default: its request_timeout].")
-    ] = None,
-    sas: Annotated[
-        bool, typer.Option("--sas", metavar="", help="For `all`: gateways and lifetimes; three more calls.")
-    ] = False,
-    counters: Annotated[
-        bool, typer.Option("--counters", metavar="", help="For `all`: bytes, packets, errors; a call per tunnel.")
-    ] = False,
+    target: TargetOption = None,
+    form: Form,
     as_json: JSONOption = False,
 ) -> int:
-    """Tell which IPsec tunnels of the firewalls are up, down, or not known.
+    """Show which IPsec tunnels of the firewalls are up, down, or not known.
 
-    `list` shows them. For Zabbix, and of one firewall: `discover` prints low-level discovery, `status` a number,
-    1 up or 2 down, `all` a document for a master item, `template` the template. What is not known has no value: exit
-    code 1 and a reason, also when only what `--sas` or `--counters` add is not all there. `check` is for Nagios: 0 ok,
-    1 warning, 2 critical, 3 unknown. `learn` prints what is there as what to expect, for the end of the configuration,
-    `doctor` what each firewall lets itself be asked, and `capture` its answer for a bug report, without names and
-    addresses.
+    `list` shows them. For Zabbix, and for one firewall: `discover` prints low-level discovery, `status` prints 1 for up
+    or 2 for down, `all` prints a document for a master item, and `template` prints the template. If a tunnel's state is
+    not known, no value is printed, and the exit code is 1. `check` is for Nagios: 0 ok, 1 warning, 2 critical, 3
+    unknown. `learn` prints the tunnels as `expected` for the configuration, `doctor` shows what each firewall lets you
+    ask, and `capture` prints a firewall's answer for a bug report, without names and addresses.
 
     Examples:
 
@@ -95,35 +108,31 @@ def tunnels(
     if (action == "status") != bool(name):
         raise typer.BadParameter("`status` needs one, and nothing else takes any", param_hint="NAME")
     if action in APART:
-        return APART[action](options, target or (), timeout)
-    sas = sas or action == "doctor"
-    wants = Wants(
-        role=action not in {"discover", "status"},
-        gateways=sas or (action == "discover" and lld == "array"),
-        ike_sas=sas,
-        ipsec_sas=sas,
-        counters=counters and action in SHOW_ALL,
-    )
-    outcomes = _collect(options, target or (), wants, timeout, is_of_one=action in OF_ONE)
+        return APART[action](options, target or (), form.timeout)
+    outcomes = _collect(options, target or (), form.make_wants(action), form.timeout, is_of_one=action in OF_ONE)
+    _print(action, name, form, outcomes, as_json=as_json)
+    are_known = all(outcome.is_whole if action in SHOW_ALL else outcome.is_known for outcome in outcomes)
+    return OK if are_known else INCOMPLETE
+
+
+def _print(action: Action, name: str, form: Form, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     from uidsync.integrations.tunnels import listing, zabbix  # noqa: PLC0415 (no other command needs it)
 
     match action:
         case "list" if as_json:
-            print(json.dumps([zabbix.make_document(outcome) for outcome in outcomes], indent=1))
+            print_json([zabbix.make_document(outcome) for outcome in outcomes])
         case "list":
             width = None if sys.stdout.isatty() else WIDTH
             Console(highlight=False, markup=False, width=width).print(listing.show_outcomes(outcomes))
         case "doctor":
-            Console(highlight=False, markup=False, soft_wrap=True).print(listing.examine(outcomes))
+            make_console().print(listing.examine(outcomes))
         case "discover":
-            print((zabbix.write_array if lld == "array" else zabbix.write_discovery)(outcomes[0]))
+            print((zabbix.write_array if form.lld == "array" else zabbix.write_discovery)(outcomes[0]))
         case "status":
             condition = outcomes[0].find(name)
-            print(zabbix.write_status(condition, down_value=down_value, degraded_value=degraded_value))
+            print(zabbix.write_status(condition, down_value=form.down_value, degraded_value=form.degraded_value))
         case "all":
             print(zabbix.write_document(outcomes[0]))
-    are_known = all(outcome.is_whole if action in SHOW_ALL else outcome.is_known for outcome in outcomes)
-    return OK if are_known else INCOMPLETE
 
 
 def _check(options: Options, names: Sequence[str], timeout: float | None) -> int:
@@ -140,11 +149,9 @@ def _check(options: Options, names: Sequence[str], timeout: float | None) -> int
 
 def _capture(options: Options, names: Sequence[str], timeout: float | None) -> int:
     """Print what one firewall, or each member of a pair, answers, without what says whose it is."""
-    config = options.read_config()
-    (target,) = _choose_firewalls(config, names, str(options.file), is_of_one=True)
-    become_owner(find_state_dir(config), "nothing")
-    log = structlog.get_logger()
-    maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
+    site = Site(options, "nothing", names)
+    (target,) = _list_firewalls(site, names, is_of_one=True)
+    maker = site.make_targets(attempts=1)
     for client in maker.make_clients(target, maker.find_key(target)).values():
         seconds = timeout or target.request_timeout.total_seconds()
         print(anonymise(capture(client, target.serial, seconds)))
@@ -181,17 +188,16 @@ APART: dict[str, Callable[[Options, Sequence[str], float | None], int]] = {
 }
 
 
-def _choose_firewalls(config: Config, names: Sequence[str], file: str, *, is_of_one: bool) -> list[FirewallConfig]:
-    """Return the firewalls of these names, or all. Raises ConfigError."""
-    targets = choose_targets(config, names, file)
-    if others := [target.name for target in targets if names and not isinstance(target, FirewallConfig)]:
+def _list_firewalls(site: Site, names: Sequence[str], *, is_of_one: bool) -> list[FirewallConfig]:
+    """Return the firewalls that are meant. Raises ConfigError."""
+    file = str(site.file)
+    if others := [target.name for target in site.targets if names and not isinstance(target, FirewallConfig)]:
         raise ConfigError(file, [f"{name}: agents have no tunnels" for name in others])
-    firewalls = [target for target in targets if isinstance(target, FirewallConfig)]
-    if not firewalls:
+    if not site.firewalls:
         raise ConfigError(file, ["target: no firewall among them, and agents have no tunnels"])
-    if is_of_one and len(firewalls) > 1:
+    if is_of_one and len(site.firewalls) > 1:
         raise ConfigError(file, ["target: more than one firewall; name the one that is meant by --target"])
-    return firewalls
+    return site.firewalls
 
 
 def _collect(
@@ -200,19 +206,17 @@ def _collect(
     """Look at the firewalls of these names, or all, side by side. Raises ConfigError."""
     from uidsync.integrations.tunnels.outcome import collect  # noqa: PLC0415
 
-    config = options.read_config()
-    firewalls = _choose_firewalls(config, names, str(options.file), is_of_one=is_of_one)
-    state_dir = find_state_dir(config)
-    become_owner(state_dir, "nothing")
+    site = Site(options, "nothing", names)
+    firewalls = _list_firewalls(site, names, is_of_one=is_of_one)
     if not is_of_one:  # what a machine reads has a place for the reason
-        raise_if_locked_out(config, state_dir, firewalls, is_source_needed=False)
-    log = structlog.wrap_logger(None, processors=[_drop]) if is_of_one else structlog.get_logger()
-    maker, refusals = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1), Refusals()
+        site.raise_if_locked_out(firewalls, is_source_needed=False)
+    log = structlog.wrap_logger(None, processors=[_drop]) if is_of_one else site.log
+    maker, refusals = TargetMaker(make_secret_files(log), log, site.deadline, attempts=1), Refusals()
 
     def look(target: FirewallConfig) -> Outcome:
-        rules = make_rules(config, target.name)
+        rules = make_rules(site.config, target.name)
         asked = replace(wants, role=wants.role or not target.host, gateways=wants.gateways or rules.needs_gateways)
-        looks = make_looks(config, target, maker, asked, refusals)
+        looks = make_looks(site.config, target, maker, asked, refusals)
         return collect(target.name, looks, rules, timeout or target.request_timeout.total_seconds())
 
     return do_for_each(look, firewalls, SIDE_BY_SIDE)

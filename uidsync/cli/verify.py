@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
-import structlog
 import typer
-from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import JSONOption, Options, command, read_address
-from uidsync.cli.show import progress_bar, show_comparisons, show_user_id_log
-from uidsync.cli.wiring import (
-    TargetMaker,
-    become_owner,
-    find_state_dir,
-    heed_signals,
-    make_deadline,
-    make_secret_files,
-    make_source,
-    taken_turn,
+from uidsync.cli.app import JSONOption, Options, TargetOption, command, read_address
+from uidsync.cli.sentences import tell_error
+from uidsync.cli.show import progress_bar
+from uidsync.cli.site import Site
+from uidsync.cli.tables import (
+    by_address,
+    make_console,
+    make_table,
+    print_json,
+    print_rows,
+    print_table,
+    show_rows,
+    spell_status,
 )
-from uidsync.config.models import Config, FirewallConfig
+from uidsync.cli.wiring import TargetMaker, taken_turn
+from uidsync.cli.words import spell_time_left
+from uidsync.config.models import FirewallConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
 from uidsync.panos.logs.events import UserIdEvent
 from uidsync.panos.wire.errors import PanosError
+from uidsync.plan.compare import KINDS, Comparison
+from uidsync.plan.compare import Finding as Difference
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.reader import Reading, read
-from uidsync.report.report import BUG, INCOMPLETE, OK, UNREADABLE, UNSAFE, SyncReport, to_plain
+from uidsync.report.report import BUG, INCOMPLETE, OK, UNREADABLE, UNSAFE, SyncReport
 from uidsync.side_by_side import do_for_each
-from uidsync.sync import Parts
+from uidsync.source import Source
 from uidsync.verify import Found, look_again, repair
 from uidsync.verify import verify as compare_all
 
@@ -45,84 +49,97 @@ def verify(
         bool, typer.Option("--repair", metavar="", help="Send exactly what differs, and compare again.")
     ] = False,
     address: Annotated[
-        str | None, typer.Option("--log", metavar="ADDRESS", help="Show what each firewall logged of this address.")
+        str | None, typer.Option("--log", metavar="ADDRESS", help="Show what each firewall logged about this address.")
     ] = None,
+    target: TargetOption = None,
     as_json: JSONOption = False,
 ) -> int:
     """Compare what each firewall really holds with what it should hold.
 
     Exits 1 when something differs; 6 when a firewall could not be read, or no firewall has learned a mapping from an
-    agent, and nothing else differs. What a run sends at the same time may show.
+    agent, and nothing else differs. Mappings that a run sends at the same time may appear as differences.
 
     Examples:
 
-        uidsync verify                     compare; nothing is changed
-        uidsync verify --repair            and send exactly what differs
-        uidsync verify --log 192.0.2.7     what each firewall logged of it
+        uidsync verify                     compare, and change nothing
+        uidsync verify --target fw-east    compare one target
+        uidsync verify --repair            compare, and send what differs
+        uidsync verify --log 192.0.2.7     what each firewall logged about it
     """
-    log = structlog.get_logger()
-    config = options.read_config()
     if address is not None:
-        return _show_log(config, address, log, as_json=as_json)
-    state_dir = find_state_dir(config)
-    become_owner(state_dir, "write" if mend else "read")
-    deadline = make_deadline(config)
-    heed_signals(deadline)
-    secrets = make_secret_files(log)
-    maker = TargetMaker(secrets, log, deadline)
-    source = make_source(config, secrets, deadline)
-
-    def look(ledger: Ledger, *, corrects: bool = False) -> tuple[Reading, Found]:
-        reading = read(config, source, ledger, full=True, log=log)
-        return reading, compare_all(config, ledger, reading.clock(), maker.make_firewall, corrects=corrects)
-
-    report = None
-    with open_ledger_read_only(state_dir, log) as copy:
-        reading, found = look(copy)
+        return _show_log(options, address, target, as_json=as_json)
+    site = Site(options, "write" if mend else "read", target)
+    site.heed_signals()
+    look = _Look(site, site.make_source(), site.make_targets())
+    with open_ledger_read_only(site.state_dir, site.log) as copy:
+        _, found = look.read(copy)
+    report, is_unsafe = None, False
     if mend and any(each.plan for each in found):
-        with (
-            lock(state_dir, log),
-            taken_turn(config, source, log, deadline),
-            open_ledger(state_dir, log) as ledger,
-            ledger.provisional() as keep,
-            progress_bar() as progress,
-        ):
-            reading, found = look(ledger, corrects=True)  # runs went on meanwhile
-            parts = Parts(
-                config,
-                config.target,
-                source,
-                ledger,
-                lambda dispatch: maker(dispatch.target),
-                deadline,
-                log,
-                progress,
-            )
-            try:
-                report = repair(parts, found, reading, keep)
-            except UnsafePlan as error:
-                log.error("repair.refused", message=str(error), hint="if it is right, raise the limit for once")
-                _show(found, None, as_json=as_json)
-                return UNSAFE
-        if deadline.seconds_left() > 0:
-            deadline.is_interruptible = True  # nothing is under way any more
-
-            def look_at_firewalls() -> Found:
-                with open_ledger_read_only(state_dir, log) as copy:
-                    return compare_all(config, copy, reading.clock(), maker.make_firewall)
-
-            # What was delivered may take a while to show; after a failure there is nothing to wait for.
-            patience = deadline.seconds_left() if report.exit_code == OK else 0.0
-            found = look_again(found, look_at_firewalls, patience, log)
-    _show(found, report, as_json=as_json)
+        found, report, is_unsafe = _mend(look)
+    if as_json:
+        print_json({"targets": _list_found(found, report)})
+    else:
+        _show_found(found, report)
+    if is_unsafe:
+        return UNSAFE
     return report.exit_code if report and report.exit_code in {BUG, UNSAFE} else _judge(found)
 
 
-def _show(found: Found, report: SyncReport | None, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"targets": _list_found(found, report)}, indent=1))
-    else:
-        show_comparisons(found)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A look at the targets that are meant. One at an agent needs all firewalls: they tell what they learned of it."""
+
+    site: Site
+    source: Source
+    maker: TargetMaker
+
+    def read(self, ledger: Ledger, *, corrects: bool = False) -> tuple[Reading, Found]:
+        """Read the source, and compare."""
+        site = self.site
+        reading = read(site.config, self.source, ledger, full=True, log=site.log)
+        return reading, self.compare(ledger, reading.clock(), corrects=corrects)
+
+    def compare(self, ledger: Ledger, now: datetime, *, corrects: bool = False) -> Found:
+        """Compare what was read with what the targets hold."""
+        config, meant = self.site.config, self.site.targets
+        if all(isinstance(target, FirewallConfig) for target in meant):
+            config = config.model_copy(update={"target": meant})
+        found = compare_all(config, ledger, now, self.maker.make_firewall, corrects=corrects)
+        return tuple(each for each in found if each.name in {target.name for target in meant})
+
+
+def _mend(look: _Look) -> tuple[Found, SyncReport | None, bool]:
+    """Send what differs, and look again; tell whether it was refused as unsafe."""
+    site = look.site
+    with (
+        lock(site.state_dir, site.log),
+        taken_turn(site.config, look.source, site.log, site.deadline),
+        open_ledger(site.state_dir, site.log) as ledger,
+        ledger.provisional() as keep,
+        progress_bar() as progress,
+    ):
+        reading, found = look.read(ledger, corrects=True)  # runs went on meanwhile
+        try:
+            report = repair(site.make_parts(look.source, ledger, look.maker, progress), found, reading, keep)
+        except UnsafePlan as error:
+            site.log.error("repair.refused", message=str(error), hint="if it is right, raise the limit for once")
+            return found, None, True
+    if site.deadline.seconds_left() > 0:
+        site.deadline.is_interruptible = True  # nothing is under way any more
+
+        def look_at_firewalls() -> Found:
+            with open_ledger_read_only(site.state_dir, site.log) as copy:
+                return look.compare(copy, reading.clock())
+
+        # What was delivered may take a while to show; after a failure there is nothing to wait for.
+        patience = site.deadline.seconds_left() if report.exit_code == OK else 0.0
+        found = look_again(found, look_at_firewalls, patience, site.log)
+    return found, report, False
+
+
+def _judge(found: Found) -> int:
+    states = {comparison.status for comparison in found}
+    return INCOMPLETE if "differs" in states else UNREADABLE if "unreadable" in states else OK
 
 
 def _list_found(found: Found, report: SyncReport | None) -> list[dict[str, Any]]:
@@ -134,18 +151,58 @@ def _list_found(found: Found, report: SyncReport | None) -> list[dict[str, Any]]
     return listed
 
 
-def _judge(found: Found) -> int:
-    states = {comparison.status for comparison in found}
-    return INCOMPLETE if "differs" in states else UNREADABLE if "unreadable" in states else OK
+def _show_found(found: Found, report: SyncReport | None) -> None:
+    """Print what was found at every target, and entry by entry what differs: in tables, or one line each in a pipe."""
+    console = make_console()
+    if not console.is_terminal:
+        for each in found:
+            print(each.name, each.status, *filter(None, [each.error]), sep="\t")
+            print_rows(each.name, [_list_words(kind, item) for kind, item in _list_differences(each)])
+        return
+    table = make_table("target", "status", *KINDS, right=KINDS)
+    for each in found:
+        counts = (f"{len(each.findings.get(kind, ())):,}" for kind in KINDS)
+        table.add_row(each.name, spell_status(each.status), *counts)
+    print_table(table)
+    for part in report.targets if report else ():
+        if part.error:
+            console.print(tell_error(part.name, part.error.kind, part.error.message))
+    for each in found:
+        if each.error:
+            kind, _, words = each.error.partition(": ")
+            console.print(tell_error(each.name, kind, words) if words else f"{each.name}: {each.error}")
+        if rows := _list_differences(each):
+            heads = ("", "address", "should have", "has", "from", "time left")
+            show_rows(each.name, heads, [(*_list_words(*row)[:-1], _spell_left(row[1])) for row in rows])
 
 
-def _show_log(config: Config, address: str, log: FilteringBoundLogger, *, as_json: bool) -> int:
+def _list_differences(each: Comparison) -> list[tuple[str, Difference]]:
+    return [
+        (kind, item)
+        for kind in KINDS
+        for item in sorted(each.findings.get(kind, ()), key=lambda item: by_address(item.ip))
+    ]
+
+
+def _list_words(kind: str, item: Difference) -> tuple[str, ...]:
+    left = "-" if item.held is None else "never" if item.seconds_left is None else str(item.seconds_left)
+    return kind, str(item.ip), item.user or "-", item.held or "-", item.type or "-", left
+
+
+def _spell_left(item: Difference) -> str:
+    return "-" if item.held is None else spell_time_left(item.seconds_left)
+
+
+# ---- what firewalls logged ---------------------------------------------------------------------------------------
+
+
+def _show_log(options: Options, address: str, names: list[str] | None, *, as_json: bool) -> int:
     """Show login and logout events of an address as each firewall logged them."""
     ip = read_address(address)
     if ip is None:
         raise typer.BadParameter(f"{address!r} is no address", param_hint="--log")
-    become_owner(find_state_dir(config))
-    maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
+    site = Site(options, names=names)
+    maker = site.make_targets(attempts=1)
 
     def read_log(target: FirewallConfig) -> tuple[tuple[UserIdEvent, ...], str | None]:
         with closing(maker.make_firewall(target)) as firewall:
@@ -154,17 +211,38 @@ def _show_log(config: Config, address: str, log: FilteringBoundLogger, *, as_jso
             except PanosError as error:
                 return (), f"{error.kind}: {error}"
 
-    firewalls = [target for target in config.target if isinstance(target, FirewallConfig)]
-    logs = dict(zip((target.name for target in firewalls), do_for_each(read_log, firewalls), strict=True))
+    logs = dict(zip((target.name for target in site.firewalls), do_for_each(read_log, site.firewalls), strict=True))
     if as_json:
-        listed = [
-            {"name": name, "events": [to_plain(asdict(event)) for event in events], "error": error}
-            for name, (events, error) in logs.items()
-        ]
-        print(json.dumps({"targets": listed}, indent=1, default=str))
+        print_json(
+            {
+                "targets": [
+                    {"name": name, "events": [asdict(event) for event in events], "error": error}
+                    for name, (events, error) in logs.items()
+                ]
+            }
+        )
     else:
         for name, (events, error) in logs.items():
             if error:
-                log.warning("log.unreadable", target=name, message=error)
-            show_user_id_log(name, events)
+                site.log.warning("log.unreadable", target=name, message=error)
+            _show_user_id_log(name, events)
     return UNREADABLE if any(error for _, error in logs.values()) else OK
+
+
+def _show_user_id_log(target: str, events: tuple[UserIdEvent, ...]) -> None:
+    """Print all that a firewall logged of an address: a table on a terminal, elsewhere one line an event.
+
+    Times are by the firewall's clock, with a zone where it says one; `type` is the mechanism by which the source knew.
+    """
+    rows = [tuple(word or "-" for word in _list_event(event)) for event in events]
+    if make_console().is_terminal:
+        heads = ("time", "event", "user", "source", "type", "sent by", "timeout")
+        show_rows(f"{target}: {len(events)} events", heads, rows, None)
+    else:
+        print_rows(target, rows)
+
+
+def _list_event(event: UserIdEvent) -> tuple[str, ...]:
+    at = f"{event.at:%Y-%m-%d %H:%M:%S} {event.at:%z}".strip() if event.at else ""
+    timeout = f"{event.timeout} s" if event.timeout else ""
+    return at, event.subtype, event.user, event.source, event.source_type, event.source_name, timeout

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import structlog
 import typer
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import JSONOption, Options, command, read_address
-from uidsync.cli.show import NOBODY, make_printable, spell_mac
-from uidsync.cli.wiring import become_owner, find_state_dir, make_deadline, make_secret_files, make_source
+from uidsync.cli.show import NOBODY
+from uidsync.cli.site import Site
+from uidsync.cli.tables import by_address, print_json
+from uidsync.cli.words import make_printable, spell_mac
 from uidsync.history.moment import EXAMPLES, Moment, read_moment
 from uidsync.history.rows import Addresses, History
 from uidsync.history.timeline import NO_RECORD, Answer, Tenure
 from uidsync.history.who import EXCLUDED, NOT_INCLUDED
+from uidsync.panos import Address
 from uidsync.reading.reader import make_rules
-from uidsync.report.report import INCOMPLETE, OK, to_plain
+from uidsync.report.report import INCOMPLETE, OK
 from uidsync.source import Snapshot
 from uidsync.source.rows import AHEAD, CUT_IPV6, CUT_LENGTH, IGNORED, OTHER_DOMAIN, RESERVED
 
@@ -80,34 +81,16 @@ def who(
         uidsync who jdoe01 --at "2026-11-17 14:05"     where somebody was
         uidsync who 'CAMPUS\jdoe01' --at yesterday --json
     """
-    log = structlog.get_logger()
     name = whom.strip()
     ip = read_address(name)
-    asked = None if at is None else _read_at(at, log)
-    config = options.read_config()
-    become_owner(find_state_dir(config), "nothing")
-    source = make_source(config, make_secret_files(log), make_deadline(config))
-    with source.open() as snapshot:
-        moment = asked or Moment(snapshot.now)
-        if moment.at > snapshot.now + AHEAD:
-            raise typer.BadParameter(f"{moment.at.astimezone(moment.zone)} is still to come", param_hint="--at")
-        rules = make_rules(config, source)
-        if rules.dates.is_shown_twice(moment.at):
-            log.warning("moment.ambiguous", message=f"this hour came twice by the table's clock: {TWICE}")
-        history = History(snapshot, rules, config.source.validity)
-        started = time.monotonic()
-        found = history.ask_address(ip, moment.at) if ip else history.ask_user(name, moment.at)
-        ids = {tenure.event.event_id for tenure in found.list_tenures()}
-        oldest = None if found.is_answered else snapshot.read_oldest_date()
-        oldest = rules.dates.read(oldest, snapshot.now)
-        scene = Scene(moment, snapshot.now, oldest, snapshot.read_machines(ids))
-        _log_reading(log, snapshot, history.rows, time.monotonic() - started)
+    moment = None if at is None else _read_at(at)
+    found, scene = _ask(Site(options, "nothing"), name, ip, moment)
     if isinstance(found, Answer):
         answer, lines = _describe_address(str(ip), found, scene), tell_address(str(ip), found, scene)
     else:
         answer, lines = _describe_user(name, found, scene), _tell_user(name, found, scene)
     if as_json:
-        print(json.dumps(to_plain(answer), indent=1))
+        print_json(answer)
     else:
         print("\n".join(map(make_printable, lines)))
     return OK if found.is_answered else INCOMPLETE
@@ -116,14 +99,33 @@ def who(
 # ---- the question ------------------------------------------------------------------------------------------------
 
 
-def _read_at(text: str, log: FilteringBoundLogger) -> Moment:
+def _read_at(text: str) -> Moment:
     try:
-        moment = read_moment(text, datetime.now(UTC))
+        return read_moment(text, datetime.now(UTC))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--at") from None
-    if moment.note:
-        log.warning("moment.ambiguous", message=moment.note)
-    return moment
+
+
+def _ask(site: Site, name: str, ip: Address | None, asked: Moment | None) -> tuple[Answer | Addresses, Scene]:
+    """Ask the table of an address, or of a user, as of a moment."""
+    source = site.make_source()
+    if asked and asked.note:
+        site.log.warning("moment.ambiguous", message=asked.note)
+    with source.open() as snapshot:
+        moment = asked or Moment(snapshot.now)
+        if moment.at > snapshot.now + AHEAD:
+            raise typer.BadParameter(f"{moment.at.astimezone(moment.zone)} is still to come", param_hint="--at")
+        rules = make_rules(site.config, source)
+        if rules.dates.is_shown_twice(moment.at):
+            site.log.warning("moment.ambiguous", message=f"this hour came twice by the table's clock: {TWICE}")
+        history = History(snapshot, rules, site.config.source.validity)
+        started = time.monotonic()
+        found = history.ask_address(ip, moment.at) if ip else history.ask_user(name, moment.at)
+        ids = {tenure.event.event_id for tenure in found.list_tenures()}
+        oldest = None if found.is_answered else snapshot.read_oldest_date()
+        scene = Scene(moment, snapshot.now, rules.dates.read(oldest, snapshot.now), snapshot.read_machines(ids))
+        _log_reading(site.log, snapshot, history.rows, time.monotonic() - started)
+    return found, scene
 
 
 def _log_reading(log: FilteringBoundLogger, snapshot: Snapshot, rows: int, seconds: float) -> None:
@@ -220,7 +222,7 @@ def _tell_user(name: str, found: Addresses, scene: Scene) -> Iterator[str]:
 
 
 def _tell_list(tenures: tuple[Tenure, ...], scene: Scene) -> Iterator[str]:
-    for tenure in tenures:
+    for tenure in sorted(tenures, key=lambda tenure: by_address(tenure.event.ip)):
         yield f"  {tenure.event.ip}  {_show_tenure(tenure, scene)}"
         yield f"    event  {_show_event(tenure, scene)}"
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,7 @@ from uidsync.source import Source, SourceError
 from uidsync.standby.lock import Turn, name_lock
 
 LONGEST_WAIT = 10.0  # seconds for the other host to end its run, which seldom takes longer
+MOST_NAMED = 20  # targets, where none has the name that was given
 
 Secret = TypeVar("Secret")
 
@@ -242,8 +244,13 @@ def choose_targets(config: Config, names: Sequence[str], file: str) -> tuple[Tar
     """Return the targets of these names, or all. Raises ConfigError for a name that no target has."""
     known = {target.name for target in config.target}
     if unknown := [name for name in names if name not in known]:
-        raise ConfigError(file, [f"no target has the name {name}" for name in unknown])
+        raise ConfigError(file, [f"no target has the name {name}; {_suggest(name, known)}" for name in unknown])
     return tuple(target for target in config.target if not names or target.name in names)
+
+
+def _suggest(name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(known)[:MOST_NAMED])}"
 
 
 def find_state_dir(config: Config) -> Path:

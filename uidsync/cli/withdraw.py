@@ -2,52 +2,48 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
-import structlog
 import typer
-from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import JSONOption, Options, command, read_address
+from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command, read_address
 from uidsync.cli.show import progress_bar, show_held_back, show_plans, show_withdrawal
-from uidsync.cli.wiring import (
-    TargetMaker,
-    become_owner,
-    choose_targets,
-    find_state_dir,
-    heed_signals,
-    make_deadline,
-    make_secret_files,
-    make_source,
-    taken_turn,
-)
-from uidsync.config.models import Config, TargetConfig
+from uidsync.cli.site import Site
+from uidsync.cli.tables import print_json
+from uidsync.cli.wiring import taken_turn
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
 from uidsync.panos import Address
 from uidsync.plan.dispatch import Dispatch
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.reader import read_clock
-from uidsync.report.report import INCOMPLETE, OK, UNSAFE, to_plain
-from uidsync.sync import Parts
+from uidsync.report.report import INCOMPLETE, OK, UNSAFE
 from uidsync.withdraw import Chosen, find_withheld, give_back, plan_withdrawal, raise_if_unsafe
 from uidsync.withdraw import withdraw as carry_out
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
-    """What the command line asks for."""
+class Wish:
+    """What is to be done with the mappings that are meant."""
 
-    config: Config
-    targets: Sequence[TargetConfig]
-    chosen: Chosen
-    as_json: bool
-    log: FilteringBoundLogger
+    everybody: Annotated[
+        bool, typer.Option("--all", metavar="", help="Withdraw all mappings, whatever the limit of logouts.")
+    ] = False
+    lists: Annotated[bool, typer.Option("--list", metavar="", help="Show what is withheld; change nothing.")] = False
+    undo: Annotated[
+        bool, typer.Option("--undo", metavar="", help="Stop withholding; the next run sends the mapping again.")
+    ] = False
+    dry_run: DryRunOption = False
+    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask before --all.")] = False
+
+    @property
+    def changes_something(self) -> bool:
+        """Whether the ledger is to be written."""
+        return not (self.lists or self.dry_run)
 
 
 @command
@@ -55,27 +51,16 @@ def withdraw(
     options: Options,
     who: Annotated[list[str] | None, typer.Argument(metavar="ADDRESS|USER", help="Whose mappings go.")] = None,
     *,
-    target: Annotated[
-        list[str] | None, typer.Option("--target", metavar="NAME", help="Only there; repeatable.")
-    ] = None,
-    everybody: Annotated[
-        bool, typer.Option("--all", metavar="", help="All mappings, whatever the limit of logouts.")
-    ] = False,
-    lists: Annotated[bool, typer.Option("--list", metavar="", help="Show what is withheld; change nothing.")] = False,
-    undo: Annotated[
-        bool, typer.Option("--undo", metavar="", help="Stop withholding; the next run sends it again.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", metavar="", help="Print the logouts, and contact no target.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask before --all.")] = False,
+    target: TargetOption = None,
+    wish: Wish,
     as_json: JSONOption = False,
 ) -> int:
     """Log out what uidsync sent, and do not send it again until a newer event.
 
-    For a bad rollout, or a call to the help desk. A user without a domain is meant in any domain. More logouts than
-    `sync.max_logout_percent` allows are refused, except with `--all`. If nothing matches, nothing changes, and the exit
-    code is 1. A withdrawal ends with a newer event of the address, when another name would be sent, or with `--undo`.
+    For a bad rollout, or a call to the help desk. A user name without a domain matches in every domain. More logouts
+    than `sync.max_logout_percent` allows are refused, unless you say `--all`. If nothing matches, nothing changes, and
+    the exit code is 1. A withdrawal ends with a newer event of the address, when another name would be sent, or with
+    `--undo`.
 
     Examples:
 
@@ -85,130 +70,17 @@ def withdraw(
         uidsync withdraw --list                    what is withheld
         uidsync withdraw --undo jdoe01             send it again
     """
-    log = structlog.get_logger()
-    if lists and (undo or everybody or dry_run):
+    if wish.lists and (wish.undo or wish.everybody or wish.dry_run):
         raise typer.BadParameter("--list stands alone, or with addresses, users and --target")
-    if bool(who) == everybody and not (lists or undo):
+    if bool(who) == wish.everybody and not (wish.lists or wish.undo):
         raise typer.BadParameter("name addresses or users, or say --all")
-    config = options.read_config()
-    targets = choose_targets(config, target or (), str(options.file))
-    request = _Request(config, targets, _choose(who or (), everybody=everybody or not who), as_json, log)
-    become_owner(find_state_dir(config), "read" if lists or dry_run else "write")
-    if lists:
-        return _list(request)
-    if undo:
-        return _undo(request, dry_run=dry_run)
-    if everybody and not (yes or dry_run) and not _confirm(targets):
+    site = Site(options, "write" if wish.changes_something else "read", target)
+    chosen = _choose(who or (), everybody=wish.everybody or not who)
+    if wish.lists or wish.undo:
+        return _tell_or_undo(site, chosen, wish, as_json=as_json)
+    if wish.everybody and not (wish.yes or wish.dry_run) and not _confirm(site):
         return INCOMPLETE
-    return _withdraw(request, dry_run=dry_run)
-
-
-def _confirm(targets: Sequence[TargetConfig]) -> bool:
-    """Ask whoever sits at a terminal; scripts are not asked."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return True
-    names = ", ".join(target.name for target in targets)
-    return typer.confirm(f"Log out every mapping that uidsync sent to {names}, and withhold it?", err=True)
-
-
-def _withdraw(request: _Request, *, dry_run: bool) -> int:
-    config, log = request.config, request.log
-    state_dir = find_state_dir(config)
-    deadline = make_deadline(config)
-    heed_signals(deadline)
-    secrets = make_secret_files(log)
-    source = make_source(config, secrets, deadline)
-    with ExitStack() as stack:
-        if dry_run:
-            ledger = stack.enter_context(open_ledger_read_only(state_dir, log))
-        else:
-            stack.enter_context(lock(state_dir, log))
-            stack.enter_context(taken_turn(config, source, log, deadline, needed=False))
-            ledger = stack.enter_context(open_ledger(state_dir, log))
-        dispatches = plan_withdrawal(request.targets, ledger, request.chosen, read_clock(ledger.read_position()))
-        try:
-            if dry_run:
-                show_plans({dispatch.name: dispatch.plan for dispatch in dispatches}, as_tables=sys.stdout.isatty())
-                raise_if_unsafe(config, dispatches, ledger, request.chosen)
-                return _tell_if_empty(dispatches, log)
-            if _tell_if_empty(dispatches, log):  # nothing matches, and nothing is changed
-                return INCOMPLETE
-            maker = TargetMaker(secrets, log, deadline)
-            parts = Parts(
-                config,
-                request.targets,
-                source,
-                ledger,
-                lambda dispatch: maker(dispatch.target),
-                deadline,
-                log,
-                stack.enter_context(progress_bar()),
-            )
-            report = carry_out(parts, dispatches, request.chosen)
-        except UnsafePlan as error:
-            log.error("withdrawal.refused", message=str(error), hint="--all is not limited")
-            return UNSAFE
-    if request.as_json:
-        print(json.dumps(report.to_json(), indent=1))
-    elif sys.stdout.isatty():
-        show_withdrawal(report)
-    return report.exit_code
-
-
-def _list(request: _Request) -> int:
-    with open_ledger_read_only(find_state_dir(request.config), request.log) as ledger:
-        _show_withheld(request, ledger)
-    return OK
-
-
-def _undo(request: _Request, *, dry_run: bool) -> int:
-    """End withdrawals; exit 1 when there is nothing to end."""
-    state_dir, log = find_state_dir(request.config), request.log
-    with ExitStack() as stack:
-        if dry_run:
-            ledger = stack.enter_context(open_ledger_read_only(state_dir, log))
-        else:
-            stack.enter_context(lock(state_dir, log))
-            ledger = stack.enter_context(open_ledger(state_dir, log))
-        withheld = find_withheld(request.targets, ledger, request.chosen)
-        _show_withheld(request, ledger)
-        if not any(withheld.values()):
-            log.warning(
-                "withdrawal.unknown", message="nothing of that is withheld; `uidsync withdraw --list` shows what is"
-            )
-            return INCOMPLETE
-        if not dry_run:
-            give_back(withheld, ledger)
-            count = sum(map(len, withheld.values()))
-            log.info("withdrawal.undone", entries=count, hint="`uidsync sync` sends what is still wanted")
-    return OK
-
-
-def _show_withheld(request: _Request, ledger: Ledger) -> None:
-    withheld = find_withheld(request.targets, ledger, request.chosen)
-    if request.as_json:
-        listed = [
-            {"target": name, "ip": str(login.ip), "user": login.user, "event": login.key[0]}
-            for name, logins in withheld.items()
-            for login in logins
-        ]
-        print(json.dumps(to_plain(listed), indent=1))
-    else:
-        lines = {
-            name: [("withdrawn", str(login.ip), login.user, login.key[0]) for login in logins]
-            for name, logins in withheld.items()
-        }
-        show_held_back(lines)
-
-
-def _tell_if_empty(dispatches: Sequence[Dispatch], log: FilteringBoundLogger) -> int:
-    if any(dispatch.plan.logouts for dispatch in dispatches):
-        return OK
-    log.warning(
-        "withdrawal.empty",
-        message="the ledger knows no such mapping, and nothing was changed; a user's name is compared whole",
-    )
-    return INCOMPLETE
+    return _withdraw(site, chosen, dry_run=wish.dry_run, as_json=as_json)
 
 
 def _choose(who: Sequence[str], *, everybody: bool) -> Chosen:
@@ -221,3 +93,101 @@ def _choose(who: Sequence[str], *, everybody: bool) -> Chosen:
         else:
             ips.add(ip)
     return Chosen(ips, users, everybody)
+
+
+def _confirm(site: Site) -> bool:
+    """Ask whoever sits at a terminal; scripts are not asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    names = ", ".join(target.name for target in site.targets)
+    return typer.confirm(f"Log out every mapping that uidsync sent to {names}, and withhold it?", err=True)
+
+
+@contextmanager
+def _opened(site: Site, *, dry_run: bool) -> Iterator[Ledger]:
+    """Open the ledger: to be read alone, or locked, to be written."""
+    with ExitStack() as stack:
+        if dry_run:
+            yield stack.enter_context(open_ledger_read_only(site.state_dir, site.log))
+        else:
+            stack.enter_context(lock(site.state_dir, site.log))
+            yield stack.enter_context(open_ledger(site.state_dir, site.log))
+
+
+# ---- to withdraw -------------------------------------------------------------------------------------------------
+
+
+def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> int:
+    site.heed_signals()
+    source = site.make_source()
+    with ExitStack() as stack:
+        ledger = stack.enter_context(_opened(site, dry_run=dry_run))
+        if not dry_run:
+            stack.enter_context(taken_turn(site.config, source, site.log, site.deadline, needed=False))
+        dispatches = plan_withdrawal(site.targets, ledger, chosen, read_clock(ledger.read_position()))
+        try:
+            if dry_run:
+                show_plans({dispatch.name: dispatch.plan for dispatch in dispatches}, as_tables=sys.stdout.isatty())
+                raise_if_unsafe(site.config, dispatches, ledger, chosen)
+                return _tell_if_empty(site, dispatches)
+            if _tell_if_empty(site, dispatches):  # nothing matches, and nothing is changed
+                return INCOMPLETE
+            progress = stack.enter_context(progress_bar())
+            report = carry_out(site.make_parts(source, ledger, site.make_targets(), progress), dispatches, chosen)
+        except UnsafePlan as error:
+            site.log.error("withdrawal.refused", message=str(error), hint="`--all` has no limit")
+            return UNSAFE
+    if as_json:
+        print_json(report.to_json())
+    elif sys.stdout.isatty():
+        show_withdrawal(report)
+    return report.exit_code
+
+
+def _tell_if_empty(site: Site, dispatches: Sequence[Dispatch]) -> int:
+    if any(dispatch.plan.logouts for dispatch in dispatches):
+        return OK
+    site.log.warning(
+        "withdrawal.empty",
+        message="the ledger knows no such mapping, and nothing was changed; a user's name is compared whole",
+    )
+    return INCOMPLETE
+
+
+# ---- what is withheld --------------------------------------------------------------------------------------------
+
+
+def _tell_or_undo(site: Site, chosen: Chosen, wish: Wish, *, as_json: bool) -> int:
+    """Tell what is withheld, and end that if it is wanted; exit 1 when there is nothing to end."""
+    with _opened(site, dry_run=not wish.changes_something) as ledger:
+        withheld = find_withheld(site.targets, ledger, chosen)
+        if as_json:
+            print_json(
+                [
+                    {"target": name, "ip": str(login.ip), "user": login.user, "event": login.key[0]}
+                    for name, logins in withheld.items()
+                    for login in logins
+                ]
+            )
+        else:
+            show_held_back(
+                {
+                    name: [("withdrawn", login.ip, login.user, login.key[0]) for login in logins]
+                    for name, logins in withheld.items()
+                }
+            )
+        if not wish.undo:
+            return OK
+        if not any(withheld.values()):
+            site.log.warning(
+                "withdrawal.unknown", message="nothing of that is withheld; `uidsync withdraw --list` shows what is"
+            )
+            return INCOMPLETE
+        if not wish.dry_run:
+            give_back(withheld, ledger)
+            count = sum(map(len, withheld.values()))
+            words = f"{count:,} mappings are withheld no longer"
+            site.log.info(
+                "withdrawal.undone", entries=count, message=words, hint="uidsync sync sends what is still wanted"
+            )
+    return OK

@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import ValidationError, create_model
 
 from uidsync.config.account import describe_refusal
+from uidsync.config.hints import BACKSLASH, find_hint, has_escape, read_single_target
 from uidsync.config.models import (
     AgentConfig,
     Config,
@@ -57,8 +58,10 @@ class ConfigError(Exception):
 
 def read_config(file: Path, neighbours: Neighbours = NOBODY) -> Config:
     """Read a configuration file, with the tables of these neighbours. Raises ConfigError with every problem in it."""
+    text = ""
     try:
-        document = tomllib.loads(_check_keys(_read_text(file)))
+        text = _read_text(file)
+        document = tomllib.loads(_check_keys(text))
     except PermissionError:
         raise ConfigError(str(file), [describe_refusal(file)]) from None
     except OSError as error:
@@ -70,7 +73,8 @@ def read_config(file: Path, neighbours: Neighbours = NOBODY) -> Config:
     except RecursionError:
         raise ConfigError(str(file), ["not TOML: brackets within brackets, too deep"]) from None
     except ValueError as error:
-        raise ConfigError(str(file), [f"not TOML: {error}"]) from None
+        problem = "; ".join(filter(None, (f"not TOML: {error}", find_hint(text, str(error)))))
+        raise ConfigError(str(file), [problem]) from None
     return make_config(document, str(file), neighbours)
 
 
@@ -112,7 +116,8 @@ def make_config(document: Mapping[str, Any], file: str, neighbours: Neighbours =
     """Make the configuration from its parsed file. Raises ConfigError with every problem in it."""
     if problems := list(_find_oversized(document)):  # before anybody tries to print one
         raise ConfigError(file, problems)
-    problems = list(_find_contradictions(document, neighbours))
+    document, problems = read_single_target(document)
+    problems += _find_contradictions(document, neighbours)
     try:
         config = make_model(neighbours).model_validate(document)
     except ValidationError as error:
@@ -203,7 +208,8 @@ def _describe(problem: Any, neighbours: Neighbours) -> str:  # noqa: ANN401 (pyd
     if problem["type"] == "extra_forbidden":
         return f"{path}: unknown key{_suggest(path, neighbours)}"
     words: str = PLAIN_WORDS.get(problem["type"], problem["msg"])
-    return f"{path}: {words.format_map(problem.get('ctx', {}))}"
+    hint = f"; {BACKSLASH}" if has_escape(problem["input"]) else ""
+    return f"{path}: {words.format_map(problem.get('ctx', {}))}{hint}"
 
 
 TABLES: dict[str, tuple[type[Table], ...]] = {

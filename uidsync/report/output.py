@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,23 @@ REPORT_MODE = 0o640  # what is in it is not for everybody
 TEXTFILE_MODE = 0o644  # node_exporter runs as a user of its own, and numbers are nobody's secret
 
 
-def set_up_logging(*, verbosity: int) -> None:
+def set_up_logging(*, verbosity: int, tell: Callable[[Mapping[str, Any]], str] | None = None) -> None:
     """Log to standard error: for people on a terminal, JSON lines elsewhere.
 
     `verbosity` is -1 for warnings alone, 0 for what happens, 1 for every entry (personal data), 2 for traces as well.
+    On a terminal there is a log from 1 on. Until then `tell` makes a sentence of an event, or nothing.
     """
     # What the libraries below us would say, with a peer's words and traces, ours says in its own words.
     logging.getLogger().addHandler(logging.NullHandler())
     is_terminal = sys.stderr.isatty()
     level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
+    if is_terminal and tell and verbosity < 1:
+        structlog.configure(
+            processors=[structlog.processors.add_log_level, _Sentence(tell)],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            logger_factory=structlog.PrintLoggerFactory(_StandardError()),  # type: ignore[arg-type]
+        )
+        return
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -61,6 +69,18 @@ def name_run() -> str:
     if isinstance(processors[-1], structlog.processors.JSONRenderer):
         structlog.configure(processors=[*processors[:-1], add_run_id, processors[-1]])
     return run_id
+
+
+class _Sentence:
+    """Renders a log event as what `tell` makes of it; drops it if that is nothing."""
+
+    def __init__(self, tell: Callable[[Mapping[str, Any]], str]) -> None:
+        self._tell = tell
+
+    def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> str:  # noqa: ANN401
+        if sentence := self._tell(event):
+            return sentence
+        raise structlog.DropEvent
 
 
 class _StandardError:

@@ -1,0 +1,108 @@
+"""How durations, ages and errors read."""
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uidsync.cli.sentences import advise_next, tell_error, tell_event
+from uidsync.cli.tables import by_address
+from uidsync.cli.words import spell_age, spell_span, spell_time_left
+from uidsync.report.report import INCOMPLETE, OK, SOURCE, UNSAFE, Problem, SyncReport, TargetReport
+
+NOW = datetime(2026, 11, 17, 14, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("span", "words"),
+    [
+        (timedelta(days=3, hours=10, minutes=59), "3 d 10 h"),
+        (timedelta(days=7), "7 d"),
+        (timedelta(days=1, minutes=5), "1 d"),
+        (timedelta(hours=2, minutes=5, seconds=7), "2 h 5 min"),
+        (timedelta(seconds=61), "1 min 1 s"),
+        (timedelta(0), "0 s"),
+        (-42, "42 s"),
+        (3_599.6, "1 h"),
+    ],
+)
+def test_a_duration_reads_in_two_units(span, words):
+    """The two largest units that say something, the rest left out."""
+    assert spell_span(span) == words
+
+
+def test_a_mapping_without_an_end_lasts_for_ever():
+    """What a firewall shows without a time is told apart from what ends now."""
+    assert (spell_time_left(None), spell_time_left(0), spell_time_left(90)) == ("for ever", "0 s", "1 min 30 s")
+
+
+def test_an_age_says_which_way():
+    """The past is ago, the future is in, and what never was is told as the caller says."""
+    assert spell_age(NOW - timedelta(minutes=5), NOW) == "5 min ago"
+    assert spell_age(NOW + timedelta(minutes=5), NOW) == "in 5 min"
+    assert spell_age(None, NOW, "never") == "never"
+
+
+@given(st.lists(st.ip_addresses()))
+def test_addresses_are_sorted_as_numbers(ips):
+    """IPv4 comes before IPv6, and among each the smaller number."""
+    ordered = sorted(ips, key=by_address)
+    assert [(ip.version, int(ip)) for ip in ordered] == sorted((ip.version, int(ip)) for ip in ips)
+    nine, ten = ip_address("10.0.0.9"), ip_address("10.0.0.10")
+    assert sorted([ten, nine], key=by_address) == [nine, ten]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "command"),
+    [
+        ("Unauthorized", "Invalid Credential", "uidsync keygen fw"),
+        ("Unauthorized", "no secret fw-api-key: looked for /x", "uidsync keygen fw"),
+        ("Unauthorized", "no secret uia-client-key: looked for /x", "uidsync secret set uia-client-key < KEY-FILE"),
+        ("Unauthorized", "not authorized for user role", "uidsync check --target fw"),
+        ("Unreachable", "timed out", "uidsync check --target fw"),
+        ("Untrusted", "its certificate is not trusted", "uidsync check --target fw"),
+        ("UnsafePlan", "30 logouts", "uidsync sync --dry-run --target fw"),
+        ("BadReply", "an empty body", "uidsync check --target fw"),
+    ],
+)
+def test_an_error_comes_with_its_command(kind, message, command):
+    """The sentence names the target, says what happened and ends with the command that helps."""
+    sentence = tell_error("fw", kind, message)
+    assert sentence.startswith("fw")
+    assert message in sentence
+    assert sentence.endswith(f": {command}")
+
+
+def test_an_event_is_told_unless_the_answer_tells_it():
+    """Warnings and errors are sentences without marks; what the report has, and what happens, is not told twice."""
+    exposed = {"event": "secret.exposed", "level": "warning", "file": "/k", "hint": "chmod 0640 /k"}
+    assert tell_event(exposed, has_report=True) == "warning: /k: secret exposed; chmod 0640 /k"
+    failed = {"event": "source.failed", "level": "error", "message": "no secret source-password: looked for /x"}
+    assert tell_event(failed, has_report=True) == f"{failed['message']}; Store it: uidsync secret set source-password"
+    finished = {"event": "target.finished", "level": "warning", "target": "fw", "status": "incomplete"}
+    assert tell_event(finished, has_report=True) == ""
+    assert "fw: target finished" in tell_event(finished, has_report=False)
+    assert tell_event({"event": "source.read", "level": "info"}, has_report=False) == ""
+    assert "\x1b" not in tell_event(exposed | {"file": "/\x1b[2J"}, has_report=False)
+
+
+def make_report(exit_code, *targets):
+    """Make the report of a run whose targets failed with these errors."""
+    report = SyncReport("1", NOW, exit_code=exit_code)
+    report.targets = [TargetReport(name, "firewall", error=error) for name, error in targets]
+    return report
+
+
+def test_a_run_says_what_to_run_next():
+    """Nothing after a good run; the way to a key where one is refused; a check of what failed otherwise."""
+    dead, west = Problem("Unreachable", "timed out"), Problem("Unauthorized", "Invalid Credential")
+    assert advise_next(make_report(OK)) is None
+    assert advise_next(make_report(SOURCE)) == "Next: uidsync check"
+    assert "uidsync sync --dry-run" in advise_next(make_report(UNSAFE))
+    assert advise_next(make_report(INCOMPLETE, ("a", dead), ("b", west))) == "Next: uidsync keygen b"
+    assert advise_next(make_report(INCOMPLETE, ("a", dead))) == "Next: uidsync check --target a"
+    rejected = make_report(INCOMPLETE, ("a", None))
+    rejected.targets[0].logins.rejected = 1
+    assert "uidsync status" in advise_next(rejected)

@@ -1,0 +1,121 @@
+"""What people see at a terminal of 80 columns: the answer first, sentences for what went wrong, and what to do next."""
+
+import re
+
+import pytest
+
+from tests.functional.test_commands import converse
+
+WIDTH = 80
+LOG = re.compile(r"^\d\d:\d\d:\d\d ", re.MULTILINE)
+MARKS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+def show(site, *words):
+    """Run a command on a terminal, and return its exit code and the text that it showed."""
+    code, shown = converse([*words, "--config", site.write()], [])
+    return code, MARKS.sub("", shown)
+
+
+@pytest.fixture
+def broken_site(site, start, closed_port):
+    """Make a site with a firewall in order, one that refuses the key, and one that is not there."""
+    good, west = start("firewall"), start("firewall")
+    site.use_rows([(f"10.0.0.{n}", f"user{n}") for n in (10, 9, 100, *range(11, 30))])
+    site.add_firewall("fw-east", good)
+    site.add_firewall("fw-west", west, api_key_file=site.secret("old-key", "q1w2e3r4"))
+    site.add_firewall("fw-dead", host="127.0.0.1", port=closed_port, api_key_file=site.secret("dead-key", "q1w2e3r4"))
+    site.sync["deadline"] = "20s"
+    site.state_dir.mkdir()
+    return site
+
+
+def test_a_run_that_fails_ends_with_what_to_do(broken_site):
+    """No log, the table; each failure is a sentence with its command, and the last line says what to run."""
+    code, shown = show(broken_site, "sync")
+    lines = shown.strip().splitlines()
+    assert code == 1
+    assert not LOG.search(shown)
+    sentence = "fw-west refused the API key (Invalid Credential). Get a new one: uidsync keygen fw-west"
+    assert sentence in " ".join(line.strip() for line in lines)
+    assert "uidsync check --target fw-dead" in shown
+    assert lines[-1] == "Next: uidsync keygen fw-west"
+
+
+def test_the_log_is_for_those_who_ask(broken_site):
+    """With -v the log is there; in a pipe it is lines of JSON."""
+    assert LOG.search(show(broken_site, "sync", "-v")[1])
+    assert broken_site.run("sync").err.startswith("{")
+
+
+def test_a_dry_run_shows_some_rows_and_says_how_to_see_all(broken_site):
+    """Ten rows, sorted by the addresses as numbers; with --all every one."""
+    code, shown = show(broken_site, "sync", "--dry-run")
+    assert code == 0
+    assert re.findall(r"10\.0\.0\.(\d+)", shown) == [str(n) for n in range(9, 19)]
+    assert "12 more; `--all` shows all" in shown
+    code, shown = show(broken_site, "sync", "--dry-run", "--all")
+    assert re.findall(r"10\.0\.0\.(\d+)", shown) == [*(str(n) for n in range(9, 30)), "100"]
+
+
+def test_check_is_grouped_and_counted(broken_site):
+    """Below each part's name its findings, what does not fit below its beginning; the last line counts them."""
+    code, shown = show(broken_site, "check")
+    lines = shown.rstrip().splitlines()
+    assert code == 1
+    assert [line for line in lines if re.match(r"[\w-]+$", line)] == [
+        "configuration", "source", "fw-east", "fw-west", "fw-dead",
+    ]  # fmt: skip
+    assert max(map(len, lines)) <= WIDTH
+    assert all(re.match(r"  (green|yellow|red) +\S| {10}\S|[\w-]+$|$|\d+ red", line) for line in lines), lines
+    assert "uidsync keygen fw-west" in " ".join(shown.split())
+    assert re.fullmatch(r"2 red, (\d+ yellow, )?\d+ green; not ready: fw-west, fw-dead", lines[-1])
+
+
+def test_a_missing_secret_comes_with_its_command(broken_site):
+    """Check names the very command that stores each secret that is missing."""
+    for target in broken_site.targets:
+        target["api_key_file"] = broken_site.place / "nothing" / target["name"]
+    findings = broken_site.call("check", "--json").report["findings"]
+    advice = {finding["about"]: finding["advice"] for finding in findings if finding["colour"] == "red"}
+    assert advice == {name: f"Get a key: uidsync keygen {name}" for name in ("fw-east", "fw-west", "fw-dead")}
+
+
+def test_check_and_verify_look_at_one_target(broken_site):
+    """With --target nothing else is looked at, the database neither."""
+    findings = broken_site.call("check", "--target", "fw-east", "--json").report["findings"]
+    assert {finding["about"] for finding in findings} == {"configuration", "fw-east"}
+    broken_site.run("sync")
+    ended = broken_site.call("verify", "--target", "fw-east", "--json")
+    assert (ended.code, list(ended.targets)) == (0, ["fw-east"])
+    assert broken_site.call("verify", "--target", "fw-dead").code == 6
+
+
+def test_status_fits_a_terminal(broken_site):
+    """Counts and ages stand in a table of 80 columns; below it the moments."""
+    show(broken_site, "sync")
+    code, shown = show(broken_site, "status")
+    table = re.search(r"^ *target .*\n(.*\S.*\n)+", shown, re.MULTILINE)[0]
+    assert code == 1
+    assert max(map(len, table.splitlines())) <= WIDTH
+    assert re.search(r"last run: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(\d+ (s|min).* ago\)", shown)
+    assert re.search(r"fw-east +22 +0 +0 +0 +\d+ s ago +-", shown)
+    assert re.search(r"fw-dead: behind since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d, last success never", shown)
+
+
+def test_a_name_that_no_target_has_is_corrected(broken_site):
+    """The one that was probably meant is named, or all that there are."""
+    assert "no target has the name fw-eas; did you mean fw-east?" in broken_site.call("sync", "--target", "fw-eas").err
+    told = "there are: fw-dead, fw-east, fw-west"
+    assert told in broken_site.call("keygen", "xyz").err
+
+
+def test_a_source_that_fails_is_told_once(broken_site):
+    """No table, one sentence, and what to run."""
+    broken_site.source["path"] = broken_site.place / "missing.csv"
+    for words in (("sync",), ("sync", "--dry-run"), ("who", "10.0.0.9")):
+        code, shown = show(broken_site, *words)
+        assert code == 3
+        assert shown.count("missing.csv") == 1, shown
+        assert "{" not in shown
+        assert words[0] == "who" or shown.strip().splitlines()[-1] == "Next: uidsync check"

@@ -1,0 +1,78 @@
+"""Runs a command, and turns the errors that a user can mend into a line each and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import structlog
+
+from uidsync.cli.app import Options
+from uidsync.cli.sentences import tell_event
+from uidsync.config.reader import ConfigError
+from uidsync.deadline import Interrupted
+from uidsync.ledger.file import LedgerError
+from uidsync.ledger.places import Locked
+from uidsync.panos.wire.errors import PanosError
+from uidsync.report.output import set_up_logging
+from uidsync.report.report import BUG, INCOMPLETE, LOCKED, SOURCE, USAGE
+from uidsync.source import SourceError
+
+
+def set_up(verbosity: int) -> None:
+    """Log as much as is wanted, in sentences on a terminal."""
+    set_up_logging(verbosity=verbosity, tell=partial(tell_event, has_report=sys.stdout.isatty()))
+
+
+def run(command: Callable[..., int | None], options: Options, arguments: dict[str, Any]) -> int:
+    """Run a command and return its exit code."""
+    set_up(-1 if options.quiet else options.verbose)
+    log = structlog.get_logger()
+    try:
+        return command(options, **arguments) or 0
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("config.refused", file=error.file, problem=problem)
+        return USAGE
+    except SourceError as error:
+        log.error("source.failed", message=str(error))
+        return SOURCE
+    except Locked as error:
+        log.warning("run.locked", message=str(error))
+        return LOCKED
+    except LedgerError as error:
+        log.error("ledger.failed", message=str(error))
+        return INCOMPLETE
+    except PanosError as error:
+        log.error("target.failed", error=error.kind, message=str(error))
+        return INCOMPLETE
+
+
+@contextmanager
+def ending_well() -> Iterator[None]:
+    """End the program with an exit code and a line, whatever happens; what nobody foresaw is a bug."""
+    set_up(0)  # until a command knows better
+    log = structlog.get_logger()
+    try:
+        yield
+    except Interrupted:
+        log.warning("run.interrupted", message="a signal ended it; nothing was under way")
+        sys.exit(INCOMPLETE)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        _close_output()
+        sys.exit(INCOMPLETE)
+    except OSError as error:
+        _close_output()
+        log.error("uidsync.failed", message=f"{error.filename or 'standard output'}: {error.strerror}", exc_info=error)
+        sys.exit(INCOMPLETE)
+    except Exception as bug:
+        log.error("uidsync.broken", error=type(bug).__name__, hint="a bug: -vv shows where", exc_info=bug)
+        sys.exit(BUG)
+
+
+def _close_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

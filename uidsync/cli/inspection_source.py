@@ -1,0 +1,193 @@
+"""What `uidsync check` looks at in the source, and how it judges what it sees: the table, its clock and its events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from uidsync.cli.inspection import Finding, spell_milliseconds
+from uidsync.cli.sentences import NO_SECRET, advise_secret
+from uidsync.cli.words import spell_span
+from uidsync.config.models import Config, MySQLConfig
+from uidsync.ledger.position import LATE_WRITERS
+from uidsync.plan.newest import newest_per_address
+from uidsync.plan.safety import UnsafePlan
+from uidsync.reading.census import Census
+from uidsync.reading.reader import make_rules
+from uidsync.reading.strangers import Strangers
+from uidsync.reading.survey import SHARED_BY, Silence, Survey, make_exclude_line, spell_duration
+from uidsync.source import Shape, Snapshot, Source, SourceError
+from uidsync.source.rows import AHEAD, Rules, make_row_reader
+
+CLOCK_TOLERANCE = timedelta(minutes=1)
+NEEDED = ("clientHistId", "transDate", "currentIpAddress", "principal")
+# Rows: without an index, each such million costs the server 0.3 s of a full read (sql/index.sql).
+LARGE_TABLE = 1_000_000
+MEGABYTE = 10**6
+
+
+def inspect_source(config: Config, source: Source) -> Iterator[Finding]:
+    """Look at the table, the clocks and the events."""
+    if isinstance(config.source, MySQLConfig) and config.source.may_tell_anybody:
+        words = "its password may go to whoever answers: send_password_unverified = true"
+        yield Finding("source", "yellow", words, "set source.ca_file to the CA of the server's certificate")
+    started = time.monotonic()
+    try:
+        with source.open() as snapshot:
+            yield Finding("source", "green", f"answers in {spell_milliseconds(time.monotonic() - started)}")
+            if isinstance(config.source, MySQLConfig):
+                yield _judge_clock(snapshot.now - datetime.now(UTC))
+            shape = snapshot.read_shape()
+            yield from _judge_columns(shape)
+            if {name.lower() for name in NEEDED} <= shape.columns:
+                yield from _judge_size(shape)
+                yield _judge_newest(config, make_rules(config, source), snapshot)
+                yield from _survey(config, source, snapshot)
+    except SourceError as error:
+        missing = NO_SECRET.search(str(error))
+        advice = advise_secret(missing[1]) if missing else "see [source] in the configuration"
+        yield Finding("source", "red", str(error), advice)
+
+
+def _judge_clock(apart: timedelta) -> Finding:
+    if abs(apart) <= CLOCK_TOLERANCE:
+        return Finding("source", "green", f"its clock and ours are {abs(apart).total_seconds():.0f} s apart")
+    words = f"its clock is {spell_span(apart)} {'ahead of' if apart > timedelta() else 'behind'} ours"
+    return Finding("source", "yellow", words, "its clock counts; set both by NTP")
+
+
+def _judge_columns(shape: Shape) -> Iterator[Finding]:
+    if missing := [name for name in NEEDED if name.lower() not in shape.columns]:
+        words = f"columns that are not there, or may not be read: {', '.join(missing)}"
+        yield Finding("source", "red", words, "sql/clienthist.sql has the table, sql/grants.sql the rights")
+        return
+    names = f"; names are stored as {shape.charset}" if shape.charset else ""
+    yield Finding("source", "green", f"has the columns that are needed{names}")
+    if "macaddress" not in shape.columns:
+        yield Finding(
+            "source",
+            "yellow",
+            "no column macaddress, or no right to read it",
+            "it tells that another device came to an address, and that a service logged in on the user's own",
+        )
+    if "winmachinename" not in shape.columns:
+        yield Finding("source", "green", "no column winMachineName, or no right to read it", "only `who` would show it")
+
+
+def _judge_size(shape: Shape) -> Iterator[Finding]:
+    if shape.rows is None:
+        return
+    size = "" if shape.size is None else f", {shape.size / MEGABYTE:,.0f} MB"
+    index = {True: ", with an index on transDate", False: ", without an index on transDate", None: ""}
+    words = f"about {shape.rows:,} rows{size}{index[shape.has_date_index]}"
+    if shape.rows >= LARGE_TABLE and shape.has_date_index is False:
+        yield Finding("source", "yellow", words, "sql/index.sql has one, and what it brings; or thin the table")
+    else:
+        yield Finding("source", "green", words)
+
+
+def _judge_newest(config: Config, rules: Rules, snapshot: Snapshot) -> Finding:
+    newest = rules.dates.read(snapshot.read_newest_date(), snapshot.now)
+    if newest is None:
+        return Finding(
+            "source", "yellow", "the table is empty, or its last row has no date", "does the NAC export to it?"
+        )
+    age = snapshot.now - newest
+    zone = "" if config.source.time_zone == "UTC" else f", by {config.source.time_zone}"
+    if age < -AHEAD:
+        words = f"the newest row lies {spell_span(-age)} ahead of the source's clock{zone}"
+        advice = rules.dates.advise(-age) or "set the clock of the appliance"
+        return Finding("source", "yellow", words, f"such rows are passed over; {advice}")
+    words = f"the newest row is {spell_span(max(age, timedelta()))} old{zone}"
+    if age > config.sync.stale_after:
+        advice = rules.dates.advise(-age)
+        return Finding("source", "yellow", words, f"the NAC's export may have stopped; {advice}".removesuffix("; "))
+    if config.source.time_offset and not zone:
+        advice = "if its clock is put forward and back, set source.time_zone instead of source.time_offset"
+        return Finding("source", "green", words, advice)
+    return Finding("source", "green", words)
+
+
+def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Finding]:
+    """Read the whole window once, and tell of what is in it.
+
+    It is that of `reauth_days`: a shorter `idle_after` would hide the gaps by which it is to be judged.
+    """
+    reauth = timedelta(days=config.source.reauth_days)
+    started = time.monotonic()
+    rules = make_rules(config, source)
+    census, survey = Census(snapshot.now - LATE_WRITERS, dates=rules.dates), Survey()
+    rows = snapshot.read_since(rules.dates.find_first(snapshot.now - reauth))
+    strangers = Strangers(rules, make_row_reader(rules, snapshot.now, since=snapshot.now - reauth))
+    events = survey.watch(census.watch(map(strangers.read, rows)))
+    newest = newest_per_address(event for event in events if event.seen_at >= snapshot.now - config.source.validity)
+    if config.source.validity == reauth:
+        census.settle({}, newest)  # as a run does, which reads no older rows
+    try:
+        census.raise_if_ahead(snapshot.now)
+    except UnsafePlan as refusal:
+        words, _, advice = str(refusal).partition("; ")
+        yield Finding("source", "red", words, advice)
+    skipped = "".join(f", {count:,} {reason}" for reason, count in census.skipped.most_common())
+    addresses = f"{len(newest):,} addresses{_limit(config)}"
+    words = (
+        f"read the last {config.source.reauth_days} days in {time.monotonic() - started:.1f} s: {census.rows:,} rows, "
+        f"{census.events:,} events, {addresses}{skipped and '; passed over' + skipped[1:]}"
+    )
+    if not census.events:
+        yield Finding(
+            "source", "red", words, "no event, and `sync` would refuse: see what was passed over, or reauth_days"
+        )
+        return
+    yield Finding("source", "green", words)
+    if told := strangers.tell():
+        yield Finding("source", *told)
+    yield _judge_silence(config, survey.judge_silence(reauth))
+    if shared := survey.shared:
+        words = f"{len(shared):,} addresses had {SHARED_BY} or more users within an hour: NAT, or shared machines"
+        line = make_exclude_line(shared, config.identity.exclude_networks)
+        yield Finding("source", "yellow", words, f"in [identity]: {line}")
+    else:
+        yield Finding("source", "green", f"no address had {SHARED_BY} users within an hour")
+
+
+def _limit(config: Config) -> str:
+    """Say of which time the addresses are, where events are not believed as long as they are read."""
+    validity = config.source.validity
+    return (
+        ""
+        if validity == timedelta(days=config.source.reauth_days)
+        else f" with an event in the last {spell_span(validity)}"
+    )
+
+
+def _judge_silence(config: Config, silence: Silence) -> Finding:
+    validity = config.source.validity
+    if silence.idle_after is None:
+        return _excuse(silence, is_shortened=validity < timedelta(days=config.source.reauth_days))
+    words = (
+        f"a user who stays has an event again after {spell_span(silence.usual)} usually, "
+        f"and within {spell_span(silence.long)} in 99 of 100 cases"
+    )
+    line = f'in [source]: idle_after = "{spell_duration(silence.idle_after)}"'
+    if validity < silence.idle_after:
+        advice = f"users who stay lose their names after {spell_span(validity)}; {line}"
+        return Finding("source", "yellow", words, advice)
+    if silence.idle_after < validity:
+        return Finding("source", "green", words, f"{line} would do, or the longest DHCP lease if that is longer")
+    return Finding("source", "green", f"{words}: idle_after is right as it is")
+
+
+def _excuse(silence: Silence, *, is_shortened: bool) -> Finding:
+    """Say why no `idle_after` is recommended."""
+    if silence.why == "single":
+        words = "most users have a single event: the NAC seems to tell of logins alone"
+        if is_shortened:
+            return Finding("source", "yellow", words, "leave source.idle_after out: users who stay lose their names")
+        return Finding("source", "green", words, "leave source.idle_after out")
+    if silence.why == "unordered":
+        words = "the rows do not come in the order of their dates: no idle_after can be recommended"
+        return Finding("source", "green", words)
+    words = f"too few gaps between events of a user at an address ({silence.gaps:,}) to recommend an idle_after"
+    return Finding("source", "green", words, "look again after a week")

@@ -1,0 +1,96 @@
+"""Says in a sentence what went wrong and what to do about it. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from uidsync.cli.words import make_printable
+from uidsync.report.report import BUG, OK, UNSAFE, SyncReport
+
+MOST_NAMED = 3  # targets in one command
+NO_SECRET = re.compile(r"no secret ([\w.-]+)")
+SUBJECTS = ("target", "file", "directory")  # of a log event: what it is about
+UNTOLD = {*SUBJECTS, "event", "level", "timestamp", "message", "problem", "hint", "run_id", "dry_run", "exc_info"}
+IN_REPORT = {"target.finished", "batch.failed", "entry.rejected", "plan.refused", "sync.finished"}
+NEWS = {"exporter.started", "withdrawal.undone", "tunnels.unchanged"}  # no warnings, and yet answers
+
+
+# What went wrong with a target, by the kind of its error.
+ERRORS = {
+    "Unauthorized": "{name} did not let uidsync in: {words}. See what is missing: uidsync check --target {name}",
+    "Unreachable": "{name} cannot be reached: {words}. Are host and port right? Test: uidsync check --target {name}",
+    "Busy": "{name} is busy: {words}. The next run tries again.",
+    "Untrusted": "{name} is not trusted: {words}. Test: uidsync check --target {name}",
+    "UnsafePlan": "{name}: {words}. Look at the plan: uidsync sync --dry-run --target {name}",
+}
+BAD_KEY = "{name} refused the API key ({words}). Get a new one: uidsync keygen {name}"
+OTHER = "{name} gave an unexpected answer: {words}. Test: uidsync check --target {name}"
+
+
+def tell_error(name: str, kind: str, message: str) -> str:
+    """Say what went wrong with a target, and what to do."""
+    words = message.rstrip(".")
+    if missing := NO_SECRET.search(message):
+        return f"{name}: {words}. {advise_secret(missing[1])}"
+    sentence = BAD_KEY if is_key_refused(kind, message) else ERRORS.get(kind, OTHER)
+    return sentence.format(name=name, words=words)
+
+
+def is_key_refused(kind: str, message: str) -> bool:
+    """Tell whether a target needs another API key."""
+    return kind == "Unauthorized" and "Invalid Credential" in message
+
+
+def advise_secret(name: str) -> str:
+    """Say by which command a missing secret gets to its place."""
+    if name.endswith("-api-key"):
+        return f"Get a key: uidsync keygen {name.removesuffix('-api-key')}"
+    is_key = name.endswith(("-client-key", "-ssh-key"))
+    return f"Store it: uidsync secret set {name}{' < KEY-FILE' if is_key else ''}"
+
+
+def tell_event(event: Mapping[str, Any], *, has_report: bool) -> str:
+    """Return a log event as a sentence for a terminal; nothing of what `has_report` tells, or nobody asked for."""
+    name, level = str(event["event"]), str(event.get("level"))
+    if (has_report and name in IN_REPORT) or (level == "info" and name not in NEWS):
+        return ""
+    about = next((str(event[key]) for key in SUBJECTS if key in event), "")
+    words = str(event.get("message") or event.get("problem") or "")
+    if about and words and "error" in event:
+        return make_printable(tell_error(about, str(event["error"]), words))
+    if not words:
+        facts = ", ".join(f"{key} {value}" for key, value in event.items() if key not in UNTOLD)
+        words = re.sub("[._]", " ", name) + (f" ({facts})" if facts else "")
+    missing = NO_SECRET.search(words)
+    hint = event.get("hint") or (missing and advise_secret(missing[1]))
+    parts = (
+        f"{level}: " if level == "warning" else "",
+        f"{about}: " if about else "",
+        words,
+        f"; {hint}" if hint else "",
+    )
+    return make_printable("".join(parts))
+
+
+def advise_next(report: SyncReport) -> str | None:
+    """Say what to run after a run that did not go well; nothing after one that did."""
+    if report.exit_code == OK:
+        return None
+    if report.exit_code == UNSAFE:
+        return "Next: uidsync sync --dry-run; if the plan is right, uidsync sync --force"
+    if report.exit_code == BUG:
+        return "Next: the same command with -vv, which shows where the bug is"
+    failed = [part for part in report.targets if part.error]
+    for part in failed:
+        if part.error and _needs_key(part.error.kind, part.error.message):
+            return f"Next: uidsync keygen {part.name}"
+    if not failed and any(part.logins.rejected for part in report.targets):
+        return "Next: uidsync status, which lists the rejected logins"
+    return " ".join(("Next: uidsync check", *(f"--target {part.name}" for part in failed[:MOST_NAMED])))
+
+
+def _needs_key(kind: str, message: str) -> bool:
+    missing = NO_SECRET.search(message)
+    return missing[1].endswith("-api-key") if missing else is_key_refused(kind, message)

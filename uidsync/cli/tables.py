@@ -1,0 +1,77 @@
+"""Prints answers: tables on a terminal, lines parted by tabs in a pipe, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from uidsync.cli.words import make_printable
+from uidsync.panos import Address
+from uidsync.report.report import to_plain
+
+ROWS_SHOWN = 10  # of a table on a terminal; a pipe gets them all
+HOW_TO_SEE_ALL = "`| cat` shows all"
+COLOURS = {
+    "complete": "green", "incomplete": "red", "not_tried": "yellow", "refused": "red",
+    "same": "green", "differs": "red", "unreadable": "yellow",
+}  # fmt: skip
+
+
+def make_console() -> Console:
+    """Make what prints to standard output without mark-up. Lines are as long as they are: commands can be copied."""
+    return Console(markup=False, highlight=False, soft_wrap=True)
+
+
+def print_table(table: Table) -> None:
+    """Print a table, on a terminal within its width."""
+    console = make_console()
+    console.print(table, soft_wrap=not console.is_terminal)
+
+
+def print_json(value: object) -> None:
+    """Print an answer for programs."""
+    print(json.dumps(to_plain(value), indent=1, default=str))
+
+
+def make_table(*heads: str, right: Sequence[str] = ()) -> Table:
+    """Make a table; columns that are named on the `right` hold numbers."""
+    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    for head in heads:
+        table.add_column(head, justify="right" if head in right else "left", overflow="fold")
+    return table
+
+
+def spell_status(status: str) -> Text:
+    """Return what became of a target, in its colour."""
+    return Text(status.replace("_", " "), style=COLOURS[status])
+
+
+def show_rows(
+    title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], how_to_see_all: str | None = HOW_TO_SEE_ALL
+) -> None:
+    """Print a table under a title; the first rows of it, unless there is no way to see all."""
+    shown = rows if how_to_see_all is None else rows[:ROWS_SHOWN]
+    table = make_table(*heads)
+    for row in shown:
+        table.add_row(*(Text(make_printable(word)) for word in row))
+    make_console().print(title)
+    print_table(table)
+    if len(rows) > len(shown):
+        make_console().print(f"… {len(rows) - len(shown):,} more; {how_to_see_all}")
+
+
+def print_rows(target: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Print all rows for a pipe: parted by tabs, the target first."""
+    for row in rows:
+        print(target, *(make_printable(str(word)) for word in row), sep="\t")
+
+
+def by_address(ip: Address) -> tuple[int, int]:
+    """Return what addresses are sorted by: as numbers, IPv4 before IPv6."""
+    return ip.version, int(ip)
