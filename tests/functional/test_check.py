@@ -398,11 +398,13 @@ def test_it_ends_whatever_hangs(site, firewall):
     """A source that hangs where no limit of ours reaches is given up, red; targets are told, and the command ends."""
     fifo = site.place / "export.csv"
     os.mkfifo(fifo)
+    writer = os.open(fifo, os.O_RDWR)  # somebody who has nothing to say
     site.use_rows([])
     site.source["path"] = fifo
     site.sync["deadline"] = "10s"
     site.add_firewall("fw", firewall)
     with within(40, least=18):
         code, findings = look(site)
+    os.close(writer)
     assert (code, find(findings, "source", "nothing came of it")[0]) == (1, "red")
     assert find(findings, "fw", "takes messages")[0] == "green"
