@@ -13,7 +13,8 @@ import pytest
 import uidsync
 
 PACKAGE = Path(__file__).parents[1] / "uidsync"
-LONGEST = 400  # lines of a module
+LONGEST = 350  # lines of a module
+LONGEST_FUNCTION, MOST_PARAMETERS = 50, 7  # lines; the object itself does not count
 
 GROUND = ("deadline", "side_by_side", "statements", "web")  # what knows nothing of the job
 
@@ -189,6 +190,21 @@ def test_the_core_stands_on_few_packages(name):
 def test_no_module_is_too_long(name):
     """A module that is longer knows or decides more than one thing."""
     assert len(MODULES[name].read_text("utf-8").splitlines()) <= LONGEST
+
+
+def list_functions(name):
+    """List the functions of a module: name, lines and parameters."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names = [each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            yield node.name, node.end_lineno - node.lineno + 1, len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not is_of(name, "simulator")])
+def test_no_function_is_too_long(name):
+    """A function fits on a screen, and nobody has to count its parameters."""
+    functions = list(list_functions(name))
+    assert [each for each in functions if each[1] > LONGEST_FUNCTION or each[2] > MOST_PARAMETERS] == []
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -29,7 +29,7 @@ from uidsync.panos.wire.xmlapi import make_keygen, read_key
 from uidsync.report.output import write_atomically
 
 HEAD = "Written by `uidsync init`. `uidsync config` prints every key with its default and what it does."
-TRY_FOR = 10.0  # seconds, for a certificate
+TRY_FOR = 30.0  # seconds, for a certificate
 DIRECTORY_MODE = 0o750
 console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 

@@ -225,11 +225,11 @@ def _show_log(options: Options, address: str, names: list[str] | None, *, as_jso
         for name, (events, error) in logs.items():
             if error:
                 site.log.warning("log.unreadable", target=name, message=error)
-            _show_user_id_log(name, events)
+            show_user_id_log(name, events)
     return UNREADABLE if any(error for _, error in logs.values()) else OK
 
 
-def _show_user_id_log(target: str, events: tuple[UserIdEvent, ...]) -> None:
+def show_user_id_log(target: str, events: tuple[UserIdEvent, ...]) -> None:
     """Print all that a firewall logged of an address: a table on a terminal, elsewhere one line an event.
 
     Times are by the firewall's clock, with a zone where it says one; `type` is the mechanism by which the source knew.

@@ -88,11 +88,7 @@ def look_at(
     for ip, entries in table.items():
         mapping, believed = wanted.get(ip), belief.held.get(ip, ())
         if glance.waits and any(holding.sent_at > now - SETTLED for holding in believed):
-            # Whoever shows already is there by the newest event.
-            users = [_recognise(entry, mapping, believed, glance) for entry in entries]
-            is_there = mapping is not None and any(is_same_user(user, mapping.user) for user in users)
-            held[ip] = tuple(_confirm(each, mapping) for each in believed) if mapping and is_there else believed
-            taken[ip] = belief.taken.get(ip)
+            held[ip], taken[ip] = _wait(mapping, believed, entries, glance), belief.taken.get(ip)
             continue
         ours, others = [], []
         for entry in entries:
@@ -121,6 +117,16 @@ def look_at(
     stale = {ip for ip, _ in shown} - wanted.keys()
     share = make_share(config, target, truth, demand, retry=True, stale=stale)
     return Look(share, held, taken, shown, foreign, frozenset(missing), frozenset(strange), kept)
+
+
+def _wait(
+    mapping: UserMapping | None, believed: tuple[Holding, ...], entries: Collection[TableEntry], glance: Glance
+) -> tuple[Holding, ...]:
+    """Return what is believed while a message may not show yet; who shows already is there by the newest event."""
+    users = [_recognise(entry, mapping, believed, glance) for entry in entries]
+    if mapping is None or not any(is_same_user(user, mapping.user) for user in users):
+        return believed
+    return tuple(_confirm(each, mapping) for each in believed)
 
 
 def _ends_by_itself(entry: TableEntry, event: LoginEvent | None) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.panos import peer
-from uidsync.cli.show import show_user_id_log
+from uidsync.cli.verify import show_user_id_log
 from uidsync.panos.logs.events import (
     MOST_KEPT,
     LogQuery,
