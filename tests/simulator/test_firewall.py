@@ -276,7 +276,7 @@ def test_what_the_device_is(anyone):
 
 @pytest.mark.parametrize(
     ("command", "code"),
-    [("<show>", 18), ("<show><clock/></show>", 17), ("<show/>", 17), ("<clear><user-cache/></clear>", 17)],
+    [("<show>", 18), ("<show><weather/></show>", 17), ("<show/>", 17), ("<clear><user-cache/></clear>", 17)],
 )
 def test_unknown_commands(anyone, command, code):
     """A command that is not known, or no XML, is an error of the management server's."""

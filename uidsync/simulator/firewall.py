@@ -3,33 +3,39 @@
 No sockets: a call comes in as data and the answer goes out as data.
 """
 
-import re
 import secrets
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from datetime import datetime
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from uidsync.simulator import replies
 from uidsync.simulator.call import PATHS, Call
 from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import Fault, make_objection, refuses
+from uidsync.simulator.logs import Entries, FilterError, Kept, at, read_filter, search
+from uidsync.simulator.logs import show as show_entry
 from uidsync.simulator.message import MessageError, count_entries, read_document, read_number
 from uidsync.simulator.operations import Device, HaState, operate
 from uidsync.simulator.replies import Identity
-from uidsync.simulator.table import LogRecord, Table
+from uidsync.simulator.table import Table
 from uidsync.simulator.vpn import Vpn
 
 XML = "application/xml; charset=UTF-8"
 Passive = Literal["stores", "refuses", "ignores"]
 TAKES_MESSAGES = frozenset({"off", "active", "active-primary", "active-secondary"})
 TYPES = frozenset({"user-id", "op", "log", "version"})
+LOG_TYPES = frozenset(
+    {
+        "traffic", "threat", "config", "system", "hipmatch", "globalprotect", "wildfire", "url", "data", "corr",
+        "corr-detail", "corr-categ", "userid", "auth", "gtp", "external", "iptag", "decryption",
+    }
+)  # fmt: skip
 MOST_LOGS = 5000
 DEFAULT_LOGS = 20
-# What of the language of filters is understood: an address or network, a serial number.
-CONDITION = re.compile(r"\( *(?:ip in (?P<ip>[0-9A-Fa-f.:/]+)|serial eq '(?P<serial>\w+)') *\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +74,13 @@ class Request:
 class LogJob:
     """A query of the log that is at work until it was asked for `polls` times; None is for ever."""
 
+    log_type: str
     words: str
     wanted: int
     skip: int
     forward: bool
     polls: int | None
+    was_asked: bool = False
 
 
 @dataclass(slots=True)
@@ -81,7 +89,8 @@ class Settings:
 
     `vsys` names the virtual systems that exist, None is any; `types` what the administrator's role allows. What a unit
     of a pair does with a message while it is not active is not known of real ones: it `stores`, `refuses` or `ignores`.
-    A log job is at work for `log_polls` questions, None is for ever.
+    A log job is at work for `log_polls` questions, None is for ever; the next `log_losses` are gone when they are asked
+    for, and one of more than `log_most` entries breaks off. The clock shows the time of `zone`, `skew` seconds ahead.
     """
 
     api_key: str
@@ -93,6 +102,10 @@ class Settings:
     passive: Passive = "stores"
     key_expired: bool = False
     log_polls: int | None = 0
+    log_losses: int = 0
+    log_most: int = MOST_LOGS
+    zone: str = "UTC"
+    skew: float = 0
     identity: Identity = field(default_factory=Identity)
 
 
@@ -110,8 +123,10 @@ class Firewall:
     counters: Counters
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=20_000))
     jobs: dict[str, LogJob] = field(default_factory=dict)
+    logs: dict[str, Kept] = field(default_factory=lambda: defaultdict(Entries))
     vpns: dict[str | None, Vpn] = field(default_factory=lambda: defaultdict(Vpn))
     _last_job: int = 0
+    _last_entry: int = 0
 
     def note(self, call: Call) -> Request:
         """Remember a call."""
@@ -220,7 +235,8 @@ class Firewall:
             return _front_end_error(400, 'Parameter "cmd" is required')
         settings = self.settings
         vpn = self.vpns[call.parameters.get("target")]
-        device = Device(settings.identity, table, vpn, settings.ha, call.parameters.get("vsys"), self.now())
+        shown = datetime.fromtimestamp(self.now() + settings.skew, ZoneInfo(settings.zone))
+        device = Device(settings.identity, table, vpn, settings.ha, call.parameters.get("vsys"), self.now(), shown)
         return Answer(operate(call.document, device))
 
     def _log(self, call: Call) -> Answer:
@@ -229,7 +245,7 @@ class Firewall:
                 return self._get_job(call.parameters.get("job-id", ""))
             case "finish":
                 return self._finish_job(call.parameters.get("job-id", ""))
-            case None if call.parameters.get("log-type") == "userid":
+            case None if call.parameters.get("log-type") in LOG_TYPES:
                 return self._enqueue(call)
         return _front_end_error(400, "Illegal value for parameter log-type or action.")
 
@@ -240,43 +256,68 @@ class Firewall:
             text = f"Illegal value for parameter nlogs [{given}]. Should be between 1 to {MOST_LOGS}"
             return _front_end_error(400, text)
         words = call.parameters.get("query", "")
-        if CONDITION.sub("", words).replace(" and ", "").strip():
+        try:
+            read_filter(words)
+        except FilterError:
             return Answer(replies.error(f"query: {words} is not understood"))  # the words of devices are not published
         skip, forward = read_number(call.parameters.get("skip"), 0) or 0, call.parameters.get("dir") == "forward"
         self._last_job += 1
-        self.jobs[str(self._last_job)] = LogJob(words, wanted, skip, forward, self.settings.log_polls)
+        log_type = call.parameters["log-type"]
+        self.jobs[str(self._last_job)] = LogJob(log_type, words, wanted, skip, forward, self.settings.log_polls)
         return Answer(replies.job_enqueued(self._last_job))
 
     def _get_job(self, number: str) -> Answer:
         job = self.jobs.get(number)
+        if job is not None and self.settings.log_losses:
+            self.settings.log_losses -= 1
+            job = self.jobs.pop(number) and None
         if job is None:
             return Answer(replies.error(f"job {number} not found", 7))
         if job.polls != 0:
             job.polls = None if job.polls is None else job.polls - 1
-            return Answer(replies.job_at_work(number, self.now()))
+            state, job.was_asked = "ACT" if job.was_asked else "PEND", True
+            return Answer(replies.job_at_work(number, state, self.now()))
         del self.jobs[number]  # a job is gone once it was fetched
-        return Answer(replies.job(number, self._search(job), self.settings.identity, self.now()))
+        answer = replies.job(number, self._search(job), self.now())
+        return Answer(answer[: len(answer) // 2] if job.wanted > self.settings.log_most else answer)
 
     def _finish_job(self, number: str) -> Answer:
         if self.jobs.pop(number, None) is None:
             return Answer(replies.error(f"job {number} not found", 7))
         return Answer(replies.success("<msg><line>job finished</line></msg>"))
 
-    def _search(self, job: LogJob) -> list[tuple[str, LogRecord]]:
-        """Return what a job finds, with serials. It searches all there is: the log API knows no `target`."""
-        found = [
-            (serial or self.settings.identity.serial, record)
-            for serial, table in self.tables.items()
-            for record in table.log
-        ]
-        for condition in CONDITION.finditer(job.words):
-            if condition["serial"]:
-                found = [(serial, record) for serial, record in found if serial == condition["serial"]]
-            else:
-                network = ip_network(condition["ip"], strict=False)
-                found = [(serial, record) for serial, record in found if ip_address(record.ip) in network]
-        found.sort(key=lambda row: row[1].at)
-        return (found if job.forward else found[::-1])[job.skip :][: job.wanted]
+    def _search(self, job: LogJob) -> list[str]:
+        """Return what a job finds, as XML. It searches all there is: the log API knows no `target`."""
+        kept = self._list_user_ids() if job.log_type == "userid" else self.logs[job.log_type]
+        found = search(job.log_type, kept, job.words, skip=job.skip, wanted=job.wanted, forward=job.forward)
+        return [show_entry(job.log_type, fields) for fields in found]
+
+    def _list_user_ids(self) -> Entries:
+        found = Entries()
+        for serial, table in self.tables.items():
+            for record in table.log:
+                identity = self.settings.identity
+                found.add(replies.log_fields(record, serial or identity.serial, identity))
+        return found
+
+    def add_log(self, log_type: str, entries: Iterable[dict[str, str]]) -> None:
+        """Put entries into a log: what they do not say is as the sample has it, received now, numbered on."""
+        kept = self.logs[log_type]
+        if not isinstance(kept, Entries):
+            raise TypeError(f"{log_type} is flooded")
+        for entry in entries:
+            self._last_entry += 1
+            received = entry.get("receive_time", at(self.now()))
+            identity = self.settings.identity
+            known = {
+                "logid": str(self._last_entry),
+                "receive_time": received,
+                "serial": identity.serial,
+                "seqno": str(self._last_entry),
+                "time_generated": received,
+                "device_name": identity.hostname,
+            }
+            kept.add(known | entry)
 
 
 def new_key() -> str:

@@ -5,6 +5,7 @@ Pure but for the commands that clear mappings.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Literal
 
@@ -35,6 +36,7 @@ class Device:
     ha: HaState
     vsys: str | None
     now: float
+    clock: datetime = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def operate(document: bytes, device: Device) -> bytes:
@@ -115,6 +117,7 @@ COMMANDS: dict[str, Callable[[Element, Device], bytes]] = {
     "show vpn gateway": lambda _command, device: vpn.show_gateways(device.vpn),
     "show vpn ike-sa": lambda _command, device: vpn.show_ike_sas(device.vpn),
     "show vpn ipsec-sa": lambda _command, device: vpn.show_ipsec_sas(device.vpn),
+    "show clock": lambda _command, device: replies.clock(device.clock),
     "show system info": lambda _command, device: replies.system_info(device.identity, device.now),
     "show high-availability state": lambda _command, device: replies.ha_state(device.ha, PEERS[device.ha]),
 }

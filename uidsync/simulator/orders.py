@@ -16,8 +16,9 @@ from uidsync.simulator.certificates import CertificateKind
 from uidsync.simulator.clock import Clock
 from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import FAULTS, Fault, Faults
-from uidsync.simulator.firewall import Firewall, Passive
+from uidsync.simulator.firewall import MOST_LOGS, Firewall, Passive
 from uidsync.simulator.listener import Listener
+from uidsync.simulator.logs import Entries, Flood
 from uidsync.simulator.message import read_address
 from uidsync.simulator.operations import PEERS, HaState
 from uidsync.simulator.table import PLANES, Mapping, Plane, Table
@@ -104,9 +105,28 @@ def _log(simulated: Simulated, *, serial: str | None = None) -> Outcome:
     return {"lines": [replies.log_line(record, identity) for record in _table(simulated, serial).log]}
 
 
-def _log_jobs(simulated: Simulated, *, polls: int | None) -> None:
-    """Have log jobs be at work until they were asked for so many times; null for ever."""
-    _firewall(simulated).settings.log_polls = polls
+def _log_jobs(simulated: Simulated, *, polls: int | None = 0, losses: int = 0, most: int = MOST_LOGS) -> None:
+    """Have log jobs wait for so many questions (null: for ever), be lost, or break off above so many entries."""
+    settings = _firewall(simulated).settings
+    settings.log_polls, settings.log_losses, settings.log_most = polls, losses, most
+
+
+def _log_add(simulated: Simulated, *, log_type: str, entries: list[dict[str, str]]) -> None:
+    """Put entries into a log, the fields that differ from the sample of it; `raw` goes in as it is."""
+    _firewall(simulated).add_log(log_type, entries)
+
+
+def _log_flood(simulated: Simulated, *, log_type: str, **numbers: Any) -> None:  # noqa: ANN401 - JSON
+    """Have a log hold very many entries: `count`, `start`, `per_second`, `addresses`; count 0 empties it."""
+    firewall = _firewall(simulated)
+    is_empty = not numbers.get("count")
+    firewall.logs[log_type] = Entries() if is_empty else Flood(**numbers, serial=firewall.settings.identity.serial)
+
+
+def _clock(simulated: Simulated, *, zone: str = "UTC", skew: float = 0) -> None:
+    """Have the firewall's own clock show the time of a zone, so many seconds ahead."""
+    settings = _firewall(simulated).settings
+    settings.zone, settings.skew = zone, skew
 
 
 def _fault(simulated: Simulated, *, name: str | None, **options: Any) -> Outcome:  # noqa: ANN401 - JSON
@@ -305,6 +325,9 @@ ORDERS: dict[str, Callable[..., Outcome | None]] = {
     "state": _state,
     "log": _log,
     "log-jobs": _log_jobs,
+    "log-add": _log_add,
+    "log-flood": _log_flood,
+    "clock": _clock,
     "fault": _fault,
     "advance": _advance,
     "clear": _clear,

@@ -4,9 +4,10 @@ Pure: no I/O, no clock. Two dialects exist. The web front end answers keys, role
 (`status = 'error' code = '403'`, blanks and single quotes); the management server answers the rest.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass
+from datetime import datetime
 from html import escape
 from time import gmtime, strftime
 
@@ -170,9 +171,9 @@ def job_enqueued(number: int) -> bytes:
     ).encode()
 
 
-def job_at_work(number: str, now: float) -> bytes:
-    """Answer that a log job is not done yet: then there is no log."""
-    return success(_job(number, "ACT", now))
+def job_at_work(number: str, state: str, now: float) -> bytes:
+    """Answer that a log job waits (PEND) or is at work (ACT): then there is no log."""
+    return success(_job(number, state, now))
 
 
 def _job(number: str, state: str, now: float) -> str:
@@ -181,24 +182,28 @@ def _job(number: str, state: str, now: float) -> str:
     return f"<job>{times}<status>{state}</status><id>{number}</id></job>"
 
 
-def job(number: str, records: Iterable[tuple[str, LogRecord]], device: Identity, now: float) -> bytes:
-    """Answer what became of a log job: it is done, and these are its records, each with the firewall's serial."""
-    shown = [_log_entry(record, serial, device) for serial, record in records]
+def job(number: str, entries: Sequence[str], now: float) -> bytes:
+    """Answer what became of a log job: it is done, and these are its entries."""
     return success(
-        f'{_job(number, "FIN", now)}<log><logs count="{len(shown)}" progress="100">{"".join(shown)}</logs></log>'
+        f'{_job(number, "FIN", now)}<log><logs count="{len(entries)}" progress="100">{"".join(entries)}</logs></log>'
     )
 
 
-def _log_entry(record: LogRecord, serial: str, device: Identity) -> str:
+def log_fields(record: LogRecord, serial: str, device: Identity) -> dict[str, str]:
+    """Return what a record of the USERID log says, with the firewall's serial."""
     at = strftime("%Y/%m/%d %H:%M:%S", gmtime(record.at))
     fields = {
-        "receive_time": at, "serial": serial, "seqno": record.seqno, "type": "USERID", "subtype": record.subtype,
-        "time_generated": at, "vsys": record.vsys, "ip": record.ip, "user": record.user, "datasourcename": "",
-        "eventid": 0, "repeatcnt": 1, "timeout": record.timeout, "beginport": 0, "endport": 0,
+        "logid": record.seqno, "receive_time": at, "serial": serial, "seqno": record.seqno, "type": "USERID",
+        "subtype": record.subtype, "time_generated": at, "vsys": record.vsys, "ip": record.ip, "user": record.user,
+        "datasourcename": "", "eventid": 0, "repeatcnt": 1, "timeout": record.timeout, "beginport": 0, "endport": 0,
         "datasource": datasource(record), "datasourcetype": "", "device_name": device.hostname,
     }  # fmt: skip
-    body = "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in fields.items())
-    return f'<entry logid="{record.seqno}">{body}</entry>'
+    return {name: str(value) for name, value in fields.items()}
+
+
+def clock(shown: datetime) -> bytes:
+    """Answer `show clock`, as `date` prints the time."""
+    return success(f"{shown:%a %b} {shown.day:2} {shown:%H:%M:%S %Z %Y}\n")
 
 
 def datasource(record: LogRecord) -> str:

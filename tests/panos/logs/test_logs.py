@@ -229,11 +229,17 @@ def test_requests_are_of_any_log():
 
 @given(st.integers(1, 3000))
 def test_entries_are_read_in_whatever_pieces_they_come(size):
-    """All fields of all entries are kept, of any log, attributes and empty elements notwithstanding."""
+    """All fields of all entries are kept, of any log, attributes and empty elements notwithstanding.
+
+    One without a number in its log keeps its `logid`.
+    """
     body = write_log([FIELDS, {"threatid": "MAIL: User &lt;Login&gt;", "imsi": "", "dstloc": "Singapore"}])
     answer = read(body.replace(b"<dstloc>", b'<dstloc code="SG" cc="SG">'), size)
     assert answer.state == "FIN"
-    assert answer.entries == (FIELDS, {"threatid": "MAIL: User <Login>", "imsi": "", "dstloc": "Singapore"})
+    assert answer.entries == (
+        FIELDS,
+        {"threatid": "MAIL: User <Login>", "imsi": "", "dstloc": "Singapore", "logid": "1"},
+    )
 
 
 @pytest.mark.parametrize("state", ["PEND", "ACT", "WAIT"])

@@ -165,11 +165,16 @@ def _make_answer(state: str, said: str | None, entries: list[LogEntry] | None) -
 
 
 def _read_fields(entry: etree._Element) -> LogEntry:
-    """Return the texts of an entry's fields; unknown ones are kept, as new releases add some."""
-    return {
+    """Return the texts of an entry's fields, and its `logid` where it has no number in its log.
+
+    Unknown ones are kept, as new releases add some.
+    """
+    fields = {
         str(field.tag): "".join(field.itertext()).strip()[:LONGEST_FIELD]
         for field in entry.iterchildren(tag=etree.Element)
     }
+    number = entry.get("logid")
+    return fields if fields.get("seqno") or not number else fields | {"logid": number}
 
 
 def read_user_id_event(entry: LogEntry) -> UserIdEvent | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from lxml import etree
@@ -43,23 +44,35 @@ def read_log(
     client: Caller,
     query: LogQuery,
     *,
+    longest: float = LONGEST_JOB,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[LogEntry, ...]:
-    """Return the entries that a query finds, in its order. Raises PanosError: Busy when the job does not finish."""
-    ends_at = clock() + LONGEST_JOB
+    """Return the entries that a query finds, in its order.
+
+    Raises PanosError: Busy when the job does not finish within `longest` seconds.
+    """
+    wait = _Wait(longest, clock() + longest, clock, sleep)
     with suppress(BadRequest):  # its answer comes once: was it lost, or did a pair hand over, the job is not known
-        return _run_job(client, query, ends_at, clock, sleep)
-    return _run_job(client, query, ends_at, clock, sleep)
+        return _run_job(client, query, wait)
+    return _run_job(client, query, wait)
 
 
-def _run_job(
-    client: Caller, query: LogQuery, ends_at: float, clock: Callable[[], float], sleep: Callable[[float], None]
-) -> tuple[LogEntry, ...]:
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """How long a query is waited for, and by what clock."""
+
+    longest: float
+    ends_at: float
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+def _run_job(client: Caller, query: LogQuery, wait: _Wait) -> tuple[LogEntry, ...]:
     """Return what a job finds; one that is not waited for to its end, for Ctrl-C too, is ended at the firewall."""
     job = read_job_number(client.call(make_enqueue(query)))
     try:
-        return _ask_until_finished(client, job, ends_at, clock, sleep)
+        return _ask_until_finished(client, job, wait)
     except BaseException as error:
         if not isinstance(error, BadRequest):
             with suppress(PanosError):
@@ -67,13 +80,11 @@ def _run_job(
         raise
 
 
-def _ask_until_finished(
-    client: Caller, job: str, ends_at: float, clock: Callable[[], float], sleep: Callable[[float], None]
-) -> tuple[LogEntry, ...]:
-    wait = WAIT_FIRST
+def _ask_until_finished(client: Caller, job: str, wait: _Wait) -> tuple[LogEntry, ...]:
+    pause = WAIT_FIRST
     while (answer := client.read(make_get(job), read_job)).entries is None:
-        if clock() + wait > ends_at:
-            raise Busy(f"the log job is not finished after {LONGEST_JOB:.0f} s: its state is {answer.state[:20]!r}")
-        sleep(wait)
-        wait = min(2 * wait, WAIT_LONGEST)
+        if wait.clock() + pause > wait.ends_at:
+            raise Busy(f"the log job is not finished after {wait.longest:.0f} s: its state is {answer.state[:20]!r}")
+        wait.sleep(pause)
+        pause = min(2 * pause, WAIT_LONGEST)
     return answer.entries
