@@ -1,5 +1,7 @@
 """Reads all entries of a search, page by page, and says what it could not read.
 
+Pure: no I/O, no clock; queries are run by a function that is handed in.
+
 Where a page ends, the next one begins at the time of its last entry, so that nothing that moves in the log meanwhile
 leaves a gap: entries of that second come twice, and `find_key` tells them. A page that is all of one second is
 followed by `skip` inside that second, however many entries it has. A page that fails is halved, down to the entry at

@@ -11,7 +11,16 @@ from ipaddress import IPv6Address
 from typing import TypeVar
 
 from uidsync.panos import Address
-from uidsync.panos.logs.events import UserIdEvent, make_finish, make_user_id_query, plain_address, read_user_id_event
+from uidsync.panos.logs.clocks import make_show_clock, read_clock
+from uidsync.panos.logs.events import (
+    LogEntry,
+    LogQuery,
+    UserIdEvent,
+    make_finish,
+    make_user_id_query,
+    plain_address,
+    read_user_id_event,
+)
 from uidsync.panos.logs.job import read_log
 from uidsync.panos.userid.messages import (
     Entry,
@@ -183,6 +192,18 @@ class Firewall:
         """
         events = map(read_user_id_event, read_log(self._client, make_user_id_query(ip, most, self._serial)))
         return tuple(event for event in events if event and event.ip == plain_address(ip) and self._is_ours(event.vsys))
+
+    def read_log(self, query: LogQuery, longest: float) -> tuple[LogEntry, ...]:
+        """Run a query of any log to its end, for so many seconds. Raises PanosError.
+
+        Of a firewall behind Panorama it is Panorama's logs that are asked, and the query has to name the serial.
+        """
+        return read_log(self._client, query, longest=longest)
+
+    def read_clock(self, *, of_panorama: bool = False) -> datetime:
+        """Read what the firewall's clock shows, or that of the Panorama before it, naive. Raises PanosError."""
+        request = make_show_clock()
+        return read_clock(self._client.call(request if of_panorama else self._address(request), attempts=1))
 
     def _is_ours(self, vsys: str) -> bool:
         return not self._vsys or vsys == self._vsys or not re.fullmatch("vsys[0-9]+", vsys)

@@ -1,0 +1,104 @@
+"""Makes what neighbours ask of the NAC: who had which address, and which addresses are the NAC's to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from uidsync.cli.show import spell_mac
+from uidsync.config.models import Config
+from uidsync.history.attribute import Attribution
+from uidsync.history.who import Answer, Tenure
+from uidsync.panos import Address
+from uidsync.panos.logs.events import plain_address
+from uidsync.reading.reader import make_rules
+from uidsync.source import Snapshot, Source
+from uidsync.source.rows import is_within
+
+if TYPE_CHECKING:
+    from uidsync.integrations.events.judging import Known, Stay, Tell
+
+CACHED = 2**16  # addresses whose place is kept: logs repeat them
+
+
+class Networks:
+    """Which texts are addresses that the NAC may know, those that many people share included."""
+
+    def __init__(self, config: Config) -> None:
+        include = config.identity.include_networks
+
+        @lru_cache(CACHED)
+        def is_known(text: str) -> bool:
+            try:
+                ip = plain_address(ip_address(text))
+            except ValueError:
+                return False
+            is_odd = ip.is_unspecified or ip.is_loopback or ip.is_multicast
+            return not is_odd and is_within(ip, include)
+
+        self._is_known = is_known
+
+    def __call__(self, text: str) -> bool:
+        """Tell whether the NAC may know who has an address."""
+        return self._is_known(text)
+
+
+class History:
+    """The NAC's table at one moment, as neighbours ask it."""
+
+    def __init__(self, config: Config, source: Source, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._attribution = Attribution(snapshot, make_rules(config, source), config.source.validity)
+
+    @property
+    def now(self) -> datetime:
+        """The NAC's clock."""
+        return self._snapshot.now
+
+    def tell(self, addresses: Collection[Address], since: datetime, until: datetime) -> Iterator[tuple[Address, Tell]]:
+        """Yield what tells of each address of which something is known. Raises SourceError."""
+        from uidsync.integrations.events.judging import Known  # noqa: PLC0415
+
+        shared = Known(is_shared=True)
+        for ip, timeline in self._attribution.read_timelines(addresses, since, until):
+            if timeline is None:
+                yield ip, lambda _at: shared
+            else:
+                yield ip, _translated(timeline.tell)
+
+    def name_machines(self, event_ids: Collection[int]) -> Mapping[int, str]:
+        """Return the names of the machines in these rows. Raises SourceError."""
+        return self._snapshot.read_machines(event_ids)
+
+    def find_addresses(self, name: str, since: datetime, until: datetime) -> tuple[set[Address], set[str]]:
+        """Return the addresses that a user had between two moments, and by which names. Raises SourceError."""
+        return self._attribution.find_addresses(name, since, until)
+
+
+@contextmanager
+def opened_history(config: Config, source: Source) -> Iterator[History]:
+    """Open the NAC's table for the length of the block. Raises SourceError."""
+    with source.open() as snapshot:
+        yield History(config, source, snapshot)
+
+
+def _translated(tell: Callable[[datetime], Answer]) -> Tell:
+    from uidsync.integrations.events.judging import Known  # noqa: PLC0415
+
+    def translate(at: datetime) -> Known:
+        answer = tell(at)
+        return Known(_stay(answer.tenure), _stay(answer.before), _stay(answer.after))
+
+    return translate
+
+
+def _stay(tenure: Tenure | None) -> Stay | None:
+    from uidsync.integrations.events.judging import Stay  # noqa: PLC0415
+
+    if tenure is None:
+        return None
+    return Stay(tenure.event.user, tenure.since, tenure.until, tenure.event.event_id, spell_mac(tenure.event.mac))

@@ -1,0 +1,238 @@
+"""Makes one report of security events, from the first question to the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.cli.asking import Networks, opened_history
+from uidsync.cli.wiring import TargetMaker, find_state_dir, heed_signals, make_secret_files, make_source
+from uidsync.config.models import Config, FirewallConfig
+from uidsync.deadline import Deadline
+from uidsync.panos.wire.errors import PanosError
+from uidsync.report.output import TEXTFILE_MODE, write_atomically
+from uidsync.report.report import INCOMPLETE, OK, SOURCE
+from uidsync.source import SourceError
+
+if TYPE_CHECKING:
+    from uidsync.integrations.events.agreement import Agreement
+    from uidsync.integrations.events.config import EventsConfig
+    from uidsync.integrations.events.fetch import Outcome, Place
+    from uidsync.integrations.events.memory import Memory
+    from uidsync.integrations.events.output import Choice
+    from uidsync.integrations.events.queries import Wish
+    from uidsync.integrations.events.spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asks for."""
+
+    config: Config
+    table: EventsConfig
+    file: str
+    wish: Wish
+    choice: Choice
+    targets: tuple[str, ...]
+    device: str
+    user: str
+    no_who: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """From when to when; None begins where the last reading of a log ended, or else so long before the end."""
+
+    since: datetime | None
+    until: datetime
+    span: timedelta
+
+
+class Run:
+    """One report, from the first question to the exit code."""
+
+    def __init__(
+        self,
+        request: Request,
+        window: Window,
+        firewalls: Sequence[FirewallConfig],
+        spool: Spool,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.request = request
+        self.window = window
+        self.spool = spool
+        self.log = log
+        self._deadline = Deadline(request.table.deadline.total_seconds())
+        heed_signals(self._deadline)
+        secrets = make_secret_files(log)
+        self._maker = TargetMaker(secrets, log, self._deadline)
+        self._firewalls = {target.name: self._maker.make_firewall(target) for target in firewalls}
+        self._targets = {target.name: target for target in firewalls}
+        self._source = make_source(request.config, secrets, self._deadline)
+        self._margin = request.table.margin
+
+    def make(self, output: Path | None) -> int:
+        """Read, judge, tell and remember. Raises SourceError where without the NAC there is nothing to tell."""
+        from uidsync.integrations.events.agreement import find_agreement  # noqa: PLC0415
+        from uidsync.integrations.events.daily import group  # noqa: PLC0415
+        from uidsync.integrations.events.memory import FILE, Memory  # noqa: PLC0415
+        from uidsync.integrations.events.output import Report, write_report, written_to  # noqa: PLC0415
+
+        request, spool, choice = self.request, self.spool, self.request.choice
+        memory = Memory(spool, find_state_dir(request.config) / FILE)
+        outcomes = self._fetch(memory)
+        is_known = self._attribute()
+        group(spool, choice.counting)
+        at = self.window.until.astimezone()
+        gaps = self._tell_gaps(outcomes)
+        agreement = find_agreement(spool)
+        days = memory.mark(at)
+        with written_to(output) as write:
+            for piece in write_report(Report(spool, at, days, agreement, gaps), choice):
+                write(piece)
+            if choice.proof:
+                self._write_proof(write)
+        counts = spool.count_rows()
+        self.log.info("events.told", entries=spool.count(), rows=sum(counts.values()), new=counts["new"])
+        if not request.no_who and is_known:
+            self.log.info("events.compared", message=agreement.tell())
+        if choice.says_what_is_new and is_known and not request.dry_run:
+            memory.note(at)
+            memory.prune(at - request.table.remember)
+            self._write_metrics(counts, agreement, outcomes)
+        if self.window.since is None and not request.dry_run:
+            memory.note_positions(
+                {log: until for outcome in outcomes for log, until in outcome.positions.items()}, request.table.overlap
+            )
+        if not is_known:
+            return SOURCE
+        return INCOMPLETE if gaps or (choice.says_what_is_new and counts["new"]) else OK
+
+    # ---- reading -----------------------------------------------------------------------------------------------
+
+    def _fetch(self, memory: Memory) -> list[Outcome]:
+        from uidsync.integrations.events.columns import find_raw  # noqa: PLC0415
+        from uidsync.integrations.events.fetch import Order, fetch_all  # noqa: PLC0415
+        from uidsync.integrations.events.queries import choose_queries  # noqa: PLC0415
+        from uidsync.integrations.events.watching import watching  # noqa: PLC0415
+
+        request, window = self.request, self.window
+
+        def find_since(position: str) -> datetime:
+            known = memory.find_position(position)
+            return window.since or (known - request.table.overlap if known else window.until - window.span)
+
+        wish, names = request.wish, set[str]()
+        if request.user:
+            wish, names = self._find_person()
+            if not wish.addresses:
+                self.log.warning("person.unknown", message="the NAC has no address of this person in that time")
+                return []
+        queries = choose_queries(wish, request.table)
+        raw = find_raw(request.choice.columns) if request.choice.columns else ()
+        order = Order(queries, find_since, window.until, request.table.page, request.device, raw)
+        with watching(self._deadline.seconds_left) as watch:
+            outcomes = fetch_all(self._make_places(), order, self.spool, Networks(request.config), watch)
+        if window.since is None:
+            self.spool.drop_known()
+        self._names = names
+        return outcomes
+
+    def _find_person(self) -> tuple[Wish, set[str]]:
+        """Find the addresses that a person had, before the logs are asked for them. Raises SourceError."""
+        window, request = self.window, self.request
+        since = (window.since or window.until - window.span) - self._margin
+        with opened_history(request.config, self._source) as history:
+            ips, names = history.find_addresses(request.user, since, window.until + self._margin)
+        return replace(request.wish, addresses=tuple(sorted(map(str, ips)))), names | {request.user}
+
+    def _make_places(self) -> list[Place]:
+        from uidsync.integrations.events.fetch import Place, check_clock  # noqa: PLC0415
+
+        places = []
+        seconds = self.request.table.job_timeout.total_seconds()
+        for name, firewall in self._firewalls.items():
+            serial = self._targets[name].serial
+            clock = check_clock(
+                firewall.read_clock,
+                partial(firewall.read_clock, of_panorama=True) if serial else None,
+                self.request.table.find_zone(name),
+                lambda: datetime.now(UTC),
+            )
+            if clock.zone is None:
+                self.log.warning(
+                    "zone.unknown",
+                    target=name,
+                    message=clock.warning or "no zone is set for its clock",
+                    hint="events without an offset are not told of anybody; set events.time_zones",
+                )
+            elif clock.warning:
+                self.log.warning("clock.off", target=name, message=clock.warning)
+            self._margin = max(self._margin, self.request.table.margin + clock.skew)
+            places.append(Place(name, partial(firewall.read_log, longest=seconds), clock, serial))
+        return places
+
+    def _attribute(self) -> bool:
+        """Ask the NAC who had the addresses; return whether that was possible, or not wanted."""
+        from uidsync.integrations.events.people import attribute  # noqa: PLC0415
+
+        if self.request.no_who:
+            return True
+        try:
+            with opened_history(self.request.config, self._source) as history:
+                attribute(self.spool, history, self._margin)
+        except SourceError as error:
+            if self.request.user or self.request.choice.by_user or self.request.choice.agreement:
+                raise
+            self.log.error("source.failed", message=str(error), hint="the users are the firewalls' alone")
+            return False
+        if self.request.user:
+            self.spool.keep_only(self._names)
+        return True
+
+    # ---- telling -----------------------------------------------------------------------------------------------
+
+    def _tell_gaps(self, outcomes: Sequence[Outcome]) -> list[str]:
+        told = []
+        for outcome in outcomes:
+            for name, gap in outcome.gaps:
+                what = "nothing was read" if gap.is_rest else "one entry was left out"
+                words = f"{outcome.target}: {name}: {what} from {gap.since:%Y-%m-%d %H:%M:%S} on: {gap.error}"
+                words = words if gap.is_rest else words.replace(" on:", ":")
+                self.log.warning("events.incomplete", target=outcome.target, error=gap.error.kind, message=words)
+                told.append(words)
+        return told
+
+    def _write_proof(self, write: Callable[[str], object]) -> None:
+        """Write what each firewall's User-ID log has of the addresses where it named another user."""
+        from uidsync.integrations.events.proof import list_differences, write_difference  # noqa: PLC0415
+
+        for difference in list_differences(self.spool):
+            try:
+                known = self._firewalls[difference.target].read_user_id_log(difference.ip)
+            except PanosError as error:
+                self.log.warning("log.unreadable", target=difference.target, message=str(error))
+                known = ()
+            for line in write_difference(difference, known, self.request.table.find_zone(difference.target)):
+                write(line)
+
+    def _write_metrics(self, counts: Mapping[str, int], agreement: Agreement, outcomes: Sequence[Outcome]) -> None:
+        from uidsync.integrations.events.metrics import write_metrics  # noqa: PLC0415
+
+        file = self.request.table.textfile
+        if file is None:
+            return
+        complete = {outcome.target: outcome.is_complete for outcome in outcomes}
+        text = write_metrics(counts, agreement, complete, datetime.now(UTC).timestamp())
+        try:
+            write_atomically(file, text, TEXTFILE_MODE)
+        except OSError as error:
+            self.log.error("textfile.unwritten", file=str(file), message=error.strerror)

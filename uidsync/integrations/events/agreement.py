@@ -1,0 +1,75 @@
+"""Says how far the firewalls' own users agree with the NAC: the health of the main job as people feel it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from uidsync.integrations.events.judging import AGREE, BLANK, DIFFERS, UNJUDGED, VERDICTS
+from uidsync.integrations.events.spool import Spool
+
+Place = tuple[str, str]  # firewall and zone
+QUERY = """
+  SELECT coalesce(nullif(e.device, ''), e.target) AS firewall,
+    CASE s.side WHEN 'src' THEN e.src_zone ELSE e.dst_zone END AS zone, s.verdict, COUNT(*) AS n
+  FROM side s JOIN event e ON e.id = s.event WHERE s.verdict != '' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How often each verdict was given, by firewall and zone."""
+
+    counts: Mapping[Place, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Counter[str]:
+        """The same over all places."""
+        return sum((Counter(counts) for counts in self.counts.values()), Counter())
+
+    def tell(self) -> str:
+        """Return the sentence: what part carried the right user, and what the others carried."""
+        total = self.total
+        judged = count_judged(total)
+        if not judged:
+            return "no event could be compared with the NAC"
+        words = [f"{find_percent(total)} % of {judged:,} events carried the right user"]
+        for verdict in (BLANK, DIFFERS, "nobody"):
+            if number := total[verdict]:
+                zones = {zone for (_, zone), counts in self.counts.items() if counts.get(verdict)}
+                where = f", all from zone {zones.pop()}" if len(zones) == 1 and zones != {""} else ""
+                words.append(f"{verdict}: {number:,}{where}")
+        if near := sum(total[verdict] for verdict in UNJUDGED):
+            words.append(f"not judged, near a hand-over: {near:,}")
+        return "; ".join(words)
+
+    def list_rows(self) -> Iterator[dict[str, object]]:
+        """Yield a row for each firewall and zone."""
+        for (firewall, zone), counts in self.counts.items():
+            percent = find_percent(counts) if count_judged(counts) else None
+            yield {
+                "firewall": firewall,
+                "zone": zone,
+                "events": count_judged(counts),
+                "percent": percent,
+                **{verdict.replace(" ", "_").replace("-", "_"): counts.get(verdict, 0) for verdict in VERDICTS},
+            }
+
+
+def count_judged(counts: Mapping[str, int]) -> int:
+    """Return how many could be compared."""
+    return sum(number for verdict, number in counts.items() if verdict not in UNJUDGED)
+
+
+def find_percent(counts: Mapping[str, int]) -> int:
+    """Return what part agrees, rounded down: 100 means all."""
+    return 100 * counts.get(AGREE, 0) // count_judged(counts)
+
+
+def find_agreement(spool: Spool) -> Agreement:
+    """Count the verdicts of a report."""
+    counts: dict[Place, dict[str, int]] = {}
+    for row in spool.select(QUERY):
+        counts.setdefault((row["firewall"], row["zone"]), {})[row["verdict"]] = row["n"]
+    return Agreement(counts)

@@ -1,0 +1,115 @@
+"""Lists events one by one, with the columns that somebody wants: as CSV, JSON lines, or a table; and by person.
+
+Column sets are data. A name that is none of them is the name of a field of the log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from uidsync.integrations.events.event import Event
+from uidsync.integrations.events.spool import SIDES, Spool
+
+PLAIN = tuple(name for name in Event._fields if name not in {"key", "src_key", "dst_key", "raw"})
+OF_SIDE = ("mark", "user", "candidates", "since", "until", "mac", "machine", "verdict")
+KNOWN = tuple(f"{side}_nac_{name}" for side in SIDES for name in OF_SIDE)
+PROFILES: Mapping[str, tuple[str, ...]] = {
+    "minimal": ("time", "src", "src_name", "dst", "dst_name", "threat"),
+    "standard": (
+        "time", "device", "severity", "action", "src", "src_user", "src_nac_user", "src_nac_mark", "dst", "dst_user",
+        "dst_nac_user", "dst_nac_mark", "threat", "threat_id",
+    ),
+    "people": (
+        "time", "threat", "threat_id",
+        *(f"{side}{name}" for side in SIDES for name in ("", "_user", *(f"_nac_{own}" for own in OF_SIDE))),
+    ),
+    "all": (*PLAIN, "src_name", "dst_name", *KNOWN),
+}  # fmt: skip
+ALL = "all"
+TIMES = frozenset({"since", "until"})
+
+
+def read_columns(words: str) -> tuple[str, ...]:
+    """Return the columns of a profile, or those that are named, parted by commas."""
+    return PROFILES.get(words) or tuple(dict.fromkeys(name.strip() for name in words.split(",") if name.strip()))
+
+
+def find_raw(words: str) -> Collection[str] | None:
+    """Return which fields of the log have to be kept for these columns; None is all of them."""
+    if words == ALL:
+        return None
+    return frozenset(read_columns(words)) - {*PLAIN, *KNOWN, "src_name", "dst_name"}
+
+
+def list_events(spool: Spool, columns: Sequence[str], *, with_rest: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield each event, the oldest first, with these columns; `with_rest` adds all other fields of the log."""
+    joined = ", ".join(f"{side}.{name} AS {side}_nac_{name}" for side in SIDES for name in OF_SIDE)
+    statement = (
+        f"SELECT e.*, {joined} FROM event e "  # noqa: S608 (constants)
+        "LEFT JOIN side src ON src.event = e.id AND src.side = 'src' "
+        "LEFT JOIN side dst ON dst.event = e.id AND dst.side = 'dst' ORDER BY e.received, e.id"
+    )
+    for row in spool.select(statement):
+        names = set(row.keys())
+        raw = json.loads(row["raw"]) if row["raw"] else {}
+        event = {name: _show(name, row[name]) if name in names else raw.get(name) for name in columns}
+        yield event | ({f"log_{name}": text for name, text in raw.items()} if with_rest else {})
+
+
+def _show(name: str, value: Any) -> Any:  # noqa: ANN401 (what SQLite gives)
+    if isinstance(value, float) and name.rpartition("_")[2] in TIMES:
+        return datetime.fromtimestamp(value, UTC).isoformat()
+    return value
+
+
+def list_raw_names(spool: Spool) -> tuple[str, ...]:
+    """Return the names of all fields that the logs have, for the head of a table."""
+    rows = spool.select("SELECT DISTINCT j.key FROM event, json_each(event.raw) j WHERE raw IS NOT NULL ORDER BY j.key")
+    return tuple(f"log_{row[0]}" for row in rows)
+
+
+BY_USER = ("user", "devices", "threats", "addresses", "events", "first", "last")
+PEOPLE = """
+  WITH told AS (
+    SELECT s.event, s.side, s.user, coalesce(s.machine, s.mac) AS device, e.time, e.received, e.threat, e.threat_id,
+      CASE s.side WHEN 'src' THEN e.src ELSE e.dst END AS address, coalesce(s.first, 0) AS first
+    FROM side s JOIN event e ON e.id = s.event WHERE s.mark = '' AND s.user IS NOT NULL
+  )
+  SELECT MAX(user) AS user, group_concat(DISTINCT device) AS devices, group_concat(DISTINCT threat) AS threats,
+    group_concat(DISTINCT address) AS addresses, COUNT(DISTINCT event) AS events, MIN(first) AS first,
+    MAX(first) AS last
+  FROM told GROUP BY fold(user) ORDER BY events DESC, fold(user)
+"""
+
+
+def list_people(spool: Spool) -> Iterator[dict[str, Any]]:
+    """Yield one line for each person that an event is surely told of: devices, threats, how often, first and last."""
+    for row in spool.select(PEOPLE):
+        person = dict(row)
+        for name in ("first", "last"):
+            person[name] = datetime.fromtimestamp(person[name], UTC).isoformat()
+        yield person
+
+
+def count_unsure(spool: Spool) -> dict[str, int]:
+    """Count the sides of events that nobody is surely told of, by why."""
+    rows = spool.select("SELECT mark, COUNT(*) AS n FROM side WHERE mark != '' GROUP BY mark ORDER BY n DESC, mark")
+    return {row["mark"]: row["n"] for row in rows}
+
+
+def write_lines(
+    rows: Iterator[dict[str, Any]], columns: Sequence[str], make: Callable[[Sequence[object]], str]
+) -> Iterator[str]:
+    """Yield rows as CSV, the names of the columns first."""
+    yield make(columns)
+    for row in rows:
+        yield make([row.get(name) for name in columns])
+
+
+def write_json(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """Yield rows as JSON, one a line."""
+    for row in rows:
+        yield json.dumps(row, ensure_ascii=False) + "\n"

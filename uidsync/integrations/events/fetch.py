@@ -1,0 +1,178 @@
+"""Reads what is asked for from one firewall after the other into the spool, and says what could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Protocol
+
+from uidsync.integrations.events.config import SKEW_TOLD
+from uidsync.integrations.events.event import Origin, read_event
+from uidsync.integrations.events.queries import Query
+from uidsync.integrations.events.spool import Spool
+from uidsync.panos.logs.clocks import QUARTER, write_bounds
+from uidsync.panos.logs.events import LogEntry, LogQuery
+from uidsync.panos.logs.filters import Search
+from uidsync.panos.logs.pages import Fetch, Gap, read_pages
+from uidsync.panos.wire.errors import PanosError, TargetError
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How a firewall's clock is meant: `zone` for its entries, if it is believed; `asked` for the times in filters."""
+
+    zone: tzinfo | None
+    asked: tzinfo | None
+    skew: timedelta = timedelta()
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One firewall, or one behind Panorama: its name, what runs a query there, and how its clock is meant."""
+
+    name: str
+    fetch: Fetch
+    clock: Clock
+    serial: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to read of each firewall: from when to when, how much at once; and which fields to keep as they are."""
+
+    queries: Sequence[Query]
+    find_since: Callable[[str], datetime]  # by the name of a log's position
+    until: datetime
+    page: int = 1000
+    device_name: str = ""
+    raw: Collection[str] | None = ()
+
+
+class Watch(Protocol):
+    """Who is told how it goes, and says how long there is."""
+
+    def begin(self, log: str, since: datetime, until: datetime) -> None:
+        """Hear that a log is begun."""
+        ...
+
+    def turn_page(self, entries: int, share: float, until: datetime) -> None:
+        """Hear of a page: its entries, what share of the time span is read, and up to when."""
+        ...
+
+    def seconds_left(self) -> float:
+        """Tell how long there is."""
+        ...
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was read of one firewall; complete if there is no gap."""
+
+    target: str
+    entries: int = 0
+    pages: int = 0
+    gaps: list[tuple[str, Gap]] = field(default_factory=list)  # by query
+    positions: dict[str, datetime] = field(default_factory=dict)  # of logs that were read to their end
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that was asked for was read."""
+        return not self.gaps
+
+
+def check_clock(
+    ask: Callable[[], datetime],
+    ask_panorama: Callable[[], datetime] | None,
+    zone: tzinfo | None,
+    now: Callable[[], datetime],
+) -> Clock:
+    """Hold a firewall's zone against what its clock shows, where the key may ask for that.
+
+    A clock that is off by hours shows that the zone is another one: its naive times are not believed then. Times in
+    filters are by the clock of the Panorama that is asked.
+    """
+    shown = _ask(ask)
+    if isinstance(shown, PanosError):
+        return Clock(zone, zone, warning="" if zone else f"its clock cannot be asked either: {shown}")
+    asked = _find_offset(shown, now())
+    if ask_panorama is not None:
+        at_panorama = _ask(ask_panorama)
+        asked = asked if isinstance(at_panorama, PanosError) else _find_offset(at_panorama, now())
+    if zone is None:
+        return Clock(None, asked)
+    at = now()
+    if asked.utcoffset(None) == at.astimezone(zone).utcoffset():
+        asked_by: tzinfo = zone  # which knows when clocks are put forward and back
+    else:
+        asked_by = asked
+    skew = shown - at.astimezone(zone).replace(tzinfo=None)
+    if abs(skew) > QUARTER / 2:
+        words = f"its clock shows {shown:%H:%M:%S} when it is {at:%H:%M:%S %Z}: that is not {zone}"
+        return Clock(None, asked_by, warning=words)
+    if abs(skew) > SKEW_TOLD:
+        return Clock(zone, asked_by, abs(skew), f"its clock is {skew.total_seconds():+.0f} s off")
+    return Clock(zone, asked_by)
+
+
+def _ask(ask: Callable[[], datetime]) -> datetime | PanosError:
+    try:
+        return ask()
+    except PanosError as error:
+        return error
+
+
+def _find_offset(shown: datetime, at: datetime) -> timezone:
+    return timezone(round((shown - at.astimezone(UTC).replace(tzinfo=None)) / QUARTER) * QUARTER)
+
+
+def name_position(target: str, query: Query) -> str:
+    """Return the name by which it is known how far a query was read at a firewall."""
+    return f"{target} {query.log_type} {query.condition}"
+
+
+def fetch_all(
+    places: Sequence[Place], order: Order, spool: Spool, is_known: Callable[[str], bool], watch: Watch
+) -> list[Outcome]:
+    """Read every query at every firewall; one that fails does not keep the others from being read."""
+    return [_fetch(place, order, spool, is_known, watch) for place in places]
+
+
+def _fetch(place: Place, order: Order, spool: Spool, is_known: Callable[[str], bool], watch: Watch) -> Outcome:
+    outcome = Outcome(place.name)
+    for query in order.queries:
+        position = name_position(place.name, query)
+        since, until = order.find_since(position), order.until
+        first, last = write_bounds(since, until, place.clock.asked)
+        search = Search(query.log_type, query.condition, first, last, order.device_name, place.serial)
+        origin = Origin(place.name, query.name, query.log_type, place.clock.zone, order.raw)
+        watch.begin(f"{place.name} {query.name}", since, until)
+        before = len(outcome.gaps)
+        for page in read_pages(_hurried(place.fetch, watch), search, order.page):
+            if isinstance(page, Gap):
+                outcome.gaps.append((query.name, page))
+                continue
+            outcome.pages += 1
+            outcome.entries += len(page.entries)
+            spool.add((read_event(entry, origin) for entry in page.entries), is_known)
+            share = (page.until - first) / (last - first) if last > first else 1.0
+            watch.turn_page(len(page.entries), min(max(share, 0.0), 1.0), page.until)
+        if len(outcome.gaps) == before:
+            outcome.positions[position] = until
+    return outcome
+
+
+def _hurried(fetch: Fetch, watch: Watch) -> Fetch:
+    """Return a fetch that gives up when there is no time left."""
+
+    def run(query: LogQuery) -> Sequence[LogEntry]:
+        if watch.seconds_left() <= 0:
+            raise OutOfTime("the deadline came: raise events.deadline, or ask for less")
+        return fetch(query)
+
+    return run
+
+
+class OutOfTime(TargetError):
+    """There is no time left; trying less would not help."""

@@ -1,0 +1,146 @@
+"""Decides whom an event is told of: by the NAC's history, never by a guess; and whether the firewall said the same.
+
+Pure: no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from uidsync.panos import Address, bare_name
+from uidsync.panos.logs.clocks import Spell
+
+SURE = ""
+NEAR, NOBODY, NO_RECORD = "near a hand-over", "nobody", "no record"
+MANY, SPANS, FOLDED, NO_TIME = "not one person", "spans a hand-over", "clocks were put back", "time zone unknown"
+# What the firewall's user is beside the NAC's.
+AGREE, BLANK, DIFFERS = "agree", "blank", "differs"
+VERDICTS = (AGREE, BLANK, DIFFERS, NOBODY, NEAR)
+UNJUDGED = frozenset({NEAR})  # of those: no percentage counts them
+NO_ONE = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """An address was one user's, or nobody's (None), from when to when; by which row, on which device."""
+
+    user: str | None
+    since: datetime
+    until: datetime
+    event_id: int
+    mac: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the NAC knows of an address at a moment: who had it, who before and after; and why there is no record."""
+
+    now: Stay | None = None
+    before: Stay | None = None
+    after: Stay | None = None
+    is_shared: bool = False  # many people are behind it: nobody is told
+
+
+Tell = Callable[[datetime], Known]
+
+
+class Past(Protocol):
+    """What answers who had addresses, made by whoever knows the NAC."""
+
+    def tell(self, addresses: Collection[Address], since: datetime, until: datetime) -> Iterator[tuple[Address, Tell]]:
+        """Yield what tells of each address of which something is known, by one read for all of them."""
+        ...
+
+    def name_machines(self, event_ids: Collection[int]) -> Mapping[int, str]:
+        """Return the names of the machines in these rows, as far as there are any."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whom one side of an event is told of: `stay` where that is sure, else why not and who else may be meant."""
+
+    mark: str
+    stay: Stay | None = None
+    candidates: tuple[str, ...] = ()
+
+
+def judge(spell: Spell | None, tell: Tell | None, margin: timedelta) -> Judgement:
+    """Judge one side of an event. A name is sure only if the address was that user's for `margin` around as well."""
+    if spell is None or tell is None:
+        return Judgement(NO_TIME if spell is None else NO_RECORD)
+    first, last = tell(spell.first), tell(spell.last)
+    if first.is_shared:
+        return Judgement(MANY)
+    around = [
+        stay
+        for stay in _list_around(first, last)
+        if stay.since < spell.last + margin and stay.until > spell.first - margin
+    ]
+    if not around:
+        return Judgement(NO_RECORD)
+    names = _list_names(around)
+    if mark := _find_doubt(spell, around, first.now is not None and last.now is not None):
+        return Judgement(mark, candidates=names)
+    return Judgement(NOBODY if first.now and first.now.user is None else SURE, first.now)
+
+
+def _find_doubt(spell: Spell, around: Collection[Stay], is_known: bool) -> str:  # noqa: FBT001
+    """Return why a name would be a guess: one that came just after, or was forgotten just before, is one too."""
+    if spell.is_folded:
+        return FOLDED
+    inside = [stay for stay in around if stay.since <= spell.last and stay.until >= spell.first]
+    if spell.first < spell.last and len(_list_names(inside)) > 1:
+        return SPANS
+    return NEAR if len(_list_names(around)) > 1 or not is_known else ""
+
+
+def _list_around(first: Known, last: Known) -> list[Stay]:
+    stays = {stay.since: stay for known in (first, last) for stay in (known.before, known.now, known.after) if stay}
+    return [stays[since] for since in sorted(stays)]
+
+
+def _list_names(stays: Collection[Stay]) -> tuple[str, ...]:
+    names = {(stay.user or NO_ONE).casefold(): stay.user or NO_ONE for stay in stays}
+    return tuple(names.values())
+
+
+def compare(judgement: Judgement, user: str) -> str:
+    """Return what the firewall's user is beside the NAC's; empty where there is nothing to compare."""
+    match judgement.mark:
+        case mark if mark == SURE and judgement.stay:
+            if not user:
+                return BLANK
+            return AGREE if is_same(user, judgement.stay.user or "") else DIFFERS
+        case mark if mark == NOBODY:
+            return NOBODY if user else ""
+        case mark if mark in {NEAR, SPANS, FOLDED}:
+            return NEAR
+    return ""
+
+
+def is_same(one: str, other: str) -> bool:
+    """Tell whether two names are one user: in any case, and one that has no domain may be of any."""
+    one, other = one.casefold(), other.casefold()
+    if one == other:
+        return True
+    is_plain = bare_name(one) == one or bare_name(other) == other
+    return is_plain and bare_name(one) == bare_name(other)
+
+
+def name(judgement: Judgement, user: str) -> str:
+    """Return the name that is shown for one side; never one of two that may be meant.
+
+    The firewall's spelling stays where both agree, and where the NAC does not know better.
+    """
+    if judgement.mark == SURE and judgement.stay and judgement.stay.user:
+        known = judgement.stay.user
+        if not user:
+            return known
+        return user if is_same(user, known) else f"{known} (firewall: {user})"
+    if judgement.candidates and len(judgement.candidates) > 1:
+        return " or ".join(judgement.candidates)
+    return f"{user} (NAC: {NO_ONE})" if judgement.mark == NOBODY and user else user

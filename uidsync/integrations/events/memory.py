@@ -1,0 +1,139 @@
+"""Remembers what reports have told, in a SQLite file: on which days a row was seen, and how far logs were read.
+
+The file holds names and addresses: it is for the service's account and group alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+
+from uidsync.integrations.events.spool import Spool
+
+FILE = "events.sqlite3"
+SCHEMA = 1
+MODE = 0o640
+WAIT = 30_000  # milliseconds for another report to end its writing
+
+
+class MemoryProblem(Exception):
+    """The memory cannot be used; in words."""
+
+
+class Memory:
+    """What earlier reports told, beside the events of this one."""
+
+    def __init__(self, spool: Spool, file: Path) -> None:
+        """Open the file, or make it. Raises MemoryProblem."""
+        self._connection = spool.connection
+        try:
+            os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, MODE))
+            self._connection.execute(f"PRAGMA busy_timeout = {WAIT}")
+            self._connection.execute("ATTACH DATABASE ? AS memory", (str(file),))
+            (version,) = self._connection.execute("PRAGMA memory.user_version").fetchone()
+            if version == 0:
+                self._connection.executescript(files(__package__).joinpath("memory.sql").read_text("utf-8"))
+                self._connection.execute(f"PRAGMA memory.user_version = {SCHEMA}")
+            elif version != SCHEMA:
+                raise MemoryProblem(f"{file} is of schema {version}, and this uidsync knows {SCHEMA}: update it")
+        except OSError as error:
+            raise MemoryProblem(f"{file}: {error.strerror or error}") from None
+        except sqlite3.Error as error:
+            raise MemoryProblem(f"{file} cannot be used: {error}; move it away, and all rows are new once") from None
+
+    # ---- rows --------------------------------------------------------------------------------------------------
+
+    def mark(self, at: datetime) -> Mapping[str, datetime]:
+        """Mark the grouped rows of a report with the earlier days on which they were seen.
+
+        Returns when the report of each day was, this one's included: the first of a day stands for the day.
+        """
+        day = write_day(at)
+        self._connection.execute(
+            "UPDATE grouped SET days = (SELECT group_concat(day, ' ') FROM (SELECT s.day FROM memory.seen s "
+            "JOIN memory.row r ON r.id = s.row WHERE (r.destination, r.user, r.source, r.threat_id) = "
+            "(grouped.dst, fold(grouped.name), grouped.src, grouped.threat_id) AND s.day < ? ORDER BY s.day))",
+            (day,),
+        )
+        known = self._connection.execute("SELECT day, at FROM memory.report")
+        return {day: at} | {row["day"]: datetime.fromisoformat(row["at"]) for row in known}
+
+    def note(self, at: datetime) -> None:
+        """Remember the rows of this report as seen on its day; a second report of a day changes nothing."""
+        day = write_day(at)
+        run = self._connection.execute
+        run("BEGIN IMMEDIATE")
+        run("INSERT OR IGNORE INTO memory.report VALUES (?, ?)", (day, at.astimezone(UTC).isoformat()))
+        run(
+            "INSERT INTO memory.row (destination, user, source, threat_id, threat) "
+            "SELECT dst, fold(name), src, threat_id, threat FROM grouped WHERE TRUE "
+            "ON CONFLICT DO UPDATE SET threat = excluded.threat"
+        )
+        run(
+            "INSERT OR IGNORE INTO memory.seen SELECT r.id, ? FROM grouped g JOIN memory.row r ON "
+            "(r.destination, r.user, r.source, r.threat_id) = (g.dst, fold(g.name), g.src, g.threat_id)",
+            (day,),
+        )
+        run("COMMIT")
+
+    def forget(self, what: str) -> int:
+        """Forget rows by a user, an address, a threat's number, or `all`; return how many."""
+        run = self._connection.execute
+        run("BEGIN IMMEDIATE")
+        if what == "all":
+            cursor = run("DELETE FROM memory.row")
+            for table in ("position", "counted", "report"):
+                run(f"DELETE FROM memory.{table}")  # noqa: S608 (one of three words)
+        else:
+            cursor = run(
+                "DELETE FROM memory.row WHERE :what IN (user, destination, source, threat_id) "
+                "OR user LIKE :ending ESCAPE '!'",
+                {"what": what.casefold(), "ending": "%\\" + re.sub("([!%_])", r"!\1", what.casefold())},
+            )
+        forgotten = cursor.rowcount
+        run("DELETE FROM memory.seen WHERE row NOT IN (SELECT id FROM memory.row)")
+        run("COMMIT")
+        return forgotten
+
+    def prune(self, before: datetime) -> None:
+        """Forget days before a moment, and rows that were seen on none that is left."""
+        day = write_day(before)
+        run = self._connection.execute
+        run("BEGIN IMMEDIATE")
+        run("DELETE FROM memory.seen WHERE day < ?", (day,))
+        run("DELETE FROM memory.report WHERE day < ?", (day,))
+        run("DELETE FROM memory.row WHERE id NOT IN (SELECT row FROM memory.seen)")
+        run("DELETE FROM memory.position WHERE until < ?", (before.timestamp(),))
+        run("COMMIT")
+
+    # ---- positions ---------------------------------------------------------------------------------------------
+
+    def find_position(self, log: str) -> datetime | None:
+        """Return up to when a log was read; None for one that never was."""
+        row = self._connection.execute("SELECT until FROM memory.position WHERE log = ?", (log,)).fetchone()
+        return datetime.fromtimestamp(row["until"], UTC) if row else None
+
+    def note_positions(self, positions: Mapping[str, datetime], overlap: timedelta) -> None:
+        """Note up to when logs are read now, and which entries were counted, as long as they may come again."""
+        run = self._connection.execute
+        run("BEGIN IMMEDIATE")
+        latest = max((until.timestamp() for until in positions.values()), default=0.0)
+        run("INSERT OR IGNORE INTO memory.counted SELECT key, ? FROM event", (latest,))
+        self._connection.executemany(
+            "INSERT INTO memory.position VALUES (?, ?) ON CONFLICT DO UPDATE SET until = excluded.until",
+            [(log, until.timestamp()) for log, until in positions.items()],
+        )
+        (oldest,) = run("SELECT MIN(until) FROM memory.position").fetchone()
+        if oldest is not None:
+            run("DELETE FROM memory.counted WHERE received < ?", (oldest - overlap.total_seconds(),))
+        run("COMMIT")
+
+
+def write_day(at: datetime) -> str:
+    """Write the day of a moment, in the moment's own zone."""
+    return f"{at:%Y-%m-%d}"

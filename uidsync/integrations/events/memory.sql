@@ -1,0 +1,12 @@
+-- What reports have told, so that the next one can say what is new. A row is what the report has on a line; a threat is known
+-- by its number, which stays when the vendor renames it.
+CREATE TABLE memory.row (
+  id INTEGER PRIMARY KEY, destination TEXT NOT NULL, user TEXT NOT NULL, source TEXT NOT NULL, threat_id TEXT NOT NULL,
+  threat TEXT NOT NULL, UNIQUE (destination, user, source, threat_id)
+);
+-- The first report of each day.
+CREATE TABLE memory.report (day TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE memory.seen (row INTEGER NOT NULL, day TEXT NOT NULL, PRIMARY KEY (row, day)) WITHOUT ROWID;
+-- How far each log was read for `--since last`, and which entries of the overlap were counted.
+CREATE TABLE memory.position (log TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE memory.counted (key BLOB PRIMARY KEY, received REAL NOT NULL) WITHOUT ROWID;

@@ -1,0 +1,146 @@
+"""Writes a report in the form that somebody chose, to standard output or whole into a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from uidsync.integrations.events.agreement import Agreement
+from uidsync.integrations.events.columns import (
+    ALL,
+    BY_USER,
+    list_events,
+    list_people,
+    list_raw_names,
+    read_columns,
+    write_json,
+    write_lines,
+)
+from uidsync.integrations.events.daily import Counting, make_line, write_csv, write_daily
+from uidsync.integrations.events.page import write_page
+from uidsync.integrations.events.spool import Spool
+
+Form = Literal["csv", "jsonl", "table", "report", "html"]
+REPORTS = frozenset({"report", "html"})  # forms that say what is new
+MODE = 0o640  # what is in it is not for everybody
+STANDARD = "standard"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a report is to look."""
+
+    form: Form = "csv"
+    columns: str = ""
+    counting: Counting = "events"
+    by_user: bool = False
+    is_for_spreadsheet: bool = False
+    agreement: bool = False
+    proof: bool = False
+
+    @property
+    def says_what_is_new(self) -> bool:
+        """Whether what earlier reports told is part of it."""
+        return self.form in REPORTS and not (self.by_user or self.agreement)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is told: the events, when, when earlier reports were, and what could not be read."""
+
+    spool: Spool
+    at: datetime
+    days: Mapping[str, datetime]
+    agreement: Agreement
+    gaps: Sequence[str]
+
+
+def write_report(report: Report, choice: Choice) -> Iterator[str]:
+    """Yield a report, piece by piece."""
+    make = make_line(is_for_spreadsheet=choice.is_for_spreadsheet)
+    spool = report.spool
+    if choice.agreement:
+        rows = list(report.agreement.list_rows())
+        heads = tuple(rows[0]) if rows else ("firewall",)
+        yield from _write_rows(iter(rows), heads, choice, f"{report.agreement.tell()}\n")
+    elif choice.by_user:
+        yield from _write_rows(list_people(spool), BY_USER, choice)
+    elif choice.form == "html":
+        yield from write_page(spool, report.at, report.days, report.agreement, report.gaps)
+    elif choice.form == "report":
+        yield from write_daily(spool, report.at, report.days, make)
+        yield from (f"\nIncomplete: {gap}\n" for gap in report.gaps)
+    elif choice.form == "csv" and not choice.columns:
+        yield from write_csv(spool, make)
+    else:
+        words = choice.columns or STANDARD
+        is_all = words == ALL
+        columns = read_columns(words)
+        if is_all and choice.form != "jsonl":
+            columns += list_raw_names(spool)
+        yield from _write_rows(list_events(spool, columns, with_rest=is_all), columns, choice)
+
+
+def _write_rows(
+    rows: Iterator[dict[str, Any]], columns: Sequence[str], choice: Choice, before: str = ""
+) -> Iterator[str]:
+    match choice.form:
+        case "jsonl":
+            yield from write_json(rows)
+        case "table" | "report" | "html":
+            yield before
+            yield from _write_table(rows, columns)
+        case _:
+            yield from write_lines(rows, columns, make_line(is_for_spreadsheet=choice.is_for_spreadsheet))
+
+
+def _write_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> Iterator[str]:
+    """Write a table as wide as the terminal; elsewhere one line a row, parted by tabs."""
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        yield "\t".join(columns) + "\n"
+        yield from ("\t".join(_plain(row.get(name)) for name in columns) + "\n" for row in rows)
+        return
+    table = Table(*columns, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    for row in rows:
+        table.add_row(*(Text(_plain(row.get(name))) for name in columns))
+    with console.capture() as captured:
+        console.print(table)
+    yield captured.get()
+
+
+def _plain(value: object) -> str:
+    """Return a text without what a terminal would obey."""
+    text = "" if value is None else str(value)
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+@contextmanager
+def written_to(file: Path | None) -> Iterator[Callable[[str], object]]:
+    """Give what writes to standard output, or into a file that takes its name once it is whole. Raises OSError."""
+    if file is None:
+        yield sys.stdout.write
+        return
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as new:
+            yield new.write
+            new.flush()
+            os.fchmod(new.fileno(), MODE)
+            os.fsync(new.fileno())
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

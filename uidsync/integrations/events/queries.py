@@ -1,0 +1,111 @@
+"""Knows the queries that have a name, and makes the one that somebody asks for.
+
+Pure: no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+
+from uidsync.integrations.events.config import EventsConfig
+from uidsync.panos.logs.filters import at_addresses, check_condition, check_value, enclose, equals, equals_bare
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to look for in which log; without a condition it is all of the log."""
+
+    name: str
+    log_type: str
+    condition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks for: queries by name, or one of its own, and what narrows all of them."""
+
+    names: Sequence[str] = ()
+    log_type: str = ""
+    condition: str = ""
+    threat_id: str = ""
+    nat: str = ""
+    addresses: Sequence[str] = ()
+
+
+NAMED = (
+    Query("virus", "threat", "(subtype eq virus)"),
+    Query("spyware", "threat", "(subtype eq spyware)"),
+    Query("brute-force-ssh", "threat", equals("name-of-threatid", "SSH User Authentication Brute Force Attempt")),
+    Query("brute-force-mail", "threat", equals("name-of-threatid", "MAIL: User Login Brute Force Attempt")),
+    Query("brute-force-sip", "threat", equals("name-of-threatid", "SIP Bye Message Brute Force Attack")),
+    Query("cnc", "traffic"),
+    Query("malware", "wildfire"),
+)
+MOST_ADDRESSES = 50  # in one filter: how long one may be is not published
+
+
+def list_queries(config: EventsConfig) -> Mapping[str, Query]:
+    """Return all queries that have a name; one's own takes the place of one that is built in."""
+    queries = {query.name: query for query in NAMED}
+    queries["cnc"] = replace(queries["cnc"], condition=equals_bare("rule", config.cnc_rule))
+    for name, own in config.query.items():
+        queries[name] = Query(name, own.log_type, _join(own.filter, _of_threat(own.threat_id)))
+    return queries
+
+
+def choose_queries(wish: Wish, config: EventsConfig) -> list[Query]:
+    """Return the queries that are asked for; with nothing asked for, all of the threat log.
+
+    Raises ValueError with words for whoever asks.
+    """
+    known = list_queries(config)
+    if wish.names and wish.log_type:
+        raise ValueError("--log-type is for a query without a name: a name says which log is read")
+    if unknown := [name for name in wish.names if name not in known]:
+        raise ValueError(f"no query has the name {unknown[0]}; there are {', '.join(known)}")
+    log_type = wish.log_type or ("traffic" if wish.nat else "threat")
+    chosen = [known[name] for name in dict.fromkeys(wish.names)] or [Query(log_type, log_type)]
+    narrowed = (check_condition(wish.condition), _of_threat(wish.threat_id), _of_nat(wish.nat))
+    chosen = [replace(query, condition=_join(query.condition, *narrowed)) for query in chosen]
+    if not wish.addresses:
+        return chosen
+    places = [wish.addresses[start : start + MOST_ADDRESSES] for start in range(0, len(wish.addresses), MOST_ADDRESSES)]
+    return [
+        replace(query, condition=_join(query.condition, at_addresses(map(ip_address, some))))
+        for query in chosen
+        for some in places
+    ]
+
+
+def check_device(name: str) -> None:
+    """Raise ValueError where a name of a firewall would end its own quotes."""
+    if name:
+        check_value(name)
+
+
+def _of_threat(number: str) -> str:
+    if number and not re.fullmatch("[0-9]{1,10}", number):
+        raise ValueError(f"{number!r} is no number of a threat, such as 40007")
+    return f"( threatid eq {number} )" if number else ""
+
+
+def _of_nat(words: str) -> str:
+    """Return the condition of a translated source: an address as the world saw it, and its port."""
+    if not words:
+        return ""
+    address, _, port = words.rpartition(":")
+    try:
+        ip = ip_address(address.strip("[]"))
+    except ValueError:
+        ip = None
+    if ip is None or not port.isdecimal():
+        raise ValueError(f"{words!r} is not ADDRESS:PORT: behind one address are many people, and the port tells whose")
+    return f"( natsrc in {ip} ) and ( natsport eq {int(port)} )"
+
+
+def _join(*conditions: str) -> str:
+    there = [words for words in conditions if words]
+    return there[0] if len(there) == 1 else " and ".join(map(enclose, there))

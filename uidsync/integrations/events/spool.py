@@ -1,0 +1,184 @@
+"""Keeps the events of one report while it is made: in a temporary database, so that memory stays flat however many.
+
+It has no name in the file system, and is gone with the process.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+from ipaddress import ip_address
+from typing import Any
+
+from uidsync.integrations.events.event import Event
+from uidsync.integrations.events.judging import Judgement, compare, name
+from uidsync.panos import Address
+from uidsync.panos.logs.clocks import Spell
+
+SIDES = ("src", "dst")
+CACHE = 8_000  # KiB that SQLite may keep in memory
+FIELDS = (*Event._fields, "src_name", "dst_name")
+INSERT = f"INSERT OR IGNORE INTO event ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
+MACHINES_AT_ONCE = 1000
+
+
+class Spool:
+    """The events of one report, each once, and what is known of their sides."""
+
+    def __init__(self) -> None:
+        self.connection = sqlite3.connect("", isolation_level=None)
+        self.connection.row_factory = sqlite3.Row
+        # What belongs to one person, for `GROUP BY`: case and a missing domain make no other of them.
+        self.connection.create_function("fold", 1, lambda text: (text or "").casefold(), deterministic=True)
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE}", "temp_store = FILE"):
+            self.connection.execute(f"PRAGMA {pragma}")
+        self.connection.executescript(files(__package__).joinpath("spool.sql").read_text("utf-8"))
+
+    def close(self) -> None:
+        """Drop all of it."""
+        self.connection.close()
+
+    def add(self, events: Iterable[tuple[Event, Spell | None]], is_known: Callable[[str], bool]) -> int:
+        """Add events that are not there yet, and return how many were.
+
+        `is_known` tells of an address whether the NAC may know who has it.
+        """
+        added = 0
+        self.connection.execute("BEGIN")
+        for event, spell in events:
+            cursor = self.connection.execute(INSERT, (*event, event.src_user, event.dst_user))
+            if cursor.rowcount < 1:
+                continue
+            added += 1
+            first, last = (spell.first.timestamp(), spell.last.timestamp()) if spell else (None, None)
+            self.connection.executemany(
+                "INSERT INTO side (event, side, address, first, last, is_folded) VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (cursor.lastrowid, side, key, first, last, int(spell is not None and spell.is_folded))
+                    for side, text, key in (("src", event.src, event.src_key), ("dst", event.dst, event.dst_key))
+                    if text and is_known(text)
+                ],
+            )
+        self.connection.execute("COMMIT")
+        return added
+
+    def count(self) -> int:
+        """Return how many events there are."""
+        (number,) = self.connection.execute("SELECT COUNT(*) FROM event").fetchone()
+        return int(number)
+
+    def count_rows(self) -> dict[str, int]:
+        """Count the grouped rows, by whether an earlier day had them."""
+        (new,) = self.connection.execute("SELECT COUNT(*) FROM grouped WHERE days IS NULL").fetchone()
+        (known,) = self.connection.execute("SELECT COUNT(*) FROM grouped WHERE days IS NOT NULL").fetchone()
+        return {"new": int(new), "seen": int(known)}
+
+    def drop_known(self) -> int:
+        """Drop the events that an earlier report counted, as the attached memory has them; return how many."""
+        self.connection.execute("DELETE FROM event WHERE key IN (SELECT key FROM memory.counted)")
+        (dropped,) = self.connection.execute("SELECT changes()").fetchone()
+        self.connection.execute("DELETE FROM side WHERE event NOT IN (SELECT id FROM event)")
+        return int(dropped)
+
+    # ---- sides -------------------------------------------------------------------------------------------------
+
+    def find_window(self) -> tuple[datetime, datetime] | None:
+        """Return between when the events were whose sides the NAC may know; None where there is none."""
+        first, last = self.connection.execute("SELECT MIN(first), MAX(last) FROM side").fetchone()
+        return None if first is None else (_moment(first), _moment(last))
+
+    def list_addresses(self) -> Iterator[Address]:
+        """Yield the addresses of the NAC's, each once."""
+        self.connection.execute("CREATE INDEX IF NOT EXISTS side_address ON side (address)")
+        for (key,) in self.connection.execute("SELECT DISTINCT address FROM side"):
+            yield _read_key(key)
+
+    def list_sides(self, ip: Address) -> list[tuple[int, str, Spell | None, str]]:
+        """List the sides at an address: event, side, when, and the firewall's user."""
+        rows = self.connection.execute(
+            "SELECT s.event, s.side, s.first, s.last, s.is_folded, CASE s.side WHEN 'src' THEN e.src_user "
+            "ELSE e.dst_user END AS user FROM side s JOIN event e ON e.id = s.event WHERE s.address = ?",
+            (bytes([ip.version]) + ip.packed,),
+        )
+        return [
+            (
+                row["event"],
+                row["side"],
+                None
+                if row["first"] is None
+                else Spell(_moment(row["first"]), _moment(row["last"]), bool(row["is_folded"])),
+                row["user"],
+            )
+            for row in rows
+        ]
+
+    def write_judgements(self, judged: Iterable[tuple[int, str, str, Judgement]]) -> None:
+        """Keep what came out: event, side, the firewall's user, judgement."""
+        sides, names = [], []
+        for event, side, user, judgement in judged:
+            stay = judgement.stay
+            sides.append(
+                (
+                    judgement.mark,
+                    stay and stay.user,
+                    " or ".join(judgement.candidates) or None,
+                    stay and stay.since.timestamp(),
+                    stay and stay.until.timestamp(),
+                    stay and stay.mac,
+                    stay and stay.event_id,
+                    compare(judgement, user),
+                    event,
+                    side,
+                )
+            )
+            if (shown := name(judgement, user)) != user:
+                names.append((side, shown, event))
+        self.connection.executemany(
+            "UPDATE side SET mark = ?, user = ?, candidates = ?, since = ?, until = ?, mac = ?, row = ?, verdict = ? "
+            "WHERE event = ? AND side = ?",
+            sides,
+        )
+        for which in SIDES:
+            self.connection.executemany(
+                f"UPDATE event SET {which}_name = ? WHERE id = ?",  # noqa: S608 (one of two words)
+                [(shown, event) for side, shown, event in names if side == which],
+            )
+
+    def list_rows(self) -> Iterator[list[int]]:
+        """Yield the ids of the NAC's rows that names rest on, some at a time."""
+        cursor = self.connection.execute("SELECT DISTINCT row FROM side WHERE row IS NOT NULL")
+        while some := cursor.fetchmany(MACHINES_AT_ONCE):
+            yield [row for (row,) in some]
+
+    def write_machines(self, machines: Mapping[int, str]) -> None:
+        """Keep the names of machines, by the NAC's rows."""
+        self.connection.execute("CREATE INDEX IF NOT EXISTS side_row ON side (row)")
+        self.connection.executemany(
+            "UPDATE side SET machine = ? WHERE row = ?", [(machine, row) for row, machine in machines.items()]
+        )
+
+    def keep_only(self, users: Iterable[str]) -> int:
+        """Keep the events that may be of one of these users, and return how many."""
+        self.connection.execute("CREATE TEMP TABLE meant (user TEXT PRIMARY KEY)")
+        self.connection.executemany("INSERT OR IGNORE INTO meant VALUES (?)", [(user.casefold(),) for user in users])
+        self.connection.execute(
+            "DELETE FROM event WHERE NOT EXISTS (SELECT 1 FROM side s JOIN meant m ON fold(s.user) = m.user OR "
+            "instr(' or ' || fold(s.candidates) || ' or ', ' or ' || m.user || ' or ') WHERE s.event = event.id) "
+            "AND fold(src_user) NOT IN (SELECT user FROM meant) AND fold(dst_user) NOT IN (SELECT user FROM meant)"
+        )
+        self.connection.execute("DELETE FROM side WHERE event NOT IN (SELECT id FROM event)")
+        return self.count()
+
+    def select(self, statement: str, parameters: Any = ()) -> Iterator[sqlite3.Row]:  # noqa: ANN401 (as sqlite3 takes)
+        """Yield the rows of a question."""
+        return iter(self.connection.execute(statement, parameters))
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _read_key(key: bytes) -> Address:
+    return ip_address(key[1:])
