@@ -1,10 +1,18 @@
-"""`uidsync events`, as an analyst and a timer meet it: the seed's bytes, people, what is new, what could not be read."""
+"""`uidsync events`, as an analyst and a timer meet it: the seed's bytes, people, what is new, what was not read."""
 
+import csv
+import io
 import json
-import re
+import signal
+import sqlite3
+import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from lxml import etree
+
+from tests.limits import PATIENCE
 
 MOSCOW = {"TZ": "Europe/Moscow"}
 LOCKY, NIMNUL = "Locky.JSDownloader.Gen Command and Control Traffic", "nimnul.Gen Command And Control Traffic"
@@ -81,3 +89,359 @@ def test_the_seed_s_daily_report_comes_to_the_byte(seed):
     assert (third.code, third.out) == (1, DAILY), third.err
     assert report(seed, "2016-12-15", "10:30:00").out == DAILY
     assert report(seed, "2016-12-15", "10:30:00", "--dry-run").out == DAILY
+
+
+# ---- people ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def campus(site, firewall):
+    """Set up a campus: a NAC that knows people and devices, and a firewall with a day of events."""
+    firewall.do("log-flood", log_type="threat", count=0)
+    site.use_rows(
+        [
+            ("10.0.0.1", "ada,Staff", 7200, "02:00:5e:10:00:0a"),
+            ("10.0.0.2", "grace", 7200, "02:00:5e:10:00:0b"),
+            ("10.0.0.3", "bob", 7200),
+            ("10.0.0.3", "cy", 3600),
+            ("10.0.0.4", "null", 7200),
+            ("10.0.9.9", "many", 7200),
+        ]
+    )
+    site.identity = {"domain": "CAMPUS", "include_networks": ["10.0.0.0/16"], "exclude_networks": ["10.0.9.0/24"]}
+    site.add_firewall("fw", firewall)
+    site.tables = {"events": {"time_zone": "UTC"}}
+    return site
+
+
+def hit(address, user="", minutes=90, **fields):
+    """Return an entry of spyware that reached an address, so many minutes ago."""
+    entry = spyware(NOW - timedelta(minutes=minutes), address, user, "178.218.122.66", f"{LOCKY}(13001)", "0")
+    return entry | fields
+
+
+def listed(site, *arguments):
+    """Return the events as a run lists them, by the number in the firewall's log."""
+    ended = site.call("events", "--format", "jsonl", "--columns", "all", *arguments)
+    rows = [json.loads(line) for line in ended.out.splitlines()]
+    return ended, {row["dst"]: row for row in rows}
+
+
+def test_each_event_is_told_of_who_had_the_address(campus, firewall):
+    """A name comes with since, until and device where it is sure; where it is not, a mark says why."""
+    entries = [
+        hit("10.0.0.1"), hit("10.0.0.2", r"campus\grace"), hit("10.0.0.3", r"campus\bob", minutes=63),
+        hit("10.0.0.4", "eve"), hit("10.0.9.9", "eve"), hit("10.0.0.77"),
+    ]  # fmt: skip
+    firewall.do("log-add", log_type="threat", entries=entries)
+    ended, rows = listed(campus, "spyware")
+    assert ended.code == 0, ended.err
+    ada = rows["10.0.0.1"]
+    assert (ada["dst_name"], ada["dst_nac_user"], ada["dst_nac_mark"]) == ("CAMPUS\\ada", "CAMPUS\\ada", "")
+    assert ada["dst_nac_mac"] == "02:00:5e:10:00:0a"
+    assert datetime.fromisoformat(ada["dst_nac_since"]) < NOW - timedelta(minutes=90)
+    assert ada["src_nac_mark"] is None  # an address that is not the NAC's
+    marks = {address: (row["dst_nac_mark"], row["dst_nac_verdict"], row["dst_name"]) for address, row in rows.items()}
+    assert marks == {
+        "10.0.0.1": ("", "blank", "CAMPUS\\ada"),
+        "10.0.0.2": ("", "agree", "campus\\grace"),
+        "10.0.0.3": ("near a hand-over", "near a hand-over", "CAMPUS\\bob or CAMPUS\\cy"),
+        "10.0.0.4": ("nobody", "nobody", "eve (NAC: nobody)"),
+        "10.0.9.9": ("not one person", "", "eve"),
+        "10.0.0.77": ("no record", "", ""),
+    }
+    assert (ada["threat"], ada["threat_id"], ada["log_threatid"]) == (LOCKY, "13001", f"{LOCKY}(13001)")
+
+
+def test_where_no_zone_is_known_nobody_is_told(campus, firewall):
+    """Without a zone, or with one that the firewall's clock belies, events are listed and told of nobody."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    for zone in ("", "Asia/Tokyo"):
+        campus.tables = {"events": {"time_zone": zone}}
+        ended, rows = listed(campus, "spyware")
+        assert (ended.code, next(event for event, _ in ended.events)) == (0, "zone.unknown")
+        assert (rows["10.0.0.1"]["dst_nac_mark"], rows["10.0.0.1"]["dst_name"]) == ("time zone unknown", "")
+    stamped = hit("10.0.0.2", high_res_timestamp=(NOW - timedelta(minutes=90)).isoformat(timespec="milliseconds"))
+    firewall.do("log-add", log_type="threat", entries=[stamped])
+    assert listed(campus, "spyware")[1]["10.0.0.2"]["dst_name"] == "CAMPUS\\grace"  # that says its own offset
+
+
+def test_a_session_over_a_hand_over_is_nobody_s(campus, firewall):
+    """A session that began with one user at the address and ended with another is told of neither."""
+    at = NOW - timedelta(minutes=20)
+    session = {
+        "receive_time": f"{at:%Y/%m/%d %H:%M:%S}", "time_generated": f"{at:%Y/%m/%d %H:%M:%S}", "rule": "cnc",
+        "start": f"{NOW - timedelta(minutes=90):%Y/%m/%d %H:%M:%S}", "src": "10.0.0.3", "dst": "198.51.100.9",
+    }  # fmt: skip
+    firewall.do("log-add", log_type="traffic", entries=[session, session | {"src": "10.0.0.1"}])
+    ended, _ = listed(campus, "cnc")
+    rows = {row["src"]: row for row in map(json.loads, ended.out.splitlines())}
+    assert rows["10.0.0.3"]["src_nac_mark"] == "spans a hand-over"
+    assert rows["10.0.0.3"]["src_name"] == "CAMPUS\\bob or CAMPUS\\cy"
+    assert (rows["10.0.0.1"]["src_name"], rows["10.0.0.1"]["threat"]) == ("CAMPUS\\ada", "cnc")
+
+
+def test_agreement_is_a_sentence_a_table_and_metrics(campus, firewall):
+    """How far the firewall's users agree is told in one sentence, by firewall and zone, and proof stands beside."""
+    firewall.do("learn", ip="10.0.0.1", user="campus\\eve", type="GP", timeout=45)
+    entries = [hit("10.0.0.2", "GRACE") for _ in range(8)] + [hit("10.0.0.1", to="guest"), hit("10.0.0.1", "eve")]
+    firewall.do("log-add", log_type="threat", entries=entries)
+    file = campus.place / "events.prom"
+    campus.tables["events"]["textfile"] = file
+    ended = campus.call("events", "spyware", "--agreement", "--proof", "--format", "table")
+    assert ended.code == 0
+    assert ended.out.startswith(
+        "80 % of 10 events carried the right user; blank: 1, all from zone guest; differs: 1, all from zone trust\n"
+    )
+    assert "fw: 10.0.0.1 at " in ended.out
+    assert "the NAC says CAMPUS\\ada, the firewall eve\n" in ended.out
+    rows = [json.loads(line) for line in campus.call("events", "--agreement", "--format", "jsonl").out.splitlines()]
+    assert [(row["zone"], row["events"], row["agree"], row["blank"], row["percent"]) for row in rows] == [
+        ("guest", 1, 0, 1, 0), ("trust", 9, 8, 0, 88),
+    ]  # fmt: skip
+    assert not file.exists()
+    campus.call("events", "spyware", "--format", "report")
+    text = file.read_text()
+    assert 'uidsync_events_users{firewall="fw-simulated",zone="guest",verdict="blank"} 1\n' in text
+    assert 'uidsync_events_rows{state="new"} 3\n' in text
+    assert 'uidsync_events_complete{target="fw"} 1.0\n' in text
+
+
+def test_by_person(campus, firewall):
+    """One line for each person, with devices, threats, first and last; and all that one person had, wherever."""
+    entries = [hit("10.0.0.1"), hit("10.0.0.1", minutes=30), hit("10.0.0.2", "grace")]
+    firewall.do("log-add", log_type="threat", entries=entries)
+    people = [json.loads(line) for line in campus.call("events", "--by", "user", "--format", "jsonl").out.splitlines()]
+    assert [(one["user"], one["events"], one["devices"]) for one in people] == [
+        ("CAMPUS\\ada", 2, "02:00:5e:10:00:0a"), ("CAMPUS\\grace", 1, "02:00:5e:10:00:0b"),
+    ]  # fmt: skip
+    assert people[0]["threats"] == LOCKY
+    assert people[0]["first"] < people[0]["last"]
+    firewall.do("reset-counters")
+    ended, rows = listed(campus, "--user", "ADA")
+    assert (ended.code, list(rows)) == (0, ["10.0.0.1"])
+    unknown = campus.call("events", "--user", "nobody")
+    assert (unknown.code, "person.unknown" in unknown.err) == (0, True)
+
+
+# ---- what is new -------------------------------------------------------------------------------------------------
+
+
+def told_new(ended):
+    """Return how many rows a report says are new, and were seen."""
+    counts = [line.split("(")[1].strip(")") for line in ended.out.splitlines() if line.startswith(("New", "Already"))]
+    return tuple(map(int, counts))
+
+
+def test_a_renamed_threat_stays_known_and_a_new_user_does_not(campus, firewall):
+    """The vendor may rename a signature; another person at an address, or another threat, is news."""
+    now = NOW.astimezone()
+    entries = [spyware(NOW - timedelta(hours=30), "10.0.0.77", "eve", "203.0.113.5", "MAIL: Brute-force", "40007")]
+    firewall.do("log-add", log_type="threat", entries=entries)
+    yesterday = ["events", "--format", "report", "--until", (now - timedelta(days=1)).isoformat()]
+    assert told_new(campus.call(*yesterday)) == (1, 0)
+    entry = spyware(NOW - timedelta(hours=3), "10.0.0.77", "EVE", "203.0.113.5", "MAIL: Brute Force(40007)", "40007")
+    firewall.do("log-add", log_type="threat", entries=[entry])
+    today = campus.call("events", "--format", "report")
+    assert (today.code, told_new(today)) == (0, (0, 1))
+    assert "10.0.0.77;EVE;203.0.113.5;MAIL: Brute Force;1\n" in today.out
+    more = [entry | {"dstuser": "mallory"}, entry | {"threatid": "Other", "tid": "40008"}]
+    firewall.do("log-add", log_type="threat", entries=more)
+    assert told_new(campus.call("events", "--format", "report")) == (2, 1)
+    assert told_new(campus.call("events", "--format", "report", "--threat-id", "40007")) == (1, 1)
+
+
+def test_what_is_remembered_can_be_forgotten(campus, firewall):
+    """A person's rows, an address's, a threat's or all are forgotten; what is left stays known."""
+    entries = [hit(f"10.0.0.{n}", f"campus\\user{n}", tid=str(n)) for n in (71, 72, 73, 74)]
+    firewall.do("log-add", log_type="threat", entries=entries)
+    yesterday = ["--until", (NOW.astimezone() - timedelta(hours=1)).isoformat(), "--format", "report"]
+    campus.call("events", *yesterday)
+    assert campus.call("events", "--forget", "User71").code == 0
+    assert campus.call("events", "--forget", "10.0.0.72").code == 0
+    assert campus.call("events", "--forget", "73").code == 0
+    assert campus.call("events", "--forget", "73").code == 1
+    file = campus.state_dir / "events.sqlite3"
+    assert file.stat().st_mode & 0o777 == 0o640
+    text = file.read_bytes()
+    assert campus.call("events", "--forget", "all").code == 0
+    assert b"user74" in text
+    assert b"user71" not in file.read_bytes()
+
+
+def test_a_memory_of_a_later_release_is_left_alone(campus, firewall):
+    """A file that this release does not know, or that is none, is refused in words, and stays as it is."""
+    del firewall
+    campus.call("events")
+    file = campus.state_dir / "events.sqlite3"
+    with closing(sqlite3.connect(file)) as memory:
+        memory.execute("PRAGMA user_version = 99")
+    ended = campus.call("events")
+    assert (ended.code, "schema 99" in ended.err, ended.out) == (1, True, "")
+    file.write_text("this is no database" * 100)
+    ended = campus.call("events")
+    assert (ended.code, "cannot be used" in ended.err) == (1, True)
+
+
+def test_since_last_leaves_no_gap_and_tells_nothing_twice(campus, firewall):
+    """Each reading begins where the last one ended, with an overlap for late entries; a dry run moves nothing."""
+    command = ["events", "spyware", "--since", "last", "--format", "jsonl"]
+
+    def read(*more):
+        return [json.loads(line)["dst"] for line in campus.call(*command, *more).out.splitlines()]
+
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1"), hit("10.0.0.2", minutes=1)])
+    assert read("--dry-run") == ["10.0.0.1", "10.0.0.2"]
+    assert read() == ["10.0.0.1", "10.0.0.2"]
+    assert read() == []
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.3", minutes=2), hit("10.0.0.4", minutes=0)])
+    assert sorted(read()) == ["10.0.0.3", "10.0.0.4"]  # the first came late: its time was read before
+    assert read() == []
+
+
+# ---- what cannot be read -----------------------------------------------------------------------------------------
+
+
+def test_a_job_that_never_ends_is_ended_and_told(campus, firewall):
+    """A job that stays pending is given up after its time, ended at the firewall, and the result says so."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    firewall.do("log-jobs", polls=None)
+    campus.tables["events"] |= {"job_timeout": "1s", "page": 200}
+    ended = campus.call("events", "--format", "report")
+    assert ended.code == 1
+    assert "Incomplete: fw: threat: nothing was read from" in ended.out
+    assert "not finished after 1 s: its state is 'ACT'" in ended.out
+    assert firewall.do("state")["log_jobs"] == []
+
+
+def test_ctrl_c_leaves_no_job(campus, firewall):
+    """Whoever interrupts the reading leaves no job at the firewall."""
+    firewall.do("log-jobs", polls=None)
+    process = campus.start("events")
+    while not firewall.do("state")["log_jobs"]:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, "Traceback" in err) == (1, False)
+    assert firewall.do("state")["log_jobs"] == []
+
+
+def test_a_job_that_is_gone_is_started_anew(campus, firewall):
+    """A firewall that forgets a job is asked again."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    firewall.do("log-jobs", losses=1)
+    ended = campus.call("events")
+    assert (ended.code, "10.0.0.1;" in ended.out) == (0, True)
+
+
+def test_one_firewall_that_is_away_does_not_hide_the_others(campus, firewall, closed_port):
+    """What one firewall has is told; that another was not read is said, and exits 1."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    campus.add_firewall("dead", firewall, port=closed_port)
+    ended = campus.call("events")
+    assert (ended.code, "10.0.0.1;CAMPUS\\ada;" in ended.out) == (1, True)
+    assert "dead: threat: nothing was read from" in ended.err
+    assert campus.call("events", "--target", "fw").code == 0
+
+
+def test_without_the_nac_events_are_told_all_the_same(campus, firewall):
+    """A source that cannot be read leaves the firewall's own users, is said, exits 3, and nothing is remembered."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "eve")])
+    campus.source = {"kind": "csv", "path": campus.place / "nowhere.csv"}
+    ended = campus.call("events", "--format", "report")
+    assert (ended.code, "10.0.0.1;eve;" in ended.out) == (3, True)
+    assert campus.call("events", "--by", "user").code == 3
+    assert campus.call("events", "--no-who").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--device", "a' or 'b"], "quote"),
+        (["--query", "(app eq 'ssh)"], "not closed"),
+        (["--query", "(app eq ssh)) or ((app eq web"], "parenthesis"),
+        (["--threat-id", "40007 or 1"], "number of a threat"),
+        (["no-such-query"], "no query has the name"),
+        (["spyware", "--log-type", "url"], "a name says which"),
+        (["--last", "soon"], "no span"),
+        (["--since", "2026-11-02", "--until", "2026-11-01"], "not before"),
+        (["--nat", "192.0.2.1"], "ADDRESS:PORT"),
+        (["--by", "user", "--no-who"], "asked of the NAC"),
+    ],
+)
+def test_what_is_asked_must_make_sense(campus, firewall, arguments, words):
+    """A quote or a parenthesis can never widen a filter: it is refused before anything is asked."""
+    firewall.do("reset-counters")
+    ended = campus.call("events", *arguments)
+    assert (ended.code, words in ended.err.replace("\n", " ")) == (2, True), ended.err
+    assert firewall.requests() == []
+
+
+# ---- forms -------------------------------------------------------------------------------------------------------
+
+
+def test_odd_names_stay_in_their_cells(campus, firewall):
+    """Separators, quotes, line breaks, markup and formulas in names harm no form."""
+    odd = '=cmd;"x"\n<b>\x07'.replace("\x07", "")
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.77", odd)])
+    plain = campus.call("events").out
+    (_, row) = csv.reader(io.StringIO(plain), delimiter=";")
+    assert row[:2] == ["10.0.0.77", odd]
+    (_, row) = csv.reader(io.StringIO(campus.call("events", "--spreadsheet").out), delimiter=";")
+    assert row[1] == f"'{odd}"
+    assert json.loads(campus.call("events", "--format", "jsonl").out)["dst_user"] == odd
+    assert len(campus.call("events", "--format", "table").out.splitlines()) == 2
+    page = campus.call("events", "--format", "html").out
+    assert ("<b>" in page, "&lt;b&gt;" in page) == (False, True)
+    etree.fromstring(page.encode(), etree.HTMLParser(recover=False))
+
+
+def test_a_file_is_written_whole_and_for_few(campus, firewall):
+    """`--output` leaves the old file until the new one is whole, and lets nobody else read it."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    file = campus.place / "report.html"
+    ended = campus.call("events", "--format", "html", "--output", file)
+    assert (ended.code, ended.out) == (1, "")
+    assert "CAMPUS\\ada" in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in campus.place.glob(".report*")] == []
+
+
+def test_columns_are_a_set_or_names(campus, firewall):
+    """A column is one of ours or any field of the log."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", pcap_id="77")])
+    out = campus.call("events", "--columns", "dst, dst_name, pcap_id").out
+    assert out == "dst;dst_name;pcap_id\n10.0.0.1;CAMPUS\\ada;77\n"
+    head = campus.call("events", "--columns", "all").out.partition("\n")[0].split(";")
+    assert {"time", "dst_nac_since", "log_pcap_id", "log_flag-pcap"} <= set(head)
+    for name in ("minimal", "standard", "people"):
+        assert campus.call("events", "--columns", name).out.count("\n") == 2
+
+
+def test_logs_hold_no_person(campus, firewall):
+    """Users and addresses are in the output alone."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "mallory")])
+    err = campus.call("events", "--format", "report").err
+    assert [word for word in ("ada", "mallory", "10.0.0.1") if word in err] == []
+
+
+def test_own_queries_and_the_rule_s_name_are_configuration(campus, firewall):
+    """A query of one's own has a name, a log and a filter; the C&C rule may be called otherwise."""
+    campus.tables["events"] |= {
+        "cnc_rule": "Botnet block",
+        "query": {"mail": {"filter": "(app eq smtp) or (app eq imap)", "threat_id": "40007"}},
+    }
+    at = f"{NOW - timedelta(minutes=90):%Y/%m/%d %H:%M:%S}"
+    entries = [{"receive_time": at, "dst": "10.0.0.1", "app": app, "tid": tid}
+               for app, tid in (("imap", "40007"), ("imap", "1"), ("ftp", "40007"))]  # fmt: skip
+    firewall.do("log-add", log_type="threat", entries=entries)
+    firewall.do(
+        "log-add", log_type="traffic", entries=[{"receive_time": at, "dst": "10.0.0.1", "rule": "Botnet block"}]
+    )
+    assert campus.call("events", "mail").out.count("\n") == 2
+    assert campus.call("events", "cnc").out.splitlines()[1].endswith(";Botnet block;1")
+    assert campus.call("events", "mail", "cnc", "malware").out.count("\n") == 3
+    campus.tables["events"]["query"] = {"mail": {"filter": "(app eq 'smtp)"}}
+    ended = campus.call("events", "mail")
+    assert (ended.code, "events.query.mail.filter" in ended.err) == (2, True)

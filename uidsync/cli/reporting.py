@@ -78,6 +78,7 @@ class Run:
         self._targets = {target.name: target for target in firewalls}
         self._source = make_source(request.config, secrets, self._deadline)
         self._margin = request.table.margin
+        self._names: set[str] = set()  # of the person that is asked for
 
     def make(self, output: Path | None) -> int:
         """Read, judge, tell and remember. Raises SourceError where without the NAC there is nothing to tell."""
@@ -130,9 +131,9 @@ class Run:
             known = memory.find_position(position)
             return window.since or (known - request.table.overlap if known else window.until - window.span)
 
-        wish, names = request.wish, set[str]()
+        wish = request.wish
         if request.user:
-            wish, names = self._find_person()
+            wish, self._names = self._find_person()
             if not wish.addresses:
                 self.log.warning("person.unknown", message="the NAC has no address of this person in that time")
                 return []
@@ -143,7 +144,6 @@ class Run:
             outcomes = fetch_all(self._make_places(), order, self.spool, Networks(request.config), watch)
         if window.since is None:
             self.spool.drop_known()
-        self._names = names
         return outcomes
 
     def _find_person(self) -> tuple[Wish, set[str]]:

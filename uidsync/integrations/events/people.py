@@ -13,17 +13,18 @@ SLACK = timedelta(minutes=1)  # beyond the margin, so that who came just before 
 
 def attribute(spool: Spool, past: Past, margin: timedelta) -> None:
     """Judge every side of every event at an address of the NAC's. Raises what the NAC's reader raises."""
-    addresses = set(spool.list_addresses())
+    addresses = frozenset(spool.list_addresses())
     if not addresses:
         return
+    unknown = set(addresses)
     window = spool.find_window()
     if window is not None:
         first, last = window
         for ip, tell in past.tell(addresses, first - margin - SLACK, last + margin + SLACK):
             if ip in addresses:
-                addresses.remove(ip)
+                unknown.discard(ip)
                 _judge_all(spool, ip, tell, margin)
-    for ip in addresses:  # nothing is known of them, or no event of theirs has a time
+    for ip in unknown:  # nothing is known of them, or no event of theirs has a time
         _judge_all(spool, ip, None, margin)
     for rows in spool.list_rows():
         spool.write_machines(past.name_machines(rows))

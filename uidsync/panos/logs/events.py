@@ -18,7 +18,7 @@ from lxml import etree
 
 from uidsync.panos import Address
 from uidsync.panos.wire.errors import BadReply
-from uidsync.panos.wire.stream import read_elements
+from uidsync.panos.wire.stream import read_named
 from uidsync.panos.wire.xmlapi import Request
 
 USER_ID = "userid"
@@ -30,6 +30,7 @@ LONGEST_FIELD = 65_536  # characters
 STATE_PATH = ("response", "result", "job", "status")
 LOGS_PATH = ("response", "result", "log", "logs")
 ENTRY_PATH = (*LOGS_PATH, "entry")
+PATHS = frozenset({STATE_PATH, LOGS_PATH, ENTRY_PATH})
 FIRST_YEAR = 2000  # a high_res_timestamp that is not set says 1970
 TAG_EVENTS = frozenset({"register-tag", "unregister-tag"})  # subtypes that say nothing of users
 
@@ -134,12 +135,12 @@ def read_job_number(response: etree._Element) -> str:
 def read_job(status: int, pieces: Iterator[bytes]) -> JobAnswer:
     """Read a job's answer of any size as it comes, whatever log it is of; `status` is the HTTP status.
 
-    Raises what `read_elements` raises, and BadReply for an answer that holds no state, is finished without a log, or
+    Raises what `read_named` raises, and BadReply for an answer that holds no state, is finished without a log, or
     holds another number of entries than it says.
     """
     state, said = "", None
     entries: list[LogEntry] | None = None
-    for path, element in read_elements(status, pieces, "log", ENTRY_PATH, MOST_KEPT):
+    for path, element in read_named(status, pieces, "log", PATHS, ENTRY_PATH, MOST_KEPT):
         if path == STATE_PATH:
             state = (element.text or "").strip()
         elif path == LOGS_PATH:
@@ -170,7 +171,7 @@ def _read_fields(entry: etree._Element) -> LogEntry:
     Unknown ones are kept, as new releases add some.
     """
     fields = {
-        str(field.tag): "".join(field.itertext()).strip()[:LONGEST_FIELD]
+        str(field.tag): ("".join(field.itertext()) if len(field) else field.text or "").strip()[:LONGEST_FIELD]
         for field in entry.iterchildren(tag=etree.Element)
     }
     number = entry.get("logid")
