@@ -18,7 +18,7 @@ from uidsync.panos import Address
 from uidsync.panos.logs.clocks import Spell
 
 SIDES = ("src", "dst")
-CACHE = 8_000  # KiB that SQLite may keep in memory
+CACHE = 2_000  # KiB that SQLite may keep in memory
 FIELDS = (*Event._fields, "src_name", "dst_name")
 INSERT = f"INSERT OR IGNORE INTO event ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
 MACHINES_AT_ONCE = 50_000  # a question of old servers has to fit into a megabyte

@@ -93,7 +93,7 @@ def find_key(log_type: str, entry: LogEntry) -> bytes:
 
     Without a number it is the `logid`, and without that everything that the entry says.
     """
-    number = entry.get("seqno") or entry.get("logid")
-    words = [number] if number else [f"{name}={text}" for name, text in sorted(entry.items())]
+    name = next((name for name in ("seqno", "logid") if entry.get(name)), "")
+    words = [f"{name}={entry[name]}"] if name else [f"{name}={text}" for name, text in sorted(entry.items())]
     parts = (entry.get("serial", ""), log_type, *words)
     return hashlib.blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=16).digest()
