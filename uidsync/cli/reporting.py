@@ -140,8 +140,13 @@ class Run:
         queries = choose_queries(wish, request.table)
         raw = find_raw(request.choice.columns) if request.choice.columns else ()
         order = Order(queries, find_since, window.until, request.table.page, request.device, raw)
+        places = self._make_places()
+        self._deadline.is_interruptible = False  # but while a job is waited for: none must be left at a firewall
         with watching(self._deadline.seconds_left) as watch:
-            outcomes = fetch_all(self._make_places(), order, self.spool, Networks(request.config), watch)
+            outcomes = fetch_all(places, order, self.spool, Networks(request.config), watch)
+        with self._deadline.interruptible():  # a signal may have come meanwhile
+            pass
+        self._deadline.is_interruptible = True
         if window.since is None:
             self.spool.drop_known()
         return outcomes
@@ -157,7 +162,7 @@ class Run:
     def _make_places(self) -> list[Place]:
         from uidsync.integrations.events.fetch import Place, check_clock  # noqa: PLC0415
 
-        places = []
+        places, breakable = [], self._deadline.interruptible
         seconds = self.request.table.job_timeout.total_seconds()
         for name, firewall in self._firewalls.items():
             serial = self._targets[name].serial
@@ -177,7 +182,7 @@ class Run:
             elif clock.warning:
                 self.log.warning("clock.off", target=name, message=clock.warning)
             self._margin = max(self._margin, self.request.table.margin + clock.skew)
-            places.append(Place(name, partial(firewall.read_log, longest=seconds), clock, serial))
+            places.append(Place(name, partial(firewall.read_log, longest=seconds, breakable=breakable), clock, serial))
         return places
 
     def _attribute(self) -> bool:

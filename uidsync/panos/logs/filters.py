@@ -19,6 +19,7 @@ LOG_TYPES = (
     "corr-detail", "corr-categ", "userid", "auth", "gtp", "external", "iptag", "decryption",
 )  # fmt: skip
 TIME = "%Y/%m/%d %H:%M:%S"
+WIDTH = len("2016/12/14 09:50:24")
 FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 BARE = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -115,6 +116,8 @@ def enclose(words: str) -> str:
 
 def read_received(text: str) -> datetime | None:
     """Read a `receive_time`, naive as it is; None for what is none."""
+    if len(text) != WIDTH:
+        return None
     try:
         return datetime.strptime(text, TIME)  # noqa: DTZ007 (in the firewall's zone, which the text does not name)
     except ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -45,14 +45,16 @@ def read_log(
     query: LogQuery,
     *,
     longest: float = LONGEST_JOB,
+    breakable: Callable[[], AbstractContextManager[None]] = nullcontext,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[LogEntry, ...]:
     """Return the entries that a query finds, in its order.
 
-    Raises PanosError: Busy when the job does not finish within `longest` seconds.
+    Raises PanosError: Busy when the job does not finish within `longest` seconds. A signal may break off what is done in
+    `breakable`; all else is short, and a job that was started must not be left.
     """
-    wait = _Wait(longest, clock() + longest, clock, sleep)
+    wait = _Wait(longest, clock() + longest, clock, sleep, breakable)
     with suppress(BadRequest):  # its answer comes once: was it lost, or did a pair hand over, the job is not known
         return _run_job(client, query, wait)
     return _run_job(client, query, wait)
@@ -66,6 +68,7 @@ class _Wait:
     ends_at: float
     clock: Callable[[], float]
     sleep: Callable[[float], None]
+    breakable: Callable[[], AbstractContextManager[None]]
 
 
 def _run_job(client: Caller, query: LogQuery, wait: _Wait) -> tuple[LogEntry, ...]:
@@ -82,9 +85,13 @@ def _run_job(client: Caller, query: LogQuery, wait: _Wait) -> tuple[LogEntry, ..
 
 def _ask_until_finished(client: Caller, job: str, wait: _Wait) -> tuple[LogEntry, ...]:
     pause = WAIT_FIRST
-    while (answer := client.read(make_get(job), read_job)).entries is None:
-        if wait.clock() + pause > wait.ends_at:
-            raise Busy(f"the log job is not finished after {wait.longest:.0f} s: its state is {answer.state[:20]!r}")
-        wait.sleep(pause)
+    while True:
+        with wait.breakable():
+            answer = client.read(make_get(job), read_job)
+            if answer.entries is not None:
+                return answer.entries
+            if wait.clock() + pause > wait.ends_at:
+                state = answer.state[:20]
+                raise Busy(f"the log job is not finished after {wait.longest:.0f} s: its state is {state!r}")
+            wait.sleep(pause)
         pause = min(2 * pause, WAIT_LONGEST)
-    return answer.entries

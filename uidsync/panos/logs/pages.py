@@ -83,9 +83,9 @@ def _find_smallest(error: PanosError) -> float:
 
 def _find_last(entries: Sequence[LogEntry]) -> datetime | None:
     """Return the time up to which a page is whole; None where its entries are not in order, and only counting helps."""
-    times = [read_received(entry.get("receive_time", "")) for entry in entries]
-    known = [at for at in times if at]
-    return known[-1] if len(known) == len(times) and known == sorted(known) else None
+    times = [entry.get("receive_time", "") for entry in entries]  # of one width, so that texts order as times do
+    is_ordered = times == sorted(times) and read_received(times[0]) is not None
+    return read_received(times[-1]) if is_ordered else None
 
 
 def find_key(log_type: str, entry: LogEntry) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv6Address
@@ -193,12 +193,14 @@ class Firewall:
         events = map(read_user_id_event, read_log(self._client, make_user_id_query(ip, most, self._serial)))
         return tuple(event for event in events if event and event.ip == plain_address(ip) and self._is_ours(event.vsys))
 
-    def read_log(self, query: LogQuery, longest: float) -> tuple[LogEntry, ...]:
-        """Run a query of any log to its end, for so many seconds. Raises PanosError.
+    def read_log(
+        self, query: LogQuery, longest: float, breakable: Callable[[], AbstractContextManager[None]]
+    ) -> tuple[LogEntry, ...]:
+        """Run a query of any log to its end, for so many seconds; `breakable` as for `read_log`. Raises PanosError.
 
         Of a firewall behind Panorama it is Panorama's logs that are asked, and the query has to name the serial.
         """
-        return read_log(self._client, query, longest=longest)
+        return read_log(self._client, query, longest=longest, breakable=breakable)
 
     def read_clock(self, *, of_panorama: bool = False) -> datetime:
         """Read what the firewall's clock shows, or that of the Panorama before it, naive. Raises PanosError."""
