@@ -47,9 +47,7 @@ def events(
     last: Annotated[str, typer.Option("--last", metavar="SPAN", help="How long before --until, as 12h or 7d.")] = "1d",
     log_type: Annotated[
         str,
-        typer.Option(
-            "--log-type", metavar="LOG", help="Another log than the threat log: traffic, url, auth and others."
-        ),
+        typer.Option("--log-type", metavar="LOG", help="Another log than threat: traffic, url, auth and others."),
     ] = "",
     query: Annotated[
         str, typer.Option("--query", metavar="FILTER", help="A filter as the Monitor tab takes it, in parentheses.")

@@ -51,8 +51,8 @@ def read_log(
 ) -> tuple[LogEntry, ...]:
     """Return the entries that a query finds, in its order.
 
-    Raises PanosError: Busy when the job does not finish within `longest` seconds. A signal may break off what is done in
-    `breakable`; all else is short, and a job that was started must not be left.
+    Raises PanosError: Busy when the job does not finish within `longest` seconds. A signal may break off what is done
+    in `breakable`; all else is short, and a job that was started must not be left.
     """
     wait = _Wait(longest, clock() + longest, clock, sleep, breakable)
     with suppress(BadRequest):  # its answer comes once: was it lost, or did a pair hand over, the job is not known
