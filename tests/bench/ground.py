@@ -73,6 +73,7 @@ class Ground:
     source: dict = field(default_factory=dict)
     sync: dict = field(default_factory=dict)
     targets: list = field(default_factory=list)
+    tables: dict = field(default_factory=dict)
     states: int = 0
 
     def use_database(self, export: SafeConnect) -> None:
@@ -109,12 +110,17 @@ class Ground:
 
     def run(self, *arguments: str, codes: Sequence[int] = (0,)) -> Took:
         """Run `uidsync sync --json` with these arguments."""
+        return self.call("sync", "--json", *arguments, codes=codes)
+
+    def call(self, *words: str, codes: Sequence[int] = (0,)) -> Took:
+        """Run the command with these words."""
         state = self.place / f"state-{self.states}"
         state.mkdir(exist_ok=True)
         tables = {
             "source": self.source,
             "sync": {"state_dir": str(state)} | self.sync,
             "identity": {"domain": "CAMPUS"},
+            **self.tables,
         }
         lines = []
         for name, table in tables.items():
@@ -123,7 +129,7 @@ class Ground:
             lines += ["[[target]]", *(f"{key} = {json.dumps(value)}" for key, value in target.items())]
         file = self.place / "uidsync.toml"
         file.write_text("\n".join(lines) + "\n")
-        command = (sys.executable, "-m", "uidsync", "sync", "--json", *arguments, "--config", file)
+        command = (sys.executable, "-m", "uidsync", *words, "--config", file)
         return launch(self.place, *command, codes=codes)
 
     def run_rival(self, rival: str, **place: object) -> Took:

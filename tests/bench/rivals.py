@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 BATCH = 100
+PAGE = 1000
 TIMEOUT = 1440  # minutes
 
 # The plain way: no limit to what it takes into memory, no look at what was sent before.
@@ -90,6 +91,21 @@ def send_by_pan_python(place: dict) -> float:
     return time.monotonic() - started
 
 
+def read_log_by_pan_python(place: dict) -> int:
+    """Read a log as scripts do, a thousand entries after the other, and return how many came."""
+    import pan.xapi  # noqa: PLC0415
+
+    api = pan.xapi.PanXapi(api_key=place["api_key"], hostname="127.0.0.1", port=place["port"], timeout=120)
+    entries = 0
+    while True:
+        api.log(log_type="threat", nlogs=PAGE, skip=entries, filter=place["filter"], interval=0.1)
+        found = api.element_root.findall(".//entry")
+        rows = [{field.tag: field.text for field in entry} for entry in found]
+        entries += len(rows)
+        if len(rows) < PAGE:
+            return entries
+
+
 def send_by_uidsync(place: dict) -> float:
     """Send by uidsync's own client, the certificate verified; return the seconds that sending took."""
     from ipaddress import ip_address  # noqa: PLC0415
@@ -154,6 +170,7 @@ RIVALS = {
     "plain": plain,
     "pan-os-python": send_by_pan_os_python,
     "pan-python": send_by_pan_python,
+    "pan-python-log": read_log_by_pan_python,
     "uidsync": send_by_uidsync,
     "socket": send_by_socket,
 }
