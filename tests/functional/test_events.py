@@ -272,14 +272,14 @@ def test_what_is_remembered_can_be_forgotten(campus, firewall):
 def test_a_memory_of_a_later_release_is_left_alone(campus, firewall):
     """A file that this release does not know, or that is none, is refused in words, and stays as it is."""
     del firewall
-    campus.call("events")
+    campus.call("events", "--format", "report")
     file = campus.state_dir / "events.sqlite3"
     with closing(sqlite3.connect(file)) as memory:
         memory.execute("PRAGMA user_version = 99")
-    ended = campus.call("events")
+    ended = campus.call("events", "--format", "report")
     assert (ended.code, "schema 99" in ended.err, ended.out) == (1, True, "")
     file.write_text("this is no database" * 100)
-    ended = campus.call("events")
+    ended = campus.call("events", "--format", "report")
     assert (ended.code, "cannot be used" in ended.err) == (1, True)
 
 
@@ -364,6 +364,7 @@ def test_without_the_nac_events_are_told_all_the_same(campus, firewall):
         (["--threat-id", "40007 or 1"], "number of a threat"),
         (["no-such-query"], "no query has the name"),
         (["spyware", "--log-type", "url"], "a name says which"),
+        (["--log-type", "threats"], "do you mean threat"),
         (["--last", "soon"], "no span"),
         (["--since", "2026-11-02", "--until", "2026-11-01"], "not before"),
         (["--nat", "192.0.2.1"], "ADDRESS:PORT"),
@@ -376,6 +377,41 @@ def test_what_is_asked_must_make_sense(campus, firewall, arguments, words):
     ended = campus.call("events", *arguments)
     assert (ended.code, words in ended.err.replace("\n", " ")) == (2, True), ended.err
     assert firewall.requests() == []
+
+
+# ---- places ------------------------------------------------------------------------------------------------------
+
+
+def test_firewalls_behind_a_panorama_are_apart(campus, start):
+    """A target behind Panorama is asked for by its serial, numbers that two devices share are two entries."""
+    panorama = start("firewall", serials=["0022", "0033"])
+    entries = [hit(f"10.0.0.{n}", serial=serial, seqno="7", device_name=f"fw-{serial}")
+               for n, serial in ((1, "0022"), (2, "0033"))]  # fmt: skip
+    panorama.do("log-add", log_type="threat", entries=entries)
+    campus.targets.clear()
+    for serial in ("0022", "0033"):
+        campus.add_firewall(f"fw-{serial}", panorama, serial=serial)
+    assert list(listed(campus)[1]) == ["10.0.0.1", "10.0.0.2"]
+    assert list(listed(campus, "--target", "fw-0033")[1]) == ["10.0.0.2"]
+    campus.targets[:] = [{key: value for key, value in campus.targets[0].items() if key != "serial"}]
+    assert list(listed(campus)[1]) == ["10.0.0.1", "10.0.0.2"]  # the Panorama itself: all that it has
+    assert list(listed(campus, "--device", "fw-0033")[1]) == ["10.0.0.2"]
+
+
+def test_a_pair_is_asked_at_its_active_member(campus, start):
+    """Of a pair the active member has the log."""
+    pair = start("firewall", pair=True)
+    pair.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    campus.targets.clear()
+    campus.add_pair("pair", pair)
+    assert list(listed(campus)[1]) == ["10.0.0.1"]
+
+
+def test_whoever_may_not_write_the_state_may_still_list(campus, firewall):
+    """What needs no memory makes none."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    assert campus.call("events").code == 0
+    assert list(campus.state_dir.iterdir()) == []
 
 
 # ---- forms -------------------------------------------------------------------------------------------------------

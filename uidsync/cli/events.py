@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -145,13 +146,14 @@ def events(
     window = _read_window(since, until, last)
     firewalls = _choose_firewalls(request)
     _check(request)
-    become_owner(find_state_dir(config), "write")
+    remembers = request.choice.says_what_is_new or window.since is None
+    become_owner(find_state_dir(config), "write" if remembers else "nothing")
     raise_if_locked_out(config, find_state_dir(config), firewalls, is_source_needed=not no_who)
     with closing(Spool()) as spool:
         run = Run(request, window, firewalls, spool, structlog.get_logger())
         try:
             return run.make(output)
-        except MemoryProblem as error:
+        except (MemoryProblem, sqlite3.Error) as error:
             run.log.error("memory.unusable", message=str(error))
             return INCOMPLETE
 

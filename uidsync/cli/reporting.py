@@ -88,38 +88,48 @@ class Run:
         from uidsync.integrations.events.output import Report, write_report, written_to  # noqa: PLC0415
 
         request, spool, choice = self.request, self.spool, self.request.choice
-        memory = Memory(spool, find_state_dir(request.config) / FILE)
+        memory = Memory(spool, find_state_dir(request.config) / FILE) if self.needs_memory else None
         outcomes = self._fetch(memory)
         is_known = self._attribute()
         group(spool, choice.counting)
         at = self.window.until.astimezone()
         gaps = self._tell_gaps(outcomes)
         agreement = find_agreement(spool)
-        days = memory.mark(at)
+        days = memory.mark(at) if memory else {}
         with written_to(output) as write:
             for piece in write_report(Report(spool, at, days, agreement, gaps), choice):
                 write(piece)
             if choice.proof:
                 self._write_proof(write)
         counts = spool.count_rows()
-        self.log.info("events.told", entries=spool.count(), rows=sum(counts.values()), new=counts["new"])
+        self._tell_counts(spool.count(), counts)
         if not request.no_who and is_known:
             self.log.info("events.compared", message=agreement.tell())
-        if choice.says_what_is_new and is_known and not request.dry_run:
-            memory.note(at)
-            memory.prune(at - request.table.remember)
-            self._write_metrics(counts, agreement, outcomes)
-        if self.window.since is None and not request.dry_run:
-            memory.note_positions(
-                {log: until for outcome in outcomes for log, until in outcome.positions.items()}, request.table.overlap
-            )
         if not is_known:
             return SOURCE
+        if memory and not request.dry_run:
+            self._remember(memory, at, outcomes)
+            if choice.says_what_is_new:
+                self._write_metrics(counts, agreement, outcomes)
         return INCOMPLETE if gaps or (choice.says_what_is_new and counts["new"]) else OK
+
+    @property
+    def needs_memory(self) -> bool:
+        """Whether what earlier reports told matters to this one."""
+        return self.request.choice.says_what_is_new or self.window.since is None
+
+    def _remember(self, memory: Memory, at: datetime, outcomes: Sequence[Outcome]) -> None:
+        table = self.request.table
+        if self.request.choice.says_what_is_new:
+            memory.note(at)
+            memory.prune(at - table.remember)
+        if self.window.since is None:
+            positions = {log: until for outcome in outcomes for log, until in outcome.positions.items()}
+            memory.note_positions(positions, table.overlap)
 
     # ---- reading -----------------------------------------------------------------------------------------------
 
-    def _fetch(self, memory: Memory) -> list[Outcome]:
+    def _fetch(self, memory: Memory | None) -> list[Outcome]:
         from uidsync.integrations.events.columns import find_raw  # noqa: PLC0415
         from uidsync.integrations.events.fetch import Order, fetch_all  # noqa: PLC0415
         from uidsync.integrations.events.queries import choose_queries  # noqa: PLC0415
@@ -128,7 +138,7 @@ class Run:
         request, window = self.request, self.window
 
         def find_since(position: str) -> datetime:
-            known = memory.find_position(position)
+            known = memory.find_position(position) if memory else None
             return window.since or (known - request.table.overlap if known else window.until - window.span)
 
         wish = request.wish
@@ -204,6 +214,13 @@ class Run:
         return True
 
     # ---- telling -----------------------------------------------------------------------------------------------
+
+    def _tell_counts(self, entries: int, counts: Mapping[str, int]) -> None:
+        """Log how much there is; nothing at all may have a reason that nobody thinks of."""
+        new = {"new": counts["new"]} if self.request.choice.says_what_is_new else {}
+        hint = "a firewall that forwards its logs at high speed keeps none: ask its Panorama"
+        hints = {} if entries else {"hint": hint}
+        self.log.info("events.told", entries=entries, rows=sum(counts.values()), **new, **hints)
 
     def _tell_gaps(self, outcomes: Sequence[Outcome]) -> list[str]:
         told = []

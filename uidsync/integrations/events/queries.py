@@ -8,10 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from ipaddress import ip_address
 
 from uidsync.integrations.events.config import EventsConfig
-from uidsync.panos.logs.filters import at_addresses, check_condition, check_value, enclose, equals, equals_bare
+from uidsync.panos.logs.filters import (
+    LOG_TYPES,
+    at_addresses,
+    check_condition,
+    check_value,
+    enclose,
+    equals,
+    equals_bare,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,10 @@ def choose_queries(wish: Wish, config: EventsConfig) -> list[Query]:
     known = list_queries(config)
     if wish.names and wish.log_type:
         raise ValueError("--log-type is for a query without a name: a name says which log is read")
+    if alike := wish.log_type not in LOG_TYPES and get_close_matches(wish.log_type, LOG_TYPES):
+        raise ValueError(f"{wish.log_type!r} is no log; do you mean {alike[0]}?")
+    if wish.log_type and not re.fullmatch("[a-z][a-z-]{0,31}", wish.log_type):
+        raise ValueError(f"{wish.log_type!r} is no log; there are {', '.join(LOG_TYPES)}")
     if unknown := [name for name in wish.names if name not in known]:
         raise ValueError(f"no query has the name {unknown[0]}; there are {', '.join(known)}")
     log_type = wish.log_type or ("traffic" if wish.nat else "threat")
