@@ -4,11 +4,13 @@ import json
 import sys
 from bisect import bisect_right
 from collections import Counter
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from tests.bench.ground import scaled
 from uidsync.simulator.process import Simulator
 
+FEW, MANY = scaled(50_000), scaled(500_000)
 ENTRIES, ADDRESSES, ROUNDS = scaled(200_000), scaled(30_000), 10
 PER_SECOND = 4
 LONGEST, MOST = 60.0, 120 * 10**6
@@ -52,17 +54,12 @@ class Oracle:
         return ("nobody", None) if user == "null" else ("", f"CAMPUS\\{user}")
 
 
-def test_every_attribution_is_the_oracle_s(ground, make_export, ratios):
-    """All entries are read, and each is told of whom the NAC's rows say, in a minute and in 120 MB."""
-    end = datetime.now(UTC).replace(microsecond=0)
-    rows = list(make_rows(end))
-    export = make_export(0, 1)
-    export.insert(rows, ("clientHistId", "transDate", "currentIpAddress", "principal", "winMachineName"))
+@contextmanager
+def flooded(ground, count, start):
+    """Set up a firewall with so many entries of spyware from a moment on."""
     with Simulator.start("firewall") as firewall:
-        start = (end - timedelta(hours=17, minutes=20)).timestamp()  # before addresses change hands
-        firewall.do("log-flood", log_type="threat", count=ENTRIES, start=start, per_second=PER_SECOND,
+        firewall.do("log-flood", log_type="threat", count=count, start=start.timestamp(), per_second=PER_SECOND,
                     addresses=ADDRESSES)  # fmt: skip
-        ground.use_database(export)
         key = ground.place / "api-key"
         key.touch(0o600)
         key.write_text(firewall.api_key + "\n")
@@ -72,6 +69,31 @@ def test_every_attribution_is_the_oracle_s(ground, make_export, ratios):
             "events": {"time_zone": "UTC"},
             "identity": {"domain": "CAMPUS", "include_networks": ["10.0.0.0/8"]},
         }
+        yield firewall
+
+
+def test_memory_is_flat(ground, ratios):
+    """500,000 entries take no more memory than 50,000."""
+    ground.source = {"kind": "csv", "path": "/nowhere"}
+    peaks = {}
+    for count in (FEW, MANY):
+        with flooded(ground, count, datetime.now(UTC) - timedelta(days=3)):
+            took = ground.call("events", "spyware", "--last", "4d", "--no-who")
+            assert json.loads(took.err.splitlines()[-1])["entries"] == count
+            peaks[count] = took.peak
+            sys.stdout.write(f"\n{count} entries: {took.seconds:.1f} s, processor {took.busy:.1f} s")
+    ratios.add(f"peak memory, {MANY:,} events, beside {FEW:,}", peaks[MANY], peaks[FEW], "MB", most=1.1)
+    ratios.raise_if_missed()
+
+
+def test_every_attribution_is_the_oracle_s(ground, make_export, ratios):
+    """All entries are read, and each is told of whom the NAC's rows say, in a minute and in 120 MB."""
+    end = datetime.now(UTC).replace(microsecond=0)
+    rows = list(make_rows(end))
+    export = make_export(0, 1)
+    export.insert(rows, ("clientHistId", "transDate", "currentIpAddress", "principal", "winMachineName"))
+    ground.use_database(export)
+    with flooded(ground, ENTRIES, end - timedelta(hours=17, minutes=20)) as firewall:  # before addresses change hands
         took = ground.call("events", "spyware", "--columns", COLUMNS, "--format", "jsonl")
         rival = ground.run_rival("pan-python-log", api_key=firewall.api_key, port=firewall.port,
                                  filter="(subtype eq spyware)")  # fmt: skip

@@ -3,10 +3,15 @@
 import csv
 import io
 import json
+import os
+import pty
+import re
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -481,3 +486,23 @@ def test_own_queries_and_the_rule_s_name_are_configuration(campus, firewall):
     campus.tables["events"]["query"] = {"mail": {"filter": "(app eq 'smtp)"}}
     ended = campus.call("events", "mail")
     assert (ended.code, "events.query.mail.filter" in ended.err) == (2, True)
+
+
+def test_a_terminal_shows_how_far_the_reading_is(campus, firewall):
+    """On a terminal pages, entries and the time span are shown while logs are read; in a pipe nothing is."""
+    firewall.do("log-flood", log_type="threat", count=3000, start=(NOW - timedelta(hours=23)).timestamp(),
+                per_second=1, addresses=50)  # fmt: skip
+    campus.tables["events"]["page"] = 200
+    campus.state_dir.mkdir(exist_ok=True)
+    environment = os.environ | {"COLUMNS": "160", "TERM": "xterm-256color"}
+    mine, terminal = pty.openpty()
+    command = [sys.executable, "-m", "uidsync", "events", "--config", campus.write(), "--output", campus.place / "out"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=terminal, env=environment)
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError), os.fdopen(mine, "rb", buffering=0) as screen:
+        while piece := screen.read(4096):
+            shown += piece
+    assert process.wait(PATIENCE) == 0
+    assert re.search(rb"fw threat .*\d+ pages, [\d,]+ entries, up to \d\d-\d\d \d\d:\d\d:\d\d", shown)
+    assert (campus.place / "out").read_text().count("\n") > 50

@@ -28,6 +28,9 @@ PROFILES: Mapping[str, tuple[str, ...]] = {
     ),
     "all": (*PLAIN, "src_name", "dst_name", *KNOWN),
 }  # fmt: skip
+SOURCES = {name: f"e.{name}" for name in (*PLAIN, "src_name", "dst_name")} | {
+    f"{side}_nac_{name}": f"{side}.{name}" for side in SIDES for name in OF_SIDE
+}
 ALL = "all"
 TIMES = frozenset({"since", "until"})
 
@@ -46,23 +49,30 @@ def find_raw(words: str) -> Collection[str] | None:
 
 def list_events(spool: Spool, columns: Sequence[str], *, with_rest: bool = False) -> Iterator[dict[str, Any]]:
     """Yield each event, the oldest first, with these columns; `with_rest` adds all other fields of the log."""
-    joined = ", ".join(f"{side}.{name} AS {side}_nac_{name}" for side in SIDES for name in OF_SIDE)
+    own = [name for name in columns if name in PROFILES[ALL]]
+    others = [name for name in columns if name not in PROFILES[ALL]]
+    needs_raw = with_rest or bool(others)
+    chosen = ", ".join([*(SOURCES[name] for name in own), *(["e.raw"] if needs_raw else [])]) or "1"
     statement = (
-        f"SELECT e.*, {joined} FROM event e "  # noqa: S608 (constants)
+        f"SELECT {chosen} FROM event e "  # noqa: S608 (constants)
         "LEFT JOIN side src ON src.event = e.id AND src.side = 'src' "
         "LEFT JOIN side dst ON dst.event = e.id AND dst.side = 'dst' ORDER BY e.received, e.id"
     )
+    times = [place for place, name in enumerate(own) if name.rpartition("_")[2] in TIMES]
     for row in spool.select(statement):
-        names = set(row.keys())
-        raw = json.loads(row["raw"]) if row["raw"] else {}
-        event = {name: _show(name, row[name]) if name in names else raw.get(name) for name in columns}
-        yield event | ({f"log_{name}": text for name, text in raw.items()} if with_rest else {})
+        values = list(row)
+        for place in times:
+            values[place] = _show_moment(values[place])
+        event = dict(zip(own, values, strict=False))
+        if needs_raw:
+            raw = json.loads(values[-1]) if values[-1] else {}
+            event |= {name: raw.get(name) for name in others}
+            event |= {f"log_{name}": text for name, text in raw.items()} if with_rest else {}
+        yield {name: event[name] for name in columns} | event if others else event
 
 
-def _show(name: str, value: Any) -> Any:  # noqa: ANN401 (what SQLite gives)
-    if isinstance(value, float) and name.rpartition("_")[2] in TIMES:
-        return datetime.fromtimestamp(value, UTC).isoformat()
-    return value
+def _show_moment(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def list_raw_names(spool: Spool) -> tuple[str, ...]:

@@ -72,7 +72,8 @@ def judge(spell: Spell | None, tell: Tell | None, margin: timedelta) -> Judgemen
     """Judge one side of an event. A name is sure only if the address was that user's for `margin` around as well."""
     if spell is None or tell is None:
         return Judgement(NO_TIME if spell is None else NO_RECORD)
-    first, last = tell(spell.first), tell(spell.last)
+    first = tell(spell.first)
+    last = first if spell.first == spell.last else tell(spell.last)
     if first.is_shared:
         return Judgement(MANY)
     around = [
