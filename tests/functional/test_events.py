@@ -208,7 +208,7 @@ def test_agreement_is_a_sentence_a_table_and_metrics(campus, firewall):
     campus.call("events", "spyware", "--format", "report")
     text = file.read_text()
     assert 'uidsync_events_users{firewall="fw-simulated",zone="guest",verdict="blank"} 1\n' in text
-    assert 'uidsync_events_rows{state="new"} 3\n' in text
+    assert 'uidsync_events_rows{state="new"} 2\n' in text
     assert 'uidsync_events_complete{target="fw"} 1.0\n' in text
 
 
@@ -254,6 +254,20 @@ def test_a_renamed_threat_stays_known_and_a_new_user_does_not(campus, firewall):
     firewall.do("log-add", log_type="threat", entries=more)
     assert told_new(campus.call("events", "--format", "report")) == (2, 1)
     assert told_new(campus.call("events", "--format", "report", "--threat-id", "40007")) == (1, 1)
+
+
+def test_a_person_stays_known_whatever_the_firewall_said(campus, firewall):
+    """A row is of whom the NAC knows: a blank or a wrong user in an entry makes no new one."""
+    campus.use_rows([("10.0.0.1", "ada", 3 * 86_400)])
+    yesterday = ["--until", (NOW.astimezone() - timedelta(days=1)).isoformat(), "--format", "report"]
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "ADA", minutes=25 * 60)])
+    assert told_new(campus.call("events", *yesterday)) == (1, 0)
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", minutes=m) for m in (40, 41)])
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "eve", minutes=20)])
+    ended = campus.call("events", "--format", "report")
+    assert (ended.code, told_new(ended)) == (0, (0, 1))
+    assert "10.0.0.1;CAMPUS\\ada (firewall: eve);178.218.122.66;" in ended.out
+    assert ended.out.rstrip().endswith(";3")
 
 
 def test_what_is_remembered_can_be_forgotten(campus, firewall):

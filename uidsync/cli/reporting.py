@@ -83,6 +83,7 @@ class Run:
     def make(self, output: Path | None) -> int:
         """Read, judge, tell and remember. Raises SourceError where without the NAC there is nothing to tell."""
         from uidsync.integrations.events.agreement import find_agreement  # noqa: PLC0415
+        from uidsync.integrations.events.columns import count_unsure  # noqa: PLC0415
         from uidsync.integrations.events.daily import group  # noqa: PLC0415
         from uidsync.integrations.events.memory import FILE, Memory  # noqa: PLC0415
         from uidsync.integrations.events.output import Report, write_report, written_to  # noqa: PLC0415
@@ -104,7 +105,7 @@ class Run:
         counts = spool.count_rows()
         self._tell_counts(spool.count(), counts)
         if not request.no_who and is_known:
-            self.log.info("events.compared", message=agreement.tell())
+            self.log.info("events.compared", message=agreement.tell(), not_sure=count_unsure(spool))
         if not is_known:
             return SOURCE
         if memory and not request.dry_run:

@@ -28,8 +28,9 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 def group(spool: Spool, counting: Counting = "events") -> None:
     """Group the events: by destination, its user, source and threat, however that is called just now."""
     spool.connection.execute(
-        "CREATE TABLE grouped AS SELECT dst, dst_name AS name, src, threat, threat_id, MAX(received) AS latest, "  # noqa: S608
-        f"{COUNTS[counting]} AS n, dst_key, src_key, '' AS days FROM event GROUP BY dst, fold(dst_name), src, threat_id"
+        "CREATE TABLE grouped AS SELECT dst, dst_name AS name, fold(dst_who) AS who, src, threat, threat_id, "  # noqa: S608
+        f"MAX(received) AS latest, {COUNTS[counting]} AS n, dst_key, src_key, '' AS days "
+        "FROM event GROUP BY dst, fold(dst_who), src, threat_id"
     )
 
 

@@ -132,6 +132,13 @@ def is_same(one: str, other: str) -> bool:
     return is_plain and bare_name(one) == bare_name(other)
 
 
+def identify(judgement: Judgement, user: str) -> str:
+    """Return who is meant, for rows that are one person's whatever a firewall called them in an entry."""
+    if judgement.mark == SURE and judgement.stay and judgement.stay.user:
+        return judgement.stay.user
+    return name(judgement, user)
+
+
 def name(judgement: Judgement, user: str) -> str:
     """Return the name that is shown for one side; never one of two that may be meant.
 

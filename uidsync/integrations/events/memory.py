@@ -57,7 +57,7 @@ class Memory:
         self._connection.execute(
             "UPDATE grouped SET days = (SELECT group_concat(day, ' ') FROM (SELECT s.day FROM memory.seen s "
             "JOIN memory.row r ON r.id = s.row WHERE (r.destination, r.user, r.source, r.threat_id) = "
-            "(grouped.dst, fold(grouped.name), grouped.src, grouped.threat_id) AND s.day < ? ORDER BY s.day))",
+            "(grouped.dst, grouped.who, grouped.src, grouped.threat_id) AND s.day < ? ORDER BY s.day))",
             (day,),
         )
         known = self._connection.execute("SELECT day, at FROM memory.report")
@@ -71,12 +71,12 @@ class Memory:
         run("INSERT OR IGNORE INTO memory.report VALUES (?, ?)", (day, at.astimezone(UTC).isoformat()))
         run(
             "INSERT INTO memory.row (destination, user, source, threat_id, threat) "
-            "SELECT dst, fold(name), src, threat_id, threat FROM grouped WHERE TRUE "
+            "SELECT dst, who, src, threat_id, threat FROM grouped WHERE TRUE "
             "ON CONFLICT DO UPDATE SET threat = excluded.threat"
         )
         run(
             "INSERT OR IGNORE INTO memory.seen SELECT r.id, ? FROM grouped g JOIN memory.row r ON "
-            "(r.destination, r.user, r.source, r.threat_id) = (g.dst, fold(g.name), g.src, g.threat_id)",
+            "(r.destination, r.user, r.source, r.threat_id) = (g.dst, g.who, g.src, g.threat_id)",
             (day,),
         )
         run("COMMIT")

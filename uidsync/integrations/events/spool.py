@@ -13,13 +13,13 @@ from ipaddress import ip_address
 from typing import Any
 
 from uidsync.integrations.events.event import Event
-from uidsync.integrations.events.judging import Judgement, compare, name
+from uidsync.integrations.events.judging import Judgement, compare, identify, name
 from uidsync.panos import Address
 from uidsync.panos.logs.clocks import Spell
 
 SIDES = ("src", "dst")
 CACHE = 2_000  # KiB that SQLite may keep in memory
-FIELDS = (*Event._fields, "src_name", "dst_name")
+FIELDS = (*Event._fields, "src_name", "dst_name", "src_who", "dst_who")
 INSERT = f"INSERT OR IGNORE INTO event ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
 MACHINES_AT_ONCE = 50_000  # a question of old servers has to fit into a megabyte
 
@@ -48,7 +48,7 @@ class Spool:
         added = 0
         self.connection.execute("BEGIN")
         for event, spell in events:
-            cursor = self.connection.execute(INSERT, (*event, event.src_user, event.dst_user))
+            cursor = self.connection.execute(INSERT, (*event, *2 * (event.src_user, event.dst_user)))
             if cursor.rowcount < 1:
                 continue
             added += 1
@@ -133,8 +133,9 @@ class Spool:
                     side,
                 )
             )
-            if (shown := name(judgement, user)) != user:
-                names.append((side, shown, event))
+            told = name(judgement, user), identify(judgement, user)
+            if told != (user, user):
+                names.append((side, *told, event))
         self.connection.executemany(
             "UPDATE side SET mark = ?, user = ?, candidates = ?, since = ?, until = ?, mac = ?, row = ?, verdict = ? "
             "WHERE event = ? AND side = ?",
@@ -142,8 +143,8 @@ class Spool:
         )
         for which in SIDES:
             self.connection.executemany(
-                f"UPDATE event SET {which}_name = ? WHERE id = ?",  # noqa: S608 (one of two words)
-                [(shown, event) for side, shown, event in names if side == which],
+                f"UPDATE event SET {which}_name = ?, {which}_who = ? WHERE id = ?",  # noqa: S608 (one of two words)
+                [told for side, *told in names if side == which],
             )
 
     def list_rows(self) -> Iterator[list[int]]:

@@ -4,7 +4,7 @@ CREATE TABLE event (
   target TEXT, query TEXT, log_type TEXT, time TEXT, received TEXT, device TEXT, serial TEXT, severity TEXT,
   action TEXT, rule TEXT, app TEXT, src TEXT, dst TEXT, src_key BLOB, dst_key BLOB, src_user TEXT, dst_user TEXT,
   src_zone TEXT, dst_zone TEXT, threat TEXT, threat_id TEXT, sessions INTEGER, raw TEXT,
-  src_name TEXT, dst_name TEXT
+  src_name TEXT, dst_name TEXT, src_who TEXT, dst_who TEXT
 );
 -- A side of an event at an address of the NAC's: when the event was, and whom the NAC knows there.
 CREATE TABLE side (
