@@ -279,7 +279,7 @@ def test_what_is_remembered_can_be_forgotten(campus, firewall):
     assert campus.call("events", "--forget", "User71").code == 0
     assert campus.call("events", "--forget", "10.0.0.72").code == 0
     assert campus.call("events", "--forget", "73").code == 0
-    assert campus.call("events", "--forget", "73").code == 1
+    assert '"rows": 0' in campus.call("events", "--forget", "73").err
     file = campus.state_dir / "events.sqlite3"
     assert file.stat().st_mode & 0o777 == 0o640
     text = file.read_bytes()

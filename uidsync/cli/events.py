@@ -222,4 +222,4 @@ def _forget(request: Request, what: str) -> int:
             log.error("memory.unusable", message=str(error))
             return INCOMPLETE
     log.info("memory.forgotten", rows=rows)
-    return OK if rows else INCOMPLETE
+    return OK
