@@ -2,7 +2,7 @@
 
 import json
 import sys
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -43,7 +43,7 @@ class Oracle:
         """Return the mark and the user at a moment."""
         rows = self._rows[address]
         times = [row[0] for row in rows]
-        first, last = (bisect_right(times, moment) for moment in (at - MARGIN, at + MARGIN))
+        first, last = bisect_left(times, at - MARGIN), bisect_right(times, at + MARGIN)
         here = bisect_right(times, at) - 1
         around = {user for _, user, _ in rows[max(first - 1, 0) : last]}
         if here < 0 or times[here] + VALIDITY < at:

@@ -316,6 +316,8 @@ def test_since_last_leaves_no_gap_and_tells_nothing_twice(campus, firewall):
     firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.3", minutes=2), hit("10.0.0.4", minutes=0)])
     assert sorted(read()) == ["10.0.0.3", "10.0.0.4"]  # the first came late: its time was read before
     assert read() == []
+    # Another query is told all of it: each has a place of its own.
+    assert len(campus.call("events", "--since", "last", "--format", "jsonl").out.splitlines()) == 4
 
 
 # ---- what cannot be read -----------------------------------------------------------------------------------------

@@ -80,8 +80,8 @@ def test_a_wrong_name_is_never_given(seen, minute, length, is_folded):
     begin, end = spell.first - MARGIN, spell.last + MARGIN
     instant = timedelta(microseconds=1)
     changes = [at for event in events for at in (event.seen_at, event.seen_at + VALIDITY)]
-    moments = [begin + instant, end - instant, spell.first, spell.last]
-    moments += [at + off for at in changes for off in (-instant, timedelta(), instant) if begin < at + off < end]
+    moments = [begin - instant, end, spell.first, spell.last]
+    moments += [at + off for at in changes for off in (-instant, timedelta(), instant) if begin <= at + off <= end]
     holders = {find_holder(events, at) for at in moments}
     inside = {find_holder(events, at) for at in (spell.first, spell.last)}
     if judgement.mark == SURE:

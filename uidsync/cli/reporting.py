@@ -126,7 +126,7 @@ class Run:
             memory.prune(at - table.remember)
         if self.window.since is None:
             positions = {log: until for outcome in outcomes for log, until in outcome.positions.items()}
-            memory.note_positions(positions, table.overlap)
+            memory.note_positions(positions, self.window.until, table.overlap)
 
     # ---- reading -----------------------------------------------------------------------------------------------
 

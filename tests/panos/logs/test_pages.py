@@ -1,14 +1,13 @@
 """Whole searches, page by page: whatever moves in the log meanwhile, nothing is left out and nothing comes twice."""
 
-import threading
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uidsync.panos.logs.events import LogQuery, make_enqueue, make_get, read_job, read_job_number
+from tests.panos.moving_log import Log
+from uidsync.panos.logs.events import LogQuery
 from uidsync.panos.logs.filters import (
     Search,
     at_addresses,
@@ -21,49 +20,9 @@ from uidsync.panos.logs.filters import (
 from uidsync.panos.logs.job import read_log
 from uidsync.panos.logs.pages import MOST_BAD, Gap, Page, find_key, read_pages
 from uidsync.panos.wire.errors import BadReply, BadRequest, Unreachable
-from uidsync.panos.wire.xmlapi import read_response
-from uidsync.simulator.call import Call
-from uidsync.simulator.counters import Counters
-from uidsync.simulator.firewall import Firewall, Settings
-from uidsync.simulator.table import Rules, Table
 
 DAY = datetime(2016, 12, 14)  # noqa: DTZ001 (a firewall's wall clock)
 SEARCH = Search("threat", "", DAY, DAY + timedelta(hours=1))
-
-
-@dataclass(slots=True)
-class Log:
-    """A simulated firewall in this process, asked as over the wire, in whose log things move between two questions."""
-
-    device: Firewall = None
-    moves: list = field(default_factory=list)  # what happens before each next question
-    queries: list = field(default_factory=list)
-    failures: list = field(default_factory=list)
-
-    def __post_init__(self):
-        self.device = Firewall(Settings("key"), {None: Table(Rules())}, lambda: 0.0, threading.Lock(), Counters())
-
-    def add(self, *entries):
-        """Put entries into the log."""
-        self.device.add_log("threat", entries)
-
-    def drop_oldest(self, count):
-        """Have the log lose its oldest entries, as one that is full does."""
-        del self.device.logs["threat"].kept[:count]
-
-    def fetch(self, query):
-        """Run a query to its end."""
-        if self.moves:
-            self.moves.pop(0)()
-        self.queries.append(query)
-        if self.failures and (error := self.failures.pop(0)):
-            raise error
-        job = read_job_number(read_response(200, self._answer(make_enqueue(query))))
-        return read_job(200, iter([self._answer(make_get(job))])).entries
-
-    def _answer(self, request):
-        call = Call("POST", "/api/", "", request.form, None, "key", "header")
-        return self.device.answer(call, self.device.note(call), None).body
 
 
 def at(second):

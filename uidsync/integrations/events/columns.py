@@ -13,7 +13,7 @@ from typing import Any
 from uidsync.integrations.events.event import Event
 from uidsync.integrations.events.spool import SIDES, Spool
 
-PLAIN = tuple(name for name in Event._fields if name not in {"key", "src_key", "dst_key", "raw"})
+PLAIN = tuple(name for name in Event._fields if name not in {"key", "log", "src_key", "dst_key", "raw"})
 OF_SIDE = ("mark", "user", "candidates", "since", "until", "mac", "machine", "verdict")
 KNOWN = tuple(f"{side}_nac_{name}" for side in SIDES for name in OF_SIDE)
 PROFILES: Mapping[str, tuple[str, ...]] = {

@@ -26,6 +26,7 @@ class Event(NamedTuple):
     """One entry; the fields are those of the table that keeps events."""
 
     key: bytes
+    log: str
     target: str
     query: str
     log_type: str
@@ -59,6 +60,7 @@ class Origin:
     query: str
     log_type: str
     zone: tzinfo | None
+    log: str = ""  # by which name it is known how far it was read
     raw: Collection[str] | None = ()  # names of fields to keep as they are; None is all
 
 
@@ -69,6 +71,7 @@ def read_event(entry: LogEntry, origin: Origin) -> tuple[Event, Spell | None]:
     src, dst = entry.get("src", ""), entry.get("dst", "")
     event = Event(
         find_key(origin.log_type, entry),
+        origin.log,
         origin.target,
         origin.query,
         origin.log_type,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -128,8 +129,9 @@ def _find_offset(shown: datetime, at: datetime) -> timezone:
 
 
 def name_position(target: str, query: Query) -> str:
-    """Return the name by which it is known how far a query was read at a firewall."""
-    return f"{target} {query.log_type} {query.condition}"
+    """Return the name by which it is known how far a query was read at a firewall; it tells nothing of either."""
+    words = f"{target} {query.log_type} {query.condition}"
+    return hashlib.blake2b(words.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def fetch_all(
@@ -146,7 +148,7 @@ def _fetch(place: Place, order: Order, spool: Spool, is_known: Callable[[str], b
         since, until = order.find_since(position), order.until
         first, last = write_bounds(since, until, place.clock.asked)
         search = Search(query.log_type, query.condition, first, last, order.device_name, place.serial)
-        origin = Origin(place.name, query.name, query.log_type, place.clock.zone, order.raw)
+        origin = Origin(place.name, query.name, query.log_type, place.clock.zone, position, order.raw)
         watch.begin(f"{place.name} {query.name}", since, until)
         before = len(outcome.gaps)
         for page in read_pages(_hurried(place.fetch, watch), search, order.page):

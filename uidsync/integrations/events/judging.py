@@ -79,7 +79,7 @@ def judge(spell: Spell | None, tell: Tell | None, margin: timedelta) -> Judgemen
     around = [
         stay
         for stay in _list_around(first, last)
-        if stay.since < spell.last + margin and stay.until > spell.first - margin
+        if stay.since <= spell.last + margin and stay.until >= spell.first - margin
     ]
     if not around:
         return Judgement(NO_RECORD)

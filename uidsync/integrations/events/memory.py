@@ -118,19 +118,21 @@ class Memory:
         row = self._connection.execute("SELECT until FROM memory.position WHERE log = ?", (log,)).fetchone()
         return datetime.fromtimestamp(row["until"], UTC) if row else None
 
-    def note_positions(self, positions: Mapping[str, datetime], overlap: timedelta) -> None:
-        """Note up to when logs are read now, and which entries were counted, as long as they may come again."""
+    def note_positions(self, positions: Mapping[str, datetime], until: datetime, overlap: timedelta) -> None:
+        """Note up to when logs are read now, and which entries were counted, as long as they may come again.
+
+        What was read of a log that is not among them, for it was not read to its end, counts as well.
+        """
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
-        latest = max((until.timestamp() for until in positions.values()), default=0.0)
-        run("INSERT OR IGNORE INTO memory.counted SELECT key, ? FROM event", (latest,))
+        run("INSERT OR IGNORE INTO memory.counted SELECT log, key, ? FROM event", (until.timestamp(),))
         self._connection.executemany(
             "INSERT INTO memory.position VALUES (?, ?) ON CONFLICT DO UPDATE SET until = excluded.until",
-            [(log, until.timestamp()) for log, until in positions.items()],
+            [(log, at.timestamp()) for log, at in positions.items()],
         )
         (oldest,) = run("SELECT MIN(until) FROM memory.position").fetchone()
         if oldest is not None:
-            run("DELETE FROM memory.counted WHERE received < ?", (oldest - overlap.total_seconds(),))
+            run("DELETE FROM memory.counted WHERE until < ?", (oldest - overlap.total_seconds(),))
         run("COMMIT")
 
 

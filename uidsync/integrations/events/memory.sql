@@ -9,4 +9,4 @@ CREATE TABLE memory.report (day TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWI
 CREATE TABLE memory.seen (row INTEGER NOT NULL, day TEXT NOT NULL, PRIMARY KEY (row, day)) WITHOUT ROWID;
 -- How far each log was read for `--since last`, and which entries of the overlap were counted.
 CREATE TABLE memory.position (log TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE memory.counted (key BLOB PRIMARY KEY, received REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE memory.counted (log TEXT, key BLOB, until REAL NOT NULL, PRIMARY KEY (log, key)) WITHOUT ROWID;

@@ -77,7 +77,10 @@ class Spool:
 
     def drop_known(self) -> int:
         """Drop the events that an earlier report counted, as the attached memory has them; return how many."""
-        self.connection.execute("DELETE FROM event WHERE key IN (SELECT key FROM memory.counted)")
+        self.connection.execute(
+            "DELETE FROM event WHERE EXISTS "
+            "(SELECT 1 FROM memory.counted c WHERE c.log = event.log AND c.key = event.key)"
+        )
         (dropped,) = self.connection.execute("SELECT changes()").fetchone()
         self.connection.execute("DELETE FROM side WHERE event NOT IN (SELECT id FROM event)")
         return int(dropped)
