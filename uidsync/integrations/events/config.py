@@ -66,7 +66,7 @@ class EventsConfig(NeighbourTable):
     def find_strangers(
         cls, table: Mapping[str, Any], firewalls: Mapping[str, Mapping[str, Any]]
     ) -> Iterator[tuple[str, str]]:
-        """Find names of firewalls that there are not, and queries whose name is taken."""
+        """Find names of firewalls that there are not."""
         zones = table.get("time_zones")
         for name in zones if isinstance(zones, dict) else ():
             if name not in firewalls:
