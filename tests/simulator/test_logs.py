@@ -110,3 +110,14 @@ def test_a_flood_is_in_order_and_read_in_parts():
     page = search("threat", flood, "(receive_time geq '2016/12/14 10:10:00')", skip=5, wanted=3, forward=True)
     assert [fields["seqno"] for fields in page] == ["599006", "599007", "599008"]
     assert show("threat", page[0]).count("<dst>") == 1
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_pages_of_a_flood_are_the_same_as_of_entries(forward):
+    """However pages are asked for, one after the other or apart, each is the part of the whole that it should be."""
+    flood = Flood(500, 1481709601.0, 10, 30, "0011")
+    words = "(dst in 10.0.0.0/28)"
+    whole = search("threat", flood, words, skip=0, wanted=500, forward=forward)
+    for skips in ([0, 7, 14, 21], [21, 7, 14, 0]):
+        for skip in skips:
+            assert search("threat", flood, words, skip=skip, wanted=7, forward=forward) == whole[skip : skip + 7]

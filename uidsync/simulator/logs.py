@@ -86,6 +86,7 @@ class Flood:
     per_second: int
     addresses: int
     serial: str
+    reached: dict[tuple[str, bool, int], int] = field(default_factory=dict)  # by filter, order and entries skipped
 
     def __len__(self) -> int:
         return self.count
@@ -129,7 +130,11 @@ def search(log_type: str, kept: Kept, words: str, *, skip: int, wanted: int, for
     end = bisect_right(range(len(kept)), until, key=kept.time)
     found: list[Fields] = []
     sample = SAMPLES.get(log_type, {})
-    for place in range(begin, end) if forward else range(end - 1, begin - 1, -1):
+    order = range(begin, end) if forward else range(end - 1, begin - 1, -1)
+    reached = kept.reached if isinstance(kept, Flood) else {}  # what never changes is not counted again
+    first, already = reached.get((words, forward, skip), 0), skip
+    skip = 0 if first else skip
+    for number, place in enumerate(order[first:], first + 1):
         fields = kept.fields(place)
         if not test({**sample, **fields}):
             continue
@@ -138,6 +143,7 @@ def search(log_type: str, kept: Kept, words: str, *, skip: int, wanted: int, for
             continue
         found.append(fields)
         if len(found) == wanted:
+            reached[words, forward, already + wanted] = number
             break
     return found
 
