@@ -65,6 +65,12 @@ EXAMPLES = {
         "textfile": '"/var/lib/prometheus/node-exporter/uidsync.prom"',
         "ping_url": '"https://hc-ping.com/your-uuid"',
     },
+    "events": {
+        "time_zone": '"Europe/Berlin"',
+        "time_zones": '{ fw-east = "America/New_York" }',
+        "textfile": '"/var/lib/prometheus/node-exporter/uidsync-events.prom"',
+        "query": '{ mail = { log_type = "threat", filter = "(app eq smtp)" } }',
+    },
     "tunnels": {"expected": '{ fw-east = ["HQ", "DC:net-a"] }'},
     "target firewall": {
         "name": '"fw-east"',

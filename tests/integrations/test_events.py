@@ -13,7 +13,7 @@ from lxml import etree
 from pydantic import ValidationError
 
 from uidsync.cli.asking import _translated
-from uidsync.history.who import make_timelines
+from uidsync.history.timeline import make_timelines
 from uidsync.integrations.events.agreement import Agreement
 from uidsync.integrations.events.config import EventsConfig
 from uidsync.integrations.events.daily import make_line, write_date
@@ -39,6 +39,7 @@ from uidsync.integrations.events.metrics import write_metrics
 from uidsync.integrations.events.queries import Wish, choose_queries, list_queries
 from uidsync.panos.logs.clocks import Spell, find_spell, read_clock, write_bounds
 from uidsync.panos.wire.errors import BadReply, Unauthorized
+from uidsync.source.dates import Dates
 from uidsync.source.rows import LoginEvent
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -76,7 +77,7 @@ def test_a_wrong_name_is_never_given(seen, minute, length, is_folded):
     first = AT + minute * MINUTE
     spell = Spell(first, first + length * MINUTE, is_folded)
     timeline = make_timelines(events, VALIDITY).get(ip)
-    judgement = judge(spell, _translated(timeline.tell) if timeline else None, MARGIN)
+    judgement = judge(spell, _translated(timeline, Dates()) if timeline else None, MARGIN)
     begin, end = spell.first - MARGIN, spell.last + MARGIN
     instant = timedelta(microseconds=1)
     changes = [at for event in events for at in (event.seen_at, event.seen_at + VALIDITY)]

@@ -45,6 +45,7 @@ GROUPS = {
         "simulate": "Simulate a firewall or a User-ID agent on this machine.",
     },
     "Neighbours": {
+        "events": "Show security events by person, and what is new.",
         "exporter": "Serve Prometheus metrics and a status page.",
         "tunnels": "Show the firewalls' IPsec tunnels, also to Zabbix and Nagios.",
     },

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from uidsync.cli.show import spell_mac
+from uidsync.cli.words import spell_mac
 from uidsync.config.models import Config
-from uidsync.history.attribute import Attribution
-from uidsync.history.who import Answer, Tenure
+from uidsync.history.timeline import Tenure, Timeline
+from uidsync.history.window import PastWindow
 from uidsync.panos import Address
 from uidsync.panos.logs.events import plain_address
 from uidsync.reading.reader import make_rules
 from uidsync.source import Snapshot, Source
+from uidsync.source.dates import Dates
 from uidsync.source.rows import is_within
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class History:
 
     def __init__(self, config: Config, source: Source, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._attribution = Attribution(snapshot, make_rules(config, source), config.source.validity)
+        self._dates = make_rules(config, source).dates
+        self._window = PastWindow(snapshot, make_rules(config, source), config.source.validity)
 
     @property
     def now(self) -> datetime:
@@ -64,11 +66,11 @@ class History:
         from uidsync.integrations.events.judging import Known  # noqa: PLC0415
 
         shared = Known(is_shared=True)
-        for ip, timeline in self._attribution.read_timelines(addresses, since, until):
+        for ip, timeline in self._window.read_timelines(addresses, since, until):
             if timeline is None:
                 yield ip, lambda _at: shared
             else:
-                yield ip, _translated(timeline.tell)
+                yield ip, _translated(timeline, self._dates)
 
     def name_machines(self, event_ids: Collection[int]) -> Mapping[int, str]:
         """Return the names of the machines in these rows. Raises SourceError."""
@@ -76,7 +78,7 @@ class History:
 
     def find_addresses(self, name: str, since: datetime, until: datetime) -> tuple[set[Address], set[str]]:
         """Return the addresses that a user had between two moments, and by which names. Raises SourceError."""
-        return self._attribution.find_addresses(name, since, until)
+        return self._window.find_addresses(name, since, until)
 
 
 @contextmanager
@@ -86,12 +88,14 @@ def opened_history(config: Config, source: Source) -> Iterator[History]:
         yield History(config, source, snapshot)
 
 
-def _translated(tell: Callable[[datetime], Answer]) -> Tell:
+def _translated(timeline: Timeline, dates: Dates) -> Tell:
     from uidsync.integrations.events.judging import Known  # noqa: PLC0415
 
     def translate(at: datetime) -> Known:
-        answer = tell(at)
-        return Known(_stay(answer.tenure), _stay(answer.before), _stay(answer.after))
+        answer = timeline.tell(at)
+        return Known(
+            _stay(answer.tenure), _stay(answer.before), _stay(answer.after), is_blurred=dates.is_shown_twice(at)
+        )
 
     return translate
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,17 +14,85 @@ import durationpy
 import structlog
 import typer
 
-from uidsync.cli.app import Options, command
+from uidsync.cli.app import Options, TargetOption, command
 from uidsync.cli.reporting import Request, Run, Window
 from uidsync.cli.rights import raise_if_locked_out
 from uidsync.cli.wiring import become_owner, choose_targets, find_state_dir
-from uidsync.config.models import FirewallConfig
+from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.history.moment import EXAMPLES, read_moment
 from uidsync.report.report import INCOMPLETE, OK
 
 LAST = "last"  # --since: where the last reading ended
 DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The options that say what is read."""
+
+    target: TargetOption = None
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help=f"{EXAMPLES}; `last`: where the last reading of the same ended."),
+    ] = None
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="The end. Default: now.")] = None
+    last: Annotated[str, typer.Option("--last", metavar="SPAN", help="How long before --until, as 12h or 7d.")] = "1d"
+    log_type: Annotated[
+        str, typer.Option("--log-type", metavar="LOG", help="Another log than threat: traffic, url, auth and others.")
+    ] = ""
+    query: Annotated[
+        str, typer.Option("--query", metavar="FILTER", help="A filter as the Monitor tab takes it, in parentheses.")
+    ] = ""
+    threat_id: Annotated[
+        str, typer.Option("--threat-id", metavar="NUMBER", help="Only this threat, whatever its name is now.")
+    ] = ""
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="Only the firewall of this name behind a Panorama.")
+    ] = ""
+    nat: Annotated[
+        str, typer.Option("--nat", metavar="ADDRESS:PORT", help="Show who was behind a translated source address.")
+    ] = ""
+    user: Annotated[
+        str, typer.Option("--user", metavar="NAME", help="Only events of this person, at any address they had.")
+    ] = ""
+    no_who: Annotated[
+        bool, typer.Option("--no-who", metavar="", help="Show the firewalls' users without asking the NAC.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """The options that say how it is told."""
+
+    by: Annotated[
+        Literal["user"] | None, typer.Option("--by", metavar="user", help="Show one line for each person.")
+    ] = None
+    form: Annotated[
+        Literal["csv", "jsonl", "table", "report", "html"],
+        typer.Option("--format", metavar="FORM", help="csv, jsonl, table, report or html."),
+    ] = "csv"
+    columns: Annotated[
+        str,
+        typer.Option("--columns", metavar="SET", help="List single events: minimal, standard, people, all, or names."),
+    ] = ""
+    counting: Annotated[
+        Literal["events", "sessions"],
+        typer.Option("--count", metavar="WHAT", help="Count log entries, or the sessions they stand for."),
+    ] = "events"
+    spreadsheet: Annotated[
+        bool, typer.Option("--spreadsheet", metavar="", help="Let no cell of the CSV be a formula.")
+    ] = False
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write a file instead of printing.")
+    ] = None
+    agreement: Annotated[
+        bool, typer.Option("--agreement", metavar="", help="Show how far the firewalls' users agree with the NAC.")
+    ] = False
+    proof: Annotated[
+        bool, typer.Option("--proof", metavar="", help="With --agreement: the User-ID log beside each difference.")
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Remember nothing of this report.")] = False
 
 
 @command
@@ -37,79 +107,17 @@ def events(
         ),
     ] = None,
     *,
-    target: Annotated[
-        list[str] | None, typer.Option("--target", metavar="NAME", help="Only this firewall; repeatable.")
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="TIME", help=f"{EXAMPLES}; `last`: where the last reading of the same ended."),
-    ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="[default: now]")] = None,
-    last: Annotated[str, typer.Option("--last", metavar="SPAN", help="How long before --until, as 12h or 7d.")] = "1d",
-    log_type: Annotated[
-        str,
-        typer.Option("--log-type", metavar="LOG", help="Another log than threat: traffic, url, auth and others."),
-    ] = "",
-    query: Annotated[
-        str, typer.Option("--query", metavar="FILTER", help="A filter as the Monitor tab takes it, in parentheses.")
-    ] = "",
-    threat_id: Annotated[
-        str, typer.Option("--threat-id", metavar="NUMBER", help="Only this threat, however it is called just now.")
-    ] = "",
-    device: Annotated[
-        str, typer.Option("--device", metavar="NAME", help="Only the firewall of this name behind a Panorama.")
-    ] = "",
-    nat: Annotated[
-        str,
-        typer.Option("--nat", metavar="ADDRESS:PORT", help="Who was behind a translated source: in the traffic log."),
-    ] = "",
-    user: Annotated[
-        str, typer.Option("--user", metavar="NAME", help="Only events of this person, at any address they had.")
-    ] = "",
-    by: Annotated[
-        Literal["user"] | None, typer.Option("--by", metavar="user", help="One line for each person, not each event.")
-    ] = None,
-    form: Annotated[
-        Literal["csv", "jsonl", "table", "report", "html"],
-        typer.Option("--format", metavar="FORM", help="csv, jsonl, table, report or html."),
-    ] = "csv",
-    columns: Annotated[
-        str,
-        typer.Option(
-            "--columns",
-            metavar="SET",
-            help="List event by event: minimal, standard, people or all, or names parted by commas.",
-        ),
-    ] = "",
-    counting: Annotated[
-        Literal["events", "sessions"],
-        typer.Option("--count", metavar="WHAT", help="What Count counts: log entries, or the sessions they stand for."),
-    ] = "events",
-    spreadsheet: Annotated[
-        bool, typer.Option("--spreadsheet", metavar="", help="Let no cell of the CSV be a formula.")
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Write it there, whole, instead of printing it.")
-    ] = None,
-    agreement: Annotated[
-        bool, typer.Option("--agreement", metavar="", help="Print how far the firewalls' users agree with the NAC.")
-    ] = False,
-    proof: Annotated[
-        bool, typer.Option("--proof", metavar="", help="With --agreement: the User-ID log beside each difference.")
-    ] = False,
-    no_who: Annotated[
-        bool, typer.Option("--no-who", metavar="", help="Do not ask the NAC: the firewalls' users alone.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Remember nothing of this report.")] = False,
+    asking: Asking,
+    telling: Telling,
     forget: Annotated[
         str, typer.Option("--forget", metavar="WHAT", help="Forget rows by user, address or threat number; or `all`.")
     ] = "",
 ) -> int:
-    r"""List security events of the firewalls' logs, by person, and say what is new.
+    r"""Show security events of the firewalls' logs, by person, and what is new.
 
-    Beside each event stands who had its addresses at that moment, by the NAC's own history. A name is told only where
-    it is sure. Exits 0 when all was read and nothing is new; 1 when a report has something new, or not all was read.
-    For mass export use syslog or NetFlow instead.
+    Beside each event stands who had its addresses at that moment, by the NAC's own history. A name is shown only where
+    it is sure. Exits 0 if all was read and nothing is new, 1 if a report has something new or not all was read. For
+    mass export use syslog or NetFlow instead.
 
     Examples:
 
@@ -122,39 +130,56 @@ def events(
         uidsync events --forget 'CAMPUS\jdoe01'           drop what is remembered
     """
     config = options.read_config()
-    from uidsync.integrations.events.config import EventsConfig  # noqa: PLC0415
-    from uidsync.integrations.events.memory import MemoryProblem  # noqa: PLC0415
-    from uidsync.integrations.events.output import Choice  # noqa: PLC0415
-    from uidsync.integrations.events.queries import Wish  # noqa: PLC0415
-    from uidsync.integrations.events.spool import Spool  # noqa: PLC0415
-
-    request = Request(
-        config,
-        config.of(EventsConfig),
-        str(options.file),
-        Wish(tuple(names or ()), log_type, query, threat_id, nat),
-        Choice(form, columns, counting, by == "user", spreadsheet, agreement or proof, proof),
-        tuple(target or ()),
-        device,
-        user,
-        no_who,
-        dry_run,
-    )
+    request = _make_request(config, str(options.file), tuple(names or ()), asking, telling)
     if forget:
         become_owner(find_state_dir(config), "write")
         return _forget(request, forget)
-    window = _read_window(since, until, last)
+    window = _read_window(asking.since, asking.until, asking.last)
     firewalls = _choose_firewalls(request)
     _check(request)
     remembers = request.choice.says_what_is_new or window.since is None
     become_owner(find_state_dir(config), "write" if remembers else "nothing")
-    raise_if_locked_out(config, find_state_dir(config), firewalls, is_source_needed=not no_who)
+    raise_if_locked_out(config, find_state_dir(config), firewalls, is_source_needed=not request.no_who)
+    return _report(request, window, firewalls, telling.output)
+
+
+def _make_request(config: Config, file: str, names: tuple[str, ...], asking: Asking, telling: Telling) -> Request:
+    from uidsync.integrations.events.config import EventsConfig  # noqa: PLC0415
+    from uidsync.integrations.events.output import Choice  # noqa: PLC0415
+    from uidsync.integrations.events.queries import Wish  # noqa: PLC0415
+
+    return Request(
+        config,
+        config.of(EventsConfig),
+        file,
+        Wish(names, asking.log_type, asking.query, asking.threat_id, asking.nat),
+        Choice(
+            telling.form,
+            telling.columns,
+            telling.counting,
+            telling.by == "user",
+            telling.spreadsheet,
+            telling.agreement or telling.proof,
+            telling.proof,
+        ),
+        tuple(asking.target or ()),
+        asking.device,
+        asking.user,
+        asking.no_who,
+        telling.dry_run,
+    )
+
+
+def _report(request: Request, window: Window, firewalls: Sequence[FirewallConfig], output: Path | None) -> int:
+    from uidsync.integrations.events.memory import MemoryProblem  # noqa: PLC0415
+    from uidsync.integrations.events.spool import Spool  # noqa: PLC0415
+
+    log = structlog.get_logger()
     with closing(Spool()) as spool:
-        run = Run(request, window, firewalls, spool, structlog.get_logger())
         try:
-            return run.make(output)
+            return Run(request, window, firewalls, spool, log).make(output)
         except (MemoryProblem, sqlite3.Error) as error:
-            run.log.error("memory.unusable", message=str(error))
+            log.error("memory.unusable", message=str(error))
             return INCOMPLETE
 
 

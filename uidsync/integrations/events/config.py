@@ -38,24 +38,39 @@ class OwnQuery(Table):
     """A query of one's own: which log, and which of its entries."""
 
     log_type: LogType = "threat"
+    """The log to read."""
     filter: Condition = ""
+    """The filter, as the web interface's Monitor tab takes it. Default: all entries."""
     threat_id: ThreatId = ""
+    """Only this threat, by its number."""
 
 
 class EventsConfig(NeighbourTable):
-    """How logs are read, in which zones the firewalls' clocks are, and how long what was seen is remembered."""
+    """How `uidsync events` reads the firewalls' logs."""
 
     page: Annotated[int, Field(ge=1, le=MOST_ENTRIES, strict=True)] = 1000
+    """How many log entries to ask for at once, 5000 at most. Panorama may fail above 1000."""
     job_timeout: Annotated[Duration, AfterValidator(between(SECOND, HOUR))] = 2 * MINUTE
+    """The time limit for one query at a firewall."""
     deadline: Annotated[Duration, AfterValidator(between(10 * SECOND, DAY))] = HOUR
+    """The time limit for one report. The report says so if something is left unread."""
     overlap: Annotated[Duration, AfterValidator(between(0 * SECOND, DAY))] = HOUR
+    """With `--since last`: how late an entry may arrive and still be listed."""
     time_zone: TimeZone | Literal[""] = ""
+    """The time zone of the firewalls' clocks, for example `"Europe/Berlin"`. Without it, only entries that name
+    their offset get a name."""
     time_zones: dict[Name, TimeZone] = {}  # noqa: RUF012 (pydantic copies it)
+    """The same for single firewalls."""
     margin: Annotated[Duration, AfterValidator(between(0 * SECOND, DAY))] = 10 * MINUTE
+    """An event this close to a hand-over of its address gets a mark instead of a name."""
     cnc_rule: Value = "cnc"
+    """The name of the security rule that the query `cnc` looks for in the traffic log."""
     remember: Annotated[Duration, AfterValidator(between(DAY, 3660 * DAY))] = 400 * DAY
+    """How long a row stays already seen."""
     textfile: TextFile = None
+    """A file for node_exporter's textfile collector. The name must end in `.prom`. Default: none."""
     query: dict[Name, OwnQuery] = {}  # noqa: RUF012
+    """Queries of your own: one table each, `[events.query.NAME]`, with `log_type`, `filter` and `threat_id`."""
 
     def find_zone(self, target: str) -> tzinfo | None:
         """Return the zone that a firewall's clock is set to; None is not known."""

@@ -21,6 +21,7 @@ AGREE, BLANK, DIFFERS = "agree", "blank", "differs"
 VERDICTS = (AGREE, BLANK, DIFFERS, NOBODY, NEAR)
 UNJUDGED = frozenset({NEAR})  # of those: no percentage counts them
 NO_ONE = "nobody"
+BLUR = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Known:
     before: Stay | None = None
     after: Stay | None = None
     is_shared: bool = False  # many people are behind it: nobody is told
+    is_blurred: bool = False  # the NAC's clocks showed this hour twice: its dates are exact to two hours
 
 
 Tell = Callable[[datetime], Known]
@@ -76,6 +78,8 @@ def judge(spell: Spell | None, tell: Tell | None, margin: timedelta) -> Judgemen
     last = first if spell.first == spell.last else tell(spell.last)
     if first.is_shared:
         return Judgement(MANY)
+    if first.is_blurred or last.is_blurred:
+        margin = max(margin, BLUR)
     around = [
         stay
         for stay in _list_around(first, last)

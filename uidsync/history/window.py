@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from itertools import groupby
 
-from uidsync.history.who import EXCLUDED, Timeline, find_obstacle, make_needle, make_timelines, read_name
+from uidsync.history.timeline import Timeline
+from uidsync.history.who import EXCLUDED, find_obstacle, make_needle, read_name
 from uidsync.panos import Address
 from uidsync.plan.newest import is_meant
 from uidsync.source import Snapshot
@@ -24,7 +25,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TABLE = "CREATE TABLE seen (ip BLOB, at INTEGER, event INTEGER, user TEXT, why TEXT, mac TEXT)"
 
 
-class Attribution:
+class PastWindow:
     """Who had which addresses, by the rules of today."""
 
     def __init__(self, snapshot: Snapshot, rules: Rules, validity: timedelta) -> None:
@@ -59,10 +60,10 @@ class Attribution:
                     LoginEvent(ip, user, why, EPOCH + at * MICROSECOND, event_id, mac)
                     for _, at, event_id, user, why, mac in theirs
                 ]
-                yield ip, make_timelines(events, self._validity)[ip]
+                yield ip, Timeline(events, self._validity)
 
     def _read(self, ips: Collection[Address], since: datetime, until: datetime) -> Iterator[tuple[object, ...]]:
-        for row in self._snapshot.read_since(self._rules.dates.find_first(since - self._validity)):
+        for row in self._snapshot.read_past(self._rules.dates.find_first(since - self._validity)):
             event = self._read_row(row)
             if isinstance(event, LoginEvent) and event.ip in ips and event.seen_at <= until:
                 at = (event.seen_at - EPOCH) // MICROSECOND

@@ -7,8 +7,8 @@ from ipaddress import ip_address, ip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uidsync.history.attribute import Attribution
 from uidsync.history.rows import History
+from uidsync.history.window import PastWindow
 from uidsync.source.rows import Row, Rules
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -38,7 +38,7 @@ class Table:
         self.rows = [Row(number, *row) for number, row in enumerate(rows, 1)]
         self.reads = 0
 
-    def read_since(self, date):
+    def read_past(self, date):
         """Read the window."""
         self.reads += 1
         return (row for row in self.rows if row.date >= date)
@@ -65,7 +65,7 @@ def test_one_read_for_all_says_what_is_said_of_each(rows, back, length):
     since = NOW - timedelta(minutes=10 * back)
     until = min(since + timedelta(minutes=10 * length), NOW)
     ips = {ip_address(address) for address in ADDRESSES}
-    timelines = dict(Attribution(table, RULES, VALIDITY).read_timelines(ips, since, until))
+    timelines = dict(PastWindow(table, RULES, VALIDITY).read_timelines(ips, since, until))
     assert table.reads == 1
     assert timelines.pop(ip_address("10.9.0.1")) is None  # many people's
     history = History(table, RULES, VALIDITY)
@@ -89,6 +89,6 @@ def test_a_person_s_addresses_are_all_found():
             (NOW - timedelta(hours=20), "10.0.0.4", "ada", None),
         ]
     )
-    ips, names = Attribution(table, RULES, VALIDITY).find_addresses("ada", NOW - timedelta(hours=4), NOW)
+    ips, names = PastWindow(table, RULES, VALIDITY).find_addresses("ada", NOW - timedelta(hours=4), NOW)
     assert {str(ip) for ip in ips} == {"10.0.0.1", "10.0.0.2"}
     assert names == {"ada", "CAMPUS\\ada", "LAB\\Ada"}
