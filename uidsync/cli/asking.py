@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from uidsync.cli.words import spell_mac
-from uidsync.config.models import Config
+from uidsync.config.models import Config, CSVConfig
 from uidsync.history.timeline import Tenure, Timeline
 from uidsync.history.window import PastWindow
 from uidsync.panos import Address
@@ -23,6 +23,7 @@ from uidsync.source.rows import is_within
 if TYPE_CHECKING:
     from uidsync.integrations.events.judging import Known, Stay, Tell
 
+IDS_AT_ONCE, IDS_IN_A_FILE = 5_000, 200_000  # a file is read anew for each question
 CACHED = 2**16  # addresses whose place is kept: logs repeat them
 
 
@@ -53,6 +54,7 @@ class History:
 
     def __init__(self, config: Config, source: Source, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        self.rows_at_once = IDS_IN_A_FILE if isinstance(config.source, CSVConfig) else IDS_AT_ONCE
         self._dates = make_rules(config, source).dates
         self._window = PastWindow(snapshot, make_rules(config, source), config.source.validity)
 

@@ -52,6 +52,8 @@ Tell = Callable[[datetime], Known]
 class Past(Protocol):
     """What answers who had addresses, made by whoever knows the NAC."""
 
+    rows_at_once: int  # that it is asked the machines of
+
     def tell(self, addresses: Collection[Address], since: datetime, until: datetime) -> Iterator[tuple[Address, Tell]]:
         """Yield what tells of each address of which something is known, by one read for all of them."""
         ...

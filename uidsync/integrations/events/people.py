@@ -26,7 +26,7 @@ def attribute(spool: Spool, past: Past, margin: timedelta) -> None:
                 _judge_all(spool, ip, tell, margin)
     for ip in unknown:  # nothing is known of them, or no event of theirs has a time
         _judge_all(spool, ip, None, margin)
-    for rows in spool.list_rows():
+    for rows in spool.list_rows(past.rows_at_once):
         spool.write_machines(past.name_machines(rows))
 
 

@@ -21,7 +21,6 @@ SIDES = ("src", "dst")
 CACHE = 2_000  # KiB that SQLite may keep in memory
 FIELDS = (*Event._fields, "src_name", "dst_name", "src_who", "dst_who")
 INSERT = f"INSERT OR IGNORE INTO event ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
-MACHINES_AT_ONCE = 50_000  # a question of old servers has to fit into a megabyte
 
 
 class Spool:
@@ -150,10 +149,10 @@ class Spool:
                 [told for side, *told in names if side == which],
             )
 
-    def list_rows(self) -> Iterator[list[int]]:
-        """Yield the ids of the NAC's rows that names rest on, some at a time."""
+    def list_rows(self, at_once: int) -> Iterator[list[int]]:
+        """Yield the ids of the NAC's rows that names rest on, so many at a time."""
         cursor = self.connection.execute("SELECT DISTINCT row FROM side WHERE row IS NOT NULL")
-        while some := cursor.fetchmany(MACHINES_AT_ONCE):
+        while some := cursor.fetchmany(at_once):
             yield [row for (row,) in some]
 
     def write_machines(self, machines: Mapping[int, str]) -> None:
