@@ -82,7 +82,7 @@ def test_memory_is_flat(ground, ratios):
             assert json.loads(took.err.splitlines()[-1])["entries"] == count
             peaks[count] = took.peak
             sys.stdout.write(f"\n{count} entries: {took.seconds:.1f} s, processor {took.busy:.1f} s")
-    ratios.add(f"peak memory, {MANY:,} events, beside {FEW:,}", peaks[MANY], peaks[FEW], "MB", most=1.1)
+    ratios.add(f"peak memory, {MANY:,} events / with {FEW:,}", peaks[MANY], peaks[FEW], "MB", most=1.1)
     ratios.raise_if_missed()
 
 
@@ -109,11 +109,9 @@ def test_every_attribution_is_the_oracle_s(ground, make_export, ratios):
     sys.stdout.write(f"\n{dict(marks)}")
     assert (sum(marks.values()), int(rival.out)) == (ENTRIES, ENTRIES)
     assert marks.keys() == {"", "nobody", "near a hand-over"}
-    ratios.add(
-        f"seconds for {ENTRIES:,} events and {len(rows):,} rows, beside the limit", took.seconds, LONGEST, most=1
-    )
-    ratios.add("peak memory, beside the limit", took.peak, MOST, "MB", most=1)
-    ratios.add("seconds, beside pan-python's loop, which asks no NAC", took.seconds, rival.seconds)
-    ratios.add("processor, beside pan-python's loop", took.busy, rival.busy)
-    ratios.add("peak memory, beside pan-python's loop", took.peak, rival.peak, "MB")
+    ratios.add(f"seconds for {ENTRIES:,} events and {len(rows):,} rows / the limit", took.seconds, LONGEST, most=1)
+    ratios.add("peak memory / the limit", took.peak, MOST, "MB", most=1)
+    ratios.add("seconds / pan-python's loop, which asks no NAC", took.seconds, rival.seconds)
+    ratios.add("processor time / pan-python's loop", took.busy, rival.busy)
+    ratios.add("peak memory / pan-python's loop", took.peak, rival.peak, "MB")
     ratios.raise_if_missed()
