@@ -1,4 +1,4 @@
-"""Writes events as the seed of all this did: grouped as CSV, and as a daily report of what is new and what was seen.
+"""Writes events as they were published first: grouped as CSV, and as a daily report of what is new and what was seen.
 
 The form is a contract, to the byte; see docs/events.md.
 """
