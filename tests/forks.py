@@ -16,6 +16,7 @@ from typing import TextIO
 from uidsync.simulator.process import Simulator
 from uidsync.simulator.serve import serve_agent, serve_firewall
 from uidsync.simulator.table import Rules
+from uidsync.simulator.tenant_web import serve_xdr
 
 FORKS = multiprocessing.get_context("forkserver")
 # What runs the tests is imported by every fork.
@@ -92,4 +93,4 @@ def serve(line, kind, options):
     line.close()
     if "rules" in options:
         options["rules"] = Rules(**options["rules"])
-    (serve_firewall if kind == "firewall" else serve_agent)(**options, ends_with_stdin=True)
+    {"firewall": serve_firewall, "agent": serve_agent, "xdr": serve_xdr}[kind](**options, ends_with_stdin=True)

@@ -21,10 +21,12 @@ NOT_OURS = {errno.EADDRINUSE, errno.EACCES, errno.EPERM}  # what a port may be t
 @command
 def simulate(
     options: Options,
-    kind: Annotated[Literal["firewall", "agent"], typer.Argument(help="What to simulate.")],
+    kind: Annotated[Literal["firewall", "agent", "xdr"], typer.Argument(help="What to simulate.")],
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 0,
-    api_key: Annotated[str | None, typer.Option(help="The firewall's API key; default: one made up.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(help="The API key of the firewall or the XDR tenant; default: one made up.")
+    ] = None,
     vsys: Annotated[
         str | None, typer.Option(help="The firewall's virtual systems, parted by commas; default: any.")
     ] = None,
@@ -44,6 +46,7 @@ def simulate(
         uidsync simulate firewall --port 8443 --api-key rehearsal
         uidsync simulate firewall --toml
         uidsync simulate agent --port 5006
+        uidsync simulate xdr                a tenant of Cortex XDR, for `uidsync relay`
     """
     step_down(port=port)
     gc.enable()  # it runs until it is told to end
@@ -53,6 +56,10 @@ def simulate(
     try:
         if kind == "firewall":
             serve_firewall(port, api_key, vsys, announce=_show_as_toml if as_toml else None)
+        elif kind == "xdr":
+            from uidsync.simulator.tenant_web import serve_xdr  # noqa: PLC0415 (it is for few)
+
+            serve_xdr(port, api_key, announce=_show_as_toml if as_toml else None)
         else:
             serve_agent(port, announce=_show_as_toml if as_toml else None)
     except OSError as error:
@@ -63,6 +70,11 @@ def simulate(
 
 def _show_as_toml(line: dict[str, Any]) -> None:
     """Print what a configuration says of a simulated target, and the commands that store its secret."""
+    if line["kind"] == "xdr":
+        table = {key: line[key] for key in ("fqdn", "api_key_id", "ca_file")}
+        command = f"#   echo {line['api_key']} | uidsync secret set relay-api-key"
+        print("\n".join(["[relay]", *render_keys(table), "", "# Then store its key:", command]), flush=True)
+        return
     name = {"firewall": "fw-sim", "agent": "uia-sim"}[line["kind"]]
     table = {"name": name} | {key: line[key] for key in ("kind", "host", "port", "ca_file")}
     if line["kind"] == "firewall":

@@ -1,4 +1,4 @@
-"""Runs a simulator from the command line: `python -m uidsync.simulator firewall|agent [--option value]...`."""
+"""Runs a simulator from the command line: `python -m uidsync.simulator firewall|agent|xdr [--option value]...`."""
 
 import argparse
 import json
@@ -11,9 +11,12 @@ from uidsync.simulator.table import Rules
 def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser(prog="python -m uidsync.simulator")
-    parser.add_argument("kind", choices=["firewall", "agent"])
+    parser.add_argument("kind", choices=["firewall", "agent", "xdr"])
     parser.add_argument(
-        "options", nargs="?", default="{}", help="a JSON object: the arguments of serve_firewall or serve_agent"
+        "options",
+        nargs="?",
+        default="{}",
+        help="a JSON object: the arguments of serve_firewall, serve_agent or serve_xdr",
     )
     asked = parser.parse_args()
     options = json.loads(asked.options)
@@ -23,6 +26,10 @@ def main() -> None:
         options["rules"] = Rules(**options["rules"])
     if asked.kind == "firewall":
         serve_firewall(**options)
+    elif asked.kind == "xdr":
+        from uidsync.simulator.tenant_web import serve_xdr  # noqa: PLC0415 (it is for few)
+
+        serve_xdr(**options)
     else:
         serve_agent(**options)
 

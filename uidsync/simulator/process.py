@@ -23,8 +23,8 @@ class Simulator:
     _child: "subprocess.Popen[str]"
 
     @classmethod
-    def start(cls, kind: Literal["firewall", "agent"], **options: Any) -> Self:  # noqa: ANN401 - as serve_* takes them
-        """Start a simulator with the arguments of `serve_firewall` or `serve_agent`, `rules` as a dictionary.
+    def start(cls, kind: Literal["firewall", "agent", "xdr"], **options: Any) -> Self:  # noqa: ANN401 - as serve_* takes them
+        """Start a simulator with the arguments of `serve_firewall`, `serve_agent` or `serve_xdr`, `rules` as a dictionary.
 
         It ends with this process, at the latest. Raise SimulatorError when it does not come up.
         """

@@ -73,7 +73,7 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
         listener = Listener(port, context, Web(firewall, faults).serve, faults, counters, host=host)
         return Simulated(firewall, tables, clock, faults, listener, make_context, lock, counters)
 
-    with _running(directory) as place:
+    with running(directory) as place:
         certificates = make_certificates(place)
         make_context = partial(certificates.server_context, versions=tls_versions)
         unit = make_unit(settings, HOST, port, make_context(certificate))
@@ -103,7 +103,7 @@ def serve_agent(  # noqa: PLR0913 - one argument for each thing that can be set
     clock, faults, lock, counters = Clock(), Faults("agent", time.monotonic), threading.Lock(), Counters()
     table = Table(replace(rules or Rules(honour_timeout=False), source="UIA"))
     agent = Agent(table, clock.now, faults, lock, counters, reply, closes, client_certificate)
-    with _running(directory) as place:
+    with running(directory) as place:
         certificates = make_certificates(place)
         clients = CLIENTS[client_certificate]
         make_context = partial(certificates.server_context, versions=tls_versions, clients=clients)
@@ -137,7 +137,7 @@ def _stop(_number: int, _frame: object) -> None:
 
 
 @contextmanager
-def _running(directory: Path | None) -> Iterator[Path]:
+def running(directory: Path | None) -> Iterator[Path]:
     """Give a directory to work in, and end quietly when a signal asks for it."""
     former = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
     # In the background of a terminal a read of stdin should fail, not stop the simulator.
@@ -163,9 +163,8 @@ def _take_orders(unit: Simulated, announcement: dict[str, Any], announce: Announ
         announce(announcement)
         with suppress(OSError):
             for line in sys.stdin:
-                _say(_obey(unit, line))
-        while not ends_with_stdin:
-            signal.pause()
+                say(_obey(unit, line))
+        wait_for_end(ends_with_stdin=ends_with_stdin)
     finally:
         for each in units:
             each.listener.close()
@@ -181,5 +180,12 @@ def _obey(unit: Simulated, line: str) -> dict[str, Any]:
         return {"error": str(error)}
 
 
-def _say(answer: dict[str, Any]) -> None:
+def wait_for_end(*, ends_with_stdin: bool) -> None:
+    """Wait for a signal, or for nothing when the end of stdin is the end."""
+    while not ends_with_stdin:
+        signal.pause()
+
+
+def say(answer: dict[str, Any]) -> None:
+    """Announce, or answer an order."""
     print(json.dumps(answer), flush=True)  # noqa: T201 - stdout is where the answer is waited for

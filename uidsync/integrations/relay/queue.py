@@ -1,0 +1,315 @@
+"""Keeps alerts on disk until the tenant has them, and dead letters until somebody looks at them; one process at a time.
+
+One SQLite file with `synchronous=FULL`: what a method has returned from survives a crash and a power cut. Every move of
+an alert, from the queue to the tenant or to the dead letters, is one transaction together with its counters.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from uidsync.integrations.relay.quota import Sent
+
+FILE, LOCK = "relay.sqlite", "relay.lock"
+MODE = 0o640
+VERSION = 1
+# The beginning of a body is enough for a list.
+BEGINNINGS = "SELECT id, received, died, kind, reason, substr(body, 1, 200) FROM dead ORDER BY id"
+WHOLE = "SELECT id, received, died, kind, reason, body FROM dead WHERE id = ?"
+UNREADABLE = "unreadable"  # answered 400: the firewall knows that it was not taken
+REFUSED, EXPIRED = "refused", "expired"
+SCHEMA = """
+CREATE TABLE alert (id INTEGER PRIMARY KEY AUTOINCREMENT, received REAL NOT NULL, body BLOB NOT NULL);
+CREATE TABLE dead (id INTEGER PRIMARY KEY AUTOINCREMENT, received REAL NOT NULL, died REAL NOT NULL, kind TEXT NOT NULL,
+  reason TEXT NOT NULL, body BLOB NOT NULL);
+CREATE TABLE sent (id INTEGER PRIMARY KEY AUTOINCREMENT, answered REAL, alerts INTEGER NOT NULL);
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+class QueueError(Exception):
+    """The queue cannot be used; the message says why and what to do."""
+
+
+class QueueLocked(QueueError):
+    """Another relay has the queue."""
+
+
+class QueueFull(Exception):
+    """There is no room for another alert."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is kept: alerts that wait, and dead letters by number and by bytes of their bodies."""
+
+    alerts: int = 6000
+    dead: int = 10_000
+    dead_bytes: int = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An alert in the queue, as it came."""
+
+    id: int
+    received: float
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """An alert that nobody tries any more, and why."""
+
+    id: int
+    received: float
+    died: float
+    kind: str
+    reason: str
+    body: bytes = field(repr=False)
+
+
+class Queue:
+    """The queue of a state directory, for threads to share. Raises QueueError when it cannot be opened."""
+
+    def __init__(self, place: Path, limits: Limits = Limits(), *, shared: bool = False) -> None:
+        """Open the queue, made if it is not there. `shared` is for a look at it beside the relay that has it."""
+        self.limits = limits
+        self._changing = threading.Lock()
+        self._lock = None if shared else _take_lock(place / LOCK)
+        try:
+            self._database = self._open(place / FILE, is_new_allowed=not shared)
+            self._length = self._read_number("SELECT count(*) FROM alert")
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise QueueError(f"{place / FILE} cannot be used: {error}") from None
+
+    def _open(self, file: Path, *, is_new_allowed: bool) -> sqlite3.Connection:
+        if not is_new_allowed and not file.exists():
+            raise QueueError(f"{file} is not there: no relay has run here")
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, MODE))
+        database = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            database.executescript(f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA user_version={VERSION};COMMIT;")
+        elif version != VERSION:
+            raise QueueError(f"{file} is of another release of uidsync (format {version}, ours is {VERSION})")
+        return database
+
+    def close(self) -> None:
+        """Close the file, and let another relay have it."""
+        with self._changing:
+            if database := getattr(self, "_database", None):
+                database.close()
+            if self._lock:
+                self._lock.close()
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """Let the block change the file, all of it or nothing. Raises QueueError."""
+        with self._changing:
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException as error:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                self._length = self._read_number("SELECT count(*) FROM alert")
+                if isinstance(error, sqlite3.Error):
+                    raise QueueError(f"the queue cannot be written: {error}") from None
+                raise
+
+    def _read_number(self, sql: str, *values: object) -> int:
+        (number,) = self._database.execute(sql, values).fetchone()
+        return int(number or 0)
+
+    def _count(self, database: sqlite3.Connection, name: str, number: int) -> None:
+        database.execute(
+            "INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            (name, number),
+        )
+
+    # ---- alerts --------------------------------------------------------------------------------------------------
+
+    @property
+    def length(self) -> int:
+        """How many alerts wait."""
+        return self._length
+
+    def put(self, bodies: Sequence[bytes], now: float) -> int:
+        """Put alerts into the queue, as many as there is room for, and return how many: the first ones."""
+        with self._change() as database:
+            taken = bodies[: max(self.limits.alerts - self._length, 0)]
+            database.executemany("INSERT INTO alert (received, body) VALUES (?, ?)", ((now, body) for body in taken))
+            self._count(database, "received", len(taken))
+            self._length += len(taken)
+        return len(taken)
+
+    def read_first(self, most: int) -> list[Waiting]:
+        """Return the alerts that wait longest."""
+        with self._changing:
+            self._length = self._read_number("SELECT count(*) FROM alert")  # `dead replay` adds to it from outside
+            rows = self._database.execute("SELECT id, received, body FROM alert ORDER BY id LIMIT ?", (most,))
+            return [Waiting(*row) for row in rows]
+
+    def settle(self, delivered: Sequence[int], dead: Sequence[int], kind: str, reason: str, now: float) -> None:
+        """Take alerts out of the queue: those that the tenant has, and those that are dead."""
+        with self._change() as database:
+            for id_ in dead:
+                database.execute(
+                    "INSERT INTO dead (received, died, kind, reason, body) SELECT received, ?, ?, ?, body FROM alert "
+                    "WHERE id = ?",
+                    (now, kind, reason, id_),
+                )
+            gone = database.executemany("DELETE FROM alert WHERE id = ?", ((id_,) for id_ in (*delivered, *dead)))
+            self._length -= gone.rowcount
+            self._count(database, "delivered", len(delivered))
+            self._count(database, f"dead_{kind}", len(dead))
+            if dead:
+                self._drop_surplus(database)
+
+    def expire(self, before: float, reason: str, now: float) -> int:
+        """Make dead letters of alerts that came before a moment, and return how many."""
+        with self._changing:
+            rows = self._database.execute("SELECT id FROM alert WHERE received < ? LIMIT 1000", (before,))
+            old = [id_ for (id_,) in rows]
+        if old:
+            self.settle((), old, EXPIRED, reason, now)
+        return len(old)
+
+    def read_oldest(self) -> float | None:
+        """Return when the alert came that waits longest."""
+        with self._changing:
+            (oldest,) = self._database.execute("SELECT min(received) FROM alert").fetchone()
+        return None if oldest is None else float(oldest)
+
+    # ---- dead letters --------------------------------------------------------------------------------------------
+
+    def bury(self, body: bytes, reason: str, now: float) -> None:
+        """Keep a body that could not be read."""
+        with self._change() as database:
+            database.execute(
+                "INSERT INTO dead (received, died, kind, reason, body) VALUES (?, ?, ?, ?, ?)",
+                (now, now, UNREADABLE, reason, body),
+            )
+            self._count(database, "unreadable", 1)
+            self._drop_surplus(database)
+
+    def _drop_surplus(self, database: sqlite3.Connection) -> None:
+        """Drop the oldest dead letters beyond the limits, those first whose firewall was told."""
+        count, size = database.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM dead").fetchone()
+        if count <= self.limits.dead and size <= self.limits.dead_bytes:
+            return
+        rows = database.execute("SELECT id, kind, length(body) FROM dead ORDER BY kind <> ?, id", (UNREADABLE,))
+        for id_, kind, length in rows.fetchall():
+            if count <= self.limits.dead and size <= self.limits.dead_bytes:
+                break
+            database.execute("DELETE FROM dead WHERE id = ?", (id_,))
+            self._count(database, "unreadable_dropped" if kind == UNREADABLE else "dead_dropped", 1)
+            count, size = count - 1, size - length
+
+    def read_dead(self, ids: Iterable[int] | None = None) -> list[Dead]:
+        """Return dead letters by their ids, or all of them with the beginning of their bodies, the oldest first."""
+        with self._changing:
+            if ids is None:
+                return [Dead(*row) for row in self._database.execute(BEGINNINGS)]
+            return [Dead(*row) for id_ in ids for row in self._database.execute(WHOLE, (id_,))]
+
+    def replay(self, ids: Sequence[int], now: float) -> int:
+        """Put dead letters back into the queue, and return how many. Raises QueueFull."""
+        with self._change() as database:
+            moved = 0
+            for id_ in ids:
+                row = database.execute("SELECT kind, body FROM dead WHERE id = ?", (id_,)).fetchone()
+                if row is None:
+                    continue
+                if self._read_number("SELECT count(*) FROM alert") >= self.limits.alerts:
+                    raise QueueFull
+                # As if it came now: its age starts anew.
+                database.execute("INSERT INTO alert (received, body) VALUES (?, ?)", (now, row[1]))
+                database.execute("DELETE FROM dead WHERE id = ?", (id_,))
+                self._count(database, "received", int(row[0] == UNREADABLE))
+                moved += 1
+            self._length = self._read_number("SELECT count(*) FROM alert")
+        return moved
+
+    def drop(self, ids: Sequence[int]) -> int:
+        """Drop dead letters for good, and return how many."""
+        with self._change() as database:
+            dropped = 0
+            for id_ in ids:
+                row = database.execute("DELETE FROM dead WHERE id = ? RETURNING kind", (id_,)).fetchone()
+                if row:
+                    self._count(database, "unreadable_dropped" if row[0] == UNREADABLE else "dead_dropped", 1)
+                    dropped += 1
+        return dropped
+
+    # ---- what was sent -------------------------------------------------------------------------------------------
+
+    def begin_sending(self, alerts: int) -> int:
+        """Note that an update goes out, before it does, and return the number of the note."""
+        with self._change() as database:
+            cursor = database.execute("INSERT INTO sent (answered, alerts) VALUES (NULL, ?)", (alerts,))
+            self._count(database, "updates_tried", 1)
+            return int(cursor.lastrowid or 0)
+
+    def end_sending(self, note: int, now: float, counter: str, forget_before: float) -> None:
+        """Note that an update was answered, count what came of it, and forget notes that no longer count."""
+        with self._change() as database:
+            database.execute("UPDATE sent SET answered = ? WHERE id = ?", (now, note))
+            database.execute("DELETE FROM sent WHERE answered < ?", (forget_before,))
+            self._count(database, counter, 1)
+
+    def recall_sent(self) -> list[Sent]:
+        """Return the updates of before this process; those of which no end is known have None."""
+        with self._changing:
+            return [(at, alerts) for at, alerts in self._database.execute("SELECT answered, alerts FROM sent")]
+
+    def forget_unanswered(self, now: float) -> None:
+        """Take updates that an earlier process left in flight as answered now: the tenant may just have had them."""
+        with self._change() as database:
+            database.execute("UPDATE sent SET answered = ? WHERE answered IS NULL", (now,))
+
+    # ---- counters ------------------------------------------------------------------------------------------------
+
+    def read_counters(self) -> dict[str, int]:
+        """Return the counters since the file was made, with what is there now."""
+        with self._changing:
+            counters: dict[str, Any] = dict(self._database.execute("SELECT name, value FROM counter"))
+            counters["queued"] = self._read_number("SELECT count(*) FROM alert")
+            counters["dead"] = self._read_number("SELECT count(*) FROM dead WHERE kind <> ?", UNREADABLE)
+            counters["unreadable_kept"] = self._read_number("SELECT count(*) FROM dead WHERE kind = ?", UNREADABLE)
+        return counters
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a counter."""
+        with self._change() as database:
+            self._count(database, name, number)
+
+
+def _take_lock(file: Path) -> IO[bytes]:
+    """Lock the queue's directory for this process. Raises QueueLocked and QueueError."""
+    try:
+        handle = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, MODE)
+    except OSError as error:
+        raise QueueError(f"{file} cannot be written: {error.strerror}; name another directory") from None
+    opened = os.fdopen(handle, "r+b")
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        opened.close()
+        raise QueueLocked(
+            f"another relay has the queue in {file.parent}; two would exceed the tenant's quota"
+        ) from None
+    return opened

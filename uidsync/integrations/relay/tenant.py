@@ -1,0 +1,179 @@
+"""Sends updates to a tenant of Cortex XDR, by a standard or an advanced key, directly or over a proxy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import string
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal
+
+import requests
+import urllib3
+
+from uidsync.integrations.relay.answers import BUSY, DENIED, Answer, measure_clock, read_answer
+
+INSERT = "/public_api/v1/alerts/insert_parsed_alerts"
+NONCE = string.ascii_letters + string.digits
+NONCE_LENGTH = 64
+LARGEST_ANSWER = 64 * 2**10  # bytes of an answer that are looked at
+CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 30.0
+
+KeyKind = Literal["advanced", "standard"]
+
+
+def make_base(fqdn: str) -> str:
+    """Return the URL of a tenant's API by whatever somebody pasted: with a scheme, `api-` or a path.
+
+    An address, or localhost, is taken as it is: that is a simulated tenant. Raises ValueError.
+    """
+    name = re.sub(r"^[A-Za-z]+://", "", fqdn.strip()).partition("/")[0].rstrip(".")
+    host, _, port = name.rpartition(":") if re.search(r":\d+$", name) else (name, "", "")
+    if not re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]", host):
+        raise ValueError("not the name of a tenant such as myxdr.xdr.us.paloaltonetworks.com")
+    if host.lower() != "localhost" and not _is_address(host.strip("[]")):
+        host = f"api-{host.removeprefix('api-')}"
+    return f"https://{host}{f':{port}' if port else ''}"
+
+
+def _is_address(host: str) -> bool:
+    with suppress(ValueError):
+        return bool(ip_address(host))
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key and its id."""
+
+    id: str
+    secret: str = field(repr=False)
+    kind: KeyKind = "advanced"
+
+    def sign(self, nonce: str, milliseconds: int) -> dict[str, str]:
+        """Make the headers that authenticate one request."""
+        if self.kind == "standard":
+            return {"x-xdr-auth-id": self.id, "Authorization": self.secret}
+        digest = hashlib.sha256(f"{self.secret}{nonce}{milliseconds}".encode()).hexdigest()
+        return {
+            "x-xdr-auth-id": self.id,
+            "x-xdr-nonce": nonce,
+            "x-xdr-timestamp": str(milliseconds),
+            "Authorization": digest,
+        }
+
+
+class Tenant:
+    """A tenant, and how it is reached. `read_key` is called for each connection's first request and after a 401."""
+
+    def __init__(
+        self,
+        base: str,
+        read_key: Callable[[], Key],
+        now: Callable[[], datetime],
+        *,
+        ca_file: Path | None = None,
+        proxy: str = "",
+        seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        self.base = base
+        self._read_key = read_key
+        self._now = now
+        self._seconds = seconds
+        self._key: Key | None = None
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = "uidsync"
+        self._session.auth = _Nothing()  # else requests looks for a .netrc, and replaces Authorization by it
+        if ca_file:
+            self._session.verify = str(ca_file)
+        if proxy:
+            self._session.trust_env = False
+            self._session.proxies = {"https": proxy}
+        self.clock_ahead: timedelta | None = None  # by the last answer's Date
+
+    def close(self) -> None:
+        """End the connections."""
+        self._session.close()
+
+    def insert(self, alerts: Sequence[Mapping[str, Any]]) -> Answer:
+        """Send one update and return what became of it."""
+        answer: Answer | None = None
+        done = threading.Event()
+
+        def ask() -> None:
+            nonlocal answer
+            try:
+                answer = self._insert(alerts)
+            finally:
+                done.set()
+
+        # Time limits of requests are for each read alone: a dripping answer would hold the sender for ever.
+        threading.Thread(target=ask, daemon=True).start()
+        if not done.wait(CONNECT_SECONDS + self._seconds + 5.0) or answer is None:
+            return Answer(BUSY, "no answer in time")
+        return answer
+
+    def _insert(self, alerts: Sequence[Mapping[str, Any]]) -> Answer:
+        body = json.dumps({"request_data": {"alerts": list(alerts)}}, ensure_ascii=False).encode("utf-8", "replace")
+        try:
+            if self._key is None:
+                self._key = self._read_key()
+            nonce = "".join(secrets.choice(NONCE) for _ in range(NONCE_LENGTH))
+            headers = self._key.sign(nonce, round(self._now().timestamp() * 1000))
+            with self._session.post(
+                self.base + INSERT,
+                data=body,
+                headers={"Content-Type": "application/json", **headers},
+                timeout=(CONNECT_SECONDS, self._seconds),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                said = response.raw.read(LARGEST_ANSWER, decode_content=True)
+        except KeyUnreadable as error:
+            return Answer(DENIED, str(error), "mend it; no restart is needed")
+        except requests.exceptions.SSLError as error:
+            return Answer(DENIED, f"TLS: {_find_reason(error)}", "set relay.ca_file to the CA of the proxy or tenant")
+        except requests.exceptions.ProxyError as error:
+            return Answer(BUSY, f"proxy: {_find_reason(error)}")
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+            return Answer(BUSY, f"network: {_find_reason(error)}")
+        self.clock_ahead = measure_clock(response.headers.get("Date", ""), self._now())
+        if response.status_code == 401:  # noqa: PLR2004 (it may have been replaced since)
+            self._key = None
+        return read_answer(response.status_code, said, response.headers, self._now())
+
+
+class KeyUnreadable(Exception):
+    """The API key cannot be read."""
+
+
+class _Nothing(requests.auth.AuthBase):
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+def _find_reason(error: BaseException) -> str:
+    """Return the innermost reason of an error, which names no URL and no proxy's password."""
+    seen = error
+    while True:
+        inner = getattr(seen, "reason", None) or (seen.args[0] if seen.args else None)
+        if isinstance(inner, BaseException):
+            seen = inner
+        elif isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        else:
+            words = str(inner if isinstance(inner, str) else seen).rpartition(": ")[2]
+            return re.sub(r"https?://\S+", "(a URL)", words) or type(seen).__name__
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
