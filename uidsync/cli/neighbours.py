@@ -11,7 +11,7 @@ from uidsync.config.values import NeighbourTable
 if TYPE_CHECKING:
     from uidsync.integrations.tunnels.config import TunnelsConfig
 
-NEIGHBOURS = ("events", "exporter", "tunnels")  # each a folder of integrations/, a command and a table
+NEIGHBOURS = ("events", "exporter", "relay", "tunnels")  # each a folder of integrations/, a command and a table
 
 
 def find_neighbours() -> dict[str, type[NeighbourTable] | None]:

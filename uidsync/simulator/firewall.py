@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from uidsync.simulator import replies
 from uidsync.simulator.call import PATHS, Call
+from uidsync.simulator.configuration import Configuration
 from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import Fault, make_objection, refuses
 from uidsync.simulator.logs import Entries, FilterError, Kept, at, read_filter, search
@@ -27,7 +28,7 @@ from uidsync.simulator.vpn import Vpn
 XML = "application/xml; charset=UTF-8"
 Passive = Literal["stores", "refuses", "ignores"]
 TAKES_MESSAGES = frozenset({"off", "active", "active-primary", "active-secondary"})
-TYPES = frozenset({"user-id", "op", "log", "version"})
+TYPES = frozenset({"user-id", "op", "log", "version", "config", "commit"})
 LOG_TYPES = frozenset(
     {
         "traffic", "threat", "config", "system", "hipmatch", "globalprotect", "wildfire", "url", "data", "corr",
@@ -125,6 +126,7 @@ class Firewall:
     jobs: dict[str, LogJob] = field(default_factory=dict)
     logs: dict[str, Kept] = field(default_factory=lambda: defaultdict(Entries))
     vpns: dict[str | None, Vpn] = field(default_factory=lambda: defaultdict(Vpn))
+    configuration: Configuration = field(default_factory=Configuration)
     _last_job: int = 0
     _last_entry: int = 0
 
@@ -162,6 +164,10 @@ class Firewall:
                 return self._op(call, table)
             case "log":
                 return self._log(call)
+            case "config":
+                return Answer(self.configuration.answer(call.parameters))
+            case "commit":
+                return Answer(self.configuration.commit())
         return Answer(replies.version(self.settings.identity))
 
     def _refusal(self, call: Call) -> Answer | None:

@@ -24,7 +24,7 @@ class Simulator:
 
     @classmethod
     def start(cls, kind: Literal["firewall", "agent", "xdr"], **options: Any) -> Self:  # noqa: ANN401 - as serve_* takes them
-        """Start a simulator with the arguments of `serve_firewall`, `serve_agent` or `serve_xdr`, `rules` as a dictionary.
+        """Start a simulator with the arguments of `serve_firewall` or another `serve_*`, `rules` as a dictionary.
 
         It ends with this process, at the latest. Raise SimulatorError when it does not come up.
         """

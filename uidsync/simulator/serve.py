@@ -83,7 +83,7 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
             unit.peer = make_unit(second, PEER_HOST, unit.listener.port, make_context(certificate))
             unit.peer.peer = unit
             announcement |= {"peer": {"host": PEER_HOST, "port": unit.listener.port}}
-        _take_orders(unit, announcement, announce or _say, ends_with_stdin=ends_with_stdin)
+        _take_orders(unit, announcement, announce or say, ends_with_stdin=ends_with_stdin)
 
 
 def serve_agent(  # noqa: PLR0913 - one argument for each thing that can be set
@@ -113,7 +113,7 @@ def serve_agent(  # noqa: PLR0913 - one argument for each thing that can be set
             "client_cert_file": str(certificates.client_cert_file),
             "client_key_file": str(certificates.client_key_file),
         }
-        _take_orders(unit, announcement, announce or _say, ends_with_stdin=ends_with_stdin)
+        _take_orders(unit, announcement, announce or say, ends_with_stdin=ends_with_stdin)
 
 
 def _announce(kind: str, unit: Simulated, certificates: Certificates) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Decides what a simulated tenant of Cortex XDR answers to alerts that are inserted.
 
-No sockets: a call comes in as data and the answer goes out as data. The vendor publishes fields, 600 alerts a minute and
-60 an update; ten requests a second are known from other clients of the API. What a tenant says beyond a quota, how far
-clocks may differ and whether a nonce may come twice is not published: this one is strict.
+No sockets: a call comes in as data and the answer goes out as data. The vendor publishes fields, 600 alerts a minute
+and 60 an update; ten requests a second are known from other clients of the API. What a tenant says beyond a quota, how
+far clocks may differ and whether a nonce may come twice is not published: this one is strict.
 """
 
 import hashlib

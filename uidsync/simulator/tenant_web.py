@@ -1,7 +1,7 @@
 """Serves a simulated tenant of Cortex XDR over HTTPS, and takes orders for it by the line.
 
-Orders are `{"do": "state"}`, `{"do": "fault", "name": "status", "status": 503, "times": 2}` and so on with a name of null
-to end it, `{"do": "set", "may_insert": false}`, `{"do": "close"}` and `{"do": "open"}`.
+Orders are `{"do": "state"}`, `{"do": "fault", "name": "status", "status": 503, "times": 2}` and so on, with a name of
+null to end it, `{"do": "set", "may_insert": false}`, `{"do": "close"}` and `{"do": "open"}`.
 """
 
 import json
@@ -20,7 +20,7 @@ from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import Faults
 from uidsync.simulator.firewall import new_key
 from uidsync.simulator.listener import HOST, IDLE, Listener, reset
-from uidsync.simulator.serve import running, say, wait_for_end
+from uidsync.simulator.serve import Announce, running, say, wait_for_end
 from uidsync.simulator.tenant import FAULTS, KeyKind, TenantAnswer, TenantFault, TenantSettings, XdrTenant
 
 LARGEST_BODY = 2**20
@@ -99,6 +99,7 @@ def serve_xdr(
     *,
     key_id: str = "1",
     key_kind: KeyKind = "advanced",
+    announce: Announce | None = None,
     ends_with_stdin: bool = False,
     **limits: Any,  # noqa: ANN401 (those of TenantSettings)
 ) -> None:
@@ -115,7 +116,7 @@ def serve_xdr(
         )
         listener.open()
         try:
-            say({
+            (announce or say)({
                 "kind": "xdr", "host": HOST, "port": listener.port, "fqdn": f"{HOST}:{listener.port}",
                 "api_key": tenant.settings.api_key, "api_key_id": key_id, "key_kind": key_kind,
                 "ca_file": str(certificates.ca_file),

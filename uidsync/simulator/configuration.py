@@ -1,0 +1,53 @@
+"""Keeps entries of a simulated firewall's candidate configuration, and what was committed of them.
+
+No sockets. An entry is known by the path that it was written to, and found by that path alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lxml import etree
+
+from uidsync.simulator import replies
+
+ABSENT = b'<response status="success" code="7"><result/></response>'
+WRITTEN = b'<response status="success" code="20"><msg>command succeeded</msg></response>'
+
+
+@dataclass(slots=True)
+class Configuration:
+    """Entries as XML by their paths, and how often somebody committed."""
+
+    candidate: dict[str, bytes] = field(default_factory=dict)
+    running: dict[str, bytes] = field(default_factory=dict)
+    commits: int = 0
+
+    def answer(self, parameters: Mapping[str, str]) -> bytes:
+        """Answer one request of the type config."""
+        action, path = parameters.get("action", ""), parameters.get("xpath", "")
+        if action == "get":
+            entry = self.candidate.get(path)
+            return replies.success(entry.decode()) if entry else ABSENT
+        if action not in {"set", "edit"}:
+            return replies.error(f"{action} is not simulated", 17)
+        try:
+            given = etree.fromstring(f"<given>{parameters.get('element', '')}</given>")
+        except etree.XMLSyntaxError:
+            return replies.error("malformed element", 12)
+        name = path.rpartition("@name='")[2].removesuffix("']")
+        if action == "set":
+            entry = etree.Element("entry", name=name)
+            entry.extend(list(given))
+        elif len(given) == 1 and given[0].get("name") == name:
+            entry = given[0]
+        else:
+            return replies.error("edit failed, may need to override template object", 12)
+        entry.set("admin", "admin")
+        self.candidate[path] = etree.tostring(entry)
+        return WRITTEN
+
+    def commit(self) -> bytes:
+        """Make the candidate the running configuration."""
+        self.commits += 1
+        self.running = dict(self.candidate)
+        return replies.job_enqueued(self.commits)
