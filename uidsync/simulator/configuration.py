@@ -23,11 +23,13 @@ class Configuration:
     commits: int = 0
 
     def answer(self, parameters: Mapping[str, str]) -> bytes:
-        """Answer one request of the type config."""
+        """Answer one request of the type config or commit."""
+        if parameters.get("type") == "commit":
+            return self.commit()
         action, path = parameters.get("action", ""), parameters.get("xpath", "")
         if action == "get":
-            entry = self.candidate.get(path)
-            return replies.success(entry.decode()) if entry else ABSENT
+            known = self.candidate.get(path)
+            return replies.success(known.decode()) if known else ABSENT
         if action not in {"set", "edit"}:
             return replies.error(f"{action} is not simulated", 17)
         try:

@@ -164,10 +164,8 @@ class Firewall:
                 return self._op(call, table)
             case "log":
                 return self._log(call)
-            case "config":
+            case "config" | "commit":
                 return Answer(self.configuration.answer(call.parameters))
-            case "commit":
-                return Answer(self.configuration.commit())
         return Answer(replies.version(self.settings.identity))
 
     def _refusal(self, call: Call) -> Answer | None:

@@ -86,31 +86,32 @@ class Queue:
         self._changing = threading.Lock()
         self._lock = None if shared else _take_lock(place / LOCK)
         try:
-            self._database = self._open(place / FILE, is_new_allowed=not shared)
+            self._open(place / FILE, is_new_allowed=not shared)
             self._length = self._read_number("SELECT count(*) FROM alert")
-        except (sqlite3.Error, OSError) as error:
+        except BaseException as error:
             self.close()
-            raise QueueError(f"{place / FILE} cannot be used: {error}") from None
+            if isinstance(error, sqlite3.Error | OSError):
+                raise QueueError(f"{place / FILE} cannot be used: {error}") from None
+            raise
 
-    def _open(self, file: Path, *, is_new_allowed: bool) -> sqlite3.Connection:
+    def _open(self, file: Path, *, is_new_allowed: bool) -> None:
         if not is_new_allowed and not file.exists():
             raise QueueError(f"{file} is not there: no relay has run here")
         os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, MODE))
-        database = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30)
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        (version,) = database.execute("PRAGMA user_version").fetchone()
+        self._database = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=FULL")
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            database.executescript(f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA user_version={VERSION};COMMIT;")
+            self._database.executescript(f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA user_version={VERSION};COMMIT;")
         elif version != VERSION:
             raise QueueError(f"{file} is of another release of uidsync (format {version}, ours is {VERSION})")
-        return database
 
     def close(self) -> None:
         """Close the file, and let another relay have it."""
         with self._changing:
-            if database := getattr(self, "_database", None):
-                database.close()
+            if hasattr(self, "_database"):
+                self._database.close()
             if self._lock:
                 self._lock.close()
 

@@ -15,7 +15,7 @@ from uidsync.integrations.relay.template import FIELDS, FIRST_WORD, MARKER, NUMB
 
 Fields = Mapping[str, str]
 KEY = re.compile(rf'"({"|".join(map(re.escape, FIELDS))})"\s*:')
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f]")
+CONTROL = re.compile(r"[\x00-\x1f]")
 MOST_KEYS = 200  # of a JSON object; a firewall's has a dozen
 
 
