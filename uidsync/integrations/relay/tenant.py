@@ -92,8 +92,7 @@ class Tenant:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "uidsync"
         self._session.auth = _Nothing()  # else requests looks for a .netrc, and replaces Authorization by it
-        if ca_file:
-            self._session.verify = str(ca_file)
+        self._ca_file = str(ca_file) if ca_file else None
         if proxy:
             self._session.trust_env = False
             self._session.proxies = {"https": proxy}
@@ -135,6 +134,7 @@ class Tenant:
                 timeout=(CONNECT_SECONDS, self._seconds),
                 allow_redirects=False,
                 stream=True,
+                verify=self._ca_file,  # said for each request, it goes before $REQUESTS_CA_BUNDLE
             ) as response:
                 said = response.raw.read(LARGEST_ANSWER, decode_content=True)
         except KeyUnreadable as error:

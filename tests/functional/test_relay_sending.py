@@ -1,0 +1,288 @@
+"""What `uidsync relay` makes of the tenant's answers: what is sent again, what is given up, and what stops it."""
+
+import re
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from tests.command import call
+from tests.functional.relays import (
+    by_configuration,
+    by_environment,
+    make_body,
+    make_environment,
+    read_numbers,
+    wait_until,
+)
+
+
+@pytest.fixture
+def tenant(start):
+    """Start a tenant."""
+    return start("xdr")
+
+
+PASSING = [
+    {"name": "false"}, {"name": "status", "status": 429}, {"name": "status", "status": 429, "retry_after": "1"},
+    {"name": "text", "status": 403, "words": "Too many requests."}, {"name": "status", "status": 500},
+    {"name": "status", "status": 503}, {"name": "status", "status": 408}, {"name": "text", "status": 200, "words": ""},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: "-".join(map(str, fault.values())))
+def test_what_may_pass_is_tried_again(tenant, tmp_path, fault):
+    """After an answer that took nothing the same alerts go out again, and no alert is given up for it."""
+    tenant.do("fault", times=2, **fault)
+    with by_environment(tenant, tmp_path) as relay:
+        assert relay.send(range(3)) == [200] * 3
+        wait_until(lambda: relay.stats["PipeOut"] == 3)
+        stats = relay.stats
+    assert (stats["POSTFailures"], stats["PipeOutErr"]) == (2, 0)
+    assert sorted(read_numbers(tenant)) == [0, 1, 2]
+
+
+def test_retry_after_is_waited_for(tenant, tmp_path):
+    """The tenant's own word for how long goes before ours."""
+    tenant.do("fault", name="status", status=429, retry_after="3", times=1)
+    with by_environment(tenant, tmp_path) as relay:
+        relay.send([1])
+        wait_until(lambda: relay.stats["PipeOut"] == 1)
+    (first, *_), (second, *_) = tenant.do("state")["updates"]
+    assert second - first >= 3
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"may_insert": False}, "External Issues Mapping"),
+        ({"is_licensed": False}, "licence"),
+        ({"key_id": "2"}, "check the API key, its id"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_somebody_has_to_mend_stops_it(tenant, tmp_path, change, words):
+    """401, 402 and 403 stop sending; alerts are still taken; health is red, with the sentence that helps."""
+    tenant.do("set", **change)
+    with by_environment(tenant, tmp_path) as relay:
+        assert relay.send(range(3)) == [200] * 3
+        finding = wait_until(lambda: (found := relay.health.get("tenant", {})).get("colour") == "red" and found)
+        assert words in finding["advice"]
+        assert relay.send(range(3, 6)) == [200] * 3
+        time.sleep(1)
+        assert len(tenant.do("state")["updates"]) == 1
+        assert call("relay", "status", environment=make_environment(tenant, tmp_path, relay.port)).code == 1
+    tenant.do("set", may_insert=True, is_licensed=True, key_id="1")
+    with by_environment(tenant, tmp_path) as relay:
+        wait_until(lambda: relay.stats["PipeOut"] == 6)
+        assert wait_until(lambda: relay.health.get("tenant", {}).get("colour") == "green")
+
+
+def test_a_clock_that_is_wrong_is_told(tenant, tmp_path):
+    """A 401 says how far our clock is from the tenant's, where that may be why."""
+    tenant.do("set", api_key="another")
+    tenant.do("fault", name="skew", seconds=400)
+    with by_environment(tenant, tmp_path) as relay:
+        relay.send([1])
+        finding = wait_until(lambda: (found := relay.health.get("tenant", {})).get("colour") == "red" and found)
+    assert re.match(r"this host's clock is (39\d|40\d) s behind", finding["advice"])
+
+
+def test_one_poisoned_alert_costs_itself_alone(tenant, tmp_path):
+    """One alert in sixty that the tenant refuses is found in seven requests; it is a dead letter, the others get there."""
+    tenant.do("fault", name="poison", words="threat-37")
+    tenant.do("close")
+    with by_environment(tenant, tmp_path) as relay:
+        relay.send(range(60))
+        tenant.do("open")
+        wait_until(lambda: relay.stats["PipeOut"] == 59 and relay.stats["PipeOutErr"] == 1)
+        environment = make_environment(tenant, tmp_path, relay.port)
+        listed = call("relay", "dead", "list", environment=environment)
+        assert "refused: " in listed.out
+        assert "threat-37" in listed.out
+        updates = tenant.do("state")["updates"]
+        last_refusal = max(place for place, (_, _, status) in enumerate(updates) if status == 400)
+        assert last_refusal + 1 <= 7
+        assert sorted(read_numbers(tenant)) == [number for number in range(60) if number != 37]
+        tenant.do("fault", name=None)
+        assert call("relay", "dead", "replay", "all", environment=environment).out == "1 put back into the queue\n"
+        wait_until(lambda: relay.stats["PipeOut"] == 60)
+        assert 37 in read_numbers(tenant)
+        assert call("relay", "dead", "list", environment=environment).err.endswith("no dead letters\n")
+
+
+def test_the_quota_holds_over_restarts(start, tmp_path):
+    """In no window of the quota's length does the tenant see more than the quota, whoever restarts the relay when."""
+    tenant = start("xdr", quota_size=20, quota_seconds=4.0)
+    tenant.do("close")
+    variables = {"QUOTA_SIZE": "20", "QUOTA_SECONDS": "4", "UPDATE_SIZE": "7"}
+    with by_environment(tenant, tmp_path, **variables) as relay:
+        relay.send(range(70))
+        tenant.do("open")
+        wait_until(lambda: relay.stats["PipeOut"] >= 20)
+        relay.process.send_signal(signal.SIGKILL)
+        relay.process.wait()
+    for number in (signal.SIGTERM, signal.SIGKILL, None):
+        with by_environment(tenant, tmp_path, **variables) as relay:
+            before = relay.stats["PipeOut"]
+            wait_until(lambda: relay.stats["PipeOut"] > before or relay.stats["PipeOut"] == 70)  # noqa: B023
+            if number is None:
+                wait_until(lambda: relay.stats["PipeOut"] == 70)
+            else:
+                relay.process.send_signal(number)
+                relay.process.wait()
+    state = tenant.do("state")
+    assert state["counters"].get("over_quota", 0) == 0
+    assert len(set(read_numbers(tenant))) == 70
+    taken = [(at, alerts) for at, alerts, status in state["updates"] if status == 200]
+    for at, _ in taken:
+        assert sum(alerts for other, alerts in taken if at <= other < at + 4.0) <= 20
+
+
+@pytest.mark.parametrize("kind", ["standard", "advanced"])
+def test_both_kinds_of_keys_are_known(start, site, kind):
+    """A standard key goes as it is, an advanced one as a hash; each with every request."""
+    tenant = start("xdr", key_kind=kind)
+    with by_configuration(site, tenant, key_kind=kind, update_size=1) as relay:
+        relay.send(range(3))
+        wait_until(lambda: relay.stats["PipeOut"] == 3)
+    assert tenant.do("state")["counters"]["status_200"] == 3  # each nonce was a fresh one: the tenant takes none twice
+
+
+def test_sigterm_finishes_the_request_in_flight(tenant, tmp_path):
+    """An update that the tenant is slow to answer is delivered once, though SIGTERM comes meanwhile."""
+    tenant.do("fault", name="slow", seconds=2.0)
+    with by_environment(tenant, tmp_path) as relay:
+        relay.send([1])
+        wait_until(lambda: tenant.do("state")["counters"].get("requests") is None and relay.stats["PipeIn"])
+        time.sleep(0.5)
+        assert relay.end() == 0
+    tenant.do("fault", name=None)
+    with by_environment(tenant, tmp_path) as relay:
+        assert relay.stats["PipeOut"] == 1
+        time.sleep(0.5)
+    assert read_numbers(tenant) == [1]
+
+
+def test_an_answer_that_is_lost_repeats_one_update(tenant, tmp_path):
+    """Where the tenant took an update and its answer was lost, that update is sent again, and no other."""
+    tenant.do("fault", name="reset_after", times=1)
+    with by_environment(tenant, tmp_path) as relay:
+        relay.send(range(3))
+        wait_until(lambda: relay.stats["PipeOut"] == 3)
+    numbers = read_numbers(tenant)
+    assert set(numbers) == {0, 1, 2}
+    assert len(numbers) <= 6
+
+
+class Proxy:
+    """A proxy that connects clients through, and remembers where to."""
+
+    def __init__(self):
+        self.asked = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                line, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._connect, args=(line,), daemon=True).start()
+
+    def _connect(self, line):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += line.recv(4096)
+        place = head.split()[1].decode()
+        self.asked.append(place)
+        host, _, port = place.rpartition(":")
+        other = socket.create_connection((host, int(port)))
+        line.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for source, target in ((line, other), (other, line)):
+            threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+
+    def _pump(self, source, target):
+        try:
+            while piece := source.recv(65536):
+                target.sendall(piece)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self):
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+
+@pytest.mark.parametrize("by", ["variable", "key"])
+def test_proxies_are_used(tenant, site, by):
+    """A proxy of the environment or of the configuration is the way to the tenant."""
+    proxy = Proxy()
+    url = f"http://127.0.0.1:{proxy.port}"
+    site.environment = {"HTTPS_PROXY": url, "NO_PROXY": "", "no_proxy": ""} if by == "variable" else {}
+    with by_configuration(site, tenant, **({"proxy": url} if by == "key" else {})) as relay:
+        relay.send([1])
+        wait_until(lambda: relay.stats["PipeOut"] == 1)
+    proxy.close()
+    assert set(proxy.asked) == {tenant.line["fqdn"]}
+
+
+def test_a_key_that_is_replaced_needs_no_restart(tenant, site):
+    """A key that is not there yet stops sending; health says which file is looked for."""
+    with by_configuration(site, tenant, api_key_file=site.place / "missing") as relay:
+        relay.send([1])
+        finding = wait_until(lambda: (found := relay.health.get("tenant", {})).get("colour") == "red" and found)
+        assert "relay-api-key" in finding["words"]
+
+
+def test_a_storm_is_rolled_up(tenant, site):
+    """By option, more than so many alerts of one name that wait become one; each counts as delivered."""
+    tenant.do("close")
+    with by_configuration(site, tenant, storm=5, alert_name="{subtype}") as relay:
+        relay.send(range(40))
+        tenant.do("open")
+        wait_until(lambda: relay.stats["PipeOut"] == 40)
+    (alert,) = tenant.do("state")["alerts"]
+    assert alert["alert_name"] == "spyware"
+    assert "40 alerts alike" in alert["alert_description"]
+
+
+def test_the_zone_of_the_firewall_is_heeded(tenant, site):
+    """Local time is read in the zone that is configured, summer time included."""
+    with by_configuration(site, tenant, time_zone="Europe/Berlin") as relay:
+        for number, local in enumerate(("2026/03/01 12:00:00", "2026/07/01 12:00:00")):
+            relay.ask(body=make_body(number, time_generated=local))
+        wait_until(lambda: relay.stats["PipeOut"] == 2)
+    first, second = (alert["event_timestamp"] for alert in tenant.do("state")["alerts"])
+    assert (first, second) == (1772362800000, 1782900000000)
+
+
+def test_the_person_is_named(tenant, site):
+    """By option, who had the address by the NAC's table when it happened is in the description."""
+    site.use_rows([("192.0.2.7", "jdoe01", 3600), ("192.0.2.8", "asmith", 60)])
+    site.identity = {"domain": "CAMPUS"}
+    with by_configuration(site, tenant, who=True, poll_every="3s") as relay:
+        at = time.strftime("%Y/%m/%d %H:%M:%S", time.gmtime())
+        for number, source in enumerate(("192.0.2.7", "192.0.2.8", "192.0.2.9")):
+            relay.ask(body=make_body(number, src=source, dst="203.0.113.1", time_generated=at))
+        wait_until(lambda: relay.stats["PipeOut"] == 3)
+    told = {alert["local_ip"]: alert["alert_description"].partition("type=spyware")[2] for alert in
+            tenant.do("state")["alerts"]}  # fmt: skip
+    assert re.fullmatch(r";user=CAMPUS\\jdoe01;since=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", told["192.0.2.7"])
+    assert told["192.0.2.8"].startswith(";user=CAMPUS\\asmith;since=")
+    assert told["192.0.2.9"] == ""
+
+
+def test_a_source_that_is_away_delays_nothing(tenant, site):
+    """Where nobody knows who it was, the alert goes out without."""
+    site.use_rows([])
+    site.source["path"] = site.place / "missing.csv"
+    with by_configuration(site, tenant, who=True) as relay:
+        relay.send([1])
+        wait_until(lambda: relay.stats["PipeOut"] == 1)
+    assert ";user=" not in tenant.do("state")["alerts"][0]["alert_description"]
