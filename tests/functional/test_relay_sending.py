@@ -91,7 +91,7 @@ def test_a_clock_that_is_wrong_is_told(tenant, tmp_path):
 
 
 def test_one_poisoned_alert_costs_itself_alone(tenant, tmp_path):
-    """One alert in sixty that the tenant refuses is found in seven requests; it is a dead letter, the others get there."""
+    """One alert in sixty that the tenant refuses is found in seven requests, and alone becomes a dead letter."""
     tenant.do("fault", name="poison", words="threat-37")
     tenant.do("close")
     with by_environment(tenant, tmp_path) as relay:
@@ -182,6 +182,7 @@ class Proxy:
 
     def __init__(self):
         self.asked = []
+        self._lines = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
@@ -202,6 +203,7 @@ class Proxy:
         self.asked.append(place)
         host, _, port = place.rpartition(":")
         other = socket.create_connection((host, int(port)))
+        self._lines += [line, other]
         line.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         for source, target in ((line, other), (other, line)):
             threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
@@ -215,8 +217,10 @@ class Proxy:
             pass
 
     def close(self):
+        """End all connections."""
         self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
+        for line in (self._listening, *self._lines):
+            line.close()
 
 
 @pytest.mark.parametrize("by", ["variable", "key"])

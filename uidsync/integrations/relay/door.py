@@ -95,11 +95,14 @@ class Door:
                 await asyncio.sleep(PAUSE)
                 continue
             if self._may_come(address[0]) and self._make_room():
-                task = loop.create_task(self._meet(connection))
+                handler = self._server()
+                self._inside[handler] = connection, IDLE  # now, lest a crowd comes in before the first is counted
+                task = loop.create_task(self._meet(handler, connection))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             else:
                 connection.close()
+            await asyncio.sleep(0)  # those inside come first: accepting does not wait while there is a crowd
 
     def _may_come(self, text: str) -> bool:
         address = ip_address(text.partition("%")[0])
@@ -121,9 +124,7 @@ class Door:
             connection.shutdown(socket.SHUT_RDWR)
         return True
 
-    async def _meet(self, connection: socket.socket) -> None:
-        handler = self._server()
-        self._inside[handler] = connection, IDLE
+    async def _meet(self, handler: web.RequestHandler, connection: socket.socket) -> None:
         connection.settimeout(0)
         with suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
