@@ -47,7 +47,7 @@ test: tools database
 # The same properties and kills as in the tests, many more of them.
 soak: tools database
 	UIDSYNC_SOAK=1 .venv/bin/pytest --hypothesis-profile=soak tests/test_history.py tests/test_tampering.py tests/plan/test_dispatch.py tests/reading/test_fullread.py \
-	tests/functional/test_kill.py tests/functional/test_main_job.py
+	tests/functional/test_kill.py tests/functional/test_relay_kill.py tests/functional/test_main_job.py
 
 # Root, on Debian: what is installed, started and rebooted, on a systemd that is PID 1 of a machine of its own. The machine,
 # the database and the simulated firewall share a network of their own, where nothing else is.

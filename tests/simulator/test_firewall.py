@@ -175,7 +175,7 @@ def test_missing_parameter(anyone):
         "<response status = 'error' code = '400'><result><msg>Parameter &quot;cmd&quot; is required</msg></result>"
         "</response>"
     )
-    assert anyone.post(type="config").status_code == 400
+    assert anyone.post(type="export").status_code == 400
     assert anyone.session.get(anyone.url.replace("/api/", "/php/login.php"), timeout=PATIENCE).status_code == 404
 
 

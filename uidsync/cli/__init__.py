@@ -14,7 +14,7 @@ from pathlib import Path
 from uidsync.cli.app import SUMMARIES, announce, app
 from uidsync.cli.completion import COMPLETING, read_words
 
-    "relay",
+COMMANDS = tuple(SUMMARIES)
 
 
 def load_commands(words: Collection[str]) -> None:

@@ -46,7 +46,7 @@ def simulate(
         uidsync simulate firewall --port 8443 --api-key rehearsal
         uidsync simulate firewall --toml
         uidsync simulate agent --port 5006
-        uidsync simulate xdr                a tenant of Cortex XDR, for `uidsync relay`
+        uidsync simulate xdr     a tenant of Cortex XDR
     """
     step_down(port=port)
     gc.enable()  # it runs until it is told to end
