@@ -21,7 +21,7 @@ from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.panos.userid.pair import Pair
 from uidsync.panos.wire.client import Client
-from uidsync.panos.wire.errors import BadRequest
+from uidsync.panos.wire.errors import BadRequest, Busy, Unauthorized
 from uidsync.panos.wire.retries import Patience, RetryPolicy
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO
 from uidsync.report.report import INCOMPLETE, OK
@@ -87,7 +87,7 @@ def set_up(options: Options, given: Given, order: Order) -> int:
             print(f"{target.name} commits", file=sys.stderr)
         elif lines:
             print("not committed; --commit does that, or commit on the firewall", file=sys.stderr)
-    except BadRequest as error:
+    except (BadRequest, Busy, Unauthorized) as error:
         raise error.advised(RIGHTS) from None
     finally:
         client.close()

@@ -209,6 +209,12 @@ def _passive(simulated: Simulated, *, does: Passive) -> None:
             _firewall(unit).settings.passive = does
 
 
+def _version(simulated: Simulated, *, version: str) -> None:
+    """Let the device be of another release."""
+    settings = _firewall(simulated).settings
+    settings.identity = replace(settings.identity, version=version)
+
+
 def _role(simulated: Simulated, *, types: list[str]) -> None:
     """Let the administrator's role allow these types of request only."""
     _firewall(simulated).settings.types = frozenset(types)
@@ -331,6 +337,7 @@ def _address(text: str) -> str:
 ORDERS: dict[str, Callable[..., Outcome | None]] = {
     "state": _state,
     "configuration": _configuration,
+    "version": _version,
     "log": _log,
     "log-jobs": _log_jobs,
     "log-add": _log_add,

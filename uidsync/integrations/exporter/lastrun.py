@@ -232,6 +232,11 @@ class Runs:
         self._seen: deque[LastRun] = deque(maxlen=REMEMBERED)
         self.since = now()
 
+    @property
+    def place(self) -> Path:
+        """The directory that it is in."""
+        return self._file.parent
+
     def look(self) -> LastRun | Unreadable:
         """Return what is on disk now."""
         run = read_last_run(self._file)

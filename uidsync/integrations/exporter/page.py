@@ -58,6 +58,7 @@ class State:
     run: LastRun | Unreadable
     runs: Sequence[LastRun]
     hosts: Mapping[str, Sequence[Host]]
+    relay: Sequence[Verdict] = ()  # what is wrong with it
 
 
 def draw(state: State) -> str:
@@ -149,6 +150,7 @@ def _find_all(state: State) -> Iterator[Verdict]:
             verdict = judge_target(_find_part(state, name), state.run, state.now)
             if verdict.mark is not Mark.GOOD and not state.run.is_standby:
                 yield replace(verdict, words=f"{name}: {verdict.words}", about=name)
+    yield from state.relay
     for whose, end in _find_certificates(state):
         verdict = judge_certificate(end, state.now)
         if verdict.mark is not Mark.GOOD:

@@ -25,6 +25,7 @@ from uidsync.integrations.exporter.families import Families, add_views
 from uidsync.integrations.exporter.lastrun import LastRun, Runs
 from uidsync.integrations.exporter.page import POLICY, State, draw
 from uidsync.integrations.exporter.probes import Probes
+from uidsync.integrations.exporter.relayhealth import read_relay
 from uidsync.web.server import Answer, Question
 
 # As every Prometheus knows it; version 3 refuses an answer that does not say.
@@ -122,6 +123,7 @@ class Site:
             run,
             self._runs.remembered(),
             {name: self._probes.show(name) for name in self._probes.asked},
+            tuple(read_relay(self._runs.place, self._now())),
         )
         return Answer(draw(state), "text/html; charset=utf-8", headers={"Content-Security-Policy": POLICY})
 

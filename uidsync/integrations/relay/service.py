@@ -72,8 +72,12 @@ def make_server_context(files: TlsFiles) -> ssl.SSLContext:
     """Make the context of a server with a certificate. Raises CannotStart."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    what = f"{files.certificate} and {files.key}"
+    what = str(files.certificate)
     try:
+        for file in (files.certificate, files.key):  # OpenSSL does not say which of them is missing
+            what = str(file)
+            file.open("rb").close()
+        what = f"{files.certificate} and {files.key}"
         context.load_cert_chain(files.certificate, files.key)
         if files.client_ca:
             what = str(files.client_ca)

@@ -1,0 +1,348 @@
+"""`uidsync relay` for whoever runs it: check, status, set-up, templates, and a configuration that is wrong."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import trustme
+from lxml import etree
+
+from tests.functional.relays import PSK, by_configuration, configure, find_port, make_body, wait_until
+from tests.integrations.test_relay_reading import DUMP, fill
+from uidsync.integrations.relay.reading import read_body
+
+XPATH = "/config/shared/log-settings/http/entry[@name='uidsync-relay']"
+URL = "https://relay.example.edu:8443/in"
+
+
+@pytest.fixture
+def tenant(start):
+    """Start a tenant."""
+    return start("xdr")
+
+
+@pytest.fixture
+def ready(site, tenant):
+    """Set up a site with a relay that does not run."""
+    configure(site, tenant, find_port())
+    return site
+
+
+def write_chain(place, *, not_after=None, names=("127.0.0.1",), swapped=False):
+    """Write a certificate with its chain and its key, and return the keys of the configuration."""
+    authority = trustme.CA().create_child_ca()
+    leaf = authority.issue_cert(*names, not_after=not_after)
+    blobs = [blob.bytes() for blob in leaf.cert_chain_pems]
+    if swapped:
+        blobs = [blobs[0], trustme.CA().cert_pem.bytes()]
+    (place / "relay.pem").write_bytes(b"".join(blobs))
+    leaf.private_key_pem.write_to_path(place / "relay-key.pem")
+    return {"certificate_file": place / "relay.pem", "key_file": place / "relay-key.pem"}
+
+
+def find(ended):
+    """Return the findings of a command that printed JSON, by what was looked at."""
+    return {finding["what"]: finding for finding in ended.report["findings"]}
+
+
+# ---- check -------------------------------------------------------------------------------------------------------
+
+
+def test_check_is_green_where_all_is_well(ready, tenant):
+    """Key, permission, clock, disk, chain and senders are looked at, and no alert is sent."""
+    ready.tables["relay"] |= write_chain(ready.place)
+    ended = ready.call("relay", "check", "--json")
+    findings = find(ended)
+    assert {what: finding["colour"] for what, finding in findings.items()} == dict.fromkeys(
+        ("configuration", "senders", "disk", "certificate", "chain", "tenant", "clock"), "green"
+    )
+    assert tenant.line["fqdn"] in findings["tenant"]["words"]
+    assert "firewalls need" in findings["chain"]["words"]
+    assert ended.code == 0
+    assert tenant.do("state")["alerts"] == []
+    assert "green  tenant: " in ready.call("relay", "check").out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"may_insert": False}, "External Issues Mapping"), ({"api_key": "other"}, "check the API key"),
+        ({"is_licensed": False}, "licence"),
+    ],
+    ids=lambda value: str(value)[:20],
+)  # fmt: skip
+def test_check_says_what_the_tenant_does_not_like(ready, tenant, change, words):
+    """A wrong key, a missing permission and a missing licence are red, with what to do."""
+    tenant.do("set", **change)
+    ended = ready.call("relay", "check", "--json")
+    assert ended.code == 1
+    assert find(ended)["tenant"]["colour"] == "red"
+    assert words in find(ended)["tenant"]["advice"]
+
+
+def test_check_measures_the_clock(ready, tenant):
+    """A clock that is minutes off is red."""
+    tenant.do("fault", name="skew", seconds=-400)
+    assert find(ready.call("relay", "check", "--json"))["clock"]["colour"] == "red"
+
+
+def test_check_without_a_tenant(ready, tenant):
+    """A tenant that is away is yellow, for alerts wait; one that is not trusted is red."""
+    tenant.do("close")
+    assert find(ready.call("relay", "check", "--json"))["tenant"]["colour"] == "yellow"
+    tenant.do("open")
+    trustme.CA().cert_pem.write_to_path(ready.place / "other.pem")
+    ready.tables["relay"]["ca_file"] = ready.place / "other.pem"
+    tenant_finding = find(ready.call("relay", "check", "--json"))["tenant"]
+    assert tenant_finding["colour"] == "red"
+    assert "ca_file" in tenant_finding["advice"]
+
+
+SOON = timedelta(days=9)
+
+
+@pytest.mark.parametrize(
+    ("made", "what", "colour", "words"),
+    [
+        ({"not_after": datetime.now(UTC) - SOON}, "certificate", "red", "it has ended"),
+        ({"not_after": datetime.now(UTC) + SOON}, "certificate", "yellow", "until"),
+        ({"swapped": True}, "chain", "red", "did not issue"),
+    ],
+    ids=("ended", "ending", "swapped"),
+)
+def test_check_looks_at_the_chain(ready, made, what, colour, words):
+    """What a firewall would stumble over is told before it does."""
+    ready.tables["relay"] |= write_chain(ready.place, **made)
+    finding = find(ready.call("relay", "check", "--json"))[what]
+    assert finding["colour"] == colour
+    assert words in finding["words"]
+
+
+def test_a_certificate_without_its_key_is_told(ready):
+    """Files that do not belong together, or are not there, are an error that names them."""
+    ready.tables["relay"] |= write_chain(ready.place)
+    trustme.CA().issue_cert("127.0.0.1").private_key_pem.write_to_path(ready.place / "relay-key.pem")
+    ended = ready.call("relay")
+    assert ended.code == 2
+    assert "relay-key.pem" in ended.err
+    ready.tables["relay"]["certificate_file"] = ready.place / "missing.pem"
+    ended = ready.call("relay")
+    assert ended.code == 2
+    assert "missing.pem: No such file" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"fqdn": None}, "relay.fqdn: missing"), ({"api_key_id": None}, "relay.api_key_id: missing"),
+        ({"update_size": 61}, "relay.update_size: must be at most 60"), ({"listen": "8080"}, "relay.listen: not an"),
+        ({"alert_name": "{nothing}"}, "relay.alert_name: {nothing} is no field"),
+        ({"alert_name": "alert"}, "relay.alert_name: names no field"),
+        ({"time_zone": "CEST"}, "relay.time_zone"), ({"empty_address": "::"}, "relay.empty_address: must be"),
+        ({"proxy": "http://me:secret@proxy:3128"}, "relay.proxy: must hold no user"),
+        ({"client_ca_file": "ca.pem"}, "relay.client_ca_file: needs certificate_file"),
+        ({"psk_file": "/nowhere/psk"}, "no secret relay-psk"), ({"fqnd": "x"}, "did you mean fqdn?"),
+        ({"networks": ["192.0.2.1/24"]}, "has host bits set"), ({"max_age": "1s"}, "relay.max_age: must be between"),
+    ],
+    ids=lambda value: str(value)[:30],
+)  # fmt: skip
+def test_a_configuration_that_is_wrong_is_told(site, tenant, keys, words):
+    """Each key that is wrong is named, with what it may be."""
+    configure(site, tenant, find_port(), **keys)
+    ended = site.call("relay")
+    assert ended.code == 2
+    assert words in ended.err
+
+
+# ---- status, template, dead letters ------------------------------------------------------------------------------
+
+
+def test_status_tells_how_it_is(site, tenant):
+    """While it runs, status has what waits and what could not be read; when it does not, that is red."""
+    tenant.do("close")
+    assert site.place
+    with by_configuration(site, tenant) as relay:
+        relay.send(range(3))
+        relay.ask(body=b"odd")
+        wait_until(lambda: relay.health.get("tenant", {}).get("colour") in {"yellow", "red"})
+        ended = site.call("relay", "status")
+        assert "3 alerts received, 0 delivered, 3 waiting, the oldest for " in ended.out
+        assert "unreadable: " in ended.out
+        assert "yellow tenant: network: " in ended.out or "red    tenant: network: " in ended.out
+        assert site.call("relay", "status", "--json").report["counters"]["queued"] == 3
+    (site.state_dir / "relay.json").unlink()
+    ended = site.call("relay", "status")
+    assert ended.code == 1
+    assert "red    relay: none has run" in ended.out
+
+
+def test_status_where_none_ever_ran(ready):
+    """A directory without a queue is told as such, by status and by dead."""
+    for words in (["status"], ["dead", "list"]):
+        ended = ready.call("relay", *words)
+        assert ended.code == 1
+        assert "no relay has run here" in ended.err
+
+
+def test_templates_are_printed(ready):
+    """Our own has another separator each time, and is read; the original's is as /dump has it."""
+    first, second = (ready.call("relay", "template").out for _ in range(2))
+    assert first != second
+    assert read_body(fill(first, {"src": "192.0.2.7", "rule": 'a"b'}).encode())["rule"] == 'a"b'
+    assert ready.call("relay", "template", "--original").out == DUMP
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["dead", "burn"], ["dead", "show"], ["dead", "drop", "x"], ["dead", "list", "7"], ["status", "x"], ["setup"],
+     ["dead", "show", "7 "], ["dead", "drop", "-1"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_words_that_are_none_are_refused(site, tenant, words):
+    """What does not fit on the command line is a usage error."""
+    with by_configuration(site, tenant):
+        assert site.call("relay", *words).code == 2
+
+
+def test_dead_letters_can_be_dropped(site, tenant):
+    """Each by its number, or all; a number that is not there is told by the exit code."""
+    with by_configuration(site, tenant) as relay:
+        for _ in range(3):
+            relay.ask(body=b"odd")
+        assert [each["id"] for each in site.call("relay", "dead", "list", "--json").report] == [1, 2, 3]
+        assert site.call("relay", "dead", "drop", "2").out == "1 dropped\n"
+        assert site.call("relay", "dead", "drop", "2").code == 1
+        assert site.call("relay", "dead", "show", "2").code == 1
+        assert site.call("relay", "dead", "drop", "all").out == "2 dropped\n"
+        assert site.call("relay", "dead", "list", "--json").report == []
+
+
+def test_an_unreadable_body_can_be_replayed(site, tenant):
+    """What is still unreadable becomes a dead letter again, and nothing is lost of it."""
+    with by_configuration(site, tenant) as relay:
+        relay.ask(body=b"odd")
+        assert site.call("relay", "dead", "replay", "1").code == 0
+        wait_until(lambda: relay.metrics["uidsync_relay_dead"] == 1)
+        assert "odd" in site.call("relay", "dead", "show", "2").out
+        assert relay.send([1]) == [200]
+        wait_until(lambda: relay.stats["PipeOut"] == 1)
+
+
+# ---- set-up ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def targeted(ready, firewall):
+    """Give the site a firewall that can be set up."""
+    ready.targets.clear()
+    ready.add_firewall("fw-east", firewall)
+    return ready
+
+
+def read_profile(firewall, part="candidate"):
+    """Return the profile that a firewall has."""
+    text = firewall.do("configuration")[part].get(XPATH)
+    return None if text is None else etree.fromstring(text)
+
+
+def test_setup_shows_before_it_writes(targeted, firewall):
+    """Without a word to write, only the difference is shown, without the PSK; the exit code says that there is one."""
+    ended = targeted.call("relay", "setup", "fw-east", "--url", URL)
+    assert ended.code == 1
+    assert "+/entry[uidsync-relay]/server/entry[uidsync-relay]/address: relay.example.edu" in ended.out
+    assert "Authorization" in ended.out
+    assert PSK not in ended.out
+    assert read_profile(firewall) is None
+
+
+def test_setup_writes_and_commits_only_when_asked(targeted, firewall, tenant):
+    """--yes writes the candidate, --commit commits it; then there is nothing to write, and the payload works."""
+    arguments = ["relay", "setup", "fw-east", "--url", URL, "--certificate-profile", "campus-ca"]
+    ended = targeted.call(*arguments, "--yes")
+    assert ended.code == 0
+    profile = read_profile(firewall)
+    server = profile.find("server/entry")
+    told = {child.tag: child.text for child in server}
+    assert told == {
+        "address": "relay.example.edu", "protocol": "HTTPS", "port": "8443", "tls-version": "1.2",
+        "certificate-profile": "campus-ca", "http-method": "POST",
+    }  # fmt: skip
+    assert profile.findtext("format/threat/url-format") == "/in"
+    assert profile.findtext("format/threat/headers/entry[@name='Authorization']/value") == PSK
+    assert read_profile(firewall, "running") is None
+    again = targeted.call(*arguments, "--commit")
+    assert again.out == "fw-east has this profile already\n"
+    assert read_profile(firewall, "running") is not None
+    payload = profile.findtext("format/threat/payload")
+    with by_configuration(targeted, tenant) as relay:
+        fields = {"src": "192.0.2.7", "dst": "2001:db8::1", "rule": 'a"b\\', "threat_name": "EICAR(86708)", "sport": ""}
+        assert relay.ask(body=fill(payload, fields).encode())[0] == 200
+        wait_until(lambda: relay.stats["PipeOut"] == 1)
+    (alert,) = tenant.do("state")["alerts"]
+    assert alert["alert_name"] == "EICAR(86708)"
+    assert alert["remote_ip_v6"] == "2001:db8::1"
+    assert 'rule=a"b\\;' in alert["alert_description"]
+
+
+def test_setup_changes_what_is_there(targeted, firewall):
+    """Another PSK or address is shown as a change, and written over what is there."""
+    targeted.call("relay", "setup", "fw-east", "--url", URL, "--yes")
+    separator = read_profile(firewall).findtext("format/threat/payload").split()[1]
+    targeted.tables["relay"]["psk_file"] = targeted.secret("new-psk", "another secret")
+    ended = targeted.call("relay", "setup", "fw-east", "--url", URL.replace("8443", "9443"), "--yes")
+    assert "-/entry[uidsync-relay]/server/entry[uidsync-relay]/port: 8443" in ended.out
+    assert "+/entry[uidsync-relay]/server/entry[uidsync-relay]/port: 9443" in ended.out
+    assert "(another PSK)" in ended.out
+    profile = read_profile(firewall)
+    assert profile.findtext("format/threat/headers/entry/value") == "another secret"
+    assert separator in profile.findtext("format/threat/payload")
+
+
+def test_setup_knows_old_releases(targeted, firewall):
+    """The original's payload is there, too; before 10.0 the variable is $threatid, before 8.0 there is no profile."""
+    targeted.call("relay", "setup", "fw-east", "--url", URL, "--yes", "--original")
+    assert read_profile(firewall).findtext("format/threat/payload").strip() == DUMP.strip()
+    firewall.do("version", version="9.1.3")
+    targeted.call("relay", "setup", "fw-east", "--url", URL, "--yes", "--original")
+    assert '"threat_name": "$threatid"' in read_profile(firewall).findtext("format/threat/payload")
+    firewall.do("version", version="7.1.0")
+    ended = targeted.call("relay", "setup", "fw-east", "--url", URL)
+    assert ended.code == 1
+    assert "HTTP server profiles came with 8.0" in ended.err
+
+
+def test_setup_says_which_right_is_missing(targeted, firewall):
+    """A role without Configuration is told with what it needs."""
+    firewall.do("role", types=["op", "user-id"])
+    ended = targeted.call("relay", "setup", "fw-east", "--url", URL)
+    assert ended.code == 1
+    assert "Configuration" in ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fw-east", "--url", "relay.example.edu"], ["fw-east", "--url", "https://relay.example.edu/other"],
+        ["fw-east", "--url", "https://0.0.0.0:8443/in"], ["fw-east", "--url", URL, "--profile", "a b"],
+        ["fw-west", "--url", URL], ["fw-east", "fw-west", "--url", URL],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_setup_refuses_what_is_wrong(targeted, arguments):
+    """A URL, a name or a target that is none is a usage error."""
+    assert targeted.call("relay", "setup", *arguments).code == 2
+
+
+def test_the_status_page_has_its_health(site, tenant):
+    """The exporter's page shows what the relay found, where one has run."""
+    from tests.functional.test_exporter import running  # noqa: PLC0415
+
+    tenant.do("set", may_insert=False)
+    with by_configuration(site, tenant) as relay:
+        relay.ask(body=make_body())
+        wait_until(lambda: relay.health.get("tenant", {}).get("colour") == "red")
+        with running(site) as exporter:
+            _, _, page = exporter.ask("/")
+    assert "relay" in page
+    assert "External Issues Mapping" in page
+    assert json.dumps(PSK) not in page
