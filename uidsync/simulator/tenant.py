@@ -141,7 +141,7 @@ class XdrTenant:
     def _insert(self, body: bytes, fault: TenantFault | None) -> TenantAnswer:
         try:
             alerts = json.loads(body)["request_data"]["alerts"]
-            wrong = [words for alert in alerts for words in find_wrong(alert)]
+            wrong = [words for alert in alerts for words in find_wrong(dict(alert))]
         except (ValueError, KeyError, TypeError):
             return self._note(0, _refuse(400, "invalid JSON"))
         if not 1 <= len(alerts) <= self.settings.update_size:
