@@ -32,9 +32,12 @@ def read_relay(place: Path, now: datetime) -> Iterator[Verdict]:
     if written is None:
         yield Verdict(Mark.OPEN, "relay: what it wrote of its health cannot be read")
     elif now - written > SILENT:
-        yield Verdict(Mark.BAD, f"relay: does not run since {describe_moment(written, now)}")
+        yield Verdict(
+            Mark.BAD,
+            f"relay: does not run since {describe_moment(written, now)}",
+            "systemctl start uidsync-relay",
+        )
     else:
         for finding in health.parts("findings"):
             if mark := MARKS.get(finding.text("colour")):
-                told = (finding.text("words"), finding.text("advice"))
-                yield Verdict(mark, f"relay: {finding.text('what')}: {'; '.join(filter(None, told))}")
+                yield Verdict(mark, f"relay: {finding.text('what')}: {finding.text('words')}", finding.text("advice"))
