@@ -129,12 +129,12 @@ class Relay:
         return self.process.wait(DEADLINE)
 
 
-def start(words, environment, state_dir, port, context=None):
+def start(words, environment, state_dir, port, context=None, *, before=""):
     """Start the command, and wait until it listens."""
     state_dir.mkdir(exist_ok=True)
     with (state_dir / "stderr").open("a") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "uidsync", *map(str, words)],
+            ["/bin/sh", "-c", f'{before}exec "$@"', "sh", sys.executable, "-m", "uidsync", *map(str, words)],
             env={name: value for name, value in os.environ.items() if not name.startswith("UIDSYNC_")} | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

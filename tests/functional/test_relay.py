@@ -2,11 +2,13 @@
 
 import json
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,7 @@ from tests.functional.relays import (
     wait_until,
 )
 from tests.integrations.test_relay_reading import DUMP, QUICK_TEST
+from tests.limits import within
 
 CRLF = b"\r\n"
 
@@ -68,6 +71,48 @@ def test_the_quick_test_works_as_printed(tenant, tmp_path):
             "api - successfully parsed alert",
             "xdrclient - successful call to insert_parsed_alerts",
         ]
+
+
+def test_the_documentation_s_curl_reaches_the_tenant(tenant, tmp_path):
+    """What docs/relay.md prints for curl gets an empty 200, and the tenant has the alert within five seconds."""
+    page = (Path(__file__).parents[2] / "docs/relay.md").read_text("utf-8")
+    (line,) = re.findall(r"^    (curl -X POST .*?---annex---.*?)$", page, re.DOTALL | re.MULTILINE)
+    if shutil.which("curl") is None:
+        pytest.skip("curl is missing")
+    with by_environment(tenant, tmp_path, PSK="hello", T1=None) as relay, within(5):
+        words = shlex.split(line.replace("127.0.0.1:8080", f"127.0.0.1:{relay.port}"))
+        assert subprocess.run(words, capture_output=True, check=True).stdout == b""
+        (alert,) = wait_until(lambda: tenant.do("state")["alerts"])
+    assert (alert["local_ip"], alert["remote_ip"]) == ("192.0.2.7", "198.51.100.9")
+
+
+def test_a_full_disk_is_503(tenant, tmp_path):
+    """What the disk does not take is not answered 200; what it took before is all there later."""
+    tenant.do("close")
+    port = find_port()
+    environment = make_environment(tenant, tmp_path, port)
+    relay = start(["relay"], environment, tmp_path, port, before="ulimit -f 300; ")
+    codes = relay.send(range(3000))
+    assert set(codes) == {200, 503}
+    assert "Traceback" not in relay.read_log()
+    relay.end()
+    tenant.do("open")
+    with by_environment(tenant, tmp_path, QUOTA_SIZE="100000") as relay:
+        wait_until(lambda: relay.metrics["uidsync_relay_queued"] == 0)
+    taken = [number for number, code in enumerate(codes) if code == 200]
+    assert sorted(read_numbers(tenant)) == taken
+
+
+def test_a_nonce_is_in_no_log(tenant, tmp_path):
+    """With DEBUG the log has whole alerts, and neither nonces nor keys."""
+    with by_environment(tenant, tmp_path, DEBUG="1") as relay:
+        relay.send([1])
+        wait_until(lambda: relay.stats["PipeOut"] == 1)
+        said = relay.read_log()
+    assert "threat-1" in said
+    assert "nonce" not in said
+    assert tenant.api_key not in said
+    assert re.search(r"[A-Za-z0-9]{64}", said) is None
 
 
 def test_stats_and_dump_are_the_original_s(tenant, tmp_path):

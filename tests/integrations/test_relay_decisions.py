@@ -59,6 +59,13 @@ def test_what_helps_is_said():
     assert "licence" in read_answer(402, b"", {}, NOW).advice
 
 
+def test_words_of_the_tenant_bring_no_addresses():
+    """What the tenant says goes into the log, and alerts' addresses do not."""
+    said = b'{"reply": {"err_code": 400, "err_msg": "bad 192.0.2.7 and 2001:db8::7 at 12:30", "err_extra": null}}'
+    words = read_answer(400, said, {}, NOW).words
+    assert words == "HTTP 400: bad (an address) and (an address) at 12:30"
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("7", 7), (" 7 ", 7), ("", 0), ("soon", 0), ("-5", 0), ("99999999", LONGEST_RETRY_AFTER),

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 ACCEPTED, REFUSED, DENIED, BUSY = "accepted", "refused", "denied", "busy"
+ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b|\b(?:[0-9A-Fa-f]{1,4}:|:)(?:[0-9A-Fa-f]{0,4}:){1,7}[0-9A-Fa-f]{0,4}")
 LONGEST_WORDS = 200  # characters of the tenant's own
 CLOCK_LIMIT = timedelta(seconds=60)  # difference of clocks that is told; how much the tenant takes is not published
 CROWDED = ("too many requests", "rate limit exceeded")
@@ -82,6 +84,7 @@ def _read_words(body: bytes) -> str:
     if not isinstance(reply, dict):
         return ""
     words = " ".join(str(reply.get(key) or "") for key in ("err_msg", "err_extra")).strip()
+    words = ADDRESS.sub("(an address)", words)  # these words go into the log, which has no personal data
     words = "".join(c if c.isprintable() else "?" for c in words)[:LONGEST_WORDS]
     return f": {words}" if words else ""
 

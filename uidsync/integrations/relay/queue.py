@@ -23,6 +23,7 @@ MODE = 0o640
 VERSION = 1
 # The beginning of a body is enough for a list.
 BEGINNINGS = "SELECT id, received, died, kind, reason, substr(body, 1, 200) FROM dead ORDER BY id"
+DEAD = "SELECT count(*), coalesce(sum(length(body)), 0) FROM dead"
 WHOLE = "SELECT id, received, died, kind, reason, body FROM dead WHERE id = ?"
 UNREADABLE = "unreadable"  # answered 400: the firewall knows that it was not taken
 REFUSED, EXPIRED = "refused", "expired"
@@ -88,6 +89,7 @@ class Queue:
         try:
             self._open(place / FILE, is_new_allowed=not shared)
             self._length = self._read_number("SELECT count(*) FROM alert")
+            self._dead, self._dead_bytes = self._database.execute(DEAD).fetchone()  # at least so many
         except BaseException as error:
             self.close()
             if isinstance(error, sqlite3.Error | OSError):
@@ -168,11 +170,13 @@ class Queue:
         """Take alerts out of the queue: those that the tenant has, and those that are dead."""
         with self._change() as database:
             for id_ in dead:
-                database.execute(
+                row = database.execute(
                     "INSERT INTO dead (received, died, kind, reason, body) SELECT received, ?, ?, ?, body FROM alert "
-                    "WHERE id = ?",
+                    "WHERE id = ? RETURNING length(body)",
                     (now, kind, reason, id_),
-                )
+                ).fetchone()
+                self._dead += 1
+                self._dead_bytes += row[0] if row else 0
             gone = database.executemany("DELETE FROM alert WHERE id = ?", ((id_,) for id_ in (*delivered, *dead)))
             self._length -= gone.rowcount
             self._count(database, "delivered", len(delivered))
@@ -204,14 +208,16 @@ class Queue:
                 "INSERT INTO dead (received, died, kind, reason, body) VALUES (?, ?, ?, ?, ?)",
                 (now, now, UNREADABLE, reason, body),
             )
+            self._dead += 1
+            self._dead_bytes += len(body)
             self._count(database, "unreadable", 1)
             self._drop_surplus(database)
 
     def _drop_surplus(self, database: sqlite3.Connection) -> None:
         """Drop the oldest dead letters beyond the limits, those first whose firewall was told."""
-        count, size = database.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM dead").fetchone()
-        if count <= self.limits.dead and size <= self.limits.dead_bytes:
+        if self._dead <= self.limits.dead and self._dead_bytes <= self.limits.dead_bytes:
             return
+        count, size = database.execute(DEAD).fetchone()  # `dead replay` and `dead drop` take away from outside
         rows = database.execute("SELECT id, kind, length(body) FROM dead ORDER BY kind <> ?, id", (UNREADABLE,))
         for id_, kind, length in rows.fetchall():
             if count <= self.limits.dead and size <= self.limits.dead_bytes:
@@ -219,6 +225,7 @@ class Queue:
             database.execute("DELETE FROM dead WHERE id = ?", (id_,))
             self._count(database, "unreadable_dropped" if kind == UNREADABLE else "dead_dropped", 1)
             count, size = count - 1, size - length
+        self._dead, self._dead_bytes = count, size
 
     def read_dead(self, ids: Iterable[int] | None = None) -> list[Dead]:
         """Return dead letters by their ids, or all of them with the beginning of their bodies, the oldest first."""
