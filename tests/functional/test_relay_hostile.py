@@ -17,7 +17,7 @@ import trustme
 
 from tests.forks import start_simulator
 from tests.functional.relays import PSK, by_configuration, by_environment, make_body, trust, wait_until
-from tests.functional.test_relay import CLOSE, request
+from tests.functional.test_relay import CLOSE, chunk, request
 from tests.integrations.test_relay_reading import ALERT
 from uidsync.integrations.relay.door import Limits
 
@@ -37,6 +37,8 @@ def test_a_body_that_is_too_long_is_413(relay):
     """With a length or in chunks, and no more of it is read."""
     assert relay.talk(request(b"x" * (LIMITS.body_bytes + 1), CLOSE)).startswith(b"HTTP/1.1 413 ")
     head = request(b"", CLOSE, b"Transfer-Encoding: chunked", length=False)
+    some = chunk(*[b"x" * 8192] * 9)[:-5]  # and nothing says that this is the end
+    assert relay.talk(head + some).startswith(b"HTTP/1.1 413 ")
     with relay.connect() as line:
         line.sendall(head)
         piece = b"2000\r\n" + b"x" * 8192 + b"\r\n"
