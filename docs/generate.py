@@ -71,6 +71,17 @@ EXAMPLES = {
         "textfile": '"/var/lib/prometheus/node-exporter/uidsync-events.prom"',
         "query": '{ mail = { log_type = "threat", filter = "(app eq smtp)" } }',
     },
+    "relay": {
+        "psk_file": '"/etc/uidsync/credentials/relay-psk"',
+        "certificate_file": '"/etc/uidsync/relay.pem"',
+        "key_file": '"/etc/uidsync/credentials/relay-tls-key"',
+        "networks": '["192.0.2.0/24"]',
+        "fqdn": '"myxdr.xdr.us.paloaltonetworks.com"',
+        "api_key_id": '"7"',
+        "api_key_file": '"/etc/uidsync/credentials/relay-api-key"',
+        "proxy": '"http://proxy.example.edu:3128"',
+        "empty_address": '"0.0.0.0"',
+    },
     "tunnels": {"expected": '{ fw-east = ["HQ", "DC:net-a"] }'},
     "target firewall": {
         "name": '"fw-east"',

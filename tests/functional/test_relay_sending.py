@@ -268,18 +268,22 @@ def test_the_zone_of_the_firewall_is_heeded(tenant, site):
 
 def test_the_person_is_named(tenant, site):
     """By option, who had the address by the NAC's table when it happened is in the description."""
-    site.use_rows([("192.0.2.7", "jdoe01", 3600), ("192.0.2.8", "asmith", 60)])
+    site.use_rows([
+        ("192.0.2.7", "jdoe01", 3600), ("192.0.2.8", "asmith", 60),
+        ("192.0.2.10", "former", 7200), ("192.0.2.10", "newcomer", 60),
+    ])  # fmt: skip
     site.identity = {"domain": "CAMPUS"}
     with by_configuration(site, tenant, who=True, poll_every="3s") as relay:
         at = time.strftime("%Y/%m/%d %H:%M:%S", time.gmtime())
-        for number, source in enumerate(("192.0.2.7", "192.0.2.8", "192.0.2.9")):
+        for number, source in enumerate(("192.0.2.7", "192.0.2.8", "192.0.2.9", "192.0.2.10")):
             relay.ask(body=make_body(number, src=source, dst="203.0.113.1", time_generated=at))
-        wait_until(lambda: relay.stats["PipeOut"] == 3)
+        wait_until(lambda: relay.stats["PipeOut"] == 4)
     told = {alert["local_ip"]: alert["alert_description"].partition("type=spyware")[2] for alert in
             tenant.do("state")["alerts"]}  # fmt: skip
     assert re.fullmatch(r";user=CAMPUS\\jdoe01;since=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", told["192.0.2.7"])
     assert told["192.0.2.8"].startswith(";user=CAMPUS\\asmith;since=")
     assert told["192.0.2.9"] == ""
+    assert told["192.0.2.10"].startswith(";user=CAMPUS\\newcomer (uncertain);since=")
 
 
 def test_a_source_that_is_away_delays_nothing(tenant, site):

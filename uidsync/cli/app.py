@@ -42,11 +42,12 @@ GROUPS = {
         "config": "Print a configuration to fill in, its schema, or check one.",
         "keygen": "Get an API key from a firewall and store it.",
         "secret": "Store a secret, or list where the secrets are.",
-        "simulate": "Simulate a firewall or a User-ID agent on this machine.",
+        "simulate": "Simulate a firewall, an agent or an XDR tenant here.",
     },
     "Neighbours": {
         "events": "Show security events by person, and what is new.",
         "exporter": "Serve Prometheus metrics and a status page.",
+        "relay": "Relay alerts of firewalls to Cortex XDR, and lose none.",
         "tunnels": "Show the firewalls' IPsec tunnels, also to Zabbix and Nagios.",
     },
 }

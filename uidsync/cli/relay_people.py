@@ -8,13 +8,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from ipaddress import ip_address
 
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import Config
-from uidsync.history.who import Timeline, make_timelines
+from uidsync.history.attribution import MARGIN, attribute
+from uidsync.history.timeline import Timeline, make_timelines
 from uidsync.panos import Address
 from uidsync.reading.reader import make_rules
 from uidsync.source import Source, SourceError
@@ -25,6 +26,8 @@ MOST_AT_ONCE = 500  # addresses in one read
 FRESH = 60.0  # seconds for which what was read counts for alerts that came since
 PAUSE = 0.5  # seconds between reads, in which addresses gather
 PAUSE_AFTER_FAILURE = 30.0
+OLDEST = datetime.min.replace(tzinfo=UTC)  # all rows of an address are read
+UNCERTAIN = "(uncertain)"  # the address changed hands within minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,12 @@ class People:
                     self._wanted.popitem(last=False)
                 self._changed.notify()
                 return None
-        tenure = known.timeline.tell(at).tenure if known.timeline else None
-        return (tenure.event.user, tenure.since) if tenure and tenure.event.user else None
+        if known.timeline is None:
+            return None
+        found = attribute(known.timeline, at, MARGIN, OLDEST)
+        if found.user is None or found.since is None:
+            return None
+        return (found.user if found.mark == "user" else f"{found.user} {UNCERTAIN}"), found.since
 
     def _run(self) -> None:
         while True:

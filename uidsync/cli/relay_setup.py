@@ -15,8 +15,8 @@ from lxml import etree
 from uidsync.cli.app import Options
 from uidsync.cli.relay_tools import make_separator
 from uidsync.cli.rights import become_owner
-from uidsync.cli.show import make_printable
 from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
+from uidsync.cli.words import make_printable
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.panos.userid.pair import Pair

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.show import make_printable
+from uidsync.cli.words import make_printable
 from uidsync.report.report import INCOMPLETE, OK
 
 if TYPE_CHECKING:

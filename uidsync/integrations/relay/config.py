@@ -44,31 +44,55 @@ def _check_proxy(value: str) -> str:
 
 
 class RelayConfig(NeighbourTable):
-    """Where alerts come in, who may send them, where they go, and how they are kept and mapped."""
+    """How `uidsync relay` receives alerts of firewalls and sends them to Cortex XDR."""
 
     listen: Listen = "127.0.0.1:8080"
+    """The address and port to listen on."""
     psk_file: File = None
+    """The file that holds what the `Authorization` header of firewalls must be. Default: the secret `relay-psk`. If
+    there is none, anybody may send alerts."""
     certificate_file: File = None
+    """The server's certificate with its chain (PEM). Without one, the relay speaks plain HTTP."""
     key_file: File = None
+    """The file that holds the private key of the certificate. Default: the secret `relay-tls-key`."""
     client_ca_file: File = None
+    """If it is set, clients must show a certificate of this CA (PEM)."""
     networks: tuple[Network, ...] = ()
+    """The networks that clients may come from. Default: all."""
     fqdn: Text = ""
+    """The name of the tenant. Required for the relay."""
     api_key_id: Text = ""
+    """The number of the API key. Required for the relay."""
     api_key_file: File = None
+    """The file that holds the API key. Default: the secret `relay-api-key`."""
     key_kind: Literal["advanced", "standard"] = "advanced"
+    """The kind of the API key, as the tenant shows it."""
     ca_file: File = None
+    """The CA of the tenant, or of a proxy that decrypts TLS (PEM). Default: the public CAs."""
     proxy: Annotated[Text, AfterValidator(_check_proxy)] = ""
+    """The URL of a proxy to the tenant. Default: that of the environment variable `HTTPS_PROXY`."""
     time_zone: TimeZone = "UTC"
+    """The firewalls' time zone, for logs that contain local time only."""
     quota_size: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 600
+    """The number of alerts that the tenant takes in `quota_time`."""
     quota_time: Annotated[Duration, AfterValidator(between(SECOND, DAY))] = MINUTE
+    """The length of the quota. No window of this length has more alerts."""
     update_size: Annotated[int, Field(ge=1, le=60, strict=True)] = 60
+    """The number of alerts in one request."""
     buffer_size: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] = 6000
+    """The number of alerts that may wait. If the queue is full, the relay answers 503."""
     poll_every: Annotated[Duration, AfterValidator(between(timedelta(milliseconds=10), MINUTE))] = 2 * SECOND
+    """How often the relay looks for alerts to send."""
     max_age: Annotated[Duration, AfterValidator(between(MINUTE, 366 * DAY))] = 7 * DAY
+    """How long an alert may wait. After that it becomes a dead letter."""
     alert_name: Annotated[Text, AfterValidator(check_alert_name)] = "{threat_name}"
+    """The layout of alert names. `{threat_name} / {src}` tells hosts apart: XDR groups alerts that share a name."""
     storm: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] = 0
+    """If more alerts than this wait under one name, they are sent as one. `0` never does that."""
     empty_address: Literal["", "0.0.0.0"] = ""  # noqa: S104 (what XDR is told of an address that is not known)
+    """What the tenant gets for an address that the log does not have. Default: an empty text."""
     who: Flag = False
+    """`true` adds to the description who had the addresses at that moment."""
 
 
 MODEL = RelayConfig
