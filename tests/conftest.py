@@ -28,6 +28,10 @@ LONGEST = (
     "test_history.py",
     "functional/test_exporter.py",
     "functional/test_tunnels.py",
+    "functional/test_relay.py",
+    "functional/test_relay_sending.py",
+    "functional/test_relay_hostile.py",
+    "functional/test_relay_kill.py",
     "ledger/test_fuzz_state.py",
 )
 
