@@ -1,15 +1,22 @@
 """`uidsync relay` for whoever runs it: check, status, set-up, templates, and a configuration that is wrong."""
 
 import json
+import re
+import subprocess
+import sys
+import tomllib
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
 from lxml import etree
 
+from tests.command import call
 from tests.functional.relays import PSK, by_configuration, configure, find_port, make_body, wait_until
 from tests.integrations.test_relay_reading import DUMP, fill
 from uidsync.integrations.relay.reading import read_body
+from uidsync.simulator.process import Simulator
 
 XPATH = "/config/shared/log-settings/http/entry[@name='uidsync-relay']"
 URL = "https://relay.example.edu:8443/in"
@@ -346,3 +353,27 @@ def test_the_status_page_has_its_health(site, tenant):
     assert "relay" in page
     assert "External Issues Mapping" in page
     assert json.dumps(PSK) not in page
+
+
+def test_a_simulated_tenant_says_what_to_configure(site):
+    """What --toml prints is a table of the configuration; its secret is stored by the command beside it."""
+    words = [sys.executable, "-m", "uidsync", "simulate", "xdr", "--toml"]
+    with ExitStack() as stack:
+        simulated = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        stack.enter_context(simulated)
+        stack.callback(simulated.terminate)
+        told = ""
+        while "install " not in told:
+            told += simulated.stdout.readline()
+        configure(
+            site,
+            Simulator({"fqdn": "x", "api_key_id": "1", "api_key": "not-this-key", "ca_file": "z"}, None),
+            find_port(),
+        )
+        del site.tables["relay"]
+        file = site.write()
+        file.write_text(f"{file.read_text()}{told}")
+        assert call("config", "check", "--config", file).code == 0
+        key = re.search(r"echo (\S+) \| install", told)[1]
+        site.tables["relay"] = tomllib.loads(told)["relay"] | {"api_key_file": site.secret("relay-api-key", key)}
+        assert find(site.call("relay", "check", "--json"))["tenant"]["colour"] == "green"

@@ -13,6 +13,7 @@ import typer
 
 from uidsync.cli.app import Options, command
 from uidsync.cli.rights import step_down
+from uidsync.config.credentials import CREDENTIALS
 from uidsync.config.render import render_keys
 
 NOT_OURS = {errno.EADDRINUSE, errno.EACCES, errno.EPERM}  # what a port may be that somebody chose
@@ -72,7 +73,8 @@ def _show_as_toml(line: dict[str, Any]) -> None:
     """Print what a configuration says of a simulated target, and the commands that store its secret."""
     if line["kind"] == "xdr":
         table = {key: line[key] for key in ("fqdn", "api_key_id", "ca_file")}
-        command = f"#   echo {line['api_key']} | uidsync secret set relay-api-key"
+        place = CREDENTIALS / "relay-api-key"
+        command = f"#   echo {line['api_key']} | install -m 0640 -g uidsync /dev/stdin {place}"
         print("\n".join(["[relay]", *render_keys(table), "", "# Then store its key:", command]), flush=True)
         return
     name = {"firewall": "fw-sim", "agent": "uia-sim"}[line["kind"]]
