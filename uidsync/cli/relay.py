@@ -86,6 +86,28 @@ class Given:
         return TlsFiles(self.table.certificate_file, key, self.table.client_ca_file)
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What `setup` and `template` are asked for."""
+
+    original: Annotated[
+        bool, typer.Option("--original", metavar="", help="`template`, `setup`: the payload of the original relay.")
+    ] = False
+    url: Annotated[
+        str, typer.Option("--url", metavar="URL", help="`setup`: where firewalls reach this relay; ends in /in.")
+    ] = ""
+    profile: Annotated[
+        str, typer.Option("--profile", metavar="NAME", help="`setup`: the HTTP server profile to write.")
+    ] = "uidsync-relay"
+    certificate_profile: Annotated[
+        str, typer.Option("--certificate-profile", metavar="NAME", help="`setup`: with the CA of this relay.")
+    ] = ""
+    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="`setup`: write without asking.")] = False
+    commit: Annotated[
+        bool, typer.Option("--commit", metavar="", help="`setup`: commit all that is pending on the firewall.")
+    ] = False
+
+
 @command
 def relay(
     options: Options,
@@ -95,22 +117,7 @@ def relay(
         typer.Argument(metavar="[WORD]...", help="For `setup` a target, for `dead` what to do, and numbers or `all`."),
     ] = None,
     *,
-    original: Annotated[
-        bool, typer.Option("--original", metavar="", help="`template`, `setup`: the payload of the original relay.")
-    ] = False,
-    url: Annotated[
-        str, typer.Option("--url", metavar="URL", help="`setup`: where firewalls reach this relay; ends in /in.")
-    ] = "",
-    profile: Annotated[
-        str, typer.Option("--profile", metavar="NAME", help="`setup`: the HTTP server profile to write.")
-    ] = "uidsync-relay",
-    certificate_profile: Annotated[
-        str, typer.Option("--certificate-profile", metavar="NAME", help="`setup`: with the CA of this relay.")
-    ] = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="`setup`: write without asking.")] = False,
-    commit: Annotated[
-        bool, typer.Option("--commit", metavar="", help="`setup`: commit all that is pending on the firewall.")
-    ] = False,
+    order: Order,
     as_json: JSONOption = False,
 ) -> int:
     """Relay alerts that firewalls send by HTTP to Cortex XDR, without losing one.
@@ -137,14 +144,18 @@ def relay(
         return USAGE
     if words and what not in {"setup", "dead"}:
         raise typer.BadParameter(f"nothing follows {what}", param_hint="WORD")
+    return _carry_out(options, what, words or [], order, as_json=as_json)
+
+
+def _carry_out(options: Options, what: Action, words: list[str], order: Order, *, as_json: bool) -> int:
+    log = structlog.get_logger()
     from uidsync.cli import relay_tools  # noqa: PLC0415
-    from uidsync.cli.relay_setup import Order, set_up  # noqa: PLC0415
+    from uidsync.cli.relay_setup import set_up  # noqa: PLC0415
 
     if what == "template":
-        return relay_tools.print_template(is_original=original)
+        return relay_tools.print_template(is_original=order.original)
     if what == "setup":
-        order = Order(words or [], url, profile, certificate_profile, original, yes, commit)
-        return set_up(options, read_given(options, log), order)
+        return set_up(options, read_given(options, log), words, order)
     given = read_given(options, log)
     if what == "dead":
         become_owner(given.state_dir, "write")

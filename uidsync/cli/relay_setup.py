@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -27,7 +27,7 @@ from uidsync.panos.wire.xmlapi import SYSTEM_INFO
 from uidsync.report.report import INCOMPLETE, OK
 
 if TYPE_CHECKING:
-    from uidsync.cli.relay import Given
+    from uidsync.cli.relay import Given, Order
     from uidsync.integrations.relay.profile import Wish
 
 RIGHTS = "the key's role needs XML API > Configuration, and Commit for --commit"
@@ -37,20 +37,7 @@ AFTERWARDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What the command line asks for."""
-
-    words: Sequence[str]
-    url: str
-    profile: str
-    certificate_profile: str
-    is_original: bool
-    yes: bool
-    commit: bool
-
-
-def set_up(options: Options, given: Given, order: Order) -> int:
+def set_up(options: Options, given: Given, words: Sequence[str], order: Order) -> int:
     """Show how the profile differs from the firewall's, and write it if that is wanted. Raises PanosError."""
     from uidsync.integrations.relay import profile  # noqa: PLC0415
 
@@ -58,11 +45,11 @@ def set_up(options: Options, given: Given, order: Order) -> int:
         raise ConfigError(
             given.file, ["setup needs a configuration with the firewall as a [[target]]: name it by --config"]
         )
-    if len(order.words) != 1:
+    if len(words) != 1:
         raise typer.BadParameter("setup is for one target", param_hint="WORD")
     if not profile.NAME.fullmatch(order.profile):
         raise typer.BadParameter("a name of up to 31 letters, digits and _.-", param_hint="--profile")
-    (target,) = choose_targets(given.config, order.words, str(options.file))
+    (target,) = choose_targets(given.config, words, str(options.file))
     if not isinstance(target, FirewallConfig):
         raise ConfigError(given.file, [f"{target.name}: agents have no HTTP server profiles"])
     become_owner(given.state_dir, "nothing")
@@ -166,6 +153,6 @@ def _fill_payload(wish: Wish, order: Order, separator: str) -> Wish:
     from uidsync.integrations.relay.template import BEFORE_10, make_original, make_safe  # noqa: PLC0415
 
     is_before_10 = wish.release < FIRST_THREAT_NAME
-    if order.is_original:
+    if order.original:
         return replace(wish, payload=make_original(BEFORE_10 if is_before_10 else None))
     return replace(wish, payload=make_safe(separator or make_separator(), is_before_10=is_before_10))
