@@ -48,6 +48,11 @@ class Configuration:
         self.candidate[path] = etree.tostring(entry)
         return WRITTEN
 
+    def describe(self) -> dict[str, dict[str, str]]:
+        """Tell the candidate configuration and what is running, by path."""
+        parts = {"candidate": self.candidate, "running": self.running}
+        return {name: {path: entry.decode() for path, entry in part.items()} for name, part in parts.items()}
+
     def commit(self) -> bytes:
         """Make the candidate the running configuration."""
         self.commits += 1

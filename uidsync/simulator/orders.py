@@ -105,13 +105,6 @@ def _log(simulated: Simulated, *, serial: str | None = None) -> Outcome:
     return {"lines": [replies.log_line(record, identity) for record in _table(simulated, serial).log]}
 
 
-def _configuration(simulated: Simulated) -> Outcome:
-    """Tell the candidate configuration and what is running, by path."""
-    configuration = _firewall(simulated).configuration
-    parts = {"candidate": configuration.candidate, "running": configuration.running}
-    return {name: {path: entry.decode() for path, entry in part.items()} for name, part in parts.items()}
-
-
 def _log_jobs(simulated: Simulated, *, polls: int | None = 0, losses: int = 0, most: int = MOST_LOGS) -> None:
     """Have log jobs wait for so many questions (null: for ever), be lost, or break off above so many entries."""
     settings = _firewall(simulated).settings
@@ -207,12 +200,6 @@ def _passive(simulated: Simulated, *, does: Passive) -> None:
     for unit in (simulated, simulated.peer):
         if unit is not None:
             _firewall(unit).settings.passive = does
-
-
-def _version(simulated: Simulated, *, version: str) -> None:
-    """Let the device be of another release."""
-    settings = _firewall(simulated).settings
-    settings.identity = replace(settings.identity, version=version)
 
 
 def _role(simulated: Simulated, *, types: list[str]) -> None:
@@ -336,8 +323,8 @@ def _address(text: str) -> str:
 
 ORDERS: dict[str, Callable[..., Outcome | None]] = {
     "state": _state,
-    "configuration": _configuration,
-    "version": _version,
+    "configuration": lambda simulated: _firewall(simulated).configuration.describe(),
+    "version": lambda simulated, version: _firewall(simulated).settings.run_release(version),
     "log": _log,
     "log-jobs": _log_jobs,
     "log-add": _log_add,
