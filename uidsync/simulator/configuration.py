@@ -4,7 +4,8 @@ No sockets. An entry is known by the path that it was written to, and found by t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from lxml import etree
 
@@ -58,3 +59,14 @@ class Configuration:
         self.commits += 1
         self.running = dict(self.candidate)
         return replies.job_enqueued(self.commits)
+
+
+class Release(Protocol):
+    """The settings of a device, as far as its release goes."""
+
+    identity: replies.Identity
+
+
+def run_release(settings: Release, version: str) -> None:
+    """Let the device be of another release."""
+    settings.identity = replace(settings.identity, version=version)

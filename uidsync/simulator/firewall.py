@@ -7,7 +7,7 @@ import secrets
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -108,10 +108,6 @@ class Settings:
     zone: str = "UTC"
     skew: float = 0
     identity: Identity = field(default_factory=Identity)
-
-    def run_release(self, version: str) -> None:
-        """Let the device be of another release."""
-        self.identity = replace(self.identity, version=version)
 
 
 @dataclass(slots=True)

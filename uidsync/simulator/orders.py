@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from ssl import SSLContext
 from typing import Any, get_args
 
-from uidsync.simulator import replies
+from uidsync.simulator import configuration, replies
 from uidsync.simulator.agent import VSYS, Agent, Reply
 from uidsync.simulator.certificates import CertificateKind
 from uidsync.simulator.clock import Clock
@@ -324,7 +324,7 @@ def _address(text: str) -> str:
 ORDERS: dict[str, Callable[..., Outcome | None]] = {
     "state": _state,
     "configuration": lambda simulated: _firewall(simulated).configuration.describe(),
-    "version": lambda simulated, version: _firewall(simulated).settings.run_release(version),
+    "version": lambda simulated, version: configuration.run_release(_firewall(simulated).settings, version),
     "log": _log,
     "log-jobs": _log_jobs,
     "log-add": _log_add,
