@@ -233,3 +233,14 @@ def test_a_secret_is_asked_for_without_echo(place):
     code, said = ask(place, "secret", "set", "source-password", answers=[("Password of uidsync", "hunter2")])
     assert (code, "hunter2" in said) == (0, False)
     assert (place / "credentials" / "source-password").read_text() == "hunter2\n"
+
+
+def test_a_neighbours_secrets_are_among_them(place):
+    """A relay that is set up needs its secrets; whoever is read by SSH may log in by one of two."""
+    file = place / "uidsync.toml"
+    more = '[relay]\nfqdn = "api-site.xdr.example"\napi_key_id = "7"\n[tunnels]\nssh = ["fw"]\n'
+    file.write_text(file.read_text() + more)
+    _, listed = list_secrets(place)
+    assert listed["relay-api-key"]["command"] == "uidsync secret set relay-api-key"
+    problems = {name: listed[name]["problem"] for name in ("relay-api-key", "relay-psk", "fw-ssh-key")}
+    assert problems == {"relay-api-key": "missing", "relay-psk": "not set", "fw-ssh-key": "not set"}

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from uidsync.cli.app import DEFAULT_CONFIG, Options, command
-from uidsync.cli.secret import Secret, find_secrets, raise_if_unwritable
+from uidsync.cli.secret import find_secrets, raise_if_unwritable
 from uidsync.cli.setup import Setup, console
+from uidsync.config.values import Secret
 from uidsync.report.report import INCOMPLETE, OK
 
 NAMED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)=(?P<host>\[[^\]]+\]|[^:]+)(:(?P<port>\d+))?")

@@ -18,44 +18,18 @@ from rich.console import Console
 from rich.table import Table
 
 from uidsync.cli.app import JSONOption, Options, command
-from uidsync.cli.neighbours import find_tunnels_table
 from uidsync.cli.tables import print_json
 from uidsync.cli.wiring import advise_closing, make_secret_files
 from uidsync.config.account import SERVICE, describe_refusal, name_account
 from uidsync.config.credentials import CREDENTIALS, LONGEST, SecretError, is_open_to_others
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, MySQLConfig
 from uidsync.config.reader import ConfigError
+from uidsync.config.values import NeighbourTable, Secret
 from uidsync.panos.wire.certfiles import describe
 from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
 
 MODE = 0o640
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """A secret that the configuration calls for. A private key is a whole file, all others are one line of text.
-
-    One that is not `needed` is one of two ways to log in.
-    """
-
-    name: str
-    purpose: str
-    explicit: Path | None = None
-    is_key: bool = False
-    needed: bool = True
-
-    @property
-    def file(self) -> Path:
-        """The file to write it to."""
-        return self.explicit or CREDENTIALS / self.name
-
-    @property
-    def command(self) -> str:
-        """The command that stores it."""
-        if self.name.endswith("-api-key"):
-            return f"uidsync keygen {self.name.removesuffix('-api-key')}"
-        return f"uidsync secret set {self.name}" + (" < KEY-FILE" if self.is_key else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +51,14 @@ def find_secrets(config: Config) -> Iterator[Secret]:
     for target in config.target:
         match target:
             case FirewallConfig():
-                yield Secret(f"{target.name}-api-key", f"API key of {target.name}", target.api_key_file)
+                purpose, store_by = f"API key of {target.name}", f"uidsync keygen {target.name}"
+                yield Secret(f"{target.name}-api-key", purpose, target.api_key_file, store_by=store_by)
             case AgentConfig(client_cert_file=Path()):
                 purpose = f"our private key for {target.name}"
                 yield Secret(f"{target.name}-client-key", purpose, target.client_key_file, is_key=True)
-    for name in tunnels.ssh if (tunnels := find_tunnels_table(config)) else ():
-        yield Secret(f"{name}-ssh-password", f"SSH password for {name}", needed=False)
-        yield Secret(f"{name}-ssh-key", f"SSH key for {name}", is_key=True, needed=False)
+    for _, table in config:
+        if isinstance(table, NeighbourTable):
+            yield from table.find_secrets()
 
 
 @command
@@ -118,10 +93,10 @@ def secret(
     if chosen is None:
         names = ", ".join(each.name for each in known)
         raise typer.BadParameter(f"the configuration needs no secret {name}; it needs: {names}", param_hint="NAME")
-    raise_if_unwritable(chosen.file, str(options.file))
+    raise_if_unwritable(find_file(chosen), str(options.file))
     text = read_secret(chosen)
-    store(chosen.file, text, str(options.file))
-    print(f"stored {chosen.name} in {chosen.file}")
+    store(find_file(chosen), text, str(options.file))
+    print(f"stored {chosen.name} in {find_file(chosen)}")
     return OK
 
 
@@ -140,19 +115,24 @@ def _list(known: Sequence[Secret], *, as_json: bool) -> int:
     return INCOMPLETE if missing else OK
 
 
+def find_file(secret: Secret) -> Path:
+    """Return the file to write a secret to."""
+    return secret.explicit or CREDENTIALS / secret.name
+
+
 def find_place(secret: Secret) -> Place:
     """Find a secret as a run would, and tell who can read it."""
-    files = make_secret_files(structlog.get_logger())
+    files, expected = make_secret_files(structlog.get_logger()), str(find_file(secret))
     try:
         file = files.find(secret.explicit, secret.name)
         if not secret.is_key:
             files.read(secret.explicit, secret.name)
         status = file.stat()
     except SecretError as error:
-        problem = str(error) if secret.file.exists() else "missing" if secret.needed else "not set"
-        return Place(secret.name, secret.purpose, str(secret.file), problem=problem, command=secret.command)
+        problem = str(error) if find_file(secret).exists() else "missing" if secret.needed else "not set"
+        return Place(secret.name, secret.purpose, expected, problem=problem, command=secret.command)
     except OSError as error:
-        return Place(secret.name, secret.purpose, str(secret.file), problem=str(error.strerror), command=secret.command)
+        return Place(secret.name, secret.purpose, expected, problem=str(error.strerror), command=secret.command)
     readers = [name_account(status.st_uid)]
     if status.st_mode & stat.S_IRGRP:
         with suppress(KeyError):

@@ -17,12 +17,13 @@ from rich.console import Console
 from uidsync.cli.app import DEFAULT_CONFIG
 from uidsync.cli.inspection import Finding, inspect_target
 from uidsync.cli.inspection_source import inspect_source
-from uidsync.cli.secret import MODE, Secret, check_secret, find_group, store
+from uidsync.cli.secret import MODE, check_secret, find_group, store
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
 from uidsync.config.credentials import CREDENTIALS, SecretFiles
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.config.reader import ConfigError, make_config
 from uidsync.config.render import render
+from uidsync.config.values import Secret
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.seen import see_certificate
 from uidsync.panos.wire.xmlapi import make_keygen, read_key

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -166,6 +167,26 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A secret that the configuration calls for. A private key is a whole file; all others are one line of text.
+
+    A secret that is not `needed` is one of several ways to log in. `store_by` is the command that stores it.
+    """
+
+    name: str
+    purpose: str
+    explicit: Path | None = None
+    is_key: bool = False
+    needed: bool = True
+    store_by: str = ""
+
+    @property
+    def command(self) -> str:
+        """The command that stores it."""
+        return self.store_by or f"uidsync secret set {self.name}" + (" < KEY-FILE" if self.is_key else "")
+
+
 class NeighbourTable(Table):
     """The table of a neighbour. The neighbour brings its own model."""
 
@@ -176,4 +197,8 @@ class NeighbourTable(Table):
         firewalls: Mapping[str, Mapping[str, Any]],  # noqa: ARG003
     ) -> Iterator[tuple[str, str]]:
         """Find keys that name a firewall that does not exist. Yield each key and what is wrong with it."""
+        return iter(())
+
+    def find_secrets(self) -> Iterator[Secret]:
+        """List the secrets that the neighbour needs, as its table is filled in."""
         return iter(())

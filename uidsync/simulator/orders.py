@@ -321,30 +321,20 @@ def _address(text: str) -> str:
     return address
 
 
+def _configuration(simulated: Simulated) -> Outcome:
+    """Tell the candidate configuration, and what is running."""
+    return _firewall(simulated).configuration.describe()
+
+
+def _version(simulated: Simulated, version: str) -> None:
+    """Run another release of PAN-OS."""
+    configuration.run_release(_firewall(simulated).settings, version)
+
+
 ORDERS: dict[str, Callable[..., Outcome | None]] = {
-    "state": _state,
-    "configuration": lambda simulated: _firewall(simulated).configuration.describe(),
-    "version": lambda simulated, version: configuration.run_release(_firewall(simulated).settings, version),
-    "log": _log,
-    "log-jobs": _log_jobs,
-    "log-add": _log_add,
-    "log-flood": _log_flood,
-    "clock": _clock,
-    "fault": _fault,
-    "advance": _advance,
-    "clear": _clear,
-    "learn": _learn,
-    "forget": _forget,
-    "ha": _ha,
-    "passive": _passive,
-    "role": _role,
-    "key": _key,
-    "certificate": _certificate,
-    "rules": _rules,
-    "agent": _agent,
-    "allow": _allow,
-    "tunnels": _tunnels,
-    "tunnel": _tunnel,
-    "reset-counters": _reset_counters,
-    "help": _help,
-}
+    "state": _state, "configuration": _configuration, "version": _version, "log": _log, "log-jobs": _log_jobs,
+    "log-add": _log_add, "log-flood": _log_flood, "clock": _clock, "fault": _fault, "advance": _advance,
+    "clear": _clear, "learn": _learn, "forget": _forget, "ha": _ha, "passive": _passive, "role": _role, "key": _key,
+    "certificate": _certificate, "rules": _rules, "agent": _agent, "allow": _allow, "tunnels": _tunnels,
+    "tunnel": _tunnel, "reset-counters": _reset_counters, "help": _help,
+}  # fmt: skip

@@ -5,7 +5,7 @@ Pure: no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ from uidsync.config.values import (
     Listen,
     NeighbourTable,
     Network,
+    Secret,
     Text,
     TimeZone,
     between,
@@ -93,6 +94,15 @@ class RelayConfig(NeighbourTable):
     """What the tenant gets for an address that the log does not have. Default: an empty text."""
     who: Flag = False
     """`true` adds to the description who had the addresses at that moment."""
+
+    def find_secrets(self) -> Iterator[Secret]:
+        """List the secrets of a relay that is set up: its key, what firewalls show it, and its own TLS key."""
+        if self.fqdn:
+            yield Secret("relay-api-key", f"API key of {self.fqdn}", self.api_key_file)
+            is_named = self.psk_file is not None
+            yield Secret("relay-psk", "Authorization header of the firewalls", self.psk_file, needed=is_named)
+        if self.certificate_file:
+            yield Secret("relay-tls-key", "private key of the relay's certificate", self.key_file, is_key=True)
 
 
 MODEL = RelayConfig

@@ -9,7 +9,7 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from uidsync.config.values import Flag, Name, NeighbourTable, Port, Regex, Word
+from uidsync.config.values import Flag, Name, NeighbourTable, Port, Regex, Secret, Word
 
 Expected = dict[Name, tuple[Word, ...]]
 
@@ -67,6 +67,12 @@ class TunnelsConfig(NeighbourTable):
                     yield key, f"no firewall has the name {name}"
                 elif key == "ssh" and firewalls[name].get("serial"):
                     yield key, f"{name} is behind Panorama, whose command line does not reach it"
+
+    def find_secrets(self) -> Iterator[Secret]:
+        """List how to log in to each firewall that is read by SSH: by a password, a key, or both."""
+        for name in self.ssh:
+            yield Secret(f"{name}-ssh-password", f"SSH password for {name}", needed=False)
+            yield Secret(f"{name}-ssh-key", f"SSH key for {name}", is_key=True, needed=False)
 
 
 MODEL = TunnelsConfig
