@@ -53,7 +53,7 @@ class _SourceTable(Table):
 
     @property
     def validity(self) -> timedelta:
-        """How long an event may be believed. Rule 1."""
+        """How long an event may be believed. Rule: validity."""
         return min(self.reauth_days * DAY, self.idle_after or self.reauth_days * DAY)
 
 
