@@ -162,7 +162,7 @@ def raise_if_source_is_unsafe(reading: Reading) -> None:
         reading.census.raise_if_ahead(reading.now, least=0)
         skipped = ", ".join(f"{reason}: {count:,}" for reason, count in reading.census.skipped.items())
         found = f"a full read found not one login event{f' ({skipped})' if skipped else ''}"
-        raise UnsafePlan(f"{found}: is this the table that the NAC exports to?")
+        raise UnsafePlan(f"{found}: check that the NAC exports to this table")
 
 
 def _judge_plans(this: Run) -> None:

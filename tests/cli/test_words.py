@@ -65,6 +65,7 @@ def test_addresses_are_sorted_as_numbers(ips):
         ("Untrusted", "its certificate is not trusted", "uidsync check --target fw"),
         ("UnsafePlan", "30 logouts", "uidsync sync --dry-run --target fw"),
         ("BadReply", "an empty body", "uidsync check --target fw"),
+        ("Unreachable", "no answer; is the way open?", "uidsync check --target fw"),
     ],
 )
 def test_an_error_comes_with_its_command(kind, message, command):
@@ -73,6 +74,7 @@ def test_an_error_comes_with_its_command(kind, message, command):
     assert sentence.startswith("fw")
     assert message in sentence
     assert sentence.endswith(f": {command}")
+    assert "?." not in sentence
 
 
 def test_an_event_is_told_unless_the_answer_tells_it():

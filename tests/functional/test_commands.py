@@ -50,7 +50,7 @@ def test_the_demo_runs_by_itself():
         [sys.executable, "-m", "uidsync", "demo"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    for words in ("219 logins due", "fw-dead cannot be reached", "fw-east holds 219 mappings", "uidsync config"):
+    for words in ("219 logins due", "fw-dead cannot be reached", "fw-east holds 219 mappings", "uidsync init"):
         assert words in ended.stdout
     assert "Traceback" not in ended.stderr
 

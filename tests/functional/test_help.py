@@ -120,8 +120,8 @@ def test_nothing_is_coloured_for_those_who_say_so(arguments):
 
 
 def test_a_configuration_that_is_missing_is_named_with_what_to_do():
-    """The message names the file, and the command that prints one."""
+    """The message names the file, and the command that writes one."""
     called = call("check", "--config", "/missing.toml")
     assert called.code == 2
     assert '"/missing.toml"' in called.err
-    assert "`uidsync config` prints one" in called.err
+    assert "`uidsync init` writes one" in called.err

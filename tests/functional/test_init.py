@@ -143,8 +143,12 @@ def test_a_person_is_asked_and_everything_is_tried(tmp_path, safeconnect, firewa
             ("Password (not stored)", "admin"),
             ("Next firewall", ""),
             ("Next User-ID agent", f"uia=127.0.0.1:{agent.port}"),
+            ("File of our certificate", "nowhere.pem"),
+            ("File of our certificate", agent.line["client_cert_file"]),
             ("Is that its certificate?", "y"),
-            ("other answers?", "n"),
+            ("File of our private key", "nowhere.pem"),
+            ("File of our private key", agent.line["client_cert_file"]),
+            ("File of our private key", agent.line["client_key_file"]),
             ("Next User-ID agent", ""),
             ("Write ", "y"),
         ],
@@ -152,7 +156,9 @@ def test_a_person_is_asked_and_everything_is_tried(tmp_path, safeconnect, firewa
     assert (tmp_path / "credentials" / "fw-east-api-key").read_text() == firewall.line["api_key"] + "\n", said
     assert read(tmp_path)["identity"] == {"domain": "CAMPUS"}
     assert [target["name"] for target in read(tmp_path)["target"]] == ["fw-east", "uia"]
-    assert "uidsync.toml sync --dry-run" in said
+    assert f"export UIDSYNC_CONFIG={tmp_path}/uidsync.toml" in said
+    assert "uidsync sync --dry-run" in said
+    assert re.search(r"green +uia: took a message", said)
     assert safeconnect.password_file.read_text().strip() not in said
     code, said = run(tmp_path, "sync", "--dry-run")
     assert code == 0, said
@@ -161,9 +167,46 @@ def test_a_person_is_asked_and_everything_is_tried(tmp_path, safeconnect, firewa
 def test_ctrl_c_leaves_nothing_behind(tmp_path, events, firewall):
     """Whoever breaks off before the last question finds everything as it was."""
     answers = [("Next firewall", f"fw=127.0.0.1:{firewall.port}"), ("Is that its certificate", "\x03")]
-    code, _ = ask(tmp_path, "init", "--csv", events, "--domain", "CAMPUS", answers=answers)
+    code, said = ask(tmp_path, "init", "--csv", events, "--domain", "CAMPUS", answers=answers)
     assert code == 1
+    assert "nothing was written" in said
     assert [file.name for file in tmp_path.iterdir()] == ["events.csv"]
+
+
+def test_a_secret_that_comes_later_is_no_fault(tmp_path, events, firewall):
+    """Whoever has no password yet is not told that something is red: the end names what is to be stored."""
+    answers = [
+        ("Next firewall", f"fw=127.0.0.1:{firewall.port}"),
+        ("Is that its certificate", "y"),
+        ("Administrator of fw", "admin"),
+        ("Password (not stored)", ""),
+        ("Administrator of fw", ""),
+        ("Next firewall", ""),
+        ("Next User-ID agent", ""),
+        ("Write ", "y"),
+    ]
+    code, said = ask(tmp_path, "init", "--csv", events, "--domain", "CAMPUS", answers=answers)
+    assert code == 0, said
+    assert "red" not in re.findall(r"^ +(\w+)", said, re.MULTILINE)
+    assert "uidsync keygen fw" in said
+
+
+def test_no_password_is_asked_for_where_nobody_answers(tmp_path, events, firewall):
+    """A wrong port is told with what to do before anybody types a password, and other answers may be given."""
+    answers = [
+        ("Next firewall", "fw=127.0.0.1:1"),
+        ("other answers?", "y"),
+        ("Next firewall", f"fw=127.0.0.1:{firewall.port}"),
+        ("Is that its certificate", "y"),
+        ("Administrator of fw", "admin"),
+        ("Password (not stored)", "admin"),
+        ("Next firewall", ""),
+        ("Next User-ID agent", ""),
+        ("Write ", "y"),
+    ]
+    code, said = ask(tmp_path, "init", "--csv", events, "--domain", "CAMPUS", answers=answers)
+    assert code == 0, said
+    assert re.search(r"red +fw: Unreachable: .*are host and port right", said)
 
 
 # ---- secrets -----------------------------------------------------------------------------------------------------

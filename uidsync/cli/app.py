@@ -38,7 +38,7 @@ GROUPS = {
     },
     "Set up": {
         "demo": "Show everything at work on this machine. Needs no configuration.",
-        "init": "Ask for a site's parts, try each, and write the configuration.",
+        "init": "Ask for a site's parts, test each, and write the configuration.",
         "config": "Print a configuration to fill in, its schema, or check one.",
         "keygen": "Get an API key from a firewall and store it.",
         "secret": "Store a secret, or list where the secrets are.",

@@ -92,8 +92,8 @@ def demo(
         _show_mappings(_read_back(config))
     are_complete = [part.name for part in this.report.targets if part.status == "complete"]
     console.print(
-        "The dead target cost the others nothing. For a real site: `uidsync config > uidsync.toml`, fill it in, "
-        "then `uidsync --config uidsync.toml check`.",
+        "The dead target cost the others nothing. Try every command: `uidsync demo --keep`. For a real site: "
+        "`uidsync init`, then `uidsync check`.",
         soft_wrap=True,
     )
     return OK if are_complete == ["fw-east", "fw-west", "uia-1"] else INCOMPLETE
@@ -157,7 +157,7 @@ def _run(config: Config, *, dry_run: bool) -> Run:
 
 def _show_mappings(mappings: tuple[TableEntry, ...]) -> None:
     show_rows(
-        f"\nfw-east holds {len(mappings)} mappings, as its API tells",
+        f"\nfw-east holds {len(mappings)} mappings, read back from its API",
         ("address", "vsys", "from", "user", "time left"),
         [
             (str(entry.ip), entry.vsys, entry.type, entry.user, spell_time_left(entry.seconds_left))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from importlib.resources import files
@@ -53,7 +54,7 @@ def init(
         bool, typer.Option("--replace", metavar="", help="Replace a configuration that is there, without asking.")
     ] = False,
 ) -> int:
-    """Ask for the database, the domain and every target, try each at once, and write the configuration.
+    """Ask for the database, the domain and every target, test each answer, and write the configuration.
 
     On a terminal it asks for whatever the options leave out. Elsewhere it asks nothing. Nothing is written before the
     last question is answered: Ctrl-C leaves everything as it was. Exits 1 if something that was tried is red.
@@ -71,6 +72,19 @@ def init(
         return INCOMPLETE
     setup = Setup(file, is_asking=is_asking, accept=accept)
     setup.take_secrets(secret or ())
+    try:
+        _ask(setup, given, is_asking=is_asking)
+        setup.write()
+    except (typer.Abort, KeyboardInterrupt):
+        console.print("\nnothing was written")
+        raise
+    missing = [each for each in find_secrets(setup.read()) if each.needed and each.name not in setup.answers.secrets]
+    _tell_next(options, missing)
+    return INCOMPLETE if setup.is_red else OK
+
+
+def _ask(setup: Setup, given: Given, *, is_asking: bool) -> None:
+    """Take the answers from the command line, and ask for the others."""
     setup.ask_source(given.csv, given.host, given.name, given.user)
     setup.ask_domain(given.domain)
     for kind, targets in (("firewall", given.firewall or ()), ("agent", given.agent or ())):
@@ -78,10 +92,6 @@ def init(
             setup.add_target(kind, *_read_named(text, kind), given.client_cert)
         while is_asking and not targets and (target := _ask_target(kind)):
             setup.add_target(kind, *target, given.client_cert)
-    setup.write()
-    missing = [each for each in find_secrets(setup.read()) if each.needed and each.name not in setup.answers.secrets]
-    _tell_next(options, missing)
-    return INCOMPLETE if setup.is_red else OK
 
 
 def _may_replace(file: Path, *, is_asking: bool, replace: bool) -> bool:
@@ -114,8 +124,9 @@ def _ask_target(kind: str) -> tuple[str, str, int | None] | None:
 
 
 def _tell_next(options: Options, missing: list[Secret]) -> None:
-    before = "uidsync" if options.file == DEFAULT_CONFIG else f"uidsync --config {options.file}"
     console.print("next:")
+    if options.file.absolute() != DEFAULT_CONFIG:  # so that whatever a command advises works as it is printed
+        console.print(f"  export UIDSYNC_CONFIG={shlex.quote(str(options.file.absolute()))}")
     for secret in missing:
-        console.print(f"  {before}{secret.command.removeprefix('uidsync')}")
-    console.print(f"  {before} check\n  {before} sync --dry-run")
+        console.print(f"  {secret.command}")
+    console.print("  uidsync check\n  uidsync sync --dry-run")

@@ -23,7 +23,7 @@ Colour = Literal["green", "yellow", "red"]
 SLOW = 1.0  # seconds for an answer: 30,000 logins are 300 messages, and would take the whole of sync.deadline
 
 HINTS = {
-    "Unreachable": "is host and port right, and is the way open?",
+    "Unreachable": "are host and port right, and is the way open?",
     "Busy": "is a commit running? try again",
     "Untrusted": "is ca_file the CA of its certificate and host the name in it, or the fingerprint its own?",
     "BadReply": "is this the management address of a firewall?",

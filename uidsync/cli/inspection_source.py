@@ -46,7 +46,7 @@ def inspect_source(config: Config, source: Source) -> Iterator[Finding]:
                 yield from _survey(config, source, snapshot)
     except SourceError as error:
         missing = NO_SECRET.search(str(error))
-        advice = advise_secret(missing[1]) if missing else "see [source] in the configuration"
+        advice = advise_secret(missing[1]) if missing else ""
         yield Finding("source", "red", str(error), advice)
 
 

@@ -55,7 +55,8 @@ def become_owner(state_dir: Path, needs: Needs = "read") -> None:
             structlog.get_logger().warning(
                 "state.root_owned",
                 directory=str(state_dir),
-                hint=f"there is no account {SERVICE} to give it to; chown it to the account of the timer",
+                message=f"belongs to root, because there is no account {SERVICE}",
+                hint="if another account runs the timer: chown it to that account",
             )
         else:
             _make_for(owner, state_dir)
@@ -195,11 +196,11 @@ def step_down(*, port: int = 0) -> None:
     elif 0 < port < _read_first_free_port():
         reason = f"port {port} is for root alone"
     elif not _may_run(account):
-        reason = f"{account.name} may not read this installation: {sys.prefix}"
+        reason = f"the account {account.name} may not read this installation: {sys.prefix}"
     else:
         _become(account)
         return
-    log.warning("root.kept", message=f"this goes on as root: {reason}")
+    log.warning("root.kept", message=f"continues as root: {reason}")
 
 
 def _read_first_free_port() -> int:

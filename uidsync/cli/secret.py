@@ -30,6 +30,7 @@ from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
 
 MODE = 0o640
+ELSEWHERE = "make that directory, or name a file elsewhere in the configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,9 @@ def check_secret(secret: Secret, text: str) -> str:
     if secret.is_key:
         if "PRIVATE KEY-----" in text:
             return text
-        words = describe(text.encode(errors="replace")) or "is no private key: -----BEGIN PRIVATE KEY-----"
+        words = (
+            describe(text.encode(errors="replace")) or "is no private key; one has a line -----BEGIN PRIVATE KEY-----"
+        )
         raise typer.BadParameter(f"this {words}", param_hint=secret.name)
     if not bare or not bare.isprintable() or len(bare) >= LONGEST:
         raise typer.BadParameter("a secret is one line of text, and not empty", param_hint=secret.name)
@@ -173,7 +176,7 @@ def raise_if_unwritable(file: Path, configuration: str) -> None:
     except PermissionError:
         raise ConfigError(configuration, [describe_refusal(file.parent, "root", "write")]) from None
     except OSError as error:
-        raise ConfigError(configuration, [f"no secret can be stored in {file.parent}: {error.strerror}"]) from None
+        raise ConfigError(configuration, [f"cannot write in {file.parent}: {error.strerror}; {ELSEWHERE}"]) from None
 
 
 def store(file: Path, text: str, configuration: str) -> None:

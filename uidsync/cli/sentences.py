@@ -19,23 +19,29 @@ NEWS = {"exporter.started", "withdrawal.undone", "tunnels.unchanged"}  # no warn
 
 # What went wrong with a target, by the kind of its error.
 ERRORS = {
-    "Unauthorized": "{name} did not let uidsync in: {words}. See what is missing: uidsync check --target {name}",
-    "Unreachable": "{name} cannot be reached: {words}. Are host and port right? Test: uidsync check --target {name}",
-    "Busy": "{name} is busy: {words}. The next run tries again.",
-    "Untrusted": "{name} is not trusted: {words}. Test: uidsync check --target {name}",
-    "UnsafePlan": "{name}: {words}. Look at the plan: uidsync sync --dry-run --target {name}",
+    "Unauthorized": "{name} did not let uidsync in: {words} See what is missing: uidsync check --target {name}",
+    "Unreachable": "{name} cannot be reached: {words} Are host and port right? Test: uidsync check --target {name}",
+    "Busy": "{name} is busy: {words} The next run tries again.",
+    "Untrusted": "{name} is not trusted: {words} Test: uidsync check --target {name}",
+    "UnsafePlan": "{name}: {words} Look at the plan: uidsync sync --dry-run --target {name}",
 }
 BAD_KEY = "{name} refused the API key ({words}). Get a new one: uidsync keygen {name}"
-OTHER = "{name} gave an unexpected answer: {words}. Test: uidsync check --target {name}"
+OTHER = "{name} gave an unexpected answer: {words} Test: uidsync check --target {name}"
 
 
 def tell_error(name: str, kind: str, message: str) -> str:
     """Say what went wrong with a target, and what to do."""
-    words = message.rstrip(".")
+    words = end_sentence(message)
     if missing := NO_SECRET.search(message):
-        return f"{name}: {words}. {advise_secret(missing[1])}"
-    sentence = BAD_KEY if is_key_refused(kind, message) else ERRORS.get(kind, OTHER)
-    return sentence.format(name=name, words=words)
+        return f"{name}: {words} {advise_secret(missing[1])}"
+    if is_key_refused(kind, message):
+        return BAD_KEY.format(name=name, words=message.rstrip("."))
+    return ERRORS.get(kind, OTHER).format(name=name, words=words)
+
+
+def end_sentence(words: str) -> str:
+    """Return the words with a full stop, unless they end with a mark of their own."""
+    return words if words.endswith((".", "?", "!")) else f"{words}."
 
 
 def is_key_refused(kind: str, message: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +16,9 @@ import typer
 from rich.console import Console
 
 from uidsync.cli.app import DEFAULT_CONFIG
-from uidsync.cli.inspection import Finding, inspect_target
+from uidsync.cli.inspection import HINTS, Finding, inspect_target
 from uidsync.cli.inspection_source import inspect_source
-from uidsync.cli.secret import MODE, check_secret, find_group, store
+from uidsync.cli.secret import MODE, check_secret, find_group, find_secrets, store
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
 from uidsync.config.credentials import CREDENTIALS, SecretFiles
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
@@ -32,6 +33,7 @@ from uidsync.report.output import write_atomically
 HEAD = "Written by `uidsync init`. `uidsync config` prints every key with its default and what it does."
 TRY_FOR = 30.0  # seconds, for a certificate
 DIRECTORY_MODE = 0o750
+NOT_TRUSTED = "its certificate is not trusted"
 console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -89,7 +91,7 @@ class Setup:
                 self.answers.source = {"kind": "mysql", "host": place.strip("[]"), "database": name, "user": user}
                 self.answers.source |= {"port": int(port)} if port else {}
                 self._ask_secret(Secret("source-password", f"Password of {user}"))
-            if self._try(None, inspect_source_of) or not self._wants_other_answers():
+            if self._is_kept(is_good=self._try(None, inspect_source_of)):
                 return
             csv, is_given = "", False
             self.answers.secrets.pop("source-password", None)
@@ -120,18 +122,19 @@ class Setup:
     def add_target(self, kind: str, name: str, host: str, port: int | None, client_cert: Path | None) -> None:
         """Look at a target's certificate, get what lets us in, and try it; leave it out if that is wished."""
         target: dict[str, Any] = {"name": name, "kind": kind, "host": host} | ({"port": port} if port else {})
-        if kind == "agent" and client_cert:
+        if kind == "agent" and (client_cert or (client_cert := self._ask_client_cert(name))):
             target["client_cert_file"] = str(client_cert.absolute())
         if not self._is_accepted(target):
             return
-        if not self._trust(target, self.read(target).target[-1]):
-            self.is_red = True
-        model = self.read(target).target[-1]
-        if isinstance(model, FirewallConfig):
-            self._get_key(model)
-        elif isinstance(model, AgentConfig) and model.client_cert_file:
-            self._ask_secret(Secret(f"{name}-client-key", f"File of our private key for {name}", is_key=True))
-        if self._try(target, inspect_last_target) or not self._wants_other_answers():
+        is_good = self._trust(target, self.read(target).target[-1])
+        if is_good:  # nobody else gets a password or a key
+            model = self.read(target).target[-1]
+            if isinstance(model, FirewallConfig):
+                self._get_key(model)
+            elif isinstance(model, AgentConfig) and model.client_cert_file:
+                self._ask_secret(Secret(f"{name}-client-key", f"File of our private key for {name}", is_key=True))
+            is_good = self._try(target, inspect_last_target)
+        if self._is_kept(is_good=is_good):
             self.answers.targets.append(target)
         else:
             for suffix in ("-api-key", "-client-key"):
@@ -142,16 +145,16 @@ class Setup:
         try:
             seen = see_certificate(model.host or "", model.port, TRY_FOR)
         except PanosError as error:
-            _tell(Finding(model.name, "red", f"{error.kind}: {error.words}", error.advice))
+            _tell_failure(model.name, error)
             return False
         if not seen.problem:
             return True
-        console.print(f"  {model.name} shows a certificate that this system does not trust ({seen.problem}):")
+        problem = seen.problem.removeprefix(f"{NOT_TRUSTED}: ")
+        console.print(f"  {model.name} shows a certificate that this system does not trust ({problem}):")
         console.print(f"    subject      {seen.subject}\n    issuer       {seen.issuer}")
         console.print(f"    valid until  {seen.not_after:%Y-%m-%d}\n    SHA-256      {seen.fingerprint}")
         if not (self._accept or self._is_asking):
-            words = "its certificate is not trusted"
-            _tell(Finding(model.name, "red", words, "compare the fingerprint with the firewall's own, then --accept"))
+            _tell(Finding(model.name, "red", NOT_TRUSTED, "compare the fingerprint with its own, then --accept"))
             return False
         if self._accept or typer.confirm("  Is that its certificate?", err=True):
             target["fingerprint_sha256"] = seen.fingerprint
@@ -170,30 +173,53 @@ class Setup:
             )
             if not user:
                 return
-            password = typer.prompt("Password (not stored)", hide_input=True, err=True)
+            password = typer.prompt("Password (not stored)", default="", show_default=False, hide_input=True, err=True)
+            if not password:
+                continue
             maker = _make_maker(self.read(target.model_dump(mode="python", exclude_defaults=True)), Path())
             (client,) = maker.make_clients(target, None).values()
             try:
                 self.answers.secrets[name] = read_key(client.call(make_keygen(user, password))) + "\n"
             except PanosError as error:
-                _tell(Finding(target.name, "red", f"{error.kind}: {error.words}", error.advice))
+                _tell_failure(target.name, error)
             finally:
                 client.close()
 
+    def _ask_client_cert(self, name: str) -> Path | None:
+        """Ask for the file of our certificate until it is one that can be read; its content is judged later."""
+        words = f"File of our certificate for {name} (empty: none)"
+        while self._is_asking and (text := typer.prompt(words, default="", show_default=False, err=True)):
+            if os.access(text, os.R_OK):
+                return Path(text)
+            console.print(f"  {text} is not there, or cannot be read")
+        return None
+
     def _ask_secret(self, secret: Secret) -> None:
-        if not self._is_asking or secret.name in self.answers.secrets:
-            return
-        text = typer.prompt(
-            f"{secret.purpose} (empty: later)", default="", show_default=False, hide_input=not secret.is_key, err=True
-        )
-        if secret.is_key and text:
-            text = Path(text).read_text("utf-8", errors="replace")
-        if text:
-            self.answers.secrets[secret.name] = check_secret(secret, text)
+        """Ask for a secret, or for the file of a key, until it can be one or is left for later."""
+        words = f"{secret.purpose} (empty: later)"
+        while self._is_asking and secret.name not in self.answers.secrets:
+            text = typer.prompt(words, default="", show_default=False, hide_input=not secret.is_key, err=True)
+            if not text:
+                return
+            try:
+                text = Path(text).read_text("utf-8", errors="replace") if secret.is_key else text
+                self.answers.secrets[secret.name] = check_secret(secret, text)
+            except OSError as error:
+                console.print(f"  {text}: {error.strerror}")
+            except typer.BadParameter as error:
+                console.print(f"  {error.message}")
 
     def _try(self, target: dict[str, Any] | None, inspect: Callable[[Config, Path], Iterator[Finding]]) -> bool:
-        """Try the answers with the secrets that are known, and tell what was found; return whether nothing is red."""
+        """Try the answers with the secrets that are known, and tell what was found; return whether nothing is red.
+
+        Without its secret nothing can be tried: that is right for a person who gives it later, and red in a script.
+        """
         config = self.read(target or _PLACEHOLDER)
+        about = target["name"] if target else "source"
+        if missing := self._find_missing(config, about):
+            words = f"not tried: {missing.name} is not stored yet"
+            _tell(Finding(about, "yellow" if self._is_asking else "red", words))
+            return self._is_asking
         is_red = False
         with tempfile.TemporaryDirectory(prefix="uidsync-init-") as place:
             for name, text in self.answers.secrets.items():
@@ -201,15 +227,28 @@ class Setup:
             for finding in inspect(config, Path(place)):
                 _tell(finding)
                 is_red = is_red or finding.colour == "red"
-        self.is_red = self.is_red or is_red
         return not is_red
 
-    def _wants_other_answers(self) -> bool:
-        if not self._is_asking:
+    def _find_missing(self, config: Config, about: str) -> Secret | None:
+        """Return the secret of the source or of a target that is neither among the answers nor stored."""
+        names = {f"{about}{end}" for end in ("-password", "-api-key", "-client-key")}
+        return next(
+            (
+                secret
+                for secret in find_secrets(config)
+                if secret.needed and secret.name in names - self.answers.secrets.keys() and not secret.file.exists()
+            ),
+            None,
+        )
+
+    def _is_kept(self, *, is_good: bool) -> bool:
+        """Tell whether answers are kept: those that work, and those that nobody wants to give anew."""
+        if is_good:
+            return True
+        if self._is_asking and typer.confirm("  Do you want to give other answers?", default=True, err=True):
             return False
-        wants = typer.confirm("  Do you want to give other answers?", default=True, err=True)
-        self.is_red = self.is_red and not wants
-        return wants
+        self.is_red = True
+        return True
 
     def write(self) -> None:
         """Write the secrets and then the configuration. Raises ConfigError."""
@@ -221,7 +260,7 @@ class Setup:
             _name_files(document, place)
         if self._is_asking:
             typer.confirm(f"Write {self._file}, and the secrets to {place}?", default=True, abort=True, err=True)
-        if self.answers.secrets:
+        if any(find_secrets(self.read())):
             with suppress(FileExistsError):
                 place.mkdir(mode=DIRECTORY_MODE)
         for name, text in self.answers.secrets.items():
@@ -252,6 +291,10 @@ def inspect_last_target(config: Config, place: Path) -> Iterator[Finding]:
 def _tell(finding: Finding) -> None:
     advice = f"  -> {finding.advice}" if finding.advice else ""
     console.print(f"  {finding.colour:7}{finding.about}: {finding.message}{advice}")
+
+
+def _tell_failure(name: str, error: PanosError) -> None:
+    _tell(Finding(name, "red", f"{error.kind}: {error.words}", error.advice or HINTS.get(error.kind, "")))
 
 
 def _name_files(document: Mapping[str, Any], place: Path) -> None:

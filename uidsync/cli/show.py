@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from uidsync.cli.sentences import advise_next, tell_error
+from uidsync.cli.sentences import advise_next, end_sentence, tell_error
 from uidsync.cli.tables import by_address, make_console, make_table, print_rows, print_table, show_rows, spell_status
 from uidsync.cli.words import spell_moment
 from uidsync.panos import Address
@@ -125,7 +125,7 @@ def show_end(report: SyncReport) -> None:
     if not console.is_terminal:
         return
     if report.error:
-        console.print(f"{report.error.message}. Nothing was sent.")
+        console.print(f"{end_sentence(report.error.message)} Nothing was sent.")
     if advice := advise_next(report):
         console.print(advice)
 

@@ -17,6 +17,7 @@ from uidsync.config.values import (
     HOUR,
     MINUTE,
     SECOND,
+    VSYS,
     Domain,
     Duration,
     File,
@@ -53,7 +54,7 @@ class _SourceTable(Table):
 
     @property
     def validity(self) -> timedelta:
-        """How long an event may be believed. Rule 1."""
+        """How long an event may be believed. Rule: validity."""
         return min(self.reauth_days * DAY, self.idle_after or self.reauth_days * DAY)
 
 
@@ -206,7 +207,7 @@ class FirewallConfig(_TargetTable):
     """The two members of an HA pair, instead of `host`. Messages go to the active member."""
     port: Port = 443
     """The HTTPS port."""
-    vsys: Annotated[str, StringConstraints(pattern=r"^(vsys[0-9]{1,3})?$")] = "vsys1"
+    vsys: Annotated[str, StringConstraints(pattern=VSYS)] = "vsys1"
     """The virtual system that gets the mappings. An empty text leaves the choice to the firewall."""
     serial: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{0,32}$")] = ""
     """The serial number of a firewall behind Panorama. `host` is then the Panorama. Default: none."""

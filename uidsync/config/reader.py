@@ -30,7 +30,7 @@ from uidsync.config.models import (
     SyncConfig,
     TelemetryConfig,
 )
-from uidsync.config.values import NeighbourTable, Table
+from uidsync.config.values import DOMAIN, NAME, VSYS, NeighbourTable, Table
 
 PAIR = 2  # members of an HA pair
 LARGEST_FILE = 2**20  # bytes: a thousand targets take a third of it
@@ -65,7 +65,7 @@ def read_config(file: Path, neighbours: Neighbours = NOBODY) -> Config:
     except PermissionError:
         raise ConfigError(str(file), [describe_refusal(file)]) from None
     except OSError as error:
-        hint = "; `uidsync config` prints one to fill in" if isinstance(error, FileNotFoundError) else ""
+        hint = "; `uidsync init` writes one, --config names another" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}{hint}"]) from None
     except UnicodeDecodeError as error:
         problem = f"not UTF-8, from byte {error.start + 1:,} on: save it as UTF-8"
@@ -197,6 +197,11 @@ PLAIN_WORDS = {
     "literal_error": "must be {expected}",
     "value_error": "{error}",
 }
+ALLOWED = {  # what to write instead, by the pattern that a text does not match
+    DOMAIN: "; name the domain alone, without \\, @ or a comma",
+    NAME: "; letters, digits, _, . and - are allowed, 64 at most",
+    VSYS: '; write "vsys1", for example',
+}
 
 
 def _describe(problem: Any, neighbours: Neighbours) -> str:  # noqa: ANN401 (pydantic's own type for it is not public)
@@ -208,8 +213,9 @@ def _describe(problem: Any, neighbours: Neighbours) -> str:  # noqa: ANN401 (pyd
     if problem["type"] == "extra_forbidden":
         return f"{path}: unknown key{_suggest(path, neighbours)}"
     words: str = PLAIN_WORDS.get(problem["type"], problem["msg"])
-    hint = f"; {BACKSLASH}" if has_escape(problem["input"]) else ""
-    return f"{path}: {words.format_map(problem.get('ctx', {}))}{hint}"
+    facts = problem.get("ctx", {})
+    hint = f"; {BACKSLASH}" if has_escape(problem["input"]) else ALLOWED.get(facts.get("pattern", ""), "")
+    return f"{path}: {words.format_map(facts)}{hint}"
 
 
 TABLES: dict[str, tuple[type[Table], ...]] = {

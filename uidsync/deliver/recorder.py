@@ -144,7 +144,7 @@ class Recorder:
         return found.dispatch
 
     def sending(self, delivery: Delivery, batch: Batch) -> None:
-        """Note that what is sent is in doubt from now on. Rule 12."""
+        """Note that what is sent is in doubt from now on. Rule: at least once."""
         self._remember(delivery.name, batch.entries)
         self._write(lambda: self._ledger.note_doubt(delivery.name, batch.entries, self._clock()))
 

@@ -138,7 +138,7 @@ def note_delivery(state: TargetState, part: TargetReport, delivery: Delivery) ->
     """Keep what went wrong with a target, and what certificates were seen. These times are of our own clock.
 
     All is well with a target that was heard from, or that nothing had to be asked after it was heard from last.
-    Rule 14.
+    Rule: complete means right.
     """
     state.certificate_not_after = part.certificate_not_after or state.certificate_not_after
     state.client_certificate_not_after = part.client_certificate_not_after or state.client_certificate_not_after

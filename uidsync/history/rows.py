@@ -1,7 +1,4 @@
-"""Asks the source who had an address at a moment in the past, or many at once, and which addresses a user had.
-
-Rules 1 to 5.
-"""
+"""Asks the source who had an address at a moment in the past, or many at once, and which addresses a user had."""
 
 from __future__ import annotations
 

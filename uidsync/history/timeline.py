@@ -1,7 +1,7 @@
-"""Decides who had an address when: one timeline for each address, from its events in any order. Rules 1, 2 and 4.
+"""Decides who had an address when: one timeline for each address, from its events in any order.
 
-Pure: no I/O, no clock. `who`, `explain` and neighbours are answered from it. The answer at a moment is what a full read
-at that moment would have come to.
+Rules: validity, newest wins, nobody. Pure: no I/O, no clock. `who`, `explain` and neighbours are answered from it.
+The answer at a moment is what a full read at that moment would have come to.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Says whom a question for the past means: a name as rows have it, an address that no row may have. Rules 3 and 5.
+"""Says whom a question for the past means: a name as rows have it, an address that no row may have.
 
 Pure: no I/O, no clock.
 """
@@ -16,7 +16,7 @@ EXCLUDED, NOT_INCLUDED = "exclude_networks", "include_networks"  # why there is 
 
 
 def find_obstacle(ip: Address, read_row: RowReader, rules: Rules, now: datetime) -> str:
-    """Return why rows of this address are skipped, as the reader says it; empty when they are not. Rule 5."""
+    """Return why rows of this address are skipped, as the reader says it; empty when they are not."""
     row = read_row(Row(0, now - rules.time_offset, str(ip), None, None))
     if not isinstance(row, SkippedRow):
         return ""
@@ -35,7 +35,7 @@ def make_needle(name: str, rules: Rules) -> str:
 
 
 def read_name(name: str, rules: Rules, now: datetime) -> LoginEvent:
-    """Return what a row with this name would come to: its user is the name as it is sent. Rule 3."""
+    """Return what a row with this name would come to: its user is the name as it is sent. Rule: principal."""
     anywhere = replace(rules, include_networks=(), exclude_networks=())
     row = make_row_reader(anywhere, now)(Row(0, now - rules.time_offset, "192.0.2.1", name, None))
     if isinstance(row, SkippedRow):

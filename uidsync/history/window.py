@@ -1,4 +1,4 @@
-"""Says who had many addresses at many moments, by one read of the table's window for all of them. Rules 1 to 5.
+"""Says who had many addresses at many moments, by one read of the table's window for all of them.
 
 The rows of these addresses wait in a temporary database, so that memory stays flat however many there are; then each
 address has its timeline, one after the other.

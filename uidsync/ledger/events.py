@@ -159,8 +159,8 @@ class EventsLedger(LedgerFile):
         """Take back what is known of moments that lie ahead; return how far, or None when none does.
 
         `now` is the source's clock, `own_now` the one of this host, by which runs are timed. Events that lie ahead are
-        dropped, and the next read is full; what was sent then is in doubt, and every table is suspect. Rule 13.
-        So is all that was sent before the source's clock was put forward: when it ends is not known.
+        dropped, and the next read is full; what was sent then is in doubt, and every table is suspect. So is all that
+        was sent before the source's clock was put forward: when it ends is not known. Rule: nothing from the future.
         """
         limits = {"now": write_time(now), "limit": write_time(now + AHEAD), "settled": write_time(now - SETTLED)}
         own = {"own_now": write_time(own_now), "own_limit": write_time(own_now + AHEAD)}

@@ -1,7 +1,7 @@
 """What every target holds and until when, who was last seen where, and how far the source was read: a SQLite file.
 
 The ledger is a belief. It may be lost at the price of one full send, but it must neither claim more than was accepted
-nor forget what may have been. Rule 12.
+nor forget what may have been. Rule: at least once.
 """
 
 from __future__ import annotations

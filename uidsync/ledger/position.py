@@ -77,7 +77,7 @@ def make_position(
     ahead: Collection[int],
     clock_offset: timedelta,
 ) -> Position:
-    """Make a position whose last mark is the end of the table; no row that lies ahead is lost behind it. Rule 5."""
+    """Make a position whose last mark is the end of the table; no row that lies ahead is lost behind it."""
     watermark = marks[-1][1]
     if len(ahead) > MOST_AHEAD:
         watermark, ahead = min(watermark, min(ahead) - 1), ()

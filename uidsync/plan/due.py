@@ -1,6 +1,6 @@
-"""Decides what a target lacks of what is wanted: what is due, in which order, and what of it is too much. Rules 6 to 8.
+"""Decides what a target lacks of what is wanted: what is due, in which order, and what of it is too much.
 
-Pure: no I/O, no clock, no randomness, no logging.
+Rules: timeout, login due, logout due. Pure: no I/O, no clock, no randomness, no logging.
 """
 
 from __future__ import annotations

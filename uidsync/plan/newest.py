@@ -1,4 +1,4 @@
-"""Decides who holds each address: its newest event. Rules 2 and 4.
+"""Decides who holds each address: its newest event. Rules: newest wins, nobody.
 
 Pure: no I/O, no clock, no randomness, no logging.
 """
@@ -18,7 +18,7 @@ from uidsync.source.rows import BLANK, IGNORED, OTHER_DEVICE, LoginEvent
 def newest_per_address(
     events: Iterable[LoginEvent], known: Mapping[Address, LoginEvent] | None = None
 ) -> dict[Address, LoginEvent]:
-    """Return the event that holds each address, whatever the order of `events`. Rules 2 and 4.
+    """Return the event that holds each address, whatever the order of `events`.
 
     `known` are the events of earlier reads: each gives way only to a newer one, or to itself read anew. An event that
     takes its address under conditions (an ignored user's, a blank principal's) is judged against the event before it.
@@ -43,7 +43,7 @@ def newest_per_address(
 
 
 def _take(holder: LoginEvent | None, event: LoginEvent) -> LoginEvent | None:
-    """Return the event as it takes the address from its holder, or None when it takes nothing. Rule 4."""
+    """Return the event as it takes the address from its holder, or None when it takes nothing. Rule: nobody."""
     if holder and event.key < holder.key:
         return None
     user = holder.user if holder else None
@@ -81,7 +81,7 @@ def make_demand(events: Mapping[Address, LoginEvent], validity: timedelta, now: 
 
 
 def wanted(events: Mapping[Address, LoginEvent], validity: timedelta, now: datetime) -> dict[Address, UserMapping]:
-    """Return the mapping of every address that has a user and at least a minute left. Rule 1."""
+    """Return the mapping of every address that has a user and at least a minute left. Rule: validity."""
     return {
         ip: UserMapping(ip, event.user, event.seen_at + validity, event.event_id)
         for ip, event in events.items()

@@ -1,4 +1,4 @@
-"""Decides how much a plan may undo of what a target holds. Rule 9.
+"""Decides how much a plan may undo of what a target holds. Rule: safety.
 
 Pure: no I/O, no clock.
 """

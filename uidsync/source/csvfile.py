@@ -61,7 +61,8 @@ class CSVSource:
         except PermissionError:
             raise SourceError(describe_refusal(self._path)) from None
         except (OSError, ValueError) as error:
-            raise SourceError(f"{self._path}: {getattr(error, 'strerror', None) or error}") from error
+            words = getattr(error, "strerror", None) or error
+            raise SourceError(f"{self._path}: {words}; is source.path right?") from error
 
 
 class CSVSnapshot:

@@ -32,7 +32,8 @@ NOT_NOW = {
 
 RIGHTS_ADVICE = "sql/grants.sql has the rights that are needed"
 ADVICE = {
-    ER.ACCESS_DENIED_ERROR: "are source.user and its password right, and may it come from this host?",
+    ER.ACCESS_DENIED_ERROR: "are source.user and its password right (uidsync secret set source-password), and "
+    "may it come from this host?",
     WITHOUT_PASSWORD: "the account logs in by no password: ALTER USER … IDENTIFIED BY gives it one",
     NOT_FROM_HERE: "let the account come from this host: see sql/grants.sql",
     HOST_BLOCKED: "mysqladmin flush-hosts lets this host in again",

@@ -1,7 +1,8 @@
 """Takes into account what another host may have done at the targets since this one worked last: the two take turns.
 
 Both read one table by the same rules, so the other can have changed nothing but addresses with rows that are new to us.
-What we believe of those becomes doubt, and so does every user that the rows name, delivered by us or not. Rule 12.
+What we believe of those becomes doubt, and so does every user that the rows name, delivered by us or not.
+Rule: at least once.
 """
 
 from __future__ import annotations
