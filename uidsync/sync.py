@@ -17,8 +17,12 @@ from uidsync.deliver import summary
 from uidsync.deliver.recorder import Progress, Recorder
 from uidsync.deliver.workers import Delivery, Target, deliver
 from uidsync.ledger.ledger import Ledger
+from uidsync.ledger.values import read_subject
+from uidsync.panos.userid.firewall import Firewall
+from uidsync.panos.userid.tags import TagTarget
 from uidsync.plan.dispatch import Dispatch, find_limits, find_seen_since, plan_dispatches, read_state
-from uidsync.plan.due import Plan
+from uidsync.plan.due import NOTHING_DUE, Plan, join
+from uidsync.plan.roles import make_tag_config
 from uidsync.plan.safety import UnsafePlan
 from uidsync.plan.share import is_pass_due
 from uidsync.reading.reader import Reading, read, read_clock
@@ -68,11 +72,15 @@ class Run:
     report: SyncReport
     reading: Reading | None = None
     dispatches: tuple[Dispatch, ...] = ()
+    taggings: tuple[Dispatch, ...] = ()  # the same of tags
 
     @property
     def plans(self) -> dict[str, Plan]:
         """The plan for every target, by name."""
-        return {dispatch.name: dispatch.plan for dispatch in self.dispatches}
+        tags = {tagging.name: tagging.plan for tagging in self.taggings}
+        return {
+            dispatch.name: join([dispatch.plan, tags.get(dispatch.name, NOTHING_DUE)]) for dispatch in self.dispatches
+        }
 
 
 def run(parts: Parts, order: Order) -> Run:
@@ -86,7 +94,7 @@ def run(parts: Parts, order: Order) -> Run:
     this.report.targets = [TargetReport(target.name, target.kind) for target in parts.targets]
     # All that the ledger knows of them comes first: if it is damaged, the source is still unread.
     states, position = [read_state(parts.ledger, target) for target in parts.targets], parts.ledger.read_position()
-    recorder = None
+    recorder = tagger = None
     with parts.ledger.provisional() as keep:
         try:
             with parts.deadline.interruptible():
@@ -94,15 +102,17 @@ def run(parts: Parts, order: Order) -> Run:
                 _read(this)
                 _plan(this)
             if this.reading and not order.dry_run and not this.report.standby:
-                recorder = _begin(this, this.reading)
+                recorder = _begin(parts, this, this.dispatches, this.reading.clock)
+                if tagging := make_tagging(parts):
+                    tagger = _begin(tagging, this, this.taggings, this.reading.clock)
                 keep()  # events and watermark in one step: whatever becomes of the targets, what was read is known
         except (Interrupted, SourceError, UnsafePlan, StandbyLost, OnStandby) as error:
             _end_early(this, error)
     if recorder:
-        _deliver(this, recorder)
+        _deliver(this, recorder, tagger)
         states = [dispatch.state for dispatch in this.dispatches]
     else:
-        summary.report_untried(this.report, this.dispatches, parts.config.sync.batch_size)
+        summary.report_untried(this.report, this.dispatches, parts.config.sync.batch_size, this.taggings)
     now = this.reading.clock() if this.reading else read_clock(position)
     summary.report_states(this.report, states, parts.ledger, now)
     if this.reading:
@@ -145,6 +155,10 @@ def _plan(this: Run) -> None:
         return
     with _timed(this.report, "plan"):
         this.dispatches = plan_dispatches(parts.config, parts.targets, parts.ledger, reading.now, full=this.order.full)
+        if tagging := make_tagging(parts):
+            this.taggings = plan_dispatches(
+                tagging.config, tagging.targets, tagging.ledger, reading.now, full=this.order.full
+            )
         this.report.wanted = parts.ledger.count_wanted(find_seen_since(parts.config, reading.now))
         summary.report_plans(this.report, this.dispatches)
         if not this.order.force:
@@ -170,15 +184,31 @@ def _judge_plans(this: Run) -> None:
 
     A ledger that cannot tell is found out here, before anything is sent.
     """
-    for dispatch, part in zip(this.dispatches, this.report.targets, strict=True):
-        limits = find_limits(this.parts.config, dispatch, this.parts.ledger)
+    parts = {part.name: part for part in this.report.targets}
+    ledger = this.parts.ledger
+    for dispatch, belief in (
+        *((each, ledger) for each in this.dispatches),
+        *((each, ledger.tags) for each in this.taggings),
+    ):
+        limits = find_limits(this.parts.config, dispatch, belief)
         if this.order.dry_run:
-            summary.report_refusal(this.report, part, dispatch.plan.limit(limits, dispatch.ordered)[2])
+            words = dispatch.plan.limit(limits, dispatch.ordered)[2]
+            summary.report_refusal(this.report, parts[dispatch.name], words)
 
 
-def _begin(this: Run, reading: Reading) -> Recorder:
-    parts = this.parts
-    recorder = Recorder(parts, this.dispatches, reading.clock, looks=True, is_ordered=this.order.force)
+def make_tagging(parts: Parts) -> Parts | None:
+    """Return the parts for a run of tags, which goes as one of mappings does. None if no target gets tags."""
+    config = make_tag_config(parts.config)
+    if config is None:
+        return None
+    names = {target.name for target in parts.targets}
+    targets = tuple(target for target in config.target if target.name in names)
+    log, ledger = parts.log.bind(of="tags"), parts.ledger.tags
+    return replace(parts, config=config, targets=targets, ledger=ledger, log=log) if targets else None
+
+
+def _begin(parts: Parts, this: Run, dispatches: Sequence[Dispatch], clock: Callable[[], datetime]) -> Recorder:
+    recorder = Recorder(parts, dispatches, clock, looks=True, is_ordered=this.order.force)
     recorder.begin()
     return recorder
 
@@ -202,16 +232,20 @@ def _end_early(this: Run, error: BaseException) -> None:
             report.exit_code, report.error = INCOMPLETE, Problem("Interrupted", words)
 
 
-def _deliver(this: Run, recorder: Recorder) -> None:
+def _deliver(this: Run, recorder: Recorder, tagger: Recorder | None) -> None:
     """Deliver every target's plan, and keep what became of it."""
     parts = this.parts
     with _timed(this.report, "deliver"):
-        this.dispatches = carry_out(this.report, recorder, parts)
-        for dispatch, part in zip(this.dispatches, this.report.targets, strict=True):
+        this.dispatches = carry_out(this.report, recorder, parts, tagger)
+        this.taggings = tagger.dispatches if tagger else ()
+        named = {part.name: part for part in this.report.targets}
+        for dispatch in (*this.dispatches, *this.taggings):
+            part = named[dispatch.name]
             if _is_put_right(parts.config, dispatch, part):
                 dispatch.state.reconciled_at = dispatch.now
                 dispatch.state.is_suspect = False
-        finish(this.report, recorder, parts)
+        for each in filter(None, [recorder, tagger]):
+            finish(this.report, each, parts)
     if parts.turn:
         summary.report_turn(this.report, parts.turn)
 
@@ -223,8 +257,10 @@ def _is_put_right(config: Config, dispatch: Dispatch, part: TargetReport) -> boo
     return is_sent and is_whole and (dispatch.is_full_send or is_pass_due(config, dispatch.state, dispatch.now))
 
 
-def carry_out(report: SyncReport, recorder: Recorder, parts: Parts) -> tuple[Dispatch, ...]:
-    """Deliver every target's plan, report it, and return the dispatches as they were sent.
+def carry_out(
+    report: SyncReport, recorder: Recorder, parts: Parts, tagger: Recorder | None = None
+) -> tuple[Dispatch, ...]:
+    """Deliver every target's plan, and tags after it, report it, and return the dispatches as they were sent.
 
     From here on a signal ends the run in order.
     """
@@ -233,11 +269,33 @@ def carry_out(report: SyncReport, recorder: Recorder, parts: Parts) -> tuple[Dis
         Delivery(dispatch.name, parts.make_target(dispatch), dispatch.plan, dispatch.target.connections)
         for dispatch in recorder.dispatches
     ]
-    deliver(deliveries, parts.config.sync.batch_size, recorder, parts.deadline)
+    taggings = {tagging.name: tagging for tagging in tagger.dispatches} if tagger else {}
+    tags = {
+        delivery.name: _make_tag_delivery(parts, taggings[delivery.name], delivery.target)
+        for delivery in deliveries
+        if delivery.name in taggings
+    }
+    lanes = [
+        [(delivery, recorder), *([(tags[delivery.name], tagger)] if tagger and delivery.name in tags else ())]
+        for delivery in deliveries
+    ]
+    deliver(lanes, parts.config.sync.batch_size, parts.deadline)
     for dispatch, delivery, part in zip(recorder.dispatches, deliveries, report.targets, strict=True):
-        summary.report_delivery(report, part, delivery, parts.log)
+        tagging = tags.get(part.name)
+        summary.report_delivery(report, part, delivery, parts.log, tagging)
         summary.note_delivery(dispatch.state, part, delivery)
+        if tagging:
+            summary.note_delivery(taggings[part.name].state, part, tagging)
     return recorder.dispatches
+
+
+def _make_tag_delivery(parts: Parts, tagging: Dispatch, target: Target) -> Delivery:
+    roles = parts.config.roles
+    if roles is None or not isinstance(target, Firewall):
+        raise TypeError(target)
+    ledger, name = parts.ledger.tags, tagging.name
+    tagged = TagTarget(target, roles.prefix, lambda: map(read_subject, ledger.list_addresses(name)))
+    return Delivery(name, tagged, tagging.plan, tagging.target.connections)
 
 
 def finish(report: SyncReport, recorder: Recorder, parts: Parts) -> None:

@@ -11,7 +11,7 @@ from uidsync.config.models import Config, TargetConfig
 from uidsync.deliver.recorder import Recorder
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import LOGOUT_GRACE, Withdrawn
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.panos.userid.messages import Logout
 from uidsync.plan.dispatch import Dispatch, read_belief
 from uidsync.plan.due import Plan
@@ -26,11 +26,11 @@ from uidsync.sync import Parts, carry_out, finish
 class Chosen:
     """Whose mappings are meant: those at addresses, those of users (without a domain: in any), or all."""
 
-    ips: Collection[Address] = ()
+    ips: Collection[Subject] = ()
     users: Collection[str] = ()
     everybody: bool = False
 
-    def holds(self, ip: Address, user: str | None) -> bool:
+    def holds(self, ip: Subject, user: str | None) -> bool:
         """Tell whether a mapping is among them."""
         return self.everybody or ip in self.ips or is_meant(user, self.users)
 
@@ -91,7 +91,7 @@ def withdraw(parts: Parts, dispatches: Sequence[Dispatch], chosen: Chosen) -> Sy
     return report
 
 
-def _list_withdrawn(dispatch: Dispatch, events: Mapping[Address, LoginEvent], chosen: Chosen) -> list[Withdrawn]:
+def _list_withdrawn(dispatch: Dispatch, events: Mapping[Subject, LoginEvent], chosen: Chosen) -> list[Withdrawn]:
     """List the logins to withhold: of every chosen event, and of every chosen mapping whose event is gone."""
     listed = [
         Withdrawn(ip, event.user, event.key)

@@ -12,7 +12,7 @@ from uidsync.config.models import Config
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.position import Position
 from uidsync.ledger.values import MINUTE
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.panos.userid.messages import Entry, Login, Logout
 from uidsync.plan.newest import make_demand, newest_per_address
 from uidsync.plan.share import find_withdrawn
@@ -58,7 +58,7 @@ def doubt_what_another_may_have_changed(
         for event in events
         if event.why not in {BLANK, IGNORED} or (event.ip in newest and newest[event.ip].key == event.key)
     ]
-    named: dict[Address, set[str]] = {event.ip: set() for event in events}
+    named: dict[Subject, set[str]] = {event.ip: set() for event in events}
     for event in events:
         if event.user is not None:
             named[event.ip].add(event.user)

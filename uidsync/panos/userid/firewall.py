@@ -10,7 +10,9 @@ from datetime import datetime
 from ipaddress import IPv6Address
 from typing import TypeVar
 
-from uidsync.panos import Address
+from lxml import etree
+
+from uidsync.panos import Address, Subject
 from uidsync.panos.logs.clocks import make_show_clock, read_clock
 from uidsync.panos.logs.events import (
     LogEntry,
@@ -40,7 +42,7 @@ from uidsync.panos.userid.table import (
     read_mappings,
     read_table,
 )
-from uidsync.panos.wire.client import Client
+from uidsync.panos.wire.client import Client, Read
 from uidsync.panos.wire.errors import BadRequest, PanosError, Unauthorized
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, address_to
 
@@ -70,8 +72,13 @@ class Firewall:
         self._vsys = vsys
         self._serial = serial
         self._questions = 0
-        self._shown: dict[Address, tuple[TableEntry, ...]] | None = None
+        self._shown: dict[Subject, tuple[TableEntry, ...]] | None = None
         self._warnings: dict[str, str] = {}
+
+    @property
+    def vsys(self) -> str:
+        """The virtual system that is meant; nothing leaves it to the firewall."""
+        return self._vsys
 
     @property
     def attempts(self) -> int:
@@ -114,6 +121,14 @@ class Firewall:
         request = make_user_id(make_message(batch), self._vsys)
         return read_rejections(self._client.call(self._address(request)), batch)
 
+    def call(self, request: Request) -> etree._Element:
+        """Make one call. Raises PanosError."""
+        return self._client.call(self._address(request))
+
+    def read(self, request: Request, read: Read[Taken]) -> Taken:
+        """Make one call whose answer may be large. Raises PanosError."""
+        return self._client.read(self._address(request), read)
+
     def _log_out_as_shown(self, logouts: Sequence[Logout]) -> set[Entry]:
         """Log out what is left of mappings that were said not to be there; return the logouts of those that stay.
 
@@ -133,7 +148,7 @@ class Firewall:
         }
         return {stubborn[each.entry] for each in self._send(list(stubborn))} if stubborn else set()
 
-    def _look(self, ip: Address) -> tuple[TableEntry, ...]:
+    def _look(self, ip: Subject) -> tuple[TableEntry, ...]:
         """Return what is shown at an address: asked for it at first, looked up in the whole table when it gets much."""
         self._questions += 1
         if self._questions > MOST_QUESTIONS and self._shown is None:
@@ -179,7 +194,7 @@ class Firewall:
         """Leave out what lies in other virtual systems."""
         return (entry for entry in entries if not self._vsys or entry.vsys in {"", self._vsys})
 
-    def ask(self, ip: Address) -> tuple[TableEntry, ...]:
+    def ask(self, ip: Subject) -> tuple[TableEntry, ...]:
         """Read what the mapping table has for one address; a question is not repeated. Raises PanosError."""
         response = self._client.call(self._address(make_show_mappings(self._vsys, ip)), attempts=1)
         return tuple(self._only_ours(iter(read_mappings(response))))
@@ -218,9 +233,9 @@ class Firewall:
         return address_to(request, self._serial)
 
 
-def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Address, tuple[TableEntry, ...]]:
+def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Subject, tuple[TableEntry, ...]]:
     """Sort what came by this API; without a vsys an address may have several."""
-    found: dict[Address, tuple[TableEntry, ...]] = {}
+    found: dict[Subject, tuple[TableEntry, ...]] = {}
     for entry in entries:
         if entry.type == XML_API:
             found[entry.ip] = (*found.get(entry.ip, ()), entry)
