@@ -290,11 +290,10 @@ def carry_out(
 
 
 def _make_tag_delivery(parts: Parts, tagging: Dispatch, target: Target) -> Delivery:
-    roles = parts.config.roles
-    if roles is None or not isinstance(target, Firewall):
+    if not isinstance(target, Firewall):
         raise TypeError(target)
     ledger, name = parts.ledger.tags, tagging.name
-    tagged = TagTarget(target, roles.prefix, lambda: map(read_subject, ledger.list_addresses(name)))
+    tagged = TagTarget(target, parts.config.roles.prefix, lambda: map(read_subject, ledger.list_addresses(name)))
     return Delivery(name, tagged, tagging.plan, tagging.target.connections)
 
 

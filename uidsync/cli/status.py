@@ -25,7 +25,7 @@ from uidsync.config.models import Config, TargetConfig
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import open_ledger_read_only
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.plan.dispatch import read_state
 from uidsync.reading.reader import read_clock
 from uidsync.report.output import LAST_RUN
@@ -55,7 +55,7 @@ class Standing:
     rejected: int
     withdrawn: int
     foreign: int
-    not_sent: tuple[tuple[str, Address, str, datetime], ...]
+    not_sent: tuple[tuple[str, Subject, str, datetime], ...]
 
 
 @command

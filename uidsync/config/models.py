@@ -141,7 +141,7 @@ class IdentityConfig(Table):
 
 
 class RolesConfig(Table):
-    """Which roles of a principal become tags on firewalls. Without this table no role does."""
+    """Which roles of a principal become tags on firewalls. By default none does. See docs/roles.md."""
 
     user_tags: TagNames = Field(default_factory=dict)
     """Roles that describe the person, as glob patterns, and the tag for each. Case does not matter, the first match
@@ -154,11 +154,10 @@ class RolesConfig(Table):
     """How long the firewall keeps a tag if uidsync does not renew it, from `2m` to `30d`. Tags are renewed at half of
     it."""
 
-    @model_validator(mode="after")
-    def _check_tags(self) -> RolesConfig:
-        if not (self.user_tags or self.address_tags):
-            raise ValueError("has neither user_tags nor address_tags")
-        return self
+    @property
+    def is_used(self) -> bool:
+        """Whether any role becomes a tag."""
+        return bool(self.user_tags or self.address_tags)
 
 
 class SyncConfig(Table):
@@ -273,7 +272,7 @@ class Config(Table):
 
     source: Annotated[MySQLConfig | CSVConfig, Field(discriminator="kind")]
     identity: IdentityConfig = IdentityConfig()
-    roles: RolesConfig | None = None
+    roles: RolesConfig = RolesConfig()
     sync: SyncConfig = SyncConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     target: tuple[Annotated[TargetConfig, Field(discriminator="kind")], ...]

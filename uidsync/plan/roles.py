@@ -85,6 +85,6 @@ def make_tag_config(config: Config) -> Config | None:
     targets = tuple(
         target.model_copy(update={"mapping_timeout": config.roles.timeout, "sole_writer": True})
         for target in config.target
-        if config.roles and isinstance(target, FirewallConfig) and target.tags
+        if config.roles.is_used and isinstance(target, FirewallConfig) and target.tags
     )
     return config.model_copy(update={"target": targets}) if targets else None

@@ -71,10 +71,10 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         # Events that were judged by other rules, or that came from another source, no longer count.
         is_known = position is not None and (position.source, position.rules) == marks
         ledger.drop_events(now, validity if is_known else None)
-        sink = _Sink(ledger, position.find_tail() if position and is_known else 0, is_tagging=config.roles is not None)
+        sink = _Sink(ledger, position.find_tail() if position and is_known else 0, is_tagging=config.roles.is_used)
         is_full = full or not position or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
         census = _read_rows(snapshot, sink, rules, validity, None if is_full else position)
-    if config.roles:
+    if config.roles.is_used:
         ledger.tags.drop_events(now, validity if is_known else None)
         _note_tags(config.roles, ledger, sink.replaced, now - validity, is_full=is_full)
     following = _follow(position, *marks, snapshot, census, is_full=is_full)
@@ -225,7 +225,7 @@ def make_rules(config: Config, source: Source) -> Rules:
         time_zone=make_zone(config.source.time_zone),
         time_offset=config.source.time_offset,
         may_cut_addresses=source.may_cut_addresses,
-        roles=config.roles.model_dump_json(exclude={"timeout"}) if config.roles else "",
+        roles=config.roles.model_dump_json(exclude={"timeout"}) if config.roles.is_used else "",
     )
 
 
