@@ -292,9 +292,13 @@ def carry_out(
 def _make_tag_delivery(parts: Parts, tagging: Dispatch, target: Target) -> Delivery:
     if not isinstance(target, Firewall):
         raise TypeError(target)
-    ledger, name = parts.ledger.tags, tagging.name
-    tagged = TagTarget(target, parts.config.roles.prefix, lambda: map(read_subject, ledger.list_addresses(name)))
-    return Delivery(name, tagged, tagging.plan, tagging.target.connections)
+    tagged = make_tagged(target, parts.config, parts.ledger, tagging.name)
+    return Delivery(tagging.name, tagged, tagging.plan, tagging.target.connections)
+
+
+def make_tagged(firewall: Firewall, config: Config, ledger: Ledger, name: str) -> TagTarget:
+    """Make the target of tags that a firewall of this name is."""
+    return TagTarget(firewall, config.roles.prefix, lambda: map(read_subject, ledger.tags.list_addresses(name)))
 
 
 def finish(report: SyncReport, recorder: Recorder, parts: Parts) -> None:

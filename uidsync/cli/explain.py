@@ -16,15 +16,17 @@ from uidsync.cli.site import Site
 from uidsync.cli.tables import print_json
 from uidsync.cli.wiring import TargetMaker
 from uidsync.cli.words import make_printable, spell_mac, spell_moment, spell_span
-from uidsync.config.models import FirewallConfig, TargetConfig
+from uidsync.config.models import Config, FirewallConfig, TargetConfig
 from uidsync.history.explain import Step, Verdict, judge, trace
+from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import open_ledger_read_only
 from uidsync.ledger.values import Holding
-from uidsync.panos import Address
+from uidsync.panos import Address, Subject, Tagged
 from uidsync.panos.userid.table import TableEntry
 from uidsync.panos.wire.errors import PanosError
 from uidsync.plan.dispatch import read_belief
 from uidsync.plan.newest import make_demand
+from uidsync.plan.roles import make_tags
 from uidsync.plan.share import make_share
 from uidsync.reading.reader import make_rules, recall
 from uidsync.report.report import INCOMPLETE, OK
@@ -33,6 +35,16 @@ from uidsync.source.rows import BLANK, IGNORED, LoginEvent, make_row_reader
 
 KEEPS = {IGNORED: "an ignored user, on the device of the address's user", BLANK: "no name, and no other device"}
 LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
+
+
+@dataclass(frozen=True, slots=True)
+class TagStory:
+    """The tags that an address or its user should have, where they come from, and what each target holds of them."""
+
+    subject: Tagged
+    wanted: tuple[str, ...]
+    sources: tuple[tuple[Subject, tuple[str, ...]], ...]  # addresses, and the tags that the event of each gives
+    held: Mapping[str, tuple[Holding, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,7 @@ class Explanation:
     holder: LoginEvent | None
     verdicts: tuple[Verdict, ...]
     shown: Mapping[str, tuple[TableEntry, ...] | str]
+    tags: tuple[TagStory, ...] = ()
 
     @property
     def is_answered(self) -> bool:
@@ -93,10 +106,32 @@ def _explain(site: Site, ip: Address) -> Explanation:
             belief = read_belief(ledger, target, [ip])
             share = make_share(config, target, belief, demand)
             verdicts.append(judge(share, ip, holder))
+        tags = tuple(_trace_tags(config, ledger, ip, holder)) if config.roles.is_used else ()
     maker = site.make_targets(attempts=1)
     shown = do_for_each(lambda target: _ask(target, ip, maker), config.target)
     answers = dict(zip((target.name for target in config.target), shown, strict=True))
-    return Explanation(ip, now, validity, steps, holder, tuple(verdicts), answers)
+    return Explanation(ip, now, validity, steps, holder, tuple(verdicts), answers, tags)
+
+
+def _trace_tags(config: Config, ledger: Ledger, ip: Address, holder: LoginEvent | None) -> Iterator[TagStory]:
+    """Tell of the tags of an address, and of the user who has it: a user's come from all addresses that are his."""
+    roles = config.roles
+    here = list(ledger.read_events([ip]).values())
+    theirs = ledger.read_events_of([holder.user.casefold()]) if holder and holder.user else []
+    stories = [(Tagged("ip", str(ip)), here, roles.address_tags)]
+    if theirs:
+        newest = max(theirs, key=lambda event: event.key)
+        stories.append((Tagged("user", newest.user or ""), theirs, roles.user_tags))
+    for subject, events, names in stories:
+        event = ledger.tags.read_events([subject]).get(subject)
+        sources = ((each.ip, make_tags(each.roles, names, roles.prefix)) for each in events)
+        held = {target.name: ledger.tags.read_holdings(target.name, [subject]) for target in config.target}
+        yield TagStory(
+            subject,
+            tuple(event.user.split(",")) if event and event.user else (),
+            tuple((source, tags) for source, tags in sources if tags),
+            {name: holdings.get(subject, ()) for name, holdings in held.items()},
+        )
 
 
 def _ask(target: TargetConfig, ip: Address, maker: TargetMaker) -> tuple[TableEntry, ...] | str:
@@ -121,6 +156,16 @@ def _describe(explanation: Explanation) -> dict[str, Any]:
             for step in explanation.steps
         ],
         "targets": [_describe_target(verdict, explanation) for verdict in explanation.verdicts],
+        **({"tags": [_describe_tags(story) for story in explanation.tags]} if explanation.tags else {}),
+    }
+
+
+def _describe_tags(story: TagStory) -> dict[str, Any]:
+    return {
+        story.subject.kind: story.subject.name,
+        "wanted": story.wanted,
+        "from": [{"address": str(ip), "tags": tags} for ip, tags in story.sources],
+        "ledger": {name: [asdict(holding) for holding in held] for name, held in story.held.items()},
     }
 
 
@@ -162,6 +207,13 @@ def _tell(explanation: Explanation) -> Iterator[str]:
         yield f"  next run     {_tell_due(verdict)}"
         yield f"  ledger       {'; '.join(map(_tell_holding, verdict.held)) or 'nothing'}"
         yield f"  it shows     {_tell_shown(explanation.shown[verdict.name])}"
+        for story in explanation.tags:
+            held = "; ".join(map(_tell_holding, story.held[verdict.name])) or "no tags"
+            yield f"  tags         {story.subject.name}: {held}"
+    for story in explanation.tags:
+        sources = "; ".join(f"{', '.join(tags)} from {ip}" for ip, tags in story.sources)
+        yield ""
+        yield f"Tags of {story.subject.name}: {', '.join(story.wanted) or 'none'}{f' ({sources})' if sources else ''}"
 
 
 def _tell_effect(step: Step) -> str:

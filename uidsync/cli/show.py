@@ -147,7 +147,7 @@ def show_withdrawal(report: SyncReport) -> None:
 def _list_counts(part: TargetReport) -> tuple[int, ...]:
     """List what was due and what became of it; nothing where nothing was due."""
     names = ("due", "delivered", "rejected", "failed", "not_tried")
-    counts = tuple(sum(getattr(tally, name) for tally in (part.logouts, part.logins)) for name in names)
+    counts = tuple(sum(getattr(tally, name) for tally in part.tallies) for name in names)
     return counts if any(counts) or part.error else ()
 
 

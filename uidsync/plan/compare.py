@@ -236,13 +236,25 @@ class Comparison:
     findings: Mapping[Kind, tuple[Finding, ...]] = field(default_factory=dict)
     plan: Plan = NOTHING_DUE
     error: str | None = None
+    tags: Comparison | None = None  # of the tags, where the target gets any
 
     @property
     def status(self) -> Literal["same", "differs", "unreadable"]:
         """Whether it holds what it should."""
         if self.error:
             return "unreadable"
-        return "differs" if any(self.findings.get(kind) for kind in DIFFERENCES) else "same"
+        if any(self.findings.get(kind) for kind in DIFFERENCES):
+            return "differs"
+        return self.tags.status if self.tags else "same"
+
+    @property
+    def is_to_mend(self) -> bool:
+        """Whether anything would mend it."""
+        return bool(self.plan or (self.tags and self.tags.plan))
+
+    def list_findings(self, kind: Kind) -> tuple[Finding, ...]:
+        """Return what was found of a kind, of mappings and of tags."""
+        return (*self.findings.get(kind, ()), *(self.tags.findings.get(kind, ()) if self.tags else ()))
 
     def to_json(self) -> dict[str, Any]:
         """Return it as what JSON can hold."""
@@ -250,7 +262,8 @@ class Comparison:
             kind: [asdict(finding) | {"ip": str(finding.ip)} for finding in self.findings.get(kind, ())]
             for kind in KINDS
         }
-        return {"name": self.name, "status": self.status, "error": self.error, **listed}
+        tags = {"tags": self.tags.to_json()} if self.tags else {}
+        return {"name": self.name, "status": self.status, "error": self.error, **listed, **tags}
 
 
 def find(look: Look) -> dict[Kind, tuple[Finding, ...]]:
