@@ -35,9 +35,6 @@ INSERT OR REPLACE INTO event (ip, user, why, seen_at, event_id, mac, roles) VALU
 -- name: drop_events
 DELETE FROM event
 
--- name: drop_events_at
-DELETE FROM event WHERE ip IN (SELECT value FROM json_each(?))
-
 -- name: drop_old_events
 -- An event that is no longer valid stays for as long as it is evidence: somebody else may still stand at its address.
 DELETE FROM event WHERE seen_at <= :until AND NOT EXISTS (

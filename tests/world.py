@@ -178,6 +178,11 @@ class Device:
         """Return who is mapped at which address."""
         return {row.ip: row.user for row in self.table.mappings(now.timestamp())}
 
+    def tags(self, now: datetime) -> dict[str, set[str]]:
+        """Return which tags each user and each address has."""
+        found = (self.table.users.current(now.timestamp()), self.table.addresses.current(now.timestamp()))
+        return {whose: set(tags) for rows in found for _, whose, tags in rows}
+
     def lasts(self, ip: str, now: datetime) -> tuple[timedelta, timedelta]:
         """Return how long a mapping lasts, and how long it was to last when it was sent."""
         left = self.table.find("vsys1", ip, now.timestamp()).expires - now.timestamp()
@@ -200,9 +205,13 @@ class Device:
             message,
             "vsys1",
             now.timestamp(),
-            lambda entry: "rejected as asked" if entry.get("name").rpartition("\\")[2] in self.rejects else None,
+            lambda entry: (
+                "rejected as asked"
+                if (entry.get("name") or entry.get("user") or "").rpartition("\\")[2] in self.rejects
+                else None
+            ),
         )
-        names = {dict(entry.attributes)["ip"] for section in rejected.values() for entry in section}
+        names = {dict(entry.attributes).get("ip") for section in rejected.values() for entry in section}
         self._remember(message, [entry for entry in entries if entry.get("ip") in names], world)
         power.spend()
         if power.is_out or fault == "dropped":
@@ -297,6 +306,7 @@ class World:
         self.turns = Turns(())
         self.source = {"kind": "mysql", "host": "db", "password_file": "/nowhere", "idle_after": "8h"}
         self.identity = {"ignore_users": ["svc-*"]}
+        self.roles = {}
         self.sync = {"batch_size": 2, "full_every": "2h"}
         self.targets = {target["name"]: target for target in targets}
         self.devices = {name: Device(target["kind"]) for name, target in self.targets.items()}
@@ -309,7 +319,13 @@ class World:
     def run(self, *, names=(), crash_after=0, **options):
         """Make a run, over all targets or some; the power goes out after so many effects, if the run has as many."""
         config = make_config(
-            {"source": self.source, "identity": self.identity, "sync": self.sync, "target": [*self.targets.values()]},
+            {
+                "source": self.source,
+                "identity": self.identity,
+                "roles": self.roles,
+                "sync": self.sync,
+                "target": [*self.targets.values()],
+            },
             "uidsync.toml",
         )
         self.power = Power(self.file, crash_after)

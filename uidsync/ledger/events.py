@@ -131,11 +131,6 @@ class EventsLedger(LedgerFile):
         with self._writing() as write:
             write("write_event", rows)
 
-    def drop_events_at(self, ips: Addresses) -> None:
-        """Forget the events of some addresses, which is no evidence of anything."""
-        with self._writing() as write:
-            write("drop_events_at", [(list_ips(ips),)])
-
     def drop_events(self, now: datetime, validity: timedelta | None = None) -> None:
         """Forget all events, or those that are not valid any more.
 

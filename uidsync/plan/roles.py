@@ -6,7 +6,7 @@ What comes of it are events, too, of what has tags: planned as any others are. P
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from fnmatch import translate
 from itertools import chain
@@ -41,43 +41,43 @@ def join_tags(tags: Iterable[str]) -> str | None:
 
 def make_tag_events(
     roles: RolesConfig, events: Collection[LoginEvent], replaced: Replaced, oldest: datetime
-) -> tuple[tuple[LoginEvent, ...], frozenset[Subject]]:
-    """Return what the events say of tags, and subjects of which nothing is to be known any more.
+) -> tuple[LoginEvent, ...]:
+    """Return what the events say of tags.
 
-    Of a user all events are given, or none. His tags are those of all his addresses; who was replaced at his last one
-    has none. Of names that differ in case alone the newest counts. Events from before `oldest` say nothing.
+    If any event of a user is given, all are: the tags of a user are those of all addresses of the user. A user who was
+    replaced at the last address has no tags. Of names that differ only in case, the newest has the tags and the others
+    have none. Events from before `oldest` say nothing.
     """
-    found: list[LoginEvent] = []
+    current = [event for event in events if event.seen_at > oldest]
+    found = [_make_event(Tagged("ip", str(event.ip)), roles.address_tags, [event], roles.prefix) for event in current]
     by_user: dict[str, list[LoginEvent]] = {}
-    for event in events:
-        if event.seen_at > oldest:
-            tags = make_tags(event.roles, roles.address_tags, roles.prefix)
-            found.append(_make_event(Tagged("ip", str(event.ip)), tags, event))
-            if event.user is not None:
-                by_user.setdefault(event.user.casefold(), []).append(event)
-    names = {user for event in chain.from_iterable(by_user.values()) if (user := event.user)}
+    for event in current:
+        if event.user is not None:
+            by_user.setdefault(event.user.casefold(), []).append(event)
+    left = dict(_find_left(replaced, current))
     for theirs in by_user.values():
         theirs.sort(key=lambda event: event.key, reverse=True)
-        tags = tuple(chain.from_iterable(make_tags(event.roles, roles.user_tags, roles.prefix) for event in theirs))
-        found.append(_make_event(Tagged("user", theirs[0].user or ""), tags, theirs[0]))
-    for event, user in _find_left(replaced, events):
-        names.add(user)
-        if user.casefold() not in by_user:
-            found.append(_make_event(Tagged("user", user), (), event))
-    current = {event.ip for event in found}
-    return tuple(found), frozenset(Tagged("user", name) for name in names) - current
+        found.append(_make_event(Tagged("user", theirs[0].user or ""), roles.user_tags, theirs, roles.prefix))
+        left |= {event.user: theirs[0] for event in theirs if event.user}
+    for name, event in left.items():
+        theirs = by_user.get(name.casefold(), [event])
+        if theirs[0].user != name:
+            found.append(_make_event(Tagged("user", name), {}, theirs, roles.prefix))
+    return tuple(found)
 
 
-def _find_left(replaced: Replaced, events: Iterable[LoginEvent]) -> Iterator[tuple[LoginEvent, str]]:
-    """Yield the users who were replaced, each with the event that did it."""
+def _find_left(replaced: Replaced, events: Iterable[LoginEvent]) -> Iterator[tuple[str, LoginEvent]]:
+    """Yield the users who were replaced at an address, each with the event that did it."""
     newest = {event.ip: event for event in events} if replaced else {}
     for ip, before in replaced.items():
         if before and before.user is not None and (event := newest.get(ip)) and event.user != before.user:
-            yield event, before.user
+            yield before.user, event
 
 
-def _make_event(subject: Tagged, tags: Collection[str], event: LoginEvent) -> LoginEvent:
-    return LoginEvent(subject, join_tags(tags), "", event.seen_at, event.event_id, None)
+def _make_event(subject: Tagged, names: Mapping[str, str], events: Sequence[LoginEvent], prefix: str) -> LoginEvent:
+    """Make the event of what has the tags of some events, the newest first."""
+    tags = chain.from_iterable(make_tags(event.roles, names, prefix) for event in events)
+    return LoginEvent(subject, join_tags(tags), "", events[0].seen_at, events[0].event_id, None)
 
 
 def make_tag_config(config: Config) -> Config | None:

@@ -182,10 +182,9 @@ def _note_tags(roles: RolesConfig, ledger: Ledger, replaced: Replaced, oldest: d
         events |= {event.ip: event for event in ledger.read_events_of(users)}
     else:
         return
-    made, over = make_tag_events(roles, events.values(), replaced, oldest)
+    made = make_tag_events(roles, events.values(), replaced, oldest)
     known = ledger.tags.read_events(None if is_full else [event.ip for event in made])
     ledger.tags.write_events(event for event in made if known.get(event.ip) != event)
-    ledger.tags.drop_events_at(over)
 
 
 def recall(config: Config, rules: Rules, ledger: Ledger, ip: Subject, now: datetime) -> LoginEvent | None:

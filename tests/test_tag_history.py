@@ -1,0 +1,74 @@
+"""Whatever happens, in the end firewalls have the tags that the roles say, and nobody else's tag was touched."""
+
+
+from hypothesis import Phase, settings
+from lxml import etree
+
+from tests.test_history import START, VALIDITY, History
+
+ROLES = {
+    "user_tags": {"Staff": "staff", "Guest*": "guest"},
+    "address_tags": {"Quar*": "quarantined"},
+    "timeout": "3h",
+}
+FIREWALLS = ("fw", "fw-lab")
+FOREIGN = {"ada": {"vip", "nacho"}, "10.0.0.2": {"blocked"}}
+
+
+def register(device, whose, tags):
+    """Give a user or an address tags, as others do."""
+    registry = device.table.addresses if whose[0].isdigit() else device.table.users
+    members = "".join(f"<member>{tag}</member>" for tag in tags)
+    entry = etree.fromstring(f'<entry {registry.attribute}="{whose}"><tag>{members}</tag></entry>')
+    registry.register(entry, "vsys1", START.timestamp())
+
+
+def ours(device, now):
+    """Return the tags that are ours of every user and address."""
+    found = {whose: {tag for tag in tags if tag.startswith("nac-")} for whose, tags in device.tags(now).items()}
+    return {whose: tags for whose, tags in found.items() if tags}
+
+
+class TagHistory(History):
+    """The same site with roles."""
+
+    def _furnish(self):
+        """Let roles become tags, on firewalls that have some of others."""
+        self.world.roles = ROLES
+        self.marked = [self.world.devices[name] for name in FIREWALLS]
+        for device in self.marked:
+            for whose, tags in FOREIGN.items():
+                register(device, whose, tags)
+
+    def _end(self):
+        self._run(force=True, full=True)
+        super()._end()
+        now = self.world.now
+        for device in self.marked:
+            assert all(tags <= device.tags(now).get(whose, set()) for whose, tags in FOREIGN.items())
+        wanted = self._judge({})
+        by_user, by_address = {}, {}
+        for ip, (user, until) in wanted.items():
+            roles = self._find_roles(ip, (until - VALIDITY).replace(tzinfo=None))
+            by_user.setdefault(user.casefold(), set())
+            for role in roles:
+                tag = "nac-staff" if role == "Staff" else "nac-guest" if role.startswith("Guest") else None
+                by_user[user.casefold()] |= {tag} - {None}
+            by_address[ip] = {"nac-quarantined"} if "Quarantined" in roles else set()
+        for name in FIREWALLS:
+            has = {whose.casefold(): tags for whose, tags in ours(self.world.devices[name], now).items()}
+            for user, tags in by_user.items():
+                assert has.get(user, set()) == tags, (name, user)
+            for ip in self._judge(self.world.targets[name]):
+                assert has.get(ip, set()) == by_address[ip], (name, ip)
+
+    def _find_roles(self, ip, date):
+        rows = [row for row in self.world.export.rows if row[2] == ip and row[1] == date and row[3]]
+        return max(rows)[3].split(",")[1:]
+
+
+TestTagHistory = TagHistory.TestCase
+if settings.get_current_profile_name() != "soak":
+    TestTagHistory.settings = settings(
+        max_examples=30, stateful_step_count=25, deadline=None, phases=(Phase.explicit, Phase.generate)
+    )
