@@ -1,6 +1,5 @@
 """Whatever happens, in the end firewalls have the tags that the roles say, and nobody else's tag was touched."""
 
-
 from hypothesis import Phase, settings
 from lxml import etree
 
