@@ -1,6 +1,11 @@
 """Roles reach firewalls as tags of users and of addresses, over real TLS: given, renewed, taken away, compared."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
+
+from tests.simulator.caller import Caller
 
 HALF = 12 * 3600 + 60  # seconds: over half of a tag's timeout, which is a day
 
@@ -21,6 +26,12 @@ def roles(site, firewall):
 def list_tags(simulator):
     """Return the tags of every user and address on a firewall."""
     return {row.get("user") or row["ip"]: sorted(row["tags"]) for row in simulator.do("state")["tags"]}
+
+
+def send(simulator, payload):
+    """Send a message of somebody else's."""
+    with Caller(simulator) as caller:
+        caller.send(payload)
 
 
 def test_roles_become_tags_and_go_with_them(roles, firewall):
@@ -54,3 +65,120 @@ def test_roles_become_tags_and_go_with_them(roles, firewall):
     assert ended.code == 0, ended.err
     assert list_tags(firewall) == {"ada": ["nac-staff"], "ben": ["nac-staff"]}
     assert ended.targets["fw"]["untags"]["delivered"] == 1
+
+
+def test_other_tags_stay(roles, firewall):
+    """Tags without our prefix are seen by nobody: not by a run, not by a repair, not by a withdrawal."""
+    give = (
+        '<register-user><entry user="ada"><tag><member>vip</member></tag></entry></register-user>'
+        '<register><entry ip="10.0.0.2"><tag><member>blocked</member></tag></entry></register>'
+    )
+    send(firewall, give)
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF"), ("10.0.0.2", "ben,QUARANTINED")])
+    assert roles.call("sync").code == 0
+    assert list_tags(firewall) == {"ada": ["nac-staff", "vip"], "10.0.0.2": ["blocked", "nac-quarantined"]}
+    assert roles.call("verify", "--repair").code == 0
+    assert roles.call("withdraw", "--all").code == 0
+    assert list_tags(firewall) == {"ada": ["vip"], "10.0.0.2": ["blocked"]}
+    assert roles.call("sync").code == 0
+    assert list_tags(firewall) == {"ada": ["vip"], "10.0.0.2": ["blocked"]}
+    assert roles.call("withdraw", "--undo").code == 0
+    assert roles.call("sync").code == 0
+    assert list_tags(firewall) == {"ada": ["nac-staff", "vip"], "10.0.0.2": ["blocked", "nac-quarantined"]}
+
+
+def test_a_repair_brings_back_exactly_what_differs(roles, firewall):
+    """Tags of ours that somebody took away, or added, are found and put right; the exit codes say so."""
+    roles.use_rows([(f"10.0.0.{number}", f"user{number},ROLE_STAFF") for number in range(1, 121)])
+    assert roles.call("sync").code == 0
+    send(
+        firewall,
+        '<unregister-user><entry user="user1"/></unregister-user>'
+        '<register-user><entry user="user2"><tag><member>nac-faculty</member></tag></entry>'
+        '<entry user="stranger"><tag><member>nac-staff</member></tag></entry></register-user>',
+    )
+    ended = roles.call("verify", "--json")
+    (found,) = ended.report["targets"]
+    assert (ended.code, found["status"]) == (1, "differs")
+    names = {kind: [item["ip"] for item in found["tags"][kind]] for kind in ("missing", "wrong", "stale")}
+    assert names == {"missing": ["user user1"], "wrong": ["user user2"], "stale": ["user stranger"]}
+    assert roles.call("verify", "--repair").code == 0
+    assert list_tags(firewall) == {f"user{number}": ["nac-staff"] for number in range(1, 121)}
+    assert roles.call("verify").code == 0
+
+
+@pytest.mark.parametrize("refreshes", [False, True])
+def test_tags_are_renewed_whatever_a_repeated_tag_does(roles, firewall, refreshes):
+    """A full send gives every tag its whole timeout again, on a firewall that would renew it by itself or not."""
+    firewall.do("tag-refresh", on=refreshes)
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    assert roles.call("sync").code == 0
+    firewall.do("advance", seconds=HALF)
+    assert roles.call("sync", "--full").code == 0
+    firewall.do("advance", seconds=HALF)
+    assert list_tags(firewall) == {"ada": ["nac-staff"]}
+    firewall.do("advance", seconds=HALF)
+    assert list_tags(firewall) == {}
+
+
+def test_a_tag_that_is_rejected_costs_itself_alone(roles, firewall):
+    """A user with 32 tags of others takes no more: that entry is rejected, and all others are delivered."""
+    full = "".join(f"<member>other-{number}</member>" for number in range(32))
+    send(
+        firewall,
+        f'<register-user><entry user="user3"><tag>{full}</tag></entry></register-user>',
+    )
+    roles.use_rows([(f"10.0.0.{number}", f"user{number},ROLE_STAFF") for number in range(1, 6)])
+    ended = roles.call("sync", "--json")
+    part = ended.targets["fw"]
+    assert (ended.code, part["tags"]["rejected"], part["tags"]["delivered"]) == (1, 1, 4)
+    assert part["logins"]["delivered"] == 5
+    assert "user3" not in ended.err
+
+
+def test_agents_and_firewalls_without_tags_get_none(roles, firewall, start):
+    """An agent takes no tags, and a firewall with tags = false gets none; `check` says so, and nothing fails."""
+    other, agent = start("firewall"), start("agent", reply="xml")
+    roles.add_firewall("fw-bare", other, tags=False)
+    roles.add_agent("uia", agent)
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    assert roles.call("sync").code == 0
+    assert list_tags(firewall) == {"ada": ["nac-staff"]}
+    assert list_tags(other) == {}
+    ended = roles.call("check", "--json")
+    said = {finding["message"] for finding in ended.report["findings"]}
+    assert said >= {
+        "gets no tags of [roles]: agents take none",
+        "gets no tags of [roles]: tags = false",
+        "tells the tags of users",
+    }
+
+
+def test_commands_tell_of_tags(roles):
+    """`explain` says which address gives a user which tag, `status` and the metrics count what is held."""
+    roles.telemetry = {"textfile": roles.place / "uidsync.prom"}
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF"), ("10.0.0.2", "ada,ROLE_FAC,QUARANTINE"), ("10.0.0.3", "ben")])
+    assert roles.call("sync", "--dry-run").out.count("nac-") == 3
+    assert roles.call("sync").code == 0
+    ended = roles.call("explain", "10.0.0.2")
+    assert "Tags of ada: nac-faculty, nac-staff (" in ended.out
+    assert "nac-staff from 10.0.0.1" in ended.out
+    told = roles.call("explain", "10.0.0.2", "--json").report["tags"]
+    assert [story["wanted"] for story in told] == [["nac-quarantined"], ["nac-faculty", "nac-staff"]]
+    (standing,) = roles.call("status", "--json").report["targets"]
+    assert standing["tags"] == 2
+    assert 'uidsync_tags_held{target="fw"} 2' in (roles.place / "uidsync.prom").read_text()
+
+
+def test_without_roles_nothing_changes(site, firewall):
+    """Without the table, roles are not kept, no tag is sent or asked for, and no metric names one."""
+    site.telemetry = {"textfile": site.place / "uidsync.prom"}
+    site.add_firewall("fw", firewall)
+    site.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    assert site.call("sync").code == 0
+    assert list_tags(firewall) == {}
+    with closing(sqlite3.connect(site.state_dir / "ledger.sqlite3")) as ledger:
+        assert ledger.execute("SELECT roles FROM event").fetchall() == [("",)]
+        assert ledger.execute("SELECT count(*) FROM tag_event").fetchall() == [(0,)]
+    assert "tags" not in (site.place / "uidsync.prom").read_text()
+    assert "tags" not in site.call("verify", "--json").report["targets"][0]
