@@ -287,7 +287,7 @@ class History(RuleBasedStateMachine):
         if any(device.lost for device in self.world.devices.values()):
             self._run(force=True, full=True)
         this = self._run(force=True)
-        assert this.report.exit_code == 0
+        assert this.report.exit_code == 0, this.report
         for name, plan in this.plans.items():
             assert len(plan) == len(plan.refreshed), (name, plan)
             self._check(name, strictly=True)

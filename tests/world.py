@@ -289,7 +289,8 @@ class AgentTarget:
         """Send one message."""
         self.attempts += 1
         document = make_message(batch, timeouts=False).encode()
-        return read_rejections(self._device.take(document, self._world), batch)
+        rejections = read_rejections(self._device.take(document, self._world), batch)
+        return tuple(rejection for rejection in rejections if not rejection.is_about_gone)
 
     def close(self):
         """End the connections."""
