@@ -112,7 +112,8 @@ def run(parts: Parts, order: Order) -> Run:
         _deliver(this, recorder, tagger)
         states = [dispatch.state for dispatch in this.dispatches]
     else:
-        summary.report_untried(this.report, this.dispatches, parts.config.sync.batch_size, this.taggings)
+        dispatches = (*this.dispatches, *this.taggings)
+        summary.report_untried(this.report, dispatches, parts.config.sync.batch_size)
     now = this.reading.clock() if this.reading else read_clock(position)
     summary.report_states(this.report, states, parts.ledger, now)
     if this.reading:
@@ -252,7 +253,9 @@ def _deliver(this: Run, recorder: Recorder, tagger: Recorder | None) -> None:
 
 def _is_put_right(config: Config, dispatch: Dispatch, part: TargetReport) -> bool:
     """Tell whether a delivery put the whole target right, as reading its table would have."""
-    is_sent = not (part.error or part.logins.failed or part.logins.not_tried)  # though some may be rejected
+    is_sent = not (
+        part.error or any(each.failed or each.not_tried for each in (part.logins, part.tags))
+    )  # though some may be rejected
     is_whole = dispatch.resend or dispatch.is_empty or isinstance(dispatch.target, AgentConfig)
     return is_sent and is_whole and (dispatch.is_full_send or is_pass_due(config, dispatch.state, dispatch.now))
 
@@ -265,35 +268,25 @@ def carry_out(
     From here on a signal ends the run in order.
     """
     parts.deadline.is_interruptible = False
-    deliveries = [
-        Delivery(dispatch.name, parts.make_target(dispatch), dispatch.plan, dispatch.target.connections)
-        for dispatch in recorder.dispatches
-    ]
-    taggings = {tagging.name: tagging for tagging in tagger.dispatches} if tagger else {}
-    tags = {
-        delivery.name: _make_tag_delivery(parts, taggings[delivery.name], delivery.target)
-        for delivery in deliveries
-        if delivery.name in taggings
-    }
-    lanes = [
-        [(delivery, recorder), *([(tags[delivery.name], tagger)] if tagger and delivery.name in tags else ())]
-        for delivery in deliveries
-    ]
+    lanes = [_make_lane(parts, dispatch, recorder, tagger) for dispatch in recorder.dispatches]
     deliver(lanes, parts.config.sync.batch_size, parts.deadline)
-    for dispatch, delivery, part in zip(recorder.dispatches, deliveries, report.targets, strict=True):
-        tagging = tags.get(part.name)
-        summary.report_delivery(report, part, delivery, parts.log, tagging)
-        summary.note_delivery(dispatch.state, part, delivery)
-        if tagging:
-            summary.note_delivery(taggings[part.name].state, part, tagging)
+    for lane, part in zip(lanes, report.targets, strict=True):
+        summary.report_deliveries(report, part, [delivery for delivery, _ in lane], parts.log)
+        for delivery, observer in lane:
+            summary.note_delivery(observer.find(part.name).state, part, delivery)
     return recorder.dispatches
 
 
-def _make_tag_delivery(parts: Parts, tagging: Dispatch, target: Target) -> Delivery:
-    if not isinstance(target, Firewall):
-        raise TypeError(target)
-    tagged = make_tagged(target, parts.config, parts.ledger, tagging.name)
-    return Delivery(tagging.name, tagged, tagging.plan, tagging.target.connections)
+def _make_lane(
+    parts: Parts, dispatch: Dispatch, recorder: Recorder, tagger: Recorder | None
+) -> list[tuple[Delivery, Recorder]]:
+    """Make what is delivered to one target: its mappings, and then its tags if it gets any."""
+    target, connections = parts.make_target(dispatch), dispatch.target.connections
+    lane = [(Delivery(dispatch.name, target, dispatch.plan, connections), recorder)]
+    if tagger and dispatch.name in {each.name for each in tagger.dispatches} and isinstance(target, Firewall):
+        tagged, plan = make_tagged(target, parts.config, parts.ledger, dispatch.name), tagger.find(dispatch.name).plan
+        lane.append((Delivery(dispatch.name, tagged, plan, connections), tagger))
+    return lane
 
 
 def make_tagged(firewall: Firewall, config: Config, ledger: Ledger, name: str) -> TagTarget:

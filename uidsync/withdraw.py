@@ -17,6 +17,7 @@ from uidsync.panos.userid.messages import Logout
 from uidsync.plan.dispatch import Dispatch, read_belief
 from uidsync.plan.due import Plan
 from uidsync.plan.newest import is_meant
+from uidsync.plan.roles import make_tag_config
 from uidsync.plan.safety import Limits, UnsafePlan
 from uidsync.report.report import SyncReport, TargetReport
 from uidsync.source.rows import LoginEvent
@@ -55,6 +56,15 @@ def plan_withdrawal(
     return tuple(dispatches)
 
 
+def plan_tag_withdrawal(
+    config: Config, targets: Sequence[TargetConfig], ledger: Ledger, chosen: Chosen, now: datetime
+) -> tuple[Dispatch, ...]:
+    """Plan to take away the tags of what is chosen. Raises LedgerError."""
+    tagging, names = make_tag_config(config), {target.name for target in targets}
+    tagged = [target for target in tagging.target if target.name in names] if tagging else []
+    return plan_withdrawal(tagged, ledger.tags, chosen, now)
+
+
 def raise_if_unsafe(config: Config, dispatches: Sequence[Dispatch], ledger: Ledger, chosen: Chosen) -> None:
     """Judge a withdrawal for itself: what runs logged out in the last hour was not of its choosing.
 
@@ -78,7 +88,7 @@ def withdraw(parts: Parts, dispatches: Sequence[Dispatch], chosen: Chosen) -> Sy
     """
     ledger, now = parts.ledger, dispatches[0].now
     tagging = make_tagging(parts)
-    taggings = plan_withdrawal(tagging.targets, tagging.ledger, chosen, now) if tagging else ()
+    taggings = plan_tag_withdrawal(parts.config, parts.targets, ledger, chosen, now)
     raise_if_unsafe(parts.config, dispatches, ledger, chosen)
     raise_if_unsafe(parts.config, taggings, ledger.tags, chosen)
     report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))

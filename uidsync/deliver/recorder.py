@@ -104,6 +104,10 @@ class Recorder:
         """What every target is brought, by what is known of it by now."""
         return tuple(self._dispatches.values())
 
+    def find(self, name: str) -> Dispatch:
+        """Return what a target is brought, by what is known of it by now."""
+        return self._dispatches[name]
+
     def begin(self) -> None:
         """Record whom it is for, before anything is sent. Raises LedgerError."""
         for dispatch in self._dispatches.values():

@@ -86,48 +86,40 @@ def report_refusal(report: SyncReport, part: TargetReport, words: str) -> None:
         report.error = report.error or Problem("UnsafePlan", f"{part.name}: {words}")
 
 
-def report_untried(
-    report: SyncReport, dispatches: Sequence[Dispatch], batch_size: int, taggings: Sequence[Dispatch] = ()
-) -> None:
+def report_untried(report: SyncReport, dispatches: Sequence[Dispatch], batch_size: int) -> None:
     """Report what is due and was not sent; where nothing is due and the run did not fail, a target is complete."""
     is_failed = report.error and all(part.status != "refused" for part in report.targets)
-    for dispatch, part in zip(dispatches, report.targets, strict=False):
-        for batch in dispatch.plan.batches(batch_size):
-            part.add(NotTried(batch))
-        for tagging in taggings:
-            for batch in tagging.plan.batches(batch_size) if tagging.name == part.name else ():
+    for part in report.targets if dispatches else ():
+        for plan in (dispatch.plan for dispatch in dispatches if dispatch.name == part.name):
+            for batch in plan.batches(batch_size):
                 part.add(NotTried(batch))
         if part.status != "refused" and not is_failed:
             part.settle(tried=False)
 
 
-def report_delivery(
-    report: SyncReport,
-    part: TargetReport,
-    delivery: Delivery,
-    log: FilteringBoundLogger,
-    tagging: Delivery | None = None,
+def report_deliveries(
+    report: SyncReport, part: TargetReport, deliveries: Sequence[Delivery], log: FilteringBoundLogger
 ) -> None:
-    """Sum up what became of one target's plan, and of that for its tags."""
-    both = [delivery, *filter(None, [tagging])]
-    for outcome in chain.from_iterable(each.outcomes for each in both):
+    """Sum up what became of one target's plan, and of that for its tags if there is one."""
+    target = deliveries[0].target
+    for outcome in chain.from_iterable(each.outcomes for each in deliveries):
         part.add(outcome)
-    part.batches = sum(each.messages for each in both)
+    part.batches = sum(each.messages for each in deliveries)
     part.settle(tried=part.batches > 0)
-    for each in both:
+    for each in deliveries:
         if each.error and not (each.is_heard or part.error):
             part.status, part.error = "incomplete", Problem(each.error.kind, str(each.error))
         report_refusal(report, part, each.refusal)
-    part.attempts = delivery.target.attempts
-    part.seconds = round(sum(each.seconds for each in both), 3)
-    part.certificate_not_after = delivery.target.certificate_not_after
-    part.client_certificate_not_after = delivery.target.client_certificate_not_after
-    for event, message in delivery.target.warnings.items():
+    part.attempts = target.attempts
+    part.seconds = round(sum(each.seconds for each in deliveries), 3)
+    part.certificate_not_after = target.certificate_not_after
+    part.client_certificate_not_after = target.client_certificate_not_after
+    for event, message in target.warnings.items():
         log.warning(event, target=part.name, message=message)
         report.warnings.append(f"{part.name}: {event}: {message}")
     if part.status != "complete":
         report.exit_code = max(report.exit_code, INCOMPLETE)
-    for bug in filter(None, (each.bug for each in both)):
+    for bug in filter(None, (each.bug for each in deliveries)):
         report.exit_code = BUG
         log.error("target.broken", target=part.name, exc_info=bug)
     _tell_target(part, log)

@@ -69,16 +69,11 @@ class Firewall:
 
     def __init__(self, client: Client | Pair, *, vsys: str = "", serial: str = "") -> None:
         self._client = client
-        self._vsys = vsys
+        self.vsys = vsys
         self._serial = serial
         self._questions = 0
         self._shown: dict[Subject, tuple[TableEntry, ...]] | None = None
         self._warnings: dict[str, str] = {}
-
-    @property
-    def vsys(self) -> str:
-        """The virtual system that is meant; nothing leaves it to the firewall."""
-        return self._vsys
 
     @property
     def attempts(self) -> int:
@@ -118,8 +113,8 @@ class Firewall:
         return tuple(rejection for rejection in rejections if not rejection.is_about_gone or rejection.entry in left)
 
     def _send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
-        request = make_user_id(make_message(batch), self._vsys)
-        return read_rejections(self._client.call(self._address(request)), batch)
+        request = make_user_id(make_message(batch), self.vsys)
+        return read_rejections(self.call(request), batch)
 
     def call(self, request: Request) -> etree._Element:
         """Make one call. Raises PanosError."""
@@ -157,11 +152,11 @@ class Firewall:
 
     def try_right(self) -> None:
         """Send a message without entries: it changes nothing and needs the same right. Raises PanosError."""
-        self._client.call(self._address(make_user_id(make_empty_message(), self._vsys)))
+        self.call(make_user_id(make_empty_message(), self.vsys))
 
     def read_system(self) -> System:
         """Ask the firewall who it is. Raises PanosError."""
-        response = self._client.call(self._address(SYSTEM_INFO))
+        response = self.call(SYSTEM_INFO)
         return System(
             *(
                 (response.findtext(f"result/system/{key}") or "").strip()
@@ -176,7 +171,7 @@ class Firewall:
 
     def ask_role(self) -> str:
         """Ask one firewall, which may be the member of a pair, what it is. Raises PanosError."""
-        return read_role(self._client.call(self._address(HA_STATE)))
+        return read_role(self.call(HA_STATE))
 
     def ask_roles(self) -> Roles:
         """Ask the members of a pair for their roles; return nothing without a pair."""
@@ -187,16 +182,16 @@ class Firewall:
 
         `take` gets the entries as they come, anew for every try. Raises PanosError.
         """
-        request = self._address(make_show_mappings(self._vsys))
+        request = self._address(make_show_mappings(self.vsys))
         return self._client.read(request, lambda status, pieces: take(self._only_ours(read_table(status, pieces))))
 
     def _only_ours(self, entries: Iterator[TableEntry]) -> Iterator[TableEntry]:
         """Leave out what lies in other virtual systems."""
-        return (entry for entry in entries if not self._vsys or entry.vsys in {"", self._vsys})
+        return (entry for entry in entries if not self.vsys or entry.vsys in {"", self.vsys})
 
     def ask(self, ip: Subject) -> tuple[TableEntry, ...]:
         """Read what the mapping table has for one address; a question is not repeated. Raises PanosError."""
-        response = self._client.call(self._address(make_show_mappings(self._vsys, ip)), attempts=1)
+        response = self._client.call(self._address(make_show_mappings(self.vsys, ip)), attempts=1)
         return tuple(self._only_ours(iter(read_mappings(response))))
 
     def read_user_id_log(self, ip: Address, *, most: int = EVENTS_SHOWN) -> tuple[UserIdEvent, ...]:
@@ -223,7 +218,7 @@ class Firewall:
         return read_clock(self._client.call(request if of_panorama else self._address(request), attempts=1))
 
     def _is_ours(self, vsys: str) -> bool:
-        return not self._vsys or vsys == self._vsys or not re.fullmatch("vsys[0-9]+", vsys)
+        return not self.vsys or vsys == self.vsys or not re.fullmatch("vsys[0-9]+", vsys)
 
     def close(self) -> None:
         """End the connections."""
