@@ -6,7 +6,9 @@ from hypothesis import Phase, settings
 from lxml import etree
 
 from tests.test_history import START, VALIDITY, History
+from tests.world import World
 from uidsync.ledger.ledger import Ledger
+from uidsync.standby.doubt import doubt_what_another_may_have_changed
 
 ROLES = {
     "user_tags": {"Staff": "staff", "Guest*": "guest"},
@@ -76,3 +78,28 @@ if settings.get_current_profile_name() != "soak":
     TestTagHistory.settings = settings(
         max_examples=30, stateful_step_count=25, deadline=None, phases=(Phase.explicit, Phase.generate)
     )
+
+
+def test_what_another_host_has_had_to_do_with_is_in_doubt(tmp_path):
+    """On a host that takes over, tags of users and addresses with new rows are in doubt, and no others."""
+    world = World(tmp_path, START, [{"name": "fw", "kind": "firewall", "host": "fw"}])
+    world.roles = ROLES
+    for number, (address, principal) in enumerate(
+        (("10.0.0.1", "ada,Staff"), ("10.0.0.2", "ben,Guest,Quarantined")), 1
+    ):
+        world.export.rows.append((number, START.replace(tzinfo=None), address, principal, None))
+    config = world.run().parts.config
+    assert ours(world.devices["fw"], START) == {
+        "ada": {"nac-staff"},
+        "ben": {"nac-guest"},
+        "10.0.0.2": {"nac-quarantined"},
+    }
+    world.export.rows.append((3, START.replace(tzinfo=None), "10.0.0.2", "cleo", None))
+    with closing(Ledger.open(world.file)) as ledger:
+        doubt_what_another_may_have_changed(config, world.export, ledger, ledger.read_position())
+        held = ledger.tags.read_holdings("fw")
+    assert {subject.name: each.in_doubt for subject, holdings in held.items() for each in holdings} == {
+        "ada": False,
+        "ben": True,
+        "10.0.0.2": True,
+    }

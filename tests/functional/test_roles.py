@@ -3,9 +3,12 @@
 import sqlite3
 from contextlib import closing
 
+import panos.firewall
 import pytest
 
 from tests.simulator.caller import Caller
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pan-os-python is older than the interpreter
 
 HALF = 12 * 3600 + 60  # seconds: over half of a tag's timeout, which is a day
 
@@ -182,3 +185,37 @@ def test_without_roles_nothing_changes(site, firewall):
         assert ledger.execute("SELECT count(*) FROM tag_event").fetchall() == [(0,)]
     assert "tags" not in (site.place / "uidsync.prom").read_text()
     assert "tags" not in site.call("verify", "--json").report["targets"][0]
+
+
+def test_pan_os_python_reads_what_was_sent(roles, firewall):
+    """Another's client finds exactly these tags, page by page, and its own tags are left as they are."""
+    rows = [(f"10.0.{number // 250}.{number % 250 + 1}", f"CAMPUS\\user{number},ROLE_STAFF") for number in range(1100)]
+    roles.use_rows([*rows, ("10.1.0.1", "ada,QUARANTINED")])
+    users = panos.firewall.Firewall("127.0.0.1", api_key=firewall.api_key, port=firewall.port).userid
+    users.tag_user("CAMPUS\\user7", ["vip"])
+    assert roles.call("sync").code == 0
+    wanted = {principal.partition(",")[0]: ["nac-staff"] for _, principal in rows}
+    assert users.get_user_tags(prefix="nac-") == wanted
+    assert users.get_registered_ip() == {"10.1.0.1": ["nac-quarantined"]}
+    assert roles.call("verify").code == 0
+    users.untag_user("CAMPUS\\user1099", ["nac-staff"])
+    assert roles.call("verify").code == 1
+    assert sorted(users.get_user_tags()["CAMPUS\\user7"]) == ["nac-staff", "vip"]
+
+
+def test_a_user_with_three_devices_moves_leaves_and_comes_back(roles, firewall):
+    """Two roles on three devices: tags stay with the user while one device gives them, and return with the user."""
+    here = [("10.0.0.1", "ada,ROLE_STAFF", 300), ("10.0.0.2", "ada,ROLE_FAC", 300), ("10.0.0.3", "ada", 300)]
+    moved = [*here, ("10.0.0.2", "ben", 240), ("10.0.0.9", "ada,ROLE_FAC", 240)]
+    left = [*moved, *((f"10.0.0.{number}", "null", 180) for number in (1, 3, 9))]
+    back = [*left, ("10.0.0.3", "ada,ROLE_STAFF", 120)]
+    for rows, tags in (
+        (here, ["nac-faculty", "nac-staff"]),
+        (moved, ["nac-faculty", "nac-staff"]),
+        (left, None),
+        (back, ["nac-staff"]),
+    ):
+        roles.use_rows(rows)
+        assert roles.call("sync").code == 0
+        assert list_tags(firewall).get("ada") == tags
+        assert roles.call("sync", "--json").targets["fw"]["batches"] == 0

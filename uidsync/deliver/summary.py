@@ -109,7 +109,7 @@ def report_deliveries(
     for each in deliveries:
         if each.error and not (each.is_heard or part.error):
             part.status, part.error = "incomplete", Problem(each.error.kind, str(each.error))
-        report_refusal(report, part, each.refusal)
+        report_refusal(report, part, each.refusal and f"{'' if each is deliveries[0] else 'tags: '}{each.refusal}")
     part.attempts = target.attempts
     part.seconds = round(sum(each.seconds for each in deliveries), 3)
     part.certificate_not_after = target.certificate_not_after

@@ -6,13 +6,14 @@ What we believe of those becomes doubt, and so does every user that the rows nam
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from uidsync.config.models import Config
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.position import Position
 from uidsync.ledger.values import MINUTE
-from uidsync.panos import Subject
+from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import Entry, Login, Logout
 from uidsync.plan.newest import make_demand, newest_per_address
 from uidsync.plan.share import find_withdrawn
@@ -62,6 +63,8 @@ def doubt_what_another_may_have_changed(
     for event in events:
         if event.user is not None:
             named[event.ip].add(event.user)
+    if config.roles.is_used and events:
+        _doubt_tags(config, ledger, [*events, *(known[event.ip] for event in events if event.ip in known)], now)
     demand = make_demand(newest, validity, now)
     for target in config.target if named else ():
         held = ledger.read_holdings(target.name, named)
@@ -75,3 +78,14 @@ def doubt_what_another_may_have_changed(
         ]
         ledger.note_doubt(target.name, doubted, now)
     return ran_back
+
+
+def _doubt_tags(config: Config, ledger: Ledger, events: Collection[LoginEvent], now: datetime) -> None:
+    """Doubt the tags of every address and user that another host has had to do with. Raises LedgerError."""
+    subjects = {Tagged("ip", str(event.ip)) for event in events} | {
+        Tagged("user", event.user or "") for event in events
+    }
+    for target in config.target:
+        held = ledger.tags.read_holdings(target.name, subjects)
+        doubted = [Logout(subject, each.user) for subject, holdings in held.items() for each in holdings]
+        ledger.tags.note_doubt(target.name, doubted, now)
