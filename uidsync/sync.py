@@ -94,7 +94,7 @@ def run(parts: Parts, order: Order) -> Run:
     this.report.targets = [TargetReport(target.name, target.kind) for target in parts.targets]
     # All that the ledger knows of them comes first: if it is damaged, the source is still unread.
     states, position = [read_state(parts.ledger, target) for target in parts.targets], parts.ledger.read_position()
-    recorder = tagger = None
+    recorder = None
     with parts.ledger.provisional() as keep:
         try:
             with parts.deadline.interruptible():
@@ -103,8 +103,7 @@ def run(parts: Parts, order: Order) -> Run:
                 _plan(this)
             if this.reading and not order.dry_run and not this.report.standby:
                 recorder = _begin(parts, this, this.dispatches, this.reading.clock)
-                if tagging := make_tagging(parts):
-                    tagger = _begin(tagging, this, this.taggings, this.reading.clock)
+                tagger = _begin(make_tagging(parts), this, this.taggings, this.reading.clock)
                 keep()  # events and watermark in one step: whatever becomes of the targets, what was read is known
         except (Interrupted, SourceError, UnsafePlan, StandbyLost, OnStandby) as error:
             _end_early(this, error)
@@ -156,10 +155,10 @@ def _plan(this: Run) -> None:
         return
     with _timed(this.report, "plan"):
         this.dispatches = plan_dispatches(parts.config, parts.targets, parts.ledger, reading.now, full=this.order.full)
-        if tagging := make_tagging(parts):
-            this.taggings = plan_dispatches(
-                tagging.config, tagging.targets, tagging.ledger, reading.now, full=this.order.full
-            )
+        tagging = make_tagging(parts)
+        this.taggings = plan_dispatches(
+            tagging.config, tagging.targets, tagging.ledger, reading.now, full=this.order.full
+        )
         this.report.wanted = parts.ledger.count_wanted(find_seen_since(parts.config, reading.now))
         summary.report_plans(this.report, this.dispatches)
         if not this.order.force:
@@ -197,15 +196,10 @@ def _judge_plans(this: Run) -> None:
             summary.report_refusal(this.report, parts[dispatch.name], words)
 
 
-def make_tagging(parts: Parts) -> Parts | None:
-    """Return the parts for a run of tags, which goes as one of mappings does. None if no target gets tags."""
-    config = make_tag_config(parts.config)
-    if config is None:
-        return None
-    names = {target.name for target in parts.targets}
-    targets = tuple(target for target in config.target if target.name in names)
-    log, ledger = parts.log.bind(of="tags"), parts.ledger.tags
-    return replace(parts, config=config, targets=targets, ledger=ledger, log=log) if targets else None
+def make_tagging(parts: Parts) -> Parts:
+    """Return the parts for a run of tags, which goes as one of mappings does; it may have no targets."""
+    config, log = make_tag_config(parts.config, parts.targets), parts.log.bind(of="tags")
+    return replace(parts, config=config, targets=config.target, ledger=parts.ledger.tags, log=log)
 
 
 def _begin(parts: Parts, this: Run, dispatches: Sequence[Dispatch], clock: Callable[[], datetime]) -> Recorder:
@@ -233,19 +227,19 @@ def _end_early(this: Run, error: BaseException) -> None:
             report.exit_code, report.error = INCOMPLETE, Problem("Interrupted", words)
 
 
-def _deliver(this: Run, recorder: Recorder, tagger: Recorder | None) -> None:
+def _deliver(this: Run, recorder: Recorder, tagger: Recorder) -> None:
     """Deliver every target's plan, and keep what became of it."""
     parts = this.parts
     with _timed(this.report, "deliver"):
-        this.dispatches = carry_out(this.report, recorder, parts, tagger)
-        this.taggings = tagger.dispatches if tagger else ()
+        this.dispatches = carry_out(this.report, recorder, tagger, parts)
+        this.taggings = tagger.dispatches
         named = {part.name: part for part in this.report.targets}
         for dispatch in (*this.dispatches, *this.taggings):
             part = named[dispatch.name]
             if _is_put_right(parts.config, dispatch, part):
                 dispatch.state.reconciled_at = dispatch.now
                 dispatch.state.is_suspect = False
-        for each in filter(None, [recorder, tagger]):
+        for each in (recorder, tagger):
             finish(this.report, each, parts)
     if parts.turn:
         summary.report_turn(this.report, parts.turn)
@@ -260,32 +254,34 @@ def _is_put_right(config: Config, dispatch: Dispatch, part: TargetReport) -> boo
     return is_sent and is_whole and (dispatch.is_full_send or is_pass_due(config, dispatch.state, dispatch.now))
 
 
-def carry_out(
-    report: SyncReport, recorder: Recorder, parts: Parts, tagger: Recorder | None = None
-) -> tuple[Dispatch, ...]:
+def carry_out(report: SyncReport, recorder: Recorder, tagger: Recorder, parts: Parts) -> tuple[Dispatch, ...]:
     """Deliver every target's plan, and tags after it, report it, and return the dispatches as they were sent.
 
     From here on a signal ends the run in order.
     """
     parts.deadline.is_interruptible = False
-    lanes = [_make_lane(parts, dispatch, recorder, tagger) for dispatch in recorder.dispatches]
+    targets = [parts.make_target(dispatch) for dispatch in recorder.dispatches]
+    lanes = [
+        _make_lane(parts, target, dispatch, recorder, tagger)
+        for target, dispatch in zip(targets, recorder.dispatches, strict=True)
+    ]
     deliver(lanes, parts.config.sync.batch_size, parts.deadline)
-    for lane, part in zip(lanes, report.targets, strict=True):
-        summary.report_deliveries(report, part, [delivery for delivery, _ in lane], parts.log)
+    for dispatch, lane, target, part in zip(recorder.dispatches, lanes, targets, report.targets, strict=True):
+        summary.report_deliveries(report, part, [delivery for delivery, _ in lane], target, parts.log)
         for delivery, observer in lane:
-            summary.note_delivery(observer.find(part.name).state, part, delivery)
+            summary.note_delivery((observer.find(part.name) or dispatch).state, part, delivery)
     return recorder.dispatches
 
 
 def _make_lane(
-    parts: Parts, dispatch: Dispatch, recorder: Recorder, tagger: Recorder | None
+    parts: Parts, target: Target, dispatch: Dispatch, recorder: Recorder, tagger: Recorder
 ) -> list[tuple[Delivery, Recorder]]:
     """Make what is delivered to one target: its mappings, and then its tags if it gets any."""
-    target, connections = parts.make_target(dispatch), dispatch.target.connections
-    lane = [(Delivery(dispatch.name, target, dispatch.plan, connections), recorder)]
-    if tagger and dispatch.name in {each.name for each in tagger.dispatches} and isinstance(target, Firewall):
-        tagged, plan = make_tagged(target, parts.config, parts.ledger, dispatch.name), tagger.find(dispatch.name).plan
-        lane.append((Delivery(dispatch.name, tagged, plan, connections), tagger))
+    name, connections = dispatch.name, dispatch.target.connections
+    lane = [(Delivery(name, target, dispatch.plan, connections), recorder)]
+    if isinstance(target, Firewall) and (tagging := tagger.find(name)):
+        tagged = make_tagged(target, parts.config, parts.ledger, name)
+        lane.append((Delivery(name, tagged, tagging.plan, connections), tagger))
     return lane
 
 

@@ -44,9 +44,7 @@ def verify(
     The ledger's beliefs are corrected if that is wanted. Raises LedgerError.
     """
     found = _verify(config, ledger, now, make_firewall, corrects=corrects)
-    tagging = make_tag_config(config)
-    if tagging is None:
-        return found
+    tagging = make_tag_config(config, config.target)
 
     def make_tag_target(target: FirewallConfig) -> TagTarget:
         return make_tagged(make_firewall(target), config, ledger, target.name)
@@ -133,14 +131,12 @@ def repair(parts: Parts, found: Found, reading: Reading, keep: Callable[[], None
     report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in due]
     recorder = Recorder(parts, due, reading.clock, is_ordered=False)
     recorder.begin()
-    tagger = None
-    if tagging := make_tagging(parts):
-        plans = {each.name: each.tags.plan for each in found if each.tags and each.tags.plan}
-        tagger = Recorder(tagging, _make_dispatches(tagging, plans, reading.now), reading.clock, is_ordered=False)
-        tagger.begin()
+    tagging, plans = make_tagging(parts), {each.name: each.tags.plan for each in found if each.tags and each.tags.plan}
+    tagger = Recorder(tagging, _make_dispatches(tagging, plans, reading.now), reading.clock, is_ordered=False)
+    tagger.begin()
     keep()
-    carry_out(report, recorder, parts, tagger)
-    for each in filter(None, [recorder, tagger]):
+    carry_out(report, recorder, tagger, parts)
+    for each in (recorder, tagger):
         finish(report, each, parts)
     return report
 

@@ -60,9 +60,7 @@ def plan_tag_withdrawal(
     config: Config, targets: Sequence[TargetConfig], ledger: Ledger, chosen: Chosen, now: datetime
 ) -> tuple[Dispatch, ...]:
     """Plan to take away the tags of what is chosen. Raises LedgerError."""
-    tagging, names = make_tag_config(config), {target.name for target in targets}
-    tagged = [target for target in tagging.target if target.name in names] if tagging else []
-    return plan_withdrawal(tagged, ledger.tags, chosen, now)
+    return plan_withdrawal(make_tag_config(config, targets).target, ledger.tags, chosen, now)
 
 
 def raise_if_unsafe(config: Config, dispatches: Sequence[Dispatch], ledger: Ledger, chosen: Chosen) -> None:
@@ -87,7 +85,6 @@ def withdraw(parts: Parts, dispatches: Sequence[Dispatch], chosen: Chosen) -> Sy
     What is withheld is recorded first: a target that is away now gets its logouts from a later run.
     """
     ledger, now = parts.ledger, dispatches[0].now
-    tagging = make_tagging(parts)
     taggings = plan_tag_withdrawal(parts.config, parts.targets, ledger, chosen, now)
     raise_if_unsafe(parts.config, dispatches, ledger, chosen)
     raise_if_unsafe(parts.config, taggings, ledger.tags, chosen)
@@ -98,13 +95,12 @@ def withdraw(parts: Parts, dispatches: Sequence[Dispatch], chosen: Chosen) -> Sy
         return now + (datetime.now(UTC) - report.started)
 
     recorder = Recorder(parts, dispatches, clock, is_ordered=True)
-    tagger = Recorder(tagging, taggings, clock, is_ordered=True) if tagging else None
+    tagger = Recorder(make_tagging(parts), taggings, clock, is_ordered=True)
     for each, ours, belief in ((recorder, dispatches, ledger), (tagger, taggings, ledger.tags)):
-        if each:
-            each.begin()
-            _withhold(belief, ours, chosen)
-    carry_out(report, recorder, parts, tagger)
-    for each in filter(None, [recorder, tagger]):
+        each.begin()
+        _withhold(belief, ours, chosen)
+    carry_out(report, recorder, tagger, parts)
+    for each in (recorder, tagger):
         finish(report, each, parts)
     return report
 

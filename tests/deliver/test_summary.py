@@ -58,7 +58,9 @@ def report_on(*outcomes, exit_code=OK, **facts):
     """Report a delivery; return the report and the target's part of it."""
     report = make_report()
     report.exit_code = exit_code
-    report_deliveries(report, report.targets[0], [make_delivery(*outcomes, **facts)], SILENT)
+    report_deliveries(
+        report, report.targets[0], [delivery := make_delivery(*outcomes, **facts)], delivery.target, SILENT
+    )
     return report, report.targets[0]
 
 

@@ -164,8 +164,9 @@ def test_commands_tell_of_tags(roles):
     assert roles.call("sync", "--dry-run").out.count("nac-") == 3
     assert roles.call("sync").code == 0
     ended = roles.call("explain", "10.0.0.2")
-    assert "Tags of ada: nac-faculty, nac-staff (" in ended.out
-    assert "nac-staff from 10.0.0.1" in ended.out
+    assert "Tags of ada: nac-faculty, nac-staff\n" in ended.out
+    assert "  from 10.0.0.1: nac-staff\n" in ended.out
+    assert "  fw holds nac-faculty,nac-staff, until " in ended.out
     told = roles.call("explain", "10.0.0.2", "--json").report["tags"]
     assert [story["wanted"] for story in told] == [["nac-quarantined"], ["nac-faculty", "nac-staff"]]
     (standing,) = roles.call("status", "--json").report["targets"]

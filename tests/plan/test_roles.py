@@ -30,7 +30,7 @@ CONFIG = make_config(
     },
     "uidsync.toml",
 )
-TAGGING = make_tag_config(CONFIG)
+TAGGING = make_tag_config(CONFIG, CONFIG.target)
 ADA, HERE = Tagged("user", "ada"), Tagged("ip", "10.0.0.1")
 
 
@@ -133,8 +133,8 @@ def test_no_more_tags_than_pan_os_takes():
 
 def test_without_roles_nothing_is_planned():
     """Without roles, or without a firewall that gets tags, there is nothing to tag by."""
-    assert make_tag_config(CONFIG.model_copy(update={"roles": type(CONFIG.roles)()})) is None
-    assert make_tag_config(CONFIG.model_copy(update={"target": CONFIG.target[1:]})) is None
+    assert make_tag_config(CONFIG.model_copy(update={"roles": type(CONFIG.roles)()}), CONFIG.target).target == ()
+    assert make_tag_config(CONFIG, CONFIG.target[1:]).target == ()
 
 
 def test_a_change_takes_the_former_tags_away_in_the_same_message():

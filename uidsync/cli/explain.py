@@ -21,7 +21,7 @@ from uidsync.history.explain import Step, Verdict, judge, trace
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import open_ledger_read_only
 from uidsync.ledger.values import Holding
-from uidsync.panos import Address, Subject, Tagged
+from uidsync.panos import Address, Tagged
 from uidsync.panos.userid.table import TableEntry
 from uidsync.panos.wire.errors import PanosError
 from uidsync.plan.dispatch import read_belief
@@ -38,16 +38,6 @@ LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
 
 
 @dataclass(frozen=True, slots=True)
-class TagStory:
-    """The tags that an address or its user should have, where they come from, and what each target holds of them."""
-
-    subject: Tagged
-    wanted: tuple[str, ...]
-    sources: tuple[tuple[Subject, tuple[str, ...]], ...]  # addresses, and the tags that the event of each gives
-    held: Mapping[str, tuple[Holding, ...]]
-
-
-@dataclass(frozen=True, slots=True)
 class Explanation:
     """Everything that bears on one address; `shown` has what each firewall shows, or why it does not."""
 
@@ -58,7 +48,7 @@ class Explanation:
     holder: LoginEvent | None
     verdicts: tuple[Verdict, ...]
     shown: Mapping[str, tuple[TableEntry, ...] | str]
-    tags: tuple[TagStory, ...] = ()
+    tags: tuple[dict[str, Any], ...] = ()  # of the address and of the user, as programs get them
 
     @property
     def is_answered(self) -> bool:
@@ -113,25 +103,27 @@ def _explain(site: Site, ip: Address) -> Explanation:
     return Explanation(ip, now, validity, steps, holder, tuple(verdicts), answers, tags)
 
 
-def _trace_tags(config: Config, ledger: Ledger, ip: Address, holder: LoginEvent | None) -> Iterator[TagStory]:
-    """Tell of the tags of an address, and of the user who has it: a user's come from all addresses that are his."""
-    roles = config.roles
-    here = list(ledger.read_events([ip]).values())
+def _trace_tags(config: Config, ledger: Ledger, ip: Address, holder: LoginEvent | None) -> Iterator[dict[str, Any]]:
+    """Tell of the tags of an address and of its user: what is wanted, from which addresses, and what targets hold."""
     theirs = ledger.read_events_of([holder.user.casefold()]) if holder and holder.user else []
-    stories = [(Tagged("ip", str(ip)), here, roles.address_tags)]
+    stories = [(Tagged("ip", str(ip)), list(ledger.read_events([ip]).values()), config.roles.address_tags)]
     if theirs:
         newest = max(theirs, key=lambda event: event.key)
-        stories.append((Tagged("user", newest.user or ""), theirs, roles.user_tags))
+        stories.append((Tagged("user", newest.user or ""), theirs, config.roles.user_tags))
     for subject, events, names in stories:
-        event = ledger.tags.read_events([subject]).get(subject)
-        sources = ((each.ip, make_tags(each.roles, names, roles.prefix)) for each in events)
-        held = {target.name: ledger.tags.read_holdings(target.name, [subject]) for target in config.target}
-        yield TagStory(
-            subject,
-            tuple(event.user.split(",")) if event and event.user else (),
-            tuple((source, tags) for source, tags in sources if tags),
-            {name: holdings.get(subject, ()) for name, holdings in held.items()},
-        )
+        sources = {str(each.ip): make_tags(each.roles, names, config.roles.prefix) for each in events}
+        known = ledger.tags.read_events([subject]).values()
+        yield {
+            subject.kind: subject.name,
+            "wanted": [tag for event in known if event.user for tag in event.user.split(",")],
+            "from": {address: tags for address, tags in sources.items() if tags},
+            "ledger": {
+                target.name: [
+                    asdict(each) for each in ledger.tags.read_holdings(target.name, [subject]).get(subject, ())
+                ]
+                for target in config.target
+            },
+        }
 
 
 def _ask(target: TargetConfig, ip: Address, maker: TargetMaker) -> tuple[TableEntry, ...] | str:
@@ -156,16 +148,7 @@ def _describe(explanation: Explanation) -> dict[str, Any]:
             for step in explanation.steps
         ],
         "targets": [_describe_target(verdict, explanation) for verdict in explanation.verdicts],
-        **({"tags": [_describe_tags(story) for story in explanation.tags]} if explanation.tags else {}),
-    }
-
-
-def _describe_tags(story: TagStory) -> dict[str, Any]:
-    return {
-        story.subject.kind: story.subject.name,
-        "wanted": story.wanted,
-        "from": [{"address": str(ip), "tags": tags} for ip, tags in story.sources],
-        "ledger": {name: [asdict(holding) for holding in held] for name, held in story.held.items()},
+        **({"tags": explanation.tags} if explanation.tags else {}),
     }
 
 
@@ -207,13 +190,13 @@ def _tell(explanation: Explanation) -> Iterator[str]:
         yield f"  next run     {_tell_due(verdict)}"
         yield f"  ledger       {'; '.join(map(_tell_holding, verdict.held)) or 'nothing'}"
         yield f"  it shows     {_tell_shown(explanation.shown[verdict.name])}"
-        for story in explanation.tags:
-            held = "; ".join(map(_tell_holding, story.held[verdict.name])) or "no tags"
-            yield f"  tags         {story.subject.name}: {held}"
     for story in explanation.tags:
-        sources = "; ".join(f"{', '.join(tags)} from {ip}" for ip, tags in story.sources)
         yield ""
-        yield f"Tags of {story.subject.name}: {', '.join(story.wanted) or 'none'}{f' ({sources})' if sources else ''}"
+        yield f"Tags of {story.get('user') or story['ip']}: {', '.join(story['wanted']) or 'none'}"
+        yield from (f"  from {address}: {', '.join(tags)}" for address, tags in story["from"].items())
+        for name, held in story["ledger"].items():
+            lasts = "; ".join(f"{each['user']}, until {_at(each['held_until'])}" for each in held)
+            yield f"  {name} holds {lasts or 'none'}"
 
 
 def _tell_effect(step: Step) -> str:

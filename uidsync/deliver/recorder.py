@@ -104,9 +104,9 @@ class Recorder:
         """What every target is brought, by what is known of it by now."""
         return tuple(self._dispatches.values())
 
-    def find(self, name: str) -> Dispatch:
-        """Return what a target is brought, by what is known of it by now."""
-        return self._dispatches[name]
+    def find(self, name: str) -> Dispatch | None:
+        """Return what a target is brought, if anything, by what is known of it by now."""
+        return self._dispatches.get(name)
 
     def begin(self) -> None:
         """Record whom it is for, before anything is sent. Raises LedgerError."""
@@ -177,6 +177,8 @@ class Recorder:
     def finish(self, validity: timedelta) -> None:
         """Record what the run leaves of the targets, and purge what is over."""
         self._write_states()
+        if not self._dispatches:
+            return
         # By the earlier of both clocks: one that is ahead for a while must not cost any evidence.
         self._write(lambda: self._ledger.purge(min(self._clock(), datetime.now(UTC)), validity))
 

@@ -10,7 +10,7 @@ from itertools import chain
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import Config
-from uidsync.deliver.workers import Delivery
+from uidsync.deliver.workers import Delivery, Target
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import TargetState
@@ -98,10 +98,9 @@ def report_untried(report: SyncReport, dispatches: Sequence[Dispatch], batch_siz
 
 
 def report_deliveries(
-    report: SyncReport, part: TargetReport, deliveries: Sequence[Delivery], log: FilteringBoundLogger
+    report: SyncReport, part: TargetReport, deliveries: Sequence[Delivery], target: Target, log: FilteringBoundLogger
 ) -> None:
     """Sum up what became of one target's plan, and of that for its tags if there is one."""
-    target = deliveries[0].target
     for outcome in chain.from_iterable(each.outcomes for each in deliveries):
         part.add(outcome)
     part.batches = sum(each.messages for each in deliveries)

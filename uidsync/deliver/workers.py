@@ -27,7 +27,14 @@ POLL = 0.05  # seconds between looks at the deadline, which a signal may bring f
 GRACE = 5.0  # seconds after the deadline for calls in flight to end: looking up a name obeys no limit of ours
 
 
-class Target(Protocol):
+class Sender(Protocol):
+    """What takes messages."""
+
+    def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
+        """Send one message; return what the target rejects. Raises PanosError."""
+
+
+class Target(Sender, Protocol):
     """Where mappings go."""
 
     @property
@@ -46,9 +53,6 @@ class Target(Protocol):
     def warnings(self) -> Mapping[str, str]:
         """What to tell beside outcomes, by log event."""
 
-    def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
-        """Send one message; return what the target rejects. Raises PanosError."""
-
     def close(self) -> None:
         """End the connections."""
 
@@ -63,7 +67,7 @@ class Delivery:
     """
 
     name: str
-    target: Target
+    target: Sender
     plan: Plan
     connections: int = 1
     refused: Plan = NOTHING_DUE

@@ -117,16 +117,8 @@ class EventsLedger(LedgerFile):
     def write_events(self, events: Iterable[LoginEvent]) -> None:
         """Record the events that hold their addresses now."""
         rows = [
-            (
-                str(event.ip),
-                event.user,
-                event.why,
-                write_time(event.seen_at),
-                event.event_id,
-                event.mac,
-                ",".join(event.roles),
-            )
-            for event in events
+            (str(each.ip), each.user, each.why, write_time(each.seen_at), each.event_id, each.mac, ",".join(each.roles))
+            for each in events
         ]
         with self._writing() as write:
             write("write_event", rows)

@@ -73,7 +73,7 @@ def plan_dispatches(
             retry = is_pass_due(config, dispatch.state, now) and not is_readable(dispatch.target, dispatch.state)
             share = make_share(config, dispatch.target, belief, demand, resend=dispatch.resend, retry=retry)
             tally.add(share, len(demand.mappings))
-    count = ledger.count_wanted(seen_since)
+    count = ledger.count_wanted(seen_since) if targets else 0
     return tuple(
         replace(dispatch, plan=join(tally.plans), wanted=count - tally.withheld, ordered=frozenset(tally.ordered))
         for dispatch, tally in zip(dispatches, tallies, strict=True)

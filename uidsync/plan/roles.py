@@ -11,7 +11,7 @@ from datetime import datetime
 from fnmatch import translate
 from itertools import chain
 
-from uidsync.config.models import Config, FirewallConfig, RolesConfig
+from uidsync.config.models import Config, FirewallConfig, RolesConfig, TargetConfig
 from uidsync.panos import Subject, Tagged
 from uidsync.source.rows import LoginEvent
 
@@ -80,11 +80,11 @@ def _make_event(subject: Tagged, names: Mapping[str, str], events: Sequence[Logi
     return LoginEvent(subject, join_tags(tags), "", events[0].seen_at, events[0].event_id, None)
 
 
-def make_tag_config(config: Config) -> Config | None:
-    """Return the configuration by which tags are planned and looked at; None where there are none."""
-    targets = tuple(
+def make_tag_config(config: Config, targets: Collection[TargetConfig]) -> Config:
+    """Return the configuration by which tags are planned and looked at, with those of the targets that get any."""
+    tagged = tuple(
         target.model_copy(update={"mapping_timeout": config.roles.timeout, "sole_writer": True})
-        for target in config.target
+        for target in targets
         if config.roles.is_used and isinstance(target, FirewallConfig) and target.tags
     )
-    return config.model_copy(update={"target": targets}) if targets else None
+    return config.model_copy(update={"target": tagged})

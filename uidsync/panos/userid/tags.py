@@ -6,8 +6,7 @@ API Labs, Registered Users and IPs" (grammar, seconds, unregister before registe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 from xml.sax.saxutils import escape
 
@@ -91,29 +90,9 @@ class TagTarget:
         self._list_known = list_known
 
     @property
-    def attempts(self) -> int:
-        """Messages sent to the firewall, those of mappings included."""
-        return self._firewall.attempts
-
-    @property
-    def certificate_not_after(self) -> datetime | None:
-        """When the certificate that the firewall last showed ends."""
-        return self._firewall.certificate_not_after
-
-    @property
-    def client_certificate_not_after(self) -> datetime | None:
-        """When our own certificate ends: there is none."""
-        return None
-
-    @property
     def member(self) -> str:
         """The member of a pair that answers."""
         return self._firewall.member
-
-    @property
-    def warnings(self) -> Mapping[str, str]:
-        """Nothing beside what the firewall tells of itself."""
-        return {}
 
     def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         """Send one batch; return what the firewall rejects. Raises PanosError."""
