@@ -113,7 +113,7 @@ def test_a_repair_brings_back_exactly_what_differs(roles, firewall):
 @pytest.mark.parametrize("refreshes", [False, True])
 def test_tags_are_renewed_whatever_a_repeated_tag_does(roles, firewall, refreshes):
     """A full send gives every tag its whole timeout again, on a firewall that would renew it by itself or not."""
-    firewall.do("tag-refresh", on=refreshes)
+    firewall.do("rules", refreshes_tags=refreshes)
     roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
     assert roles.call("sync").code == 0
     firewall.do("advance", seconds=HALF)

@@ -301,8 +301,7 @@ def test_the_log_has_what_was_taken():
 @pytest.mark.parametrize(("refreshes", "left"), [(False, []), (True, ["staff"])])
 def test_a_repeated_tag_may_or_may_not_be_renewed(refreshes, left):
     """A tag that is registered again is told to be there already; whether it gets its new timeout is a switch."""
-    table = Table()
-    table.users.refreshes = refreshes
+    table = Table(Rules(refreshes_tags=refreshes))
     section = tags("register-user", {"user": "ada"}, "staff", timeout="60")
     table.apply(message(section), VSYS, 0)
     assert len(table.apply(message(section), VSYS, 50)["register-user"]) == 1

@@ -227,12 +227,6 @@ def _rules(simulated: Simulated, **changes: Any) -> None:  # noqa: ANN401 - JSON
         table.rules = replace(table.rules, **changes)
 
 
-def _tag_refresh(simulated: Simulated, *, on: bool) -> None:
-    """Have a tag that is registered again get its new timeout, or keep the one that it has."""
-    for table in simulated.tables.values():
-        table.addresses.refreshes = table.users.refreshes = on
-
-
 def _agent(simulated: Simulated, *, reply: Reply | None = None, closes: bool | None = None) -> None:
     """Change how an agent answers: nothing, xml or http, and whether it closes the connection then."""
     if not isinstance(simulated.device, Agent):
@@ -347,7 +341,6 @@ ORDERS: dict[str, Callable[..., Outcome | None]] = {
     "key": _key,
     "certificate": _certificate,
     "rules": _rules,
-    "tag-refresh": _tag_refresh,
     "agent": _agent,
     "allow": _allow,
     "tunnels": _tunnels,

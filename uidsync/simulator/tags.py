@@ -20,11 +20,10 @@ class Registry:
     """Tags by vsys and by address or user, with the time at which each expires (None is never).
 
     What a device says of a tag that is there already, or not there, is known; the other texts are ours. Whether a tag
-    that is there gets its new timeout is not known: it does if the registry `refreshes`.
+    that is there gets its new timeout is not known: it does with `refreshes`.
     """
 
     attribute: Literal["ip", "user"]
-    refreshes: bool = False
     _tags: dict[tuple[str, str], dict[str, float | None]] = field(default_factory=dict)
 
     def current(self, now: float) -> Iterator[tuple[str, str, list[str]]]:
@@ -39,7 +38,7 @@ class Registry:
             del held[tag]
         return held
 
-    def register(self, entry: Element, vsys: str, now: float) -> list[str]:
+    def register(self, entry: Element, vsys: str, now: float, *, refreshes: bool = False) -> list[str]:
         """Register the tags of an entry and return what was wrong with those that were not taken."""
         if not entry.get(self.attribute):
             return [f"{self.attribute} is missing"]
@@ -50,7 +49,7 @@ class Registry:
                 timeout.isdecimal() and len(timeout) <= len(str(LONGEST_TIMEOUT)) and int(timeout) <= LONGEST_TIMEOUT
             )
             if tag in held:
-                if self.refreshes and is_valid:
+                if refreshes and is_valid:
                     held[tag] = now + int(timeout) if int(timeout) else None
                 problems.append(f"tag {tag} already exists, ignore")
             elif not 0 < len(tag) <= LONGEST_TAG or set(tag) & set("'\"") or "  " in tag or tag.lower() in RESERVED:
