@@ -36,6 +36,7 @@ NEIGHBOURS = {name: model for name, model in find_neighbours().items() if model}
 TABLES: dict[str, tuple[type[Table], ...]] = {
     "source": (models.MySQLConfig, models.CSVConfig),
     "identity": (models.IdentityConfig,),
+    "roles": (models.RolesConfig,),
     "sync": (models.SyncConfig,),
     "telemetry": (models.TelemetryConfig,),
     **{name: (model,) for name, model in NEIGHBOURS.items()},
@@ -60,6 +61,7 @@ EXAMPLES = {
         "ignore_users": '["svc-*", "*$"]',
         "rewrite": "[{ match = '^host/.*$', replace = \"\" }]",
     },
+    "roles": {"user_tags": '{ "ROLE_FAC*" = "faculty" }', "address_tags": '{ "QUARANTINE*" = "quarantined" }'},
     "sync": {"state_dir": '"/var/lib/uidsync"'},
     "telemetry": {
         "textfile": '"/var/lib/prometheus/node-exporter/uidsync.prom"',

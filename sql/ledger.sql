@@ -12,10 +12,13 @@ SELECT at, highest_id FROM mark ORDER BY at
 SELECT event_id FROM ahead ORDER BY event_id
 
 -- name: read_events
-SELECT ip, user, why, seen_at, event_id, mac FROM event
+SELECT ip, user, why, seen_at, event_id, mac, roles FROM event
 
 -- name: read_events_at
-SELECT ip, user, why, seen_at, event_id, mac FROM event WHERE ip IN (SELECT value FROM json_each(?))
+SELECT ip, user, why, seen_at, event_id, mac, roles FROM event WHERE ip IN (SELECT value FROM json_each(?))
+
+-- name: read_events_of
+SELECT ip, user, why, seen_at, event_id, mac, roles FROM event WHERE casefold(user) IN (SELECT value FROM json_each(?))
 
 -- name: count_events
 SELECT count(*), max(seen_at) FROM event
@@ -27,7 +30,7 @@ SELECT why, count(*) FROM event WHERE user IS NULL GROUP BY why
 SELECT count(*) FROM event WHERE user IS NOT NULL AND seen_at >= ?
 
 -- name: write_event
-INSERT OR REPLACE INTO event (ip, user, why, seen_at, event_id, mac) VALUES (?, ?, ?, ?, ?, ?)
+INSERT OR REPLACE INTO event (ip, user, why, seen_at, event_id, mac, roles) VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- name: drop_events
 DELETE FROM event

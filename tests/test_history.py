@@ -17,7 +17,21 @@ START = datetime(2026, 3, 10, 12, tzinfo=UTC)  # the database's clock, which is 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 VALIDITY = timedelta(hours=8)
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.4", "2001:db8::5")
-PRINCIPALS = ("ada", "ADA,Staff", "ben", "LAB\\cleo", "o'neil <&>", "null", ",Staff", "svc-scan", None, "  ")
+PRINCIPALS = (
+    "ada",
+    "ADA,Staff",
+    "ben",
+    "LAB\\cleo",
+    "o'neil <&>",
+    "null",
+    ",Staff",
+    "svc-scan",
+    None,
+    "  ",
+    "ben,Guest,Quarantined",
+    "ada,Quarantined",
+    "cleo,Guests,Staff",
+)
 TARGETS = (
     {"name": "fw", "kind": "firewall", "host": "fw", "mapping_timeout": "3h"},
     {"name": "fw-lab", "kind": "firewall", "host": "fw-lab", "mapping_timeout": "50m", "networks": ["10.0.0.0/24"]},
@@ -44,6 +58,10 @@ class History(RuleBasedStateMachine):
         for hours, row_id in ((7, 1_000), (3, 5_000)):
             self.highest.append((START - hours * HOUR, row_id))
             self._write(row_id, hours * HOUR, "10.0.0.1", "ada")
+        self._furnish()
+
+    def _furnish(self):
+        """Add what makes another kind of site."""
 
     # ---- the NAC -------------------------------------------------------------------------------------------------
 
@@ -189,7 +207,7 @@ class History(RuleBasedStateMachine):
             self.first_read = self.first_read or self.world.now
         assert self.world.export.tails - tails == (report.mode == "tail")
         for part in report.targets:
-            for tally in (part.logins, part.logouts):
+            for tally in (part.logins, part.logouts, part.tags, part.untags):
                 assert tally.due == tally.delivered + tally.rejected + tally.failed + tally.not_tried
             if part.status == "complete":
                 self._check(part.name)
@@ -269,7 +287,7 @@ class History(RuleBasedStateMachine):
         if any(device.lost for device in self.world.devices.values()):
             self._run(force=True, full=True)
         this = self._run(force=True)
-        assert this.report.exit_code == 0
+        assert this.report.exit_code == 0, this.report
         for name, plan in this.plans.items():
             assert len(plan) == len(plan.refreshed), (name, plan)
             self._check(name, strictly=True)

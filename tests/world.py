@@ -178,6 +178,11 @@ class Device:
         """Return who is mapped at which address."""
         return {row.ip: row.user for row in self.table.mappings(now.timestamp())}
 
+    def tags(self, now: datetime) -> dict[str, set[str]]:
+        """Return which tags each user and each address has."""
+        found = (self.table.users.current(now.timestamp()), self.table.addresses.current(now.timestamp()))
+        return {whose: set(tags) for rows in found for _, whose, tags in rows}
+
     def lasts(self, ip: str, now: datetime) -> tuple[timedelta, timedelta]:
         """Return how long a mapping lasts, and how long it was to last when it was sent."""
         left = self.table.find("vsys1", ip, now.timestamp()).expires - now.timestamp()
@@ -200,9 +205,13 @@ class Device:
             message,
             "vsys1",
             now.timestamp(),
-            lambda entry: "rejected as asked" if entry.get("name").rpartition("\\")[2] in self.rejects else None,
+            lambda entry: (
+                "rejected as asked"
+                if (entry.get("name") or entry.get("user") or "").rpartition("\\")[2] in self.rejects
+                else None
+            ),
         )
-        names = {dict(entry.attributes)["ip"] for section in rejected.values() for entry in section}
+        names = {dict(entry.attributes).get("ip") for section in rejected.values() for entry in section}
         self._remember(message, [entry for entry in entries if entry.get("ip") in names], world)
         power.spend()
         if power.is_out or fault == "dropped":
@@ -280,7 +289,8 @@ class AgentTarget:
         """Send one message."""
         self.attempts += 1
         document = make_message(batch, timeouts=False).encode()
-        return read_rejections(self._device.take(document, self._world), batch)
+        rejections = read_rejections(self._device.take(document, self._world), batch)
+        return tuple(rejection for rejection in rejections if not rejection.is_about_gone)
 
     def close(self):
         """End the connections."""
@@ -297,6 +307,7 @@ class World:
         self.turns = Turns(())
         self.source = {"kind": "mysql", "host": "db", "password_file": "/nowhere", "idle_after": "8h"}
         self.identity = {"ignore_users": ["svc-*"]}
+        self.roles = {}
         self.sync = {"batch_size": 2, "full_every": "2h"}
         self.targets = {target["name"]: target for target in targets}
         self.devices = {name: Device(target["kind"]) for name, target in self.targets.items()}
@@ -309,7 +320,13 @@ class World:
     def run(self, *, names=(), crash_after=0, **options):
         """Make a run, over all targets or some; the power goes out after so many effects, if the run has as many."""
         config = make_config(
-            {"source": self.source, "identity": self.identity, "sync": self.sync, "target": [*self.targets.values()]},
+            {
+                "source": self.source,
+                "identity": self.identity,
+                "roles": self.roles,
+                "sync": self.sync,
+                "target": [*self.targets.values()],
+            },
             "uidsync.toml",
         )
         self.power = Power(self.file, crash_after)

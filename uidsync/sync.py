@@ -17,8 +17,12 @@ from uidsync.deliver import summary
 from uidsync.deliver.recorder import Progress, Recorder
 from uidsync.deliver.workers import Delivery, Target, deliver
 from uidsync.ledger.ledger import Ledger
+from uidsync.ledger.values import read_subject
+from uidsync.panos.userid.firewall import Firewall
+from uidsync.panos.userid.tags import TagTarget
 from uidsync.plan.dispatch import Dispatch, find_limits, find_seen_since, plan_dispatches, read_state
-from uidsync.plan.due import Plan
+from uidsync.plan.due import NOTHING_DUE, Plan, join
+from uidsync.plan.roles import make_tag_config
 from uidsync.plan.safety import UnsafePlan
 from uidsync.plan.share import is_pass_due
 from uidsync.reading.reader import Reading, read, read_clock
@@ -68,11 +72,15 @@ class Run:
     report: SyncReport
     reading: Reading | None = None
     dispatches: tuple[Dispatch, ...] = ()
+    taggings: tuple[Dispatch, ...] = ()  # the same of tags
 
     @property
     def plans(self) -> dict[str, Plan]:
         """The plan for every target, by name."""
-        return {dispatch.name: dispatch.plan for dispatch in self.dispatches}
+        tags = {tagging.name: tagging.plan for tagging in self.taggings}
+        return {
+            dispatch.name: join([dispatch.plan, tags.get(dispatch.name, NOTHING_DUE)]) for dispatch in self.dispatches
+        }
 
 
 def run(parts: Parts, order: Order) -> Run:
@@ -94,15 +102,17 @@ def run(parts: Parts, order: Order) -> Run:
                 _read(this)
                 _plan(this)
             if this.reading and not order.dry_run and not this.report.standby:
-                recorder = _begin(this, this.reading)
+                recorder = _begin(parts, this, this.dispatches, this.reading.clock)
+                tagger = _begin(make_tagging(parts), this, this.taggings, this.reading.clock)
                 keep()  # events and watermark in one step: whatever becomes of the targets, what was read is known
         except (Interrupted, SourceError, UnsafePlan, StandbyLost, OnStandby) as error:
             _end_early(this, error)
     if recorder:
-        _deliver(this, recorder)
+        _deliver(this, recorder, tagger)
         states = [dispatch.state for dispatch in this.dispatches]
     else:
-        summary.report_untried(this.report, this.dispatches, parts.config.sync.batch_size)
+        dispatches = (*this.dispatches, *this.taggings)
+        summary.report_untried(this.report, dispatches, parts.config.sync.batch_size)
     now = this.reading.clock() if this.reading else read_clock(position)
     summary.report_states(this.report, states, parts.ledger, now)
     if this.reading:
@@ -145,6 +155,10 @@ def _plan(this: Run) -> None:
         return
     with _timed(this.report, "plan"):
         this.dispatches = plan_dispatches(parts.config, parts.targets, parts.ledger, reading.now, full=this.order.full)
+        tagging = make_tagging(parts)
+        this.taggings = plan_dispatches(
+            tagging.config, tagging.targets, tagging.ledger, reading.now, full=this.order.full
+        )
         this.report.wanted = parts.ledger.count_wanted(find_seen_since(parts.config, reading.now))
         summary.report_plans(this.report, this.dispatches)
         if not this.order.force:
@@ -170,15 +184,26 @@ def _judge_plans(this: Run) -> None:
 
     A ledger that cannot tell is found out here, before anything is sent.
     """
-    for dispatch, part in zip(this.dispatches, this.report.targets, strict=True):
-        limits = find_limits(this.parts.config, dispatch, this.parts.ledger)
+    parts = {part.name: part for part in this.report.targets}
+    ledger = this.parts.ledger
+    for dispatch, belief in (
+        *((each, ledger) for each in this.dispatches),
+        *((each, ledger.tags) for each in this.taggings),
+    ):
+        limits = find_limits(this.parts.config, dispatch, belief)
         if this.order.dry_run:
-            summary.report_refusal(this.report, part, dispatch.plan.limit(limits, dispatch.ordered)[2])
+            words = dispatch.plan.limit(limits, dispatch.ordered)[2]
+            summary.report_refusal(this.report, parts[dispatch.name], words)
 
 
-def _begin(this: Run, reading: Reading) -> Recorder:
-    parts = this.parts
-    recorder = Recorder(parts, this.dispatches, reading.clock, looks=True, is_ordered=this.order.force)
+def make_tagging(parts: Parts) -> Parts:
+    """Return the parts for a run of tags, which goes as one of mappings does; it may have no targets."""
+    config, log = make_tag_config(parts.config, parts.targets), parts.log.bind(of="tags")
+    return replace(parts, config=config, targets=config.target, ledger=parts.ledger.tags, log=log)
+
+
+def _begin(parts: Parts, this: Run, dispatches: Sequence[Dispatch], clock: Callable[[], datetime]) -> Recorder:
+    recorder = Recorder(parts, dispatches, clock, looks=True, is_ordered=this.order.force)
     recorder.begin()
     return recorder
 
@@ -202,42 +227,67 @@ def _end_early(this: Run, error: BaseException) -> None:
             report.exit_code, report.error = INCOMPLETE, Problem("Interrupted", words)
 
 
-def _deliver(this: Run, recorder: Recorder) -> None:
+def _deliver(this: Run, recorder: Recorder, tagger: Recorder) -> None:
     """Deliver every target's plan, and keep what became of it."""
     parts = this.parts
     with _timed(this.report, "deliver"):
-        this.dispatches = carry_out(this.report, recorder, parts)
-        for dispatch, part in zip(this.dispatches, this.report.targets, strict=True):
+        this.dispatches = carry_out(this.report, recorder, tagger, parts)
+        this.taggings = tagger.dispatches
+        named = {part.name: part for part in this.report.targets}
+        for dispatch in (*this.dispatches, *this.taggings):
+            part = named[dispatch.name]
             if _is_put_right(parts.config, dispatch, part):
                 dispatch.state.reconciled_at = dispatch.now
                 dispatch.state.is_suspect = False
-        finish(this.report, recorder, parts)
+        for each in (recorder, tagger):
+            finish(this.report, each, parts)
     if parts.turn:
         summary.report_turn(this.report, parts.turn)
 
 
 def _is_put_right(config: Config, dispatch: Dispatch, part: TargetReport) -> bool:
     """Tell whether a delivery put the whole target right, as reading its table would have."""
-    is_sent = not (part.error or part.logins.failed or part.logins.not_tried)  # though some may be rejected
+    is_sent = not (
+        part.error or any(each.failed or each.not_tried for each in (part.logins, part.tags))
+    )  # though some may be rejected
     is_whole = dispatch.resend or dispatch.is_empty or isinstance(dispatch.target, AgentConfig)
     return is_sent and is_whole and (dispatch.is_full_send or is_pass_due(config, dispatch.state, dispatch.now))
 
 
-def carry_out(report: SyncReport, recorder: Recorder, parts: Parts) -> tuple[Dispatch, ...]:
-    """Deliver every target's plan, report it, and return the dispatches as they were sent.
+def carry_out(report: SyncReport, recorder: Recorder, tagger: Recorder, parts: Parts) -> tuple[Dispatch, ...]:
+    """Deliver every target's plan, and tags after it, report it, and return the dispatches as they were sent.
 
     From here on a signal ends the run in order.
     """
     parts.deadline.is_interruptible = False
-    deliveries = [
-        Delivery(dispatch.name, parts.make_target(dispatch), dispatch.plan, dispatch.target.connections)
-        for dispatch in recorder.dispatches
+    targets = [parts.make_target(dispatch) for dispatch in recorder.dispatches]
+    lanes = [
+        _make_lane(parts, target, dispatch, recorder, tagger)
+        for target, dispatch in zip(targets, recorder.dispatches, strict=True)
     ]
-    deliver(deliveries, parts.config.sync.batch_size, recorder, parts.deadline)
-    for dispatch, delivery, part in zip(recorder.dispatches, deliveries, report.targets, strict=True):
-        summary.report_delivery(report, part, delivery, parts.log)
-        summary.note_delivery(dispatch.state, part, delivery)
+    deliver(lanes, parts.config.sync.batch_size, parts.deadline)
+    for dispatch, lane, target, part in zip(recorder.dispatches, lanes, targets, report.targets, strict=True):
+        summary.report_deliveries(report, part, [delivery for delivery, _ in lane], target, parts.log)
+        for delivery, observer in lane:
+            summary.note_delivery((observer.find(part.name) or dispatch).state, part, delivery)
     return recorder.dispatches
+
+
+def _make_lane(
+    parts: Parts, target: Target, dispatch: Dispatch, recorder: Recorder, tagger: Recorder
+) -> list[tuple[Delivery, Recorder]]:
+    """Make what is delivered to one target: its mappings, and then its tags if it gets any."""
+    name, connections = dispatch.name, dispatch.target.connections
+    lane = [(Delivery(name, target, dispatch.plan, connections), recorder)]
+    if isinstance(target, Firewall) and (tagging := tagger.find(name)):
+        tagged = make_tagged(target, parts.config, parts.ledger, name)
+        lane.append((Delivery(name, tagged, tagging.plan, connections), tagger))
+    return lane
+
+
+def make_tagged(firewall: Firewall, config: Config, ledger: Ledger, name: str) -> TagTarget:
+    """Make the target of tags that a firewall of this name is."""
+    return TagTarget(firewall, config.roles.prefix, lambda: map(read_subject, ledger.tags.list_addresses(name)))
 
 
 def finish(report: SyncReport, recorder: Recorder, parts: Parts) -> None:

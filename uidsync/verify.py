@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
@@ -18,16 +19,19 @@ from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import SETTLED
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.table import UIA
+from uidsync.panos.userid.tags import TagTarget
 from uidsync.panos.wire.errors import PanosError
 from uidsync.plan.compare import AGENT, Comparison, Finding, Kind, find, glance_at
 from uidsync.plan.dispatch import Dispatch, read_state
 from uidsync.plan.due import Plan, join
+from uidsync.plan.roles import make_tag_config
 from uidsync.reading.reader import Reading
 from uidsync.report.report import SyncReport, TargetReport
 from uidsync.side_by_side import do_for_each
-from uidsync.sync import Parts, carry_out, finish, raise_if_source_is_unsafe
+from uidsync.sync import Parts, carry_out, finish, make_tagged, make_tagging, raise_if_source_is_unsafe
 
 MakeFirewall = Callable[[FirewallConfig], Firewall]
+MakeReadable = Callable[[FirewallConfig], Firewall | TagTarget]
 Found = tuple[Comparison, ...]
 LOOK_AGAIN = 5.0  # seconds between looks at what was mended
 
@@ -35,13 +39,28 @@ LOOK_AGAIN = 5.0  # seconds between looks at what was mended
 def verify(
     config: Config, ledger: Ledger, now: datetime, make_firewall: MakeFirewall, *, corrects: bool = False
 ) -> Found:
-    """Compare every target with what it should hold; the ledger's beliefs are corrected if that is wanted.
+    """Compare every target with what it should hold, and with the tags it should have.
+
+    The ledger's beliefs are corrected if that is wanted. Raises LedgerError.
+    """
+    found = _verify(config, ledger, now, make_firewall, corrects=corrects)
+    tagging = make_tag_config(config, config.target)
+
+    def make_tag_target(target: FirewallConfig) -> TagTarget:
+        return make_tagged(make_firewall(target), config, ledger, target.name)
+
+    tags = {each.name: each for each in _verify(tagging, ledger.tags, now, make_tag_target, corrects=corrects)}
+    return tuple(replace(each, tags=tags.get(each.name)) for each in found)
+
+
+def _verify(config: Config, ledger: Ledger, now: datetime, make_readable: MakeReadable, *, corrects: bool) -> Found:
+    """Compare every target with what it should hold.
 
     All firewalls are read at once. An agent cannot be read: what they learned from agents is compared in its stead.
     Raises LedgerError.
     """
     firewalls = [target for target in config.target if isinstance(target, FirewallConfig)]
-    errors = dict(do_for_each(lambda target: _keep_table(target, ledger, make_firewall), firewalls))
+    errors = dict(do_for_each(lambda target: _keep_table(target, ledger, make_readable), firewalls))
     readable = [target.name for target in firewalls if not errors[target.name]]
     found = []
     for target in config.target:
@@ -58,9 +77,9 @@ def verify(
     return tuple(found)
 
 
-def _keep_table(target: FirewallConfig, ledger: Ledger, make_firewall: MakeFirewall) -> tuple[str, str | None]:
+def _keep_table(target: FirewallConfig, ledger: Ledger, make_readable: MakeReadable) -> tuple[str, str | None]:
     """Read a firewall's table beside the ledger; return its name, and what failed."""
-    with closing(make_firewall(target)) as firewall:
+    with closing(make_readable(target)) as firewall:
         try:
             firewall.read_table(lambda entries: ledger.keep_table(target.name, entries))
         except PanosError as error:
@@ -107,20 +126,27 @@ def repair(parts: Parts, found: Found, reading: Reading, keep: Callable[[], None
     long as nothing was sent.
     """
     raise_if_source_is_unsafe(reading)
-    plans = {each.name: each.plan for each in found if each.plan}
-    due = [
-        _make_dispatch(parts.ledger, target, reading.now, plans[target.name])
-        for target in parts.targets
-        if target.name in plans
-    ]
+    due = _make_dispatches(parts, {each.name: each.plan for each in found if each.is_to_mend}, reading.now)
     report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
     report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in due]
     recorder = Recorder(parts, due, reading.clock, is_ordered=False)
     recorder.begin()
+    tagging, plans = make_tagging(parts), {each.name: each.tags.plan for each in found if each.tags and each.tags.plan}
+    tagger = Recorder(tagging, _make_dispatches(tagging, plans, reading.now), reading.clock, is_ordered=False)
+    tagger.begin()
     keep()
-    carry_out(report, recorder, parts)
-    finish(report, recorder, parts)
+    carry_out(report, recorder, tagger, parts)
+    for each in (recorder, tagger):
+        finish(report, each, parts)
     return report
+
+
+def _make_dispatches(parts: Parts, plans: Mapping[str, Plan], now: datetime) -> list[Dispatch]:
+    return [
+        _make_dispatch(parts.ledger, target, now, plans[target.name])
+        for target in parts.targets
+        if target.name in plans
+    ]
 
 
 def _make_dispatch(ledger: Ledger, target: TargetConfig, now: datetime, plan: Plan) -> Dispatch:
@@ -135,7 +161,7 @@ def look_again(before: Found, look: Callable[[], Found], seconds: float, log: Fi
     while True:
         found = tuple(old if new.error and not old.error else new for old, new in zip(before, look(), strict=True))
         seconds_left = ends_at - time.monotonic()
-        if not any(each.plan for each in found) or seconds_left < LOOK_AGAIN:
+        if not any(each.is_to_mend for each in found) or seconds_left < LOOK_AGAIN:
             return found
         log.info("repair.not_shown_yet", seconds_left=round(seconds_left), hint="Ctrl-C ends the wait")
         time.sleep(LOOK_AGAIN)

@@ -6,32 +6,36 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
 
 from uidsync.config.models import Config, TargetConfig
 from uidsync.deliver.recorder import Recorder
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import LOGOUT_GRACE, Withdrawn
-from uidsync.panos import Address
+from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import Logout
 from uidsync.plan.dispatch import Dispatch, read_belief
 from uidsync.plan.due import Plan
 from uidsync.plan.newest import is_meant
+from uidsync.plan.roles import make_tag_config
 from uidsync.plan.safety import Limits, UnsafePlan
 from uidsync.report.report import SyncReport, TargetReport
 from uidsync.source.rows import LoginEvent
-from uidsync.sync import Parts, carry_out, finish
+from uidsync.sync import Parts, carry_out, finish, make_tagging
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """Whose mappings are meant: those at addresses, those of users (without a domain: in any), or all."""
 
-    ips: Collection[Address] = ()
+    ips: Collection[Subject] = ()
     users: Collection[str] = ()
     everybody: bool = False
 
-    def holds(self, ip: Address, user: str | None) -> bool:
-        """Tell whether a mapping is among them."""
+    def holds(self, ip: Subject, user: str | None) -> bool:
+        """Tell whether a mapping is among them, or whether tags are: those of the address, or of the user."""
+        if isinstance(ip, Tagged):
+            ip, user = (ip, ip.name) if ip.kind == "user" else (ip_address(ip.name), None)
         return self.everybody or ip in self.ips or is_meant(user, self.users)
 
 
@@ -50,6 +54,13 @@ def plan_withdrawal(
         )
         dispatches.append(Dispatch(target, belief.state, now, Plan(logouts)))
     return tuple(dispatches)
+
+
+def plan_tag_withdrawal(
+    config: Config, targets: Sequence[TargetConfig], ledger: Ledger, chosen: Chosen, now: datetime
+) -> tuple[Dispatch, ...]:
+    """Plan to take away the tags of what is chosen. Raises LedgerError."""
+    return plan_withdrawal(make_tag_config(config, targets).target, ledger.tags, chosen, now)
 
 
 def raise_if_unsafe(config: Config, dispatches: Sequence[Dispatch], ledger: Ledger, chosen: Chosen) -> None:
@@ -74,8 +85,9 @@ def withdraw(parts: Parts, dispatches: Sequence[Dispatch], chosen: Chosen) -> Sy
     What is withheld is recorded first: a target that is away now gets its logouts from a later run.
     """
     ledger, now = parts.ledger, dispatches[0].now
+    taggings = plan_tag_withdrawal(parts.config, parts.targets, ledger, chosen, now)
     raise_if_unsafe(parts.config, dispatches, ledger, chosen)
-    events = ledger.read_events()
+    raise_if_unsafe(parts.config, taggings, ledger.tags, chosen)
     report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
     report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in dispatches]
 
@@ -83,15 +95,23 @@ def withdraw(parts: Parts, dispatches: Sequence[Dispatch], chosen: Chosen) -> Sy
         return now + (datetime.now(UTC) - report.started)
 
     recorder = Recorder(parts, dispatches, clock, is_ordered=True)
-    recorder.begin()
-    for dispatch in dispatches:
-        ledger.withdraw(dispatch.name, _list_withdrawn(dispatch, events, chosen))
-    carry_out(report, recorder, parts)
-    finish(report, recorder, parts)
+    tagger = Recorder(make_tagging(parts), taggings, clock, is_ordered=True)
+    for each, ours, belief in ((recorder, dispatches, ledger), (tagger, taggings, ledger.tags)):
+        each.begin()
+        _withhold(belief, ours, chosen)
+    carry_out(report, recorder, tagger, parts)
+    for each in (recorder, tagger):
+        finish(report, each, parts)
     return report
 
 
-def _list_withdrawn(dispatch: Dispatch, events: Mapping[Address, LoginEvent], chosen: Chosen) -> list[Withdrawn]:
+def _withhold(ledger: Ledger, dispatches: Sequence[Dispatch], chosen: Chosen) -> None:
+    events = ledger.read_events()
+    for dispatch in dispatches:
+        ledger.withdraw(dispatch.name, _list_withdrawn(dispatch, events, chosen))
+
+
+def _list_withdrawn(dispatch: Dispatch, events: Mapping[Subject, LoginEvent], chosen: Chosen) -> list[Withdrawn]:
     """List the logins to withhold: of every chosen event, and of every chosen mapping whose event is gone."""
     listed = [
         Withdrawn(ip, event.user, event.key)
@@ -106,7 +126,10 @@ def find_withheld(targets: Sequence[TargetConfig], ledger: Ledger, chosen: Chose
     """Find what is withheld from each target, of what is chosen. Raises LedgerError."""
     return {
         target.name: tuple(
-            login for login in read_belief(ledger, target).withdrawn if chosen.holds(login.ip, login.user)
+            login
+            for belief in (read_belief(ledger, target), read_belief(ledger.tags, target))
+            for login in belief.withdrawn
+            if chosen.holds(login.ip, login.user)
         )
         for target in targets
     }
@@ -115,4 +138,5 @@ def find_withheld(targets: Sequence[TargetConfig], ledger: Ledger, chosen: Chose
 def give_back(withheld: Mapping[str, Sequence[Withdrawn]], ledger: Ledger) -> None:
     """End these withdrawals: the next run sends what is still wanted. Raises LedgerError."""
     for name, logins in withheld.items():
-        ledger.end_withdrawals(name, [login.ip for login in logins])
+        for belief in (ledger, ledger.tags):
+            belief.end_withdrawals(name, [login.ip for login in logins])

@@ -72,6 +72,7 @@ class Ground:
     place: Path
     source: dict = field(default_factory=dict)
     sync: dict = field(default_factory=dict)
+    roles: dict = field(default_factory=dict)
     targets: list = field(default_factory=list)
     tables: dict = field(default_factory=dict)
     states: int = 0
@@ -125,6 +126,8 @@ class Ground:
         lines = []
         for name, table in tables.items():
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+        for kind, names in self.roles.items():
+            lines += [f"[roles.{kind}]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in names.items())]
         for target in self.targets:
             lines += ["[[target]]", *(f"{key} = {json.dumps(value)}" for key, value in target.items())]
         file = self.place / "uidsync.toml"

@@ -1,6 +1,7 @@
 """What uidsync is compared with: small honest programs, each run as a process of its own.
 
 plain        the way an administrator would write it today: pymysql and pan-os-python
+tags         three tags for each user, by pan-os-python
 pan-python   the messages of a file, by pan-python; pan-os-python the same entries; uidsync its own client
 floor        the messages of a file by a bare TLS socket, one for each port, side by side
 """
@@ -76,6 +77,20 @@ def send_by_pan_os_python(place: dict) -> float:
     firewall = panos.firewall.Firewall("127.0.0.1", api_key="key", port=place["ports"][0], timeout=30)
     for start in range(0, len(entries), BATCH):
         firewall.userid.logins(entries[start : start + BATCH])
+    return time.monotonic() - started
+
+
+def tag_by_pan_os_python(place: dict) -> float:
+    """Give users three tags each by the vendor's library, a hundred users a message; return the seconds that took."""
+    import panos.firewall  # noqa: PLC0415
+
+    started = time.monotonic()
+    users = panos.firewall.Firewall("127.0.0.1", api_key=place["key"], port=place["port"], timeout=30).userid
+    for start in range(0, place["count"], BATCH):
+        users.batch_start()
+        for user in range(start, min(start + BATCH, place["count"])):
+            users.tag_user(f"CAMPUS\\rival{user:07}", ["staff", "faculty", "mfa"], timeout=86400)
+        users.batch_end()
     return time.monotonic() - started
 
 
@@ -169,6 +184,7 @@ def send_by_socket(place: dict) -> float:
 RIVALS = {
     "plain": plain,
     "pan-os-python": send_by_pan_os_python,
+    "tags": tag_by_pan_os_python,
     "pan-python": send_by_pan_python,
     "pan-python-log": read_log_by_pan_python,
     "uidsync": send_by_uidsync,

@@ -19,6 +19,7 @@ from uidsync.config.models import (
     FirewallConfig,
     IdentityConfig,
     MySQLConfig,
+    RolesConfig,
     SyncConfig,
     TelemetryConfig,
 )
@@ -478,7 +479,17 @@ def test_a_path_that_is_none_is_told(path):
 
 # ---- anything ----------------------------------------------------------------------------------------------------
 
-MODELS = (MySQLConfig, CSVConfig, IdentityConfig, SyncConfig, TelemetryConfig, FirewallConfig, AgentConfig, Config)
+MODELS = (
+    MySQLConfig,
+    CSVConfig,
+    IdentityConfig,
+    RolesConfig,
+    SyncConfig,
+    TelemetryConfig,
+    FirewallConfig,
+    AgentConfig,
+    Config,
+)
 KEYS = sorted({key for table in MODELS for key in table.model_fields})
 WORDS = ["5m", "1h", "-4h", "10.0.0.0/8", "::/0", "csv", "mysql", "firewall", "agent", "db1", "/key", "UTC", "vsys1"]
 VALUES = st.recursive(
@@ -536,3 +547,27 @@ def test_the_likely_mistakes_get_a_hint(tmp_path, wrong, right, hint):
     with pytest.raises(ConfigError) as caught:
         read_config(file)
     assert [problem for problem in caught.value.problems if re.search(hint, problem)], caught.value.problems
+
+
+def test_all_roles_keep_their_names():
+    """The word "all" stands for every role under its own name; without the table no role is used."""
+    assert make_config(document(roles__user_tags="all"), "").roles.user_tags == {"*": ""}
+    assert make_config(document(), "").roles.is_used is False
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("user_tags", {"A": "it's"}, "roles.user_tags.A: holds a quote"),
+        ("address_tags", {"A": "a,b"}, "roles.address_tags.A: holds a quote"),
+        ("user_tags", {"A": "two  blanks"}, "roles.user_tags.A: holds a quote"),
+        ("prefix", "", "roles.prefix: holds a character that is not allowed"),
+        ("prefix", "my tags", "roles.prefix: holds a character that is not allowed"),
+        ("timeout", "1m", "roles.timeout: must be between 2m and 720h"),
+        ("user_tag", {}, "roles.user_tag: unknown key; did you mean user_tags?"),
+    ],
+)
+def test_roles_that_no_firewall_takes_are_refused(key, value, problem):
+    """A tag that PAN-OS would not take, or a prefix that owns everything, is named with its place."""
+    (found,) = problems_of(document(roles={key: value}))
+    assert found.startswith(problem)

@@ -115,7 +115,7 @@ def rejecting(bad):
 def send(peer, plan, *, batch_size=100, deadline=None, observer=None, **options):
     """Send one plan to one target and return the delivery."""
     delivery = Delivery("fw", peer, plan, **options)
-    deliver([delivery], batch_size, observer or Observer(), deadline or Deadline(60))
+    deliver([[(delivery, observer or Observer())]], batch_size, deadline or Deadline(60))
     return delivery
 
 
@@ -176,7 +176,7 @@ def test_targets_are_judged_apart():
     }
     plan = make_plan(400)
     deliveries = [Delivery(name, Peer(answer), plan) for name, answer in answers.items()]
-    deliver(deliveries, 100, Observer(), Deadline(60))
+    deliver([[(delivery, Observer())] for delivery in deliveries], 100, Deadline(60))
     assert {delivery.name: count(delivery) for delivery in deliveries} == {
         "ok": {"delivered": 400},
         "partial": {"delivered": 360, "rejected": 40},
@@ -192,7 +192,7 @@ def test_nothing_due_is_nothing_sent():
     """A target without anything due is not contacted."""
     delivery = send(peer := Peer(), Plan())
     assert (delivery.outcomes, delivery.messages, peer.attempts, delivery.bug) == ([], 0, 0, None)
-    deliver([], 100, Observer(), Deadline(60))
+    deliver([], 100, Deadline(60))
 
 
 def test_batches_are_sent_in_the_plan_s_order():
@@ -444,7 +444,7 @@ def test_a_target_that_hangs_does_not_hold_the_run(connections):
         return ()
 
     hanging, fine = Delivery("hangs", Peer(hang), make_plan(1000), connections), Delivery("ok", Peer(), make_plan(100))
-    deliver([hanging, fine], 100, Observer(), Deadline(60, clock))
+    deliver([[(hanging, Observer())], [(fine, Observer())]], 100, Deadline(60, clock))
     told = list(hanging.outcomes)
     assert set(errors(hanging)) == {"Unreachable"}
     assert 100 <= count(hanging)["failed"] <= 100 * connections
@@ -533,7 +533,7 @@ def test_a_bug_fails_its_target_alone(where):
                 raise ZeroDivisionError(where)
 
     deliveries = [Delivery("broken", Peer(), make_plan(300)), Delivery("ok", Peer(), make_plan(300))]
-    deliver(deliveries, 100, Broken(), Deadline(60))
+    deliver([[(delivery, Broken())] for delivery in deliveries], 100, Deadline(60))
     broken, fine = deliveries
     assert isinstance(broken.bug, ZeroDivisionError)
     assert sum(count(broken).values()) == 300

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from uidsync.config.reader import make_config
-from uidsync.deliver.summary import note_delivery, report_delivery, report_refusal, report_untried
+from uidsync.deliver.summary import note_delivery, report_deliveries, report_refusal, report_untried
 from uidsync.deliver.workers import Delivery
 from uidsync.ledger.values import TargetState
 from uidsync.panos.userid.messages import Login, Logout
@@ -58,7 +58,9 @@ def report_on(*outcomes, exit_code=OK, **facts):
     """Report a delivery; return the report and the target's part of it."""
     report = make_report()
     report.exit_code = exit_code
-    report_delivery(report, report.targets[0], make_delivery(*outcomes, **facts), SILENT)
+    report_deliveries(
+        report, report.targets[0], [delivery := make_delivery(*outcomes, **facts)], delivery.target, SILENT
+    )
     return report, report.targets[0]
 
 

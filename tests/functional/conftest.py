@@ -181,7 +181,7 @@ def _toml(value):
         case list() | tuple():
             return "[" + ", ".join(map(_toml, value)) + "]"
         case dict():
-            return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+            return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     return json.dumps(str(value))
 
 

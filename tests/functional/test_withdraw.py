@@ -14,7 +14,7 @@ PEOPLE = {
 }
 FIELDS = {
     "name", "kind", "held", "in_doubt", "expiring", "held_back", "last_success", "behind_since", "error", "rejected",
-    "withdrawn", "foreign", "not_sent"
+    "withdrawn", "foreign", "not_sent", "tags"
 }  # fmt: skip
 
 

@@ -296,3 +296,21 @@ def test_the_log_has_what_was_taken():
         (1, 100, "login", "192.0.2.1", "ada", 300),
         (2, 160, "logout", "192.0.2.1", "ada", 0),
     ]
+
+
+@pytest.mark.parametrize(("refreshes", "left"), [(False, []), (True, ["staff"])])
+def test_a_repeated_tag_may_or_may_not_be_renewed(refreshes, left):
+    """A tag that is registered again is told to be there already; whether it gets its new timeout is a switch."""
+    table = Table(Rules(refreshes_tags=refreshes))
+    section = tags("register-user", {"user": "ada"}, "staff", timeout="60")
+    table.apply(message(section), VSYS, 0)
+    assert len(table.apply(message(section), VSYS, 50)["register-user"]) == 1
+    assert [tag for _, _, has in table.users.current(70) for tag in has] == left
+
+
+@pytest.mark.parametrize("tag", ["and", "OR", "it's", "two  blanks"])
+def test_words_of_a_filter_are_no_tags(tag):
+    """What PAN-OS forbids in a tag is not taken."""
+    table = Table()
+    table.apply(message(tags("register", {"ip": "10.0.0.1"}, tag)), VSYS, 0)
+    assert list(table.addresses.current(0)) == []

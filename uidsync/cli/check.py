@@ -50,7 +50,7 @@ def check(options: Options, *, target: TargetOption = None, as_json: JSONOption 
     site.raise_if_locked_out(site.targets, is_source_needed=not target)
     maker = site.make_targets(attempts=1)
     source_limit = site.config.sync.deadline.total_seconds() + GRACE
-    parts = [_inspect_in_thread(each, maker) for each in site.targets]
+    parts = [_inspect_in_thread(each, maker, has_roles=site.config.roles.is_used) for each in site.targets]
     if not target:
         parts.insert(0, Part("source", lambda: inspect_source(site.config, site.make_source()), source_limit))
     findings: list[Finding] = []
@@ -76,10 +76,10 @@ def _inspect_configuration(site: Site) -> Iterator[Finding]:
         yield Finding("configuration", "yellow", words, advise_closing(site.file))
 
 
-def _inspect_in_thread(target: TargetConfig, maker: TargetMaker) -> Part:
+def _inspect_in_thread(target: TargetConfig, maker: TargetMaker, *, has_roles: bool) -> Part:
     calls = QUESTIONS * (CALLS_OF_HOST if target.host else CALLS_OF_PAIR)
     limit = calls * target.request_timeout.total_seconds() + GRACE
-    return Part(target.name, lambda: inspect_target(target, maker), limit)
+    return Part(target.name, lambda: inspect_target(target, maker, has_roles=has_roles), limit)
 
 
 class Part:

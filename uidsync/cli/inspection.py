@@ -10,12 +10,13 @@ from typing import Literal
 
 from uidsync.cli.sentences import NO_SECRET, advise_secret
 from uidsync.cli.wiring import TargetMaker
-from uidsync.config.models import AgentConfig, TargetConfig
+from uidsync.config.models import AgentConfig, FirewallConfig, TargetConfig
 from uidsync.panos.userid.agent import Agent
 from uidsync.panos.userid.firewall import Firewall, is_right_missing
 from uidsync.panos.userid.pair import ACTIVE, OFF
+from uidsync.panos.userid.tags import make_show_tags, read_tags
 from uidsync.panos.wire.client import OLD_RELEASE
-from uidsync.panos.wire.errors import Busy, PanosError, RequestError, Unauthorized
+from uidsync.panos.wire.errors import BadRequest, Busy, PanosError, RequestError, Unauthorized
 from uidsync.report.report import describe_certificate
 
 Colour = Literal["green", "yellow", "red"]
@@ -57,11 +58,13 @@ class Finding:
     advice: str = ""
 
 
-def inspect_target(config: TargetConfig, maker: TargetMaker) -> Iterator[Finding]:
+def inspect_target(config: TargetConfig, maker: TargetMaker, *, has_roles: bool = False) -> Iterator[Finding]:
     """Look at one target: whether it can be used, and what would make it better."""
     target = maker(config)
     try:
         yield from _inspect_agent(config, target) if isinstance(target, Agent) else _inspect_firewall(config, target)
+        if has_roles:
+            yield _inspect_tags(config, target)
     except PanosError as error:
         yield Finding(config.name, "red", f"{error.kind}: {error.words}", error.advice or _advise(config, error))
         return
@@ -92,6 +95,24 @@ def _inspect_agent(config: TargetConfig, agent: Agent) -> Iterator[Finding]:
     if isinstance(config, AgentConfig) and config.client_cert_file is None:
         advice = "agents since 8.0 drop messages without one, in silence"
         yield Finding(config.name, "yellow", "no client certificate", advice)
+
+
+def _inspect_tags(config: TargetConfig, target: Agent | Firewall) -> Finding:
+    """Tell whether a target takes tags; an agent takes none, and that is no fault of it."""
+    if isinstance(target, Agent) or not isinstance(config, FirewallConfig):
+        return Finding(config.name, "green", "gets no tags of [roles]: agents take none")
+    if not config.tags:
+        return Finding(config.name, "green", "gets no tags of [roles]: tags = false")
+    try:
+        target.read(
+            make_show_tags("user", "<all><limit>1</limit><start-point>1</start-point></all>", target.vsys), read_tags
+        )
+    except BadRequest as error:
+        words = f"does not tell the tags of users: {error}"
+        return Finding(config.name, "yellow", words, "user_tags need PAN-OS 9.1 or later, address_tags 8.0")
+    except Unauthorized as error:
+        return Finding(config.name, "yellow", f"does not tell the tags of users: {error}", RIGHTS["op"][2])
+    return Finding(config.name, "green", "tells the tags of users")
 
 
 def _inspect_firewall(config: TargetConfig, firewall: Firewall) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from rich.console import Console
 from uidsync.cli.app import DEFAULT_CONFIG
 from uidsync.cli.inspection import HINTS, Finding, inspect_target
 from uidsync.cli.inspection_source import inspect_source
-from uidsync.cli.secret import MODE, check_secret, find_group, find_secrets, store
+from uidsync.cli.secret import MODE, check_secret, find_file, find_group, find_secrets, store
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
 from uidsync.config.credentials import CREDENTIALS, SecretFiles
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
@@ -236,7 +236,9 @@ class Setup:
             (
                 secret
                 for secret in find_secrets(config)
-                if secret.needed and secret.name in names - self.answers.secrets.keys() and not secret.file.exists()
+                if secret.needed
+                and secret.name in names - self.answers.secrets.keys()
+                and not find_file(secret).exists()
             ),
             None,
         )

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from uidsync.cli.sentences import advise_next, end_sentence, tell_error
 from uidsync.cli.tables import by_address, make_console, make_table, print_rows, print_table, show_rows, spell_status
 from uidsync.cli.words import spell_moment
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.panos.userid.messages import Login, Logout
 from uidsync.plan.due import Plan
 from uidsync.report.report import SyncReport, TargetReport
@@ -147,11 +147,11 @@ def show_withdrawal(report: SyncReport) -> None:
 def _list_counts(part: TargetReport) -> tuple[int, ...]:
     """List what was due and what became of it; nothing where nothing was due."""
     names = ("due", "delivered", "rejected", "failed", "not_tried")
-    counts = tuple(sum(getattr(tally, name) for tally in (part.logouts, part.logins)) for name in names)
+    counts = tuple(sum(getattr(tally, name) for tally in part.tallies) for name in names)
     return counts if any(counts) or part.error else ()
 
 
-def show_held_back(entries: Mapping[str, Sequence[tuple[str, Address, str, datetime]]]) -> None:
+def show_held_back(entries: Mapping[str, Sequence[tuple[str, Subject, str, datetime]]]) -> None:
     """Print the logins that are not sent to each target: why, address, user, and of when the event is."""
     is_terminal = make_console().is_terminal
     for name, listed in entries.items():

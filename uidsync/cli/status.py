@@ -25,7 +25,7 @@ from uidsync.config.models import Config, TargetConfig
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import open_ledger_read_only
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.plan.dispatch import read_state
 from uidsync.reading.reader import read_clock
 from uidsync.report.output import LAST_RUN
@@ -40,7 +40,7 @@ class Standing:
     """Where one target stands.
 
     `expiring` mappings have less than five minutes left; logins that are `held_back` were rejected or withdrawn, and
-    `not_sent` lists them: why, address, user, and since when.
+    `not_sent` lists them: why, address, user, and since when. `tags` counts the users and addresses with tags of ours.
     """
 
     name: str
@@ -55,7 +55,8 @@ class Standing:
     rejected: int
     withdrawn: int
     foreign: int
-    not_sent: tuple[tuple[str, Address, str, datetime], ...]
+    not_sent: tuple[tuple[str, Subject, str, datetime], ...]
+    tags: int = 0
 
 
 @command
@@ -96,10 +97,11 @@ def _show(last_run: Mapping[str, Any] | None, standings: Sequence[Standing], now
         console.print(f"last run: {_spell(finished, now)}, exit code {last_run.get('exit_code')}{standby}{words}")
     else:
         console.print("last run: none is known; `uidsync sync` makes one")
-    numbers = ("held", "doubt", "expiring", "kept back")
+    numbers = ("held", "doubt", "expiring", "kept back", *(("tags",) if any(each.tags for each in standings) else ()))
     table = make_table("target", *numbers, "last success", "behind", right=numbers)
     for standing in standings:
-        counts = (f"{count:,}" for count in (standing.held, standing.in_doubt, standing.expiring, standing.held_back))
+        found = (standing.held, standing.in_doubt, standing.expiring, standing.held_back, standing.tags)
+        counts = (f"{count:,}" for count in found[: len(numbers)])
         behind = spell_span(now - standing.behind_since) if standing.behind_since else "-"
         table.add_row(
             standing.name,
@@ -165,8 +167,9 @@ def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
     expiring = held + in_doubt - lasting
     if state.is_new:  # what is known is of another target of that name
         return Standing(target.name, target.kind, 0, 0, 0, 0, None, None, None, 0, 0, 0, ())
-    rejected = [("rejected", each.ip, each.user, each.since) for each in ledger.read_rejected(target.name)]
-    withdrawn = [("withdrawn", each.ip, each.user, each.key[0]) for each in ledger.read_withdrawn(target.name)]
+    both, name = (ledger, ledger.tags), target.name
+    rejected = [("rejected", each.ip, each.user, each.since) for of in both for each in of.read_rejected(name)]
+    withdrawn = [("withdrawn", each.ip, each.user, each.key[0]) for of in both for each in of.read_withdrawn(name)]
     return Standing(
         target.name,
         target.kind,
@@ -181,4 +184,5 @@ def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
         len(withdrawn),
         ledger.count_taken(target.name),
         (*rejected, *withdrawn),
+        sum(ledger.tags.count_holdings(target.name, now)),
     )

@@ -74,7 +74,7 @@ def verify(
     with open_ledger_read_only(site.state_dir, site.log) as copy:
         _, found = look.read(copy)
     report, is_unsafe = None, False
-    if mend and any(each.plan for each in found):
+    if mend and any(each.is_to_mend for each in found):
         found, report, is_unsafe = _mend(look)
     if as_json:
         print_json({"targets": _list_found(found, report)})
@@ -180,7 +180,7 @@ def _list_differences(each: Comparison) -> list[tuple[str, Difference]]:
     return [
         (kind, item)
         for kind in KINDS
-        for item in sorted(each.findings.get(kind, ()), key=lambda item: by_address(item.ip))
+        for item in sorted(each.list_findings(kind), key=lambda item: by_address(item.ip))
     ]
 
 

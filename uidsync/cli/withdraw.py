@@ -19,10 +19,11 @@ from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
 from uidsync.panos import Address
 from uidsync.plan.dispatch import Dispatch
+from uidsync.plan.due import NOTHING_DUE, join
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.reader import read_clock
 from uidsync.report.report import INCOMPLETE, OK, UNSAFE
-from uidsync.withdraw import Chosen, find_withheld, give_back, plan_withdrawal, raise_if_unsafe
+from uidsync.withdraw import Chosen, find_withheld, give_back, plan_tag_withdrawal, plan_withdrawal, raise_if_unsafe
 from uidsync.withdraw import withdraw as carry_out
 
 
@@ -124,13 +125,18 @@ def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> in
         ledger = stack.enter_context(_opened(site, dry_run=dry_run))
         if not dry_run:
             stack.enter_context(taken_turn(site.config, source, site.log, site.deadline, needed=False))
-        dispatches = plan_withdrawal(site.targets, ledger, chosen, read_clock(ledger.read_position()))
+        now = read_clock(ledger.read_position())
+        dispatches = plan_withdrawal(site.targets, ledger, chosen, now)
+        taggings = plan_tag_withdrawal(site.config, site.targets, ledger, chosen, now)
         try:
             if dry_run:
-                show_plans({dispatch.name: dispatch.plan for dispatch in dispatches}, as_tables=sys.stdout.isatty())
+                tags = {tagging.name: tagging.plan for tagging in taggings}
+                plans = {each.name: join([each.plan, tags.get(each.name, NOTHING_DUE)]) for each in dispatches}
+                show_plans(plans, as_tables=sys.stdout.isatty())
                 raise_if_unsafe(site.config, dispatches, ledger, chosen)
-                return _tell_if_empty(site, dispatches)
-            if _tell_if_empty(site, dispatches):  # nothing matches, and nothing is changed
+                raise_if_unsafe(site.config, taggings, ledger.tags, chosen)
+                return _tell_if_empty(site, (*dispatches, *taggings))
+            if _tell_if_empty(site, (*dispatches, *taggings)):  # nothing matches, and nothing is changed
                 return INCOMPLETE
             progress = stack.enter_context(progress_bar())
             report = carry_out(site.make_parts(source, ledger, site.make_targets(), progress), dispatches, chosen)

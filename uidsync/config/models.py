@@ -31,6 +31,8 @@ from uidsync.config.values import (
     PingURL,
     Port,
     Table,
+    TagNames,
+    TagPrefix,
     Text,
     TextFile,
     TimeZone,
@@ -139,6 +141,26 @@ class IdentityConfig(Table):
     none."""
 
 
+class RolesConfig(Table):
+    """Which roles of a principal become tags on firewalls. By default none does. See docs/roles.md."""
+
+    user_tags: TagNames = Field(default_factory=dict)
+    """Roles that describe the person, as glob patterns, and the tag for each. Case does not matter, the first match
+    counts, and an empty tag keeps the role's own name. `"all"` takes every role."""
+    address_tags: TagNames = Field(default_factory=dict)
+    """The same for roles that describe the device: its address gets the tag."""
+    prefix: TagPrefix = "nac-"
+    """What every tag begins with. uidsync owns all tags on a firewall that begin with it, and touches no other."""
+    timeout: Annotated[Duration, AfterValidator(between(2 * MINUTE, 30 * DAY))] = DAY
+    """How long the firewall keeps a tag if uidsync does not renew it, from `2m` to `30d`. Tags are renewed at half of
+    it."""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any role becomes a tag."""
+        return bool(self.user_tags or self.address_tags)
+
+
 class SyncConfig(Table):
     """How a run works: sizes, safety limits and time limits."""
 
@@ -218,6 +240,8 @@ class FirewallConfig(_TargetTable):
     sole_writer: Flag = False
     """Set it to `true` if nothing else sends mappings to the XML API of this firewall. `uidsync verify` then treats all
     of them as its own."""
+    tags: Flag = True
+    """`false` sends no tags to this firewall."""
 
 
 class AgentConfig(_TargetTable):
@@ -249,6 +273,7 @@ class Config(Table):
 
     source: Annotated[MySQLConfig | CSVConfig, Field(discriminator="kind")]
     identity: IdentityConfig = IdentityConfig()
+    roles: RolesConfig = RolesConfig()
     sync: SyncConfig = SyncConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     target: tuple[Annotated[TargetConfig, Field(discriminator="kind")], ...]

@@ -27,6 +27,7 @@ from uidsync.config.models import (
     FirewallConfig,
     IdentityConfig,
     MySQLConfig,
+    RolesConfig,
     SyncConfig,
     TelemetryConfig,
 )
@@ -221,6 +222,7 @@ def _describe(problem: Any, neighbours: Neighbours) -> str:  # noqa: ANN401 (pyd
 TABLES: dict[str, tuple[type[Table], ...]] = {
     "source": (MySQLConfig, CSVConfig),
     "identity": (IdentityConfig,),
+    "roles": (RolesConfig,),
     "sync": (SyncConfig,),
     "telemetry": (TelemetryConfig,),
     "target": (FirewallConfig, AgentConfig),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -133,6 +133,16 @@ def _check_zone(value: str) -> str:
     return value
 
 
+def _read_tag_names(value: object) -> object:
+    return {"*": ""} if value == "all" else value
+
+
+def _check_tag(value: str) -> str:
+    if value != " ".join(value.split()) or not value.isprintable() or set(value) & set("'\"\\@,"):
+        raise ValueError("holds a quote, a comma, a backslash, an @ or a blank too many, which tags must not")
+    return value
+
+
 LAST_PORT = 65535
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -156,6 +166,11 @@ TimeZone = Annotated[str, AfterValidator(_check_zone)]
 TextFile = Annotated[Path | None, AfterValidator(_check_suffix), BeforeValidator(_read_file)]
 PingURL = Annotated[str, AfterValidator(_check_ping_url)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_read_network)]
+Tag = Annotated[str, StringConstraints(max_length=100), AfterValidator(_check_tag)]
+TagPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,24}$")]
+TagNames = Annotated[
+    dict[str, Tag], BeforeValidator(_read_tag_names, json_schema_input_type=Literal["all"] | dict[str, str])
+]
 Fingerprint = Annotated[str, AfterValidator(_read_fingerprint)]
 Fingerprints = Annotated[
     tuple[Fingerprint, ...], BeforeValidator(_read_fingerprints, json_schema_input_type=str | list[str])

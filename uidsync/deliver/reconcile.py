@@ -15,10 +15,11 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import Config, TargetConfig
 from uidsync.ledger.ledger import Ledger
-from uidsync.ledger.values import TargetState, read_ip
-from uidsync.panos import Address
+from uidsync.ledger.values import TargetState, read_subject
+from uidsync.panos import Subject
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.table import XML_API, TableEntry
+from uidsync.panos.userid.tags import TagTarget
 from uidsync.panos.wire.errors import PanosError, RequestError, Unauthorized
 from uidsync.plan.compare import Glance, Look, glance_at, look_at
 from uidsync.plan.dispatch import Dispatch, Tally, find_seen_since, read_belief, take_parts
@@ -49,7 +50,12 @@ class Examiner:
     """Looks at one firewall in one run, and corrects the ledger and the plan by what is seen there."""
 
     def __init__(
-        self, config: Config, ledger: Ledger, dispatch: Dispatch, firewall: Firewall, log: FilteringBoundLogger
+        self,
+        config: Config,
+        ledger: Ledger,
+        dispatch: Dispatch,
+        firewall: Firewall | TagTarget,
+        log: FilteringBoundLogger,
     ) -> None:
         self._config = config
         self._ledger = ledger
@@ -91,7 +97,7 @@ class Examiner:
         except PanosError as error:
             self._note_failure(error)
 
-    def _ask(self) -> dict[Address, tuple[TableEntry, ...]]:
+    def _ask(self) -> dict[Subject, tuple[TableEntry, ...]]:
         """Ask for the next mappings in turn, and for those of which it matters today; return what is shown there."""
         state, plan = self._state, self._found.dispatch.plan
         name, unconfirmed = self._target.name, []
@@ -114,7 +120,7 @@ class Examiner:
                 break
         return shown
 
-    def _look_at(self, shown: Mapping[Address, tuple[TableEntry, ...]]) -> Look:
+    def _look_at(self, shown: Mapping[Subject, tuple[TableEntry, ...]]) -> Look:
         glance = glance_at(self._target, waits=True)
         look = look_here(self._config, self._target, self._ledger, shown, self._now, glance)
         if look.missing or look.strange:
@@ -230,7 +236,7 @@ def look_through(
     What the target rejected is tried again when it is time to, or now if one `insists`. Raises LedgerError.
     """
     for some in take_parts(ledger.list_differences(target.name)):
-        ips = [read_ip(ip) for ip in some]
+        ips = [read_subject(ip) for ip in some]
         found = ledger.read_table(target.name, ips)
         shown = {ip: found.get(ip, ()) for ip in ips}
         yield look_here(config, target, ledger, shown, now, glance, insists=insists)
@@ -240,7 +246,7 @@ def look_here(
     config: Config,
     target: TargetConfig,
     ledger: Ledger,
-    shown: Mapping[Address, tuple[TableEntry, ...]],
+    shown: Mapping[Subject, tuple[TableEntry, ...]],
     now: datetime,
     glance: Glance,
     *,

@@ -21,9 +21,10 @@ from uidsync.deliver.workers import Delivery
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import Holding, Rejected
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.messages import Entry, Login, Logout, Rejection
+from uidsync.panos.userid.tags import TagTarget
 from uidsync.plan.dispatch import Dispatch, find_limits
 from uidsync.plan.due import NOTHING_DUE, Batch
 from uidsync.report.report import Delivered, Failed, Outcome, mask
@@ -92,7 +93,7 @@ class Recorder:
         self._is_ordered = is_ordered
         self._clock = clock
         self._dispatches: dict[str, Dispatch] = {dispatch.name: dispatch for dispatch in dispatches}
-        self._before: dict[tuple[str, Address], _Before] = {}  # where something is on its way
+        self._before: dict[tuple[str, Subject], _Before] = {}  # where something is on its way
         self._log = means.log
         self._progress = means.progress
         self._is_deaf = False
@@ -103,6 +104,10 @@ class Recorder:
         """What every target is brought, by what is known of it by now."""
         return tuple(self._dispatches.values())
 
+    def find(self, name: str) -> Dispatch | None:
+        """Return what a target is brought, if anything, by what is known of it by now."""
+        return self._dispatches.get(name)
+
     def begin(self) -> None:
         """Record whom it is for, before anything is sent. Raises LedgerError."""
         for dispatch in self._dispatches.values():
@@ -111,7 +116,7 @@ class Recorder:
     def prepare(self, delivery: Delivery) -> None:
         """Settle what is sent: what is due by what the target shows, but for what would undo too much."""
         dispatch = self._dispatches[delivery.name]
-        if self._looks and isinstance(delivery.target, Firewall):
+        if self._looks and isinstance(delivery.target, Firewall | TagTarget):
             dispatch = self._dispatches[delivery.name] = self._look(dispatch, delivery, delivery.target)
         delivery.plan = dispatch.plan
         with suppress(LedgerError):  # then a refusal is judged as a new one
@@ -132,7 +137,7 @@ class Recorder:
         if delivery.refusal:
             self._log.error("plan.refused", target=dispatch.name, message=delivery.refusal)
 
-    def _look(self, dispatch: Dispatch, delivery: Delivery, firewall: Firewall) -> Dispatch:
+    def _look(self, dispatch: Dispatch, delivery: Delivery, firewall: Firewall | TagTarget) -> Dispatch:
         try:
             found = Examiner(self._config, self._ledger, dispatch, firewall, self._log).examine()
         except LedgerError as error:
@@ -172,6 +177,8 @@ class Recorder:
     def finish(self, validity: timedelta) -> None:
         """Record what the run leaves of the targets, and purge what is over."""
         self._write_states()
+        if not self._dispatches:
+            return
         # By the earlier of both clocks: one that is ahead for a while must not cost any evidence.
         self._write(lambda: self._ledger.purge(min(self._clock(), datetime.now(UTC)), validity))
 
@@ -198,7 +205,7 @@ class Recorder:
                     entries_there = before.entries if before else frozenset[Entry]()
                     self._before[target, entry.ip] = _Before(entries_there | {entry}, held.get(entry.ip, ()))
 
-    def _find_before(self, target: str, entries: Sequence[Entry]) -> dict[Address, tuple[Holding, ...]]:
+    def _find_before(self, target: str, entries: Sequence[Entry]) -> dict[Subject, tuple[Holding, ...]]:
         """Find what was held at the addresses of a message, where that is known."""
         if self._dispatches[target].is_empty:
             return {entry.ip: () for entry in entries}

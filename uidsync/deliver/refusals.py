@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.panos.userid.messages import Login, Rejection
 from uidsync.panos.wire.errors import BadRequest, TargetError
 from uidsync.plan.due import Batch
@@ -28,7 +28,7 @@ class Refusals:
         self._new = 0  # messages of one entry among them that was not rejected in an earlier run
         self._has_accepted = False
 
-    def add(self, batch: Batch, error: BadRequest, rejected_before: Collection[Address]) -> bool:
+    def add(self, batch: Batch, error: BadRequest, rejected_before: Collection[Subject]) -> bool:
         """Note that a message of one entry was refused; tell whether the target is to be given up."""
         (entry,) = batch.entries
         self._refused.append(Rejection(entry, str(error)))
@@ -49,7 +49,7 @@ class Refusals:
         failure = TargetError(f"refuses every entry: {mask(str(error), batch.entries)}")
         yield from (Failed(_alone(refused), failure) for refused in self._take())
 
-    def end(self, rejected_before: Collection[Address]) -> Iterator[Outcome]:
+    def end(self, rejected_before: Collection[Subject]) -> Iterator[Outcome]:
         """Return the outcomes of what nothing was accepted after: failed, unless an earlier run saw it rejected."""
         for refused in self._take():
             if refused.entry.ip in rejected_before:

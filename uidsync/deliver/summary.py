@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import Config
-from uidsync.deliver.workers import Delivery
+from uidsync.deliver.workers import Delivery, Target
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import TargetState
@@ -88,47 +89,51 @@ def report_refusal(report: SyncReport, part: TargetReport, words: str) -> None:
 def report_untried(report: SyncReport, dispatches: Sequence[Dispatch], batch_size: int) -> None:
     """Report what is due and was not sent; where nothing is due and the run did not fail, a target is complete."""
     is_failed = report.error and all(part.status != "refused" for part in report.targets)
-    for dispatch, part in zip(dispatches, report.targets, strict=False):
-        for batch in dispatch.plan.batches(batch_size):
-            part.add(NotTried(batch))
+    for part in report.targets if dispatches else ():
+        for plan in (dispatch.plan for dispatch in dispatches if dispatch.name == part.name):
+            for batch in plan.batches(batch_size):
+                part.add(NotTried(batch))
         if part.status != "refused" and not is_failed:
             part.settle(tried=False)
 
 
-def report_delivery(report: SyncReport, part: TargetReport, delivery: Delivery, log: FilteringBoundLogger) -> None:
-    """Sum up what became of one target's plan."""
-    for outcome in delivery.outcomes:
+def report_deliveries(
+    report: SyncReport, part: TargetReport, deliveries: Sequence[Delivery], target: Target, log: FilteringBoundLogger
+) -> None:
+    """Sum up what became of one target's plan, and of that for its tags if there is one."""
+    for outcome in chain.from_iterable(each.outcomes for each in deliveries):
         part.add(outcome)
-    part.settle(tried=delivery.messages > 0)
-    if delivery.error and not (delivery.is_heard or part.error):
-        part.status, part.error = "incomplete", Problem(delivery.error.kind, str(delivery.error))
-    report_refusal(report, part, delivery.refusal)
-    part.batches = delivery.messages
-    part.attempts = delivery.target.attempts
-    part.seconds = round(delivery.seconds, 3)
-    part.certificate_not_after = delivery.target.certificate_not_after
-    part.client_certificate_not_after = delivery.target.client_certificate_not_after
-    for event, message in delivery.target.warnings.items():
+    part.batches = sum(each.messages for each in deliveries)
+    part.settle(tried=part.batches > 0)
+    for each in deliveries:
+        if each.error and not (each.is_heard or part.error):
+            part.status, part.error = "incomplete", Problem(each.error.kind, str(each.error))
+        report_refusal(report, part, each.refusal and f"{'' if each is deliveries[0] else 'tags: '}{each.refusal}")
+    part.attempts = target.attempts
+    part.seconds = round(sum(each.seconds for each in deliveries), 3)
+    part.certificate_not_after = target.certificate_not_after
+    part.client_certificate_not_after = target.client_certificate_not_after
+    for event, message in target.warnings.items():
         log.warning(event, target=part.name, message=message)
         report.warnings.append(f"{part.name}: {event}: {message}")
     if part.status != "complete":
         report.exit_code = max(report.exit_code, INCOMPLETE)
-    if delivery.bug:
+    for bug in filter(None, (each.bug for each in deliveries)):
         report.exit_code = BUG
-        log.error("target.broken", target=part.name, exc_info=delivery.bug)
-    _tell_target(part, delivery, log)
+        log.error("target.broken", target=part.name, exc_info=bug)
+    _tell_target(part, log)
 
 
-def _tell_target(part: TargetReport, delivery: Delivery, log: FilteringBoundLogger) -> None:
-    tell = log.warning if part.status != "complete" else log.info if delivery.messages else log.debug
+def _tell_target(part: TargetReport, log: FilteringBoundLogger) -> None:
+    tell = log.warning if part.status != "complete" else log.info if part.batches else log.debug
     tell(
         "target.finished",
         target=part.name,
         status=part.status,
-        delivered=part.logins.delivered + part.logouts.delivered,
-        rejected=part.logins.rejected + part.logouts.rejected,
-        failed=part.logins.failed + part.logouts.failed,
-        not_tried=part.logins.not_tried + part.logouts.not_tried,
+        delivered=sum(tally.delivered for tally in part.tallies),
+        rejected=sum(tally.rejected for tally in part.tallies),
+        failed=sum(tally.failed for tally in part.tallies),
+        not_tried=sum(tally.not_tried for tally in part.tallies),
         seconds=part.seconds,
         **({"error": part.error.kind, "message": part.error.message} if part.error else {}),
     )
@@ -160,6 +165,7 @@ def report_states(report: SyncReport, states: Sequence[TargetState], ledger: Led
         part.certificate_not_after = state.certificate_not_after
         part.client_certificate_not_after = state.client_certificate_not_after
         with suppress(LedgerError):
+            part.tags_held = sum(ledger.tags.count_holdings(part.name, now))
             part.held, part.in_doubt = ledger.count_holdings(part.name, now)
             part.held_back = ledger.count_held_back(part.name)
             part.foreign = ledger.count_taken(part.name)
@@ -203,7 +209,7 @@ def tell(report: SyncReport, seconds: float, log: FilteringBoundLogger) -> None:
         wanted=report.wanted,
         complete=sum(part.status == "complete" for part in report.targets),
         targets=len(report.targets),
-        due=sum(part.logins.due + part.logouts.due for part in report.targets),
+        due=sum(tally.due for part in report.targets for tally in part.tallies),
         seconds=round(seconds, 3),
         **({"error": report.error.kind, "message": report.error.message} if report.error else {}),
     )

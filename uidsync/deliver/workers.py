@@ -16,7 +16,7 @@ from typing import Protocol
 
 from uidsync.deadline import Deadline
 from uidsync.deliver.refusals import Refusals
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.panos.userid.messages import Entry, Rejection
 from uidsync.panos.wire.errors import BadRequest, PanosError, TargetError, Unreachable
 from uidsync.plan.due import NOTHING_DUE, Batch, Plan
@@ -27,7 +27,14 @@ POLL = 0.05  # seconds between looks at the deadline, which a signal may bring f
 GRACE = 5.0  # seconds after the deadline for calls in flight to end: looking up a name obeys no limit of ours
 
 
-class Target(Protocol):
+class Sender(Protocol):
+    """What takes messages."""
+
+    def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
+        """Send one message; return what the target rejects. Raises PanosError."""
+
+
+class Target(Sender, Protocol):
     """Where mappings go."""
 
     @property
@@ -46,9 +53,6 @@ class Target(Protocol):
     def warnings(self) -> Mapping[str, str]:
         """What to tell beside outcomes, by log event."""
 
-    def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
-        """Send one message; return what the target rejects. Raises PanosError."""
-
     def close(self) -> None:
         """End the connections."""
 
@@ -63,12 +67,12 @@ class Delivery:
     """
 
     name: str
-    target: Target
+    target: Sender
     plan: Plan
     connections: int = 1
     refused: Plan = NOTHING_DUE
     refusal: str = ""
-    rejected_before: Collection[Address] = ()
+    rejected_before: Collection[Subject] = ()
     outcomes: list[Outcome] = field(default_factory=list)
     messages: int = 0
     seconds: float = 0.0
@@ -90,17 +94,26 @@ class Observer(Protocol):
         """Hear what became of entries."""
 
 
-def deliver(deliveries: Sequence[Delivery], batch_size: int, observer: Observer, deadline: Deadline) -> None:
-    """Send all plans side by side.
+def deliver(lanes: Sequence[Sequence[tuple[Delivery, Observer]]], batch_size: int, deadline: Deadline) -> None:
+    """Send the plans of all lanes side by side, those of one lane, which are for one target, one after the other.
 
-    What is left at the deadline is not tried; this returns a few seconds later at most, whatever a target does.
+    What is left at the deadline is not tried, nor what comes after a plan that could not be sent to its end; this
+    returns a few seconds later at most, whatever a target does.
     """
-    workers = [_Worker(delivery, batch_size, observer, deadline) for delivery in deliveries]
-    waiting = {start(worker.run) for worker in workers}
+    queues = [[_Worker(delivery, batch_size, observer, deadline) for delivery, observer in lane] for lane in lanes]
+    workers = [worker for queue in queues for worker in queue]
+    waiting = {start(_run_in_turn, queue) for queue in queues}
     while waiting and deadline.seconds_left() > -GRACE:
         waiting = wait(waiting, POLL).not_done
     for worker in workers:
         worker.end()
+
+
+def _run_in_turn(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        worker.run()
+        if not worker.may_go_on:
+            break
 
 
 class _Worker:
@@ -141,6 +154,11 @@ class _Worker:
             self._delivery.bug = bug
             return
         self._delivery.seconds = time.monotonic() - self._started
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the target can be sent more."""
+        return not (self._is_stopped or self._delivery.bug or self._delivery.error)
 
     def _fill(self) -> None:
         with self._lock:

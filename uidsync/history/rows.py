@@ -11,7 +11,7 @@ from ipaddress import IPv6Address
 from uidsync.history.attribution import MARGIN, Attribution, attribute
 from uidsync.history.timeline import NO_RECORD, Answer, Tenure, Timeline, group_by_address, make_timelines
 from uidsync.history.who import find_obstacle, make_needle, read_name
-from uidsync.panos import Address
+from uidsync.panos import Address, Subject
 from uidsync.plan.newest import is_meant
 from uidsync.source import Snapshot
 from uidsync.source.rows import (
@@ -79,9 +79,10 @@ class History:
         obstacles = {ip: self._find_obstacle(ip) for ip in places}
         begin = min((at for _, at in questions), default=self._snapshot.now) - max(margin, FOLD) - self._validity
         events: dict[Address, list[LoginEvent]] = {}
-        if not all(obstacles.values()):
+        plain: set[Subject] = {ip for ip, obstacle in obstacles.items() if not obstacle}
+        if plain:
             rows = self._snapshot.read_past(self._rules.dates.find_first(begin))
-            events = group_by_address(event for event in self._read(rows) if obstacles.get(event.ip) == "")
+            events = group_by_address(event for event in self._read(rows) if event.ip in plain)
         answers: dict[int, Attribution] = {}
         for ip, obstacle in obstacles.items():  # one after the other: a timeline takes more memory than its events
             timeline = Timeline(events.pop(ip, ()), self._validity)
@@ -141,7 +142,7 @@ class History:
     def _find_addresses(self, names: Collection[str], needle: str, since: datetime, at: datetime) -> set[Address]:
         dates = self._rules.dates
         rows = self._snapshot.read_user(needle, dates.find_first(since), dates.find_last(at))
-        return {event.ip for event in self._read(rows) if is_meant(event.user, names)}
+        return set(group_by_address(event for event in self._read(rows) if is_meant(event.user, names)))
 
     def _read_timelines(self, ips: Collection[Address]) -> dict[Address, Timeline]:
         if not ips:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final, Literal
 
-from uidsync.panos import Address
+from uidsync.panos import Address, Tagged
 from uidsync.plan.newest import is_meant, newest_per_address
 from uidsync.source.rows import LoginEvent
 
@@ -66,7 +66,8 @@ def group_by_address(events: Iterable[LoginEvent]) -> dict[Address, list[LoginEv
     """Return the events of each address that has any."""
     by_address: defaultdict[Address, list[LoginEvent]] = defaultdict(list)
     for event in events:
-        by_address[event.ip].append(event)
+        if not isinstance(event.ip, Tagged):
+            by_address[event.ip].append(event)
     return by_address
 
 

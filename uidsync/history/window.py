@@ -15,7 +15,7 @@ from itertools import groupby
 
 from uidsync.history.timeline import Timeline
 from uidsync.history.who import EXCLUDED, find_obstacle, make_needle, read_name
-from uidsync.panos import Address
+from uidsync.panos import Address, Tagged
 from uidsync.plan.newest import is_meant
 from uidsync.source import Snapshot
 from uidsync.source.rows import LoginEvent, Rules, make_row_reader
@@ -65,7 +65,9 @@ class PastWindow:
     def _read(self, ips: Collection[Address], since: datetime, until: datetime) -> Iterator[tuple[object, ...]]:
         for row in self._snapshot.read_past(self._rules.dates.find_first(since - self._validity)):
             event = self._read_row(row)
-            if isinstance(event, LoginEvent) and event.ip in ips and event.seen_at <= until:
+            if not isinstance(event, LoginEvent) or isinstance(event.ip, Tagged):
+                continue
+            if event.ip in ips and event.seen_at <= until:
                 at = (event.seen_at - EPOCH) // MICROSECOND
                 yield event.ip.packed, at, event.event_id, event.user, event.why, event.mac
 
@@ -78,7 +80,9 @@ class PastWindow:
         names = set(meant)
         for row in self._snapshot.read_user(make_needle(name, self._rules), first, last):
             event = self._read_row(row)
-            if isinstance(event, LoginEvent) and event.user and is_meant(event.user, meant):
+            if not isinstance(event, LoginEvent) or isinstance(event.ip, Tagged):
+                continue
+            if event.user and is_meant(event.user, meant):
                 ips.add(event.ip)
                 names.add(event.user)
         return ips, names

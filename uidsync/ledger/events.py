@@ -16,15 +16,15 @@ from uidsync.ledger.values import (
     MICROSECOND,
     SETTLED,
     read_duration,
-    read_ip,
     read_number,
+    read_subject,
     read_text,
     read_text_or_none,
     read_time,
     read_time_or_none,
     write_time,
 )
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.source.rows import LoginEvent
 
 # What is done with what is known of moments that lie ahead.
@@ -41,7 +41,21 @@ FUTURE = (
     "reset_latest",
 )
 
-Addresses = Collection[Address] | Collection[str]
+Addresses = Collection[Subject] | Collection[str]
+
+
+def _make_event(
+    ip: object, user: object, why: object, seen_at: object, event_id: object, mac: object, roles: object
+) -> LoginEvent:
+    return LoginEvent(
+        read_subject(ip),
+        read_text_or_none(user),
+        read_text(why),
+        read_time(seen_at),
+        read_number(event_id),
+        read_text_or_none(mac),
+        tuple(filter(None, read_text(roles).split(","))),
+    )
 
 
 def list_ips(ips: Addresses) -> str:
@@ -73,21 +87,18 @@ class EventsLedger(LedgerFile):
             raise LedgerDamaged(f"{self.file} does not say how far was read")
         return positions[0] if positions else None
 
-    def read_events(self, ips: Addresses | None = None) -> dict[Address, LoginEvent]:
+    def read_events(self, ips: Addresses | None = None) -> dict[Subject, LoginEvent]:
         """Return the event that holds each address, or each of these."""
         events = self._read(
             "read_events" if ips is None else "read_events_at",
-            lambda ip, user, why, seen_at, event_id, mac: LoginEvent(
-                read_ip(ip),
-                read_text_or_none(user),
-                read_text(why),
-                read_time(seen_at),
-                read_number(event_id),
-                read_text_or_none(mac),
-            ),
+            _make_event,
             () if ips is None else (list_ips(ips),),
         )
         return {event.ip: event for event in events}
+
+    def read_events_of(self, users: Collection[str]) -> list[LoginEvent]:
+        """Return the events that name one of these users, who are given in lower case (casefold)."""
+        return self._read("read_events_of", _make_event, (json.dumps(list(users)),))
 
     def count_events(self) -> tuple[int, datetime | None]:
         """Return at how many addresses there is an event, and when the newest was."""
@@ -106,8 +117,8 @@ class EventsLedger(LedgerFile):
     def write_events(self, events: Iterable[LoginEvent]) -> None:
         """Record the events that hold their addresses now."""
         rows = [
-            (str(event.ip), event.user, event.why, write_time(event.seen_at), event.event_id, event.mac)
-            for event in events
+            (str(each.ip), each.user, each.why, write_time(each.seen_at), each.event_id, each.mac, ",".join(each.roles))
+            for each in events
         ]
         with self._writing() as write:
             write("write_event", rows)
@@ -146,7 +157,8 @@ class EventsLedger(LedgerFile):
         """Forget for which events mappings were sent, rejected or taken: the source's ids began anew."""
         with self._writing() as write:
             for statement in ("forget_sent", "drop_takings", "drop_rejections"):
-                write(statement, [()])
+                for each in (write, self.tags.write):
+                    each(statement, [()])
 
     def read_latest(self) -> datetime:
         """Return the latest moment that anything here is of, by the source's clock."""
@@ -166,15 +178,17 @@ class EventsLedger(LedgerFile):
         own = {"own_now": write_time(own_now), "own_limit": write_time(own_now + AHEAD)}
         latest, step = self.read_latest(), self._find_step(now, own_now)
         with self._writing() as write:
-            write("doubt_own_times", [own])
             write("note_clocks", [limits | own])
-            if step > AHEAD:
-                write("prolong_holdings", [limits | {"step": step // MICROSECOND}])
-                write("suspect_targets", [()])
+            for each in (write, self.tags.write):
+                each("doubt_own_times", [own])
+                if step > AHEAD:
+                    each("prolong_holdings", [limits | {"step": step // MICROSECOND}])
+                    each("suspect_targets", [()])
             if latest <= now + AHEAD:
                 return None
             for statement in FUTURE:
-                write(statement, [limits])
+                for each in (write, self.tags.write):
+                    each(statement, [limits])
         return latest - now
 
     def _find_step(self, now: datetime, own_now: datetime) -> timedelta:

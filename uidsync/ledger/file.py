@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from copy import copy
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Self, TypeVar
@@ -16,7 +19,7 @@ from uidsync.ledger.values import read_text
 from uidsync.statements import read_statements
 
 APPLICATION = 0x75696473  # "uids", in the file's header
-SCHEMA = 4  # the number of the last migration
+SCHEMA = 5  # the number of the last migration
 ROWS_AT_ONCE = 1000
 BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
 
@@ -34,6 +37,13 @@ class LedgerDamaged(LedgerError):
 
 
 STATEMENTS = read_statements("ledger")
+# Tags are kept as mappings are, by the same statements, in tables of their own.
+TWICE = "event|holding|withdrawn|rejected|taken|logout|shown|alike|target"
+OF_TAGS = re.compile(rf"\b((?:FROM|INTO|JOIN|UPDATE|EXISTS) )({TWICE})\b|\b({TWICE})(?=\.)")
+TAG_STATEMENTS = {
+    name: OF_TAGS.sub(lambda found: f"{found[1] or ''}tag_{found[2] or found[3]}", sql)
+    for name, sql in STATEMENTS.items()
+}
 PRIMARY = 0xFF  # the bits of an error's code that name its kind
 # What may pass: others are at work, a disk is full or away. All else that SQLite says is the file's own fault.
 MAY_PASS = frozenset(
@@ -135,9 +145,17 @@ class LedgerFile:
     def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
         connection.create_function("casefold", 1, _casefold, deterministic=True)
         self._connection = connection
+        self._statements = STATEMENTS
         self.file = file
         self._lock = threading.RLock()
-        self._is_provisional = False
+        self._is_provisional = [False]
+
+    @cached_property
+    def tags(self) -> Self:
+        """The same of tags: what has them takes the place of the address, and the tags that of the user."""
+        tags = copy(self)
+        tags._statements = TAG_STATEMENTS  # noqa: SLF001 (our own kind)
+        return tags
 
     @classmethod
     def open(cls, file: Path) -> Self:
@@ -201,13 +219,13 @@ class LedgerFile:
         with self._lock, translated(self.file):
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("BEGIN IMMEDIATE")
-            self._is_provisional = True
+            self._is_provisional[:] = [True]
         try:
             yield self.keep
         finally:
             with self._lock:
-                if self._is_provisional:
-                    self._is_provisional = False
+                if self._is_provisional[0]:
+                    self._is_provisional[:] = [False]
                     with suppress(sqlite3.Error):
                         self._connection.execute("ROLLBACK")
 
@@ -215,19 +233,19 @@ class LedgerFile:
         """Keep what was written provisionally, in one step."""
         with self._lock, translated(self.file):
             self._connection.execute("COMMIT")
-            self._is_provisional = False
+            self._is_provisional[:] = [False]
 
     def _read(
         self, name: str, make: Callable[..., Made], parameters: tuple[object, ...] | Mapping[str, object] = ()
     ) -> list[Made]:
         with self._lock, translated(self.file):
-            rows = self._connection.execute(STATEMENTS[name], parameters)
+            rows = self._connection.execute(self._statements[name], parameters)
             return [make(*row) for row in rows]
 
     def _walk(self, name: str, parameters: Mapping[str, object]) -> Iterator[str]:
         """Read a column of text row by row, of a result that may be large. Writes may come between."""
         with self._lock, translated(self.file):
-            cursor = self._connection.execute(STATEMENTS[name], parameters)
+            cursor = self._connection.execute(self._statements[name], parameters)
         while True:
             with self._lock, translated(self.file):
                 texts = [read_text(value) for (value,) in cursor.fetchmany(ROWS_AT_ONCE)]
@@ -242,13 +260,13 @@ class LedgerFile:
         What is urgent is on the disk at the end; the rest outlives the process, and reaches the disk with what is next.
         """
         with self._lock, translated(self.file):
-            if self._is_provisional:
-                yield self._write
+            if self._is_provisional[0]:
+                yield self.write
                 return
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_urgent else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self._write
+                yield self.write
             except BaseException:
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
@@ -260,14 +278,15 @@ class LedgerFile:
         rows = iter(rows)
         while some := list(islice(rows, ROWS_AT_ONCE)):
             with self._lock, translated(self.file):
-                if self._is_provisional:
-                    self._write(name, some)
+                if self._is_provisional[0]:
+                    self.write(name, some)
                     continue
                 self._connection.execute("BEGIN")
                 try:
-                    self._write(name, some)
+                    self.write(name, some)
                 finally:
                     self._connection.execute("COMMIT")
 
-    def _write(self, name: str, rows: Collection[Row]) -> None:
-        self._connection.executemany(STATEMENTS[name], rows)
+    def write(self, name: str, rows: Collection[Row]) -> None:
+        """Run a statement within a transaction that another method began."""
+        self._connection.executemany(self._statements[name], rows)

@@ -23,15 +23,15 @@ from uidsync.ledger.values import (
     TargetState,
     Withdrawn,
     read_duration,
-    read_ip,
     read_number,
+    read_subject,
     read_text,
     read_text_or_none,
     read_time,
     read_time_or_none,
     write_time,
 )
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.panos.userid.messages import Entry, Login, Logout
 
 FILE = "ledger.sqlite3"
@@ -60,16 +60,16 @@ class Ledger(TableLedger):
                     write(f"drop_{table}", [(state.name,)])
             write("write_target", [{name: _plain(getattr(state, name)) for name in STATE}])
 
-    def read_holdings(self, target: str, ips: Addresses | None = None) -> dict[Address, tuple[Holding, ...]]:
+    def read_holdings(self, target: str, ips: Addresses | None = None) -> dict[Subject, tuple[Holding, ...]]:
         """Return what a target holds or may hold, at these addresses if any are given.
 
         Lapsed mappings are among it until they are purged.
         """
-        holdings: dict[Address, tuple[Holding, ...]] = {}
+        holdings: dict[Subject, tuple[Holding, ...]] = {}
         rows = self._read(
             "read_holdings" if ips is None else "read_holdings_at",
             lambda ip, user, timeout, sent_at, held_until, in_doubt, event_id: (
-                read_ip(ip),
+                read_subject(ip),
                 Holding(
                     read_text(user),
                     read_number(timeout, LONGEST_TIMEOUT),
@@ -182,7 +182,7 @@ class Ledger(TableLedger):
             self._read(
                 "read_rejected" if ips is None else "read_rejected_at",
                 lambda ip, user, event_id, since, tried_at, pause: Rejected(
-                    read_ip(ip),
+                    read_subject(ip),
                     read_text(user),
                     read_number(event_id),
                     read_time(since),
@@ -213,18 +213,18 @@ class Ledger(TableLedger):
             self._read(
                 "read_withdrawn" if ips is None else "read_withdrawn_at",
                 lambda ip, user, seen_at, event_id: Withdrawn(
-                    read_ip(ip), read_text(user), (read_time(seen_at), read_number(event_id))
+                    read_subject(ip), read_text(user), (read_time(seen_at), read_number(event_id))
                 ),
                 (target,) if ips is None else (target, list_ips(ips)),
             )
         )
 
-    def read_taken(self, target: str, ips: Addresses | None = None) -> dict[Address, int]:
+    def read_taken(self, target: str, ips: Addresses | None = None) -> dict[Subject, int]:
         """Return which addresses another source has taken since our event of that id was delivered."""
         return dict(
             self._read(
                 "read_taken" if ips is None else "read_taken_at",
-                lambda ip, event_id: (read_ip(ip), read_number(event_id)),
+                lambda ip, event_id: (read_subject(ip), read_number(event_id)),
                 (target,) if ips is None else (target, list_ips(ips)),
             )
         )
@@ -246,7 +246,7 @@ class Ledger(TableLedger):
         with self._writing() as write:
             write("drop_holdings_at", [(target, list_ips(ips))])
 
-    def restore(self, target: str, held: Mapping[Address, Collection[Holding]]) -> None:
+    def restore(self, target: str, held: Mapping[Subject, Collection[Holding]]) -> None:
         """Put what was believed before a message in the place of the doubt: the message was never sent."""
         rows = [_write_holding(target, ip, each) for ip, holdings in held.items() for each in holdings]
         with self._writing(is_urgent=False) as write:
@@ -254,7 +254,7 @@ class Ledger(TableLedger):
             write("write_holding", rows)
 
     def correct(
-        self, target: str, held: Mapping[Address, Collection[Holding]], taken: Mapping[Address, int | None]
+        self, target: str, held: Mapping[Subject, Collection[Holding]], taken: Mapping[Subject, int | None]
     ) -> None:
         """Put what a target was seen to hold, and what others took, in the place of what was believed there."""
         rows = [_write_holding(target, ip, each) for ip, holdings in held.items() for each in holdings]
@@ -284,7 +284,7 @@ class Ledger(TableLedger):
             write("drop_old_taken", [()])
 
 
-def _write_holding(target: str, ip: Address, holding: Holding) -> tuple[object, ...]:
+def _write_holding(target: str, ip: Subject, holding: Holding) -> tuple[object, ...]:
     times = write_time(holding.sent_at), write_time(holding.held_until)
     doubt = UNDATED if holding.undated else int(holding.in_doubt)
     return (target, str(ip), holding.user, holding.timeout, *times, doubt, holding.event_id)

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
 from uidsync.ledger.events import Addresses, EventsLedger, list_ips
-from uidsync.ledger.values import MICROSECOND, SETTLED, TOLERANCE, read_ip, write_time
-from uidsync.panos import Address
+from uidsync.ledger.values import MICROSECOND, SETTLED, TOLERANCE, read_subject, write_time
+from uidsync.panos import Subject
 from uidsync.panos.userid.table import UIA, XML_API, TableEntry
 
 GOLDEN = (5**0.5 - 1) / 2
@@ -18,18 +18,18 @@ MOST_CHOICES = 20  # in a run, some of which may be asked for anyway, or be abou
 class TableLedger(EventsLedger):
     """What targets were seen to hold, for as long as that is compared; it ends with the connection."""
 
-    def list_unconfirmed(self, target: str, most: int, now: datetime) -> list[Address]:
+    def list_unconfirmed(self, target: str, most: int, now: datetime) -> list[Subject]:
         """List mappings of users who have come again since they were sent, if another source may have come between."""
         parameters = {"target": target, "most": most, "now": write_time(now)}
-        return self._read("list_unconfirmed", read_ip, parameters)
+        return self._read("list_unconfirmed", read_subject, parameters)
 
-    def choose_sample(self, target: str, asked: int, now: datetime) -> Iterator[Address]:
+    def choose_sample(self, target: str, asked: int, now: datetime) -> Iterator[Subject]:
         """Choose mappings to ask a target for, spread over all: each is chosen in its turn, after so many others."""
         fit = {"target": target, "settled": write_time(now - SETTLED), "lasting": write_time(now + SETTLED)}
         (count,) = self._read("count_fit", int, fit)
         for choice in range(asked, asked + min(count, MOST_CHOICES)):
             place = int(choice * GOLDEN % 1 * count)  # this sequence leaves no gaps, however many there are
-            yield from self._read("pick_fit", read_ip, fit | {"place": place})
+            yield from self._read("pick_fit", read_subject, fit | {"place": place})
 
     # ---- a target's table, as it was read --------------------------------------------------------------------------
 
@@ -74,12 +74,12 @@ class TableLedger(EventsLedger):
         """List the addresses where a target's table may show something else than is believed or wanted, in order."""
         return self._walk("list_differences", {"target": target})
 
-    def read_table(self, target: str, ips: Addresses) -> dict[Address, tuple[TableEntry, ...]]:
+    def read_table(self, target: str, ips: Addresses) -> dict[Subject, tuple[TableEntry, ...]]:
         """Return what a target's table shows at some addresses."""
-        shown: dict[Address, tuple[TableEntry, ...]] = {}
+        shown: dict[Subject, tuple[TableEntry, ...]] = {}
         entries = self._read(
             "read_shown",
-            lambda ip, vsys, type_, user, seconds: TableEntry(read_ip(ip), vsys, type_, user, seconds),
+            lambda ip, vsys, type_, user, seconds: TableEntry(read_subject(ip), vsys, type_, user, seconds),
             (target, list_ips(ips)),
         )
         for entry in entries:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_address
 
-from uidsync.panos import Address
+from uidsync.panos import Subject, Tagged
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -25,8 +25,13 @@ SETTLED = timedelta(minutes=2)  # a mapping may take as long to show in a firewa
 TOLERANCE = timedelta(minutes=2)  # between the clocks of a firewall and the source
 AHEAD = timedelta(minutes=5)  # a moment that lies further ahead of the clock it was taken by is not believed
 
+
 # One address stands in the events and in every target's holdings, which are read a part at a time.
-read_ip = lru_cache(2**15)(ip_address)
+@lru_cache(2**15)
+def read_subject(text: str) -> Subject:
+    """Read an address, or what has tags. Raises ValueError."""
+    kind, blank, name = str(text).partition(" ")
+    return Tagged("user" if kind == "user" else "ip", name) if blank else ip_address(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class Holding:
 class Withdrawn:
     """A login that somebody withdrew: it is not sent again until an event newer than `key`."""
 
-    ip: Address
+    ip: Subject
     user: str
     key: tuple[datetime, int]
 
@@ -60,7 +65,7 @@ class Withdrawn:
 class Rejected:
     """A login that a target rejected, for an event: it is tried again after a pause, each longer than the last."""
 
-    ip: Address
+    ip: Subject
     user: str
     event_id: int
     since: datetime

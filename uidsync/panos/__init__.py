@@ -4,9 +4,30 @@ This module holds what all of it shares. Pure: no I/O.
 Start at `wire.client.Client`, or at `userid.firewall.Firewall`.
 """
 
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
 
 Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """What has tags: a user or an address, by the name of the attribute that messages have for it."""
+
+    kind: Literal["user", "ip"]
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+Subject = Address | Tagged  # what an entry is about: a mapping is about an address
+
+
+def rank(subject: Subject) -> tuple[int, int, str]:
+    """Return by what subjects are sorted: IPv4, IPv6, then what has tags."""
+    return (7, 0, str(subject)) if isinstance(subject, Tagged) else (subject.version, int(subject), "")
 
 
 def bare_name(user: str) -> str:

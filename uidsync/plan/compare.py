@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from uidsync.config.models import Config, FirewallConfig, TargetConfig
 from uidsync.ledger.values import LOGOUT_GRACE, MINUTE, SETTLED, TOLERANCE, Holding
-from uidsync.panos import Address
+from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import UserMapping
 from uidsync.panos.userid.table import UIA, XML_API, TableEntry, is_shown_as
 from uidsync.plan.due import NOTHING_DUE, Plan, Terms, make_login, was_delivered
@@ -52,12 +52,12 @@ class Look:
     """
 
     share: Share
-    held: Mapping[Address, tuple[Holding, ...]]
-    taken: Mapping[Address, int | None]
-    shown: Mapping[tuple[Address, str], TableEntry]
+    held: Mapping[Subject, tuple[Holding, ...]]
+    taken: Mapping[Subject, int | None]
+    shown: Mapping[tuple[Subject, str], TableEntry]
     foreign: Sequence[TableEntry]
-    missing: frozenset[Address]
-    strange: frozenset[Address]
+    missing: frozenset[Subject]
+    strange: frozenset[Subject]
     kept: int
 
 
@@ -75,14 +75,14 @@ def look_at(
     target: TargetConfig,
     belief: Belief,
     demand: Demand,
-    table: Mapping[Address, Collection[TableEntry]],
+    table: Mapping[Subject, Collection[TableEntry]],
     glance: Glance,
 ) -> Look:
     """Compare what a target's table has at some addresses with what is wanted and believed there."""
     wanted, now = make_share(config, target, belief, demand).wanted, demand.now
-    held: dict[Address, tuple[Holding, ...]] = {}
-    taken: dict[Address, int | None] = {}
-    shown: dict[tuple[Address, str], TableEntry] = {}
+    held: dict[Subject, tuple[Holding, ...]] = {}
+    taken: dict[Subject, int | None] = {}
+    shown: dict[tuple[Subject, str], TableEntry] = {}
     foreign: list[TableEntry] = []
     missing, strange, kept = set(), set(), 0
     for ip, entries in table.items():
@@ -156,7 +156,7 @@ def _is_right(mapping: UserMapping, entry: TableEntry, believed: Collection[Hold
     return is_shown_as(mapping.user, entry.user) and not any(is_same_user(user, entry.user) for user in others)
 
 
-def _is_taken(mapping: UserMapping, ip: Address, belief: Belief) -> bool:
+def _is_taken(mapping: UserMapping, ip: Subject, belief: Belief) -> bool:
     """Tell whether another source came after our event was delivered; before it was, the event takes the address."""
     return belief.taken.get(ip) == mapping.event_id or any(
         _was_right(holding, mapping) for holding in belief.held.get(ip, ())
@@ -194,6 +194,10 @@ def _make_holding(
     if mapping and is_same_user(mapping.user, user):
         timeout = timeout or make_login(mapping, now, Terms(target.mapping_timeout)).timeout
         event_id = mapping.event_id
+    if isinstance(entry.ip, Tagged):  # of which no firewall tells how long they last: what nobody knows is renewed
+        until = max(known.held_until, now + MINUTE) if known else now + MINUTE
+        sent_at = known.sent_at if known else now - SETTLED
+        return Holding(user, timeout or target.mapping_timeout // MINUTE, sent_at, until, event_id=event_id)
     if entry.seconds_left is None or entry.type != XML_API or glance.own_type != XML_API:
         return Holding(user, timeout, now - SETTLED, now + NEVER, event_id=event_id)
     until = now + timedelta(seconds=entry.seconds_left) + glance.slack
@@ -217,7 +221,7 @@ def _outlasts(holding: Holding, mapping: UserMapping, now: datetime) -> bool:
 class Finding:
     """One address: the user that it should have, the one that the target shows, and where it has that from."""
 
-    ip: Address
+    ip: Subject
     user: str | None
     held: str | None = None
     type: str | None = None
@@ -232,13 +236,25 @@ class Comparison:
     findings: Mapping[Kind, tuple[Finding, ...]] = field(default_factory=dict)
     plan: Plan = NOTHING_DUE
     error: str | None = None
+    tags: Comparison | None = None  # of the tags, where the target gets any
 
     @property
     def status(self) -> Literal["same", "differs", "unreadable"]:
         """Whether it holds what it should."""
         if self.error:
             return "unreadable"
-        return "differs" if any(self.findings.get(kind) for kind in DIFFERENCES) else "same"
+        if any(self.findings.get(kind) for kind in DIFFERENCES):
+            return "differs"
+        return self.tags.status if self.tags else "same"
+
+    @property
+    def is_to_mend(self) -> bool:
+        """Whether anything would mend it."""
+        return bool(self.plan or (self.tags and self.tags.plan))
+
+    def list_findings(self, kind: Kind) -> tuple[Finding, ...]:
+        """Return what was found of a kind, of mappings and of tags."""
+        return (*self.findings.get(kind, ()), *(self.tags.findings.get(kind, ()) if self.tags else ()))
 
     def to_json(self) -> dict[str, Any]:
         """Return it as what JSON can hold."""
@@ -246,14 +262,15 @@ class Comparison:
             kind: [asdict(finding) | {"ip": str(finding.ip)} for finding in self.findings.get(kind, ())]
             for kind in KINDS
         }
-        return {"name": self.name, "status": self.status, "error": self.error, **listed}
+        tags = {"tags": self.tags.to_json()} if self.tags else {}
+        return {"name": self.name, "status": self.status, "error": self.error, **listed, **tags}
 
 
 def find(look: Look) -> dict[Kind, tuple[Finding, ...]]:
     """List what a look found, address by address."""
     plan, shown, wanted = look.share.plan, look.shown, look.share.wanted
 
-    def describe(user: str | None, entry: TableEntry | None, ip: Address) -> Finding:
+    def describe(user: str | None, entry: TableEntry | None, ip: Subject) -> Finding:
         return Finding(ip, user, entry.user, entry.type, entry.seconds_left) if entry else Finding(ip, user)
 
     return {

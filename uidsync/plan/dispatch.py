@@ -15,7 +15,7 @@ from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetCon
 from uidsync.ledger.events import Addresses
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import MINUTE, TargetState
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.plan.due import NOTHING_DUE, Plan, join
 from uidsync.plan.newest import make_demand
 from uidsync.plan.safety import Limits
@@ -38,7 +38,7 @@ class Dispatch:
     now: datetime
     plan: Plan = NOTHING_DUE
     wanted: int = 0
-    ordered: Collection[Address] = ()
+    ordered: Collection[Subject] = ()
     resend: bool = False
     blindly: bool = False
     is_empty: bool = False
@@ -73,7 +73,7 @@ def plan_dispatches(
             retry = is_pass_due(config, dispatch.state, now) and not is_readable(dispatch.target, dispatch.state)
             share = make_share(config, dispatch.target, belief, demand, resend=dispatch.resend, retry=retry)
             tally.add(share, len(demand.mappings))
-    count = ledger.count_wanted(seen_since)
+    count = ledger.count_wanted(seen_since) if targets else 0
     return tuple(
         replace(dispatch, plan=join(tally.plans), wanted=count - tally.withheld, ordered=frozenset(tally.ordered))
         for dispatch, tally in zip(dispatches, tallies, strict=True)
@@ -98,7 +98,7 @@ class Tally:
 
     plans: list[Plan] = field(default_factory=list)
     withheld: int = 0  # mappings that are wanted, and not on this target
-    ordered: set[Address] = field(default_factory=set)
+    ordered: set[Subject] = field(default_factory=set)
 
     def add(self, share: Share, mappings: int) -> None:
         """Add a part, with so many mappings that are wanted somewhere."""

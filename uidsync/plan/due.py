@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Literal
 
 from uidsync.ledger.values import LOGOUT_GRACE, MINUTE, Holding
-from uidsync.panos import Address
+from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import Entry, Login, Logout, UserMapping
 from uidsync.plan.newest import is_same_user
 from uidsync.plan.safety import Limits, UnsafePlan
@@ -30,6 +30,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def is_of_tags(self) -> bool:
+        """Whether its entries are about what has tags."""
+        return isinstance(self.entries[0].ip, Tagged)
 
     def halve(self) -> tuple[Batch, Batch]:
         """Return the two halves of a batch of at least two entries."""
@@ -50,7 +55,7 @@ class Plan:
     new: tuple[Login, ...] = ()
     refreshed: tuple[Login, ...] = ()
     lapsed: int = 0  # wanted mappings that ran out on the target
-    renewals: frozenset[Address] = frozenset()
+    renewals: frozenset[Subject] = frozenset()
 
     def __len__(self) -> int:
         return len(self.logouts) + len(self.logins)
@@ -60,7 +65,7 @@ class Plan:
         """Changed users first, for theirs are the wrong names; refreshes last."""
         return self.changed + self.new + self.refreshed
 
-    def without(self, ips: Collection[Address]) -> Plan:
+    def without(self, ips: Collection[Subject]) -> Plan:
         """Return the plan without what it has for these addresses."""
         changed, new, refreshed = (
             tuple(login for login in logins if login.ip not in ips)
@@ -78,7 +83,7 @@ class Plan:
             for start in range(0, len(entries), size)
         )
 
-    def limit(self, limits: Limits, ordered: Collection[Address] = ()) -> tuple[Plan, Plan, str]:
+    def limit(self, limits: Limits, ordered: Collection[Subject] = ()) -> tuple[Plan, Plan, str]:
         """Part the plan into what may be sent and what is refused, and say why.
 
         Too many logouts are refused and the logins sent all the same; too many changes of user refuse everything, for
@@ -138,14 +143,14 @@ class Apart:
     delivered.
     """
 
-    unwanted: Collection[Address] = ()
-    rejected: Collection[Address] = ()
-    taken: Collection[Address] = ()
+    unwanted: Collection[Subject] = ()
+    rejected: Collection[Subject] = ()
+    taken: Collection[Subject] = ()
 
 
 def make_plan(
-    wanted: Mapping[Address, UserMapping],
-    held: Mapping[Address, Collection[Holding]],
+    wanted: Mapping[Subject, UserMapping],
+    held: Mapping[Subject, Collection[Holding]],
     now: datetime,
     terms: Terms,
     apart: Apart,
@@ -174,7 +179,8 @@ def make_plan(
         login = make_login(mapping, now, terms)
         kind, is_renewal = _judge(mapping, login, known, now, terms)
         if others:
-            due["changed"].append(login)
+            replaces = tuple(holding.user for holding in others) if isinstance(login.ip, Tagged) else ()
+            due["changed"].append(replace(login, replaces=replaces) if replaces else login)
         elif kind:
             due[kind].append(login)
             renewals += [mapping.ip] * is_renewal

@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from uidsync.ledger.values import MINUTE
-from uidsync.panos import Address, bare_name
+from uidsync.panos import Subject, bare_name
 from uidsync.panos.userid.messages import UserMapping
 from uidsync.source.rows import BLANK, IGNORED, OTHER_DEVICE, LoginEvent
 
 
 def newest_per_address(
-    events: Iterable[LoginEvent], known: Mapping[Address, LoginEvent] | None = None
-) -> dict[Address, LoginEvent]:
+    events: Iterable[LoginEvent], known: Mapping[Subject, LoginEvent] | None = None
+) -> dict[Subject, LoginEvent]:
     """Return the event that holds each address, whatever the order of `events`.
 
     `known` are the events of earlier reads: each gives way only to a newer one, or to itself read anew. An event that
     takes its address under conditions (an ignored user's, a blank principal's) is judged against the event before it.
     """
     newest = dict(known or {})
-    conditional: dict[Address, list[LoginEvent]] = {}
+    conditional: dict[Subject, list[LoginEvent]] = {}
     for event in events:
         holder = newest.get(event.ip)
         if holder and event.key < holder.key:
@@ -70,17 +70,17 @@ def is_meant(user: str | None, names: Collection[str]) -> bool:
 class Demand:
     """What the source says of some addresses at `now`, its own time: the newest event of each, and who is wanted."""
 
-    events: Mapping[Address, LoginEvent]
-    mappings: Mapping[Address, UserMapping]
+    events: Mapping[Subject, LoginEvent]
+    mappings: Mapping[Subject, UserMapping]
     now: datetime
 
 
-def make_demand(events: Mapping[Address, LoginEvent], validity: timedelta, now: datetime) -> Demand:
+def make_demand(events: Mapping[Subject, LoginEvent], validity: timedelta, now: datetime) -> Demand:
     """Make the demand that these events come to."""
     return Demand(events, wanted(events, validity, now), now)
 
 
-def wanted(events: Mapping[Address, LoginEvent], validity: timedelta, now: datetime) -> dict[Address, UserMapping]:
+def wanted(events: Mapping[Subject, LoginEvent], validity: timedelta, now: datetime) -> dict[Subject, UserMapping]:
     """Return the mapping of every address that has a user and at least a minute left. Rule: validity."""
     return {
         ip: UserMapping(ip, event.user, event.seen_at + validity, event.event_id)

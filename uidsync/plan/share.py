@@ -11,7 +11,7 @@ from datetime import datetime
 
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.ledger.values import LOGOUT_GRACE, Holding, Rejected, TargetState, Withdrawn
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.panos.userid.messages import UserMapping
 from uidsync.plan.due import NOTHING_DUE, Apart, Plan, Terms, make_plan
 from uidsync.plan.newest import Demand, is_same_user
@@ -23,10 +23,10 @@ class Belief:
     """What the ledger knows of one target: of all its addresses, or of some."""
 
     state: TargetState
-    held: Mapping[Address, tuple[Holding, ...]]
+    held: Mapping[Subject, tuple[Holding, ...]]
     withdrawn: tuple[Withdrawn, ...] = ()
     rejected: tuple[Rejected, ...] = ()
-    taken: Mapping[Address, int] = field(default_factory=dict)
+    taken: Mapping[Subject, int] = field(default_factory=dict)
     is_contested: bool = False
 
 
@@ -41,12 +41,12 @@ class Share:
     target: TargetConfig
     belief: Belief
     now: datetime
-    wanted: Mapping[Address, UserMapping]
+    wanted: Mapping[Subject, UserMapping]
     plan: Plan = NOTHING_DUE
-    unwanted: Collection[Address] = ()
-    ordered: Collection[Address] = ()
-    rejected: Collection[Address] = ()
-    taken: Collection[Address] = ()
+    unwanted: Collection[Subject] = ()
+    ordered: Collection[Subject] = ()
+    rejected: Collection[Subject] = ()
+    taken: Collection[Subject] = ()
 
     @property
     def name(self) -> str:
@@ -59,7 +59,7 @@ class Share:
         return self.belief.state
 
     @property
-    def held(self) -> Mapping[Address, tuple[Holding, ...]]:
+    def held(self) -> Mapping[Subject, tuple[Holding, ...]]:
         """What the target is believed to hold."""
         return self.belief.held
 
@@ -88,7 +88,7 @@ def make_share(
     *,
     resend: bool = False,
     retry: bool = False,
-    stale: Collection[Address] = (),
+    stale: Collection[Subject] = (),
 ) -> Share:
     """Plan what is due for one target.
 
@@ -107,7 +107,7 @@ def make_share(
     }
     taken = {ip for ip, event_id in belief.taken.items() if (mapping := share.get(ip)) and mapping.event_id == event_id}
 
-    def is_unwanted(ip: Address) -> bool:
+    def is_unwanted(ip: Subject) -> bool:
         return (
             ip in stale
             or ip in withdrawn
@@ -121,7 +121,7 @@ def make_share(
     return Share(target, belief, now, share, plan, unwanted, withdrawn, rejected, taken)
 
 
-def is_left_out(config: Config, target: TargetConfig, ip: Address) -> bool:
+def is_left_out(config: Config, target: TargetConfig, ip: Subject) -> bool:
     """Tell whether the configuration keeps an address off a target."""
     identity = config.identity
     return not (is_within(ip, target.networks) and is_within(ip, identity.include_networks, identity.exclude_networks))
@@ -133,7 +133,7 @@ def _is_over(held: Collection[Holding], event: LoginEvent | None, now: datetime)
     return event is not None and not all(is_same_user(holding.user, event.user) for holding in standing)
 
 
-def find_withdrawn(withdrawn: Collection[Withdrawn], demand: Demand) -> frozenset[Address]:
+def find_withdrawn(withdrawn: Collection[Withdrawn], demand: Demand) -> frozenset[Subject]:
     """Return the addresses where a withdrawal lasts: nobody came after it, and no other name would be sent."""
 
     def is_over(login: Withdrawn) -> bool:

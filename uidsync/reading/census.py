@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import datetime
 
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.plan.safety import UnsafePlan
 from uidsync.source.dates import MOST_APART, Dates
 from uidsync.source.rows import BEFORE, BLANK, IS_AHEAD, OTHER_DEVICE, LoginEvent, SkippedRow
@@ -58,7 +58,7 @@ class Census:
             self.skipped[newest.reason] += size
 
     def watch_again(
-        self, rows: Iterable[LoginEvent | SkippedRow], doubtful: Container[Address]
+        self, rows: Iterable[LoginEvent | SkippedRow], doubtful: Container[Subject]
     ) -> Iterator[LoginEvent]:
         """Pass on the events at doubtful addresses. Count the rows that lie ahead, and the blank principals.
 
@@ -78,7 +78,7 @@ class Census:
         """Take these as the newest rows, if rows were counted by groups."""
         self._newest_rows = [(row.event_id, _date_ahead(row)) for row in rows]
 
-    def settle(self, before: Mapping[Address, LoginEvent], after: Mapping[Address, LoginEvent]) -> None:
+    def settle(self, before: Mapping[Subject, LoginEvent], after: Mapping[Subject, LoginEvent]) -> None:
         """Count a blank principal as an event where it did take its address."""
         self.skipped[BLANK_PRINCIPAL] -= sum(
             event.why == OTHER_DEVICE and before.get(ip) != event for ip, event in after.items()

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Protocol
 
 from uidsync.ledger.position import LATE_WRITERS
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.plan.newest import newest_per_address
 from uidsync.reading.census import Census
 from uidsync.source import Group, Groups
@@ -41,7 +41,7 @@ def make_window(dates: Dates, now: datetime, validity: timedelta) -> Window:
 class Store(Protocol):
     """The events that hold their addresses, as far as they are known."""
 
-    def read_events(self, ips: Collection[Address]) -> Mapping[Address, LoginEvent]:
+    def read_events(self, ips: Collection[Subject]) -> Mapping[Subject, LoginEvent]:
         """Return the event that holds each of these addresses, where there is one."""
 
     def write_events(self, events: Iterable[LoginEvent]) -> None:
@@ -49,8 +49,8 @@ class Store(Protocol):
 
 
 def settle(
-    store: Store, events: Iterable[LoginEvent], known: Mapping[Address, LoginEvent]
-) -> dict[Address, LoginEvent]:
+    store: Store, events: Iterable[LoginEvent], known: Mapping[Subject, LoginEvent]
+) -> dict[Subject, LoginEvent]:
     """Find who holds each address after these events, and write down what is new. Return who holds them."""
     newest = newest_per_address(events, known)
     store.write_events(event for ip, event in newest.items() if known.get(ip) != event)
@@ -62,7 +62,7 @@ def read_by_groups(store: Store, groups: Groups, read_row: RowReader, window: Wi
 
     The order of the dates has to be that of the moments: no clock of the table's zone may change within the window.
     """
-    doubtful: dict[str, Address] = {}
+    doubtful: dict[str, Subject] = {}
     has_events = False
     for some in _batched(groups.read_groups(window.since, window.latest)):
         found = []
@@ -82,7 +82,7 @@ def read_by_groups(store: Store, groups: Groups, read_row: RowReader, window: Wi
         census.highest_settled = _find_settled(groups, read_row, window)
 
 
-def _settle_newest(store: Store, found: Collection[tuple[str, LoginEvent]]) -> dict[str, Address]:
+def _settle_newest(store: Store, found: Collection[tuple[str, LoginEvent]]) -> dict[str, Subject]:
     """Write what the newest rows decide. Return the others, which take their addresses only under conditions.
 
     They are returned as texts, with the addresses that they mean.

@@ -11,10 +11,11 @@ from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.config.models import Config, MySQLConfig
+from uidsync.config.models import Config, MySQLConfig, RolesConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.position import LATE_WRITERS, Position, make_position
-from uidsync.panos import Address
+from uidsync.panos import Subject
+from uidsync.plan.roles import Replaced, make_tag_events
 from uidsync.reading.census import Census
 from uidsync.reading.fullread import make_window, read_by_groups, settle
 from uidsync.source import Snapshot, Source
@@ -42,7 +43,7 @@ class Reading:
     nobody: Mapping[str, int]
     newest_event: datetime | None
     highest_id: int = 0
-    news: tuple[Address, ...] = ()
+    news: tuple[Subject, ...] = ()
     ran_back: timedelta | None = None
     disordered: int = 0  # events that no tail would have found
 
@@ -70,9 +71,12 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         # Events that were judged by other rules, or that came from another source, no longer count.
         is_known = position is not None and (position.source, position.rules) == marks
         ledger.drop_events(now, validity if is_known else None)
-        sink = _Sink(ledger, position.find_tail() if position and is_known else 0)
+        sink = _Sink(ledger, position.find_tail() if position and is_known else 0, is_tagging=config.roles.is_used)
         is_full = full or not position or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
         census = _read_rows(snapshot, sink, rules, validity, None if is_full else position)
+    if config.roles.is_used:
+        ledger.tags.drop_events(now, validity if is_known else None)
+        _note_tags(config.roles, ledger, sink.replaced, now - validity, is_full=is_full)
     following = _follow(position, *marks, snapshot, census, is_full=is_full)
     disordered = sink.late if is_full and not ran_back and _goes_on(position, following) else 0
     if disordered:
@@ -131,19 +135,24 @@ def _read_rows(snapshot: Snapshot, sink: _Sink, rules: Rules, validity: timedelt
 class _Sink:
     """Writes events to the ledger. Notes at which addresses they are new, and how many no tail would have found."""
 
-    def __init__(self, ledger: Ledger, tail: int) -> None:
+    def __init__(self, ledger: Ledger, tail: int, *, is_tagging: bool) -> None:
         self._ledger = ledger
         self._tail = tail
+        self._is_tagging = is_tagging
+        self.replaced: dict[Subject, LoginEvent | None] = {}  # what held an address before, where tags are made
         self.late = 0
-        self.news: list[Address] = []
+        self.news: list[Subject] = []
 
-    def read_events(self, ips: Collection[Address] | None = None) -> Mapping[Address, LoginEvent]:
+    def read_events(self, ips: Collection[Subject] | None = None) -> Mapping[Subject, LoginEvent]:
         """Return the event that holds each address, or each of these, where there is one."""
         return self._ledger.read_events(ips)
 
     def write_events(self, events: Iterable[LoginEvent]) -> None:
         """Record the events that hold their addresses from now on."""
         listed = list(events)
+        if self._is_tagging:
+            known = self._ledger.read_events([event.ip for event in listed])
+            self.replaced = {event.ip: known.get(event.ip) for event in listed} | self.replaced
         self._ledger.write_events(listed)
         self.late += sum(event.event_id <= self._tail for event in listed)
         self.news += [event.ip for event in listed[: FEW_NEWS + 1 - len(self.news)]]
@@ -163,7 +172,22 @@ def _write_position(ledger: Ledger, position: Position | None, following: Positi
     ledger.write_position(following)
 
 
-def recall(config: Config, rules: Rules, ledger: Ledger, ip: Address, now: datetime) -> LoginEvent | None:
+def _note_tags(roles: RolesConfig, ledger: Ledger, replaced: Replaced, oldest: datetime, *, is_full: bool) -> None:
+    """Bring what is known of tags up to date: of everything, or of what the newer events are about."""
+    if is_full:
+        events = ledger.read_events()
+    elif replaced:
+        events = ledger.read_events(replaced.keys())
+        users = {event.user.casefold() for event in (*events.values(), *replaced.values()) if event and event.user}
+        events |= {event.ip: event for event in ledger.read_events_of(users)}
+    else:
+        return
+    made = make_tag_events(roles, events.values(), replaced, oldest)
+    known = ledger.tags.read_events(None if is_full else [event.ip for event in made])
+    ledger.tags.write_events(event for event in made if known.get(event.ip) != event)
+
+
+def recall(config: Config, rules: Rules, ledger: Ledger, ip: Subject, now: datetime) -> LoginEvent | None:
     """Return the event that the ledger knows for an address, if it is still valid."""
     position = ledger.read_position()
     if position is None or (position.source, position.rules) != _make_marks(config, rules):
@@ -200,12 +224,14 @@ def make_rules(config: Config, source: Source) -> Rules:
         time_zone=make_zone(config.source.time_zone),
         time_offset=config.source.time_offset,
         may_cut_addresses=source.may_cut_addresses,
+        roles=config.roles.model_dump_json(exclude={"timeout"}) if config.roles.is_used else "",
     )
 
 
 def _make_marks(config: Config, rules: Rules) -> tuple[str, str]:
     """Return a mark of the source and a mark of the rules. They change when either does."""
-    return _describe(config), hashlib.sha256(repr((rules, config.source.validity)).encode()).hexdigest()
+    read_by = (rules, config.source.validity, *filter(None, [rules.roles]))
+    return _describe(config), hashlib.sha256(repr(read_by).encode()).hexdigest()
 
 
 def _describe(config: Config) -> str:

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collap
 from typing import Literal
 
 from uidsync.ledger.values import MINUTE
-from uidsync.panos import Address
+from uidsync.panos import Subject, rank
 from uidsync.source.rows import BLANK, IGNORED, LoginEvent, Network
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -63,10 +63,10 @@ class Survey:
     """Watches the events of a window as they pass. The survey is complete once `watch` is exhausted."""
 
     def __init__(self) -> None:
-        self._places: dict[Address, _Place] = {}
+        self._places: dict[Subject, _Place] = {}
         self._gaps: Counter[int] = Counter()  # by whole minutes
         self._events = self._late = self._stays = self._stays_seen_again = 0
-        self._shared: set[Address] = set()
+        self._shared: set[Subject] = set()
 
     def watch(self, events: Iterable[LoginEvent]) -> Iterator[LoginEvent]:
         """Pass the events on. Events that take an address only under conditions are not surveyed."""
@@ -82,9 +82,9 @@ class Survey:
         return len(self._places) + len(self._shared)
 
     @property
-    def shared(self) -> tuple[Address, ...]:
+    def shared(self) -> tuple[Subject, ...]:
         """The addresses that five users or more had within an hour, in order."""
-        return tuple(sorted(self._shared, key=lambda ip: (ip.version, ip)))
+        return tuple(sorted(self._shared, key=rank))
 
     def judge_silence(self, reauth: timedelta) -> Silence:
         """Tell how long the gaps are between two events of a user at an address, with no other user in between.
@@ -137,7 +137,7 @@ class Survey:
             place.is_seen_again = True
             self._stays_seen_again += 1
 
-    def _share(self, ip: Address, place: _Place, user: str | None, seen_at: datetime) -> None:
+    def _share(self, ip: Subject, place: _Place, user: str | None, seen_at: datetime) -> None:
         """Note another user of the hour before the address's last event. Forget older ones."""
         if user is not None:
             place.others[user] = max(seen_at, place.others.get(user, seen_at))
@@ -147,7 +147,7 @@ class Survey:
             self._shared.add(ip)
 
 
-def make_exclude_line(shared: Iterable[Address], excluded: Collection[Network]) -> str:
+def make_exclude_line(shared: Iterable[Subject], excluded: Collection[Network]) -> str:
     """Return the TOML line that excludes the networks already excluded, and the shared addresses.
 
     Neighbouring addresses become one network only if all of its addresses are shared.

@@ -64,6 +64,10 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def _some(value: object) -> float | None:
+    return _number(value) or None
+
+
 def _time(value: object) -> float | None:
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
@@ -119,7 +123,7 @@ def _held_back(report: Report) -> Iterator[Sample]:
 
 def _mappings(report: Report) -> Iterator[Sample]:
     for name, part in _targets(report):
-        for action in ("logins", "logouts"):
+        for action in ("logins", "logouts", *(("tags", "untags") if part.get("tags_held") else ())):
             for outcome in OUTCOMES:
                 labels = (("target", name), ("action", action), ("outcome", outcome))
                 yield labels, _number(_table(part.get(action)).get(outcome))
@@ -167,6 +171,7 @@ METRICS = (
     _gauge("in_doubt", "Mappings whose acceptance was not seen, or may be undone.", _each(_number, "in_doubt")),
     _gauge("held_back", "Logins that are not sent: the target rejected them, or somebody withdrew them.", _held_back),
     _gauge("foreign", "Addresses that another source has taken since ours was delivered.", _each(_number, "foreign")),
+    _gauge("tags_held", "Users and addresses that have tags of ours; missing without any.", _each(_some, "tags_held")),
     _gauge("lapsed", "Mappings that ran out although they were wanted.", _each(_number, "lapsed")),
     _gauge("mappings", "What was due in the last run, by action and outcome.", _mappings),
     _gauge("messages", "Messages to the target in the last run, without retries.", _each(_number, "batches")),

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from uidsync import __version__
+from uidsync.panos import Tagged
 from uidsync.panos.userid.messages import Entry, Rejection
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.words import LONGEST_WORDS as LONGEST_WORDS  # noqa: PLC0414 (part of the report)
@@ -88,7 +89,8 @@ class TargetReport:
     """What became of one target's plan.
 
     Logins that are `held_back` were rejected by the target or withdrawn by somebody; `foreign` addresses were taken by
-    another source since ours was delivered. Without a renewal the mappings that it holds run out between
+    another source since ours was delivered. `tags` and `untags` count users and addresses that were to be given tags,
+    or to lose all of ours. Without a renewal the mappings that it holds run out between
     `first_expiry` and `last_expiry`.
     """
 
@@ -104,6 +106,9 @@ class TargetReport:
     last_expiry: datetime | None = None
     logins: Tally = field(default_factory=Tally)
     logouts: Tally = field(default_factory=Tally)
+    tags_held: int = 0
+    tags: Tally = field(default_factory=Tally)
+    untags: Tally = field(default_factory=Tally)
     lapsed: int = 0
     batches: int = 0
     attempts: int = 0
@@ -114,16 +119,21 @@ class TargetReport:
     client_certificate_not_after: datetime | None = None
     error: Problem | None = None
 
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        """The counts of all that may be due."""
+        return self.logins, self.logouts, self.tags, self.untags
+
     def add(self, outcome: Outcome) -> None:
         """Add what became of one batch; the first error is the one that is told."""
-        (self.logins if outcome.batch.action == "logins" else self.logouts).add(outcome)
+        logins, logouts = (self.tags, self.untags) if outcome.batch.is_of_tags else (self.logins, self.logouts)
+        (logins if outcome.batch.action == "logins" else logouts).add(outcome)
         if isinstance(outcome, Failed) and self.error is None:
             self.error = Problem(outcome.error.kind, mask(str(outcome.error), outcome.batch.entries))
 
     def settle(self, *, tried: bool) -> None:
         """Judge the whole: complete when all that was due was delivered, without contact if nothing was due."""
-        due = self.logins.due + self.logouts.due
-        if due == self.logins.delivered + self.logouts.delivered:
+        if all(tally.due == tally.delivered for tally in self.tallies):
             self.status = "complete"
         else:
             self.status = "incomplete" if tried else "not_tried"
@@ -186,4 +196,6 @@ def describe_certificate(whose: str, end: datetime, now: datetime) -> tuple[str,
 
 def mask(words: str, entries: Collection[Entry]) -> str:
     """Return a target's words, cut short, without the user names and addresses of a batch: those are personal data."""
-    return cut(mask_private(words, Private({entry.user for entry in entries}, {entry.ip for entry in entries})))
+    names = {entry.ip.name if isinstance(entry.ip, Tagged) else entry.user for entry in entries}
+    ips = {entry.ip for entry in entries if not isinstance(entry.ip, Tagged)}
+    return cut(mask_private(words, Private(names, ips)))

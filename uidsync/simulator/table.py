@@ -74,7 +74,8 @@ class Rules:
     `timeout_minutes` is what a login without a timeout gets; None stands for a device where mapping timeouts are
     switched off, so that such a login never expires. `loose_logout` lets a logout match its user without regard to
     case and domain: which of the two real devices do is not known. `honour_timeout` and `every_section` are False
-    for what some User-ID agents may do: go by their own timeout, read the first of several sections only.
+    for what some User-ID agents may do: go by their own timeout, read the first of several sections only. Whether a tag
+    that is registered again gets its new timeout is not known: `refreshes_tags`.
     """
 
     source: str = "XMLAPI"
@@ -82,6 +83,7 @@ class Rules:
     loose_logout: bool = False
     honour_timeout: bool = True
     every_section: bool = True
+    refreshes_tags: bool = False
     capacity: int = 524_288
 
 
@@ -158,7 +160,7 @@ class Table:
         registry = self.users if section.endswith("-user") else self.addresses
         if section.startswith("un"):
             return registry.unregister(entry, vsys, now)
-        return registry.register(entry, vsys, now)
+        return registry.register(entry, vsys, now, refreshes=self.rules.refreshes_tags)
 
     def _login(self, entry: Element, vsys: str, now: float) -> list[str]:
         ip, user = read_address(entry.get("ip", "")), entry.get("name", "")

@@ -11,6 +11,7 @@ from lxml.etree import _Element as Element
 
 MOST_TAGS = 32
 LONGEST_TAG = 127
+RESERVED = ("and", "or", "not")
 LONGEST_TIMEOUT = 2_592_000  # seconds: thirty days
 
 
@@ -18,7 +19,8 @@ LONGEST_TIMEOUT = 2_592_000  # seconds: thirty days
 class Registry:
     """Tags by vsys and by address or user, with the time at which each expires (None is never).
 
-    What a device says of a tag that is there already, or not there, is known; the other texts are ours.
+    What a device says of a tag that is there already, or not there, is known; the other texts are ours. Whether a tag
+    that is there gets its new timeout is not known: it does with `refreshes`.
     """
 
     attribute: Literal["ip", "user"]
@@ -36,18 +38,23 @@ class Registry:
             del held[tag]
         return held
 
-    def register(self, entry: Element, vsys: str, now: float) -> list[str]:
+    def register(self, entry: Element, vsys: str, now: float, *, refreshes: bool = False) -> list[str]:
         """Register the tags of an entry and return what was wrong with those that were not taken."""
         if not entry.get(self.attribute):
             return [f"{self.attribute} is missing"]
         held, problems = self._held(entry, vsys, now), []
         for member in entry.iterfind("tag/member"):
             tag, timeout = member.text or "", member.get("timeout", "0")
+            is_valid = (
+                timeout.isdecimal() and len(timeout) <= len(str(LONGEST_TIMEOUT)) and int(timeout) <= LONGEST_TIMEOUT
+            )
             if tag in held:
+                if refreshes and is_valid:
+                    held[tag] = now + int(timeout) if int(timeout) else None
                 problems.append(f"tag {tag} already exists, ignore")
-            elif not 0 < len(tag) <= LONGEST_TAG:
+            elif not 0 < len(tag) <= LONGEST_TAG or set(tag) & set("'\"") or "  " in tag or tag.lower() in RESERVED:
                 problems.append(f"tag {tag} is invalid")
-            elif not timeout.isdecimal() or len(timeout) > len(str(LONGEST_TIMEOUT)) or int(timeout) > LONGEST_TIMEOUT:
+            elif not is_valid:
                 problems.append(f"tag {tag} has an invalid timeout")
             elif len(held) >= MOST_TAGS:
                 problems.append(f"tag {tag} is one too many")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from fnmatch import translate
 from functools import lru_cache
@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Literal, NamedTuple, TypeVar
 
 from uidsync.config.rewriting import make_rewriter
-from uidsync.panos import Address, bare_name
+from uidsync.panos import Address, Subject, Tagged, bare_name
 from uidsync.panos.userid.messages import LONGEST_NAME, is_carriable
 from uidsync.source.dates import Dates
 
@@ -30,6 +30,7 @@ CUT_LENGTH = 15  # `currentIpAddress` is a char(15): an IPv6 address of that len
 LONGEST_PRINCIPAL = 1024  # characters of a principal that are read; sql/source.sql asks for four bytes each
 CACHED = 2**16  # names, addresses and devices whose meaning is cached: a campus has that many, and rows repeat them
 LONGEST_CACHED = 64  # characters; longer texts are rare, and strangers choose their length
+MOST_ROLES, LONGEST_ROLE = 64, 255  # of a principal that are kept, and characters of each
 LONGEST_MAC = 64  # characters; the longest kind of device address has 16 digits with signs in between
 
 # Why an event leaves its address with nobody.
@@ -63,15 +64,17 @@ class LoginEvent:
     """Somebody was seen at an address.
 
     If the event names no usable user, `user` is None and `why` says the reason. `BLANK` and `IGNORED` events take the
-    address only under conditions: see `plan/newest.py`.
+    address only under conditions: see `plan/newest.py`. `roles` are the roles of the principal, if `[roles]` asks for
+    them.
     """
 
-    ip: Address
+    ip: Subject
     user: str | None
     why: str
     seen_at: datetime
     event_id: int
     mac: str | None
+    roles: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[datetime, int]:
@@ -103,6 +106,7 @@ class Rules:
     time_zone: tzinfo = UTC
     time_offset: timedelta = timedelta()
     may_cut_addresses: bool = True
+    roles: str = field(default="", repr=False)  # what is made of them; where that is nothing, they are not read
 
     @property
     def dates(self) -> Dates:
@@ -122,6 +126,7 @@ def make_row_reader(rules: Rules, now: datetime, cached: int = CACHED, since: da
     read_name = make_name_reader(rules, cached)
     read_address = _remember(_make_address_reader(rules), cached)
     read_device = _remember(read_mac, cached)
+    read_own_roles = _remember(read_roles, cached) if rules.roles else lambda _: ()
     dates, latest = rules.dates, now + AHEAD
 
     def read_row(row: Row) -> LoginEvent | SkippedRow:
@@ -138,7 +143,8 @@ def make_row_reader(rules: Rules, now: datetime, cached: int = CACHED, since: da
         if isinstance(address, str):
             return SkippedRow(row.event_id, address)
         user, why = read_name(row.principal)
-        return LoginEvent(address, user, why, seen_at, row.event_id, read_device(row.mac or ""))
+        mac, roles = read_device(row.mac or ""), read_own_roles(row.principal or "")
+        return LoginEvent(address, user, why, seen_at, row.event_id, mac, roles)
 
     return read_row
 
@@ -161,6 +167,14 @@ def make_name_reader(rules: Rules, cached: int = CACHED) -> Callable[[str | None
         return read_name(name) if name or comma else (None, BLANK)
 
     return read_principal
+
+
+def read_roles(principal: str) -> tuple[str, ...]:
+    """Return the roles of a principal, each once and in their order; one that may have lost its end is left out."""
+    _, *roles = principal[:LONGEST_PRINCIPAL].split(",", MOST_ROLES + 1)
+    whole = roles[:-1] if len(roles) > MOST_ROLES or len(principal) >= LONGEST_PRINCIPAL else roles
+    cleaned = (" ".join(role.split()) for role in whole)
+    return tuple(dict.fromkeys(role for role in cleaned if 0 < len(role) <= LONGEST_ROLE and is_carriable(role)))
 
 
 def _make_name_judge(rules: Rules) -> Callable[[str], tuple[str | None, str]]:
@@ -240,8 +254,10 @@ def _make_address_reader(rules: Rules) -> Callable[[str], Address | str]:
     return read_address
 
 
-def is_within(ip: Address, include: tuple[Network, ...], exclude: tuple[Network, ...] = ()) -> bool:
-    """Tell whether an address lies in an included network (none means all) and in no excluded one."""
+def is_within(ip: Subject, include: tuple[Network, ...], exclude: tuple[Network, ...] = ()) -> bool:
+    """Tell whether an address lies in an included network (none: in all) and in no excluded one. A user always does."""
+    if isinstance(ip, Tagged):
+        return ip.kind == "user" or is_within(ip_address(ip.name), include, exclude)
     return (not include or any(ip in network for network in include)) and not any(ip in network for network in exclude)
 
 

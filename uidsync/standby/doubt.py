@@ -7,13 +7,14 @@ Rule: at least once.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from uidsync.config.models import Config
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.position import Position
 from uidsync.ledger.values import MINUTE
-from uidsync.panos import Address
+from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import Entry, Login, Logout
 from uidsync.plan.newest import make_demand, newest_per_address
 from uidsync.plan.share import find_withdrawn
@@ -59,10 +60,12 @@ def doubt_what_another_may_have_changed(
         for event in events
         if event.why not in {BLANK, IGNORED} or (event.ip in newest and newest[event.ip].key == event.key)
     ]
-    named: dict[Address, set[str]] = {event.ip: set() for event in events}
+    named: dict[Subject, set[str]] = {event.ip: set() for event in events}
     for event in events:
         if event.user is not None:
             named[event.ip].add(event.user)
+    if config.roles.is_used and events:
+        _doubt_tags(config, ledger, [*events, *(known[event.ip] for event in events if event.ip in known)], now)
     demand = make_demand(newest, validity, now)
     for target in config.target if named else ():
         held = ledger.read_holdings(target.name, named)
@@ -76,3 +79,14 @@ def doubt_what_another_may_have_changed(
         ]
         ledger.note_doubt(target.name, doubted, now)
     return ran_back
+
+
+def _doubt_tags(config: Config, ledger: Ledger, events: Collection[LoginEvent], now: datetime) -> None:
+    """Doubt the tags of every address and user that another host has had to do with. Raises LedgerError."""
+    subjects = {Tagged("ip", str(event.ip)) for event in events} | {
+        Tagged("user", event.user or "") for event in events
+    }
+    for target in config.target:
+        held = ledger.tags.read_holdings(target.name, subjects)
+        doubted = [Logout(subject, each.user) for subject, holdings in held.items() for each in holdings]
+        ledger.tags.note_doubt(target.name, doubted, now)

@@ -10,7 +10,9 @@ from datetime import datetime
 from ipaddress import IPv6Address
 from typing import TypeVar
 
-from uidsync.panos import Address
+from lxml import etree
+
+from uidsync.panos import Address, Subject
 from uidsync.panos.logs.clocks import make_show_clock, read_clock
 from uidsync.panos.logs.events import (
     LogEntry,
@@ -40,7 +42,7 @@ from uidsync.panos.userid.table import (
     read_mappings,
     read_table,
 )
-from uidsync.panos.wire.client import Client
+from uidsync.panos.wire.client import Client, Read
 from uidsync.panos.wire.errors import BadRequest, PanosError, Unauthorized
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, address_to
 
@@ -67,10 +69,10 @@ class Firewall:
 
     def __init__(self, client: Client | Pair, *, vsys: str = "", serial: str = "") -> None:
         self._client = client
-        self._vsys = vsys
+        self.vsys = vsys
         self._serial = serial
         self._questions = 0
-        self._shown: dict[Address, tuple[TableEntry, ...]] | None = None
+        self._shown: dict[Subject, tuple[TableEntry, ...]] | None = None
         self._warnings: dict[str, str] = {}
 
     @property
@@ -111,8 +113,16 @@ class Firewall:
         return tuple(rejection for rejection in rejections if not rejection.is_about_gone or rejection.entry in left)
 
     def _send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
-        request = make_user_id(make_message(batch), self._vsys)
-        return read_rejections(self._client.call(self._address(request)), batch)
+        request = make_user_id(make_message(batch), self.vsys)
+        return read_rejections(self.call(request), batch)
+
+    def call(self, request: Request) -> etree._Element:
+        """Make one call. Raises PanosError."""
+        return self._client.call(self._address(request))
+
+    def read(self, request: Request, read: Read[Taken]) -> Taken:
+        """Make one call whose answer may be large. Raises PanosError."""
+        return self._client.read(self._address(request), read)
 
     def _log_out_as_shown(self, logouts: Sequence[Logout]) -> set[Entry]:
         """Log out what is left of mappings that were said not to be there; return the logouts of those that stay.
@@ -133,7 +143,7 @@ class Firewall:
         }
         return {stubborn[each.entry] for each in self._send(list(stubborn))} if stubborn else set()
 
-    def _look(self, ip: Address) -> tuple[TableEntry, ...]:
+    def _look(self, ip: Subject) -> tuple[TableEntry, ...]:
         """Return what is shown at an address: asked for it at first, looked up in the whole table when it gets much."""
         self._questions += 1
         if self._questions > MOST_QUESTIONS and self._shown is None:
@@ -142,11 +152,11 @@ class Firewall:
 
     def try_right(self) -> None:
         """Send a message without entries: it changes nothing and needs the same right. Raises PanosError."""
-        self._client.call(self._address(make_user_id(make_empty_message(), self._vsys)))
+        self.call(make_user_id(make_empty_message(), self.vsys))
 
     def read_system(self) -> System:
         """Ask the firewall who it is. Raises PanosError."""
-        response = self._client.call(self._address(SYSTEM_INFO))
+        response = self.call(SYSTEM_INFO)
         return System(
             *(
                 (response.findtext(f"result/system/{key}") or "").strip()
@@ -161,7 +171,7 @@ class Firewall:
 
     def ask_role(self) -> str:
         """Ask one firewall, which may be the member of a pair, what it is. Raises PanosError."""
-        return read_role(self._client.call(self._address(HA_STATE)))
+        return read_role(self.call(HA_STATE))
 
     def ask_roles(self) -> Roles:
         """Ask the members of a pair for their roles; return nothing without a pair."""
@@ -172,16 +182,16 @@ class Firewall:
 
         `take` gets the entries as they come, anew for every try. Raises PanosError.
         """
-        request = self._address(make_show_mappings(self._vsys))
+        request = self._address(make_show_mappings(self.vsys))
         return self._client.read(request, lambda status, pieces: take(self._only_ours(read_table(status, pieces))))
 
     def _only_ours(self, entries: Iterator[TableEntry]) -> Iterator[TableEntry]:
         """Leave out what lies in other virtual systems."""
-        return (entry for entry in entries if not self._vsys or entry.vsys in {"", self._vsys})
+        return (entry for entry in entries if not self.vsys or entry.vsys in {"", self.vsys})
 
-    def ask(self, ip: Address) -> tuple[TableEntry, ...]:
+    def ask(self, ip: Subject) -> tuple[TableEntry, ...]:
         """Read what the mapping table has for one address; a question is not repeated. Raises PanosError."""
-        response = self._client.call(self._address(make_show_mappings(self._vsys, ip)), attempts=1)
+        response = self._client.call(self._address(make_show_mappings(self.vsys, ip)), attempts=1)
         return tuple(self._only_ours(iter(read_mappings(response))))
 
     def read_user_id_log(self, ip: Address, *, most: int = EVENTS_SHOWN) -> tuple[UserIdEvent, ...]:
@@ -208,7 +218,7 @@ class Firewall:
         return read_clock(self._client.call(request if of_panorama else self._address(request), attempts=1))
 
     def _is_ours(self, vsys: str) -> bool:
-        return not self._vsys or vsys == self._vsys or not re.fullmatch("vsys[0-9]+", vsys)
+        return not self.vsys or vsys == self.vsys or not re.fullmatch("vsys[0-9]+", vsys)
 
     def close(self) -> None:
         """End the connections."""
@@ -218,9 +228,9 @@ class Firewall:
         return address_to(request, self._serial)
 
 
-def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Address, tuple[TableEntry, ...]]:
+def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Subject, tuple[TableEntry, ...]]:
     """Sort what came by this API; without a vsys an address may have several."""
-    found: dict[Address, tuple[TableEntry, ...]] = {}
+    found: dict[Subject, tuple[TableEntry, ...]] = {}
     for entry in entries:
         if entry.type == XML_API:
             found[entry.ip] = (*found.get(entry.ip, ()), entry)

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 
 from lxml import etree
 
-from uidsync.panos import Address
+from uidsync.panos import Subject
 from uidsync.panos.wire.errors import BadReply, BadRequest
 from uidsync.panos.wire.xmlapi import Request, read_message
 
@@ -30,7 +30,7 @@ _SPECIAL = re.compile('[&<>"\t\n\r]')  # few names have any: looking for them ta
 class UserMapping:
     """Who has an address, until when that may be believed, and the id of the event that says so."""
 
-    ip: Address
+    ip: Subject
     user: str
     expires_at: datetime
     event_id: int = 0
@@ -38,18 +38,22 @@ class UserMapping:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Map `ip` to `user` for `timeout` minutes; never 0, which means for ever."""
+    """Map `ip` to `user` for `timeout` minutes; never 0, which means for ever.
 
-    ip: Address
+    If `ip` is a user or an address that gets tags, `user` is the tags, and `replaces` the tags it may have now.
+    """
+
+    ip: Subject
     user: str
     timeout: int
+    replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Logout:
     """Remove the mapping of `ip` to exactly this `user`."""
 
-    ip: Address
+    ip: Subject
     user: str
 
 
@@ -91,11 +95,16 @@ def make_message(entries: Sequence[Entry], *, timeouts: bool = True) -> str:
     """
     section = "login" if isinstance(entries[0], Login) else "logout"
     body = "".join(
-        f'<entry name="{_SPECIAL.sub(_escape, entry.user)}" ip="{entry.ip!s}"'
+        f'<entry name="{quote(entry.user)}" ip="{entry.ip!s}"'
         + (f' timeout="{entry.timeout}"/>' if timeouts and isinstance(entry, Login) else "/>")
         for entry in entries
     )
     return _wrap(f"<{section}>{body}</{section}>")
+
+
+def quote(text: str) -> str:
+    """Return a text as the value of an attribute."""
+    return _SPECIAL.sub(_escape, text)
 
 
 def _escape(special: re.Match[str]) -> str:
@@ -107,8 +116,10 @@ def make_user_id(message: str, vsys: str = "") -> Request:
     return Request("user-id", (("cmd", message), *((("vsys", vsys),) if vsys else ())))
 
 
-def read_rejections(response: etree._Element, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
-    """Return which entries of `batch` an answer rejects, in their order.
+def read_rejections(
+    response: etree._Element, batch: Sequence[Entry], settled: tuple[str, ...] = ()
+) -> tuple[Rejection, ...]:
+    """Return which entries of `batch` an answer rejects, in their order; words that end as `settled` reject nothing.
 
     Raises BadRequest for an error that names no entry, and BadReply for one that names an entry that was not sent: it
     is not about this batch.
@@ -118,20 +129,26 @@ def read_rejections(response: etree._Element, batch: Sequence[Entry]) -> tuple[R
         if response.get("status") != "success":
             raise BadRequest(read_message(response) or "refused without a reason")
         return ()
-    sent: dict[Address, list[Entry]] = {}
+    sent: dict[str, list[Entry]] = {}
     for entry in batch:
-        sent.setdefault(entry.ip, []).append(entry)
+        sent.setdefault(str(entry.ip).casefold(), []).append(entry)
     messages: dict[Entry, str] = {}
     for element in listed:
         message = " ".join((element.get("message") or "").split()) or "rejected without a reason"
-        messages |= dict.fromkeys(_find_sent(element, sent), message)
+        found = dict.fromkeys(_find_sent(element, sent), message)
+        messages |= {} if message.casefold().endswith(settled or "\n") else found
     return tuple(Rejection(entry, messages[entry]) for entry in batch if entry in messages)
 
 
-def _find_sent(element: etree._Element, sent: dict[Address, list[Entry]]) -> Iterator[Entry]:
+def _find_sent(element: etree._Element, sent: dict[str, list[Entry]]) -> Iterator[Entry]:
     """Find the entries that a rejection means: by address, and by name if several entries have that address."""
+    section = element.getparent()
     try:
-        candidates = sent[ip_address((element.get("ip") or "").strip())]
+        if section is not None and "register" in str(section.tag):
+            kind = "ip" if element.get("user") is None else "user"
+            candidates = sent[f"{kind} {element.get(kind)}".casefold()]
+        else:
+            candidates = sent[str(ip_address((element.get("ip") or "").strip()))]
     except (ValueError, KeyError):
         raise BadReply("the answer rejects an entry that was not sent") from None
     name = (element.get("name") or "").casefold()

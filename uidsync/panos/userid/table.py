@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 from lxml import etree
 
-from uidsync.panos import Address
+from uidsync.panos import Address, Subject
 from uidsync.panos.userid.messages import Logout
 from uidsync.panos.wire.errors import BadReply
 from uidsync.panos.wire.stream import read_elements
@@ -27,7 +27,7 @@ MOST_KEPT = 100  # elements at a time: an entry has seven
 class TableEntry:
     """One row of a firewall's mapping table; `seconds_left` is None for one that never expires."""
 
-    ip: Address
+    ip: Subject
     vsys: str
     type: str
     user: str
@@ -67,7 +67,7 @@ def _split(user: str) -> tuple[str, str]:
     return realm, name
 
 
-def make_show_mappings(vsys: str = "", ip: Address | None = None) -> Request:
+def make_show_mappings(vsys: str = "", ip: Subject | None = None) -> Request:
     """Make the request for the mapping table, whole or for one address."""
     which = f"<ip>{ip}</ip>" if ip else "<all></all>"
     return make_op(f"<show><user><ip-user-mapping>{which}</ip-user-mapping></user></show>", vsys)

@@ -108,7 +108,8 @@ class Client:
                 entry.set("message", cut(mask(entry.get("message") or "", private)))
             for element in answer.iter() if answer.get("status") != "success" else ():
                 element.text, element.tail = (
-                    text and cut(mask(text, private)) for text in (element.text, element.tail)
+                    text and (cut(mask(text, private)) if text.strip() else text)
+                    for text in (element.text, element.tail)
                 )
         return answer
 

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import quote, quote_plus
 
@@ -54,10 +55,16 @@ def mask(words: str, private: Private) -> str:
             words = words.replace(spelling, "[secret]")
     for like_ip in (LIKE_IPV4, LIKE_IPV6):
         words = like_ip.sub(lambda like: like[0] if private.ips.isdisjoint(_read_ips(like[0])) else "…", words)
-    names = {form for name in private.names for form in (name, bare_name(name))}
-    if pattern := "|".join(map(_spell, sorted(filter(str.strip, names), key=len, reverse=True))):
-        words = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", "…", words, flags=re.IGNORECASE)
+    words = _compile_names(frozenset(private.names)).sub("…", words)
     return LIKE_USER_REALM.sub("…", LIKE_DOMAIN_USER.sub(r"\\…", words))
+
+
+@lru_cache(8)
+def _compile_names(names: AbstractSet[str]) -> re.Pattern[str]:
+    """Return a pattern for any of these names. An answer may have hundreds of texts, and all are masked alike."""
+    forms = {form for name in names for form in (name, bare_name(name)) if form.strip()}
+    pattern = "|".join(map(_spell, sorted(forms, key=len, reverse=True))) or "(?!)"
+    return re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE)
 
 
 def cut(words: str) -> str:

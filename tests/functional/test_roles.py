@@ -1,0 +1,222 @@
+"""Roles reach firewalls as tags of users and of addresses, over real TLS: given, renewed, taken away, compared."""
+
+import sqlite3
+from contextlib import closing
+
+import panos.firewall
+import pytest
+
+from tests.simulator.caller import Caller
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pan-os-python is older than the interpreter
+
+HALF = 12 * 3600 + 60  # seconds: over half of a tag's timeout, which is a day
+
+
+@pytest.fixture
+def roles(site, firewall):
+    """Give a site whose firewall gets tags."""
+    site.add_firewall("fw", firewall)
+    site.tables = {
+        "roles": {
+            "user_tags": {"ROLE_STAFF": "staff", "ROLE_FAC*": "faculty"},
+            "address_tags": {"QUARANTINE*": "quarantined"},
+        }
+    }
+    return site
+
+
+def list_tags(simulator):
+    """Return the tags of every user and address on a firewall."""
+    return {row.get("user") or row["ip"]: sorted(row["tags"]) for row in simulator.do("state")["tags"]}
+
+
+def send(simulator, payload):
+    """Send a message of somebody else's."""
+    with Caller(simulator) as caller:
+        caller.send(payload)
+
+
+def test_roles_become_tags_and_go_with_them(roles, firewall):
+    """A user's tags are those of all his addresses; an address has its own; who lost a role loses its tag."""
+    roles.use_rows(
+        [
+            ("10.0.0.1", "ada,ROLE_STAFF,OTHER"),
+            ("10.0.0.2", "ada,ROLE_FACULTY,QUARANTINED"),
+            ("10.0.0.3", "ben"),
+        ]
+    )
+    ended = roles.run("sync", "--json")
+    assert ended.code == 0, ended.err
+    assert list_tags(firewall) == {"ada": ["nac-faculty", "nac-staff"], "10.0.0.2": ["nac-quarantined"]}
+    assert ended.targets["fw"]["tags"]["delivered"] == 2
+    assert ended.targets["fw"]["tags_held"] == 2
+
+    again = roles.run("sync", "--json")
+    assert again.code == 0, again.err
+    assert again.targets["fw"]["batches"] == 0
+
+    roles.use_rows(
+        [
+            ("10.0.0.1", "ada,ROLE_STAFF,OTHER", 90),
+            ("10.0.0.2", "ada,ROLE_FACULTY,QUARANTINED", 90),
+            ("10.0.0.3", "ben", 90),
+            ("10.0.0.2", "ben,ROLE_STAFF", 30),
+        ]
+    )
+    ended = roles.run("sync", "--json")
+    assert ended.code == 0, ended.err
+    assert list_tags(firewall) == {"ada": ["nac-staff"], "ben": ["nac-staff"]}
+    assert ended.targets["fw"]["untags"]["delivered"] == 1
+
+
+def test_other_tags_stay(roles, firewall):
+    """Tags without our prefix are seen by nobody: not by a run, not by a repair, not by a withdrawal."""
+    give = (
+        '<register-user><entry user="ada"><tag><member>vip</member></tag></entry></register-user>'
+        '<register><entry ip="10.0.0.2"><tag><member>blocked</member></tag></entry></register>'
+    )
+    send(firewall, give)
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF"), ("10.0.0.2", "ben,QUARANTINED")])
+    assert roles.call("sync").code == 0
+    assert list_tags(firewall) == {"ada": ["nac-staff", "vip"], "10.0.0.2": ["blocked", "nac-quarantined"]}
+    assert roles.call("verify", "--repair").code == 0
+    assert roles.call("withdraw", "--all").code == 0
+    assert list_tags(firewall) == {"ada": ["vip"], "10.0.0.2": ["blocked"]}
+    assert roles.call("sync").code == 0
+    assert list_tags(firewall) == {"ada": ["vip"], "10.0.0.2": ["blocked"]}
+    assert roles.call("withdraw", "--undo").code == 0
+    assert roles.call("sync").code == 0
+    assert list_tags(firewall) == {"ada": ["nac-staff", "vip"], "10.0.0.2": ["blocked", "nac-quarantined"]}
+
+
+def test_a_repair_brings_back_exactly_what_differs(roles, firewall):
+    """Tags of ours that somebody took away, or added, are found and put right; the exit codes say so."""
+    roles.use_rows([(f"10.0.0.{number}", f"user{number},ROLE_STAFF") for number in range(1, 121)])
+    assert roles.call("sync").code == 0
+    send(
+        firewall,
+        '<unregister-user><entry user="user1"/></unregister-user>'
+        '<register-user><entry user="user2"><tag><member>nac-faculty</member></tag></entry>'
+        '<entry user="stranger"><tag><member>nac-staff</member></tag></entry></register-user>',
+    )
+    ended = roles.call("verify", "--json")
+    (found,) = ended.report["targets"]
+    assert (ended.code, found["status"]) == (1, "differs")
+    names = {kind: [item["ip"] for item in found["tags"][kind]] for kind in ("missing", "wrong", "stale")}
+    assert names == {"missing": ["user user1"], "wrong": ["user user2"], "stale": ["user stranger"]}
+    assert roles.call("verify", "--repair").code == 0
+    assert list_tags(firewall) == {f"user{number}": ["nac-staff"] for number in range(1, 121)}
+    assert roles.call("verify").code == 0
+
+
+@pytest.mark.parametrize("refreshes", [False, True])
+def test_tags_are_renewed_whatever_a_repeated_tag_does(roles, firewall, refreshes):
+    """A full send gives every tag its whole timeout again, on a firewall that would renew it by itself or not."""
+    firewall.do("rules", refreshes_tags=refreshes)
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    assert roles.call("sync").code == 0
+    firewall.do("advance", seconds=HALF)
+    assert roles.call("sync", "--full").code == 0
+    firewall.do("advance", seconds=HALF)
+    assert list_tags(firewall) == {"ada": ["nac-staff"]}
+    firewall.do("advance", seconds=HALF)
+    assert list_tags(firewall) == {}
+
+
+def test_a_tag_that_is_rejected_costs_itself_alone(roles, firewall):
+    """A user with 32 tags of others takes no more: that entry is rejected, and all others are delivered."""
+    full = "".join(f"<member>other-{number}</member>" for number in range(32))
+    send(
+        firewall,
+        f'<register-user><entry user="user3"><tag>{full}</tag></entry></register-user>',
+    )
+    roles.use_rows([(f"10.0.0.{number}", f"user{number},ROLE_STAFF") for number in range(1, 6)])
+    ended = roles.call("sync", "--json")
+    part = ended.targets["fw"]
+    assert (ended.code, part["tags"]["rejected"], part["tags"]["delivered"]) == (1, 1, 4)
+    assert part["logins"]["delivered"] == 5
+    assert "user3" not in ended.err
+
+
+def test_agents_and_firewalls_without_tags_get_none(roles, firewall, start):
+    """An agent takes no tags, and a firewall with tags = false gets none; `check` says so, and nothing fails."""
+    other, agent = start("firewall"), start("agent", reply="xml")
+    roles.add_firewall("fw-bare", other, tags=False)
+    roles.add_agent("uia", agent)
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    assert roles.call("sync").code == 0
+    assert list_tags(firewall) == {"ada": ["nac-staff"]}
+    assert list_tags(other) == {}
+    ended = roles.call("check", "--json")
+    said = {finding["message"] for finding in ended.report["findings"]}
+    assert said >= {
+        "gets no tags of [roles]: agents take none",
+        "gets no tags of [roles]: tags = false",
+        "tells the tags of users",
+    }
+
+
+def test_commands_tell_of_tags(roles):
+    """`explain` says which address gives a user which tag, `status` and the metrics count what is held."""
+    roles.telemetry = {"textfile": roles.place / "uidsync.prom"}
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF"), ("10.0.0.2", "ada,ROLE_FAC,QUARANTINE"), ("10.0.0.3", "ben")])
+    assert roles.call("sync", "--dry-run").out.count("nac-") == 3
+    assert roles.call("sync").code == 0
+    ended = roles.call("explain", "10.0.0.2")
+    assert "Tags of ada: nac-faculty, nac-staff\n" in ended.out
+    assert "  from 10.0.0.1: nac-staff\n" in ended.out
+    assert "  fw holds nac-faculty,nac-staff, until " in ended.out
+    told = roles.call("explain", "10.0.0.2", "--json").report["tags"]
+    assert [story["wanted"] for story in told] == [["nac-quarantined"], ["nac-faculty", "nac-staff"]]
+    (standing,) = roles.call("status", "--json").report["targets"]
+    assert standing["tags"] == 2
+    assert 'uidsync_tags_held{target="fw"} 2' in (roles.place / "uidsync.prom").read_text()
+
+
+def test_without_roles_nothing_changes(site, firewall):
+    """Without the table, roles are not kept, no tag is sent or asked for, and no metric names one."""
+    site.telemetry = {"textfile": site.place / "uidsync.prom"}
+    site.add_firewall("fw", firewall)
+    site.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    assert site.call("sync").code == 0
+    assert list_tags(firewall) == {}
+    with closing(sqlite3.connect(site.state_dir / "ledger.sqlite3")) as ledger:
+        assert ledger.execute("SELECT roles FROM event").fetchall() == [("",)]
+        assert ledger.execute("SELECT count(*) FROM tag_event").fetchall() == [(0,)]
+    assert "tags" not in (site.place / "uidsync.prom").read_text()
+    assert "tags" not in site.call("verify", "--json").report["targets"][0]
+
+
+def test_pan_os_python_reads_what_was_sent(roles, firewall):
+    """Another's client finds exactly these tags, page by page, and its own tags are left as they are."""
+    rows = [(f"10.0.{number // 250}.{number % 250 + 1}", f"CAMPUS\\user{number},ROLE_STAFF") for number in range(1100)]
+    roles.use_rows([*rows, ("10.1.0.1", "ada,QUARANTINED")])
+    users = panos.firewall.Firewall("127.0.0.1", api_key=firewall.api_key, port=firewall.port).userid
+    users.tag_user("CAMPUS\\user7", ["vip"])
+    assert roles.call("sync").code == 0
+    wanted = {principal.partition(",")[0]: ["nac-staff"] for _, principal in rows}
+    assert users.get_user_tags(prefix="nac-") == wanted
+    assert users.get_registered_ip() == {"10.1.0.1": ["nac-quarantined"]}
+    assert roles.call("verify").code == 0
+    users.untag_user("CAMPUS\\user1099", ["nac-staff"])
+    assert roles.call("verify").code == 1
+    assert sorted(users.get_user_tags()["CAMPUS\\user7"]) == ["nac-staff", "vip"]
+
+
+def test_a_user_with_three_devices_moves_leaves_and_comes_back(roles, firewall):
+    """Two roles on three devices: tags stay with the user while one device gives them, and return with the user."""
+    here = [("10.0.0.1", "ada,ROLE_STAFF", 300), ("10.0.0.2", "ada,ROLE_FAC", 300), ("10.0.0.3", "ada", 300)]
+    moved = [*here, ("10.0.0.2", "ben", 240), ("10.0.0.9", "ada,ROLE_FAC", 240)]
+    left = [*moved, *((f"10.0.0.{number}", "null", 180) for number in (1, 3, 9))]
+    back = [*left, ("10.0.0.3", "ada,ROLE_STAFF", 120)]
+    for rows, tags in (
+        (here, ["nac-faculty", "nac-staff"]),
+        (moved, ["nac-faculty", "nac-staff"]),
+        (left, None),
+        (back, ["nac-staff"]),
+    ):
+        roles.use_rows(rows)
+        assert roles.call("sync").code == 0
+        assert list_tags(firewall).get("ada") == tags
+        assert roles.call("sync", "--json").targets["fw"]["batches"] == 0

@@ -1,0 +1,105 @@
+"""Whatever happens, in the end firewalls have the tags that the roles say, and nobody else's tag was touched."""
+
+from contextlib import closing
+
+from hypothesis import Phase, settings
+from lxml import etree
+
+from tests.test_history import START, VALIDITY, History
+from tests.world import World
+from uidsync.ledger.ledger import Ledger
+from uidsync.standby.doubt import doubt_what_another_may_have_changed
+
+ROLES = {
+    "user_tags": {"Staff": "staff", "Guest*": "guest"},
+    "address_tags": {"Quar*": "quarantined"},
+    "timeout": "3h",
+}
+FIREWALLS = ("fw", "fw-lab")
+FOREIGN = {"ada": {"vip", "nacho"}, "10.0.0.2": {"blocked"}}
+
+
+def register(device, whose, tags):
+    """Give a user or an address tags, as others do."""
+    registry = device.table.addresses if whose[0].isdigit() else device.table.users
+    members = "".join(f"<member>{tag}</member>" for tag in tags)
+    entry = etree.fromstring(f'<entry {registry.attribute}="{whose}"><tag>{members}</tag></entry>')
+    registry.register(entry, "vsys1", START.timestamp())
+
+
+def ours(device, now):
+    """Return the tags that are ours of every user and address."""
+    found = {whose: {tag for tag in tags if tag.startswith("nac-")} for whose, tags in device.tags(now).items()}
+    return {whose: tags for whose, tags in found.items() if tags}
+
+
+class TagHistory(History):
+    """The same site with roles."""
+
+    def _furnish(self):
+        """Let roles become tags, on firewalls that have some of others."""
+        self.world.roles = ROLES
+        self.marked = [self.world.devices[name] for name in FIREWALLS]
+        for device in self.marked:
+            for whose, tags in FOREIGN.items():
+                register(device, whose, tags)
+
+    def _end(self):
+        self._run(force=True, full=True)
+        super()._end()
+        now = self.world.now
+        for device in self.marked:
+            assert all(tags <= device.tags(now).get(whose, set()) for whose, tags in FOREIGN.items())
+        wanted = self._judge({})
+        by_user, by_address = {}, {}
+        for ip, (user, until) in wanted.items():
+            roles = self._find_roles(ip, (until - VALIDITY).replace(tzinfo=None))
+            by_user.setdefault(user.casefold(), set())
+            for role in roles:
+                tag = "nac-staff" if role == "Staff" else "nac-guest" if role.startswith("Guest") else None
+                by_user[user.casefold()] |= {tag} - {None}
+            by_address[ip] = {"nac-quarantined"} if "Quarantined" in roles else set()
+        for name in FIREWALLS:
+            has = {whose.casefold(): tags for whose, tags in ours(self.world.devices[name], now).items()}
+            with closing(Ledger.open_read_only(self.world.file)) as ledger:  # what waits to be tried again
+                rejected = {each.ip.name.casefold() for each in ledger.tags.read_rejected(name)}
+            for user, tags in by_user.items():
+                assert user in rejected or has.get(user, set()) == tags, (name, user)
+            for ip in self._judge(self.world.targets[name]):
+                assert ip in rejected or has.get(ip, set()) == by_address[ip], (name, ip)
+
+    def _find_roles(self, ip, date):
+        rows = [row for row in self.world.export.rows if row[2] == ip and row[1] == date and row[3]]
+        return max(rows)[3].split(",")[1:]
+
+
+TestTagHistory = TagHistory.TestCase
+if settings.get_current_profile_name() != "soak":
+    TestTagHistory.settings = settings(
+        max_examples=30, stateful_step_count=25, deadline=None, phases=(Phase.explicit, Phase.generate)
+    )
+
+
+def test_what_another_host_has_had_to_do_with_is_in_doubt(tmp_path):
+    """On a host that takes over, tags of users and addresses with new rows are in doubt, and no others."""
+    world = World(tmp_path, START, [{"name": "fw", "kind": "firewall", "host": "fw"}])
+    world.roles = ROLES
+    for number, (address, principal) in enumerate(
+        (("10.0.0.1", "ada,Staff"), ("10.0.0.2", "ben,Guest,Quarantined")), 1
+    ):
+        world.export.rows.append((number, START.replace(tzinfo=None), address, principal, None))
+    config = world.run().parts.config
+    assert ours(world.devices["fw"], START) == {
+        "ada": {"nac-staff"},
+        "ben": {"nac-guest"},
+        "10.0.0.2": {"nac-quarantined"},
+    }
+    world.export.rows.append((3, START.replace(tzinfo=None), "10.0.0.2", "cleo", None))
+    with closing(Ledger.open(world.file)) as ledger:
+        doubt_what_another_may_have_changed(config, world.export, ledger, ledger.read_position())
+        held = ledger.tags.read_holdings("fw")
+    assert {subject.name: each.in_doubt for subject, holdings in held.items() for each in holdings} == {
+        "ada": False,
+        "ben": True,
+        "10.0.0.2": True,
+    }

@@ -1,0 +1,135 @@
+"""Tags of users and of addresses: a target that takes them, by the firewall that has them.
+
+An entry is a login or a logout whose subject has tags; its `user` is those tags, parted by commas. Sources: "PAN-OS XML
+API Labs, Registered Users and IPs" (grammar, seconds, unregister before register), public clients for the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Literal, TypeVar
+from xml.sax.saxutils import escape
+
+from lxml import etree
+
+from uidsync.panos import Subject, Tagged
+from uidsync.panos.userid.firewall import Firewall
+from uidsync.panos.userid.messages import Entry, Login, Rejection, make_user_id, quote, read_rejections
+from uidsync.panos.userid.table import ENTRY_PATH, MOST_KEPT, XML_API, TableEntry
+from uidsync.panos.wire.errors import BadReply
+from uidsync.panos.wire.stream import read_elements
+from uidsync.panos.wire.xmlapi import Request, make_op
+
+PAGE = 500  # entries that a firewall lists at once
+SETTLED = ("already exists, ignore", "does not exist, ignore unreg")  # what is as it should be
+OUTFILE = ("response", "result", "msg", "line", "outfile")  # what PAN-OS before 8.0 lists addresses in
+
+Taken = TypeVar("Taken")
+
+
+def make_tag_message(entries: Sequence[Entry]) -> str:
+    """Make the uid-message of one batch.
+
+    Whether a tag that is there gets its new timeout is not documented. So each is unregistered and registered in one
+    document, of which a firewall does the former first.
+    """
+    sections: dict[str, list[str]] = {
+        name: [] for name in ("unregister-user", "unregister", "register-user", "register")
+    }
+    for entry in entries:
+        if not isinstance(entry.ip, Tagged):
+            raise TypeError(entry)
+        which = "-user" if entry.ip.kind == "user" else ""
+        begin = f'<entry {entry.ip.kind}="{quote(entry.ip.name)}"><tag>'
+        gone = {
+            tag
+            for tags in (entry.user, *(entry.replaces if isinstance(entry, Login) else ()))
+            for tag in tags.split(",")
+        }
+        sections[f"unregister{which}"].append(
+            begin + "".join(f"<member>{escape(tag)}</member>" for tag in sorted(gone)) + "</tag></entry>"
+        )
+        if isinstance(entry, Login):
+            opened = f'<member timeout="{entry.timeout * 60}">'
+            members = "".join(f"{opened}{escape(tag)}</member>" for tag in entry.user.split(","))
+            sections[f"register{which}"].append(f"{begin}{members}</tag></entry>")
+    body = "".join(f"<{name}>{''.join(parts)}</{name}>" for name, parts in sections.items() if parts)
+    return f"<uid-message><version>1.0</version><type>update</type><payload>{body}</payload></uid-message>"
+
+
+def make_show_tags(kind: Literal["user", "ip"], which: str, vsys: str) -> Request:
+    """Make the request for the tags of users or addresses."""
+    return make_op(f"<show><object><registered-{kind}>{which}</registered-{kind}></object></show>", vsys)
+
+
+def read_tags(status: int, pieces: Iterator[bytes]) -> list[tuple[Tagged, list[str]]]:
+    """Read a page of what has tags, and the tags of each. Raises what `read_elements` raises."""
+    found: list[tuple[Tagged, list[str]]] = []
+    for path, element in read_elements(status, pieces, "list of tags", ENTRY_PATH, MOST_KEPT):
+        if path == OUTFILE:
+            raise BadReply("lists tags in a file: PAN-OS 8.0 or later is needed")
+        if path == ENTRY_PATH:
+            found.append((_read_subject(element), [member.text or "" for member in element.iterfind("tag/member")]))
+    return found
+
+
+def _read_subject(element: etree._Element) -> Tagged:
+    user = element.get("user")
+    return Tagged("user", user) if user is not None else Tagged("ip", element.get("ip") or "")
+
+
+class TagTarget:
+    """A firewall as a target of tags: those that begin with the prefix are ours, and no other is looked at.
+
+    A firewall may show a name in another case than it was sent: `list_known` gives the subjects as we spell them.
+    """
+
+    def __init__(self, firewall: Firewall, prefix: str, list_known: Callable[[], Iterable[Subject]]) -> None:
+        self._firewall = firewall
+        self._prefix = prefix
+        self._list_known = list_known
+
+    @property
+    def member(self) -> str:
+        """The member of a pair that answers."""
+        return self._firewall.member
+
+    def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
+        """Send one batch; return what the firewall rejects. Raises PanosError."""
+        answer = self._firewall.call(make_user_id(make_tag_message(batch), self._firewall.vsys))
+        return read_rejections(answer, batch, SETTLED)
+
+    def ask(self, subject: Subject) -> tuple[TableEntry, ...]:
+        """Read which of our tags a subject has; a question is not repeated. Raises PanosError."""
+        if not isinstance(subject, Tagged):
+            raise TypeError(subject)
+        which = f"<{subject.kind}>{escape(subject.name)}</{subject.kind}>"
+        request = make_show_tags(subject.kind, which, self._firewall.vsys)
+        return tuple(self._make_entries(self._firewall.read(request, read_tags), lambda _: subject))
+
+    def read_table(self, take: Callable[[Iterator[TableEntry]], Taken]) -> Taken:
+        """Read all of our tags, page by page, and return what `take` makes of them. Raises PanosError."""
+        known = {str(subject).casefold(): subject for subject in self._list_known()}
+        return take(self._make_entries(self._read_pages(), lambda shown: known.get(str(shown).casefold(), shown)))
+
+    def _read_pages(self) -> Iterator[tuple[Tagged, list[str]]]:
+        kinds: tuple[Literal["user", "ip"], ...] = ("user", "ip")
+        for kind in kinds:
+            start, page = 1, PAGE
+            while page == PAGE:
+                place = f"<limit>{PAGE}</limit><start-point>{start}</start-point>"
+                which = f"<all>{place}</all>" if kind == "user" else place
+                found = self._firewall.read(make_show_tags(kind, which, self._firewall.vsys), read_tags)
+                yield from found
+                start, page = start + PAGE, len(found)
+
+    def _make_entries(
+        self, found: Iterable[tuple[Tagged, Collection[str]]], spell: Callable[[Tagged], Subject]
+    ) -> Iterator[TableEntry]:
+        for shown, tags in found:
+            if ours := sorted(tag for tag in tags if tag.startswith(self._prefix)):
+                yield TableEntry(spell(shown), "", XML_API, ",".join(ours), None)
+
+    def close(self) -> None:
+        """End the connections."""
+        self._firewall.close()

@@ -1,0 +1,90 @@
+"""Makes tags of roles: what each address and each user should have, by the events that hold the addresses now.
+
+What comes of it are events, too, of what has tags: planned as any others are. Pure: no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from fnmatch import translate
+from itertools import chain
+
+from uidsync.config.models import Config, FirewallConfig, RolesConfig, TargetConfig
+from uidsync.panos import Subject, Tagged
+from uidsync.source.rows import LoginEvent
+
+MOST_TAGS, LONGEST_TAG = 32, 127  # of a user or an address; characters. Source: "PAN-OS XML API Labs"
+UNFIT = re.compile(r"[\"'\\@,]")  # quotes PAN-OS forbids; of the rest we make names of users and lists
+RESERVED = frozenset({"and", "or", "not"})  # words of a group's filter
+
+Replaced = Mapping[Subject, LoginEvent | None]  # what held an address before, where there is a newer event
+
+
+def make_tags(roles: Iterable[str], names: Mapping[str, str], prefix: str) -> tuple[str, ...]:
+    """Return the tags of some roles, in their order: of each by the first glob that means it, none by none."""
+    tags = []
+    for role in roles:
+        for glob, name in names.items():
+            if re.match(translate(glob.casefold()), role.casefold()):
+                tag = f"{prefix}{name or ' '.join(UNFIT.sub('_', role).split())}"[:LONGEST_TAG].rstrip()
+                tags += [tag] if tag.casefold() not in RESERVED else []
+                break
+    return tuple(dict.fromkeys(tags))
+
+
+def join_tags(tags: Iterable[str]) -> str | None:
+    """Return tags as one text, as many as PAN-OS takes; None where there are none."""
+    return ",".join(sorted(list(dict.fromkeys(tags))[:MOST_TAGS])) or None
+
+
+def make_tag_events(
+    roles: RolesConfig, events: Collection[LoginEvent], replaced: Replaced, oldest: datetime
+) -> tuple[LoginEvent, ...]:
+    """Return what the events say of tags.
+
+    If any event of a user is given, all are: the tags of a user are those of all addresses of the user. A user who was
+    replaced at the last address has no tags. Of names that differ only in case, the newest has the tags and the others
+    have none. Events from before `oldest` say nothing.
+    """
+    current = [event for event in events if event.seen_at > oldest]
+    found = [_make_event(Tagged("ip", str(event.ip)), roles.address_tags, [event], roles.prefix) for event in current]
+    by_user: dict[str, list[LoginEvent]] = {}
+    for event in current:
+        if event.user is not None:
+            by_user.setdefault(event.user.casefold(), []).append(event)
+    left = dict(_find_left(replaced, current))
+    for theirs in by_user.values():
+        theirs.sort(key=lambda event: event.key, reverse=True)
+        found.append(_make_event(Tagged("user", theirs[0].user or ""), roles.user_tags, theirs, roles.prefix))
+        left |= {event.user: theirs[0] for event in theirs if event.user}
+    for name, event in left.items():
+        theirs = by_user.get(name.casefold(), [event])
+        if theirs[0].user != name:
+            found.append(_make_event(Tagged("user", name), {}, theirs, roles.prefix))
+    return tuple(found)
+
+
+def _find_left(replaced: Replaced, events: Iterable[LoginEvent]) -> Iterator[tuple[str, LoginEvent]]:
+    """Yield the users who were replaced at an address, each with the event that did it."""
+    newest = {event.ip: event for event in events} if replaced else {}
+    for ip, before in replaced.items():
+        if before and before.user is not None and (event := newest.get(ip)) and event.user != before.user:
+            yield before.user, event
+
+
+def _make_event(subject: Tagged, names: Mapping[str, str], events: Sequence[LoginEvent], prefix: str) -> LoginEvent:
+    """Make the event of what has the tags of some events, the newest first."""
+    tags = chain.from_iterable(make_tags(event.roles, names, prefix) for event in events)
+    return LoginEvent(subject, join_tags(tags), "", events[0].seen_at, events[0].event_id, None)
+
+
+def make_tag_config(config: Config, targets: Collection[TargetConfig]) -> Config:
+    """Return the configuration by which tags are planned and looked at, with those of the targets that get any."""
+    tagged = tuple(
+        target.model_copy(update={"mapping_timeout": config.roles.timeout, "sole_writer": True})
+        for target in targets
+        if config.roles.is_used and isinstance(target, FirewallConfig) and target.tags
+    )
+    return config.model_copy(update={"target": tagged})
