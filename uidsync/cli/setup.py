@@ -231,17 +231,9 @@ class Setup:
 
     def _find_missing(self, config: Config, about: str) -> Secret | None:
         """Return the secret of the source or of a target that is neither among the answers nor stored."""
-        names = {f"{about}{end}" for end in ("-password", "-api-key", "-client-key")}
-        return next(
-            (
-                secret
-                for secret in find_secrets(config)
-                if secret.needed
-                and secret.name in names - self.answers.secrets.keys()
-                and not find_file(secret).exists()
-            ),
-            None,
-        )
+        names = {f"{about}{end}" for end in ("-password", "-api-key", "-client-key")} - self.answers.secrets.keys()
+        asked = (each for each in find_secrets(config) if each.needed and each.name in names)
+        return next((each for each in asked if not find_file(each).exists()), None)
 
     def _is_kept(self, *, is_good: bool) -> bool:
         """Tell whether answers are kept: those that work, and those that nobody wants to give anew."""
