@@ -168,3 +168,49 @@ def test_offset_and_file_work_alike(site):
     assert site.call("who", "192.0.2.7", "--json").report["user"] == "ada"
     assert site.call("who", "ada").code == 0
     assert site.call("who", "bob").code == 1
+
+
+# ---- several questions at once ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_devices(site):
+    """Write an export of two users, of whom one moved with the device."""
+    site.use_rows(
+        [
+            ("10.0.0.1", "ada", 7200, "02:00:5e:10:00:0a"),
+            ("10.0.0.2", "ben", 3600, "02:00:5e:10:00:0b"),
+            ("10.0.0.3", "ada", 60, "02-00-5E-10-00-0A"),
+        ]
+    )
+    site.add_firewall("fw", host="127.0.0.1")
+    return site
+
+
+@pytest.mark.parametrize("mac", ["02:00:5e:10:00:0a", "02-00-5E-10-00-0A", "0200.5e10.000a"])
+def test_a_device_is_asked_for_by_its_mac_address(two_devices, mac):
+    """However it is spelled, the answer is every address where it was, and whose it was there."""
+    ended = two_devices.call("who", mac, "--json")
+    assert ended.code == 0
+    assert ended.report["device"] == mac
+    places = {each["address"]: each["user"] for each in (*ended.report["addresses"], *ended.report["earlier"])}
+    assert places == {"10.0.0.1": "ada", "10.0.0.3": "ada"}
+
+
+def test_many_are_answered_in_their_order(two_devices, tmp_path):
+    """Several words and the lines of a file are answered like each alone; one without a record is exit code 1."""
+    questions = ["10.0.0.2", "ada", "10.0.0.9"]
+    alone = [two_devices.call("who", word, "--json").report for word in questions]
+    file = tmp_path / "addresses"
+    file.write_text("\n10.0.0.9\n")
+    ended = two_devices.call("who", *questions[:2], "--file", file, "--json")
+    assert ended.code == 1
+    told = [{key: value for key, value in each.items() if key != "at"} for each in ended.report["answers"]]
+    assert told == [{key: value for key, value in each.items() if key != "at"} for each in alone]
+    assert two_devices.call("who", "10.0.0.1", "10.0.0.2").out.count(" at ") == 2
+
+
+@pytest.mark.parametrize("words", [[], ["--file", "/nonexistent"]])
+def test_nobody_asked_for_is_said(two_devices, words):
+    """A question about nobody, or in a file that is not there, is a mistake in the call."""
+    assert two_devices.call("who", *words).code == 2

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -36,7 +39,15 @@ NO_RECORDS = {
     CUT_IPV6: f"IPv6 addresses of {CUT_LENGTH} characters and more do not fit the table's column, and do not count",
 }
 
+DEVICE = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\.[0-9A-Fa-f]{4}){2}")
 TWICE = "its rows count as of its end, so that the answer may be of before it"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device, by the twelve hex digits of its MAC address."""
+
+    mac: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +67,17 @@ class Scene:
 @command
 def who(
     options: Options,
-    whom: Annotated[str, typer.Argument(metavar="ADDRESS|USER", help="A user without a domain is meant in any.")],
+    whom: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ADDRESS|MAC|USER...", help="A user without a domain is meant in any. A MAC address is a device."
+        ),
+    ] = None,
     *,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", metavar="FILE", readable=False, help="Ask for each line of it; - is standard input."),
+    ] = None,
     at: Annotated[
         str | None,
         typer.Option(
@@ -74,29 +94,55 @@ def who(
     when and until when, by which row of the table, and who had the address before and after. Exits 1 when there is no
     record; that nobody was logged in is an answer.
 
+    Several questions are answered one after the other; all their addresses are read at once.
+
     Examples:
 
         uidsync who 192.0.2.7                          who has it now
         uidsync who 192.0.2.7 --at "Tue 14:05"         and who had it then
         uidsync who jdoe01 --at "2026-11-17 14:05"     where somebody was
         uidsync who 'CAMPUS\jdoe01' --at yesterday --json
+        uidsync who 02:00:5e:10:00:0a                  where a device is
+        uidsync who 192.0.2.7 192.0.2.9 --at "Tue 14:05"
     """
-    name = whom.strip()
-    ip = read_address(name)
+    names = [name.strip() for name in (*(whom or ()), *(_read_lines(file) if file else ()))]
+    if not names:
+        raise typer.BadParameter("whom? An address, a MAC address or a user's name", param_hint="ADDRESS|MAC|USER")
     moment = None if at is None else _read_at(at)
-    found, scene = _ask(Site(options, "nothing"), name, ip, moment)
-    if isinstance(found, Answer):
-        answer, lines = _describe_address(str(ip), found, scene), tell_address(str(ip), found, scene)
-    else:
-        answer, lines = _describe_user(name, found, scene), _tell_user(name, found, scene)
+    questions = dict(map(_read_question, names))
+    answers = _ask(Site(options, "nothing"), questions, moment)
+    _show(answers, as_json=as_json, is_list=file is not None)
+    return OK if all(found.is_answered for found, _ in answers.values()) else INCOMPLETE
+
+
+def _show(answers: Mapping[str, tuple[Answer | Addresses, Scene]], *, as_json: bool, is_list: bool) -> None:
     if as_json:
-        print_json(answer)
-    else:
-        print("\n".join(map(make_printable, lines)))
-    return OK if found.is_answered else INCOMPLETE
+        described = [_describe_any(name, found, scene) for name, (found, scene) in answers.items()]
+        print_json({"answers": described} if is_list or len(described) > 1 else described[0])
+        return
+    for place, (name, (found, scene)) in enumerate(answers.items()):
+        lines = tell_address(name, found, scene) if isinstance(found, Answer) else _tell_user(name, found, scene)
+        print(*([""] if place else []), *map(make_printable, lines), sep="\n")
 
 
 # ---- the question ------------------------------------------------------------------------------------------------
+
+
+def _read_lines(file: Path) -> list[str]:
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        words = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise typer.BadParameter(f"{file} cannot be read: {words}", param_hint="--file") from None
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _read_question(name: str) -> tuple[str, Address | Device | None]:
+    """Return a word, and the address or the device that it is, None for a user's name."""
+    if DEVICE.fullmatch(name):
+        return name, Device(re.sub("[:.-]", "", name.lower()))
+    ip = read_address(name)
+    return str(ip or name), ip
 
 
 def _read_at(text: str) -> Moment:
@@ -106,8 +152,10 @@ def _read_at(text: str) -> Moment:
         raise typer.BadParameter(str(error), param_hint="--at") from None
 
 
-def _ask(site: Site, name: str, ip: Address | None, asked: Moment | None) -> tuple[Answer | Addresses, Scene]:
-    """Ask the table of an address, or of a user, as of a moment."""
+def _ask(
+    site: Site, questions: Mapping[str, Address | Device | None], asked: Moment | None
+) -> dict[str, tuple[Answer | Addresses, Scene]]:
+    """Ask the table of addresses, devices and users, as of a moment."""
     source = site.make_source()
     if asked and asked.note:
         site.log.warning("moment.ambiguous", message=asked.note)
@@ -120,12 +168,22 @@ def _ask(site: Site, name: str, ip: Address | None, asked: Moment | None) -> tup
             site.log.warning("moment.ambiguous", message=f"this hour came twice by the table's clock: {TWICE}")
         history = History(snapshot, rules, site.config.source.validity)
         started = time.monotonic()
-        found = history.ask_address(ip, moment.at) if ip else history.ask_user(name, moment.at)
-        ids = {tenure.event.event_id for tenure in found.list_tenures()}
-        oldest = None if found.is_answered else snapshot.read_oldest_date()
+        history.look_up([ip for ip in questions.values() if ip and not isinstance(ip, Device)])
+        found = {name: _ask_history(history, name, question, moment.at) for name, question in questions.items()}
+        ids = {tenure.event.event_id for each in found.values() for tenure in each.list_tenures()}
+        oldest = None if all(each.is_answered for each in found.values()) else snapshot.read_oldest_date()
         scene = Scene(moment, snapshot.now, rules.dates.read(oldest, snapshot.now), snapshot.read_machines(ids))
         _log_reading(site.log, snapshot, history.rows, time.monotonic() - started)
-    return found, scene
+    return {name: (each, scene) for name, each in found.items()}
+
+
+def _ask_history(history: History, name: str, question: Address | Device | None, at: datetime) -> Answer | Addresses:
+    match question:
+        case None:
+            return history.ask_user(name, at)
+        case Device(mac):
+            return history.ask_device(mac, at)
+    return history.ask_address(question, at)
 
 
 def _log_reading(log: FilteringBoundLogger, snapshot: Snapshot, rows: int, seconds: float) -> None:
@@ -143,6 +201,13 @@ def _log_reading(log: FilteringBoundLogger, snapshot: Snapshot, rows: int, secon
 
 
 # ---- the answer, for programs ------------------------------------------------------------------------------------
+
+
+def _describe_any(name: str, found: Answer | Addresses, scene: Scene) -> dict[str, Any]:
+    if isinstance(found, Answer):
+        return _describe_address(name, found, scene)
+    described = _describe_user(name, found, scene)
+    return {"device": described.pop("user"), **described} if DEVICE.fullmatch(name) else described
 
 
 def _describe_address(address: str, answer: Answer, scene: Scene) -> dict[str, Any]:

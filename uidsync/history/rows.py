@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address
@@ -58,13 +58,20 @@ class History:
         self._rules = rules
         self._validity = validity
         self._read_row = make_row_reader(rules, snapshot.now)
+        self._known: dict[Address, Timeline | None] = {}
         self.rows = 0
+
+    def look_up(self, ips: Collection[Address]) -> None:
+        """Read these addresses at once; questions about them read nothing more. Raises SourceError."""
+        wanted = [ip for ip in ips if ip not in self._known and not self._find_obstacle(ip)]
+        self._known |= dict.fromkeys(wanted) | self._read_timelines(wanted)
 
     def ask_address(self, ip: Address, at: datetime) -> Answer:
         """Return who had an address at a moment. Raises SourceError."""
         if obstacle := self._find_obstacle(ip):
             return Answer(why=obstacle)
-        timeline = self._read_timelines([ip]).get(ip)
+        self.look_up([ip])
+        timeline = self._known[ip]
         answer = timeline.tell(at) if timeline else Answer()
         return replace(answer, why=CUT_IPV6) if self._is_cut(ip) and not answer.is_answered else answer
 
@@ -128,21 +135,25 @@ class History:
         event = read_name(name, self._rules, self._snapshot.now)
         if event.why in {IGNORED, OTHER_DOMAIN}:
             return Addresses(why=event.why)
-        names = {name, event.user or name}
-        since = at - self._validity
-        timelines = self._read_timelines(self._find_addresses(names, make_needle(name, self._rules), since, at))
+        names, dates = {name, event.user or name}, self._rules.dates
+        needle, since = make_needle(name, self._rules), dates.find_first(at - self._validity)
+        rows = self._snapshot.read_user(needle, since, dates.find_last(at))
+        return self._find_tenures(rows, lambda event: is_meant(event.user, names), at)
+
+    def ask_device(self, mac: str, at: datetime) -> Addresses:
+        """Return a device's addresses at a moment, and those of the window before it. Raises SourceError."""
+        rows = self._snapshot.read_past(self._rules.dates.find_first(at - self._validity))
+        return self._find_tenures(rows, lambda event: event.mac == mac, at)
+
+    def _find_tenures(self, rows: Iterator[Row], is_asked: Callable[[LoginEvent], bool], at: datetime) -> Addresses:
+        ips = set(group_by_address(event for event in self._read(rows) if is_asked(event)))
         current: list[Tenure] = []
         earlier: list[Tenure] = []
-        for timeline in timelines.values():
+        for timeline in self._read_timelines(ips).values():
             now = timeline.tell(at).tenure
-            for tenure in timeline.find_tenures(names, since, at):
+            for tenure in timeline.find_tenures(is_asked, at - self._validity, at):
                 (current if tenure == now else earlier).append(tenure)
         return Addresses(tuple(current), tuple(earlier))
-
-    def _find_addresses(self, names: Collection[str], needle: str, since: datetime, at: datetime) -> set[Address]:
-        dates = self._rules.dates
-        rows = self._snapshot.read_user(needle, dates.find_first(since), dates.find_last(at))
-        return set(group_by_address(event for event in self._read(rows) if is_meant(event.user, names)))
 
     def _read_timelines(self, ips: Collection[Address]) -> dict[Address, Timeline]:
         if not ips:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final, Literal
 
 from uidsync.panos import Address, Tagged
-from uidsync.plan.newest import is_meant, newest_per_address
+from uidsync.plan.newest import newest_per_address
 from uidsync.source.rows import LoginEvent
 
 # The last moment of an event's validity still counts, as it does for a read. What ends the validity comes after it.
@@ -117,12 +117,12 @@ class Timeline:
         by_stretch = {self._stretches[place]: self._tenures[place] for place in places}
         return [tenure for tenure in by_stretch.values() if tenure]
 
-    def find_tenures(self, names: Collection[str], since: datetime, at: datetime) -> list[Tenure]:
-        """Return the tenures that belong to one of the names and rest on an event of that time."""
+    def find_tenures(self, is_meant: Callable[[LoginEvent], bool], since: datetime, at: datetime) -> list[Tenure]:
+        """Return the tenures that are meant, and rest on an event of that time."""
         tenures = {}
         for place in range(max(self._find_place(since), 0), self._find_place(at) + 1):
             tenure = self._tenures[place]
-            if tenure and tenure.event.seen_at >= since and is_meant(tenure.event.user, names):
+            if tenure and tenure.event.seen_at >= since and is_meant(tenure.event):
                 tenures[self._stretches[place]] = tenure
         return list(tenures.values())
 
