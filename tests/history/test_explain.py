@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uidsync.config.reader import make_config
-from uidsync.history.explain import judge, trace
+from uidsync.history.explain import find_keys, judge, trace
 from uidsync.ledger.values import MINUTE, Holding, Rejected, TargetState, Withdrawn
 from uidsync.plan.newest import make_demand, newest_per_address
 from uidsync.plan.share import Belief, make_share
@@ -162,3 +162,22 @@ def test_what_ran_out_long_ago_is_not_told():
     """A mapping that is only remembered is not one that a target holds."""
     assert verdict_on("ada", held=[hold("ada", -1)]).held == ()
     assert verdict_on(None, held=[hold("ada", -0.05)]).due == (("logout", "ada", None),)
+
+
+@pytest.mark.parametrize(
+    ("principal", "keys"),
+    [
+        ("Ada,STAFF", ("lowercase", "domain")),
+        ("ada", ("domain",)),
+        ("svc-x", ("ignore_users",)),
+        ("null", ()),
+        ("ada@example.edu", ("strip_realm", "domain")),
+        ("host/pc-1", ("rewrite",)),
+    ],
+)
+def test_a_name_tells_which_keys_made_it(principal, keys):
+    """The keys of [identity] are named without which the principal would be another name, or somebody's."""
+    rules = Rules(
+        domain="CAMPUS", lowercase=True, strip_realm=True, ignore_users=("svc-*",), rewrite=(("^host/.*$", ""),)
+    )
+    assert find_keys(principal, rules) == keys

@@ -17,7 +17,7 @@ from uidsync.cli.tables import print_json
 from uidsync.cli.wiring import TargetMaker
 from uidsync.cli.words import make_printable, spell_mac, spell_moment, spell_span
 from uidsync.config.models import Config, FirewallConfig, TargetConfig
-from uidsync.history.explain import Step, Verdict, judge, trace
+from uidsync.history.explain import Step, Verdict, find_keys, judge, trace
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import open_ledger_read_only
 from uidsync.ledger.values import Holding
@@ -31,9 +31,10 @@ from uidsync.plan.share import make_share
 from uidsync.reading.reader import make_rules, recall
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import do_for_each
-from uidsync.source.rows import BLANK, IGNORED, LoginEvent, make_row_reader
+from uidsync.source.rows import BLANK, IGNORED, LoginEvent, Rules, make_row_reader
 
 KEEPS = {IGNORED: "an ignored user, on the device of the address's user", BLANK: "no name, and no other device"}
+LONGEST_PRINCIPAL = 80  # characters, shown to people
 LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
 
 
@@ -48,6 +49,7 @@ class Explanation:
     holder: LoginEvent | None
     verdicts: tuple[Verdict, ...]
     shown: Mapping[str, tuple[TableEntry, ...] | str]
+    rules: Rules
     tags: tuple[dict[str, Any], ...] = ()  # of the address and of the user, as programs get them
 
     @property
@@ -100,7 +102,7 @@ def _explain(site: Site, ip: Address) -> Explanation:
     maker = site.make_targets(attempts=1)
     shown = do_for_each(lambda target: _ask(target, ip, maker), config.target)
     answers = dict(zip((target.name for target in config.target), shown, strict=True))
-    return Explanation(ip, now, validity, steps, holder, tuple(verdicts), answers, tags)
+    return Explanation(ip, now, validity, steps, holder, tuple(verdicts), answers, rules, tags)
 
 
 def _trace_tags(config: Config, ledger: Ledger, ip: Address, holder: LoginEvent | None) -> Iterator[dict[str, Any]]:
@@ -144,7 +146,13 @@ def _describe(explanation: Explanation) -> dict[str, Any]:
         "address": str(explanation.ip),
         "now": explanation.now,
         "events": [
-            {**asdict(step), "mac": spell_mac(step.mac), "rule": step.rule[0], "verdict": _tell_effect(step)}
+            {
+                **asdict(step),
+                "mac": spell_mac(step.mac),
+                "rule": step.rule[0],
+                "verdict": _tell_effect(step),
+                "keys": find_keys(step.principal, explanation.rules),
+            }
             for step in explanation.steps
         ],
         "targets": [_describe_target(verdict, explanation) for verdict in explanation.verdicts],
@@ -183,6 +191,10 @@ def _tell(explanation: Explanation) -> Iterator[str]:
         mark = "->" if step.is_decisive else "  "
         device = f", device {spell_mac(step.mac)}" if step.mac else ""
         yield f"{mark} {step.event_id or '?':>10}  {_at(step.at)}  {_tell_effect(step)} (rule: {step.rule[1]}){device}"
+        if step.principal:
+            keys = find_keys(step.principal, explanation.rules)
+            by = f", changed by identity.{', identity.'.join(keys)}" if keys else ""
+            yield f"{'':15}principal {step.principal[:LONGEST_PRINCIPAL]!r}{by}"
     for verdict in explanation.verdicts:
         yield ""
         yield f"{verdict.name}"

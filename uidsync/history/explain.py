@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
-from typing import Literal
+from typing import Any, Literal
 
 from uidsync.history import timeline
 from uidsync.history.timeline import Timeline
@@ -18,7 +18,7 @@ from uidsync.panos import Address
 from uidsync.panos.userid.messages import Login, UserMapping
 from uidsync.plan.share import Share
 from uidsync.source.dates import Dates
-from uidsync.source.rows import LoginEvent, Row, RowReader, is_within
+from uidsync.source.rows import LoginEvent, Row, RowReader, Rules, is_within, make_name_reader
 
 # What a row did. One that is skipped is no event. One that is remembered gave the address to a user; it is not in the
 # table any more, and known from the ledger.
@@ -34,6 +34,17 @@ RULES: dict[Effect, tuple[int, str]] = {
 }
 
 
+# The keys of [identity] that change a name, and what each is when it is not set.
+WITHOUT: dict[str, Any] = {
+    "rewrite": (),
+    "strip_realm": False,
+    "ignore_users": (),
+    "other_domains": "keep",
+    "lowercase": False,
+    "domain": "",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One row and what it did, and why it is no event or names nobody. The decisive one says who has it now."""
@@ -45,6 +56,7 @@ class Step:
     why: str = ""
     mac: str | None = None
     is_decisive: bool = False
+    principal: str | None = None  # as the table has it
 
     @property
     def rule(self) -> tuple[int, str]:
@@ -66,9 +78,10 @@ def trace(
 
     `known` is the ledger's event for the address. Rows of other addresses are left out.
     """
-    skipped, events = [], []
+    skipped, events, principals = [], [], {}
     for row in rows:
         event = read_row(row)
+        principals[row.event_id] = row.principal
         if isinstance(event, LoginEvent):
             if event.ip == ip:
                 events.append(event)
@@ -86,7 +99,16 @@ def trace(
         if holder and steps[place].event_id == holder.event_id:
             steps[place] = replace(steps[place], is_decisive=True)
             break
-    return tuple(sorted((*skipped, *steps), key=_order)), holder
+    named = (replace(step, principal=principals.get(step.event_id)) for step in (*skipped, *steps))
+    return tuple(sorted(named, key=_order)), holder
+
+
+def find_keys(principal: str | None, rules: Rules) -> tuple[str, ...]:
+    """Return the keys of [identity] that made a principal the name that it is: without each, it would be another."""
+    name = make_name_reader(rules)(principal)
+    return tuple(
+        key for key, off in WITHOUT.items() if make_name_reader(replace(rules, **{key: off}))(principal) != name
+    )
 
 
 def _make_step(event: LoginEvent, effect: Effect, holder: LoginEvent | None) -> Step:
