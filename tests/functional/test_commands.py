@@ -28,6 +28,7 @@ def converse(arguments, answers, timeout=PATIENCE):
     """
     child, terminal = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a terminal's Ctrl-C counts, whoever started these tests
         os.execv(sys.executable, [sys.executable, "-m", "uidsync", *map(str, arguments)])  # noqa: S606 (that is the point)
     shown, since = b"", 0
     waiting = list(answers)
@@ -56,9 +57,12 @@ def test_the_demo_runs_by_itself():
 
 
 def test_a_demo_that_is_kept_can_be_tried():
-    """With --keep the page answers, every command that it names works, and Ctrl-C leaves nothing behind."""
+    """With --keep the page answers, every command that it names works, and Ctrl-C leaves nothing behind.
+
+    That is so where a shell has Ctrl-C ignored as well, as it has for what runs in the background of a script.
+    """
     with subprocess.Popen(
-        [sys.executable, "-m", "uidsync", "demo", "--keep"],
+        ["/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, "-m", "uidsync", "demo", "--keep"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -82,6 +86,22 @@ def test_a_demo_that_is_kept_can_be_tried():
         demo.send_signal(signal.SIGINT)
         assert demo.wait() == 0
     assert not file.parent.exists()
+
+
+def test_the_exporter_ends_however_many_signals_come(site, firewall):
+    """Ctrl-C reaches a whole group, and whoever started the exporter may end it as well: it ends once."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall)
+    site.tables["exporter"] = {"listen": "127.0.0.1:0"}
+    for _ in range(5):
+        process = site.start("exporter")
+        for line in process.stderr:
+            if "exporter.started" in line:
+                break
+        for number in (signal.SIGINT, signal.SIGTERM) * 10:
+            process.send_signal(number)
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

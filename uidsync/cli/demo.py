@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from uidsync.simulator.process import Simulator
 from uidsync.sync import Order, Parts, Run, run
 
 FRESH = timedelta(minutes=2)  # how old the newest sample event is made
+GRACE = 10  # seconds for a process to end by itself
 EVERY = 60  # seconds between runs, as the timer has it
 TO_TRY = """
 The status page: http://{page}/
@@ -107,15 +109,22 @@ def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
     document |= {"sync": {"state_dir": state_dir}, "exporter": {"listen": page}}
     write_atomically(file, render(document, "Written by `uidsync demo --keep`."), 0o600)
 
-    def start(*words: str) -> subprocess.Popen[bytes]:
-        output = (place / "log").open("ab")
-        command = [sys.executable, "-m", "uidsync", "--config", str(file), *words]
-        return subprocess.Popen(  # noqa: S603 (our own command)
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
+    # Ctrl-C reaches this process alone, which then ends the others; also where a shell had it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    children: list[subprocess.Popen[bytes]] = []
 
-    exporter = start("exporter")
+    def start(*words: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "uidsync", "--config", str(file), *words]
+        with (place / "log").open("ab") as log:
+            child = subprocess.Popen(  # noqa: S603 (our own command)
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        children[:] = [*(each for each in children if each.poll() is None), child]
+        return child
+
     try:
+        start("exporter")
         first = start("sync")
         console.print(TO_TRY.format(page=page, file=file, log=place / "log"), soft_wrap=True)
         first.wait()
@@ -125,8 +134,19 @@ def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
     except KeyboardInterrupt:
         return OK
     finally:
-        exporter.terminate()
-        exporter.wait()
+        _end(children)
+
+
+def _end(children: list[subprocess.Popen[bytes]]) -> None:
+    """End processes, whether they want to or not."""
+    for child in children:
+        child.terminate()
+    for child in children:
+        try:
+            child.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 def _find_free_port() -> int:

@@ -7,13 +7,13 @@ import gc
 import math
 import signal
 import socket
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -144,9 +144,9 @@ def _serve(site: Site, table: ExporterConfig) -> int:
         write_metrics,
         _now,
     )
-    ended = threading.Event()
+    ended: SimpleQueue[None] = SimpleQueue()  # what a signal may use, however many come at once
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda *_: ended.put(None))
     host, _, port = table.listen.rpartition(":")
     host = host.strip("[]")
     try:
@@ -159,8 +159,8 @@ def _serve(site: Site, table: ExporterConfig) -> int:
         site.log.info("exporter.started", url=server.url)
         gc.enable()  # it may run for years
         serving = start(server.serve_forever)
-        serving.add_done_callback(lambda _: ended.set())
-        ended.wait()
+        serving.add_done_callback(lambda _: ended.put(None))
+        ended.get()
         server.shutdown()
         serving.result()  # raises a bug
     site.log.info("exporter.ended")
