@@ -283,6 +283,7 @@ def test_what_is_remembered_can_be_forgotten(campus, firewall):
     file = campus.state_dir / "events.sqlite3"
     assert file.stat().st_mode & 0o777 == 0o640
     text = file.read_bytes()
+    assert campus.call("events", "--forget", "").code == 2
     assert campus.call("events", "--forget", "all").code == 0
     assert b"user74" in text
     assert b"user71" not in file.read_bytes()

@@ -214,8 +214,10 @@ def test_words_that_are_none_are_refused(site, tenant, words):
 def test_dead_letters_can_be_dropped(site, tenant):
     """Each by its number, or all; a number that is not there is told by the exit code."""
     with by_configuration(site, tenant) as relay:
-        for _ in range(3):
-            relay.ask(body=b"odd")
+        for body in (b"odd", b"", b"odd"):  # an empty one is kept as well
+            relay.ask(body=body)
+        shown = site.call("relay", "dead", "list")
+        assert (shown.code, "\ufffd" in shown.out) == (0, False)
         assert [each["id"] for each in site.call("relay", "dead", "list", "--json").report] == [1, 2, 3]
         assert site.call("relay", "dead", "drop", "2").out == "1 dropped\n"
         assert site.call("relay", "dead", "drop", "2").code == 1

@@ -110,8 +110,9 @@ def events(
     asking: Asking,
     telling: Telling,
     forget: Annotated[
-        str, typer.Option("--forget", metavar="WHAT", help="Forget rows by user, address or threat number; or `all`.")
-    ] = "",
+        str | None,
+        typer.Option("--forget", metavar="WHAT", help="Forget rows by user, address or threat number; or `all`."),
+    ] = None,
 ) -> int:
     r"""Show security events of the firewalls' logs, by person, and what is new.
 
@@ -131,7 +132,11 @@ def events(
     """
     config = options.read_config()
     request = _make_request(config, str(options.file), tuple(names or ()), asking, telling)
-    if forget:
+    if forget is not None:
+        if not forget.strip():
+            raise typer.BadParameter(
+                "forget what? a user, an address, a threat number, or `all`", param_hint="--forget"
+            )
         become_owner(find_state_dir(config), "write")
         return _forget(request, forget)
     window = _read_window(asking.since, asking.until, asking.last)

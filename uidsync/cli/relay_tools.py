@@ -175,7 +175,8 @@ def _list_dead(letters: Sequence[Dead], *, as_json: bool) -> int:
         return OK
     for each in letters:
         body = " ".join(each.body.decode("utf-8", "backslashreplace").split())[:SHOWN]
-        print(make_printable(f"{each.id}  {_show_moment(each.received)}  {each.kind}: {each.reason}\n    {body}"))
+        print(make_printable(f"{each.id}  {_show_moment(each.received)}  {each.kind}: {each.reason}"))
+        print(make_printable(f"    {body}"))
     if not letters:
         print("no dead letters", file=sys.stderr)
     return OK
@@ -186,4 +187,6 @@ def _show_dead(letters: Sequence[Dead]) -> int:
         print(make_printable(f"# {each.id}, {_show_moment(each.received)}, {each.kind}: {each.reason}"))
         for line in each.body.decode("utf-8", "backslashreplace").splitlines():
             print(make_printable(line))
+    if not letters:
+        print("no such dead letter", file=sys.stderr)
     return OK if letters else INCOMPLETE

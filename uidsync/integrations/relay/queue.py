@@ -22,7 +22,7 @@ FILE, LOCK = "relay.sqlite", "relay.lock"
 MODE = 0o640
 VERSION = 1
 # The beginning of a body is enough for a list.
-BEGINNINGS = "SELECT id, received, died, kind, reason, substr(body, 1, 200) FROM dead ORDER BY id"
+BEGINNINGS = "SELECT id, received, died, kind, reason, coalesce(substr(body, 1, 200), x'') FROM dead ORDER BY id"
 DEAD = "SELECT count(*), coalesce(sum(length(body)), 0) FROM dead"
 WHOLE = "SELECT id, received, died, kind, reason, body FROM dead WHERE id = ?"
 UNREADABLE = "unreadable"  # answered 400: the firewall knows that it was not taken
