@@ -96,7 +96,7 @@ def test_the_page_works_without_scripts(browser, page):
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     browser.open(page)
     assert browser.evaluate("document.scripts.length") == 0
-    assert "fw-dead: tunnels are not known" in browser.evaluate("document.body.innerText")
+    assert "fw-dead: behind since" in browser.evaluate("document.body.innerText")
     browser.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
