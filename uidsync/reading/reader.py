@@ -22,7 +22,6 @@ from uidsync.source import Snapshot, Source
 from uidsync.source.dates import make_zone
 from uidsync.source.rows import AHEAD, HIGHEST_ID, LoginEvent, Rules, make_row_reader
 
-FEW_NEWS = 100  # addresses
 FEW_CACHED = 2**12  # where a row stands for all of its address, hardly any repeats what another says
 
 
@@ -31,8 +30,8 @@ class Reading:
     """What was read: the source's clock, the counts, and how far it went.
 
     `addresses` counts those with an event, `nobody` those of them that the event leaves with nobody, by why.
-    `newest_event` is the date of the latest event. `news` are the addresses with a newer event than before, if they are
-    few. `ran_back` says how far the ledger's latest moment lay ahead of the clock.
+    `newest_event` is the date of the latest event. `ran_back` says how far the ledger's latest moment lay ahead of the
+    clock.
     """
 
     now: datetime
@@ -42,8 +41,6 @@ class Reading:
     addresses: int
     nobody: Mapping[str, int]
     newest_event: datetime | None
-    highest_id: int = 0
-    news: tuple[Subject, ...] = ()
     ran_back: timedelta | None = None
     disordered: int = 0  # events that no tail would have found
 
@@ -92,8 +89,6 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         addresses=addresses,
         nobody=ledger.count_nobody(),
         newest_event=newest_event,
-        highest_id=following.watermark,
-        news=tuple(sink.news) if len(sink.news) <= FEW_NEWS else (),
         ran_back=ran_back,
         disordered=disordered,
     )
@@ -133,7 +128,7 @@ def _read_rows(snapshot: Snapshot, sink: _Sink, rules: Rules, validity: timedelt
 
 
 class _Sink:
-    """Writes events to the ledger. Notes at which addresses they are new, and how many no tail would have found."""
+    """Writes events to the ledger. Notes whether there are any, and how many no tail would have found."""
 
     def __init__(self, ledger: Ledger, tail: int, *, is_tagging: bool) -> None:
         self._ledger = ledger
@@ -141,7 +136,7 @@ class _Sink:
         self._is_tagging = is_tagging
         self.replaced: dict[Subject, LoginEvent | None] = {}  # what held an address before, where tags are made
         self.late = 0
-        self.news: list[Subject] = []
+        self.has_written = False
 
     def read_events(self, ips: Collection[Subject] | None = None) -> Mapping[Subject, LoginEvent]:
         """Return the event that holds each address, or each of these, where there is one."""
@@ -155,7 +150,7 @@ class _Sink:
             self.replaced = {event.ip: known.get(event.ip) for event in listed} | self.replaced
         self._ledger.write_events(listed)
         self.late += sum(event.event_id <= self._tail for event in listed)
-        self.news += [event.ip for event in listed[: FEW_NEWS + 1 - len(self.news)]]
+        self.has_written = self.has_written or bool(listed)
 
 
 def _goes_on(position: Position | None, following: Position) -> bool:
@@ -166,7 +161,7 @@ def _goes_on(position: Position | None, following: Position) -> bool:
 def _write_position(ledger: Ledger, position: Position | None, following: Position, sink: _Sink) -> None:
     """Record how far was read. If ids begin anew, forget up to which event each target was served."""
     # A replica that lags has fewer rows as well, but no news.
-    has_begun_anew = position is not None and following.watermark < position.watermark and bool(sink.news)
+    has_begun_anew = position is not None and following.watermark < position.watermark and sink.has_written
     if has_begun_anew or not _goes_on(position, following):
         ledger.forget_seen()
     ledger.write_position(following)
