@@ -135,6 +135,16 @@ def test_no_arrow_runs_back_up(name):
     assert {imported for imported in found if not is_of(imported, *GROUND, *MAY_IMPORT.get(folder, ()))} == set()
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if "rich" in outside(name)])
+def test_a_terminal_shows_text_as_it_is(name):
+    """Whatever prints by rich looks for no mark-up and no emoji: `:ab:` in an IPv6 address is a name of one."""
+    asked = {"Console": {"markup", "emoji"}, "TextColumn": {"markup"}}
+    for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in asked:
+            said = {word.arg for word in node.keywords if getattr(word.value, "value", None) is False}
+            assert asked[node.func.id] <= said, f"{name}, line {node.lineno}"
+
+
 def test_the_table_has_no_way_back():
     """What a folder may import stands above it in the table."""
     above = set()

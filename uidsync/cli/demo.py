@@ -23,7 +23,7 @@ from uidsync.cli.app import Options, command
 from uidsync.cli.failures import set_up
 from uidsync.cli.rights import step_down
 from uidsync.cli.show import progress_bar, show_outcome, show_plans
-from uidsync.cli.tables import by_address, show_rows
+from uidsync.cli.tables import by_address, make_console, show_rows
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_secret_files, make_source
 from uidsync.cli.words import spell_time_left
 from uidsync.config.models import Config, FirewallConfig
@@ -76,7 +76,7 @@ def demo(
     if not options.verbose:
         set_up(-1)
     step_down()
-    console = Console(markup=False, highlight=False)
+    console = make_console(soft_wrap=False)
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="uidsync-demo-")))
         console.print("starting two firewalls, a User-ID agent and a dead target on loopback …")

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 from structlog.typing import FilteringBoundLogger
 
+from uidsync.cli.tables import make_console
 from uidsync.cli.words import make_printable
 from uidsync.report.report import INCOMPLETE, OK
 
@@ -71,7 +71,7 @@ def _show(findings: Sequence[Finding], *, as_json: bool, **more: Any) -> int:  #
     if as_json:
         print(json.dumps({"findings": [asdict(finding) for finding in findings], **more}, indent=1))
     else:
-        console = Console(markup=False, highlight=False, soft_wrap=True)
+        console = make_console()
         for finding in findings:
             line = Text(f"{finding.colour:7}", style=finding.colour)
             advice = f"  -> {finding.advice}" if finding.advice else ""

@@ -14,11 +14,10 @@ from typing import Annotated, Literal
 
 import structlog
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from uidsync.cli.app import JSONOption, Options, command
-from uidsync.cli.tables import print_json
+from uidsync.cli.tables import make_console, print_json
 from uidsync.cli.wiring import advise_closing, make_secret_files
 from uidsync.config.account import SERVICE, describe_refusal, name_account
 from uidsync.config.credentials import CREDENTIALS, LONGEST, SecretError, is_open_to_others
@@ -111,7 +110,7 @@ def _list(known: Sequence[Secret], *, as_json: bool) -> int:
             table.add_column(heading, overflow="fold")
         for place in places:
             table.add_row(place.name, place.file, place.readers or f"{place.problem}: {place.command}")
-        Console(markup=False, highlight=False).print(table)
+        make_console(soft_wrap=False).print(table)
     missing = [place for each, place in zip(known, places, strict=True) if place.problem and each.needed]
     return INCOMPLETE if missing else OK
 

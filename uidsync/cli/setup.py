@@ -13,12 +13,12 @@ from typing import Any
 
 import structlog
 import typer
-from rich.console import Console
 
 from uidsync.cli.app import DEFAULT_CONFIG
 from uidsync.cli.inspection import HINTS, Finding, inspect_target
 from uidsync.cli.inspection_source import inspect_source
 from uidsync.cli.secret import MODE, check_secret, find_file, find_group, find_secrets, store
+from uidsync.cli.tables import make_console
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
 from uidsync.config.credentials import CREDENTIALS, SecretFiles
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
@@ -34,7 +34,7 @@ HEAD = "Written by `uidsync init`. `uidsync config` prints every key with its de
 TRY_FOR = 30.0  # seconds, for a certificate
 DIRECTORY_MODE = 0o750
 NOT_TRUSTED = "its certificate is not trusted"
-console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+console = make_console(stderr=True)
 
 
 @dataclass(slots=True)

@@ -23,9 +23,12 @@ COLOURS = {
 }  # fmt: skip
 
 
-def make_console() -> Console:
-    """Make what prints to standard output without mark-up. Lines are as long as they are: commands can be copied."""
-    return Console(markup=False, highlight=False, soft_wrap=True)
+def make_console(*, stderr: bool = False, soft_wrap: bool = True, width: int | None = None) -> Console:
+    """Make what prints text as it is. Lines are as long as they are, so that commands can be copied.
+
+    Neither mark-up nor emoji are looked for: 2001:db8::ab:1 and a fingerprint hold `:ab:`, which is a name of one.
+    """
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap, width=width)
 
 
 def print_table(table: Table) -> None:

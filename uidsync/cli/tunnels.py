@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import structlog
 import typer
-from rich.console import Console
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command
 from uidsync.cli.looking import make_looks, make_rules
@@ -123,7 +122,7 @@ def _print(action: Action, name: str, form: Form, outcomes: Sequence[Outcome], *
             print_json([zabbix.make_document(outcome) for outcome in outcomes])
         case "list":
             width = None if sys.stdout.isatty() else WIDTH
-            Console(highlight=False, markup=False, width=width).print(listing.show_outcomes(outcomes))
+            make_console(soft_wrap=False, width=width).print(listing.show_outcomes(outcomes))
         case "doctor":
             make_console().print(listing.examine(outcomes))
         case "discover":

@@ -108,7 +108,7 @@ def _write_rows(
 
 def _write_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> Iterator[str]:
     """Write a table as wide as the terminal; elsewhere one line a row, parted by tabs."""
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         yield "\t".join(columns) + "\n"
         yield from ("\t".join(_plain(row.get(name)) for name in columns) + "\n" for row in rows)

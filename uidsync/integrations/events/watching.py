@@ -10,9 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 COLUMNS = (
-    TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[told]}"),
+    TextColumn("{task.description}", markup=False),
+    BarColumn(),
+    TaskProgressColumn(),
+    TextColumn("{task.fields[told]}", markup=False),
     TimeElapsedColumn(),
-)  # fmt: skip
+)
 
 
 class Watch:
@@ -41,6 +44,6 @@ class Watch:
 @contextmanager
 def watching(seconds_left: Callable[[], float]) -> Iterator[Watch]:
     """Show progress on standard error while the block runs, if that is a terminal."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     with Progress(*COLUMNS, console=console, disable=not console.is_terminal, transient=True) as progress:
         yield Watch(progress, seconds_left)
