@@ -167,7 +167,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 DELETE FROM holding WHERE target = ? AND ip = ? AND user = ?
 
 -- name: drop_holdings
-DELETE FROM holding WHERE target = ?
+-- What was withdrawn stays: the target may be the same one under another name, and still have the mapping.
+DELETE FROM holding WHERE target = ? AND NOT EXISTS (
+    SELECT 1 FROM withdrawn WHERE withdrawn.target = holding.target AND withdrawn.ip = holding.ip
+)
+
+-- name: doubt_holdings
+UPDATE holding SET in_doubt = 1 WHERE target = ?
 
 -- name: drop_holdings_at
 DELETE FROM holding WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
@@ -258,9 +264,6 @@ WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
 
 -- name: write_withdrawn
 INSERT OR REPLACE INTO withdrawn (target, ip, user, seen_at, event_id) VALUES (?, ?, ?, ?, ?)
-
--- name: drop_withdrawn
-DELETE FROM withdrawn WHERE target = ?
 
 -- name: drop_withdrawn_at
 DELETE FROM withdrawn WHERE target = ? AND ip IN (SELECT value FROM json_each(?))

@@ -128,6 +128,29 @@ def test_a_target_that_is_away_is_logged_out_later(settled, firewall, agent):
     assert settled.call("sync", "--json").targets["fw"]["batches"] == 0
 
 
+@pytest.mark.parametrize("is_away", [False, True], ids=["logged out before", "not logged out yet"])
+def test_a_withdrawal_outlasts_a_corrected_address(settled, firewall, agent, is_away):
+    """A target under another address gets all but what was withdrawn, which is logged out there if it still has it."""
+    if is_away:
+        for simulator in (firewall, agent):
+            simulator.do("fault", name="not_tls")
+    assert settled.call("withdraw", "10.0.0.4").code == int(is_away)
+    for simulator in (firewall, agent):
+        simulator.do("fault", name=None)
+    for target in settled.targets:
+        target["host"] = "localhost" if target["host"] == "127.0.0.1" else "127.0.0.1"
+    _, standings = read_status(settled)
+    assert {name: each["withdrawn"] for name, each in standings.items()} == {"fw": 1, "uia": 1}
+    for _ in range(2):
+        ended = settled.call("sync", "--json")
+        assert (ended.code, [each["held_back"]["withdrawn"] for each in ended.report["targets"]]) == (0, [1, 1])
+    left = {ip: user for ip, user in PEOPLE.items() if ip != "10.0.0.4"}
+    assert firewall.mappings() == agent.mappings() == left
+    assert settled.call("withdraw", "--undo", "10.0.0.4").code == 0
+    assert settled.call("sync").code == 0
+    assert firewall.mappings() == agent.mappings() == PEOPLE
+
+
 def test_many_withdrawals_need_all(site, safeconnect, firewall):
     """By name no more may go than the limit allows: exit 4 and nothing sent; --all may, and counts against nobody."""
     insert(safeconnect, {f"10.0.0.{number}": f"user{number}" for number in range(1, 31)}, age=600)

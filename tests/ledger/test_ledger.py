@@ -427,19 +427,21 @@ def test_evidence_is_of_targets_that_are_there(ledger):
 
 
 def test_another_identity_forgets(ledger):
-    """A target that is another than it was is new: nothing is believed of it, and the other targets keep theirs."""
+    """Of a target that is another than it was only orders are left, and the other targets keep what is theirs."""
     uia = TargetState("uia", "agent uia:5006", last_success=NOW)
     ledger.write_target(uia)
     for target in ("fw", "uia"):
-        ledger.note_accepted(target, [login()], NOW)
+        ledger.note_accepted(target, [login(), login(SIX, user="ben")], NOW)
         note_rejected(ledger, reject(TWO), target)
         ledger.withdraw(target, [Withdrawn(SIX, "ben", (NOW, 1))])
         ledger.correct(target, {}, {SIX: 7})
     assert ledger.read_target("fw", "firewall other:443") is None
     assert held(ledger) == [("ada", False)], "asking forgets nothing"
     ledger.write_target(replace(FW, identity="firewall other:443"))
-    assert (ledger.read_holdings("fw"), ledger.read_rejected("fw"), ledger.read_withdrawn("fw")) == ({}, (), ())
-    assert ledger.read_taken("fw") == {}
+    assert (ledger.read_rejected("fw"), ledger.read_taken("fw")) == ((), {})
+    assert ledger.read_withdrawn("fw") == ledger.read_withdrawn("uia")
+    assert held(ledger) == []
+    assert held(ledger, ip=SIX) == [("ben", True)], "it may be the same target by another name"
     assert ledger.read_target("uia", uia.identity) == uia
     assert held(ledger, target="uia") == [("ada", False)]
     assert ledger.count_held_back("uia") == {"rejected": 1, "withdrawn": 1}

@@ -160,29 +160,27 @@ def _stand_all(config: Config, ledger: Ledger) -> list[Standing]:
 
 
 def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
-    state = read_state(ledger, target)
-    held, in_doubt = ledger.count_holdings(target.name, now)
-    lasting = sum(ledger.count_holdings(target.name, now + SOON))
-    error = Problem(state.error_kind, state.error_message or "") if state.error_kind else None
-    expiring = held + in_doubt - lasting
-    if state.is_new:  # what is known is of another target of that name
-        return Standing(target.name, target.kind, 0, 0, 0, 0, None, None, None, 0, 0, 0, ())
-    both, name = (ledger, ledger.tags), target.name
-    rejected = [("rejected", each.ip, each.user, each.since) for of in both for each in of.read_rejected(name)]
+    state, both, name = read_state(ledger, target), (ledger, ledger.tags), target.name
     withdrawn = [("withdrawn", each.ip, each.user, each.key[0]) for of in both for each in of.read_withdrawn(name)]
+    if state.is_new:  # what else is known is of another target of that name
+        back = len(withdrawn)
+        return Standing(name, target.kind, 0, 0, 0, back, None, None, None, 0, back, 0, tuple(withdrawn))
+    held, in_doubt = ledger.count_holdings(name, now)
+    lasting = sum(ledger.count_holdings(name, now + SOON))
+    rejected = [("rejected", each.ip, each.user, each.since) for of in both for each in of.read_rejected(name)]
     return Standing(
-        target.name,
+        name,
         target.kind,
         held,
         in_doubt,
-        expiring,
+        held + in_doubt - lasting,
         len(rejected) + len(withdrawn),
         state.last_success,
         state.behind_since,
-        error,
+        Problem(state.error_kind, state.error_message or "") if state.error_kind else None,
         len(rejected),
         len(withdrawn),
-        ledger.count_taken(target.name),
+        ledger.count_taken(name),
         (*rejected, *withdrawn),
-        sum(ledger.tags.count_holdings(target.name, now)),
+        sum(ledger.tags.count_holdings(name, now)),
     )

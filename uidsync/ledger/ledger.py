@@ -52,12 +52,16 @@ class Ledger(TableLedger):
         return known[0] if known and known[0].identity == identity else None
 
     def write_target(self, state: TargetState) -> None:
-        """Record what is known of a target; when it is another than it was, what it held is forgotten."""
+        """Record what is known of a target; when it is another than it was, what it held is forgotten.
+
+        What somebody withdrew stays withdrawn: that is an order, and no belief. It may still be held, and is in doubt.
+        """
         known = self._read("read_target", _read_state, (state.name,))
         with self._writing() as write:
             if not known or known[0].identity != state.identity:
-                for table in ("holdings", "withdrawn", "rejected", "taken"):
+                for table in ("holdings", "rejected", "taken"):
                     write(f"drop_{table}", [(state.name,)])
+                write("doubt_holdings", [(state.name,)])
             write("write_target", [{name: _plain(getattr(state, name)) for name in STATE}])
 
     def read_holdings(self, target: str, ips: Addresses | None = None) -> dict[Subject, tuple[Holding, ...]]:

@@ -148,12 +148,13 @@ def read_state(ledger: Ledger, target: TargetConfig) -> TargetState:
 def read_belief(ledger: Ledger, target: TargetConfig, ips: Addresses | None = None) -> Belief:
     """Read what the ledger knows of a target, at these addresses if any are given. Raises LedgerError."""
     state, name = read_state(ledger, target), target.name
+    withdrawn = ledger.read_withdrawn(name, ips)
     if state.is_new:
-        return Belief(state, {})
+        return Belief(state, {}, withdrawn)
     return Belief(
         state,
         ledger.read_holdings(name, ips),
-        ledger.read_withdrawn(name, ips),
+        withdrawn,
         ledger.read_rejected(name, ips),
         ledger.read_taken(name, ips),
         ledger.count_taken(name) > 0,
