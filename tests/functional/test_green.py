@@ -404,6 +404,21 @@ def test_ids_that_do_not_grow_with_time_are_noticed(site, safeconnect, firewall)
     assert firewall.mappings()["10.2.0.2"] == "low2"
 
 
+def test_a_file_has_no_order_to_keep(site, firewall):
+    """A file is always read as a whole: whatever the ids of its newer rows, nothing is wrong with them."""
+    now = datetime.now(UTC)
+    site.use_rows([])
+    site.add_firewall("fw", firewall)
+    for number, event_id in enumerate((100_000, 500, 0)):
+        with site.source["path"].open("a") as file:
+            file.write(
+                f"{event_id},{(now - timedelta(minutes=5 - number)).isoformat()},10.1.0.{number},user{number},\n"
+            )
+        ended = site.call("sync", "--json")
+        assert (ended.code, ended.report["warnings"]) == (0, [])
+        assert len(firewall.mappings()) == number + 1
+
+
 @pytest.mark.parametrize("before", ["taken", "rejected"])
 def test_ids_that_begin_anew_are_those_of_newer_events(settled, safeconnect, firewall, before):
     """After a TRUNCATE, whoever gets the id of a row that another source took, or the firewall rejected, is sent."""

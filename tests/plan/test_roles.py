@@ -70,6 +70,7 @@ def hold(made_plan, held):
         ("ada,STAFF, Guest  Wi-Fi ,STAFF,,x", ("STAFF", "Guest Wi-Fi", "x")),
         ("ada," + "r" * 256, ()),
         ("ada,bad\x00role,good", ("good",)),
+        ("ada,\u200b,\u3164\u0301,good", ("good",)),  # that show nothing
         ("ada,one," + "r" * 1100, ("one",)),  # the last may have lost its end
     ],
 )

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.clienthist_rows import ADDRESSES, PRINCIPALS, ZERO_DATE
+from uidsync.panos import bare_name
 from uidsync.panos.userid.messages import LONGEST_NAME, is_carriable
 from uidsync.source.dates import make_zone
 from uidsync.source.mysql_login import STATEMENTS
@@ -21,6 +22,7 @@ from uidsync.source.rows import (
     Rules,
     SkippedRow,
     brings_other_domain,
+    is_seen,
     is_within,
     make_name_reader,
     make_row_reader,
@@ -116,6 +118,21 @@ def test_an_event_may_leave_its_address_with_nobody(principal, rules, why):
     """A principal that names no usable user is an event all the same, and says why."""
     event = read(principal, rules=rules)
     assert (event.user, event.why, event.ip, event.event_id) == (None, why, ip_address("192.0.2.1"), 7)
+
+
+SHOWS_NOTHING = st.text(
+    st.characters(categories=["Cf", "Mn", "Me"]) | st.sampled_from("\u200b\ufeff\xad\u3164\u2800\u115f"),
+    min_size=1,
+    max_size=9,
+)
+
+
+@given(SHOWS_NOTHING, st.sampled_from(["{}", "{},Staff", "CAMPUS\\{}", "{}@example.edu", " {} \u3000,Staff"]))
+def test_a_name_that_shows_nothing_is_nobody_s(unseen, principal):
+    """Zero-width characters, marks alone and fillers name no user, with a domain and without; one letter does."""
+    event = read(principal.format(unseen), rules=Rules(domain="CAMPUS"))
+    assert (event.user, event.why) == (None, "unfit")
+    assert read(principal.format(f"{unseen}ö")).user
 
 
 @pytest.mark.parametrize("glob", ["svc-", "svc-b*", "vc-a", "svc-a.", "[!s]*"])
@@ -377,7 +394,7 @@ def test_any_row_is_an_event_or_a_skip(rules, row):
         assert result.why == ""
         assert 0 < len(result.user) <= LONGEST_NAME
         assert is_carriable(result.user)
-        assert result.user.strip("\\@ ")
+        assert is_seen(bare_name(result.user))
 
 
 @given(RULES, TEXTS, ADDRESS_TEXTS)

@@ -22,7 +22,7 @@ from uidsync.source.rows import CUT_IPV6, IGNORED, OTHER_DOMAIN, RESERVED
 NOBODY = {
     "null": "nobody logged in",
     "empty": "nobody: a row with an empty name",
-    "unfit": "nobody: a row with a name that no message can carry",
+    "unfit": "nobody: a row with a name that no message can carry or that shows nothing",
     "too_long": "nobody: a row with a name that is too long",
     IGNORED: "nobody: a row of a user whom identity.ignore_users has, or of a realm alone",
     OTHER_DOMAIN: "nobody: a row of another domain or realm, as identity.other_domains says",

@@ -68,7 +68,8 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         # Events that were judged by other rules, or that came from another source, no longer count.
         is_known = position is not None and (position.source, position.rules) == marks
         ledger.drop_events(now, validity if is_known else None)
-        sink = _Sink(ledger, position.find_tail() if position and is_known else 0, is_tagging=config.roles.is_used)
+        has_tail = position and is_known and snapshot.highest_id is not None  # a file is always read as a whole
+        sink = _Sink(ledger, position.find_tail() if position and has_tail else -1, is_tagging=config.roles.is_used)
         is_full = full or not position or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
         census = _read_rows(snapshot, sink, rules, validity, None if is_full else position)
     if config.roles.is_used:

@@ -8,6 +8,7 @@ Pure: no I/O, no clock.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -31,6 +32,8 @@ LONGEST_PRINCIPAL = 1024  # characters of a principal that are read; sql/source.
 CACHED = 2**16  # names, addresses and devices whose meaning is cached: a campus has that many, and rows repeat them
 LONGEST_CACHED = 64  # characters; longer texts are rare, and strangers choose their length
 MOST_ROLES, LONGEST_ROLE = 64, 255  # of a principal that are kept, and characters of each
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"})  # categories that alone show no name
+FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")  # letters and symbols that are drawn as blanks
 LONGEST_MAC = 64  # characters; the longest kind of device address has 16 digits with signs in between
 
 # Why an event leaves its address with nobody.
@@ -174,7 +177,14 @@ def read_roles(principal: str) -> tuple[str, ...]:
     _, *roles = principal[:LONGEST_PRINCIPAL].split(",", MOST_ROLES + 1)
     whole = roles[:-1] if len(roles) > MOST_ROLES or len(principal) >= LONGEST_PRINCIPAL else roles
     cleaned = (" ".join(role.split()) for role in whole)
-    return tuple(dict.fromkeys(role for role in cleaned if 0 < len(role) <= LONGEST_ROLE and is_carriable(role)))
+    return tuple(
+        dict.fromkeys(each for each in cleaned if is_seen(each) and len(each) <= LONGEST_ROLE and is_carriable(each))
+    )
+
+
+def is_seen(text: str) -> bool:
+    """Tell whether a text shows anything. Zero-width characters, marks without a letter and fillers do not."""
+    return any(unicodedata.category(character) not in UNSEEN and character not in FILLERS for character in text)
 
 
 def _make_name_judge(rules: Rules) -> Callable[[str], tuple[str | None, str]]:
@@ -191,6 +201,8 @@ def _make_name_judge(rules: Rules) -> Callable[[str], tuple[str | None, str]]:
         is_ignored = ignored.match(bare.casefold()) is not None
         if is_ignored or not bare:  # a realm alone, or a name that a rewrite empties, hides its user
             return None, IGNORED if is_ignored or given else EMPTY
+        if not is_seen(bare):
+            return None, UNFIT
         if rules.other_domains != "keep" and brings_other_domain(name, rules.domain):
             if rules.other_domains == "nobody":
                 return None, OTHER_DOMAIN
