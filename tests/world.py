@@ -257,15 +257,16 @@ class Wire:
         self._world = world
         self.attempts = Counter()
 
-    def call(self, request, *, attempts=None):
+    def call(self, request, *, tries="usual"):
         """Make one call of the XML API."""
-        del attempts
+        del tries
         self._world.turns.take(self._name)
         answer = self._device.ask if request.type == "op" else self._device.take
         return answer(dict(request.parameters)["cmd"].encode(), self._world)
 
-    def read(self, request, read):
+    def read(self, request, read, *, tries="usual"):
         """Make one call whose answer may be large."""
+        del tries
         self._world.turns.take(self._name)
         document = dict(request.parameters)["cmd"].encode()
         return read(200, iter([self._device.show(document, self._world)]))

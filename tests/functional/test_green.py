@@ -113,6 +113,15 @@ def test_a_run_with_nothing_due_asks_at_most_five_things(settled, firewall):
     assert len(set(asked)) == 4
 
 
+@pytest.mark.parametrize("spared", [0, 2])
+@pytest.mark.parametrize("fault", ["html_503", "busy_429", "reset_before_answer", "session_timed_out"])
+def test_a_question_that_fails_for_a_moment_is_asked_again(settled, firewall, fault, spared):
+    """With nothing due, whichever question fails once for a reason that passes: the run is complete."""
+    firewall.do("fault", name=fault, after=spared, times=1)
+    ended = settled.call("sync", "--json")
+    assert (ended.code, ended.report["warnings"], ended.targets["fw"]["status"]) == (0, [], "complete")
+
+
 def test_what_another_source_took_is_left_to_it(settled, safeconnect, firewall):
     """An address that an AD source has mapped since is counted, and taken again by a newer event, not by a renewal."""
     firewall.do("learn", ip="10.0.0.7", user="AD\\eve", type="AD", timeout=10_000)

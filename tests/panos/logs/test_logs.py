@@ -149,9 +149,9 @@ class Forgetful:
     def __init__(self, gone):
         self.gone, self.jobs, self.finished = gone, count(1), []
 
-    def call(self, request, *, attempts=None):
+    def call(self, request, *, tries="usual"):
         """Start a job or end one."""
-        del attempts
+        del tries
         if request.form.get("action") == "finish":
             self.finished.append(request.form["job-id"])
             raise BadRequest("job not found")

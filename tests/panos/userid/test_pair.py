@@ -312,6 +312,6 @@ def test_questions_go_to_the_active_member(units, make_pair):
     units.do("ha", state="passive")
     pair = make_pair()
     log_in(pair)
-    assert pair.call(make_show_mappings(), attempts=1).findtext("result/entry/user") == "user1"
+    assert pair.call(make_show_mappings(), tries="once").findtext("result/entry/user") == "user1"
     assert pair.call(SYSTEM_INFO).findtext("result/system/hostname") == "fw-simulated-peer"
     assert pair.certificate_not_after is not None

@@ -88,8 +88,16 @@ def test_a_question_may_be_asked_once(make_patience, clock):
     """A caller may have fewer attempts than the policy gives."""
     attempt = failing(Unreachable("refused"))
     with pytest.raises(Unreachable):
-        make_patience().call(attempt, 10, attempts=1)
+        make_patience().call(attempt, 10, tries="once")
     assert (len(attempt.limits), clock.slept) == (1, [])
+
+
+def test_a_right_that_is_missing_need_not_be_asked_for_again(make_patience, clock):
+    """A caller may take a lack of rights at its word, and still wait out all else that passes."""
+    attempt = failing(Busy("answers HTTP 503"), Busy("role", denied=True), Busy("role", denied=True))
+    with pytest.raises(Unauthorized, match="role"):
+        make_patience().call(attempt, 10, tries="unless_denied")
+    assert (len(attempt.limits), len(clock.slept)) == (2, 1)
 
 
 @pytest.mark.parametrize(("asked", "least"), [(7.5, 7.5), (0, 0.5), (None, 0.5)])

@@ -21,6 +21,7 @@ from uidsync.panos.logs.events import (
 )
 from uidsync.panos.wire.client import Read
 from uidsync.panos.wire.errors import BadRequest, Busy, PanosError
+from uidsync.panos.wire.retries import Tries
 from uidsync.panos.wire.xmlapi import Request
 
 Answer = TypeVar("Answer")
@@ -31,7 +32,7 @@ LONGEST_JOB = 60.0  # seconds; what a busy management plane takes is not publish
 class Caller(Protocol):
     """What asks a firewall, or the members of a pair; both raise PanosError."""
 
-    def call(self, request: Request, *, attempts: int | None = None) -> etree._Element:
+    def call(self, request: Request, *, tries: Tries = "usual") -> etree._Element:
         """Make one call and return the `response` element."""
         ...
 
@@ -79,7 +80,7 @@ def _run_job(client: Caller, query: LogQuery, wait: _Wait) -> tuple[LogEntry, ..
     except BaseException as error:
         if not isinstance(error, BadRequest):
             with suppress(PanosError):
-                client.call(make_finish(job), attempts=1)
+                client.call(make_finish(job), tries="once")
         raise
 
 

@@ -44,6 +44,7 @@ from uidsync.panos.userid.table import (
 )
 from uidsync.panos.wire.client import Client, Read
 from uidsync.panos.wire.errors import BadRequest, PanosError, Unauthorized
+from uidsync.panos.wire.retries import Tries
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, address_to
 
 # Questions for single mappings that could not be logged out; for more of them the whole table is read, once.
@@ -120,9 +121,9 @@ class Firewall:
         """Make one call. Raises PanosError."""
         return self._client.call(self._address(request))
 
-    def read(self, request: Request, read: Read[Taken]) -> Taken:
+    def read(self, request: Request, read: Read[Taken], *, tries: Tries = "usual") -> Taken:
         """Make one call whose answer may be large. Raises PanosError."""
-        return self._client.read(self._address(request), read)
+        return self._client.read(self._address(request), read, tries=tries)
 
     def _log_out_as_shown(self, logouts: Sequence[Logout]) -> set[Entry]:
         """Log out what is left of mappings that were said not to be there; return the logouts of those that stay.
@@ -190,8 +191,8 @@ class Firewall:
         return (entry for entry in entries if not self.vsys or entry.vsys in {"", self.vsys})
 
     def ask(self, ip: Subject) -> tuple[TableEntry, ...]:
-        """Read what the mapping table has for one address; a question is not repeated. Raises PanosError."""
-        response = self._client.call(self._address(make_show_mappings(self.vsys, ip)), attempts=1)
+        """Read what the mapping table has for one address. Raises PanosError."""
+        response = self._client.call(self._address(make_show_mappings(self.vsys, ip)), tries="unless_denied")
         return tuple(self._only_ours(iter(read_mappings(response))))
 
     def read_user_id_log(self, ip: Address, *, most: int = EVENTS_SHOWN) -> tuple[UserIdEvent, ...]:
@@ -215,7 +216,7 @@ class Firewall:
     def read_clock(self, *, of_panorama: bool = False) -> datetime:
         """Read what the firewall's clock shows, or that of the Panorama before it, naive. Raises PanosError."""
         request = make_show_clock()
-        return read_clock(self._client.call(request if of_panorama else self._address(request), attempts=1))
+        return read_clock(self._client.call(request if of_panorama else self._address(request), tries="once"))
 
     def _is_ours(self, vsys: str) -> bool:
         return not self.vsys or vsys == self.vsys or not re.fullmatch("vsys[0-9]+", vsys)

@@ -21,7 +21,7 @@ from lxml import etree
 
 from uidsync.panos.wire.client import LARGE_TIMEOUT, Answer, Client, Read
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, RequestError, TargetError, Unauthorized, Unreachable
-from uidsync.panos.wire.retries import SHORTEST_TRY, Patience
+from uidsync.panos.wire.retries import SHORTEST_TRY, Patience, Tries
 from uidsync.panos.wire.xmlapi import Request, make_op
 from uidsync.side_by_side import start
 
@@ -129,18 +129,18 @@ class Pair:
         for member in self._members.values():
             member.close()
 
-    def call(self, request: Request, *, attempts: int | None = None) -> etree._Element:
+    def call(self, request: Request, *, tries: Tries = "usual") -> etree._Element:
         """Make one call to the active member, and retry transient failures. Raises PanosError.
 
         If several members get the call, the answer of one that accepts it counts.
         """
         return self._patience.call(
-            lambda seconds: self._exchange(request, seconds, attempts), self._request_timeout, attempts=attempts
+            lambda seconds: self._exchange(request, seconds, tries), self._request_timeout, tries=tries
         )
 
-    def read(self, request: Request, read: Read[Answer]) -> Answer:
+    def read(self, request: Request, read: Read[Answer], *, tries: Tries = "usual") -> Answer:
         """Make one call whose answer may be large, to one of the hosts that get messages. Raises PanosError."""
-        return self._patience.call(lambda seconds: self._read(request, seconds, read), LARGE_TIMEOUT)
+        return self._patience.call(lambda seconds: self._read(request, seconds, read), LARGE_TIMEOUT, tries=tries)
 
     def _read(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
         host = self._choose(min(seconds, self._request_timeout)).hosts[0]
@@ -162,7 +162,7 @@ class Pair:
             is_one_active = any(role in ACTIVE for role in roles.values())
         return roles
 
-    def _exchange(self, request: Request, seconds: float, attempts: int | None) -> etree._Element:
+    def _exchange(self, request: Request, seconds: float, tries: Tries) -> etree._Element:
         answers: list[etree._Element] = []
         failures: list[PanosError] = []
         ends_at = time.monotonic() + seconds
@@ -177,7 +177,7 @@ class Pair:
                         _raise_if_handed_over(host, member, max(ends_at - time.monotonic(), SHORTEST_TRY))
                     answers.append(answer)
                 else:  # each has its own retries: a member that stumbles must not miss what the other took
-                    answers.append(member.call(request, attempts=attempts))
+                    answers.append(member.call(request, tries=tries))
             except PanosError as error:
                 failures.append(error)
                 if isinstance(error, TargetError):

@@ -100,12 +100,13 @@ class TagTarget:
         return read_rejections(answer, batch, SETTLED)
 
     def ask(self, subject: Subject) -> tuple[TableEntry, ...]:
-        """Read which of our tags a subject has; a question is not repeated. Raises PanosError."""
+        """Read which of our tags a subject has. Raises PanosError."""
         if not isinstance(subject, Tagged):
             raise TypeError(subject)
         which = f"<{subject.kind}>{escape(subject.name)}</{subject.kind}>"
         request = make_show_tags(subject.kind, which, self._firewall.vsys)
-        return tuple(self._make_entries(self._firewall.read(request, read_tags), lambda _: subject))
+        found = self._firewall.read(request, read_tags, tries="unless_denied")
+        return tuple(self._make_entries(found, lambda _: subject))
 
     def read_table(self, take: Callable[[Iterator[TableEntry]], Taken]) -> Taken:
         """Read all of our tags, page by page, and return what `take` makes of them. Raises PanosError."""

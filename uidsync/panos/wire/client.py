@@ -24,7 +24,7 @@ from urllib3.connectionpool import HTTPSConnectionPool
 
 from uidsync.panos.wire.dial import meet
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
-from uidsync.panos.wire.retries import Bounds
+from uidsync.panos.wire.retries import Bounds, Tries
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.wire.words import Private, cut, find_private, mask
 from uidsync.panos.wire.xmlapi import Request, read_response
@@ -81,20 +81,22 @@ class Client:
         if self._lines:
             self._lines.close()
 
-    def call(self, request: Request, *, attempts: int | None = None) -> etree._Element:
+    def call(self, request: Request, *, tries: Tries = "usual") -> etree._Element:
         """Make one call, again while it fails for reasons that pass, and return the `response` element.
 
         Raises PanosError.
         """
         limit = self._bounds.request_timeout
-        return self._bounds.patience.call(lambda seconds: self.exchange(request, seconds), limit, attempts=attempts)
+        return self._bounds.patience.call(lambda seconds: self.exchange(request, seconds), limit, tries=tries)
 
-    def read(self, request: Request, read: Read[Answer]) -> Answer:
+    def read(self, request: Request, read: Read[Answer], *, tries: Tries = "usual") -> Answer:
         """Make one call whose answer may be large, and return what `read` makes of it. Raises PanosError.
 
         `read` gets the HTTP status and the body in pieces as they come, anew for every try.
         """
-        return self._bounds.patience.call(lambda seconds: self.exchange_large(request, seconds, read), LARGE_TIMEOUT)
+        return self._bounds.patience.call(
+            lambda seconds: self.exchange_large(request, seconds, read), LARGE_TIMEOUT, tries=tries
+        )
 
     def exchange(self, request: Request, seconds: float) -> etree._Element:
         """Make one call in so many seconds, once. Raises PanosError."""

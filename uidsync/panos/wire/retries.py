@@ -6,13 +6,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import tenacity
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.panos.wire.errors import Busy, PanosError, RequestError, Unauthorized
 
+# By the policy; or so, but for a right that is missing, which a commit under way is told of alike; or once.
+Tries = Literal["usual", "unless_denied", "once"]
 ATTEMPTS = 5  # with these waits some 15 s: long enough for a commit, or for a web server that restarts
 LONGEST_FAILURE = 30.0  # seconds that one target may spend on failures in a run: half of the time between two runs
 Answer = TypeVar("Answer")
@@ -53,20 +55,19 @@ class Patience:
         self._has_answered = False
         self._lock = threading.Lock()
 
-    def call(
-        self, attempt: Callable[[float], Answer], request_timeout: float, *, attempts: int | None = None
-    ) -> Answer:
+    def call(self, attempt: Callable[[float], Answer], request_timeout: float, *, tries: Tries = "usual") -> Answer:
         """Return what `attempt(seconds)` returns, trying again while it fails for reasons that pass.
 
-        `seconds` is how long one attempt may take. `attempts` overrides the number in the policy. The last error is
-        raised as it came. Only the 403 "not authorized for user role", which a commit gives, too, becomes Unauthorized
-        once it outlasts the tries.
+        `seconds` is how long one attempt may take. The last error is raised as it came. Only the 403
+        "not authorized for user role", which a commit gives, too, becomes Unauthorized once it outlasts the tries.
         """
 
         def is_last(state: tenacity.RetryCallState) -> bool:
             at_first = None if self._has_answered else self._policy.attempts_at_first
-            most = attempts or at_first or self._policy.attempts
-            return state.attempt_number >= most or self._is_spent(state.upcoming_sleep)
+            most = 1 if tries == "once" else at_first or self._policy.attempts
+            error = _error_of(state)
+            is_denied = tries == "unless_denied" and isinstance(error, Busy) and error.denied
+            return is_denied or state.attempt_number >= most or self._is_spent(state.upcoming_sleep)
 
         may_be_sent = False
 
