@@ -18,19 +18,19 @@ from lxml import etree
 
 from uidsync.panos import Address
 from uidsync.panos.wire.errors import BadReply
-from uidsync.panos.wire.stream import read_named
+from uidsync.panos.wire.stream import read_elements
 from uidsync.panos.wire.xmlapi import Request
 
 USER_ID = "userid"
 FINISHED = "FIN"
 # Of one query: "Illegal value for parameter nlogs [5200]. Should be between 1 to 5000".
 MOST_ENTRIES = 5000
-MOST_KEPT = 1000  # elements at a time: an entry of the widest log, traffic, has some 120
+MOST_KEPT = 1000  # signs of markup: an entry of the widest log, traffic, has some 240
 LONGEST_FIELD = 65_536  # characters
 STATE_PATH = ("response", "result", "job", "status")
 LOGS_PATH = ("response", "result", "log", "logs")
 ENTRY_PATH = (*LOGS_PATH, "entry")
-PATHS = frozenset({STATE_PATH, LOGS_PATH, ENTRY_PATH})
+TAGS = frozenset({STATE_PATH[-1], LOGS_PATH[-1], ENTRY_PATH[-1]})
 FIRST_YEAR = 2000  # a high_res_timestamp that is not set says 1970
 TAG_EVENTS = frozenset({"register-tag", "unregister-tag"})  # subtypes that say nothing of users
 
@@ -135,12 +135,12 @@ def read_job_number(response: etree._Element) -> str:
 def read_job(status: int, pieces: Iterator[bytes]) -> JobAnswer:
     """Read a job's answer of any size as it comes, whatever log it is of; `status` is the HTTP status.
 
-    Raises what `read_named` raises, and BadReply for an answer that holds no state, is finished without a log, or
+    Raises what `read_elements` raises, and BadReply for an answer that holds no state, is finished without a log, or
     holds another number of entries than it says.
     """
     state, said = "", None
     entries: list[LogEntry] | None = None
-    for path, element in read_named(status, pieces, "log", PATHS, ENTRY_PATH, MOST_KEPT):
+    for path, element in read_elements(status, pieces, "log", TAGS, {ENTRY_PATH}, MOST_KEPT):
         if path == STATE_PATH:
             state = (element.text or "").strip()
         elif path == LOGS_PATH:
