@@ -49,7 +49,9 @@ STANDS_ON = {
     "cryptography", "durationpy", "lxml", "pydantic", "pymysql", "re2", "requests", "rich", "structlog", "tenacity",
     "typer", "urllib3",
 }  # fmt: skip
-EXTRAS = {"panos.tunnels.shell": {"asyncssh"}, "panos.tunnels.dialogue": {"asyncssh"}}  # loaded where SSH is asked for
+EXTRAS = {  # loaded where SSH, or a server, is asked for
+    "panos.tunnels.shell": {"asyncssh"}, "panos.tunnels.dialogue": {"asyncssh"}, "web.door": {"aiohttp"},
+}  # fmt: skip
 FORBIDDEN = {"manager", "handler", "helper", "util", "utils", "common", "info", "misc"}
 
 

@@ -337,7 +337,7 @@ def test_a_signal_ends_it_though_a_firewall_hangs(site, firewall):
     site.use_rows(ROWS)
     site.add_firewall("fw", firewall)
     with running(site) as exporter, socket.create_connection(("127.0.0.1", exporter.port)) as scraper:
-        scraper.sendall(b"GET /probe?target=fw HTTP/1.1\r\n\r\n")
+        scraper.sendall(b"GET /probe?target=fw HTTP/1.0\r\n\r\n")
         wait = tenacity.wait_fixed(0.01)
         heard = tenacity.Retrying(
             stop=tenacity.stop_after_delay(10), wait=wait, retry=tenacity.retry_if_not_result(bool)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import math
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -33,7 +34,6 @@ from uidsync.panos.tunnels.refusals import Refusals
 from uidsync.report.metrics import write_metrics
 from uidsync.report.output import LAST_RUN, write_atomically
 from uidsync.report.report import INCOMPLETE, OK, USAGE
-from uidsync.side_by_side import start
 
 if TYPE_CHECKING:
     from uidsync.integrations.exporter.config import ExporterConfig
@@ -77,7 +77,8 @@ def exporter(
     if not may_read(site.state_dir / LAST_RUN):  # else there is something to tell without any key
         site.raise_if_locked_out(site.firewalls, is_source_needed=False)
     try:
-        import prometheus_client  # noqa: F401, PLC0415 (an extra: other commands do without)
+        import aiohttp  # noqa: F401, PLC0415 (an extra: other commands do without)
+        import prometheus_client  # noqa: F401, PLC0415
     except ImportError:
         site.log.error("exporter.missing", hint="pip install 'uidsync[exporter]'")
         return USAGE
@@ -126,9 +127,10 @@ def _make_probes(site: Site, table: ExporterConfig) -> Probes:
 
 def _serve(site: Site, table: ExporterConfig) -> int:
     from uidsync.integrations.exporter.lastrun import Runs  # noqa: PLC0415
+    from uidsync.integrations.exporter.server import Server  # noqa: PLC0415
     from uidsync.integrations.exporter.site import Settings  # noqa: PLC0415
     from uidsync.integrations.exporter.site import Site as Pages  # noqa: PLC0415
-    from uidsync.web.server import Server  # noqa: PLC0415
+    from uidsync.web.door import listen  # noqa: PLC0415
 
     page = Pages(
         Settings(
@@ -144,27 +146,33 @@ def _serve(site: Site, table: ExporterConfig) -> int:
         write_metrics,
         _now,
     )
-    ended: SimpleQueue[None] = SimpleQueue()  # what a signal may use, however many come at once
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.put(None))
     host, _, port = table.listen.rpartition(":")
-    host = host.strip("[]")
+    address = host.strip("[]")
     try:
-        server = Server((host, int(port)), page.find_answer, site.log, names=_find_names(table, host))
+        listening = listen(address, int(port))
     except OSError as error:
         raise ConfigError(str(site.file), [f"exporter.listen: {table.listen}: {error.strerror or error}"]) from None
-    with server:
-        if not ip_address(host).is_loopback:
-            site.log.warning("exporter.exposed", hint="without TLS and password: put a reverse proxy before 127.0.0.1")
-        site.log.info("exporter.started", url=server.url)
-        gc.enable()  # it may run for years
-        serving = start(server.serve_forever)
-        serving.add_done_callback(lambda _: ended.put(None))
-        ended.get()
-        server.shutdown()
-        serving.result()  # raises a bug
+    if not ip_address(address).is_loopback:
+        site.log.warning("exporter.exposed", hint="without TLS and password: put a reverse proxy before 127.0.0.1")
+    gc.enable()  # it may run for years
+    server = Server(page.find_answer, site.log, _find_names(table, address))
+    url = f"http://{host}:{listening.getsockname()[1]}/"
+    asyncio.run(_live(server.serve(listening), lambda: site.log.info("exporter.started", url=url)))
     site.log.info("exporter.ended")
     return OK
+
+
+async def _live(work: Coroutine[Any, Any, None], tell_start: Callable[[], None]) -> None:
+    """Do the work until SIGTERM or Ctrl-C, however many come, and where a shell had Ctrl-C ignored."""
+    loop, working = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, working.cancel)
+    tell_start()
+    with suppress(asyncio.CancelledError):
+        await working
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _find_names(table: ExporterConfig, address: str) -> set[str]:

@@ -30,9 +30,15 @@ from uidsync.sync import Parts
 class Site:
     """A configuration, with the targets that are meant, from the moment at which rights are given up."""
 
-    def __init__(self, options: Options, needs: Needs | None = "read", names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        needs: Needs | None = "read",
+        names: Sequence[str] | None = None,
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
         """Read the configuration, and give up what rights are not needed; None keeps them all. Raises ConfigError."""
-        self.log: FilteringBoundLogger = structlog.get_logger()
+        self.log: FilteringBoundLogger = log or structlog.get_logger()
         self.file = options.file
         self.config: Config = options.read_config()
         self.targets: tuple[TargetConfig, ...] = choose_targets(self.config, names or (), str(self.file))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,21 +16,9 @@ import typer
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command
-from uidsync.cli.rights import raise_if_locked_out
 from uidsync.cli.show import progress_bar, show_end, show_plans, show_report
-from uidsync.cli.wiring import (
-    TargetMaker,
-    become_owner,
-    choose_targets,
-    find_state_dir,
-    heed_signals,
-    make_deadline,
-    make_secret_files,
-    make_source,
-    make_turn,
-    warn_of_exposed_ping,
-)
-from uidsync.config.models import Config, TargetConfig
+from uidsync.cli.site import Site
+from uidsync.cli.wiring import make_turn, warn_of_exposed_ping
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.places import LedgerCopy, Ledgers, Locked, lock
 from uidsync.report.output import name_run, write_report, write_textfile
@@ -69,18 +57,15 @@ def sync(
     gc.disable()  # a run makes many small values and hardly a cycle, and then it ends: a third of its time
     run_id = name_run()
     log = structlog.get_logger().bind(**({"dry_run": True} if dry_run else {}))
-    config = options.read_config()
-    targets = choose_targets(config, target or (), str(options.file))
-    state_dir = find_state_dir(config)
-    become_owner(state_dir, "read" if dry_run else "write")
-    raise_if_locked_out(config, state_dir, targets)
-    warn_of_exposed_ping(config, options.file, log)
+    site = Site(options, "read" if dry_run else "write", target, log)
+    site.raise_if_locked_out(site.targets, is_source_needed=True)
+    warn_of_exposed_ping(site.config, site.file, site.log)
+    telemetry = site.config.telemetry
     is_told = not dry_run and not target  # of a part of the targets it would say too much
-    order = Order(dry_run, full, force, run_id)
-    with _pinging(config.telemetry.ping_url if is_told else "", log) as tell:
-        this = _run(config, targets, state_dir, order, log)
+    with _pinging(telemetry.ping_url if is_told else "", site.log) as tell:
+        this = _run(site, Order(dry_run, full, force, run_id))
         if is_told:
-            _write_files(this.report, state_dir, config.telemetry.textfile, log)
+            _write_files(this.report, site.state_dir, telemetry.textfile, site.log)
         tell(this.report.exit_code)
     if as_json:
         print(json.dumps(this.report.to_json(), indent=1))
@@ -92,35 +77,25 @@ def sync(
     return this.report.exit_code
 
 
-def _run(
-    config: Config, targets: Sequence[TargetConfig], state_dir: Path, order: Order, log: FilteringBoundLogger
-) -> Run:
-    deadline = make_deadline(config)
-    deadline.is_interruptible = False  # until the run begins: it reports of a signal that came before
-    heed_signals(deadline)
-    secrets = make_secret_files(log)
-    maker = TargetMaker(secrets, log, deadline)
-    source = make_source(config, secrets, deadline)
+def _run(site: Site, order: Order) -> Run:
+    site.deadline.is_interruptible = False  # until the run begins: it reports of a signal that came before
+    site.heed_signals()
+    source = site.make_source()
     with ExitStack() as stack:
         turn = None
         ledgers: Ledgers | LedgerCopy
         if order.dry_run:
-            ledgers = stack.enter_context(closing(LedgerCopy(state_dir, log)))
+            ledgers = stack.enter_context(closing(LedgerCopy(site.state_dir, site.log)))
         else:
-            stack.enter_context(lock(state_dir, log))
-            ledgers = stack.enter_context(closing(Ledgers(state_dir, log)))
-            if turn := make_turn(config, source, log):
+            stack.enter_context(lock(site.state_dir, site.log))
+            ledgers = stack.enter_context(closing(Ledgers(site.state_dir, site.log)))
+            if turn := make_turn(site.config, source, site.log):
                 stack.callback(turn.close)
-        parts = Parts(
-            config,
-            targets,
-            source,
-            ledgers.open(),
-            lambda dispatch: maker(dispatch.target, is_doubtful=dispatch.state.is_unusable),
-            deadline,
-            log,
-            stack.enter_context(progress_bar()),
-            turn,
+        maker, ledger, bar = site.make_targets(), ledgers.open(), stack.enter_context(progress_bar())
+        parts = replace(
+            site.make_parts(source, ledger, maker, bar),
+            make_target=lambda dispatch: maker(dispatch.target, is_doubtful=dispatch.state.is_unusable),
+            turn=turn,
         )
         return _run_somewhere(parts, order, ledgers)
 

@@ -1,5 +1,5 @@
-"""A small HTTP server that bounds what clients can do; for whichever neighbour is asked over HTTP.
+"""Bounds what HTTP clients can do, for whichever neighbour is asked over HTTP.
 
 Ground floor: imports nothing else of uidsync.
-Start at `server.Server`.
+Start at `door.Door`.
 """

@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.message import Message
 from http import HTTPStatus
 from typing import Any
 
+from aiohttp import web
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -26,7 +26,7 @@ from uidsync.integrations.exporter.lastrun import LastRun, Runs
 from uidsync.integrations.exporter.page import POLICY, State, draw
 from uidsync.integrations.exporter.probes import Probes
 from uidsync.integrations.exporter.relayhealth import read_relay
-from uidsync.web.server import Answer, Question
+from uidsync.web.door import say
 
 # As every Prometheus knows it; version 3 refuses an answer that does not say.
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
@@ -83,34 +83,34 @@ class Site:
         build = Gauge("uidsync_exporter_build_info", "The exporter's version.", ["version"], registry=self._registry)
         build.labels(settings.version).set(1)
 
-    def find_answer(self, question: Question) -> Answer:
+    def find_answer(self, request: web.BaseRequest) -> web.Response:
         """Return what a request gets."""
         answers = {"/": self._answer_page, "/metrics": self._answer_metrics, "/probe": self._answer_probe}
-        find = answers.get(question.path)
-        answer = find(question) if find else Answer("nothing here; see / and /metrics\n", status=HTTPStatus.NOT_FOUND)
-        self._requests.labels(question.path if find else "other", answer.status.value).inc()
+        find = answers.get(request.path)
+        answer = find(request) if find else say(HTTPStatus.NOT_FOUND, "nothing here; see / and /metrics\n")
+        self._requests.labels(request.path if find else "other", answer.status).inc()
         return answer
 
-    def _answer_metrics(self, _: Question) -> Answer:
+    def _answer_metrics(self, _: web.BaseRequest) -> web.Response:
         run = self._runs.look()
         self._is_readable.set(isinstance(run, LastRun))
         of_run = self._write_metrics(run.document) if isinstance(run, LastRun) else ""
-        return Answer(generate_latest(self._registry).decode() + of_run, TEXT_FORMAT)
+        return say(HTTPStatus.OK, generate_latest(self._registry).decode() + of_run, TEXT_FORMAT)
 
-    def _answer_probe(self, question: Question) -> Answer:
-        names = question.parameters.get("target", [])
+    def _answer_probe(self, request: web.BaseRequest) -> web.Response:
+        names = request.query.getall("target", [])
         if len(names) != 1:
-            return Answer("name one firewall: /probe?target=NAME\n", status=HTTPStatus.BAD_REQUEST)
+            return say(HTTPStatus.BAD_REQUEST, "name one firewall: /probe?target=NAME\n")
         asked = self._probes.asked.get(names[0])
         if asked is None:
-            return Answer("the configuration has no firewall of this name\n", status=HTTPStatus.NOT_FOUND)
-        seconds = choose_seconds(question.headers, self._settings.timeout)
+            return say(HTTPStatus.NOT_FOUND, "the configuration has no firewall of this name\n")
+        seconds = choose_seconds(request.headers, self._settings.timeout)
         families = Families()
         views = self._probes.probe(asked.name, seconds).views
         add_views(families, asked.name, views, asked.rules, status_metric=self._settings.status_metric, is_alone=True)
-        return Answer(families.write(), TEXT_FORMAT)
+        return say(HTTPStatus.OK, families.write(), TEXT_FORMAT)
 
-    def _answer_page(self, _: Question) -> Answer:
+    def _answer_page(self, _: web.BaseRequest) -> web.Response:
         self._probes.refresh(FRESH, self._settings.timeout, PAGE_PATIENCE)
         run = self._runs.look()
         state = State(
@@ -125,10 +125,10 @@ class Site:
             {name: self._probes.show(name) for name in self._probes.asked},
             tuple(read_relay(self._runs.place, self._now())),
         )
-        return Answer(draw(state), "text/html; charset=utf-8", headers={"Content-Security-Policy": POLICY})
+        return say(HTTPStatus.OK, draw(state), "text/html; charset=utf-8", {"Content-Security-Policy": POLICY})
 
 
-def choose_seconds(headers: Message, otherwise: float) -> float:
+def choose_seconds(headers: Mapping[str, str], otherwise: float) -> float:
     """Return how long a firewall gets: less than the scraper waits, if it says how long that is."""
     try:
         said = float(headers.get(TIMEOUT_HEADER, ""))

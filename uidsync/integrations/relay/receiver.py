@@ -7,22 +7,21 @@ import hmac
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.integrations.relay.door import Door, Limits
 from uidsync.integrations.relay.mapping import Rules, make_alert
 from uidsync.integrations.relay.queue import Queue, QueueError
 from uidsync.integrations.relay.reading import Unreadable, read_body
 from uidsync.integrations.relay.stats import write_metrics, write_stats
 from uidsync.integrations.relay.template import make_original
+from uidsync.web.door import HEADERS, Door, Limits, say
 
 MOST_AT_ONCE = 500  # alerts in one transaction
-HEADERS = {"Server": "uidsync", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 FULL_SECONDS = "60"  # after which a client may come again when the queue is full
 LIMITS, RULES = Limits(), Rules()
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -119,7 +118,7 @@ class Receiver:
             return await self._answer(request)
         except Exception as bug:  # noqa: BLE001 (the server lives on)
             self._log.error("request.broken", error=type(bug).__name__, hint="a bug: -vv shows where", exc_info=bug)
-            return self._say(500, "a bug; the log tells more\n")
+            return say(500, "a bug; the log tells more\n")
         finally:
             if self.door:
                 self.door.end(request.protocol)
@@ -127,17 +126,17 @@ class Receiver:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path, method = request.path, request.method
         if method in {"GET", "HEAD"} and path in {"/", "/in"}:  # what a button for a test may ask
-            return self._say(200, "uidsync relay\n")
+            return say(200, "uidsync relay\n")
         given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
         if self._psk and not hmac.compare_digest(given, self._psk):
             self.counters["psk_errors"] += 1
             self._tell("api error - invalid PSK")
-            return self._say(401, "the Authorization header is not the one that is set\n")
+            return say(401, "the Authorization header is not the one that is set\n")
         if path == "/in":
             return await self._take(request) if method == "POST" else self._refuse_method("GET, HEAD, POST")
         pages = {"/stats": self._stats, "/dump": self._dump, "/metrics": self._metrics}
         if path not in pages:
-            return self._say(404, "there are /in, /stats, /dump and /metrics\n")
+            return say(404, "there are /in, /stats, /dump and /metrics\n")
         return await pages[path]() if method in {"GET", "HEAD"} else self._refuse_method("GET, HEAD")
 
     async def _take(self, request: web.BaseRequest) -> web.Response:
@@ -178,7 +177,7 @@ class Receiver:
             self._log.error("queue.failed", message=str(error))
             return self._refuse(503, "disk", "the body cannot be written\n")
         self._log.debug("alert.unreadable", reason=reason)
-        return self._say(400, f"{reason}\n")
+        return say(400, f"{reason}\n")
 
     async def _read(self, request: web.BaseRequest) -> bytes | web.Response:
         """Read the body, or return what a client gets whose body is too long or too slow."""
@@ -209,33 +208,23 @@ class Receiver:
         return {**counters, **self.counters, **doors}
 
     async def _stats(self) -> web.Response:
-        return self._say(200, write_stats(await self._count()), "application/json")
+        return say(200, write_stats(await self._count()), "application/json")
 
     async def _metrics(self) -> web.Response:
-        return self._say(200, write_metrics(await self._count(), self._queue.read_oldest(), time.time()), METRICS_TYPE)
+        return say(200, write_metrics(await self._count(), self._queue.read_oldest(), time.time()), METRICS_TYPE)
 
     async def _dump(self) -> web.Response:
-        return self._say(200, make_original())
+        return say(200, make_original())
 
     # ---- answers -------------------------------------------------------------------------------------------------
 
-    def _refuse(self, status: int, counter: str, words: str, headers: dict[str, str] | None = None) -> web.Response:
+    def _refuse(self, status: int, counter: str, words: str, headers: Mapping[str, str] | None = None) -> web.Response:
         """Refuse an alert that is not on disk. What is left of its request is not read."""
         self.counters[f"refused_{counter}"] += 1
-        response = self._say(status, words, headers=headers)
+        response = say(status, words, headers=headers)
         if status != 503:  # noqa: PLR2004 (HTTP's own)
             response.force_close()
         return response
 
     def _refuse_method(self, allowed: str) -> web.Response:
-        return self._say(405, f"{allowed}\n", headers={"Allow": allowed})
-
-    def _say(
-        self,
-        status: int,
-        text: str,
-        content_type: str = "text/plain; charset=utf-8",
-        headers: dict[str, str] | None = None,
-    ) -> web.Response:
-        all_headers = {**HEADERS, "Content-Type": content_type, **(headers or {})}
-        return web.Response(body=text.encode(), status=status, headers=all_headers)
+        return say(405, f"{allowed}\n", headers={"Allow": allowed})

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.integrations.relay.door import Door, listen
 from uidsync.integrations.relay.health import Health, write_health
 from uidsync.integrations.relay.queue import Limits as QueueLimits
 from uidsync.integrations.relay.queue import Queue
 from uidsync.integrations.relay.receiver import Receiver, Terms
 from uidsync.integrations.relay.sender import Sender, Settings
 from uidsync.integrations.relay.tenant import Tenant
+from uidsync.web.door import Door, listen
 
 HEALTH_EVERY = 5.0  # seconds between writings of the health
 LOG_EVERY = 60.0  # seconds between lines of the log with counters
@@ -163,7 +163,7 @@ class _Life:
         self.log.info("relay.ending", queued=self.queue.length)
         for task in (serving, watching):
             task.cancel()
-        await door.close()
+        await door.close(plan.terms.limits.request_seconds)
         if self.sender.bug is None and not serving.done():
             await asyncio.gather(serving, watching, return_exceptions=True)
         return self.sender.bug is None

@@ -1,6 +1,6 @@
-"""Knows when a log entry's event was: by the offset that it names, or by the zone that its firewall is set to.
+"""Knows when a log entry's event was: by the offset in the entry, or by the time zone of its firewall.
 
-Pure: no I/O, no clock. Texts without an offset are the firewall's wall clock; which zone that is, no log says.
+Pure: no I/O, no clock. A text without an offset shows the firewall's wall clock. No log says in which zone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LONGEST_SESSION = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """From when to when an event may have been; equal for one moment that is known."""
+    """The earliest and the latest moment of an event; they are equal if the moment is known."""
 
     first: datetime
     last: datetime
@@ -33,9 +33,9 @@ class Spell:
 
 
 def find_spell(entry: LogEntry, zone: tzinfo | None) -> Spell | None:
-    """Return when the event of an entry was, in UTC; None where no zone is known, or no time.
+    """Return when the event of an entry was, in UTC; None if its time or its zone is not known.
 
-    A session, as the traffic log has it, lasts from its `start` to its end.
+    A session of the traffic log lasts from its `start` to its end.
     """
     at = read_time(entry)
     if at is None or (at.tzinfo is None and zone is None):
@@ -63,9 +63,9 @@ def _place(naive: datetime, zone: tzinfo | None) -> tuple[datetime, datetime]:
 
 
 def write_bounds(since: datetime, until: datetime, zone: tzinfo | None) -> tuple[datetime, datetime]:
-    """Return two moments by a firewall's wall clock, so that all that its clock showed between them lies inside.
+    """Return two moments by a firewall's wall clock, with all that the clock showed between them.
 
-    None is this host's zone. Where clocks are put back inside, what they show runs back as well.
+    A zone of None is this host's. If clocks are put back between the moments, the bounds include what they show twice.
     """
     epoch = datetime(2000, 1, 1, tzinfo=UTC)
     later = [since - (since - epoch) % QUARTER + count * QUARTER for count in range(1, LONGEST_CHANGE + 1)]
@@ -76,14 +76,14 @@ def write_bounds(since: datetime, until: datetime, zone: tzinfo | None) -> tuple
 
 
 def make_show_clock() -> Request:
-    """Make the request for what a device's clock shows; it needs the right to operational requests."""
+    """Make the request for a device's clock. It needs the right Operational Requests."""
     return make_op("<show><clock></clock></show>")
 
 
 def read_clock(response: etree._Element) -> datetime:
-    """Read what a device's clock shows, naive. Raises BadReply.
+    """Read what a device's clock shows, without a zone. Raises BadReply.
 
-    It comes as `date` prints it: `Tue Nov 17 14:05:00 CET 2026`.
+    The form is that of `date`: `Tue Nov 17 14:05:00 CET 2026`.
     """
     text = " ".join("".join(part.itertext()) for part in response.iterfind("result")).strip()
     found = CLOCK.search(" ".join(text.split()))

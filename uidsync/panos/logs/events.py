@@ -1,8 +1,8 @@
-"""The log API: how to ask for a firewall's own log, and how to read a job and its entries.
+"""Makes the log API's requests, and reads a job and its entries.
 
-Pure: no I/O, no clock. A query is a job: it is enqueued, asked for until it is finished, and then gone with its
-answer. Sources: "Retrieve Logs" of the vendor's API guide, "User-ID Log Fields" of its syslog guide, captures of
-traffic logs. No `userid` log in XML was ever published: what it may lack is not required.
+Pure: no I/O, no clock. A query is a job: the firewall queues the job, answers questions about it until it is finished,
+and then forgets it. Sources: "Retrieve Logs" of the vendor's API guide, "User-ID Log Fields" of its syslog guide,
+captures of traffic logs. No `userid` log in XML was ever published, so no field is required.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from lxml import etree
 
 from uidsync.panos import Address
 from uidsync.panos.wire.errors import BadReply
-from uidsync.panos.wire.stream import read_named
+from uidsync.panos.wire.stream import read_elements
 from uidsync.panos.wire.xmlapi import Request
 
 USER_ID = "userid"
 FINISHED = "FIN"
 # Of one query: "Illegal value for parameter nlogs [5200]. Should be between 1 to 5000".
 MOST_ENTRIES = 5000
-MOST_KEPT = 1000  # elements at a time: an entry of the widest log, traffic, has some 120
+MOST_KEPT = 1000  # signs of markup: an entry of the widest log, traffic, has some 240
 LONGEST_FIELD = 65_536  # characters
 STATE_PATH = ("response", "result", "job", "status")
 LOGS_PATH = ("response", "result", "log", "logs")
 ENTRY_PATH = (*LOGS_PATH, "entry")
-PATHS = frozenset({STATE_PATH, LOGS_PATH, ENTRY_PATH})
-FIRST_YEAR = 2000  # a high_res_timestamp that is not set says 1970
+TAGS = frozenset({STATE_PATH[-1], LOGS_PATH[-1], ENTRY_PATH[-1]})
+FIRST_YEAR = 2000  # an unset high_res_timestamp says 1970
 TAG_EVENTS = frozenset({"register-tag", "unregister-tag"})  # subtypes that say nothing of users
 
 Direction = Literal["backward", "forward"]
@@ -40,10 +40,10 @@ LogEntry = Mapping[str, str]  # the fields of one entry of any log: their names 
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """What to read of a log: of `log_type`, at most `most` entries that match `words`, the newest first if backward.
+    """Which entries to read: at most `most` of the log `log_type` that match `words`, the newest first if backward.
 
-    `words` is the language of the filter in the web interface's Monitor tab; who makes them sees to it that nothing
-    which somebody typed is in them. Raises ValueError for a number of entries that no firewall gives.
+    `words` is a filter in the language of the web interface's Monitor tab. It must hold nothing that somebody typed,
+    unless `filters` checked it. Raises ValueError for more entries than a firewall gives.
     """
 
     log_type: str
@@ -59,7 +59,7 @@ class LogQuery:
 
 @dataclass(frozen=True, slots=True)
 class JobAnswer:
-    """What a job said: its state (PEND, ACT, FIN), and the entries once it is finished."""
+    """The state of a job (PEND, ACT, FIN), and its entries once it is finished."""
 
     state: str
     entries: tuple[LogEntry, ...] | None
@@ -69,11 +69,10 @@ class JobAnswer:
 class UserIdEvent:
     """A login or a logout as the firewall recorded it.
 
-    `at` is by the firewall's own clock. It has a zone when the entry says one (`high_res_timestamp`, PAN-OS 10 and
-    later); without, it is naive: the wall clock in the zone that the firewall is set to, which the log does not tell.
-    None when the entry holds no date that can be read. `timeout` is in seconds; None is none, or none that was said.
-    `source` is where the mapping came from (`datasource`), `source_type` by which mechanism (`datasourcetype`), and
-    `source_name` who sent it (`datasourcename`); in the firewall's own words, empty where it has none.
+    `at` is the time by the firewall's clock, or None if the entry has no readable date. It has a zone if the entry
+    names one (`high_res_timestamp`, PAN-OS 10 and later). Otherwise the zone is the firewall's, which no log names.
+    `timeout` is in seconds, or None. `source` says where the mapping came from (`datasource`), `source_type` by which
+    mechanism (`datasourcetype`), and `source_name` who sent it (`datasourcename`), in the firewall's own words.
     """
 
     at: datetime | None
@@ -88,25 +87,25 @@ class UserIdEvent:
 
 
 def make_enqueue(query: LogQuery) -> Request:
-    """Make the request that starts a job; its reply is read by `read_job_number`."""
+    """Make the request that starts a job. `read_job_number` reads the reply."""
     parameters = {"log-type": query.log_type, "nlogs": str(query.most), "skip": str(query.skip), "dir": query.direction}
     return Request("log", (*parameters.items(), *((("query", query.words),) if query.words else ())))
 
 
 def make_get(job: str) -> Request:
-    """Make the request for what a job has found. It is answered once: the firewall then forgets the job."""
+    """Make the request for a job's result. The firewall gives the result once and then forgets the job."""
     return Request("log", (("action", "get"), ("job-id", job)))
 
 
 def make_finish(job: str) -> Request:
-    """Make the request that ends a job which nobody will ask for any more."""
+    """Make the request that ends a job before its result is read."""
     return Request("log", (("action", "finish"), ("job-id", job)))
 
 
 def make_user_id_query(ip: Address, most: int, serial: str = "") -> LogQuery:
-    """Make the query for what the User-ID log has of one address.
+    """Make the query for one address in the User-ID log.
 
-    Behind Panorama, `serial` names the firewall: the log API has no `target`, so the logs that Panorama has are asked.
+    Behind Panorama, `serial` names the firewall. The log API has no `target`, so the query reads Panorama's own logs.
     """
     words = f"(ip in {plain_address(ip)})"
     if serial:
@@ -117,15 +116,15 @@ def make_user_id_query(ip: Address, most: int, serial: str = "") -> LogQuery:
 
 
 def plain_address(ip: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address stands for, or the IPv6 address without its zone.
+    """Return an IPv4-mapped address as IPv4, and an IPv6 address without its zone.
 
-    A zone may hold almost any text, quotes and brackets too.
+    A zone may hold almost any text, even quotes and brackets.
     """
     return (ip.ipv4_mapped or IPv6Address(int(ip))) if isinstance(ip, IPv6Address) else ip
 
 
 def read_job_number(response: etree._Element) -> str:
-    """Return the number of the job that was started, or raise BadReply."""
+    """Return the number of the started job. Raises BadReply."""
     number = (response.findtext("result/job") or "").strip()
     if not re.fullmatch("[0-9]{1,20}", number):
         raise BadReply("the answer names no log job")
@@ -133,14 +132,14 @@ def read_job_number(response: etree._Element) -> str:
 
 
 def read_job(status: int, pieces: Iterator[bytes]) -> JobAnswer:
-    """Read a job's answer of any size as it comes, whatever log it is of; `status` is the HTTP status.
+    """Read a job's answer as it arrives, of any size and any log; `status` is the HTTP status.
 
-    Raises what `read_named` raises, and BadReply for an answer that holds no state, is finished without a log, or
-    holds another number of entries than it says.
+    Raises what `read_elements` raises. Raises BadReply if the answer has no state, is finished without a log, or holds
+    another number of entries than it declares.
     """
     state, said = "", None
     entries: list[LogEntry] | None = None
-    for path, element in read_named(status, pieces, "log", PATHS, ENTRY_PATH, MOST_KEPT):
+    for path, element in read_elements(status, pieces, "log", TAGS, {ENTRY_PATH}, MOST_KEPT):
         if path == STATE_PATH:
             state = (element.text or "").strip()
         elif path == LOGS_PATH:
@@ -166,10 +165,7 @@ def _make_answer(state: str, said: str | None, entries: list[LogEntry] | None) -
 
 
 def _read_fields(entry: etree._Element) -> LogEntry:
-    """Return the texts of an entry's fields, and its `logid` where it has no number in its log.
-
-    Unknown ones are kept, as new releases add some.
-    """
+    """Return the texts of all fields of an entry, unknown fields too. Add the `logid` if there is no `seqno`."""
     fields = {
         str(field.tag): ("".join(field.itertext()) if len(field) else field.text or "").strip()[:LONGEST_FIELD]
         for field in entry.iterchildren(tag=etree.Element)
@@ -179,7 +175,7 @@ def _read_fields(entry: etree._Element) -> LogEntry:
 
 
 def read_user_id_event(entry: LogEntry) -> UserIdEvent | None:
-    """Read an entry of the User-ID log; None for one that is not of a user at an address."""
+    """Read an entry of the User-ID log; None if it is not about a user at an address."""
     subtype = entry.get("subtype", "").lower()
     try:
         ip = plain_address(ip_address(entry.get("ip", "").partition("/")[0]))
@@ -201,9 +197,9 @@ def read_user_id_event(entry: LogEntry) -> UserIdEvent | None:
 
 
 def read_time(entry: LogEntry) -> datetime | None:
-    """Read when an entry of any log came to be: with its zone if it says one, naive otherwise, None if it says neither.
+    """Read the time of an entry of any log, with its zone if it names one; None if it has no time.
 
-    Dates come as `2026/11/21 09:33:34` and as `2026-11-21T09:33:34.123+01:00`.
+    Dates have two forms: `2026/11/21 09:33:34` and `2026-11-21T09:33:34.123+01:00`.
     """
     for name in ("high_res_timestamp", "time_generated", "receive_time"):
         try:

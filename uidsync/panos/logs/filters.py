@@ -1,4 +1,4 @@
-"""The language of log filters: which logs there are, and conditions whose values can bring nothing else in.
+"""Writes log filters: the names of logs, and conditions whose values cannot add other conditions.
 
 Pure: no I/O, no clock. Sources: the Monitor tab of the web interface, and captures of queries that work.
 """
@@ -26,10 +26,10 @@ BARE = re.compile(r"[A-Za-z0-9_.-]+")
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What to read of one log: a condition, and from when to when the entries were received.
+    """What to read of one log: a condition, and the first and the last `receive_time`.
 
-    Both bounds count. They are naive: the wall clock in the zone of the device that is asked. `device_name` and
-    `serial` choose a firewall behind Panorama.
+    Both times have no zone: they show the wall clock of the device that is asked. `device_name` and `serial` choose a
+    firewall behind Panorama.
     """
 
     log_type: str
@@ -40,12 +40,12 @@ class Search:
     serial: str = ""
 
     def from_time(self, since: datetime) -> Search:
-        """Return the same search with a later beginning."""
+        """Return the same search from a later time on."""
         return replace(self, since=since)
 
     @property
     def words(self) -> str:
-        """The filter as it goes to the firewall."""
+        """The filter that the firewall gets."""
         parts = [enclose(self.condition)] if self.condition else []
         parts.append(f"( receive_time geq '{self.since:{TIME}}' )")
         parts.append(f"( receive_time leq '{self.until:{TIME}}' )")
@@ -58,22 +58,22 @@ class Search:
 
 
 def equals(field: str, value: str) -> str:
-    """Return the condition that a field has a value. Raises ValueError for a value that would end its own quotes."""
+    """Return the condition that a field has a value. Raises ValueError for a value with a quote."""
     return f"( {_check_field(field)} eq '{check_value(value)}' )"
 
 
 def equals_bare(field: str, value: str) -> str:
-    """Return the same without quotes and blanks, as `(rule eq cnc)`; a value that needs quotes gets them."""
+    """Return the same without quotes and blanks, as `(rule eq cnc)`. A value that needs quotes gets them."""
     return f"({_check_field(field)} eq {value})" if BARE.fullmatch(value) else equals(field, value)
 
 
 def at_addresses(ips: Iterable[Address]) -> str:
-    """Return the condition that either side of an entry is one of these addresses."""
+    """Return the condition that the source or the destination is one of these addresses."""
     return " or ".join(f"( {side} in {plain_address(ip)} )" for ip in ips for side in ("addr.src", "addr.dst"))
 
 
 def check_value(value: str) -> str:
-    """Return a value that may stand between quotes. Raises ValueError."""
+    """Return a value if it may stand between quotes. Raises ValueError."""
     if "'" in value or '"' in value:
         raise ValueError(f"{value!r} holds a quote: no filter can carry it")
     if not value or not value.isprintable():
@@ -88,9 +88,9 @@ def _check_field(field: str) -> str:
 
 
 def check_condition(words: str) -> str:
-    """Return a filter that somebody wrote, if it is whole. Raises ValueError.
+    """Return a filter that somebody wrote, if its quotes and parentheses are closed. Raises ValueError.
 
-    One that is not could take the time bounds after it for a part of its own.
+    An open quote or parenthesis could swallow the time bounds that follow.
     """
     depth, quote = 0, ""
     for character in words:
@@ -110,12 +110,12 @@ def check_condition(words: str) -> str:
 
 
 def enclose(words: str) -> str:
-    """Return a condition as it may be joined to others by `and`."""
+    """Return a condition that `and` can join to others."""
     return f"({words})" if re.search(r"\bor\b", re.sub(r"'[^']*'|\"[^\"]*\"", "", words)) else words
 
 
 def read_received(text: str) -> datetime | None:
-    """Read a `receive_time`, naive as it is; None for what is none."""
+    """Read a `receive_time`, which has no zone; None if the text is none."""
     if len(text) != WIDTH:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Runs a query of the log API to its end: enqueue, ask until it is finished, and end what is given up."""
+"""Runs a query of the log API: starts the job, asks until it is finished, and ends a job that is given up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LONGEST_JOB = 60.0  # seconds; what a busy management plane takes is not publish
 
 
 class Caller(Protocol):
-    """What asks a firewall, or the members of a pair; both raise PanosError."""
+    """Asks a firewall, or the members of a pair; both methods raise PanosError."""
 
     def call(self, request: Request, *, tries: Tries = "usual") -> etree._Element:
         """Make one call and return the `response` element."""
@@ -52,18 +52,18 @@ def read_log(
 ) -> tuple[LogEntry, ...]:
     """Return the entries that a query finds, in its order.
 
-    Raises PanosError: Busy when the job does not finish within `longest` seconds. A signal may break off what is done
-    in `breakable`; all else is short, and a job that was started must not be left.
+    Raises PanosError; Busy if the job does not finish within `longest` seconds. The waiting is done inside `breakable`,
+    where a signal may interrupt it. The rest is short and must not be interrupted: it ends the job at the firewall.
     """
     wait = _Wait(longest, clock() + longest, clock, sleep, breakable)
-    with suppress(BadRequest):  # its answer comes once: was it lost, or did a pair hand over, the job is not known
+    with suppress(BadRequest):  # the job is unknown: its only answer was lost, or a pair handed over
         return _run_job(client, query, wait)
     return _run_job(client, query, wait)
 
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    """How long a query is waited for, and by what clock."""
+    """How long to wait for a query, and by which clock."""
 
     longest: float
     ends_at: float
@@ -73,7 +73,7 @@ class _Wait:
 
 
 def _run_job(client: Caller, query: LogQuery, wait: _Wait) -> tuple[LogEntry, ...]:
-    """Return what a job finds; one that is not waited for to its end, for Ctrl-C too, is ended at the firewall."""
+    """Return what a job finds. If anything goes wrong, even Ctrl-C, end the job at the firewall."""
     job = read_job_number(client.call(make_enqueue(query)))
     try:
         return _ask_until_finished(client, job, wait)

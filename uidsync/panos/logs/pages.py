@@ -1,11 +1,10 @@
 """Reads all entries of a search, page by page, and says what it could not read.
 
-Pure: no I/O, no clock; queries are run by a function that is handed in.
+Pure: no I/O, no clock. The caller hands in the function that runs a query.
 
-Where a page ends, the next one begins at the time of its last entry, so that nothing that moves in the log meanwhile
-leaves a gap: entries of that second come twice, and `find_key` tells them. A page that is all of one second is
-followed by `skip` inside that second, however many entries it has. A page that fails is halved, down to the entry at
-fault.
+The next page begins at the time of the last entry, so entries that arrive meanwhile leave no gap. Entries of that
+second come twice, and `find_key` recognizes them. If a whole page is of one second, `skip` finds the next page within
+that second. A page that fails is halved, down to the entry at fault.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from uidsync.panos.logs.filters import Search, read_received
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, RequestError
 
 PAGE = 1000  # "problems may appear" in Panorama above it
-SMALLEST_PAGE = 100  # that is asked for where the fault is not in one entry
-MOST_BAD = 20  # entries that may be left out of a search, one by one
+SMALLEST_PAGE = 100  # entries, unless a single entry may be at fault
+MOST_BAD = 20  # single entries that a search may leave out
 
 Fetch = Callable[[LogQuery], Sequence[LogEntry]]
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Entries as they came, the oldest first, and up to what time the log is read now."""
+    """Entries, the oldest first, and the time up to which the log is read now."""
 
     entries: Sequence[LogEntry]
     until: datetime
@@ -36,7 +35,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What was not read, and why: one entry at `since`, or all from there on."""
+    """What was not read, and why: one entry at `since`, or everything from there on."""
 
     since: datetime
     error: PanosError
@@ -44,9 +43,9 @@ class Gap:
 
 
 def read_pages(fetch: Fetch, search: Search, most: int = PAGE) -> Iterator[Page | Gap]:
-    """Yield the pages of a search, and a gap for what could not be read; after one that `is_rest` nothing comes.
+    """Yield the pages of a search, and gaps for what could not be read. A gap that `is_rest` is the last.
 
-    `fetch` runs one query to its end and raises PanosError.
+    `fetch` runs one query and raises PanosError.
     """
     skip, size, bad = 0, most, 0
     while True:
@@ -75,23 +74,23 @@ def read_pages(fetch: Fetch, search: Search, most: int = PAGE) -> Iterator[Page 
 
 
 def _find_smallest(error: PanosError) -> float:
-    """Return the smallest page that is tried after an error."""
+    """Return the size of the smallest page to try after an error."""
     if isinstance(error, BadReply):
         return 1
     return SMALLEST_PAGE if isinstance(error, RequestError | Busy) else float("inf")
 
 
 def _find_last(entries: Sequence[LogEntry]) -> datetime | None:
-    """Return the time up to which a page is whole; None where its entries are not in order, and only counting helps."""
+    """Return the time of the last entry; None if the entries are not in order, so that only counting helps."""
     times = [entry.get("receive_time", "") for entry in entries]  # of one width, so that texts order as times do
     is_ordered = times == sorted(times) and read_received(times[0]) is not None
     return read_received(times[-1]) if is_ordered else None
 
 
 def find_key(log_type: str, entry: LogEntry) -> bytes:
-    """Return what makes an entry the one that it is: its serial, log and number, for numbers count per log.
+    """Return a key that identifies an entry: its firewall's serial, its log, and its number in that log.
 
-    Without a number it is the `logid`, and without that everything that the entry says.
+    Without a number, the `logid` stands for it; without that, all fields.
     """
     name = next((name for name in ("seqno", "logid") if entry.get(name)), "")
     words = [f"{name}={entry[name]}"] if name else [f"{name}={text}" for name, text in sorted(entry.items())]

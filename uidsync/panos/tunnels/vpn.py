@@ -28,7 +28,10 @@ FLOW_PATH: Path = ("response", "result", "IPSec", "entry")
 ENTRIES_PATH: Path = ("response", "result", "entries", "entry")
 RESULT_PATH: Path = ("response", "result")
 ENTRY_PATH: Path = (*RESULT_PATH, "entry")
-MOST_KEPT = 50_000  # elements at a time: of a list that lies deeper than the known ones, nothing is forgotten
+WORDS = {"result", "error", "line", "msg", "member"}
+FLOW_TAGS = {"entry", "IPSec", "dp", "num_ipsec", "result", "error", "line"}
+ENTRY_TAGS = {"entry", "ntun", "ngw", *WORDS}
+MOST_KEPT = 100_000  # signs of markup: of a list that lies deeper than the known ones, nothing is forgotten
 LONGEST_NAME = 1000  # characters: ten times what PAN-OS allows for a tunnel and a proxy-id together
 LONGEST_WORDS = 200  # characters of an answer that an error shows if the answer is not a list
 
@@ -167,7 +170,7 @@ def read_flows(status: int, pieces: Iterator[bytes]) -> FlowTable:
     dataplanes: dict[etree._Element | None, str] = {}
     declared: list[int] = []
     is_list, words, layout = False, "", "short"
-    for path, element in read_elements(status, pieces, "list of tunnels", FLOW_PATH, MOST_KEPT):
+    for path, element in read_elements(status, pieces, "list of tunnels", FLOW_TAGS, {FLOW_PATH}, MOST_KEPT):
         parent = element.getparent()
         match path[-1]:
             case "entry" if path[-2] == "IPSec":
@@ -207,7 +210,7 @@ BEST = (Condition.UP, Condition.DEGRADED, Condition.DOWN, Condition.UNKNOWN, Con
 
 def read_gateways(status: int, pieces: Iterator[bytes]) -> tuple[Gateway, ...]:
     """Read the answer to `show vpn gateway`. Raises what `read_elements` raises, and BadReply."""
-    entries = _read_entries(status, pieces, "list of gateways", ENTRIES_PATH)
+    entries = _read_entries(status, pieces, "list of gateways")
     return tuple(Gateway(fields.get("name", ""), fields.get("id", "")) for fields in entries)
 
 
@@ -216,32 +219,28 @@ def read_ike_sas(status: int, pieces: Iterator[bytes]) -> tuple[str, ...]:
 
     An empty list is an empty result, or words that say so. Raises what `read_gateways` raises.
     """
-    return tuple(fields.get("name", "") for fields in _read_entries(status, pieces, "list of IKE SAs", ENTRY_PATH))
+    return tuple(fields.get("name", "") for fields in _read_entries(status, pieces, "list of IKE SAs"))
 
 
 def read_ipsec_sas(status: int, pieces: Iterator[bytes]) -> tuple[IpsecSa, ...]:
     """Read the answer to `show vpn ipsec-sa`, as `read_ike_sas` does. Raises what `read_gateways` raises."""
     return tuple(
         IpsecSa(fields.get("name", ""), _number(fields.get("life", "")), _number(fields.get("remain", "")))
-        for fields in _read_entries(status, pieces, "list of IPsec SAs", ENTRIES_PATH)
+        for fields in _read_entries(status, pieces, "list of IPsec SAs")
     )
 
 
-def _read_entries(status: int, pieces: Iterator[bytes], what: str, path: Path) -> list[dict[str, str]]:
+def _read_entries(status: int, pieces: Iterator[bytes], what: str) -> list[dict[str, str]]:
     """Read the fields of the entries in the result, or in its `entries`, and check their number."""
     found: list[dict[str, str]] = []
-    kept: dict[str, str] = {}
     declared: int | None = None
     words = ""
-    for at, element in read_elements(status, pieces, what, path, MOST_KEPT):
-        if at[:-1] == ENTRY_PATH:  # with a path that is one level deeper, a field is forgotten before its entry ends
-            kept[at[-1]] = _text(element)
-        elif at in {ENTRY_PATH, ENTRIES_PATH}:
-            found.append(_read_fields(element) | kept)
-            kept.clear()
+    for at, element in read_elements(status, pieces, what, ENTRY_TAGS, {ENTRY_PATH, ENTRIES_PATH}, MOST_KEPT):
+        if at in {ENTRY_PATH, ENTRIES_PATH}:
+            found.append(_read_fields(element))
         elif at in {(*RESULT_PATH, "ntun"), (*RESULT_PATH, "ngw")}:
             declared = _count(_text(element))
-        elif at[:2] == RESULT_PATH and at[-1] in {"result", "error", "line", "msg", "member"}:
+        elif at[:2] == RESULT_PATH and at[-1] in WORDS:
             words = words or _words(element)
     names = {fields.get("name") for fields in found}  # a tunnel has two SAs while keys are renewed
     if found and declared not in {None, len(found), len(names)}:

@@ -20,7 +20,7 @@ from uidsync.panos.wire.xmlapi import Request, make_op
 
 XML_API, UIA = "XMLAPI", "UIA"  # a table's names for its sources: this API, and an agent
 ENTRY_PATH, COUNT_PATH = ("response", "result", "entry"), ("response", "result", "count")
-MOST_KEPT = 100  # elements at a time: an entry has seven
+MOST_KEPT = 200  # signs of markup: an entry has fourteen
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +85,16 @@ def read_table(status: int, pieces: Iterator[bytes]) -> Iterator[TableEntry]:
     differs from the number that the table gives.
     """
     said, seen, is_strange = None, 0, False
-    for path, element in read_elements(status, pieces, "table", ENTRY_PATH, MOST_KEPT):
+    for path, element in read_elements(status, pieces, "table", {"result", "entry", "count"}, {ENTRY_PATH}, MOST_KEPT):
         if path == ENTRY_PATH:
             seen += 1
             if entry := _read_entry(element):
                 yield entry
         elif path == COUNT_PATH:
             said = (element.text or "").strip()
-        elif len(path) <= len(ENTRY_PATH) and path != ENTRY_PATH[: len(path)]:
-            is_strange = True
+        elif path == ENTRY_PATH[: len(path)]:
+            expected = {ENTRY_PATH[len(path)], "count"}
+            is_strange = is_strange or any(child.tag not in expected for child in element.iterchildren(etree.Element))
     if is_strange and said is None and not seen:
         raise BadReply("the answer is not a table")
     if said is not None and said != str(seen):

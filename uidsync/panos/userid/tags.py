@@ -65,7 +65,7 @@ def make_show_tags(kind: Literal["user", "ip"], which: str, vsys: str) -> Reques
 def read_tags(status: int, pieces: Iterator[bytes]) -> list[tuple[Tagged, list[str]]]:
     """Read a page of what has tags, and the tags of each. Raises what `read_elements` raises."""
     found: list[tuple[Tagged, list[str]]] = []
-    for path, element in read_elements(status, pieces, "list of tags", ENTRY_PATH, MOST_KEPT):
+    for path, element in read_elements(status, pieces, "list of tags", {"entry", "outfile"}, {ENTRY_PATH}, MOST_KEPT):
         if path == OUTFILE:
             raise BadReply("lists tags in a file: PAN-OS 8.0 or later is needed")
         if path == ENTRY_PATH:

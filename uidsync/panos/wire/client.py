@@ -1,7 +1,7 @@
 """The XML API over HTTPS: one host, its connections, its key, its trust and its limits.
 
-Answers are bounded in size and time, redirects are not followed, and the key travels in a header alone. PAN-OS takes it
-there from 9.0 on: the vendor's own pan-os-php sends it in the URL to "all PAN-OS version <9.0".
+Answers are bounded in size and time. Redirects are not followed. The key travels only in a header, which needs PAN-OS
+9.0 or later: the vendor's own pan-os-php sends the key in the URL to "all PAN-OS version <9.0".
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_fail
 from uidsync.panos.wire.words import Private, cut, find_private, mask
 from uidsync.panos.wire.xmlapi import Request, read_response
 
-# A trust that verifies nothing is warned of once a run, by the target's name, and not for every request.
+# uidsync warns of an unverified target itself, once a run. urllib3 would warn at every request.
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
 LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is rejected with a page of words
 LARGEST_TABLE = 256 * 2**20  # bytes: half a million mappings, the most that a firewall holds, are some 100 MB
-LARGE_TIMEOUT = 120.0  # seconds for such an answer, which a busy management plane takes its time for
+LARGE_TIMEOUT = 120.0  # seconds for such an answer: a busy management plane is slow
 PIECE = 64 * 2**10  # bytes read at once: four records of TLS
 FORM = "application/x-www-form-urlencoded"
 OLD_RELEASE = "a release before PAN-OS 9.0 knows no key in the header X-PAN-KEY: update it"
@@ -47,7 +47,7 @@ Read = Callable[[int, Iterator[bytes]], Answer]
 class Client:
     """Makes calls of one host's XML API; threads may share it."""
 
-    member = ""  # a host without a pair has no member, no role and nothing to warn of
+    member = ""  # a single host has no members, no role and no warnings
     warnings: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
@@ -69,7 +69,7 @@ class Client:
 
     @property
     def certificate_not_after(self) -> datetime | None:
-        """When the certificate that the host last showed ends."""
+        """When the certificate ends that the host last showed."""
         return self._lines.context.certificate_not_after if self._lines else None
 
     def ask_roles(self) -> Mapping[str, str | PanosError]:
@@ -82,29 +82,26 @@ class Client:
             self._lines.close()
 
     def call(self, request: Request, *, tries: Tries = "usual") -> etree._Element:
-        """Make one call, again while it fails for reasons that pass, and return the `response` element.
-
-        Raises PanosError.
-        """
+        """Make one call, retry transient failures, and return the `response` element. Raises PanosError."""
         limit = self._bounds.request_timeout
         return self._bounds.patience.call(lambda seconds: self.exchange(request, seconds), limit, tries=tries)
 
     def read(self, request: Request, read: Read[Answer], *, tries: Tries = "usual") -> Answer:
         """Make one call whose answer may be large, and return what `read` makes of it. Raises PanosError.
 
-        `read` gets the HTTP status and the body in pieces as they come, anew for every try.
+        `read` gets the HTTP status and the pieces of the body as they arrive. Each retry calls it anew.
         """
         return self._bounds.patience.call(
             lambda seconds: self.exchange_large(request, seconds, read), LARGE_TIMEOUT, tries=tries
         )
 
     def exchange(self, request: Request, seconds: float) -> etree._Element:
-        """Make one call in so many seconds, once. Raises PanosError."""
+        """Make one call without retries, within this many seconds. Raises PanosError."""
         answer = self._exchange(
             request, seconds, LARGEST_ANSWER, lambda status, pieces: read_response(status, b"".join(pieces))
         )
         told = [entry for entry in answer.iterfind(".//uid-response//entry") if entry.get("message")]
-        if told or answer.get("status") != "success":  # else it holds no words, but what was asked for
+        if told or answer.get("status") != "success":  # a success holds data, and no words of its own
             private = self._find_private(request)
             for entry in told:
                 entry.set("message", cut(mask(entry.get("message") or "", private)))
@@ -116,7 +113,7 @@ class Client:
         return answer
 
     def exchange_large(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
-        """Make one call whose answer may be large, once. Raises PanosError."""
+        """Make one call whose answer may be large, without retries. Raises PanosError."""
         return self._exchange(request, seconds, LARGEST_TABLE, read)
 
     def _exchange(self, request: Request, seconds: float, largest: int, read: Read[Answer]) -> Answer:
@@ -133,11 +130,7 @@ class Client:
                     if isinstance(error, Busy):
                         error.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
                     raise error.reworded(self._mask(error.words, request)) from None
-        except (
-            OSError,
-            ValueError,
-            urllib3.exceptions.HTTPError,
-        ) as error:  # requests lets some of those below through
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # requests does not wrap all of urllib3's
             failure = read_failure(error, f"asking {self._url}")
             raise failure.reworded(self._mask(failure.words, request)) from None
 
@@ -145,7 +138,7 @@ class Client:
         return cut(mask(words, self._find_private(request)))
 
     def _find_private(self, request: Request) -> Private:
-        """Find what the words of a peer must not bring in: this is the one place by which they come."""
+        """Find what the target's words must not show. All words of a target pass here."""
         return find_private(request.text, (self._key, request.secret))
 
     def _open(self) -> _Lines:
@@ -159,10 +152,10 @@ class Client:
 
 
 class _Lines(HTTPAdapter):
-    """The connections to one host, by our TLS context, and what every call over them has alike.
+    """The connections to one host with our TLS context, and the parts that all calls share.
 
-    There is no session of requests round them. It would keep cookies, look where redirects lead, for which it reads the
-    whole of their bodies, ask the environment for proxies, CA bundles and a .netrc, and take a third of a call's time.
+    A session of requests would keep cookies, read the whole body of a redirect, and ask the environment for proxies, CA
+    bundles and a .netrc. It would also take a third of a call's time.
     """
 
     def __init__(self, url: str, key: str, context: TargetContext) -> None:
@@ -172,7 +165,7 @@ class _Lines(HTTPAdapter):
         self._call = requests.Request("POST", url, headers | ({"X-PAN-KEY": key} if key else {})).prepare()
 
     def post(self, body: bytes, seconds: float) -> requests.Response:
-        """Make one call, and return the answer with its body still to be read."""
+        """Make one call, and return the answer before its body is read."""
         call = self._call.copy()
         call.body = body
         call.prepare_content_length(body)
@@ -180,7 +173,7 @@ class _Lines(HTTPAdapter):
         return self.send(call, stream=True, timeout=seconds, verify=verify)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (the base class's signature)
-        """Keep out what requests would add to the context, its own CA bundle."""
+        """Use our context alone: requests would add its own CA bundle."""
         super().init_poolmanager(*args, **kwargs, ssl_context=self.context)
         self.poolmanager.pool_classes_by_scheme = {"https": _Pool}
 
@@ -189,7 +182,7 @@ class _Lines(HTTPAdapter):
 
 
 class _Connection(HTTPSConnection):
-    """A connection to whichever of a host's addresses answers first, TLS included."""
+    """A connection to the first of a host's addresses that answers, TLS included."""
 
     _line: socket.socket
 

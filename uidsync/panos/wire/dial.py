@@ -1,7 +1,7 @@
-"""Opens a TCP connection to a host that may have several addresses, of which some may be dead.
+"""Opens a TCP connection to a host that may have several addresses, some of them dead.
 
-The addresses are raced as RFC 8305 has it: one after the other, both families in turn, each a moment after the one
-before or as soon as that failed. The first that answers is taken; nobody waits for a dead one until the time is over.
+The addresses race, as in RFC 8305: IPv6 and IPv4 in turn, each a moment after the one before, or as soon as that one
+failed. The first address that answers wins, so a dead address costs a moment and not the whole time.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Met = TypeVar("Met")
 
 
 def connect(host: str, port: int, seconds: float, *, find: Find = socket.getaddrinfo) -> socket.socket:
-    """Return a connection to a host, with these seconds as its time limit. Raises OSError: of the last that failed.
+    """Return a connection to a host, with these seconds as its time limit. Raises the OSError of the last address.
 
-    When the time is short, each address still has a share of it. Looking up the name (`find`) obeys no limit of ours.
+    Each address gets a share of the time. The lookup of the name (`find`) has no time limit.
     """
     line, _ = _race(host, list(interleave(find(host, port, type=socket.SOCK_STREAM))), seconds)
     return line
@@ -43,9 +43,8 @@ def meet(
 ) -> Met:
     """Connect to a host and return what `greet` makes of the connection, within so many seconds.
 
-    An address that lets us connect and then says nothing has its share of the time, too: `greet` gets the connection
-    and that share, and raises `silence` when it is over. Raises what `greet` raises, and OSError; of each `is_unmet` is
-    true.
+    An address may accept the connection and then say nothing. So `greet` gets the connection and a share of the time,
+    and raises `silence` at the end of the share. Raises what `greet` raises, and OSError; `is_unmet` is true for each.
     """
     try:
         return _meet(host, port, seconds, greet, silence, find)
@@ -55,7 +54,7 @@ def meet(
 
 
 def is_unmet(error: BaseException) -> bool:
-    """Tell whether an error came before `meet` had met anybody: whatever was to be said has not been said."""
+    """Tell whether an error came from `meet`, so that nothing can have been sent."""
     return getattr(error, "is_unmet", False)
 
 
@@ -107,7 +106,7 @@ def _race(host: str, infos: Sequence[AddressInfo], seconds: float) -> tuple[sock
 
 
 def interleave(infos: Iterable[AddressInfo]) -> Iterator[AddressInfo]:
-    """Yield addresses of both families in turn, each family in the order that the system prefers. RFC 8305, 4."""
+    """Yield the addresses of both families in turn, each family in the system's order. RFC 8305, section 4."""
     families: dict[int, list[AddressInfo]] = {}
     for info in infos:
         families.setdefault(info[0], []).append(info)
@@ -115,7 +114,7 @@ def interleave(infos: Iterable[AddressInfo]) -> Iterator[AddressInfo]:
 
 
 class _Race:
-    """The connections that are being made; those that nobody takes are closed at the end."""
+    """The connections under way. The end of the race closes those that nobody took."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -133,11 +132,11 @@ class _Race:
         return bool(self._running)
 
     def start(self, info: AddressInfo) -> OSError | None:
-        """Begin to connect to an address, or return why that cannot be."""
+        """Begin to connect to an address, or return the error."""
         family, kind, protocol, _, address = info
         try:
             line = socket.socket(family, kind, protocol)
-        except OSError as error:  # a family that this system does not have
+        except OSError as error:  # this system lacks the family
             return error
         line.settimeout(0)
         try:
@@ -152,7 +151,7 @@ class _Race:
         return None
 
     def select(self, seconds: float) -> list[tuple[socket.socket, AddressInfo]]:
-        """Return the connections that came to something within so many seconds, and their addresses."""
+        """Wait up to this many seconds; return the connections that succeeded or failed, with their addresses."""
         ready = {key.fd for key, _ in self._selector.select(seconds)}
         return [(line, info) for line, info in self._running.items() if line.fileno() in ready]
 

@@ -1,4 +1,4 @@
-"""What can go wrong with a target, by name.
+"""Names what can go wrong with a target.
 
     PanosError
     ├── TargetError                  this target cannot be used now: its remaining batches are not tried
@@ -20,14 +20,14 @@ from typing import Self
 
 
 class PanosError(Exception):
-    """A target or a request failed; `kind` and `str()` go into reports.
+    """A target or a request failed; reports show `kind` and `str()`.
 
-    `str()` is what went wrong (`words`), followed by what to do (`advice`) where the failure itself tells that.
+    `str()` says what went wrong (`words`), and then what to do (`advice`), if that is known.
     """
 
     advice = ""
-    is_transient = False  # it may pass by waiting: another try makes sense
-    is_unsent = False  # nothing of the request has left: nobody can have acted on it
+    is_transient = False  # it may pass: another try makes sense
+    is_unsent = False  # nothing was sent, so nobody can have acted on the request
 
     def __str__(self) -> str:
         return "; ".join(filter(None, (self.words, self.advice)))
@@ -39,23 +39,23 @@ class PanosError(Exception):
 
     @property
     def kind(self) -> str:
-        """The class's name: what a report calls this error."""
+        """The name of this error in a report."""
         return type(self).__name__
 
     def reworded(self, words: str) -> Self:
-        """Return the same error in other words, with its advice."""
+        """Return the same error with other words and the same advice."""
         other = copy(self)
         other.args = (words,)
         return other
 
     def unsent(self) -> Self:
-        """Return the same error as one that came before anything was sent."""
+        """Return the same error, marked as raised before anything was sent."""
         other = copy(self)
         other.is_unsent = True
         return other
 
     def advised(self, advice: str) -> Self:
-        """Return the same error with what to do about it."""
+        """Return the same error with advice."""
         other = copy(self)
         other.advice = advice
         return other
@@ -66,9 +66,9 @@ class TargetError(PanosError):
 
 
 class Unreachable(TargetError):
-    """Refused, reset, timed out or of unknown name. Transient.
+    """The connection was refused, reset or timed out, or the name is unknown. Transient.
 
-    Not transient when something answers and does not speak TLS as we do: waiting does not mend that.
+    Not transient if something answers, but not in TLS as we speak it: waiting does not help.
     """
 
     def __init__(self, message: str, *, is_transient: bool = True) -> None:
@@ -77,10 +77,10 @@ class Unreachable(TargetError):
 
 
 class Busy(TargetError):
-    """Answers, but not now. Transient.
+    """The target answers, but cannot serve the request now. Transient.
 
-    `retry_after` is in seconds, when the target named a time. `denied` marks the 403 "not authorized for user
-    role": a commit in progress gives it for a while, a role without the right gives it for ever.
+    `retry_after` is the time in seconds that the target named. `denied` marks the 403 "not authorized for user role":
+    a commit in progress causes it for a while, and a role without the right causes it for ever.
     """
 
     is_transient = True
@@ -92,13 +92,13 @@ class Busy(TargetError):
 
 
 class Untrusted(TargetError):
-    """Its certificate does not verify, or ours is not accepted."""
+    """The target's certificate does not verify, or the target does not accept ours."""
 
 
 class Unauthorized(TargetError):
     """The key is wrong, lacks a right, or cannot be read.
 
-    `is_denied` marks a key that is good and whose role lacks the right for this one request: others may go through.
+    `is_denied` marks a good key whose role lacks the right for this request. Other requests may go through.
     """
 
     def __init__(self, message: str, *, is_denied: bool = False) -> None:
@@ -115,4 +115,4 @@ class BadRequest(RequestError):
 
 
 class BadReply(RequestError):
-    """Not an answer that PAN-OS gives."""
+    """The answer is none that PAN-OS gives."""

@@ -1,7 +1,7 @@
-"""Says what a failed TLS handshake means: whose certificate, or which version or cipher, and what to do about it.
+"""Says what a failed TLS handshake means: whose certificate, which version or which cipher is wrong, and what to do.
 
-The reasons are OpenSSL's names, for errors of ours and for the alerts that the other side sends. They stay in the
-words: by them a failure can be searched for.
+OpenSSL names the reasons, for our errors and for the other side's alerts. The words keep these names, because people
+search for them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CHAIN_ADVICE = "ca_file must hold the CA that issued it, and the other side must
 NAME_ADVICE = "host must be a name, or the address, that the certificate has"
 WEAK_ADVICE = "have it issued anew with an RSA key of 2,048 bits or more and SHA-256"
 
-# What is wrong with the certificate of the other side, by OpenSSL's X509_V_ERR_*, and what to do.
+# Advice for each fault in the other side's certificate, by OpenSSL's X509_V_ERR_*.
 THEIRS = {
     9: "set the clocks, here and there, by NTP",
     10: "renew it there; if it is new, set the clock here",
@@ -28,7 +28,7 @@ THEIRS = {
     **dict.fromkeys((24, 25, 32, 47, 48, 79), "the CAs that issued it may not do so: have it issued by another"),
 }
 
-# What the other side says of the certificate that we showed: a part of the alert's name, and what to do.
+# Advice for each fault that the other side finds in our certificate, by a part of the alert's name.
 REFUSED = (
     ("CERTIFICATE_EXPIRED", "have a new one issued"),
     ("CERTIFICATE_REVOKED", "have a new one issued"),
@@ -42,7 +42,7 @@ REFUSED = (
 MISSING = ("CERTIFICATE_REQUIRED", "NO_CERTIFICATE")
 MISSING_ADVICE = "an agent needs client_cert_file and its key; a firewall must not demand one of those who use its API"
 
-# What lasts and is no matter of certificates: parts of a reason's name, what it means, and what to do.
+# Lasting faults that do not concern certificates: parts of a reason's name, the meaning, and the advice.
 NOT_ITS_CERTIFICATE = "the certificate is not the matter"
 LASTING = (
     (
@@ -72,7 +72,7 @@ LASTING = (
         "is the port right?",
     ),
 )
-# What lasts when it comes before a cipher is agreed upon; later it is a connection gone wrong.
+# These last if they come before a cipher is agreed upon. Later, they mean a broken connection.
 DISAGREEMENT = (
     ("ILLEGAL_PARAMETER", "DECODE_ERROR", "_EXTENSION", "APPLICATION_PROTOCOL", "PSK_IDENTITY"),
     "the two do not come to terms in TLS ({})",
@@ -82,19 +82,19 @@ DISAGREEMENT = (
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a connection had come when it failed: whether a cipher was agreed upon, whether we have a certificate."""
+    """How far a failed connection came: whether a cipher was agreed upon, and whether we have a certificate."""
 
     is_agreed: bool
     is_ours_there: bool
 
 
 def note_progress(error: ssl.SSLError, tls: ssl.SSLSocket | ssl.SSLObject, *, is_ours_there: bool) -> None:
-    """Leave with an error how far the connection had come; afterwards nobody can tell."""
+    """Record in an error how far the connection came. Later, nobody can tell."""
     error.progress = Progress(tls.cipher() is not None, is_ours_there)  # type: ignore[attr-defined]
 
 
 def read_handshake_failure(error: ssl.SSLError) -> TargetError | None:
-    """Read what an error of TLS means; None when it is no more than a broken connection, which may pass."""
+    """Read what an error of TLS means. None means a broken connection, which may pass."""
     if isinstance(error, ssl.SSLCertVerificationError):
         words = getattr(error, "verify_message", "") or str(error.args[-1] if error.args else "") or "it is not valid"
         failure = Untrusted(f"its certificate is not trusted: {words}")
@@ -107,7 +107,7 @@ def read_handshake_failure(error: ssl.SSLError) -> TargetError | None:
     if "ALERT" in reason and (refusal := _read_our_certificate(reason, shown, progress)):
         return refusal
     if "UNEXPECTED_MESSAGE" in reason and (progress is None or progress.is_agreed):
-        return None  # a connection gone wrong
+        return None  # a broken connection
     is_early = progress is not None and not progress.is_agreed
     for parts, words, advice in (*LASTING, *([DISAGREEMENT] if is_early else [])):
         if _has(reason, parts):
@@ -116,7 +116,7 @@ def read_handshake_failure(error: ssl.SSLError) -> TargetError | None:
 
 
 def show_reason(error: ssl.SSLError) -> str:
-    """Return OpenSSL's name for what went wrong, in words: Python does not know all that OpenSSL has."""
+    """Return OpenSSL's name for the reason, in words. Python does not know all of the names."""
     words = getattr(error, "reason", None) or re.sub(
         r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$", "", str(error.args[-1:][0] if error.args else "")
     )

@@ -1,7 +1,7 @@
 """TLS to a target: whom to trust, and how long one exchange may take in all.
 
-Time limits of sockets count from one byte to the next: a peer that drips a byte a second would hold a caller for
-ever. Here every read and write of an exchange draws on one limit.
+A socket's time limit starts anew with each byte, so a peer that sends a byte a second could hold a caller for ever. So
+all reads and writes of an exchange share one limit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from uidsync.panos.wire.handshake import note_progress, read_handshake_failure, 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whom to take for the target: whom a CA file, a certificate's SHA-256 or the system's trust store says, or all."""
+    """Which certificates prove the target: by a CA file, by SHA-256, by the system's trust store, or any at all."""
 
     ca_file: Path | None = None
     fingerprints: tuple[str, ...] = ()  # hex digits, colons allowed; any of them
@@ -36,7 +36,7 @@ class Trust:
 
 
 class TargetContext(ssl.SSLContext):
-    """A TLS context for one target, which bounds each exchange and remembers the certificate it saw."""
+    """A TLS context for one target. It bounds each exchange and remembers the certificate that it saw."""
 
     fingerprints: frozenset[str] = frozenset()
     certificate_not_after: datetime | None = None
@@ -45,14 +45,14 @@ class TargetContext(ssl.SSLContext):
     _limit: threading.local
 
     def __new__(cls, protocol: int = ssl.PROTOCOL_TLS_CLIENT) -> Self:
-        """Give every context a limit of its own, for each thread."""
+        """Give every context its own limit for each thread."""
         context = super().__new__(cls, protocol)
         context._limit = threading.local()
         return context
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Bound everything that this thread reads and writes inside the block."""
+        """Limit the time of all that this thread reads and writes in the block."""
         outer = getattr(self._limit, "at", None)
         self._limit.at = time.monotonic() + seconds
         try:
@@ -61,12 +61,12 @@ class TargetContext(ssl.SSLContext):
             self._limit.at = outer
 
     def seconds_left(self) -> float | None:
-        """Return what is left of this thread's exchange, or None outside of one."""
+        """Return the time that this thread's exchange has left; None outside an exchange."""
         at = getattr(self._limit, "at", None)
         return None if at is None else at - time.monotonic()
 
     def bound(self, line: socket.socket) -> None:
-        """Let a socket take no longer than is left of this thread's exchange. Raises TimeoutError if that is over."""
+        """Set a socket's time limit to what this thread's exchange has left. Raises TimeoutError if nothing is left."""
         left = self.seconds_left()
         if left is not None:
             if left <= 0:
@@ -74,14 +74,14 @@ class TargetContext(ssl.SSLContext):
             line.settimeout(left)
 
     def check_certificate(self, certificate: bytes) -> None:
-        """Remember when the other side's certificate ends. Raises ssl.SSLError when its fingerprint is another."""
+        """Remember when the target's certificate ends. Raises ssl.SSLError for a wrong fingerprint."""
         if self.fingerprints and hashlib.sha256(certificate).hexdigest() not in self.fingerprints:
             raise ssl.SSLCertVerificationError("it is not the one whose fingerprint is configured")
         self.certificate_not_after = _read_end(certificate, x509.load_der_x509_certificate)
 
 
 class _BoundedSocket(ssl.SSLSocket):
-    """A TLS socket whose every read and write draws on its context's limit, and whose failures tell how far it came."""
+    """A TLS socket whose reads and writes share its context's limit. Its errors record how far the handshake came."""
 
     context: TargetContext
 
@@ -111,14 +111,14 @@ class _BoundedSocket(ssl.SSLSocket):
 def _read_end(certificate: bytes, load: Callable[[bytes], x509.Certificate]) -> datetime | None:
     try:
         return load(certificate).not_valid_after_utc
-    except ValueError:  # a certificate that OpenSSL takes and this parser does not
+    except ValueError:  # OpenSSL accepts some certificates that this parser does not
         return None
 
 
 def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> TargetContext:
-    """Make the TLS context for one target; `certificate` is ours: its file and its key's file.
+    """Make the TLS context for one target. `certificate` names the files of our certificate and its key.
 
-    Raises Untrusted when the CA file cannot be used, Unauthorized when our certificate or key cannot.
+    Raises Untrusted if the CA file cannot be used, and Unauthorized if our certificate or key cannot.
     """
     context = TargetContext()
     context.sslsocket_class = _BoundedSocket
@@ -144,7 +144,7 @@ def _load_own_certificate(context: TargetContext, files: tuple[Path, Path]) -> N
     try:
         certificate, key = map(read_file, map(Path, files))
         odd = describe_own(files, certificate, key)
-        # An empty passphrase, lest OpenSSL ask for one on the terminal.
+        # Without a passphrase, OpenSSL would ask for one on the terminal.
         context.load_cert_chain(*files, password="")
         context.is_ours_there = True
         context.own_certificate_not_after = _read_end(certificate, x509.load_pem_x509_certificate)
@@ -159,9 +159,9 @@ def _load_own_certificate(context: TargetContext, files: tuple[Path, Path]) -> N
 
 
 def read_failure(error: BaseException, doing: str) -> PanosError:
-    """Read what a failed exchange means, from the exception or from the ones that it was raised for.
+    """Read what a failed exchange means, from the exception and its causes.
 
-    Returns Untrusted when certificates are at fault, Unreachable otherwise; `doing` completes "… while …".
+    Returns Untrusted if a certificate is at fault, otherwise Unreachable. `doing` completes "… while …".
     """
     causes = list_causes(error)
     failure = _read_causes(causes, doing)
@@ -180,7 +180,7 @@ def _read_causes(causes: Sequence[BaseException], doing: str) -> PanosError:
 
 
 def list_causes(error: BaseException) -> list[BaseException]:
-    """Return an exception and those that it was raised for, the last one first that happened last."""
+    """Return an exception and its causes, the latest first."""
     causes = [error]
     while (inner := _find_inner(causes[-1])) and inner not in causes:
         causes.append(inner)

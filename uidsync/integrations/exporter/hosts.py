@@ -13,16 +13,15 @@ from ipaddress import ip_address
 HOST = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:/@\s]+))(?::[0-9]{0,5})?")
 
 
-def is_meant(hosts: Collection[str], names: Collection[str]) -> bool:
-    """Tell whether the Host headers of a request name an address, localhost, or one of these names (in lower case).
+def is_meant(host: str | None, names: Collection[str]) -> bool:
+    """Tell whether a Host header names an address, localhost, or one of these names (in lower case).
 
-    None at all is what simple clients send, and no browser.
+    HTTP/1.0 needs none: simple clients send it, and no browser.
     """
-    if not hosts:
+    if host is None:
         return True
-    (host, *others) = hosts
     found = HOST.fullmatch(host.strip())
-    if others or found is None:
+    if found is None:
         return False
     name = (found["ipv6"] or found["name"]).lower().removesuffix(".")
     return name == "localhost" or name in names or _is_address(name)

@@ -12,13 +12,23 @@ import logging
 import socket
 import ssl
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from aiohttp import web
 
+# Nothing that is answered is for other sites' pages, nor for a cache.
+HEADERS = {
+    "Server": "uidsync",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+PLAIN_TEXT = "text/plain; charset=utf-8"
 IDLE, BUSY = False, True
 PAUSE = 0.1  # seconds after an accept that failed for want of descriptors
 
@@ -39,10 +49,29 @@ class Limits:
     header_bytes: int = 4096
 
 
+class _Handler(web.RequestHandler):
+    """Refuses what is no request without repeating a word of it."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        del message
+        response = super().handle_error(request, status, exc, f"{HTTPStatus(status).phrase}\n")
+        response.headers.update(HEADERS)
+        return response
+
+
 class _Server(web.Server):
-    """Tells the door of connections that end."""
+    """Makes the handlers of connections, and tells the door of those that end."""
 
     left: Callable[[object], None] = staticmethod(lambda _: None)
+
+    def __call__(self) -> web.RequestHandler:
+        return _Handler(self, loop=self._loop, **self._kwargs)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
@@ -153,13 +182,13 @@ class Door:
             self._inside[handler] = connection, IDLE
             self._inside.move_to_end(handler)
 
-    async def close(self) -> None:
-        """Let nobody in any more, and give those inside their answers."""
+    async def close(self, seconds: float) -> None:
+        """Let nobody in any more, and give those inside so many seconds for their answers."""
         self._listening.close()
         for task in self._tasks:
             task.cancel()
         self._server.pre_shutdown()
-        await self._server.shutdown(self._limits.request_seconds)
+        await self._server.shutdown(seconds)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -174,3 +203,11 @@ def listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise
     return listening
+
+
+def say(
+    status: int, text: str, content_type: str = PLAIN_TEXT, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Make an answer; half of a character, which a text may hold, becomes a question mark."""
+    every = {**HEADERS, "Content-Type": content_type, **(headers or {})}
+    return web.Response(body=text.encode("utf-8", "replace"), status=status, headers=every)
