@@ -33,6 +33,7 @@ PRINCIPALS: dict[str, Callable[[str], tuple[str | None, ...]]] = {
     "host principal": lambda _: ("host/pc-0042.example.edu", "host/pc-0042.example.edu,Computers"),
     "control": lambda name: tuple(f"{name[:2]}{char}{name[2:]},Staff" for char in "\0\x07\n\x1b\x7f\x9f"),
     "beyond XML": lambda name: (f"{name[:2]}\ufffe{name[2:]}", f"{name[:2]}\uffff{name[2:]},Staff"),
+    "unseen": lambda _: ("\u200b", "\ufeff\u2060,Staff", "CAMPUS\\\u200d", "\u3164@example.edu", "\ufe0f\u0301"),
     "long": lambda name: tuple(name.ljust(size, "x") + ",Staff" for size in (248, 249, 255, 256, 4000)),
 }
 

@@ -20,6 +20,7 @@ Row = Sequence[object]
 """clientHistId, transDate (naive, in the zone of the settings), currentIpAddress, principal, macaddress."""
 
 AHEAD = timedelta(minutes=5)
+BLANK = "\u115f\u1160\u2800\u3164\uffa0\U0001d159"  # letters and symbols without ink
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
@@ -222,6 +223,10 @@ def judge_principal(principal: object, settings: Settings) -> tuple[str | None, 
 
 def judge_name(name: str, bare: str, settings: Settings) -> tuple[str | None, str | None]:
     """Return a name as it is sent, or None and why it is nobody's; `bare` is without domain and realm."""
+    if all(
+        unicodedata.category(char)[0] in "MZ" or unicodedata.category(char) == "Cf" or char in BLANK for char in bare
+    ):
+        return None, "control"
     own = (settings.domain or "").lower()
     is_own = own and name.lower() in {own + "\\" + bare.lower(), bare.lower() + "@" + own}
     if ("\\" in name or "@" in name) and not is_own:
