@@ -78,6 +78,16 @@ def test_every_tampering_is_found_and_mended_exactly(synced, firewall):
     assert synced.call("sync", "--json").targets["fw"]["logins"]["due"] == 0  # the ledger knows of the repair
 
 
+def test_a_repair_logs_out_what_was_withdrawn_however_much(synced, firewall):
+    """What somebody ordered neither counts nor is refused, also when a repair is what reaches the firewall first."""
+    firewall.do("fault", name="invalid_key")
+    assert synced.call("withdraw", "--all").code == 1
+    firewall.do("fault", name=None)
+    assert len(firewall.mappings()) == len(ROWS)
+    code, target = verify(synced, "--repair")
+    assert (code, target["status"], firewall.mappings()) == (0, "same", {})
+
+
 def test_names_that_are_ours_are_wrong_or_stale(site, firewall):
     """A name that the ledger doubts, or holds for an address that is nobody's now, is ours: mended by a repair."""
     site.use_rows([("10.0.0.1", "ada", 60), ("10.0.0.2", "alan", 60), ("10.0.0.3", "joan", 60)])

@@ -5,14 +5,18 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+import time
+from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from uidsync.integrations.relay.health import Health
 from uidsync.integrations.relay.queue import (
     FILE,
     REFUSED,
@@ -23,6 +27,8 @@ from uidsync.integrations.relay.queue import (
     QueueFull,
     QueueLocked,
 )
+from uidsync.integrations.relay.sender import Sender, Settings
+from uidsync.integrations.relay.tenant import Tenant
 
 
 @pytest.fixture
@@ -155,6 +161,20 @@ def test_a_full_queue_takes_no_dead_letter_back(queue):
     with pytest.raises(QueueFull):
         queue.replay([queue.read_dead()[0].id], 2.0)
     assert (queue.length, len(queue.read_dead())) == (10, 1)
+
+
+def test_what_was_in_flight_counts_from_one_start_and_not_from_each(tmp_path):
+    """A relay that begins takes such updates as answered now; the next one finds them as old as they are."""
+    queue = Queue(tmp_path)
+    queue.begin_sending(600)
+    before = time.time()
+    with closing(Tenant("https://nobody.invalid", lambda: None, lambda: datetime.now(UTC))) as tenant:
+        Sender(queue, tenant, Settings(), Health(), structlog.get_logger())
+        ((answered, alerts),) = queue.recall_sent()
+        assert (before <= answered <= time.time(), alerts) == (True, 600)
+        Sender(queue, tenant, Settings(), Health(), structlog.get_logger())
+    assert queue.recall_sent() == [(answered, 600)]
+    queue.close()
 
 
 def test_sends_are_remembered(tmp_path):

@@ -604,6 +604,15 @@ def test_what_was_sent_in_the_future_is_in_doubt(jumped):
     assert jumped.count_holdings("fw", NOW) == (1, 2)
 
 
+@pytest.mark.parametrize(("minutes", "is_doubtful"), [(-3, False), (-1, True), (0, True), (4, True), (20, True)])
+def test_what_may_have_been_sent_by_the_wrong_clock_is_in_doubt(ledger, minutes, is_doubtful):
+    """When the clock ran back, what was sent just now may be of the time when it was ahead, though not dated ahead."""
+    ledger.note_accepted("fw", [login()], NOW + minutes * MINUTE)
+    ledger.note_accepted("fw", [login(TWO)], THEN)
+    ledger.disbelieve(NOW, OWN)
+    assert held(ledger) == [("ada", is_doubtful)]
+
+
 def test_what_is_known_to_have_been_accepted_stays_so(jumped):
     """A mapping whose time is not believed is kept as that, until it is sent again."""
     undated = jumped.read_holdings("fw", [TWO])
