@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.config.models import AgentConfig, Config, TargetConfig
+from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.deadline import Deadline, Interrupted
 from uidsync.deliver import summary
 from uidsync.deliver.recorder import Progress, Recorder
@@ -250,7 +250,10 @@ def _is_put_right(config: Config, dispatch: Dispatch, part: TargetReport) -> boo
     is_sent = not (
         part.error or any(each.failed or each.not_tried for each in (part.logins, part.tags))
     )  # though some may be rejected
-    is_whole = dispatch.resend or dispatch.is_empty or isinstance(dispatch.target, AgentConfig)
+    target = dispatch.target
+    # Of what is all ours, there may be some that nobody remembers: a look finds it, and sending does not.
+    needs_look = isinstance(target, FirewallConfig) and target.sole_writer and not dispatch.state.is_unreadable
+    is_whole = isinstance(target, AgentConfig) or ((dispatch.resend or dispatch.is_empty) and not needs_look)
     return is_sent and is_whole and (dispatch.is_full_send or is_pass_due(config, dispatch.state, dispatch.now))
 
 

@@ -91,6 +91,19 @@ def test_a_lost_table_is_noticed_beside_another_source(settled, firewall, shown)
     assert {ip: user for ip, user in held.items() if user != "AD\\someone"} == dict(list(people.items())[shown:])
 
 
+def test_a_lost_ledger_leaves_nobody_behind_where_all_is_ours(settled, safeconnect, firewall):
+    """With `sole_writer`, whoever left while the ledger was lost is logged out by the next run, and not in hours."""
+    settled.targets[0]["sole_writer"] = True
+    (settled.state_dir / "ledger.sqlite3").unlink()
+    insert(safeconnect, {"10.0.0.7": "null"})
+    for _ in range(2):
+        assert settled.call("sync").code == 0
+    assert firewall.mappings() == {ip: user for ip, user in name_people(300).items() if ip != "10.0.0.7"}
+    firewall.do("reset-counters")
+    assert settled.call("sync").code == 0
+    assert len(firewall.requests()) <= 5, "the table is not read again"
+
+
 def test_half_a_table_is_noticed(settled, firewall):
     """When every second mapping is gone, two runs bring all of them back."""
     for ip in list(name_people(300))[::2]:
