@@ -328,6 +328,15 @@ def test_a_date_counts_or_the_row_is_skipped(date, offset, expected):
     assert (row.seen_at if isinstance(row, LoginEvent) else row.reason) == expected
 
 
+@pytest.mark.parametrize(("age", "counts"), [(3600, True), (3601, False)])
+def test_the_first_moment_of_the_window_is_part_of_it(age, counts):
+    """What an event's validity ends with counts, for `who` and for a read alike; older rows are passed over."""
+    read_row = make_row_reader(Rules(), NOW, since=NOW - timedelta(hours=1))
+    row = read_row(Row(7, NOON - timedelta(seconds=age), "192.0.2.1", "ada", None))
+    assert isinstance(row, LoginEvent) is counts
+    assert counts or row == SkippedRow(7, "before")
+
+
 def test_a_row_ahead_says_when():
     """A row that lies ahead is told with its time, so that the offset can be named, and before its address."""
     row = read(date=NOON + timedelta(hours=4), address="nowhere")

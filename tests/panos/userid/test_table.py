@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.panos.peer import answering, make_answer
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.table import TableEntry, is_shown_as, read_table
 from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, PanosError, Unauthorized, Unreachable
@@ -133,6 +134,16 @@ def test_spellings_of_one_user(sent, shown, is_same):
     """Case and a domain that comes, goes or is spelled out are one user; two other domains are two."""
     assert is_shown_as(sent, shown) is is_same
     assert is_shown_as(shown, sent) is is_same
+
+
+@pytest.mark.parametrize(("vsys", "seen"), [("vsys1", {"ada", "nowhere"}), ("", {"ada", "eve", "nowhere"})])
+def test_what_a_firewall_shows_of_another_vsys_is_left_out(run_peer, make_client, vsys, seen):
+    """A firewall that shows all of its virtual systems, though it was asked for one, must not bring in strangers."""
+    rows = [("10.0.0.1", "vsys1", "XMLAPI", "ada", 5), ("10.0.0.1", "vsys2", "XMLAPI", "eve", 5)]
+    rows.append(("10.0.0.1", "", "XMLAPI", "nowhere", 5))
+    target = Firewall(make_client(run_peer(answering(make_answer(write_table(rows, 3))))), vsys=vsys)
+    assert {entry.user for entry in target.ask(ip_address("10.0.0.1"))} == seen
+    assert {entry.user for entry in target.read_table(list)} == seen
 
 
 def test_a_firewall_s_table_is_read_for_its_vsys(firewall, make_client):

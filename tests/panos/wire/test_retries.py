@@ -1,6 +1,7 @@
 """How often and for how long a target is tried."""
 
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -90,6 +91,21 @@ def test_a_question_may_be_asked_once(make_patience, clock):
     with pytest.raises(Unreachable):
         make_patience().call(attempt, 10, tries="once")
     assert (len(attempt.limits), clock.slept) == (1, [])
+
+
+@pytest.mark.parametrize("answer", [None, BadRequest("no entry"), BadReply("<html>")])
+def test_a_target_that_failed_before_has_one_try_until_it_answers(make_patience, answer):
+    """Each failure is final at first. Whatever the target then answers, a refusal too, brings the usual tries."""
+    patience = make_patience(RetryPolicy(attempts=4, attempts_at_first=1, seconds=1000))
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            patience.call(attempt := failing(*[Unreachable("refused")] * 9), 10)
+        assert len(attempt.limits) == 1
+    with suppress(BadRequest, BadReply):
+        patience.call(failing(*filter(None, [answer])), 10)
+    with pytest.raises(Busy):
+        patience.call(attempt := failing(*[Busy("answers HTTP 503")] * 9), 10)
+    assert len(attempt.limits) == 4
 
 
 def test_a_right_that_is_missing_need_not_be_asked_for_again(make_patience, clock):
