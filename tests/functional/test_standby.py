@@ -4,7 +4,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -178,6 +178,22 @@ def test_the_source_is_read_from_the_server_that_has_the_lock(safeconnect):
     assert lock.is_ours()
     lock.close()
     assert find_holder(safeconnect) is None
+
+
+def test_a_lock_that_a_living_connection_lost_is_not_ours(safeconnect):
+    """A connection that answers may have been reset, by a proxy for one: the lock is free then, or another's."""
+    password = safeconnect.password_file.read_text().strip()
+    login = Login(("127.0.0.1",), safeconnect.port, "", safeconnect.database, safeconnect.user, None)
+    with closing(NamedLock(MySQLSource(login, lambda: password, Deadline(60)), "uidsync.tried")) as lock:
+        assert lock.take()
+        assert lock.is_ours()
+        lock._ask("release_lock", 2.0)  # noqa: SLF001 (what a proxy does, on the same connection)
+        assert not lock.is_ours()
+        with safeconnect.admin() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT GET_LOCK('uidsync.tried', 0)")
+            assert cursor.fetchone() == (1,)
+            assert not lock.is_ours()
+            assert not lock.take()
 
 
 def test_what_somebody_ordered_waits_for_the_other_host(safeconnect, tmp_path, firewall, closed_port):
