@@ -19,7 +19,7 @@ from uidsync.ledger.values import read_text
 from uidsync.statements import read_statements
 
 APPLICATION = 0x75696473  # "uids", in the file's header
-SCHEMA = 5  # the number of the last migration
+SCHEMA, TAGS = 5, 5  # the numbers of the last migration, and of the one that tags came with
 ROWS_AT_ONCE = 1000
 BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
 
@@ -81,9 +81,12 @@ def migrate(connection: sqlite3.Connection, file: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     for number in range(version + 1, SCHEMA + 1):
         marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {read_statements('ledger_schema')[f'migrate_{number}']} {marks} COMMIT;"
-        )
+        connection.executescript(f"BEGIN IMMEDIATE; {read_statements('ledger_schema')[f'migrate_{number}']} {marks}")
+        if number == TAGS:
+            for name, sql in connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall():
+                if re.fullmatch(TWICE, name):
+                    connection.execute(sql.replace(name, f"tag_{name}", 1))
+        connection.execute("COMMIT")
 
 
 def raise_if_damaged(connection: sqlite3.Connection, file: Path) -> None:
