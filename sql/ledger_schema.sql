@@ -194,3 +194,10 @@ DROP TABLE old_target;
 
 -- The roles of the event's principal, parted by commas.
 ALTER TABLE event ADD COLUMN roles TEXT NOT NULL DEFAULT '';
+
+-- name: migrate_6
+-- When the table of a target was last compared as a whole, and how many entries differed.
+ALTER TABLE target ADD COLUMN compared_at INTEGER;
+ALTER TABLE target ADD COLUMN differing INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tag_target ADD COLUMN compared_at INTEGER;
+ALTER TABLE tag_target ADD COLUMN differing INTEGER NOT NULL DEFAULT 0;
