@@ -10,9 +10,11 @@ from typing import Literal
 
 from uidsync.cli.sentences import NO_SECRET, advise_secret
 from uidsync.cli.wiring import TargetMaker
+from uidsync.cli.words import spell_span
 from uidsync.config.models import AgentConfig, FirewallConfig, TargetConfig
 from uidsync.panos.userid.agent import Agent
 from uidsync.panos.userid.firewall import Firewall, is_right_missing
+from uidsync.panos.userid.knowledge import ask_knowledge, describe, find_troubles
 from uidsync.panos.userid.pair import ACTIVE, OFF
 from uidsync.panos.userid.tags import make_show_tags, read_tags
 from uidsync.panos.wire.client import OLD_RELEASE
@@ -21,6 +23,7 @@ from uidsync.report.report import describe_certificate
 
 Colour = Literal["green", "yellow", "red"]
 
+LONGEST_LOOK = 5.0  # seconds for what a firewall knows of User-ID, in small questions
 SLOW = 1.0  # seconds for an answer: 30,000 logins are 300 messages, and would take the whole of sync.deadline
 
 HINTS = {
@@ -146,6 +149,11 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall) -> Iterator[Find
     except (Unauthorized, RequestError) as error:
         lacks["log"] = error
     yield from _judge_rights(name, lacks)
+    if "op" not in lacks:
+        ends_at = time.monotonic() + LONGEST_LOOK
+        known = ask_knowledge(firewall.read, firewall.vsys, lambda: time.monotonic() > ends_at)
+        yield from (Finding(name, "green", f"{head}: {text}") for head, text in describe(known, spell_span))
+        yield from (Finding(name, "yellow", words, advice) for words, advice in find_troubles(known))
 
 
 def _judge_rights(name: str, lacks: dict[str, PanosError]) -> Iterator[Finding]:
