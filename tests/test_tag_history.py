@@ -1,7 +1,9 @@
 """Whatever happens, in the end firewalls have the tags that the roles say, and nobody else's tag was touched."""
 
 from contextlib import closing
+from datetime import timedelta
 
+import pytest
 from hypothesis import Phase, settings
 from lxml import etree
 
@@ -96,6 +98,23 @@ if settings.get_current_profile_name() != "soak":
     TestTagHistory.settings = TestFileTagHistory.settings = settings(
         max_examples=30, stateful_step_count=25, deadline=None, phases=(Phase.explicit, Phase.generate)
     )
+
+
+@pytest.mark.parametrize("kind", [Export, File])
+def test_a_tag_goes_with_the_event_that_gave_it(tmp_path, kind):
+    """A user loses a tag when the event that gave it is too old, also if nothing else happens at all."""
+    world = World(tmp_path, START, [{"name": "fw", "kind": "firewall", "host": "fw"}])
+    world.roles, world.export = ROLES, kind(START)
+    old = START.replace(tzinfo=None) - VALIDITY + timedelta(hours=1)
+    world.export.rows += [
+        (1, old, "10.0.0.1", "ada,Staff", None),
+        (2, START.replace(tzinfo=None), "10.0.0.2", "ada,Guest", None),
+    ]
+    world.run()
+    assert ours(world.devices["fw"], world.now) == {"ada": {"nac-staff", "nac-guest"}}
+    world.pass_time(timedelta(hours=2, minutes=5))  # another read of all is due
+    world.run(force=True)
+    assert ours(world.devices["fw"], world.now) == {"ada": {"nac-guest"}}
 
 
 def test_what_another_host_has_had_to_do_with_is_in_doubt(tmp_path):

@@ -129,6 +129,11 @@ def _mappings(report: Report) -> Iterator[Sample]:
                 yield labels, _number(_table(part.get(action)).get(outcome))
 
 
+def _differing(report: Report) -> Iterator[Sample]:
+    for name, part in _targets(report):
+        yield (("target", name),), _number(part.get("differing")) if part.get("compared_at") else None
+
+
 def _seconds(report: Report) -> Iterator[Sample]:
     started, finished = _time(report.get("started")), _time(report.get("finished"))
     yield (), None if started is None or finished is None else round(finished - started, 3)
@@ -179,7 +184,7 @@ METRICS = (
         "When the target's whole table was last compared with what it should hold; missing when it never was.",
         _each(_time, "compared_at"),
     ),
-    _gauge("differing", "Entries that differed then, and were sent again.", _each(_number, "differing")),
+    _gauge("differing", "Entries that differed then, and were sent again.", _differing),
     _gauge("mappings", "What was due in the last run, by action and outcome.", _mappings),
     _gauge("messages", "Messages to the target in the last run, without retries.", _each(_number, "batches")),
     _gauge("target_seconds", "How long the last run took for the target.", _each(_number, "seconds")),
