@@ -18,7 +18,12 @@ ENTRY = "<entry><ip>10.0.0.{}</ip><type>XMLAPI</type><user>ada</user><timeout>60
 
 def count(result):
     """Read a count out of the result of an answer."""
-    return knowledge.read_count(200, iter([replies.success(result)]))
+    return knowledge.read_count(read_response(200, replies.success(result)))
+
+
+def printed(text):
+    """Return an answer that prints a text."""
+    return read_response(200, replies.text_result(text))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +62,7 @@ def test_the_types_make_up_the_whole(api, agents, others):
 )
 def test_the_platform_s_most_is_found_among_others(text, most):
     """Numbers come in two forms, beside those of other tables."""
-    assert knowledge.read_limit(text) == most
+    assert knowledge.read_limit(printed(text)) == most
 
 
 @pytest.mark.parametrize(
@@ -80,12 +85,12 @@ def test_an_agent_is_connected_or_not(entry, is_connected):
 @given(st.text() | st.just("47 days, 3:12:44"))
 def test_any_text_is_an_age_or_none(text):
     """What is no duration is not told."""
-    assert (knowledge.read_groups_age(text) or 0) >= 0
+    text = "".join(filter(str.isprintable, text)).replace("]]>", "")
+    assert (knowledge.read_groups_age(printed(text)) or 0) >= 0
     uptime = knowledge.read_uptime(read_response(200, replies.system_info(replies.Identity(around=Around()), 0)))
     assert uptime is None
-    assert (
-        knowledge.read_groups_age(f"Last Action Time: 20 secs ago(took 0 secs)\n{text}Last Action Time: 90 secs") == 90
-    )
+    told = printed(f"Last Action Time: 20 secs ago(took 0 secs)\n{text}\nLast Action Time: 90 secs")
+    assert (knowledge.read_groups_age(told) or 0) >= 90
 
 
 class Teller:

@@ -213,7 +213,7 @@ def judge_known(host: Host) -> Iterator[Verdict]:
     """Judge what a host knows of User-ID; a passive member may be connected to nobody."""
     if host.view.users and host.view.is_active is not False:
         for words, advice in find_troubles(host.view.users):
-            yield Verdict(Mark.WARN, f"{host.name}: {words}", f"{advice}.", host.target)
+            yield Verdict(Mark.WARN, f"{host.name}: {words}", f"{advice[:1].upper()}{advice[1:]}.", host.target)
 
 
 def judge_roles(hosts: Sequence[Host]) -> Iterator[Verdict]:

@@ -14,9 +14,8 @@ from typing import Protocol, TypeVar
 from lxml import etree
 
 from uidsync.panos.userid.pair import HA_STATE
-from uidsync.panos.userid.table import COUNT_PATH, ENTRY_PATH, MOST_KEPT, UIA, XML_API
+from uidsync.panos.userid.table import UIA, XML_API
 from uidsync.panos.wire.errors import BadReply, PanosError, TargetError
-from uidsync.panos.wire.stream import read_elements
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, make_op, read_response
 
 MOST_BYTES = 2**20  # of an answer: a hundred agents are some 100 KB
@@ -67,12 +66,12 @@ def ask_knowledge(ask: Ask, vsys: str, is_late: Callable[[], bool]) -> Knowledge
     """Ask all of it, one call each, until it is late or the firewall cannot be used. Raises nothing."""
     is_over = False
 
-    def attempt(request: Request, read: Callable[[int, Iterator[bytes]], Answer], otherwise: Answer) -> Answer:
+    def attempt(request: Request, read: Callable[[etree._Element], Answer], otherwise: Answer) -> Answer:
         nonlocal is_over
         if is_over or is_late():
             return otherwise
         try:
-            return ask(request, read)
+            return ask(request, lambda status, pieces: read(_read(status, pieces)))
         except PanosError as error:
             is_over = isinstance(error, TargetError)  # what a role may not ask, it may not ask in other words either
             return otherwise
@@ -80,12 +79,12 @@ def ask_knowledge(ask: Ask, vsys: str, is_late: Callable[[], bool]) -> Knowledge
     counts = {kind: attempt(make_count(kind, vsys), read_count, None) for kind in ("", XML_API, UIA)}
     return Knowledge(
         sort_counts(counts),
-        attempt(SHOW_LIMITS, lambda *answer: read_limit(_read_text(*answer)), None),
-        attempt(SHOW_AGENTS, lambda *answer: read_connections(_read(*answer)), {}),
-        attempt(SHOW_PEERS, lambda *answer: read_connections(_read(*answer)), {}),
-        attempt(SHOW_GROUPS, lambda *answer: read_groups_age(_read_text(*answer)), None),
-        attempt(SYSTEM_INFO, lambda *answer: read_uptime(_read(*answer)), None),
-        attempt(HA_STATE, lambda *answer: read_ha_age(_read(*answer)), None),
+        attempt(SHOW_LIMITS, read_limit, None),
+        attempt(SHOW_AGENTS, read_connections, {}),
+        attempt(SHOW_PEERS, read_connections, {}),
+        attempt(SHOW_GROUPS, read_groups_age, None),
+        attempt(SYSTEM_INFO, read_uptime, None),
+        attempt(HA_STATE, read_ha_age, None),
     )
 
 
@@ -109,15 +108,9 @@ def find_troubles(known: Knowledge) -> Iterator[tuple[str, str]]:
     for what, peers in (("User-ID agent", known.agents), ("redistribution peer", known.peers)):
         if gone := [name for name, is_connected in peers.items() if not is_connected]:
             names = f"{', '.join(gone[:MOST_NAMED])}{' and more' if len(gone) > MOST_NAMED else ''}"
-            yield (
-                f"is not connected to {what} {names}",
-                "On the firewall: Device > Data Redistribution, or User Identification",
-            )
+            yield f"is not connected to {what} {names}", "look at Device > Data Redistribution on the firewall"
     if known.most and sum(known.mappings.values()) > NEARLY_FULL * known.most:
-        yield (
-            f"its table is nearly full: at most {known.most:,} mappings",
-            "Give it fewer with `networks`, or ask its vendor",
-        )
+        yield f"its table is nearly full: at most {known.most:,} mappings", "give it fewer: set its networks"
 
 
 def make_count(kind: str, vsys: str) -> Request:
@@ -128,14 +121,10 @@ def make_count(kind: str, vsys: str) -> Request:
     )
 
 
-def read_count(status: int, pieces: Iterator[bytes]) -> int:
-    """Read a number of mappings; a firewall that lists them instead is counted."""
-    seen, said = 0, ""
-    for path, element in read_elements(status, pieces, "count", ENTRY_PATH, MOST_KEPT):
-        seen += path == ENTRY_PATH
-        if path in (COUNT_PATH, COUNT_PATH[:-1]):
-            said = said or "".join(re.findall("[0-9]{1,9}", element.text or "")[:1])
-    return int(said) if said else seen
+def read_count(response: etree._Element) -> int | None:
+    """Read a number of mappings, from its element or a text; if the mappings are listed instead, they are counted."""
+    said = re.search("[0-9]{1,9}", response.findtext("result/count") or response.findtext("result") or "")
+    return int(said[0]) if said else len(response.findall("result/entry"))
 
 
 def sort_counts(counts: Mapping[str, int | None]) -> dict[str, int]:
@@ -147,10 +136,11 @@ def sort_counts(counts: Mapping[str, int | None]) -> dict[str, int]:
     return known
 
 
-def read_limit(text: str) -> int | None:
+def read_limit(response: etree._Element) -> int | None:
     """Read how many mappings the platform takes; numbers are decimal or hexadecimal."""
-    limits = [int(found, 0) for found in LIMIT.findall(text) if not re.fullmatch("0[0-9]+", found)]
-    return max(limits, default=None)
+    return max(
+        (int(number, 16 if number[1:2] == "x" else 10) for number in LIMIT.findall(_join(response))), default=None
+    )
 
 
 def read_connections(response: etree._Element) -> dict[str, bool]:
@@ -164,9 +154,9 @@ def read_connections(response: etree._Element) -> dict[str, bool]:
     return found
 
 
-def read_groups_age(text: str) -> int | None:
+def read_groups_age(response: etree._Element) -> int | None:
     """Read how long ago groups were read from the directory, of several the longest."""
-    return max(map(int, GROUPS_READ.findall(text)), default=None)
+    return max(map(int, GROUPS_READ.findall(_join(response))), default=None)
 
 
 def read_uptime(response: etree._Element) -> int | None:
@@ -179,11 +169,10 @@ def read_uptime(response: etree._Element) -> int | None:
 
 
 def read_ha_age(response: etree._Element) -> int | None:
-    """Read for how many seconds a firewall has been in its HA state."""
-    for path in ("result/group/local-info/state-duration", "result/local-info/state-duration"):
-        if re.fullmatch("[0-9]{1,10}", text := (response.findtext(path) or "").strip()):
-            return int(text)
-    return None
+    """Read for how many seconds a firewall has been in its HA state; a Panorama has no group."""
+    found = next(response.iterfind(".//local-info/state-duration"), None)
+    text = "" if found is None else (found.text or "").strip()
+    return int(text) if re.fullmatch("[0-9]{1,10}", text) else None
 
 
 def _read(status: int, pieces: Iterator[bytes]) -> etree._Element:
@@ -195,5 +184,5 @@ def _read(status: int, pieces: Iterator[bytes]) -> etree._Element:
     return read_response(status, bytes(body))
 
 
-def _read_text(status: int, pieces: Iterator[bytes]) -> str:
-    return "".join(_read(status, pieces).itertext())
+def _join(response: etree._Element) -> str:
+    return "".join(response.itertext())
