@@ -63,17 +63,18 @@ INSERT INTO ahead (event_id) VALUES (?)
 
 -- name: read_target
 SELECT name, identity, last_success, behind_since, error_kind, error_message, is_unusable, is_unreadable, is_suspect,
-    reconciled_at, tried_at, pause, asked, member, certificate_not_after, client_certificate_not_after
+    reconciled_at, tried_at, pause, asked, member, certificate_not_after, client_certificate_not_after, compared_at,
+    differing
 FROM target
 WHERE name = ?
 
 -- name: write_target
 INSERT OR REPLACE INTO target (name, identity, last_success, behind_since, error_kind, error_message, is_unusable,
     is_unreadable, is_suspect, reconciled_at, tried_at, pause, asked, member, certificate_not_after,
-    client_certificate_not_after)
+    client_certificate_not_after, compared_at, differing)
 VALUES (:name, :identity, :last_success, :behind_since, :error_kind, :error_message, :is_unusable,
     :is_unreadable, :is_suspect, :reconciled_at, :tried_at, :pause, :asked, :member, :certificate_not_after,
-    :client_certificate_not_after)
+    :client_certificate_not_after, :compared_at, :differing)
 
 -- ---- What targets hold
 
@@ -428,7 +429,7 @@ UPDATE withdrawn SET seen_at = :now, event_id = 0 WHERE seen_at > :limit
 UPDATE rejected SET since = min(since, :now), tried_at = 0 WHERE tried_at > :limit
 
 -- name: suspect_targets
-UPDATE target SET is_suspect = 1, reconciled_at = NULL, tried_at = NULL, pause = 0
+UPDATE target SET is_suspect = 1, reconciled_at = NULL, compared_at = NULL, tried_at = NULL, pause = 0
 
 -- name: read_clocks
 SELECT source_clock, own_clock FROM latest

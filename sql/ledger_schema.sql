@@ -190,74 +190,14 @@ INSERT INTO target SELECT name, identity, last_success, behind_since, error_kind
 DROP TABLE old_target;
 
 -- name: migrate_5
+-- With this come the same tables once more, for tags: `ip` is what has them, `user` the tags, parted by commas.
+
 -- The roles of the event's principal, parted by commas.
 ALTER TABLE event ADD COLUMN roles TEXT NOT NULL DEFAULT '';
 
--- The same tables once more, for tags: `ip` is what has them, `user` the tags, parted by commas.
-CREATE TABLE tag_event (
-    ip TEXT PRIMARY KEY,
-    user TEXT,
-    why TEXT NOT NULL,
-    seen_at INTEGER NOT NULL,
-    event_id INTEGER NOT NULL,
-    mac TEXT,
-    roles TEXT NOT NULL DEFAULT ''
-) WITHOUT ROWID;
-CREATE TABLE tag_holding (
-    target TEXT NOT NULL,
-    ip TEXT NOT NULL,
-    user TEXT NOT NULL,
-    timeout INTEGER NOT NULL,  -- minutes
-    sent_at INTEGER NOT NULL,
-    held_until INTEGER NOT NULL,
-    in_doubt INTEGER NOT NULL,
-    event_id INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (target, ip, user)
-) WITHOUT ROWID;
-CREATE TABLE tag_withdrawn (
-    target TEXT NOT NULL,
-    ip TEXT NOT NULL,
-    user TEXT NOT NULL,
-    seen_at INTEGER NOT NULL,
-    event_id INTEGER NOT NULL,
-    PRIMARY KEY (target, ip)
-) WITHOUT ROWID;
-CREATE TABLE tag_rejected (
-    target TEXT NOT NULL,
-    ip TEXT NOT NULL,
-    user TEXT NOT NULL,
-    event_id INTEGER NOT NULL,
-    since INTEGER NOT NULL,
-    tried_at INTEGER NOT NULL,
-    pause INTEGER NOT NULL,  -- microseconds
-    PRIMARY KEY (target, ip)
-) WITHOUT ROWID;
-CREATE TABLE tag_taken (
-    target TEXT NOT NULL,
-    ip TEXT NOT NULL,
-    event_id INTEGER NOT NULL,
-    PRIMARY KEY (target, ip)
-) WITHOUT ROWID;
-CREATE TABLE tag_logout (
-    target TEXT NOT NULL,
-    at INTEGER NOT NULL,
-    entries INTEGER NOT NULL
-);
-CREATE TABLE tag_target (
-    name TEXT PRIMARY KEY,
-    identity TEXT NOT NULL,
-    last_success INTEGER,
-    behind_since INTEGER,
-    error_kind TEXT,
-    error_message TEXT,
-    is_unusable INTEGER NOT NULL,
-    is_unreadable INTEGER NOT NULL,
-    is_suspect INTEGER NOT NULL,
-    reconciled_at INTEGER,
-    tried_at INTEGER,
-    pause INTEGER NOT NULL,  -- microseconds
-    asked INTEGER NOT NULL,
-    member TEXT NOT NULL,
-    certificate_not_after INTEGER,
-    client_certificate_not_after INTEGER
-) WITHOUT ROWID;
+-- name: migrate_6
+-- When the table of a target was last compared as a whole, and how many entries differed.
+ALTER TABLE target ADD COLUMN compared_at INTEGER;
+ALTER TABLE target ADD COLUMN differing INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tag_target ADD COLUMN compared_at INTEGER;
+ALTER TABLE tag_target ADD COLUMN differing INTEGER NOT NULL DEFAULT 0;

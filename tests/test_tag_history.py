@@ -1,12 +1,14 @@
 """Whatever happens, in the end firewalls have the tags that the roles say, and nobody else's tag was touched."""
 
 from contextlib import closing
+from datetime import timedelta
 
+import pytest
 from hypothesis import Phase, settings
 from lxml import etree
 
 from tests.test_history import START, VALIDITY, History
-from tests.world import World
+from tests.world import Export, World
 from uidsync.ledger.ledger import Ledger
 from uidsync.standby.doubt import doubt_what_another_may_have_changed
 
@@ -33,8 +35,16 @@ def ours(device, now):
     return {whose: tags for whose, tags in found.items() if tags}
 
 
+class File(Export):
+    """A source without ids that could be gone on from: every read is a full one, and finds mostly what is known."""
+
+    highest_id = None
+
+
 class TagHistory(History):
     """The same site with roles."""
+
+    is_full = True  # the last run looks at everything anew
 
     def _furnish(self):
         """Let roles become tags, on firewalls that have some of others."""
@@ -45,7 +55,7 @@ class TagHistory(History):
                 register(device, whose, tags)
 
     def _end(self):
-        self._run(force=True, full=True)
+        self._run(force=True, full=self.is_full)
         super()._end()
         now = self.world.now
         for device in self.marked:
@@ -73,11 +83,38 @@ class TagHistory(History):
         return max(rows)[3].split(",")[1:]
 
 
-TestTagHistory = TagHistory.TestCase
+class FileTagHistory(TagHistory):
+    """The same with a file as source: tags are made anew only if there is news, and end right all the same."""
+
+    is_full = False
+
+    def _furnish(self):
+        super()._furnish()
+        self.world.export = File(self.world.export.now, self.world.export.rows)
+
+
+TestTagHistory, TestFileTagHistory = TagHistory.TestCase, FileTagHistory.TestCase
 if settings.get_current_profile_name() != "soak":
-    TestTagHistory.settings = settings(
+    TestTagHistory.settings = TestFileTagHistory.settings = settings(
         max_examples=30, stateful_step_count=25, deadline=None, phases=(Phase.explicit, Phase.generate)
     )
+
+
+@pytest.mark.parametrize("kind", [Export, File])
+def test_a_tag_goes_with_the_event_that_gave_it(tmp_path, kind):
+    """A user loses a tag when the event that gave it is too old, also if nothing else happens at all."""
+    world = World(tmp_path, START, [{"name": "fw", "kind": "firewall", "host": "fw"}])
+    world.roles, world.export = ROLES, kind(START)
+    old = START.replace(tzinfo=None) - VALIDITY + timedelta(hours=1)
+    world.export.rows += [
+        (1, old, "10.0.0.1", "ada,Staff", None),
+        (2, START.replace(tzinfo=None), "10.0.0.2", "ada,Guest", None),
+    ]
+    world.run()
+    assert ours(world.devices["fw"], world.now) == {"ada": {"nac-staff", "nac-guest"}}
+    world.pass_time(timedelta(hours=2, minutes=5))  # another read of all is due
+    world.run(force=True)
+    assert ours(world.devices["fw"], world.now) == {"ada": {"nac-guest"}}
 
 
 def test_what_another_host_has_had_to_do_with_is_in_doubt(tmp_path):

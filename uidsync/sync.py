@@ -160,7 +160,7 @@ def _plan(this: Run) -> None:
             tagging.config, tagging.targets, tagging.ledger, reading.now, full=this.order.full
         )
         this.report.wanted = parts.ledger.count_wanted(find_seen_since(parts.config, reading.now))
-        summary.report_plans(this.report, this.dispatches)
+        summary.report_plans(this.report, this.dispatches, this.taggings)
         if not this.order.force:
             raise_if_source_is_unsafe(reading)
             _judge_plans(this)

@@ -21,7 +21,7 @@ from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.table import UIA
 from uidsync.panos.userid.tags import TagTarget
 from uidsync.panos.wire.errors import PanosError
-from uidsync.plan.compare import AGENT, Comparison, Finding, Kind, find, glance_at
+from uidsync.plan.compare import AGENT, DIFFERENCES, Comparison, Finding, Kind, find, glance_at
 from uidsync.plan.dispatch import Dispatch, read_state
 from uidsync.plan.due import Plan, join
 from uidsync.plan.roles import make_tag_config
@@ -115,6 +115,9 @@ def _compare(config: Config, target: TargetConfig, ledger: Ledger, now: datetime
     plan = join(plans)
     if corrects and is_agent:
         ledger.forget(target.name, {login.ip for login in plan.logins})
+    if corrects and not (state := read_state(ledger, target)).is_new:
+        state.compared_at, state.differing = now, sum(len(findings[kind]) for kind in DIFFERENCES)
+        ledger.write_target(state)
     return Comparison(target.name, {kind: tuple(some) for kind, some in findings.items()}, plan)
 
 

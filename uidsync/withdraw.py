@@ -72,7 +72,7 @@ def raise_if_unsafe(config: Config, dispatches: Sequence[Dispatch], ledger: Ledg
         return
     for dispatch in dispatches:
         held = sum(ledger.count_holdings(dispatch.name, dispatch.now))
-        limits = Limits(held, 0, config.sync.max_logout_percent, config.sync.max_change_percent)
+        limits = Limits(held, 0, config.sync.max_logout_percent, config.sync.max_change_percent, ledger.words)
         try:
             dispatch.plan.raise_if_unsafe(limits)
         except UnsafePlan as error:

@@ -307,6 +307,35 @@ def test_a_file_that_breaks_off_costs_a_row(site, firewall):
     assert find(findings, "source", "the newest row is 1 min")[0] == "green"
 
 
+def test_what_a_firewall_knows_of_users_is_told(site, firewall):
+    """Counts, connections and ages are green; an agent that is away is yellow, with what to do."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall)
+    firewall.do("around", agents={"dc-1": True, "dc-2": False}, groups_age=300, uptime=90_000)
+    code, findings = look(site)
+    assert code == 0
+    assert find(findings, "fw", "mappings in its table: 0 XMLAPI, 0 UIA, 0 other")[0] == "green"
+    assert find(findings, "fw", "up for: 1 d 1 h")[0] == "green"
+    assert find(findings, "fw", "is not connected to User-ID agent dc-2")[0] == "yellow"
+    assert find(findings, "fw", "is not connected to User-ID agent dc-2")[1]
+
+
+def test_what_the_ledger_knows_of_a_target_is_told(site, firewall):
+    """After a run: what is held and wanted, until when, and how the last comparison ended."""
+    site.use_rows([("10.0.0.1", "ada"), ("10.0.0.2", "ben")])
+    site.add_firewall("fw", firewall)
+    assert not [finding for finding in look(site)[1] if "the ledger counts" in finding[2]]
+    assert site.call("sync").code == 0
+    firewall.do("forget", ip="10.0.0.1")
+    assert site.call("verify", "--repair").code == 0
+    code, findings = look(site)
+    assert code == 0
+    words = "the ledger counts 2 mappings held, and 2 wanted over all targets; the first expires in "
+    assert find(findings, "fw", words)[0] == "green"
+    assert find(findings, "fw", "its table was compared ")[0] == "green"
+    assert any(finding[2].endswith("ago: 1 entries differed") for finding in findings)
+
+
 # ---- targets -----------------------------------------------------------------------------------------------------
 
 

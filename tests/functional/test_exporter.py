@@ -294,6 +294,42 @@ def test_the_page_shows_everything_but_people(exporter):
     assert page.findall(".//b") == []
 
 
+def test_a_firewall_tells_what_it_knows_of_users(site, firewall):
+    """Counts by type, connections and ages come with a scrape and on the page; without the right, none of them."""
+    site.use_rows(ROWS)
+    site.add_firewall("fw", firewall)
+    assert site.call("sync").code == 0
+    firewall.do("learn", ip="10.9.9.9", user="somebody", type="UIA")
+    firewall.do("around", agents={"dc-1": True, "dc-2": False}, peers={"hub": True}, groups_age=300, limit=64_000)
+    with running(site, ask_every="0s") as exporter:
+        found = exporter.scrape("/probe?target=fw")
+        assert {has["type"]: value for has, value in found["panos_userid_mappings"]} == {
+            "XMLAPI": len(ROWS), "UIA": 1, "other": 0,
+        }  # fmt: skip
+        assert found["panos_userid_mappings_limit"] == [({"target": "fw"}, 64_000)]
+        assert {has["agent"]: value for has, value in found["panos_userid_agent_connected"]} == {"dc-1": 1, "dc-2": 0}
+        assert found["panos_userid_groups_age_seconds"] == [({"target": "fw"}, 300)]
+        text = " ".join(html.document_fromstring(exporter.ask("/")[2]).text_content().split())
+        assert "mappings in its table20 XMLAPI, 1 UIA, 0 other; at most 64,000" in text
+        assert "fw: is not connected to User-ID agent dc-2" in text
+        assert "groups read5 min ago" in text
+        firewall.do("fault", name="role_missing", types=["op"])
+        assert not [name for name in exporter.scrape("/probe?target=fw") if name.startswith("panos_userid")]
+
+
+def test_tags_stand_on_the_page(site, firewall):
+    """The page tells how many users and addresses should have tags, and how many have."""
+    site.tables["roles"] = {"user_tags": {"STAFF": "staff"}}
+    site.use_rows([("10.1.0.1", "user-1,STAFF"), ("10.1.0.2", "user-2,STAFF")])
+    site.add_firewall("fw", firewall)
+    assert site.call("sync").code == 0
+    with running(site) as exporter:
+        text = " ".join(html.document_fromstring(exporter.ask("/")[2]).text_content().split())
+        assert "tags: should hold, holds2, 2" in text
+        found = exporter.scrape("/metrics")
+    assert found["uidsync_tags_wanted"] == found["uidsync_tags_held"] == [({"target": "fw"}, 2)]
+
+
 def test_requests_are_counted_and_no_path_is_a_label(exporter):
     """Whatever is asked for, the counter has no more series than there are paths and codes."""
     for number in range(20):
@@ -375,7 +411,7 @@ def test_many_scrapes_are_few_questions(site, firewall):
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(exporter.scrape, ["/probe?target=fw"] * 60, ["10", "9", "8"] * 20))
         assert all(each["panos_up"] == [({"target": "fw"}, 1)] for each in found)
-        assert len(firewall.requests()) <= 5 * MOST_LOOKS
+        assert len(firewall.requests()) <= 14 * MOST_LOOKS  # five questions on tunnels, nine on User-ID
 
 
 def test_a_strange_name_is_told_nothing(exporter):

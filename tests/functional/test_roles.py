@@ -174,6 +174,43 @@ def test_commands_tell_of_tags(roles):
     assert 'uidsync_tags_held{target="fw"} 2' in (roles.place / "uidsync.prom").read_text()
 
 
+def test_tags_have_words_of_their_own(roles, firewall):
+    """The log, the dry run, a refusal and `who` call tags by their name, and never mappings, logins or logouts."""
+    names = [f"10.0.0.{number}" for number in range(1, 31)]
+    roles.use_rows([(name, f"user{name[-1]}{name[-2]},ROLE_STAFF,QUARANTINE") for name in names])
+    ended = roles.call("sync")
+    (made,) = [facts for name, facts in ended.events if name == "plan.made" and facts.get("of") == "tags"]
+    assert (made["untags"], made["tags"]) == (0, len(list_tags(firewall)))
+    roles.use_rows([(name, "null") for name in names])
+    assert "untag" in {line.split("\t")[1] for line in roles.call("sync", "--dry-run").out.splitlines()}
+    events = [facts for name, facts in roles.call("sync").events if name == "plan.refused"]
+    (refused,) = [facts["message"] for facts in events if facts.get("of") == "tags"]
+    assert "untags due" in refused
+    assert "tag sets would be gone" in refused
+    assert "mappings" not in refused
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF,ROLE_FAC,QUARANTINE")])
+    assert (
+        "tags     for the address: nac-quarantined; for the user: nac-staff, nac-faculty"
+        in roles.call("who", "10.0.0.1").out
+    )
+    assert roles.call("who", "ada", "--json").report["addresses"][0]["tags"] == {
+        "address": ["nac-quarantined"], "user": ["nac-staff", "nac-faculty"],
+    }  # fmt: skip
+
+
+def test_a_comparison_is_remembered(roles, firewall):
+    """When the whole table was last compared, and how much differed, stays in the report of later runs."""
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    assert roles.call("sync").code == 0
+    assert roles.call("sync", "--json").targets["fw"]["compared_at"] is None
+    send(firewall, "<unregister-user><entry user='ada'/></unregister-user>")
+    assert roles.call("verify", "--repair").code == 0
+    assert list_tags(firewall) == {"ada": ["nac-staff"]}
+    part = roles.call("sync", "--json").targets["fw"]
+    assert part["compared_at"]
+    assert part["differing"] == 1
+
+
 def test_without_roles_nothing_changes(site, firewall):
     """Without the table, roles are not kept, no tag is sent or asked for, and no metric names one."""
     site.telemetry = {"textfile": site.place / "uidsync.prom"}

@@ -9,6 +9,7 @@ from tests.integrations.exporter_views import flow, view
 from uidsync.integrations.exporter.families import COUNTERS, GAUGES, Families, add_views
 from uidsync.panos.tunnels.conditions import Rules, View
 from uidsync.panos.tunnels.vpn import Gateway, IpsecSa
+from uidsync.panos.userid.knowledge import Knowledge
 from uidsync.panos.wire.errors import Busy, Unauthorized, Unreachable
 
 DEVICE = {"77", "88", "192.0.2.1", "203.0.113.9", "tunnel.4"}
@@ -187,6 +188,17 @@ def test_several_firewalls_in_one_text_are_told_apart():
         assert {sample.labels["target"] for sample in family.samples} == {"east", "west"}, family.name
 
 
+def test_what_a_firewall_knows_of_users_is_told():
+    """Counts by type, connections by name, ages; what was not told has no series."""
+    samples = write(view(flow("HQ"), users=Knowledge({"XMLAPI": 5, "other": 2}, None, {"dc-1": False}, {}, None, 90)))
+    assert find(samples, "panos_userid_mappings", type="XMLAPI") == [5]
+    assert find(samples, "panos_userid_mappings", type="other") == [2]
+    assert find(samples, "panos_userid_agent_connected", agent="dc-1") == [0]
+    assert find(samples, "panos_uptime_seconds") == [90]
+    absent = {"panos_userid_mappings_limit", "panos_userid_peer_connected", "panos_userid_groups_age_seconds"}
+    assert not absent & names(samples)
+
+
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), min_size=1), unique=True, max_size=5))
 def test_any_name_comes_back_as_it_was(tunnels):
     """Quotes, backslashes, line ends and colons in names break no line, and no series comes twice."""
@@ -203,6 +215,7 @@ def test_every_name_has_samples():
         gateways=(Gateway("gw", "1"),),
         ike_sas=(),
         ipsec_sas=(IpsecSa("HQ", 3600, 30),),
+        users=Knowledge({"XMLAPI": 5}, 64_000, {"dc-1": True}, {"hub": False}, 60, 3600, 1800),
     )
     written = names(write(full, View("b", Busy("x")), rules=Rules(expected=("HQ",)), status_metric=""))
     assert written == GAUGES.keys() | {f"{name}_total" for name in COUNTERS}

@@ -108,7 +108,7 @@ def test_a_run_that_went_wrong_is_told(run, mark, words):
         ({"behind_since": (NOW - timedelta(hours=5)).isoformat()}, Mark.BAD, "fw: behind since 07:30:00 UTC, 5 h ago"),
         ({"status": "incomplete"}, Mark.BAD, "fw: some mappings were not delivered"),
         ({"status": "refused"}, Mark.BAD, "fw: its changes look unsafe and were not sent"),
-        ({"held_back": {"rejected": 3}}, Mark.WARN, "fw: rejected 3 logins"),
+        ({"held_back": {"rejected": 3}}, Mark.WARN, "fw: rejected 3 entries"),
         ({"status": "not_tried"}, Mark.OPEN, "fw: was not tried"),
         ({"status": "odd"}, Mark.OPEN, "fw: not known"),
         (

@@ -16,13 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from uidsync.ledger.file import APPLICATION, SCHEMA, LedgerDamaged, LedgerError
+from uidsync.ledger.file import APPLICATION, SCHEMA, LedgerDamaged, LedgerError, migrate
 from uidsync.ledger.ledger import FILE, Ledger
 from uidsync.ledger.position import Position, make_position
 from uidsync.ledger.values import Holding, Rejected, TargetState, Withdrawn, write_time
 from uidsync.panos.userid.messages import Login
 from uidsync.source.rows import LoginEvent
-from uidsync.statements import read_statements
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 123456, tzinfo=UTC)
 MICROSECOND, MINUTE, HOUR = timedelta(microseconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -70,13 +69,10 @@ def test_only_the_owner_writes_and_his_group_reads(ledger, file):
 def test_a_ledger_of_any_earlier_version_is_brought_up_to_date(file, version):
     """The migrations above a file's number are applied, in their order, and what it holds stays."""
     with closing(sqlite3.connect(file)) as old:
-        for number in range(1, version + 1):
-            old.executescript(read_statements("ledger_schema")[f"migrate_{number}"])
+        migrate(old, file, version)
         if version:
-            old.execute(f"PRAGMA application_id = {APPLICATION}")
             columns = "target, ip, user, timeout, sent_at, held_until, in_doubt"
             old.execute(f"INSERT INTO holding ({columns}) VALUES ('fw', '10.0.0.1', 'ada', 60, 1, 2, 0)")  # noqa: S608
-        old.execute(f"PRAGMA user_version = {version}")
         old.commit()
     for _ in range(2):
         with closing(Ledger.open(file)) as ledger:

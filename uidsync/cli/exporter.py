@@ -104,6 +104,8 @@ def _make_probes(site: Site, table: ExporterConfig) -> Probes:
             ike_sas=table.gateways,
             ipsec_sas=table.sas,
             counters=table.counters,
+            users=table.users,
+            vsys=target.vsys,
         )
         make_looks(config, target, maker, wanted, refusals)  # what is wrong with the configuration is told now
         # Made anew each time: keys are read where they are now, and no connection waits for the next minute.

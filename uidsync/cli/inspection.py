@@ -10,17 +10,22 @@ from typing import Literal
 
 from uidsync.cli.sentences import NO_SECRET, advise_secret
 from uidsync.cli.wiring import TargetMaker
-from uidsync.config.models import AgentConfig, FirewallConfig, TargetConfig
+from uidsync.cli.words import spell_span
+from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
+from uidsync.ledger.ledger import Ledger
 from uidsync.panos.userid.agent import Agent
 from uidsync.panos.userid.firewall import Firewall, is_right_missing
+from uidsync.panos.userid.knowledge import ask_knowledge, describe, find_troubles
 from uidsync.panos.userid.pair import ACTIVE, OFF
 from uidsync.panos.userid.tags import make_show_tags, read_tags
 from uidsync.panos.wire.client import OLD_RELEASE
 from uidsync.panos.wire.errors import BadRequest, Busy, PanosError, RequestError, Unauthorized
+from uidsync.plan.dispatch import find_seen_since, read_state
 from uidsync.report.report import describe_certificate
 
 Colour = Literal["green", "yellow", "red"]
 
+LONGEST_LOOK = 5.0  # seconds for what a firewall knows of User-ID, in small questions
 SLOW = 1.0  # seconds for an answer: 30,000 logins are 300 messages, and would take the whole of sync.deadline
 
 HINTS = {
@@ -76,6 +81,21 @@ def inspect_target(config: TargetConfig, maker: TargetMaker, *, has_roles: bool 
             yield Finding(config.name, "yellow" if is_near else "green", words, "renew it" if is_near else "")
     if not config.verify_tls:
         yield Finding(config.name, "yellow", "is not verified", "set ca_file, or fingerprint_sha256")
+
+
+def inspect_belief(config: Config, target: TargetConfig, ledger: Ledger, now: datetime) -> Iterator[Finding]:
+    """Tell what the ledger knows of a target: what it holds, until when, and when its table was compared."""
+    name, state = target.name, read_state(ledger, target)
+    if state.is_new:
+        return
+    for of in (ledger, ledger.tags):
+        held, wanted = sum(of.count_holdings(name, now)), of.count_wanted(find_seen_since(config, now))
+        if first := of.find_expiry(name, now)[0]:
+            words = f"the ledger counts {held:,} {of.words.held} held, and {wanted:,} wanted over all targets"
+            yield Finding(name, "green", f"{words}; the first expires in {spell_span(first - now)}")
+    if state.compared_at:
+        ago, differing = spell_span(now - state.compared_at), f"{state.differing:,} entries differed"
+        yield Finding(name, "green", f"its table was compared {ago} ago: {differing}")
 
 
 def _advise(config: TargetConfig, error: PanosError) -> str:
@@ -146,6 +166,11 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall) -> Iterator[Find
     except (Unauthorized, RequestError) as error:
         lacks["log"] = error
     yield from _judge_rights(name, lacks)
+    if "op" not in lacks:
+        ends_at = time.monotonic() + LONGEST_LOOK
+        known = ask_knowledge(firewall.read, firewall.vsys, lambda: time.monotonic() > ends_at)
+        yield from (Finding(name, "green", f"{head}: {text}") for head, text in describe(known, spell_span))
+        yield from (Finding(name, "yellow", words, advice) for words, advice in find_troubles(known))
 
 
 def _judge_rights(name: str, lacks: dict[str, PanosError]) -> Iterator[Finding]:

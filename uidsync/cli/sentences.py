@@ -92,7 +92,7 @@ def advise_next(report: SyncReport) -> str | None:
     for part in failed:
         if part.error and _needs_key(part.error.kind, part.error.message):
             return f"Next: uidsync keygen {part.name}"
-    if not failed and any(part.logins.rejected for part in report.targets):
+    if not failed and any(part.logins.rejected or part.tags.rejected for part in report.targets):
         return "Next: uidsync status, which lists the rejected logins"
     return " ".join(("Next: uidsync check", *(f"--target {part.name}" for part in failed[:MOST_NAMED])))
 

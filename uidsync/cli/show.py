@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from uidsync.cli.sentences import advise_next, end_sentence, tell_error
 from uidsync.cli.tables import by_address, make_console, make_table, print_rows, print_table, show_rows, spell_status
 from uidsync.cli.words import spell_moment
-from uidsync.panos import Subject
+from uidsync.ledger.values import OF_MAPPINGS, OF_TAGS
+from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import Login, Logout
 from uidsync.plan.due import Plan
 from uidsync.report.report import SyncReport, TargetReport
@@ -76,13 +77,23 @@ def show_plans(plans: Mapping[str, Plan], *, as_tables: bool, shows_all: bool = 
     for name, plan in plans.items():
         alike.setdefault(plan, []).append(name)
     for plan, names in alike.items():
-        title = f"{', '.join(names)}: {len(plan.logouts):,} logouts, {len(plan.logins):,} logins due"
+        title = f"{', '.join(names)}: {_count_entries(plan)} due"
         show_rows(
             title,
             ("action", "user", "address", "minutes"),
             _list_entries(plan),
             None if shows_all else "`--all` shows all",
         )
+
+
+def _count_entries(plan: Plan) -> str:
+    """Count in words what a plan has of mappings, and of tags if it has any."""
+    logouts, logins = ([isinstance(entry.ip, Tagged) for entry in entries] for entries in (plan.logouts, plan.logins))
+    each = [(OF_MAPPINGS, False), *([(OF_TAGS, True)] if any(logouts + logins) else [])]
+    return ", ".join(
+        f"{logouts.count(is_of_tags):,} {words.logouts}, {logins.count(is_of_tags):,} {words.logins}"
+        for words, is_of_tags in each
+    )
 
 
 def _list_entries(plan: Plan) -> list[tuple[str, str, str, str]]:
@@ -93,10 +104,14 @@ def _list_entries(plan: Plan) -> list[tuple[str, str, str, str]]:
         "refresh": plan.refreshed,
     }
     return [
-        (action, entry.user, str(entry.ip), str(entry.timeout) if isinstance(entry, Login) else "")
+        (_name_action(action, entry), entry.user, str(entry.ip), str(entry.timeout) if isinstance(entry, Login) else "")
         for action, entries in parts.items()
         for entry in sorted(entries, key=lambda entry: by_address(entry.ip))
     ]
+
+
+def _name_action(action: str, entry: Login | Logout) -> str:
+    return "untag" if action == "logout" and isinstance(entry.ip, Tagged) else action
 
 
 def show_report(report: SyncReport) -> None:

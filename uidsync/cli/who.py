@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,15 +19,17 @@ from uidsync.cli.show import NOBODY
 from uidsync.cli.site import Site
 from uidsync.cli.tables import by_address, print_json
 from uidsync.cli.words import make_printable, spell_mac
+from uidsync.config.models import RolesConfig
 from uidsync.history.moment import EXAMPLES, Moment, read_moment
 from uidsync.history.rows import Addresses, History
 from uidsync.history.timeline import NO_RECORD, Answer, Tenure
 from uidsync.history.who import EXCLUDED, NOT_INCLUDED
 from uidsync.panos import Address
+from uidsync.plan.roles import make_tags
 from uidsync.reading.reader import make_rules
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.source import Snapshot
-from uidsync.source.rows import AHEAD, CUT_IPV6, CUT_LENGTH, IGNORED, OTHER_DOMAIN, RESERVED
+from uidsync.source.rows import AHEAD, CUT_IPV6, CUT_LENGTH, IGNORED, OTHER_DOMAIN, RESERVED, LoginEvent
 
 NO_RECORDS = {
     NO_RECORD: "no login event that counted then",
@@ -58,6 +60,7 @@ class Scene:
     now: datetime
     oldest: datetime | None
     machines: Mapping[int, str]
+    roles: RolesConfig = field(default_factory=RolesConfig)
 
     def show(self, at: datetime) -> str:
         """Return a moment in the zone of the question."""
@@ -172,7 +175,8 @@ def _ask(
         found = {name: _ask_history(history, name, question, moment.at) for name, question in questions.items()}
         ids = {tenure.event.event_id for each in found.values() for tenure in each.list_tenures()}
         oldest = None if all(each.is_answered for each in found.values()) else snapshot.read_oldest_date()
-        scene = Scene(moment, snapshot.now, rules.dates.read(oldest, snapshot.now), snapshot.read_machines(ids))
+        first, machines = rules.dates.read(oldest, snapshot.now), snapshot.read_machines(ids)
+        scene = Scene(moment, snapshot.now, first, machines, site.config.roles)
         _log_reading(site.log, snapshot, history.rows, time.monotonic() - started)
     return {name: (each, scene) for name, each in found.items()}
 
@@ -247,7 +251,15 @@ def _describe(tenure: Tenure, scene: Scene) -> dict[str, Any]:
         "seen_at": event.seen_at,
         "mac": spell_mac(event.mac),
         "machine": scene.machines.get(event.event_id),
+        **({"tags": _find_tags(event, scene)} if scene.roles.is_used else {}),
     }
+
+
+def _find_tags(event: LoginEvent, scene: Scene) -> dict[str, tuple[str, ...]]:
+    """Find the tags that an event gives its address and its user, by the configuration of today."""
+    roles = scene.roles
+    names = {"address": roles.address_tags, "user": roles.user_tags if event.user else {}}
+    return {whose: make_tags(event.roles, globs, roles.prefix) for whose, globs in names.items()}
 
 
 # ---- the answer, for people --------------------------------------------------------------------------------------
@@ -262,6 +274,7 @@ def tell_address(address: str, answer: Answer, scene: Scene) -> Iterator[str]:
         yield f"  since    {scene.show(tenure.since)}"
         yield f"  until    {_show_until(tenure, scene)}"
         yield f"  event    {_show_event(tenure, scene)}"
+        yield from _tell_tags("tags    ", tenure, scene)
     else:
         yield from _tell_table(scene)
     if answer.before:
@@ -290,6 +303,14 @@ def _tell_list(tenures: tuple[Tenure, ...], scene: Scene) -> Iterator[str]:
     for tenure in sorted(tenures, key=lambda tenure: by_address(tenure.event.ip)):
         yield f"  {tenure.event.ip}  {_show_tenure(tenure, scene)}"
         yield f"    event  {_show_event(tenure, scene)}"
+        yield from _tell_tags("  tags  ", tenure, scene)
+
+
+def _tell_tags(head: str, tenure: Tenure, scene: Scene) -> Iterator[str]:
+    found = {whose: tags for whose, tags in _find_tags(tenure.event, scene).items() if tags}
+    if found:
+        told = "; ".join(f"for the {whose}: {', '.join(tags)}" for whose, tags in found.items())
+        yield f"  {head} {told}"
 
 
 def _tell_table(scene: Scene) -> Iterator[str]:

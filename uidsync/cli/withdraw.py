@@ -192,7 +192,7 @@ def _tell_or_undo(site: Site, chosen: Chosen, wish: Wish, *, as_json: bool) -> i
         if not wish.dry_run:
             give_back(withheld, ledger)
             count = sum(map(len, withheld.values()))
-            words = f"{count:,} mappings are withheld no longer"
+            words = f"{count:,} entries are withheld no longer"
             site.log.info(
                 "withdrawal.undone", entries=count, message=words, hint="uidsync sync sends what is still wanted"
             )

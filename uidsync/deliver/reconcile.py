@@ -179,16 +179,18 @@ class Examiner:
         self._tell(missing, mended, kept)
         state = self._state
         state.is_unreadable = state.is_suspect = False
-        state.reconciled_at = state.tried_at = now
+        state.reconciled_at = state.tried_at = state.compared_at = now
+        state.differing = mended
         state.member = self._firewall.member or state.member
         state.pause = find_pause(state.pause, self._config.sync.full_every, is_of_use=mended > 0 and kept > 0)
 
     def _tell(self, missing: int, mended: int, kept: int) -> None:
+        words = self._ledger.words
         if missing and not kept:
-            self._found.warnings["table.lost"] = f"none of {missing} mappings is there; everything is sent again"
+            self._found.warnings["table.lost"] = f"none of {missing} {words.held} is there; everything is sent again"
         elif mended:
-            others = f", {mended - missing} had another user" if mended > missing else ""
-            self._found.warnings["table.mended"] = f"{missing} mappings were gone{others}; they are sent again"
+            others = f", {mended - missing} {words.others}" if mended > missing else ""
+            self._found.warnings["table.mended"] = f"{missing} {words.held} were gone{others}; they are sent again"
         self._log.info("table.read", target=self._target.name, kept=kept, missing=missing, wrong=mended - missing)
 
     def _are_renewals_many(self) -> bool:

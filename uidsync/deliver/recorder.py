@@ -133,7 +133,9 @@ class Recorder:
         plan = delivery.plan
         self._progress.begin(dispatch.name, len(plan) + len(delivery.refused))
         tell = self._log.info if plan else self._log.debug  # every minute, for as long as nothing is due
-        tell("plan.made", target=dispatch.name, logouts=len(plan.logouts), logins=len(plan.logins))
+        words = self._ledger.words
+        counts = {words.logouts: len(plan.logouts), words.logins: len(plan.logins)}
+        tell("plan.made", target=dispatch.name, **counts)
         if delivery.refusal:
             self._log.error("plan.refused", target=dispatch.name, message=delivery.refusal)
 
@@ -155,7 +157,7 @@ class Recorder:
 
     def ended(self, delivery: Delivery, outcome: Outcome) -> None:
         """Note what was accepted and what was rejected; what failed stays in doubt, unless it was never sent."""
-        log = self._log.bind(target=delivery.name, action=outcome.batch.action)
+        log = self._log.bind(target=delivery.name, action=getattr(self._ledger.words, outcome.batch.action))
         self._progress.advance(delivery.name, len(outcome.batch))
         match outcome:
             case Delivered(batch, rejections):

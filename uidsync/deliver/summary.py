@@ -70,10 +70,12 @@ def report_clock(report: SyncReport, ran_back: timedelta | None, log: FilteringB
         report.warnings.append(f"clock.ran_back: {words}")
 
 
-def report_plans(report: SyncReport, dispatches: Sequence[Dispatch]) -> None:
+def report_plans(report: SyncReport, dispatches: Sequence[Dispatch], taggings: Sequence[Dispatch]) -> None:
     """Report what is wanted of every target, and what ran out there."""
+    tags = {tagging.name: tagging.wanted for tagging in taggings}
     for dispatch, part in zip(dispatches, report.targets, strict=True):
         part.wanted, part.lapsed = dispatch.wanted, dispatch.plan.lapsed
+        part.tags_wanted = tags.get(part.name, 0)
     report.full_send = all(dispatch.is_full_send for dispatch in dispatches)
 
 
@@ -108,7 +110,7 @@ def report_deliveries(
     for each in deliveries:
         if each.error and not (each.is_heard or part.error):
             part.status, part.error = "incomplete", Problem(each.error.kind, str(each.error))
-        report_refusal(report, part, each.refusal and f"{'' if each is deliveries[0] else 'tags: '}{each.refusal}")
+        report_refusal(report, part, each.refusal)
     part.attempts = target.attempts
     part.seconds = round(sum(each.seconds for each in deliveries), 3)
     part.certificate_not_after = target.certificate_not_after
@@ -166,8 +168,11 @@ def report_states(report: SyncReport, states: Sequence[TargetState], ledger: Led
         part.client_certificate_not_after = state.client_certificate_not_after
         with suppress(LedgerError):
             part.tags_held = sum(ledger.tags.count_holdings(part.name, now))
+            tags = ledger.tags.read_target(part.name, state.identity)
+            part.compared_at, part.differing = state.compared_at, state.differing + (tags.differing if tags else 0)
             part.held, part.in_doubt = ledger.count_holdings(part.name, now)
-            part.held_back = ledger.count_held_back(part.name)
+            held_back = [of.count_held_back(part.name) for of in (ledger, ledger.tags)]
+            part.held_back = {why: sum(counts[why] for counts in held_back) for why in part.held_back}
             part.foreign = ledger.count_taken(part.name)
             part.first_expiry, part.last_expiry = ledger.find_expiry(part.name, now)
 
@@ -190,7 +195,7 @@ def report_warnings(report: SyncReport, config: Config, reading: Reading, log: F
         if part.lapsed and not part.error:
             warn("mappings.lapsed", part.name, f"{part.lapsed} mappings ran out: the timer is slower than the timeout")
         if rejected := part.held_back["rejected"]:
-            words = f"{rejected} logins were rejected and are tried again now and then; `uidsync status` lists them"
+            words = f"{rejected} entries were rejected and are tried again now and then; `uidsync status` lists them"
             warn("logins.rejected", part.name, words)
         for whose, end in (("its", part.certificate_not_after), ("our", part.client_certificate_not_after)):
             words, is_near = describe_certificate(whose, end, report.started) if end else ("", False)

@@ -15,11 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Self, TypeVar
 
-from uidsync.ledger.values import read_text
+from uidsync.ledger.values import OF_MAPPINGS, OF_TAGS, read_text
 from uidsync.statements import read_statements
 
 APPLICATION = 0x75696473  # "uids", in the file's header
-SCHEMA = 5  # the number of the last migration
+SCHEMA, TAGS = 6, 5  # the numbers of the last migration, and of the one that tags came with
 ROWS_AT_ONCE = 1000
 BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
 
@@ -39,9 +39,9 @@ class LedgerDamaged(LedgerError):
 STATEMENTS = read_statements("ledger")
 # Tags are kept as mappings are, by the same statements, in tables of their own.
 TWICE = "event|holding|withdrawn|rejected|taken|logout|shown|alike|target"
-OF_TAGS = re.compile(rf"\b((?:FROM|INTO|JOIN|UPDATE|EXISTS) )({TWICE})\b|\b({TWICE})(?=\.)")
+TABLES = re.compile(rf"\b((?:FROM|INTO|JOIN|UPDATE|EXISTS) )({TWICE})\b|\b({TWICE})(?=\.)")
 TAG_STATEMENTS = {
-    name: OF_TAGS.sub(lambda found: f"{found[1] or ''}tag_{found[2] or found[3]}", sql)
+    name: TABLES.sub(lambda found: f"{found[1] or ''}tag_{found[2] or found[3]}", sql)
     for name, sql in STATEMENTS.items()
 }
 PRIMARY = 0xFF  # the bits of an error's code that name its kind
@@ -75,15 +75,18 @@ def list_parts(file: Path) -> list[Path]:
     return [file.with_name(f"{file.name}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")]
 
 
-def migrate(connection: sqlite3.Connection, file: Path) -> None:
+def migrate(connection: sqlite3.Connection, file: Path, until: int = SCHEMA) -> None:
     """Bring the schema up to date, by the migrations' numbers. Raises LedgerDamaged for a file that is not ours."""
     version = read_version(connection, file)
     connection.execute("PRAGMA journal_mode = WAL")
-    for number in range(version + 1, SCHEMA + 1):
+    for number in range(version + 1, until + 1):
         marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {read_statements('ledger_schema')[f'migrate_{number}']} {marks} COMMIT;"
-        )
+        connection.executescript(f"BEGIN IMMEDIATE; {read_statements('ledger_schema')[f'migrate_{number}']} {marks}")
+        if number == TAGS:
+            for name, sql in connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall():
+                if re.fullmatch(TWICE, name):
+                    connection.execute(sql.replace(name, f"tag_{name}", 1))
+        connection.execute("COMMIT")
 
 
 def raise_if_damaged(connection: sqlite3.Connection, file: Path) -> None:
@@ -146,6 +149,7 @@ class LedgerFile:
         connection.create_function("casefold", 1, _casefold, deterministic=True)
         self._connection = connection
         self._statements = STATEMENTS
+        self.words = OF_MAPPINGS
         self.file = file
         self._lock = threading.RLock()
         self._is_provisional = [False]
@@ -154,7 +158,7 @@ class LedgerFile:
     def tags(self) -> Self:
         """The same of tags: what has them takes the place of the address, and the tags that of the user."""
         tags = copy(self)
-        tags._statements = TAG_STATEMENTS  # noqa: SLF001 (our own kind)
+        tags._statements, tags.words = TAG_STATEMENTS, OF_TAGS  # noqa: SLF001 (our own kind)
         return tags
 
     @classmethod

@@ -26,6 +26,21 @@ TOLERANCE = timedelta(minutes=2)  # between the clocks of a firewall and the sou
 AHEAD = timedelta(minutes=5)  # a moment that lies further ahead of the clock it was taken by is not believed
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How people are told of what targets hold; a tag set is all tags of ours of one user or address."""
+
+    logins: str = "logins"
+    logouts: str = "logouts"
+    held: str = "mappings"
+    changes: str = "changes of user"
+    others: str = "had another user"
+
+
+OF_MAPPINGS = Words()
+OF_TAGS = Words("tags", "untags", "tag sets", "changes of tags", "had other tags")
+
+
 # One address stands in the events and in every target's holdings, which are read a part at a time.
 @lru_cache(2**15)
 def read_subject(text: str) -> Subject:
@@ -80,7 +95,8 @@ class TargetState:
     Of a target that `is_new` the ledger knows nothing, or only what another of its name held. Its table was last put
     right at `reconciled_at`; it is again when it `is_suspect`, but not before the `pause` since it was `tried_at` is
     over. It was `asked` for so many mappings, and `member` is the one of a pair that answered. A table
-    that `is_unreadable` may not be read, or makes no sense.
+    that `is_unreadable` may not be read, or makes no sense. When it was last compared as a whole, at `compared_at`, so
+    many entries were `differing`, and were sent again.
     """
 
     name: str
@@ -99,6 +115,8 @@ class TargetState:
     member: str = ""
     certificate_not_after: datetime | None = None
     client_certificate_not_after: datetime | None = None
+    compared_at: datetime | None = None
+    differing: int = 0
     is_new: bool = False
 
 

@@ -89,7 +89,7 @@ def find_limits(config: Config, dispatch: Dispatch, ledger: Ledger) -> Limits:
     """Find how much a plan may undo. Raises LedgerError."""
     held = 0 if dispatch.is_empty else ledger.count_held_addresses(dispatch.name, dispatch.now)
     recent = ledger.count_logouts(dispatch.name, dispatch.now)
-    return Limits(held, recent, config.sync.max_logout_percent, config.sync.max_change_percent)
+    return Limits(held, recent, config.sync.max_logout_percent, config.sync.max_change_percent, ledger.words)
 
 
 @dataclass(slots=True)

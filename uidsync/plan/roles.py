@@ -6,9 +6,10 @@ What comes of it are events, too, of what has tags: planned as any others are. P
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from fnmatch import translate
+from functools import cache, partial
 from itertools import chain
 
 from uidsync.config.models import Config, FirewallConfig, RolesConfig, TargetConfig
@@ -20,6 +21,8 @@ UNFIT = re.compile(r"[\"'\\@,]")  # quotes PAN-OS forbids; of the rest we make n
 RESERVED = frozenset({"and", "or", "not"})  # words of a group's filter
 
 Replaced = Mapping[Subject, LoginEvent | None]  # what held an address before, where there is a newer event
+
+FindTags = Callable[[tuple[str, ...]], tuple[str, ...]]  # of the roles of an event
 
 
 def make_tags(roles: Iterable[str], names: Mapping[str, str], prefix: str) -> tuple[str, ...]:
@@ -48,8 +51,12 @@ def make_tag_events(
     replaced at the last address has no tags. Of names that differ only in case, the newest has the tags and the others
     have none. Events from before `oldest` say nothing.
     """
+    # Thousands of events have the same few lists of roles.
+    of_address, of_user = (
+        cache(partial(make_tags, names=names, prefix=roles.prefix)) for names in (roles.address_tags, roles.user_tags)
+    )
     current = [event for event in events if event.seen_at > oldest]
-    found = [_make_event(Tagged("ip", str(event.ip)), roles.address_tags, [event], roles.prefix) for event in current]
+    found = [_make_event(Tagged("ip", str(event.ip)), [event], of_address) for event in current]
     by_user: dict[str, list[LoginEvent]] = {}
     for event in current:
         if event.user is not None:
@@ -57,12 +64,12 @@ def make_tag_events(
     left = dict(_find_left(replaced, current))
     for theirs in by_user.values():
         theirs.sort(key=lambda event: event.key, reverse=True)
-        found.append(_make_event(Tagged("user", theirs[0].user or ""), roles.user_tags, theirs, roles.prefix))
+        found.append(_make_event(Tagged("user", theirs[0].user or ""), theirs, of_user))
         left |= {event.user: theirs[0] for event in theirs if event.user}
     for name, event in left.items():
         theirs = by_user.get(name.casefold(), [event])
         if theirs[0].user != name:
-            found.append(_make_event(Tagged("user", name), {}, theirs, roles.prefix))
+            found.append(_make_event(Tagged("user", name), theirs, lambda _: ()))
     return tuple(found)
 
 
@@ -74,9 +81,9 @@ def _find_left(replaced: Replaced, events: Iterable[LoginEvent]) -> Iterator[tup
             yield before.user, event
 
 
-def _make_event(subject: Tagged, names: Mapping[str, str], events: Sequence[LoginEvent], prefix: str) -> LoginEvent:
+def _make_event(subject: Tagged, events: Sequence[LoginEvent], find_tags: FindTags) -> LoginEvent:
     """Make the event of what has the tags of some events, the newest first."""
-    tags = chain.from_iterable(make_tags(event.roles, names, prefix) for event in events)
+    tags = chain.from_iterable(find_tags(event.roles) for event in events)
     return LoginEvent(subject, join_tags(tags), "", events[0].seen_at, events[0].event_id, None)
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from uidsync.ledger.values import OF_MAPPINGS, Words
+
 FEW_LOGOUTS, FEW_CHANGES = 10, 100  # so many are never too many
 
 
@@ -26,6 +28,7 @@ class Limits:
     recent_logouts: int
     max_logout_percent: int
     max_change_percent: int
+    words: Words = OF_MAPPINGS
 
     def judge_logouts(self, logouts: int) -> str:
         """Say why so many logouts are too many; nothing when they are not."""
@@ -33,8 +36,8 @@ class Limits:
         if logouts == 0 or total <= FEW_LOGOUTS or total * 100 <= self.max_logout_percent * before:
             return ""
         return (
-            f"with {logouts} logouts due, {total} of {before} mappings would be gone within an hour, more than "
-            f"{self.max_logout_percent} % (sync.max_logout_percent)"
+            f"with {logouts} {self.words.logouts} due, {total} of {before} {self.words.held} would be gone within an "
+            f"hour, more than {self.max_logout_percent} % (sync.max_logout_percent)"
         )
 
     def judge_changes(self, changed: int) -> str:
@@ -42,6 +45,6 @@ class Limits:
         if changed <= FEW_CHANGES or changed * 100 <= self.max_change_percent * self.held:
             return ""
         return (
-            f"{changed} changes of user are more than {self.max_change_percent} % of {self.held} mappings held "
-            "(sync.max_change_percent)"
+            f"{changed} {self.words.changes} are more than {self.max_change_percent} % of {self.held} "
+            f"{self.words.held} held (sync.max_change_percent)"
         )

@@ -67,14 +67,18 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         position = ledger.read_position()
         # Events that were judged by other rules, or that came from another source, no longer count.
         is_known = position is not None and (position.source, position.rules) == marks
+        is_tagging = config.roles.is_used
+        has_aged = is_tagging and position is not None and _has_aged(ledger, validity, position.full_at, now)
         ledger.drop_events(now, validity if is_known else None)
         has_tail = position and is_known and snapshot.highest_id is not None  # a file is always read as a whole
-        sink = _Sink(ledger, position.find_tail() if position and has_tail else -1, is_tagging=config.roles.is_used)
+        sink = _Sink(ledger, position.find_tail() if position and has_tail else -1, is_tagging=is_tagging)
         is_full = full or not position or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
         census = _read_rows(snapshot, sink, rules, validity, None if is_full else position)
-    if config.roles.is_used:
+    if is_tagging:
         ledger.tags.drop_events(now, validity if is_known else None)
-        _note_tags(config.roles, ledger, sink.replaced, now - validity, is_full=is_full)
+        # A source that is always read whole has no news most of the time.
+        has_news = full or has_aged or ran_back is not None or bool(sink.replaced) or snapshot.highest_id is not None
+        _note_tags(config.roles, ledger, sink.replaced, now - validity, is_whole=is_full and has_news)
     following = _follow(position, *marks, snapshot, census, is_full=is_full)
     disordered = sink.late if is_full and not ran_back and _goes_on(position, following) else 0
     if disordered:
@@ -168,9 +172,14 @@ def _write_position(ledger: Ledger, position: Position | None, following: Positi
     ledger.write_position(following)
 
 
-def _note_tags(roles: RolesConfig, ledger: Ledger, replaced: Replaced, oldest: datetime, *, is_full: bool) -> None:
+def _has_aged(ledger: Ledger, validity: timedelta, then: datetime, now: datetime) -> bool:
+    """Tell whether a user has fewer events that are still valid than then: some tags may have been theirs."""
+    return ledger.count_wanted(then - validity) != ledger.count_wanted(now - validity)
+
+
+def _note_tags(roles: RolesConfig, ledger: Ledger, replaced: Replaced, oldest: datetime, *, is_whole: bool) -> None:
     """Bring what is known of tags up to date: of everything, or of what the newer events are about."""
-    if is_full:
+    if is_whole:
         events = ledger.read_events()
     elif replaced:
         events = ledger.read_events(replaced.keys())
@@ -179,7 +188,7 @@ def _note_tags(roles: RolesConfig, ledger: Ledger, replaced: Replaced, oldest: d
     else:
         return
     made = make_tag_events(roles, events.values(), replaced, oldest)
-    known = ledger.tags.read_events(None if is_full else [event.ip for event in made])
+    known = ledger.tags.read_events(None if is_whole else [event.ip for event in made])
     ledger.tags.write_events(event for event in made if known.get(event.ip) != event)
 
 

@@ -129,6 +129,11 @@ def _mappings(report: Report) -> Iterator[Sample]:
                 yield labels, _number(_table(part.get(action)).get(outcome))
 
 
+def _differing(report: Report) -> Iterator[Sample]:
+    for name, part in _targets(report):
+        yield (("target", name),), _number(part.get("differing")) if part.get("compared_at") else None
+
+
 def _seconds(report: Report) -> Iterator[Sample]:
     started, finished = _time(report.get("started")), _time(report.get("finished"))
     yield (), None if started is None or finished is None else round(finished - started, 3)
@@ -172,7 +177,14 @@ METRICS = (
     _gauge("held_back", "Logins that are not sent: the target rejected them, or somebody withdrew them.", _held_back),
     _gauge("foreign", "Addresses that another source has taken since ours was delivered.", _each(_number, "foreign")),
     _gauge("tags_held", "Users and addresses that have tags of ours; missing without any.", _each(_some, "tags_held")),
+    _gauge("tags_wanted", "Users and addresses that should have tags; else missing.", _each(_some, "tags_wanted")),
     _gauge("lapsed", "Mappings that ran out although they were wanted.", _each(_number, "lapsed")),
+    _gauge(
+        "compared_timestamp_seconds",
+        "When the target's whole table was last compared with what it should hold; missing when it never was.",
+        _each(_time, "compared_at"),
+    ),
+    _gauge("differing", "Entries that differed then, and were sent again.", _differing),
     _gauge("mappings", "What was due in the last run, by action and outcome.", _mappings),
     _gauge("messages", "Messages to the target in the last run, without retries.", _each(_number, "batches")),
     _gauge("target_seconds", "How long the last run took for the target.", _each(_number, "seconds")),

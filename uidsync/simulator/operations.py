@@ -119,5 +119,11 @@ COMMANDS: dict[str, Callable[[Element, Device], bytes]] = {
     "show vpn ipsec-sa": lambda _command, device: vpn.show_ipsec_sas(device.vpn),
     "show clock": lambda _command, device: replies.clock(device.clock),
     "show system info": lambda _command, device: replies.system_info(device.identity, device.now),
-    "show high-availability state": lambda _command, device: replies.ha_state(device.ha, PEERS[device.ha]),
+    "show high-availability state": lambda _command, device: replies.ha_state(
+        device.ha, PEERS[device.ha], device.identity.around.ha_age
+    ),
+    "show user user-id-agent": lambda _command, device: replies.success(device.identity.around.show_agents()),
+    "show redistribution agent": lambda _command, device: replies.success(device.identity.around.show_peers()),
+    "show user group-mapping": lambda _command, device: replies.text_result(device.identity.around.show_groups()),
+    "show system state": lambda _command, device: replies.text_result(device.identity.around.show_limits()),
 }

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from uidsync.simulator import configuration, replies
 from uidsync.simulator.agent import VSYS, Agent, Reply
+from uidsync.simulator.around import Around
 from uidsync.simulator.certificates import CertificateKind
 from uidsync.simulator.clock import Clock
 from uidsync.simulator.counters import Counters
@@ -328,7 +329,12 @@ def _configuration(simulated: Simulated) -> Outcome:
 
 def _version(simulated: Simulated, version: str) -> None:
     """Run another release of PAN-OS."""
-    configuration.run_release(_firewall(simulated).settings, version)
+    configuration.change(_firewall(simulated).settings, version=version)
+
+
+def _around(simulated: Simulated, **facts: Any) -> None:  # noqa: ANN401 - JSON
+    """Set what the firewall tells of `agents`, `peers`, `groups_age`, `limit`, `uptime`, `ha_age`."""
+    configuration.change(_firewall(simulated).settings, around=Around(**facts))
 
 
 ORDERS: dict[str, Callable[..., Outcome | None]] = {
@@ -336,5 +342,5 @@ ORDERS: dict[str, Callable[..., Outcome | None]] = {
     "log-add": _log_add, "log-flood": _log_flood, "clock": _clock, "fault": _fault, "advance": _advance,
     "clear": _clear, "learn": _learn, "forget": _forget, "ha": _ha, "passive": _passive, "role": _role, "key": _key,
     "certificate": _certificate, "rules": _rules, "agent": _agent, "allow": _allow, "tunnels": _tunnels,
-    "tunnel": _tunnel, "reset-counters": _reset_counters, "help": _help,
+    "tunnel": _tunnel, "around": _around, "reset-counters": _reset_counters, "help": _help,
 }  # fmt: skip

@@ -6,11 +6,12 @@ Pure: no I/O, no clock. Two dialects exist. The web front end answers keys, role
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as Dictionary
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
 from time import gmtime, strftime
 
+from uidsync.simulator.around import Around
 from uidsync.simulator.table import LogRecord, Mapping, Rejected
 
 # How XML shows a mapping that never expires has not been published; the CLI prints this word.
@@ -124,6 +125,7 @@ class Identity:
     serial: str = "007200001056"
     version: str = "10.2.9"
     multi_vsys: bool = False
+    around: Around = field(default_factory=Around)
 
     @property
     def switch(self) -> str:
@@ -137,7 +139,7 @@ def system_info(device: Identity, now: float) -> bytes:
         f"<system><hostname>{escape(device.hostname)}</hostname><ip-address>127.0.0.1</ip-address>"
         f"<time>{strftime('%a %b %e %H:%M:%S %Y', gmtime(now))}\n</time><family>vm</family>"
         f"<model>{device.model}</model><serial>{device.serial}</serial><sw-version>{device.version}</sw-version>"
-        f"<app-version>8795-8489</app-version><multi-vsys>{device.switch}</multi-vsys>"
+        f"{device.around.write_uptime()}<app-version>8795-8489</app-version><multi-vsys>{device.switch}</multi-vsys>"
         "<operational-mode>normal</operational-mode></system>"
     )
 
@@ -151,13 +153,14 @@ def version(device: Identity) -> bytes:
     ).encode()
 
 
-def ha_state(state: str, peer: str) -> bytes:
+def ha_state(state: str, peer: str, age: int | None) -> bytes:
     """Answer `show high-availability state`; the state "off" stands for a device without high availability."""
     if state == "off":
         return success("<enabled>no</enabled>")
     return success(
         "<enabled>yes</enabled><group><mode>Active-Passive</mode>"
-        f"<local-info><mode>Active-Passive</mode><state>{state}</state></local-info>"
+        f"<local-info><mode>Active-Passive</mode><state>{state}</state>"
+        f"{'' if age is None else f'<state-duration>{age}</state-duration>'}</local-info>"
         f"<peer-info><conn-status>up</conn-status><state>{peer}</state></peer-info>"
         "<running-sync>synchronized</running-sync><running-sync-enabled>yes</running-sync-enabled></group>"
     )

@@ -1,15 +1,19 @@
 """A target's words hold no secret and nobody's name or address by the time that anybody may log or report them."""
 
+import re
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.panos.peer import answering, make_answer
+from uidsync.panos import bare_name
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.messages import Login, Logout, make_message, make_user_id
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.retries import RetryPolicy
-from uidsync.panos.wire.words import LONGEST_WORDS, find_private, mask
+from uidsync.panos.wire.words import LONGEST_WORDS, Private, find_private, mask
 from uidsync.panos.wire.xmlapi import make_op
 
 ADA = Login(ip_address("192.0.2.7"), "CAMPUS\\ada.l & <co>", 60)
@@ -87,6 +91,20 @@ def test_the_answer_to_a_question_is_left_as_it_is(run_peer, make_client):
     body = b'<response status="success"><result>%s</result></response>' % entry
     answer = make_client(run_peer(answering(make_answer(body)))).call(make_op("<show><ip>192.0.2.7</ip></show>"))
     assert (answer.findtext("result/entry/ip"), answer.findtext("result/entry/user")) == ("192.0.2.7", "CAMPUS\\ada")
+
+
+LETTERS = st.text("abk\u017fi\u0131\u212aKs\xdf1.-_\xe9'", min_size=1, max_size=12).filter(
+    lambda name: any(map(str.isalnum, name))
+)
+
+
+@given(st.lists(LETTERS, min_size=1, max_size=4), st.sampled_from((str, str.upper, str.lower, str.swapcase)))
+def test_every_name_is_found_that_its_pattern_would_find(names, spell):
+    """Only names that may stand in the words are looked for, and none is missed by that, in whatever case."""
+    words = f"no user {spell(names[0])} is known"
+    pattern = "|".join(re.escape(name) for name in sorted({*names, *map(bare_name, names)}, key=len, reverse=True))
+    longhand = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", "…", words, flags=re.IGNORECASE)
+    assert mask(words, Private(names)) == mask(longhand, Private())
 
 
 @pytest.mark.parametrize(

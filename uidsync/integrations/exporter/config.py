@@ -29,6 +29,9 @@ class ExporterConfig(NeighbourTable):
     """`true` also reads how long IPsec SAs last. This costs one more call."""
     counters: Flag = False
     """`true` also reads bytes, packets and errors. This costs one more call for each tunnel."""
+    users: Flag = True
+    """`true` also reads what the firewall knows of User-ID: counts of mappings, agents, groups, uptime. This costs nine
+    more calls."""
     status_metric: Literal["ifIPsecOperStatus", "ifIPSECOperStatus", ""] = "ifIPsecOperStatus"
     """The name of the status metric for older dashboards. Some exporters use `ifIPSECOperStatus`. An empty text leaves
     the metric out."""

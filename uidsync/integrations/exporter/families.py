@@ -1,4 +1,4 @@
-"""Says in Prometheus's terms what firewalls told of their tunnels: names, labels and meanings stand here alone.
+"""Says in Prometheus's terms what firewalls told of tunnels and User-ID: names, labels and meanings stand here alone.
 
 Asks nobody. What is not known has no sample: a collection that failed is `panos_up 0`, and nothing beside it is down.
 No series is identified by a number or an address of a device; those are labels of `panos_ipsec_flow_info` alone, and
@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from uidsync.panos.tunnels.conditions import Rules, Tunnel, View, count_up_gateways, judge_flow, read_tunnels
 from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable
+from uidsync.panos.userid.knowledge import Knowledge
 from uidsync.panos.userid.pair import OFF
 from uidsync.panos.wire.errors import PanosError
 
@@ -36,6 +37,13 @@ GAUGES = {
     "panos_ipsec_flow_info": "The device's own numbers, interfaces and addresses.",
     "panos_ipsec_sa_remaining_seconds": "How long the newest SA of a tunnel or proxy-id lasts.",
     "panos_ipsec_sa_life_seconds": "How long that SA lasts in all.",
+    "panos_userid_mappings": "Mappings in a firewall's table, by type: of this API, of User-ID agents, and others.",
+    "panos_userid_mappings_limit": "How many mappings the platform takes.",
+    "panos_userid_agent_connected": "Whether a firewall is connected to a User-ID agent of its configuration.",
+    "panos_userid_peer_connected": "Whether a firewall is connected to a redistribution agent of its configuration.",
+    "panos_userid_groups_age_seconds": "How long ago a firewall read its groups; of several mappings the longest.",
+    "panos_uptime_seconds": "How long a firewall has been up.",
+    "panos_ha_state_seconds": "How long a firewall has been in its HA state.",
     "panos_ike_gateway_up": "Whether an IKE gateway that is configured has a phase 1 that stands.",
 }
 COUNTERS = {
@@ -154,8 +162,30 @@ def _add_view(families: Families, view: View, labels: Mapping[str, str]) -> None
             families.add("panos_ipsec_tunnels_declared", view.table.declared, labels)
         families.add("panos_ipsec_tunnel_rows", view.table.rows, labels)
         families.add("panos_ipsec_tunnel_duplicate_rows", view.table.duplicates, labels)
+    if view.users:
+        _add_users(families, view.users, labels)
     for gateway, is_up in (count_up_gateways(view) or {}).items():
         families.add("panos_ike_gateway_up", is_up, {**labels, "gateway": gateway})
+
+
+def _add_users(families: Families, known: Knowledge, labels: Mapping[str, str]) -> None:
+    """Add what a firewall knows of User-ID; what it did not tell is missing."""
+    for kind, count in known.mappings.items():
+        families.add("panos_userid_mappings", count, {**labels, "type": kind})
+    for metric, label, peers in (
+        ("panos_userid_agent_connected", "agent", known.agents),
+        ("panos_userid_peer_connected", "peer", known.peers),
+    ):
+        for name, is_connected in peers.items():
+            families.add(metric, is_connected, {**labels, label: name})
+    for metric, value in (
+        ("panos_userid_mappings_limit", known.most),
+        ("panos_userid_groups_age_seconds", known.groups_age),
+        ("panos_uptime_seconds", known.uptime),
+        ("panos_ha_state_seconds", known.ha_age),
+    ):
+        if value is not None:
+            families.add(metric, value, labels)
 
 
 def _add_tunnel(families: Families, tunnel: Tunnel, labels: Mapping[str, str], *, has_expectations: bool) -> None:

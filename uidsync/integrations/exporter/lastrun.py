@@ -12,7 +12,7 @@ import os
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,8 @@ SCHEMA = 1  # its fields are only ever added to
 LARGEST = 2**24  # bytes; a thousand targets take a megabyte
 LONGEST = 300  # characters of anybody's words
 REMEMBERED = 20  # runs
-ACTIONS, OUTCOMES = ("logins", "logouts"), ("due", "delivered", "rejected", "failed", "not_tried")
+ACTIONS, TAG_ACTIONS = ("logins", "logouts"), ("tags", "untags")
+OUTCOMES = ("due", "delivered", "rejected", "failed", "not_tried")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +55,36 @@ class TargetRun:
     rejected: float | None
     withdrawn: float | None
     foreign: float | None
-    outcomes: Mapping[tuple[str, str], float]  # mappings by action and outcome
+    tags_wanted: float | None
+    tags_held: float | None
+    outcomes: Mapping[tuple[str, str], float]  # mappings and tags by action and outcome
     last_success: datetime | None
     behind_since: datetime | None
     first_expiry: datetime | None
     last_expiry: datetime | None
+    compared_at: datetime | None
+    differing: float | None
     certificate_not_after: datetime | None
     client_certificate_not_after: datetime | None
     error: Problem | None
 
     @property
     def lacking(self) -> float:
-        """Entries that were due and that it did not take, as far as is known."""
-        return sum(self.outcomes.get((action, "due"), 0) for action in ACTIONS) - self.delivered
+        """Mappings that were due and that it did not take, as far as is known."""
+        return self._count("due", ACTIONS) - self._count("delivered", ACTIONS)
+
+    @property
+    def lacking_tags(self) -> float:
+        """The same of users and addresses with tags."""
+        return self._count("due", TAG_ACTIONS) - self._count("delivered", TAG_ACTIONS)
 
     @property
     def delivered(self) -> float:
         """Entries that it took."""
-        return sum(self.outcomes.get((action, "delivered"), 0) for action in ACTIONS)
+        return self._count("delivered", (*ACTIONS, *TAG_ACTIONS))
+
+    def _count(self, outcome: str, actions: Iterable[str]) -> float:
+        return sum(self.outcomes.get((action, outcome), 0) for action in actions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +203,9 @@ def make_run(document: Mapping[str, Any]) -> LastRun:
 
 def _make_target(part: Json) -> TargetRun:
     counts = {
-        (action, outcome): part.part(action).number(outcome) for action in ACTIONS for outcome in OUTCOMES
+        (action, outcome): part.part(action).number(outcome)
+        for action in (*ACTIONS, *TAG_ACTIONS)
+        for outcome in OUTCOMES
     }  # fmt: skip
     return TargetRun(
         part.text("name"),
@@ -203,11 +218,15 @@ def _make_target(part: Json) -> TargetRun:
         part.part("held_back").number("rejected"),
         part.part("held_back").number("withdrawn"),
         part.number("foreign"),
+        part.number("tags_wanted"),
+        part.number("tags_held"),
         {key: count for key, count in counts.items() if count is not None},
         part.moment("last_success"),
         part.moment("behind_since"),
         part.moment("first_expiry"),
         part.moment("last_expiry"),
+        part.moment("compared_at"),
+        part.number("differing"),
         part.moment("certificate_not_after"),
         part.moment("client_certificate_not_after"),
         _read_problem(part),

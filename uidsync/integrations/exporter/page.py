@@ -29,11 +29,14 @@ from uidsync.integrations.exporter.verdict import (
     judge_certificate,
     judge_end,
     judge_host,
+    judge_known,
     judge_roles,
     judge_run,
     judge_target,
+    spell_seconds,
     summarise,
 )
+from uidsync.panos.userid.knowledge import describe
 
 STYLE = files("uidsync.integrations.exporter").joinpath("page.css").read_text("utf-8")
 STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -167,6 +170,7 @@ def _find_all(state: State) -> Iterator[Verdict]:
             is_told = part and part.behind_since and part.error and host.error and part.error.kind == host.error.kind
             if not (is_told and host.tunnels is None):  # its own line says so
                 yield from judge_host(host)
+            yield from judge_known(host)
 
 
 def _is_told_by_targets(state: State, run: Verdict) -> bool:
@@ -189,7 +193,7 @@ def _draw_targets(state: State) -> Iterator[Element]:
         part = _find_part(state, name)
         words = describe_error(part.error) if part else ""
         verdict = judge_target(part, state.run, state.now)
-        lines = _list_counts(part, state.now) if part else ()
+        lines = [*(_list_counts(part, state.now) if part else ()), *_list_known(state.hosts.get(name, ()))]
         yield tag(
             "article",
             tag("h3", name, tag("small", f" {kind}")),
@@ -214,9 +218,23 @@ def _list_counts(part: TargetRun, now: datetime) -> Iterator[tuple[str, Child]]:
         "expired too early": part.lapsed,
     }
     yield from ((words, number_of(count)) for words, count in between.items() if count)
+    if part.tags_wanted or part.tags_held or part.lacking_tags:
+        yield "tags: should hold, holds", f"{number_of(part.tags_wanted)}, {number_of(part.tags_held)}"
+    if part.lacking_tags:
+        yield "tags not delivered", number_of(part.lacking_tags)
     yield "last complete", moment_of(part.last_success, now)
     if part.first_expiry:
         yield "first mapping runs out", moment_of(part.first_expiry, now)
+    if part.compared_at:
+        yield "table compared", moment_of(part.compared_at, now)
+        yield "differed then", number_of(part.differing)
+
+
+def _list_known(hosts: Sequence[Host]) -> Iterator[tuple[str, Child]]:
+    """List what a firewall, or the active member of a pair, knows of User-ID."""
+    for host in hosts:
+        if host.view.users and host.view.is_active is not False:
+            yield from describe(host.view.users, spell_seconds)
 
 
 def _draw_runs(state: State) -> Iterator[Element]:

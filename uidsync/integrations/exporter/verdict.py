@@ -13,6 +13,7 @@ from enum import Enum
 from uidsync.integrations.exporter.lastrun import LastRun, Problem, TargetRun, Unreadable
 from uidsync.panos.tunnels.conditions import Tunnel, View, describe_role
 from uidsync.panos.tunnels.vpn import Condition
+from uidsync.panos.userid.knowledge import find_troubles
 from uidsync.panos.wire.errors import PanosError
 
 CERTIFICATE_WARNING = timedelta(days=30)  # as runs and alerts have it
@@ -138,6 +139,7 @@ def judge_target(part: TargetRun | None, run: LastRun | Unreadable, now: datetim
     if part.behind_since:
         since = f"{describe_moment(part.behind_since, now)}, {describe_age(part.behind_since, now)}"
         lacks = f"; lacks {part.lacking:,.0f} mappings" if part.lacking else ""
+        lacks += f"; lacks tags of {part.lacking_tags:,.0f} users or addresses" if part.lacking_tags else ""
         advice = ADVICE.get(part.error.kind if part.error else "", LOOK).format(name=part.name)
         if part.kind == "agent" and part.error and part.error.kind == "Unauthorized":
             advice = "Look at our client certificate: uidsync check"
@@ -145,7 +147,7 @@ def judge_target(part: TargetRun | None, run: LastRun | Unreadable, now: datetim
     if isinstance(run, LastRun) and run.is_standby:
         return Verdict(Mark.OPEN, "another host does the work")
     if part.status == "complete" and part.rejected:
-        return Verdict(Mark.WARN, f"rejected {part.rejected:,.0f} logins", "List them: uidsync status")
+        return Verdict(Mark.WARN, f"rejected {part.rejected:,.0f} entries", "List them: uidsync status")
     verdict = STATUSES.get(part.status, Verdict(Mark.OPEN, "not known"))
     return replace(verdict, advice=ADVICE["UnsafePlan"].format(name=part.name)) if part.status == "refused" else verdict
 
@@ -207,6 +209,13 @@ def judge_host(host: Host) -> Iterator[Verdict]:
             yield Verdict(MARKS[condition], f"{host.name}: {WORDS[condition]}: {words}", about=host.target)
 
 
+def judge_known(host: Host) -> Iterator[Verdict]:
+    """Judge what a host knows of User-ID; a passive member may be connected to nobody."""
+    if host.view.users and host.view.is_active is not False:
+        for words, advice in find_troubles(host.view.users):
+            yield Verdict(Mark.WARN, f"{host.name}: {words}", f"{advice[:1].upper()}{advice[1:]}.", host.target)
+
+
 def judge_roles(hosts: Sequence[Host]) -> Iterator[Verdict]:
     """Judge the roles of a pair's members: one is active, or both are because they share the traffic."""
     if len(hosts) < PAIR or any(host.view.is_active is None for host in hosts):
@@ -225,9 +234,11 @@ def describe_moment(moment: datetime, now: datetime) -> str:
 
 def describe_age(moment: datetime, now: datetime) -> str:
     """Return how far away a moment is, in its largest unit."""
-    seconds = abs((now - moment).total_seconds())
-    for unit, size, least in (("days", 86400, 172800), ("h", 3600, 7200), ("min", 60, 120), ("s", 1, 0)):
-        if seconds >= least:
-            count = f"{seconds // size:,.0f} {unit}"
-            break
+    count = spell_seconds(abs((now - moment).total_seconds()))
     return f"{count} ago" if moment <= now else f"in {count}"
+
+
+def spell_seconds(seconds: float) -> str:
+    """Return seconds in their largest unit."""
+    units = (("days", 86400, 172800), ("h", 3600, 7200), ("min", 60, 120), ("s", 1, 0))
+    return next(f"{seconds // size:,.0f} {unit}" for unit, size, least in units if seconds >= least)

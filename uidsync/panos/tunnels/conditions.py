@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable, Gateway, IpsecSa, make_table
+from uidsync.panos.userid.knowledge import Knowledge
 from uidsync.panos.userid.pair import ACTIVE, OFF
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
 
@@ -50,8 +51,8 @@ class View:
 
     `role` is its HA state (`active`, `passive`, …, or `OFF` without a pair), an error if it did not say, or None if it
     was not asked. The same holds for `gateways`, `ike_sas` (the gateways whose phase 1 is up) and `ipsec_sas`.
-    `counters` is the number of flows whose counters were read, or an error if some are missing. `seconds` is how long
-    the collection took.
+    `counters` is the number of flows whose counters were read, or an error if some are missing. `users` is what it
+    knows of User-ID, if asked for. `seconds` is how long the collection took.
     """
 
     host: str
@@ -61,6 +62,7 @@ class View:
     ike_sas: tuple[str, ...] | PanosError | None = None
     ipsec_sas: tuple[IpsecSa, ...] | PanosError | None = None
     counters: int | PanosError | None = None
+    users: Knowledge | None = None
     seconds: float = 0.0
 
     @property

@@ -25,6 +25,7 @@ from uidsync.panos.tunnels.vpn import (
     read_ike_sas,
     read_ipsec_sas,
 )
+from uidsync.panos.userid.knowledge import ask_knowledge
 from uidsync.panos.userid.pair import HA_STATE, read_role
 from uidsync.panos.wire.client import Client
 from uidsync.panos.wire.errors import Busy, PanosError, TargetError, Unauthorized, Unreachable
@@ -42,13 +43,18 @@ LACKS_RIGHT = "give the key's role XML API > Operational Requests; while a commi
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What to ask for beside the tunnels. Each takes one question; `counters` takes one for each tunnel."""
+    """What to ask for beside the tunnels. Each takes one question; `counters` takes one for each tunnel, `users` nine.
+
+    `users` is what the firewall, or its `vsys`, knows of User-ID.
+    """
 
     role: bool = False
     gateways: bool = False
     ike_sas: bool = False
     ipsec_sas: bool = False
     counters: bool = False
+    users: bool = False
+    vsys: str = ""
 
 
 class Line(Protocol):
@@ -134,6 +140,8 @@ def look(host: str, line: Line, wants: Wants) -> View:
         _attempt(lambda: line.ask(SHOW_IKE_SAS, read_ike_sas)) if wants.ike_sas else None,
         _attempt(lambda: line.ask(SHOW_IPSEC_SAS, read_ipsec_sas)) if wants.ipsec_sas else None,
     )
+    if wants.users:
+        view = replace(view, users=ask_knowledge(line.ask, wants.vsys, lambda: line.is_late))
     if wants.counters and isinstance(table, FlowTable):  # the last: they take what time is left
         table, counted = _add_counters(line, table)
         view = replace(view, table=table, counters=counted)

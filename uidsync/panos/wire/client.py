@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import cache
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
@@ -26,7 +27,7 @@ from uidsync.panos.wire.dial import meet
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
 from uidsync.panos.wire.retries import Bounds, Tries
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
-from uidsync.panos.wire.words import Private, cut, find_private, mask
+from uidsync.panos.wire.words import cut, find_private, mask
 from uidsync.panos.wire.xmlapi import Request, read_response
 
 # uidsync warns of an unverified target itself, once a run. urllib3 would warn at every request.
@@ -102,13 +103,12 @@ class Client:
         )
         told = [entry for entry in answer.iterfind(".//uid-response//entry") if entry.get("message")]
         if told or answer.get("status") != "success":  # a success holds data, and no words of its own
-            private = self._find_private(request)
+            masked = self._make_mask(request)
             for entry in told:
-                entry.set("message", cut(mask(entry.get("message") or "", private)))
+                entry.set("message", masked(entry.get("message") or ""))
             for element in answer.iter() if answer.get("status") != "success" else ():
                 element.text, element.tail = (
-                    text and (cut(mask(text, private)) if text.strip() else text)
-                    for text in (element.text, element.tail)
+                    text and (masked(text) if text.strip() else text) for text in (element.text, element.tail)
                 )
         return answer
 
@@ -135,11 +135,12 @@ class Client:
             raise failure.reworded(self._mask(failure.words, request)) from None
 
     def _mask(self, words: str, request: Request) -> str:
-        return cut(mask(words, self._find_private(request)))
+        return self._make_mask(request)(words)
 
-    def _find_private(self, request: Request) -> Private:
-        """Find what the target's words must not show. All words of a target pass here."""
-        return find_private(request.text, (self._key, request.secret))
+    def _make_mask(self, request: Request) -> Callable[[str], str]:
+        """Make what masks a target's words, each once: an answer repeats them. All words of a target pass here."""
+        private = find_private(request.text, (self._key, request.secret))
+        return cache(lambda words: cut(mask(words, private)))
 
     def _open(self) -> _Lines:
         with self._opening:

@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import quote, quote_plus
 
@@ -29,6 +28,7 @@ LIKE_DOMAIN_USER, LIKE_USER_REALM = (
     re.compile(r"(?<=\w)\\+[^\s\\,;:'\"()<>…]+"),
     re.compile(r"[^\s,;:'\"()<>=]+(?=@\w)"),
 )
+NO_LETTERS = re.compile(r"[\W_]+")
 NAMED = re.compile(r"\b(?:name|user)=\"([^\"]*)\"")  # in a message that we sent
 
 
@@ -55,16 +55,22 @@ def mask(words: str, private: Private) -> str:
             words = words.replace(spelling, "[secret]")
     for like_ip in (LIKE_IPV4, LIKE_IPV6):
         words = like_ip.sub(lambda like: like[0] if private.ips.isdisjoint(_read_ips(like[0])) else "…", words)
-    words = _compile_names(frozenset(private.names)).sub("…", words)
+    if names := list(_find_names(words, private.names)):
+        pattern = "|".join(map(_spell, sorted(names, key=len, reverse=True)))
+        words = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", "…", words, flags=re.IGNORECASE)
     return LIKE_USER_REALM.sub("…", LIKE_DOMAIN_USER.sub(r"\\…", words))
 
 
-@lru_cache(8)
-def _compile_names(names: AbstractSet[str]) -> re.Pattern[str]:
-    """Return a pattern for any of these names. An answer may have hundreds of texts, and all are masked alike."""
-    forms = {form for name in names for form in (name, bare_name(name)) if form.strip()}
-    pattern = "|".join(map(_spell, sorted(forms, key=len, reverse=True))) or "(?!)"
-    return re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE)
+def _find_names(words: str, names: Collection[str]) -> Iterator[str]:
+    """Yield the names that may stand in some words: few do, and a pattern of all takes longer to make than to use."""
+    letters = _keep_letters(words)
+    for name in names:
+        yield from (form for form in (name, bare_name(name)) if form.strip() and _keep_letters(form) in letters)
+
+
+def _keep_letters(text: str) -> str:
+    """Return the letters and digits alone, as patterns compare them."""
+    return NO_LETTERS.sub("", text.casefold()).replace("\N{LATIN SMALL LETTER DOTLESS I}", "i")
 
 
 def cut(words: str) -> str:

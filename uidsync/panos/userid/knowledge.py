@@ -1,0 +1,188 @@
+"""Asks a firewall what it knows of User-ID, for people: its mappings, agents and groups, and how long it has been up.
+
+Pure but for what it is handed to ask with. Source of the commands: public clients and captures. Few of the answers are
+documented: each is read leniently, and what a firewall does not say, or a role may not ask, is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from lxml import etree
+
+from uidsync.panos.userid.pair import HA_STATE
+from uidsync.panos.userid.table import UIA, XML_API
+from uidsync.panos.wire.errors import BadReply, PanosError, TargetError
+from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, make_op, read_response
+
+MOST_BYTES = 2**20  # of an answer: a hundred agents are some 100 KB
+MOST_PEERS, LONGEST_NAME = 200, 63  # "up to 100 agents"; the names of objects are no longer
+MOST_NAMED, NEARLY_FULL = 5, 0.9
+OTHER = "other"  # the type of mappings by neither this API nor agents
+
+SHOW_AGENTS = make_op("<show><user><user-id-agent><statistics></statistics></user-id-agent></user></show>")
+SHOW_PEERS = make_op("<show><redistribution><agent><state>all</state></agent></redistribution></show>")
+SHOW_GROUPS = make_op("<show><user><group-mapping><state>all</state></group-mapping></user></show>")
+SHOW_LIMITS = make_op("<show><system><state><filter>cfg.general.max*</filter></state></system></show>")
+LIMIT = re.compile(
+    r"cfg\.general\.max[\w-]*(?:ip-user|user-ip|user-map|uid-map)[\w-]*: *(0x[0-9a-f]{1,8}|[0-9]{1,9})\b"
+)
+GROUPS_READ = re.compile(r"last action time: *([0-9]{1,9}) *sec", re.IGNORECASE)
+UPTIME = re.compile(r"(?:([0-9]{1,6}) days?, *)?([0-9]{1,2}):([0-9]{2}):([0-9]{2})")
+CONNECTED = re.compile(r"yes|up|connected\b.*|conn\b.*|ok", re.IGNORECASE)  # "conn:idle"
+CONNECTION = ("connected", "conn-status", "connection-status", "status", "state")  # elements that may tell
+
+Answer = TypeVar("Answer")
+
+
+class Ask(Protocol):
+    """A way to make one call, and return what `read` makes of the answer. Raises PanosError."""
+
+    def __call__(self, request: Request, read: Callable[[int, Iterator[bytes]], Answer], /) -> Answer:
+        """Make one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What a firewall told; what it did not tell is None or missing.
+
+    `mappings` counts by type, `most` is how many the platform takes. `agents` and redistribution `peers` are connected
+    or not. Its group mapping was last read `groups_age` seconds ago. It has been up, and in its HA state, for so many.
+    """
+
+    mappings: Mapping[str, int] = field(default_factory=dict)
+    most: int | None = None
+    agents: Mapping[str, bool] = field(default_factory=dict)
+    peers: Mapping[str, bool] = field(default_factory=dict)
+    groups_age: int | None = None
+    uptime: int | None = None
+    ha_age: int | None = None
+
+
+def ask_knowledge(ask: Ask, vsys: str, is_late: Callable[[], bool]) -> Knowledge:
+    """Ask all of it, one call each, until it is late or the firewall cannot be used. Raises nothing."""
+    is_over = False
+
+    def attempt(request: Request, read: Callable[[etree._Element], Answer], otherwise: Answer) -> Answer:
+        nonlocal is_over
+        if is_over or is_late():
+            return otherwise
+        try:
+            return ask(request, lambda status, pieces: read(_read(status, pieces)))
+        except PanosError as error:
+            is_over = isinstance(error, TargetError)  # what a role may not ask, it may not ask in other words either
+            return otherwise
+
+    counts = {kind: attempt(make_count(kind, vsys), read_count, None) for kind in ("", XML_API, UIA)}
+    return Knowledge(
+        sort_counts(counts),
+        attempt(SHOW_LIMITS, read_limit, None),
+        attempt(SHOW_AGENTS, read_connections, {}),
+        attempt(SHOW_PEERS, read_connections, {}),
+        attempt(SHOW_GROUPS, read_groups_age, None),
+        attempt(SYSTEM_INFO, read_uptime, None),
+        attempt(HA_STATE, read_ha_age, None),
+    )
+
+
+def describe(known: Knowledge, spell: Callable[[int], str]) -> Iterator[tuple[str, str]]:
+    """Say what a firewall told, each as a head and a text; `spell` spells seconds."""
+    if known.mappings:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in known.mappings.items())
+        yield "mappings in its table", f"{counts}; at most {known.most:,}" if known.most else counts
+    for head, peers in (("User-ID agents connected", known.agents), ("redistribution connected", known.peers)):
+        if peers:
+            yield head, f"{sum(peers.values())} of {len(peers)}"
+    if known.groups_age is not None:
+        yield "groups read", f"{spell(known.groups_age)} ago"
+    for head, age in (("up for", known.uptime), ("in its HA state for", known.ha_age)):
+        if age is not None:
+            yield head, spell(age)
+
+
+def find_troubles(known: Knowledge) -> Iterator[tuple[str, str]]:
+    """Say what deserves a look, and what to do about it."""
+    for what, peers in (("User-ID agent", known.agents), ("redistribution peer", known.peers)):
+        if gone := [name for name, is_connected in peers.items() if not is_connected]:
+            names = f"{', '.join(gone[:MOST_NAMED])}{' and more' if len(gone) > MOST_NAMED else ''}"
+            yield f"is not connected to {what} {names}", "look at Device > Data Redistribution on the firewall"
+    if known.most and sum(known.mappings.values()) > NEARLY_FULL * known.most:
+        yield f"its table is nearly full: at most {known.most:,} mappings", "give it fewer: set its networks"
+
+
+def make_count(kind: str, vsys: str) -> Request:
+    """Make the request for the number of mappings, of one type or of all."""
+    which = f"<type>{kind}</type>" if kind else ""
+    return make_op(
+        f"<show><user><ip-user-mapping><all>{which}<option>count</option></all></ip-user-mapping></user></show>", vsys
+    )
+
+
+def read_count(response: etree._Element) -> int | None:
+    """Read a number of mappings, from its element or a text; if the mappings are listed instead, they are counted."""
+    said = re.search("[0-9]{1,9}", response.findtext("result/count") or response.findtext("result") or "")
+    return int(said[0]) if said else len(response.findall("result/entry"))
+
+
+def sort_counts(counts: Mapping[str, int | None]) -> dict[str, int]:
+    """Return the counts by type, and what is left of all for the others."""
+    known = {kind: count for kind, count in counts.items() if kind and count is not None}
+    everything = counts.get("")
+    if everything is not None and len(known) == len(counts) - 1:
+        known[OTHER] = max(everything - sum(known.values()), 0)
+    return known
+
+
+def read_limit(response: etree._Element) -> int | None:
+    """Read how many mappings the platform takes; numbers are decimal or hexadecimal."""
+    return max(
+        (int(number, 16 if number[1:2] == "x" else 10) for number in LIMIT.findall(_join(response))), default=None
+    )
+
+
+def read_connections(response: etree._Element) -> dict[str, bool]:
+    """Read which agents or peers are connected, by name."""
+    found: dict[str, bool] = {}
+    for entry in response.iterfind("result//entry"):
+        name = entry.get("name") or (entry.findtext("name") or "").strip()
+        states = [text for key in CONNECTION if (text := (entry.findtext(key) or "").strip())]
+        if name and states and len(found) < MOST_PEERS:
+            found["".join(filter(str.isprintable, name))[:LONGEST_NAME]] = bool(CONNECTED.fullmatch(states[0]))
+    return found
+
+
+def read_groups_age(response: etree._Element) -> int | None:
+    """Read how long ago groups were read from the directory, of several the longest."""
+    return max(map(int, GROUPS_READ.findall(_join(response))), default=None)
+
+
+def read_uptime(response: etree._Element) -> int | None:
+    """Read since how many seconds a firewall has been up: "47 days, 3:12:44"."""
+    found = UPTIME.fullmatch((response.findtext("result/system/uptime") or "").strip())
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def read_ha_age(response: etree._Element) -> int | None:
+    """Read for how many seconds a firewall has been in its HA state; a Panorama has no group."""
+    found = next(response.iterfind(".//local-info/state-duration"), None)
+    text = "" if found is None else (found.text or "").strip()
+    return int(text) if re.fullmatch("[0-9]{1,10}", text) else None
+
+
+def _read(status: int, pieces: Iterator[bytes]) -> etree._Element:
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if len(body) > MOST_BYTES:
+            raise BadReply("the answer is longer than any that is expected here")
+    return read_response(status, bytes(body))
+
+
+def _join(response: etree._Element) -> str:
+    return "".join(response.itertext())
