@@ -8,7 +8,7 @@ from tests.bench import rows
 from tests.bench.bench_1_full import read_sent
 from tests.bench.conftest import ADDRESSES
 from tests.bench.fast_firewall import FastFirewall
-from tests.bench.ground import TIMES, best, launch
+from tests.bench.ground import TIMES, launch, medians
 
 # What a run cannot do without, by design: of others' packages, and of Python's own the costly ones.
 STANDS_ON = (
@@ -51,7 +51,7 @@ def test_a_small_run_beside_its_imports(ground, campus, ratios):
         assert ground.run().report["mode"] == "tail"
         sent = read_sent(campus) - sent
         silent = firewall.ask()[0]
-        nothing, new, floor, bare = best(unchanged, small, imports, empty, times=TIMES + 2)
+        nothing, new, floor, bare = medians(unchanged, small, imports, empty, times=TIMES + 2)
         assert {target["logins"]["due"] for target in new.report["targets"]} == {50}
         wanted = nothing.report["wanted"]
     ratios.add("nothing new / the imports", nothing.seconds, floor.seconds, most=2)

@@ -13,7 +13,7 @@ from tests.safeconnect import SafeConnect
 
 BENCH = Path(__file__).parent
 SCALE = float(os.environ.get("UIDSYNC_BENCH_SCALE", "1"))  # of rows and addresses; 0.01 to see whether it works
-TIMES = int(os.environ.get("UIDSYNC_BENCH_TIMES", "3"))  # the best of so many counts: noise only ever adds
+TIMES = int(os.environ.get("UIDSYNC_BENCH_TIMES", "5"))  # the median of so many counts
 LONGEST = 1800  # seconds for one program
 
 
@@ -57,12 +57,12 @@ def launch(place: Path, *command: object, codes: Sequence[int] = (0,)) -> Took:
     return took
 
 
-def best(
+def medians(
     *runs: Callable[[], Took], times: int = TIMES, by: Callable[[Took], float] = lambda took: took.seconds
 ) -> list:
-    """Run all of them in turn, so that a noisy minute is everybody's, and return the best of each."""
+    """Run all of them in turn, so that a noisy minute is everybody's, and return the median of each."""
     rounds = [[run() for run in runs] for _ in range(times)]
-    return [min(takes, key=by) for takes in zip(*rounds, strict=True)]
+    return [sorted(takes, key=by)[times // 2] for takes in zip(*rounds, strict=True)]
 
 
 @dataclass(slots=True)
