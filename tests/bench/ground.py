@@ -49,7 +49,9 @@ def launch(place: Path, *command: object, codes: Sequence[int] = (0,)) -> Took:
     """Run a program to its end and measure it. Raise with what it said when it ends with none of `codes`."""
     figures, out, err = (place / name for name in ("took.json", "took.out", "took.err"))
     words = [sys.executable, "-I", "-S", BENCH / "launch.py", figures, out, err, *command]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("UIDSYNC_", "COV"))}
+    # With byte code, as an installation has it.
+    unwanted = ("UIDSYNC_", "COV", "PYTHONDONTWRITEBYTECODE")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
     subprocess.run(list(map(str, words)), check=True, stdin=subprocess.DEVNULL, env=environment, timeout=LONGEST)
     took = Took(**json.loads(figures.read_text()), out=out.read_text(), err=err.read_text())
     if took.code not in codes:
