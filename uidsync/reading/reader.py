@@ -229,6 +229,7 @@ def make_rules(config: Config, source: Source) -> Rules:
         time_offset=config.source.time_offset,
         may_cut_addresses=source.may_cut_addresses,
         roles=config.roles.model_dump_json(exclude={"timeout"}) if config.roles.is_used else "",
+        role_globs=(*config.roles.user_tags, *config.roles.address_tags),
     )
 
 
