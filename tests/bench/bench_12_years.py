@@ -27,4 +27,5 @@ def test_years_before_the_window(ground, make_export, ratios):
     ratios.add(
         f"a full read of a table of {YEARS + WINDOW:,} rows / the window alone", long.seconds, short.seconds, most=1.5
     )
+    ratios.add("the same: processor time", long.busy, short.busy)
     ratios.raise_if_missed()

@@ -45,6 +45,7 @@ def test_a_small_run_beside_its_imports(ground, campus, ratios):
         assert {target["logins"]["due"] for target in new.report["targets"]} == {50}
         wanted = nothing.report["wanted"]
     ratios.add("nothing new / the imports", nothing.seconds, floor.seconds, most=1.3, before=1.67)
+    ratios.add("the same: processor time", nothing.busy, floor.busy)
     ratios.add("50 new rows / the imports", new.seconds, floor.seconds, most=2)
     ratios.add("nothing new: calls to each firewall / the plain way", silent["calls"], -(-wanted // 100), "")
     ratios.add("nothing new: rows read / the plain way", nothing.report["source"]["rows"], campus_rows(campus), "")
