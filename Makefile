@@ -11,6 +11,8 @@ DESTDIR ?=
 PINNED := PIP_CONSTRAINT=.constraints.txt PIP_BUILD_CONSTRAINT=.constraints.txt
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Where byte code is kept for nobody, each of a thousand commands would compile all of uidsync anew.
+export PYTHONDONTWRITEBYTECODE :=
 # Debian keeps servers in /usr/sbin, which is not on every user's PATH; the tests look there too.
 export PATH := $(PATH):/usr/sbin
 

@@ -24,13 +24,13 @@ from tests.functional.fault_matrix import make_summary
 from uidsync import __version__
 from uidsync.cli import COMMANDS, load_commands
 from uidsync.cli.app import app
-from uidsync.cli.neighbours import find_neighbours
+from uidsync.cli.neighbours import Neighbours
 from uidsync.config import models
 from uidsync.config.describing import describe_keys
 from uidsync.config.values import DAY, Table
 
 ROOT = Path(__file__).parents[1]
-NEIGHBOURS = {name: model for name, model in find_neighbours().items() if model}
+NEIGHBOURS = {name: model for name, model in Neighbours().items() if model}
 
 # Each table of the file, and the models it may have. The first is shown as it is, the others as comments.
 TABLES: dict[str, tuple[type[Table], ...]] = {

@@ -104,6 +104,14 @@ SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), {macadd
 FROM clienthist
 WHERE transDate >= %s
 
+-- name: read_lowest
+-- Where the table begins. The primary key alone answers it.
+SELECT MIN(clientHistId) FROM clienthist
+
+-- name: read_next
+-- The first row from an id on, by the primary key.
+SELECT clientHistId, transDate FROM clienthist WHERE clientHistId >= %s ORDER BY clientHistId LIMIT 1
+
 -- name: read_groups
 -- The newest row of every address in a part of the window, how many rows the address has there, and their lowest id.
 -- Addresses are grouped by their bytes: a collation would join texts that uidsync tells apart.
@@ -118,7 +126,7 @@ FROM (
     MIN(clientHistId) AS lowest,
     MAX((UNIX_TIMESTAMP(transDate) - %s) * 68719476736 + clientHistId) & 68719476735 AS winner
   FROM clienthist
-  WHERE transDate >= %s AND transDate <= %s
+  WHERE transDate >= %s AND transDate <= %s AND clientHistId > %s
   GROUP BY CAST(currentIpAddress AS BINARY)
   ORDER BY winner LIMIT 18446744073709551615
 ) AS address
@@ -129,7 +137,7 @@ JOIN clienthist AS newest ON newest.clientHistId = address.winner
 -- that begins with anything but a visible ASCII character.
 SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), {macaddress}
 FROM clienthist
-WHERE transDate >= %s
+WHERE transDate >= %s AND clientHistId > %s
   AND (transDate > %s OR currentIpAddress IN %s OR COALESCE(ORD(principal), 0) NOT BETWEEN 33 AND 127)
 
 -- name: read_highest

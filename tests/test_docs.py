@@ -19,7 +19,7 @@ from pydantic_core import PydanticUndefined
 from docs.generate import TABLES, write_parts
 from uidsync.cli import COMMANDS, load_commands
 from uidsync.cli.app import app
-from uidsync.cli.neighbours import find_neighbours
+from uidsync.cli.neighbours import Neighbours
 from uidsync.config.describing import describe_keys
 from uidsync.config.models import (
     CSVConfig,
@@ -93,7 +93,7 @@ def test_every_key_is_described(model):
 def test_the_schema_describes_every_key():
     """`uidsync config schema` prints JSON that knows every table, and what each key means."""
     schema = json.loads(run("config", "schema"))
-    assert schema["properties"].keys() == make_model(find_neighbours()).model_fields.keys()
+    assert schema["properties"].keys() == make_model(Neighbours()).model_fields.keys()
     for model in MODELS:
         shown = schema["$defs"][model.__name__]["properties"]
         assert {key: value["description"] for key, value in shown.items()} == describe_keys(model)
@@ -132,7 +132,7 @@ def test_every_line_of_the_annotated_configuration_is_valid(place):
 
 def test_the_annotated_configuration_is_valid_as_it_is():
     """What `uidsync config` prints is a configuration, with nothing filled in."""
-    config = make_config(tomllib.loads(run("config")), "uidsync config", find_neighbours())
+    config = make_config(tomllib.loads(run("config")), "uidsync config", Neighbours())
     assert config.source.validity == timedelta(days=7)
 
 
@@ -141,7 +141,7 @@ def test_the_examples_are_configurations(page):
     """The README's piece of TOML is a configuration; those of other pages are, or are parts put into that one."""
     (whole,) = find_toml(README)
     for text in find_toml(PAGES[page]):
-        make_config(whole | text, page, find_neighbours())
+        make_config(whole | text, page, Neighbours())
 
 
 def find_toml(page):

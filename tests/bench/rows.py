@@ -40,7 +40,7 @@ SELECT
 FROM (
   SELECT
     id, place, chance, device, CRC32(CONCAT('o', id)) %% 2000 AS oddity,
-    %(end)s - %(span)s + FLOOR(id * %(span)s / %(count)s) AS at,
+    %(end)s - %(span)s + FLOOR((id - %(zero)s) * %(span)s / %(count)s) AS at,
     IF(place %% {IPV4_EACH} = {IPV4_EACH - 1} AND place < 65536,
        CONCAT('2001:db8::', LOWER(HEX(place))), INET_NTOA(167772416 + place)) AS address,
     LPAD(HEX(place * 4 + device), 8, '0') AS mac
@@ -54,8 +54,16 @@ FROM (
 """  # noqa: S608 (the numbers are ours)
 
 
-def fill(connection: pymysql.Connection, count: int, addresses: int, *, first: int = 1) -> None:
-    """Write `count` rows with ids from `first` on, spread over the window that ends a minute ago.
+def fill(
+    connection: pymysql.Connection,
+    count: int,
+    addresses: int,
+    *,
+    first: int = 1,
+    ends: int = 60,
+    span: int = VALIDITY - 2 * 3600,  # the oldest do not leave the window while a bench goes on
+) -> None:
+    """Write `count` rows with ids from `first` on, spread over `span` seconds until `ends` seconds ago.
 
     A twentieth comes up to an hour late, one in 220 has an odd address, one in 22 names no user.
     """
@@ -63,15 +71,15 @@ def fill(connection: pymysql.Connection, count: int, addresses: int, *, first: i
         cursor.execute("SET sql_mode = ''")
         cursor.execute("SELECT UNIX_TIMESTAMP()")
         ((now,),) = cursor.fetchall()
-        end, span = now - 60, VALIDITY - 2 * 3600  # the oldest do not leave the window while a bench goes on
         for start in range(first, first + count, AT_ONCE):
             some = min(AT_ONCE, first + count - start)
             values = {
                 "first": start,
                 "some": some,
-                "end": end,
+                "end": now - ends,
                 "span": span,
-                "count": first + count,
+                "zero": first,
+                "count": count,
                 "addresses": addresses,
             }
             cursor.execute(_FILL, values)

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from uidsync.cli.sync import _pinging
+from uidsync.cli.syncing import _pinging
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.places import Locked
 from uidsync.report.metrics import write_metrics

@@ -17,7 +17,7 @@ from uidsync.plan.newest import newest_per_address
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.census import Census
 from uidsync.reading.fullread import AT_ONCE, Window, read_by_groups
-from uidsync.source.mysql_groups import GROUPED_ID, MOST_TEXTS
+from uidsync.source.mysql_groups import FEW_IDS, GROUPED_ID, MOST_TEXTS
 from uidsync.source.rows import AHEAD, LoginEvent, Row, Rules, make_row_reader
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -117,6 +117,7 @@ def judge_all(rows, rules, known, now=NOW):
 def judge_groups(snapshot, rules, known, now=NOW, since=SINCE):
     """Return the events and the census of a read by groups."""
     store, census = Events(known), Census(now - LATE_WRITERS)
+    snapshot.groups.skip_past(since, snapshot.highest_id)
     window = Window(since, *map(rules.dates.find_first, (now - LATE_WRITERS, now + AHEAD)))
     read_by_groups(store, snapshot.groups, make_row_reader(rules, now), window, census)
     return store, census
@@ -159,16 +160,16 @@ def export(request, safeconnect_server, tmp_path_factory):
         yield export
 
 
-@given(ROWS | FEW, ROWS | FEW, st.sampled_from(RULES), st.randoms(use_true_random=False))
+@given(ROWS | FEW, ROWS | FEW, st.sampled_from(RULES), st.sampled_from((1, FEW_IDS)), st.randoms(use_true_random=False))
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_groups_come_to_what_all_rows_come_to(export, earlier, facts, rules, random):
-    """Whatever rows there are and whatever was known before: the same events, the same counts."""
+def test_groups_come_to_what_all_rows_come_to(export, earlier, facts, rules, apart, random):
+    """Whatever rows there are, near or far apart, and whatever was known before: the same events, the same counts."""
     facts = [*earlier, *facts]
     ages = [age for age, *_ in facts]
     random.shuffle(ages)
     written = rules.dates.find_first(NOW).replace(tzinfo=None)  # by the clock of the table
     rows = [
-        (n, written - timedelta(seconds=age), *fact[1:])
+        (n * apart, written - timedelta(seconds=age), *fact[1:])
         for n, (age, fact) in enumerate(zip(ages, facts, strict=True), 1)
     ]
     since = rules.dates.find_first(SINCE)
@@ -271,15 +272,44 @@ def test_what_was_written_before_the_window_is_not_looked_through(safeconnect):
     window = [(age, "10.0.0.1", "ada", None) for age in (7200, 1800, 60, -7200)]
     safeconnect.insert(make_table(long_ago))
     safeconnect.insert(make_table(window, first=5001))
-    before = count_steps_back(safeconnect)
+    before = count_steps(safeconnect, "prev")
     compare(safeconnect, RULES[0], {})
-    assert count_steps_back(safeconnect) - before < 50
+    assert count_steps(safeconnect, "prev") - before < 50
 
 
-def count_steps_back(export):
-    """Return how many rows the server has read from the end of an index so far."""
+def test_years_before_the_window_are_not_read(safeconnect):
+    """Where ids grow with time, only the window of a large table is read, and a little before it."""
+    safeconnect.insert(make_years(lambda n: n))
+    compare(safeconnect, RULES[0], {})
+    before = count_steps(safeconnect, "next")
+    with make_source(safeconnect).open() as snapshot:
+        events, census = judge_groups(snapshot, RULES[0], {})
+    assert (len(events), census.rows) == (100, 100)
+    assert 0 < count_steps(safeconnect, "next") - before < 500
+
+
+def test_years_out_of_order_are_read(safeconnect):
+    """Where ids do not grow with time, all of a large table is read, and the log can tell."""
+    safeconnect.insert(make_years(lambda n: 5001 - n))
+    with make_source(safeconnect).open() as snapshot:
+        assert not snapshot.groups.skip_past(SINCE, snapshot.highest_id)
+    events, census = compare(safeconnect, RULES[0], {})
+    assert (len(events), census.rows) == (100, 100)
+
+
+def make_years(place):
+    """Return 5,000 rows far apart, the oldest first, of which the last 100 are in the window."""
+    ages = [WEEK - n if n > 0 else WEEK + 60 - n * 40_000 for n in range(-4899, 101)]
+    return [
+        (place(n) * FEW_IDS // 50, NAIVE - timedelta(seconds=age), f"10.0.0.{n % 100}", "ada", None)
+        for n, age in enumerate(ages, 1)
+    ]
+
+
+def count_steps(export, kind):
+    """Return how many rows the server has read so far, one after the other: `next`, or `prev` from the end."""
     with export.admin() as connection, connection.cursor() as cursor:
-        cursor.execute("SHOW GLOBAL STATUS LIKE 'Handler_read_prev'")
+        cursor.execute(f"SHOW GLOBAL STATUS LIKE 'Handler_read_{kind}'")
         ((_, steps),) = cursor.fetchall()
     return int(steps)
 

@@ -412,3 +412,11 @@ def test_a_row_read_twice_is_the_same(rules, principal, address):
     row = Row(7, NOON, address, principal, None)
     read_row = make_row_reader(rules, NOW)
     assert read_row(row) == read_row(row) == make_row_reader(rules, NOW)(row)
+
+
+def test_of_its_roles_an_event_keeps_those_that_become_tags():
+    """A principal may have hundreds of roles. An event keeps the ones that a glob means, whatever their case."""
+    roles = ",".join(f"Role {number}" for number in range(40))
+    event = read(f"ada,STAFF,{roles},Dorm West", rules=Rules(role_globs=("staff", "dorm *")))
+    assert event.roles == ("STAFF", "Dorm West")
+    assert read(f"ada,{roles}", rules=Rules()).roles == ()

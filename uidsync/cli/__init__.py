@@ -13,6 +13,7 @@ from pathlib import Path
 
 from uidsync.cli.app import SUMMARIES, announce, app
 from uidsync.cli.completion import COMPLETING, read_words
+from uidsync.deadline import Interrupted
 
 COMMANDS = tuple(SUMMARIES)
 
@@ -38,14 +39,16 @@ def main() -> None:
         warnings.simplefilter("ignore")  # they are for whoever works on uidsync, and show its source
     if COMPLETING in os.environ:
         _complete()
-    from uidsync.cli.failures import ending_well  # noqa: PLC0415 (completion does without)
-
-    with ending_well():
+    try:
         try:
             load_commands(sys.argv[1:])
             app()
         finally:
             sys.stdout.flush()
+    except (Exception, Interrupted) as error:  # noqa: BLE001 (every one ends with a line)
+        from uidsync.cli.failures import end  # noqa: PLC0415 (a help does without)
+
+        end(error)
 
 
 def _complete() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import os
 import re
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, is_dataclass
 from ipaddress import IPv6Address, ip_address
@@ -82,10 +84,10 @@ class Options:
 
     def read_config(self) -> Config:
         """Read the configuration. Raises ConfigError."""
-        from uidsync.cli.neighbours import find_neighbours  # noqa: PLC0415 (nor the completion)
+        from uidsync.cli.neighbours import Neighbours  # noqa: PLC0415 (nor the completion)
         from uidsync.config.reader import read_config  # noqa: PLC0415
 
-        return read_config(self.file, find_neighbours())
+        return read_config(self.file, Neighbours())
 
 
 EVERYWHERE = "Options before or after any command"
@@ -179,6 +181,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
         options = Options(**given).or_else(context.obj)
         for name, group in groups.items():
             arguments[name] = group(**{field.name: arguments.pop(field.name) for field in fields(group)})
+        _import_log()
         from uidsync.cli.failures import run  # noqa: PLC0415 (a help ends before)
 
         raise typer.Exit(run(function, options, arguments))
@@ -191,6 +194,14 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
     )
     _register(function.__name__, wrapper)
     return wrapper
+
+
+def _import_log() -> None:
+    """Import structlog without the traces in colour that nobody sees: for them it would import all of rich."""
+    if "structlog" not in sys.modules and "rich" not in sys.modules:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+        importlib.import_module("structlog")
+        del sys.modules["rich"]
 
 
 def _spread(group: type[Any]) -> list[inspect.Parameter]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from uidsync.cli.app import Options, command
-from uidsync.cli.neighbours import find_neighbours
+from uidsync.cli.neighbours import Neighbours
 from uidsync.config.describing import make_schema
 from uidsync.config.models import Config, CSVConfig
 from uidsync.config.reader import make_model
@@ -39,7 +39,7 @@ def config(
         print(_describe(options.read_config(), str(options.file)))
         return
     if what == "schema":
-        print(json.dumps(make_schema(make_model(find_neighbours())), indent=1))
+        print(json.dumps(make_schema(make_model(Neighbours())), indent=1))
     else:
         print(files("uidsync").joinpath("uidsync.toml").read_text("utf-8"), end="")
 

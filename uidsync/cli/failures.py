@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -52,26 +51,24 @@ def run(command: Callable[..., int | None], options: Options, arguments: dict[st
         return INCOMPLETE
 
 
-@contextmanager
-def ending_well() -> Iterator[None]:
-    """End the program with an exit code and a line, whatever happens; what nobody foresaw is a bug."""
-    set_up(0)  # until a command knows better
+def end(error: BaseException) -> NoReturn:
+    """End the program with an exit code and a line, whatever happened; what nobody foresaw is a bug."""
+    if not structlog.is_configured():  # it happened before a command could say how much to log
+        set_up(0)
     log = structlog.get_logger()
-    try:
-        yield
-    except Interrupted:
-        log.warning("run.interrupted", message="a signal ended it; nothing was under way")
-        sys.exit(INCOMPLETE)
-    except BrokenPipeError:  # whoever read our output has seen enough
-        _close_output()
-        sys.exit(INCOMPLETE)
-    except OSError as error:
-        _close_output()
-        log.error("uidsync.failed", message=f"{error.filename or 'standard output'}: {error.strerror}", exc_info=error)
-        sys.exit(INCOMPLETE)
-    except Exception as bug:
-        log.error("uidsync.broken", error=type(bug).__name__, hint="a bug: -vv shows where", exc_info=bug)
-        sys.exit(BUG)
+    match error:
+        case Interrupted():
+            log.warning("run.interrupted", message="a signal ended it; nothing was under way")
+        case BrokenPipeError():  # whoever read our output has seen enough
+            _close_output()
+        case OSError():
+            _close_output()
+            message = f"{error.filename or 'standard output'}: {error.strerror}"
+            log.error("uidsync.failed", message=message, exc_info=error)
+        case _:
+            log.error("uidsync.broken", error=type(error).__name__, hint="a bug: -vv shows where", exc_info=error)
+            sys.exit(BUG)
+    sys.exit(INCOMPLETE)
 
 
 def _close_output() -> None:

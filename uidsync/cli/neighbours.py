@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,22 @@ if TYPE_CHECKING:
 NEIGHBOURS = ("events", "exporter", "relay", "tunnels")  # each a folder of integrations/, a command and a table
 
 
-def find_neighbours() -> dict[str, type[NeighbourTable] | None]:
-    """Find the models of the neighbours' tables; None for one whose folder is deleted."""
-    return {name: _find_model(name) for name in NEIGHBOURS}
+class Neighbours(Mapping[str, type[NeighbourTable] | None]):
+    """The models of the neighbours' tables; None for one whose folder is deleted. Each is imported when asked for."""
+
+    def __getitem__(self, name: str) -> type[NeighbourTable] | None:
+        """Import a neighbour's model."""
+        if name not in NEIGHBOURS:
+            raise KeyError(name)
+        return _find_model(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Name the neighbours."""
+        return iter(NEIGHBOURS)
+
+    def __len__(self) -> int:
+        """Count the neighbours."""
+        return len(NEIGHBOURS)
 
 
 def _find_model(name: str) -> type[NeighbourTable] | None:

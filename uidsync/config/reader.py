@@ -118,9 +118,10 @@ def make_config(document: Mapping[str, Any], file: str, neighbours: Neighbours =
     if problems := list(_find_oversized(document)):  # before anybody tries to print one
         raise ConfigError(file, problems)
     document, problems = read_single_target(document)
-    problems += _find_contradictions(document, neighbours)
+    present = {name: neighbours[name] for name in neighbours if name in document}  # the others are not even imported
+    problems += _find_contradictions(document, present)
     try:
-        config = make_model(neighbours).model_validate(document)
+        config = make_model(present).model_validate(document)
     except ValidationError as error:
         problems = [
             _describe(problem, neighbours)[:LONGEST_PROBLEM] for problem in error.errors(include_url=False)

@@ -180,7 +180,8 @@ Fingerprints = Annotated[
 class Table(BaseModel):
     """A table of the configuration. It is frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Built when first used: a table within another is built with that one, and not for itself as well.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 @dataclass(frozen=True, slots=True)

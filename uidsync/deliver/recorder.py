@@ -42,6 +42,16 @@ class Progress(Protocol):
         """Hear that this many more have an outcome."""
 
 
+class Unwatched:
+    """Nobody watches the run."""
+
+    def begin(self, target: str, entries: int) -> None:
+        """Do nothing."""
+
+    def advance(self, target: str, entries: int) -> None:
+        """Do nothing."""
+
+
 class Means(Protocol):
     """What a job delivers with."""
 

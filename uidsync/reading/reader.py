@@ -73,6 +73,8 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         has_tail = position and is_known and snapshot.highest_id is not None  # a file is always read as a whole
         sink = _Sink(ledger, position.find_tail() if position and has_tail else -1, is_tagging=is_tagging)
         is_full = full or not position or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
+        if is_full and not (position and position.disordered_at):
+            _skip_past(snapshot, rules.dates.find_first(now - validity), log)
         census = _read_rows(snapshot, sink, rules, validity, None if is_full else position)
     if is_tagging:
         ledger.tags.drop_events(now, validity if is_known else None)
@@ -111,6 +113,12 @@ def _log_reading(log: FilteringBoundLogger, reading: Reading) -> None:
         skipped=dict(reading.census.skipped),
         seconds=round(time.monotonic() - reading.began, 3),
     )
+
+
+def _skip_past(snapshot: Snapshot, since: datetime, log: FilteringBoundLogger) -> None:
+    """Leave out what was written before the window, if ids grow with time."""
+    if snapshot.groups and snapshot.highest_id and not snapshot.groups.skip_past(since, snapshot.highest_id):
+        log.info("source.scanned", hint="ids do not grow with time, so the whole table is read")
 
 
 def _read_rows(snapshot: Snapshot, sink: _Sink, rules: Rules, validity: timedelta, position: Position | None) -> Census:
@@ -230,6 +238,7 @@ def make_rules(config: Config, source: Source) -> Rules:
         time_offset=config.source.time_offset,
         may_cut_addresses=source.may_cut_addresses,
         roles=config.roles.model_dump_json(exclude={"timeout"}) if config.roles.is_used else "",
+        role_globs=(*config.roles.user_tags, *config.roles.address_tags),
     )
 
 

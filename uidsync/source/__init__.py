@@ -51,6 +51,12 @@ class Groups(Protocol):
     Dates are as the table has them.
     """
 
+    def skip_past(self, since: datetime, highest_id: int) -> bool:
+        """Find where the window begins, by some rows of a large table. Tell whether ids grow with time.
+
+        If they do not, all of the table is read.
+        """
+
     def read_groups(self, since: datetime, until: datetime) -> Iterator[Group]:
         """Read the newest row of every address in a part of the window."""
 

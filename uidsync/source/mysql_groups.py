@@ -6,8 +6,8 @@ Knows which tables can be asked. Of any other table, all rows have to be read.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from uidsync.source import Group
@@ -15,6 +15,9 @@ from uidsync.source.rows import Row, write_date
 
 GROUPED_ID = 2**36  # `read_groups` has the ids below this, and 27 bits for the seconds of a window: four years
 MOST_TEXTS = 30_000  # a question of old servers has to fit into a megabyte
+FEW_IDS = 100_000  # a table of so many is soon read
+PROBES = 256  # rows that are looked at before a larger table is read
+MOST_LATE = timedelta(days=1)  # an appliance that was cut off may write down a day later what it saw
 
 
 def can_group(columns: Mapping[str, tuple[str, str]], highest_id: int | None) -> bool:
@@ -37,6 +40,23 @@ def can_group(columns: Mapping[str, tuple[str, str]], highest_id: int | None) ->
     )
 
 
+def find_past(probes: Iterable[tuple[int, datetime]], since: datetime) -> int | None:
+    """Return an id up to which all rows are older than a date, or 0. Return None if ids do not grow with time.
+
+    Pure. The probes are ids and dates of rows in the order of their ids. Dates that never fall by more than `MOST_LATE`
+    show that no row below a probe is newer than the probe and that time. One probe more is left as a margin.
+    """
+    latest = datetime.min  # noqa: DTZ901 (as the driver gives dates)
+    past = [0, 0]
+    for event_id, date in probes:
+        if latest > date + MOST_LATE:
+            return None
+        latest = max(latest, date)
+        if latest < since - MOST_LATE:
+            past.append(event_id)
+    return past[-2]
+
+
 class MySQLGroups:
     """The questions. `ask` asks one by its name and streams the rows of the answer."""
 
@@ -48,12 +68,27 @@ class MySQLGroups:
         self._ask = ask
         self._make_row = make_row
         self._lowest_id = GROUPED_ID  # of the rows seen so far
+        self._past = 0  # the id up to which all rows are older than the window
+
+    def skip_past(self, since: datetime, highest_id: int) -> bool:
+        """Find where the window begins, by some rows of a large table. Tell whether ids grow with time.
+
+        If they do not, all of the table is read. Raises SourceError.
+        """
+        ((lowest_id,),) = self._ask("read_lowest")
+        if highest_id - lowest_id < FEW_IDS:
+            return True
+        ids = range(lowest_id, highest_id + 1, (highest_id - lowest_id) // PROBES)
+        rows = {row for event_id in ids for row in self._ask("read_next", event_id)}
+        past = find_past(sorted(row for row in rows if isinstance(row[1], datetime)), write_date(since))
+        self._past = past or 0
+        return past is not None
 
     def read_groups(self, since: datetime, until: datetime) -> Iterator[Group]:
         """Read the newest row of every address in a part of the window. Raises SourceError."""
         deque(self._ask("widen_groups"), maxlen=0)
         moments = int(since.timestamp()), write_date(since), write_date(until)
-        for *row, size, lowest_id in self._ask("read_groups", *moments):
+        for *row, size, lowest_id in self._ask("read_groups", *moments, self._past):
             self._lowest_id = min(self._lowest_id, lowest_id)
             yield Group(self._make_row(row), size)
 
@@ -62,7 +97,13 @@ class MySQLGroups:
 
         Raises SourceError.
         """
-        question: tuple[object, ...] = "read_others", write_date(since), write_date(latest), tuple(texts) or ("-",)
+        question: tuple[object, ...] = (
+            "read_others",
+            write_date(since),
+            self._past,
+            write_date(latest),
+            tuple(texts) or ("-",),
+        )
         # A text that is not ASCII may mean more to a server than it says.
         if len(texts) > MOST_TEXTS or not all(map(str.isascii, texts)):
             question = "read_window", write_date(since)

@@ -109,7 +109,8 @@ class Rules:
     time_zone: tzinfo = UTC
     time_offset: timedelta = timedelta()
     may_cut_addresses: bool = True
-    roles: str = field(default="", repr=False)  # what is made of them; where that is nothing, they are not read
+    roles: str = field(default="", repr=False)  # what is made of them
+    role_globs: tuple[str, ...] = field(default=(), repr=False)  # the roles that are kept; there may be hundreds more
 
     @property
     def dates(self) -> Dates:
@@ -129,7 +130,7 @@ def make_row_reader(rules: Rules, now: datetime, cached: int = CACHED, since: da
     read_name = make_name_reader(rules, cached)
     read_address = _remember(_make_address_reader(rules), cached)
     read_device = _remember(read_mac, cached)
-    read_own_roles = _remember(read_roles, cached) if rules.roles else lambda _: ()
+    read_own_roles = _remember(_make_role_reader(rules.role_globs), cached) if rules.role_globs else lambda _: ()
     dates, latest = rules.dates, now + AHEAD
 
     def read_row(row: Row) -> LoginEvent | SkippedRow:
@@ -185,6 +186,11 @@ def read_roles(principal: str) -> tuple[str, ...]:
 def is_seen(text: str) -> bool:
     """Tell whether a text shows anything. Zero-width characters, marks without a letter and fillers do not."""
     return any(unicodedata.category(character) not in UNSEEN and character not in FILLERS for character in text)
+
+
+def _make_role_reader(globs: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
+    is_kept = re.compile("|".join(translate(glob.casefold()) for glob in globs)).match
+    return lambda principal: tuple(role for role in read_roles(principal) if is_kept(role.casefold()))
 
 
 def _make_name_judge(rules: Rules) -> Callable[[str], tuple[str | None, str]]:

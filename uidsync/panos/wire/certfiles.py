@@ -7,8 +7,6 @@ import ssl
 import stat
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
-
 DER_SEQUENCE, PKCS12_START = b"\x30", b"\x02\x01\x03"  # the second is its version, 3, within its first bytes
 PEM_CERTIFICATE = (b"-----BEGIN CERTIFICATE-----", b"-----BEGIN TRUSTED CERTIFICATE-----", b"-----BEGIN X509 CERT")
 PEM_PKCS7 = b"-----BEGIN PKCS7-----"
@@ -22,6 +20,8 @@ def load_authorities(context: ssl.SSLContext, file: Path) -> None:
     """
     content = read_file(file)
     if PEM_PKCS7 in content or (content.startswith(DER_SEQUENCE) and not _is_der_certificate(content)):
+        from cryptography.hazmat.primitives.serialization import Encoding, pkcs7  # noqa: PLC0415 (it is slow to import)
+
         load = pkcs7.load_pem_pkcs7_certificates if PEM_PKCS7 in content else pkcs7.load_der_pkcs7_certificates
         try:
             certificates = load(content)

@@ -29,7 +29,7 @@ class Line:
         self._heard, self._said = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._heard, self._said, server_hostname=host)
         self._do(self._tls.do_handshake)
-        context.check_certificate(self._tls.getpeercert(binary_form=True) or b"")
+        context.check_certificate(self._tls)
 
     def send(self, message: bytes) -> None:
         """Write a message whole."""

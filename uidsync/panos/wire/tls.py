@@ -11,14 +11,12 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
-
-from cryptography import x509
 
 from uidsync.panos.wire.certfiles import describe_own, load_authorities, read_file
 from uidsync.panos.wire.dial import is_unmet
@@ -73,11 +71,12 @@ class TargetContext(ssl.SSLContext):
                 raise TimeoutError("timed out")
             line.settimeout(left)
 
-    def check_certificate(self, certificate: bytes) -> None:
+    def check_certificate(self, line: ssl.SSLSocket | ssl.SSLObject) -> None:
         """Remember when the target's certificate ends. Raises ssl.SSLError for a wrong fingerprint."""
+        certificate = line.getpeercert(binary_form=True) or b""
         if self.fingerprints and hashlib.sha256(certificate).hexdigest() not in self.fingerprints:
             raise ssl.SSLCertVerificationError("it is not the one whose fingerprint is configured")
-        self.certificate_not_after = _read_end(certificate, x509.load_der_x509_certificate)
+        self.certificate_not_after = _read_end(line.getpeercert(), certificate)
 
 
 class _BoundedSocket(ssl.SSLSocket):
@@ -105,11 +104,17 @@ class _BoundedSocket(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 (the base class's signature)
         with self._bounded():
             super().do_handshake(block)
-        self.context.check_certificate(self.getpeercert(binary_form=True) or b"")
+        self.context.check_certificate(self)
 
 
-def _read_end(certificate: bytes, load: Callable[[bytes], x509.Certificate]) -> datetime | None:
+def _read_end(verified: Mapping[str, Any] | None, certificate: bytes) -> datetime | None:
+    """Return when a certificate ends: by what OpenSSL says of one that it verified, otherwise by reading it."""
     try:
+        if verified:
+            return datetime.fromtimestamp(ssl.cert_time_to_seconds(verified["notAfter"]), UTC)
+        from cryptography import x509  # noqa: PLC0415 (it takes a run as long to import as a database's driver)
+
+        load = x509.load_pem_x509_certificate if b"-----BEGIN " in certificate else x509.load_der_x509_certificate
         return load(certificate).not_valid_after_utc
     except ValueError:  # OpenSSL accepts some certificates that this parser does not
         return None
@@ -147,7 +152,7 @@ def _load_own_certificate(context: TargetContext, files: tuple[Path, Path]) -> N
         # Without a passphrase, OpenSSL would ask for one on the terminal.
         context.load_cert_chain(*files, password="")
         context.is_ours_there = True
-        context.own_certificate_not_after = _read_end(certificate, x509.load_pem_x509_certificate)
+        context.own_certificate_not_after = _read_end(None, certificate)
     except (OSError, ValueError) as error:
         names = " and ".join(map(str, files))
         if isinstance(error, ssl.SSLError) and not odd:

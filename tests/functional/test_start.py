@@ -1,0 +1,46 @@
+"""What a command imports: no more than it uses, for the timer starts one every minute."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+IMPORTED = re.compile(r"^import time:\s+\d+ \|\s+\d+ \|\s+(\S+)$", re.MULTILINE)
+# What a run with nothing due has no use for.
+UNUSED = re.compile(
+    r"(rich\.\w+|pygments|markdown_it|attr|paramiko|aiohttp|trustme|cryptography\.x509)\b"
+    r"|uidsync\.(simulator|integrations|history|verify|withdraw|web|source\.csvfile|panos\.tunnels)\b"
+    r"|uidsync\.cli\.(?!app|completion|failures|neighbours|rights|sentences|site|sync|syncing|wiring|words)"
+)
+# What not even a run needs before it begins.
+OF_A_RUN = re.compile(
+    r"(structlog|pymysql|requests|urllib3|lxml|tenacity|sqlite3|cryptography)\b|uidsync\.(config|ledger)\b"
+)
+
+
+def list_imports(site, *words):
+    """Return the modules that a command imports."""
+    site.environment["PYTHONPROFILEIMPORTTIME"] = "1"
+    ended = site.run(*words)
+    assert ended.code == 0, ended.err
+    return set(IMPORTED.findall(ended.err))
+
+
+def test_a_run_with_nothing_due_imports_what_it_uses(site, safeconnect, start):
+    """A run that finds nothing new imports nothing that it has no use for."""
+    site.use_database(safeconnect)
+    site.add_firewall("fw", start("firewall"))
+    now = datetime.now(UTC).replace(tzinfo=None)
+    safeconnect.insert([(n, now, f"10.0.0.{n}", "ada", None) for n in range(1, 9)])
+    assert site.run("sync").code == 0
+    imported = list_imports(site, "sync", "--json")
+    assert {"pymysql", "requests", "uidsync.sync"} <= imported
+    assert [name for name in sorted(imported) if UNUSED.match(name)] == []
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",), ("sync", "--help")])
+def test_a_help_imports_nothing_of_a_run(site, words):
+    """A version or a help comes before anything is imported that only a run needs."""
+    imported = list_imports(site, *words)
+    assert "uidsync.cli.app" in imported
+    assert [name for name in sorted(imported) if OF_A_RUN.match(name)] == []

@@ -1,0 +1,145 @@
+"""Makes the run that `uidsync sync` orders, and shows what became of it."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.cli.app import Options
+from uidsync.cli.site import Site
+from uidsync.cli.wiring import make_turn, warn_of_exposed_ping
+from uidsync.deliver.recorder import Progress, Unwatched
+from uidsync.ledger.file import LedgerError
+from uidsync.ledger.places import LedgerCopy, Ledgers, Locked, lock
+from uidsync.report.output import name_run, write_report, write_textfile
+from uidsync.report.ping import PingFailed, ping
+from uidsync.report.report import BUG, INCOMPLETE, SyncReport
+from uidsync.sync import Order, Parts, Run, run
+
+
+def sync_targets(
+    options: Options, order: Order, names: Sequence[str], *, shows_all: bool = False, as_json: bool = False
+) -> int:
+    """Make a run for the targets of these names, or for all; show what became of it, and return the exit code."""
+    gc.disable()  # a run makes many small values and hardly a cycle, and then it ends: a third of its time
+    order = replace(order, run_id=name_run())
+    log = structlog.get_logger().bind(**({"dry_run": True} if order.dry_run else {}))
+    site = Site(options, "read" if order.dry_run else "write", names, log)
+    site.raise_if_locked_out(site.targets, is_source_needed=True)
+    warn_of_exposed_ping(site.config, site.file, site.log)
+    telemetry = site.config.telemetry
+    is_told = not order.dry_run and not names  # of a part of the targets it would say too much
+    with _pinging(telemetry.ping_url if is_told else "", site.log) as tell:
+        this = _run(site, order)
+        if is_told:
+            _write_files(this.report, site.state_dir, telemetry.textfile, site.log)
+        tell(this.report.exit_code)
+    if as_json:
+        print(json.dumps(this.report.to_json(), indent=1))
+    elif order.dry_run:
+        from uidsync.cli.show import show_end, show_plans  # noqa: PLC0415 (the timer's runs show nothing)
+
+        show_plans(this.plans, as_tables=sys.stdout.isatty(), shows_all=shows_all)
+        show_end(this.report)
+    elif sys.stdout.isatty():
+        from uidsync.cli.show import show_report  # noqa: PLC0415
+
+        show_report(this.report)
+    return this.report.exit_code
+
+
+def _run(site: Site, order: Order) -> Run:
+    site.deadline.is_interruptible = False  # until the run begins: it reports of a signal that came before
+    site.heed_signals()
+    source = site.make_source()
+    with ExitStack() as stack:
+        turn = None
+        ledgers: Ledgers | LedgerCopy
+        if order.dry_run:
+            ledgers = stack.enter_context(closing(LedgerCopy(site.state_dir, site.log)))
+        else:
+            stack.enter_context(lock(site.state_dir, site.log))
+            ledgers = stack.enter_context(closing(Ledgers(site.state_dir, site.log)))
+            if turn := make_turn(site.config, source, site.log):
+                stack.callback(turn.close)
+        maker, ledger, bar = site.make_targets(), ledgers.open(), stack.enter_context(_progress())
+        parts = replace(
+            site.make_parts(source, ledger, maker, bar),
+            make_target=lambda dispatch: maker(dispatch.target, is_doubtful=dispatch.state.is_unusable),
+            turn=turn,
+        )
+        return _run_somewhere(parts, order, ledgers)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    if sys.stderr.isatty():
+        from uidsync.cli.show import progress_bar  # noqa: PLC0415 (the timer's runs are watched by nobody)
+
+        with progress_bar() as bar:
+            yield bar
+    else:
+        yield Unwatched()
+
+
+def _run_somewhere(parts: Parts, order: Order, ledgers: Ledgers | LedgerCopy) -> Run:
+    """Make a run, with another ledger if the one at hand fails before anything was sent."""
+    warnings: list[str] = []
+    while True:
+        try:
+            this = run(parts, order)
+        except LedgerError as error:
+            parts = replace(parts, ledger=ledgers.replace(parts.ledger, error))
+            warnings.append(f"ledger.replaced: {error}")
+        else:
+            this.report.warnings += warnings
+            return this
+
+
+def _write_files(report: SyncReport, state_dir: Path, textfile: Path | None, log: FilteringBoundLogger) -> None:
+    """Write the metrics and the report, which tells of metrics that could not be written."""
+    if textfile:
+        try:
+            write_textfile(report, textfile)
+        except OSError as error:
+            hint = "is the directory there, and may the service write to it (ReadWritePaths=)?"
+            log.warning("textfile.unwritten", file=str(textfile), message=error.strerror, hint=hint)
+            report.warnings.append(f"textfile.unwritten: {textfile}: {error.strerror}")
+    try:
+        write_report(report, state_dir)
+    except OSError as error:
+        log.warning("report.unwritten", directory=str(state_dir), message=error.strerror)
+
+
+@contextmanager
+def _pinging(url: str, log: FilteringBoundLogger) -> Iterator[Callable[[int], None]]:
+    """Yield what tells the dead-man service of an exit code; it is told of a run that breaks off, too.
+
+    Not of one that another run kept from beginning: that one will tell.
+    """
+
+    def tell(exit_code: int) -> None:
+        try:
+            if url:
+                ping(url, exit_code)
+        except PingFailed as error:
+            log.warning("ping.failed", message=str(error))
+
+    try:
+        yield tell
+    except Locked:
+        raise
+    except (LedgerError, OSError):
+        tell(INCOMPLETE)
+        raise
+    except Exception:
+        tell(BUG)
+        raise
