@@ -120,7 +120,8 @@ def check_tenant(tenant: Tenant) -> Iterator[Finding]:
     elif answer.kind == DENIED:
         yield Finding("tenant", "red", f"{where}: {answer.words}", answer.advice)
     else:
-        yield Finding("tenant", "yellow", f"{where}: {answer.words}", "alerts wait in the queue until it is there")
+        advice = "; ".join(filter(None, (answer.advice, "alerts wait in the queue until it is there")))
+        yield Finding("tenant", "yellow", f"{where}: {answer.words}", advice)
     ahead = tenant.clock_ahead
     if ahead is None:
         return

@@ -106,7 +106,7 @@ def find_ca_problem(file: Path) -> str:
     except ssl.SSLError:
         return "holds no certificate (PEM)"
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return f"cannot be used: {error.strerror}"
     return ""
 
 
