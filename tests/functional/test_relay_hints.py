@@ -134,7 +134,7 @@ def test_a_ca_file_that_is_none_is_no_outage(site, tenant, tmp_path, how, words,
     assert finding["colour"] == "red"
     assert f"{name}: {file} " in finding["words"]
     assert words in finding["words"]
-    assert finding["advice"] == f"mend {name}"
+    assert finding["advice"] == f"let {name} name the CA's file (PEM)"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")

@@ -38,7 +38,8 @@ def judge_tenant(last: Update | None) -> Finding:
         return Finding("tenant", "green", "nothing was sent yet")
     moment = f"{datetime.fromtimestamp(last.answered, UTC):%Y-%m-%d %H:%M:%SZ}"
     if last.kind == ACCEPTED:
-        return Finding("tenant", "green", f"took {last.alerts} alerts at {moment}, the last that were sent")
+        size = f"{last.alerts} alert{'s' if last.alerts > 1 else ''}"
+        return Finding("tenant", "green", f"took the last update at {moment}: {size}")
     if last.kind == REFUSED:
         advice = "the alert at fault becomes a dead letter: uidsync relay dead list"
         return Finding("tenant", "yellow", f"refused an update at {moment}: {last.words}", advice)

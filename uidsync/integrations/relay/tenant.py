@@ -188,7 +188,9 @@ class Tenant:
         """Return what no answer means: what may pass, or what somebody has to mend."""
         names, ca_file, reason = self._route.names, self._route.ca_file, _find_reason(error)
         if ca_file and (problem := find_ca_problem(ca_file)):
-            return Answer(DENIED, f"{names.ca_file}: {ca_file} {problem}", f"mend {names.ca_file}")
+            return Answer(
+                DENIED, f"{names.ca_file}: {ca_file} {problem}", f"let {names.ca_file} name the CA's file (PEM)"
+            )
         if isinstance(error, requests.exceptions.SSLError):
             if "CERTIFICATE_VERIFY_FAILED" not in str(error):  # a line that broke passes, a certificate does not
                 return Answer(BUSY, f"TLS: {reason}")
