@@ -129,8 +129,9 @@ def _listen(plan: Plan) -> socket.socket:
     said = b""
     with suppress(OSError), socket.create_connection((where, plan.port), timeout=PROBE_SECONDS) as line:
         line.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        said = line.recv(PROBE_BYTES)
-    raise PortTaken(f"{plan.host}:{plan.port}", is_relay=b"Server: uidsync" in said)
+        while len(said) < PROBE_BYTES and (piece := line.recv(PROBE_BYTES)):
+            said += piece
+    raise PortTaken(f"{plan.host}:{plan.port}", is_relay=b"\r\n\r\nuidsync relay" in said)
 
 
 def make_server_context(files: TlsFiles) -> ssl.SSLContext:
