@@ -179,6 +179,8 @@ def test_hints_name_the_variables(tenant, tmp_path):
     said = look(HTTPS_PROXY="http://", NO_PROXY="", no_proxy="")["tenant"]
     assert said["colour"] == "red"
     assert "HTTPS_PROXY" in said["advice"]
+    said = look(FQDN="nowhere.invalid")["tenant"]
+    assert (said["colour"], said["advice"][:38]) == ("yellow", "check FQDN, and name resolution; alert")
     with by_environment(tenant, tmp_path, PSK=None) as relay:
         assert "set PSK" in relay.read_log()
         assert "put a proxy with TLS in front" in relay.read_log()

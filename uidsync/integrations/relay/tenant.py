@@ -200,7 +200,8 @@ class Tenant:
             return Answer(DENIED, f"the request cannot be made: {reason}", what)
         if isinstance(error, requests.exceptions.ProxyError):
             return Answer(BUSY, f"proxy: {reason}", f"the way is {names.proxy}")
-        return Answer(BUSY, f"network: {reason}")
+        is_nameless = "NameResolutionError" in repr(error)
+        return Answer(BUSY, f"network: {reason}", f"check {names.fqdn}, and name resolution" if is_nameless else "")
 
 
 class KeyUnreadable(Exception):
