@@ -19,7 +19,7 @@ from uidsync.integrations.relay.answers import (
     read_answer,
 )
 from uidsync.integrations.relay.batches import Outgoing, choose, is_alone, judge, roll_up
-from uidsync.integrations.relay.health import judge, judge_tenant
+from uidsync.integrations.relay.health import judge_relay, judge_tenant
 from uidsync.integrations.relay.queue import Update
 from uidsync.integrations.relay.quota import Quota, place_in_time
 
@@ -231,7 +231,7 @@ def test_the_tenant_is_judged_by_its_last_answer(kind, failures, colour, words):
 )  # fmt: skip
 def test_a_queue_is_judged_by_what_is_in_it(queued, dead, colours):
     """The worst comes first."""
-    findings = judge({"queued": queued, "dead": dead}, 100, None)
+    findings = judge_relay({"queued": queued, "dead": dead}, 100, None)
     assert {each.what: each.colour for each in findings} == {"tenant": "green", **colours}
     order = ["red", "yellow", "green"]
     assert [each.colour for each in findings] == sorted((each.colour for each in findings), key=order.index)

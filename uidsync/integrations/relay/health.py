@@ -48,7 +48,7 @@ def judge_tenant(last: Update | None) -> Finding:
     return Finding("tenant", "red" if is_red else "yellow", words, last.advice)
 
 
-def judge(counters: Mapping[str, int], room: int, last: Update | None) -> list[Finding]:
+def judge_relay(counters: Mapping[str, int], room: int, last: Update | None) -> list[Finding]:
     """Return how a relay is by its queue with room for so many alerts, the worst first."""
     percent, dead = 100 * counters["queued"] // room, counters["dead"]
     colour: Colour = "red" if percent >= FULL_PERCENT else "yellow" if percent >= NEARLY_PERCENT else "green"

@@ -19,7 +19,7 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.relay.config import RelayConfig
-from uidsync.integrations.relay.health import Finding, judge, sort, write_health
+from uidsync.integrations.relay.health import Finding, judge_relay, sort, write_health
 from uidsync.integrations.relay.mapping import Rules
 from uidsync.integrations.relay.people import FindPerson
 from uidsync.integrations.relay.queue import Limits as QueueLimits
@@ -255,7 +255,7 @@ class _Life:
     def look(self) -> tuple[list[Finding], dict[str, int]]:
         """Write the health for the status page, and return it with the counters."""
         counters = {**self.queue.read_counters(), **self.receiver.counters}
-        findings = judge(counters, self.queue.limits.alerts, self.queue.read_last_update())
+        findings = judge_relay(counters, self.queue.limits.alerts, self.queue.read_last_update())
         findings = sort([*findings, self.sender.disk])
         with suppress(OSError):
             write_health(self.plan.state_dir, findings, counters, datetime.now(UTC))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from uidsync.integrations.relay.health import DISK, Finding, judge, read_health, sort
+from uidsync.integrations.relay.health import DISK, Finding, judge_relay, read_health, sort
 from uidsync.integrations.relay.letters import show_moment
 from uidsync.integrations.relay.lock import is_locked
 from uidsync.integrations.relay.queue import UNREADABLE, Dead, Queue
@@ -30,7 +30,7 @@ def look(place: Path, room: int, now: datetime, *, start_by: str) -> tuple[list[
     health = read_health(place) or {}
     findings = [
         *_judge_life(health, now, is_running=is_locked(place), start_by=start_by),
-        *judge(counters, room, last),
+        *judge_relay(counters, room, last),
     ]
     waits = f", the oldest for {now.timestamp() - oldest:.0f} s" if oldest else ""
     words = f"{counters.get('received', 0)} alerts received, {counters.get('delivered', 0)} delivered, "
