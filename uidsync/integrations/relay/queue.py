@@ -283,13 +283,13 @@ class Queue:
             return int(cursor.lastrowid or 0)
 
     def end_sending(self, note: int, now: float, answer: Answer, failures: int, forget_before: float) -> None:
-        """Note what an update was answered, and forget notes that no longer count, but for the last."""
+        """Note what an update was answered, and forget notes that no longer count."""
         values = now, answer.kind, answer.words, answer.advice, failures, note
         with self._change() as database:
             database.execute(
                 "UPDATE sent SET answered = ?, kind = ?, words = ?, advice = ?, failures = ? WHERE id = ?", values
             )
-            database.execute("DELETE FROM sent WHERE answered < ? AND id < ?", (forget_before, note))
+            database.execute("DELETE FROM sent WHERE answered < ?", (forget_before,))
             self._count(database, f"updates_{answer.kind}", 1)
 
     def read_last_update(self) -> Update | None:
