@@ -119,6 +119,13 @@ class Relay:
         with open(f"/proc/{self.process.pid}/status") as status:  # noqa: PTH123 (no file)
             return int(re.search(r"VmHWM:\s+(\d+)", status.read())[1]) // 1024
 
+    @property
+    def processor(self):
+        """How many seconds of a processor the relay took."""
+        with open(f"/proc/{self.process.pid}/stat") as status:  # noqa: PTH123 (no file)
+            ticks = status.read().rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
     def read_log(self):
         """Return what it said on standard error."""
         return (self.state_dir / "stderr").read_text()

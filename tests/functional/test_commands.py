@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -83,6 +84,15 @@ def test_a_demo_that_is_kept_can_be_tried():
         for words in re.findall(r"^  uidsync ((?:status|who|explain)[^\n]*?)  ", told, re.MULTILINE):
             called = call(*words.split(), "--config", file)
             assert called.code == (1 if words == "status" else 0), called
+        curl = shlex.split(re.search(r"^  curl (.*)$", told, re.MULTILINE)[1])
+        name, value = curl[1].split(": ")
+        for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.2), stop=tenacity.stop_after_delay(PATIENCE)):
+            with attempt:
+                answer = requests.post(curl[2], curl[4], headers={name: value}, timeout=PATIENCE)
+                assert answer.status_code == 200
+        for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.2), stop=tenacity.stop_after_delay(PATIENCE)):
+            with attempt:
+                assert ", 1 delivered, 0 waiting" in call("relay", "status", "--config", file).out
         demo.send_signal(signal.SIGINT)
         assert demo.wait() == 0
     assert not file.parent.exists()

@@ -25,11 +25,12 @@ from tests.command import call
 from tests.forks import start_simulator
 from tests.functional.conftest import Site
 from tests.functional.test_commands import converse
+from tests.integrations.test_relay_reading import QUICK_TEST
 from tests.limits import PATIENCE
 from tests.manual import find_commands
 from tests.safeconnect import fresh_export
 from uidsync.cli import COMMANDS
-from uidsync.integrations.relay.queue import Queue
+from uidsync.integrations.relay.queue import REFUSED, Queue
 from uidsync.report.metrics import write_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -182,10 +183,9 @@ def shell(site, firewall, port, tmp_path):
     shutil.rmtree(state)
     state.mkdir()
     firewall.do("clear")
-    with closing(Queue(state)) as queue:  # a relay has run here, and could not read 17 alerts
-        queue.put([b"{}"], time.time())
-        for _ in range(17):
-            queue.bury(b"{}", "refused", time.time())
+    with closing(Queue(state)) as queue:  # a relay has run here, and its tenant refused 17 alerts
+        queue.put([QUICK_TEST.encode()] * 18, time.time())
+        queue.settle((), range(1, 18), REFUSED, "HTTP 400", time.time())
     (etc / "uidsync.toml").write_text(site.write().read_text())
     zabbix = (etc / "uidsync.toml").read_text().replace("fw-east-api-key", "etc/zabbix/fw-east-api-key")
     (site.place / "etc/zabbix/uidsync.toml").write_text(zabbix)

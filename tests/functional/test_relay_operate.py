@@ -4,8 +4,8 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from contextlib import ExitStack
+from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,10 +13,10 @@ import trustme
 from lxml import etree
 
 from tests.command import call
+from tests.functional.conftest import Ended
 from tests.functional.relays import PSK, by_configuration, configure, find_port, make_body, wait_until
 from tests.integrations.test_relay_reading import DUMP, fill
 from uidsync.integrations.relay.reading import read_body
-from uidsync.simulator.process import Simulator
 
 XPATH = "/config/shared/log-settings/http/entry[@name='uidsync-relay']"
 URL = "https://relay.example.edu:8443/in"
@@ -177,10 +177,39 @@ def test_status_tells_how_it_is(site, tenant):
         assert "unreadable: " in ended.out
         assert "yellow tenant: network: " in ended.out or "red    tenant: network: " in ended.out
         assert site.call("relay", "status", "--json").report["counters"]["queued"] == 3
+        relay.process.kill()
+        relay.process.wait()
+        ended = site.call("relay", "status")
+        assert ended.code == 1
+        assert ended.out.startswith("red    relay: none runs; the last sign of life was at ")
     (site.state_dir / "relay.json").unlink()
-    ended = site.call("relay", "status")
-    assert ended.code == 1
-    assert "red    relay: none has run" in ended.out
+    assert "red    relay: none runs  -> systemctl start uidsync-relay\n" in site.call("relay", "status").out
+
+
+def test_status_tells_of_the_last_update(site, tenant):
+    """Whatever was sent last, and with what result, is told at once, and by the next relay and without one, too."""
+    with by_configuration(site, tenant) as relay:
+        assert "green  tenant: nothing was sent yet" in site.call("relay", "status").out
+        relay.send([1, 2])
+        wait_until(lambda: relay.stats["PipeOut"] == 2)
+        assert "green  tenant: took the last update at " in site.call("relay", "status").out
+        tenant.do("fault", name="status", status=400, words="no such field")
+        relay.send([3])
+        wait_until(lambda: relay.stats["PipeOutErr"] == 1)
+        words = "yellow tenant: refused an update at "
+        assert words in site.call("relay", "status").out
+        assert "no such field  -> the alert at fault becomes a dead letter" in site.call("relay", "status").out
+    assert words in site.call("relay", "status").out
+    with by_configuration(site, tenant):
+        assert words in site.call("relay", "status").out
+
+
+def test_status_has_the_room_of_now(site, tenant):
+    """How full the queue is comes from the queue."""
+    tenant.do("close")
+    with by_configuration(site, tenant, buffer_size=2) as relay:
+        assert relay.send([1, 2]) == [200, 200]
+        assert "red    room: 100 % of the queue is taken" in site.call("relay", "status").out
 
 
 def test_status_where_none_ever_ran(ready):
@@ -220,19 +249,24 @@ def test_dead_letters_can_be_dropped(site, tenant):
         assert (shown.code, "\ufffd" in shown.out) == (0, False)
         assert [each["id"] for each in site.call("relay", "dead", "list", "--json").report] == [1, 2, 3]
         assert site.call("relay", "dead", "drop", "2").out == "1 dropped\n"
-        assert site.call("relay", "dead", "drop", "2").code == 1
-        assert site.call("relay", "dead", "show", "2").code == 1
+        for verb in ("drop", "show", "replay"):
+            ended = (
+                site.call("relay", "dead", verb, "2", "3") if verb == "show" else site.call("relay", "dead", verb, "2")
+            )
+            assert (ended.code, ended.err) == (1, "2: there is no such dead letter\n")
         assert site.call("relay", "dead", "drop", "all").out == "2 dropped\n"
         assert site.call("relay", "dead", "list", "--json").report == []
 
 
 def test_an_unreadable_body_can_be_replayed(site, tenant):
-    """What is still unreadable becomes a dead letter again, and nothing is lost of it."""
+    """What is still unreadable stays a dead letter, and counts nowhere as an alert."""
     with by_configuration(site, tenant) as relay:
         relay.ask(body=b"odd")
-        assert site.call("relay", "dead", "replay", "1").code == 0
-        wait_until(lambda: relay.metrics["uidsync_relay_dead"] == 1)
-        assert "odd" in site.call("relay", "dead", "show", "2").out
+        ended = site.call("relay", "dead", "replay", "1")
+        assert (ended.code, ended.out) == (1, "0 put back into the queue\n")
+        assert ended.err == "1: still no alert, and stays a dead letter: neither JSON nor our own payload\n"
+        assert relay.stats["PipeIn"] == 0
+        assert "odd" in site.call("relay", "dead", "show", "1").out
         assert relay.send([1]) == [200]
         wait_until(lambda: relay.stats["PipeOut"] == 1)
 
@@ -307,6 +341,24 @@ def test_setup_changes_what_is_there(targeted, firewall):
     assert separator in profile.findtext("format/threat/payload")
 
 
+def test_setup_writes_the_logs_that_are_named(targeted, firewall, tenant):
+    """Each type of log has a format of its own, shown before it is written; what they send is an alert with a name."""
+    arguments = ["relay", "setup", "fw-east", "--url", URL]
+    targeted.call(*arguments, "--yes")
+    ended = targeted.call(*arguments, "--logs", "threat,url, wildfire", "--yes")
+    assert "+/entry[uidsync-relay]/format/url/url-format: /in" in ended.out
+    assert "/format/threat/" not in ended.out.replace(" /entry[uidsync-relay]/format/threat/", "")
+    assert "for threat, url, wildfire logs" in ended.err
+    profile = read_profile(firewall)
+    assert [each.tag for each in profile.find("format")] == ["threat", "url", "wildfire"]
+    assert {each.findtext("headers/entry/value") for each in profile.find("format")} == {PSK}
+    payload = profile.findtext("format/url/payload").replace("$category", "gambling")
+    with by_configuration(targeted, tenant) as relay:
+        assert relay.ask(body=fill(payload, {"src": "192.0.2.7", "severity": "medium"}).encode())[0] == 200
+        wait_until(lambda: relay.stats["PipeOut"] == 1)
+    assert tenant.do("state")["alerts"][0]["alert_name"] == "URL filtering: gambling"
+
+
 def test_setup_knows_old_releases(targeted, firewall):
     """The original's payload is there, too; before 10.0 the variable is $threatid, before 8.0 there is no profile."""
     targeted.call("relay", "setup", "fw-east", "--url", URL, "--yes", "--original")
@@ -333,7 +385,8 @@ def test_setup_says_which_right_is_missing(targeted, firewall):
     [
         ["fw-east", "--url", "relay.example.edu"], ["fw-east", "--url", "https://relay.example.edu/other"],
         ["fw-east", "--url", "https://0.0.0.0:8443/in"], ["fw-east", "--url", URL, "--profile", "a b"],
-        ["fw-west", "--url", URL], ["fw-east", "fw-west", "--url", URL],
+        ["fw-east"], ["fw-east", "--url", URL, "--logs", "traffic"], ["fw-west", "--url", URL],
+        ["fw-east", "fw-west", "--url", URL],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -365,17 +418,11 @@ def test_a_simulated_tenant_says_what_to_configure(site):
         stack.enter_context(simulated)
         stack.callback(simulated.terminate)
         told = ""
-        while "install " not in told:
+        while "secret set" not in told:
             told += simulated.stdout.readline()
-        configure(
-            site,
-            Simulator({"fqdn": "x", "api_key_id": "1", "api_key": "not-this-key", "ca_file": "z"}, None),
-            find_port(),
-        )
-        del site.tables["relay"]
-        file = site.write()
-        file.write_text(f"{file.read_text()}{told}")
-        assert call("config", "check", "--config", file).code == 0
-        key = re.search(r"echo (\S+) \| install", told)[1]
-        site.tables["relay"] = tomllib.loads(told)["relay"] | {"api_key_file": site.secret("relay-api-key", key)}
-        assert find(site.call("relay", "check", "--json"))["tenant"]["colour"] == "green"
+        key, name = re.search(r"echo (\S+) \| uidsync secret set (\S+)", told).groups()
+        file = site.place / "uidsync.toml"
+        file.write_text(f'{told}\napi_key_file = "{site.place}/key"\n[sync]\nstate_dir = "{site.place}/state"\n')
+        words = [sys.executable, "-m", "uidsync", "secret", "set", name, "--config", file]
+        subprocess.run(words, input=key, text=True, check=True)
+        assert find(Ended(*astuple(call("relay", "check", "--json", "--config", file))))["tenant"]["colour"] == "green"

@@ -59,7 +59,7 @@ def test_retry_after_is_waited_for(tenant, tmp_path):
     [
         ({"may_insert": False}, "External Issues Mapping"),
         ({"is_licensed": False}, "licence"),
-        ({"key_id": "2"}, "check the API key, its id"),
+        ({"key_id": "2"}, "check API_KEY, API_KEY_ID"),
     ],
     ids=lambda value: str(value)[:20],
 )

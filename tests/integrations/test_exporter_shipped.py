@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from uidsync.integrations.exporter.families import COUNTERS, GAUGES
+from uidsync.integrations.relay.stats import write_metrics
 from uidsync.report.metrics import METRICS
 
 SHIPPED = files("uidsync.integrations.exporter")
@@ -31,6 +32,7 @@ KNOWN = (
     | GAUGES.keys()
     | {f"{name}_total" for name in COUNTERS}
     | {"uidsync_report_readable"}  # of the exporter itself
+    | set(re.findall(r"^# TYPE (\S+)", write_metrics({}, None, 0.0), re.MULTILINE))  # of the relay
     | OF_NODE_EXPORTER
 )
 

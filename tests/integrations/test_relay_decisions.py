@@ -19,6 +19,8 @@ from uidsync.integrations.relay.answers import (
     read_answer,
 )
 from uidsync.integrations.relay.batches import Outgoing, choose, is_alone, judge, roll_up
+from uidsync.integrations.relay.health import judge_relay, judge_tenant
+from uidsync.integrations.relay.queue import Update
 from uidsync.integrations.relay.quota import Quota, place_in_time
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -198,3 +200,38 @@ def test_a_storm_is_rolled_up():
     assert "100 alerts alike from 2021-01-06T20:44:34Z to 2021-01-06T20:44:34Z;sources=192.0.2.1,192.0.2.2" in words
     assert words.endswith("and 10 more")
     assert judge([storm], (), ACCEPTED, "").delivered == storm.ids
+
+
+# ---- health ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "failures", "colour", "words"),
+    [
+        (ACCEPTED, 0, "green", "took the last update at 2026-03-01 12:00:00Z: 7 alerts"),
+        (REFUSED, 0, "yellow", "refused an update at 2026-03-01 12:00:00Z: words"),
+        (DENIED, 1, "red", "words (at 2026-03-01 12:00:00Z, 1 in a row)"),
+        (BUSY, 5, "yellow", "words (at 2026-03-01 12:00:00Z, 5 in a row)"),
+        (BUSY, 6, "red", "words (at 2026-03-01 12:00:00Z, 6 in a row)"),
+    ],
+)
+def test_the_tenant_is_judged_by_its_last_answer(kind, failures, colour, words):
+    """A refusal is yellow, a denial red at once, and an outage red when it lasts; each says when."""
+    finding = judge_tenant(Update(NOW.timestamp(), 7, kind, "words", "advice", failures))
+    assert (finding.colour, finding.words) == (colour, words)
+    assert judge_tenant(None).words == "nothing was sent yet"
+
+
+@pytest.mark.parametrize(
+    ("queued", "dead", "colours"),
+    [
+        (0, 0, {"room": "green", "dead letters": "green"}), (80, 0, {"room": "yellow", "dead letters": "green"}),
+        (99, 1, {"room": "yellow", "dead letters": "yellow"}), (100, 0, {"room": "red", "dead letters": "green"}),
+    ],
+)  # fmt: skip
+def test_a_queue_is_judged_by_what_is_in_it(queued, dead, colours):
+    """The worst comes first."""
+    findings = judge_relay({"queued": queued, "dead": dead}, 100, None)
+    assert {each.what: each.colour for each in findings} == {"tenant": "green", **colours}
+    order = ["red", "yellow", "green"]
+    assert [each.colour for each in findings] == sorted((each.colour for each in findings), key=order.index)

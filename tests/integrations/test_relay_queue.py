@@ -16,16 +16,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from uidsync.integrations.relay.answers import ACCEPTED, BUSY, Answer
 from uidsync.integrations.relay.health import Health
+from uidsync.integrations.relay.lock import QueueError, QueueLocked, is_locked
 from uidsync.integrations.relay.queue import (
     FILE,
     REFUSED,
     UNREADABLE,
     Limits,
     Queue,
-    QueueError,
     QueueFull,
-    QueueLocked,
+    Update,
 )
 from uidsync.integrations.relay.sender import Sender, Settings
 from uidsync.integrations.relay.tenant import Tenant
@@ -76,11 +77,14 @@ def test_a_second_relay_is_refused(tmp_path, queue):
     """The lock is the process's: a second has no queue, beside it one may look, and its end frees it."""
     with pytest.raises(QueueLocked, match="another relay"):
         Queue(tmp_path)
+    assert is_locked(tmp_path)
     beside = Queue(tmp_path, shared=True)
     queue.put([b"x"], 1.0)
     assert beside.read_counters()["queued"] == 1
     beside.close()
     queue.close()
+    assert not is_locked(tmp_path)
+    assert not is_locked(tmp_path / "nowhere")
     Queue(tmp_path).close()
 
 
@@ -181,16 +185,21 @@ def test_sends_are_remembered(tmp_path):
     """Another process knows what was sent, and takes what it knows no end of as still under way."""
     queue = Queue(tmp_path)
     note = queue.begin_sending(60)
-    queue.end_sending(note, 100.0, "updates_accepted", 0.0)
+    queue.end_sending(note, 100.0, Answer(ACCEPTED), 0, 0.0)
     queue.begin_sending(7)
     queue.close()
     queue = Queue(tmp_path)
     assert queue.recall_sent() == [(100.0, 60), (None, 7)]
     queue.forget_unanswered(200.0)
     assert queue.recall_sent() == [(100.0, 60), (200.0, 7)]
-    queue.end_sending(queue.begin_sending(1), 300.0, "updates_busy", 150.0)
+    assert queue.read_last_update() == Update(100.0, 60, ACCEPTED, "", "", 0)
+    queue.end_sending(queue.begin_sending(1), 300.0, Answer(BUSY, "HTTP 503", "wait"), 3, 150.0)
     assert queue.recall_sent() == [(200.0, 7), (300.0, 1)]
-    assert queue.read_counters()["updates_tried"] == 3
+    queue.end_sending(queue.begin_sending(1), 900.0, Answer(BUSY, "HTTP 503", "wait"), 4, 800.0)
+    assert queue.recall_sent() == [(900.0, 1)]
+    queue.begin_sending(1)
+    assert queue.read_last_update() == Update(900.0, 1, BUSY, "HTTP 503", "wait", 4)
+    assert queue.read_counters()["updates_tried"] == 5
     queue.close()
 
 

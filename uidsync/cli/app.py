@@ -82,12 +82,12 @@ class Options:
         """The configuration file that is meant."""
         return self.config or Path(os.environ.get("UIDSYNC_CONFIG") or DEFAULT_CONFIG)
 
-    def read_config(self) -> Config:
-        """Read the configuration. Raises ConfigError."""
+    def read_config(self, *, is_whole: bool = True) -> Config:
+        """Read the configuration, which may lack source and targets if it need not be whole. Raises ConfigError."""
         from uidsync.cli.neighbours import Neighbours  # noqa: PLC0415 (nor the completion)
         from uidsync.config.reader import read_config  # noqa: PLC0415
 
-        return read_config(self.file, Neighbours())
+        return read_config(self.file, Neighbours(), is_whole=is_whole)
 
 
 EVERYWHERE = "Options before or after any command"

@@ -12,6 +12,7 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,9 +50,13 @@ In another terminal:
   uidsync who 192.0.2.238       who has an address, and who had it before
   uidsync explain 192.0.2.238   why, and what each firewall shows
   uidsync verify                what the firewalls hold, beside what they should
-  uidsync check                 everything a site is looked at for: one target is dead on purpose
+  uidsync check                 everything a site is looked at for: one target is dead on purpose{relay}
 
 The log is in {log}. Ctrl-C ends all of it and leaves nothing behind."""
+
+TO_RELAY = """
+  uidsync relay status          what became of alerts for a simulated Cortex XDR. This sends one:
+  curl -H 'Authorization: hello' http://{listen}/in -d '{{"src":"192.0.2.238","threat_name":"a rehearsal"}}'"""
 
 
 @command
@@ -84,6 +89,8 @@ def demo(
         agent = stack.enter_context(Simulator.start("agent"))
         document = _write_document(place, firewalls, agent)
         if keep:
+            if find_spec("aiohttp"):  # an extra
+                document["relay"] = _make_relay_table(place, stack.enter_context(Simulator.start("xdr")))
             return _keep(place, document, console)
         config = make_config(document, "demo")
         console.print("\nuidsync sync --dry-run", style="bold")
@@ -125,8 +132,12 @@ def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
 
     try:
         start("exporter")
+        relay = ""
+        if "relay" in document:
+            start("relay")
+            relay = TO_RELAY.format(listen=document["relay"]["listen"])
         first = start("sync")
-        console.print(TO_TRY.format(page=page, file=file, log=place / "log"), soft_wrap=True)
+        console.print(TO_TRY.format(page=page, file=file, log=place / "log", relay=relay), soft_wrap=True)
         first.wait()
         while True:
             time.sleep(EVERY)
@@ -234,6 +245,17 @@ def _write_document(place: Path, firewalls: list[Simulator], agent: Simulator) -
             },
         ],
     }
+
+
+def _make_relay_table(place: Path, tenant: Simulator) -> dict[str, Any]:
+    """Write the secrets of a relay to a simulated tenant, and return its table."""
+    key, psk = place / "relay-api-key", place / "relay-psk"
+    for file, secret in ((key, tenant.api_key), (psk, "hello")):
+        file.touch(0o600)
+        file.write_text(secret)
+    known = {name: tenant.line[name] for name in ("fqdn", "api_key_id", "ca_file")}
+    listen = f"127.0.0.1:{_find_free_port()}"
+    return known | {"listen": listen, "api_key_file": str(key), "psk_file": str(psk)}
 
 
 def _write_events(place: Path) -> Path:

@@ -8,11 +8,11 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone, tzinfo
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -30,10 +30,12 @@ from uidsync.report.report import BUG, INCOMPLETE, LOCKED, OK, USAGE
 
 if TYPE_CHECKING:
     from uidsync.integrations.relay.config import RelayConfig
-    from uidsync.integrations.relay.service import Plan, TlsFiles
+    from uidsync.integrations.relay.names import Names
+    from uidsync.integrations.relay.service import People, Plan
     from uidsync.integrations.relay.tenant import Tenant
 
 Action = Literal["serve", "check", "status", "setup", "template", "dead"]
+Secret = TypeVar("Secret")
 ENVIRONMENT = "environment"  # in the place of the file's name
 
 
@@ -46,6 +48,7 @@ class Given:
     zone: tzinfo
     state_dir: Path
     secrets: SecretFiles
+    names: Names
     config: Config | None = None
 
     @property
@@ -56,34 +59,29 @@ class Given:
     def read_psk(self) -> str:
         """Return what the Authorization header must be; empty if nothing is asked for. Raises ConfigError."""
         if self.is_by_environment:
-            return os.environ.get("PSK", "")
+            return os.environ.get("PSK", "").strip()
         if self.table.psk_file is None:
-            with suppress(SecretError):
+            try:
                 self.secrets.find(None, "relay-psk")
-                return self.read_secret(None, "relay-psk")
-            return ""
-        return self.read_secret(self.table.psk_file, "relay-psk")
+            except SecretError:
+                return ""
+        return self._get("relay-psk", lambda: self.secrets.read(self.table.psk_file, "relay-psk"))
 
-    def read_secret(self, file: Path | None, name: str) -> str:
-        """Return a secret. Raises ConfigError."""
-        try:
-            return self.secrets.read(file, name)
-        except SecretError as error:
-            raise ConfigError(self.file, [f"relay: {error}"]) from None
-
-    def find_tls(self) -> TlsFiles | None:
-        """Return the files of the server's certificate, None without TLS. Raises ConfigError."""
-        from uidsync.integrations.relay.service import TlsFiles  # noqa: PLC0415
-
+    def find_key(self) -> Path | None:
+        """Return the private key of the server's certificate, None without TLS. Raises ConfigError."""
         if self.table.certificate_file is None:
-            if self.table.client_ca_file:
-                raise ConfigError(self.file, ["relay.client_ca_file: needs certificate_file"])
             return None
+        return self._get("relay-tls-key", lambda: self.secrets.find(self.table.key_file, "relay-tls-key"))
+
+    def find_command(self, name: str) -> str:
+        """Return the command that stores a secret."""
+        return next(secret.command for secret in self.table.find_secrets() if secret.name == name)
+
+    def _get(self, name: str, get: Callable[[], Secret]) -> Secret:
         try:
-            key = self.secrets.find(self.table.key_file, "relay-tls-key")
+            return get()
         except SecretError as error:
-            raise ConfigError(self.file, [f"relay: {error}"]) from None
-        return TlsFiles(self.table.certificate_file, key, self.table.client_ca_file)
+            raise ConfigError(self.file, [f"relay: {error}; {self.find_command(name)}"]) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +101,9 @@ class Order:
         str, typer.Option("--certificate-profile", metavar="NAME", help="`setup`: with the CA of this relay.")
     ] = ""
     yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="`setup`: write without asking.")] = False
+    logs: Annotated[
+        str, typer.Option("--logs", metavar="TYPES", help="`setup`: threat, url, data and wildfire, parted by commas.")
+    ] = "threat"
     commit: Annotated[
         bool, typer.Option("--commit", metavar="", help="`setup`: commit all that is pending on the firewall.")
     ] = False
@@ -154,15 +155,17 @@ def _carry_out(options: Options, what: Action, words: list[str], order: Order, *
 
     if what == "template":
         return relay_tools.print_template(is_original=order.original)
-    if what == "setup":
-        return set_up(options, read_given(options, log), words, order)
     given = read_given(options, log)
+    if what == "setup":
+        return set_up(options, given, words, order)
     if what == "dead":
         become_owner(given.state_dir, "write")
         return relay_tools.deal_with_dead(given, words or ["list"], log, as_json=as_json)
-    if what in {"check", "status"}:
+    if what == "check":
+        return relay_tools.check(given, as_json=as_json)
+    if what == "status":
         become_owner(given.state_dir, "nothing")
-        return {"check": relay_tools.check, "status": relay_tools.show_status}[what](given, log, as_json=as_json)
+        return relay_tools.show_status(given, log, as_json=as_json)
     if given.is_by_environment and os.environ.get("DEBUG") is not None and not options.quiet:
         set_up_logging(verbosity=max(options.verbose, 1))
     return _serve(given, structlog.get_logger())
@@ -170,98 +173,83 @@ def _carry_out(options: Options, what: Action, words: list[str], order: Order, *
 
 def read_given(options: Options, log: FilteringBoundLogger) -> Given:
     """Read the configuration, or the environment where it is the original's. Raises ConfigError."""
-    from uidsync.integrations.relay.config import RelayConfig, is_by_environment, read_environment  # noqa: PLC0415
+    from uidsync.integrations.relay import config as tables  # noqa: PLC0415
+    from uidsync.integrations.relay.names import BY_ENVIRONMENT, BY_TABLE  # noqa: PLC0415
 
     secrets = make_secret_files(log)
-    if options.config is None and is_by_environment(os.environ):
+    ca_name, ca_file = tables.find_ca_variable(os.environ)
+    if options.config is None and tables.is_by_environment(os.environ):
         try:
-            table, ahead = read_environment(os.environ)
+            table, ahead = tables.read_environment(os.environ)
         except ValueError as error:
             raise ConfigError(ENVIRONMENT, str(error).splitlines()) from None
         place = Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or STATE_DIR)
-        return Given(ENVIRONMENT, table, timezone(ahead) if abs(ahead) < timedelta(days=1) else UTC, place, secrets)
-    config = options.read_config()
-    table = config.of(RelayConfig)
-    return Given(str(options.file), table, ZoneInfo(table.time_zone), find_state_dir(config), secrets, config)
+        return Given(ENVIRONMENT, table, timezone(ahead), place, secrets, replace(BY_ENVIRONMENT, ca_file=ca_name))
+    config = options.read_config(is_whole=False)
+    table, names = config.of(tables.RelayConfig), BY_TABLE
+    if table.ca_file is None and ca_file:
+        table, names = table.model_copy(update={"ca_file": Path(ca_file)}), replace(names, ca_file=ca_name)
+    if table.who and config.source is None:
+        raise ConfigError(str(options.file), ["relay.who: needs [source], the table of the NAC"])
+    zone = ZoneInfo(table.time_zone)
+    return Given(str(options.file), table, zone, find_state_dir(config), secrets, names, config)
 
 
 def make_tenant(given: Given) -> Tenant:
     """Make the tenant. Raises ConfigError."""
-    from uidsync.integrations.relay.tenant import Key, KeyUnreadable, Tenant, make_base, utc_now  # noqa: PLC0415
+    from uidsync.integrations.relay.tenant import Key, KeyUnreadable, Route, Tenant, make_base, utc_now  # noqa: PLC0415
 
-    table = given.table
+    table, names = given.table, given.names
     missing = [f"relay.{name}: missing" for name in ("fqdn", "api_key_id") if not getattr(table, name)]
     if missing:
         raise ConfigError(given.file, missing)
     try:
         base = make_base(table.fqdn)
     except ValueError as error:
-        raise ConfigError(given.file, [f"relay.fqdn: {error}"]) from None
+        raise ConfigError(given.file, [f"{names.fqdn}: {error}"]) from None
 
     def read_key() -> Key:
         if given.is_by_environment:
-            return Key(table.api_key_id, os.environ.get("API_KEY", ""), table.key_kind)
+            return Key(table.api_key_id, os.environ.get("API_KEY", "").strip(), table.key_kind)
         try:
             return Key(table.api_key_id, given.secrets.read(table.api_key_file, "relay-api-key"), table.key_kind)
         except SecretError as error:
-            raise KeyUnreadable(str(error)) from None
+            raise KeyUnreadable(str(error), given.find_command("relay-api-key")) from None
 
-    return Tenant(base, read_key, utc_now, ca_file=table.ca_file, proxy=table.proxy)
-
-
-def split_listen(listen: str) -> tuple[str, int]:
-    """Return the host and the port of an address to listen on."""
-    host, _, port = listen.rpartition(":")
-    return host.strip("[]"), int(port)
+    names = names if table.proxy else replace(names, proxy="HTTPS_PROXY")
+    return Tenant(base, read_key, utc_now, Route(table.ca_file, table.proxy, names))
 
 
-def _make_plan(given: Given, log: FilteringBoundLogger) -> Plan:
-    from uidsync.integrations.relay.mapping import Rules  # noqa: PLC0415
-    from uidsync.integrations.relay.queue import Limits  # noqa: PLC0415
-    from uidsync.integrations.relay.quota import Quota  # noqa: PLC0415
-    from uidsync.integrations.relay.receiver import Terms  # noqa: PLC0415
-    from uidsync.integrations.relay.sender import Settings  # noqa: PLC0415
-    from uidsync.integrations.relay.service import Plan  # noqa: PLC0415
+def make_plan(given: Given, people: People = (None, None)) -> Plan:
+    """Make the plan of what was given. Raises ConfigError."""
+    from uidsync.integrations.relay import service  # noqa: PLC0415
 
-    table = given.table
-    find_person = came = None
-    if table.who and (config := given.config):
-        from uidsync.cli.relay_people import People  # noqa: PLC0415
+    try:
+        return service.make_plan(given.table, given.zone, given.state_dir, given.read_psk(), given.find_key(), people)
+    except service.CannotStart as error:
+        raise ConfigError(given.file, [f"relay.{error}"]) from None
 
-        people = People(config, lambda: make_source(config, given.secrets, make_deadline(config)), log)
-        find_person, came = people.find, people.came
-    host, port = split_listen(table.listen)
-    rules = Rules(given.zone, table.alert_name, table.empty_address)
-    return Plan(
-        given.state_dir,
-        host,
-        port,
-        Terms(rules, given.read_psk(), came=came),
-        Settings(
-            Quota(table.quota_size, table.quota_time.total_seconds()),
-            table.update_size,
-            table.poll_every.total_seconds(),
-            table.max_age,
-            table.storm,
-            rules,
-            find_person,
-        ),
-        Limits(table.buffer_size),
-        given.find_tls(),
-        table.networks,
-    )
+
+def _find_people(given: Given, log: FilteringBoundLogger) -> People:
+    config = given.config
+    if config is None or not given.table.who:
+        return None, None
+    from uidsync.cli.relay_people import People  # noqa: PLC0415
+
+    people = People(config, lambda: make_source(config, given.secrets, make_deadline(config)), log)
+    return people.find, people.came
 
 
 def _serve(given: Given, log: FilteringBoundLogger) -> int:
-    from uidsync.integrations.relay.queue import QueueError, QueueLocked  # noqa: PLC0415
-    from uidsync.integrations.relay.service import CannotStart, run  # noqa: PLC0415
+    from uidsync.integrations.relay.lock import QueueError, QueueLocked  # noqa: PLC0415
+    from uidsync.integrations.relay.service import CannotStart, PortTaken, run  # noqa: PLC0415
 
     become_owner(given.state_dir, "write")
-    tenant, plan = make_tenant(given), _make_plan(given, log)
+    tenant, plan, names = make_tenant(given), make_plan(given, _find_people(given, log)), given.names
     if not ip_address(plan.host).is_loopback and plan.tls is None:
-        log.warning("relay.exposed", hint="without TLS anybody on the way reads alerts and PSK; set certificate_file")
+        log.warning("relay.exposed", hint=f"without TLS anybody on the way reads alerts and PSK; {names.tls}")
     if not plan.terms.psk and not given.table.client_ca_file:
-        log.warning("relay.open", hint="anybody who reaches it may send alerts; set a PSK")
+        log.warning("relay.open", hint=f"anybody who reaches it may send alerts; {names.psk}")
     with suppress(OSError):
         given.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     gc.enable()  # it may run for years
@@ -272,11 +260,16 @@ def _serve(given: Given, log: FilteringBoundLogger) -> int:
     except QueueLocked as error:
         log.error("relay.locked", message=str(error))
         return LOCKED
+    except PortTaken as error:
+        if not error.is_relay:
+            raise ConfigError(given.file, [f"{names.listen}: {error}"]) from None
+        log.error("relay.locked", message=str(error), hint=f"{names.listen} names another port")
+        return LOCKED
     except QueueError as error:
         log.error("queue.failed", message=str(error))
         return INCOMPLETE
     except OSError as error:
-        raise ConfigError(given.file, [f"relay.listen: {given.table.listen}: {error.strerror or error}"]) from None
+        raise ConfigError(given.file, [f"{names.listen}: {given.table.listen}: {error.strerror or error}"]) from None
 
 
 def _choose_tell(given: Given) -> Callable[[str], None]:

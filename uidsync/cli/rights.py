@@ -56,7 +56,7 @@ def become_owner(state_dir: Path, needs: Needs = "read") -> None:
                 "state.root_owned",
                 directory=str(state_dir),
                 message=f"belongs to root, because there is no account {SERVICE}",
-                hint="if another account runs the timer: chown it to that account",
+                hint="if another account is to use it: chown it to that account",
             )
         else:
             _make_for(owner, state_dir)

@@ -81,7 +81,7 @@ def secret(
         uidsync secret set fw-east-api-key < key.txt
         uidsync secret list --json | jq '.secrets[] | select(.problem != "")'
     """
-    config = options.read_config()
+    config = options.read_config(is_whole=False)
     known = tuple(find_secrets(config))
     if what == "list":
         if name:

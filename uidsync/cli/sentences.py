@@ -69,7 +69,7 @@ def tell_event(event: Mapping[str, Any], *, has_report: bool) -> str:
     if not words:
         facts = ", ".join(f"{key} {value}" for key, value in event.items() if key not in UNTOLD)
         words = re.sub("[._]", " ", name) + (f" ({facts})" if facts else "")
-    missing = NO_SECRET.search(words)
+    missing = None if "uidsync secret set" in words else NO_SECRET.search(words)
     hint = event.get("hint") or (missing and advise_secret(missing[1]))
     parts = (
         f"{level}: " if level == "warning" else "",

@@ -13,7 +13,6 @@ import typer
 
 from uidsync.cli.app import Options, command
 from uidsync.cli.rights import step_down
-from uidsync.config.credentials import CREDENTIALS
 from uidsync.config.render import render_keys
 
 NOT_OURS = {errno.EADDRINUSE, errno.EACCES, errno.EPERM}  # what a port may be that somebody chose
@@ -33,13 +32,16 @@ def simulate(
     ] = None,
     as_toml: Annotated[
         bool,
-        typer.Option("--toml", metavar="", help="Print the [[target]] to paste, and how to store its secret."),
+        typer.Option(
+            "--toml", metavar="", help="Print the [[target]] or [relay] to paste, and how to store its secret."
+        ),
     ] = False,
 ) -> None:
     """Simulate a target on loopback, to rehearse a configuration against.
 
     Prints one JSON line with all that a configuration needs, then answers until Ctrl-C. A line of JSON on standard
-    input is an order, such as `{"do": "state"}` or `{"do": "fault", "name": "html_503"}`.
+    input is an order, such as `{"do": "state"}` or `{"do": "fault", "name": "html_503"}`. An order that is none is
+    answered by those that there are.
 
     Examples:
 
@@ -73,8 +75,7 @@ def _show_as_toml(line: dict[str, Any]) -> None:
     """Print what a configuration says of a simulated target, and the commands that store its secret."""
     if line["kind"] == "xdr":
         table = {key: line[key] for key in ("fqdn", "api_key_id", "ca_file")}
-        place = CREDENTIALS / "relay-api-key"
-        command = f"#   echo {line['api_key']} | install -m 0640 -g uidsync /dev/stdin {place}"
+        command = f"#   echo {line['api_key']} | uidsync secret set relay-api-key"
         print("\n".join(["[relay]", *render_keys(table), "", "# Then store its key:", command]), flush=True)
         return
     name = {"firewall": "fw-sim", "agent": "uia-sim"}[line["kind"]]

@@ -268,15 +268,19 @@ TargetConfig = FirewallConfig | AgentConfig
 Own = TypeVar("Own", bound=Table)
 
 
+SourceConfig = Annotated[MySQLConfig | CSVConfig, Field(discriminator="kind")]
+Targets = tuple[Annotated[TargetConfig, Field(discriminator="kind")], ...]
+
+
 class Config(Table):
     """All of uidsync.toml."""
 
-    source: Annotated[MySQLConfig | CSVConfig, Field(discriminator="kind")]
+    source: SourceConfig
     identity: IdentityConfig = IdentityConfig()
     roles: RolesConfig = RolesConfig()
     sync: SyncConfig = SyncConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
-    target: tuple[Annotated[TargetConfig, Field(discriminator="kind")], ...]
+    target: Targets
 
     def of(self, model: type[Own]) -> Own:
         """Return a neighbour's own table, as it says by default if there is none."""

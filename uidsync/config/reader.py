@@ -28,7 +28,9 @@ from uidsync.config.models import (
     IdentityConfig,
     MySQLConfig,
     RolesConfig,
+    SourceConfig,
     SyncConfig,
+    Targets,
     TelemetryConfig,
 )
 from uidsync.config.values import DOMAIN, NAME, VSYS, NeighbourTable, Table
@@ -57,8 +59,11 @@ class ConfigError(Exception):
         super().__init__("\n".join(f"{file}: {problem}" for problem in self.problems))
 
 
-def read_config(file: Path, neighbours: Neighbours = NOBODY) -> Config:
-    """Read a configuration file, with the tables of these neighbours. Raises ConfigError with every problem in it."""
+def read_config(file: Path, neighbours: Neighbours = NOBODY, *, is_whole: bool = True) -> Config:
+    """Read a configuration file, with the tables of these neighbours. Raises ConfigError with every problem in it.
+
+    One that need not be whole may lack source and targets. Then `source` is None.
+    """
     text = ""
     try:
         text = _read_text(file)
@@ -76,7 +81,7 @@ def read_config(file: Path, neighbours: Neighbours = NOBODY) -> Config:
     except ValueError as error:
         problem = "; ".join(filter(None, (f"not TOML: {error}", find_hint(text, str(error)))))
         raise ConfigError(str(file), [problem]) from None
-    return make_config(document, str(file), neighbours)
+    return make_config(document, str(file), neighbours, is_whole=is_whole)
 
 
 def open_now(file: str, flags: int) -> int:
@@ -104,16 +109,20 @@ def _check_keys(text: str) -> str:
     return text
 
 
-def make_model(neighbours: Neighbours) -> type[Config]:
+def make_model(neighbours: Neighbours, *, is_whole: bool = True) -> type[Config]:
     """Make the model of a configuration with the tables of these neighbours."""
     if not neighbours:
         return Config
-    tables = {name: (model or object, model and model()) for name, model in neighbours.items()}
-    model: type[Config] = create_model("Config", __base__=Config, **tables)  # type: ignore[call-overload]
+    tables: dict[str, Any] = {name: (model or object, model and model()) for name, model in neighbours.items()}
+    if not is_whole:
+        tables |= {"source": (SourceConfig, None), "target": (Targets, ())}
+    model: type[Config] = create_model("Config", __base__=Config, **tables)
     return model
 
 
-def make_config(document: Mapping[str, Any], file: str, neighbours: Neighbours = NOBODY) -> Config:
+def make_config(
+    document: Mapping[str, Any], file: str, neighbours: Neighbours = NOBODY, *, is_whole: bool = True
+) -> Config:
     """Make the configuration from its parsed file. Raises ConfigError with every problem in it."""
     if problems := list(_find_oversized(document)):  # before anybody tries to print one
         raise ConfigError(file, problems)
@@ -121,7 +130,7 @@ def make_config(document: Mapping[str, Any], file: str, neighbours: Neighbours =
     present = {name: neighbours[name] for name in neighbours if name in document}  # the others are not even imported
     problems += _find_contradictions(document, present)
     try:
-        config = make_model(present).model_validate(document)
+        config = make_model(present, is_whole=is_whole).model_validate(document)
     except ValidationError as error:
         problems = [
             _describe(problem, neighbours)[:LONGEST_PROBLEM] for problem in error.errors(include_url=False)

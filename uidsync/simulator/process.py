@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+PATIENCE = (2, 10, 48)  # seconds between words to end
 LONGEST_END = 60  # seconds that a simulator takes to end, on a machine that has much else to do
 
 
@@ -86,16 +87,24 @@ class Simulator:
 
     def stop(self, *, kill: bool = False) -> int:
         """End it and return its exit code; `kill` gives it no time to put things away."""
-        if kill:
-            self._child.kill()
-        else:
-            self._child.terminate()
-        code = self._child.wait(LONGEST_END)
+        code = self._end(kill=kill)
         for stream in (self._child.stdin, self._child.stdout):
             if stream is not None:
                 with suppress(BrokenPipeError):  # an order that nobody read
                     stream.close()
         return code
+
+    def _end(self, *, kill: bool) -> int:
+        for (
+            seconds
+        ) in PATIENCE:  # a signal that comes just before a read of stdin does not end that read, the next does
+            if kill:
+                self._child.kill()
+            else:
+                self._child.terminate()
+            with suppress(TimeoutError, subprocess.TimeoutExpired):
+                return self._child.wait(seconds)
+        raise SimulatorError("the simulator does not end")
 
     def _read(self) -> dict[str, Any]:
         line = self._child.stdout.readline() if self._child.stdout else ""

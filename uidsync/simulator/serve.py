@@ -133,6 +133,8 @@ class _Stopped(BaseException):
 
 
 def _stop(_number: int, _frame: object) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):  # whoever is told again ends in order all the same
+        signal.signal(number, signal.SIG_IGN)
     raise _Stopped
 
 

@@ -59,7 +59,32 @@ class TenantFault:
     words: str = ""
 
 
-FAULTS = {"status", "false", "slow", "hang", "reset_after", "poison", "skew", "text"}
+# What each fault does, and the options it takes beside `times`.
+FAULTS: dict[str, tuple[str, frozenset[str]]] = {
+    "status": ("HTTP `status` (500) with `words`, and `retry_after`", frozenset({"status", "words", "retry_after"})),
+    "text": ("HTTP `status` (500), and `words` for a body", frozenset({"status", "words"})),
+    "false": ("200, and nothing was taken", frozenset()),
+    "slow": ("waits `seconds` before it answers", frozenset({"seconds"})),
+    "hang": ("never answers", frozenset()),
+    "reset_after": ("takes the update, and cuts the connection", frozenset()),
+    "poison": ("400 if `words` are in the name of an alert", frozenset({"words"})),
+    "skew": ("its clock is `seconds` ahead", frozenset({"seconds"})),
+}
+KINDS = {"times": int, "status": int, "retry_after": str, "seconds": (int, float), "words": str}
+
+
+def make_fault(order: Mapping[str, Any]) -> TenantFault:
+    """Make the fault of an order. Raises ValueError and TypeError, which say what there is."""
+    options = {name: value for name, value in order.items() if name != "name"}
+    if order.get("name") not in FAULTS:
+        raise ValueError(f"there are the faults {'; '.join(f'{name}: {says}' for name, (says, _) in FAULTS.items())}")
+    says, known = FAULTS[order["name"]]
+    if options.keys() - known - {"times"}:
+        raise ValueError(f"{order['name']} takes {', '.join(sorted(known | {'times'}))}: {says}")
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, KINDS[name]):  # type: ignore[arg-type]
+            raise TypeError(f"{name} is a {'text' if KINDS[name] is str else 'number'}")
+    return TenantFault(**order)
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from uidsync.simulator.faults import Faults
 from uidsync.simulator.firewall import new_key
 from uidsync.simulator.listener import HOST, IDLE, Listener, reset
 from uidsync.simulator.serve import Announce, running, say, wait_for_end
-from uidsync.simulator.tenant import FAULTS, KeyKind, TenantAnswer, TenantFault, TenantSettings, XdrTenant
+from uidsync.simulator.tenant import KeyKind, TenantAnswer, TenantSettings, XdrTenant, make_fault
 
 LARGEST_BODY = 2**20
 
@@ -131,11 +131,12 @@ def serve_xdr(
 
 def _obey(tenant: XdrTenant, listener: Listener, line: str) -> dict[str, Any]:
     try:
-        order = dict(json.loads(line))
-        answer = ORDERS[order.pop("do")](tenant, listener, order)
-    except (ValueError, KeyError, TypeError) as error:
-        return {"error": f"{type(error).__name__}: {error}"}
-    return {"ok": True, **answer}
+        order = json.loads(line)
+        if not isinstance(order, dict) or order.get("do") not in ORDERS:
+            return {"error": f'an order is an object such as {{"do": "state"}}; there are {", ".join(ORDERS)}'}
+        return {"ok": True, **ORDERS[order.pop("do")](tenant, listener, order)}
+    except (ValueError, TypeError) as error:
+        return {"error": str(error)}
 
 
 def _tell_state(tenant: XdrTenant, _: Listener, order: dict[str, Any]) -> dict[str, Any]:
@@ -145,17 +146,19 @@ def _tell_state(tenant: XdrTenant, _: Listener, order: dict[str, Any]) -> dict[s
 
 
 def _set_fault(tenant: XdrTenant, _: Listener, order: dict[str, Any]) -> dict[str, Any]:
-    if order.get("name") is not None and order["name"] not in FAULTS:
-        raise ValueError(f"no such fault; there are {', '.join(sorted(FAULTS))}")
+    fault = make_fault(order) if order.get("name") else None
     with tenant.lock:
-        tenant.fault = TenantFault(**order) if order.get("name") else None
+        tenant.fault = fault
     return {}
 
 
 def _set(tenant: XdrTenant, _: Listener, order: dict[str, Any]) -> dict[str, Any]:
-    known = {each.name for each in fields(tenant.settings)}
-    if order.keys() - known:
-        raise ValueError(f"there are {', '.join(sorted(known))}")
+    known = {each.name: type(getattr(tenant.settings, each.name)) for each in fields(tenant.settings)}
+    if order.keys() - known.keys():
+        raise ValueError(f"there are the settings {', '.join(known)}")
+    for name, value in order.items():
+        if type(value) is not known[name] and not (known[name] is float and type(value) is int):
+            raise TypeError(f"{name} is a {known[name].__name__}")
     with tenant.lock:
         for name, value in order.items():
             setattr(tenant.settings, name, value)

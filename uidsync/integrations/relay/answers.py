@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+from uidsync.integrations.relay.names import BY_TABLE, Names
+
 ACCEPTED, REFUSED, DENIED, BUSY = "accepted", "refused", "denied", "busy"
 ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b|\b(?:[0-9A-Fa-f]{1,4}:|:)(?:[0-9A-Fa-f]{0,4}:){1,7}[0-9A-Fa-f]{0,4}")
 LONGEST_WORDS = 200  # characters of the tenant's own
@@ -46,8 +48,8 @@ class Answer:
     retry_after: float = 0.0
 
 
-def read_answer(status: int, body: bytes, headers: Mapping[str, str], now: datetime) -> Answer:
-    """Return what an answer means."""
+def read_answer(status: int, body: bytes, headers: Mapping[str, str], now: datetime, names: Names = BY_TABLE) -> Answer:
+    """Return what an answer means; `names` are for the advice."""
     words = f"HTTP {status}{_read_words(body)}"
     text = body.decode("utf-8", "replace").lower()
     if status == 200:  # noqa: PLR2004 (the numbers are HTTP's own)
@@ -57,10 +59,9 @@ def read_answer(status: int, body: bytes, headers: Mapping[str, str], now: datet
     if status in {400, 413, 422}:
         return Answer(REFUSED, words)
     if status == 401:  # noqa: PLR2004
-        return Answer(DENIED, words, _advise_key(headers.get("Date", ""), now))
-    return Answer(
-        DENIED, words, ADVICE.get(status, "this is not the API of a tenant: check FQDN, and proxies on the way")
-    )
+        return Answer(DENIED, words, _advise_key(headers.get("Date", ""), now, names))
+    elsewhere = f"this is not the API of a tenant: check {names.fqdn}, and {names.proxy}"
+    return Answer(DENIED, words, ADVICE.get(status, elsewhere))
 
 
 def _read_success(body: bytes) -> Answer:
@@ -89,8 +90,8 @@ def _read_words(body: bytes) -> str:
     return f": {words}" if words else ""
 
 
-def _advise_key(date: str, now: datetime) -> str:
-    advice = "check the API key, its id, and whether it is a standard or an advanced key"
+def _advise_key(date: str, now: datetime, names: Names) -> str:
+    advice = f"check {names.api_key}, {names.api_key_id} and {names.kind}"
     difference = measure_clock(date, now)
     if difference is not None and abs(difference) > CLOCK_LIMIT:
         seconds = round(abs(difference).total_seconds())

@@ -15,28 +15,47 @@ from cryptography.x509.oid import ExtensionOID
 
 from uidsync.integrations.relay.answers import ACCEPTED, CLOCK_LIMIT, DENIED, REFUSED
 from uidsync.integrations.relay.health import Finding
-from uidsync.integrations.relay.queue import FILE
-from uidsync.integrations.relay.service import CannotStart, TlsFiles, make_server_context
+from uidsync.integrations.relay.names import Names
+from uidsync.integrations.relay.queue import FILE, Limits
+from uidsync.integrations.relay.service import CannotStart, Plan, TlsFiles, make_server_context
 from uidsync.integrations.relay.tenant import Tenant
 
 SOON = timedelta(days=30)
-LEAST_FREE = 200 * 2**20  # bytes: a full queue, and dead letters
 ALERT_BYTES = 2048  # on disk, about
+MEBIBYTE = 2**20
 
 
-def check_directory(state_dir: Path, alerts: int) -> Iterator[Finding]:
-    """Look at the directory of the queue."""
-    if not state_dir.is_dir():
-        yield Finding("disk", "red", f"{state_dir} is not there", "make it, for the account of the service")
+def check_directory(state_dir: Path, limits: Limits, names: Names, *, is_made_by_root: bool) -> Iterator[Finding]:
+    """Look at the directory of the queue; a relay that root starts makes it for the account of the service."""
+    place = next((place for place in (state_dir, *state_dir.absolute().parents) if place.exists()), Path("/"))
+    is_there = place == state_dir
+    may_write = place.is_dir() and os.access(place, os.W_OK | os.X_OK, effective_ids=True)
+    if not may_write and (is_there or not is_made_by_root):
+        words = f"{state_dir} {'cannot be written' if is_there else 'is not there, and cannot be made'}"
+        advice = f"run this as the account of the service, or as root; {names.state_dir} names another directory"
+        yield Finding("disk", "red", words, advice)
         return
-    if not os.access(state_dir, os.W_OK | os.X_OK, effective_ids=True):
-        yield Finding(
-            "disk", "red", f"{state_dir} cannot be written", "run this as the account of the service, or root"
-        )
-        return
-    free, needed = shutil.disk_usage(state_dir).free, max(LEAST_FREE, alerts * ALERT_BYTES)
-    words = f"{state_dir / FILE}: {free // 2**20} MiB are free, a full queue needs {needed // 2**20}"
-    yield Finding("disk", "green" if free > needed else "yellow", words, "" if free > needed else "make room")
+    free, needed = shutil.disk_usage(place).free, limits.alerts * ALERT_BYTES
+    words = f"{state_dir / FILE}: {free // MEBIBYTE} MiB are free; a full queue needs about {_show_size(needed)}, and "
+    words += f"dead letters {_show_size(limits.dead_bytes)} at most{'' if is_there else '; the directory will be made'}"
+    is_enough = free > needed + limits.dead_bytes
+    yield Finding("disk", "green" if is_enough else "yellow", words, "" if is_enough else "make room")
+
+
+def _show_size(number: int) -> str:
+    return f"{-(-number // MEBIBYTE)} MiB"
+
+
+def check(plan: Plan, tenant: Tenant, names: Names, now: datetime, *, is_made_by_root: bool) -> Iterator[Finding]:
+    """Look at all that a relay needs, and send no alert."""
+    if plan.terms.psk or (plan.tls and plan.tls.client_ca):
+        yield Finding("senders", "green", "a PSK or a certificate is asked for")
+    else:
+        yield Finding("senders", "yellow", "anybody may send alerts", names.psk)
+    yield from check_directory(plan.state_dir, plan.queue_limits, names, is_made_by_root=is_made_by_root)
+    if plan.tls:
+        yield from check_chain(plan.tls, now)
+    yield from check_tenant(tenant)
 
 
 def check_chain(files: TlsFiles, now: datetime) -> Iterator[Finding]:
@@ -101,7 +120,8 @@ def check_tenant(tenant: Tenant) -> Iterator[Finding]:
     elif answer.kind == DENIED:
         yield Finding("tenant", "red", f"{where}: {answer.words}", answer.advice)
     else:
-        yield Finding("tenant", "yellow", f"{where}: {answer.words}", "alerts wait in the queue until it is there")
+        advice = "; ".join(filter(None, (answer.advice, "alerts wait in the queue until it is there")))
+        yield Finding("tenant", "yellow", f"{where}: {answer.words}", advice)
     ahead = tenant.clock_ahead
     if ahead is None:
         return

@@ -5,6 +5,7 @@ Pure: no I/O.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -33,7 +34,21 @@ VARIABLES = (
     "BUFFER_SIZE", "T1",
 )  # fmt: skip
 NEEDED = VARIABLES[:3]
-MOST_HOURS = 26  # no zone is as far from UTC
+TEXTS = ("API_KEY", "API_KEY_ID", "FQDN", "PSK")
+SECONDS = ("QUOTA_SECONDS", "T1")
+NUMBERS: dict[str, tuple[str, Callable[[str], object]]] = {  # the key of each, and how its value is made
+    "PORT": ("listen", lambda text: f"0.0.0.0:{int(text)}"),
+    "QUOTA_SIZE": ("quota_size", int),
+    "QUOTA_SECONDS": ("quota_time", lambda text: timedelta(seconds=float(text))),
+    "UPDATE_SIZE": ("update_size", int),
+    "BUFFER_SIZE": ("buffer_size", int),
+    "T1": ("poll_every", lambda text: timedelta(seconds=float(text))),
+}
+WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
+FRACTION = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,6})?")
+MOST_HOURS = 24.0  # no zone is as far from UTC
+LAST_PORT = 65535
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # those of the library
 
 
 def _check_proxy(value: str) -> str:
@@ -61,7 +76,7 @@ class RelayConfig(NeighbourTable):
     networks: tuple[Network, ...] = ()
     """The networks that clients may come from. Default: all."""
     fqdn: Text = ""
-    """The name of the tenant. Required for the relay."""
+    """The name of the tenant, with or without `api-` before it. Required for the relay."""
     api_key_id: Text = ""
     """The number of the API key. Required for the relay."""
     api_key_file: File = None
@@ -93,7 +108,10 @@ class RelayConfig(NeighbourTable):
     empty_address: Literal["", "0.0.0.0"] = ""  # noqa: S104 (what XDR is told of an address that is not known)
     """What the tenant gets for an address that the log does not have. Default: an empty text."""
     who: Flag = False
-    """`true` adds to the description who had the addresses at that moment."""
+    """`true` adds to the description who had the addresses at that moment. It needs `[source]`."""
+    who_wait: Annotated[Duration, AfterValidator(between(timedelta(), MINUTE))] = timedelta()
+    """How long each alert waits before it is sent, so that its names are found. By default no alert waits: one that is
+    sent within a second of its arrival may lack names. `3s` is enough for most databases."""
 
     def find_secrets(self) -> Iterator[Secret]:
         """List the secrets of a relay that is set up: its key, what firewalls show it, and its own TLS key."""
@@ -118,44 +136,45 @@ def read_environment(environment: Mapping[str, str]) -> tuple[RelayConfig, timed
 
     Raises ValueError with every problem, one a line.
     """
-    problems = [f"{name} env variable not provided" for name in NEEDED if not environment.get(name)]
-    keys: dict[str, Any] = {"fqdn": environment.get("FQDN", ""), "api_key_id": environment.get("API_KEY_ID", "")}
-    numbers: dict[str, tuple[str, Callable[[float], object]]] = {
-        "PORT": ("listen", lambda number: f"0.0.0.0:{number:.0f}"),
-        "QUOTA_SIZE": ("quota_size", int),
-        "QUOTA_SECONDS": ("quota_time", lambda number: timedelta(seconds=number)),
-        "UPDATE_SIZE": ("update_size", int),
-        "BUFFER_SIZE": ("buffer_size", int),
-        "T1": ("poll_every", lambda number: timedelta(seconds=number)),
-    }
-    keys["listen"] = "0.0.0.0:8080"
-    names = {"fqdn": "FQDN", "api_key_id": "API_KEY_ID"}
-    for variable, (key, make) in numbers.items():
-        names[key] = variable
-        if text := environment.get(variable, "").strip():
-            number = _read_number(text)
-            if number is None or (number != int(number) and variable not in {"QUOTA_SECONDS", "T1"}):
-                problems.append(f"{variable}: {text!r} is no whole number")
-            else:
-                keys[key] = make(number)
-    hours = _read_number(environment.get("OFFSET", "").strip() or "0")
-    if hours is None or abs(hours) > MOST_HOURS:
-        problems.append("OFFSET: must be hours such as 0, -5 or 5.5")
+    given = {name: text.strip() for name in VARIABLES if (text := environment.get(name, ""))}
+    problems = [f"{name} env variable not provided" for name in NEEDED if not given.get(name)]
+    problems += [
+        f"{name}: must be text that can be printed, and not blank"
+        for name in TEXTS
+        if name in given and not (given[name] and given[name].isprintable())
+    ]
+    keys: dict[str, Any] = {"fqdn": given.get("FQDN", ""), "api_key_id": given.get("API_KEY_ID", "")}
+    keys |= {"listen": "0.0.0.0:8080", "ca_file": find_ca_variable(environment)[1]}  # as the original listens
+    for name, (key, make) in NUMBERS.items():
+        text, pattern = given.get(name, ""), FRACTION if name in SECONDS else WHOLE
+        if not text:
+            continue
+        if not pattern.fullmatch(text):
+            problems.append(f"{name}: {text!r} is no {'number of seconds' if name in SECONDS else 'whole number'}")
+        elif name == "PORT" and not 1 <= int(text) <= LAST_PORT:
+            problems.append(f"PORT: {text} is no port from 1 to {LAST_PORT}")
+        else:
+            keys[key] = make(text)
+    offset = given.get("OFFSET") or "0"
+    hours = float(offset) if FRACTION.fullmatch(offset) else MOST_HOURS
+    if abs(hours) >= MOST_HOURS:
+        problems.append(f"OFFSET: {offset!r} must be hours such as 0, -5 or 5.5")
     try:
         config = RelayConfig.model_validate(keys)
     except ValidationError as error:
-        problems += [
-            f"{names.get(str(each['loc'][0]), each['loc'][0])}: {each['msg'].removeprefix('Value error, ')}"
-            for each in error.errors(include_url=False)
-        ]
+        problems += [_describe(each, given) for each in error.errors(include_url=False)]
     if problems:
         raise ValueError("\n".join(problems))
-    return config, timedelta(hours=hours or 0)
+    return config, timedelta(hours=hours)
 
 
-def _read_number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if abs(number) < 1e9 else None  # noqa: PLR2004 (infinity, and what is not a number, are not)
+def _describe(problem: Any, given: Mapping[str, str]) -> str:  # noqa: ANN401 (pydantic's own type is not public)
+    key = str(problem["loc"][0])
+    name = next((name for name, (known, _) in NUMBERS.items() if known == key), key)
+    words = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    return f"{name}: {given.get(name, '')} {words}"
+
+
+def find_ca_variable(environment: Mapping[str, str]) -> tuple[str, str]:
+    """Return which variable names a file of CAs, and that file; the first of them if none does."""
+    return next(((name, environment[name]) for name in CA_VARIABLES if environment.get(name)), (CA_VARIABLES[0], ""))

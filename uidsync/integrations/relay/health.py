@@ -1,20 +1,25 @@
-"""Keeps what is wrong at the moment, and writes it where `relay status` and the status page find it."""
+"""Says what is wrong at the moment by what is in the queue's file, and writes it where the status page finds it."""
 
 from __future__ import annotations
 
 import json
 import os
-import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+
+from uidsync.integrations.relay.answers import ACCEPTED, DENIED, REFUSED
+from uidsync.integrations.relay.queue import Update
 
 FILE = "relay.json"
 MODE = 0o640
 Colour = Literal["green", "yellow", "red"]
 ORDER: tuple[Colour, ...] = ("green", "yellow", "red")
+FAILURES_UNTIL_RED = 5
+FULL_PERCENT, NEARLY_PERCENT = 100, 80  # of the queue
+DISK = "queue"  # what is told of the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,37 +32,46 @@ class Finding:
     advice: str = ""
 
 
-class Health:
-    """What is wrong at the moment, each thing under its own name; threads share it."""
-
-    def __init__(self) -> None:
-        self._changing = threading.Lock()
-        self._findings: dict[str, Finding] = {}
-
-    def tell(self, what: str, colour: Colour, words: str, advice: str = "") -> bool:
-        """Put a finding in the place of the one of before, and return whether its colour is another."""
-        with self._changing:
-            former = self._findings.get(what)
-            self._findings[what] = Finding(what, colour, words, advice)
-        return former is None or former.colour != colour
-
-    def list_findings(self) -> list[Finding]:
-        """Return all findings, the worst first."""
-        with self._changing:
-            return sorted(self._findings.values(), key=lambda finding: -ORDER.index(finding.colour))
-
-    @property
-    def colour(self) -> Colour:
-        """The worst colour."""
-        return next((finding.colour for finding in self.list_findings()), "green")
+def judge_tenant(last: Update | None) -> Finding:
+    """Return how the tenant is by the last update that it answered."""
+    if last is None:
+        return Finding("tenant", "green", "nothing was sent yet")
+    moment = f"{datetime.fromtimestamp(last.answered, UTC):%Y-%m-%d %H:%M:%SZ}"
+    if last.kind == ACCEPTED:
+        size = f"{last.alerts} alert{'s' if last.alerts > 1 else ''}"
+        return Finding("tenant", "green", f"took the last update at {moment}: {size}")
+    if last.kind == REFUSED:
+        advice = "the alert at fault becomes a dead letter: uidsync relay dead list"
+        return Finding("tenant", "yellow", f"refused an update at {moment}: {last.words}", advice)
+    is_red = last.kind == DENIED or last.failures > FAILURES_UNTIL_RED
+    words = f"{last.words} (at {moment}, {last.failures} in a row)"
+    return Finding("tenant", "red" if is_red else "yellow", words, last.advice)
 
 
-def write_health(place: Path, health: Health, counters: Mapping[str, int], now: datetime) -> None:
+def judge_relay(counters: Mapping[str, int], room: int, last: Update | None) -> list[Finding]:
+    """Return how a relay is by its queue with room for so many alerts, the worst first."""
+    percent, dead = 100 * counters["queued"] // room, counters["dead"]
+    colour: Colour = "red" if percent >= FULL_PERCENT else "yellow" if percent >= NEARLY_PERCENT else "green"
+    findings = [judge_tenant(last), Finding("room", colour, f"{percent} % of the queue is taken")]
+    if dead:
+        words = f"{dead} alerts were given up"
+        findings.append(Finding("dead letters", "yellow", words, "uidsync relay dead list"))
+    else:
+        findings.append(Finding("dead letters", "green", "none"))
+    return sort(findings)
+
+
+def sort(findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings, the worst first."""
+    return sorted(findings, key=lambda finding: -ORDER.index(finding.colour))
+
+
+def write_health(place: Path, findings: Sequence[Finding], counters: Mapping[str, int], now: datetime) -> None:
     """Replace the file in one step. Raises OSError."""
     document = {
         "written_at": now.isoformat(timespec="seconds"),
-        "colour": health.colour,
-        "findings": [asdict(finding) for finding in health.list_findings()],
+        "colour": findings[0].colour,
+        "findings": [asdict(finding) for finding in findings],
         "counters": dict(counters),
     }
     file, new = place / FILE, place / f".{FILE}.new"

@@ -12,7 +12,7 @@ from string import Formatter
 from typing import Any
 
 from uidsync.integrations.relay.moments import find_moment
-from uidsync.integrations.relay.reading import Fields, Unreadable
+from uidsync.integrations.relay.reading import Fields, Unreadable, read_body
 from uidsync.integrations.relay.template import FIELDS
 
 VENDOR, PRODUCT = "Palo Alto Networks", "PAN-OS"
@@ -69,6 +69,12 @@ def check_alert_name(layout: str) -> str:
     if not any(name for _, name, _, _ in parts):
         raise ValueError("names no field: all alerts would have one name, and XDR would fold them into one")
     return layout
+
+
+def read_alert(body: bytes, rules: Rules, received: datetime) -> Alert | Unreadable:
+    """Read what a firewall sent, and make its alert."""
+    fields = read_body(body)
+    return fields if isinstance(fields, Unreadable) else make_alert(fields, rules, received)
 
 
 def make_alert(fields: Fields, rules: Rules, received: datetime) -> Alert | Unreadable:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from lxml import etree
 
@@ -18,6 +22,7 @@ from uidsync.panos.wire.xmlapi import Request
 FIRST_RELEASE = (8, 0)  # that has HTTP server profiles
 FIRST_THREAT_NAME = (10, 0)
 FIRST_TLS_VERSION = (9, 0)
+LOG_TYPES = ("threat", "url", "data", "wildfire")  # those with a severity, an action and what was found
 SHARED = "/config/shared/log-settings/http"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,30}")
 MASKED = "(the PSK)"
@@ -33,15 +38,34 @@ class Wish:
     port: int
     is_tls: bool
     path: str
-    payload: str
     psk: str = field(default="", repr=False)
     certificate_profile: str = ""
     release: tuple[int, int] = FIRST_THREAT_NAME
+    payloads: Mapping[str, str] = field(default_factory=dict)  # by the type of the log
 
     @property
     def xpath(self) -> str:
         """Where the profile is."""
         return f"{SHARED}/entry[@name='{self.name}']"
+
+
+def read_url(text: str) -> tuple[str, int, bool]:
+    """Return the address and the port of a relay's URL, and whether it is with TLS. Raises ValueError."""
+    parts = urlsplit(text)
+    address, port, is_tls = parts.hostname, parts.port, parts.scheme == "https"
+    is_plain = parts.path == "/in" and not parts.query and "@" not in parts.netloc
+    if not address or not is_plain or parts.scheme not in {"http", "https"}:
+        raise ValueError("must look like https://relay.example.edu:8443/in")
+    if _is_this_host(address):
+        raise ValueError("name the address at which firewalls reach this relay")
+    return address, port or (443 if is_tls else 80), is_tls
+
+
+def _is_this_host(name: str) -> bool:
+    with suppress(ValueError):
+        address = ip_address(name)
+        return address.is_loopback or address.is_unspecified
+    return name == "localhost"
 
 
 def read_release(version: str) -> tuple[int, int] | None:
@@ -61,13 +85,15 @@ def make_profile(wish: Wish) -> etree._Element:
             parts["certificate-profile"] = wish.certificate_profile
     for tag, text in {**parts, "http-method": "POST"}.items():
         etree.SubElement(server, tag).text = text
-    threat = etree.SubElement(etree.SubElement(entry, "format"), "threat")
-    etree.SubElement(threat, "name").text = "uidsync relay"
-    etree.SubElement(threat, "url-format").text = wish.path
-    if wish.psk:
-        header = etree.SubElement(etree.SubElement(threat, "headers"), "entry", name="Authorization")
-        etree.SubElement(header, "value").text = wish.psk
-    etree.SubElement(threat, "payload").text = wish.payload
+    formats = etree.SubElement(entry, "format")
+    for kind, payload in wish.payloads.items():
+        log = etree.SubElement(formats, kind)
+        etree.SubElement(log, "name").text = "uidsync relay"
+        etree.SubElement(log, "url-format").text = wish.path
+        if wish.psk:
+            header = etree.SubElement(etree.SubElement(log, "headers"), "entry", name="Authorization")
+            etree.SubElement(header, "value").text = wish.psk
+        etree.SubElement(log, "payload").text = payload
     return entry
 
 
@@ -78,7 +104,8 @@ def find_profile(response: etree._Element) -> etree._Element | None:
 
 def find_known_separator(profile: etree._Element | None) -> str:
     """Return the separator of our own payload in a profile that is there."""
-    return "" if profile is None else find_separator(profile.findtext("format/threat/payload") or "")
+    payloads = [] if profile is None else profile.findall("format/*/payload")
+    return next(filter(None, (find_separator(payload.text or "") for payload in payloads)), "")
 
 
 def show_difference(there: etree._Element | None, wanted: etree._Element, psk: str) -> list[str]:

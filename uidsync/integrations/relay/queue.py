@@ -6,7 +6,6 @@ an alert, from the queue to the tenant or to the dead letters, is one transactio
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -14,34 +13,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from uidsync.integrations.relay.answers import Answer
+from uidsync.integrations.relay.lock import MODE, QueueError, take_lock
 from uidsync.integrations.relay.quota import Sent
 
-FILE, LOCK = "relay.sqlite", "relay.lock"
-MODE = 0o640
-VERSION = 1
+FILE = "relay.sqlite"
+VERSION = 2
+FOR_EVER = float("inf")
+FIRST = "SELECT id, received, body FROM alert WHERE received <= ? ORDER BY id LIMIT ?"
 # The beginning of a body is enough for a list.
 BEGINNINGS = "SELECT id, received, died, kind, reason, coalesce(substr(body, 1, 200), x'') FROM dead ORDER BY id"
 DEAD = "SELECT count(*), coalesce(sum(length(body)), 0) FROM dead"
 WHOLE = "SELECT id, received, died, kind, reason, body FROM dead WHERE id = ?"
+LAST_UPDATE = (
+    "SELECT answered, alerts, kind, words, advice, failures FROM sent WHERE kind IS NOT NULL ORDER BY id DESC LIMIT 1"
+)
 UNREADABLE = "unreadable"  # answered 400: the firewall knows that it was not taken
 REFUSED, EXPIRED = "refused", "expired"
 SCHEMA = """
 CREATE TABLE alert (id INTEGER PRIMARY KEY AUTOINCREMENT, received REAL NOT NULL, body BLOB NOT NULL);
 CREATE TABLE dead (id INTEGER PRIMARY KEY AUTOINCREMENT, received REAL NOT NULL, died REAL NOT NULL, kind TEXT NOT NULL,
   reason TEXT NOT NULL, body BLOB NOT NULL);
-CREATE TABLE sent (id INTEGER PRIMARY KEY AUTOINCREMENT, answered REAL, alerts INTEGER NOT NULL);
+CREATE TABLE sent (id INTEGER PRIMARY KEY AUTOINCREMENT, answered REAL, alerts INTEGER NOT NULL, kind TEXT, words TEXT,
+  advice TEXT, failures INTEGER);
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
-
-
-class QueueError(Exception):
-    """The queue cannot be used; the message says why and what to do."""
-
-
-class QueueLocked(QueueError):
-    """Another relay has the queue."""
 
 
 class QueueFull(Exception):
@@ -67,6 +65,18 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Update:
+    """The last update that was answered: when, how many alerts it had, with what result; `failures` are in a row."""
+
+    answered: float
+    alerts: int
+    kind: str
+    words: str
+    advice: str
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
 class Dead:
     """An alert that nobody tries any more, and why."""
 
@@ -85,7 +95,7 @@ class Queue:
         """Open the queue, made if it is not there. `shared` is for a look at it beside the relay that has it."""
         self.limits = limits
         self._changing = threading.Lock()
-        self._lock = None if shared else _take_lock(place / LOCK)
+        self._lock = None if shared else take_lock(place)
         try:
             self._open(place / FILE, is_new_allowed=not shared)
             self._length = self._read_number("SELECT count(*) FROM alert")
@@ -159,11 +169,11 @@ class Queue:
             self._length += len(taken)
         return len(taken)
 
-    def read_first(self, most: int) -> list[Waiting]:
-        """Return the alerts that wait longest."""
+    def read_first(self, most: int, before: float = FOR_EVER) -> list[Waiting]:
+        """Return the alerts that wait longest, of those that came before a moment."""
         with self._changing:
             self._length = self._read_number("SELECT count(*) FROM alert")  # `dead replay` adds to it from outside
-            rows = self._database.execute("SELECT id, received, body FROM alert ORDER BY id LIMIT ?", (most,))
+            rows = self._database.execute(FIRST, (before, most))
             return [Waiting(*row) for row in rows]
 
     def settle(self, delivered: Sequence[int], dead: Sequence[int], kind: str, reason: str, now: float) -> None:
@@ -272,12 +282,21 @@ class Queue:
             self._count(database, "updates_tried", 1)
             return int(cursor.lastrowid or 0)
 
-    def end_sending(self, note: int, now: float, counter: str, forget_before: float) -> None:
-        """Note that an update was answered, count what came of it, and forget notes that no longer count."""
+    def end_sending(self, note: int, now: float, answer: Answer, failures: int, forget_before: float) -> None:
+        """Note what an update was answered, and forget notes that no longer count."""
+        values = now, answer.kind, answer.words, answer.advice, failures, note
         with self._change() as database:
-            database.execute("UPDATE sent SET answered = ? WHERE id = ?", (now, note))
+            database.execute(
+                "UPDATE sent SET answered = ?, kind = ?, words = ?, advice = ?, failures = ? WHERE id = ?", values
+            )
             database.execute("DELETE FROM sent WHERE answered < ?", (forget_before,))
-            self._count(database, counter, 1)
+            self._count(database, f"updates_{answer.kind}", 1)
+
+    def read_last_update(self) -> Update | None:
+        """Return the last update that was answered, in this process or before it."""
+        with self._changing:
+            row = self._database.execute(LAST_UPDATE).fetchone()
+        return Update(*row) if row else None
 
     def recall_sent(self) -> list[Sent]:
         """Return the updates of before this process; those of which no end is known have None."""
@@ -304,20 +323,3 @@ class Queue:
         """Add to a counter."""
         with self._change() as database:
             self._count(database, name, number)
-
-
-def _take_lock(file: Path) -> IO[bytes]:
-    """Lock the queue's directory for this process. Raises QueueLocked and QueueError."""
-    try:
-        handle = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, MODE)
-    except OSError as error:
-        raise QueueError(f"{file} cannot be written: {error.strerror}; name another directory") from None
-    opened = os.fdopen(handle, "r+b")
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        opened.close()
-        raise QueueLocked(
-            f"another relay has the queue in {file.parent}; two would exceed the tenant's quota"
-        ) from None
-    return opened

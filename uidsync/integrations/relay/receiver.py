@@ -14,15 +14,17 @@ from datetime import UTC, datetime
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.integrations.relay.mapping import Rules, make_alert
-from uidsync.integrations.relay.queue import Queue, QueueError
-from uidsync.integrations.relay.reading import Unreadable, read_body
+from uidsync.integrations.relay.lock import QueueError
+from uidsync.integrations.relay.mapping import Rules, read_alert
+from uidsync.integrations.relay.queue import Queue
+from uidsync.integrations.relay.reading import Unreadable
 from uidsync.integrations.relay.stats import write_metrics, write_stats
 from uidsync.integrations.relay.template import make_original
 from uidsync.web.door import HEADERS, Door, Limits, say
 
 MOST_AT_ONCE = 500  # alerts in one transaction
 FULL_SECONDS = "60"  # after which a client may come again when the queue is full
+Came = Callable[[tuple[str, str], datetime], None]
 LIMITS, RULES = Limits(), Rules()
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -86,7 +88,7 @@ class Terms:
     rules: Rules = RULES
     psk: str = field(default="", repr=False)
     limits: Limits = LIMITS
-    came: Callable[[tuple[str, str], datetime], None] | None = None
+    came: Came | None = None
 
 
 class Receiver:
@@ -148,9 +150,7 @@ class Receiver:
             return body
         if self.door:
             self.door.begin(request.protocol)
-        fields = read_body(body)
-        now = datetime.now(UTC)
-        alert = fields if isinstance(fields, Unreadable) else make_alert(fields, self._terms.rules, now)
+        alert = read_alert(body, self._terms.rules, datetime.now(UTC))
         if isinstance(alert, Unreadable):
             return await self._bury(body, alert.reason)
         for oddity in alert.oddities:

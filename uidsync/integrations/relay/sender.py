@@ -14,22 +14,21 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.relay.answers import ACCEPTED, DENIED, DENIED_WAIT, REFUSED, Answer, choose_wait
 from uidsync.integrations.relay.batches import BY_DEDUCTION, Outgoing, Verdict, choose, is_alone, judge, roll_up
-from uidsync.integrations.relay.health import Health
-from uidsync.integrations.relay.mapping import Rules, make_alert
+from uidsync.integrations.relay.health import DISK, Finding
+from uidsync.integrations.relay.lock import QueueError
+from uidsync.integrations.relay.mapping import Rules, read_alert
 from uidsync.integrations.relay.people import FindPerson, name_people
 from uidsync.integrations.relay.queue import REFUSED as DEAD
-from uidsync.integrations.relay.queue import Queue, QueueError, Waiting
+from uidsync.integrations.relay.queue import Queue, Waiting
 from uidsync.integrations.relay.quota import Quota, place_in_time
-from uidsync.integrations.relay.reading import Unreadable, read_body
+from uidsync.integrations.relay.reading import Unreadable
 from uidsync.integrations.relay.tenant import Tenant
 
 PAUSE = 0.25  # seconds between updates: a tenant takes ten requests a second from all of its clients together
 DISK_WAIT = 5.0  # seconds after the queue could not be written
 SLICE = 1.0  # seconds after which a wait shows that the sender is alive
 LOOK = 10  # updates' worth of alerts that are looked at together
-NAME = "tenant"
 QUOTA, RULES = Quota(), Rules()
-FAILURES_UNTIL_RED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,7 @@ class Settings:
     storm: int = 0
     rules: Rules = RULES
     find_person: FindPerson | None = None
+    hold: float = 0.0  # seconds that each alert waits, for its people to be found
 
 
 class Sender:
@@ -53,14 +53,12 @@ class Sender:
         queue: Queue,
         tenant: Tenant,
         settings: Settings,
-        health: Health,
         log: FilteringBoundLogger,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._queue = queue
         self._tenant = tenant
         self._settings = settings
-        self._health = health
         self._log = log
         self._tell = tell
         self._stopping = threading.Event()
@@ -68,7 +66,9 @@ class Sender:
         self._suspects: tuple[int, ...] = ()
         self._owed: list[tuple[Verdict, str]] = []  # what became of alerts, and the disk did not take yet
         self._refusal = ""  # the words of the last update that was refused
-        self._failures = 0
+        self._failures = 0  # in a row
+        self._is_well = False
+        self.disk = Finding(DISK, "green", "can be written")
         self.alive_at = time.monotonic()
         self.bug: BaseException | None = None
         now, monotonic = time.time(), time.monotonic()
@@ -76,7 +76,6 @@ class Sender:
         self._sent: list[tuple[float | None, int]] = [
             (place_in_time(at, now, monotonic), alerts) for at, alerts in queue.recall_sent()
         ]
-        health.tell(NAME, "green", "nothing was sent yet")
 
     def start(self) -> None:
         """Begin to send."""
@@ -108,8 +107,9 @@ class Sender:
         try:
             return self._step()
         except QueueError as error:
-            if self._health.tell("queue", "red", str(error), "make room on the disk; nothing is sent until then"):
+            if self.disk.colour == "green":
                 self._log.error("queue.failed", message=str(error))
+            self.disk = Finding(DISK, "red", str(error), "make room on the disk; nothing is sent until then")
             return DISK_WAIT
 
     def _step(self) -> float:
@@ -119,7 +119,7 @@ class Sender:
         age = self._settings.max_age
         if expired := self._queue.expire(now - age.total_seconds(), f"it waited longer than {age}", now):
             self._log.warning("alerts.expired", alerts=expired)
-        waiting = self._queue.read_first(self._settings.update_size * LOOK)
+        waiting = self._queue.read_first(self._settings.update_size * LOOK, now - self._settings.hold)
         outgoing = roll_up(self._make(waiting), self._settings.storm)
         most = min(self._settings.update_size, self._count_left())
         batch = choose(outgoing, self._suspects, most) if most else []
@@ -141,8 +141,7 @@ class Sender:
         for each in waiting:
             received = datetime.fromtimestamp(each.received, UTC)
             try:
-                fields = read_body(each.body)
-                alert = fields if isinstance(fields, Unreadable) else make_alert(fields, self._settings.rules, received)
+                alert = read_alert(each.body, self._settings.rules, received)
             except Exception as bug:  # noqa: BLE001 (one alert must not hold up all that come after it)
                 self._log.error("alert.broken", error=type(bug).__name__, hint="a bug: -vv shows where", exc_info=bug)
                 alert = Unreadable(f"a bug: {type(bug).__name__}")
@@ -167,9 +166,10 @@ class Sender:
         answer = self._tenant.insert([alert.content for alert in alerts])
         self._sent[-1] = (time.monotonic(), len(batch))
         self._log.debug("update.answered", answer=answer.kind, alerts=[alert.content for alert in alerts])
-        forget = time.time() - 2 * self._settings.quota.seconds
+        self._failures = 0 if answer.kind in {ACCEPTED, REFUSED} else self._failures + 1
+        now = time.time()
         with suppress(QueueError):  # a note without its end counts for longer, which does no harm
-            self._queue.end_sending(note, time.time(), f"updates_{answer.kind}", forget)
+            self._queue.end_sending(note, now, answer, self._failures, now - 2 * self._settings.quota.seconds)
         return answer
 
     def _settle_owed(self) -> None:
@@ -183,25 +183,21 @@ class Sender:
                     "alert.refused", alerts=len(verdict.dead), message=words, hint="uidsync relay dead list"
                 )
             self._owed.pop(0)
-        self._health.tell("queue", "green", "can be written")
+        self.disk = Finding(DISK, "green", "can be written")
 
     def _follow(self, answer: Answer, *, is_more: bool) -> float:
         """Tell what the answer was, and return how long to wait after it."""
+        was_well, self._is_well = self._is_well, answer.kind in {ACCEPTED, REFUSED}
         if answer.kind == ACCEPTED:
-            self._failures = 0
             self._tell("xdrclient - successful call to insert_parsed_alerts")
-            if self._health.tell(NAME, "green", "takes alerts"):
+            if not was_well:
                 self._log.info("tenant.well", tenant=self._tenant.base)
             return PAUSE if is_more else self._settings.poll_every
         if answer.kind == REFUSED:
-            self._failures = 0
             self._refusal = answer.words
             self._log.info("update.refused", message=answer.words)
             return PAUSE
-        self._failures += 1
         is_denied = answer.kind == DENIED
-        is_red = is_denied or self._failures > FAILURES_UNTIL_RED
-        self._health.tell(NAME, "red" if is_red else "yellow", answer.words, answer.advice)
         chance = random.random()  # noqa: S311 (it spreads clients, and hides nothing)
         wait = DENIED_WAIT if is_denied else choose_wait(self._failures, answer.retry_after, chance)
         hint = {"hint": answer.advice} if answer.advice else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -11,24 +12,31 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.integrations.relay.health import Health, write_health
+from uidsync.integrations.relay.config import RelayConfig
+from uidsync.integrations.relay.health import Finding, judge_relay, sort, write_health
+from uidsync.integrations.relay.mapping import Rules
+from uidsync.integrations.relay.people import FindPerson
 from uidsync.integrations.relay.queue import Limits as QueueLimits
 from uidsync.integrations.relay.queue import Queue
-from uidsync.integrations.relay.receiver import Receiver, Terms
+from uidsync.integrations.relay.quota import Quota
+from uidsync.integrations.relay.receiver import Came, Receiver, Terms
 from uidsync.integrations.relay.sender import Sender, Settings
 from uidsync.integrations.relay.tenant import Tenant
+from uidsync.panos.wire.certfiles import describe_own, load_authorities, read_file
 from uidsync.web.door import Door, listen
 
 HEALTH_EVERY = 5.0  # seconds between writings of the health
 LOG_EVERY = 60.0  # seconds between lines of the log with counters
+PROBE_SECONDS, PROBE_BYTES = 2.0, 4096  # for what listens in our place
 SENDER_SECONDS = 120.0  # a sender that shows no sign of life for so long hangs; a request takes less
-FULL_PERCENT = 80  # of the queue, from where on its health is yellow
+People = tuple[FindPerson | None, Came | None]
+NOBODY: People = (None, None)
 LOGGED = (
     "received",
     "delivered",
@@ -68,26 +76,85 @@ class CannotStart(Exception):
     """The relay cannot start; the message says what to do."""
 
 
+class PortTaken(Exception):
+    """Something listens there already; `is_relay` tells whether it is another relay."""
+
+    def __init__(self, place: str, *, is_relay: bool) -> None:
+        who = "another relay" if is_relay else f"another program (ss -ltnp 'sport = :{place.rpartition(':')[2]}')"
+        super().__init__(f"{who} listens at {place} already")
+        self.is_relay = is_relay
+
+
+def make_plan(table: RelayConfig, zone: tzinfo, state_dir: Path, psk: str, key: Path | None, people: People) -> Plan:
+    """Make the plan by a table of the configuration. Raises CannotStart."""
+    if table.client_ca_file and not table.certificate_file:
+        raise CannotStart("client_ca_file: needs certificate_file")
+    find_person, came = people
+    rules = Rules(zone, table.alert_name, table.empty_address)
+    quota = Quota(table.quota_size, table.quota_time.total_seconds())
+    return Plan(
+        state_dir,
+        *split_listen(table.listen),
+        Terms(rules, psk, came=came),
+        Settings(
+            quota,
+            table.update_size,
+            table.poll_every.total_seconds(),
+            table.max_age,
+            table.storm,
+            rules,
+            find_person,
+            table.who_wait.total_seconds() if find_person else 0.0,
+        ),
+        QueueLimits(table.buffer_size),
+        TlsFiles(table.certificate_file, key, table.client_ca_file) if table.certificate_file and key else None,
+        table.networks,
+    )
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Return the host and the port of an address to listen on."""
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _listen(plan: Plan) -> socket.socket:
+    """Listen. Raises PortTaken and OSError."""
+    try:
+        return listen(plan.host, plan.port)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+    where = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(plan.host, plan.host)  # noqa: S104 (what is asked, not listened on)
+    said = b""
+    with suppress(OSError), socket.create_connection((where, plan.port), timeout=PROBE_SECONDS) as line:
+        line.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        while len(said) < PROBE_BYTES and (piece := line.recv(PROBE_BYTES)):
+            said += piece
+    raise PortTaken(f"{plan.host}:{plan.port}", is_relay=b"\r\n\r\nuidsync relay" in said)
+
+
 def make_server_context(files: TlsFiles) -> ssl.SSLContext:
     """Make the context of a server with a certificate. Raises CannotStart."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    what = str(files.certificate)
+    what = f"{files.certificate} and {files.key}"
     try:
-        for file in (files.certificate, files.key):  # OpenSSL does not say which of them is missing
-            what = str(file)
-            file.open("rb").close()
-        what = f"{files.certificate} and {files.key}"
-        context.load_cert_chain(files.certificate, files.key)
+        certificate, key = read_file(files.certificate), read_file(files.key)
+        if words := describe_own((files.certificate, files.key), certificate, key):
+            raise CannotStart(words)
+        # An empty passphrase, lest OpenSSL ask for one on the terminal.
+        context.load_cert_chain(files.certificate, files.key, password="")
         if files.client_ca:
             what = str(files.client_ca)
-            context.load_verify_locations(files.client_ca)
+            load_authorities(context, files.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
     except ssl.SSLError as error:
         raise CannotStart(f"{what}: {error.reason or 'not PEM'}") from None
     except OSError as error:
-        raise CannotStart(f"{what}: {error.strerror}") from None
-    if files.client_ca:
-        context.verify_mode = ssl.CERT_REQUIRED
+        raise CannotStart(f"{error.filename or what}: {error.strerror}") from None
+    except ValueError as error:
+        raise CannotStart(f"{what} {error}") from None
     return context
 
 
@@ -108,24 +175,26 @@ class Systemd:
 
 
 def run(plan: Plan, tenant: Tenant, log: FilteringBoundLogger, tell: Callable[[str], None]) -> bool:
-    """Run until SIGTERM or SIGINT, and return whether no bug ended it. Raises CannotStart, QueueError and OSError."""
+    """Run until SIGTERM or SIGINT, and return whether no bug ended it.
+
+    Raises CannotStart, PortTaken, QueueError and OSError.
+    """
     context = make_server_context(plan.tls) if plan.tls else None
-    listening = listen(plan.host, plan.port)
+    queue = Queue(plan.state_dir, plan.queue_limits)  # first: that another relay has it says more than a port in use
     try:
-        queue = Queue(plan.state_dir, plan.queue_limits)
+        listening = _listen(plan)
     except BaseException:
-        listening.close()
+        queue.close()
         raise
-    health = Health()
-    sender = Sender(queue, tenant, plan.settings, health, log, tell)
+    sender = Sender(queue, tenant, plan.settings, log, tell)
     receiver = Receiver(queue, plan.terms, log, tell)
+    life = _Life(plan, queue, sender, receiver, log, tell)
     try:
-        return asyncio.run(_Life(plan, queue, sender, receiver, health, log, tell).live(listening, context))
+        return asyncio.run(life.live(listening, context))
     finally:
         receiver.close()
         sender.stop()
-        with suppress(OSError):
-            write_health(plan.state_dir, health, {**queue.read_counters(), **receiver.counters}, datetime.now(UTC))
+        life.look()
         queue.close()
 
 
@@ -135,7 +204,6 @@ class _Life:
     queue: Queue
     sender: Sender
     receiver: Receiver
-    health: Health
     log: FilteringBoundLogger
     tell: Callable[[str], None]
     systemd: Systemd = field(default_factory=lambda: Systemd(os.environ))
@@ -174,29 +242,24 @@ class _Life:
         pause = min(HEALTH_EVERY, self.systemd.watchdog_seconds / 3 or HEALTH_EVERY)
         last_log = time.monotonic()
         while True:
-            counters = await loop.run_in_executor(None, self._look)
+            findings, counters = await loop.run_in_executor(None, self.look)
             if time.monotonic() - last_log >= LOG_EVERY:
                 last_log = time.monotonic()
                 self._log(counters)
             if self.sender.bug is not None:
                 ended.set()
             if time.monotonic() - self.sender.alive_at < SENDER_SECONDS:
-                self.systemd.tell(f"WATCHDOG=1\nSTATUS=tenant: {self.health.colour}, {counters['queued']} alerts wait")
+                self.systemd.tell(f"WATCHDOG=1\nSTATUS=health: {findings[0].colour}, {counters['queued']} alerts wait")
             await asyncio.sleep(pause)
 
-    def _look(self) -> dict[str, int]:
+    def look(self) -> tuple[list[Finding], dict[str, int]]:
+        """Write the health for the status page, and return it with the counters."""
         counters = {**self.queue.read_counters(), **self.receiver.counters}
-        percent = 100 * counters["queued"] // self.queue.limits.alerts
-        colour = "red" if percent >= 100 else "yellow" if percent >= FULL_PERCENT else "green"  # noqa: PLR2004
-        self.health.tell("room", colour, f"{percent} % of the queue is taken")  # type: ignore[arg-type]
-        dead = counters["dead"]
-        if dead:
-            self.health.tell("dead letters", "yellow", f"{dead} alerts were given up", "uidsync relay dead list")
-        else:
-            self.health.tell("dead letters", "green", "none")
+        findings = judge_relay(counters, self.queue.limits.alerts, self.queue.read_last_update())
+        findings = sort([*findings, self.sender.disk])
         with suppress(OSError):
-            write_health(self.plan.state_dir, self.health, counters, datetime.now(UTC))
-        return counters
+            write_health(self.plan.state_dir, findings, counters, datetime.now(UTC))
+        return findings, counters
 
     def _log(self, counters: Mapping[str, int]) -> None:
         chosen = {name: counters.get(name, 0) for name in LOGGED}

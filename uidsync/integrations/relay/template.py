@@ -22,30 +22,30 @@ FIRST_WORD = "uidsync-relay-1"
 SMALLEST_SEPARATOR = 8  # characters
 LONGEST_PAYLOAD = 2048  # characters that PAN-OS takes for a payload
 
-# What a log of before PAN-OS 10.0 has in place of a variable.
-BEFORE_10 = {"threat_name": "threatid"}
+# What stands in place of a variable: in logs of before PAN-OS 10.0, and in those that name no threat.
+BEFORE_10 = {"threat_name": "$threatid"}
+IN_LOG = {"url": {"threat_name": "URL filtering: $category"}}
 SINCE_10 = frozenset({"high_res_timestamp"})
 
 
-def make_original(variables: dict[str, str] | None = None) -> str:
+def _find_texts(log_type: str, *, is_before_10: bool) -> dict[str, str]:
+    """Return what stands for each field in a payload."""
+    return {name: f"${name}" for name in FIELDS} | (BEFORE_10 if is_before_10 else {}) | IN_LOG.get(log_type, {})
+
+
+def make_original(log_type: str = "threat", *, is_before_10: bool = False) -> str:
     """Make the original's payload, as `GET /dump` shows it."""
-    names = variables or {}
-    lines = []
-    for name in ORIGINAL:
-        variable = f"${names.get(name, name)}"
-        lines.append(f'\t"{name}": {variable if name in NUMBERS else f"{chr(34)}{variable}{chr(34)}"}')
+    texts = _find_texts(log_type, is_before_10=is_before_10)
+    quoted = {name: texts[name] if name in NUMBERS else f'"{texts[name]}"' for name in ORIGINAL}
+    lines = (f'\t"{name}": {text}' for name, text in quoted.items())
     return "{\n" + ",\n".join(lines) + f"\n}}\n{MARKER}\n$misc\n"
 
 
-def make_safe(separator: str, *, is_before_10: bool = False) -> str:
+def make_safe(separator: str, log_type: str = "threat", *, is_before_10: bool = False) -> str:
     """Make our own payload with this separator."""
-    lines = [f"{FIRST_WORD} {separator}"]
-    for name in FIELDS:
-        if is_before_10 and name in SINCE_10:
-            continue
-        variable = BEFORE_10.get(name, name) if is_before_10 else name
-        lines.append(f"{separator} {name}=${variable}")
-    return "\n".join(lines) + f"\n{separator}\n"
+    texts = _find_texts(log_type, is_before_10=is_before_10)
+    lines = [f"{separator} {name}={text}" for name, text in texts.items() if not (is_before_10 and name in SINCE_10)]
+    return "\n".join([f"{FIRST_WORD} {separator}", *lines, separator]) + "\n"
 
 
 def find_separator(payload: str) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import secrets
+import ssl
 import string
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,8 @@ import requests
 import urllib3
 
 from uidsync.integrations.relay.answers import BUSY, DENIED, Answer, measure_clock, read_answer
+from uidsync.integrations.relay.names import BY_TABLE, Names
+from uidsync.panos.wire.certfiles import describe, read_file
 
 INSERT = "/public_api/v1/alerts/insert_parsed_alerts"
 NONCE = string.ascii_letters + string.digits
@@ -28,6 +31,12 @@ LARGEST_ANSWER = 64 * 2**10  # bytes of an answer that are looked at
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 30.0
 
 KeyKind = Literal["advanced", "standard"]
+
+
+BROKEN = (  # what no later try changes
+    requests.exceptions.InvalidHeader, requests.exceptions.InvalidProxyURL, requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL, UnicodeError,
+)  # fmt: skip
 
 
 def make_base(fqdn: str) -> str:
@@ -40,7 +49,7 @@ def make_base(fqdn: str) -> str:
     if not re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]", host):
         raise ValueError("not the name of a tenant such as myxdr.xdr.us.paloaltonetworks.com")
     if host.lower() != "localhost" and not _is_address(host.strip("[]")):
-        host = f"api-{host.removeprefix('api-')}"
+        host = f"api-{host.lower().removeprefix('api-')}"
     return f"https://{host}{f':{port}' if port else ''}"
 
 
@@ -71,6 +80,36 @@ class Key:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a tenant is reached: by which CA it is known, over which proxy, and by what names somebody sets both.
+
+    Without a proxy that of the environment counts.
+    """
+
+    ca_file: Path | None = None
+    proxy: str = ""
+    names: Names = BY_TABLE
+
+
+ROUTE = Route()
+
+
+def find_ca_problem(file: Path) -> str:
+    """Say why a file of CAs cannot be used; empty if it can."""
+    try:
+        if words := describe(read_file(file)):
+            return words
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+    except FileNotFoundError:
+        return "is not there"
+    except ssl.SSLError:
+        return "holds no certificate (PEM)"
+    except OSError as error:
+        return f"cannot be used: {error.strerror}"
+    return ""
+
+
 class Tenant:
     """A tenant, and how it is reached. `read_key` is called for each connection's first request and after a 401."""
 
@@ -79,9 +118,8 @@ class Tenant:
         base: str,
         read_key: Callable[[], Key],
         now: Callable[[], datetime],
+        route: Route = ROUTE,
         *,
-        ca_file: Path | None = None,
-        proxy: str = "",
         seconds: float = ANSWER_SECONDS,
     ) -> None:
         self.base = base
@@ -92,10 +130,10 @@ class Tenant:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "uidsync"
         self._session.auth = _Nothing()  # else requests looks for a .netrc, and replaces Authorization by it
-        self._ca_file = str(ca_file) if ca_file else None
-        if proxy:
+        self._route = route
+        if route.proxy:
             self._session.trust_env = False
-            self._session.proxies = {"https": proxy}
+            self._session.proxies = {"https": route.proxy}
         self.clock_ahead: timedelta | None = None  # by the last answer's Date
 
     def close(self) -> None:
@@ -134,28 +172,44 @@ class Tenant:
                 timeout=(CONNECT_SECONDS, self._seconds),
                 allow_redirects=False,
                 stream=True,
-                verify=self._ca_file,  # said for each request, it goes before $REQUESTS_CA_BUNDLE
+                verify=str(self._route.ca_file) if self._route.ca_file else True,
             ) as response:
                 said = response.raw.read(LARGEST_ANSWER, decode_content=True)
         except KeyUnreadable as error:
-            return Answer(DENIED, str(error), "mend it; no restart is needed")
-        except requests.exceptions.SSLError as error:
-            reason = _find_reason(error)
-            if "CERTIFICATE_VERIFY_FAILED" not in str(error):  # a line that broke passes, a certificate does not
-                return Answer(BUSY, f"TLS: {reason}")
-            return Answer(DENIED, f"TLS: {reason}", "set relay.ca_file to the CA of the proxy or tenant")
-        except requests.exceptions.ProxyError as error:
-            return Answer(BUSY, f"proxy: {_find_reason(error)}")
+            return Answer(DENIED, str(error), f"{error.advice}; no restart is needed")
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            return Answer(BUSY, f"network: {_find_reason(error)}")
+            return self._explain(error)
         self.clock_ahead = measure_clock(response.headers.get("Date", ""), self._now())
         if response.status_code == 401:  # noqa: PLR2004 (it may have been replaced since)
             self._key = None
-        return read_answer(response.status_code, said, response.headers, self._now())
+        return read_answer(response.status_code, said, response.headers, self._now(), self._route.names)
+
+    def _explain(self, error: Exception) -> Answer:
+        """Return what no answer means: what may pass, or what somebody has to mend."""
+        names, ca_file, reason = self._route.names, self._route.ca_file, _find_reason(error)
+        if ca_file and (problem := find_ca_problem(ca_file)):
+            return Answer(
+                DENIED, f"{names.ca_file}: {ca_file} {problem}", f"let {names.ca_file} name the CA's file (PEM)"
+            )
+        if isinstance(error, requests.exceptions.SSLError):
+            if "CERTIFICATE_VERIFY_FAILED" not in str(error):  # a line that broke passes, a certificate does not
+                return Answer(BUSY, f"TLS: {reason}")
+            return Answer(DENIED, f"TLS: {reason}", f"set {names.ca_file} to the CA of the proxy or tenant")
+        if isinstance(error, BROKEN):
+            what = f"check {names.proxy}, {names.fqdn}, {names.api_key_id} and {names.api_key}"
+            return Answer(DENIED, f"the request cannot be made: {reason}", what)
+        if isinstance(error, requests.exceptions.ProxyError):
+            return Answer(BUSY, f"proxy: {reason}", f"the way is {names.proxy}")
+        is_nameless = "NameResolutionError" in repr(error)
+        return Answer(BUSY, f"network: {reason}", f"check {names.fqdn}, and name resolution" if is_nameless else "")
 
 
 class KeyUnreadable(Exception):
-    """The API key cannot be read."""
+    """The API key cannot be read; `advice` says what to do."""
+
+    def __init__(self, words: str, advice: str) -> None:
+        super().__init__(words)
+        self.advice = advice
 
 
 class _Nothing(requests.auth.AuthBase):

@@ -1,0 +1,318 @@
+"""What `uidsync relay` says of what is wrong: each cause by itself, by the name under which somebody can mend it."""
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.command import call
+from tests.functional.relays import (
+    by_configuration,
+    by_environment,
+    configure,
+    find_port,
+    make_body,
+    make_environment,
+    read_numbers,
+    start,
+    wait_until,
+)
+from tests.functional.test_relay_operate import find
+from uidsync.integrations.relay.checks import check_directory
+from uidsync.integrations.relay.names import BY_ENVIRONMENT
+from uidsync.integrations.relay.queue import Limits
+from uidsync.integrations.relay.tenant import make_base
+
+
+@pytest.fixture
+def tenant(start):
+    """Start a tenant."""
+    return start("xdr")
+
+
+class Printed:
+    """The findings of a call that printed JSON."""
+
+    def __init__(self, called):
+        self.code, self.err, self.report = called.code, called.err, json.loads(called.out)
+
+
+def check(environment):
+    """Return the findings of `relay check` by the original's variables."""
+    return find(Printed(call("relay", "check", "--json", environment=environment)))
+
+
+# ---- a table alone -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alone(tenant, tmp_path):
+    """Write a configuration that has a relay, and neither source nor target."""
+    port = find_port()
+    file = tmp_path / "uidsync.toml"
+    file.write_text(
+        f'[relay]\nlisten = "127.0.0.1:{port}"\nfqdn = "{tenant.line["fqdn"]}"\napi_key_id = "1"\npoll_every = "50ms"\n'
+        f'ca_file = "{tenant.ca_file}"\napi_key_file = "{tmp_path}/relay-api-key"\n[sync]\nstate_dir = "{tmp_path}/s"\n'
+    )
+    return file, port
+
+
+def test_a_relay_needs_its_own_table_alone(alone, tenant, tmp_path):
+    """Without source and targets a relay is checked, gets its key, and relays; the main job still asks for both."""
+    file, port = alone
+    finding = find(Printed(call("relay", "check", "--json", "--config", file)))["tenant"]
+    assert finding["colour"] == "red"
+    assert finding["advice"] == "uidsync secret set relay-api-key; no restart is needed"
+    words = [sys.executable, "-m", "uidsync", "secret", "set", "relay-api-key", "--config", file]
+    subprocess.run(words, input=tenant.api_key, text=True, check=True, capture_output=True)
+    assert find(Printed(call("relay", "check", "--json", "--config", file)))["tenant"]["colour"] == "green"
+    relay = start(["relay", "--config", file], {}, tmp_path / "s", port)
+    assert relay.ask(body=make_body(), psk=None)[0] == 200
+    wait_until(lambda: read_numbers(tenant) == [1])
+    assert relay.end() == 0
+    ended = call("sync", "--config", file)
+    assert ended.code == 2
+    assert "source: missing" in ended.err
+    assert "target: missing" in ended.err
+
+
+def test_names_of_people_need_a_source(alone):
+    """What a relay cannot do by its own table alone is told."""
+    file, _ = alone
+    ended = call("relay", "setup", "fw-east", "--config", file)
+    assert (ended.code, "setup needs" in ended.err) == (2, True)
+    file.write_text(file.read_text().replace("[relay]", "[relay]\nwho = true"))
+    ended = call("relay", "check", "--config", file)
+    assert (ended.code, "relay.who: needs [source]" in ended.err) == (2, True)
+
+
+# ---- the CA of the tenant ----------------------------------------------------------------------------------------
+
+
+def spoil(place, how, ca_file):
+    """Make what is no file of CAs."""
+    file = place / "ca.pem"
+    match how:
+        case "directory":
+            file.mkdir()
+        case "DER":
+            file.write_bytes(ssl.PEM_cert_to_DER_cert(ca_file.read_text()))
+        case "empty":
+            file.touch()
+        case "text":
+            file.write_text("no certificate")
+        case "key":
+            trustme.CA().issue_cert("x").private_key_pem.write_to_path(file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("missing", "is not there"), ("directory", "is no file"), ("DER", "is a certificate in DER"),
+        ("empty", "holds no certificate"), ("text", "holds no certificate"), ("key", "holds a private key"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("by", ["key", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_ca_file_that_is_none_is_no_outage(site, tenant, tmp_path, how, words, by):
+    """It is red, with the file and by the name under which it was given, and the check asks for no patience."""
+    file = spoil(tmp_path, how, tenant.ca_file)
+    if by == "key":
+        configure(site, tenant, find_port(), ca_file=file)
+        finding, name = find(site.call("relay", "check", "--json"))["tenant"], "relay.ca_file"
+    else:
+        given = {"REQUESTS_CA_BUNDLE": "", by: str(file)}
+        finding, name = check(make_environment(tenant, tmp_path, find_port(), **given))["tenant"], by
+    assert finding["colour"] == "red"
+    assert f"{name}: {file} " in finding["words"]
+    assert words in finding["words"]
+    assert finding["advice"] == f"let {name} name the CA's file (PEM)"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_a_ca_file_that_is_closed_is_told(tenant, tmp_path):
+    """A file that this account may not read is told as such."""
+    file = tmp_path / "ca.pem"
+    file.write_bytes(Path(tenant.ca_file).read_bytes())
+    file.chmod(0)
+    finding = check(make_environment(tenant, tmp_path, find_port(), REQUESTS_CA_BUNDLE=str(file)))["tenant"]
+    assert "Permission denied" in finding["words"]
+
+
+def test_a_bundle_of_the_environment_counts_beside_a_table(site, tenant):
+    """Where the table names no CA, the library's variable does, also where the table names a proxy."""
+    configure(site, tenant, find_port(), ca_file=None)
+    site.environment = {"REQUESTS_CA_BUNDLE": str(tenant.ca_file)}
+    assert find(site.call("relay", "check", "--json"))["tenant"]["colour"] == "green"
+    site.environment = {"REQUESTS_CA_BUNDLE": str(site.place / "gone.pem")}
+    site.tables["relay"]["proxy"] = "http://127.0.0.1:1"
+    assert "REQUESTS_CA_BUNDLE: " in find(site.call("relay", "check", "--json"))["tenant"]["words"]
+
+
+# ---- hints by variable -------------------------------------------------------------------------------------------
+
+
+def test_hints_name_the_variables(tenant, tmp_path):
+    """With the original's variables no hint names a key of a table that is not there."""
+    port = find_port()
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+
+    def look(**variables):
+        return check(make_environment(tenant, tmp_path, port, **variables))
+
+    assert look(REQUESTS_CA_BUNDLE=str(tmp_path / "other.pem"))["tenant"]["advice"].startswith("set REQUESTS_CA_BUNDLE")
+    assert look(API_KEY="other")["tenant"]["advice"].startswith("check API_KEY, API_KEY_ID and that the key is of the")
+    assert look(PSK=None)["senders"]["advice"] == "set PSK"
+    said = look(HTTPS_PROXY="http://127.0.0.1:1", NO_PROXY="", no_proxy="")["tenant"]
+    assert (said["colour"], said["advice"]) == (
+        "yellow",
+        "the way is HTTPS_PROXY; alerts wait in the queue until it is there",
+    )
+    said = look(HTTPS_PROXY="http://", NO_PROXY="", no_proxy="")["tenant"]
+    assert said["colour"] == "red"
+    assert "HTTPS_PROXY" in said["advice"]
+    said = look(FQDN="nowhere.invalid")["tenant"]
+    assert (said["colour"], said["advice"][:38]) == ("yellow", "check FQDN, and name resolution; alert")
+    with by_environment(tenant, tmp_path, PSK=None) as relay:
+        assert "set PSK" in relay.read_log()
+        assert "put a proxy with TLS in front" in relay.read_log()
+    environment = make_environment(tenant, tmp_path, port)
+    assert "none runs" in (said := call("relay", "status", environment=environment).out)
+    assert "systemctl" not in said
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"PORT": "99999"}, "PORT: 99999 is no port from 1 to 65535"), ({"PORT": "0"}, "PORT: 0 is no port"),
+        ({"PORT": "-1"}, "PORT: -1 is no port"), ({"PORT": "8_080"}, "PORT: '8_080' is no whole number"),
+        ({"PORT": "1e3"}, "PORT: '1e3' is no whole number"), ({"PORT": "\uff18\uff10"}, "is no whole number"),
+        ({"QUOTA_SIZE": "0"}, "QUOTA_SIZE: 0 must be greater than or equal to 1"),
+        ({"QUOTA_SIZE": "9999999999"}, "QUOTA_SIZE: '9999999999' is no whole number"),
+        ({"QUOTA_SECONDS": "0"}, "QUOTA_SECONDS: 0 must be between"),
+        ({"QUOTA_SECONDS": "1h"}, "QUOTA_SECONDS: '1h' is no number of seconds"),
+        ({"UPDATE_SIZE": "61"}, "UPDATE_SIZE: 61 must be less than or equal to 60"),
+        ({"BUFFER_SIZE": "many"}, "BUFFER_SIZE: 'many' is no whole number"),
+        ({"T1": "-2"}, "T1: -2 must be between"), ({"T1": "3600"}, "T1: 3600 must be between"),
+        ({"OFFSET": "25"}, "OFFSET: '25' must be hours"), ({"OFFSET": "+-1"}, "OFFSET: '+-1' must be hours"),
+        ({"OFFSET": "1e1"}, "OFFSET: '1e1' must be hours"), ({"PSK": "  "}, "PSK: must be text"),
+        ({"PSK": "a\tb"}, "PSK: must be text"), ({"API_KEY": "a\nb"}, "API_KEY: must be text"),
+        ({"API_KEY_ID": " "}, "API_KEY_ID env variable not provided"), ({"FQDN": "a b"}, "FQDN: not the name"),
+        ({"FQDN": "https://"}, "FQDN: not the name"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_each_variable_says_what_it_may_be(tenant, tmp_path, variables, words):
+    """The message names the variable, what it holds, and what it may hold; nothing starts."""
+    ended = call("relay", environment=make_environment(tenant, tmp_path, find_port(), **variables))
+    assert ended.code == 2
+    assert words in ended.err.encode().decode("unicode_escape", "replace") or words in ended.err
+
+
+def test_blanks_around_a_variable_do_no_harm(tenant, tmp_path):
+    """What a file of variables easily has behind a value is not part of it."""
+    given = {"API_KEY": f" {tenant.api_key} ", "FQDN": f"{tenant.line['fqdn']}\n", "API_KEY_ID": "1\r", "PSK": "hello "}
+    with by_environment(tenant, tmp_path, **given) as relay:
+        assert relay.ask(body=make_body(), psk="hello")[0] == 200
+        wait_until(lambda: read_numbers(tenant) == [1])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["myxdr.xdr.us.paloaltonetworks.com", "api-myxdr.xdr.us.paloaltonetworks.com",
+     "API-myxdr.xdr.us.paloaltonetworks.com.",
+     "https://api-myxdr.xdr.us.paloaltonetworks.com/public_api/v1/", " MyXDR.xdr.us.paloaltonetworks.com "],
+)  # fmt: skip
+def test_a_tenant_s_name_may_be_spelled_in_every_way(text):
+    """With `api-` or without, as an address of a browser, in capitals: it is one tenant."""
+    assert make_base(text) == "https://api-myxdr.xdr.us.paloaltonetworks.com"
+
+
+# ---- places ------------------------------------------------------------------------------------------------------
+
+
+def test_a_directory_that_a_relay_makes_is_not_missing(tenant, tmp_path):
+    """The first check is green, says what will be made, and makes nothing; one that cannot be made is red."""
+    place = tmp_path / "state" / "relay"
+    disk = check(make_environment(tenant, place, find_port()))["disk"]
+    assert disk["colour"] == "green"
+    assert "the directory will be made" in disk["words"]
+    assert not place.parent.exists()
+    (tmp_path / "file").touch()
+    disk = check(make_environment(tenant, tmp_path / "file" / "relay", find_port()))["disk"]
+    if os.geteuid() != 0:
+        assert disk["colour"] == "red"
+        assert "STATE_DIRECTORY" in disk["advice"]
+
+
+def test_what_a_full_queue_needs_follows_from_the_settings(tmp_path):
+    """A small buffer needs little, a large one more, and dead letters their own."""
+    words = [
+        next(check_directory(tmp_path, Limits(alerts), BY_ENVIRONMENT, is_made_by_root=False)).words
+        for alerts in (100, 6000, 1_000_000)
+    ]
+    for said, needed in zip(words, ("1 MiB", "12 MiB", "1954 MiB"), strict=True):
+        assert f"a full queue needs about {needed}, and dead letters 64 MiB at most" in said
+
+
+def test_what_listens_already_is_told(site, tenant, tmp_path):
+    """Another program on the port is an error of the configuration, another relay is told as one."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        configure(site, tenant, other.getsockname()[1])
+        ended = site.call("relay")
+        place = f"127.0.0.1:{other.getsockname()[1]}"
+        assert ended.code == 2
+        assert (
+            f"relay.listen: another program (ss -ltnp 'sport = :{place[10:]}') listens at {place} already" in ended.err
+        )
+    with by_environment(tenant, tmp_path / "other") as relay:
+        configure(site, tenant, relay.port)
+        ended = site.call("relay")
+        assert ended.code == 5
+        assert f"another relay listens at 127.0.0.1:{relay.port} already" in ended.err
+
+
+def test_alerts_wait_for_names_if_asked_to(site, tenant):
+    """By option each alert waits long enough for its names to be found; the answer to the firewall does not wait."""
+    site.use_rows([("192.0.2.7", "jdoe01", 3600)])
+    with by_configuration(site, tenant, who=True, who_wait="3s") as relay:
+        at = time.strftime("%Y/%m/%d %H:%M:%S", time.gmtime())
+        assert relay.send([1], time_generated=at) == [200]
+        wait_until(lambda: relay.stats["PipeOut"] == 1)
+    (alert,) = tenant.do("state")["alerts"]
+    assert ";user=jdoe01;since=" in alert["alert_description"]
+
+
+# ---- the simulated tenant ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ({"do": "nothing"}, "there are state, fault, set, open, close"), ({}, "an order is an object"),
+        ({"do": "fault", "name": "html_503"}, "there are the faults status: HTTP `status` (500)"),
+        ({"do": "fault", "name": "slow", "status": 3}, "slow takes seconds, times: waits `seconds`"),
+        ({"do": "fault", "name": "status", "status": "503"}, "status is a number"),
+        ({"do": "set", "api": 1}, "there are the settings api_key, key_id"),
+        ({"do": "set", "quota_size": "x"}, "quota_size is a int"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_order_that_is_none_says_what_there_is(order, words):
+    """Orders, faults, their options and settings are listed to whoever names one that there is not."""
+    command = [sys.executable, "-m", "uidsync", "simulate", "xdr"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as simulated:
+        simulated.stdout.readline()
+        simulated.stdin.write(json.dumps(order) + "\n")
+        simulated.stdin.flush()
+        said = json.loads(simulated.stdout.readline())
+        simulated.terminate()
+    assert words in said["error"]
