@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from uidsync.integrations.relay.answers import ACCEPTED, BUSY, Answer
-from uidsync.integrations.relay.health import Health
 from uidsync.integrations.relay.lock import QueueError, QueueLocked, is_locked
 from uidsync.integrations.relay.queue import (
     FILE,
@@ -173,10 +172,10 @@ def test_what_was_in_flight_counts_from_one_start_and_not_from_each(tmp_path):
     queue.begin_sending(600)
     before = time.time()
     with closing(Tenant("https://nobody.invalid", lambda: None, lambda: datetime.now(UTC))) as tenant:
-        Sender(queue, tenant, Settings(), Health(), structlog.get_logger())
+        Sender(queue, tenant, Settings(), structlog.get_logger())
         ((answered, alerts),) = queue.recall_sent()
         assert (before <= answered <= time.time(), alerts) == (True, 600)
-        Sender(queue, tenant, Settings(), Health(), structlog.get_logger())
+        Sender(queue, tenant, Settings(), structlog.get_logger())
     assert queue.recall_sent() == [(answered, 600)]
     queue.close()
 
