@@ -8,7 +8,7 @@ captures of traffic logs. No `userid` log in XML was ever published, so no field
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
@@ -43,7 +43,8 @@ class LogQuery:
     """Which entries to read: at most `most` of the log `log_type` that match `words`, the newest first if backward.
 
     `words` is a filter in the language of the web interface's Monitor tab. It must hold nothing that somebody typed,
-    unless `filters` checked it. Raises ValueError for more entries than a firewall gives.
+    unless `filters` checked it. `fields` are the fields to keep of an entry; none means all. Raises ValueError for more
+    entries than a firewall gives.
     """
 
     log_type: str
@@ -51,6 +52,7 @@ class LogQuery:
     most: int = 20
     skip: int = 0
     direction: Direction = "backward"
+    fields: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.most <= MOST_ENTRIES:
@@ -131,11 +133,11 @@ def read_job_number(response: etree._Element) -> str:
     return number
 
 
-def read_job(status: int, pieces: Iterator[bytes]) -> JobAnswer:
+def read_job(status: int, pieces: Iterator[bytes], fields: Sequence[str] = ()) -> JobAnswer:
     """Read a job's answer as it arrives, of any size and any log; `status` is the HTTP status.
 
-    Raises what `read_elements` raises. Raises BadReply if the answer has no state, is finished without a log, or holds
-    another number of entries than it declares.
+    `fields` are the fields to keep of an entry; none means all. Raises what `read_elements` raises. Raises BadReply if
+    the answer has no state, is finished without a log, or holds another number of entries than it declares.
     """
     state, said = "", None
     entries: list[LogEntry] | None = None
@@ -146,7 +148,7 @@ def read_job(status: int, pieces: Iterator[bytes]) -> JobAnswer:
             said, entries = element.get("count"), entries or []
         elif path == ENTRY_PATH:
             entries = entries or []
-            entries.append(_read_fields(element))
+            entries.append(_read_fields(element, fields))
             if len(entries) > MOST_ENTRIES:
                 raise BadReply("the log holds more entries than were asked for")
     return _make_answer(state, said, entries)
@@ -164,14 +166,22 @@ def _make_answer(state: str, said: str | None, entries: list[LogEntry] | None) -
     return JobAnswer(state, tuple(entries))
 
 
-def _read_fields(entry: etree._Element) -> LogEntry:
-    """Return the texts of all fields of an entry, unknown fields too. Add the `logid` if there is no `seqno`."""
+def _read_fields(entry: etree._Element, wanted: Sequence[str] = ()) -> LogEntry:
+    """Return the texts of the `wanted` fields of an entry, or of all fields. Add the `logid` if there is no `seqno`.
+
+    An entry without any number keeps all fields: nothing less tells it from others.
+    """
+    # lxml makes an object of each child that it returns, and passes over those with other tags.
     fields = {
         str(field.tag): ("".join(field.itertext()) if len(field) else field.text or "").strip()[:LONGEST_FIELD]
-        for field in entry.iterchildren(tag=etree.Element)
+        for field in (entry.iterchildren(*wanted) if wanted else entry.iterchildren(tag=etree.Element))
     }
+    if fields.get("seqno"):
+        return fields
     number = entry.get("logid")
-    return fields if fields.get("seqno") or not number else fields | {"logid": number}
+    if number:
+        return fields | {"logid": number}
+    return _read_fields(entry) if wanted else fields
 
 
 def read_user_id_event(entry: LogEntry) -> UserIdEvent | None:

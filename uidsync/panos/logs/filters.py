@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from difflib import get_close_matches
 
 from uidsync.panos import Address
 from uidsync.panos.logs.events import plain_address
@@ -21,6 +22,7 @@ LOG_TYPES = (
 TIME = "%Y/%m/%d %H:%M:%S"
 WIDTH = len("2016/12/14 09:50:24")
 FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+JOINTS = frozenset({"and", "or", "not"})
 BARE = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -29,7 +31,7 @@ class Search:
     """What to read of one log: a condition, and the first and the last `receive_time`.
 
     Both times have no zone: they show the wall clock of the device that is asked. `device_name` and `serial` choose a
-    firewall behind Panorama.
+    firewall behind Panorama. `fields` are the fields to keep of an entry; none means all.
     """
 
     log_type: str
@@ -38,6 +40,7 @@ class Search:
     until: datetime
     device_name: str = ""
     serial: str = ""
+    fields: tuple[str, ...] = ()
 
     def from_time(self, since: datetime) -> Search:
         """Return the same search from a later time on."""
@@ -87,12 +90,23 @@ def _check_field(field: str) -> str:
     return field
 
 
+def check_log_type(name: str) -> str:
+    """Return the name of a log, in lower case; it may be one that no guide knows. Raises ValueError for a slip."""
+    name = name.lower()
+    if alike := name not in LOG_TYPES and get_close_matches(name, LOG_TYPES, n=1, cutoff=0.75):
+        raise ValueError(f"{name!r} is no log; did you mean {alike[0]}?")
+    if not re.fullmatch("[a-z][a-z0-9-]{0,31}", name):
+        raise ValueError(f"{name!r} is no log; there are {', '.join(LOG_TYPES)}")
+    return name
+
+
 def check_condition(words: str) -> str:
     """Return a filter that somebody wrote, if its quotes and parentheses are closed. Raises ValueError.
 
-    An open quote or parenthesis could swallow the time bounds that follow.
+    An open quote or parenthesis could swallow the time bounds that follow. So only `and`, `or` and `not` may stand
+    outside parentheses.
     """
-    depth, quote = 0, ""
+    depth, quote, outside = 0, "", ""
     for character in words:
         if quote:
             quote = "" if character == quote else quote
@@ -102,10 +116,13 @@ def check_condition(words: str) -> str:
             depth += 1 if character == "(" else -1
             if depth < 0:
                 break
+        outside += " " if depth or character == ")" else character
     if depth or quote:
         raise ValueError(f"{words!r}: a {'quote' if quote else 'parenthesis'} is not closed, or never opened")
     if not words.isprintable():
         raise ValueError("the filter holds a character that cannot be printed")
+    if not set(outside.lower().split()) <= JOINTS:
+        raise ValueError(f"{words!r}: put each condition into parentheses, as in (app eq ssh) and (port.dst eq 22)")
     return words.strip()
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from lxml import etree
@@ -76,7 +77,7 @@ def _run_job(client: Caller, query: LogQuery, wait: _Wait) -> tuple[LogEntry, ..
     """Return what a job finds. If anything goes wrong, even Ctrl-C, end the job at the firewall."""
     job = read_job_number(client.call(make_enqueue(query)))
     try:
-        return _ask_until_finished(client, job, wait)
+        return _ask_until_finished(client, job, query.fields, wait)
     except BaseException as error:
         if not isinstance(error, BadRequest):
             with suppress(PanosError):
@@ -84,11 +85,11 @@ def _run_job(client: Caller, query: LogQuery, wait: _Wait) -> tuple[LogEntry, ..
         raise
 
 
-def _ask_until_finished(client: Caller, job: str, wait: _Wait) -> tuple[LogEntry, ...]:
+def _ask_until_finished(client: Caller, job: str, fields: Sequence[str], wait: _Wait) -> tuple[LogEntry, ...]:
     pause = WAIT_FIRST
     while True:
         with wait.breakable():
-            answer = client.read(make_get(job), read_job)
+            answer = client.read(make_get(job), partial(read_job, fields=fields))
             if answer.entries is not None:
                 return answer.entries
             if wait.clock() + pause > wait.ends_at:

@@ -50,7 +50,7 @@ def read_pages(fetch: Fetch, search: Search, most: int = PAGE) -> Iterator[Page 
     skip, size, bad = 0, most, 0
     while True:
         try:
-            entries = fetch(LogQuery(search.log_type, search.words, size, skip, "forward"))
+            entries = fetch(LogQuery(search.log_type, search.words, size, skip, "forward", search.fields))
         except PanosError as error:
             if size > _find_smallest(error):
                 size = max(size // 2, 1)
