@@ -218,9 +218,9 @@ def test_by_person(campus, firewall):
     firewall.do("log-add", log_type="threat", entries=entries)
     people = [json.loads(line) for line in campus.call("events", "--by", "user", "--format", "jsonl").out.splitlines()]
     assert [(one["user"], one["events"], one["devices"]) for one in people] == [
-        ("CAMPUS\\ada", 2, "02:00:5e:10:00:0a"), ("CAMPUS\\grace", 1, "02:00:5e:10:00:0b"),
+        ("CAMPUS\\ada", 2, ["02:00:5e:10:00:0a"]), ("CAMPUS\\grace", 1, ["02:00:5e:10:00:0b"]),
     ]  # fmt: skip
-    assert people[0]["threats"] == LOCKY
+    assert people[0]["threats"] == [LOCKY]
     assert people[0]["first"] < people[0]["last"]
     firewall.do("reset-counters")
     ended, rows = listed(campus, "--user", "ADA")
@@ -386,7 +386,7 @@ def test_without_the_nac_events_are_told_all_the_same(campus, firewall):
         (["--threat-id", "40007 or 1"], "number of a threat"),
         (["no-such-query"], "no query has the name"),
         (["spyware", "--log-type", "url"], "a name says which"),
-        (["--log-type", "threats"], "do you mean threat"),
+        (["--log-type", "threats"], "did you mean threat"),
         (["--last", "soon"], "no span"),
         (["--since", "2026-11-02", "--until", "2026-11-01"], "not before"),
         (["--nat", "192.0.2.1"], "ADDRESS:PORT"),
@@ -469,8 +469,8 @@ def test_a_file_is_written_whole_and_for_few(campus, firewall):
 def test_columns_are_a_set_or_names(campus, firewall):
     """A column is one of ours or any field of the log."""
     firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", pcap_id="77")])
-    out = campus.call("events", "--columns", "dst, dst_name, pcap_id").out
-    assert out == "dst;dst_name;pcap_id\n10.0.0.1;CAMPUS\\ada;77\n"
+    out = campus.call("events", "--columns", "dst, dst_name, log_pcap_id").out
+    assert out == "dst;dst_name;log_pcap_id\n10.0.0.1;CAMPUS\\ada;77\n"
     head = campus.call("events", "--columns", "all").out.partition("\n")[0].split(";")
     assert {"time", "dst_nac_since", "log_pcap_id", "log_flag-pcap"} <= set(head)
     for name in ("minimal", "standard", "people"):

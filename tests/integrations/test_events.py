@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from uidsync.cli.asking import _translated
 from uidsync.history.timeline import make_timelines
+from uidsync.history.who import read_name
 from uidsync.integrations.events.agreement import Agreement
 from uidsync.integrations.events.config import EventsConfig
 from uidsync.integrations.events.daily import make_line, write_date
@@ -29,9 +30,9 @@ from uidsync.integrations.events.judging import (
     SURE,
     Judgement,
     Known,
+    Names,
     Stay,
     compare,
-    is_same,
     judge,
     name,
 )
@@ -40,7 +41,7 @@ from uidsync.integrations.events.queries import Wish, choose_queries, list_queri
 from uidsync.panos.logs.clocks import Spell, find_spell, read_clock, write_bounds
 from uidsync.panos.wire.errors import BadReply, Unauthorized
 from uidsync.source.dates import Dates
-from uidsync.source.rows import LoginEvent
+from uidsync.source.rows import LoginEvent, Rules
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -114,7 +115,24 @@ def test_without_time_or_record_nobody_is_named():
 )  # fmt: skip
 def test_names_are_one_user(one, other, same):
     """Case does not part names, nor does a domain that one of them lacks."""
-    assert is_same(one, other) == is_same(other, one) == same
+    names = Names()
+    assert names.is_same(one, other) == names.is_same(other, one) == same
+
+
+def test_domains_that_are_one_part_nobody():
+    """A realm that the configuration takes for the domain makes no other of a user; no other realm does."""
+    one = Names(["CAMPUS", "Example.EDU"])
+    assert one.is_same("ada@example.edu", "CAMPUS\\Ada")
+    assert not one.is_same("ada@example.org", "CAMPUS\\ada")
+    assert not one.is_same("adam@example.edu", "CAMPUS\\ada")
+    rules = Rules(domain="CAMPUS", strip_realm=True)
+    stripped = Names(read=lambda text: read_name(text, rules, AT).user or text)
+    assert stripped.is_same("ada@anywhere.edu", "CAMPUS\\ada")
+    assert not stripped.is_same("LAB\\ada", "CAMPUS\\ada")
+    assert not any(one.is_same(*pair) for pair in (("", ""), ("\\", ""), ("@", "\\"), ("", "ada")))
+    assert one.is_among("CAMPUS\\ada or CAMPUS\\grace", ["grace@example.edu"])
+    assert one.is_among("eve (NAC: nobody)", ["EVE"])
+    assert not one.is_among("CAMPUS\\ada", ["ad", "nobody", ""])
 
 
 def test_what_the_firewall_said_is_judged():
@@ -139,7 +157,12 @@ def test_the_sentence_of_agreement():
         "not judged, near a hand-over: 9"
     )
     assert Agreement({}).tell() == "no event could be compared with the NAC"
-    assert Agreement({("fw", ""): {"blank": 1}, ("f2", ""): {"agree": 999}}).tell().startswith("99 % of 1,000 ")
+    several = Agreement({("fw", ""): {"blank": 1}, ("f2", ""): {"agree": 999}}).tell()
+    assert several == "99 % of 1,000 events carried the right user; blank: 1, all of fw"
+    counts |= {("f2", "trust"): {"differs": 1, "agree": 1}, ("f2", "lab"): {"nobody": 2}}
+    assert Agreement(counts).tell().split("; ")[1:4] == [
+        "blank: 31, all from zone guest of fw", "differs: 7, all from zone trust", "nobody: 2, all from zone lab of f2",
+    ]  # fmt: skip
     text = write_metrics({"new": 1, "seen": 2}, Agreement({('f"w', "a\nb"): {"agree": 3}}), {"fw": False}, 1.5)
     assert 'uidsync_events_users{firewall="f\\"w",zone="a\\nb",verdict="agree"} 3\n' in text
     assert 'uidsync_events_complete{target="fw"} 0.0\n' in text
@@ -274,7 +297,8 @@ def test_what_narrows_a_query_comes_after_it():
 @pytest.mark.parametrize(
     "table",
     [{"cnc_rule": "it's"}, {"page": 5001}, {"time_zone": "Mars"}, {"query": {"x": {"log_type": "threats"}}},
-     {"query": {"x": {"filter": "(a eq b"}}}, {"query": {"x": {"threat_id": "EICAR"}}}, {"query": {"x y": {}}}],
+     {"query": {"x": {"filter": "(a eq b"}}}, {"query": {"x": {"filter": "a eq b"}}},
+     {"query": {"x": {"threat_id": "EICAR"}}}, {"query": {"x y": {}}}],
 )  # fmt: skip
 def test_what_the_configuration_may_not_say(table):
     """A quote in a name, a log or a zone that there is not, and a filter that is not whole are refused."""

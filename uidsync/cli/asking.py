@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from uidsync.cli.words import spell_mac
 from uidsync.config.models import Config, CSVConfig
 from uidsync.history.timeline import Tenure, Timeline
+from uidsync.history.who import read_name
 from uidsync.history.window import PastWindow
 from uidsync.panos import Address
 from uidsync.panos.logs.events import plain_address
@@ -21,10 +22,19 @@ from uidsync.source.dates import Dates
 from uidsync.source.rows import is_within
 
 if TYPE_CHECKING:
-    from uidsync.integrations.events.judging import Known, Stay, Tell
+    from uidsync.integrations.events.judging import Known, Names, Stay, Tell
 
 IDS_AT_ONCE, IDS_IN_A_FILE = 5_000, 200_000  # a file is read anew for each question
 CACHED = 2**16  # addresses whose place is kept: logs repeat them
+
+
+def make_names(config: Config, source: Source, same_domains: Collection[str]) -> Names:
+    """Make what tells which names are one user, by the rules by which the NAC's names are read."""
+    from uidsync.integrations.events.judging import Names  # noqa: PLC0415
+
+    rules, now = make_rules(config, source), datetime.now(UTC)
+    read = lru_cache(CACHED)(lambda name: read_name(name, rules, now).user or name)
+    return Names(same_domains, read)
 
 
 class Networks:

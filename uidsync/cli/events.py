@@ -15,16 +15,19 @@ import structlog
 import typer
 
 from uidsync.cli.app import Options, TargetOption, command
+from uidsync.cli.asking import make_names
 from uidsync.cli.reporting import Request, Run, Window
 from uidsync.cli.rights import raise_if_locked_out
-from uidsync.cli.wiring import become_owner, choose_targets, find_state_dir
+from uidsync.cli.wiring import become_owner, choose_targets, find_state_dir, make_secret_files, make_source
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import ConfigError
+from uidsync.deadline import Deadline
 from uidsync.history.moment import EXAMPLES, read_moment
 from uidsync.report.report import INCOMPLETE, OK
 
 LAST = "last"  # --since: where the last reading ended
 DAY = timedelta(days=1)
+SHOWN = "%Y-%m-%d %H:%M:%S %Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,17 @@ class Asking:
     target: TargetOption = None
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="TIME", help=f"{EXAMPLES}; `last`: where the last reading of the same ended."),
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help=f"{EXAMPLES}, in this machine's zone unless it names one; `last`: where the last reading ended.",
+        ),
     ] = None
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="The end. Default: now.")] = None
-    last: Annotated[str, typer.Option("--last", metavar="SPAN", help="How long before --until, as 12h or 7d.")] = "1d"
+    last: Annotated[
+        str | None,
+        typer.Option("--last", metavar="SPAN", help="How long before --until, as 12h or 7d. Default: 1d."),
+    ] = None
     log_type: Annotated[
         str, typer.Option("--log-type", metavar="LOG", help="Another log than threat: traffic, url, auth and others.")
     ] = ""
@@ -65,17 +75,17 @@ class Asking:
 class Telling:
     """The options that say how it is told."""
 
-    by: Annotated[
-        Literal["user"] | None, typer.Option("--by", metavar="user", help="Show one line for each person.")
-    ] = None
+    by: Annotated[str, typer.Option("--by", metavar="user", help="Show one line for each person.")] = ""
     form: Annotated[
-        Literal["csv", "jsonl", "table", "report", "html"],
-        typer.Option("--format", metavar="FORM", help="csv, jsonl, table, report or html."),
-    ] = "csv"
+        Literal["csv", "jsonl", "table", "report", "html"] | None,
+        typer.Option(
+            "--format", metavar="FORM", help="csv, jsonl, table, report or html. Default: csv; --agreement: table."
+        ),
+    ] = None
     columns: Annotated[
-        str,
+        str | None,
         typer.Option("--columns", metavar="SET", help="List single events: minimal, standard, people, all, or names."),
-    ] = ""
+    ] = None
     counting: Annotated[
         Literal["events", "sessions"],
         typer.Option("--count", metavar="WHAT", help="Count log entries, or the sessions they stand for."),
@@ -131,17 +141,12 @@ def events(
         uidsync events --forget 'CAMPUS\jdoe01'           drop what is remembered
     """
     config = options.read_config()
-    request = _make_request(config, str(options.file), tuple(names or ()), asking, telling)
     if forget is not None:
-        if not forget.strip():
-            raise typer.BadParameter(
-                "forget what? a user, an address, a threat number, or `all`", param_hint="--forget"
-            )
-        become_owner(find_state_dir(config), "write")
-        return _forget(request, forget)
+        return _forget(config, forget, is_alone=not names and asking == Asking() and telling == Telling())
+    request = _make_request(config, str(options.file), tuple(names or ()), asking, telling)
     window = _read_window(asking.since, asking.until, asking.last)
+    _check(request, window)
     firewalls = _choose_firewalls(request)
-    _check(request)
     remembers = request.choice.says_what_is_new or window.since is None
     become_owner(find_state_dir(config), "write" if remembers else "nothing")
     raise_if_locked_out(config, find_state_dir(config), firewalls, is_source_needed=not request.no_who)
@@ -149,22 +154,24 @@ def events(
 
 
 def _make_request(config: Config, file: str, names: tuple[str, ...], asking: Asking, telling: Telling) -> Request:
+    from uidsync.integrations.events.choice import Choice  # noqa: PLC0415
     from uidsync.integrations.events.config import EventsConfig  # noqa: PLC0415
-    from uidsync.integrations.events.output import Choice  # noqa: PLC0415
     from uidsync.integrations.events.queries import Wish  # noqa: PLC0415
 
+    if telling.by not in {"", "user"}:
+        raise typer.BadParameter(f"events can be told by user, not by {telling.by!r}", param_hint="--by")
     return Request(
         config,
         config.of(EventsConfig),
         file,
         Wish(names, asking.log_type, asking.query, asking.threat_id, asking.nat),
         Choice(
-            telling.form,
+            telling.form or ("table" if telling.agreement else "csv"),
             telling.columns,
             telling.counting,
             telling.by == "user",
             telling.spreadsheet,
-            telling.agreement or telling.proof,
+            telling.agreement,
             telling.proof,
         ),
         tuple(asking.target or ()),
@@ -188,21 +195,23 @@ def _report(request: Request, window: Window, firewalls: Sequence[FirewallConfig
             return INCOMPLETE
 
 
-def _read_window(since: str | None, until: str | None, last: str) -> Window:
+def _read_window(since: str | None, until: str | None, last: str | None) -> Window:
     """Return the time span that is meant; its end is fixed now, so that what comes later changes nothing."""
     now = datetime.now(UTC)
     try:
-        span = durationpy.from_str(last)
+        span = durationpy.from_str(last or "1d")
     except (durationpy.DurationError, OverflowError):
         span = timedelta()
     if not timedelta() < span <= 3660 * DAY:
         raise typer.BadParameter(f"{last!r} is no span such as 12h, 1d or 7d", param_hint="--last")
+    if last is not None and since not in {None, LAST}:
+        raise typer.BadParameter("--since says where it begins: leave out --last", param_hint="--last")
     end = now if until is None else _read_at(until, now, "--until")
-    if end > now:
-        raise typer.BadParameter("it is still to come", param_hint="--until")
     begin = None if since == LAST else end - span if since is None else _read_at(since, now, "--since")
     if begin is not None and begin >= end:
-        raise typer.BadParameter("it is not before --until", param_hint="--since")
+        raise typer.BadParameter(
+            f"{begin.astimezone():{SHOWN}} is not before --until, {end.astimezone():{SHOWN}}", param_hint="--since"
+        )
     return Window(begin, end, span)
 
 
@@ -211,7 +220,10 @@ def _read_at(text: str, now: datetime, hint: str) -> datetime:
         moment = read_moment(text, now)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=hint) from None
-    if moment.note:
+    if moment.at > now:
+        words = f"{moment.at.astimezone():{SHOWN}} is still to come; put the day before it, as in `yesterday 23:30`"
+        raise typer.BadParameter(words, param_hint=hint)
+    if moment.note and not (moment.is_day and hint == "--since"):  # that a day begins at its beginning is no news
         structlog.get_logger().warning("moment.ambiguous", message=moment.note)
     return moment.at
 
@@ -225,29 +237,38 @@ def _choose_firewalls(request: Request) -> list[FirewallConfig]:
     return firewalls
 
 
-def _check(request: Request) -> None:
+def _check(request: Request, window: Window) -> None:
     """Refuse what cannot be asked for, before anything is read."""
     from uidsync.integrations.events.queries import check_device, choose_queries  # noqa: PLC0415
 
-    choice = request.choice
     try:
+        request.choice.raise_if_odd()
         choose_queries(request.wish, request.table)
         check_device(request.device)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    if request.no_who and (request.user or choice.by_user or choice.agreement):
+    if request.no_who and (request.user or request.choice.kind in {"people", "agreement"}):
         raise typer.BadParameter("who is who is asked of the NAC: leave out --no-who", param_hint="--no-who")
+    if request.user and window.since is None:  # the addresses of a person are those of a certain time
+        raise typer.BadParameter("with --user, say from when on, or --last 7d", param_hint="--since")
 
 
-def _forget(request: Request, what: str) -> int:
+def _forget(config: Config, what: str, *, is_alone: bool) -> int:
     """Forget rows of earlier reports."""
+    if not what.strip():
+        raise typer.BadParameter("forget what? a user, an address, a threat number, or `all`", param_hint="--forget")
+    if not is_alone:
+        raise typer.BadParameter("it stands alone: nothing else is done with it", param_hint="--forget")
+    from uidsync.integrations.events.config import EventsConfig  # noqa: PLC0415
     from uidsync.integrations.events.memory import FILE, Memory, MemoryProblem  # noqa: PLC0415
     from uidsync.integrations.events.spool import Spool  # noqa: PLC0415
 
-    log = structlog.get_logger()
-    with closing(Spool()) as spool:
+    become_owner(find_state_dir(config), "write")
+    log, table = structlog.get_logger(), config.of(EventsConfig)
+    source = make_source(config, make_secret_files(log), Deadline(table.deadline.total_seconds()))
+    with closing(Spool(make_names(config, source, table.same_domains))) as spool:
         try:
-            rows = Memory(spool, find_state_dir(request.config) / FILE).forget(what)
+            rows = Memory(spool, find_state_dir(config) / FILE).forget(what)
         except MemoryProblem as error:
             log.error("memory.unusable", message=str(error))
             return INCOMPLETE

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.asking import Networks, opened_history
-from uidsync.cli.wiring import TargetMaker, find_state_dir, heed_signals, make_secret_files, make_source
+from uidsync.cli.asking import Networks, make_names, opened_history
+from uidsync.cli.wiring import TargetMaker, find_state_dir, heed_signals, make_secret_files, make_source, suggest
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.deadline import Deadline
 from uidsync.panos.wire.errors import PanosError
@@ -22,11 +24,11 @@ from uidsync.source import SourceError
 
 if TYPE_CHECKING:
     from uidsync.integrations.events.agreement import Agreement
+    from uidsync.integrations.events.choice import Choice
     from uidsync.integrations.events.config import EventsConfig
     from uidsync.integrations.events.fetch import Outcome, Place
     from uidsync.integrations.events.memory import Memory
-    from uidsync.integrations.events.output import Choice
-    from uidsync.integrations.events.queries import Wish
+    from uidsync.integrations.events.queries import Query, Wish
     from uidsync.integrations.events.spool import Spool
 
 
@@ -78,16 +80,23 @@ class Run:
         self._targets = {target.name: target for target in firewalls}
         self._source = make_source(request.config, secrets, self._deadline)
         self._margin = request.table.margin
-        self._names: set[str] = set()  # of the person that is asked for
+        self._names = {request.user}  # of the person that is asked for
+        self._source_error: SourceError | None = None
+        spool.names = make_names(request.config, self._source, request.table.same_domains)
 
     def make(self, output: Path | None) -> int:
-        """Read, judge, tell and remember. Raises SourceError where without the NAC there is nothing to tell."""
+        """Read, judge, tell and remember."""
         from uidsync.integrations.events.agreement import find_agreement  # noqa: PLC0415
-        from uidsync.integrations.events.columns import count_unsure  # noqa: PLC0415
         from uidsync.integrations.events.daily import group  # noqa: PLC0415
         from uidsync.integrations.events.memory import FILE, Memory  # noqa: PLC0415
-        from uidsync.integrations.events.output import Report, write_report, written_to  # noqa: PLC0415
+        from uidsync.integrations.events.output import (  # noqa: PLC0415
+            Report,
+            raise_if_unwritable,
+            write_report,
+            written_to,
+        )
 
+        raise_if_unwritable(output)
         request, spool, choice = self.request, self.spool, self.request.choice
         memory = Memory(spool, find_state_dir(request.config) / FILE) if self.needs_memory else None
         outcomes = self._fetch(memory)
@@ -103,11 +112,10 @@ class Run:
             if choice.proof:
                 self._write_proof(write)
         counts = spool.count_rows()
-        self._tell_counts(spool.count(), counts)
-        if not request.no_who and is_known:
-            self.log.info("events.compared", message=agreement.tell(), not_sure=count_unsure(spool))
+        self._tell_counts(counts, outcomes)
         if not is_known:
             return SOURCE
+        self._tell_people(agreement)
         if memory and not request.dry_run:
             self._remember(memory, at, outcomes)
             if choice.says_what_is_new:
@@ -143,14 +151,16 @@ class Run:
             return window.since or (known - request.table.overlap if known else window.until - window.span)
 
         wish = request.wish
-        if request.user:
-            wish, self._names = self._find_person()
-            if not wish.addresses:
+        if request.user and (found := self._find_person()) is not None:
+            if not found:
                 self.log.warning("person.unknown", message="the NAC has no address of this person in that time")
                 return []
+            wish = replace(wish, addresses=found)
         queries = choose_queries(wish, request.table)
-        raw = find_raw(request.choice.columns) if request.choice.columns else ()
-        order = Order(queries, find_since, window.until, request.table.page, request.device, raw)
+        self._warn_of_unproven(queries)
+        raw, reader = find_raw(request.choice.columns) if request.choice.columns else (), request.choice.reader
+        order = Order(queries, find_since, window.until, request.table.page, request.device, raw, reader)
+        self._raise_if_no_device()
         places = self._make_places()
         self._deadline.is_interruptible = False  # but while a job is waited for: none must be left at a firewall
         with watching(self._deadline.seconds_left) as watch:
@@ -162,13 +172,43 @@ class Run:
             self.spool.drop_known()
         return outcomes
 
-    def _find_person(self) -> tuple[Wish, set[str]]:
-        """Find the addresses that a person had, before the logs are asked for them. Raises SourceError."""
+    def _find_person(self) -> Sequence[str] | None:
+        """Find the addresses that a person had, before the logs are asked for them; None where the NAC is away."""
         window, request = self.window, self.request
         since = (window.since or window.until - window.span) - self._margin
-        with opened_history(request.config, self._source) as history:
-            ips, names = history.find_addresses(request.user, since, window.until + self._margin)
-        return replace(request.wish, addresses=tuple(sorted(map(str, ips)))), names | {request.user}
+        try:
+            with opened_history(request.config, self._source) as history:
+                ips, names = history.find_addresses(request.user, since, window.until + self._margin)
+        except SourceError as error:
+            self._source_error = error
+            return None
+        self._names |= names
+        return tuple(sorted(map(str, ips)))
+
+    def _raise_if_no_device(self) -> None:
+        """Refuse a name that no firewall has, as far as all of them say theirs."""
+        from uidsync.panos.logs.devices import list_hostnames  # noqa: PLC0415
+
+        given, known = self.request.device, set[str]()
+        if not given or any(
+            target.hosts for target in self._targets.values()
+        ):  # of a pair only one member says its name
+            return
+        for firewall in self._firewalls.values():
+            try:
+                known |= list_hostnames(firewall)
+            except PanosError:
+                return
+        if given.casefold() not in map(str.casefold, known):
+            words = f"no firewall has the name {given}; {suggest(given, known)}"
+            raise typer.BadParameter(words, param_hint="--device")
+
+    def _warn_of_unproven(self, queries: Sequence[Query]) -> None:
+        from uidsync.panos.logs.filters import LOG_TYPES  # noqa: PLC0415
+
+        for name in sorted({query.log_type for query in queries} - set(LOG_TYPES)):
+            words = f"the vendor's guide names no log {name}: what a firewall answers is not known"
+            self.log.warning("log.unproven", message=words)
 
     def _make_places(self) -> list[Place]:
         from uidsync.integrations.events.fetch import Place, check_clock  # noqa: PLC0415
@@ -183,7 +223,7 @@ class Run:
                 self.request.table.find_zone(name),
                 lambda: datetime.now(UTC),
             )
-            if clock.zone is None:
+            if clock.zone is None and clock.error is None:
                 self.log.warning(
                     "zone.unknown",
                     target=name,
@@ -203,35 +243,61 @@ class Run:
         if self.request.no_who:
             return True
         try:
+            if self._source_error:
+                raise self._source_error
             with opened_history(self.request.config, self._source) as history:
                 attribute(self.spool, history, self._margin)
         except SourceError as error:
-            if self.request.user or self.request.choice.by_user or self.request.choice.agreement:
-                raise
-            self.log.error("source.failed", message=str(error), hint="the users are the firewalls' alone")
-            return False
+            self._source_error = error
+            self.log.error("source.failed", message=str(error), hint="the users are the firewalls' own")
+            self.spool.believe_firewalls(as_people=self.request.choice.kind == "people")
         if self.request.user:
             self.spool.keep_only(self._names)
-        return True
+        return self._source_error is None
 
     # ---- telling -----------------------------------------------------------------------------------------------
 
-    def _tell_counts(self, entries: int, counts: Mapping[str, int]) -> None:
+    def _tell_counts(self, counts: Mapping[str, int], outcomes: Sequence[Outcome]) -> None:
         """Log how much there is; nothing at all may have a reason that nobody thinks of."""
+        from uidsync.integrations.events.columns import find_missing  # noqa: PLC0415
+
         new = {"new": counts["new"]} if self.request.choice.says_what_is_new else {}
-        hint = "a firewall that forwards its logs at high speed keeps none: ask its Panorama"
-        hints = {} if entries else {"hint": hint}
-        self.log.info("events.told", entries=entries, rows=sum(counts.values()), **new, **hints)
+        self.log.info("events.told", entries=self.spool.count(), rows=sum(counts.values()), **new)
+        for name in find_missing(self.spool, self.request.choice.columns):
+            self.log.warning("column.empty", message=f"no entry has what {name} shows; --columns all lists all fields")
+        for outcome in outcomes:
+            if not outcome.entries and outcome.is_complete and not self._targets[outcome.target].serial:
+                self._tell_of_speed(outcome.target)
+
+    def _tell_of_speed(self, target: str) -> None:
+        """Say of a firewall without any entry that it may keep none, if it is one that can be set up so."""
+        from uidsync.panos.logs.devices import may_keep_no_logs  # noqa: PLC0415
+
+        with suppress(PanosError):
+            if may_keep_no_logs(self._firewalls[target]):
+                words = "no entry found; a firewall that forwards its logs at high speed keeps none: ask its Panorama"
+                self.log.warning("log.elsewhere", target=target, message=words)
+
+    def _tell_people(self, agreement: Agreement) -> None:
+        """Log how far people are known; that nobody is has a reason which should be told."""
+        from uidsync.integrations.events.columns import count_unsure  # noqa: PLC0415
+
+        if self.request.no_who:
+            return
+        unsure = count_unsure(self.spool)
+        self.log.info("events.compared", message=agreement.tell(), not_sure=unsure)
+        if self.spool.count() and not self.spool.count_sure():
+            why = ", ".join(f"{mark} ({number:,})" for mark, number in unsure.items())
+            words = f"no event can be told of a person: {why or 'none is at an address of the NAC'}"
+            self.log.warning("people.untold", message=words, hint="docs/events.md says what to do")
 
     def _tell_gaps(self, outcomes: Sequence[Outcome]) -> list[str]:
+        from uidsync.integrations.events.fetch import write_gaps  # noqa: PLC0415
+
         told = []
-        for outcome in outcomes:
-            for name, gap in outcome.gaps:
-                what = "nothing was read" if gap.is_rest else "one entry was left out"
-                words = f"{outcome.target}: {name}: {what} from {gap.since:%Y-%m-%d %H:%M:%S} on: {gap.error}"
-                words = words if gap.is_rest else words.replace(" on:", ":")
-                self.log.warning("events.incomplete", target=outcome.target, error=gap.error.kind, message=words)
-                told.append(words)
+        for target, kind, words in write_gaps(outcomes):
+            self.log.warning("events.incomplete", target=target, error=kind, message=words)
+            told.append(words)
         return told
 
     def _write_proof(self, write: Callable[[str], object]) -> None:

@@ -244,11 +244,12 @@ def choose_targets(config: Config, names: Sequence[str], file: str) -> tuple[Tar
     """Return the targets of these names, or all. Raises ConfigError for a name that no target has."""
     known = {target.name for target in config.target}
     if unknown := [name for name in names if name not in known]:
-        raise ConfigError(file, [f"no target has the name {name}; {_suggest(name, known)}" for name in unknown])
+        raise ConfigError(file, [f"no target has the name {name}; {suggest(name, known)}" for name in unknown])
     return tuple(target for target in config.target if not names or target.name in names)
 
 
-def _suggest(name: str, known: Collection[str]) -> str:
+def suggest(name: str, known: Collection[str]) -> str:
+    """Return which of the known names is meant, or what there is."""
     close = difflib.get_close_matches(name, sorted(known), n=1)
     return f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(known)[:MOST_NAMED])}"
 

@@ -27,6 +27,7 @@ MONTHS, HOURS = 12, 24
 DAY = timedelta(days=1)
 FIRST_YEAR = 1971  # a timestamp of MySQL begins in 1970
 
+DATED = re.compile(r"\d\D+\d|[a-z]{3}\W*\d")  # what was meant for a date
 AGO = re.compile(r"(?P<count>\d+) ?(?P<unit>m|h|d|w)(?:in|inute|our|ay|eek)?s? ago", re.IGNORECASE)
 ZONE = re.compile(
     r"(?P<words>.*(?::\d\d(?:\.\d+)?|[AaPp][Mm](?![A-Za-z])|\s))\s*(?P<zone>[Zz]|[+-]\d\d:?\d\d|[A-Z]{3,5}|[A-Za-z]+(?:/[\w+-]+)+)"
@@ -41,6 +42,7 @@ class Moment:
     at: datetime
     zone: tzinfo | None = None
     note: str = ""
+    is_day: bool = False  # a whole day was meant, and this is its beginning
 
 
 def read_moment(text: str, now: datetime, local: tzinfo | None = None) -> Moment:
@@ -139,6 +141,8 @@ def _list_days(words: str, today: date) -> Iterator[date]:
         return
     weekday = _find_weekday(first)
     dates = list(_list_dates(words if weekday is None else rest, today))
+    if not dates and DATED.search(words):
+        raise ValueError(f"there is no such day: {words}; write it like {EXAMPLES}")
     if dates and weekday not in {None, *(day.weekday() for day in dates)}:
         raise ValueError(f"{dates[0]} is a {dates[0]:%A}")
     yield from (day for day in dates if weekday in {None, day.weekday()})
@@ -168,7 +172,7 @@ def _begin(day: date, zone: tzinfo | None, zone_name: str) -> Moment:
     """Return the first moment of a day: midnight, or what clocks show instead when they are put forward then."""
     first = datetime.combine(day, time(), zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None)
     note = f"{day} is a whole day; this is its beginning, add a time of day for another moment of it"
-    return replace(_place(first, zone, zone_name), note=note)
+    return replace(_place(first, zone, zone_name), note=note, is_day=True)
 
 
 def _place(naive: datetime, zone: tzinfo | None, zone_name: str) -> Moment:

@@ -237,11 +237,11 @@ class Firewall:
     def _op(self, call: Call, table: Table) -> Answer:
         if call.document is None:
             return _front_end_error(400, 'Parameter "cmd" is required')
-        settings = self.settings
-        vpn = self.vpns[call.parameters.get("target")]
+        settings, parameters = self.settings, call.parameters
+        place = self.vpns[parameters.get("target")], settings.ha, parameters.get("vsys")
         shown = datetime.fromtimestamp(self.now() + settings.skew, ZoneInfo(settings.zone))
-        device = Device(settings.identity, table, vpn, settings.ha, call.parameters.get("vsys"), self.now(), shown)
-        return Answer(operate(call.document, device))
+        behind = () if "target" in parameters else tuple(filter(None, self.tables))
+        return Answer(operate(call.document, Device(settings.identity, table, *place, self.now(), shown, behind)))
 
     def _log(self, call: Call) -> Answer:
         match call.parameters.get("action"):

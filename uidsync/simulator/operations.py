@@ -37,6 +37,7 @@ class Device:
     vsys: str | None
     now: float
     clock: datetime = datetime(2000, 1, 1, tzinfo=UTC)
+    behind: tuple[str, ...] = ()  # serials of the firewalls that a Panorama has
 
 
 def operate(document: bytes, device: Device) -> bytes:
@@ -46,6 +47,8 @@ def operate(document: bytes, device: Device) -> bytes:
         return MALFORMED
     words, last = _read_words(command)
     answer = COMMANDS.get(words)
+    if words == "show devices all" and device.behind:
+        return replies.devices(device.behind)
     return answer(last, device) if answer else replies.error(f"{words.replace(' ', ' -> ')} is unexpected", 17)
 
 

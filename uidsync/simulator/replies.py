@@ -144,6 +144,15 @@ def system_info(device: Identity, now: float) -> bytes:
     )
 
 
+def devices(serials: Iterable[str]) -> bytes:
+    """Answer `show devices all` of a Panorama."""
+    entries = "".join(
+        f'<entry name="{serial}"><serial>{serial}</serial><hostname>fw-{serial}</hostname></entry>'
+        for serial in map(escape, serials)
+    )
+    return success(f"<devices>{entries}</devices>")
+
+
 def version(device: Identity) -> bytes:
     """Answer `type=version`."""
     return (

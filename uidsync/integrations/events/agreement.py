@@ -35,14 +35,23 @@ class Agreement:
         if not judged:
             return "no event could be compared with the NAC"
         words = [f"{find_percent(total)} % of {judged:,} events carried the right user"]
-        for verdict in (BLANK, DIFFERS, "nobody"):
-            if number := total[verdict]:
-                zones = {zone for (_, zone), counts in self.counts.items() if counts.get(verdict)}
-                where = f", all from zone {zones.pop()}" if len(zones) == 1 and zones != {""} else ""
-                words.append(f"{verdict}: {number:,}{where}")
+        words += [
+            f"{verdict}: {total[verdict]:,}{self._tell_place(verdict)}"
+            for verdict in (BLANK, DIFFERS, "nobody")
+            if total[verdict]
+        ]
         if near := sum(total[verdict] for verdict in UNJUDGED):
             words.append(f"not judged, near a hand-over: {near:,}")
         return "; ".join(words)
+
+    def _tell_place(self, verdict: str) -> str:
+        """Name the one zone that a verdict is from; with its firewall, where the report is of several."""
+        places = {place for place, counts in self.counts.items() if counts.get(verdict)}
+        zones = {zone for _, zone in places}
+        firewalls = {firewall for firewall, _ in places}
+        is_of_several = len({firewall for firewall, _ in self.counts}) > 1 and len(firewalls) == 1
+        of = f" of {firewalls.pop()}" if is_of_several else ""
+        return f", all from zone {zones.pop()}{of}" if len(zones) == 1 and zones != {""} else of and f", all{of}"
 
     def list_rows(self) -> Iterator[dict[str, object]]:
         """Yield a row for each firewall and zone."""

@@ -1,6 +1,6 @@
 """Lists events one by one, with the columns that somebody wants: as CSV, JSON lines, or a table; and by person.
 
-Column sets are data. A name that is none of them is the name of a field of the log.
+Column sets are data. `log_NAME` is a field of the log as it is.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any
 
 from uidsync.integrations.events.event import Event
@@ -32,19 +33,32 @@ SOURCES = {name: f"e.{name}" for name in (*PLAIN, "src_name", "dst_name")} | {
     f"{side}_nac_{name}": f"{side}.{name}" for side in SIDES for name in OF_SIDE
 }
 ALL = "all"
+RAW = "log_"  # before the name of a field of the log
 TIMES = frozenset({"since", "until"})
 
 
 def read_columns(words: str) -> tuple[str, ...]:
-    """Return the columns of a profile, or those that are named, parted by commas."""
-    return PROFILES.get(words) or tuple(dict.fromkeys(name.strip() for name in words.split(",") if name.strip()))
+    """Return the columns of a profile, or those that are named, parted by commas. Raises ValueError."""
+    if words in PROFILES:
+        return PROFILES[words]
+    names = tuple(dict.fromkeys(name.strip() for name in words.split(",")))
+    known = PROFILES[ALL]
+    for name in names:
+        if name not in known and not name.removeprefix(RAW):
+            raise ValueError(f"name a set ({', '.join(PROFILES)}) or columns, parted by commas")
+        if name not in known and not name.startswith(RAW):
+            alike = get_close_matches(name, [*known, *PROFILES], n=1)
+            hint = f"did you mean {alike[0]}? A" if alike else f"there are {', '.join(known)}; a"
+            raise ValueError(f"no column has the name {name}; {hint} field of the log itself is {RAW}{name}")
+    return names
 
 
 def find_raw(words: str) -> Collection[str] | None:
     """Return which fields of the log have to be kept for these columns; None is all of them."""
     if words == ALL:
         return None
-    return frozenset(read_columns(words)) - {*PLAIN, *KNOWN, "src_name", "dst_name"}
+    names = set(read_columns(words)) - set(PROFILES[ALL])
+    return frozenset(name.removeprefix(RAW) for name in names)
 
 
 def list_events(spool: Spool, columns: Sequence[str], *, with_rest: bool = False) -> Iterator[dict[str, Any]]:
@@ -66,8 +80,8 @@ def list_events(spool: Spool, columns: Sequence[str], *, with_rest: bool = False
         event = dict(zip(own, values, strict=False))
         if needs_raw:
             raw = json.loads(values[-1]) if values[-1] else {}
-            event |= {name: raw.get(name) for name in others}
-            event |= {f"log_{name}": text for name, text in raw.items()} if with_rest else {}
+            event |= {name: raw.get(name.removeprefix(RAW)) for name in others}
+            event |= {f"{RAW}{name}": text for name, text in raw.items()} if with_rest else {}
         yield {name: event[name] for name in columns} | event if others else event
 
 
@@ -78,29 +92,40 @@ def _show_moment(seconds: float | None) -> str | None:
 def list_raw_names(spool: Spool) -> tuple[str, ...]:
     """Return the names of all fields that the logs have, for the head of a table."""
     rows = spool.select("SELECT DISTINCT j.key FROM event, json_each(event.raw) j WHERE raw IS NOT NULL ORDER BY j.key")
-    return tuple(f"log_{row[0]}" for row in rows)
+    return tuple(f"{RAW}{row[0]}" for row in rows)
+
+
+def find_missing(spool: Spool, words: str | None) -> list[str]:
+    """Return the columns that no event has a field of the log for."""
+    if words is None or not (fields := find_raw(words)):
+        return []
+    return sorted({f"{RAW}{name}" for name in fields} - set(list_raw_names(spool)))
 
 
 BY_USER = ("user", "devices", "threats", "addresses", "events", "first", "last")
 PEOPLE = """
   WITH told AS (
     SELECT s.event, s.side, s.user, coalesce(s.machine, s.mac) AS device, e.time, e.received, e.threat, e.threat_id,
-      CASE s.side WHEN 'src' THEN e.src ELSE e.dst END AS address, coalesce(s.first, 0) AS first
+      CASE s.side WHEN 'src' THEN e.src ELSE e.dst END AS address, s.first
     FROM side s JOIN event e ON e.id = s.event WHERE s.mark = '' AND s.user IS NOT NULL
   )
-  SELECT MAX(user) AS user, group_concat(DISTINCT device) AS devices, group_concat(DISTINCT threat) AS threats,
-    group_concat(DISTINCT address) AS addresses, COUNT(DISTINCT event) AS events, MIN(first) AS first,
-    MAX(first) AS last
+  SELECT MAX(user) AS user, json_group_array(DISTINCT device) FILTER (WHERE device IS NOT NULL) AS devices,
+    json_group_array(DISTINCT threat) AS threats, json_group_array(DISTINCT address) AS addresses,
+    COUNT(DISTINCT event) AS events, MIN(first) AS first, MAX(first) AS last
   FROM told GROUP BY fold(user) ORDER BY events DESC, fold(user)
 """
 
 
 def list_people(spool: Spool) -> Iterator[dict[str, Any]]:
-    """Yield one line for each person that an event is surely told of: devices, threats, how often, first and last."""
+    """Yield one line for each person that an event is surely told of: devices, threats, how often, first and last.
+
+    Of what a person has several, there is a list.
+    """
     for row in spool.select(PEOPLE):
         person = dict(row)
+        person |= {name: json.loads(person[name]) for name in ("devices", "threats", "addresses")}
         for name in ("first", "last"):
-            person[name] = datetime.fromtimestamp(person[name], UTC).isoformat()
+            person[name] = _show_moment(person[name])
         yield person
 
 
@@ -110,13 +135,20 @@ def count_unsure(spool: Spool) -> dict[str, int]:
     return {row["mark"]: row["n"] for row in rows}
 
 
+def show_cell(value: object) -> str:
+    """Return the text of a cell; several values are parted by `|`, and one that is in a value is escaped."""
+    if isinstance(value, list):
+        return " | ".join(text.replace("|", r"\|") for text in value)
+    return "" if value is None else str(value)
+
+
 def write_lines(
     rows: Iterator[dict[str, Any]], columns: Sequence[str], make: Callable[[Sequence[object]], str]
 ) -> Iterator[str]:
     """Yield rows as CSV, the names of the columns first."""
     yield make(columns)
     for row in rows:
-        yield make([row.get(name) for name in columns])
+        yield make([show_cell(row.get(name)) for name in columns])
 
 
 def write_json(rows: Iterator[dict[str, Any]]) -> Iterator[str]:

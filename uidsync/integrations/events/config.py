@@ -26,9 +26,9 @@ from uidsync.config.values import (
     between,
 )
 from uidsync.panos.logs.events import MOST_ENTRIES
-from uidsync.panos.logs.filters import LOG_TYPES, check_condition, check_value
+from uidsync.panos.logs.filters import check_condition, check_log_type, check_value
 
-LogType = Literal[LOG_TYPES]  # type: ignore[valid-type]
+LogType = Annotated[str, AfterValidator(check_log_type)]
 Condition = Annotated[str, AfterValidator(check_condition)]
 Value = Annotated[str, AfterValidator(check_value)]
 ThreatId = Annotated[str, StringConstraints(pattern=r"^([0-9]{1,10})?$")]
@@ -38,7 +38,7 @@ class OwnQuery(Table):
     """A query of one's own: which log, and which of its entries."""
 
     log_type: LogType = "threat"
-    """The log to read."""
+    """The log to read. Another log than those of the vendor's API guide is asked for as well, with a warning."""
     filter: Condition = ""
     """The filter, as the web interface's Monitor tab takes it. Default: all entries."""
     threat_id: ThreatId = ""
@@ -61,6 +61,9 @@ class EventsConfig(NeighbourTable):
     their offset get a name."""
     time_zones: dict[Name, TimeZone] = {}  # noqa: RUF012 (pydantic copies it)
     """The same for single firewalls."""
+    same_domains: tuple[Value, ...] = ()
+    """Domains and realms that are one, for example `["CAMPUS", "example.edu"]`: the agreement then takes
+    `jdoe01@example.edu` and `CAMPUS\\jdoe01` for one user."""
     margin: Annotated[Duration, AfterValidator(between(0 * SECOND, DAY))] = 10 * MINUTE
     """An event this close to a hand-over of its address gets a mark instead of a name."""
     cnc_rule: Value = "cnc"

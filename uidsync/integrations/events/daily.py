@@ -7,38 +7,39 @@ from __future__ import annotations
 
 import csv
 import io
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Literal
 
+from uidsync.integrations.events.choice import Counting
 from uidsync.integrations.events.memory import write_day
 from uidsync.integrations.events.spool import Spool
 
 HEADER = ("Destination", "Destination Name", "Source", "Threat Name", "Count")
+SOURCE_NAME = "Source Name"  # after the published cells of each row, where any source is a person's
+CELLS = ("dst", "name", "src", "threat", "n", "source_name")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # that a spreadsheet takes for a formula's beginning
-Counting = Literal["events", "sessions"]
 COUNTS: Mapping[Counting, str] = {"events": "COUNT(*)", "sessions": "SUM(sessions)"}
-ORDER = "n DESC, dst_key, src_key, threat, name"
+ORDER = "n DESC, dst_key, src_key, threat, name, source_name"
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def group(spool: Spool, counting: Counting = "events") -> None:
-    """Group the events: by destination, its user, source and threat, however that is called just now."""
+    """Group the events: by both ends, their users, and the threat, however that is called just now."""
     spool.connection.execute(
-        "CREATE TABLE grouped AS SELECT dst, dst_name AS name, fold(dst_who) AS who, src, threat, threat_id, "  # noqa: S608
-        f"MAX(received) AS latest, {COUNTS[counting]} AS n, dst_key, src_key, '' AS days "
-        "FROM event GROUP BY dst, fold(dst_who), src, threat_id"
+        "CREATE TABLE grouped AS SELECT dst, dst_name AS name, fold(dst_who) AS who, src, src_name AS source_name, "  # noqa: S608
+        f"fold(src_who) AS source_who, threat, threat_id, MAX(received) AS latest, {COUNTS[counting]} AS n, dst_key, "
+        "src_key, '' AS days FROM event GROUP BY dst, fold(dst_who), src, fold(src_who), threat_id"
     )
 
 
 def write_csv(spool: Spool, make: Callable[[Sequence[object]], str]) -> Iterator[str]:
     """Yield the lines of the grouped CSV, the most frequent first, then by address."""
-    yield make(HEADER)
+    names = _choose_cells(spool)
+    yield make((*HEADER, SOURCE_NAME)[: len(names)])
     for row in spool.select(f"SELECT * FROM grouped ORDER BY {ORDER}"):  # noqa: S608 (a constant)
-        yield make(_cells(row))
+        yield make([row[name] for name in names])
 
 
 def write_daily(
@@ -52,10 +53,11 @@ def write_daily(
         row["is_new"]: row["n"]
         for row in spool.select("SELECT days IS NULL AS is_new, COUNT(*) AS n FROM grouped GROUP BY days IS NULL")
     }
+    names = _choose_cells(spool)
     yield f"All ({sum(counts.values())})\n"
     yield f"\nNew ({counts.get(1, 0)})\n"
     for row in spool.select(f"SELECT * FROM grouped WHERE days IS NULL ORDER BY {ORDER}"):  # noqa: S608
-        yield make(_cells(row))
+        yield make([row[name] for name in names])
     yield f"\nAlready seen ({counts.get(0, 0)})\n"
     sizes = {
         row["days"]: row["n"]
@@ -68,11 +70,13 @@ def write_daily(
         listed = [*days.split(), write_day(at)]
         yield f"#{len(listed)} days ({sizes[days]})\n"
         yield from (f"#{write_date(reports[day].astimezone(at.tzinfo))}\n" for day in listed)
-        yield from (make(_cells(row)) for row in known)
+        yield from (make([row[name] for name in names]) for row in known)
 
 
-def _cells(row: sqlite3.Row) -> tuple[object, ...]:
-    return tuple(row[name] for name in ("dst", "name", "src", "threat", "n"))
+def _choose_cells(spool: Spool) -> Sequence[str]:
+    """Return what each row has: the published cells, and who was at the source if anybody was at one."""
+    (has_sources,) = next(spool.select("SELECT EXISTS (SELECT 1 FROM grouped WHERE source_name != '')"))
+    return CELLS if has_sources else CELLS[:-1]
 
 
 def write_date(at: datetime) -> str:

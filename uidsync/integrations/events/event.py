@@ -19,6 +19,11 @@ from uidsync.panos.logs.events import LogEntry, plain_address, read_time
 from uidsync.panos.logs.pages import find_key
 
 NUMBERED = re.compile(r"(.*\S)\s*\((\d+)\)", re.DOTALL)  # as later releases write it: EICAR Test File Detection(86708)
+FIELDS = (  # of an entry, that are read here
+    "receive_time", "time_generated", "high_res_timestamp", "start", "device_name", "serial", "seqno", "severity",
+    "action", "rule", "app", "src", "dst", "srcuser", "dstuser", "from", "to", "threatid", "tid", "subtype",
+    "repeatcnt",
+)  # fmt: skip
 NO_NUMBER = frozenset({"", "0"})
 
 

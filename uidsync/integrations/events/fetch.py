@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from typing import Protocol
+from itertools import groupby
+from typing import Protocol, TypeGuard
 
 from uidsync.integrations.events.config import SKEW_TOLD
-from uidsync.integrations.events.event import Origin, read_event
+from uidsync.integrations.events.event import FIELDS, Origin, read_event
 from uidsync.integrations.events.queries import Query
 from uidsync.integrations.events.spool import Spool
 from uidsync.panos.logs.clocks import QUARTER, write_bounds
 from uidsync.panos.logs.events import LogEntry, LogQuery
 from uidsync.panos.logs.filters import Search
 from uidsync.panos.logs.pages import Fetch, Gap, read_pages
-from uidsync.panos.wire.errors import PanosError, TargetError
+from uidsync.panos.wire.errors import Busy, PanosError, TargetError, Unauthorized
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Clock:
     asked: tzinfo | None
     skew: timedelta = timedelta()
     warning: str = ""
+    error: TargetError | None = None  # why the firewall cannot be asked for anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Order:
     page: int = 1000
     device_name: str = ""
     raw: Collection[str] | None = ()
+    reader: str = ""  # who reads: each has its own positions
 
 
 class Watch(Protocol):
@@ -96,6 +99,8 @@ def check_clock(
     """
     shown = _ask(ask)
     if isinstance(shown, PanosError):
+        if is_away(shown):
+            return Clock(zone, zone, error=shown)
         return Clock(zone, zone, warning="" if zone else f"its clock cannot be asked either: {shown}")
     asked = _find_offset(shown, now())
     if ask_panorama is not None:
@@ -117,6 +122,12 @@ def check_clock(
     return Clock(zone, asked_by)
 
 
+def is_away(error: PanosError) -> TypeGuard[TargetError]:
+    """Tell whether an error is one of the firewall and not of the question: then no other question is worth asking."""
+    is_denied = isinstance(error, Unauthorized) and error.is_denied
+    return isinstance(error, TargetError) and not isinstance(error, Busy) and not is_denied
+
+
 def _ask(ask: Callable[[], datetime]) -> datetime | PanosError:
     try:
         return ask()
@@ -128,9 +139,9 @@ def _find_offset(shown: datetime, at: datetime) -> timezone:
     return timezone(round((shown - at.astimezone(UTC).replace(tzinfo=None)) / QUARTER) * QUARTER)
 
 
-def name_position(target: str, query: Query) -> str:
+def name_position(target: str, query: Query, order: Order) -> str:
     """Return the name by which it is known how far a query was read at a firewall; it tells nothing of either."""
-    words = f"{target} {query.log_type} {query.condition}"
+    words = repr((target, query.log_type, query.condition, order.device_name, order.reader))
     return hashlib.blake2b(words.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
@@ -142,18 +153,23 @@ def fetch_all(
 
 
 def _fetch(place: Place, order: Order, spool: Spool, is_known: Callable[[str], bool], watch: Watch) -> Outcome:
-    outcome = Outcome(place.name)
+    outcome, error = Outcome(place.name), place.clock.error
     for query in order.queries:
-        position = name_position(place.name, query)
+        position = name_position(place.name, query, order)
         since, until = order.find_since(position), order.until
         first, last = write_bounds(since, until, place.clock.asked)
-        search = Search(query.log_type, query.condition, first, last, order.device_name, place.serial)
+        if error:  # no need to wait for each query until it fails as well
+            outcome.gaps.append((query.name, Gap(first, error, is_rest=True)))
+            continue
+        fields = () if order.raw is None else (*FIELDS, *order.raw)
+        search = Search(query.log_type, query.condition, first, last, order.device_name, place.serial, fields)
         origin = Origin(place.name, query.name, query.log_type, place.clock.zone, position, order.raw)
         watch.begin(f"{place.name} {query.name}", since, until)
         before = len(outcome.gaps)
         for page in read_pages(_hurried(place.fetch, watch), search, order.page):
             if isinstance(page, Gap):
                 outcome.gaps.append((query.name, page))
+                error = page.error if is_away(page.error) else None
                 continue
             outcome.pages += 1
             outcome.entries += len(page.entries)
@@ -163,6 +179,17 @@ def _fetch(place: Place, order: Order, spool: Spool, is_known: Callable[[str], b
         if len(outcome.gaps) == before:
             outcome.positions[position] = until
     return outcome
+
+
+def write_gaps(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str, str]]:
+    """Yield of each gap the target, the kind of the error, and what to say; those of one error are one."""
+    for outcome in outcomes:
+        for error, gaps in groupby(outcome.gaps, lambda each: each[1].error):
+            names, missing = zip(*gaps, strict=True)
+            first = min(gap.since for gap in missing)
+            when = f"{first:%Y-%m-%d %H:%M:%S}"
+            what = f"nothing was read from {when} on" if missing[0].is_rest else f"one entry was left out from {when}"
+            yield outcome.target, error.kind, f"{outcome.target}: {', '.join(names)}: {what}: {error}"
 
 
 def _hurried(fetch: Fetch, watch: Watch) -> Fetch:

@@ -5,12 +5,13 @@ Pure: no I/O, no clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from uidsync.panos import Address, bare_name
+from uidsync.panos import Address
 from uidsync.panos.logs.clocks import Spell
 
 SURE = ""
@@ -22,6 +23,7 @@ VERDICTS = (AGREE, BLANK, DIFFERS, NOBODY, NEAR)
 UNJUDGED = frozenset({NEAR})  # of those: no percentage counts them
 NO_ONE = "nobody"
 BLUR = timedelta(hours=2)
+IN_A_NAME = re.compile(r" or | \((?:NAC|firewall): |\)$", re.IGNORECASE)  # what parts the names that `name` joins
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,27 +117,53 @@ def _list_names(stays: Collection[Stay]) -> tuple[str, ...]:
     return tuple(names.values())
 
 
-def compare(judgement: Judgement, user: str) -> str:
+class Names:
+    """Which names are one user: in any case; one that has no domain may be of any; and some domains are one.
+
+    `read` returns what the rules of the configuration make of a name, as they do with names at the NAC.
+    """
+
+    def __init__(self, same_domains: Iterable[str] = (), read: Callable[[str], str] = str) -> None:
+        self._same = frozenset(map(str.casefold, same_domains))
+        self._read = read
+
+    def is_same(self, one: str, other: str) -> bool:
+        """Tell whether two names are one user."""
+        if not (one and other):
+            return False
+        return self._is_equal(one, other) or self._is_equal(self._read(one), self._read(other))
+
+    def _is_equal(self, one: str, other: str) -> bool:
+        (domain, bare), (other_domain, other_bare) = map(_part, (one, other))
+        if not bare or bare != other_bare:
+            return False
+        return domain == other_domain or not (domain and other_domain) or {domain, other_domain} <= self._same
+
+    def is_among(self, shown: str, names: Collection[str]) -> bool:
+        """Tell whether one of the names in a text, as `name` makes it, is one of these users."""
+        return any(self.is_same(part, name) for part in IN_A_NAME.split(shown) for name in names)
+
+
+def _part(user: str) -> tuple[str, str]:
+    """Part a name into its domain or realm, and the rest; in lower case."""
+    user = user.casefold()
+    domain, _, name = user.rpartition("\\")
+    name, _, realm = name.partition("@")
+    return domain or realm, name
+
+
+def compare(judgement: Judgement, user: str, names: Names = Names()) -> str:  # noqa: B008 (it never changes)
     """Return what the firewall's user is beside the NAC's; empty where there is nothing to compare."""
     match judgement.mark:
         case mark if mark == SURE and judgement.stay:
             if not user:
                 return BLANK
-            return AGREE if is_same(user, judgement.stay.user or "") else DIFFERS
+            return AGREE if names.is_same(user, judgement.stay.user or "") else DIFFERS
         case mark if mark == NOBODY:
             return NOBODY if user else ""
         case mark if mark in {NEAR, SPANS, FOLDED}:
             return NEAR
     return ""
-
-
-def is_same(one: str, other: str) -> bool:
-    """Tell whether two names are one user: in any case, and one that has no domain may be of any."""
-    one, other = one.casefold(), other.casefold()
-    if one == other:
-        return True
-    is_plain = bare_name(one) == one or bare_name(other) == other
-    return is_plain and bare_name(one) == bare_name(other)
 
 
 def identify(judgement: Judgement, user: str) -> str:
@@ -145,7 +173,7 @@ def identify(judgement: Judgement, user: str) -> str:
     return name(judgement, user)
 
 
-def name(judgement: Judgement, user: str) -> str:
+def name(judgement: Judgement, user: str, names: Names = Names()) -> str:  # noqa: B008
     """Return the name that is shown for one side; never one of two that may be meant.
 
     The firewall's spelling stays where both agree, and where the NAC does not know better.
@@ -154,7 +182,7 @@ def name(judgement: Judgement, user: str) -> str:
         known = judgement.stay.user
         if not user:
             return known
-        return user if is_same(user, known) else f"{known} (firewall: {user})"
+        return user if names.is_same(user, known) else f"{known} (firewall: {user})"
     if judgement.candidates and len(judgement.candidates) > 1:
         return " or ".join(judgement.candidates)
     return f"{user} (NAC: {NO_ONE})" if judgement.mark == NOBODY and user else user

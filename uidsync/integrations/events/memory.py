@@ -6,17 +6,17 @@ The file holds names and addresses: it is for the service's account and group al
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 
+from uidsync.integrations.events.event import make_sort_key
 from uidsync.integrations.events.spool import Spool
 
 FILE = "events.sqlite3"
-SCHEMA = 1
+SCHEMA = 2
 MODE = 0o640
 WAIT = 30_000  # milliseconds for another report to end its writing
 
@@ -31,6 +31,7 @@ class Memory:
     def __init__(self, spool: Spool, file: Path) -> None:
         """Open the file, or make it. Raises MemoryProblem."""
         self._connection = spool.connection
+        self._names = spool.names
         try:
             os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, MODE))
             self._connection.execute(f"PRAGMA busy_timeout = {WAIT}")
@@ -40,7 +41,8 @@ class Memory:
                 self._connection.executescript(files(__package__).joinpath("memory.sql").read_text("utf-8"))
                 self._connection.execute(f"PRAGMA memory.user_version = {SCHEMA}")
             elif version != SCHEMA:
-                raise MemoryProblem(f"{file} is of schema {version}, and this uidsync knows {SCHEMA}: update it")
+                hint = "update it" if version > SCHEMA else "move the file away, and all rows are new once"
+                raise MemoryProblem(f"{file} is of schema {version}, and this uidsync knows {SCHEMA}: {hint}")
         except OSError as error:
             raise MemoryProblem(f"{file}: {error.strerror or error}") from None
         except sqlite3.Error as error:
@@ -56,8 +58,9 @@ class Memory:
         day = write_day(at)
         self._connection.execute(
             "UPDATE grouped SET days = (SELECT group_concat(day, ' ') FROM (SELECT s.day FROM memory.seen s "
-            "JOIN memory.row r ON r.id = s.row WHERE (r.destination, r.user, r.source, r.threat_id) = "
-            "(grouped.dst, grouped.who, grouped.src, grouped.threat_id) AND s.day < ? ORDER BY s.day))",
+            "JOIN memory.row r ON r.id = s.row WHERE (r.destination, r.user, r.source, r.source_user, r.threat_id) = "
+            "(grouped.dst, grouped.who, grouped.src, grouped.source_who, grouped.threat_id) AND s.day < ? "
+            "ORDER BY s.day))",
             (day,),
         )
         known = self._connection.execute("SELECT day, at FROM memory.report")
@@ -70,20 +73,24 @@ class Memory:
         run("BEGIN IMMEDIATE")
         run("INSERT OR IGNORE INTO memory.report VALUES (?, ?)", (day, at.astimezone(UTC).isoformat()))
         run(
-            "INSERT INTO memory.row (destination, user, source, threat_id, threat) "
-            "SELECT dst, who, src, threat_id, threat FROM grouped WHERE TRUE "
+            "INSERT INTO memory.row (destination, user, source, source_user, threat_id, threat) "
+            "SELECT dst, who, src, source_who, threat_id, threat FROM grouped WHERE TRUE "
             "ON CONFLICT DO UPDATE SET threat = excluded.threat"
         )
         run(
             "INSERT OR IGNORE INTO memory.seen SELECT r.id, ? FROM grouped g JOIN memory.row r ON "
-            "(r.destination, r.user, r.source, r.threat_id) = (g.dst, g.who, g.src, g.threat_id)",
+            "(r.destination, r.user, r.source, r.source_user, r.threat_id) = "
+            "(g.dst, g.who, g.src, g.source_who, g.threat_id)",
             (day,),
         )
         run("COMMIT")
 
     def forget(self, what: str) -> int:
-        """Forget rows by a user, an address, a threat's number, or `all`; return how many."""
+        """Forget rows by a user or an address at either end, a threat's number, or `all`; return how many."""
         run = self._connection.execute
+        key = make_sort_key(what)
+        self._connection.create_function("is_person", 1, lambda text: self._names.is_among(text, [what]))
+        self._connection.create_function("is_place", 1, lambda text: make_sort_key(text) == key)
         run("BEGIN IMMEDIATE")
         if what == "all":
             cursor = run("DELETE FROM memory.row")
@@ -91,9 +98,9 @@ class Memory:
                 run(f"DELETE FROM memory.{table}")  # noqa: S608 (one of three words)
         else:
             cursor = run(
-                "DELETE FROM memory.row WHERE :what IN (user, destination, source, threat_id) "
-                "OR user LIKE :ending ESCAPE '!'",
-                {"what": what.casefold(), "ending": "%\\" + re.sub("([!%_])", r"!\1", what.casefold())},
+                "DELETE FROM memory.row WHERE is_person(user) OR is_person(source_user) "
+                "OR is_place(destination) OR is_place(source) OR threat_id = ?",
+                (what.casefold(),),
             )
         forgotten = cursor.rowcount
         run("DELETE FROM memory.seen WHERE row NOT IN (SELECT id FROM memory.row)")

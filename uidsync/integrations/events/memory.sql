@@ -1,8 +1,8 @@
 -- What reports have told, so that the next one can say what is new. A row is what the report has on a line; a threat is known
 -- by its number, which stays when the vendor renames it.
 CREATE TABLE memory.row (
-  id INTEGER PRIMARY KEY, destination TEXT NOT NULL, user TEXT NOT NULL, source TEXT NOT NULL, threat_id TEXT NOT NULL,
-  threat TEXT NOT NULL, UNIQUE (destination, user, source, threat_id)
+  id INTEGER PRIMARY KEY, destination TEXT NOT NULL, user TEXT NOT NULL, source TEXT NOT NULL, source_user TEXT NOT NULL,
+  threat_id TEXT NOT NULL, threat TEXT NOT NULL, UNIQUE (destination, user, source, source_user, threat_id)
 );
 -- The first report of each day.
 CREATE TABLE memory.report (day TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -18,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from uidsync.integrations.events.agreement import Agreement
+from uidsync.integrations.events.choice import Choice, Form
 from uidsync.integrations.events.columns import (
     ALL,
     BY_USER,
@@ -25,35 +27,16 @@ from uidsync.integrations.events.columns import (
     list_people,
     list_raw_names,
     read_columns,
+    show_cell,
     write_json,
     write_lines,
 )
-from uidsync.integrations.events.daily import Counting, make_line, write_csv, write_daily
+from uidsync.integrations.events.daily import make_line, write_csv, write_daily
 from uidsync.integrations.events.page import write_page
 from uidsync.integrations.events.spool import Spool
 
-Form = Literal["csv", "jsonl", "table", "report", "html"]
-REPORTS = frozenset({"report", "html"})  # forms that say what is new
 MODE = 0o640  # what is in it is not for everybody
 STANDARD = "standard"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """How a report is to look."""
-
-    form: Form = "csv"
-    columns: str = ""
-    counting: Counting = "events"
-    by_user: bool = False
-    is_for_spreadsheet: bool = False
-    agreement: bool = False
-    proof: bool = False
-
-    @property
-    def says_what_is_new(self) -> bool:
-        """Whether what earlier reports told is part of it."""
-        return self.form in REPORTS and not (self.by_user or self.agreement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +51,41 @@ class Report:
 
 
 def write_report(report: Report, choice: Choice) -> Iterator[str]:
-    """Yield a report, piece by piece."""
+    """Yield a report, piece by piece; what could not be read is said at its end, whatever the form."""
     make = make_line(is_for_spreadsheet=choice.is_for_spreadsheet)
     spool = report.spool
-    if choice.agreement:
-        rows = list(report.agreement.list_rows())
-        heads = tuple(rows[0]) if rows else ("firewall",)
-        yield from _write_rows(iter(rows), heads, choice, f"{report.agreement.tell()}\n")
-    elif choice.by_user:
-        yield from _write_rows(list_people(spool), BY_USER, choice)
-    elif choice.form == "html":
-        yield from write_page(spool, report.at, report.days, report.agreement, report.gaps)
-    elif choice.form == "report":
-        yield from write_daily(spool, report.at, report.days, make)
-        yield from (f"\nIncomplete: {gap}\n" for gap in report.gaps)
-    elif choice.form == "csv" and not choice.columns:
-        yield from write_csv(spool, make)
-    else:
-        words = choice.columns or STANDARD
-        is_all = words == ALL
-        columns = read_columns(words)
-        if is_all and choice.form != "jsonl":
-            columns += list_raw_names(spool)
-        yield from _write_rows(list_events(spool, columns, with_rest=is_all), columns, choice)
+    match choice.kind:
+        case "agreement":
+            rows = list(report.agreement.list_rows())
+            heads = tuple(rows[0]) if rows else ("firewall",)
+            yield from _write_rows(iter(rows), heads, choice, f"{report.agreement.tell()}\n")
+        case "people":
+            yield from _write_rows(list_people(spool), BY_USER, choice)
+        case "news" if choice.form == "html":
+            yield from write_page(spool, report.at, report.days, report.agreement, report.gaps)
+        case "news":
+            yield from write_daily(spool, report.at, report.days, make)
+        case "rows":
+            yield from write_csv(spool, make)
+        case _:
+            words = choice.columns or STANDARD
+            is_all = words == ALL
+            columns = read_columns(words)
+            if is_all and choice.form != "jsonl":
+                columns += list_raw_names(spool)
+            yield from _write_rows(list_events(spool, columns, with_rest=is_all), columns, choice)
+    yield from _write_gaps(report.gaps, choice.form, make)
+
+
+def _write_gaps(gaps: Sequence[str], form: Form, make: Callable[[Sequence[object]], str]) -> Iterator[str]:
+    for gap in gaps:
+        match form:
+            case "jsonl":
+                yield from write_json(iter([{"incomplete": gap}]))
+            case "csv":
+                yield make([f"Incomplete: {gap}"])
+            case "table" | "report":
+                yield f"\nIncomplete: {_plain(gap)}\n"
 
 
 def _write_rows(
@@ -99,7 +94,7 @@ def _write_rows(
     match choice.form:
         case "jsonl":
             yield from write_json(rows)
-        case "table" | "report" | "html":
+        case "table":
             yield before
             yield from _write_table(rows, columns)
         case _:
@@ -123,17 +118,35 @@ def _write_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -
 
 def _plain(value: object) -> str:
     """Return a text without what a terminal would obey."""
-    text = "" if value is None else str(value)
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+    return "".join(character if character.isprintable() else "\ufffd" for character in show_cell(value))
+
+
+def raise_if_unwritable(file: Path | None) -> None:
+    """Find out before anything is read whether a file can be written. Raises OSError."""
+    if file is None:
+        return
+    try:
+        number = errno.EISDIR if file.is_dir() else 0 if os.access(file.parent, os.W_OK | os.X_OK) else errno.EACCES
+        file.parent.stat()
+    except OSError as error:
+        number = error.errno or errno.EIO
+    if number:
+        raise OSError(number, os.strerror(number), str(file))
 
 
 @contextmanager
 def written_to(file: Path | None) -> Iterator[Callable[[str], object]]:
-    """Give what writes to standard output, or into a file that takes its name once it is whole. Raises OSError."""
+    """Give what writes to standard output, or into a file that takes its name once it is whole.
+
+    Raises OSError, by the name of the file that is meant.
+    """
     if file is None:
         yield sys.stdout.write
         return
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from None
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as new:
             yield new.write
@@ -141,6 +154,8 @@ def written_to(file: Path | None) -> Iterator[Callable[[str], object]]:
             os.fchmod(new.fileno(), MODE)
             os.fsync(new.fileno())
         Path(name).replace(file)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(file)) from None
         raise

@@ -10,11 +10,12 @@ from datetime import datetime
 from html import escape
 
 from uidsync.integrations.events.agreement import Agreement
-from uidsync.integrations.events.columns import BY_USER, count_unsure, list_people
-from uidsync.integrations.events.daily import HEADER, ORDER, write_date
+from uidsync.integrations.events.columns import BY_USER, count_unsure, list_people, show_cell
+from uidsync.integrations.events.daily import CELLS, HEADER, ORDER, SOURCE_NAME, write_date
 from uidsync.integrations.events.spool import Spool
 
 DAY = len("2026-11-29")
+HEADS = (*HEADER, SOURCE_NAME)
 STYLE = (
     "body{font:15px/1.4 sans-serif;margin:2em;color:#222}table{border-collapse:collapse;margin:0 0 2em}"
     "th,td{text-align:left;padding:.2em .8em;border-bottom:1px solid #ddd}th{background:#f3f3f3}"
@@ -31,19 +32,17 @@ def write_page(
     yield f"<style>{STYLE}</style></head>\n<body><h1>Security events</h1>\n<p>{escape(date)}</p>\n"
     yield from (f'<p class="bad">Incomplete: {escape(gap)}</p>\n' for gap in gaps)
     yield f"<p>{escape(agreement.tell())}</p>\n"
-    yield from _write_table(
-        "New", HEADER, _list_cells(spool, "days IS NULL", ORDER), "Nothing that no earlier day had."
-    )
+    yield from _write_table("New", HEADS, _list_cells(spool, "days IS NULL", ORDER), "Nothing that no earlier day had.")
     yield from _write_table(
         "Already seen",
-        (*HEADER, "Days", "First seen"),
+        (*HEADS, "Days", "First seen"),
         (
             (*cells, len(str(days).split()) + 1, write_date(reports[str(days)[:DAY]].astimezone(at.tzinfo)))
             for *cells, days in _list_cells(spool, "days IS NOT NULL", f"length(days) DESC, days, {ORDER}", "days")
         ),
         "Nothing.",
     )
-    people = ([person[name] for name in BY_USER] for person in list_people(spool))
+    people = ([show_cell(person[name]) for name in BY_USER] for person in list_people(spool))
     yield from _write_table("By person", BY_USER, people, "No event can be told of one person.")
     unsure = count_unsure(spool).items()
     yield from _write_table("Not told of one person", ("Why", "Sides of events"), unsure, "None.")
@@ -54,7 +53,7 @@ def write_page(
 
 
 def _list_cells(spool: Spool, which: str, order: str, *more: str) -> Iterator[Sequence[object]]:
-    names = ", ".join(("dst", "name", "src", "threat", "n", *more))
+    names = ", ".join((*CELLS, *more))
     return (tuple(row) for row in spool.select(f"SELECT {names} FROM grouped WHERE {which} ORDER BY {order}"))  # noqa: S608
 
 

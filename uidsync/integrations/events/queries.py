@@ -6,16 +6,16 @@ Pure: no I/O, no clock.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from ipaddress import ip_address
 
 from uidsync.integrations.events.config import EventsConfig
 from uidsync.panos.logs.filters import (
-    LOG_TYPES,
     at_addresses,
     check_condition,
+    check_log_type,
     check_value,
     enclose,
     equals,
@@ -73,14 +73,9 @@ def choose_queries(wish: Wish, config: EventsConfig) -> list[Query]:
     known = list_queries(config)
     if wish.names and wish.log_type:
         raise ValueError("--log-type is for a query without a name: a name says which log is read")
-    if alike := wish.log_type not in LOG_TYPES and get_close_matches(wish.log_type, LOG_TYPES):
-        raise ValueError(f"{wish.log_type!r} is no log; do you mean {alike[0]}?")
-    if wish.log_type and not re.fullmatch("[a-z][a-z-]{0,31}", wish.log_type):
-        raise ValueError(f"{wish.log_type!r} is no log; there are {', '.join(LOG_TYPES)}")
-    if unknown := [name for name in wish.names if name not in known]:
-        raise ValueError(f"no query has the name {unknown[0]}; there are {', '.join(known)}")
-    log_type = wish.log_type or ("traffic" if wish.nat else "threat")
-    chosen = [known[name] for name in dict.fromkeys(wish.names)] or [Query(log_type, log_type)]
+    log_type = check_log_type(wish.log_type) if wish.log_type else "traffic" if wish.nat else "threat"
+    names = dict.fromkeys(_find_name(name, known) for name in wish.names)
+    chosen = [known[name] for name in names] or [Query(log_type, log_type)]
     narrowed = (check_condition(wish.condition), _of_threat(wish.threat_id), _of_nat(wish.nat))
     chosen = [replace(query, condition=_join(query.condition, *narrowed)) for query in chosen]
     if not wish.addresses:
@@ -91,6 +86,18 @@ def choose_queries(wish: Wish, config: EventsConfig) -> list[Query]:
         for query in chosen
         for some in places
     ]
+
+
+def _find_name(given: str, known: Collection[str]) -> str:
+    """Return the query that a name means, in whatever case. Raises ValueError."""
+    if given in known:
+        return given
+    by_case = {name.casefold(): name for name in known}
+    if given.casefold() in by_case:
+        return by_case[given.casefold()]
+    alike = get_close_matches(given.casefold(), by_case, n=1)
+    hint = f"did you mean {by_case[alike[0]]}?" if alike else f"there are {', '.join(known)}"
+    raise ValueError(f"no query has the name {given}; {hint}")
 
 
 def check_device(name: str) -> None:

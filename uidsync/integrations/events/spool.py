@@ -6,14 +6,15 @@ It has no name in the file system, and is gone with the process.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any
 
 from uidsync.integrations.events.event import Event
-from uidsync.integrations.events.judging import Judgement, compare, identify, name
+from uidsync.integrations.events.judging import Judgement, Names, compare, identify, name
 from uidsync.panos import Address
 from uidsync.panos.logs.clocks import Spell
 
@@ -26,7 +27,8 @@ INSERT = f"INSERT OR IGNORE INTO event ({', '.join(FIELDS)}) VALUES ({', '.join(
 class Spool:
     """The events of one report, each once, and what is known of their sides."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names = Names()) -> None:  # noqa: B008 (it never changes)
+        self.names = names
         self.connection = sqlite3.connect("", isolation_level=None)
         self.connection.row_factory = sqlite3.Row
         # What belongs to one person, for `GROUP BY`: case and a missing domain make no other of them.
@@ -66,6 +68,11 @@ class Spool:
     def count(self) -> int:
         """Return how many events there are."""
         (number,) = self.connection.execute("SELECT COUNT(*) FROM event").fetchone()
+        return int(number)
+
+    def count_sure(self) -> int:
+        """Return how many sides are surely told of one person."""
+        (number,) = self.connection.execute("SELECT COUNT(*) FROM side WHERE mark = '' AND user IS NOT NULL").fetchone()
         return int(number)
 
     def count_rows(self) -> dict[str, int]:
@@ -130,12 +137,12 @@ class Spool:
                     stay and stay.until.timestamp(),
                     stay and stay.mac,
                     stay and stay.event_id,
-                    compare(judgement, user),
+                    compare(judgement, user, self.names),
                     event,
                     side,
                 )
             )
-            told = name(judgement, user), identify(judgement, user)
+            told = name(judgement, user, self.names), identify(judgement, user)
             if told != (user, user):
                 names.append((side, *told, event))
         self.connection.executemany(
@@ -162,17 +169,29 @@ class Spool:
             "UPDATE side SET machine = ? WHERE row = ?", [(machine, row) for row, machine in machines.items()]
         )
 
-    def keep_only(self, users: Iterable[str]) -> int:
-        """Keep the events that may be of one of these users, and return how many."""
-        self.connection.execute("CREATE TEMP TABLE meant (user TEXT PRIMARY KEY)")
-        self.connection.executemany("INSERT OR IGNORE INTO meant VALUES (?)", [(user.casefold(),) for user in users])
+    def keep_only(self, users: Collection[str]) -> None:
+        """Keep the events that may be of one of these users."""
+        is_meant = lru_cache(lambda text: self.names.is_among(text or "", users))
+        self.connection.create_function("is_meant", 1, is_meant)
         self.connection.execute(
-            "DELETE FROM event WHERE NOT EXISTS (SELECT 1 FROM side s JOIN meant m ON fold(s.user) = m.user OR "
-            "instr(' or ' || fold(s.candidates) || ' or ', ' or ' || m.user || ' or ') WHERE s.event = event.id) "
-            "AND fold(src_user) NOT IN (SELECT user FROM meant) AND fold(dst_user) NOT IN (SELECT user FROM meant)"
+            "DELETE FROM event WHERE NOT (is_meant(src_user) OR is_meant(dst_user) OR EXISTS (SELECT 1 FROM side s "
+            "WHERE s.event = event.id AND (is_meant(s.user) OR is_meant(s.candidates))))"
         )
         self.connection.execute("DELETE FROM side WHERE event NOT IN (SELECT id FROM event)")
-        return self.count()
+
+    def believe_firewalls(self, *, as_people: bool) -> None:
+        """Go back to the firewalls' own users, where the NAC cannot be asked to its end.
+
+        With `as_people` they stand for those who had the addresses.
+        """
+        run = self.connection.execute
+        run("UPDATE event SET src_name = src_user, dst_name = dst_user, src_who = src_user, dst_who = dst_user")
+        run("UPDATE side SET mark = NULL, user = NULL, candidates = NULL, verdict = ''")
+        if as_people:
+            run(
+                "UPDATE side SET mark = '', user = (SELECT nullif(CASE side.side WHEN 'src' THEN e.src_user "
+                "ELSE e.dst_user END, '') FROM event e WHERE e.id = side.event)"
+            )
 
     def select(self, statement: str, parameters: Any = ()) -> Iterator[sqlite3.Row]:  # noqa: ANN401 (as sqlite3 takes)
         """Yield the rows of a question."""
