@@ -24,6 +24,7 @@ from uidsync.history.moment import Moment
 from uidsync.history.rows import History
 from uidsync.history.timeline import Timeline, make_timelines
 from uidsync.history.who import make_needle
+from uidsync.history.window import PastWindow
 from uidsync.plan.newest import is_meant, newest_per_address
 from uidsync.source.csvfile import CSVSource
 from uidsync.source.rows import LoginEvent, Row, Rules, make_row_reader
@@ -120,7 +121,7 @@ def test_ten_thousand_questions(safeconnect, settings):
             answered += answer.is_answered
             asked[ip, at] = answer
         assert 1_300 < answered < 3_300
-        compare_attributions(safeconnect, settings, asked)
+        compare_windows(safeconnect, settings, asked)
         names = [f"jdoe{n:05}" for n in range(125)] + [
             "STUDENT0123",
             "svc-backup",
@@ -144,32 +145,26 @@ def test_ten_thousand_questions(safeconnect, settings):
         assert found > 50
 
 
-def compare_attributions(safeconnect, settings, asked):
+def compare_windows(safeconnect, settings, asked):
     """Ask the newest of the same questions at once: one read of the table comes to the same answers."""
-    begin = max(at for _, at in asked) - 3 * settings.validity
-    asked = {(ip, at): answer for (ip, at), answer in asked.items() if at > begin}
+    until = max(at for _, at in asked)
+    since = until - 3 * settings.validity
+    asked = {(ip, at): answer for (ip, at), answer in asked.items() if at > since}
     with make_source(safeconnect).open() as snapshot:
-        history = History(snapshot, make_rules(settings), settings.validity)
-        attributions = history.attribute(list(asked))
+        window = PastWindow(snapshot, make_rules(settings), settings.validity)
+        timelines = dict(window.read_timelines({ip for ip, _ in asked}, since, until))
         assert len(snapshot.scans) == 1
-        assert history.rows <= snapshot.highest_id
     older = 0
-    for answer, attribution in zip(asked.values(), attributions, strict=True):
-        tenure = answer.tenure
-        if tenure is None:
-            assert (attribution.mark, attribution.why, attribution.user) == ("no_record", answer.why, None)
-            continue
-        assert attribution.mark in ({"nobody", "hand_over"} if tenure.event.user is None else {"user", "hand_over"})
-        event = tenure.event
-        assert (attribution.user, attribution.until, attribution.event_id, attribution.mac) == (
-            event.user,
-            tenure.until,
-            event.event_id,
-            event.mac,
-        )
-        assert attribution.since == tenure.since or (attribution.may_be_older and attribution.since > tenure.since)
-        older += attribution.may_be_older
-    assert 10 < older < len(asked) / 2
+    for (ip, at), answer in asked.items():
+        timeline, tenure = timelines.get(ip), answer.tenure
+        found = timeline.find(at) if timeline else None
+        assert (found and found.event) == (tenure and tenure.event)
+        assert (ip in timelines and timeline is None) == (answer.why == "exclude_networks")
+        if found:
+            assert found.until == tenure.until or found.until >= until
+            assert found.since == tenure.since or tenure.since < found.since <= since  # it began before the read did
+            older += found.since != tenure.since
+    assert older < len(asked) / 2
 
 
 # ---- by examples -------------------------------------------------------------------------------------------------
@@ -301,7 +296,7 @@ def test_a_hand_over_that_is_near_is_marked(events, rng, halves, width):
     """Whoever had the address near the moment is told; the rest is as naive judgements of each half hour have it."""
     at, margin = rng.choice(events).seen_at + timedelta(minutes=30 * halves), timedelta(minutes=30 * width)
     validity = timedelta(hours=24)
-    found = attribute(Timeline(events, validity), at, margin, NOON - timedelta(hours=1000))
+    found = attribute(Timeline(events, validity), at, margin)
     runs, holder = watch(events, at, margin, validity)
     if holder is None:
         assert (found.mark, found.user, found.others) == ("no_record", None, ())
@@ -314,67 +309,39 @@ def test_a_hand_over_that_is_near_is_marked(events, rng, halves, width):
 
 
 def test_attributions_say_what_a_neighbour_shows():
-    """User, span, event and device; both names near a hand-over; nothing where no event counts."""
+    """User and since when; both names near a hand-over; nothing where no event counts."""
     events = [event(9, "ada", 1, mac="a"), event(5, "bob", 2), event(3, None, 3, why="null")]
 
     def ask(hours):
-        found = attribute(
-            Timeline(events, timedelta(hours=24)), NOON - timedelta(hours=hours), timedelta(minutes=10), NOON
-        )
-        return found.mark, found.user, found.others, found.why
+        found = attribute(Timeline(events, timedelta(hours=24)), NOON - timedelta(hours=hours), timedelta(minutes=10))
+        return found.mark, found.user, found.others
 
-    assert ask(7) == ("user", "ada", (), "")
-    assert ask(5.1) == ("hand_over", "ada", ("bob",), "")
-    assert ask(5) == ("hand_over", "bob", ("ada",), "")
-    assert ask(3.1) == ("hand_over", "bob", (None,), "")
-    assert ask(1) == ("nobody", None, (), "null")
-    assert ask(9.1) == ("no_record", None, (), "no_record")
-    empty = Timeline([], timedelta(hours=24))
-    assert attribute(empty, NOON, timedelta(0), NOON) == Attribution("no_record", "no_record")
+    assert ask(7) == ("user", "ada", ())
+    assert ask(5.1) == ("hand_over", "ada", ("bob",))
+    assert ask(5) == ("hand_over", "bob", ("ada",))
+    assert ask(3.1) == ("hand_over", "bob", (None,))
+    assert ask(1) == ("nobody", None, ())
+    assert ask(9.1) == ("no_record", None, ())
+    assert attribute(Timeline([], timedelta(hours=24)), NOON) == Attribution("no_record")
 
 
 def test_a_csv_file_answers_many_at_once(tmp_path):
-    """A file is read once, too; machines are told, moments to come and excluded addresses are not."""
+    """A file is read once, too; of excluded addresses nothing is told."""
     (tmp_path / "export.csv").write_text(
         "clientHistId,transDate,currentIpAddress,principal,macaddress,winmachinename\n"
         "1,2026-03-10 08:00:00,10.0.0.1,ada,02005e10000a,PC-1\n"
         "2,2026-03-10 09:00:00,10.0.0.2,bob,,\n"
+        "3,2026-03-10 09:00:00,10.0.9.1,cy,,\n"
     )
     rules = Rules(exclude_networks=(ip_network("10.0.9.0/24"),))
-    names = ("10.0.0.1", "10.0.0.2", "10.0.9.1", "10.0.0.1", "10.0.0.2")
-    hours = (1, 1, 1, -1, 3.5)
-    questions = [(ip_address(ip), NOON - timedelta(hours=back)) for ip, back in zip(names, hours, strict=True)]
+    ips = list(map(ip_address, ("10.0.0.1", "10.0.0.2", "10.0.9.1", "10.0.0.7")))
+    at = NOON - timedelta(hours=1)
     with CSVSource(str(tmp_path / "export.csv"), clock=lambda: NOON).open() as snapshot:
-        answers = History(snapshot, rules, VALIDITY).attribute(questions)
-        assert History(snapshot, rules, VALIDITY).attribute([]) == []
-    assert [(each.mark, each.why, each.user, each.machine) for each in answers] == [
-        ("user", "", "ada", "PC-1"),
-        ("user", "", "bob", None),
-        ("no_record", "exclude_networks", None, None),
-        ("no_record", "ahead", None, None),
-        ("no_record", "no_record", None, None),
-    ]
-
-
-def test_in_an_hour_that_came_twice_a_hand_over_is_near(tmp_path):
-    """Rows of such an hour count as of its end: whoever had the address before or after it is told as well."""
-    (tmp_path / "export.csv").write_text(
-        "clientHistId,transDate,currentIpAddress,principal\n"
-        "1,2026-10-24 20:00:00,10.0.0.1,ada\n"
-        "2,2026-10-25 02:20:00,10.0.0.1,bob\n"
-        "3,2026-10-25 09:00:00,10.0.0.1,bob\n"
-    )
-    zone = ZoneInfo("Europe/Berlin")
-    rules = Rules(time_zone=zone)
-    moments = [datetime(2026, 10, 25, 2, 30, tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
-    moments.append(datetime(2026, 10, 25, 4, 0, tzinfo=zone).astimezone(UTC))
-    with CSVSource(str(tmp_path / "export.csv"), clock=lambda: moments[-1] + VALIDITY).open() as snapshot:
-        answers = History(snapshot, rules, VALIDITY).attribute([(IP, at) for at in moments])
-    assert [(each.mark, each.user, each.others) for each in answers] == [
-        ("hand_over", "ada", ("bob",)),
-        ("hand_over", "ada", ("bob",)),
-        ("user", "bob", ()),
-    ]
+        window = PastWindow(snapshot, rules, VALIDITY)
+        timelines = dict(window.read_timelines(ips, at, at))
+        assert dict(window.read_timelines([], at, at)) == {}
+    users = {str(ip): timeline and timeline.find(at).event.user for ip, timeline in timelines.items()}
+    assert users == {"10.0.0.1": "ada", "10.0.0.2": "bob", "10.0.9.1": None}
 
 
 # ---- names -------------------------------------------------------------------------------------------------------

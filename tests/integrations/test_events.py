@@ -46,6 +46,7 @@ from uidsync.source.rows import LoginEvent, Rules
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 MARGIN = 10 * MINUTE
+FAR = datetime(2100, 1, 1, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
 VALIDITY = 3 * HOUR
 USERS = ("ada", "ADA", "grace", None)
@@ -78,7 +79,7 @@ def test_a_wrong_name_is_never_given(seen, minute, length, is_folded):
     first = AT + minute * MINUTE
     spell = Spell(first, first + length * MINUTE, is_folded)
     timeline = make_timelines(events, VALIDITY).get(ip)
-    judgement = judge(spell, _translated(timeline, Dates()) if timeline else None, MARGIN)
+    judgement = judge(spell, _translated(timeline, Dates(), FAR) if timeline else None, MARGIN)
     begin, end = spell.first - MARGIN, spell.last + MARGIN
     instant = timedelta(microseconds=1)
     changes = [at for event in events for at in (event.seen_at, event.seen_at + VALIDITY)]
@@ -98,6 +99,33 @@ def test_a_wrong_name_is_never_given(seen, minute, length, is_folded):
         assert judgement.mark in {NEAR, SPANS, FOLDED}
         assert {other.casefold() for other in judgement.candidates} <= holders
         assert is_folded or len(holders) > 1
+
+
+def test_in_an_hour_that_came_twice_a_hand_over_is_near():
+    """The NAC's rows of such an hour count as of its end: whoever had the address before or after it may be meant."""
+    ip, dates = ip_address("10.0.0.1"), Dates(BERLIN)
+    rows = [("2026-10-24 20:00", "ada"), ("2026-10-25 02:20", "bob"), ("2026-10-25 09:00", "bob")]
+    events = [
+        LoginEvent(ip, user, "", dates.read(datetime.fromisoformat(date), FAR), number, None)
+        for number, (date, user) in enumerate(rows)
+    ]
+    tell = _translated(make_timelines(events, timedelta(days=2))[ip], dates, FAR)
+    moments = [datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    for at in moments:
+        judged = judge(Spell(at, at), tell, MARGIN)
+        assert (judged.mark, judged.candidates) == (NEAR, ("ada", "bob"))
+    later = datetime(2026, 10, 25, 5, tzinfo=BERLIN).astimezone(UTC)
+    assert judge(Spell(later, later), tell, MARGIN).stay.user == "bob"
+
+
+def test_nobody_is_named_ahead_of_the_nac():
+    """Of a moment that the NAC's clock has not reached nothing is known, whoever has the address now."""
+    ip = ip_address("10.0.0.1")
+    timeline = make_timelines([LoginEvent(ip, "ada", "", AT, 1, None)], 30 * HOUR)[ip]
+    tell = _translated(timeline, Dates(), AT + HOUR)
+    assert judge(Spell(AT + HOUR, AT + HOUR), tell, MARGIN).stay.user == "ada"
+    late = AT + HOUR + MINUTE
+    assert judge(Spell(late, late), tell, MARGIN).mark == NO_RECORD
 
 
 def test_without_time_or_record_nobody_is_named():

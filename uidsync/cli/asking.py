@@ -19,7 +19,7 @@ from uidsync.panos.logs.events import plain_address
 from uidsync.reading.reader import make_rules
 from uidsync.source import Snapshot, Source
 from uidsync.source.dates import Dates
-from uidsync.source.rows import is_within
+from uidsync.source.rows import AHEAD, is_within
 
 if TYPE_CHECKING:
     from uidsync.integrations.events.judging import Known, Names, Stay, Tell
@@ -82,7 +82,7 @@ class History:
             if timeline is None:
                 yield ip, lambda _at: shared
             else:
-                yield ip, _translated(timeline, self._dates)
+                yield ip, _translated(timeline, self._dates, self.now + AHEAD)
 
     def name_machines(self, event_ids: Collection[int]) -> Mapping[int, str]:
         """Return the names of the machines in these rows. Raises SourceError."""
@@ -100,10 +100,13 @@ def opened_history(config: Config, source: Source) -> Iterator[History]:
         yield History(config, source, snapshot)
 
 
-def _translated(timeline: Timeline, dates: Dates) -> Tell:
+def _translated(timeline: Timeline, dates: Dates, last: datetime) -> Tell:
+    """Tell in a neighbour's words who had an address; nothing is known of what comes after `last`."""
     from uidsync.integrations.events.judging import Known  # noqa: PLC0415
 
     def translate(at: datetime) -> Known:
+        if at > last:
+            return Known()
         answer = timeline.tell(at)
         return Known(
             _stay(answer.tenure), _stay(answer.before), _stay(answer.after), is_blurred=dates.is_shown_twice(at)

@@ -8,13 +8,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from ipaddress import ip_address
 
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import Config
-from uidsync.history.attribution import MARGIN, attribute
+from uidsync.history.attribution import attribute
 from uidsync.history.timeline import Timeline, make_timelines
 from uidsync.panos import Address
 from uidsync.reading.reader import make_rules
@@ -26,7 +26,6 @@ MOST_AT_ONCE = 500  # addresses in one read
 FRESH = 60.0  # seconds for which what was read counts for alerts that came since
 PAUSE = 0.5  # seconds between reads, in which addresses gather
 PAUSE_AFTER_FAILURE = 30.0
-OLDEST = datetime.min.replace(tzinfo=UTC)  # all rows of an address are read
 UNCERTAIN = "(uncertain)"  # the address changed hands within minutes
 
 
@@ -71,7 +70,7 @@ class People:
                 return None
         if known.timeline is None:
             return None
-        found = attribute(known.timeline, at, MARGIN, OLDEST)
+        found = attribute(known.timeline, at)
         if found.user is None or found.since is None:
             return None
         return (found.user if found.mark == "user" else f"{found.user} {UNCERTAIN}"), found.since

@@ -11,7 +11,7 @@ from typing import Literal
 
 from uidsync.history.timeline import NO_RECORD, Timeline
 
-# The user had it; another holder is near; the newest event names nobody; no event counts, and `why` says why.
+# The user had it; another holder is near; the newest event names nobody; no event counts.
 Mark = Literal["user", "hand_over", "nobody", "no_record"]
 MARGIN = timedelta(minutes=10)  # the NAC exports every 5 minutes by default, and the ends of leases are softer still
 
@@ -20,38 +20,21 @@ MARGIN = timedelta(minutes=10)  # the NAC exports every 5 minutes by default, an
 class Attribution:
     """Who had an address at a moment, in plain values for those who know nothing of the NAC.
 
-    `others` had the address within the margin around the moment, the first first; None among them is nobody. `since` is
-    exact unless `may_be_older`: then the tenure began about as early as the read did.
+    `others` had the address within the margin around the moment, the first first; None among them is nobody.
     """
 
     mark: Mark
-    why: str = ""
     user: str | None = None
     since: datetime | None = None
-    until: datetime | None = None
-    event_id: int | None = None
-    mac: str | None = None
-    machine: str | None = None
     others: tuple[str | None, ...] = ()
-    may_be_older: bool = False
 
 
-def attribute(timeline: Timeline, at: datetime, margin: timedelta, known_from: datetime) -> Attribution:
-    """Say who had an address at a moment; its timeline knows all tenures that begin at `known_from` or later."""
+def attribute(timeline: Timeline, at: datetime, margin: timedelta = MARGIN) -> Attribution:
+    """Say who had an address at a moment."""
     tenure = timeline.find(at)
     if tenure is None:
-        return Attribution(NO_RECORD, NO_RECORD)
+        return Attribution(NO_RECORD)
     around = timeline.list_between(at - margin, at + margin)
     others = tuple(other.event.user for other in around if other.since != tenure.since)
-    event = tenure.event
-    return Attribution(
-        "hand_over" if others else "nobody" if event.user is None else "user",
-        event.why,
-        event.user,
-        tenure.since,
-        tenure.until,
-        event.event_id,
-        event.mac,
-        others=others,
-        may_be_older=tenure.since < known_from,
-    )
+    mark: Mark = "hand_over" if others else "nobody" if tenure.event.user is None else "user"
+    return Attribution(mark, tenure.event.user, tenure.since, others)

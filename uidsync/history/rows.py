@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address
 
-from uidsync.history.attribution import MARGIN, Attribution, attribute
 from uidsync.history.timeline import NO_RECORD, Answer, Tenure, Timeline, group_by_address, make_timelines
 from uidsync.history.who import find_obstacle, make_needle, read_name
-from uidsync.panos import Address, Subject
+from uidsync.panos import Address
 from uidsync.plan.newest import is_meant
 from uidsync.source import Snapshot
 from uidsync.source.rows import (
-    AHEAD,
     CUT_IPV6,
     CUT_LENGTH,
     IGNORED,
-    IS_AHEAD,
     OTHER_DOMAIN,
     LoginEvent,
     Row,
     Rules,
     make_row_reader,
 )
-
-# Of an hour that clocks show twice, all rows count as of its end. So a change may have come two hours before its date.
-FOLD = timedelta(hours=2)
-IDS_AT_ONCE = 10_000  # a question of old servers has to fit into a megabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,53 +66,6 @@ class History:
         timeline = self._known[ip]
         answer = timeline.tell(at) if timeline else Answer()
         return replace(answer, why=CUT_IPV6) if self._is_cut(ip) and not answer.is_answered else answer
-
-    def attribute(self, questions: Sequence[tuple[Address, datetime]], margin: timedelta = MARGIN) -> list[Attribution]:
-        """Return who had each address at its moment, in the order of the questions. Raises SourceError.
-
-        However many questions there are, the table is read once, and the machines of those events that answer.
-        """
-        places: defaultdict[Address, list[int]] = defaultdict(list)
-        for place, (ip, _) in enumerate(questions):
-            places[ip].append(place)
-        obstacles = {ip: self._find_obstacle(ip) for ip in places}
-        begin = min((at for _, at in questions), default=self._snapshot.now) - max(margin, FOLD) - self._validity
-        events: dict[Address, list[LoginEvent]] = {}
-        plain: set[Subject] = {ip for ip, obstacle in obstacles.items() if not obstacle}
-        if plain:
-            rows = self._snapshot.read_past(self._rules.dates.find_first(begin))
-            events = group_by_address(event for event in self._read(rows) if event.ip in plain)
-        answers: dict[int, Attribution] = {}
-        for ip, obstacle in obstacles.items():  # one after the other: a timeline takes more memory than its events
-            timeline = Timeline(events.pop(ip, ()), self._validity)
-            for place in places[ip]:
-                answers[place] = (
-                    Attribution(NO_RECORD, obstacle)
-                    if obstacle
-                    else self._attribute(questions[place], timeline, margin, begin + self._validity)
-                )
-        return self._name_machines([answers[place] for place in range(len(questions))])
-
-    def _attribute(
-        self, question: tuple[Address, datetime], timeline: Timeline, margin: timedelta, known_from: datetime
-    ) -> Attribution:
-        ip, at = question
-        if at > self._snapshot.now + AHEAD:
-            return Attribution(NO_RECORD, IS_AHEAD)
-        if self._rules.dates.is_shown_twice(at):
-            margin = max(margin, FOLD)
-        answer = attribute(timeline, at, margin, known_from)
-        return replace(answer, why=CUT_IPV6) if self._is_cut(ip) and answer.mark == NO_RECORD else answer
-
-    def _name_machines(self, answers: list[Attribution]) -> list[Attribution]:
-        ids = sorted({answer.event_id for answer in answers if answer.event_id is not None})
-        machines: dict[int, str] = {}
-        for start in range(0, len(ids), IDS_AT_ONCE):
-            machines |= self._snapshot.read_machines(ids[start : start + IDS_AT_ONCE])
-        for place, answer in enumerate(answers):
-            if machine := machines.get(answer.event_id or 0):
-                answers[place] = replace(answer, machine=machine)
-        return answers
 
     def _find_obstacle(self, ip: Address) -> str:
         """Return why no row of an address counts. That a spelling may be cut is none: a shorter one may be there."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import tzinfo
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ FIELDS = (  # of an entry, that are read here
     "action", "rule", "app", "src", "dst", "srcuser", "dstuser", "from", "to", "threatid", "tid", "subtype",
     "repeatcnt",
 )  # fmt: skip
+CACHED = 2**12  # addresses: those outside come again and again
 NO_NUMBER = frozenset({"", "0"})
 
 
@@ -126,6 +128,7 @@ def read_ip(text: str) -> Address | None:
         return None
 
 
+@lru_cache(CACHED)
 def make_sort_key(text: str) -> bytes:
     """Return what addresses are sorted by: IPv4 first, then IPv6, then what is no address."""
     ip = read_ip(text)

@@ -18,16 +18,18 @@ def attribute(spool: Spool, past: Past, margin: timedelta) -> None:
         return
     unknown = set(addresses)
     window = spool.find_window()
-    if window is not None:
-        first, last = window
-        for ip, tell in past.tell(addresses, first - margin - SLACK, last + margin + SLACK):
-            if ip in addresses:
-                unknown.discard(ip)
-                _judge_all(spool, ip, tell, margin)
-    for ip in unknown:  # nothing is known of them, or no event of theirs has a time
-        _judge_all(spool, ip, None, margin)
+    with spool.writing():
+        if window is not None:
+            first, last = window
+            for ip, tell in past.tell(addresses, first - margin - SLACK, last + margin + SLACK):
+                if ip in addresses:
+                    unknown.discard(ip)
+                    _judge_all(spool, ip, tell, margin)
+        for ip in unknown:  # nothing is known of them, or no event of theirs has a time
+            _judge_all(spool, ip, None, margin)
     for rows in spool.list_rows(past.rows_at_once):
-        spool.write_machines(past.name_machines(rows))
+        with spool.writing():
+            spool.write_machines(past.name_machines(rows))
 
 
 def _judge_all(spool: Spool, ip: Address, tell: Tell | None, margin: timedelta) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.resources import files
@@ -41,28 +42,36 @@ class Spool:
         """Drop all of it."""
         self.connection.close()
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write what the block does in one go: thousands of small ones take longer than what they write."""
+        self.connection.execute("BEGIN")
+        try:
+            yield
+        finally:  # what was written so far stays: whoever broke off says what counts
+            self.connection.execute("COMMIT")
+
     def add(self, events: Iterable[tuple[Event, Spell | None]], is_known: Callable[[str], bool]) -> int:
         """Add events that are not there yet, and return how many were.
 
         `is_known` tells of an address whether the NAC may know who has it.
         """
-        added = 0
-        self.connection.execute("BEGIN")
-        for event, spell in events:
-            cursor = self.connection.execute(INSERT, (*event, *2 * (event.src_user, event.dst_user)))
-            if cursor.rowcount < 1:
-                continue
-            added += 1
-            first, last = (spell.first.timestamp(), spell.last.timestamp()) if spell else (None, None)
-            self.connection.executemany(
-                "INSERT INTO side (event, side, address, first, last, is_folded) VALUES (?, ?, ?, ?, ?, ?)",
-                [
+        added, sides = 0, []
+        with self.writing():
+            for event, spell in events:
+                cursor = self.connection.execute(INSERT, (*event, *2 * (event.src_user, event.dst_user)))
+                if cursor.rowcount < 1:
+                    continue
+                added += 1
+                first, last = (spell.first.timestamp(), spell.last.timestamp()) if spell else (None, None)
+                sides += [
                     (cursor.lastrowid, side, key, first, last, int(spell is not None and spell.is_folded))
                     for side, text, key in (("src", event.src, event.src_key), ("dst", event.dst, event.dst_key))
                     if text and is_known(text)
-                ],
+                ]
+            self.connection.executemany(
+                "INSERT INTO side (event, side, address, first, last, is_folded) VALUES (?, ?, ?, ?, ?, ?)", sides
             )
-        self.connection.execute("COMMIT")
         return added
 
     def count(self) -> int:
