@@ -10,10 +10,12 @@ from tests.command import call
 from uidsync.report import report
 
 CODES = {report.OK, report.INCOMPLETE, report.USAGE, report.SOURCE, report.UNSAFE, report.LOCKED, report.UNREADABLE}
-COMMANDS = ("sync", "check", "verify", "explain", "who", "withdraw", "status", "keygen", "config")
+COMMANDS = ("sync", "check", "verify", "explain", "who", "withdraw", "status", "keygen", "config", "events")
 OPTIONS = (
     "--dry-run", "--full", "--force", "--target", "--json", "--repair", "--log", "--at", "--all", "--help", "--version",
     "--config", "-v", "-vv", "-q", "--", "-", "-x", "--no", "--target=", "--config=/dev/null", "--log=x",
+    "--by", "--format", "--columns", "--columns=", "--since", "--last=7d", "--query", "--device=x", "--nat", "--user",
+    "--forget", "--agreement", "--proof", "--count=sessions", "--spreadsheet", "--no-who", "--log-type",
 )  # fmt: skip
 WORDS = (
     "10.0.0.1",
@@ -26,6 +28,12 @@ WORDS = (
     "yesterday",
     "2026-02-30 14:05",
     "schema",
+    "spyware",
+    "user",
+    "report",
+    "jsonl",
+    "last",
+    "(app eq ssh",
 )
 
 words = st.one_of(

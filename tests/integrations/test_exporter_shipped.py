@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from uidsync.integrations.events.agreement import Agreement
+from uidsync.integrations.events.metrics import write_metrics
 from uidsync.integrations.exporter.families import COUNTERS, GAUGES
 from uidsync.integrations.relay.stats import write_metrics
 from uidsync.report.metrics import METRICS
@@ -27,6 +29,8 @@ QUERIES = {
     for target in panel.get("targets", ())
 }
 OF_NODE_EXPORTER = {"node_textfile_mtime_seconds"}
+AGREEMENT = Agreement({("fw", "trust"): {"agree": 1}})
+OF_EVENTS = set(re.findall("^# TYPE ([a-z_]+)", write_metrics({"new": 0}, AGREEMENT, {"fw": True}, 0.0), re.MULTILINE))
 KNOWN = (
     {metric.name for metric in METRICS}
     | GAUGES.keys()
@@ -34,6 +38,7 @@ KNOWN = (
     | {"uidsync_report_readable"}  # of the exporter itself
     | set(re.findall(r"^# TYPE (\S+)", write_metrics({}, None, 0.0), re.MULTILINE))  # of the relay
     | OF_NODE_EXPORTER
+    | OF_EVENTS
 )
 
 

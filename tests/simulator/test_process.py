@@ -112,6 +112,8 @@ def test_every_order_says_what_it_does(firewall):
     told = firewall.do("help")
     assert list(told["orders"]) == list(ORDERS)
     assert all(told["orders"].values())
+    assert told["orders"]["log-add"].endswith(" Takes log_type, entries.")
+    assert told["orders"]["forget"] == "Drop an entry. Takes ip, [vsys], [serial]."
     assert "refuse" in told["faults"]
     assert "close_in_message" not in told["faults"]
 

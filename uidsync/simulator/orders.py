@@ -4,6 +4,7 @@ An order is a dictionary, `{"do": name, ...}`; so is what it gives back. It come
 the simulator, never from the network.
 """
 
+import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -113,7 +114,7 @@ def _log_jobs(simulated: Simulated, *, polls: int | None = 0, losses: int = 0, m
 
 
 def _log_add(simulated: Simulated, *, log_type: str, entries: list[dict[str, str]]) -> None:
-    """Put entries into a log, the fields that differ from the sample of it; `raw` goes in as it is."""
+    """Put entries into a log: fields by name, those that differ from its sample; `raw` goes in as it is."""
     _firewall(simulated).add_log(log_type, entries)
 
 
@@ -288,9 +289,18 @@ def _reset_counters(simulated: Simulated) -> None:
 def _help(simulated: Simulated) -> Outcome:
     """Tell which orders there are, and which faults this device can have."""
     return {
-        "orders": {name: (order.__doc__ or "").partition("\n")[0] for name, order in ORDERS.items()},
+        "orders": {name: _describe(order) for name, order in ORDERS.items()},
         "faults": {name: kind.says for name, kind in FAULTS.items() if kind.of in {simulated.faults.kind, "both"}},
     }
+
+
+def _describe(order: Callable[..., Outcome | None]) -> str:
+    words = (order.__doc__ or "").partition("\n")[0]
+    _, *takes = inspect.signature(order).parameters.values()
+    names = [
+        each.name if each.default is each.empty else f"[{each.name}]" for each in takes if each.kind != each.VAR_KEYWORD
+    ]
+    return f"{words} Takes {', '.join(names)}." if names else words
 
 
 def _raise_if_unknown(value: object, words: object) -> None:
