@@ -18,6 +18,7 @@ import pytest
 from lxml import etree
 
 from tests.limits import PATIENCE
+from uidsync.panos.wire.retries import ATTEMPTS
 
 MOSCOW = {"TZ": "Europe/Moscow"}
 LOCKY, NIMNUL = "Locky.JSDownloader.Gen Command and Control Traffic", "nimnul.Gen Command And Control Traffic"
@@ -125,6 +126,16 @@ def hit(address, user="", minutes=90, **fields):
     return entry | fields
 
 
+def unwrapped(text):
+    """Return what stands in a frame as one line."""
+    return re.sub(r"[\s│]+", " ", text)
+
+
+def stamp(minutes):
+    """Return the moment so many minutes ago as output has it."""
+    return (NOW - timedelta(minutes=minutes)).isoformat()
+
+
 def listed(site, *arguments):
     """Return the events as a run lists them, by the number in the firewall's log."""
     ended = site.call("events", "--format", "jsonl", "--columns", "all", *arguments)
@@ -229,6 +240,61 @@ def test_by_person(campus, firewall):
     assert (unknown.code, "person.unknown" in unknown.err) == (0, True)
 
 
+def outbound(address, user="", minutes=90, **fields):
+    """Return an entry of spyware that an address of the campus called for, so many minutes ago."""
+    return hit("198.51.100.9", minutes=minutes, src=address, srcuser=user, direction="client-to-server", **fields)
+
+
+def test_the_person_behind_an_outbound_event_is_shown(campus, firewall):
+    """Rows show who was at the source as well, after the published cells; where nobody was, they are as published."""
+    firewall.do("log-add", log_type="threat", entries=[outbound("10.0.0.1"), hit("10.0.0.2", "grace")])
+    assert campus.call("events").out == (
+        "Destination;Destination Name;Source;Threat Name;Count;Source Name\n"
+        f"10.0.0.2;grace;178.218.122.66;{LOCKY};1;\n198.51.100.9;;10.0.0.1;{LOCKY};1;CAMPUS\\ada\n"
+    )
+    assert campus.call("events", "--user", "ada").out.endswith(f"\n198.51.100.9;;10.0.0.1;{LOCKY};1;CAMPUS\\ada\n")
+    assert f"198.51.100.9;;10.0.0.1;{LOCKY};1;CAMPUS\\ada\n" in campus.call("events", "--format", "report").out
+    page = campus.call("events", "--format", "html").out
+    assert "<th>Source Name</th>" in page
+    assert "<td>CAMPUS\\ada</td></tr>" in page
+    assert campus.call("events", "--user", "grace").out.partition("\n")[0] + "\n" == GROUPED.partition("\n")[0] + "\n"
+
+
+def test_names_of_one_domain_agree(campus, firewall):
+    """A firewall's `user@realm` is the NAC's user where the configuration says that the realm is the domain."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "ada@example.edu")])
+    command = ["events", "--agreement"]
+    assert campus.call(*command).out.startswith("0 % of 1 events carried the right user; differs: 1")
+    campus.tables["events"]["same_domains"] = ["CAMPUS", "example.edu"]
+    assert campus.call(*command).out.startswith("100 % of 1 events carried the right user\n")
+    del campus.tables["events"]["same_domains"]
+    campus.identity["strip_realm"] = True
+    assert campus.call(*command).out.startswith("100 % of 1 events carried the right user\n")
+
+
+def test_several_values_of_a_person_can_be_parted(campus, firewall):
+    """A comma in a threat's name parts nothing: JSON has lists, and a cell another sign."""
+    entries = [hit("10.0.0.1", threatid="Code Execution, Remote(1)"), hit("10.0.0.1", threatid="A|B(2)")]
+    firewall.do("log-add", log_type="threat", entries=entries)
+    person = json.loads(campus.call("events", "--by", "user", "--format", "jsonl").out)
+    assert sorted(person["threats"]) == ["A|B", "Code Execution, Remote"]
+    (_, row) = csv.reader(io.StringIO(campus.call("events", "--by", "user").out), delimiter=";")
+    assert sorted(row[2].split(" | ")) == [r"A\|B", "Code Execution, Remote"]
+
+
+def test_nobody_at_all_has_a_reason(campus, firewall):
+    """A table of people that is empty although there are events says why."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    campus.tables = {}
+    ended = campus.call("events", "--by", "user", "--format", "table")
+    words = dict(ended.events)["people.untold"]["message"]
+    assert (ended.code, words) == (0, "no event can be told of a person: time zone unknown (1)")
+    assert "time_zones" in dict(ended.events)["zone.unknown"]["hint"]
+    campus.identity["include_networks"] = ["172.16.0.0/12"]
+    words = dict(campus.call("events").events)["people.untold"]["message"]
+    assert words.endswith("none is at an address of the NAC")
+
+
 # ---- what is new -------------------------------------------------------------------------------------------------
 
 
@@ -268,6 +334,40 @@ def test_a_person_stays_known_whatever_the_firewall_said(campus, firewall):
     assert (ended.code, told_new(ended)) == (0, (0, 1))
     assert "10.0.0.1;CAMPUS\\ada (firewall: eve);178.218.122.66;" in ended.out
     assert ended.out.rstrip().endswith(";3")
+
+
+def test_another_person_at_the_source_is_new(campus, firewall):
+    """Who called for something counts as who was called: a new person behind an outbound event is not already seen."""
+    campus.use_rows([("10.0.0.1", "ada", 3 * 86_400), ("10.0.0.1", "grace", 7200)])
+    yesterday = ["--until", (NOW.astimezone() - timedelta(days=1)).isoformat(), "--format", "report"]
+    firewall.do("log-add", log_type="threat", entries=[outbound("10.0.0.1", minutes=25 * 60)])
+    assert told_new(campus.call("events", *yesterday)) == (1, 0)
+    firewall.do("log-add", log_type="threat", entries=[outbound("10.0.0.1", "ada", minutes=200), outbound("10.0.0.1")])
+    ended = campus.call("events", "--format", "report")
+    assert (ended.code, told_new(ended)) == (1, (1, 1))
+    new, seen = ended.out.split("Already seen")
+    assert (";CAMPUS\\grace\n" in new, ";ada\n" in seen) == (True, True)
+
+
+def test_a_person_is_forgotten_at_either_end_and_by_any_spelling(campus, firewall):
+    """No row that names a person stays: at the source, beside another, with a realm, or in the NAC's doubt."""
+    entries = [
+        outbound("10.0.0.1"), hit("10.0.0.2", "eve"), hit("10.0.0.3", minutes=63), hit("10.0.0.77", "bob@example.edu"),
+        hit("10.0.0.4", "LAB\\BOB"), hit("10.0.0.88", "bobby"), outbound("2001:db8::7", "zoe"),
+    ]  # fmt: skip
+    firewall.do("log-add", log_type="threat", entries=entries)
+    campus.call("events", "--format", "report")
+
+    def forget(what):
+        return dict(campus.call("events", "--forget", what).events)["memory.forgotten"]["rows"]
+
+    assert forget("ADA") == 1  # at the source
+    assert forget("CAMPUS\\grace") == 1  # as the NAC knows her, whatever the firewall said
+    assert forget("bob") == 3  # one of two, with a realm, and where the NAC says nobody
+    assert forget("2001:DB8:0::7") == 1
+    assert forget("\\") == 0
+    assert forget("bobby") == 1  # who was nobody of them
+    assert forget("all") == 0
 
 
 def test_what_is_remembered_can_be_forgotten(campus, firewall):
@@ -317,8 +417,11 @@ def test_since_last_leaves_no_gap_and_tells_nothing_twice(campus, firewall):
     firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.3", minutes=2), hit("10.0.0.4", minutes=0)])
     assert sorted(read()) == ["10.0.0.3", "10.0.0.4"]  # the first came late: its time was read before
     assert read() == []
-    # Another query is told all of it: each has a place of its own.
+    # Another query is told all of it: each has a place of its own; so has another form, or another firewall's name.
     assert len(campus.call("events", "--since", "last", "--format", "jsonl").out.splitlines()) == 4
+    assert len(campus.call("events", "spyware", "--since", "last").out.splitlines()) == 5
+    assert len(read("--device", "fw-simulated")) == 4
+    assert read("--device", "fw-simulated") == []
 
 
 # ---- what cannot be read -----------------------------------------------------------------------------------------
@@ -364,7 +467,23 @@ def test_one_firewall_that_is_away_does_not_hide_the_others(campus, firewall, cl
     ended = campus.call("events")
     assert (ended.code, "10.0.0.1;CAMPUS\\ada;" in ended.out) == (1, True)
     assert "dead: threat: nothing was read from" in ended.err
+    assert ended.out.splitlines()[-1].startswith("Incomplete: dead: threat: nothing was read from ")
+    last = json.loads(campus.call("events", "--format", "jsonl").out.splitlines()[-1])
+    assert last["incomplete"].startswith("dead: threat: nothing was read")
     assert campus.call("events", "--target", "fw").code == 0
+
+
+def test_a_firewall_that_is_away_is_found_once(campus, firewall):
+    """However many queries there are, a firewall that is away is tried once, and all of them are said in one line."""
+    firewall.do("key", expired=True)
+    ended = campus.call("events", "virus", "spyware", "cnc")
+    (line,) = ended.out.splitlines()[1:]
+    assert (ended.code, line.startswith("Incomplete: fw: virus, spyware, cnc: nothing was read from ")) == (1, True)
+    assert [event for event, _ in ended.events].count("events.incomplete") == 1
+    assert [event for event, _ in ended.events].count("retry.scheduled") < ATTEMPTS
+    firewall.do("key", expired=False)
+    firewall.do("role", types=["log"])  # the clock may not be asked, but the logs can
+    assert campus.call("events", "virus", "spyware", "cnc").code == 0
 
 
 def test_without_the_nac_events_are_told_all_the_same(campus, firewall):
@@ -373,7 +492,14 @@ def test_without_the_nac_events_are_told_all_the_same(campus, firewall):
     campus.source = {"kind": "csv", "path": campus.place / "nowhere.csv"}
     ended = campus.call("events", "--format", "report")
     assert (ended.code, "10.0.0.1;eve;" in ended.out) == (3, True)
-    assert campus.call("events", "--by", "user").code == 3
+    people = campus.call("events", "--by", "user")
+    assert (people.code, people.out.splitlines()[1:]) == (3, [f"eve;;{LOCKY};10.0.0.1;1;{stamp(90)};{stamp(90)}"])
+    hers = campus.call("events", "--user", "EVE")
+    assert (hers.code, "10.0.0.1;eve;" in hers.out) == (3, True)
+    assert campus.call("events", "--user", "ada").out.count("\n") == 1
+    agreement = campus.call("events", "--agreement")
+    assert (agreement.code, agreement.out.partition("\n")[0]) == (3, "no event could be compared with the NAC")
+    assert campus.call("events", "--columns", "dst,dst_user,dst_nac_user").out.splitlines()[1:] == ["10.0.0.1;eve;"]
     assert campus.call("events", "--no-who").code == 0
 
 
@@ -385,6 +511,29 @@ def test_without_the_nac_events_are_told_all_the_same(campus, firewall):
         (["--query", "(app eq ssh)) or ((app eq web"], "parenthesis"),
         (["--threat-id", "40007 or 1"], "number of a threat"),
         (["no-such-query"], "no query has the name"),
+        (["spywear"], "did you mean spyware?"),
+        (["--query", "app eq ssh"], "into parentheses"),
+        (["--columns", "time,dst_nmae"], "did you mean dst_name?"),
+        (["--columns", "pcap_id"], "log_pcap_id"),
+        (["--columns", ""], "name a set"),
+        (["--columns", "time,,dst"], "name a set"),
+        (["--device", "fw-simulatd"], "did you mean fw-simulated?"),
+        (["--by", "device"], "by user, not by 'device'"),
+        (["--by", "user", "--columns", "all"], "--columns goes with single events"),
+        (["--by", "user", "--count", "sessions"], "--count sessions goes with rows"),
+        (["--by", "user", "--agreement"], "--by user goes with people"),
+        (["--by", "user", "--format", "report"], "--by user goes with --format csv or jsonl or table"),
+        (["--agreement", "--format", "html"], "--agreement goes with --format"),
+        (["--proof"], "--proof goes with --agreement"),
+        (["--agreement", "--proof", "--format", "csv"], "--proof goes with --format table"),
+        (["--spreadsheet", "--format", "table"], "--spreadsheet goes with --format csv or report"),
+        (["--columns", "all", "--format", "report"], "--columns goes with single events"),
+        (["--forget", "ada", "spyware"], "it stands alone"),
+        (["--forget", "ada", "--last", "2d"], "it stands alone"),
+        (["--since", "2026-11-01", "--last", "2d"], "leave out --last"),
+        (["--user", "ada", "--since", "last"], "with --user, say from when on"),
+        (["--since", "2026-11-31"], "no such day: 2026-11-31"),
+        (["--until", "2099-01-01 23:30"], "is still to come"),
         (["spyware", "--log-type", "url"], "a name says which"),
         (["--log-type", "threats"], "did you mean threat"),
         (["--last", "soon"], "no span"),
@@ -394,11 +543,41 @@ def test_without_the_nac_events_are_told_all_the_same(campus, firewall):
     ],
 )
 def test_what_is_asked_must_make_sense(campus, firewall, arguments, words):
-    """A quote or a parenthesis can never widen a filter: it is refused before anything is asked."""
+    """What can widen a filter, is a slip or changes nothing is refused before a log is asked."""
     firewall.do("reset-counters")
     ended = campus.call("events", *arguments)
-    assert (ended.code, words in ended.err.replace("\n", " ")) == (2, True), ended.err
-    assert firewall.requests() == []
+    assert (ended.code, words in unwrapped(ended.err)) == (2, True), ended.err
+    assert [request for request in firewall.requests() if request["type"] == "log"] == []
+
+
+def test_a_day_begins_at_its_beginning(campus, firewall):
+    """`--since` a day needs no warning; `--until` a day does. The name of a query is taken in any case."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    ended = campus.call("events", "SpyWare", "--since", "yesterday")
+    assert (ended.code, "moment.ambiguous" in ended.err) == (0, False)
+    assert "moment.ambiguous" in campus.call("events", "--until", "yesterday").err
+
+
+def test_a_log_that_no_guide_names_is_asked_for_with_a_warning(campus, firewall):
+    """A log of a later release may be read, by an own query too; that it is unproven is said."""
+    campus.tables["events"]["query"] = {"new": {"log_type": "sctp"}}
+    for arguments in (["new"], ["--log-type", "sctp"]):
+        ended = campus.call("events", *arguments)
+        assert (ended.code, dict(ended.events)["log.unproven"]["message"][:37]) == (
+            1,
+            "the vendor's guide names no log sctp:",
+        )
+    assert "log.unproven" not in campus.call("events").err
+    assert firewall.do("state")["log_jobs"] == []
+
+
+def test_a_hint_at_nothing_has_a_reason(campus, firewall):
+    """That nothing was found is no news; where the model may keep no logs, it is said."""
+    assert "log.elsewhere" not in campus.call("events").err
+    firewall.do("version", version="11.1.4", model="PA-7500")
+    assert "ask its Panorama" in dict(campus.call("events").events)["log.elsewhere"]["message"]
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    assert "log.elsewhere" not in campus.call("events").err
 
 
 # ---- places ------------------------------------------------------------------------------------------------------
@@ -418,6 +597,8 @@ def test_firewalls_behind_a_panorama_are_apart(campus, start):
     campus.targets[:] = [{key: value for key, value in campus.targets[0].items() if key != "serial"}]
     assert list(listed(campus)[1]) == ["10.0.0.1", "10.0.0.2"]  # the Panorama itself: all that it has
     assert list(listed(campus, "--device", "fw-0033")[1]) == ["10.0.0.2"]
+    ended = campus.call("events", "--device", "fw-33")
+    assert (ended.code, "did you mean fw-0033?" in unwrapped(ended.err)) == (2, True)
 
 
 def test_a_pair_is_asked_at_its_active_member(campus, start):
@@ -464,6 +645,11 @@ def test_a_file_is_written_whole_and_for_few(campus, firewall):
     assert "CAMPUS\\ada" in file.read_text()
     assert file.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in campus.place.glob(".report*")] == []
+    firewall.do("reset-counters")
+    for wrong in (campus.place / "nowhere" / "x", campus.place):
+        ended = campus.run("events", "--output", wrong)
+        assert (ended.code, f"{wrong}: " in ended.err) == (1, True)
+    assert firewall.requests() == []
 
 
 def test_columns_are_a_set_or_names(campus, firewall):
@@ -473,6 +659,11 @@ def test_columns_are_a_set_or_names(campus, firewall):
     assert out == "dst;dst_name;log_pcap_id\n10.0.0.1;CAMPUS\\ada;77\n"
     head = campus.call("events", "--columns", "all").out.partition("\n")[0].split(";")
     assert {"time", "dst_nac_since", "log_pcap_id", "log_flag-pcap"} <= set(head)
+    ended = campus.call("events", "--columns", "dst,log_pcap_di")
+    assert (ended.out, "log_pcap_di" in dict(ended.events)["column.empty"]["message"]) == (
+        "dst;log_pcap_di\n10.0.0.1;\n",
+        True,
+    )
     for name in ("minimal", "standard", "people"):
         assert campus.call("events", "--columns", name).out.count("\n") == 2
 

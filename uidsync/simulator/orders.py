@@ -337,9 +337,9 @@ def _configuration(simulated: Simulated) -> Outcome:
     return _firewall(simulated).configuration.describe()
 
 
-def _version(simulated: Simulated, version: str) -> None:
-    """Run another release of PAN-OS."""
-    configuration.change(_firewall(simulated).settings, version=version)
+def _version(simulated: Simulated, *, version: str, **more: str) -> None:
+    """Run another release of PAN-OS, also on another `model`."""
+    configuration.change(_firewall(simulated).settings, version=version, **more)
 
 
 def _around(simulated: Simulated, **facts: Any) -> None:  # noqa: ANN401 - JSON

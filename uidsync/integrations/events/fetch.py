@@ -14,10 +14,10 @@ from uidsync.integrations.events.event import FIELDS, Origin, read_event
 from uidsync.integrations.events.queries import Query
 from uidsync.integrations.events.spool import Spool
 from uidsync.panos.logs.clocks import QUARTER, write_bounds
-from uidsync.panos.logs.events import LogEntry, LogQuery
+from uidsync.panos.logs.events import LogEntry, LogQuery, Unfinished
 from uidsync.panos.logs.filters import Search
 from uidsync.panos.logs.pages import Fetch, Gap, read_pages
-from uidsync.panos.wire.errors import Busy, PanosError, TargetError, Unauthorized
+from uidsync.panos.wire.errors import PanosError, TargetError, Unauthorized
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def check_clock(
 def is_away(error: PanosError) -> TypeGuard[TargetError]:
     """Tell whether an error is one of the firewall and not of the question: then no other question is worth asking."""
     is_denied = isinstance(error, Unauthorized) and error.is_denied
-    return isinstance(error, TargetError) and not isinstance(error, Busy) and not is_denied
+    return isinstance(error, TargetError) and not isinstance(error, Unfinished) and not is_denied
 
 
 def _ask(ask: Callable[[], datetime]) -> datetime | PanosError:

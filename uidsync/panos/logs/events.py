@@ -17,7 +17,7 @@ from typing import Literal
 from lxml import etree
 
 from uidsync.panos import Address
-from uidsync.panos.wire.errors import BadReply
+from uidsync.panos.wire.errors import BadReply, Busy
 from uidsync.panos.wire.stream import read_elements
 from uidsync.panos.wire.xmlapi import Request
 
@@ -57,6 +57,10 @@ class LogQuery:
     def __post_init__(self) -> None:
         if not 1 <= self.most <= MOST_ENTRIES:
             raise ValueError(f"a query gives 1 to {MOST_ENTRIES} entries, not {self.most}")
+
+
+class Unfinished(Busy):
+    """A job was not finished in its time; one that finds less may be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from lxml import etree
 from uidsync.panos.logs.events import (
     LogEntry,
     LogQuery,
+    Unfinished,
     make_enqueue,
     make_finish,
     make_get,
@@ -21,7 +22,7 @@ from uidsync.panos.logs.events import (
     read_job_number,
 )
 from uidsync.panos.wire.client import Read
-from uidsync.panos.wire.errors import BadRequest, Busy, PanosError
+from uidsync.panos.wire.errors import BadRequest, PanosError
 from uidsync.panos.wire.retries import Tries
 from uidsync.panos.wire.xmlapi import Request
 
@@ -53,8 +54,9 @@ def read_log(
 ) -> tuple[LogEntry, ...]:
     """Return the entries that a query finds, in its order.
 
-    Raises PanosError; Busy if the job does not finish within `longest` seconds. The waiting is done inside `breakable`,
-    where a signal may interrupt it. The rest is short and must not be interrupted: it ends the job at the firewall.
+    Raises PanosError; Unfinished if the job does not finish within `longest` seconds. The waiting is done inside
+    `breakable`, where a signal may interrupt it. The rest is short and must not be interrupted: it ends the job at the
+    firewall.
     """
     wait = _Wait(longest, clock() + longest, clock, sleep, breakable)
     with suppress(BadRequest):  # the job is unknown: its only answer was lost, or a pair handed over
@@ -94,6 +96,6 @@ def _ask_until_finished(client: Caller, job: str, fields: Sequence[str], wait: _
                 return answer.entries
             if wait.clock() + pause > wait.ends_at:
                 state = answer.state[:20]
-                raise Busy(f"the log job is not finished after {wait.longest:.0f} s: its state is {state!r}")
+                raise Unfinished(f"the log job is not finished after {wait.longest:.0f} s: its state is {state!r}")
             wait.sleep(pause)
         pause = min(2 * pause, WAIT_LONGEST)

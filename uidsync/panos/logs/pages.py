@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from uidsync.panos.logs.events import LogEntry, LogQuery
+from uidsync.panos.logs.events import LogEntry, LogQuery, Unfinished
 from uidsync.panos.logs.filters import Search, read_received
-from uidsync.panos.wire.errors import BadReply, Busy, PanosError, RequestError
+from uidsync.panos.wire.errors import BadReply, PanosError, RequestError
 
 PAGE = 1000  # "problems may appear" in Panorama above it
 SMALLEST_PAGE = 100  # entries, unless a single entry may be at fault
@@ -77,7 +77,7 @@ def _find_smallest(error: PanosError) -> float:
     """Return the size of the smallest page to try after an error."""
     if isinstance(error, BadReply):
         return 1
-    return SMALLEST_PAGE if isinstance(error, RequestError | Busy) else float("inf")
+    return SMALLEST_PAGE if isinstance(error, RequestError | Unfinished) else float("inf")
 
 
 def _find_last(entries: Sequence[LogEntry]) -> datetime | None:
