@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 from uidsync.cli.words import spell_mac
 from uidsync.config.models import Config, CSVConfig
 from uidsync.history.timeline import Tenure, Timeline
-from uidsync.history.who import read_name
 from uidsync.history.window import PastWindow
 from uidsync.panos import Address
 from uidsync.panos.logs.events import plain_address
 from uidsync.reading.reader import make_rules
 from uidsync.source import Snapshot, Source
 from uidsync.source.dates import Dates
-from uidsync.source.rows import AHEAD, is_within
+from uidsync.source.rows import AHEAD, is_within, make_name_reader
 
 if TYPE_CHECKING:
     from uidsync.integrations.events.judging import Known, Names, Stay, Tell
 
 IDS_AT_ONCE, IDS_IN_A_FILE = 5_000, 200_000  # a file is read anew for each question
+NAMES_CACHED = 2**12
 CACHED = 2**16  # addresses whose place is kept: logs repeat them
 
 
@@ -32,9 +32,8 @@ def make_names(config: Config, source: Source, same_domains: Collection[str]) ->
     """Make what tells which names are one user, by the rules by which the NAC's names are read."""
     from uidsync.integrations.events.judging import Names  # noqa: PLC0415
 
-    rules, now = make_rules(config, source), datetime.now(UTC)
-    read = lru_cache(CACHED)(lambda name: read_name(name, rules, now).user or name)
-    return Names(same_domains, read)
+    read = make_name_reader(make_rules(config, source), NAMES_CACHED)
+    return Names(same_domains, lambda name: read(name)[0] or name)
 
 
 class Networks:

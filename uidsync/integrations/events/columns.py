@@ -29,9 +29,11 @@ PROFILES: Mapping[str, tuple[str, ...]] = {
     ),
     "all": (*PLAIN, "src_name", "dst_name", *KNOWN),
 }  # fmt: skip
-SOURCES = {name: f"e.{name}" for name in (*PLAIN, "src_name", "dst_name")} | {
-    f"{side}_nac_{name}": f"{side}.{name}" for side in SIDES for name in OF_SIDE
-}
+SOURCES = (
+    {name: f"e.{name}" for name in PLAIN}
+    | {f"{side}_name": f"coalesce({side}.name, e.{side}_user)" for side in SIDES}
+    | {f"{side}_nac_{name}": f"{side}.{name}" for side in SIDES for name in OF_SIDE}
+)
 ALL = "all"
 RAW = "log_"  # before the name of a field of the log
 TIMES = frozenset({"since", "until"})

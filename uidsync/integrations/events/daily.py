@@ -30,7 +30,7 @@ def group(spool: Spool, counting: Counting = "events") -> None:
     spool.connection.execute(
         "CREATE TABLE grouped AS SELECT dst, dst_name AS name, fold(dst_who) AS who, src, src_name AS source_name, "  # noqa: S608
         f"fold(src_who) AS source_who, threat, threat_id, MAX(received) AS latest, {COUNTS[counting]} AS n, dst_key, "
-        "src_key, '' AS days FROM event GROUP BY dst, fold(dst_who), src, fold(src_who), threat_id"
+        "src_key, '' AS days FROM named GROUP BY dst, fold(dst_who), src, fold(src_who), threat_id"
     )
 
 

@@ -21,8 +21,11 @@ from uidsync.panos.logs.clocks import Spell
 
 SIDES = ("src", "dst")
 CACHE = 2_000  # KiB that SQLite may keep in memory
-FIELDS = (*Event._fields, "src_name", "dst_name", "src_who", "dst_who")
-INSERT = f"INSERT OR IGNORE INTO event ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
+Judged = tuple[int, str, str, Judgement]  # event, side, the firewall's user, whom it is told of
+INSERT = (
+    f"INSERT OR IGNORE INTO event ({', '.join(Event._fields)}) "  # noqa: S608
+    f"VALUES ({', '.join('?' * len(Event._fields))})"
+)
 
 
 class Spool:
@@ -59,18 +62,21 @@ class Spool:
         added, sides = 0, []
         with self.writing():
             for event, spell in events:
-                cursor = self.connection.execute(INSERT, (*event, *2 * (event.src_user, event.dst_user)))
+                cursor = self.connection.execute(INSERT, event)
                 if cursor.rowcount < 1:
                     continue
                 added += 1
                 first, last = (spell.first.timestamp(), spell.last.timestamp()) if spell else (None, None)
-                sides += [
-                    (cursor.lastrowid, side, key, first, last, int(spell is not None and spell.is_folded))
-                    for side, text, key in (("src", event.src, event.src_key), ("dst", event.dst, event.dst_key))
-                    if text and is_known(text)
-                ]
+                is_folded = int(spell is not None and spell.is_folded)
+                for side, text, key, user in (
+                    ("src", event.src, event.src_key, event.src_user),
+                    ("dst", event.dst, event.dst_key, event.dst_user),
+                ):
+                    if text and is_known(text):
+                        sides.append((cursor.lastrowid, side, key, first, last, is_folded, user))
             self.connection.executemany(
-                "INSERT INTO side (event, side, address, first, last, is_folded) VALUES (?, ?, ?, ?, ?, ?)", sides
+                "INSERT INTO side (event, side, address, first, last, is_folded, given) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                sides,
             )
         return added
 
@@ -116,8 +122,7 @@ class Spool:
     def list_sides(self, ip: Address) -> list[tuple[int, str, Spell | None, str]]:
         """List the sides at an address: event, side, when, and the firewall's user."""
         rows = self.connection.execute(
-            "SELECT s.event, s.side, s.first, s.last, s.is_folded, CASE s.side WHEN 'src' THEN e.src_user "
-            "ELSE e.dst_user END AS user FROM side s JOIN event e ON e.id = s.event WHERE s.address = ?",
+            "SELECT event, side, first, last, is_folded, given FROM side WHERE address = ?",
             (bytes([ip.version]) + ip.packed,),
         )
         return [
@@ -127,43 +132,34 @@ class Spool:
                 None
                 if row["first"] is None
                 else Spell(_moment(row["first"]), _moment(row["last"]), bool(row["is_folded"])),
-                row["user"],
+                row["given"],
             )
             for row in rows
         ]
 
-    def write_judgements(self, judged: Iterable[tuple[int, str, str, Judgement]]) -> None:
-        """Keep what came out: event, side, the firewall's user, judgement."""
-        sides, names = [], []
-        for event, side, user, judgement in judged:
-            stay = judgement.stay
-            sides.append(
+    def write_judgements(self, judged: Iterable[Judged]) -> None:
+        """Keep what came out."""
+        self.connection.executemany(
+            "UPDATE side SET mark = ?, user = ?, candidates = ?, since = ?, until = ?, mac = ?, row = ?, verdict = ?, "
+            "name = ?, who = ? WHERE event = ? AND side = ?",
+            (
                 (
                     judgement.mark,
-                    stay and stay.user,
+                    (stay := judgement.stay) and stay.user,
                     " or ".join(judgement.candidates) or None,
                     stay and stay.since.timestamp(),
                     stay and stay.until.timestamp(),
                     stay and stay.mac,
                     stay and stay.event_id,
                     compare(judgement, user, self.names),
+                    name(judgement, user, self.names),
+                    identify(judgement, user),
                     event,
                     side,
                 )
-            )
-            told = name(judgement, user, self.names), identify(judgement, user)
-            if told != (user, user):
-                names.append((side, *told, event))
-        self.connection.executemany(
-            "UPDATE side SET mark = ?, user = ?, candidates = ?, since = ?, until = ?, mac = ?, row = ?, verdict = ? "
-            "WHERE event = ? AND side = ?",
-            sides,
+                for event, side, user, judgement in judged
+            ),
         )
-        for which in SIDES:
-            self.connection.executemany(
-                f"UPDATE event SET {which}_name = ?, {which}_who = ? WHERE id = ?",  # noqa: S608 (one of two words)
-                [told for side, *told in names if side == which],
-            )
 
     def list_rows(self, at_once: int) -> Iterator[list[int]]:
         """Yield the ids of the NAC's rows that names rest on, so many at a time."""
@@ -193,14 +189,11 @@ class Spool:
 
         With `as_people` they stand for those who had the addresses.
         """
-        run = self.connection.execute
-        run("UPDATE event SET src_name = src_user, dst_name = dst_user, src_who = src_user, dst_who = dst_user")
-        run("UPDATE side SET mark = NULL, user = NULL, candidates = NULL, verdict = ''")
-        if as_people:
-            run(
-                "UPDATE side SET mark = '', user = (SELECT nullif(CASE side.side WHEN 'src' THEN e.src_user "
-                "ELSE e.dst_user END, '') FROM event e WHERE e.id = side.event)"
-            )
+        self.connection.execute(
+            "UPDATE side SET mark = iif(:as_people, '', NULL), user = iif(:as_people, nullif(given, ''), NULL), "
+            "candidates = NULL, verdict = '', name = NULL, who = NULL",
+            {"as_people": as_people},
+        )
 
     def select(self, statement: str, parameters: Any = ()) -> Iterator[sqlite3.Row]:  # noqa: ANN401 (as sqlite3 takes)
         """Yield the rows of a question."""
