@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.panos.moving_log import Log
-from uidsync.panos.logs.events import LogQuery
+from uidsync.panos.logs.events import LogQuery, Unfinished
 from uidsync.panos.logs.filters import (
     Search,
     at_addresses,
@@ -19,7 +19,7 @@ from uidsync.panos.logs.filters import (
 )
 from uidsync.panos.logs.job import read_log
 from uidsync.panos.logs.pages import MOST_BAD, Gap, Page, find_key, read_pages
-from uidsync.panos.wire.errors import BadReply, BadRequest, Unreachable
+from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, Unreachable
 
 DAY = datetime(2016, 12, 14)  # noqa: DTZ001 (a firewall's wall clock)
 SEARCH = Search("threat", "", DAY, DAY + timedelta(hours=1))
@@ -214,3 +214,13 @@ def test_a_job_may_take_longer(firewall, make_client, clock):
         assert firewall.do("state")["log_jobs"] == []
     finally:
         firewall.do("log-jobs", polls=0)
+
+
+def test_only_a_job_that_takes_too_long_is_made_smaller():
+    """A job that is not finished in its time is asked for less; a firewall that is busy is not asked again."""
+    slow = Log(failures=[Unfinished("ACT"), Unfinished("ACT")])
+    assert [len(page.entries) for page in read_pages(slow.fetch, SEARCH, 1000)] == [0]
+    assert [query.most for query in slow.queries] == [1000, 500, 250]
+    busy = Log(failures=[Busy("not now")] * 5)
+    (gap,) = read_pages(busy.fetch, SEARCH, 1000)
+    assert (gap.is_rest, len(busy.queries)) == (True, 1)
