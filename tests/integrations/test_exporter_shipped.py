@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from uidsync.integrations.events.agreement import Agreement
-from uidsync.integrations.events.metrics import write_metrics
+from uidsync.integrations.events.metrics import write_metrics as write_events
 from uidsync.integrations.exporter.families import COUNTERS, GAUGES
 from uidsync.integrations.relay.stats import write_metrics
 from uidsync.report.metrics import METRICS
@@ -30,7 +30,7 @@ QUERIES = {
 }
 OF_NODE_EXPORTER = {"node_textfile_mtime_seconds"}
 AGREEMENT = Agreement({("fw", "trust"): {"agree": 1}})
-OF_EVENTS = set(re.findall("^# TYPE ([a-z_]+)", write_metrics({"new": 0}, AGREEMENT, {"fw": True}, 0.0), re.MULTILINE))
+OF_EVENTS = set(re.findall("^# TYPE ([a-z_]+)", write_events({"new": 0}, AGREEMENT, {"fw": True}, 0.0), re.MULTILINE))
 KNOWN = (
     {metric.name for metric in METRICS}
     | GAUGES.keys()

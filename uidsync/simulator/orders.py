@@ -4,7 +4,6 @@ An order is a dictionary, `{"do": name, ...}`; so is what it gives back. It come
 the simulator, never from the network.
 """
 
-import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from uidsync.simulator.around import Around
 from uidsync.simulator.certificates import CertificateKind
 from uidsync.simulator.clock import Clock
 from uidsync.simulator.counters import Counters
+from uidsync.simulator.describing import describe
 from uidsync.simulator.faults import FAULTS, Fault, Faults
 from uidsync.simulator.firewall import MOST_LOGS, Firewall, Passive
 from uidsync.simulator.listener import Listener
@@ -289,18 +289,9 @@ def _reset_counters(simulated: Simulated) -> None:
 def _help(simulated: Simulated) -> Outcome:
     """Tell which orders there are, and which faults this device can have."""
     return {
-        "orders": {name: _describe(order) for name, order in ORDERS.items()},
+        "orders": {name: describe(order) for name, order in ORDERS.items()},
         "faults": {name: kind.says for name, kind in FAULTS.items() if kind.of in {simulated.faults.kind, "both"}},
     }
-
-
-def _describe(order: Callable[..., Outcome | None]) -> str:
-    words = (order.__doc__ or "").partition("\n")[0]
-    _, *takes = inspect.signature(order).parameters.values()
-    names = [
-        each.name if each.default is each.empty else f"[{each.name}]" for each in takes if each.kind != each.VAR_KEYWORD
-    ]
-    return f"{words} Takes {', '.join(names)}." if names else words
 
 
 def _raise_if_unknown(value: object, words: object) -> None:
