@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 IDS_AT_ONCE, IDS_IN_A_FILE = 5_000, 200_000  # a file is read anew for each question
 NAMES_CACHED = 2**12
-CACHED = 2**16  # addresses whose place is kept: logs repeat them
+CACHED = 2**14  # addresses whose place is kept: logs repeat them
 
 
 def make_names(config: Config, source: Source, same_domains: Collection[str]) -> Names:
