@@ -47,7 +47,7 @@ EFFECTS = {
     "tempfile",
 }  # fmt: skip
 STANDS_ON = {
-    "cryptography", "durationpy", "lxml", "pydantic", "pymysql", "re2", "requests", "rich", "structlog", "tenacity",
+    "cryptography", "durationpy", "lxml", "pydantic", "pymysql", "re2", "rich", "structlog", "tenacity",
     "typer", "urllib3",
 }  # fmt: skip
 EXTRAS = {  # loaded where SSH, or a server, is asked for
@@ -127,7 +127,7 @@ def draw():
 def test_the_walk_sees_imports():
     """The walk finds what is imported, inside functions too; without that the rest would prove nothing."""
     assert "panos.userid.messages" in inside("plan.due")
-    assert {"requests", "lxml"} <= outside("panos.wire.client")
+    assert {"urllib3", "lxml"} <= outside("panos.wire.client")
     assert "source.mysql" in inside("cli.wiring")
     assert {"plan.due", "report.report", "panos.wire.errors", "panos.wire.xmlapi", "source.rows"} <= set(PURE)
     assert {"sync", "deliver.workers", "source.mysql"} <= set(CORE)
