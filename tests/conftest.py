@@ -1,11 +1,18 @@
 """What every test may ask for: the NAC's side. Fixtures are named for what they stand for."""
 
+import os
+import sys
 from pathlib import Path
 
-import pytest
-from hypothesis import settings
+# Images of containers forbid Python to keep what it compiled. The tests start hundreds of processes, and each would
+# compile all modules anew: a good part of the time that they take.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
-from tests.safeconnect import fresh_export, running_server
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+from tests.safeconnect import fresh_export, running_server  # noqa: E402
 
 # `make soak`: the same properties, for hours if need be.
 settings.register_profile("soak", max_examples=3_000, stateful_step_count=80, deadline=None)

@@ -6,6 +6,7 @@
 import ast
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ EFFECTS = {
     "tempfile",
 }  # fmt: skip
 STANDS_ON = {
-    "cryptography", "durationpy", "lxml", "pydantic", "pymysql", "re2", "requests", "rich", "structlog", "tenacity",
+    "cryptography", "durationpy", "lxml", "pydantic", "pymysql", "re2", "rich", "structlog", "tenacity",
     "typer", "urllib3",
 }  # fmt: skip
 EXTRAS = {  # loaded where SSH, or a server, is asked for
@@ -62,35 +63,38 @@ def name_of(file):
 
 
 MODULES = {name_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
-SAYS = {name: ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "" for name, file in MODULES.items()}
+TREES = {name: ast.parse(file.read_text("utf-8")) for name, file in MODULES.items()}
+SAYS = {name: ast.get_docstring(tree) or "" for name, tree in TREES.items()}
 PURE = [
     name for name, says in SAYS.items() if ("Pure:" in says or "No I/O" in says) and not name.startswith("simulator.")
 ]
 
 
-def find_imports(file):
-    """Yield every module that a file imports, wherever in it, and whether at its top level."""
-    tree = ast.parse(file.read_text("utf-8"))
+@cache
+def find_imports(name):
+    """Return every module that a module imports, wherever in it, and whether at its top level."""
+    found = []
+    tree = TREES[name]
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: a relative import"
+            assert node.level == 0, f"{name}: a relative import"
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            yield name, node in tree.body
+        found += [(imported, node in tree.body) for imported in names]
+    return found
 
 
 def inside(name):
     """Return the modules of uidsync that a module imports, without the package's own name."""
-    found = {imported for imported, _ in find_imports(MODULES[name]) if imported.partition(".")[0] == "uidsync"}
+    found = {imported for imported, _ in find_imports(name) if imported.partition(".")[0] == "uidsync"}
     return {imported.partition(".")[2] for imported in found} - {"", "__version__"}
 
 
 def outside(name):
     """Return the packages that a module imports from elsewhere."""
-    return {imported.partition(".")[0] for imported, _ in find_imports(MODULES[name])} - {"uidsync", "__future__"}
+    return {imported.partition(".")[0] for imported, _ in find_imports(name)} - {"uidsync", "__future__"}
 
 
 def of(folder):
@@ -123,7 +127,7 @@ def draw():
 def test_the_walk_sees_imports():
     """The walk finds what is imported, inside functions too; without that the rest would prove nothing."""
     assert "panos.userid.messages" in inside("plan.due")
-    assert {"requests", "lxml"} <= outside("panos.wire.client")
+    assert {"urllib3", "lxml"} <= outside("panos.wire.client")
     assert "source.mysql" in inside("cli.wiring")
     assert {"plan.due", "report.report", "panos.wire.errors", "panos.wire.xmlapi", "source.rows"} <= set(PURE)
     assert {"sync", "deliver.workers", "source.mysql"} <= set(CORE)
@@ -141,7 +145,7 @@ def test_no_arrow_runs_back_up(name):
 def test_a_terminal_shows_text_as_it_is(name):
     """Whatever prints by rich looks for no mark-up and no emoji: `:ab:` in an IPv6 address is a name of one."""
     asked = {"Console": {"markup", "emoji"}, "TextColumn": {"markup"}}
-    for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in asked:
             said = {word.arg for word in node.keywords if getattr(word.value, "value", None) is False}
             assert asked[node.func.id] <= said, f"{name}, line {node.lineno}"
@@ -172,7 +176,7 @@ def test_pure_modules_have_no_effects(name):
 @pytest.mark.parametrize("name", PURE)
 def test_pure_modules_look_at_no_clock(name):
     """Nor do they ask what time it is."""
-    calls = [node for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)]
     assert [ast.unparse(call) for call in calls if ast.unparse(call.func).endswith((".now", ".today", ".utcnow"))] == []
 
 
@@ -188,7 +192,7 @@ def test_neighbours_import_neither_the_core_nor_each_other(name):
 @pytest.mark.parametrize("name", of("cli"))
 def test_commands_load_their_neighbours_inside(name):
     """No command loads an integration before it is called: a sync must not load a web server."""
-    top = {imported.partition(".")[2] for imported, is_top in find_imports(MODULES[name]) if is_top}
+    top = {imported.partition(".")[2] for imported, is_top in find_imports(name) if is_top}
     assert {imported for imported in top if is_of(imported, "integrations")} == set()
 
 
@@ -206,7 +210,7 @@ def test_no_module_is_too_long(name):
 
 def list_functions(name):
     """List the functions of a module: name, lines and parameters."""
-    for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             names = [each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
             yield node.name, node.end_lineno - node.lineno + 1, len(names) - (names[:1] in (["self"], ["cls"]))
@@ -222,9 +226,7 @@ def test_no_function_is_too_long(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_opens_by_saying_what_it_is(name):
     """Every module opens with a sentence, and no name says nothing."""
-    assert (
-        (ast.get_docstring(ast.parse(MODULES[name].read_text("utf-8"))) or "").partition("\n")[0].endswith((".", ":"))
-    )
+    assert SAYS[name].partition("\n")[0].endswith((".", ":"))
     assert not FORBIDDEN & set(name.split("."))
 
 

@@ -8,20 +8,13 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from uidsync.config.models import (
     AgentConfig,
-    Config,
     CSVConfig,
     FirewallConfig,
-    IdentityConfig,
     MySQLConfig,
-    RolesConfig,
-    SyncConfig,
-    TelemetryConfig,
 )
 from uidsync.config.reader import ConfigError, make_config, read_config
 
@@ -475,58 +468,6 @@ def test_a_path_that_is_none_is_told(path):
     """Whatever is given for a file, an error of ours comes."""
     with pytest.raises(ConfigError):
         read_config(Path(path))
-
-
-# ---- anything ----------------------------------------------------------------------------------------------------
-
-MODELS = (
-    MySQLConfig,
-    CSVConfig,
-    IdentityConfig,
-    RolesConfig,
-    SyncConfig,
-    TelemetryConfig,
-    FirewallConfig,
-    AgentConfig,
-    Config,
-)
-KEYS = sorted({key for table in MODELS for key in table.model_fields})
-WORDS = ["5m", "1h", "-4h", "10.0.0.0/8", "::/0", "csv", "mysql", "firewall", "agent", "db1", "/key", "UTC", "vsys1"]
-VALUES = st.recursive(
-    st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | st.datetimes() | st.sampled_from(WORDS),
-    lambda values: (
-        st.lists(values, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), values, max_size=4)
-    ),
-    max_leaves=10,
-)
-
-
-@given(st.dictionaries(st.sampled_from([*Config.model_fields, "x"]) | st.text(max_size=5), VALUES, max_size=5))
-@settings(max_examples=200)
-def test_any_document_is_a_configuration_or_an_error_of_ours(parsed):
-    """Whatever TOML can say, a configuration or a ConfigError with problems comes out."""
-    try:
-        assert isinstance(make_config(parsed, "x"), Config)
-    except ConfigError as error:
-        assert error.problems  # noqa: PT017 (most documents are errors, and some are not)
-
-
-PLACES = [("source",), ("identity",), ("sync",), ("telemetry",), ("target", 0), ("target", 1), ()]
-
-
-@given(st.sampled_from(PLACES), st.sampled_from(KEYS) | st.text(max_size=5), VALUES)
-@settings(max_examples=400)
-def test_any_one_value_is_taken_or_told(path, key, value):
-    """A right configuration with one value changed to anything is one, or an error about that value or its like."""
-    parsed = document(FULL)
-    table = parsed
-    for part in path:
-        table = table[part]
-    table[key] = value
-    try:
-        assert isinstance(make_config(parsed, "x"), Config)
-    except ConfigError as error:
-        assert error.problems  # noqa: PT017 (most values are errors, and some are not)
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,20 @@ import copy
 from datetime import UTC, date, datetime, time
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.command import call
 from uidsync.config.models import Config
-from uidsync.config.reader import ConfigError, make_config, read_config
+from uidsync.config.reader import TABLES, ConfigError, make_config, read_config
 
 VALID = {
     "source": {"kind": "mysql", "host": "db", "port": 3306, "reauth_days": 7, "idle_after": "7d", "time_offset": "0s",
                "password_file": "/p", "database": "b", "user": "u", "ca_file": ""},
     "identity": {"domain": "CAMPUS", "lowercase": False, "ignore_users": ["svc-*"],
                  "rewrite": [{"match": "^host/.*$", "replace": ""}], "exclude_networks": ["10.0.0.0/8"]},
+    "roles": {"user_tags": {"STAFF": "staff"}},
+    "telemetry": {"textfile": "/m.prom", "ping_url": "https://hc.example.edu/uuid"},
     "sync": {"batch_size": 100, "full_every": "4h", "state_dir": "/s", "max_logout_percent": 25},
     "target": [
         {"name": "fw", "kind": "firewall", "host": "fw", "port": 443, "vsys": "vsys1", "networks": ["::/0"],
@@ -30,9 +32,8 @@ PLAIN = (
                        "{x}", "[[a]", "(" * 400, "\0", "x" * 10_000])
 )  # fmt: skip
 VALUES = st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=6)
-KEYS = st.text(max_size=5) | st.sampled_from(
-    ["kind", "host", "hosts", "unix_socket", "path", "time_zone", "name", "fingerprint_sha256"]
-)
+MODELS = (*(model for models in TABLES.values() for model in models), Config)
+KEYS = st.text(max_size=5) | st.sampled_from(sorted({key for model in MODELS for key in model.model_fields}))
 
 
 def read(document):
@@ -73,6 +74,7 @@ def test_the_document_that_is_spoilt_is_valid():
 
 
 @given(spoilt())
+@settings(max_examples=200)
 @example({})
 @example({"source": date(1979, 5, 27), "target": time(7)})
 @example({"source": {"kind": datetime(1, 1, 1, tzinfo=UTC)}, "target": [[]]})

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from uidsync import __version__
 from uidsync.panos.userid.messages import Login, Logout, Rejection, is_carriable
 from uidsync.panos.wire.errors import BadReply, PanosError, Unreachable
+from uidsync.panos.wire.words import LONGEST_WORDS
 from uidsync.plan.due import Batch
 from uidsync.report import report
 from uidsync.report.report import (
@@ -212,7 +213,7 @@ def test_the_longest_name_is_masked_first():
 def test_words_are_cut_after_they_were_masked():
     """Of words too long for a report the beginning is kept, and no beginning of a name."""
     words = mask("x" * 290 + " CAMPUS\\ada " + "y" * 5000, [ADA])
-    assert len(words) <= report.LONGEST_WORDS
+    assert len(words) <= LONGEST_WORDS
     assert "CAM" not in words
 
 

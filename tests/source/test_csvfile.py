@@ -6,8 +6,6 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from uidsync.panos.userid.messages import is_carriable
 from uidsync.source import SourceError
@@ -300,21 +298,6 @@ def test_failures_of_those_who_read_are_their_own(tmp_path):
     (tmp_path / "export.csv").write_bytes(HEAD + ADA)
     with pytest.raises(BrokenPipeError), CSVSource(str(tmp_path / "export.csv")).open():
         raise BrokenPipeError
-
-
-PIECES = st.lists(st.sampled_from([HEAD, ADA, ALAN, b'"', b"\0", b"\r", b",", b"\xff"])).map(b"".join)
-
-
-@given(content=st.binary(max_size=200) | PIECES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_file_is_rows_or_an_error(read, content):
-    """Whatever bytes a file holds, its rows can be judged or an error of ours comes."""
-    for file in (content, HEAD + content, HEAD + content + b"\n"):
-        try:
-            for row in read(file):
-                make_row_reader(Rules(), NOON)(row)
-        except SourceError as error:
-            assert str(error)  # noqa: PT017 (most files are errors, and some are not)
 
 
 def test_a_pipe_that_nobody_writes_to_is_empty(tmp_path):

@@ -9,14 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
 from rich.console import Console
 
@@ -24,18 +23,16 @@ from uidsync.cli.app import Options, command
 from uidsync.cli.failures import set_up
 from uidsync.cli.rights import step_down
 from uidsync.cli.show import progress_bar, show_outcome, show_plans
+from uidsync.cli.site import Site
 from uidsync.cli.tables import by_address, make_console, show_rows
-from uidsync.cli.wiring import TargetMaker, make_deadline, make_secret_files, make_source
 from uidsync.cli.words import spell_time_left
-from uidsync.config.models import Config, FirewallConfig
-from uidsync.config.reader import make_config
 from uidsync.config.render import render
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos.userid.table import TableEntry
 from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.simulator.process import Simulator
-from uidsync.sync import Order, Parts, Run, run
+from uidsync.sync import Order, Run, run
 
 FRESH = timedelta(minutes=2)  # how old the newest sample event is made
 GRACE = 10  # seconds for a process to end by itself
@@ -92,13 +89,13 @@ def demo(
             if find_spec("aiohttp"):  # an extra
                 document["relay"] = _make_relay_table(place, stack.enter_context(Simulator.start("xdr")))
             return _keep(place, document, console)
-        config = make_config(document, "demo")
+        site = _write_site(place, document)
         console.print("\nuidsync sync --dry-run", style="bold")
-        show_plans(_run(config, dry_run=True).plans, as_tables=True)
+        show_plans(_run(site, dry_run=True).plans, as_tables=True)
         console.print("\nuidsync sync", style="bold")
-        this = _run(config, dry_run=False)
+        this = _run(site, dry_run=False)
         show_outcome(this.report)
-        _show_mappings(_read_back(config))
+        _show_mappings(_read_back(site))
     are_complete = [part.name for part in this.report.targets if part.status == "complete"]
     console.print(
         "The dead target cost the others nothing. Try every command: `uidsync demo --keep`. For a real site: "
@@ -110,11 +107,10 @@ def demo(
 
 def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
     """Run as an installation would, in processes of its own, until Ctrl-C."""
-    file, state_dir = place / "uidsync.toml", place / "state"
+    state_dir = place / "state"
     state_dir.mkdir()
     page = f"127.0.0.1:{_find_free_port()}"
-    document |= {"sync": {"state_dir": state_dir}, "exporter": {"listen": page}}
-    write_atomically(file, render(document, "Written by `uidsync demo --keep`."), 0o600)
+    file = _write_site(place, document | {"sync": {"state_dir": state_dir}, "exporter": {"listen": page}}).file
 
     # Ctrl-C reaches this process alone, which then ends the others; also where a shell had it ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -167,22 +163,16 @@ def _find_free_port() -> int:
         return port
 
 
-def _run(config: Config, *, dry_run: bool) -> Run:
-    log = structlog.get_logger()
-    deadline = make_deadline(config)
-    secrets = make_secret_files(log)
-    maker = TargetMaker(secrets, log, deadline, attempts=3)
+def _write_site(place: Path, document: dict[str, Any]) -> Site:
+    """Write the configuration, and read it as any command does."""
+    file = place / "uidsync.toml"
+    write_atomically(file, render(document, "Written by `uidsync demo`."), 0o600)
+    return Site(Options(file), None)
+
+
+def _run(site: Site, *, dry_run: bool) -> Run:
     with progress_bar() as bar:
-        parts = Parts(
-            config,
-            config.target,
-            make_source(config, secrets, deadline),
-            Ledger.make_empty(),
-            lambda dispatch: maker(dispatch.target),
-            deadline,
-            log,
-            bar,
-        )
+        parts = site.make_parts(site.make_source(), Ledger.make_empty(), site.make_targets(attempts=3), bar)
         return run(parts, Order(dry_run=dry_run))
 
 
@@ -198,18 +188,10 @@ def _show_mappings(mappings: tuple[TableEntry, ...]) -> None:
     )
 
 
-def _read_back(config: Config) -> tuple[TableEntry, ...]:
-    log = structlog.get_logger()
-    maker = TargetMaker(make_secret_files(log), log, make_deadline(config))
-    (firewall,) = (
-        maker.make_firewall(target)
-        for target in config.target
-        if isinstance(target, FirewallConfig) and target.name == "fw-east"
-    )
-    try:
+def _read_back(site: Site) -> tuple[TableEntry, ...]:
+    (target,) = (each for each in site.firewalls if each.name == "fw-east")
+    with closing(site.make_targets().make_firewall(target)) as firewall:
         return firewall.read_table(tuple)
-    finally:
-        firewall.close()
 
 
 def _write_document(place: Path, firewalls: list[Simulator], agent: Simulator) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -26,13 +25,6 @@ from uidsync.report.output import LAST_RUN
 Needs = Literal["nothing", "read", "write"]
 STATE_MODE = 0o750
 UNPRIVILEGED = (SERVICE, "nobody")  # accounts for what needs no rights; the first that there is
-
-
-@dataclass(frozen=True, slots=True)
-class _Account:
-    name: str
-    uid: int
-    gid: int
 
 
 # ---- the state directory -----------------------------------------------------------------------------------------
@@ -64,7 +56,7 @@ def become_owner(state_dir: Path, needs: Needs = "read") -> None:
         _become(owner)
 
 
-def _find_owner(place: Path) -> _Account | None:
+def _find_owner(place: Path) -> pwd.struct_passwd | None:
     """Return the account that owns a directory, unless it is root's."""
     try:
         status = place.stat()
@@ -73,43 +65,41 @@ def _find_owner(place: Path) -> _Account | None:
     if status.st_uid == 0:
         return None
     try:
-        account = pwd.getpwuid(status.st_uid)
+        return pwd.getpwuid(status.st_uid)
     except KeyError:  # an account of another host: its numbers do
-        return _Account("", status.st_uid, status.st_gid)
-    return _Account(account.pw_name, account.pw_uid, account.pw_gid)
+        return pwd.struct_passwd(("", "", status.st_uid, status.st_gid, "", "", ""))
 
 
-def _find_future_owner(state_dir: Path) -> _Account | None:
+def _find_future_owner(state_dir: Path) -> pwd.struct_passwd | None:
     nearest = next((place for place in state_dir.absolute().parents if os.path.exists(place)), Path("/"))  # noqa: PTH110
     return _find_owner(nearest) or _find_account(SERVICE)
 
 
-def _find_account(name: str) -> _Account | None:
+def _find_account(name: str) -> pwd.struct_passwd | None:
     try:
-        account = pwd.getpwnam(name)
+        return pwd.getpwnam(name)
     except KeyError:
         return None
-    return _Account(account.pw_name, account.pw_uid, account.pw_gid)
 
 
-def _make_for(owner: _Account, state_dir: Path) -> None:
+def _make_for(owner: pwd.struct_passwd, state_dir: Path) -> None:
     """Make the state directory and give it to its owner; where it cannot be made, the run says so itself."""
     with suppress(OSError):
         state_dir.mkdir(mode=STATE_MODE, parents=True)
         opened = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            os.fchown(opened, owner.uid, owner.gid)
+            os.fchown(opened, owner.pw_uid, owner.pw_gid)
         finally:
             os.close(opened)
 
 
-def _become(account: _Account) -> None:
-    if account.name:
-        os.initgroups(account.name, account.gid)
+def _become(account: pwd.struct_passwd) -> None:
+    if account.pw_name:
+        os.initgroups(account.pw_name, account.pw_gid)
     else:
         os.setgroups([])
-    os.setgid(account.gid)
-    os.setuid(account.uid)
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
 
 
 def _is_trusted(owner: int | None) -> bool:
@@ -196,7 +186,7 @@ def step_down(*, port: int = 0) -> None:
     elif 0 < port < _read_first_free_port():
         reason = f"port {port} is for root alone"
     elif not _may_run(account):
-        reason = f"the account {account.name} may not read this installation: {sys.prefix}"
+        reason = f"the account {account.pw_name} may not read this installation: {sys.prefix}"
     else:
         _become(account)
         return
@@ -210,12 +200,12 @@ def _read_first_free_port() -> int:
     return 1024
 
 
-def _may_run(account: _Account) -> bool:
+def _may_run(account: pwd.struct_passwd) -> bool:
     """Tell whether an account may run this program: one in somebody's home it may not."""
     try:
         ended = subprocess.run(
             [sys.executable, "-c", "import uidsync.simulator.serve"],
-            user=account.uid, group=account.gid, extra_groups=[], stdin=subprocess.DEVNULL, capture_output=True,
+            user=account.pw_uid, group=account.pw_gid, extra_groups=[], stdin=subprocess.DEVNULL, capture_output=True,
             check=False,
         )  # fmt: skip
     except OSError:

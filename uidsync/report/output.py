@@ -33,22 +33,18 @@ def set_up_logging(*, verbosity: int, tell: Callable[[Mapping[str, Any]], str] |
     logging.getLogger().addHandler(logging.NullHandler())
     is_terminal = sys.stderr.isatty()
     level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
+    render: Any = structlog.processors.JSONRenderer()
+    if is_terminal:
+        render = structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ)
+    processors = [
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if is_terminal else "iso", utc=not is_terminal),
+        structlog.processors.format_exc_info if verbosity > 1 else _drop_trace,
+        render,
+    ]
     if is_terminal and tell and verbosity < 1:
-        structlog.configure(
-            processors=[structlog.processors.add_log_level, _Sentence(tell)],
-            wrapper_class=structlog.make_filtering_bound_logger(level),
-            logger_factory=structlog.PrintLoggerFactory(_StandardError()),  # type: ignore[arg-type]
-        )
-        return
+        processors = [_Sentence(tell)]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S" if is_terminal else "iso", utc=not is_terminal),
-            structlog.processors.format_exc_info if verbosity > 1 else _drop_trace,
-            structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ)
-            if is_terminal
-            else structlog.processors.JSONRenderer(),
-        ],
+        processors=[structlog.processors.add_log_level, *processors],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(_StandardError()),  # type: ignore[arg-type]
     )

@@ -14,7 +14,6 @@ from uidsync import __version__
 from uidsync.panos import Tagged
 from uidsync.panos.userid.messages import Entry, Rejection
 from uidsync.panos.wire.errors import PanosError
-from uidsync.panos.wire.words import LONGEST_WORDS as LONGEST_WORDS  # noqa: PLC0414 (part of the report)
 from uidsync.panos.wire.words import Private, cut
 from uidsync.panos.wire.words import mask as mask_private
 from uidsync.plan.due import Batch

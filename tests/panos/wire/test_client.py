@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 
 import pytest
-import requests
 import urllib3
 from cryptography import x509
 from hypothesis import HealthCheck, given, settings
@@ -551,8 +550,8 @@ def subclasses(kind):
 BELOW = sorted(
     (
         kind
-        for kind in subclasses(requests.RequestException) | subclasses(urllib3.exceptions.HTTPError)
-        if kind.__module__.startswith(("requests.", "urllib3.")) and not issubclass(kind, Warning)
+        for kind in subclasses(urllib3.exceptions.HTTPError)
+        if kind.__module__.startswith("urllib3.") and not issubclass(kind, Warning)
     ),
     key=lambda kind: (kind.__module__, kind.__qualname__),
 )
@@ -560,7 +559,7 @@ BELOW = sorted(
 
 @pytest.mark.parametrize("kind", BELOW, ids=lambda kind: f"{kind.__module__}.{kind.__qualname__}")
 def test_every_exception_of_the_layers_below_is_mapped(make_client, kind):
-    """Whatever requests and urllib3 raise is the target's failure, and none of theirs comes through."""
+    """Whatever urllib3 raises is the target's failure, and none of theirs comes through."""
     error = kind.__new__(kind)
     Exception.__init__(error, "below")
     vars(error).update(partial=0, expected=1, length=b"")  # what some put into words

@@ -8,7 +8,6 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
-import requests
 import trustme
 import urllib3
 from cryptography import x509
@@ -249,9 +248,9 @@ FAILURES = [
     (UnicodeError("label too long"), Unreachable, "label too long"),
     (OSError(), Unreachable, "OSError"),
     # as the layers above wrap them
-    (caused(requests.ConnectionError(), caused(urllib3.exceptions.ProtocolError(), REFUSED)), Unreachable, "refused"),
-    (caused(requests.exceptions.SSLError("x"), tls_alert("TLSV1_ALERT_UNKNOWN_CA")), Untrusted, "unknown ca"),
-    (caused(requests.ReadTimeout("x"), TimeoutError("timed out")), Unreachable, "timed out"),
+    (caused(ConnectionError(), caused(urllib3.exceptions.ProtocolError(), REFUSED)), Unreachable, "refused"),
+    (caused(urllib3.exceptions.SSLError("x"), tls_alert("TLSV1_ALERT_UNKNOWN_CA")), Untrusted, "unknown ca"),
+    (caused(urllib3.exceptions.HTTPError("x"), TimeoutError("timed out")), Unreachable, "timed out"),
 ]  # fmt: skip
 
 

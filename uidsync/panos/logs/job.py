@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -58,44 +57,33 @@ def read_log(
     `breakable`, where a signal may interrupt it. The rest is short and must not be interrupted: it ends the job at the
     firewall.
     """
-    wait = _Wait(longest, clock() + longest, clock, sleep, breakable)
+    ends_at = clock() + longest
+
+    def wait_for(job: str) -> tuple[LogEntry, ...]:
+        pause = WAIT_FIRST
+        while True:
+            with breakable():
+                answer = client.read(make_get(job), partial(read_job, fields=query.fields))
+                if answer.entries is not None:
+                    return answer.entries
+                if clock() + pause > ends_at:
+                    state = answer.state[:20]
+                    raise Unfinished(f"the log job is not finished after {longest:.0f} s: its state is {state!r}")
+                sleep(pause)
+            pause = min(2 * pause, WAIT_LONGEST)
+
     with suppress(BadRequest):  # the job is unknown: its only answer was lost, or a pair handed over
-        return _run_job(client, query, wait)
-    return _run_job(client, query, wait)
+        return _run_job(client, query, wait_for)
+    return _run_job(client, query, wait_for)
 
 
-@dataclass(frozen=True, slots=True)
-class _Wait:
-    """How long to wait for a query, and by which clock."""
-
-    longest: float
-    ends_at: float
-    clock: Callable[[], float]
-    sleep: Callable[[float], None]
-    breakable: Callable[[], AbstractContextManager[None]]
-
-
-def _run_job(client: Caller, query: LogQuery, wait: _Wait) -> tuple[LogEntry, ...]:
+def _run_job(client: Caller, query: LogQuery, wait_for: Callable[[str], tuple[LogEntry, ...]]) -> tuple[LogEntry, ...]:
     """Return what a job finds. If anything goes wrong, even Ctrl-C, end the job at the firewall."""
     job = read_job_number(client.call(make_enqueue(query)))
     try:
-        return _ask_until_finished(client, job, query.fields, wait)
+        return wait_for(job)
     except BaseException as error:
         if not isinstance(error, BadRequest):
             with suppress(PanosError):
                 client.call(make_finish(job), tries="once")
         raise
-
-
-def _ask_until_finished(client: Caller, job: str, fields: Sequence[str], wait: _Wait) -> tuple[LogEntry, ...]:
-    pause = WAIT_FIRST
-    while True:
-        with wait.breakable():
-            answer = client.read(make_get(job), partial(read_job, fields=fields))
-            if answer.entries is not None:
-                return answer.entries
-            if wait.clock() + pause > wait.ends_at:
-                state = answer.state[:20]
-                raise Unfinished(f"the log job is not finished after {wait.longest:.0f} s: its state is {state!r}")
-            wait.sleep(pause)
-        pause = min(2 * pause, WAIT_LONGEST)

@@ -80,10 +80,11 @@ def is_carriable(user: str) -> bool:
 
 def make_empty_message() -> str:
     """Make a uid-message without entries: it changes nothing, but needs the right to send messages."""
-    return _wrap("")
+    return wrap("")
 
 
-def _wrap(payload: str) -> str:
+def wrap(payload: str) -> str:
+    """Make the uid-message round its payload."""
     return f"<uid-message><version>1.0</version><type>update</type><payload>{payload}</payload></uid-message>"
 
 
@@ -99,7 +100,7 @@ def make_message(entries: Sequence[Entry], *, timeouts: bool = True) -> str:
         + (f' timeout="{entry.timeout}"/>' if timeouts and isinstance(entry, Login) else "/>")
         for entry in entries
     )
-    return _wrap(f"<{section}>{body}</{section}>")
+    return wrap(f"<{section}>{body}</{section}>")
 
 
 def quote(text: str) -> str:

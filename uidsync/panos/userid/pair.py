@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lxml import etree
@@ -44,10 +44,6 @@ class Choice:
     hosts: tuple[str, ...]
     is_told: bool
     warnings: Mapping[str, str]
-
-    def without(self, host: str) -> Choice:
-        """Return the choice without a host that failed."""
-        return Choice(tuple(other for other in self.hosts if other != host), self.is_told, self.warnings)
 
 
 def read_role(response: etree._Element) -> str:
@@ -183,7 +179,7 @@ class Pair:
                 if isinstance(error, TargetError):
                     self._leave(host, error)
         if not answers:
-            raise min(failures, key=_is_about_target)
+            raise min(failures, key=lambda error: isinstance(error, TargetError))
         return min(answers, key=_count_rejections)
 
     def _choose(self, seconds: float) -> Choice:
@@ -197,9 +193,9 @@ class Pair:
         """Go on without a member that failed; if none is left, ask all again."""
         with self._choosing:
             if self._choice and host in self._choice.hosts:
-                choice = self._choice.without(host)
-                self._choice = choice if choice.hosts else None
-                if choice.hosts:
+                others = tuple(other for other in self._choice.hosts if other != host)
+                self._choice = replace(self._choice, hosts=others) if others else None
+                if others:
                     self.warnings["pair.member_failed"] = f"{host}: {error}"
 
 
@@ -221,10 +217,6 @@ def _raise_if_handed_over(host: str, member: Client, seconds: float) -> None:
 def _is_active(role: str | PanosError) -> bool:
     """Tell whether a host takes mappings: the active member, or a host without a pair."""
     return role in ACTIVE or role == OFF
-
-
-def _is_about_target(error: PanosError) -> bool:
-    return isinstance(error, TargetError)
 
 
 def _count_rejections(answer: etree._Element) -> int:

@@ -14,7 +14,7 @@ from lxml import etree
 
 from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.firewall import Firewall
-from uidsync.panos.userid.messages import Entry, Login, Rejection, make_user_id, quote, read_rejections
+from uidsync.panos.userid.messages import Entry, Login, Rejection, make_user_id, quote, read_rejections, wrap
 from uidsync.panos.userid.table import ENTRY_PATH, MOST_KEPT, XML_API, TableEntry
 from uidsync.panos.wire.errors import BadReply
 from uidsync.panos.wire.stream import read_elements
@@ -53,8 +53,7 @@ def make_tag_message(entries: Sequence[Entry]) -> str:
             opened = f'<member timeout="{entry.timeout * 60}">'
             members = "".join(f"{opened}{escape(tag)}</member>" for tag in entry.user.split(","))
             sections[f"register{which}"].append(f"{begin}{members}</tag></entry>")
-    body = "".join(f"<{name}>{''.join(parts)}</{name}>" for name, parts in sections.items() if parts)
-    return f"<uid-message><version>1.0</version><type>update</type><payload>{body}</payload></uid-message>"
+    return wrap("".join(f"<{name}>{''.join(parts)}</{name}>" for name, parts in sections.items() if parts))
 
 
 def make_show_tags(kind: Literal["user", "ip"], which: str, vsys: str) -> Request:

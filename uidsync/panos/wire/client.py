@@ -7,19 +7,16 @@ Answers are bounded in size and time. Redirects are not followed. The key travel
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
-import requests
 import urllib3
 from lxml import etree
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 
@@ -125,12 +122,12 @@ class Client:
             self.attempts[request.type] += 1
             with self._bounds.in_flight, lines.context.within(seconds), lines.post(request.body, seconds) as response:
                 try:
-                    return read(response.status_code, _read_pieces(response, largest))
+                    return read(response.status, _read_pieces(response, largest))
                 except PanosError as error:
                     if isinstance(error, Busy):
                         error.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
                     raise error.reworded(self._mask(error.words, request)) from None
-        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # requests does not wrap all of urllib3's
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             failure = read_failure(error, f"asking {self._url}")
             raise failure.reworded(self._mask(failure.words, request)) from None
 
@@ -149,37 +146,9 @@ class Client:
                 if not self._key.isascii() or any(map(str.isspace, self._key)):
                     raise Unauthorized("the API key holds characters that no key has, such as blanks")
                 self._lines = _Lines(self._url, self._key, make_context(self._trust))
+            elif self._lines.pool is None:  # it was closed
+                self._lines = _Lines(self._url, self._key, self._lines.context)
             return self._lines
-
-
-class _Lines(HTTPAdapter):
-    """The connections to one host with our TLS context, and the parts that all calls share.
-
-    A session of requests would keep cookies, read the whole body of a redirect, and ask the environment for proxies, CA
-    bundles and a .netrc. It would also take a third of a call's time.
-    """
-
-    def __init__(self, url: str, key: str, context: TargetContext) -> None:
-        self.context = context
-        super().__init__(pool_maxsize=CALLS_IN_FLIGHT)
-        headers = {"User-Agent": "uidsync", "Accept-Encoding": "identity", "Content-Type": FORM}
-        self._call = requests.Request("POST", url, headers | ({"X-PAN-KEY": key} if key else {})).prepare()
-
-    def post(self, body: bytes, seconds: float) -> requests.Response:
-        """Make one call, and return the answer before its body is read."""
-        call = self._call.copy()
-        call.body = body
-        call.prepare_content_length(body)
-        verify = self.context.verify_mode == ssl.CERT_REQUIRED
-        return self.send(call, stream=True, timeout=seconds, verify=verify)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (the base class's signature)
-        """Use our context alone: requests would add its own CA bundle."""
-        super().init_poolmanager(*args, **kwargs, ssl_context=self.context)
-        self.poolmanager.pool_classes_by_scheme = {"https": _Pool}
-
-    def cert_verify(self, *_: object, **__: object) -> None:
-        """Leave the verification to the context."""
 
 
 class _Connection(HTTPSConnection):
@@ -201,8 +170,29 @@ class _Connection(HTTPSConnection):
         return self._line
 
 
-class _Pool(HTTPSConnectionPool):
+class _Lines(HTTPSConnectionPool):
+    """The connections to one host with our TLS context, and the parts that all calls share."""
+
     ConnectionCls = _Connection
+
+    def __init__(self, url: str, key: str, context: TargetContext) -> None:
+        place = urllib3.util.parse_url(url)
+        self.context = context
+        self._path = place.request_uri
+        headers = {"User-Agent": "uidsync", "Accept-Encoding": "identity", "Content-Type": FORM}
+        super().__init__(
+            str(place.host),
+            place.port,
+            maxsize=CALLS_IN_FLIGHT,
+            headers=headers | ({"X-PAN-KEY": key} if key else {}),
+            ssl_context=context,
+        )
+
+    def post(self, body: bytes, seconds: float) -> urllib3.BaseHTTPResponse:
+        """Make one call, and return the answer before its body is read."""
+        return self.urlopen(
+            "POST", self._path, body, timeout=seconds, retries=False, redirect=False, preload_content=False
+        )
 
 
 def _read_retry_after(text: str) -> float | None:
@@ -212,11 +202,11 @@ def _read_retry_after(text: str) -> float | None:
         return None
 
 
-def _read_pieces(response: requests.Response, largest: int) -> Iterator[bytes]:
+def _read_pieces(response: urllib3.BaseHTTPResponse, largest: int) -> Iterator[bytes]:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BadReply("the answer is compressed, which was not asked for")
     size = 0
-    for piece in response.iter_content(PIECE):
+    for piece in response.stream(PIECE):
         size += len(piece)
         if size > largest:
             raise BadReply(f"the answer is larger than {largest // 2**20} MiB")
