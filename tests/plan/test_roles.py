@@ -12,7 +12,7 @@ from uidsync.config.reader import make_config
 from uidsync.ledger.values import Holding, TargetState
 from uidsync.panos import Tagged
 from uidsync.panos.userid.messages import Login, Logout
-from uidsync.panos.userid.tags import make_tag_message
+from uidsync.panos.userid.tags import TagTarget, make_tag_message
 from uidsync.plan.newest import make_demand
 from uidsync.plan.roles import MOST_TAGS, join_tags, make_tag_config, make_tag_events, make_tags
 from uidsync.plan.share import Belief, make_share
@@ -215,3 +215,34 @@ def test_other_tags_are_never_touched(steps):
         assert {whose: has & {"vip", "nac"} for whose, has in found.items()} == {"ada": {"vip"}, "10.0.0.1": {"nac"}}
         mine = found[subject.name] - {"vip", "nac"}
         assert mine == set((had[subject] or "").split(",")) - {""}
+
+
+class Shelf:
+    """A firewall that lists these users with a tag each."""
+
+    vsys = "vsys1"
+
+    def __init__(self, *users):
+        entries = "".join(f'<entry user="{user}"><tag><member>nac-staff</member></tag></entry>' for user in users)
+        self.pages = {"registered-user": entries, "registered-ip": ""}
+
+    def read(self, request, read):
+        """Answer with the page for the kind that is asked for."""
+        (page,) = [page for kind, page in self.pages.items() if kind in request.text]
+        return read(200, iter([f'<response status="success"><result>{page}</result></response>'.encode()]))
+
+
+@pytest.mark.parametrize(
+    ("known", "shown", "told"),
+    [
+        (["ADA", "ada"], ["ADA"], ["ADA"]),
+        (["ADA", "ada"], ["ada"], ["ada"]),
+        (["ADA", "ada"], ["ADA", "ada"], ["ADA", "ada"]),
+        (["Ada"], ["ada"], ["Ada"]),
+        ([], ["ada"], ["ada"]),
+    ],
+)
+def test_a_name_is_taken_as_it_is_known(known, shown, told):
+    """A firewall may show a name in another case; but two names that differ in case alone are two, if both are known."""
+    target = TagTarget(Shelf(*shown), "nac-", lambda: [Tagged("user", name) for name in known])
+    assert target.read_table(lambda entries: [entry.ip.name for entry in entries]) == told

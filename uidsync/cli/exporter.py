@@ -60,8 +60,8 @@ def exporter(
 ) -> int:
     """Serve Prometheus metrics, of runs and of the firewalls' IPsec tunnels, and a status page.
 
-    `/` is the page, `/metrics` the health of the sync by its last run, and `/probe?target=NAME` asks one firewall of
-    the configuration for its tunnels. Ends at SIGTERM or Ctrl-C.
+    `/` is the page, `/metrics` the health of the sync by its last run. `/probe?target=NAME` asks one firewall of the
+    configuration for its tunnels, and what it knows of User-ID. Ends at SIGTERM or Ctrl-C.
 
     Examples:
 

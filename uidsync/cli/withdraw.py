@@ -101,7 +101,8 @@ def _confirm(site: Site) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     names = ", ".join(target.name for target in site.targets)
-    return typer.confirm(f"Log out every mapping that uidsync sent to {names}, and withhold it?", err=True)
+    tags = ", remove every tag" if site.config.roles.is_used else ""
+    return typer.confirm(f"Log out every mapping{tags} that uidsync sent to {names}, and withhold it?", err=True)
 
 
 @contextmanager

@@ -259,7 +259,7 @@ def _draw_run_table(runs: Iterable[LastRun], now: datetime) -> Element:
             tag("div", mark(judge_end(run)), " ", describe_error(run.error)),
             run.mode,
             number_of(sum(part.delivered for part in run.targets)),
-            number_of(sum(part.lacking for part in run.targets)),
+            number_of(sum(part.lacking + part.lacking_tags for part in run.targets)),
             "-" if run.seconds is None else f"{run.seconds:,.1f}",
         )
         for run in runs
@@ -305,8 +305,8 @@ def _draw_foot(state: State) -> Element:
         tag("p", *(child for words, sign in marks.items() for child in (mark(Verdict(sign, words)), " "))),
         tag(
             "p",
-            "Targets, certificates and runs come from the report of the last run. Tunnels come from the firewalls, "
-            "which are asked now. This page shows no user names.",
+            "Targets, certificates and runs come from the report of the last run. Tunnels, agents, groups and counts "
+            "of tables come from the firewalls, which are asked now. This page shows no user names.",
         ),
         tag("p", f"uidsync {state.version}"),
     )

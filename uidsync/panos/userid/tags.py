@@ -109,8 +109,14 @@ class TagTarget:
 
     def read_table(self, take: Callable[[Iterator[TableEntry]], Taken]) -> Taken:
         """Read all of our tags, page by page, and return what `take` makes of them. Raises PanosError."""
-        known = {str(subject).casefold(): subject for subject in self._list_known()}
-        return take(self._make_entries(self._read_pages(), lambda shown: known.get(str(shown).casefold(), shown)))
+        known = {str(subject): subject for subject in self._list_known()}
+        folded = {name.casefold(): subject for name, subject in known.items()}
+
+        def spell(shown: Tagged) -> Subject:
+            """Take a name as it is, if it is known so: a firewall may have two that differ in case alone."""
+            return known.get(str(shown)) or folded.get(str(shown).casefold(), shown)
+
+        return take(self._make_entries(self._read_pages(), spell))
 
     def _read_pages(self) -> Iterator[tuple[Tagged, list[str]]]:
         kinds: tuple[Literal["user", "ip"], ...] = ("user", "ip")
