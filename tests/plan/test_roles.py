@@ -243,6 +243,6 @@ class Shelf:
     ],
 )
 def test_a_name_is_taken_as_it_is_known(known, shown, told):
-    """A firewall may show a name in another case; but two names that differ in case alone are two, if both are known."""
+    """A firewall may show a name in another case; but names that differ in case alone are two, if both are known."""
     target = TagTarget(Shelf(*shown), "nac-", lambda: [Tagged("user", name) for name in known])
     assert target.read_table(lambda entries: [entry.ip.name for entry in entries]) == told
