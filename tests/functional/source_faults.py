@@ -85,15 +85,15 @@ FAULTS = (
         source={"host": None, "port": None, "unix_socket": "/nowhere/socket"},
     ),
     # Somebody else there
-    Fault("says nothing", r"let nobody in within 10 s \(2013\)", 25, wire=silent),
-    Fault("drips its greeting", r"let nobody in within 10 s \(2013\)", 25, wire=dripping_greeting),
+    Fault("says nothing", r"no login within 10 s: is source\.port right.* \(2013\)", 25, wire=silent),
+    Fault("drips its greeting", r"no login within 10 s: is source\.port right.* \(2013\)", 25, wire=dripping_greeting),
     Fault("closes at once", LOST, wire=say(b"")),
     Fault("speaks HTTP", NO_DATABASE, wire=say(HTTP)),
     Fault("speaks noise", NO_DATABASE, wire=endless(b"noise")),
     Fault("speaks zeros", "no database host lets us in", wire=endless(b"\0" * 4096)),
     Fault("half a greeting", LOST, wire=cut(after=20)),
     Fault("breaks off after the greeting", LOST, wire=cut(after=110)),
-    Fault("stalls in the login", r"let nobody in within 10 s \(2013\)", 25, wire=stall(after=110)),
+    Fault("stalls in the login", r"no login within 10 s: is source\.port right.* \(2013\)", 25, wire=stall(after=110)),
     # Not let in
     Fault("wrong password", r"\(1045\); are source.user and its password right", source={"password_file": "wrong"}),
     Fault("unknown user", r"\(1045\); are source.user", source={"user": "nobody"}),

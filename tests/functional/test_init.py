@@ -206,7 +206,7 @@ def test_no_password_is_asked_for_where_nobody_answers(tmp_path, events, firewal
     ]
     code, said = ask(tmp_path, "init", "--csv", events, "--domain", "CAMPUS", answers=answers)
     assert code == 0, said
-    assert re.search(r"red +fw: Unreachable: .*are host and port right", said)
+    assert re.search(r"red +fw: cannot be reached: .*are host and port right", said)
 
 
 # ---- secrets -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,10 @@ def config(
     options: Options,
     what: Annotated[
         Literal["default", "schema", "check"],
-        typer.Argument(help="`schema` prints the JSON Schema, for editors; `check` reads the file, and asks nobody."),
+        typer.Argument(
+            metavar="default|schema|check",
+            help="`schema` prints the JSON Schema, for editors; `check` reads the file, and asks nobody.",
+        ),
     ] = "default",
 ) -> None:
     """Print a configuration to fill in, its schema, or what is wrong with the one that is there.

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from uidsync.cli.app import JSONOption, Options, command, read_address
-from uidsync.cli.show import NOBODY, SKIPPED
+from uidsync.cli.show import NOBODY
 from uidsync.cli.site import Site
 from uidsync.cli.tables import print_json
 from uidsync.cli.wiring import TargetMaker
@@ -31,10 +31,11 @@ from uidsync.plan.share import make_share
 from uidsync.reading.reader import make_rules, recall
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import do_for_each
-from uidsync.source.rows import BLANK, IGNORED, LoginEvent, Rules, make_row_reader
+from uidsync.source.rows import BLANK, IGNORED, SKIPPED, LoginEvent, Rules, make_row_reader
 
 KEEPS = {IGNORED: "an ignored user, on the device of the address's user", BLANK: "no name, and no other device"}
 LONGEST_PRINCIPAL = 80  # characters, shown to people
+Shown = tuple[TableEntry, ...] | PanosError | None  # by a firewall, or why not; an agent cannot be asked
 LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
 
 
@@ -48,7 +49,7 @@ class Explanation:
     steps: tuple[Step, ...]
     holder: LoginEvent | None
     verdicts: tuple[Verdict, ...]
-    shown: Mapping[str, tuple[TableEntry, ...] | str]
+    shown: Mapping[str, Shown]
     rules: Rules
     tags: tuple[dict[str, Any], ...] = ()  # of the address and of the user, as programs get them
 
@@ -128,14 +129,14 @@ def _trace_tags(config: Config, ledger: Ledger, ip: Address, holder: LoginEvent 
         }
 
 
-def _ask(target: TargetConfig, ip: Address, maker: TargetMaker) -> tuple[TableEntry, ...] | str:
+def _ask(target: TargetConfig, ip: Address, maker: TargetMaker) -> Shown:
     if not isinstance(target, FirewallConfig):
-        return "an agent cannot be asked"
+        return None
     with closing(maker.make_firewall(target)) as firewall:
         try:
             return firewall.ask(ip)
         except PanosError as error:
-            return f"could not be asked: {error.kind}: {error}"
+            return error
 
 
 # ---- for programs ------------------------------------------------------------------------------------------------
@@ -169,8 +170,8 @@ def _describe_target(verdict: Verdict, explanation: Explanation) -> dict[str, An
         "due": [{"action": kind, "user": user, "minutes": minutes} for kind, user, minutes in verdict.due],
         "why": _tell_due(verdict),
         "ledger": [asdict(holding) for holding in verdict.held],
-        "shows": None if isinstance(shown, str) else [asdict(entry) | {"ip": str(entry.ip)} for entry in shown],
-        "error": shown if isinstance(shown, str) else None,
+        "shows": [asdict(entry) | {"ip": str(entry.ip)} for entry in shown] if isinstance(shown, tuple) else None,
+        "error": None if isinstance(shown, tuple) else _tell_failure(shown, with_kind=True),
     }
 
 
@@ -265,9 +266,15 @@ def _tell_holding(holding: Holding) -> str:
     return f"{doubt}{holding.user}, sent {_at(holding.sent_at)}, until {_at(holding.held_until)}"
 
 
-def _tell_shown(shown: tuple[TableEntry, ...] | str) -> str:
-    if isinstance(shown, str):
-        return shown
+def _tell_failure(shown: PanosError | None, *, with_kind: bool = False) -> str:
+    if shown is None:
+        return "an agent cannot be asked"
+    return f"could not be asked: {f'{shown.kind}: ' if with_kind else ''}{shown}"
+
+
+def _tell_shown(shown: Shown) -> str:
+    if not isinstance(shown, tuple):
+        return _tell_failure(shown)
     entries = (
         f"{entry.user} from {entry.type}"
         + (f", {spell_span(entry.seconds_left)} left" if entry.seconds_left is not None else ", for ever")

@@ -48,7 +48,10 @@ def exporter(
     options: Options,
     what: Annotated[
         Literal["serve", "rules", "dashboard"],
-        typer.Argument(help="`rules` and `dashboard` print what is shipped for Prometheus and Grafana."),
+        typer.Argument(
+            metavar="serve|rules|dashboard",
+            help="`rules` and `dashboard` print what is shipped for Prometheus and Grafana.",
+        ),
     ] = "serve",
     *,
     textfile: Annotated[

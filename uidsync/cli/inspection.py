@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from uidsync.cli.sentences import NO_SECRET, advise_secret
+from uidsync.cli.sentences import NO_SECRET, advise_secret, tell_kind
 from uidsync.cli.wiring import TargetMaker
 from uidsync.cli.words import spell_span
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
@@ -71,7 +71,7 @@ def inspect_target(config: TargetConfig, maker: TargetMaker, *, has_roles: bool 
         if has_roles:
             yield _inspect_tags(config, target)
     except PanosError as error:
-        yield Finding(config.name, "red", f"{error.kind}: {error.words}", error.advice or _advise(config, error))
+        yield Finding(config.name, "red", tell_kind(error.kind, error.words), error.advice or _advise(config, error))
         return
     finally:
         target.close()
@@ -182,7 +182,7 @@ def _judge_rights(name: str, lacks: dict[str, PanosError]) -> Iterator[Finding]:
         if is_right_missing(error):
             yield Finding(name, colour, f"its key's role lacks XML API > {words}", what_for)
         else:
-            yield Finding(name, "yellow", f"cannot be asked ({words}): {error.kind}: {error}", what_for)
+            yield Finding(name, "yellow", f"cannot be asked ({words}): {error}", what_for)
 
 
 def _inspect_role(name: str, firewall: Firewall) -> Finding:
@@ -190,7 +190,7 @@ def _inspect_role(name: str, firewall: Firewall) -> Finding:
     try:
         role = firewall.ask_role()
     except (Unauthorized, RequestError) as error:
-        return Finding(name, "yellow", f"does not tell its HA state: {error.kind}: {error}", "is it a firewall?")
+        return Finding(name, "yellow", f"does not tell its HA state: {error}", "is it a firewall?")
     if role == OFF:
         return Finding(name, "green", "stands alone, without high availability")
     if role in ACTIVE:

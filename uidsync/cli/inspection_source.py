@@ -98,7 +98,7 @@ def _judge_newest(config: Config, rules: Rules, snapshot: Snapshot) -> Finding:
     if age < -AHEAD:
         words = f"the newest row lies {spell_span(-age)} ahead of the source's clock{zone}"
         advice = rules.dates.advise(-age) or "set the clock of the appliance"
-        return Finding("source", "yellow", words, f"such rows are passed over; {advice}")
+        return Finding("source", "yellow", words, f"such rows are skipped; {advice}")
     words = f"the newest row is {spell_span(max(age, timedelta()))} old{zone}"
     if age > config.sync.stale_after:
         advice = rules.dates.advise(-age)
@@ -129,16 +129,14 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
     except UnsafePlan as refusal:
         words, _, advice = str(refusal).partition("; ")
         yield Finding("source", "red", words, advice)
-    skipped = "".join(f", {count:,} {reason}" for reason, count in census.skipped.most_common())
+    skipped = census.tell_skipped()
     addresses = f"{len(newest):,} addresses{_limit(config)}"
     words = (
         f"read the last {config.source.reauth_days} days in {time.monotonic() - started:.1f} s: {census.rows:,} rows, "
-        f"{census.events:,} events, {addresses}{skipped and '; passed over' + skipped[1:]}"
+        f"{census.events:,} events, {addresses}{skipped and f'; skipped rows: {skipped}'}"
     )
     if not census.events:
-        yield Finding(
-            "source", "red", words, "no event, and `sync` would refuse: see what was passed over, or reauth_days"
-        )
+        yield Finding("source", "red", words, "no event, and `sync` would refuse: see the skipped rows, or reauth_days")
         return
     yield Finding("source", "green", words)
     if told := strangers.tell():

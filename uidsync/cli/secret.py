@@ -64,8 +64,11 @@ def find_secrets(config: Config) -> Iterator[Secret]:
 @command
 def secret(
     options: Options,
-    what: Annotated[Literal["set", "list"], typer.Argument(help="`set` stores one, `list` shows where they are.")],
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The secret's name, as `list` shows it.")] = "",
+    what: Annotated[
+        Literal["set", "list"],
+        typer.Argument(metavar="set|list", help="`set` stores one, `list` shows where they are."),
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The secret's name, as `list` shows it.")] = "",
     *,
     as_json: JSONOption = False,
 ) -> int:

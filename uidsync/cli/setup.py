@@ -18,6 +18,7 @@ from uidsync.cli.app import DEFAULT_CONFIG
 from uidsync.cli.inspection import HINTS, Finding, inspect_target
 from uidsync.cli.inspection_source import inspect_source
 from uidsync.cli.secret import MODE, check_secret, find_file, find_group, find_secrets, store
+from uidsync.cli.sentences import tell_kind
 from uidsync.cli.tables import make_console
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
 from uidsync.config.credentials import CREDENTIALS, SecretFiles
@@ -288,7 +289,7 @@ def _tell(finding: Finding) -> None:
 
 
 def _tell_failure(name: str, error: PanosError) -> None:
-    _tell(Finding(name, "red", f"{error.kind}: {error.words}", error.advice or HINTS.get(error.kind, "")))
+    _tell(Finding(name, "red", tell_kind(error.kind, error.words), error.advice or HINTS.get(error.kind, "")))
 
 
 def _name_files(document: Mapping[str, Any], place: Path) -> None:

@@ -73,7 +73,8 @@ def who(
     whom: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="ADDRESS|MAC|USER...", help="A user without a domain is meant in any. A MAC address is a device."
+            metavar="ADDRESS|MAC|USER",
+            help="A user name without a domain matches in every domain. A MAC address names a device.",
         ),
     ] = None,
     *,

@@ -125,7 +125,7 @@ def make_config(
 ) -> Config:
     """Make the configuration from its parsed file. Raises ConfigError with every problem in it."""
     if problems := list(_find_oversized(document)):  # before anybody tries to print one
-        raise ConfigError(file, problems)
+        raise ConfigError(file, _name_targets(problems, document))
     document, problems = read_single_target(document)
     present = {name: neighbours[name] for name in neighbours if name in document}  # the others are not even imported
     problems += _find_contradictions(document, present)
@@ -136,8 +136,22 @@ def make_config(
             _describe(problem, neighbours)[:LONGEST_PROBLEM] for problem in error.errors(include_url=False)
         ] + problems
     if problems:
-        raise ConfigError(file, problems)
+        raise ConfigError(file, _name_targets(problems, document))
     return config
+
+
+def _name_targets(problems: Sequence[str], document: Mapping[str, Any]) -> list[str]:
+    """Name targets in problems, instead of counting them, where the name is good and no other target's."""
+    targets = document.get("target")
+    targets = targets if isinstance(targets, list) else []
+    names = [target.get("name") if isinstance(target, dict) else None for target in targets]
+
+    def name(found: re.Match[str]) -> str:
+        word = names[int(found[1])]
+        is_good = isinstance(word, str) and re.fullmatch(NAME, word) and names.count(word) == 1
+        return f'target "{word}": ' if is_good else found[0]
+
+    return [re.sub(r"^target\[(\d+)\](?:\.|: )", name, problem) for problem in problems]
 
 
 def _find_oversized(value: object, path: str = "") -> Iterator[str]:

@@ -144,7 +144,7 @@ def _open(login: Login, host: str | None, connection: Connection, deadline: Dead
         connection.may_tell = bool(login.ca_file) or login.send_password_unverified or _is_here(line)
         watched = line.dup()  # the driver wraps its own in TLS, and closes it
         try:
-            with limited(watched, share, f"it let nobody in within {CONNECT_TIMEOUT} s"):
+            with limited(watched, share, SILENT):
                 connection.connect(line)
                 lift_limits(connection)
         except BaseException:
@@ -185,6 +185,9 @@ def is_loopback(address: str) -> bool:
     """Tell whether an address, as a socket spells it, is this host's own."""
     ip = ip_address(address.partition("%")[0])
     return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
+
+
+SILENT = f"no login within {CONNECT_TIMEOUT} s: is source.port right, or is the server busy?"
 
 
 class Silence(pymysql.OperationalError):
