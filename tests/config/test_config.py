@@ -299,7 +299,7 @@ WRONG = [
     ({"0__vsys": "vsys"}, 'target "fw-east": vsys: holds a character'),
     ({"0__serial": "00 11"}, 'target "fw-east": serial: holds a character'),
     ({"0__fingerprint_sha256": "ab:cd"}, 'target "fw-east": fingerprint_sha256[0]: not a SHA-256 fingerprint'),
-    ({"source__time_zone": "Mars/Olympus"}, "source.time_zone: 'Mars/Olympus' is no time zone"),
+    ({"source__time_zone": "Mars/Olympus"}, "source.time_zone: 'Mars/Olympus' is not a time zone"),
     *(({"source__time_zone": value}, "source.time_zone:") for value in ("../../etc/passwd", "Europe", "", "a\0b", 5)),
     ({"identity__other_domains": "drop"}, "identity.other_domains: must be 'keep', 'replace' or 'nobody'"),
     ({"identity__other_domains": True}, "identity.other_domains: "),
@@ -307,7 +307,7 @@ WRONG = [
         ({"identity__rewrite": [{"match": match, "replace": ""}]}, "identity.rewrite[0].match: not a regular exp")
         for match in ("^(?!svc)", r"(a)\1", "(?<=a)b", "a*+")
     ),
-    ({"source": {"kind": "mysql", "host": "db", "time_zone": "Mars"}}, "source.time_zone: 'Mars' is no time zone"),
+    ({"source": {"kind": "mysql", "host": "db", "time_zone": "Mars"}}, "source.time_zone: 'Mars' is not a time zone"),
     ({"0__framing": "raw"}, 'target "fw-east": framing: unknown key'),
     # what excludes another
     ({"0__ca_file": "/ca", "0__fingerprint_sha256": "ab" * 32}, 'target "fw-east": fingerprint_sha256: excludes'),
@@ -412,7 +412,7 @@ def test_a_file_is_read(tmp_path):
         (b"[source\n", "not TOML: .*line 1"),
         (b"a = 1\na = 2\n", "not TOML: .*overwrite"),
         (b"[sync]\n[sync]\n", "not TOML: .*twice"),
-        (b'a = "\xff"\n', "not UTF-8, from byte 6 on: save it as UTF-8"),
+        (b'a = "\xff"\n', "not UTF-8, from byte 6 on: save the file as UTF-8"),
         ("a = 1".encode("utf-16"), "not UTF-8, from byte 1 on"),
         (b"a = " + b"9" * 5000, "not TOML"),
         (b"a = " + b"[" * 10_000, "not TOML: brackets within brackets"),
@@ -504,9 +504,9 @@ def test_all_roles_keep_their_names():
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
-        ("user_tags", {"A": "it's"}, "roles.user_tags.A: holds a quote"),
-        ("address_tags", {"A": "a,b"}, "roles.address_tags.A: holds a quote"),
-        ("user_tags", {"A": "two  blanks"}, "roles.user_tags.A: holds a quote"),
+        ("user_tags", {"A": "it's"}, "roles.user_tags.A: a tag must not contain a quote"),
+        ("address_tags", {"A": "a,b"}, "roles.address_tags.A: a tag must not contain a quote"),
+        ("user_tags", {"A": "two  blanks"}, "roles.user_tags.A: a tag must not contain a quote"),
         ("prefix", "", "roles.prefix: holds a character that is not allowed"),
         ("prefix", "my tags", "roles.prefix: holds a character that is not allowed"),
         ("timeout", "1m", "roles.timeout: must be between 2m and 720h"),

@@ -78,7 +78,7 @@ def test_a_site_in_order_is_green(site, safeconnect, firewall, agent):
     page = site.call("check").out
     for words in (
         r"source: its clock and ours are \d s apart",
-        r"source: has the columns that are needed; names are stored as utf8mb4 utf8mb4_\w+",
+        r"source: has the required columns; names are stored as utf8mb4 utf8mb4_\w+",
         r"source: about \d+ rows, \d MB, without an index on transDate",
         r"source: the newest row is 1\d min( \d+ s)? old",
         r"source: read the last 7 days in \d+\.\d s: 50 rows, 50 events, 50 addresses",
@@ -87,7 +87,7 @@ def test_a_site_in_order_is_green(site, safeconnect, firewall, agent):
         r"fw: stands alone, without high availability",
         r"fw: its key's role has User-ID Agent, Operational Requests, Log",
         r"fw: its certificate ends in \d+ days",
-        r"uia: took a message without complaint; lets us in within \d+ ms",
+        r"uia: accepted a message; the connection took \d+ ms",
         r"uia: our certificate ends in \d+ days",
     ):
         assert re.search(rf"^green +{words}", page, re.MULTILINE), words
@@ -177,7 +177,7 @@ def test_names_of_other_domains_are_counted(site, safeconnect, firewall):
     site.identity = {"domain": "CAMPUS"}
     site.add_firewall("fw", firewall)
     code, findings = look(site)
-    colour, advice = find(findings, "source", "realm other than CAMPUS: 1; they are sent as they are")
+    colour, advice = find(findings, "source", "realm other than CAMPUS: 1; they are sent unchanged")
     assert (code, colour) == (0, "yellow")
     assert 'other_domains = "replace"' in advice
     site.identity["other_domains"] = "nobody"
@@ -275,7 +275,7 @@ def test_idle_after_is_recommended(site, safeconnect, firewall):
     fill(safeconnect, [(60 * age, f"10.0.0.{n}", f"user{n}") for age in range(120, 0, -1) for n in range(1, 11)])
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
-    words = "again after 1 h usually, and within 1 h in 99 of 100 cases"
+    words = "usually has another event after 1 h, and in 99 of 100 cases within 1 h"
     _, findings = look(site)
     assert find(findings, "source", words)[0] == "green"
     assert 'idle_after = "1h"' in find(findings, "source", words)[1]
@@ -296,7 +296,7 @@ def test_what_cannot_be_read_is_red(site, firewall):
     site.add_firewall("fw", firewall)
     code, findings = look(site)
     assert (code, find(findings, "source", "a line of more than")[0]) == (1, "red")
-    assert find(findings, "source", "has the columns")[0] == "green"
+    assert find(findings, "source", "has the required columns")[0] == "green"
 
 
 def test_a_file_that_breaks_off_costs_a_row(site, firewall):
@@ -438,5 +438,16 @@ def test_it_ends_whatever_hangs(site, firewall):
     with within(40, least=18):
         code, findings = look(site)
     os.close(writer)
-    assert (code, find(findings, "source", "nothing came of it")[0]) == (1, "red")
+    assert (code, find(findings, "source", "no answer for")[0]) == (1, "red")
     assert find(findings, "fw", "takes messages")[0] == "green"
+
+
+def test_a_certificate_that_is_not_trusted_is_shown(site, firewall):
+    """Beside the refusal stands the fingerprint, to be compared and configured; with it the target is in order."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall, ca_file="")
+    code, findings = look(site)
+    (words,) = [message for _, colour, message, _ in findings if colour == "red"]
+    assert (code, words.partition(":")[0]) == (1, "failed the certificate check")
+    site.targets[0]["fingerprint_sha256"] = re.search(r"fingerprint ([0-9a-f]{64})$", words)[1]
+    assert look(site)[0] == 0

@@ -173,7 +173,7 @@ def test_a_key_that_the_firewall_does_not_know_is_told_with_the_release_it_takes
     prompts = [(b"Administrator: ", b"admin"), (b"Password: ", b"admin")]
     code, shown = converse(["keygen", "fw", "--config", site.write()], prompts)
     assert code == 0, shown
-    assert "warning: fw: Invalid Credential; a release before" in shown
+    assert "warning: fw: Invalid Credential; releases before" in shown
     assert "PAN-OS 9.0" in shown
     checked = site.run("check")
     assert checked.code == 1

@@ -314,7 +314,7 @@ def set_up(text, site, firewall, place):
     """Set up the site of the examples anew, from a terminal."""
     database, server = f"127.0.0.1:{site.source['port']}", f"127.0.0.1:{firewall.port}"
     words = shlex.split(text.replace("db.example.edu", database).replace("fw-1.example.edu", server))[1:]
-    words = [str(place / word) if word == "uidsync.toml" else word for word in words]
+    words = [str(place / word) if word in {"uidsync.toml", "rehearsal.toml"} else word for word in words]
     before = [] if "--config" in words else ["--config", place / "init.toml"]
     about_source = [(b"Database server", database.encode()), (b"Name of the database", b""), (b"Account", b"")]
     password = Path(site.source["password_file"]).read_bytes().strip()

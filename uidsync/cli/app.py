@@ -263,10 +263,12 @@ def read_address(text: str) -> Address | None:
         ip = ip_address(text)
     except ValueError:
         if not text or re.fullmatch(r"[\d.:/\[\]]+|.*:.*:.*", text):
-            raise typer.BadParameter(f"{text!r} is no address, and no user's name", param_hint="ADDRESS|USER") from None
+            raise typer.BadParameter(
+                f"{text!r} is neither an address nor a user name", param_hint="ADDRESS|USER"
+            ) from None
         return None
     if not isinstance(ip, IPv6Address):
         return ip
     if ip.scope_id:  # of an address that means nothing beyond its own link; a zone may be any text
-        raise typer.BadParameter(f"{text!r} names a zone, and mappings have none", param_hint="ADDRESS|USER")
+        raise typer.BadParameter(f"{text!r} names a zone, but mappings have no zone", param_hint="ADDRESS|USER")
     return ip.ipv4_mapped or ip

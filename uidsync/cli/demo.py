@@ -47,8 +47,8 @@ In another terminal:
   uidsync status                what is behind, and since when
   uidsync who 192.0.2.238       who has an address, and who had it before
   uidsync explain 192.0.2.238   why, and what each firewall shows
-  uidsync verify                what the firewalls hold, beside what they should
-  uidsync check                 everything a site is looked at for: one target is dead on purpose{relay}
+  uidsync verify                compare what the firewalls hold with what they should hold
+  uidsync check                 test everything; one target is dead on purpose{relay}
 
 The log is in {log}. Ctrl-C ends all of it and leaves nothing behind."""
 

@@ -33,7 +33,10 @@ from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import do_for_each
 from uidsync.source.rows import BLANK, IGNORED, SKIPPED, LoginEvent, Rules, make_row_reader
 
-KEEPS = {IGNORED: "an ignored user, on the device of the address's user", BLANK: "no name, and no other device"}
+KEEPS = {
+    IGNORED: "an ignored user logged in on the device of the present user",
+    BLANK: "the row has no name, and comes from no other device",
+}
 LONGEST_PRINCIPAL = 80  # characters, shown to people
 Shown = tuple[TableEntry, ...] | PanosError | None  # by a firewall, or why not; an agent cannot be asked
 LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
@@ -65,8 +68,8 @@ def explain(
 ) -> int:
     """Tell why each target holds, or lacks, a mapping for an address.
 
-    From the rows of the table by way of the rule that decided each, to what the next run would send, what the ledger
-    believes and what each firewall says. Exits 1 when there is no record of the address.
+    Shows the rows of the table, and the rule that decided each row. For every target it shows what the next run would
+    send, what the ledger has, and what the firewall shows now. Exits 1 if there is no record of the address.
 
     Examples:
 
@@ -232,7 +235,7 @@ def _tell_wanted(verdict: Verdict, explanation: Explanation) -> str:
     if verdict.wanted:
         return f"{verdict.wanted.user}, until {_at(verdict.wanted.expires_at)}"
     return {
-        "no_event": f"nothing: no row of the last {spell_span(explanation.validity)} counts; it runs out",
+        "no_event": f"nothing: no row of the last {spell_span(explanation.validity)} counts; the mapping expires",
         "nobody": f"nothing: {NOBODY.get(holder.why if holder else '', 'nobody')}",
         "withdrawn": "nothing: withdrawn by hand, until a newer event",
         "outside": "nothing: the address is outside of its networks",
@@ -240,9 +243,9 @@ def _tell_wanted(verdict: Verdict, explanation: Explanation) -> str:
 
 
 DUE = {
-    "changed": "it is believed to hold another user",
-    "new": "it is not believed to hold it",
-    "refreshed": "less than half of its time is left, or whether it was accepted is not known",
+    "changed": "the ledger has another user for this address",
+    "new": "the ledger does not have this mapping",
+    "refreshed": "less than half of its time is left, or the target has not confirmed it",
 }
 
 
@@ -253,12 +256,14 @@ def _tell_due(verdict: Verdict) -> str:
             for kind, user, minutes in verdict.due
         )
     if verdict.reason == "rejected":
-        return "nothing: it rejected this login, which is tried again now and then, with a newer event or with --full"
+        return (
+            "nothing: the target rejected this login; runs try again now and then, after a newer event and with --full"
+        )
     if verdict.reason == "taken":
-        return "nothing: another source has taken the address since; a newer event takes it again, or --full"
+        return "nothing: another source has taken the address; a newer event or --full takes it back"
     if verdict.wanted and verdict.renewed_at:
-        return f"nothing: it lasts; it is renewed after {_at(verdict.renewed_at)}"
-    return "nothing: it lasts as long as its row counts" if verdict.wanted else "nothing"
+        return f"nothing: the mapping is renewed after {_at(verdict.renewed_at)}"
+    return "nothing: the mapping lasts as long as its row counts" if verdict.wanted else "nothing"
 
 
 def _tell_holding(holding: Holding) -> str:

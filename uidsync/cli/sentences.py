@@ -22,9 +22,10 @@ ERRORS = {
     "Unauthorized": ("did not let uidsync in", "See what is missing: uidsync check --target {name}"),
     "Unreachable": ("cannot be reached", "Are host and port right? Test: uidsync check --target {name}"),
     "Busy": ("is busy", "The next run tries again."),
-    "Untrusted": ("is not trusted", "Test: uidsync check --target {name}"),
+    "Untrusted": ("failed the certificate check", "Test: uidsync check --target {name}"),
     "BadReply": ("gave an unexpected answer", "Test: uidsync check --target {name}"),
     "BadRequest": ("refused the request", "Test: uidsync check --target {name}"),
+    "TargetError": ("refused everything", "Test: uidsync check --target {name}"),
     "UnsafePlan": ("was not sent everything", "Look at the plan: uidsync sync --dry-run --target {name}"),
 }
 BAD_KEY = "{name} refused the API key ({words}). Get a new one: uidsync keygen {name}"

@@ -25,7 +25,7 @@ NOBODY = {
     "empty": "nobody: a row with an empty name",
     "unfit": "nobody: a row with a name that no message can carry or that shows nothing",
     "too_long": "nobody: a row with a name that is too long",
-    IGNORED: "nobody: a row of a user whom identity.ignore_users has, or of a realm alone",
+    IGNORED: "nobody: a row of a user in identity.ignore_users, or of a realm without a user",
     OTHER_DOMAIN: "nobody: a row of another domain or realm, as identity.other_domains says",
     "other_device": "nobody: another device came, without a name",
 }

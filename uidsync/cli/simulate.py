@@ -27,8 +27,7 @@ def simulate(
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="The port; 0 takes a free one.")] = 0,
     api_key: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="The API key of the firewall or the XDR tenant [default: a random one]."),
+        str | None, typer.Option(metavar="KEY", help="The API key of firewall or tenant [default: a random one].")
     ] = None,
     vsys: Annotated[
         str | None,

@@ -63,7 +63,7 @@ class Standing:
 
 @command
 def status(options: Options, *, as_json: JSONOption = False) -> int:
-    """Show the last run, what every target holds, and since when a target is behind. Exits 1 when one is.
+    """Show the last run, what every target holds, and since when a target is behind. Exits 1 if one is behind.
 
     Reads the ledger and the report of the last run, and asks no firewall. `uidsync verify` asks the firewalls.
     "reconciled" is when a run last compared all of a target's table, or sent everything again.
@@ -103,7 +103,7 @@ def _show_runs(last_run: Mapping[str, Any] | None, timer: Timer | None, now: dat
         finished = _read_moment(last_run.get("finished"))
         console.print(f"last run: {_spell(finished, now)}, exit code {last_run.get('exit_code')}{standby}{words}")
     else:
-        console.print("last run: none is known; `uidsync sync` makes one")
+        console.print("last run: none yet; `uidsync sync` starts one")
     if timer and not timer.is_on:
         console.print(Text("next run: none, the timer is off. Turn it on: systemctl enable --now uidsync.timer", "red"))
     elif timer:

@@ -51,7 +51,9 @@ class Wish:
 @command
 def withdraw(
     options: Options,
-    who: Annotated[list[str] | None, typer.Argument(metavar="ADDRESS|USER", help="Whose mappings go.")] = None,
+    who: Annotated[
+        list[str] | None, typer.Argument(metavar="ADDRESS|USER", help="Addresses or users to log out.")
+    ] = None,
     *,
     target: TargetOption = None,
     wish: Wish,
@@ -66,14 +68,14 @@ def withdraw(
 
     Examples:
 
-        uidsync withdraw 192.0.2.7 --dry-run       what would go
+        uidsync withdraw 192.0.2.7 --dry-run       show what would be logged out
         uidsync withdraw jdoe01                    at all addresses
-        uidsync withdraw --all --target fw-east    before it is taken out
+        uidsync withdraw --all --target fw-east    before you remove this target
         uidsync withdraw --list                    what is withheld
         uidsync withdraw --undo jdoe01             send it again
     """
     if wish.lists and (wish.undo or wish.everybody or wish.dry_run):
-        raise typer.BadParameter("--list stands alone, or with addresses, users and --target")
+        raise typer.BadParameter("--list goes only with addresses, users and --target")
     if bool(who) == wish.everybody and not (wish.lists or wish.undo):
         raise typer.BadParameter("name addresses or users, or say --all")
     site = Site(options, "write" if wish.changes_something else "read", target)
@@ -197,7 +199,8 @@ def _tell_or_undo(site: Site, chosen: Chosen, wish: Wish, *, as_json: bool) -> i
             return OK
         if not any(withheld.values()):
             site.log.warning(
-                "withdrawal.unknown", message="nothing of that is withheld; `uidsync withdraw --list` shows what is"
+                "withdrawal.unknown",
+                message="no such mapping is withheld; `uidsync withdraw --list` shows all that are",
             )
             return INCOMPLETE
         if not wish.dry_run:

@@ -74,7 +74,7 @@ def read_config(file: Path, neighbours: Neighbours = NOBODY, *, is_whole: bool =
         hint = "; `uidsync init` writes one, --config names another" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}{hint}"]) from None
     except UnicodeDecodeError as error:
-        problem = f"not UTF-8, from byte {error.start + 1:,} on: save it as UTF-8"
+        problem = f"not UTF-8, from byte {error.start + 1:,} on: save the file as UTF-8"
         raise ConfigError(str(file), [problem]) from None
     except RecursionError:
         raise ConfigError(str(file), ["not TOML: brackets within brackets, too deep"]) from None
@@ -171,7 +171,7 @@ def _find_contradictions(document: Mapping[str, Any], neighbours: Neighbours) ->
     """Find contradictions between values: keys that exclude, need or repeat each other."""
     source, sync = document.get("source"), document.get("sync")
     if isinstance(source, dict) and source.get("kind") == "csv" and isinstance(sync, dict) and sync.get("standby_lock"):
-        yield 'sync.standby_lock: needs a source of kind = "mysql": the lock is one of the database\'s'
+        yield 'sync.standby_lock: needs a source of kind = "mysql": the lock is in the database'
     if isinstance(source, dict) and source.get("kind") == "mysql" and not source.get("unix_socket"):
         yield from _check_hosts(source, "source")
     targets = document.get("target")
@@ -184,7 +184,7 @@ def _find_contradictions(document: Mapping[str, Any], neighbours: Neighbours) ->
         yield from _check_hosts(target, path)
         members = target.get("hosts")
         if isinstance(members, list) and members and (len(members) != PAIR or members[0] == members[-1]):
-            yield f"{path}.hosts: names the two members of an HA pair; a firewall that stands alone has a host"
+            yield f"{path}.hosts: names the two members of an HA pair; a single firewall has a host"
         if names[str(target.get("name"))] > 1:
             yield f"{path}.name: {target['name']!r} names more than one target"
         if target.get("ca_file") and target.get("fingerprint_sha256"):

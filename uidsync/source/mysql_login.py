@@ -91,7 +91,7 @@ def log_in(login: Login, password: bytes, deadline: Deadline) -> Opened:
             if is_refusal(error):
                 raise SourceError(f"{login.describe(host)}: {describe_failure(error)}") from error
             failures.append(f"{host}: {describe_failure(error)}")
-    raise SourceError(f"no database host lets us in: {'; '.join(failures)}")
+    raise SourceError(f"no database host accepts the login: {'; '.join(failures)}")
 
 
 def raise_if_over(login: Login, deadline: Deadline) -> None:
@@ -307,7 +307,7 @@ class _Guard:
         if self._plugin not in TELLING:
             raise pymysql.OperationalError(CR.CR_AUTH_PLUGIN_CANNOT_LOAD, f"plugin {self._plugin[:80]!r}")
         raise Refusal(
-            f"it asks for the password itself ({self._plugin}), and nothing shows that it is the right server; set "
+            f"the server asks for the password itself ({self._plugin}), and nothing proves its identity; set "
             "source.ca_file to the CA of its certificate; or have the account use ed25519 or mysql_native_password; "
-            "source.send_password_unverified = true would send the password to whoever answers"
+            "source.send_password_unverified = true would send the password to any server that answers"
         )
