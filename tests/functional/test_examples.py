@@ -316,7 +316,7 @@ def set_up(text, site, firewall, place):
     words = shlex.split(text.replace("db.example.edu", database).replace("fw-1.example.edu", server))[1:]
     words = [str(place / word) if word in {"uidsync.toml", "rehearsal.toml"} else word for word in words]
     before = [] if "--config" in words else ["--config", place / "init.toml"]
-    about_source = [(b"Database server", database.encode()), (b"Name of the database", b""), (b"Account", b"")]
+    about_source = [(b"Database server", database.encode())]
     password = Path(site.source["password_file"]).read_bytes().strip()
     about_firewall = [(b"Is that its certificate", b"y"), (b"Administrator", b"admin"), (b"Password (", b"admin")]
     is_named = "--firewall" in words
