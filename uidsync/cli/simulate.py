@@ -30,21 +30,17 @@ def simulate(
         str | None, typer.Option(metavar="KEY", help="The API key of firewall or tenant [default: a random one].")
     ] = None,
     vsys: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", help="The firewall's virtual systems, separated by commas [default: any]."),
+        str | None, typer.Option(metavar="NAMES", help="Virtual systems, separated by commas [default: any].")
     ] = None,
     as_toml: Annotated[
-        bool,
-        typer.Option(
-            "--toml", metavar="", help="Print the [[target]] or [relay] to paste, and how to store its secret."
-        ),
+        bool, typer.Option("--toml", metavar="", help="Print the TOML to paste, and how to store its secret.")
     ] = False,
 ) -> None:
     """Simulate a target on loopback, to rehearse a configuration against.
 
     Prints one JSON line with all that a configuration needs, then answers until Ctrl-C. A line of JSON on standard
-    input is an order, such as `{"do": "state"}` or `{"do": "fault", "name": "html_503"}`. An order that is none is
-    answered by those that there are.
+    input is an order, such as `{"do": "state"}` or `{"do": "fault", "name": "html_503"}`. An unknown order gets
+    the list of all orders.
 
     Examples:
 
