@@ -28,12 +28,12 @@ help:
 	demo 'run the main job on loopback: sample events, two firewalls, an agent, a dead target' \
 	test 'check the code and run every test; sets up what it needs' \
 	check 'ruff and mypy' \
-	fmt 'put the code into its form' \
+	fmt 'format the code, and correct what can be corrected' \
 	docs 'regenerate what comes from the models and the commands' \
-	soak 'the properties and kills of the tests, many more of them' \
+	soak 'run the random tests again, for much longer' \
 	bench 'measure speed and memory, side by side with others' \
-	test-browser 'what a browser makes of the status page' \
-	test-rules 'what Prometheus makes of the alert rules' \
+	test-browser 'open the status page in Chromium' \
+	test-rules 'read the alert rules with promtool' \
 	test-systemd 'install, start and reboot on a systemd of its own (root)' \
 	install 'install into $(PREFIX) with units, as root' \
 	uninstall 'remove what install put there; configuration and state stay' \

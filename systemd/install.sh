@@ -15,8 +15,8 @@ make_account() {
         echo "making the account uidsync with $tool"
         make_by $tool "$1" && has_account && return 0
     done
-    echo 'cannot make the account uidsync: there is none of systemd-sysusers, useradd and adduser here that does.' \
-        'Make a system account and a group of that name, then run this again.' >&2
+    echo 'cannot make the account uidsync: systemd-sysusers, useradd and adduser are missing here, or failed.' \
+        'Create a system account and a group of that name, then run this again.' >&2
     return 1
 }
 

@@ -174,9 +174,9 @@ def raise_if_source_is_unsafe(reading: Reading) -> None:
     reading.census.raise_if_ahead(reading.now)
     if reading.mode == "full" and not reading.census.events:
         reading.census.raise_if_ahead(reading.now, least=0)
-        skipped = ", ".join(f"{reason}: {count:,}" for reason, count in reading.census.skipped.items())
-        found = f"a full read found not one login event{f' ({skipped})' if skipped else ''}"
-        raise UnsafePlan(f"{found}: check that the NAC exports to this table")
+        skipped = reading.census.tell_skipped()
+        found = f"a full read found no login event{skipped and f'; skipped rows: {skipped}'}"
+        raise UnsafePlan(f"{found}. Does the NAC export to this table?")
 
 
 def _judge_plans(this: Run) -> None:

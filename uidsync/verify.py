@@ -90,7 +90,7 @@ def _keep_table(target: FirewallConfig, ledger: Ledger, make_readable: MakeReada
 def _keep_learned(target: AgentConfig, readable: Sequence[str], ledger: Ledger) -> str | None:
     """Take for an agent's table what firewalls learned from agents; return why that says nothing."""
     if not readable:
-        return "an agent is looked at through firewalls, and none could be read"
+        return "an agent is checked through firewalls, and none could be read"
     ledger.keep_learned(target.name, readable)
     return None
 

@@ -103,6 +103,9 @@ def test_a_run_says_what_to_run_next():
     assert advise_next(make_report(OK)) is None
     assert advise_next(make_report(SOURCE)) == "Next: uidsync check"
     assert "uidsync sync --dry-run" in advise_next(make_report(UNSAFE))
+    refused = make_report(UNSAFE)
+    refused.error = Problem("UnsafePlan", "a full read found no login event")
+    assert "uidsync check" in advise_next(refused)
     assert advise_next(make_report(INCOMPLETE, ("a", dead), ("b", west))) == "Next: uidsync keygen b"
     assert advise_next(make_report(INCOMPLETE, ("a", dead))) == "Next: uidsync check --target a"
     rejected = make_report(INCOMPLETE, ("a", None))

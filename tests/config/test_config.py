@@ -224,14 +224,15 @@ def test_all_problems_come_at_once():
         "source.port",
         "sync.batch_size",
         "sync.deadlin",
+        'target "uia-1"',
         "target[0].name",
         "target[0].networks[0]",
         "target[0].vsys",
-        "target[1].host",
         "telemtry",
     ]
 
 
+FW_EAST = 'target "fw-east": '
 WRONG = [
     # what is missing
     ({"source": None}, "source: missing"),
@@ -239,9 +240,9 @@ WRONG = [
     ({"target": []}, "target: none; at least one [[target]] is needed"),
     ({"source__kind": None}, "source: kind is missing"),
     ({"source__path": None}, "source.path: missing"),
-    ({"0__kind": None}, "target[0]: kind is missing"),
+    ({"0__kind": None}, 'target "fw-east": kind is missing'),
     ({"0__name": None}, "target[0].name: missing"),
-    ({"0__host": None}, "target[0].host: missing"),
+    ({"0__host": None}, 'target "fw-east": host: missing'),
     ({"identity__rewrite": [{"match": "a"}]}, "identity.rewrite[0].replace: missing"),
     # what is of another kind
     ({"source": "csv"}, "source: must be a table"),
@@ -249,38 +250,38 @@ WRONG = [
     ({"target": {"name": "fw"}}, "target: write [[target]] with two brackets, once for each target"),
     ({"target": ["fw"]}, "target[0]: must be a table"),
     ({"source__kind": "oracle"}, "source: kind 'oracle' is none of 'mysql', 'csv'"),
-    ({"0__kind": "router"}, "target[0]: kind 'router' is none of 'firewall', 'agent'"),
-    ({"0__port": "443"}, "target[0].port: must be a whole number"),
-    ({"0__port": 443.0}, "target[0].port: must be a whole number"),
-    ({"0__port": True}, "target[0].port: must be a whole number"),
-    ({"0__verify_tls": "false"}, "target[0].verify_tls: must be true or false"),
-    ({"0__verify_tls": 0}, "target[0].verify_tls: must be true or false"),
-    ({"0__host": 5}, "target[0].host: must be text in quotes"),
-    ({"0__ca_file": 5}, "target[0].ca_file: must be a path in quotes"),
+    ({"0__kind": "router"}, 'target "fw-east": kind \'router\' is none of'),
+    ({"0__port": "443"}, 'target "fw-east": port: must be a whole number'),
+    ({"0__port": 443.0}, 'target "fw-east": port: must be a whole number'),
+    ({"0__port": True}, 'target "fw-east": port: must be a whole number'),
+    ({"0__verify_tls": "false"}, 'target "fw-east": verify_tls: must be true or false'),
+    ({"0__verify_tls": 0}, 'target "fw-east": verify_tls: must be true or false'),
+    ({"0__host": 5}, 'target "fw-east": host: must be text in quotes'),
+    ({"0__ca_file": 5}, 'target "fw-east": ca_file: must be a path in quotes'),
     ({"identity__ignore_users": "svc-*"}, "identity.ignore_users: must be a list"),
     ({"identity__ignore_users": [5]}, "identity.ignore_users[0]: must be text in quotes"),
     # what is out of bounds
-    ({"0__port": 0}, "target[0].port: must be at least 1"),
-    ({"0__port": 65536}, "target[0].port: must be at most 65535"),
-    ({"0__connections": 6}, "target[0].connections: must be at most 5"),
+    ({"0__port": 0}, 'target "fw-east": port: must be at least 1'),
+    ({"0__port": 65536}, 'target "fw-east": port: must be at most 65535'),
+    ({"0__connections": 6}, 'target "fw-east": connections: must be at most 5'),
     ({"sync__batch_size": 101}, "sync.batch_size: must be at most 100"),
     ({"sync__batch_size": 0}, "sync.batch_size: must be at least 1"),
     ({"sync__max_logout_percent": 101}, "sync.max_logout_percent: must be at most 100"),
     ({"sync__max_logout_percent": -1}, "sync.max_logout_percent: must be at least 0"),
     ({"source__reauth_days": 0}, "source.reauth_days: must be at least 1"),
-    ({"0__mapping_timeout": "1m"}, "target[0].mapping_timeout: must be between 2m and 60h"),
-    ({"0__mapping_timeout": "0s"}, "target[0].mapping_timeout: must be between 2m and 60h"),
-    ({"0__mapping_timeout": "61h"}, "target[0].mapping_timeout: must be between 2m and 60h"),
-    ({"0__request_timeout": "-1s"}, "target[0].request_timeout: must be between"),
+    ({"0__mapping_timeout": "1m"}, 'target "fw-east": mapping_timeout: must be between 2m and 60h'),
+    ({"0__mapping_timeout": "0s"}, 'target "fw-east": mapping_timeout: must be between 2m and 60h'),
+    ({"0__mapping_timeout": "61h"}, 'target "fw-east": mapping_timeout: must be between 2m and 60h'),
+    ({"0__request_timeout": "-1s"}, 'target "fw-east": request_timeout: must be between'),
     ({"source__path": ""}, "source.path: must not be empty"),
     # what is no duration, address, expression, ...
     *(
         ({"sync__deadline": value}, f"sync.deadline: {value!r} is not a duration")
         for value in ("90", "", "5 minutes", "1e9h", "inf", 5, True, 2.5, ["5m"], "9" * 50 + "h")
     ),
-    ({"0__host": ""}, "target[0].host:"),
-    *(({"0__host": host}, "target[0].host:") for host in ("fw:443", "https://fw", "fw/api", "-fw", "f w", "x" * 254)),
-    *(({"0__networks": [net]}, "target[0].networks[0]:") for net in ("10.0.0.1/8", "10.0.0.0/33", "x", "", 5, True)),
+    ({"0__host": ""}, 'target "fw-east": host:'),
+    *(({"0__host": host}, FW_EAST + "host:") for host in ("fw:443", "https://fw", "fw/api", "-fw", "f w", "x" * 254)),
+    *(({"0__networks": [net]}, FW_EAST + "networks[0]:") for net in ("10.0.0.1/8", "10.0.0.0/33", "x", "", 5, True)),
     *(
         ({"identity__rewrite": [{"match": match, "replace": ""}]}, "identity.rewrite[0].match: not a regular exp")
         for match in ("(", "a{99999999999999999999}", "(" * 5000 + ")" * 5000)
@@ -295,10 +296,10 @@ WRONG = [
     ({"0__name": "../x"}, "target[0].name: holds a character"),
     ({"0__name": "x" * 65}, "target[0].name:"),
     ({"0__name": "fw\n"}, "target[0].name: holds a character"),
-    ({"0__vsys": "vsys"}, "target[0].vsys: holds a character"),
-    ({"0__serial": "00 11"}, "target[0].serial: holds a character"),
-    ({"0__fingerprint_sha256": "ab:cd"}, "target[0].fingerprint_sha256[0]: not a SHA-256 fingerprint of 64 hex digits"),
-    ({"source__time_zone": "Mars/Olympus"}, "source.time_zone: 'Mars/Olympus' is no time zone"),
+    ({"0__vsys": "vsys"}, 'target "fw-east": vsys: holds a character'),
+    ({"0__serial": "00 11"}, 'target "fw-east": serial: holds a character'),
+    ({"0__fingerprint_sha256": "ab:cd"}, 'target "fw-east": fingerprint_sha256[0]: not a SHA-256 fingerprint'),
+    ({"source__time_zone": "Mars/Olympus"}, "source.time_zone: 'Mars/Olympus' is not a time zone"),
     *(({"source__time_zone": value}, "source.time_zone:") for value in ("../../etc/passwd", "Europe", "", "a\0b", 5)),
     ({"identity__other_domains": "drop"}, "identity.other_domains: must be 'keep', 'replace' or 'nobody'"),
     ({"identity__other_domains": True}, "identity.other_domains: "),
@@ -306,20 +307,20 @@ WRONG = [
         ({"identity__rewrite": [{"match": match, "replace": ""}]}, "identity.rewrite[0].match: not a regular exp")
         for match in ("^(?!svc)", r"(a)\1", "(?<=a)b", "a*+")
     ),
-    ({"source": {"kind": "mysql", "host": "db", "time_zone": "Mars"}}, "source.time_zone: 'Mars' is no time zone"),
-    ({"0__framing": "raw"}, "target[0].framing: unknown key"),
+    ({"source": {"kind": "mysql", "host": "db", "time_zone": "Mars"}}, "source.time_zone: 'Mars' is not a time zone"),
+    ({"0__framing": "raw"}, 'target "fw-east": framing: unknown key'),
     # what excludes another
-    ({"0__ca_file": "/ca", "0__fingerprint_sha256": "ab" * 32}, "target[0].fingerprint_sha256: excludes ca_file"),
+    ({"0__ca_file": "/ca", "0__fingerprint_sha256": "ab" * 32}, 'target "fw-east": fingerprint_sha256: excludes'),
     ({"source": {"kind": "mysql"}}, "source.host: missing"),
     ({"source": {"kind": "mysql", "host": "a", "hosts": ["b"]}}, "source.hosts: excludes host"),
-    ({"0__hosts": ["a", "b"]}, "target[0].hosts: excludes host"),
+    ({"0__hosts": ["a", "b"]}, 'target "fw-east": hosts: excludes host'),
     *(
-        ({"0__host": "", "0__hosts": hosts}, "target[0].hosts: names the two members of an HA pair")
+        ({"0__host": "", "0__hosts": hosts}, 'target "fw-east": hosts: names the two members of an HA pair')
         for hosts in (["a"], ["a", "b", "c"], ["a", "a"])
     ),
     # what is no text
     *(
-        ({path: "a\0b"}, f"{path.replace('0__', 'target[0].').replace('__', '.')}: holds a character")
+        ({path: "a\0b"}, f"{path.replace('0__', FW_EAST).replace('__', '.')}: holds a character")
         for path in ("source__path", "identity__domain", "sync__state_dir", "0__ca_file", "0__api_key_file")
     ),
     ({"0__name": 2**64}, "target[0].name: a number of more than 64 bits"),
@@ -342,13 +343,13 @@ def test_every_kind_of_wrong_value_is_told_by_its_path(changes, expected):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"0__vsis": "vsys1"}, "target[0].vsis: unknown key; did you mean vsys?"),
-        ({"0__api_key": "x"}, "target[0].api_key: unknown key; did you mean api_key_file?"),
+        ({"0__vsis": "vsys1"}, 'target "fw-east": vsis: unknown key; did you mean vsys?'),
+        ({"0__api_key": "x"}, 'target "fw-east": api_key: unknown key; did you mean api_key_file?'),
         ({"sync__dead_line": "5m"}, "sync.dead_line: unknown key; did you mean deadline?"),
         ({"telemtry": {}}, "telemtry: unknown key; did you mean telemetry?"),
         ({"targets": []}, "targets: unknown key; did you mean target?"),
         ({"source__csv": 1}, "source.csv: unknown key"),
-        ({"0__firewall": 1}, "target[0].firewall: unknown key"),
+        ({"0__firewall": 1}, 'target "fw-east": firewall: unknown key'),
         ({"sync__zzz": 1}, "sync.zzz: unknown key"),
     ],
 )
@@ -360,7 +361,7 @@ def test_an_unknown_key_is_an_error_that_helps(changes, expected):
 def test_a_password_in_the_file_is_an_error():
     """Secrets are files, never values, and what was written there is not repeated."""
     problems = problems_of(document(FULL, source__password="hunter2", **{"0__api_key": "LUFRPT1"}))  # noqa: S106
-    assert [problem.partition(":")[0] for problem in problems] == ["source.password", "target[0].api_key"]
+    assert [problem.partition(":")[0] for problem in problems] == ["source.password", 'target "fw-east"']
     assert not any("hunter2" in problem or "LUFRPT1" in problem for problem in problems)
 
 
@@ -411,7 +412,7 @@ def test_a_file_is_read(tmp_path):
         (b"[source\n", "not TOML: .*line 1"),
         (b"a = 1\na = 2\n", "not TOML: .*overwrite"),
         (b"[sync]\n[sync]\n", "not TOML: .*twice"),
-        (b'a = "\xff"\n', "not UTF-8, from byte 6 on: save it as UTF-8"),
+        (b'a = "\xff"\n', "not UTF-8, from byte 6 on: save the file as UTF-8"),
         ("a = 1".encode("utf-16"), "not UTF-8, from byte 1 on"),
         (b"a = " + b"9" * 5000, "not TOML"),
         (b"a = " + b"[" * 10_000, "not TOML: brackets within brackets"),
@@ -478,7 +479,11 @@ def test_a_path_that_is_none_is_told(path):
         ('"fw-east"', "fw-east", r'not TOML: .*; text needs quotes: name = "..."$'),
         ('host = "fw-east.example.edu"', "host = 192.0.2.1", r'not TOML: .*; text needs quotes: host = "..."$'),
         ('"export.csv"', r'"C:\export.csv"', r"not TOML: .*; a backslash .* '...' in single quotes$"),
-        ('"fw-east.example.edu"', r'"fw\new.example.edu"', r"^target\[0\].host: .*; a backslash .* in single quotes$"),
+        (
+            '"fw-east.example.edu"',
+            r'"fw\new.example.edu"',
+            r'^target "fw-east": host: (?s:.*); a backslash .* in single quotes$',
+        ),
     ],
 )
 def test_the_likely_mistakes_get_a_hint(tmp_path, wrong, right, hint):
@@ -499,9 +504,9 @@ def test_all_roles_keep_their_names():
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
-        ("user_tags", {"A": "it's"}, "roles.user_tags.A: holds a quote"),
-        ("address_tags", {"A": "a,b"}, "roles.address_tags.A: holds a quote"),
-        ("user_tags", {"A": "two  blanks"}, "roles.user_tags.A: holds a quote"),
+        ("user_tags", {"A": "it's"}, "roles.user_tags.A: a tag must not contain a quote"),
+        ("address_tags", {"A": "a,b"}, "roles.address_tags.A: a tag must not contain a quote"),
+        ("user_tags", {"A": "two  blanks"}, "roles.user_tags.A: a tag must not contain a quote"),
         ("prefix", "", "roles.prefix: holds a character that is not allowed"),
         ("prefix", "my tags", "roles.prefix: holds a character that is not allowed"),
         ("timeout", "1m", "roles.timeout: must be between 2m and 720h"),

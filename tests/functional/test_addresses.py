@@ -150,7 +150,7 @@ def test_a_rogue_server_on_another_host_learns_nothing(site, closed_port, asks, 
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert ("NOT HEARD" in ended.stdout) is not is_allowed, ended.stdout
-    warning = "its password may go to whoever answers"
+    warning = "the password may go to any server that answers"
     assert (warning in ended.stdout) is ("source.unverified" in ended.stdout) is is_allowed
     if not is_allowed:
         assert f"asks for the password itself ({asks})" in ended.stdout

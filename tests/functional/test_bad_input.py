@@ -161,7 +161,7 @@ def test_secrets_in_the_configuration_are_not_shown(site):
     site.add_firewall("fw", host="127.0.0.1", api_key=KEY)
     told = run(site, "check", code=2)
     assert "source.password: unknown key; did you mean password_file?" in told
-    assert "target[0].api_key: unknown key; did you mean api_key_file?" in told
+    assert r"target \"fw\": api_key: unknown key; did you mean api_key_file?" in told
 
 
 def test_secrets_in_the_place_of_their_files_are_not_shown(site):

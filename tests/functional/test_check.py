@@ -10,6 +10,7 @@ import pytest
 from tests.clienthist_rows import make_rows
 from tests.limits import within
 from tests.safeconnect import SQL, read_statements
+from uidsync.reading.census import REASONS
 
 
 def look(site):
@@ -77,7 +78,7 @@ def test_a_site_in_order_is_green(site, safeconnect, firewall, agent):
     page = site.call("check").out
     for words in (
         r"source: its clock and ours are \d s apart",
-        r"source: has the columns that are needed; names are stored as utf8mb4 utf8mb4_\w+",
+        r"source: has the required columns; names are stored as utf8mb4 utf8mb4_\w+",
         r"source: about \d+ rows, \d MB, without an index on transDate",
         r"source: the newest row is 1\d min( \d+ s)? old",
         r"source: read the last 7 days in \d+\.\d s: 50 rows, 50 events, 50 addresses",
@@ -86,7 +87,7 @@ def test_a_site_in_order_is_green(site, safeconnect, firewall, agent):
         r"fw: stands alone, without high availability",
         r"fw: its key's role has User-ID Agent, Operational Requests, Log",
         r"fw: its certificate ends in \d+ days",
-        r"uia: took a message without complaint; lets us in within \d+ ms",
+        r"uia: accepted a message; the connection took \d+ ms",
         r"uia: our certificate ends in \d+ days",
     ):
         assert re.search(rf"^green +{words}", page, re.MULTILINE), words
@@ -176,7 +177,7 @@ def test_names_of_other_domains_are_counted(site, safeconnect, firewall):
     site.identity = {"domain": "CAMPUS"}
     site.add_firewall("fw", firewall)
     code, findings = look(site)
-    colour, advice = find(findings, "source", "realm other than CAMPUS: 1; they are sent as they are")
+    colour, advice = find(findings, "source", "realm other than CAMPUS: 1; they are sent unchanged")
     assert (code, colour) == (0, "yellow")
     assert 'other_domains = "replace"' in advice
     site.identity["other_domains"] = "nobody"
@@ -193,7 +194,7 @@ def test_an_export_that_stopped_is_yellow(site, safeconnect, firewall):
     assert (code, find(findings, "source", "the newest row is 2 h")[0]) == (0, "yellow")
     site.identity = {"include_networks": ["192.0.2.0/24"]}
     code, findings = look(site)
-    colour, advice = find(findings, "source", "passed over 1 outside_networks")
+    colour, advice = find(findings, "source", "skipped rows: address outside the configured networks (1)")
     assert (code, colour) == (1, "red")
     assert "would refuse" in advice
 
@@ -243,10 +244,12 @@ def test_a_check_counts_as_a_run_counts(site, safeconnect, firewall, idle_after)
     assert site.call("sync", "--full", "--force", "--json").code in {0, 1}
     source = site.last_run["source"]
     told = {name: int(number.replace(",", "")) for number, name in re.findall(r"(\d[\d,]*) (\w+)", message)}
+    skipped = {reason: re.search(rf"{words} \((\d+)\)", message) for reason, words in REASONS.items()}
     assert told["addresses"] == source["addresses"] > 100
     if idle_after == "7d":
         assert (told["rows"], told["events"]) == (source["rows"], source["events"])
-        assert {reason: told.get(reason, 0) for reason in source["skipped"]} == source["skipped"]
+        counts = {reason: int(found[1]) for reason, found in skipped.items() if found}
+        assert counts == {reason: count for reason, count in source["skipped"].items() if count}
     else:
         assert "addresses with an event in the last 1 d 12 h" in message
 
@@ -272,7 +275,7 @@ def test_idle_after_is_recommended(site, safeconnect, firewall):
     fill(safeconnect, [(60 * age, f"10.0.0.{n}", f"user{n}") for age in range(120, 0, -1) for n in range(1, 11)])
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
-    words = "again after 1 h usually, and within 1 h in 99 of 100 cases"
+    words = "usually has another event after 1 h, and in 99 of 100 cases within 1 h"
     _, findings = look(site)
     assert find(findings, "source", words)[0] == "green"
     assert 'idle_after = "1h"' in find(findings, "source", words)[1]
@@ -293,7 +296,7 @@ def test_what_cannot_be_read_is_red(site, firewall):
     site.add_firewall("fw", firewall)
     code, findings = look(site)
     assert (code, find(findings, "source", "a line of more than")[0]) == (1, "red")
-    assert find(findings, "source", "has the columns")[0] == "green"
+    assert find(findings, "source", "has the required columns")[0] == "green"
 
 
 def test_a_file_that_breaks_off_costs_a_row(site, firewall):
@@ -303,7 +306,7 @@ def test_a_file_that_breaks_off_costs_a_row(site, firewall):
         file.write("2,2026")
     site.add_firewall("fw", firewall)
     code, findings = look(site)
-    assert (code, find(findings, "source", "1 events, 1 addresses; passed over 1 bad_row")[0]) == (0, "green")
+    assert (code, find(findings, "source", "1 events, 1 addresses; skipped rows: no usable id (1)")[0]) == (0, "green")
     assert find(findings, "source", "the newest row is 1 min")[0] == "green"
 
 
@@ -378,7 +381,7 @@ def test_a_pair_without_an_active_member_is_red(site, start):
     code, findings = look(site)
     assert code == 1
     assert find(findings, "fw", "0 of its members are active") == ("red", "look at their high availability")
-    assert "high availability" in find(findings, "fw", "Busy: no member is active")[1]
+    assert "high availability" in find(findings, "fw", "is busy: no member is active")[1]
 
 
 @pytest.mark.parametrize(
@@ -435,5 +438,16 @@ def test_it_ends_whatever_hangs(site, firewall):
     with within(40, least=18):
         code, findings = look(site)
     os.close(writer)
-    assert (code, find(findings, "source", "nothing came of it")[0]) == (1, "red")
+    assert (code, find(findings, "source", "no answer for")[0]) == (1, "red")
     assert find(findings, "fw", "takes messages")[0] == "green"
+
+
+def test_a_certificate_that_is_not_trusted_is_shown(site, firewall):
+    """Beside the refusal stands the fingerprint, to be compared and configured; with it the target is in order."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall, ca_file="")
+    code, findings = look(site)
+    (words,) = [message for _, colour, message, _ in findings if colour == "red"]
+    assert (code, words.partition(":")[0]) == (1, "failed the certificate check")
+    site.targets[0]["fingerprint_sha256"] = re.search(r"fingerprint ([0-9a-f]{64})$", words)[1]
+    assert look(site)[0] == 0

@@ -314,9 +314,9 @@ def set_up(text, site, firewall, place):
     """Set up the site of the examples anew, from a terminal."""
     database, server = f"127.0.0.1:{site.source['port']}", f"127.0.0.1:{firewall.port}"
     words = shlex.split(text.replace("db.example.edu", database).replace("fw-1.example.edu", server))[1:]
-    words = [str(place / word) if word == "uidsync.toml" else word for word in words]
+    words = [str(place / word) if word in {"uidsync.toml", "rehearsal.toml"} else word for word in words]
     before = [] if "--config" in words else ["--config", place / "init.toml"]
-    about_source = [(b"Database server", database.encode()), (b"Name of the database", b""), (b"Account", b"")]
+    about_source = [(b"Database server", database.encode())]
     password = Path(site.source["password_file"]).read_bytes().strip()
     about_firewall = [(b"Is that its certificate", b"y"), (b"Administrator", b"admin"), (b"Password (", b"admin")]
     is_named = "--firewall" in words

@@ -54,6 +54,14 @@ def test_help_shows_the_examples_as_they_are(context, option):
     assert set(find_examples(context)) <= {line.strip() for line in called.out.splitlines()}
 
 
+@pytest.mark.parametrize("name", ["", *NAMES])
+def test_help_shows_no_types_and_fits(name):
+    """What a value is stands in capitals or in words, never as a type of Python's, on lines of 80 columns."""
+    called = call(*name.split(), "-h", environment={"COLUMNS": "80"})
+    assert not re.search(r"<(bool|str|list|Path|int)", called.out)
+    assert max(map(len, called.out.splitlines())) <= 80
+
+
 def test_help_lists_the_commands_by_purpose():
     """The list of commands has every command once, in a group, with its sentence on one line."""
     called = call("-h", environment={"COLUMNS": "80"})

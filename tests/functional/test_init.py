@@ -67,10 +67,7 @@ def test_a_script_sets_up_a_site_that_syncs(tmp_path, events, firewall):
     assert firewall.line["api_key"] not in said
     code, said = run(tmp_path, "secret", "list")
     assert code == 0, said
-    (tmp_path / "uidsync.toml").write_text(
-        (tmp_path / "uidsync.toml").read_text() + f'[sync]\nstate_dir = "{tmp_path / "state"}"\n'
-    )
-    (tmp_path / "state").mkdir()
+    assert read(tmp_path)["sync"] == {"state_dir": str(tmp_path / "state")}  # that of the service stays untouched
     code, said = run(tmp_path, "sync")
     assert code == 0, said
     assert firewall.mappings() == {"10.0.0.1": "CAMPUS\\ada"}
@@ -128,11 +125,10 @@ def test_a_person_is_asked_and_everything_is_tried(tmp_path, safeconnect, firewa
     safeconnect.insert([(1, datetime.now(UTC).replace(tzinfo=None), "10.0.0.1", "ada", None)])
     code, said = ask(
         tmp_path,
-        *("init", "--user", safeconnect.user, "--schema", safeconnect.database),
+        *("init", "--user", safeconnect.user),
         answers=[
             ("Database server", f"127.0.0.1:{safeconnect.port}"),
-            ("Name of the database", ""),
-            ("Account", ""),
+            ("Name of the database", safeconnect.database),
             (f"Password of {safeconnect.user}", safeconnect.password_file.read_text().strip()),
             ("Domain", "CAM\\PUS"),
             ("Domain", "CAMPUS"),
@@ -158,7 +154,7 @@ def test_a_person_is_asked_and_everything_is_tried(tmp_path, safeconnect, firewa
     assert [target["name"] for target in read(tmp_path)["target"]] == ["fw-east", "uia"]
     assert f"export UIDSYNC_CONFIG={tmp_path}/uidsync.toml" in said
     assert "uidsync sync --dry-run" in said
-    assert re.search(r"green +uia: took a message", said)
+    assert re.search(r"green +uia: accepted a message", said)
     assert safeconnect.password_file.read_text().strip() not in said
     code, said = run(tmp_path, "sync", "--dry-run")
     assert code == 0, said
@@ -206,7 +202,7 @@ def test_no_password_is_asked_for_where_nobody_answers(tmp_path, events, firewal
     ]
     code, said = ask(tmp_path, "init", "--csv", events, "--domain", "CAMPUS", answers=answers)
     assert code == 0, said
-    assert re.search(r"red +fw: Unreachable: .*are host and port right", said)
+    assert re.search(r"red +fw: cannot be reached: .*are host and port right", said)
 
 
 # ---- secrets -----------------------------------------------------------------------------------------------------
@@ -258,9 +254,9 @@ def test_secrets_are_listed_and_never_shown(place, agent):
         ("source-password", "", "one line of text"),
         ("source-password", "two\nlines", "one line of text"),
         ("source-password", "x" * 70_000, "one line of text"),
-        ("uia-client-key", "no key", "no private key"),
+        ("uia-client-key", "no key", "not a private key"),
         ("other", "x", "needs no secret other"),
-        ("", "x", "which one?"),
+        ("", "x", "name the secret"),
     ],
 )
 def test_what_is_no_secret_is_not_stored(place, name, text, said):

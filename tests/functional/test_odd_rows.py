@@ -113,4 +113,7 @@ def test_a_table_of_which_no_row_can_be_used_is_refused_with_why(site, firewall)
     site.add_firewall("fw", firewall)
     ended = site.call("sync", "--json")
     assert ended.code == 4
-    assert "not one login event (bad_address: 2, reserved_address: 1)" in ended.report["error"]["message"]
+    assert (
+        "no login event; skipped rows: not an IP address (2), address that no user can have (1)"
+        in ended.report["error"]["message"]
+    )

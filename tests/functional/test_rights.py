@@ -127,7 +127,7 @@ def test_the_service_is_not_turned_away(installed):
     (ended,) = call_each(installed, OWNER, "check")
     assert ended.code == 1
     assert f"red    source: cannot read {installed.place / 'source-password'} as {OWNER}" in ended.out
-    assert f"red    fw: Unauthorized: cannot read {installed.place / 'fw-api-key'} as {OWNER}" in ended.out
+    assert f"red    fw: did not let uidsync in: cannot read {installed.place / 'fw-api-key'} as {OWNER}" in ended.out
 
 
 @needs_root

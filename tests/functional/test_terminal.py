@@ -99,7 +99,8 @@ def test_status_fits_a_terminal(broken_site):
     assert code == 1
     assert max(map(len, table.splitlines())) <= WIDTH
     assert re.search(r"last run: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(\d+ (s|min).* ago\)", shown)
-    assert re.search(r"fw-east +22 +0 +0 +0 +\d+ s ago +-", shown)
+    assert re.search(r"fw-east +22 +0 +0 +0 +\d+ s ago +\d+ s ago +-", shown)
+    assert re.search(r"fw-dead +0 +0 +0 +0 +never +never +\d+ s", shown)
     assert re.search(r"fw-dead: behind since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d, last success never", shown)
 
 
@@ -119,3 +120,35 @@ def test_a_source_that_fails_is_told_once(broken_site):
         assert shown.count("missing.csv") == 1, shown
         assert "{" not in shown
         assert words[0] == "who" or shown.strip().splitlines()[-1] == "Next: uidsync check"
+
+
+def test_a_report_that_is_none_is_told(broken_site):
+    """What is damaged is not taken for what is missing."""
+    broken_site.run("sync")
+    broken_site.state_dir.joinpath("last-run.json").write_text("{")
+    code, shown = show(broken_site, "status")
+    assert code == 1
+    assert re.search(r"warning: .*last-run.json: is no report of a run; the next run replaces it", shown)
+
+
+def test_what_was_withdrawn_is_withdrawn_once(broken_site):
+    """The second time the table says since which login, for all targets together, and the sentence how to undo it."""
+    broken_site.targets[1:] = [{**broken_site.targets[0], "name": "fw-north"}]
+    broken_site.run("sync")
+    assert show(broken_site, "withdraw", "10.0.0.9")[0] == 0
+    code, shown = show(broken_site, "withdraw", "10.0.0.9")
+    assert code == 1
+    assert "fw-east, fw-north: held back" in shown
+    assert re.search(r"10\.0\.0\.9 +user9 +withdrawn: the login of \d{4}-", shown)
+    assert "was withdrawn before" in shown
+    assert "uidsync withdraw --undo" in shown
+    assert "has sent no such mapping" in show(broken_site, "withdraw", "10.0.0.77")[1]
+
+
+def test_a_run_without_a_row_that_counts_leads_to_the_table(broken_site):
+    """No plan was refused, so that looking at one helps nobody; the reasons are words."""
+    broken_site.use_rows([("127.0.0.1", "ada")])
+    code, shown = show(broken_site, "sync")
+    assert code == 4
+    assert "skipped rows: address that no user can have (1)" in shown
+    assert shown.strip().splitlines()[-1].startswith("Next: uidsync check")

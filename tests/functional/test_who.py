@@ -73,13 +73,13 @@ def test_nobody_is_an_answer_and_no_record_is_none(told):
     nobody = told.call("who", "192.0.2.7", "--at", stamp(hours=9, minutes=30))
     assert (nobody.code, "nobody logged in" in nobody.out) == (0, True)
     for address, at, words in (
-        ("192.0.2.7", stamp(hours=31), "no record: no login event that counted then\n  the first row of the table is"),
+        ("192.0.2.7", stamp(hours=31), "no record: no login event that counted then\n  the first row of the table has"),
         ("192.0.2.99", stamp(hours=3), "no record: no login event"),
         ("198.51.100.1", stamp(hours=1), "no record: excluded by identity.exclude_networks"),
-        ("127.0.0.1", stamp(hours=1), "no record: such an address is nobody's"),
+        ("127.0.0.1", stamp(hours=1), "no record: no user can have such an address"),
         ("2001:db8:1:2:3::4", stamp(hours=1), "no record: IPv6 addresses of 15 characters and more do not fit"),
         ("nobody", stamp(hours=1), "no record: no login event"),
-        ("svc-scan", stamp(hours=1), "no record: a user whom identity.ignore_users has is never mapped"),
+        ("svc-scan", stamp(hours=1), "no record: users in identity.ignore_users are never mapped"),
     ):
         ended = told.call("who", address, "--at", at)
         assert (ended.code, words in ended.out) == (1, True), ended.out

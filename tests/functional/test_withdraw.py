@@ -14,7 +14,8 @@ PEOPLE = {
 }
 FIELDS = {
     "name", "kind", "held", "in_doubt", "expiring", "held_back", "last_success", "behind_since", "error", "rejected",
-    "withdrawn", "foreign", "not_sent", "tags"
+    "withdrawn", "foreign", "not_sent", "tags",
+    "reconciled_at",
 }  # fmt: skip
 
 

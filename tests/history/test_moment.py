@@ -101,7 +101,7 @@ def test_what_people_write_has_one_meaning(text, expected):
         ("0000-00-00 00:00", "write it like"),
         ("99999999 weeks ago", "write it like"),
         ("2026-11-17 14:05 CET", "CET is not the zone here, EST; give an offset"),
-        ("2026-11-17 14:05 Mars/Base", "Mars/Base is no time zone"),
+        ("2026-11-17 14:05 Mars/Base", "Mars/Base is not a time zone"),
         ("2026-11-17 14:05+99:00", "offset"),
     ],
 )

@@ -33,7 +33,7 @@ def tell(rules, *principals, address="10.0.0.1"):
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
-        (Rules("CAMPUS"), ("yellow", OTHERS + ": 2; they are sent as they are", ADVICE)),
+        (Rules("CAMPUS"), ("yellow", OTHERS + ": 2; they are sent unchanged", ADVICE)),
         (
             Rules("CAMPUS", other_domains="replace"),
             ("green", OTHERS + ": 2; they are sent with CAMPUS instead", ""),
@@ -42,11 +42,11 @@ def tell(rules, *principals, address="10.0.0.1"):
             Rules("CAMPUS", other_domains="nobody"),
             ("green", OTHERS + ": 2; they are not mapped", ""),
         ),
-        (Rules(), ("green", "names with a domain or realm: 3; they are sent as they are", "")),
+        (Rules(), ("green", "names with a domain or realm: 3; they are sent unchanged", "")),
         (Rules(other_domains="replace"), ("green", "names with a domain or realm: 3; they are sent without it", "")),
         (
             Rules("CAMPUS", strip_realm=True),
-            ("yellow", OTHERS + ": 1; they are sent as they are", ADVICE),
+            ("yellow", OTHERS + ": 1; they are sent unchanged", ADVICE),
         ),
     ],
 )  # fmt: skip

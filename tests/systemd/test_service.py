@@ -187,6 +187,16 @@ def test_the_firewall_shows_what_it_should(machine):
     machine.run("systemctl start uidsync-verify.service")
 
 
+def test_status_tells_of_the_timer(machine):
+    """The next run, and that the timer is off where it is."""
+    status = json.loads(machine.run("uidsync status --json"))
+    assert status["timer"]["is_on"] is True
+    machine.run("systemctl stop uidsync.timer")
+    assert "the timer is off" in machine.run("uidsync status")
+    machine.run("systemctl start uidsync.timer")
+    machine.wait_until(lambda: re.search(r"next run: \d{4}-.* \(in \d+ s\)", machine.run("uidsync status")), "it is on")
+
+
 def test_an_upgrade_keeps_what_is_the_administrators(machine, firewall):
     """With the timer running, a newer package replaces the older: the configuration, the ledger and the timer stay."""
     config, requests = (machine.root / "etc/uidsync/uidsync.toml").read_text(), len(firewall.requests())

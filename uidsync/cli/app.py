@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from uidsync import __version__
 from uidsync.cli.completion import complete_targets
@@ -55,8 +56,32 @@ GROUPS = {
 }
 SUMMARIES = {name: (group, words) for group, commands in GROUPS.items() for name, words in commands.items()}
 
+
+class _WithoutTypes:
+    """A command whose help shows no types of Python's, such as `<bool>`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 (the library's own, which is not public)
+        """Return the parameters; a name in capitals says enough of each."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for each in params:
+            if each.name == "help":
+                each.metavar = ""
+            elif each.param_type_name == "argument":
+                each.display_type_rich = lambda **_: None
+        return params
+
+
+class _Command(_WithoutTypes, TyperCommand):
+    pass
+
+
+class _Group(_WithoutTypes, TyperGroup):
+    pass
+
+
 app = typer.Typer(
     name="uidsync",
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -229,7 +254,7 @@ def _do_nothing() -> None:
 
 def _register(name: str, function: Callable[..., None]) -> None:
     group, words = SUMMARIES[name]
-    app.command(name, short_help=words, rich_help_panel=group)(function)
+    app.command(name, cls=_Command, short_help=words, rich_help_panel=group)(function)
 
 
 def read_address(text: str) -> Address | None:
@@ -238,10 +263,12 @@ def read_address(text: str) -> Address | None:
         ip = ip_address(text)
     except ValueError:
         if not text or re.fullmatch(r"[\d.:/\[\]]+|.*:.*:.*", text):
-            raise typer.BadParameter(f"{text!r} is no address, and no user's name", param_hint="ADDRESS|USER") from None
+            raise typer.BadParameter(
+                f"{text!r} is neither an address nor a user name", param_hint="ADDRESS|USER"
+            ) from None
         return None
     if not isinstance(ip, IPv6Address):
         return ip
     if ip.scope_id:  # of an address that means nothing beyond its own link; a zone may be any text
-        raise typer.BadParameter(f"{text!r} names a zone, and mappings have none", param_hint="ADDRESS|USER")
+        raise typer.BadParameter(f"{text!r} names a zone, but mappings have no zone", param_hint="ADDRESS|USER")
     return ip.ipv4_mapped or ip

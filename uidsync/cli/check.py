@@ -38,8 +38,8 @@ COLOUR_WIDTH = 8
 def check(options: Options, *, target: TargetOption = None, as_json: JSONOption = False) -> int:
     """Test the configuration, the database and every target; send no mapping.
 
-    Every line is green, yellow or red, and says what to do. The last line counts them. Exits 1 when one is red. Look
-    at this page first, at a new site and whenever something is odd. `--target` leaves the database out.
+    Each line is green, yellow or red, and says what to do. The last line counts the colours. Exits 1 if a line is red.
+    Run this command first, at a new site and whenever something is odd. `--target` leaves the database out.
 
     Examples:
 
@@ -115,8 +115,8 @@ class Part:
                 yield Finding(
                     self._about,
                     "red",
-                    f"nothing came of it for {self._limit:.0f} s",
-                    "does the name server answer? a file that is a pipe, or lies on a lost network, would do that too",
+                    f"no answer for {self._limit:.0f} s",
+                    "does the name server answer? a pipe or a lost network drive has the same effect",
                 )
                 return
             if finding is None:

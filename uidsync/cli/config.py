@@ -20,10 +20,13 @@ def config(
     options: Options,
     what: Annotated[
         Literal["default", "schema", "check"],
-        typer.Argument(help="`schema` prints the JSON Schema, for editors; `check` reads the file, and asks nobody."),
+        typer.Argument(
+            metavar="default|schema|check",
+            help="`schema` prints the JSON Schema, for editors; `check` reads the file, and asks nobody.",
+        ),
     ] = "default",
 ) -> None:
-    """Print a configuration to fill in, its schema, or what is wrong with the one that is there.
+    """Print a configuration to fill in, print its schema, or check the present configuration.
 
     The printed configuration has every key, with its default and what it does. The schema lets editors complete keys
     and mark mistakes. `check` reads the file alone: it contacts nobody and exits 2 if something is wrong.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import signal
 import socket
 import subprocess
@@ -42,12 +43,12 @@ The status page: http://{page}/
 A run is made every minute. The first takes half a minute, for it tries the dead target again and again.
 In another terminal:
 
-  export UIDSYNC_CONFIG={file}
+  export UIDSYNC_CONFIG={file}{path}
   uidsync status                what is behind, and since when
   uidsync who 192.0.2.238       who has an address, and who had it before
   uidsync explain 192.0.2.238   why, and what each firewall shows
-  uidsync verify                what the firewalls hold, beside what they should
-  uidsync check                 everything a site is looked at for: one target is dead on purpose{relay}
+  uidsync verify                compare what the firewalls hold with what they should hold
+  uidsync check                 test everything; one target is dead on purpose{relay}
 
 The log is in {log}. Ctrl-C ends all of it and leaves nothing behind."""
 
@@ -98,8 +99,8 @@ def demo(
         _show_mappings(_read_back(site))
     are_complete = [part.name for part in this.report.targets if part.status == "complete"]
     console.print(
-        "The dead target cost the others nothing. Try every command: `uidsync demo --keep`. For a real site: "
-        "`uidsync init`, then `uidsync check`.",
+        f"The dead target cost the others nothing. To try every command, run `{_find_command()} demo --keep`. "
+        "For a real site, see the quick start in README.md.",
         soft_wrap=True,
     )
     return OK if are_complete == ["fw-east", "fw-west", "uia-1"] else INCOMPLETE
@@ -133,7 +134,9 @@ def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
             start("relay")
             relay = TO_RELAY.format(listen=document["relay"]["listen"])
         first = start("sync")
-        console.print(TO_TRY.format(page=page, file=file, log=place / "log", relay=relay), soft_wrap=True)
+        told = Path(_find_command())
+        path = "" if told.name == str(told) else f"\n  export PATH={told.absolute().parent}:$PATH"
+        console.print(TO_TRY.format(page=page, file=file, path=path, log=place / "log", relay=relay), soft_wrap=True)
         first.wait()
         while True:
             time.sleep(EVERY)
@@ -142,6 +145,13 @@ def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
         return OK
     finally:
         _end(children)
+
+
+def _find_command() -> str:
+    """Return what a shell needs to call this command: its name alone where that is found, else its path."""
+    called = Path(sys.argv[0])
+    found = shutil.which("uidsync")
+    return "uidsync" if called.name != "uidsync" or (found and Path(found).samefile(called)) else str(called)
 
 
 def _end(children: list[subprocess.Popen[bytes]]) -> None:

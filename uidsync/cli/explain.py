@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from uidsync.cli.app import JSONOption, Options, command, read_address
-from uidsync.cli.show import NOBODY, SKIPPED
+from uidsync.cli.show import NOBODY
 from uidsync.cli.site import Site
 from uidsync.cli.tables import print_json
 from uidsync.cli.wiring import TargetMaker
@@ -31,10 +31,14 @@ from uidsync.plan.share import make_share
 from uidsync.reading.reader import make_rules, recall
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import do_for_each
-from uidsync.source.rows import BLANK, IGNORED, LoginEvent, Rules, make_row_reader
+from uidsync.source.rows import BLANK, IGNORED, SKIPPED, LoginEvent, Rules, make_row_reader
 
-KEEPS = {IGNORED: "an ignored user, on the device of the address's user", BLANK: "no name, and no other device"}
+KEEPS = {
+    IGNORED: "an ignored user logged in on the device of the present user",
+    BLANK: "the row has no name, and comes from no other device",
+}
 LONGEST_PRINCIPAL = 80  # characters, shown to people
+Shown = tuple[TableEntry, ...] | PanosError | None  # by a firewall, or why not; an agent cannot be asked
 LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
 
 
@@ -48,7 +52,7 @@ class Explanation:
     steps: tuple[Step, ...]
     holder: LoginEvent | None
     verdicts: tuple[Verdict, ...]
-    shown: Mapping[str, tuple[TableEntry, ...] | str]
+    shown: Mapping[str, Shown]
     rules: Rules
     tags: tuple[dict[str, Any], ...] = ()  # of the address and of the user, as programs get them
 
@@ -64,8 +68,8 @@ def explain(
 ) -> int:
     """Tell why each target holds, or lacks, a mapping for an address.
 
-    From the rows of the table by way of the rule that decided each, to what the next run would send, what the ledger
-    believes and what each firewall says. Exits 1 when there is no record of the address.
+    Shows the rows of the table, and the rule that decided each row. For every target it shows what the next run would
+    send, what the ledger has, and what the firewall shows now. Exits 1 if there is no record of the address.
 
     Examples:
 
@@ -128,14 +132,14 @@ def _trace_tags(config: Config, ledger: Ledger, ip: Address, holder: LoginEvent 
         }
 
 
-def _ask(target: TargetConfig, ip: Address, maker: TargetMaker) -> tuple[TableEntry, ...] | str:
+def _ask(target: TargetConfig, ip: Address, maker: TargetMaker) -> Shown:
     if not isinstance(target, FirewallConfig):
-        return "an agent cannot be asked"
+        return None
     with closing(maker.make_firewall(target)) as firewall:
         try:
             return firewall.ask(ip)
         except PanosError as error:
-            return f"could not be asked: {error.kind}: {error}"
+            return error
 
 
 # ---- for programs ------------------------------------------------------------------------------------------------
@@ -169,8 +173,8 @@ def _describe_target(verdict: Verdict, explanation: Explanation) -> dict[str, An
         "due": [{"action": kind, "user": user, "minutes": minutes} for kind, user, minutes in verdict.due],
         "why": _tell_due(verdict),
         "ledger": [asdict(holding) for holding in verdict.held],
-        "shows": None if isinstance(shown, str) else [asdict(entry) | {"ip": str(entry.ip)} for entry in shown],
-        "error": shown if isinstance(shown, str) else None,
+        "shows": [asdict(entry) | {"ip": str(entry.ip)} for entry in shown] if isinstance(shown, tuple) else None,
+        "error": None if isinstance(shown, tuple) else _tell_failure(shown, with_kind=True),
     }
 
 
@@ -231,7 +235,7 @@ def _tell_wanted(verdict: Verdict, explanation: Explanation) -> str:
     if verdict.wanted:
         return f"{verdict.wanted.user}, until {_at(verdict.wanted.expires_at)}"
     return {
-        "no_event": f"nothing: no row of the last {spell_span(explanation.validity)} counts; it runs out",
+        "no_event": f"nothing: no row of the last {spell_span(explanation.validity)} counts; the mapping expires",
         "nobody": f"nothing: {NOBODY.get(holder.why if holder else '', 'nobody')}",
         "withdrawn": "nothing: withdrawn by hand, until a newer event",
         "outside": "nothing: the address is outside of its networks",
@@ -239,9 +243,9 @@ def _tell_wanted(verdict: Verdict, explanation: Explanation) -> str:
 
 
 DUE = {
-    "changed": "it is believed to hold another user",
-    "new": "it is not believed to hold it",
-    "refreshed": "less than half of its time is left, or whether it was accepted is not known",
+    "changed": "the ledger has another user for this address",
+    "new": "the ledger does not have this mapping",
+    "refreshed": "less than half of its time is left, or the target has not confirmed it",
 }
 
 
@@ -252,12 +256,14 @@ def _tell_due(verdict: Verdict) -> str:
             for kind, user, minutes in verdict.due
         )
     if verdict.reason == "rejected":
-        return "nothing: it rejected this login, which is tried again now and then, with a newer event or with --full"
+        return (
+            "nothing: the target rejected this login; runs try again now and then, after a newer event and with --full"
+        )
     if verdict.reason == "taken":
-        return "nothing: another source has taken the address since; a newer event takes it again, or --full"
+        return "nothing: another source has taken the address; a newer event or --full takes it back"
     if verdict.wanted and verdict.renewed_at:
-        return f"nothing: it lasts; it is renewed after {_at(verdict.renewed_at)}"
-    return "nothing: it lasts as long as its row counts" if verdict.wanted else "nothing"
+        return f"nothing: the mapping is renewed after {_at(verdict.renewed_at)}"
+    return "nothing: the mapping lasts as long as its row counts" if verdict.wanted else "nothing"
 
 
 def _tell_holding(holding: Holding) -> str:
@@ -265,9 +271,15 @@ def _tell_holding(holding: Holding) -> str:
     return f"{doubt}{holding.user}, sent {_at(holding.sent_at)}, until {_at(holding.held_until)}"
 
 
-def _tell_shown(shown: tuple[TableEntry, ...] | str) -> str:
-    if isinstance(shown, str):
-        return shown
+def _tell_failure(shown: PanosError | None, *, with_kind: bool = False) -> str:
+    if shown is None:
+        return "an agent cannot be asked"
+    return f"could not be asked: {f'{shown.kind}: ' if with_kind else ''}{shown}"
+
+
+def _tell_shown(shown: Shown) -> str:
+    if not isinstance(shown, tuple):
+        return _tell_failure(shown)
     entries = (
         f"{entry.user} from {entry.type}"
         + (f", {spell_span(entry.seconds_left)} left" if entry.seconds_left is not None else ", for ever")

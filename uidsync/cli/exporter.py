@@ -48,7 +48,10 @@ def exporter(
     options: Options,
     what: Annotated[
         Literal["serve", "rules", "dashboard"],
-        typer.Argument(help="`rules` and `dashboard` print what is shipped for Prometheus and Grafana."),
+        typer.Argument(
+            metavar="serve|rules|dashboard",
+            help="`rules` and `dashboard` print what is shipped for Prometheus and Grafana.",
+        ),
     ] = "serve",
     *,
     textfile: Annotated[
@@ -60,7 +63,7 @@ def exporter(
 ) -> int:
     """Serve Prometheus metrics, of runs and of the firewalls' IPsec tunnels, and a status page.
 
-    `/` is the page, `/metrics` the health of the sync by its last run. `/probe?target=NAME` asks one firewall of the
+    `/` is the status page. `/metrics` shows the health of the last run. `/probe?target=NAME` asks one firewall of the
     configuration for its tunnels, and what it knows of User-ID. Ends at SIGTERM or Ctrl-C.
 
     Examples:
@@ -155,7 +158,10 @@ def _serve(site: Site, table: ExporterConfig) -> int:
     except OSError as error:
         raise ConfigError(str(site.file), [f"exporter.listen: {table.listen}: {error.strerror or error}"]) from None
     if not ip_address(address).is_loopback:
-        site.log.warning("exporter.exposed", hint="without TLS and password: put a reverse proxy before 127.0.0.1")
+        site.log.warning(
+            "exporter.exposed",
+            hint="the page has neither TLS nor a password: put a reverse proxy in front of 127.0.0.1",
+        )
     gc.enable()  # it may run for years
     server = Server(page.find_answer, site.log, _find_names(table, address))
     url = f"http://{host}:{listening.getsockname()[1]}/"

@@ -26,8 +26,8 @@ class Given:
     """The answers that the command line gives."""
 
     host: Annotated[str, typer.Option("--database", metavar="HOST[:PORT]", help="The database server.")] = ""
-    user: Annotated[str, typer.Option("--user", metavar="NAME", help="The database account.")] = "uidsync"
-    name: Annotated[str, typer.Option("--schema", metavar="NAME", help="The database's name.")] = "backupDB"
+    user: Annotated[str, typer.Option("--user", metavar="NAME", help="The database account [default: uidsync].")] = ""
+    name: Annotated[str, typer.Option("--schema", metavar="NAME", help="The database's name [default: backupDB].")] = ""
     csv: Annotated[str, typer.Option("--csv", metavar="FILE", help="A CSV file instead of a database.")] = ""
     domain: Annotated[str, typer.Option(metavar="NAME", help="The domain to put before names, such as CAMPUS.")] = ""
     firewall: Annotated[list[str] | None, typer.Option(metavar="NAME=HOST[:PORT]", help="A firewall; repeatable.")] = (

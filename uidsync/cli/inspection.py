@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from uidsync.cli.sentences import NO_SECRET, advise_secret
+from uidsync.cli.sentences import NO_SECRET, advise_secret, tell_kind
 from uidsync.cli.wiring import TargetMaker
 from uidsync.cli.words import spell_span
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
@@ -19,7 +19,8 @@ from uidsync.panos.userid.knowledge import ask_knowledge, describe, find_trouble
 from uidsync.panos.userid.pair import ACTIVE, OFF
 from uidsync.panos.userid.tags import make_show_tags, read_tags
 from uidsync.panos.wire.client import OLD_RELEASE
-from uidsync.panos.wire.errors import BadRequest, Busy, PanosError, RequestError, Unauthorized
+from uidsync.panos.wire.errors import BadRequest, Busy, PanosError, RequestError, Unauthorized, Untrusted
+from uidsync.panos.wire.seen import see_certificate
 from uidsync.plan.dispatch import find_seen_since, read_state
 from uidsync.report.report import describe_certificate
 
@@ -29,27 +30,31 @@ LONGEST_LOOK = 5.0  # seconds for what a firewall knows of User-ID, in small que
 SLOW = 1.0  # seconds for an answer: 30,000 logins are 300 messages, and would take the whole of sync.deadline
 
 HINTS = {
-    "Unreachable": "are host and port right, and is the way open?",
+    "Unreachable": "are host and port right, and is the port open on the way?",
     "Busy": "is a commit running? try again",
-    "Untrusted": "is ca_file the CA of its certificate and host the name in it, or the fingerprint its own?",
+    "Untrusted": "is ca_file the CA of its certificate, and is host a name in it? or does the fingerprint match?",
     "BadReply": "is this the management address of a firewall?",
 }
 UNAUTHORIZED = {
-    "firewall": f"is the key there, and right? `uidsync keygen {{name}}` gets a new one; {OLD_RELEASE}",
+    "firewall": f"is the API key right? `uidsync keygen {{name}}` gets a new one; {OLD_RELEASE}",
     "agent": "are client_cert_file and its key there, and do they belong together?",
 }
 # What each right in the tab XML API of an administrator's role is for, and how much it matters that it is not there.
 RIGHTS: dict[str, tuple[str, Colour, str]] = {
-    "user-id": ("User-ID Agent", "red", "without it nothing can be sent; while a commit runs it looks the same"),
+    "user-id": (
+        "User-ID Agent",
+        "red",
+        "without this right nothing can be sent; a running commit gives the same answer",
+    ),
     "op": (
         "Operational Requests",
         "yellow",
-        "without it nobody notices that it lost its table, or is passive, and `verify` cannot look",
+        "without this right uidsync cannot notice a lost table or a passive member, and `verify` cannot work",
     ),
     "log": ("Log", "green", "only `verify --log` needs it"),
 }
-PAIR_HINT = "is it the other's pair, does it know the key, and has the key's role XML API > Operational Requests?"
-PAIR_BUSY_HINT = "look at the high availability of its members; or is a commit running? try again"
+PAIR_HINT = "are both hosts one pair, do both know the key, and has its role XML API > Operational Requests?"
+PAIR_BUSY_HINT = "check the high availability of its members; if a commit is running, try again later"
 BOTH_MEMBERS = "name both members of the pair: hosts instead of host"
 
 
@@ -71,7 +76,8 @@ def inspect_target(config: TargetConfig, maker: TargetMaker, *, has_roles: bool 
         if has_roles:
             yield _inspect_tags(config, target)
     except PanosError as error:
-        yield Finding(config.name, "red", f"{error.kind}: {error.words}", error.advice or _advise(config, error))
+        words = tell_kind(error.kind, error.words) + _tell_fingerprint(config, error)
+        yield Finding(config.name, "red", words, error.advice or _advise(config, error))
         return
     finally:
         target.close()
@@ -98,6 +104,17 @@ def inspect_belief(config: Config, target: TargetConfig, ledger: Ledger, now: da
         yield Finding(name, "green", f"its table was compared {ago} ago: {differing}")
 
 
+def _tell_fingerprint(config: TargetConfig, error: PanosError) -> str:
+    """Tell the fingerprint of a certificate that is not trusted: whoever compares it may then trust it."""
+    if not (isinstance(error, Untrusted) and config.host and error.words.startswith("its certificate")):
+        return ""
+    try:
+        seen = see_certificate(config.host, config.port, config.request_timeout.total_seconds())
+    except PanosError:
+        return ""
+    return f"; it shows the SHA-256 fingerprint {seen.sha256}"  # on one line of 80
+
+
 def _advise(config: TargetConfig, error: PanosError) -> str:
     if missing := NO_SECRET.search(error.words):
         return advise_secret(missing[1])
@@ -110,10 +127,10 @@ def _advise(config: TargetConfig, error: PanosError) -> str:
 
 def _inspect_agent(config: TargetConfig, agent: Agent) -> Iterator[Finding]:
     agent.try_right()
-    words = f"took a message without complaint; lets us in within {spell_milliseconds(agent.seconds_to_connect)}"
+    words = f"accepted a message; the connection took {spell_milliseconds(agent.seconds_to_connect)}"
     yield Finding(config.name, "green", words)
     if isinstance(config, AgentConfig) and config.client_cert_file is None:
-        advice = "agents since 8.0 drop messages without one, in silence"
+        advice = "agents since 8.0 silently drop messages without a client certificate"
         yield Finding(config.name, "yellow", "no client certificate", advice)
 
 
@@ -182,7 +199,7 @@ def _judge_rights(name: str, lacks: dict[str, PanosError]) -> Iterator[Finding]:
         if is_right_missing(error):
             yield Finding(name, colour, f"its key's role lacks XML API > {words}", what_for)
         else:
-            yield Finding(name, "yellow", f"cannot be asked ({words}): {error.kind}: {error}", what_for)
+            yield Finding(name, "yellow", f"cannot be asked ({words}): {error}", what_for)
 
 
 def _inspect_role(name: str, firewall: Firewall) -> Finding:
@@ -190,12 +207,14 @@ def _inspect_role(name: str, firewall: Firewall) -> Finding:
     try:
         role = firewall.ask_role()
     except (Unauthorized, RequestError) as error:
-        return Finding(name, "yellow", f"does not tell its HA state: {error.kind}: {error}", "is it a firewall?")
+        return Finding(name, "yellow", f"does not tell its HA state: {error}", "is it a firewall?")
     if role == OFF:
         return Finding(name, "green", "stands alone, without high availability")
     if role in ACTIVE:
-        return Finding(name, "yellow", f"is {role} in an HA pair", f"after a hand-over it gets nothing; {BOTH_MEMBERS}")
-    return Finding(name, "red", f"is {role} in an HA pair", f"mappings may be lost there; {BOTH_MEMBERS}")
+        return Finding(
+            name, "yellow", f"is {role} in an HA pair", f"after a failover this host gets nothing; {BOTH_MEMBERS}"
+        )
+    return Finding(name, "red", f"is {role} in an HA pair", f"a passive member may lose mappings; {BOTH_MEMBERS}")
 
 
 def _inspect_pair(name: str, firewall: Firewall) -> Iterator[Finding]:
@@ -207,7 +226,7 @@ def _inspect_pair(name: str, firewall: Firewall) -> Iterator[Finding]:
             advice = PAIR_HINT if _is_denied(role) else role.advice or HINTS.get(role.kind, PAIR_HINT)
             yield Finding(name, "red", words, advice)
         else:
-            advice = "is high availability set up? a firewall that stands alone has a host" if role == OFF else ""
+            advice = "is high availability set up? a single firewall has a host" if role == OFF else ""
             yield Finding(name, "red" if role == OFF else "green", f"{host} is {role}", advice)
     active = sum(role in ACTIVE for role in roles.values())
     if roles and active != 1 and all(isinstance(role, str) for role in roles.values()):

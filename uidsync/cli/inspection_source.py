@@ -30,7 +30,7 @@ MEGABYTE = 10**6
 def inspect_source(config: Config, source: Source) -> Iterator[Finding]:
     """Look at the table, the clocks and the events."""
     if isinstance(config.source, MySQLConfig) and config.source.may_tell_anybody:
-        words = "its password may go to whoever answers: send_password_unverified = true"
+        words = "the password may go to any server that answers: send_password_unverified = true"
         yield Finding("source", "yellow", words, "set source.ca_file to the CA of the server's certificate")
     started = time.monotonic()
     try:
@@ -54,22 +54,22 @@ def _judge_clock(apart: timedelta) -> Finding:
     if abs(apart) <= CLOCK_TOLERANCE:
         return Finding("source", "green", f"its clock and ours are {abs(apart).total_seconds():.0f} s apart")
     words = f"its clock is {spell_span(apart)} {'ahead of' if apart > timedelta() else 'behind'} ours"
-    return Finding("source", "yellow", words, "its clock counts; set both by NTP")
+    return Finding("source", "yellow", words, "the clock of the database counts; synchronize both by NTP")
 
 
 def _judge_columns(shape: Shape) -> Iterator[Finding]:
     if missing := [name for name in NEEDED if name.lower() not in shape.columns]:
-        words = f"columns that are not there, or may not be read: {', '.join(missing)}"
+        words = f"columns that are missing, or that this account may not read: {', '.join(missing)}"
         yield Finding("source", "red", words, "sql/clienthist.sql has the table, sql/grants.sql the rights")
         return
     names = f"; names are stored as {shape.charset}" if shape.charset else ""
-    yield Finding("source", "green", f"has the columns that are needed{names}")
+    yield Finding("source", "green", f"has the required columns{names}")
     if "macaddress" not in shape.columns:
         yield Finding(
             "source",
             "yellow",
             "no column macaddress, or no right to read it",
-            "it tells that another device came to an address, and that a service logged in on the user's own",
+            "with it uidsync notices a new device at an address, and a service account on the user's own device",
         )
     if "winmachinename" not in shape.columns:
         yield Finding("source", "green", "no column winMachineName, or no right to read it", "only `who` would show it")
@@ -82,7 +82,7 @@ def _judge_size(shape: Shape) -> Iterator[Finding]:
     index = {True: ", with an index on transDate", False: ", without an index on transDate", None: ""}
     words = f"about {shape.rows:,} rows{size}{index[shape.has_date_index]}"
     if shape.rows >= LARGE_TABLE and shape.has_date_index is False:
-        yield Finding("source", "yellow", words, "sql/index.sql has one, and what it brings; or thin the table")
+        yield Finding("source", "yellow", words, "sql/index.sql creates an index; or delete old rows")
     else:
         yield Finding("source", "green", words)
 
@@ -98,13 +98,13 @@ def _judge_newest(config: Config, rules: Rules, snapshot: Snapshot) -> Finding:
     if age < -AHEAD:
         words = f"the newest row lies {spell_span(-age)} ahead of the source's clock{zone}"
         advice = rules.dates.advise(-age) or "set the clock of the appliance"
-        return Finding("source", "yellow", words, f"such rows are passed over; {advice}")
+        return Finding("source", "yellow", words, f"such rows are skipped; {advice}")
     words = f"the newest row is {spell_span(max(age, timedelta()))} old{zone}"
     if age > config.sync.stale_after:
         advice = rules.dates.advise(-age)
         return Finding("source", "yellow", words, f"the NAC's export may have stopped; {advice}".removesuffix("; "))
     if config.source.time_offset and not zone:
-        advice = "if its clock is put forward and back, set source.time_zone instead of source.time_offset"
+        advice = "if the appliance changes to summer time, set source.time_zone instead of source.time_offset"
         return Finding("source", "green", words, advice)
     return Finding("source", "green", words)
 
@@ -129,15 +129,18 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
     except UnsafePlan as refusal:
         words, _, advice = str(refusal).partition("; ")
         yield Finding("source", "red", words, advice)
-    skipped = "".join(f", {count:,} {reason}" for reason, count in census.skipped.most_common())
+    skipped = census.tell_skipped()
     addresses = f"{len(newest):,} addresses{_limit(config)}"
     words = (
         f"read the last {config.source.reauth_days} days in {time.monotonic() - started:.1f} s: {census.rows:,} rows, "
-        f"{census.events:,} events, {addresses}{skipped and '; passed over' + skipped[1:]}"
+        f"{census.events:,} events, {addresses}{skipped and f'; skipped rows: {skipped}'}"
     )
     if not census.events:
         yield Finding(
-            "source", "red", words, "no event, and `sync` would refuse: see what was passed over, or reauth_days"
+            "source",
+            "red",
+            words,
+            "no event counts, so `sync` would refuse to run: look at the skipped rows and at reauth_days",
         )
         return
     yield Finding("source", "green", words)
@@ -167,22 +170,22 @@ def _judge_silence(config: Config, silence: Silence) -> Finding:
     if silence.idle_after is None:
         return _excuse(silence, is_shortened=validity < timedelta(days=config.source.reauth_days))
     words = (
-        f"a user who stays has an event again after {spell_span(silence.usual)} usually, "
-        f"and within {spell_span(silence.long)} in 99 of 100 cases"
+        f"a user who stays usually has another event after {spell_span(silence.usual)}, "
+        f"and in 99 of 100 cases within {spell_span(silence.long)}"
     )
     line = f'in [source]: idle_after = "{spell_duration(silence.idle_after)}"'
     if validity < silence.idle_after:
         advice = f"users who stay lose their names after {spell_span(validity)}; {line}"
         return Finding("source", "yellow", words, advice)
     if silence.idle_after < validity:
-        return Finding("source", "green", words, f"{line} would do, or the longest DHCP lease if that is longer")
+        return Finding("source", "green", words, f"{line} is enough, or the longest DHCP lease if that is longer")
     return Finding("source", "green", f"{words}: idle_after is right as it is")
 
 
 def _excuse(silence: Silence, *, is_shortened: bool) -> Finding:
     """Say why no `idle_after` is recommended."""
     if silence.why == "single":
-        words = "most users have a single event: the NAC seems to tell of logins alone"
+        words = "most users have a single event: the NAC seems to report logins only"
         if is_shortened:
             return Finding("source", "yellow", words, "leave source.idle_after out: users who stay lose their names")
         return Finding("source", "green", words, "leave source.idle_after out")

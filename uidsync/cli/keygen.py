@@ -27,7 +27,7 @@ def keygen(
         str, typer.Argument(metavar="TARGET", help="A firewall's name.", autocompletion=complete_targets)
     ],
 ) -> None:
-    """Ask for an administrator's name and password, and store the API key that the firewall gives for them.
+    """Ask for an administrator's name and password, get an API key from the firewall, and store it.
 
     The key is written to the target's `api_key_file`, or to /etc/uidsync/credentials/TARGET-api-key. Neither the
     password nor the key is ever shown.
@@ -41,7 +41,7 @@ def keygen(
     (chosen,) = site.targets
     if not isinstance(chosen, FirewallConfig):
         raise ConfigError(
-            str(options.file), [f"{target}: only firewalls have API keys; agents know a client certificate"]
+            str(options.file), [f"{target}: only firewalls have API keys; agents use a client certificate"]
         )
     file = chosen.api_key_file or CREDENTIALS / f"{target}-api-key"
     raise_if_unwritable(file, str(options.file))

@@ -112,10 +112,15 @@ class Order:
 @command
 def relay(
     options: Options,
-    what: Annotated[Action, typer.Argument(help="`serve` relays until SIGTERM; the others are told below.")] = "serve",
+    what: Annotated[
+        Action,
+        typer.Argument(
+            metavar="serve|check|status|setup|template|dead", help="`serve` relays until SIGTERM; see above."
+        ),
+    ] = "serve",
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[WORD]...", help="For `setup` a target, for `dead` what to do, and numbers or `all`."),
+        typer.Argument(metavar="WORD", help="For `setup` a target, for `dead` what to do, and numbers or `all`."),
     ] = None,
     *,
     order: Order,

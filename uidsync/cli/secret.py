@@ -29,7 +29,7 @@ from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
 
 MODE = 0o640
-ELSEWHERE = "make that directory, or name a file elsewhere in the configuration"
+ELSEWHERE = "create that directory, or name a file elsewhere in the configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,11 @@ def find_secrets(config: Config) -> Iterator[Secret]:
 @command
 def secret(
     options: Options,
-    what: Annotated[Literal["set", "list"], typer.Argument(help="`set` stores one, `list` shows where they are.")],
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The secret's name, as `list` shows it.")] = "",
+    what: Annotated[
+        Literal["set", "list"],
+        typer.Argument(metavar="set|list", help="`set` stores one, `list` shows where they are."),
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The secret's name, as `list` shows it.")] = "",
     *,
     as_json: JSONOption = False,
 ) -> int:
@@ -88,7 +91,7 @@ def secret(
             raise typer.BadParameter("`list` takes no name", param_hint="NAME")
         return _list(known, as_json=as_json)
     if not name:
-        raise typer.BadParameter("which one? `uidsync secret list` shows their names", param_hint="NAME")
+        raise typer.BadParameter("name the secret; `uidsync secret list` shows the names", param_hint="NAME")
     chosen = next((each for each in known if each.name == name), None)
     if chosen is None:
         names = ", ".join(each.name for each in known)
@@ -160,7 +163,8 @@ def check_secret(secret: Secret, text: str) -> str:
         if "PRIVATE KEY-----" in text:
             return text
         words = (
-            describe(text.encode(errors="replace")) or "is no private key; one has a line -----BEGIN PRIVATE KEY-----"
+            describe(text.encode(errors="replace"))
+            or "is not a private key; a private key has a line -----BEGIN PRIVATE KEY-----"
         )
         raise typer.BadParameter(f"this {words}", param_hint=secret.name)
     if not bare or not bare.isprintable() or len(bare) >= LONGEST:

@@ -17,16 +17,18 @@ IN_REPORT = {"target.finished", "batch.failed", "entry.rejected", "plan.refused"
 NEWS = {"exporter.started", "withdrawal.undone", "tunnels.unchanged"}  # no warnings, and yet answers
 
 
-# What went wrong with a target, by the kind of its error.
+# What went wrong with a target, by the kind of its error, and what to do.
 ERRORS = {
-    "Unauthorized": "{name} did not let uidsync in: {words} See what is missing: uidsync check --target {name}",
-    "Unreachable": "{name} cannot be reached: {words} Are host and port right? Test: uidsync check --target {name}",
-    "Busy": "{name} is busy: {words} The next run tries again.",
-    "Untrusted": "{name} is not trusted: {words} Test: uidsync check --target {name}",
-    "UnsafePlan": "{name}: {words} Look at the plan: uidsync sync --dry-run --target {name}",
+    "Unauthorized": ("did not let uidsync in", "See what is missing: uidsync check --target {name}"),
+    "Unreachable": ("cannot be reached", "Are host and port right? Test: uidsync check --target {name}"),
+    "Busy": ("is busy", "The next run tries again."),
+    "Untrusted": ("failed the certificate check", "Test: uidsync check --target {name}"),
+    "BadReply": ("gave an unexpected answer", "Test: uidsync check --target {name}"),
+    "BadRequest": ("refused the request", "Test: uidsync check --target {name}"),
+    "TargetError": ("refused everything", "Test: uidsync check --target {name}"),
+    "UnsafePlan": ("was not sent everything", "Look at the plan: uidsync sync --dry-run --target {name}"),
 }
 BAD_KEY = "{name} refused the API key ({words}). Get a new one: uidsync keygen {name}"
-OTHER = "{name} gave an unexpected answer: {words} Test: uidsync check --target {name}"
 
 
 def tell_error(name: str, kind: str, message: str) -> str:
@@ -36,7 +38,13 @@ def tell_error(name: str, kind: str, message: str) -> str:
         return f"{name}: {words} {advise_secret(missing[1])}"
     if is_key_refused(kind, message):
         return BAD_KEY.format(name=name, words=message.rstrip("."))
-    return ERRORS.get(kind, OTHER).format(name=name, words=words)
+    what, advice = ERRORS.get(kind, ERRORS["BadReply"])
+    return f"{name} {what}: {words} {advice.format(name=name)}"
+
+
+def tell_kind(kind: str, message: str) -> str:
+    """Say what went wrong with a target that was named before."""
+    return f"{ERRORS.get(kind, ERRORS['BadReply'])[0]}: {message}"
 
 
 def end_sentence(words: str) -> str:
@@ -80,14 +88,21 @@ def tell_event(event: Mapping[str, Any], *, has_report: bool) -> str:
     return make_printable("".join(parts))
 
 
+# What to run after a run that ended early, or not at all, by its exit code.
+AFTER = {
+    OK: None,
+    UNSAFE: "Next: uidsync sync --dry-run; if the plan is right, uidsync sync --force",
+    BUG: "Next: the same command with -vv, which shows where the bug is",
+}
+AFTER_ROWS = "Next: uidsync check, which shows what is wrong with the table"
+
+
 def advise_next(report: SyncReport) -> str | None:
     """Say what to run after a run that did not go well; nothing after one that did."""
-    if report.exit_code == OK:
-        return None
-    if report.exit_code == UNSAFE:
-        return "Next: uidsync sync --dry-run; if the plan is right, uidsync sync --force"
-    if report.exit_code == BUG:
-        return "Next: the same command with -vv, which shows where the bug is"
+    if report.exit_code == UNSAFE and report.error:  # the rows were refused, before there was a plan
+        return AFTER_ROWS
+    if report.exit_code in AFTER:
+        return AFTER[report.exit_code]
     failed = [part for part in report.targets if part.error]
     for part in failed:
         if part.error and _needs_key(part.error.kind, part.error.message):

@@ -6,7 +6,6 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from uidsync.cli.app import DEFAULT_CONFIG
 from uidsync.cli.inspection import HINTS, Finding, inspect_target
 from uidsync.cli.inspection_source import inspect_source
 from uidsync.cli.secret import MODE, check_secret, find_file, find_group, find_secrets, store
+from uidsync.cli.sentences import tell_kind
 from uidsync.cli.tables import make_console
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
 from uidsync.config.credentials import CREDENTIALS, SecretFiles
@@ -78,22 +78,28 @@ class Setup:
         """Ask for the source until it answers, or is to stay as it is."""
         if not (csv or host or self._is_asking):
             raise typer.BadParameter("name the source: --database HOST or --csv FILE", param_hint="--database")
-        is_given = bool(csv or host)
+        is_again = False
+
+        def ask(words: str, given: str, default: str) -> str:
+            if not self._is_asking or (given and not is_again):
+                return given or default
+            answer: str = typer.prompt(words, default=given or default, err=True)
+            return answer
+
         while True:
-            if csv:
-                self.answers.source = {"kind": "csv", "path": csv}
+            server = ask("Database server, as HOST or HOST:PORT, or the path of a CSV file", csv or host, "127.0.0.1")
+            if server == csv or "/" in server or server.endswith(".csv"):
+                self.answers.source = {"kind": "csv", "path": "-" if server == "-" else str(Path(server).absolute())}
             else:
-                if self._is_asking and not is_given:
-                    host = typer.prompt("Database server, as HOST or HOST:PORT", default=host or "127.0.0.1", err=True)
-                    name = typer.prompt("Name of the database", default=name, err=True)
-                    user = typer.prompt("Account", default=user, err=True)
+                host, csv = server, ""
+                name, user = ask("Name of the database", name, "backupDB"), ask("Account", user, "uidsync")
                 place, _, port = host.rpartition(":") if re.fullmatch(r"[^:]+:\d+|\[.*\]:\d+", host) else (host, "", "")
                 self.answers.source = {"kind": "mysql", "host": place.strip("[]"), "database": name, "user": user}
                 self.answers.source |= {"port": int(port)} if port else {}
                 self._ask_secret(Secret("source-password", f"Password of {user}"))
             if self._is_kept(is_good=self._try(None, inspect_source_of)):
                 return
-            csv, is_given = "", False
+            is_again = True
             self.answers.secrets.pop("source-password", None)
 
     def ask_domain(self, domain: str) -> None:
@@ -249,14 +255,17 @@ class Setup:
         self.read()
         is_system = self._file.absolute() == DEFAULT_CONFIG
         place = CREDENTIALS if is_system else self._file.absolute().parent / "credentials"
+        state_dir = self._file.absolute().parent / "state"  # a rehearsal leaves the service's ledger alone
         document = self.answers.document()
         if not is_system:
             _name_files(document, place)
+            document["sync"] = {"state_dir": str(state_dir)}
         if self._is_asking:
             typer.confirm(f"Write {self._file}, and the secrets to {place}?", default=True, abort=True, err=True)
         if any(find_secrets(self.read())):
-            with suppress(FileExistsError):
-                place.mkdir(mode=DIRECTORY_MODE)
+            place.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        if not is_system:
+            state_dir.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         for name, text in self.answers.secrets.items():
             store(place / name, text, str(self._file))
         write_atomically(self._file, render(document, HEAD), MODE, find_group())
@@ -288,7 +297,7 @@ def _tell(finding: Finding) -> None:
 
 
 def _tell_failure(name: str, error: PanosError) -> None:
-    _tell(Finding(name, "red", f"{error.kind}: {error.words}", error.advice or HINTS.get(error.kind, "")))
+    _tell(Finding(name, "red", tell_kind(error.kind, error.words), error.advice or HINTS.get(error.kind, "")))
 
 
 def _name_files(document: Mapping[str, Any], place: Path) -> None:

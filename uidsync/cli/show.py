@@ -17,27 +17,17 @@ from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import Login, Logout
 from uidsync.plan.due import Plan
 from uidsync.report.report import SyncReport, TargetReport
-from uidsync.source.rows import CUT_IPV6, IGNORED, OTHER_DOMAIN, RESERVED
+from uidsync.source.rows import IGNORED, OTHER_DOMAIN
 
-# Why an address is left with nobody, and why a row is no event.
+# Why an address is left with nobody.
 NOBODY = {
     "null": "nobody logged in",
     "empty": "nobody: a row with an empty name",
     "unfit": "nobody: a row with a name that no message can carry or that shows nothing",
     "too_long": "nobody: a row with a name that is too long",
-    IGNORED: "nobody: a row of a user whom identity.ignore_users has, or of a realm alone",
+    IGNORED: "nobody: a row of a user in identity.ignore_users, or of a realm without a user",
     OTHER_DOMAIN: "nobody: a row of another domain or realm, as identity.other_domains says",
     "other_device": "nobody: another device came, without a name",
-}
-SKIPPED = {
-    "bad_row": "it has no usable id",
-    "no_address": "it has no address",
-    "bad_address": "its address is none",
-    RESERVED: "such an address is nobody's",
-    CUT_IPV6: "an IPv6 address of that length may have lost its end",
-    "outside_networks": "identity.include_networks and exclude_networks leave the address out",
-    "no_date": "it has no date",
-    "ahead": "its date lies ahead of the database's clock",
 }
 
 
@@ -165,13 +155,22 @@ def _list_counts(part: TargetReport) -> tuple[int, ...]:
     return counts if any(counts) or part.error else ()
 
 
+WHY = {"rejected": "rejected by the target since", "withdrawn": "withdrawn: the login of"}
+
+
 def show_held_back(entries: Mapping[str, Sequence[tuple[str, Subject, str, datetime]]]) -> None:
-    """Print the logins that are not sent to each target: why, address, user, and of when the event is."""
-    is_terminal = make_console().is_terminal
+    """Print the logins that are not sent to each target: why, address, user, and since when or of when.
+
+    On a terminal targets with the same logins share a table.
+    """
+    alike: dict[tuple[tuple[str, str, str], ...], list[str]] = {}
     for name, listed in entries.items():
         ordered = sorted(listed, key=lambda entry: by_address(entry[1]))
-        if not is_terminal:
+        if make_console().is_terminal:
+            rows = tuple((str(ip), user, f"{WHY[why]} {spell_moment(at)}") for why, ip, user, at in ordered)
+            alike.setdefault(rows, []).append(name)
+        else:
             print_rows(name, [(why, ip, user, at.isoformat()) for why, ip, user, at in ordered])
-        elif ordered:
-            rows = [(why, str(ip), user, spell_moment(at)) for why, ip, user, at in ordered]
-            show_rows(f"{name}: not sent", ("why", "address", "user", "since"), rows)
+    for rows, names in alike.items():
+        if rows:
+            show_rows(f"{', '.join(names)}: held back", ("address", "user", "why"), rows)

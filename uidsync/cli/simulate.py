@@ -21,27 +21,26 @@ NOT_OURS = {errno.EADDRINUSE, errno.EACCES, errno.EPERM}  # what a port may be t
 @command
 def simulate(
     options: Options,
-    kind: Annotated[Literal["firewall", "agent", "xdr"], typer.Argument(help="What to simulate.")],
+    kind: Annotated[
+        Literal["firewall", "agent", "xdr"], typer.Argument(metavar="firewall|agent|xdr", help="What to simulate.")
+    ],
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="The port; 0 takes a free one.")] = 0,
     api_key: Annotated[
-        str | None, typer.Option(help="The API key of the firewall or the XDR tenant; default: one made up.")
+        str | None, typer.Option(metavar="KEY", help="The API key of firewall or tenant [default: a random one].")
     ] = None,
     vsys: Annotated[
-        str | None, typer.Option(help="The firewall's virtual systems, parted by commas; default: any.")
+        str | None, typer.Option(metavar="NAMES", help="Virtual systems, separated by commas [default: any].")
     ] = None,
     as_toml: Annotated[
-        bool,
-        typer.Option(
-            "--toml", metavar="", help="Print the [[target]] or [relay] to paste, and how to store its secret."
-        ),
+        bool, typer.Option("--toml", metavar="", help="Print the TOML to paste, and how to store its secret.")
     ] = False,
 ) -> None:
     """Simulate a target on loopback, to rehearse a configuration against.
 
     Prints one JSON line with all that a configuration needs, then answers until Ctrl-C. A line of JSON on standard
-    input is an order, such as `{"do": "state"}` or `{"do": "fault", "name": "html_503"}`. An order that is none is
-    answered by those that there are.
+    input is an order, such as `{"do": "state"}` or `{"do": "fault", "name": "html_503"}`. An unknown order gets
+    the list of all orders.
 
     Examples:
 

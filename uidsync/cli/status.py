@@ -15,11 +15,12 @@ from typing import Any
 from rich.text import Text
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.app import DEFAULT_CONFIG, JSONOption, Options, command
 from uidsync.cli.sentences import tell_error
 from uidsync.cli.show import show_held_back
 from uidsync.cli.site import Site
 from uidsync.cli.tables import make_console, make_table, print_json, print_table
+from uidsync.cli.timer import Timer, ask_timer
 from uidsync.cli.words import spell_age, spell_moment, spell_span
 from uidsync.config.models import Config, TargetConfig
 from uidsync.ledger.file import LedgerError
@@ -57,13 +58,15 @@ class Standing:
     foreign: int
     not_sent: tuple[tuple[str, Subject, str, datetime], ...]
     tags: int = 0
+    reconciled_at: datetime | None = None
 
 
 @command
 def status(options: Options, *, as_json: JSONOption = False) -> int:
-    """Show the last run, what every target holds, and since when a target is behind. Exits 1 when one is.
+    """Show the last run, what every target holds, and since when a target is behind. Exits 1 if one is behind.
 
-    Reads the ledger and the report of the last run, and asks no firewall. `uidsync verify` asks them.
+    Reads the ledger and the report of the last run, and asks no firewall. `uidsync verify` asks the firewalls.
+    "reconciled" is when a run last compared all of a target's table, or sent everything again.
 
     Examples:
 
@@ -78,16 +81,20 @@ def status(options: Options, *, as_json: JSONOption = False) -> int:
         except LedgerError as error:
             site.log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
             standings = _stand_all(site.config, Ledger.make_empty())
+    timer = ask_timer() if site.file == DEFAULT_CONFIG else None  # it runs with no other file
     if as_json:
-        print_json({"last_run": last_run, "targets": [asdict(standing) for standing in standings]})
+        targets = [asdict(standing) for standing in standings]
+        print_json({"last_run": last_run, "timer": timer and asdict(timer), "targets": targets})
     else:
-        _show(last_run, standings, datetime.now(UTC))
+        now = datetime.now(UTC)
+        _show_runs(last_run, timer, now)
+        _show_targets(standings, now)
     is_behind = any(standing.behind_since or not standing.last_success for standing in standings)
     return INCOMPLETE if is_behind else OK
 
 
-def _show(last_run: Mapping[str, Any] | None, standings: Sequence[Standing], now: datetime) -> None:
-    """Print the last run in a line, and where every target stands."""
+def _show_runs(last_run: Mapping[str, Any] | None, timer: Timer | None, now: datetime) -> None:
+    """Print the last run in a line, and the next one where systemd tells of it."""
     console = make_console()
     if last_run:
         error = last_run.get("error")
@@ -96,9 +103,18 @@ def _show(last_run: Mapping[str, Any] | None, standings: Sequence[Standing], now
         finished = _read_moment(last_run.get("finished"))
         console.print(f"last run: {_spell(finished, now)}, exit code {last_run.get('exit_code')}{standby}{words}")
     else:
-        console.print("last run: none is known; `uidsync sync` makes one")
-    numbers = ("held", "doubt", "expiring", "kept back", *(("tags",) if any(each.tags for each in standings) else ()))
-    table = make_table("target", *numbers, "last success", "behind", right=numbers)
+        console.print("last run: none yet; `uidsync sync` starts one")
+    if timer and not timer.is_on:
+        console.print(Text("next run: none, the timer is off. Turn it on: systemctl enable --now uidsync.timer", "red"))
+    elif timer:
+        console.print(f"next run: {_spell(timer.next_run, now) if timer.next_run else 'a run is active now'}")
+
+
+def _show_targets(standings: Sequence[Standing], now: datetime) -> None:
+    """Print where every target stands: a table, what is held back, and what is wrong."""
+    console = make_console()
+    numbers = ("held", "doubt", "expiring", "held back", *(("tags",) if any(each.tags for each in standings) else ()))
+    table = make_table("target", *numbers, "reconciled", "success", "behind", right=numbers)
     for standing in standings:
         found = (standing.held, standing.in_doubt, standing.expiring, standing.held_back, standing.tags)
         counts = (f"{count:,}" for count in found[: len(numbers)])
@@ -106,7 +122,8 @@ def _show(last_run: Mapping[str, Any] | None, standings: Sequence[Standing], now
         table.add_row(
             standing.name,
             *counts,
-            spell_age(standing.last_success, now, "never"),
+            spell_age(standing.reconciled_at, now, "never", 1),
+            spell_age(standing.last_success, now, "never", 1),
             Text(behind, "red" if standing.behind_since else ""),
         )
     print_table(table)
@@ -139,8 +156,11 @@ def _read_last_run(file: Path, log: FilteringBoundLogger) -> dict[str, Any] | No
         log.warning("report.unreadable", file=str(file), message=error.strerror)
         return None
     except (ValueError, RecursionError):  # whatever is there instead, the targets' standings are not in it
+        report = None
+    if not isinstance(report, dict):
+        log.warning("report.damaged", file=str(file), message="is no report of a run", hint="the next run replaces it")
         return None
-    return report if isinstance(report, dict) else None
+    return report
 
 
 def _read_start(file: Path) -> bytes:
@@ -183,4 +203,5 @@ def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
         ledger.count_taken(name),
         (*rejected, *withdrawn),
         sum(ledger.tags.count_holdings(name, now)),
+        state.reconciled_at,
     )

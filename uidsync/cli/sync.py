@@ -24,13 +24,13 @@ def sync(
 ) -> int:
     """Read the NAC's login events and bring every target up to date.
 
-    Reads what is new, sends what is due, and says what became of it at every target. `uidsync.timer` runs it every
+    Reads new rows, sends what is due, and shows the result of every target. `uidsync.timer` runs it every
     minute.
 
     Examples:
 
         uidsync sync --dry-run          what is due now; nothing is sent
-        uidsync sync                    send it, with a table of what became of it
+        uidsync sync                    send it, and show the result of every target
         uidsync sync --target fw-east   one target alone
         uidsync sync --full             read and send everything again
         uidsync sync --force            send what was refused as unsafe

@@ -64,7 +64,8 @@ def show_rows(
     for row in shown:
         table.add_row(*(Text(make_printable(word)) for word in row))
     make_console().print(title)
-    print_table(table)
+    if rows:
+        print_table(table)
     if len(rows) > len(shown):
         make_console().print(f"… {len(rows) - len(shown):,} more; {how_to_see_all}")
 

@@ -79,7 +79,7 @@ def tunnels(
     options: Options,
     action: Annotated[Action, typer.Argument(metavar="ACTION", help="See above.", show_default=False)],
     name: Annotated[
-        str, typer.Argument(metavar="[NAME]", help="A tunnel, or TUNNEL:PROXY-ID; for `status`.", show_default=False)
+        str, typer.Argument(metavar="NAME", help="A tunnel, or TUNNEL:PROXY-ID; for `status`.", show_default=False)
     ] = "",
     *,
     target: TargetOption = None,

@@ -122,7 +122,7 @@ def _mend(look: _Look) -> tuple[Found, SyncReport | None, bool]:
         try:
             report = repair(site.make_parts(look.source, ledger, look.maker, progress), found, reading, keep)
         except UnsafePlan as error:
-            site.log.error("repair.refused", message=str(error), hint="if it is right, raise the limit for once")
+            site.log.error("repair.refused", message=str(error), hint="if the repair is right, raise the limit once")
             return found, None, True
     if site.deadline.seconds_left() > 0:
         site.deadline.is_interruptible = True  # nothing is under way any more

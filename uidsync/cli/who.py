@@ -35,14 +35,14 @@ NO_RECORDS = {
     NO_RECORD: "no login event that counted then",
     EXCLUDED: "excluded by identity.exclude_networks",
     NOT_INCLUDED: "not in identity.include_networks",
-    IGNORED: "a user whom identity.ignore_users has is never mapped, nor is a realm without a user",
-    OTHER_DOMAIN: "identity.other_domains leaves names of another domain or realm with nobody",
-    RESERVED: "such an address is nobody's",
+    IGNORED: "users in identity.ignore_users are never mapped, and neither are realms without a user",
+    OTHER_DOMAIN: "identity.other_domains maps no user whose name has another domain or realm",
+    RESERVED: "no user can have such an address",
     CUT_IPV6: f"IPv6 addresses of {CUT_LENGTH} characters and more do not fit the table's column, and do not count",
 }
 
 DEVICE = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\.[0-9A-Fa-f]{4}){2}")
-TWICE = "its rows count as of its end, so that the answer may be of before it"
+TWICE = "its rows count from its end, so the answer may be that of the time before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,8 @@ def who(
     whom: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="ADDRESS|MAC|USER...", help="A user without a domain is meant in any. A MAC address is a device."
+            metavar="ADDRESS|MAC|USER",
+            help="A user name without a domain matches in every domain. A MAC address names a device.",
         ),
     ] = None,
     *,
@@ -93,11 +94,11 @@ def who(
 ) -> int:
     r"""Tell who had an address at a moment, or which addresses a user had, from the NAC's table.
 
-    The answer is what a run at that moment would have come to, by the rules of today's configuration. It says since
-    when and until when, by which row of the table, and who had the address before and after. Exits 1 when there is no
-    record; that nobody was logged in is an answer.
+    The answer is the user that a run at that moment would have chosen, by the rules of today's configuration. It shows
+    since when and until when, the row of the table, and who had the address before and after. "Nobody was logged in" is
+    an answer. Exits 1 if there is no record.
 
-    Several questions are answered one after the other; all their addresses are read at once.
+    You may ask for several addresses, devices and users at once.
 
     Examples:
 
@@ -110,7 +111,7 @@ def who(
     """
     names = [name.strip() for name in (*(whom or ()), *(_read_lines(file) if file else ()))]
     if not names:
-        raise typer.BadParameter("whom? An address, a MAC address or a user's name", param_hint="ADDRESS|MAC|USER")
+        raise typer.BadParameter("name an address, a MAC address or a user", param_hint="ADDRESS|MAC|USER")
     moment = None if at is None else _read_at(at)
     questions = dict(map(_read_question, names))
     answers = _ask(Site(options, "nothing"), questions, moment)
@@ -192,7 +193,7 @@ def _ask_history(history: History, name: str, question: Address | Device | None,
 
 def _log_reading(log: FilteringBoundLogger, snapshot: Snapshot, rows: int, seconds: float) -> None:
     by = [f"index {scan.index}" if scan.index else "the whole table" for scan in snapshot.scans]
-    hints = {} if all(scan.index for scan in snapshot.scans) else {"hint": "sql/index.sql has indexes that spare that"}
+    hints = {} if all(scan.index for scan in snapshot.scans) else {"hint": "the indexes in sql/index.sql avoid that"}
     examined = sum(scan.rows for scan in snapshot.scans)  # by the server's estimate
     log.info(
         "history.read",
@@ -315,7 +316,7 @@ def _tell_tags(head: str, tenure: Tenure, scene: Scene) -> Iterator[str]:
 
 def _tell_table(scene: Scene) -> Iterator[str]:
     if scene.oldest and scene.oldest > scene.moment.at:
-        yield f"  the first row of the table is of {scene.show(scene.oldest)}"
+        yield f"  the first row of the table has the date {scene.show(scene.oldest)}"
 
 
 def _show_asked(scene: Scene) -> str:

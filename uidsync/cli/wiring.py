@@ -86,7 +86,7 @@ def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Sou
         source.send_password_unverified,
     )
     if source.may_tell_anybody:
-        hint = "send_password_unverified = true: whoever answers may get the password; set source.ca_file"
+        hint = "send_password_unverified = true: any server that answers may get the password; set source.ca_file"
         structlog.get_logger().warning("source.unverified", hint=hint)
     read_password = _translated(lambda: secrets.read(source.password_file, "source-password"), SourceError)
     return MySQLSource(login, read_password, deadline)
@@ -216,7 +216,9 @@ class TargetMaker:
     def _make_trust(self, target: TargetConfig) -> Trust:
         if not target.verify_tls and target.name not in self._unverified:
             self._unverified.add(target.name)
-            self._log.warning("target.unverified", target=target.name, hint="verify_tls = false: anyone can be it")
+            self._log.warning(
+                "target.unverified", target=target.name, hint="verify_tls = false: anyone can pose as this target"
+            )
         return Trust(target.ca_file, target.fingerprint_sha256, target.verify_tls)
 
     def _make_patience(self, target: TargetConfig, *, is_doubtful: bool = False) -> Patience:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,6 +17,7 @@ from uidsync.cli.tables import print_json
 from uidsync.cli.wiring import taken_turn
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
+from uidsync.ledger.values import Withdrawn
 from uidsync.panos import Address
 from uidsync.plan.dispatch import Dispatch
 from uidsync.plan.due import NOTHING_DUE, join
@@ -50,7 +51,9 @@ class Wish:
 @command
 def withdraw(
     options: Options,
-    who: Annotated[list[str] | None, typer.Argument(metavar="ADDRESS|USER", help="Whose mappings go.")] = None,
+    who: Annotated[
+        list[str] | None, typer.Argument(metavar="ADDRESS|USER", help="Addresses or users to log out.")
+    ] = None,
     *,
     target: TargetOption = None,
     wish: Wish,
@@ -65,14 +68,14 @@ def withdraw(
 
     Examples:
 
-        uidsync withdraw 192.0.2.7 --dry-run       what would go
+        uidsync withdraw 192.0.2.7 --dry-run       show what would be logged out
         uidsync withdraw jdoe01                    at all addresses
-        uidsync withdraw --all --target fw-east    before it is taken out
+        uidsync withdraw --all --target fw-east    before you remove this target
         uidsync withdraw --list                    what is withheld
         uidsync withdraw --undo jdoe01             send it again
     """
     if wish.lists and (wish.undo or wish.everybody or wish.dry_run):
-        raise typer.BadParameter("--list stands alone, or with addresses, users and --target")
+        raise typer.BadParameter("--list goes only with addresses, users and --target")
     if bool(who) == wish.everybody and not (wish.lists or wish.undo):
         raise typer.BadParameter("name addresses or users, or say --all")
     site = Site(options, "write" if wish.changes_something else "read", target)
@@ -136,8 +139,8 @@ def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> in
                 show_plans(plans, as_tables=sys.stdout.isatty())
                 raise_if_unsafe(site.config, dispatches, ledger, chosen)
                 raise_if_unsafe(site.config, taggings, ledger.tags, chosen)
-                return _tell_if_empty(site, (*dispatches, *taggings))
-            if _tell_if_empty(site, (*dispatches, *taggings)):  # nothing matches, and nothing is changed
+                return _tell_if_empty(site, (*dispatches, *taggings), ledger, chosen)
+            if _tell_if_empty(site, (*dispatches, *taggings), ledger, chosen):
                 return INCOMPLETE
             progress = stack.enter_context(progress_bar())
             report = carry_out(site.make_parts(source, ledger, site.make_targets(), progress), dispatches, chosen)
@@ -151,17 +154,31 @@ def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> in
     return report.exit_code
 
 
-def _tell_if_empty(site: Site, dispatches: Sequence[Dispatch]) -> int:
+def _tell_if_empty(site: Site, dispatches: Sequence[Dispatch], ledger: Ledger, chosen: Chosen) -> int:
+    """Say so if there is nothing to withdraw; return the exit code."""
     if any(dispatch.plan.logouts for dispatch in dispatches):
         return OK
-    site.log.warning(
-        "withdrawal.empty",
-        message="the ledger knows no such mapping, and nothing was changed; a user's name is compared whole",
-    )
+    withheld = find_withheld(site.targets, ledger, chosen)
+    if any(withheld.values()):
+        if sys.stdout.isatty():
+            _show_withheld(withheld)
+        words, hint = "was withdrawn before, and nothing was changed", "`uidsync withdraw --undo` sends it again"
+    else:
+        words, hint = "uidsync has sent no such mapping, and nothing was changed", "names must match as a whole"
+    site.log.warning("withdrawal.empty", message=words, hint=hint)
     return INCOMPLETE
 
 
 # ---- what is withheld --------------------------------------------------------------------------------------------
+
+
+def _show_withheld(withheld: Mapping[str, Sequence[Withdrawn]]) -> None:
+    show_held_back(
+        {
+            name: [("withdrawn", login.ip, login.user, login.key[0]) for login in logins]
+            for name, logins in withheld.items()
+        }
+    )
 
 
 def _tell_or_undo(site: Site, chosen: Chosen, wish: Wish, *, as_json: bool) -> int:
@@ -177,23 +194,19 @@ def _tell_or_undo(site: Site, chosen: Chosen, wish: Wish, *, as_json: bool) -> i
                 ]
             )
         else:
-            show_held_back(
-                {
-                    name: [("withdrawn", login.ip, login.user, login.key[0]) for login in logins]
-                    for name, logins in withheld.items()
-                }
-            )
+            _show_withheld(withheld)
         if not wish.undo:
             return OK
         if not any(withheld.values()):
             site.log.warning(
-                "withdrawal.unknown", message="nothing of that is withheld; `uidsync withdraw --list` shows what is"
+                "withdrawal.unknown",
+                message="no such mapping is withheld; `uidsync withdraw --list` shows all that are",
             )
             return INCOMPLETE
         if not wish.dry_run:
             give_back(withheld, ledger)
             count = sum(map(len, withheld.values()))
-            words = f"{count:,} entries are withheld no longer"
+            words = f"{count:,} entries are no longer withheld"
             site.log.info(
                 "withdrawal.undone", entries=count, message=words, hint="uidsync sync sends what is still wanted"
             )

@@ -9,15 +9,15 @@ UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 SHOWN_UNITS = 2  # of a duration: 3 d 10 h
 
 
-def spell_span(span: timedelta | float) -> str:
-    """Return a duration, or seconds, as `3 d 10 h`."""
+def spell_span(span: timedelta | float, units: int = SHOWN_UNITS) -> str:
+    """Return a duration, or seconds, as `3 d 10 h`, or with fewer units."""
     seconds = round(abs(span.total_seconds() if isinstance(span, timedelta) else span))
     parts: list[str] = []
     for unit, size in UNITS:
         number, seconds = divmod(seconds, size)
         if number or parts:
             parts.append(f"{number} {unit}" if number else "")
-    return " ".join(filter(None, parts[:SHOWN_UNITS])) or "0 s"
+    return " ".join(filter(None, parts[:units])) or "0 s"
 
 
 def spell_time_left(seconds: int | None) -> str:
@@ -30,11 +30,11 @@ def spell_moment(moment: datetime | None, otherwise: str = "-") -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else otherwise
 
 
-def spell_age(moment: datetime | None, now: datetime, otherwise: str = "-") -> str:
+def spell_age(moment: datetime | None, now: datetime, otherwise: str = "-", units: int = SHOWN_UNITS) -> str:
     """Return how long ago a moment was."""
     if moment is None:
         return otherwise
-    return f"{spell_span(now - moment)} ago" if moment <= now else f"in {spell_span(moment - now)}"
+    return f"{spell_span(now - moment, units)} ago" if moment <= now else f"in {spell_span(moment - now, units)}"
 
 
 def spell_mac(digits: str | None) -> str | None:

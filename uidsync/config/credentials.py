@@ -58,7 +58,7 @@ class SecretFiles:
             raise SecretClosed(describe_refusal(_show(closed)))
         if explicit:
             raise SecretError(
-                f"no secret {name}: the configuration names {tried[0]}; make that file, or leave its key out to use "
+                f"no secret {name}: the configuration names {tried[0]}; create that file, or remove that line to use "
                 f"{CREDENTIALS / name}"
             )
         raise SecretError(f"no secret {name}: looked for {', '.join(tried)}")
@@ -77,9 +77,9 @@ class SecretFiles:
         except OSError as error:
             raise SecretError(f"{_show(place)} cannot be read: {error.strerror or error}") from None
         except UnicodeDecodeError:
-            raise SecretError(f"{_show(place)} is not text in UTF-8: write the secret anew, in one line") from None
+            raise SecretError(f"{_show(place)} is not text in UTF-8: store the secret again, in one line") from None
         if wrong := _judge(secret):
-            raise SecretError(f"{_show(place)} {wrong}: it does not hold one line of text, the secret alone")
+            raise SecretError(f"{_show(place)} {wrong}: the file must contain one line of text: the secret alone")
         return secret
 
 

@@ -74,7 +74,7 @@ def read_config(file: Path, neighbours: Neighbours = NOBODY, *, is_whole: bool =
         hint = "; `uidsync init` writes one, --config names another" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}{hint}"]) from None
     except UnicodeDecodeError as error:
-        problem = f"not UTF-8, from byte {error.start + 1:,} on: save it as UTF-8"
+        problem = f"not UTF-8, from byte {error.start + 1:,} on: save the file as UTF-8"
         raise ConfigError(str(file), [problem]) from None
     except RecursionError:
         raise ConfigError(str(file), ["not TOML: brackets within brackets, too deep"]) from None
@@ -125,7 +125,7 @@ def make_config(
 ) -> Config:
     """Make the configuration from its parsed file. Raises ConfigError with every problem in it."""
     if problems := list(_find_oversized(document)):  # before anybody tries to print one
-        raise ConfigError(file, problems)
+        raise ConfigError(file, _name_targets(problems, document))
     document, problems = read_single_target(document)
     present = {name: neighbours[name] for name in neighbours if name in document}  # the others are not even imported
     problems += _find_contradictions(document, present)
@@ -136,8 +136,22 @@ def make_config(
             _describe(problem, neighbours)[:LONGEST_PROBLEM] for problem in error.errors(include_url=False)
         ] + problems
     if problems:
-        raise ConfigError(file, problems)
+        raise ConfigError(file, _name_targets(problems, document))
     return config
+
+
+def _name_targets(problems: Sequence[str], document: Mapping[str, Any]) -> list[str]:
+    """Name targets in problems, instead of counting them, where the name is good and no other target's."""
+    targets = document.get("target")
+    targets = targets if isinstance(targets, list) else []
+    names = [target.get("name") if isinstance(target, dict) else None for target in targets]
+
+    def name(found: re.Match[str]) -> str:
+        word = names[int(found[1])]
+        is_good = isinstance(word, str) and re.fullmatch(NAME, word) and names.count(word) == 1
+        return f'target "{word}": ' if is_good else found[0]
+
+    return [re.sub(r"^target\[(\d+)\](?:\.|: )", name, problem) for problem in problems]
 
 
 def _find_oversized(value: object, path: str = "") -> Iterator[str]:
@@ -157,7 +171,7 @@ def _find_contradictions(document: Mapping[str, Any], neighbours: Neighbours) ->
     """Find contradictions between values: keys that exclude, need or repeat each other."""
     source, sync = document.get("source"), document.get("sync")
     if isinstance(source, dict) and source.get("kind") == "csv" and isinstance(sync, dict) and sync.get("standby_lock"):
-        yield 'sync.standby_lock: needs a source of kind = "mysql": the lock is one of the database\'s'
+        yield 'sync.standby_lock: needs a source of kind = "mysql": the lock is in the database'
     if isinstance(source, dict) and source.get("kind") == "mysql" and not source.get("unix_socket"):
         yield from _check_hosts(source, "source")
     targets = document.get("target")
@@ -170,7 +184,7 @@ def _find_contradictions(document: Mapping[str, Any], neighbours: Neighbours) ->
         yield from _check_hosts(target, path)
         members = target.get("hosts")
         if isinstance(members, list) and members and (len(members) != PAIR or members[0] == members[-1]):
-            yield f"{path}.hosts: names the two members of an HA pair; a firewall that stands alone has a host"
+            yield f"{path}.hosts: names the two members of an HA pair; a single firewall has a host"
         if names[str(target.get("name"))] > 1:
             yield f"{path}.name: {target['name']!r} names more than one target"
         if target.get("ca_file") and target.get("fingerprint_sha256"):

@@ -129,7 +129,7 @@ def _check_zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (KeyError, ValueError, OSError):
-        raise ValueError(f"{value!r} is no time zone such as UTC or America/New_York") from None
+        raise ValueError(f"{value!r} is not a time zone such as UTC or America/New_York") from None
     return value
 
 
@@ -139,7 +139,7 @@ def _read_tag_names(value: object) -> object:
 
 def _check_tag(value: str) -> str:
     if value != " ".join(value.split()) or not value.isprintable() or set(value) & set("'\"\\@,"):
-        raise ValueError("holds a quote, a comma, a backslash, an @ or a blank too many, which tags must not")
+        raise ValueError("a tag must not contain a quote, a comma, a backslash, an @ or surplus blanks")
     return value
 
 

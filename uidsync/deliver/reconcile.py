@@ -65,7 +65,7 @@ class Examiner:
         self._firewall = firewall
         self._log = log
         self._found = Examination(dispatch)
-        self._refusal = "the table could not be read when it was last asked for"
+        self._refusal = "the last attempt to read the table failed"
 
     def examine(self) -> Examination:
         """Ask for a few mappings, or read the table if it is time to or something is odd. Raises LedgerError."""
@@ -187,7 +187,9 @@ class Examiner:
     def _tell(self, missing: int, mended: int, kept: int) -> None:
         words = self._ledger.words
         if missing and not kept:
-            self._found.warnings["table.lost"] = f"none of {missing} {words.held} is there; everything is sent again"
+            self._found.warnings["table.lost"] = (
+                f"none of {missing} {words.held} is in the table; everything is sent again"
+            )
         elif mended:
             others = f", {mended - missing} {words.others}" if mended > missing else ""
             self._found.warnings["table.mended"] = f"{missing} {words.held} were gone{others}; they are sent again"

@@ -139,7 +139,7 @@ class Recorder:
             plan = dispatch.plan
             delivery.plan = replace(plan, logouts=(), changed=())
             delivery.refused = replace(NOTHING_DUE, logouts=plan.logouts, changed=plan.changed)
-            delivery.refusal = f"how much would be undone is not known: {error}"
+            delivery.refusal = f"the ledger cannot tell how much would be logged out: {error}"
         plan = delivery.plan
         self._progress.begin(dispatch.name, len(plan) + len(delivery.refused))
         tell = self._log.info if plan else self._log.debug  # every minute, for as long as nothing is due
@@ -264,5 +264,5 @@ class Recorder:
             write()
         except LedgerError as error:
             self._is_deaf = True
-            self._log.warning("ledger.unwritable", message=str(error), hint="what is sent now is not remembered")
+            self._log.warning("ledger.unwritable", message=str(error), hint="this run cannot record what it sends")
             self.warnings.append(f"ledger.unwritable: {error}")

@@ -58,14 +58,14 @@ def report_reading(report: SyncReport, reading: Reading) -> None:
     if reading.disordered:
         report.warnings.append(
             f"source.disordered: {reading.disordered} newer events have lower ids than rows that were read before; "
-            "every read is full until there has been none for a day"
+            "every read is full until a day passes without such events"
         )
 
 
 def report_clock(report: SyncReport, ran_back: timedelta | None, log: FilteringBoundLogger) -> None:
     """Tell that what was known lay ahead of the source's clock, if it did."""
     if ran_back:
-        words = f"what was known lay {ran_back} ahead of the source's clock; it is read and sent anew"
+        words = f"the ledger was {ran_back} ahead of the source's clock; those events are read and sent again"
         log.warning("clock.ran_back", message=words)
         report.warnings.append(f"clock.ran_back: {words}")
 
@@ -193,9 +193,15 @@ def report_warnings(report: SyncReport, config: Config, reading: Reading, log: F
             report.warnings.append(f"{target.name}: target.unverified: verify_tls = false")
     for part in report.targets:
         if part.lapsed and not part.error:
-            warn("mappings.lapsed", part.name, f"{part.lapsed} mappings ran out: the timer is slower than the timeout")
+            warn(
+                "mappings.lapsed",
+                part.name,
+                f"{part.lapsed} mappings expired too early: the timer is slower than the timeout",
+            )
         if rejected := part.held_back["rejected"]:
-            words = f"{rejected} entries were rejected and are tried again now and then; `uidsync status` lists them"
+            words = (
+                f"{rejected} entries were rejected and are tried again from time to time; `uidsync status` lists them"
+            )
             warn("logins.rejected", part.name, words)
         for whose, end in (("its", part.certificate_not_after), ("our", part.client_certificate_not_after)):
             words, is_near = describe_certificate(whose, end, report.started) if end else ("", False)

@@ -177,7 +177,7 @@ class _Worker:
                 error: PanosError = TargetError("a bug in uidsync: -vv shows where")
             else:
                 self._delivery.seconds = self._delivery.seconds or time.monotonic() - self._started
-                error = Unreachable("had not answered when the run's deadline came")
+                error = Unreachable("had not answered by the run's deadline")
             for outcome in self._refusals.end(self._delivery.rejected_before):
                 self._note(outcome)
             for batch in self._in_flight:

@@ -98,7 +98,7 @@ def _read_zone(name: str, local: tzinfo | None) -> tzinfo | None:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise ValueError(f"{name} is no time zone such as Europe/Berlin") from None
+        raise ValueError(f"{name} is not a time zone such as Europe/Berlin") from None
 
 
 def _part_time(words: str) -> tuple[str, time | None]:

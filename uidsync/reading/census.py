@@ -13,10 +13,11 @@ from datetime import datetime
 from uidsync.panos import Subject
 from uidsync.plan.safety import UnsafePlan
 from uidsync.source.dates import MOST_APART, Dates
-from uidsync.source.rows import BEFORE, BLANK, IS_AHEAD, OTHER_DEVICE, LoginEvent, SkippedRow
+from uidsync.source.rows import BEFORE, BLANK, IS_AHEAD, OTHER_DEVICE, SKIPPED, LoginEvent, SkippedRow
 
 NEWEST_ROWS = 1000  # the rows with the highest ids whose dates are checked for lying ahead
 BLANK_PRINCIPAL = "blank_principal"  # why such a row is skipped, unless it takes its address
+REASONS = {**SKIPPED, BLANK_PRINCIPAL: "no user name"}  # for people
 AHEAD_PERCENT, AHEAD_ROWS = 10, 10  # above both, the dates of the source are wrong, not those of single rows
 
 
@@ -89,6 +90,10 @@ class Census:
     def events(self) -> int:
         """How many rows were login events."""
         return self.rows - self.skipped.total()
+
+    def tell_skipped(self) -> str:
+        """Say for people why rows were skipped, and how many."""
+        return ", ".join(f"{REASONS[reason]} ({count:,})" for reason, count in self.skipped.most_common() if count)
 
     def raise_if_ahead(self, now: datetime, least: int = AHEAD_ROWS) -> None:
         """Raise UnsafePlan if too many of the newest rows, and more than `least`, lie ahead of the database's clock."""

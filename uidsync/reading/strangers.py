@@ -45,4 +45,4 @@ class Strangers:
         if other_domains == "replace":
             return "green", f"{words}; they are sent " + (f"with {domain} instead" if domain else "without it"), ""
         # Without a configured domain, the domains of the NAC are wanted.
-        return ("yellow" if domain else "green"), f"{words}; they are sent as they are", ADVICE if domain else ""
+        return ("yellow" if domain else "green"), f"{words}; they are sent unchanged", ADVICE if domain else ""

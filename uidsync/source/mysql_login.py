@@ -91,7 +91,7 @@ def log_in(login: Login, password: bytes, deadline: Deadline) -> Opened:
             if is_refusal(error):
                 raise SourceError(f"{login.describe(host)}: {describe_failure(error)}") from error
             failures.append(f"{host}: {describe_failure(error)}")
-    raise SourceError(f"no database host lets us in: {'; '.join(failures)}")
+    raise SourceError(f"no database host accepts the login: {'; '.join(failures)}")
 
 
 def raise_if_over(login: Login, deadline: Deadline) -> None:
@@ -144,7 +144,7 @@ def _open(login: Login, host: str | None, connection: Connection, deadline: Dead
         connection.may_tell = bool(login.ca_file) or login.send_password_unverified or _is_here(line)
         watched = line.dup()  # the driver wraps its own in TLS, and closes it
         try:
-            with limited(watched, share, f"it let nobody in within {CONNECT_TIMEOUT} s"):
+            with limited(watched, share, SILENT):
                 connection.connect(line)
                 lift_limits(connection)
         except BaseException:
@@ -185,6 +185,9 @@ def is_loopback(address: str) -> bool:
     """Tell whether an address, as a socket spells it, is this host's own."""
     ip = ip_address(address.partition("%")[0])
     return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
+
+
+SILENT = f"no login within {CONNECT_TIMEOUT} s: is source.port right, or is the server busy?"
 
 
 class Silence(pymysql.OperationalError):
@@ -304,7 +307,7 @@ class _Guard:
         if self._plugin not in TELLING:
             raise pymysql.OperationalError(CR.CR_AUTH_PLUGIN_CANNOT_LOAD, f"plugin {self._plugin[:80]!r}")
         raise Refusal(
-            f"it asks for the password itself ({self._plugin}), and nothing shows that it is the right server; set "
+            f"the server asks for the password itself ({self._plugin}), and nothing proves its identity; set "
             "source.ca_file to the CA of its certificate; or have the account use ed25519 or mysql_native_password; "
-            "source.send_password_unverified = true would send the password to whoever answers"
+            "source.send_password_unverified = true would send the password to any server that answers"
         )

@@ -44,6 +44,16 @@ NULL, EMPTY, UNFIT, TOO_LONG, IGNORED, OTHER_DOMAIN, BLANK, OTHER_DEVICE = (
 BAD_ROW, NO_ADDRESS, BAD_ADDRESS, RESERVED, CUT_IPV6, OUTSIDE, NO_DATE, IS_AHEAD = (
     "bad_row", "no_address", "bad_address", "reserved_address", "cut_ipv6", "outside_networks", "no_date", "ahead"
 )  # fmt: skip
+SKIPPED = {  # the same, for people
+    BAD_ROW: "no usable id",
+    NO_ADDRESS: "no address",
+    BAD_ADDRESS: "not an IP address",
+    RESERVED: "address that no user can have",
+    CUT_IPV6: "address cut off by the column",
+    OUTSIDE: "address outside the configured networks",
+    NO_DATE: "no date",
+    IS_AHEAD: "date in the future",
+}
 BEFORE = "before"  # older than the window; such a row is not even counted
 
 OtherDomains = Literal["keep", "replace", "nobody"]

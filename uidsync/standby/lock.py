@@ -107,8 +107,8 @@ class Turn:
         """Raise StandbyLost when the lock is lost."""
         if self._lost:
             raise StandbyLost(
-                f"the lock in the database is lost ({self._lost}); another host may work now, so nothing was begun "
-                "after that; the next run goes on"
+                f"the lock in the database is lost ({self._lost}); another host may be running, so this run began "
+                "no more messages; the next run continues"
             )
 
     def close(self) -> None:

@@ -104,7 +104,7 @@ def test_who_has_no_version_or_cipher_in_common_is_told_so(serve, ca_file, chang
     """It is no matter of certificates, ours or theirs, and waiting does not mend it."""
     error = fail(serve(change, key_type=trustme.KeyType.RSA), Trust(ca_file))
     assert words in error.words
-    assert "the certificate is not the matter" in error.advice
+    assert "the certificate is not the cause" in error.advice
     assert "our certificate" not in str(error)
     assert (type(error), error.is_transient, bool(error.advice)) == (Unreachable, False, True)
 
@@ -160,7 +160,7 @@ def test_a_greeting_that_is_refused_is_not_tried_again(ca_file, number):
     """Illegal parameters, extensions and protocols that are missing do not come by waiting, and are told in words."""
     with speaking(make_alert(number)) as port:
         error = fail(port, Trust(ca_file))
-    assert "do not come to terms in TLS" in error.words
+    assert "cannot agree on TLS" in error.words
     assert (type(error), error.is_transient) == (Unreachable, False)
     assert "_ssl.c" not in str(error)
 

@@ -136,7 +136,7 @@ class Firewall:
                 if name := find_other_spelling(logout, self._look(logout.ip)):
                     shown[Logout(logout.ip, name)] = logout
         except (Unauthorized, BadRequest) as error:
-            self._warnings["logouts.unsure"] = f"whether what was to be logged out is gone cannot be asked: {error}"
+            self._warnings["logouts.unsure"] = f"cannot ask whether the logout took effect: {error}"
         if not shown:
             return set()
         stubborn: dict[Entry, Entry] = {

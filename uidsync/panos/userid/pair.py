@@ -211,7 +211,7 @@ def _raise_if_handed_over(host: str, member: Client, seconds: float) -> None:
     """Raise Busy if the member that took a message is no longer active: the message may be lost."""
     role = read_role(member.exchange(HA_STATE, seconds))
     if not _is_active(role):
-        raise Busy(f"{host} is {role} by now, and what it took may be lost")
+        raise Busy(f"{host} is {role} now; mappings that it accepted may be lost")
 
 
 def _is_active(role: str | PanosError) -> bool:

@@ -36,7 +36,7 @@ def load_authorities(context: ssl.SSLContext, file: Path) -> None:
         try:
             context.load_verify_locations(cafile=file)
         except ssl.SSLError:
-            raise ValueError("holds a certificate that is damaged: its lines are not as they were") from None
+            raise ValueError("contains a certificate whose lines are damaged") from None
 
 
 def read_file(file: Path) -> bytes:
@@ -67,7 +67,7 @@ def describe_own(files: tuple[Path, Path], certificate: bytes, key: bytes) -> st
         return f"{files[0]} {words}"
     if b"PRIVATE KEY-----" not in key:
         return f"{files[1]} {describe(key) or 'holds no private key'}"
-    return f"{files[1]} has a passphrase: openssl pkey takes it off" if b"ENCRYPTED" in key else ""
+    return f"{files[1]} has a passphrase: openssl pkey removes it" if b"ENCRYPTED" in key else ""
 
 
 def _describe_der(content: bytes) -> str:

@@ -35,7 +35,7 @@ LARGEST_TABLE = 256 * 2**20  # bytes: half a million mappings, the most that a f
 LARGE_TIMEOUT = 120.0  # seconds for such an answer: a busy management plane is slow
 PIECE = 64 * 2**10  # bytes read at once: four records of TLS
 FORM = "application/x-www-form-urlencoded"
-OLD_RELEASE = "a release before PAN-OS 9.0 knows no key in the header X-PAN-KEY: update it"
+OLD_RELEASE = "releases before PAN-OS 9.0 do not accept the key in the header X-PAN-KEY: update the firewall"
 CALLS_IN_FLIGHT = 5  # "Limit the number of concurrent API calls to five": PAN-OS XML API components
 
 Answer = TypeVar("Answer")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from uidsync.panos.wire.errors import TargetError, Unreachable, Untrusted
 
 CHAIN_ADVICE = "ca_file must hold the CA that issued it, and the other side must send the CAs between"
-NAME_ADVICE = "host must be a name, or the address, that the certificate has"
+NAME_ADVICE = "set host to a name or an address that is in the certificate"
 WEAK_ADVICE = "have it issued anew with an RSA key of 2,048 bits or more and SHA-256"
 
 # Advice for each fault in the other side's certificate, by OpenSSL's X509_V_ERR_*.
@@ -43,7 +43,7 @@ MISSING = ("CERTIFICATE_REQUIRED", "NO_CERTIFICATE")
 MISSING_ADVICE = "an agent needs client_cert_file and its key; a firewall must not demand one of those who use its API"
 
 # Lasting faults that do not concern certificates: parts of a reason's name, the meaning, and the advice.
-NOT_ITS_CERTIFICATE = "the certificate is not the matter"
+NOT_ITS_CERTIFICATE = "the certificate is not the cause"
 LASTING = (
     (
         ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "INAPPROPRIATE_FALLBACK"),
@@ -68,14 +68,14 @@ LASTING = (
             *("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "RECORD_TYPE"),
             *("PACKET_LENGTH_TOO_LONG", "UNEXPECTED_MESSAGE"),
         ),
-        "what answers does not speak TLS ({})",
+        "the server there does not speak TLS ({})",
         "is the port right?",
     ),
 )
 # These last if they come before a cipher is agreed upon. Later, they mean a broken connection.
 DISAGREEMENT = (
     ("ILLEGAL_PARAMETER", "DECODE_ERROR", "_EXTENSION", "APPLICATION_PROTOCOL", "PSK_IDENTITY"),
-    "the two do not come to terms in TLS ({})",
+    "the two sides cannot agree on TLS ({})",
     f"{NOT_ITS_CERTIFICATE}: its log may tell more",
 )
 
