@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,7 @@ from uidsync.report.output import LAST_RUN
 
 Needs = Literal["nothing", "read", "write"]
 STATE_MODE = 0o750
+LOADED_LATE = ("_strptime", "cryptography.x509", "cryptography.hazmat.primitives.serialization.pkcs7")  # by TLS
 UNPRIVILEGED = (SERVICE, "nobody")  # accounts for what needs no rights; the first that there is
 
 
@@ -94,6 +96,8 @@ def _make_for(owner: pwd.struct_passwd, state_dir: Path) -> None:
 
 
 def _become(account: pwd.struct_passwd) -> None:
+    for name in LOADED_LATE:  # the account may have no right to read where these lie
+        import_module(name)
     if account.pw_name:
         os.initgroups(account.pw_name, account.pw_gid)
     else:
