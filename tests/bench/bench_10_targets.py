@@ -90,20 +90,20 @@ def test_networks_with_nothing_new(ground, make_export, ratios):
 def test_how_it_grows(ground, make_export, pictures):
     """Draw how time and memory grow with the rows, the addresses and the targets."""
     ground.sync = {"deadline": "30m"}
-    columns = {"first run": "s", "its memory": "MB", "nothing new": "s"}
+    columns = {"first run": "s", "its processor time": "s", "its memory": "MB", "processor time, nothing new": "s"}
+    rows, addresses = scaled(250_000), scaled(10_000)
     with FastFirewall.start(*[0.0] * MANY) as firewall:
 
         def look(rows, addresses, targets):
-            ground.use_database(make_export(scaled(rows), scaled(addresses)))
+            ground.use_database(make_export(rows, addresses))
             first, _ = run_first(ground, firewall, targets)
-            return {"first run": first.seconds, "its memory": first.peak, "nothing new": ground.run().seconds}
+            values = first.seconds, first.busy, first.peak, ground.run().busy
+            return dict(zip(columns, values, strict=True))
 
-        for title, ways in {
-            "rows in the window (30,000 addresses, 2 targets)": [(n, 30_000, 2) for n in (125_000, 500_000, 2_000_000)],
-            "addresses (500,000 rows, 2 targets)": [(500_000, n, 2) for n in (15_000, 60_000, 240_000)],
-            "targets (500,000 rows, 30,000 addresses)": [(500_000, 30_000, n) for n in (1, 4, 16)],
-        }.items():
-            part = 0 if title.startswith("rows") else 1 if title.startswith("addresses") else 2
-            pictures.append(
-                draw(f"{title}: {', '.join(columns)}", {f"{way[part]:,}": look(*way) for way in ways}, columns)
-            )
+        for title, part, ways in (
+            (f"rows, of {addresses:,} addresses", 0, [(rows * n // 2, addresses, 2) for n in (1, 2, 4)]),
+            (f"addresses, of {rows:,} rows", 1, [(rows, addresses * n, 2) for n in (1, 3, 9)]),
+            (f"targets, each of {addresses:,} addresses", 2, [(rows, addresses, n) for n in (1, 4, 16)]),
+        ):
+            series = {f"{way[part]:,}": look(*way) for way in ways}
+            pictures.append(draw(f"{title}: {'; '.join(columns)}", series, columns))

@@ -20,7 +20,7 @@ ROWS, ADDRESSES = scaled(1_000_000), scaled(30_000)
 
 LINES = pytest.StashKey[list[str]]()
 PICTURES = pytest.StashKey[list[str]]()
-WIDTH = 30  # characters of the longest bar
+WIDTH = 16  # characters of the longest bar
 
 
 @dataclass(slots=True)
@@ -123,8 +123,8 @@ def campus(make_export):
 @pytest.hookimpl
 def pytest_terminal_summary(terminalreporter, config):
     """Print the table, for docs/performance.md to carry."""
-    lines = config.stash.get(LINES, [])
-    if not lines:
+    lines, pictures = config.stash.get(LINES, []), config.stash.get(PICTURES, [])
+    if not lines and not pictures:
         return
     today = datetime.now(UTC).date()
     size = "" if SCALE == 1 else f" At {SCALE:g} of the size."
@@ -133,7 +133,7 @@ def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.write_line("|---|---|---|---|---|---|---|---|")
     for line in sorted(lines, key=lambda line: int(line.split("|")[1])):
         terminalreporter.write_line(line)
-    for picture in config.stash.get(PICTURES, []):
+    for picture in pictures:
         terminalreporter.write_line(f"\n{picture}")
 
 
