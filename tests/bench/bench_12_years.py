@@ -20,7 +20,7 @@ def test_years_before_the_window(ground, make_export, ratios):
         def read(state, export):
             ground.states = state
             ground.use_database(export)
-            return ground.run("--dry-run", "--full")
+            return ground.run("--dry-run")
 
         long, short = medians(lambda: read(1, years), lambda: read(2, alone))
     assert (long.report["source"]["rows"], short.report["source"]["rows"]) == (WINDOW, WINDOW)

@@ -1,7 +1,7 @@
 """The main job, end to end: what the NAC exports is what every target holds."""
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 
 import pytest
@@ -201,6 +201,23 @@ def test_both_framings_reach_an_agent(site, agent, framing):
     site.add_agent("uia", agent, framing=framing)
     assert site.call("sync").code == 0
     assert agent.mappings() == {"10.0.0.1": "ada"}
+
+
+def test_a_full_read_that_was_asked_for_looks_at_every_row(site, safeconnect, firewall):
+    """A newer row among years of older ones has an id that a read of the window alone may pass by; --full finds it."""
+    _, now = read_export(safeconnect)
+    latest = now.replace(tzinfo=None)
+    years = [
+        (1000 * number, latest - timedelta(days=500 - number), f"10.0.1.{number % 250}", "old", None)
+        for number in range(1, 490)
+    ]
+    safeconnect.insert([*years, (1001, latest, "10.0.0.1", "ada", None), (500_000, latest, "10.0.0.2", "bob", None)])
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    assert site.run("sync").code == 0
+    assert firewall.mappings() == {"10.0.0.2": "bob"}
+    assert site.run("sync", "--full").code == 0
+    assert firewall.mappings() == {"10.0.0.1": "ada", "10.0.0.2": "bob"}
 
 
 def test_exit_codes_of_what_cannot_run(site, safeconnect, firewall):

@@ -73,7 +73,7 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         has_tail = position and is_known and snapshot.highest_id is not None  # a file is always read as a whole
         sink = _Sink(ledger, position.find_tail() if position and has_tail else -1, is_tagging=is_tagging)
         is_full = full or not position or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
-        if is_full and not (position and position.disordered_at):
+        if is_full and not full and not (position and position.disordered_at):
             _skip_past(snapshot, rules.dates.find_first(now - validity), log)
         census = _read_rows(snapshot, sink, rules, validity, None if is_full else position)
     if is_tagging:
@@ -116,7 +116,10 @@ def _log_reading(log: FilteringBoundLogger, reading: Reading) -> None:
 
 
 def _skip_past(snapshot: Snapshot, since: datetime, log: FilteringBoundLogger) -> None:
-    """Leave out what was written before the window, if ids grow with time."""
+    """Leave out the rows that were written before the window, if ids grow with time.
+
+    A few rows among them may be newer all the same: a read that somebody asked for looks at all of them.
+    """
     if snapshot.groups and snapshot.highest_id and not snapshot.groups.skip_past(since, snapshot.highest_id):
         log.info("source.scanned", hint="ids do not grow with time, so the whole table is read")
 
