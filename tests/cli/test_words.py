@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uidsync.cli.sentences import advise_next, tell_error, tell_event
-from uidsync.cli.tables import by_address
 from uidsync.cli.words import spell_age, spell_span, spell_time_left
+from uidsync.panos import rank
 from uidsync.report.report import INCOMPLETE, OK, SOURCE, UNSAFE, Problem, SyncReport, TargetReport
 
 NOW = datetime(2026, 11, 17, 14, 5, tzinfo=UTC)
@@ -48,10 +48,10 @@ def test_an_age_says_which_way():
 @given(st.lists(st.ip_addresses()))
 def test_addresses_are_sorted_as_numbers(ips):
     """IPv4 comes before IPv6, and among each the smaller number."""
-    ordered = sorted(ips, key=by_address)
+    ordered = sorted(ips, key=rank)
     assert [(ip.version, int(ip)) for ip in ordered] == sorted((ip.version, int(ip)) for ip in ips)
     nine, ten = ip_address("10.0.0.9"), ip_address("10.0.0.10")
-    assert sorted([ten, nine], key=by_address) == [nine, ten]
+    assert sorted([ten, nine], key=rank) == [nine, ten]
 
 
 @pytest.mark.parametrize(

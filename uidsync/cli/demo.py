@@ -25,10 +25,11 @@ from uidsync.cli.failures import set_up
 from uidsync.cli.rights import step_down
 from uidsync.cli.show import progress_bar, show_outcome, show_plans
 from uidsync.cli.site import Site
-from uidsync.cli.tables import by_address, make_console, show_rows
+from uidsync.cli.tables import make_console, show_rows
 from uidsync.cli.words import spell_time_left
 from uidsync.config.render import render
 from uidsync.ledger.ledger import Ledger
+from uidsync.panos import rank
 from uidsync.panos.userid.table import TableEntry
 from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
@@ -192,7 +193,7 @@ def _show_mappings(mappings: tuple[TableEntry, ...]) -> None:
         ("address", "vsys", "from", "user", "time left"),
         [
             (str(entry.ip), entry.vsys, entry.type, entry.user, spell_time_left(entry.seconds_left))
-            for entry in sorted(mappings, key=lambda entry: by_address(entry.ip))
+            for entry in sorted(mappings, key=lambda entry: rank(entry.ip))
         ],
         "its API has them all",
     )

@@ -17,8 +17,8 @@ import typer
 from uidsync.cli.app import Options, TargetOption, command
 from uidsync.cli.asking import make_names
 from uidsync.cli.reporting import Request, Run, Window
-from uidsync.cli.rights import raise_if_locked_out
-from uidsync.cli.wiring import become_owner, choose_targets, find_state_dir, make_secret_files, make_source
+from uidsync.cli.rights import become_owner, raise_if_locked_out
+from uidsync.cli.wiring import choose_targets, find_state_dir, make_secret_files, make_source
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline

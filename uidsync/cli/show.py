@@ -10,10 +10,10 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from uidsync.cli.sentences import advise_next, end_sentence, tell_error
-from uidsync.cli.tables import by_address, make_console, make_table, print_rows, print_table, show_rows, spell_status
+from uidsync.cli.tables import make_console, make_table, print_rows, print_table, show_rows, spell_status
 from uidsync.cli.words import spell_moment
 from uidsync.ledger.values import OF_MAPPINGS, OF_TAGS
-from uidsync.panos import Subject, Tagged
+from uidsync.panos import Subject, Tagged, rank
 from uidsync.panos.userid.messages import Login, Logout
 from uidsync.plan.due import Plan
 from uidsync.report.report import SyncReport, TargetReport
@@ -96,7 +96,7 @@ def _list_entries(plan: Plan) -> list[tuple[str, str, str, str]]:
     return [
         (_name_action(action, entry), entry.user, str(entry.ip), str(entry.timeout) if isinstance(entry, Login) else "")
         for action, entries in parts.items()
-        for entry in sorted(entries, key=lambda entry: by_address(entry.ip))
+        for entry in sorted(entries, key=lambda entry: rank(entry.ip))
     ]
 
 
@@ -165,7 +165,7 @@ def show_held_back(entries: Mapping[str, Sequence[tuple[str, Subject, str, datet
     """
     alike: dict[tuple[tuple[str, str, str], ...], list[str]] = {}
     for name, listed in entries.items():
-        ordered = sorted(listed, key=lambda entry: by_address(entry[1]))
+        ordered = sorted(listed, key=lambda entry: rank(entry[1]))
         if make_console().is_terminal:
             rows = tuple((str(ip), user, f"{WHY[why]} {spell_moment(at)}") for why, ip, user, at in ordered)
             alike.setdefault(rows, []).append(name)

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from uidsync.cli.words import make_printable
-from uidsync.panos import Subject, rank
 from uidsync.report.report import to_plain
 
 ROWS_SHOWN = 10  # of a table on a terminal; a pipe gets them all
@@ -74,8 +73,3 @@ def print_rows(target: str, rows: Sequence[Sequence[Any]]) -> None:
     """Print all rows for a pipe: parted by tabs, the target first."""
     for row in rows:
         print(target, *(make_printable(str(word)) for word in row), sep="\t")
-
-
-def by_address(ip: Subject) -> tuple[int, int, str]:
-    """Return what addresses are sorted by: as numbers, IPv4 before IPv6. What has tags comes last."""
-    return rank(ip)

@@ -14,7 +14,6 @@ from uidsync.cli.sentences import tell_error
 from uidsync.cli.show import progress_bar
 from uidsync.cli.site import Site
 from uidsync.cli.tables import (
-    by_address,
     make_console,
     make_table,
     print_json,
@@ -28,6 +27,7 @@ from uidsync.cli.words import spell_time_left
 from uidsync.config.models import FirewallConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
+from uidsync.panos import rank
 from uidsync.panos.logs.events import UserIdEvent
 from uidsync.panos.wire.errors import PanosError
 from uidsync.plan.compare import KINDS, Comparison
@@ -177,11 +177,7 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
 
 
 def _list_differences(each: Comparison) -> list[tuple[str, Difference]]:
-    return [
-        (kind, item)
-        for kind in KINDS
-        for item in sorted(each.list_findings(kind), key=lambda item: by_address(item.ip))
-    ]
+    return [(kind, item) for kind in KINDS for item in sorted(each.list_findings(kind), key=lambda item: rank(item.ip))]
 
 
 def _list_words(kind: str, item: Difference) -> tuple[str, ...]:

@@ -17,14 +17,14 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.cli.app import JSONOption, Options, command, read_address
 from uidsync.cli.show import NOBODY
 from uidsync.cli.site import Site
-from uidsync.cli.tables import by_address, print_json
+from uidsync.cli.tables import print_json
 from uidsync.cli.words import make_printable, spell_mac
 from uidsync.config.models import RolesConfig
 from uidsync.history.moment import EXAMPLES, Moment, read_moment
 from uidsync.history.rows import Addresses, History
 from uidsync.history.timeline import NO_RECORD, Answer, Tenure
 from uidsync.history.who import EXCLUDED, NOT_INCLUDED
-from uidsync.panos import Address
+from uidsync.panos import Address, rank
 from uidsync.plan.roles import make_tags
 from uidsync.reading.reader import make_rules
 from uidsync.report.report import INCOMPLETE, OK
@@ -301,7 +301,7 @@ def _tell_user(name: str, found: Addresses, scene: Scene) -> Iterator[str]:
 
 
 def _tell_list(tenures: tuple[Tenure, ...], scene: Scene) -> Iterator[str]:
-    for tenure in sorted(tenures, key=lambda tenure: by_address(tenure.event.ip)):
+    for tenure in sorted(tenures, key=lambda tenure: rank(tenure.event.ip)):
         yield f"  {tenure.event.ip}  {_show_tenure(tenure, scene)}"
         yield f"    event  {_show_event(tenure, scene)}"
         yield from _tell_tags("  tags  ", tenure, scene)

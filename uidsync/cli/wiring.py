@@ -14,7 +14,6 @@ from typing import TypeVar
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.rights import become_owner as become_owner  # noqa: PLC0414 (commands look for it here)
 from uidsync.config.account import SERVICE
 from uidsync.config.credentials import SecretError, SecretFiles, is_open_to_others
 from uidsync.config.models import STATE_DIR, AgentConfig, Config, CSVConfig, FirewallConfig, MySQLConfig, TargetConfig
