@@ -104,14 +104,15 @@ def test_the_published_daily_report_comes_to_the_byte(published):
 def campus(site, firewall):
     """Set up a campus: a NAC that knows people and devices, and a firewall with a day of events."""
     firewall.do("log-flood", log_type="threat", count=0)
+    hour = 3600 + int((datetime.now(UTC) - NOW).total_seconds())  # before NOW, which was some minutes ago
     site.use_rows(
         [
-            ("10.0.0.1", "ada,Staff", 7200, "02:00:5e:10:00:0a"),
-            ("10.0.0.2", "grace", 7200, "02:00:5e:10:00:0b"),
-            ("10.0.0.3", "bob", 7200),
-            ("10.0.0.3", "cy", 3600),
-            ("10.0.0.4", "null", 7200),
-            ("10.0.9.9", "many", 7200),
+            ("10.0.0.1", "ada,Staff", 3600 + hour, "02:00:5e:10:00:0a"),
+            ("10.0.0.2", "grace", 3600 + hour, "02:00:5e:10:00:0b"),
+            ("10.0.0.3", "bob", 3600 + hour),
+            ("10.0.0.3", "cy", hour),
+            ("10.0.0.4", "null", 3600 + hour),
+            ("10.0.9.9", "many", 3600 + hour),
         ]
     )
     site.identity = {"domain": "CAMPUS", "include_networks": ["10.0.0.0/16"], "exclude_networks": ["10.0.9.0/24"]}
