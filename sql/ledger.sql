@@ -88,11 +88,9 @@ WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
 -- name: has_holdings
 SELECT 1 FROM holding WHERE target = ? LIMIT 1
 
--- name: count_holdings
-SELECT count(*), coalesce(sum(in_doubt > 0), 0) FROM holding WHERE target = ? AND held_until > ?
-
--- name: find_expiry
-SELECT min(held_until), max(held_until) FROM holding WHERE target = ? AND held_until > ?
+-- name: sum_up_holdings
+SELECT count(*), coalesce(sum(in_doubt > 0), 0), min(held_until), max(held_until) FROM holding
+WHERE target = ? AND held_until > ?
 
 -- name: count_held_addresses
 SELECT count(DISTINCT ip) FROM holding WHERE target = ? AND held_until > ?

@@ -170,11 +170,11 @@ def report_states(report: SyncReport, states: Sequence[TargetState], ledger: Led
             part.tags_held = sum(ledger.tags.count_holdings(part.name, now))
             tags = ledger.tags.read_target(part.name, state.identity)
             part.compared_at, part.differing = state.compared_at, state.differing + (tags.differing if tags else 0)
-            part.held, part.in_doubt = ledger.count_holdings(part.name, now)
             held_back = [of.count_held_back(part.name) for of in (ledger, ledger.tags)]
             part.held_back = {why: sum(counts[why] for counts in held_back) for why in part.held_back}
             part.foreign = ledger.count_taken(part.name)
-            part.first_expiry, part.last_expiry = ledger.find_expiry(part.name, now)
+            held = ledger.sum_up_holdings(part.name, now)
+            part.held, part.in_doubt, part.first_expiry, part.last_expiry = held
 
 
 def report_warnings(report: SyncReport, config: Config, reading: Reading, log: FilteringBoundLogger) -> None:

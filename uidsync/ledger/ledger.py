@@ -96,16 +96,13 @@ class Ledger(TableLedger):
 
     def count_holdings(self, target: str, now: datetime) -> tuple[int, int]:
         """Return how many unexpired mappings a target has, held and in doubt."""
-        (counts,) = self._read(
-            "count_holdings", lambda rows, in_doubt: (rows - in_doubt, in_doubt), (target, write_time(now))
-        )
-        return counts
+        return self.sum_up_holdings(target, now)[:2]
 
-    def find_expiry(self, target: str, now: datetime) -> tuple[datetime | None, datetime | None]:
-        """Return when the first and the last of a target's unexpired mappings run out."""
+    def sum_up_holdings(self, target: str, now: datetime) -> tuple[int, int, datetime | None, datetime | None]:
+        """Return the same, and when the first and the last of them expire."""
         (found,) = self._read(
-            "find_expiry",
-            lambda first, last: (read_time_or_none(first), read_time_or_none(last)),
+            "sum_up_holdings",
+            lambda rows, doubts, *ends: (rows - doubts, doubts, *map(read_time_or_none, ends)),
             (target, write_time(now)),
         )
         return found
