@@ -95,9 +95,10 @@ def inspect_belief(config: Config, target: TargetConfig, ledger: Ledger, now: da
     if state.is_new:
         return
     for of in (ledger, ledger.tags):
-        held, wanted = sum(of.count_holdings(name, now)), of.count_wanted(find_seen_since(config, now))
-        if first := of.find_expiry(name, now)[0]:
-            words = f"the ledger counts {held:,} {of.words.held} held, and {wanted:,} wanted over all targets"
+        held, doubted, first, _ = of.sum_up_holdings(name, now)
+        wanted = of.count_wanted(find_seen_since(config, now))
+        if first:
+            words = f"the ledger counts {held + doubted:,} {of.words.held} held, and {wanted:,} wanted over all targets"
             yield Finding(name, "green", f"{words}; the first expires in {spell_span(first - now)}")
     if state.compared_at:
         ago, differing = spell_span(now - state.compared_at), f"{state.differing:,} entries differed"
