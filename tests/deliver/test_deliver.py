@@ -68,9 +68,9 @@ class Observer:
     def prepare(self, delivery):
         """Leave the plan as it is."""
 
-    def sending(self, delivery, batch):
-        """Hear that a message is about to be sent."""
-        self.heard.append((delivery.name, "sending", batch))
+    def sending(self, delivery, batches):
+        """Hear that messages are about to be sent."""
+        self.heard += [(delivery.name, "sending", batch) for batch in batches]
 
     def ended(self, delivery, outcome):
         """Hear what became of entries."""
@@ -211,8 +211,9 @@ def test_whoever_watches_hears_of_every_message():
     delivery = send(Peer(refusing({"user7"})), make_plan(150), observer=observer)
     assert [said for _, what, said in observer.heard if what == "ended"] == delivery.outcomes
     sent = [batch for _, what, batch in observer.heard if what == "sending"]
-    assert [batch.entries for batch in sent] == delivery.target.batches
-    assert delivery.messages == len(sent)
+    whole = [delivery.plan.new[:100], delivery.plan.new[100:]]
+    assert [batch.entries for batch in sent] == whole, "halves are not announced again"
+    assert delivery.messages == len(delivery.target.batches)
 
 
 def test_the_plan_may_be_settled_late():
@@ -509,6 +510,25 @@ def test_an_error_on_one_connection_stops_all():
     delivery = send(peer := Peer(die_in_time), make_plan(1000), batch_size=1, connections=5)
     assert peer.attempts <= 20 + 5
     assert sum(count(delivery).values()) == 1000
+
+
+def test_few_messages_are_announced_before_their_turn():
+    """At most eight messages are announced ahead; those that were and never went out are told apart from the rest."""
+    observer = Observer()
+    sent = []
+
+    def answer(_):
+        noted = sum(what == "sending" for _, what, _ in observer.heard)
+        sent.append(noted - len(sent))
+        if len(sent) == 3:
+            raise Unreachable("gone")
+        return ()
+
+    delivery = Delivery("fw", Peer(answer), make_plan(1000))
+    deliver([[(delivery, observer)]], 50, Deadline(60))
+    assert sent == [8, 7, 6]
+    doubted = [outcome.is_doubted for outcome in delivery.outcomes if isinstance(outcome, NotTried)]
+    assert (doubted.count(True), len(doubted)) == (5, 17)
 
 
 # ---- bugs --------------------------------------------------------------------------------------------------------

@@ -116,16 +116,19 @@ def list_held(ledger, ip):
 
 
 @pytest.mark.parametrize("entry", [Logout(IPS[0], "ada"), Login(IPS[0], "ben", 60), Login(IPS[0], "ada", 60)])
-@pytest.mark.parametrize("is_unsent", [False, True])
+@pytest.mark.parametrize("is_unsent", [False, True, None])
 def test_what_never_went_out_is_not_in_doubt(ledger, entry, is_unsent):
-    """A message that was lost leaves its entries in doubt; one that nobody can have got leaves all as it was."""
+    """A message that was lost leaves its entries in doubt; one that nobody can have got leaves all as it was.
+
+    So does a message that was announced and never sent.
+    """
     recorder, delivery = make_recorder(ledger, NOTHING_DUE), Delivery("fw", None, NOTHING_DUE)
     batch = Batch("logouts" if isinstance(entry, Logout) else "logins", (entry,))
-    recorder.sending(delivery, batch)
-    recorder.ended(delivery, Failed(batch, fail(is_unsent=is_unsent)))
-    assert list_held(ledger, IPS[0]) == (
-        {"ada": False} if is_unsent else {"ada": entry.user == "ada", entry.user: True}
-    )
+    recorder.sending(delivery, [batch])
+    is_lost = is_unsent is False
+    failed = NotTried(batch, is_doubted=True) if is_unsent is None else Failed(batch, fail(is_unsent=is_unsent))
+    recorder.ended(delivery, failed)
+    assert list_held(ledger, IPS[0]) == ({"ada": entry.user == "ada", entry.user: True} if is_lost else {"ada": False})
 
 
 @pytest.mark.parametrize("is_unsent", [False, True])
@@ -135,7 +138,7 @@ def test_an_empty_target_that_was_never_reached_has_nothing_in_doubt(is_unsent):
         empty.write_target(TargetState("fw", "x"))
         recorder = make_recorder(empty, Plan(new=LOGINS), is_empty=True)
         batch, delivery = Batch("logins", LOGINS), Delivery("fw", None, NOTHING_DUE)
-        recorder.sending(delivery, batch)
+        recorder.sending(delivery, [batch])
         recorder.ended(delivery, Failed(batch, fail(is_unsent=is_unsent)))
         assert empty.count_holdings("fw", NOW) == (0, 0 if is_unsent else len(LOGINS))
 
@@ -145,8 +148,8 @@ def test_what_another_message_put_in_doubt_stays_so(ledger):
     ledger.note_doubt("fw", [Login(IPS[0], "ben", 60)], NOW - timedelta(minutes=5))
     recorder, delivery = make_recorder(ledger, NOTHING_DUE), Delivery("fw", None, NOTHING_DUE)
     lost, unsent = (Batch("logouts", (Logout(IPS[0], user),)) for user in ("ada", "ben"))
-    recorder.sending(delivery, lost)
-    recorder.sending(delivery, unsent)
+    recorder.sending(delivery, [lost])
+    recorder.sending(delivery, [unsent])
     recorder.ended(delivery, Failed(lost, fail(is_unsent=False)))
     recorder.ended(delivery, Failed(unsent, fail(is_unsent=True)))
     assert list_held(ledger, IPS[0]) == {"ada": True, "ben": True}
@@ -163,3 +166,17 @@ def test_whoever_watches_hears_what_became_of_every_entry(ledger):
     for batch in delivery.refused.batches(7):
         recorder.ended(delivery, NotTried(batch))
     assert watcher.due == watcher.done == len(plan)
+
+
+def test_what_was_accepted_is_recorded_with_what_is_sent_next(ledger):
+    """What was accepted is held as soon as the next messages are announced, or at the end of the run."""
+    recorder, delivery = make_recorder(ledger, NOTHING_DUE), Delivery("fw", None, NOTHING_DUE)
+    first, second = (Batch("logins", (Login(ip, "ben", 60),)) for ip in IPS[:2])
+    recorder.sending(delivery, [first])
+    recorder.ended(delivery, Delivered(first))
+    assert list_held(ledger, IPS[0])["ben"], "in doubt"
+    recorder.sending(delivery, [second])
+    assert list_held(ledger, IPS[0]) == {"ben": False}
+    recorder.ended(delivery, Delivered(second))
+    recorder.finish(timedelta(days=7))
+    assert list_held(ledger, IPS[1]) == {"ben": False}

@@ -6,6 +6,7 @@ A ledger that cannot be written is a warning and no failure to deliver.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from uidsync.panos.userid.messages import Entry, Login, Logout, Rejection
 from uidsync.panos.userid.tags import TagTarget
 from uidsync.plan.dispatch import Dispatch, find_limits
 from uidsync.plan.due import NOTHING_DUE, Batch
-from uidsync.report.report import Delivered, Failed, Outcome, mask
+from uidsync.report.report import Delivered, Failed, NotTried, Outcome, mask
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(hours=1), timedelta(days=1)  # before a rejected login is tried once more
 
@@ -104,6 +105,7 @@ class Recorder:
         self._clock = clock
         self._dispatches: dict[str, Dispatch] = {dispatch.name: dispatch for dispatch in dispatches}
         self._before: dict[tuple[str, Subject], _Before] = {}  # where something is on its way
+        self._accepted: dict[str, deque[tuple[Sequence[Entry], datetime, int]]] = defaultdict(deque)
         self._log = means.log
         self._progress = means.progress
         self._is_deaf = False
@@ -160,10 +162,17 @@ class Recorder:
         delivery.error, delivery.is_heard = found.error, found.is_heard
         return found.dispatch
 
-    def sending(self, delivery: Delivery, batch: Batch) -> None:
-        """Note that what is sent is in doubt from now on. Rule: at least once."""
-        self._remember(delivery.name, batch.entries)
-        self._write(lambda: self._ledger.note_doubt(delivery.name, batch.entries, self._clock()))
+    def sending(self, delivery: Delivery, batches: Sequence[Batch]) -> None:
+        """Note what was accepted before, and that what is sent is in doubt from now on. Rule: at least once."""
+        entries = [entry for batch in batches for entry in batch.entries]
+
+        def note() -> None:
+            with self._ledger.together():  # one wait for the disk
+                self._note_accepted(delivery.name)
+                self._remember(delivery.name, entries)
+                self._ledger.note_doubt(delivery.name, entries, self._clock())
+
+        self._write(note)
 
     def ended(self, delivery: Delivery, outcome: Outcome) -> None:
         """Note what was accepted and what was rejected; what failed stays in doubt, unless it was never sent."""
@@ -182,12 +191,15 @@ class Recorder:
                 message = mask(str(error), batch.entries)
                 log.warning("batch.failed", entries=len(batch), error=error.kind, message=message)
                 if error.is_unsent:
-                    held = self._find_before(delivery.name, batch.entries)
-                    self._write(lambda: self._ledger.restore(delivery.name, held))
+                    self._restore(delivery.name, batch.entries)
+            case NotTried(batch, is_doubted=True):
+                self._restore(delivery.name, batch.entries)
         self._forget(delivery.name, outcome.batch.entries)
 
     def finish(self, validity: timedelta) -> None:
         """Record what the run leaves of the targets, and purge what is over."""
+        for name in self._dispatches:
+            self._write(partial(self._note_accepted, name))
         self._write_states()
         if not self._dispatches:
             return
@@ -198,11 +210,17 @@ class Recorder:
         for dispatch in self._dispatches.values():
             self._write(partial(self._ledger.write_target, dispatch.state))
 
+    def _restore(self, target: str, entries: Sequence[Entry]) -> None:
+        held = self._find_before(target, entries)
+        self._write(lambda: self._ledger.restore(target, held))
+
     def _remember(self, target: str, entries: Sequence[Entry]) -> None:
         """Keep what is held where something is sent until it is known what became of it; of a message's halves as well.
 
         At an address that another message is on its way to, nothing is known of this one alone.
         """
+        if self._dispatches[target].is_empty:  # then nothing is held there
+            return
         unseen = [entry for entry in entries if (target, entry.ip) not in self._before]
         for entry in entries:
             before = self._before.get((target, entry.ip))
@@ -210,8 +228,7 @@ class Recorder:
                 self._before[target, entry.ip] = _Before(before.entries | {entry}, None)
         if unseen:
             with suppress(LedgerError):  # then there is nothing to go back to, and it is sent again
-                is_empty = self._dispatches[target].is_empty
-                held = {} if is_empty else self._ledger.read_holdings(target, [entry.ip for entry in unseen])
+                held = self._ledger.read_holdings(target, [entry.ip for entry in unseen])
                 for entry in unseen:
                     before = self._before.get((target, entry.ip))  # of the same message
                     entries_there = before.entries if before else frozenset[Entry]()
@@ -234,7 +251,14 @@ class Recorder:
         ordered = self._dispatches[target].ordered
         logouts = sum(isinstance(entry, Logout) and entry.ip not in ordered for entry in entries)
         counted = 0 if self._is_ordered else logouts
-        self._write(lambda: self._ledger.note_accepted(target, entries, self._clock(), counted=counted))
+        self._accepted[target].append((entries, self._clock(), counted))
+
+    def _note_accepted(self, target: str) -> None:
+        """Record what a target has accepted since the last note."""
+        with self._ledger.together():
+            while accepted := self._accepted[target]:
+                entries, at, counted = accepted.popleft()
+                self._ledger.note_accepted(target, entries, at, counted=counted)
 
     def _reject(self, target: str, rejection: Rejection, log: FilteringBoundLogger) -> None:
         entry, now = rejection.entry, self._clock()

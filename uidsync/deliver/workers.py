@@ -24,6 +24,7 @@ from uidsync.report.report import Delivered, Failed, NotTried, Outcome
 from uidsync.side_by_side import start
 
 POLL = 0.05  # seconds between looks at the deadline, which a signal may bring forward
+AHEAD = 8  # messages of a target that are announced at once; after a crash as many are in doubt
 GRACE = 5.0  # seconds after the deadline for calls in flight to end: looking up a name obeys no limit of ours
 
 
@@ -87,8 +88,8 @@ class Observer(Protocol):
     def prepare(self, delivery: Delivery) -> None:
         """Settle the delivery's plan, as the worker begins."""
 
-    def sending(self, delivery: Delivery, batch: Batch) -> None:
-        """Hear that a message is about to be sent."""
+    def sending(self, delivery: Delivery, batches: Sequence[Batch]) -> None:
+        """Hear that the next messages are about to be sent."""
 
     def ended(self, delivery: Delivery, outcome: Outcome) -> None:
         """Hear what became of entries."""
@@ -132,9 +133,11 @@ class _Worker:
         self._deadline = deadline
         self._started = time.monotonic()
         self._lock = threading.RLock()
+        self._turn = threading.Lock()  # held by whoever takes the next message
         self._is_filled = False
         self._logouts: deque[Batch] = deque()
         self._logins: deque[Batch] = deque()
+        self._ready: deque[Batch] = deque()  # announced to the observer, and not sent yet
         self._in_flight: list[Batch] = []
         self._refusals = Refusals()
         self._is_stopped = False
@@ -182,33 +185,44 @@ class _Worker:
                 self._note(outcome)
             for batch in self._in_flight:
                 self._note(Failed(batch, error))
+            for batch in self._ready:
+                self._note(NotTried(batch, is_doubted=True))
             for batch in (*self._logouts, *self._logins, *self._delivery.refused.batches(self._batch_size)):
                 self._note(NotTried(batch))
 
     def _empty(self, waiting: deque[Batch]) -> None:
         try:
             while batch := self._take(waiting):
-                self._settle(batch, self._send(batch), waiting)
+                self._settle(batch, self._send(batch))
         except Exception as bug:  # noqa: BLE001 (whatever it is, it fails this target alone)
             self._delivery.bug = bug
             self._is_stopped = True
 
     def _take(self, waiting: deque[Batch]) -> Batch | None:
-        with self._lock:
-            if not waiting or self._is_stopped or self._has_ended or self._deadline.seconds_left() <= 0:
-                return None
-            self._in_flight.append(waiting.popleft())
-            self._delivery.messages += 1
-            return self._in_flight[-1]
+        with self._turn:
+            with self._lock:
+                some = 0 if self._ready or self._is_over() else min(AHEAD, len(waiting))
+                following = [waiting.popleft() for _ in range(some)]
+                self._ready.extend(following)
+            if following:
+                self._observer.sending(self._delivery, following)
+            with self._lock:
+                if not self._ready or self._is_over():
+                    return None
+                self._in_flight.append(self._ready.popleft())
+                self._delivery.messages += 1
+                return self._in_flight[-1]
+
+    def _is_over(self) -> bool:
+        return self._is_stopped or self._has_ended or self._deadline.seconds_left() <= 0
 
     def _send(self, batch: Batch) -> Delivered | Failed:
-        self._observer.sending(self._delivery, batch)
         try:
             return Delivered(batch, self._delivery.target.send(batch.entries))
         except PanosError as error:
             return Failed(batch, error)
 
-    def _settle(self, batch: Batch, outcome: Delivered | Failed, waiting: deque[Batch]) -> None:
+    def _settle(self, batch: Batch, outcome: Delivered | Failed) -> None:
         with self._lock:
             if self._has_ended:
                 return
@@ -219,7 +233,7 @@ class _Worker:
                         self._delivery.is_heard = True
                         self._note(settled)
                 case Failed(error=BadRequest()) if len(batch) > 1:
-                    waiting.extendleft(reversed(batch.halve()))
+                    self._ready.extendleft(reversed(batch.halve()))
                 case Failed(error=BadRequest() as error):
                     if self._refusals.add(batch, error, self._delivery.rejected_before):
                         self._is_stopped = True

@@ -8,7 +8,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from copy import copy
 from functools import cached_property
 from itertools import islice
@@ -152,7 +152,6 @@ class LedgerFile:
         self.words = OF_MAPPINGS
         self.file = file
         self._lock = threading.RLock()
-        self._is_provisional = [False]
 
     @cached_property
     def tags(self) -> Self:
@@ -223,21 +222,16 @@ class LedgerFile:
         with self._lock, translated(self.file):
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("BEGIN IMMEDIATE")
-            self._is_provisional[:] = [True]
         try:
             yield self.keep
         finally:
-            with self._lock:
-                if self._is_provisional[0]:
-                    self._is_provisional[:] = [False]
-                    with suppress(sqlite3.Error):
-                        self._connection.execute("ROLLBACK")
+            with self._lock, suppress(sqlite3.Error):  # nothing is left to take back once it was kept
+                self._connection.execute("ROLLBACK")
 
     def keep(self) -> None:
         """Keep what was written provisionally, in one step."""
         with self._lock, translated(self.file):
             self._connection.execute("COMMIT")
-            self._is_provisional[:] = [False]
 
     def _read(
         self, name: str, make: Callable[..., Made], parameters: tuple[object, ...] | Mapping[str, object] = ()
@@ -262,9 +256,10 @@ class LedgerFile:
         """Collect the writes of the block in one transaction, which is taken back when the block fails.
 
         What is urgent is on the disk at the end; the rest outlives the process, and reaches the disk with what is next.
+        Within another transaction it is a part of that.
         """
         with self._lock, translated(self.file):
-            if self._is_provisional[0]:
+            if self._connection.in_transaction:
                 yield self.write
                 return
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_urgent else 'NORMAL'}")
@@ -277,12 +272,16 @@ class LedgerFile:
                 raise
             self._connection.execute("COMMIT")
 
+    def together(self) -> AbstractContextManager[object]:
+        """Make one transaction of what other methods write in the block."""
+        return self._writing()
+
     def _keep(self, name: str, rows: Iterable[Row]) -> None:
         """Write to what lives beside the ledger and ends with the connection: nobody else waits for that."""
         rows = iter(rows)
         while some := list(islice(rows, ROWS_AT_ONCE)):
             with self._lock, translated(self.file):
-                if self._is_provisional[0]:
+                if self._connection.in_transaction:
                     self.write(name, some)
                     continue
                 self._connection.execute("BEGIN")

@@ -19,7 +19,7 @@ from uidsync.panos import Subject
 from uidsync.plan.due import NOTHING_DUE, Plan, join
 from uidsync.plan.newest import make_demand
 from uidsync.plan.safety import Limits
-from uidsync.plan.share import Belief, Share, is_pass_due, is_readable, make_share
+from uidsync.plan.share import Belief, Share, is_pass_due, is_readable, make_share, make_terms
 
 AT_ONCE = 10_000  # addresses
 
@@ -67,12 +67,16 @@ def plan_dispatches(
     tallies = [Tally() for _ in targets]
     for ips in _take_together(streams):
         demand = make_demand(ledger.read_events(ips), config.source.validity, now)
+        shares: dict[object, Share] = {}  # targets of which nothing is known have one alike
         for dispatch, tally in zip(dispatches, tallies, strict=True):
-            belief = read_belief(ledger, dispatch.target, ips)
-            # A table that can be read is put right by reading it, and then what was rejected is tried again.
-            retry = is_pass_due(config, dispatch.state, now) and not is_readable(dispatch.target, dispatch.state)
-            share = make_share(config, dispatch.target, belief, demand, resend=dispatch.resend, retry=retry)
-            tally.add(share, len(demand.mappings))
+            target, resend = dispatch.target, dispatch.resend
+            belief = read_belief(ledger, target, ips)
+            key = (target.networks, make_terms(target, belief, resend=resend)) if belief.is_blank else target.name
+            if key not in shares:
+                # A table that can be read is put right by reading it, and then what was rejected is tried again.
+                retry = is_pass_due(config, dispatch.state, now) and not is_readable(target, dispatch.state)
+                shares[key] = make_share(config, target, belief, demand, resend=resend, retry=retry)
+            tally.add(shares[key], len(demand.mappings))
     count = ledger.count_wanted(seen_since) if targets else 0
     return tuple(
         replace(dispatch, plan=join(tally.plans), wanted=count - tally.withheld, ordered=frozenset(tally.ordered))

@@ -29,6 +29,11 @@ class Belief:
     taken: Mapping[Subject, int] = field(default_factory=dict)
     is_contested: bool = False
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is known of what the target holds, or does not."""
+        return not (self.held or self.withdrawn or self.rejected or self.taken)
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
