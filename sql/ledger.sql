@@ -27,7 +27,7 @@ SELECT count(*), max(seen_at) FROM event
 SELECT why, count(*) FROM event WHERE user IS NULL GROUP BY why
 
 -- name: count_wanted
-SELECT count(*) FROM event WHERE user IS NOT NULL AND seen_at >= ?
+SELECT count(*) FROM event WHERE user IS NOT NULL AND seen_at >= :since AND (:networks = '' OR is_within(ip, :networks))
 
 -- name: write_event
 INSERT OR REPLACE INTO event (ip, user, why, seen_at, event_id, mac, roles) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -109,7 +109,8 @@ ORDER BY ip
 -- What lists in the order of a key do not share is found by walking along them, which takes a third of the time that
 -- looking up each row does. The limits, which are none, keep that order.
 -- Somebody who is to be there is not held there, or in doubt, or for less than half of the timeout, which is in minutes,
--- unless another source has taken the address since;
+-- unless another source has taken the address since, or the address lies outside of the target's networks, which is
+-- asked last and of few;
 SELECT ip FROM (
     SELECT ip, user FROM event WHERE user IS NOT NULL AND seen_at >= :since
     EXCEPT
@@ -119,15 +120,18 @@ SELECT ip FROM (
     SELECT event.ip, event.user FROM taken JOIN event ON event.ip = taken.ip AND event.event_id = taken.event_id
     WHERE taken.target = :target
     ORDER BY ip, user LIMIT -1
-)
+) WHERE :networks = '' OR is_within(ip, :networks)
 UNION
--- somebody is held, or was until just now, who is not to be there;
+-- somebody is held, or was until just now, who is not to be there, or outside of the networks;
 SELECT ip FROM (
     SELECT ip, user FROM holding WHERE target = :target AND held_until > :gone
     EXCEPT
     SELECT ip, user FROM event
     ORDER BY ip, user LIMIT -1
 )
+UNION
+SELECT ip FROM holding
+WHERE target = :target AND held_until > :gone AND :networks <> '' AND NOT is_within(ip, :networks)
 UNION
 -- others write to the target as well, and there is a newer event than the one that was sent;
 SELECT event.ip FROM event JOIN holding ON holding.target = :target AND holding.ip = event.ip
@@ -359,6 +363,7 @@ WHERE shown.target = :target AND shown.type = :type AND lower(shown.user) = lowe
   AND (SELECT count(*) FROM holding AS each WHERE each.target = :target AND each.ip = shown.ip) = 1
   AND NOT EXISTS (SELECT 1 FROM withdrawn WHERE target = :target AND ip = shown.ip)
   AND NOT EXISTS (SELECT 1 FROM taken WHERE target = :target AND ip = shown.ip)
+  AND (:networks = '' OR is_within(shown.ip, :networks))
 
 -- name: count_alike
 SELECT count(*) FROM alike WHERE target = :target

@@ -5,7 +5,7 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given, settings
@@ -15,8 +15,9 @@ from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import FILE, REMEMBERED, Ledger
 from uidsync.ledger.position import Position, make_position
 from uidsync.ledger.values import AHEAD, LOGOUT_GRACE, SETTLED, Holding, Rejected, TargetState, Withdrawn
+from uidsync.panos import Tagged
 from uidsync.panos.userid.messages import Login, Logout
-from uidsync.source.rows import LoginEvent
+from uidsync.source.rows import LoginEvent, is_within
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 123456, tzinfo=UTC)
 MICROSECOND, MINUTE, HOUR = timedelta(microseconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -827,3 +828,20 @@ def test_what_was_read_comes_back(reads):
             wanted = [each for each in known.values() if each.user is not None and each.seen_at >= now]
             assert ledger.count_wanted(now) == len(wanted)
             assert ledger.read_latest() <= max([each.marks[-1][0] for each, *_ in reads])
+
+
+subjects = (
+    st.ip_addresses() | st.builds(Tagged, st.just("ip"), st.ip_addresses().map(str)) | st.just(Tagged("user", "a"))
+)
+networks = st.builds(lambda ip, bits: ip_network((ip, bits), strict=False), st.ip_addresses(), st.integers(0, 32))
+
+
+@settings(max_examples=200)
+@given(st.sets(subjects, max_size=8), st.lists(networks, max_size=3), st.data())
+def test_the_ledger_counts_what_lies_in_networks(known, some, data):
+    """What the ledger counts in networks is what lies there by the addresses themselves."""
+    near = [ip_network(ip) for ip in known if not isinstance(ip, Tagged)]
+    inside = (*some, *data.draw(st.lists(st.sampled_from(near), max_size=2) if near else st.just([])))
+    with closing(Ledger.make_empty()) as ledger:
+        ledger.write_events(LoginEvent(ip, "ada", "", NOW, 1, None) for ip in known)
+        assert ledger.count_wanted(NOW, inside) == sum(is_within(ip, inside) for ip in known)

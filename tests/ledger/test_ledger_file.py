@@ -268,7 +268,7 @@ def test_a_damaged_file_gives_a_ledger_or_says_so(file, data):
                 ledger.read_taken("fw")
                 ledger.read_latest()
                 ledger.count_holdings("fw", NOW)
-                list(ledger.list_concerns("fw", NOW, NOW))
+                list(ledger.list_concerns("fw", (), NOW, NOW))
                 list(ledger.choose_sample("fw", 5, NOW))
                 ledger.count_logouts("fw", NOW)
         except LedgerError:

@@ -26,17 +26,21 @@ USERS = ("ada", "ADA", "ben", "Ben", "straße", "STRASSE", "İpek", "😀", "q\"
 TIMEOUTS = (1, 2, 3, 60, 119, 1440)  # minutes
 # How far off a time lies: at the limits that the rules have, and a microsecond to either side.
 LIMITS = (timedelta(), MINUTE, 5 * MINUTE, VALIDITY - MINUTE, VALIDITY, *(minutes * MINUTE / 2 for minutes in TIMEOUTS))
-NETWORKS = ([], ["10.0.0.0/26"], ["10.0.0.0/25", "2001:db8::/32"], ["192.0.2.0/24"])
+# What is held does not depend on them: they may have been others before.
+NETWORKS = ([], ["10.0.0.0/26"], ["10.0.0.0/25", "2001:db8::/32"], ["2001:db8::/122"], ["192.0.2.0/24"])
 TARGETS = {
     "fw": {"kind": "firewall"},
     "fw-2": {"kind": "firewall", "mapping_timeout": "2h"},
+    "fw-3": {"kind": "firewall"},  # served as the first is, if their networks are the same
     "uia": {"kind": "agent", "ca_file": "/ca.pem", "client_cert_file": "/client.pem"},
 }
 
 
 def make_world(rng, ledger):
     """Fill a ledger with whatever may be in it; return a configuration that it may meet."""
-    targets = [{"name": name, "host": name, "networks": rng.choice(NETWORKS), **keys} for name, keys in TARGETS.items()]
+    some = rng.choice(NETWORKS)  # of several targets
+    networks = {name: rng.choice((some, rng.choice(NETWORKS))) for name in TARGETS}
+    targets = [{"name": name, "host": name, "networks": networks[name], **keys} for name, keys in TARGETS.items()]
     identity = {"exclude_networks": rng.choice(([], [], ["10.0.0.64/27"]))}
     source = {"kind": "mysql", "host": "db", "idle_after": "8h"}
     config = make_config({"source": source, "identity": identity, "target": targets}, "uidsync.toml")
@@ -46,6 +50,8 @@ def make_world(rng, ledger):
     events = {ip: make_event(rng, ip) for ip in admitted if rng.random() < 0.8}
     ledger.write_events(events.values())
     for target in config.target:
+        if rng.random() < 0.3:
+            continue  # nothing is known of it
         identity = rng.choice((describe_target(target),) * 3 + ("another place", None))
         if identity:
             reconciled_at = rng.choice((None, NOW - HOUR, NOW - 9 * HOUR))
@@ -132,10 +138,15 @@ def test_nothing_is_due_where_nobody_looks(seed):
             assert dispatch.is_empty == (not belief.held)
             held = sum(any(each.held_until > NOW for each in there) for there in belief.held.values())
             assert dispatch.is_empty or ledger.count_held_addresses(target.name, NOW) == held
-            if not (resend or dispatch.is_empty or target.networks):
-                concerns = set(ledger.list_concerns(target.name, NOW, find_seen_since(config, NOW)))
+            if not (resend or dispatch.is_empty):
+                since = find_seen_since(config, NOW)
+                concerns = set(ledger.list_concerns(target.name, target.networks, NOW, since))
                 assert {str(entry.ip) for entry in (*share.plan.logouts, *share.plan.logins)} <= concerns
                 assert concerns <= set(ledger.list_addresses(target.name))
+                known = {*belief.held, *(each.ip for each in (*belief.withdrawn, *belief.rejected))}
+                assert not concerns & {
+                    str(ip) for ip in events if ip not in known and not is_within(ip, target.networks)
+                }
         together = plan_dispatches(config, config.target, ledger, NOW, full=full)
         alone = [plan_dispatches(config, [target], ledger, NOW, full=full)[0] for target in config.target]
         assert [list_due(each.plan) for each in together] == [list_due(each.plan) for each in alone]

@@ -166,7 +166,7 @@ class Examiner:
             tally, missing, mended = Tally(), 0, 0
             for look in look_through(self._config, self._target, ledger, now, glance_at(self._target, waits=True)):
                 ledger.correct(name, look.held, look.taken)
-                tally.add(look.share, len(look.share.wanted))
+                tally.add(look.share)
                 kept += look.kept
                 missing += len(look.missing)
                 mended += len(look.missing) + len(look.strange)
@@ -225,11 +225,8 @@ class Examiner:
 
 
 def settle_alike(config: Config, target: TargetConfig, ledger: Ledger, now: datetime) -> int:
-    """Set apart the addresses where a table shows what is wanted and believed, and return how many they are.
-
-    Where a target has a share of the addresses, all are looked at: whether one is in it, the ledger cannot tell.
-    """
-    return 0 if target.networks else ledger.settle_alike(target.name, now, find_seen_since(config, now))
+    """Set apart the addresses where a table shows what is wanted and believed, and return how many they are."""
+    return ledger.settle_alike(target.name, target.networks, now, find_seen_since(config, now))
 
 
 def look_through(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 
-from uidsync.ledger.events import Addresses, list_ips
+from uidsync.ledger.events import Addresses, list_ips, list_networks
 from uidsync.ledger.table import TableLedger
 from uidsync.ledger.values import (
     LOGOUT_GRACE,
@@ -33,6 +33,7 @@ from uidsync.ledger.values import (
 )
 from uidsync.panos import Subject
 from uidsync.panos.userid.messages import Entry, Login, Logout
+from uidsync.source.rows import Network
 
 FILE = "ledger.sqlite3"
 LOGOUTS_COUNTED = timedelta(hours=1)  # for the limit of logouts
@@ -116,13 +117,16 @@ class Ledger(TableLedger):
         """List every address that has an event, or a mapping on a target or one held back from it, in order."""
         return self._walk("list_addresses", {"target": target})
 
-    def list_concerns(self, target: str, now: datetime, seen_since: datetime) -> Iterator[str]:
-        """List the addresses where something may be due on a target, in order.
+    def list_concerns(
+        self, target: str, networks: Collection[Network], now: datetime, seen_since: datetime
+    ) -> Iterator[str]:
+        """List the addresses where something may be due on a target with these networks, in order.
 
-        At all others the user that was seen since is held, and for at least half of the timeout.
+        At all others in them the user that was seen since is held, and for at least half of the timeout.
         """
         parameters = {
             "target": target,
+            "networks": list_networks(networks),
             "now": write_time(now),
             "gone": write_time(now - LOGOUT_GRACE),
             "since": write_time(seen_since),

@@ -6,10 +6,11 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
-from uidsync.ledger.events import Addresses, EventsLedger, list_ips
+from uidsync.ledger.events import Addresses, EventsLedger, list_ips, list_networks
 from uidsync.ledger.values import MICROSECOND, SETTLED, TOLERANCE, read_subject, write_time
 from uidsync.panos import Subject
 from uidsync.panos.userid.table import UIA, XML_API, TableEntry
+from uidsync.source.rows import Network
 
 GOLDEN = (5**0.5 - 1) / 2
 MOST_CHOICES = 20  # in a run, some of which may be asked for anyway, or be about to leave
@@ -52,13 +53,14 @@ class TableLedger(EventsLedger):
         for statement in ("drop_shown", "drop_alike"):
             self._keep(statement, [{"target": target}])
 
-    def settle_alike(self, target: str, now: datetime, seen_since: datetime) -> int:
+    def settle_alike(self, target: str, networks: Collection[Network], now: datetime, seen_since: datetime) -> int:
         """Find the addresses where a target's table shows what is believed and wanted, and return how many they are.
 
         Who is shown there is taken as confirmed for the newest event.
         """
         parameters = {
             "target": target,
+            "networks": list_networks(networks),
             "now": write_time(now),
             "since": write_time(seen_since),
             "type": XML_API,

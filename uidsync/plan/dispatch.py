@@ -20,6 +20,7 @@ from uidsync.plan.due import NOTHING_DUE, Plan, join
 from uidsync.plan.newest import make_demand
 from uidsync.plan.safety import Limits
 from uidsync.plan.share import Belief, Share, is_pass_due, is_readable, make_share, make_terms
+from uidsync.source.rows import is_within
 
 AT_ONCE = 10_000  # addresses
 
@@ -76,10 +77,17 @@ def plan_dispatches(
                 # A table that can be read is put right by reading it, and then what was rejected is tried again.
                 retry = is_pass_due(config, dispatch.state, now) and not is_readable(target, dispatch.state)
                 shares[key] = make_share(config, target, belief, demand, resend=resend, retry=retry)
-            tally.add(shares[key], len(demand.mappings))
-    count = ledger.count_wanted(seen_since) if targets else 0
+            tally.add(shares[key])
+            withdrawn = shares[key].ordered
+            tally.withheld += sum(ip in demand.mappings and is_within(ip, target.networks) for ip in withdrawn)
+    counts = {networks: ledger.count_wanted(seen_since, networks) for networks in {each.networks for each in targets}}
     return tuple(
-        replace(dispatch, plan=join(tally.plans), wanted=count - tally.withheld, ordered=frozenset(tally.ordered))
+        replace(
+            dispatch,
+            plan=join(tally.plans),
+            wanted=counts[dispatch.target.networks] - tally.withheld,
+            ordered=frozenset(tally.ordered),
+        )
         for dispatch, tally in zip(dispatches, tallies, strict=True)
     )
 
@@ -101,13 +109,12 @@ class Tally:
     """What comes together for one target, part by part."""
 
     plans: list[Plan] = field(default_factory=list)
-    withheld: int = 0  # mappings that are wanted, and not on this target
+    withheld: int = 0  # mappings that would be wanted, and were withdrawn
     ordered: set[Subject] = field(default_factory=set)
 
-    def add(self, share: Share, mappings: int) -> None:
-        """Add a part, with so many mappings that are wanted somewhere."""
+    def add(self, share: Share) -> None:
+        """Add a part."""
         self.plans.append(share.plan)
-        self.withheld += mappings - len(share.wanted)
         self.ordered.update(share.ordered)
 
 
@@ -125,10 +132,10 @@ def _begin(config: Config, target: TargetConfig, ledger: Ledger, now: datetime, 
 
 
 def _list_addresses(dispatch: Dispatch, ledger: Ledger, seen_since: datetime) -> Iterable[str]:
-    """List the addresses to look at: all, where all are sent, or where a network may have become another's share."""
-    if dispatch.resend or dispatch.is_empty or dispatch.target.networks:
+    """List the addresses to look at: all, where all are sent, or those where something may be due."""
+    if dispatch.resend or dispatch.is_empty:
         return ledger.list_addresses(dispatch.name)
-    return ledger.list_concerns(dispatch.name, dispatch.now, seen_since)
+    return ledger.list_concerns(dispatch.name, dispatch.target.networks, dispatch.now, seen_since)
 
 
 def _take_together(streams: Sequence[Iterable[str]]) -> Iterator[list[str]]:
