@@ -1,14 +1,17 @@
 """What the command remembers from run to run, and that it reads and sends no more than that leaves to do."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from tests.safeconnect import fresh_export
 
 MICROSECONDS = 10**6
+ROOT = Path(__file__).parents[2]
 
 
 def make_rows(names, *, age=0, first_id=None):
@@ -364,6 +367,20 @@ def test_a_damaged_ledger_costs_one_full_send(settled, spoil):
     assert (ended.code, ended.report["full_send"], ended.targets["fw"]["logins"]["delivered"]) == (0, True, 20)
     assert "ledger.moved_aside" in dict(ended.events)
     assert len(list(settled.state_dir.glob("ledger.sqlite3.damaged-*"))) == 1
+    assert settled.call("sync", "--json").targets["fw"]["batches"] == 0
+
+
+def test_an_installation_that_does_not_fit_together_moves_one_ledger(settled, tmp_path):
+    """If SQL and code are of two versions, a run tries one new ledger, ends with a reason, and loses nothing."""
+    shutil.copytree(ROOT / "uidsync", tmp_path / "uidsync")
+    sql = shutil.copytree(ROOT / "sql", tmp_path / "uidsync" / "sql") / "ledger.sql"
+    sql.write_text(sql.read_text("utf-8").replace("SELECT ip, user, why,", "SELECT ip, user, reason,"), "utf-8")
+    for _ in range(2):
+        process = settled.start("sync", cwd=tmp_path)
+        error = process.communicate()[1]
+        assert (process.returncode, "Traceback" in error) == (1, False)
+        assert "no such column: reason; a new ledger fails as well, so the old one was put back" in error
+        assert not list(settled.state_dir.glob("ledger.sqlite3.damaged-*"))
     assert settled.call("sync", "--json").targets["fw"]["batches"] == 0
 
 

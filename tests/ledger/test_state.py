@@ -383,6 +383,21 @@ def test_what_turns_out_to_be_damaged_is_moved_aside_as_well(place, log, heard, 
     assert recall(place, log) == {TWO: "ben"}
 
 
+def test_a_ledger_is_replaced_once(place, log, heard):
+    """If the new ledger is damaged as well, the old one comes back, and the error says what to do."""
+    place.mkdir()
+    remember(place, log)
+    with closing(Ledgers(place, log)) as ledgers:
+        second = ledgers.replace(ledgers.open(), LedgerDamaged("no such column"))
+        write(second, TWO, "ben")
+        with pytest.raises(LedgerError, match=r"no such column.*put back; reinstall uidsync") as caught:
+            ledgers.replace(second, LedgerDamaged("no such column"))
+    assert not isinstance(caught.value, LedgerDamaged)
+    assert names(heard) == [("ledger.moved_aside", "error")]
+    assert [file.name for file in place.glob(f"{FILE}*")] == [FILE]
+    assert recall(place, log) == {ONE: "ada"}
+
+
 def test_a_copy_that_turns_out_to_be_damaged_is_taken_as_empty(place, log, heard):
     """Whoever looks, and finds what no ledger holds, sees an empty one; the file stays as it is."""
     place.mkdir()

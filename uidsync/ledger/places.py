@@ -82,6 +82,7 @@ class Ledgers:
         self._substitute = _name_substitute(state_dir, FILE)
         self._log = log
         self._ledger: Ledger | None = None
+        self._replaced: tuple[Path, Path] | None = None  # a damaged ledger: where it is, and where it was
 
     def open(self) -> Ledger:
         """Open the ledger where it can be written; what was kept elsewhere comes back as soon as it can."""
@@ -91,13 +92,20 @@ class Ledgers:
     def replace(self, ledger: Ledger, error: LedgerError) -> Ledger:
         """Open a ledger in the place of one that turned out to be damaged, or that cannot be written to the end.
 
-        Raises the error where there is none.
+        Raises the error where there is none. If the new ledger turns out to be damaged, too, the file is not the cause:
+        the old one is put back, and LedgerError is raised.
         """
         if ledger.file == MEMORY:
             raise error
         if isinstance(error, LedgerDamaged):
             ledger.close()
-            if self._move_aside(ledger.file, error):
+            if self._replaced:
+                with suppress(OSError):
+                    _move(*self._replaced)
+                words = "a new ledger fails as well, so the old one was put back; reinstall uidsync"
+                raise LedgerError(f"{error}; {words}") from error
+            if aside := self._move_aside(ledger.file, error):
+                self._replaced = aside, ledger.file
                 return self.open()
             self._ledger = Ledger.make_empty()
             return self._ledger
@@ -169,18 +177,24 @@ class Ledgers:
                 raise LedgerError(str(error)) from error
             return Ledger.open(file)
 
-    def _move_aside(self, file: Path, error: LedgerError) -> bool:
-        """Move a damaged ledger out of the way, so that the next one begins empty, if it can be."""
+    def _move_aside(self, file: Path, error: LedgerError) -> Path | None:
+        """Move a damaged ledger out of the way, so that the next one begins empty; return where it is now."""
         aside = file.with_name(f"{file.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
         try:
-            for part, place in zip(list_parts(file), list_parts(aside), strict=True):
-                if os.path.lexists(part):
-                    part.replace(place)
+            _move(file, aside)
         except OSError as failure:
             self._log.warning("ledger.unwritable", message=str(failure))
-            return False
+            return None
         self._log.error("ledger.moved_aside", message=str(error), to=str(aside), hint="everything is sent once again")
-        return True
+        return aside
+
+
+def _move(file: Path, to: Path) -> None:
+    """Move a database, with its journals, in the place of another."""
+    for part, place in zip(list_parts(file), list_parts(to), strict=True):
+        place.unlink(missing_ok=True)
+        if os.path.lexists(part):
+            part.replace(place)
 
 
 def _take_over(substitute: Path, home: Ledger, log: FilteringBoundLogger) -> None:
