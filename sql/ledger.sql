@@ -98,11 +98,11 @@ SELECT count(DISTINCT ip) FROM holding WHERE target = ? AND held_until > ?
 -- name: list_addresses
 SELECT ip FROM event
 UNION
-SELECT ip FROM holding WHERE target = :target
+SELECT ip FROM holding WHERE target IN (SELECT value FROM json_each(:targets))
 UNION
-SELECT ip FROM withdrawn WHERE target = :target
+SELECT ip FROM withdrawn WHERE target IN (SELECT value FROM json_each(:targets))
 UNION
-SELECT ip FROM rejected WHERE target = :target
+SELECT ip FROM rejected WHERE target IN (SELECT value FROM json_each(:targets))
 ORDER BY ip
 
 -- name: list_concerns

@@ -113,9 +113,9 @@ class Ledger(TableLedger):
         (count,) = self._read("count_held_addresses", int, (target, write_time(now)))
         return count
 
-    def list_addresses(self, target: str) -> Iterator[str]:
-        """List every address that has an event, or a mapping on a target or one held back from it, in order."""
-        return self._walk("list_addresses", {"target": target})
+    def list_addresses(self, *targets: str) -> Iterator[str]:
+        """List every address that has an event, or a mapping on these targets or one held back from them, in order."""
+        return self._walk("list_addresses", {"targets": json.dumps(targets)})
 
     def list_concerns(
         self, target: str, networks: Collection[Network], now: datetime, seen_since: datetime

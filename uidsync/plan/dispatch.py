@@ -64,7 +64,14 @@ def plan_dispatches(
     """
     dispatches = [_begin(config, target, ledger, now, full=full) for target in targets]
     seen_since = find_seen_since(config, now)
-    streams = [_list_addresses(dispatch, ledger, seen_since) for dispatch in dispatches]
+    # All addresses are looked at where all are sent; else those where something may be due.
+    whole = [each.name for each in dispatches if each.resend or each.is_empty]
+    streams = [ledger.list_addresses(*whole)] if whole else []
+    streams += [
+        ledger.list_concerns(each.name, each.target.networks, now, seen_since)
+        for each in dispatches
+        if each.name not in whole
+    ]
     tallies = [Tally() for _ in targets]
     for ips in _take_together(streams):
         demand = make_demand(ledger.read_events(ips), config.source.validity, now)
@@ -129,13 +136,6 @@ def _begin(config: Config, target: TargetConfig, ledger: Ledger, now: datetime, 
         blindly=blindly,
         is_empty=state.is_new or not ledger.has_holdings(target.name),
     )
-
-
-def _list_addresses(dispatch: Dispatch, ledger: Ledger, seen_since: datetime) -> Iterable[str]:
-    """List the addresses to look at: all, where all are sent, or those where something may be due."""
-    if dispatch.resend or dispatch.is_empty:
-        return ledger.list_addresses(dispatch.name)
-    return ledger.list_concerns(dispatch.name, dispatch.target.networks, dispatch.now, seen_since)
 
 
 def _take_together(streams: Sequence[Iterable[str]]) -> Iterator[list[str]]:
