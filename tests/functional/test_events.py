@@ -37,6 +37,7 @@ DAILY = (
     f"192.168.56.205;{BRUNI};90.126.241.111;{NIMNUL};1\n"
 )
 NOW = datetime.now(UTC).replace(microsecond=0)
+FRESH = ("10.0.200.1", "zed", 0)  # a row of the NAC's that shows that its export goes on
 
 
 def spyware(at, dst, user, src, threat, tid, **fields):
@@ -112,6 +113,7 @@ def campus(site, firewall):
             ("10.0.0.3", "cy", 3600),
             ("10.0.0.4", "null", 7200),
             ("10.0.9.9", "many", 7200),
+            FRESH,
         ]
     )
     site.identity = {"domain": "CAMPUS", "include_networks": ["10.0.0.0/16"], "exclude_networks": ["10.0.9.0/24"]}
@@ -180,6 +182,35 @@ def test_where_no_zone_is_known_nobody_is_told(campus, firewall):
     stamped = hit("10.0.0.2", high_res_timestamp=(NOW - timedelta(minutes=90)).isoformat(timespec="milliseconds"))
     firewall.do("log-add", log_type="threat", entries=[stamped])
     assert listed(campus, "spyware")[1]["10.0.0.2"]["dst_name"] == "CAMPUS\\grace"  # that says its own offset
+
+
+def test_a_zone_that_cannot_be_checked_names_nobody(campus, firewall):
+    """Without the right to ask for the clock, a zone may be wrong: it is said, and marks what rests on it."""
+    own = {"high_res_timestamp": (NOW - timedelta(minutes=90)).isoformat()}
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1"), hit("10.0.0.2", **own)])
+    firewall.do("role", types=["log"])
+    campus.tables = {"events": {"time_zone": "Europe/Berlin"}}
+    ended, rows = listed(campus, "--last", "2d")
+    told = dict(ended.events)["zone.unchecked"]["message"]
+    assert (ended.code, told) == (0, "time zone not checked: the key lacks Operational Requests")
+    assert (rows["10.0.0.1"]["dst_nac_mark"], rows["10.0.0.1"]["dst_name"]) == ("time zone not checked", "")
+    assert (rows["10.0.0.2"]["dst_nac_mark"], rows["10.0.0.2"]["dst_name"]) == ("", "CAMPUS\\grace")
+
+
+def test_after_the_end_of_a_stopped_export_nobody_is_told(campus, firewall):
+    """A NAC that writes nothing any more is said, and names nobody after its newest row."""
+    day = 86_400
+    campus.use_rows([("10.0.0.1", "ada", 3 * day), ("10.0.0.2", "grace", 2 * day)])
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "eve"), hit("10.0.0.2", minutes=2 * 1440 + 1)])
+    ended, rows = listed(campus, "--last", "3d")
+    assert (rows["10.0.0.1"]["dst_nac_mark"], rows["10.0.0.1"]["dst_name"]) == ("the NAC's export ends before", "eve")
+    assert rows["10.0.0.1"]["dst_nac_candidates"] == "CAMPUS\\ada"
+    assert "export may have stopped" in dict(ended.events)["source.stale"]["hint"]
+    long_ago = campus.call("events", "--until", (NOW - timedelta(days=2, minutes=1)).isoformat())
+    assert "source.stale" not in long_ago.err
+    campus.sync["stale_after"] = "3d"
+    ended, rows = listed(campus, "--last", "3d")
+    assert (rows["10.0.0.1"]["dst_nac_mark"], "source.stale" in ended.err) == ("", False)
 
 
 def test_a_session_over_a_hand_over_is_nobody_s(campus, firewall):
@@ -324,7 +355,7 @@ def test_a_renamed_threat_stays_known_and_a_new_user_does_not(campus, firewall):
 
 def test_a_person_stays_known_whatever_the_firewall_said(campus, firewall):
     """A row is of whom the NAC knows: a blank or a wrong user in an entry makes no new one."""
-    campus.use_rows([("10.0.0.1", "ada", 3 * 86_400)])
+    campus.use_rows([("10.0.0.1", "ada", 3 * 86_400), FRESH])
     yesterday = ["--until", (NOW.astimezone() - timedelta(days=1)).isoformat(), "--format", "report"]
     firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "ADA", minutes=25 * 60)])
     assert told_new(campus.call("events", *yesterday)) == (1, 0)
@@ -338,7 +369,7 @@ def test_a_person_stays_known_whatever_the_firewall_said(campus, firewall):
 
 def test_another_person_at_the_source_is_new(campus, firewall):
     """Who called for something counts as who was called: a new person behind an outbound event is not already seen."""
-    campus.use_rows([("10.0.0.1", "ada", 3 * 86_400), ("10.0.0.1", "grace", 7200)])
+    campus.use_rows([("10.0.0.1", "ada", 3 * 86_400), ("10.0.0.1", "grace", 7200), FRESH])
     yesterday = ["--until", (NOW.astimezone() - timedelta(days=1)).isoformat(), "--format", "report"]
     firewall.do("log-add", log_type="threat", entries=[outbound("10.0.0.1", minutes=25 * 60)])
     assert told_new(campus.call("events", *yesterday)) == (1, 0)

@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.asking import Networks, make_names, opened_history
 from uidsync.cli.wiring import TargetMaker, find_state_dir, heed_signals, make_secret_files, make_source, suggest
+from uidsync.cli.words import spell_span
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.deadline import Deadline
 from uidsync.panos.wire.errors import PanosError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from uidsync.integrations.events.agreement import Agreement
     from uidsync.integrations.events.choice import Choice
     from uidsync.integrations.events.config import EventsConfig
-    from uidsync.integrations.events.fetch import Outcome, Place
+    from uidsync.integrations.events.fetch import Clock, Outcome, Place
     from uidsync.integrations.events.memory import Memory
     from uidsync.integrations.events.queries import Query, Wish
     from uidsync.integrations.events.spool import Spool
@@ -231,10 +232,17 @@ class Run:
                     hint="events without an offset are not told of anybody; set events.time_zones",
                 )
             elif clock.warning:
-                self.log.warning("clock.off", target=name, message=clock.warning)
+                self._warn_of_clock(name, clock)
             self._margin = max(self._margin, self.request.table.margin + clock.skew)
             places.append(Place(name, partial(firewall.read_log, longest=seconds, breakable=breakable), clock, serial))
         return places
+
+    def _warn_of_clock(self, name: str, clock: Clock) -> None:
+        if not clock.doubt:
+            self.log.warning("clock.off", target=name, message=clock.warning)
+            return
+        hint = "with a wrong zone, entries are missed; tick Operational Requests in the XML API tab of the key's role"
+        self.log.warning("zone.unchecked", target=name, message=clock.warning, hint=hint)
 
     def _attribute(self) -> bool:
         """Ask the NAC who had the addresses; return whether that was possible, or not wanted."""
@@ -247,6 +255,10 @@ class Run:
                 raise self._source_error
             with opened_history(self.request.config, self._source) as history:
                 attribute(self.spool, history, self._margin)
+                if history.ended and history.ended < self.window.until:
+                    words = f"the newest row is {spell_span(history.now - history.ended)} old"
+                    hint = "the NAC's export may have stopped; no later event is told of a person"
+                    self.log.warning("source.stale", message=words, hint=hint)
         except SourceError as error:
             self._source_error = error
             self.log.error("source.failed", message=str(error), hint="the users are the firewalls' own")

@@ -13,7 +13,7 @@ from uidsync.integrations.events.config import SKEW_TOLD
 from uidsync.integrations.events.event import FIELDS, Origin, read_event
 from uidsync.integrations.events.queries import Query
 from uidsync.integrations.events.spool import Spool
-from uidsync.panos.logs.clocks import QUARTER, write_bounds
+from uidsync.panos.logs.clocks import QUARTER, UNCHECKED, write_bounds
 from uidsync.panos.logs.events import LogEntry, LogQuery, Unfinished
 from uidsync.panos.logs.filters import Search
 from uidsync.panos.logs.pages import Fetch, Gap, read_pages
@@ -28,6 +28,7 @@ class Clock:
     asked: tzinfo | None
     skew: timedelta = timedelta()
     warning: str = ""
+    doubt: str = ""  # about times that name no offset
     error: TargetError | None = None  # why the firewall cannot be asked for anything
 
 
@@ -101,7 +102,9 @@ def check_clock(
     if isinstance(shown, PanosError):
         if is_away(shown):
             return Clock(zone, zone, error=shown)
-        return Clock(zone, zone, warning="" if zone else f"its clock cannot be asked either: {shown}")
+        is_denied = isinstance(shown, Unauthorized) and shown.is_denied
+        why = "the key lacks Operational Requests" if is_denied else str(shown)
+        return Clock(zone, zone, warning=f"{UNCHECKED}: {why}", doubt=UNCHECKED)
     asked = _find_offset(shown, now())
     if ask_panorama is not None:
         at_panorama = _ask(ask_panorama)
@@ -163,7 +166,9 @@ def _fetch(place: Place, order: Order, spool: Spool, is_known: Callable[[str], b
             continue
         fields = () if order.raw is None else (*FIELDS, *order.raw)
         search = Search(query.log_type, query.condition, first, last, order.device_name, place.serial, fields)
-        origin = Origin(place.name, query.name, query.log_type, place.clock.zone, position, order.raw)
+        origin = Origin(
+            place.name, query.name, query.log_type, place.clock.zone, position, order.raw, place.clock.doubt
+        )
         watch.begin(f"{place.name} {query.name}", since, until)
         before = len(outcome.gaps)
         for page in read_pages(_hurried(place.fetch, watch), search, order.page):

@@ -67,15 +67,15 @@ class Spool:
                     continue
                 added += 1
                 first, last = (spell.first.timestamp(), spell.last.timestamp()) if spell else (None, None)
-                is_folded = int(spell is not None and spell.is_folded)
+                doubt = spell.doubt if spell else ""
                 for side, text, key, user in (
                     ("src", event.src, event.src_key, event.src_user),
                     ("dst", event.dst, event.dst_key, event.dst_user),
                 ):
                     if text and is_known(text):
-                        sides.append((cursor.lastrowid, side, key, first, last, is_folded, user))
+                        sides.append((cursor.lastrowid, side, key, first, last, doubt, user))
             self.connection.executemany(
-                "INSERT INTO side (event, side, address, first, last, is_folded, given) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO side (event, side, address, first, last, doubt, given) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 sides,
             )
         return added
@@ -122,16 +122,14 @@ class Spool:
     def list_sides(self, ip: Address) -> list[tuple[int, str, Spell | None, str]]:
         """List the sides at an address: event, side, when, and the firewall's user."""
         rows = self.connection.execute(
-            "SELECT event, side, first, last, is_folded, given FROM side WHERE address = ?",
+            "SELECT event, side, first, last, doubt, given FROM side WHERE address = ?",
             (bytes([ip.version]) + ip.packed,),
         )
         return [
             (
                 row["event"],
                 row["side"],
-                None
-                if row["first"] is None
-                else Spell(_moment(row["first"]), _moment(row["last"]), bool(row["is_folded"])),
+                None if row["first"] is None else Spell(_moment(row["first"]), _moment(row["last"]), row["doubt"]),
                 row["given"],
             )
             for row in rows

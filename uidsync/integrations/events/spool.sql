@@ -8,7 +8,7 @@ CREATE TABLE event (
 -- A side of an event at an address of the NAC's: when the event was, whom the firewall named, and whom the NAC knows there.
 -- What is judged address by address is written here alone: rows of events are wide, and far apart for one address.
 CREATE TABLE side (
-  event INTEGER NOT NULL, side TEXT NOT NULL, address BLOB NOT NULL, first REAL, last REAL, is_folded INTEGER,
+  event INTEGER NOT NULL, side TEXT NOT NULL, address BLOB NOT NULL, first REAL, last REAL, doubt TEXT,
   given TEXT, name TEXT, who TEXT, mark TEXT, user TEXT, candidates TEXT, since REAL, until REAL, mac TEXT, row INTEGER, machine TEXT, verdict TEXT,
   PRIMARY KEY (event, side)
 ) WITHOUT ROWID;
