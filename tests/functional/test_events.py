@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 from lxml import etree
@@ -165,7 +166,7 @@ def test_each_event_is_told_of_who_had_the_address(campus, firewall):
         "10.0.0.2": ("", "agree", "campus\\grace"),
         "10.0.0.3": ("near a hand-over", "near a hand-over", "CAMPUS\\bob or CAMPUS\\cy"),
         "10.0.0.4": ("nobody", "nobody", "eve (NAC: nobody)"),
-        "10.0.9.9": ("not one person", "", "eve"),
+        "10.0.9.9": ("not one person", "", "(firewall: eve)"),
         "10.0.0.77": ("no record", "", ""),
     }
     assert (ada["threat"], ada["threat_id"], ada["log_threatid"]) == (LOCKY, "13001", f"{LOCKY}(13001)")
@@ -256,7 +257,7 @@ def test_agreement_is_a_sentence_a_table_and_metrics(campus, firewall):
 
 def test_by_person(campus, firewall):
     """One line for each person, with devices, threats, first and last; and all that one person had, wherever."""
-    entries = [hit("10.0.0.1"), hit("10.0.0.1", minutes=30), hit("10.0.0.2", "grace")]
+    entries = [hit("10.0.0.1"), hit("10.0.0.1", "eve", minutes=30), hit("10.0.0.2", "grace")]
     firewall.do("log-add", log_type="threat", entries=entries)
     people = [json.loads(line) for line in campus.call("events", "--by", "user", "--format", "jsonl").out.splitlines()]
     assert [(one["user"], one["events"], one["devices"]) for one in people] == [
@@ -264,6 +265,7 @@ def test_by_person(campus, firewall):
     ]  # fmt: skip
     assert people[0]["threats"] == [LOCKY]
     assert people[0]["first"] < people[0]["last"]
+    assert [one["differs"] for one in people] == [1, 0]
     firewall.do("reset-counters")
     ended, rows = listed(campus, "--user", "ADA")
     assert (ended.code, list(rows)) == (0, ["10.0.0.1"])
@@ -519,19 +521,41 @@ def test_a_firewall_that_is_away_is_found_once(campus, firewall):
 
 def test_without_the_nac_events_are_told_all_the_same(campus, firewall):
     """A source that cannot be read leaves the firewall's own users, is said, exits 3, and nothing is remembered."""
-    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "eve")])
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "eve"), hit("10.0.9.9", "nat")])
     campus.source = {"kind": "csv", "path": campus.place / "nowhere.csv"}
+    said = "Incomplete: the NAC could not be read; the users are the firewalls' own: "
     ended = campus.call("events", "--format", "report")
-    assert (ended.code, "10.0.0.1;eve;" in ended.out) == (3, True)
+    assert (ended.code, "10.0.0.1;eve;" in ended.out, "10.0.9.9;(firewall: nat);" in ended.out) == (3, True, True)
+    assert ended.out.splitlines()[-1].startswith(said)
+    assert said in unescape(campus.call("events", "--format", "html").out)
     people = campus.call("events", "--by", "user")
-    assert (people.code, people.out.splitlines()[1:]) == (3, [f"eve;;{LOCKY};10.0.0.1;1;{stamp(90)};{stamp(90)}"])
+    (row, last) = people.out.splitlines()[1:]
+    assert (people.code, row) == (3, f"eve;;{LOCKY};10.0.0.1;1;{stamp(90)};{stamp(90)};0")
+    assert last.strip('"').startswith(said)
     hers = campus.call("events", "--user", "EVE")
     assert (hers.code, "10.0.0.1;eve;" in hers.out) == (3, True)
-    assert campus.call("events", "--user", "ada").out.count("\n") == 1
+    assert campus.call("events", "--user", "ada").out.count("\n") == 2
     agreement = campus.call("events", "--agreement")
     assert (agreement.code, agreement.out.partition("\n")[0]) == (3, "no event could be compared with the NAC")
-    assert campus.call("events", "--columns", "dst,dst_user,dst_nac_user").out.splitlines()[1:] == ["10.0.0.1;eve;"]
+    rows = campus.call("events", "--columns", "dst,dst_user,dst_nac_user").out.splitlines()
+    assert rows[1:-1] == ["10.0.0.1;eve;", "10.0.9.9;nat;"]
     assert campus.call("events", "--no-who").code == 0
+
+
+def test_a_feed_waits_for_the_nac(campus, firewall):
+    """With the NAC away, `--since last` tells no event and moves no mark: the next reading tells each once."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    there, away = campus.source, {"kind": "csv", "path": campus.place / "nowhere.csv"}
+    feed = ["events", "--since", "last", "--format", "jsonl"]
+    for _ in range(2):
+        campus.source = away
+        ended = campus.call(*feed)
+        (line,) = map(json.loads, ended.out.splitlines())
+        assert (ended.code, list(line)) == (3, ["incomplete"])
+    campus.source = there
+    (line,) = map(json.loads, campus.call(*feed).out.splitlines())
+    assert line["dst_nac_user"] == "CAMPUS\\ada"
+    assert campus.call(*feed).out == ""
 
 
 @pytest.mark.parametrize(

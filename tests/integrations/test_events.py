@@ -160,6 +160,7 @@ def test_domains_that_are_one_part_nobody():
     assert not any(one.is_same(*pair) for pair in (("", ""), ("\\", ""), ("@", "\\"), ("", "ada")))
     assert one.is_among("CAMPUS\\ada or CAMPUS\\grace", ["grace@example.edu"])
     assert one.is_among("eve (NAC: nobody)", ["EVE"])
+    assert one.is_among("(firewall: eve)", ["EVE"])
     assert not one.is_among("CAMPUS\\ada", ["ad", "nobody", ""])
 
 

@@ -41,6 +41,7 @@ class Networks:
 
     def __init__(self, config: Config) -> None:
         include = config.identity.include_networks
+        self._exclude = config.identity.exclude_networks
 
         @lru_cache(CACHED)
         def is_known(text: str) -> bool:
@@ -56,6 +57,10 @@ class Networks:
     def __call__(self, text: str) -> bool:
         """Tell whether the NAC may know who has an address."""
         return self._is_known(text)
+
+    def is_shared(self, ip: Address) -> bool:
+        """Tell whether many people share an address."""
+        return not is_within(ip, (), self._exclude)
 
 
 class History:

@@ -101,10 +101,12 @@ class Run:
         request, spool, choice = self.request, self.spool, self.request.choice
         memory = Memory(spool, find_state_dir(request.config) / FILE) if self.needs_memory else None
         outcomes = self._fetch(memory)
-        is_known = self._attribute()
+        self._attribute()
         group(spool, choice.counting)
         at = self.window.until.astimezone()
         gaps = self._tell_gaps(outcomes)
+        if self._source_error:
+            gaps.append(f"the NAC could not be read; {self._consequence}: {self._source_error}")
         agreement = find_agreement(spool)
         days = memory.mark(at) if memory else {}
         with written_to(output) as write:
@@ -114,7 +116,7 @@ class Run:
                 self._write_proof(write)
         counts = spool.count_rows()
         self._tell_counts(counts, outcomes)
-        if not is_known:
+        if self._source_error:
             return SOURCE
         self._tell_people(agreement)
         if memory and not request.dry_run:
@@ -244,12 +246,17 @@ class Run:
         hint = "with a wrong zone, entries are missed; tick Operational Requests in the XML API tab of the key's role"
         self.log.warning("zone.unchecked", target=name, message=clock.warning, hint=hint)
 
-    def _attribute(self) -> bool:
-        """Ask the NAC who had the addresses; return whether that was possible, or not wanted."""
+    @property
+    def _consequence(self) -> str:
+        """What becomes of events if the NAC is away: a feed gets them at the next try, with names and once."""
+        return "the users are the firewalls' own" if self.window.since else "no event is told before it can"
+
+    def _attribute(self) -> None:
+        """Ask the NAC who had the addresses, unless that is not wanted; fall back on the firewalls."""
         from uidsync.integrations.events.people import attribute  # noqa: PLC0415
 
         if self.request.no_who:
-            return True
+            return
         try:
             if self._source_error:
                 raise self._source_error
@@ -261,11 +268,13 @@ class Run:
                     self.log.warning("source.stale", message=words, hint=hint)
         except SourceError as error:
             self._source_error = error
-            self.log.error("source.failed", message=str(error), hint="the users are the firewalls' own")
-            self.spool.believe_firewalls(as_people=self.request.choice.kind == "people")
+            self.log.error("source.failed", message=str(error), hint=self._consequence)
+            if self.window.since is None:
+                self.spool.drop_all()
+            is_shared = Networks(self.request.config).is_shared
+            self.spool.believe_firewalls(is_shared, as_people=self.request.choice.kind == "people")
         if self.request.user:
             self.spool.keep_only(self._names)
-        return self._source_error is None
 
     # ---- telling -----------------------------------------------------------------------------------------------
 

@@ -104,16 +104,17 @@ def find_missing(spool: Spool, words: str | None) -> list[str]:
     return sorted({f"{RAW}{name}" for name in fields} - set(list_raw_names(spool)))
 
 
-BY_USER = ("user", "devices", "threats", "addresses", "events", "first", "last")
+BY_USER = ("user", "devices", "threats", "addresses", "events", "first", "last", "differs")
 PEOPLE = """
   WITH told AS (
     SELECT s.event, s.side, s.user, coalesce(s.machine, s.mac) AS device, e.time, e.received, e.threat, e.threat_id,
-      CASE s.side WHEN 'src' THEN e.src ELSE e.dst END AS address, s.first
+      CASE s.side WHEN 'src' THEN e.src ELSE e.dst END AS address, s.first, s.verdict
     FROM side s JOIN event e ON e.id = s.event WHERE s.mark = '' AND s.user IS NOT NULL
   )
   SELECT MAX(user) AS user, json_group_array(DISTINCT device) FILTER (WHERE device IS NOT NULL) AS devices,
     json_group_array(DISTINCT threat) AS threats, json_group_array(DISTINCT address) AS addresses,
-    COUNT(DISTINCT event) AS events, MIN(first) AS first, MAX(first) AS last
+    COUNT(DISTINCT event) AS events, MIN(first) AS first, MAX(first) AS last,
+    COUNT(DISTINCT event) FILTER (WHERE verdict = 'differs') AS differs
   FROM told GROUP BY fold(user) ORDER BY events DESC, fold(user)
 """
 

@@ -24,7 +24,7 @@ VERDICTS = (AGREE, BLANK, DIFFERS, NOBODY, NEAR)
 UNJUDGED = frozenset({NEAR})  # of those: no percentage counts them
 NO_ONE = "nobody"
 BLUR = timedelta(hours=2)
-IN_A_NAME = re.compile(r" or | \((?:NAC|firewall): |\)$", re.IGNORECASE)  # what parts the names that `name` joins
+IN_A_NAME = re.compile(r" or | ?\((?:NAC|firewall): |\)$", re.IGNORECASE)  # what parts the names that `name` joins
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def identify(judgement: Judgement, user: str) -> str:
     """Return who is meant, for rows that are one person's whatever a firewall called them in an entry."""
     if judgement.mark == SURE and judgement.stay and judgement.stay.user:
         return judgement.stay.user
-    return name(judgement, user)
+    return user if judgement.mark == MANY else name(judgement, user)
 
 
 def name(judgement: Judgement, user: str, names: Names = Names()) -> str:  # noqa: B008
@@ -183,4 +183,9 @@ def name(judgement: Judgement, user: str, names: Names = Names()) -> str:  # noq
         return user if names.is_same(user, known) else f"{known} (firewall: {user})"
     if judgement.candidates and len(judgement.candidates) > 1:
         return " or ".join(judgement.candidates)
-    return f"{user} (NAC: {NO_ONE})" if judgement.mark == NOBODY and user else user
+    match judgement.mark:
+        case mark if mark == NOBODY and user:
+            return f"{user} (NAC: {NO_ONE})"
+        case mark if mark == MANY and user:
+            return f"(firewall: {user})"
+    return user

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from uidsync.integrations.events.event import Event
-from uidsync.integrations.events.judging import Judgement, Names, compare, identify, name
+from uidsync.integrations.events.judging import MANY, Judgement, Names, compare, identify, name
 from uidsync.panos import Address
 from uidsync.panos.logs.clocks import Spell
 
@@ -182,16 +182,24 @@ class Spool:
         )
         self.connection.execute("DELETE FROM side WHERE event NOT IN (SELECT id FROM event)")
 
-    def believe_firewalls(self, *, as_people: bool) -> None:
+    def believe_firewalls(self, is_shared: Callable[[Address], bool], *, as_people: bool) -> None:
         """Go back to the firewalls' own users, where the NAC cannot be asked to its end.
 
-        With `as_people` they stand for those who had the addresses.
+        With `as_people` they stand for those who had the addresses, unless many people share an address.
         """
         self.connection.execute(
             "UPDATE side SET mark = iif(:as_people, '', NULL), user = iif(:as_people, nullif(given, ''), NULL), "
             "candidates = NULL, verdict = '', name = NULL, who = NULL",
             {"as_people": as_people},
         )
+        with self.writing():
+            for ip in list(filter(is_shared, self.list_addresses())):
+                sides = self.list_sides(ip)
+                self.write_judgements((event, side, user, Judgement(MANY)) for event, side, _, user in sides)
+
+    def drop_all(self) -> None:
+        """Drop all events."""
+        self.connection.executescript("DELETE FROM side; DELETE FROM event")
 
     def select(self, statement: str, parameters: Any = ()) -> Iterator[sqlite3.Row]:  # noqa: ANN401 (as sqlite3 takes)
         """Yield the rows of a question."""
