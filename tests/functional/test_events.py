@@ -570,7 +570,24 @@ def test_a_feed_waits_for_the_nac(campus, firewall):
         (["--query", "app eq ssh"], "into parentheses"),
         (["--columns", "time,dst_nmae"], "did you mean dst_name?"),
         (["--columns", "pcap_id"], "log_pcap_id"),
-        (["--columns", ""], "name a set"),
+        *(
+            ([option, " "], f"for '{option}': it is empty")
+            for option in (
+                "--user",
+                "--nat",
+                "--threat-id",
+                "--device",
+                "--by",
+                "--query",
+                "--log-type",
+                "--columns",
+                "--forget",
+                "--target",
+                "--since",
+                "--until",
+                "--last",
+            )
+        ),
         (["--columns", "time,,dst"], "name a set"),
         (["--device", "fw-simulatd"], "did you mean fw-simulated?"),
         (["--by", "device"], "by user, not by 'device'"),

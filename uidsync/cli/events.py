@@ -255,8 +255,6 @@ def _check(request: Request, window: Window) -> None:
 
 def _forget(config: Config, what: str, *, is_alone: bool) -> int:
     """Forget rows of earlier reports."""
-    if not what.strip():
-        raise typer.BadParameter("forget what? a user, an address, a threat number, or `all`", param_hint="--forget")
     if not is_alone:
         raise typer.BadParameter("it stands alone: nothing else is done with it", param_hint="--forget")
     from uidsync.integrations.events.config import EventsConfig  # noqa: PLC0415
