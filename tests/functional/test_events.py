@@ -355,6 +355,33 @@ def test_a_renamed_threat_stays_known_and_a_new_user_does_not(campus, firewall):
     assert told_new(campus.call("events", "--format", "report", "--threat-id", "40007")) == (1, 1)
 
 
+def test_days_of_events_are_counted_not_reports(campus, firewall):
+    """A daily report reads a little more than a day. An event that two of them have was seen on one day."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.77", minutes=24 * 60 + 30)])
+    command = ["events", "--last", "25h", "--format", "report"]
+    assert told_new(campus.call(*command, "--until", (NOW - timedelta(days=1)).isoformat())) == (1, 0)
+    for _ in range(2):
+        today = campus.call(*command)
+        assert (told_new(today), "#1 days (1)" in today.out) == ((0, 1), True)
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.77")])
+    for _ in range(2):
+        today = campus.call(*command)
+        assert (told_new(today), "#2 days (1)" in today.out) == ((0, 1), True)
+
+
+def test_the_day_is_that_of_the_firewalls_not_of_the_shell(campus, firewall):
+    """Whoever makes a report, and wherever: it is one day's, by the zone of the firewalls."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.77", minutes=3)])
+    days = set()
+    for zone in ("Pacific/Kiritimati", "Pacific/Niue"):  # which never have the same day
+        campus.environment = {"TZ": zone}
+        ended = campus.call("events", "--format", "report")
+        assert told_new(ended) == (1, 0)
+        with closing(sqlite3.connect(campus.state_dir / "events.sqlite3")) as memory:
+            days |= {day for (day,) in memory.execute("SELECT day FROM report")}
+    assert len(days) == 1
+
+
 def test_a_person_stays_known_whatever_the_firewall_said(campus, firewall):
     """A row is of whom the NAC knows: a blank or a wrong user in an entry makes no new one."""
     campus.use_rows([("10.0.0.1", "ada", 3 * 86_400), FRESH])
@@ -571,7 +598,7 @@ def test_a_feed_waits_for_the_nac(campus, firewall):
         (["--columns", "time,dst_nmae"], "did you mean dst_name?"),
         (["--columns", "pcap_id"], "log_pcap_id"),
         *(
-            ([option, " "], f"for '{option}': it is empty")
+            ([option, " "], f"for {option}: it is empty")
             for option in (
                 "--user",
                 "--nat",

@@ -358,6 +358,17 @@ def test_what_narrows_a_query_comes_after_it():
 
 
 @pytest.mark.parametrize(
+    ("table", "zone"),
+    [({}, UTC), ({"time_zone": "Europe/Berlin", "time_zones": {"a": "UTC"}}, BERLIN),
+     ({"time_zones": {"a": "Europe/Berlin", "b": "Europe/Berlin"}}, BERLIN),
+     ({"time_zones": {"a": "Europe/Berlin", "b": "Asia/Tokyo"}}, UTC)],
+)  # fmt: skip
+def test_a_report_has_the_zone_of_the_firewalls(table, zone):
+    """If they have one zone, its days count; otherwise those of UTC."""
+    assert EventsConfig(**table).own_zone == zone
+
+
+@pytest.mark.parametrize(
     "table",
     [{"cnc_rule": "it's"}, {"page": 5001}, {"time_zone": "Mars"}, {"query": {"x": {"log_type": "threats"}}},
      {"query": {"x": {"filter": "(a eq b"}}}, {"query": {"x": {"filter": "a eq b"}}},

@@ -103,7 +103,7 @@ class Run:
         outcomes = self._fetch(memory)
         self._attribute()
         group(spool, choice.counting)
-        at = self.window.until.astimezone()
+        at = self.window.until.astimezone(request.table.own_zone)
         gaps = self._tell_gaps(outcomes)
         if self._source_error:
             gaps.append(f"the NAC could not be read; {self._consequence}: {self._source_error}")

@@ -6,7 +6,7 @@ Pure: no I/O.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta, tzinfo
+from datetime import UTC, timedelta, tzinfo
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -79,6 +79,12 @@ class EventsConfig(NeighbourTable):
         """Return the zone that a firewall's clock is set to; None is not known."""
         name = self.time_zones.get(target, self.time_zone)
         return ZoneInfo(name) if name else None
+
+    @property
+    def own_zone(self) -> tzinfo:
+        """The zone of a report's days and times: the only one that is configured for firewalls, or else UTC."""
+        zones = {self.time_zone} if self.time_zone else set(self.time_zones.values())
+        return ZoneInfo(zones.pop()) if len(zones) == 1 else UTC
 
     @classmethod
     def find_strangers(

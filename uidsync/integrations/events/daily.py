@@ -12,7 +12,6 @@ from datetime import datetime
 from itertools import groupby
 
 from uidsync.integrations.events.choice import Counting
-from uidsync.integrations.events.memory import write_day
 from uidsync.integrations.events.spool import Spool
 
 HEADER = ("Destination", "Destination Name", "Source", "Threat Name", "Count")
@@ -67,7 +66,7 @@ def write_daily(
         f"SELECT * FROM grouped WHERE days IS NOT NULL ORDER BY length(days) DESC, days, {ORDER}"  # noqa: S608
     )
     for days, known in groupby(rows, lambda row: row["days"]):
-        listed = [*days.split(), write_day(at)]
+        listed = days.split()
         yield f"#{len(listed)} days ({sizes[days]})\n"
         yield from (f"#{write_date(reports[day].astimezone(at.tzinfo))}\n" for day in listed)
         yield from (make([row[name] for name in names]) for row in known)

@@ -37,7 +37,7 @@ def write_page(
         "Already seen",
         (*HEADS, "Days", "First seen"),
         (
-            (*cells, len(str(days).split()) + 1, write_date(reports[str(days)[:DAY]].astimezone(at.tzinfo)))
+            (*cells, len(str(days).split()), write_date(reports[str(days)[:DAY]].astimezone(at.tzinfo)))
             for *cells, days in _list_cells(spool, "days IS NOT NULL", f"length(days) DESC, days, {ORDER}", "days")
         ),
         "Nothing.",
