@@ -482,6 +482,8 @@ def test_since_last_leaves_no_gap_and_tells_nothing_twice(campus, firewall):
     assert len(campus.call("events", "spyware", "--since", "last").out.splitlines()) == 5
     assert len(read("--device", "fw-simulated")) == 4
     assert read("--device", "fw-simulated") == []
+    ended = campus.call(*command, "--until", (NOW - timedelta(hours=1)).isoformat())
+    assert (ended.code, "for --until: the last reading ended later, at" in unwrapped(ended.err)) == (2, True)
 
 
 # ---- what cannot be read -----------------------------------------------------------------------------------------
@@ -509,6 +511,7 @@ def test_ctrl_c_leaves_no_job(campus, firewall):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, "Traceback" in err) == (1, False)
+    assert "no whole report was made, nothing is remembered" in err
     assert firewall.do("state")["log_jobs"] == []
 
 
@@ -544,6 +547,10 @@ def test_a_firewall_that_is_away_is_found_once(campus, firewall):
     firewall.do("key", expired=False)
     firewall.do("role", types=["log"])  # the clock may not be asked, but the logs can
     assert campus.call("events", "virus", "spyware", "cnc").code == 0
+    firewall.do("role", types=["op"])
+    (line,) = campus.call("events", "--format", "report").out.splitlines()[-1:]
+    assert " by the firewall's clock on: " in line
+    assert line.endswith("; tick Log in the XML API tab of the key's role")
 
 
 def test_without_the_nac_events_are_told_all_the_same(campus, firewall):

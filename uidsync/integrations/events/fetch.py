@@ -102,8 +102,7 @@ def check_clock(
     if isinstance(shown, PanosError):
         if is_away(shown):
             return Clock(zone, zone, error=shown)
-        is_denied = isinstance(shown, Unauthorized) and shown.is_denied
-        why = "the key lacks Operational Requests" if is_denied else str(shown)
+        why = "the key lacks Operational Requests" if _is_denied(shown) else str(shown)
         return Clock(zone, zone, warning=f"{UNCHECKED}: {why}", doubt=UNCHECKED)
     asked = _find_offset(shown, now())
     if ask_panorama is not None:
@@ -127,8 +126,11 @@ def check_clock(
 
 def is_away(error: PanosError) -> TypeGuard[TargetError]:
     """Tell whether an error is one of the firewall and not of the question: then no other question is worth asking."""
-    is_denied = isinstance(error, Unauthorized) and error.is_denied
-    return isinstance(error, TargetError) and not isinstance(error, Unfinished) and not is_denied
+    return isinstance(error, TargetError) and not isinstance(error, Unfinished) and not _is_denied(error)
+
+
+def _is_denied(error: PanosError) -> bool:
+    return isinstance(error, Unauthorized) and error.is_denied
 
 
 def _ask(ask: Callable[[], datetime]) -> datetime | PanosError:
@@ -192,9 +194,10 @@ def write_gaps(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str, str]]:
         for error, gaps in groupby(outcome.gaps, lambda each: each[1].error):
             names, missing = zip(*gaps, strict=True)
             first = min(gap.since for gap in missing)
-            when = f"{first:%Y-%m-%d %H:%M:%S}"
+            when = f"{first:%Y-%m-%d %H:%M:%S} by the firewall's clock"
             what = f"nothing was read from {when} on" if missing[0].is_rest else f"one entry was left out from {when}"
-            yield outcome.target, error.kind, f"{outcome.target}: {', '.join(names)}: {what}: {error}"
+            hint = "; tick Log in the XML API tab of the key's role" if _is_denied(error) else ""
+            yield outcome.target, error.kind, f"{outcome.target}: {', '.join(names)}: {what}: {error}{hint}"
 
 
 def _hurried(fetch: Fetch, watch: Watch) -> Fetch:
