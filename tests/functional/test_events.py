@@ -175,8 +175,8 @@ def test_each_event_is_told_of_who_had_the_address(campus, firewall):
 def test_where_no_zone_is_known_nobody_is_told(campus, firewall):
     """Without a zone, or with one that the firewall's clock belies, events are listed and told of nobody."""
     firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
-    for zone in ("", "Asia/Tokyo"):
-        campus.tables = {"events": {"time_zone": zone}}
+    for table in ({}, {"time_zone": "Asia/Tokyo"}):
+        campus.tables = {"events": table}
         ended, rows = listed(campus, "spyware")
         assert (ended.code, next(event for event, _ in ended.events)) == (0, "zone.unknown")
         assert (rows["10.0.0.1"]["dst_nac_mark"], rows["10.0.0.1"]["dst_name"]) == ("time zone unknown", "")
@@ -800,6 +800,18 @@ def test_own_queries_and_the_rule_s_name_are_configuration(campus, firewall):
     campus.tables["events"]["query"] = {"mail": {"filter": "(app eq 'smtp)"}}
     ended = campus.call("events", "mail")
     assert (ended.code, "events.query.mail.filter" in ended.err) == (2, True)
+
+
+def test_a_slip_in_the_configuration_is_one_plain_line(campus, firewall):
+    """A zone or a name that is wrong is named by its key, and by nothing of the library that found it."""
+    del firewall
+    slips = [({"time_zone": "Europe/Nowhere"}, "events.time_zone: 'Europe/Nowhere' is not a time zone"),
+             ({"query": {"x y": {}}}, "events.query.x y: holds a character that is not allowed")]  # fmt: skip
+    for table, words in slips:
+        campus.tables = {"events": table}
+        ended = campus.call("events")
+        (problem,) = [event["problem"] for name, event in ended.events if name == "config.refused"]
+        assert (ended.code, problem.startswith(words)) == (2, True), problem
 
 
 def test_a_terminal_shows_how_far_the_reading_is(campus, firewall):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, timedelta, tzinfo
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -56,7 +56,7 @@ class EventsConfig(NeighbourTable):
     """The time limit for one report. The report says so if something is left unread."""
     overlap: Annotated[Duration, AfterValidator(between(0 * SECOND, DAY))] = HOUR
     """With `--since last`: how late an entry may arrive and still be listed."""
-    time_zone: TimeZone | Literal[""] = ""
+    time_zone: TimeZone | None = None
     """The time zone of the firewalls' clocks, for example `"Europe/Berlin"`. Without it, only entries that name
     their offset get a name."""
     time_zones: dict[Name, TimeZone] = {}  # noqa: RUF012 (pydantic copies it)
