@@ -297,12 +297,12 @@ def test_names_of_one_domain_agree(campus, firewall):
     """A firewall's `user@realm` is the NAC's user where the configuration says that the realm is the domain."""
     firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "ada@example.edu")])
     command = ["events", "--agreement"]
-    assert campus.call(*command).out.startswith("0 % of 1 events carried the right user; differs: 1")
+    assert campus.call(*command).out.startswith("0 % of 1 event carried the right user; differs: 1")
     campus.tables["events"]["same_domains"] = ["CAMPUS", "example.edu"]
-    assert campus.call(*command).out.startswith("100 % of 1 events carried the right user\n")
+    assert campus.call(*command).out.startswith("100 % of 1 event carried the right user\n")
     del campus.tables["events"]["same_domains"]
     campus.identity["strip_realm"] = True
-    assert campus.call(*command).out.startswith("100 % of 1 events carried the right user\n")
+    assert campus.call(*command).out.startswith("100 % of 1 event carried the right user\n")
 
 
 def test_several_values_of_a_person_can_be_parted(campus, firewall):
@@ -645,6 +645,8 @@ def test_a_feed_waits_for_the_nac(campus, firewall):
         (["--last", "soon"], "no span"),
         (["--since", "2026-11-02", "--until", "2026-11-01"], "not before"),
         (["--nat", "192.0.2.1"], "ADDRESS:PORT"),
+        (["--nat", "192.0.2.1:65536"], "ADDRESS:PORT"),
+        (["--nat", "192.0.2.1:999999"], "ADDRESS:PORT"),
         (["--by", "user", "--no-who"], "asked of the NAC"),
     ],
 )
@@ -705,6 +707,29 @@ def test_firewalls_behind_a_panorama_are_apart(campus, start):
     assert list(listed(campus, "--device", "fw-0033")[1]) == ["10.0.0.2"]
     ended = campus.call("events", "--device", "fw-33")
     assert (ended.code, "did you mean fw-0033?" in unwrapped(ended.err)) == (2, True)
+
+
+def test_events_of_several_zones_are_in_one_order_and_one_zone(campus, firewall, start):
+    """Whatever the clocks of two firewalls show, the oldest event comes first, and all times have one offset."""
+    tokyo = start("firewall")
+    tokyo.do("clock", zone="Asia/Tokyo")
+    late, early = NOW - timedelta(minutes=80), NOW - timedelta(minutes=90) + timedelta(hours=9)
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", minutes=80)])
+    tokyo.do(
+        "log-add",
+        log_type="threat",
+        entries=[spyware(early, "10.0.0.2", "", "178.218.122.66", LOCKY, "1", serial="22")],
+    )
+    campus.add_firewall("tokyo", tokyo)
+    campus.tables = {"events": {"time_zone": "UTC", "time_zones": {"tokyo": "Asia/Tokyo"}}}
+    ended, rows = listed(campus)
+    assert (ended.code, list(rows)) == (0, ["10.0.0.2", "10.0.0.1"])
+    assert [row["time"] for row in rows.values()] == [stamp(90), late.isoformat()]
+    assert {row["dst_nac_since"][-6:] for row in rows.values()} == {"+00:00"}
+    campus.tables["events"]["time_zone"] = "Europe/Berlin"
+    firewall.do("clock", zone="Europe/Berlin")
+    people = map(json.loads, campus.call("events", "--by", "user", "--format", "jsonl").out.splitlines())
+    assert {one["first"][-6:] for one in people} <= {"+01:00", "+02:00"}
 
 
 def test_a_pair_is_asked_at_its_active_member(campus, start):

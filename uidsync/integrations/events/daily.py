@@ -28,7 +28,7 @@ def group(spool: Spool, counting: Counting = "events") -> None:
     """Group the events: by both ends, their users, and the threat, however that is called just now."""
     spool.connection.execute(
         "CREATE TABLE grouped AS SELECT dst, dst_name AS name, fold(dst_who) AS who, src, src_name AS source_name, "  # noqa: S608
-        f"fold(src_who) AS source_who, threat, threat_id, MAX(received) AS latest, {COUNTS[counting]} AS n, dst_key, "
+        f"fold(src_who) AS source_who, threat, threat_id, MAX(at) AS latest, {COUNTS[counting]} AS n, dst_key, "
         "src_key, '' AS days FROM named GROUP BY dst, fold(dst_who), src, fold(src_who), threat_id"
     )
 

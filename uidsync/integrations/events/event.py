@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -57,11 +57,15 @@ class Event(NamedTuple):
     threat_id: str
     sessions: int
     raw: str | None
+    at: float  # the moment of its receipt, by which events are sorted, whatever the zones of their firewalls
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where entries come from: the target, the query, and the zone of the firewall's clock, if it is known."""
+    """Where entries come from: the target, the query, and the zone of the firewall's clock, if it is known.
+
+    `asked` is the zone of the clock by which entries are received: that of a Panorama, where one is asked.
+    """
 
     target: str
     query: str
@@ -70,6 +74,7 @@ class Origin:
     log: str = ""  # by which name it is known how far it was read
     raw: Collection[str] | None = ()  # names of fields to keep as they are; None is all
     doubt: str = ""  # about the zone
+    asked: tzinfo | None = None
 
 
 def read_event(entry: LogEntry, origin: Origin) -> tuple[Event, Spell | None]:
@@ -77,6 +82,7 @@ def read_event(entry: LogEntry, origin: Origin) -> tuple[Event, Spell | None]:
     spell = find_spell(entry, origin.zone, origin.doubt)
     threat, threat_id = read_threat(entry, origin.log_type)
     src, dst = entry.get("src", ""), entry.get("dst", "")
+    received = read_time(entry, ("receive_time",))
     event = Event(
         find_key(origin.log_type, entry),
         origin.log,
@@ -103,6 +109,7 @@ def read_event(entry: LogEntry, origin: Origin) -> tuple[Event, Spell | None]:
         threat_id,
         int(count) if (count := entry.get("repeatcnt", "")).isdecimal() and len(count) < 10 and int(count) else 1,  # noqa: PLR2004
         _keep_raw(entry, origin.raw),
+        received.replace(tzinfo=origin.asked or UTC).timestamp() if received else 0.0,
     )
     return event, spell
 

@@ -168,8 +168,9 @@ def _fetch(place: Place, order: Order, spool: Spool, is_known: Callable[[str], b
             continue
         fields = () if order.raw is None else (*FIELDS, *order.raw)
         search = Search(query.log_type, query.condition, first, last, order.device_name, place.serial, fields)
+        clock = place.clock
         origin = Origin(
-            place.name, query.name, query.log_type, place.clock.zone, position, order.raw, place.clock.doubt
+            place.name, query.name, query.log_type, clock.zone, position, order.raw, clock.doubt, clock.asked
         )
         watch.begin(f"{place.name} {query.name}", since, until)
         before = len(outcome.gaps)

@@ -35,7 +35,7 @@ class Spool:
         self.names = names
         self.connection = sqlite3.connect("", isolation_level=None)
         self.connection.row_factory = sqlite3.Row
-        # What belongs to one person, for `GROUP BY`: case and a missing domain make no other of them.
+        # For `GROUP BY`: names that differ in case alone are one user's. SQLite's own lower() knows ASCII alone.
         self.connection.create_function("fold", 1, lambda text: (text or "").casefold(), deterministic=True)
         for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE}", "temp_store = FILE"):
             self.connection.execute(f"PRAGMA {pragma}")
@@ -96,15 +96,13 @@ class Spool:
         (known,) = self.connection.execute("SELECT COUNT(*) FROM grouped WHERE days IS NOT NULL").fetchone()
         return {"new": int(new), "seen": int(known)}
 
-    def drop_known(self) -> int:
-        """Drop the events that an earlier report counted, as the attached memory has them; return how many."""
+    def drop_known(self) -> None:
+        """Drop the events that an earlier report counted, as the attached memory has them."""
         self.connection.execute(
             "DELETE FROM event WHERE EXISTS "
             "(SELECT 1 FROM memory.counted c WHERE c.log = event.log AND c.key = event.key)"
         )
-        (dropped,) = self.connection.execute("SELECT changes()").fetchone()
         self.connection.execute("DELETE FROM side WHERE event NOT IN (SELECT id FROM event)")
-        return int(dropped)
 
     # ---- sides -------------------------------------------------------------------------------------------------
 
