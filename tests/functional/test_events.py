@@ -321,7 +321,7 @@ def test_nobody_at_all_has_a_reason(campus, firewall):
     campus.tables = {}
     ended = campus.call("events", "--by", "user", "--format", "table")
     words = dict(ended.events)["people.untold"]["message"]
-    assert (ended.code, words) == (0, "no event can be told of a person: time zone unknown (1)")
+    assert (ended.code, words) == (0, "no event has a sure name: time zone unknown (1)")
     assert "time_zones" in dict(ended.events)["zone.unknown"]["hint"]
     campus.identity["include_networks"] = ["172.16.0.0/12"]
     words = dict(campus.call("events").events)["people.untold"]["message"]
@@ -375,7 +375,7 @@ def test_the_day_is_that_of_the_firewalls_not_of_the_shell(campus, firewall):
     days = set()
     for zone in ("Pacific/Kiritimati", "Pacific/Niue"):  # which never have the same day
         campus.environment = {"TZ": zone}
-        ended = campus.call("events", "--format", "report")
+        ended = campus.run("events", "--format", "report")
         assert told_new(ended) == (1, 0)
         with closing(sqlite3.connect(campus.state_dir / "events.sqlite3")) as memory:
             days |= {day for (day,) in memory.execute("SELECT day FROM report")}

@@ -218,7 +218,7 @@ class Run:
                 attribute(self.spool, history, self._margin)
                 if history.ended and history.ended < self.window.until:
                     words = f"the newest row is {spell_span(history.now - history.ended)} old"
-                    hint = "the NAC's export may have stopped; no later event is told of a person"
+                    hint = "the NAC's export may have stopped; later events get no sure name"
                     self.log.warning("source.stale", message=words, hint=hint)
         except SourceError as error:
             self._source_error = error
@@ -254,7 +254,7 @@ class Run:
         self.log.info("events.compared", message=agreement.tell(), not_sure=unsure)
         if self.spool.count() and not self.spool.count_sure():
             why = ", ".join(f"{mark} ({number:,})" for mark, number in unsure.items())
-            words = f"no event can be told of a person: {why or 'none is at an address of the NAC'}"
+            words = f"no event has a sure name: {why or 'none is at an address of the NAC'}"
             self.log.warning("people.untold", message=words, hint="docs/events.md says what to do")
 
     def _tell_gaps(self, outcomes: Sequence[Outcome]) -> list[str]:

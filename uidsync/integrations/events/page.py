@@ -43,9 +43,9 @@ def write_page(
         "Nothing.",
     )
     people = ([show_cell(person[name]) for name in BY_USER] for person in list_people(spool, at.tzinfo))
-    yield from _write_table("By person", BY_USER, people, "No event can be told of one person.")
+    yield from _write_table("By person", BY_USER, people, "No event has a sure name.")
     unsure = count_unsure(spool).items()
-    yield from _write_table("Not told of one person", ("Why", "Sides of events"), unsure, "None.")
+    yield from _write_table("Without a sure name", ("Why", "Sides of events"), unsure, "None.")
     rows = list(agreement.list_rows())
     cells = (list(row.values()) for row in rows)
     yield from _write_table(
