@@ -28,6 +28,7 @@ from uidsync.cli.neighbours import Neighbours
 from uidsync.config import models
 from uidsync.config.describing import describe_keys
 from uidsync.config.values import DAY, Table
+from uidsync.integrations.events.columns import PROFILES
 
 ROOT = Path(__file__).parents[1]
 NEIGHBOURS = {name: model for name, model in Neighbours().items() if model}
@@ -266,13 +267,19 @@ def write_commands() -> str:
 
 def write_parts() -> dict[str, str]:
     """Write every part that a page may have between its marks."""
-    parts = {"commands": write_commands(), "faults": "\n".join(make_summary())}
+    parts = {"commands": write_commands(), "faults": "\n".join(make_summary()), "event columns": write_columns()}
     for table, kinds in TABLES.items():
         if base := SHARED.get(table):
             parts[f"keys {table}"] = write_table(base, own=False)
         for model in kinds:
             parts[f"keys {name_table(table, model)}"] = write_table(model, own=len(kinds) > 1)
     return parts
+
+
+def write_columns() -> str:
+    """Write which columns each set has."""
+    rows = (f"| `{name}` | {', '.join(f'`{column}`' for column in names)} |" for name, names in PROFILES.items())
+    return "\n".join(("| set | columns |", "|---|---|", *rows))
 
 
 def write_all() -> Iterator[tuple[Path, str]]:

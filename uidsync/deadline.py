@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Interrupted(BaseException):
-    """A signal came before anything was sent."""
+    """A signal ended the command before anything was sent; what became of its work, if that has to be said."""
 
 
 class Deadline:

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 from lxml import etree
@@ -37,6 +38,7 @@ DAILY = (
     f"192.168.56.205;{BRUNI};90.126.241.111;{NIMNUL};1\n"
 )
 NOW = datetime.now(UTC).replace(microsecond=0)
+FRESH = ("10.0.200.1", "zed", 0)  # a row of the NAC's that shows that its export goes on
 
 
 def spyware(at, dst, user, src, threat, tid, **fields):
@@ -113,6 +115,7 @@ def campus(site, firewall):
             ("10.0.0.3", "cy", hour),
             ("10.0.0.4", "null", 3600 + hour),
             ("10.0.9.9", "many", 3600 + hour),
+            FRESH,
         ]
     )
     site.identity = {"domain": "CAMPUS", "include_networks": ["10.0.0.0/16"], "exclude_networks": ["10.0.9.0/24"]}
@@ -164,7 +167,7 @@ def test_each_event_is_told_of_who_had_the_address(campus, firewall):
         "10.0.0.2": ("", "agree", "campus\\grace"),
         "10.0.0.3": ("near a hand-over", "near a hand-over", "CAMPUS\\bob or CAMPUS\\cy"),
         "10.0.0.4": ("nobody", "nobody", "eve (NAC: nobody)"),
-        "10.0.9.9": ("not one person", "", "eve"),
+        "10.0.9.9": ("not one person", "", "(firewall: eve)"),
         "10.0.0.77": ("no record", "", ""),
     }
     assert (ada["threat"], ada["threat_id"], ada["log_threatid"]) == (LOCKY, "13001", f"{LOCKY}(13001)")
@@ -173,14 +176,43 @@ def test_each_event_is_told_of_who_had_the_address(campus, firewall):
 def test_where_no_zone_is_known_nobody_is_told(campus, firewall):
     """Without a zone, or with one that the firewall's clock belies, events are listed and told of nobody."""
     firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
-    for zone in ("", "Asia/Tokyo"):
-        campus.tables = {"events": {"time_zone": zone}}
+    for table in ({}, {"time_zone": "Asia/Tokyo"}):
+        campus.tables = {"events": table}
         ended, rows = listed(campus, "spyware")
         assert (ended.code, next(event for event, _ in ended.events)) == (0, "zone.unknown")
         assert (rows["10.0.0.1"]["dst_nac_mark"], rows["10.0.0.1"]["dst_name"]) == ("time zone unknown", "")
     stamped = hit("10.0.0.2", high_res_timestamp=(NOW - timedelta(minutes=90)).isoformat(timespec="milliseconds"))
     firewall.do("log-add", log_type="threat", entries=[stamped])
     assert listed(campus, "spyware")[1]["10.0.0.2"]["dst_name"] == "CAMPUS\\grace"  # that says its own offset
+
+
+def test_a_zone_that_cannot_be_checked_names_nobody(campus, firewall):
+    """Without the right to ask for the clock, a zone may be wrong: it is said, and marks what rests on it."""
+    own = {"high_res_timestamp": (NOW - timedelta(minutes=90)).isoformat()}
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1"), hit("10.0.0.2", **own)])
+    firewall.do("role", types=["log"])
+    campus.tables = {"events": {"time_zone": "Europe/Berlin"}}
+    ended, rows = listed(campus, "--last", "2d")
+    told = dict(ended.events)["zone.unchecked"]["message"]
+    assert (ended.code, told) == (0, "time zone not checked: the key lacks Operational Requests")
+    assert (rows["10.0.0.1"]["dst_nac_mark"], rows["10.0.0.1"]["dst_name"]) == ("time zone not checked", "")
+    assert (rows["10.0.0.2"]["dst_nac_mark"], rows["10.0.0.2"]["dst_name"]) == ("", "CAMPUS\\grace")
+
+
+def test_after_the_end_of_a_stopped_export_nobody_is_told(campus, firewall):
+    """A NAC that writes nothing any more is said, and names nobody after its newest row."""
+    day = 86_400
+    campus.use_rows([("10.0.0.1", "ada", 3 * day), ("10.0.0.2", "grace", 2 * day)])
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "eve"), hit("10.0.0.2", minutes=2 * 1440 + 1)])
+    ended, rows = listed(campus, "--last", "3d")
+    assert (rows["10.0.0.1"]["dst_nac_mark"], rows["10.0.0.1"]["dst_name"]) == ("the NAC's export ends before", "eve")
+    assert rows["10.0.0.1"]["dst_nac_candidates"] == "CAMPUS\\ada"
+    assert "export may have stopped" in dict(ended.events)["source.stale"]["hint"]
+    long_ago = campus.call("events", "--until", (NOW - timedelta(days=2, minutes=1)).isoformat())
+    assert "source.stale" not in long_ago.err
+    campus.sync["stale_after"] = "3d"
+    ended, rows = listed(campus, "--last", "3d")
+    assert (rows["10.0.0.1"]["dst_nac_mark"], "source.stale" in ended.err) == ("", False)
 
 
 def test_a_session_over_a_hand_over_is_nobody_s(campus, firewall):
@@ -226,7 +258,7 @@ def test_agreement_is_a_sentence_a_table_and_metrics(campus, firewall):
 
 def test_by_person(campus, firewall):
     """One line for each person, with devices, threats, first and last; and all that one person had, wherever."""
-    entries = [hit("10.0.0.1"), hit("10.0.0.1", minutes=30), hit("10.0.0.2", "grace")]
+    entries = [hit("10.0.0.1"), hit("10.0.0.1", "eve", minutes=30), hit("10.0.0.2", "grace")]
     firewall.do("log-add", log_type="threat", entries=entries)
     people = [json.loads(line) for line in campus.call("events", "--by", "user", "--format", "jsonl").out.splitlines()]
     assert [(one["user"], one["events"], one["devices"]) for one in people] == [
@@ -234,6 +266,7 @@ def test_by_person(campus, firewall):
     ]  # fmt: skip
     assert people[0]["threats"] == [LOCKY]
     assert people[0]["first"] < people[0]["last"]
+    assert [one["differs"] for one in people] == [1, 0]
     firewall.do("reset-counters")
     ended, rows = listed(campus, "--user", "ADA")
     assert (ended.code, list(rows)) == (0, ["10.0.0.1"])
@@ -265,12 +298,12 @@ def test_names_of_one_domain_agree(campus, firewall):
     """A firewall's `user@realm` is the NAC's user where the configuration says that the realm is the domain."""
     firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "ada@example.edu")])
     command = ["events", "--agreement"]
-    assert campus.call(*command).out.startswith("0 % of 1 events carried the right user; differs: 1")
+    assert campus.call(*command).out.startswith("0 % of 1 event carried the right user; differs: 1")
     campus.tables["events"]["same_domains"] = ["CAMPUS", "example.edu"]
-    assert campus.call(*command).out.startswith("100 % of 1 events carried the right user\n")
+    assert campus.call(*command).out.startswith("100 % of 1 event carried the right user\n")
     del campus.tables["events"]["same_domains"]
     campus.identity["strip_realm"] = True
-    assert campus.call(*command).out.startswith("100 % of 1 events carried the right user\n")
+    assert campus.call(*command).out.startswith("100 % of 1 event carried the right user\n")
 
 
 def test_several_values_of_a_person_can_be_parted(campus, firewall):
@@ -289,7 +322,7 @@ def test_nobody_at_all_has_a_reason(campus, firewall):
     campus.tables = {}
     ended = campus.call("events", "--by", "user", "--format", "table")
     words = dict(ended.events)["people.untold"]["message"]
-    assert (ended.code, words) == (0, "no event can be told of a person: time zone unknown (1)")
+    assert (ended.code, words) == (0, "no event has a sure name: time zone unknown (1)")
     assert "time_zones" in dict(ended.events)["zone.unknown"]["hint"]
     campus.identity["include_networks"] = ["172.16.0.0/12"]
     words = dict(campus.call("events").events)["people.untold"]["message"]
@@ -323,9 +356,36 @@ def test_a_renamed_threat_stays_known_and_a_new_user_does_not(campus, firewall):
     assert told_new(campus.call("events", "--format", "report", "--threat-id", "40007")) == (1, 1)
 
 
+def test_days_of_events_are_counted_not_reports(campus, firewall):
+    """A daily report reads a little more than a day. An event that two of them have was seen on one day."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.77", minutes=24 * 60 + 30)])
+    command = ["events", "--last", "25h", "--format", "report"]
+    assert told_new(campus.call(*command, "--until", (NOW - timedelta(days=1)).isoformat())) == (1, 0)
+    for _ in range(2):
+        today = campus.call(*command)
+        assert (told_new(today), "#1 days (1)" in today.out) == ((0, 1), True)
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.77")])
+    for _ in range(2):
+        today = campus.call(*command)
+        assert (told_new(today), "#2 days (1)" in today.out) == ((0, 1), True)
+
+
+def test_the_day_is_that_of_the_firewalls_not_of_the_shell(campus, firewall):
+    """Whoever makes a report, and wherever: it is one day's, by the zone of the firewalls."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.77", minutes=3)])
+    days = set()
+    for zone in ("Pacific/Kiritimati", "Pacific/Niue"):  # which never have the same day
+        campus.environment = {"TZ": zone}
+        ended = campus.run("events", "--format", "report")
+        assert told_new(ended) == (1, 0)
+        with closing(sqlite3.connect(campus.state_dir / "events.sqlite3")) as memory:
+            days |= {day for (day,) in memory.execute("SELECT day FROM report")}
+    assert len(days) == 1
+
+
 def test_a_person_stays_known_whatever_the_firewall_said(campus, firewall):
     """A row is of whom the NAC knows: a blank or a wrong user in an entry makes no new one."""
-    campus.use_rows([("10.0.0.1", "ada", 3 * 86_400)])
+    campus.use_rows([("10.0.0.1", "ada", 3 * 86_400), FRESH])
     yesterday = ["--until", (NOW.astimezone() - timedelta(days=1)).isoformat(), "--format", "report"]
     firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "ADA", minutes=25 * 60)])
     assert told_new(campus.call("events", *yesterday)) == (1, 0)
@@ -339,7 +399,7 @@ def test_a_person_stays_known_whatever_the_firewall_said(campus, firewall):
 
 def test_another_person_at_the_source_is_new(campus, firewall):
     """Who called for something counts as who was called: a new person behind an outbound event is not already seen."""
-    campus.use_rows([("10.0.0.1", "ada", 3 * 86_400), ("10.0.0.1", "grace", 7200)])
+    campus.use_rows([("10.0.0.1", "ada", 3 * 86_400), ("10.0.0.1", "grace", 7200), FRESH])
     yesterday = ["--until", (NOW.astimezone() - timedelta(days=1)).isoformat(), "--format", "report"]
     firewall.do("log-add", log_type="threat", entries=[outbound("10.0.0.1", minutes=25 * 60)])
     assert told_new(campus.call("events", *yesterday)) == (1, 0)
@@ -423,6 +483,8 @@ def test_since_last_leaves_no_gap_and_tells_nothing_twice(campus, firewall):
     assert len(campus.call("events", "spyware", "--since", "last").out.splitlines()) == 5
     assert len(read("--device", "fw-simulated")) == 4
     assert read("--device", "fw-simulated") == []
+    ended = campus.call(*command, "--until", (NOW - timedelta(hours=1)).isoformat())
+    assert (ended.code, "for --until: the last reading ended later, at" in unwrapped(ended.err)) == (2, True)
 
 
 # ---- what cannot be read -----------------------------------------------------------------------------------------
@@ -450,6 +512,7 @@ def test_ctrl_c_leaves_no_job(campus, firewall):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, "Traceback" in err) == (1, False)
+    assert "no whole report was made, nothing is remembered" in err
     assert firewall.do("state")["log_jobs"] == []
 
 
@@ -485,23 +548,49 @@ def test_a_firewall_that_is_away_is_found_once(campus, firewall):
     firewall.do("key", expired=False)
     firewall.do("role", types=["log"])  # the clock may not be asked, but the logs can
     assert campus.call("events", "virus", "spyware", "cnc").code == 0
+    firewall.do("role", types=["op"])
+    (line,) = campus.call("events", "--format", "report").out.splitlines()[-1:]
+    assert " by the firewall's clock on: " in line
+    assert line.endswith("; tick Log in the XML API tab of the key's role")
 
 
 def test_without_the_nac_events_are_told_all_the_same(campus, firewall):
     """A source that cannot be read leaves the firewall's own users, is said, exits 3, and nothing is remembered."""
-    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "eve")])
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "eve"), hit("10.0.9.9", "nat")])
     campus.source = {"kind": "csv", "path": campus.place / "nowhere.csv"}
+    said = "Incomplete: the NAC could not be read; the users are the firewalls' own: "
     ended = campus.call("events", "--format", "report")
-    assert (ended.code, "10.0.0.1;eve;" in ended.out) == (3, True)
+    assert (ended.code, "10.0.0.1;eve;" in ended.out, "10.0.9.9;(firewall: nat);" in ended.out) == (3, True, True)
+    assert ended.out.splitlines()[-1].startswith(said)
+    assert said in unescape(campus.call("events", "--format", "html").out)
     people = campus.call("events", "--by", "user")
-    assert (people.code, people.out.splitlines()[1:]) == (3, [f"eve;;{LOCKY};10.0.0.1;1;{stamp(90)};{stamp(90)}"])
+    (row, last) = people.out.splitlines()[1:]
+    assert (people.code, row) == (3, f"eve;;{LOCKY};10.0.0.1;1;{stamp(90)};{stamp(90)};0")
+    assert last.strip('"').startswith(said)
     hers = campus.call("events", "--user", "EVE")
     assert (hers.code, "10.0.0.1;eve;" in hers.out) == (3, True)
-    assert campus.call("events", "--user", "ada").out.count("\n") == 1
+    assert campus.call("events", "--user", "ada").out.count("\n") == 2
     agreement = campus.call("events", "--agreement")
     assert (agreement.code, agreement.out.partition("\n")[0]) == (3, "no event could be compared with the NAC")
-    assert campus.call("events", "--columns", "dst,dst_user,dst_nac_user").out.splitlines()[1:] == ["10.0.0.1;eve;"]
+    rows = campus.call("events", "--columns", "dst,dst_user,dst_nac_user").out.splitlines()
+    assert rows[1:-1] == ["10.0.0.1;eve;", "10.0.9.9;nat;"]
     assert campus.call("events", "--no-who").code == 0
+
+
+def test_a_feed_waits_for_the_nac(campus, firewall):
+    """With the NAC away, `--since last` tells no event and moves no mark: the next reading tells each once."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    there, away = campus.source, {"kind": "csv", "path": campus.place / "nowhere.csv"}
+    feed = ["events", "--since", "last", "--format", "jsonl"]
+    for _ in range(2):
+        campus.source = away
+        ended = campus.call(*feed)
+        (line,) = map(json.loads, ended.out.splitlines())
+        assert (ended.code, list(line)) == (3, ["incomplete"])
+    campus.source = there
+    (line,) = map(json.loads, campus.call(*feed).out.splitlines())
+    assert line["dst_nac_user"] == "CAMPUS\\ada"
+    assert campus.call(*feed).out == ""
 
 
 @pytest.mark.parametrize(
@@ -516,7 +605,24 @@ def test_without_the_nac_events_are_told_all_the_same(campus, firewall):
         (["--query", "app eq ssh"], "into parentheses"),
         (["--columns", "time,dst_nmae"], "did you mean dst_name?"),
         (["--columns", "pcap_id"], "log_pcap_id"),
-        (["--columns", ""], "name a set"),
+        *(
+            ([option, " "], f"for {option}: it is empty")
+            for option in (
+                "--user",
+                "--nat",
+                "--threat-id",
+                "--device",
+                "--by",
+                "--query",
+                "--log-type",
+                "--columns",
+                "--forget",
+                "--target",
+                "--since",
+                "--until",
+                "--last",
+            )
+        ),
         (["--columns", "time,,dst"], "name a set"),
         (["--device", "fw-simulatd"], "did you mean fw-simulated?"),
         (["--by", "device"], "by user, not by 'device'"),
@@ -540,6 +646,8 @@ def test_without_the_nac_events_are_told_all_the_same(campus, firewall):
         (["--last", "soon"], "no span"),
         (["--since", "2026-11-02", "--until", "2026-11-01"], "not before"),
         (["--nat", "192.0.2.1"], "ADDRESS:PORT"),
+        (["--nat", "192.0.2.1:65536"], "ADDRESS:PORT"),
+        (["--nat", "192.0.2.1:999999"], "ADDRESS:PORT"),
         (["--by", "user", "--no-who"], "asked of the NAC"),
     ],
 )
@@ -600,6 +708,29 @@ def test_firewalls_behind_a_panorama_are_apart(campus, start):
     assert list(listed(campus, "--device", "fw-0033")[1]) == ["10.0.0.2"]
     ended = campus.call("events", "--device", "fw-33")
     assert (ended.code, "did you mean fw-0033?" in unwrapped(ended.err)) == (2, True)
+
+
+def test_events_of_several_zones_are_in_one_order_and_one_zone(campus, firewall, start):
+    """Whatever the clocks of two firewalls show, the oldest event comes first, and all times have one offset."""
+    tokyo = start("firewall")
+    tokyo.do("clock", zone="Asia/Tokyo")
+    late, early = NOW - timedelta(minutes=80), NOW - timedelta(minutes=90) + timedelta(hours=9)
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", minutes=80)])
+    tokyo.do(
+        "log-add",
+        log_type="threat",
+        entries=[spyware(early, "10.0.0.2", "", "178.218.122.66", LOCKY, "1", serial="22")],
+    )
+    campus.add_firewall("tokyo", tokyo)
+    campus.tables = {"events": {"time_zone": "UTC", "time_zones": {"tokyo": "Asia/Tokyo"}}}
+    ended, rows = listed(campus)
+    assert (ended.code, list(rows)) == (0, ["10.0.0.2", "10.0.0.1"])
+    assert [row["time"] for row in rows.values()] == [stamp(90), late.isoformat()]
+    assert {row["dst_nac_since"][-6:] for row in rows.values()} == {"+00:00"}
+    campus.tables["events"]["time_zone"] = "Europe/Berlin"
+    firewall.do("clock", zone="Europe/Berlin")
+    people = map(json.loads, campus.call("events", "--by", "user", "--format", "jsonl").out.splitlines())
+    assert {one["first"][-6:] for one in people} <= {"+01:00", "+02:00"}
 
 
 def test_a_pair_is_asked_at_its_active_member(campus, start):
@@ -695,6 +826,18 @@ def test_own_queries_and_the_rule_s_name_are_configuration(campus, firewall):
     campus.tables["events"]["query"] = {"mail": {"filter": "(app eq 'smtp)"}}
     ended = campus.call("events", "mail")
     assert (ended.code, "events.query.mail.filter" in ended.err) == (2, True)
+
+
+def test_a_slip_in_the_configuration_is_one_plain_line(campus, firewall):
+    """A zone or a name that is wrong is named by its key, and by nothing of the library that found it."""
+    del firewall
+    slips = [({"time_zone": "Europe/Nowhere"}, "events.time_zone: 'Europe/Nowhere' is not a time zone"),
+             ({"query": {"x y": {}}}, "events.query.x y: holds a character that is not allowed")]  # fmt: skip
+    for table, words in slips:
+        campus.tables = {"events": table}
+        ended = campus.call("events")
+        (problem,) = [event["problem"] for name, event in ended.events if name == "config.refused"]
+        assert (ended.code, problem.startswith(words)) == (2, True), problem
 
 
 def test_a_terminal_shows_how_far_the_reading_is(campus, firewall):

@@ -21,7 +21,7 @@ from uidsync.integrations.events.daily import make_line, write_date
 from uidsync.integrations.events.event import make_sort_key, read_threat
 from uidsync.integrations.events.fetch import check_clock
 from uidsync.integrations.events.judging import (
-    FOLDED,
+    ENDED,
     NEAR,
     NO_RECORD,
     NO_TIME,
@@ -38,7 +38,7 @@ from uidsync.integrations.events.judging import (
 )
 from uidsync.integrations.events.metrics import write_metrics
 from uidsync.integrations.events.queries import Wish, choose_queries, list_queries
-from uidsync.panos.logs.clocks import Spell, find_spell, read_clock, write_bounds
+from uidsync.panos.logs.clocks import FOLDED, RECEIVED, UNCHECKED, Spell, find_spell, read_clock, write_bounds
 from uidsync.panos.wire.errors import BadReply, Unauthorized
 from uidsync.source.dates import Dates
 from uidsync.source.rows import LoginEvent, Rules
@@ -77,7 +77,7 @@ def test_a_wrong_name_is_never_given(seen, minute, length, is_folded):
         for number, (at, user) in enumerate(seen)
     ]
     first = AT + minute * MINUTE
-    spell = Spell(first, first + length * MINUTE, is_folded)
+    spell = Spell(first, first + length * MINUTE, FOLDED if is_folded else "")
     timeline = make_timelines(events, VALIDITY).get(ip)
     judgement = judge(spell, _translated(timeline, Dates(), FAR) if timeline else None, MARGIN)
     begin, end = spell.first - MARGIN, spell.last + MARGIN
@@ -133,7 +133,7 @@ def test_without_time_or_record_nobody_is_named():
     stay = Stay("ada", AT, AT + HOUR, 1)
     assert judge(None, lambda _at: Known(stay), MARGIN).mark == NO_TIME
     assert judge(Spell(AT, AT), None, MARGIN).mark == NO_RECORD
-    assert judge(Spell(AT, AT), lambda _at: Known(is_shared=True), MARGIN).mark == "not one person"
+    assert judge(Spell(AT, AT), lambda _at: Known(doubt="not one person"), MARGIN).mark == "not one person"
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,7 @@ def test_domains_that_are_one_part_nobody():
     assert not any(one.is_same(*pair) for pair in (("", ""), ("\\", ""), ("@", "\\"), ("", "ada")))
     assert one.is_among("CAMPUS\\ada or CAMPUS\\grace", ["grace@example.edu"])
     assert one.is_among("eve (NAC: nobody)", ["EVE"])
+    assert one.is_among("(firewall: eve)", ["EVE"])
     assert not one.is_among("CAMPUS\\ada", ["ad", "nobody", ""])
 
 
@@ -213,13 +214,45 @@ def test_the_sentence_of_agreement():
          Spell(AT - HOUR, AT)),
         ({"receive_time": "2026/11/24 12:11:00", "time_generated": "2026/11/24 12:00:00"}, UTC, Spell(AT, AT)),
         ({"time_generated": "2026/10/25 02:30:00"}, BERLIN,
-         Spell(datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC), is_folded=True)),
+         Spell(datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC), FOLDED)),
         ({}, UTC, None),
+        ({"receive_time": "2026/11/24 12:00:00"}, UTC, Spell(AT, AT, RECEIVED)),
+        # The offset of the first clock is not that of the other; the zone or the length of the session helps.
+        ({"high_res_timestamp": "2026-11-24T12:00:00Z", "start": "2026/11/24 12:10:00"}, BERLIN,
+         Spell(AT - 50 * MINUTE, AT)),
+        ({"high_res_timestamp": "2026-11-24T12:00:00Z", "start": "2026/11/24 12:10:00"}, None, None),
+        ({"high_res_timestamp": "2026-11-24T12:00:00Z", "start": "2026/11/24 12:10:00", "elapsed": "3000"}, None,
+         Spell(AT - 50 * MINUTE, AT)),
+        # Clocks were put back between start and end.
+        ({"high_res_timestamp": "2026-10-25T03:30:00+01:00", "start": "2026/10/25 01:40:00"}, BERLIN,
+         Spell(datetime(2026, 10, 24, 23, 40, tzinfo=UTC), datetime(2026, 10, 25, 2, 30, tzinfo=UTC))),
     ],
 )  # fmt: skip
 def test_when_an_event_was(entry, zone, spell):
     """The entry's own offset counts, then the firewall's zone; an hour that came twice may be either."""
     assert find_spell(entry, zone) == spell
+
+
+def test_a_zone_that_nobody_checked_places_nothing_for_sure():
+    """What the zone places is in doubt; the entry's own offset is not, nor what is reckoned from it."""
+    naive = {"time_generated": "2026/11/24 13:00:00"}
+    assert find_spell(naive, BERLIN, UNCHECKED) == Spell(AT, AT, UNCHECKED)
+    own = {"high_res_timestamp": "2026-11-24T12:00:00Z", "start": "2026/11/24 11:00:00"}
+    assert find_spell(own, BERLIN, UNCHECKED) == Spell(AT - HOUR, AT)
+    judged = judge(
+        find_spell(naive, BERLIN, UNCHECKED), lambda _at: Known(Stay("ada", AT - HOUR, AT + HOUR, 1)), MARGIN
+    )
+    assert (judged.mark, judged.stay, judged.candidates) == (UNCHECKED, None, ("ada",))
+
+
+def test_nobody_is_named_after_the_end_of_an_export():
+    """Up to its newest row a stopped export is right; later somebody else may have come."""
+    ip = ip_address("10.0.0.1")
+    timeline = make_timelines([LoginEvent(ip, "ada", "", AT, 1, None)], 30 * HOUR)[ip]
+    tell = _translated(timeline, Dates(), AT + 20 * HOUR, AT + HOUR)
+    assert judge(Spell(AT + HOUR, AT + HOUR), tell, MARGIN).stay.user == "ada"
+    judged = judge(Spell(AT + HOUR, AT + HOUR + MINUTE), tell, MARGIN)
+    assert (judged.mark, judged.stay, judged.candidates) == (ENDED, None, ("ada",))
 
 
 MOMENTS = st.datetimes(datetime(2025, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -261,9 +294,11 @@ def test_a_zone_is_held_against_the_clock():
     assert (panorama.zone, panorama.asked) == (BERLIN, UTC)
 
     def refuse():
-        raise Unauthorized("no")
+        raise Unauthorized("no", is_denied=True)
 
-    assert check_clock(refuse, None, BERLIN, now).zone == BERLIN
+    refused = check_clock(refuse, None, BERLIN, now)
+    assert (refused.zone, refused.doubt) == (BERLIN, UNCHECKED)
+    assert refused.warning == "time zone not checked: the key lacks Operational Requests"
     with pytest.raises(BadReply):
         clock("soon")()
 
@@ -320,6 +355,17 @@ def test_what_narrows_a_query_comes_after_it():
     assert some[0].condition.startswith("( addr.src in 10.0.0.0 ) or ( addr.dst in 10.0.0.0 ) or ")
     (nat,) = choose_queries(Wish(nat="203.0.113.7:40123"), EventsConfig())
     assert (nat.log_type, nat.condition) == ("traffic", "( natsrc in 203.0.113.7 ) and ( natsport eq 40123 )")
+
+
+@pytest.mark.parametrize(
+    ("table", "zone"),
+    [({}, UTC), ({"time_zone": "Europe/Berlin", "time_zones": {"a": "UTC"}}, BERLIN),
+     ({"time_zones": {"a": "Europe/Berlin", "b": "Europe/Berlin"}}, BERLIN),
+     ({"time_zones": {"a": "Europe/Berlin", "b": "Asia/Tokyo"}}, UTC)],
+)  # fmt: skip
+def test_a_report_has_the_zone_of_the_firewalls(table, zone):
+    """If they have one zone, its days count; otherwise those of UTC."""
+    assert EventsConfig(**table).own_zone == zone
 
 
 @pytest.mark.parametrize(

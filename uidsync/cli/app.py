@@ -8,7 +8,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -201,6 +201,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def wrapper(context: typer.Context, **arguments: Any) -> None:  # noqa: ANN401 (whatever the command takes)
+        _raise_if_blank(context, arguments)
         given = {name: arguments.pop(name) for name in ("config", "verbose", "quiet")}
         arguments.pop("version")
         options = Options(**given).or_else(context.obj)
@@ -219,6 +220,18 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
     )
     _register(function.__name__, wrapper)
     return wrapper
+
+
+def _raise_if_blank(context: typer.Context, arguments: Mapping[str, Any]) -> None:
+    """Refuse an option whose value is empty: a script's unset variable would mean all users, or all targets."""
+    for option in context.command.params:
+        name = option.name or ""
+        source = context.get_parameter_source(name)
+        if option.param_type_name != "option" or source is None or source.name != "COMMANDLINE":
+            continue
+        value = arguments.get(name)
+        if any(isinstance(text, str) and not text.strip() for text in (value if isinstance(value, list) else [value])):
+            raise typer.BadParameter("it is empty: give a value, or leave the option out", param_hint=option.opts[0])
 
 
 def _import_log() -> None:

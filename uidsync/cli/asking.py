@@ -41,6 +41,7 @@ class Networks:
 
     def __init__(self, config: Config) -> None:
         include = config.identity.include_networks
+        self._exclude = config.identity.exclude_networks
 
         @lru_cache(CACHED)
         def is_known(text: str) -> bool:
@@ -57,6 +58,10 @@ class Networks:
         """Tell whether the NAC may know who has an address."""
         return self._is_known(text)
 
+    def is_shared(self, ip: Address) -> bool:
+        """Tell whether many people share an address."""
+        return not is_within(ip, (), self._exclude)
+
 
 class History:
     """The NAC's table at one moment, as neighbours ask it."""
@@ -65,6 +70,9 @@ class History:
         self._snapshot = snapshot
         self.rows_at_once = IDS_IN_A_FILE if isinstance(config.source, CSVConfig) else IDS_AT_ONCE
         self._dates = make_rules(config, source).dates
+        newest = self._dates.read(snapshot.read_newest_date(), snapshot.now)
+        is_stale = newest is not None and snapshot.now - newest > config.sync.stale_after
+        self.ended = newest if is_stale else None  # the moment of the newest row, if the NAC's export may have stopped
         self._window = PastWindow(snapshot, make_rules(config, source), config.source.validity)
 
     @property
@@ -74,14 +82,14 @@ class History:
 
     def tell(self, addresses: Collection[Address], since: datetime, until: datetime) -> Iterator[tuple[Address, Tell]]:
         """Yield what tells of each address of which something is known. Raises SourceError."""
-        from uidsync.integrations.events.judging import Known  # noqa: PLC0415
+        from uidsync.integrations.events.judging import MANY, Known  # noqa: PLC0415
 
-        shared = Known(is_shared=True)
+        shared = Known(doubt=MANY)
         for ip, timeline in self._window.read_timelines(addresses, since, until):
             if timeline is None:
                 yield ip, lambda _at: shared
             else:
-                yield ip, _translated(timeline, self._dates, self.now + AHEAD)
+                yield ip, _translated(timeline, self._dates, self.now + AHEAD, self.ended)
 
     def name_machines(self, event_ids: Collection[int]) -> Mapping[int, str]:
         """Return the names of the machines in these rows. Raises SourceError."""
@@ -99,16 +107,23 @@ def opened_history(config: Config, source: Source) -> Iterator[History]:
         yield History(config, source, snapshot)
 
 
-def _translated(timeline: Timeline, dates: Dates, last: datetime) -> Tell:
-    """Tell in a neighbour's words who had an address; nothing is known of what comes after `last`."""
-    from uidsync.integrations.events.judging import Known  # noqa: PLC0415
+def _translated(timeline: Timeline, dates: Dates, last: datetime, ended: datetime | None = None) -> Tell:
+    """Tell in a neighbour's words who had an address.
+
+    Nothing is known of what comes after `last`. Nothing is sure after `ended`, where a stopped export ends.
+    """
+    from uidsync.integrations.events.judging import ENDED, Known  # noqa: PLC0415
 
     def translate(at: datetime) -> Known:
         if at > last:
             return Known()
         answer = timeline.tell(at)
         return Known(
-            _stay(answer.tenure), _stay(answer.before), _stay(answer.after), is_blurred=dates.is_shown_twice(at)
+            _stay(answer.tenure),
+            _stay(answer.before),
+            _stay(answer.after),
+            ENDED if ended and at > ended else "",
+            dates.is_shown_twice(at),
         )
 
     return translate

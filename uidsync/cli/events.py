@@ -21,7 +21,7 @@ from uidsync.cli.rights import become_owner, raise_if_locked_out
 from uidsync.cli.wiring import choose_targets, find_state_dir, make_secret_files, make_source
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import ConfigError
-from uidsync.deadline import Deadline
+from uidsync.deadline import Deadline, Interrupted
 from uidsync.history.moment import EXAMPLES, read_moment
 from uidsync.report.report import INCOMPLETE, OK
 
@@ -193,6 +193,8 @@ def _report(request: Request, window: Window, firewalls: Sequence[FirewallConfig
         except (MemoryProblem, sqlite3.Error) as error:
             log.error("memory.unusable", message=str(error))
             return INCOMPLETE
+        except Interrupted:
+            raise Interrupted("a signal ended the command: no whole report was made, nothing is remembered") from None
 
 
 def _read_window(since: str | None, until: str | None, last: str | None) -> Window:
@@ -255,8 +257,6 @@ def _check(request: Request, window: Window) -> None:
 
 def _forget(config: Config, what: str, *, is_alone: bool) -> int:
     """Forget rows of earlier reports."""
-    if not what.strip():
-        raise typer.BadParameter("forget what? a user, an address, a threat number, or `all`", param_hint="--forget")
     if not is_alone:
         raise typer.BadParameter("it stands alone: nothing else is done with it", param_hint="--forget")
     from uidsync.integrations.events.config import EventsConfig  # noqa: PLC0415

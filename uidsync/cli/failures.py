@@ -58,7 +58,7 @@ def end(error: BaseException) -> NoReturn:
     log = structlog.get_logger()
     match error:
         case Interrupted():
-            log.warning("run.interrupted", message="a signal ended the command; nothing was being sent")
+            log.warning("run.interrupted", message=str(error) or "a signal ended the command; nothing was being sent")
         case BrokenPipeError():  # whoever read our output has seen enough
             _close_output()
         case OSError():

@@ -51,7 +51,7 @@ RIGHTS: dict[str, tuple[str, Colour, str]] = {
         "yellow",
         "without this right uidsync cannot notice a lost table or a passive member, and `verify` cannot work",
     ),
-    "log": ("Log", "green", "only `verify --log` needs it"),
+    "log": ("Log", "green", "only `events` and `verify --log` need it"),
 }
 PAIR_HINT = "are both hosts one pair, do both know the key, and has its role XML API > Operational Requests?"
 PAIR_BUSY_HINT = "check the high availability of its members; if a commit is running, try again later"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +12,9 @@ import typer
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.asking import Networks, make_names, opened_history
-from uidsync.cli.wiring import TargetMaker, find_state_dir, heed_signals, make_secret_files, make_source, suggest
+from uidsync.cli.places import make_places, raise_if_no_device, warn_of_speed
+from uidsync.cli.wiring import TargetMaker, find_state_dir, heed_signals, make_secret_files, make_source
+from uidsync.cli.words import spell_span
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.deadline import Deadline
 from uidsync.panos.wire.errors import PanosError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from uidsync.integrations.events.agreement import Agreement
     from uidsync.integrations.events.choice import Choice
     from uidsync.integrations.events.config import EventsConfig
-    from uidsync.integrations.events.fetch import Outcome, Place
+    from uidsync.integrations.events.fetch import Outcome
     from uidsync.integrations.events.memory import Memory
     from uidsync.integrations.events.queries import Query, Wish
     from uidsync.integrations.events.spool import Spool
@@ -75,8 +75,8 @@ class Run:
         self._deadline = Deadline(request.table.deadline.total_seconds())
         heed_signals(self._deadline)
         secrets = make_secret_files(log)
-        self._maker = TargetMaker(secrets, log, self._deadline)
-        self._firewalls = {target.name: self._maker.make_firewall(target) for target in firewalls}
+        maker = TargetMaker(secrets, log, self._deadline)
+        self._firewalls = {target.name: maker.make_firewall(target) for target in firewalls}
         self._targets = {target.name: target for target in firewalls}
         self._source = make_source(request.config, secrets, self._deadline)
         self._margin = request.table.margin
@@ -100,10 +100,12 @@ class Run:
         request, spool, choice = self.request, self.spool, self.request.choice
         memory = Memory(spool, find_state_dir(request.config) / FILE) if self.needs_memory else None
         outcomes = self._fetch(memory)
-        is_known = self._attribute()
+        self._attribute()
         group(spool, choice.counting)
-        at = self.window.until.astimezone()
+        at = self.window.until.astimezone(request.table.own_zone)
         gaps = self._tell_gaps(outcomes)
+        if self._source_error:
+            gaps.append(f"the NAC could not be read; {self._consequence}: {self._source_error}")
         agreement = find_agreement(spool)
         days = memory.mark(at) if memory else {}
         with written_to(output) as write:
@@ -113,10 +115,11 @@ class Run:
                 self._write_proof(write)
         counts = spool.count_rows()
         self._tell_counts(counts, outcomes)
-        if not is_known:
+        if self._source_error:
             return SOURCE
         self._tell_people(agreement)
         if memory and not request.dry_run:
+            self._deadline.is_interruptible = False  # what is told is remembered whole
             self._remember(memory, at, outcomes)
             if choice.says_what_is_new:
                 self._write_metrics(counts, agreement, outcomes)
@@ -148,6 +151,9 @@ class Run:
 
         def find_since(position: str) -> datetime:
             known = memory.find_position(position) if memory else None
+            if window.since is None and known and known > window.until:
+                words = f"the last reading ended later, at {known.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+                raise typer.BadParameter(words, param_hint="--until")
             return window.since or (known - request.table.overlap if known else window.until - window.span)
 
         wish = request.wish
@@ -160,8 +166,10 @@ class Run:
         self._warn_of_unproven(queries)
         raw, reader = find_raw(request.choice.columns) if request.choice.columns else (), request.choice.reader
         order = Order(queries, find_since, window.until, request.table.page, request.device, raw, reader)
-        self._raise_if_no_device()
-        places = self._make_places()
+        targets, firewalls = tuple(self._targets.values()), self._firewalls
+        raise_if_no_device(request.device, targets, firewalls)
+        places = make_places(targets, firewalls, request.table, self._deadline, self.log)
+        self._margin += max((place.clock.skew for place in places), default=timedelta())
         self._deadline.is_interruptible = False  # but while a job is waited for: none must be left at a firewall
         with watching(self._deadline.seconds_left) as watch:
             outcomes = fetch_all(places, order, self.spool, Networks(request.config), watch)
@@ -185,24 +193,6 @@ class Run:
         self._names |= names
         return tuple(sorted(map(str, ips)))
 
-    def _raise_if_no_device(self) -> None:
-        """Refuse a name that no firewall has, as far as all of them say theirs."""
-        from uidsync.panos.logs.devices import list_hostnames  # noqa: PLC0415
-
-        given, known = self.request.device, set[str]()
-        if not given or any(
-            target.hosts for target in self._targets.values()
-        ):  # of a pair only one member says its name
-            return
-        for firewall in self._firewalls.values():
-            try:
-                known |= list_hostnames(firewall)
-            except PanosError:
-                return
-        if given.casefold() not in map(str.casefold, known):
-            words = f"no firewall has the name {given}; {suggest(given, known)}"
-            raise typer.BadParameter(words, param_hint="--device")
-
     def _warn_of_unproven(self, queries: Sequence[Query]) -> None:
         from uidsync.panos.logs.filters import LOG_TYPES  # noqa: PLC0415
 
@@ -210,50 +200,35 @@ class Run:
             words = f"the vendor's guide names no log {name}: what a firewall answers is not known"
             self.log.warning("log.unproven", message=words)
 
-    def _make_places(self) -> list[Place]:
-        from uidsync.integrations.events.fetch import Place, check_clock  # noqa: PLC0415
+    @property
+    def _consequence(self) -> str:
+        """What becomes of events if the NAC is away: a feed gets them at the next try, with names and once."""
+        return "the users are the firewalls' own" if self.window.since else "no event is told before it can"
 
-        places, breakable = [], self._deadline.interruptible
-        seconds = self.request.table.job_timeout.total_seconds()
-        for name, firewall in self._firewalls.items():
-            serial = self._targets[name].serial
-            clock = check_clock(
-                firewall.read_clock,
-                partial(firewall.read_clock, of_panorama=True) if serial else None,
-                self.request.table.find_zone(name),
-                lambda: datetime.now(UTC),
-            )
-            if clock.zone is None and clock.error is None:
-                self.log.warning(
-                    "zone.unknown",
-                    target=name,
-                    message=clock.warning or "no zone is set for its clock",
-                    hint="events without an offset are not told of anybody; set events.time_zones",
-                )
-            elif clock.warning:
-                self.log.warning("clock.off", target=name, message=clock.warning)
-            self._margin = max(self._margin, self.request.table.margin + clock.skew)
-            places.append(Place(name, partial(firewall.read_log, longest=seconds, breakable=breakable), clock, serial))
-        return places
-
-    def _attribute(self) -> bool:
-        """Ask the NAC who had the addresses; return whether that was possible, or not wanted."""
+    def _attribute(self) -> None:
+        """Ask the NAC who had the addresses, unless that is not wanted; fall back on the firewalls."""
         from uidsync.integrations.events.people import attribute  # noqa: PLC0415
 
         if self.request.no_who:
-            return True
+            return
         try:
             if self._source_error:
                 raise self._source_error
             with opened_history(self.request.config, self._source) as history:
                 attribute(self.spool, history, self._margin)
+                if history.ended and history.ended < self.window.until:
+                    words = f"the newest row is {spell_span(history.now - history.ended)} old"
+                    hint = "the NAC's export may have stopped; later events get no sure name"
+                    self.log.warning("source.stale", message=words, hint=hint)
         except SourceError as error:
             self._source_error = error
-            self.log.error("source.failed", message=str(error), hint="the users are the firewalls' own")
-            self.spool.believe_firewalls(as_people=self.request.choice.kind == "people")
+            self.log.error("source.failed", message=str(error), hint=self._consequence)
+            if self.window.since is None:
+                self.spool.drop_all()
+            is_shared = Networks(self.request.config).is_shared
+            self.spool.believe_firewalls(is_shared, as_people=self.request.choice.kind == "people")
         if self.request.user:
             self.spool.keep_only(self._names)
-        return self._source_error is None
 
     # ---- telling -----------------------------------------------------------------------------------------------
 
@@ -267,16 +242,7 @@ class Run:
             self.log.warning("column.empty", message=f"no entry has what {name} shows; --columns all lists all fields")
         for outcome in outcomes:
             if not outcome.entries and outcome.is_complete and not self._targets[outcome.target].serial:
-                self._tell_of_speed(outcome.target)
-
-    def _tell_of_speed(self, target: str) -> None:
-        """Say of a firewall without any entry that it may keep none, if it is one that can be set up so."""
-        from uidsync.panos.logs.devices import may_keep_no_logs  # noqa: PLC0415
-
-        with suppress(PanosError):
-            if may_keep_no_logs(self._firewalls[target]):
-                words = "no entry found; a firewall that forwards its logs at high speed keeps none: ask its Panorama"
-                self.log.warning("log.elsewhere", target=target, message=words)
+                warn_of_speed(outcome.target, self._firewalls[outcome.target], self.log)
 
     def _tell_people(self, agreement: Agreement) -> None:
         """Log how far people are known; that nobody is has a reason which should be told."""
@@ -288,7 +254,7 @@ class Run:
         self.log.info("events.compared", message=agreement.tell(), not_sure=unsure)
         if self.spool.count() and not self.spool.count_sure():
             why = ", ".join(f"{mark} ({number:,})" for mark, number in unsure.items())
-            words = f"no event can be told of a person: {why or 'none is at an address of the NAC'}"
+            words = f"no event has a sure name: {why or 'none is at an address of the NAC'}"
             self.log.warning("people.untold", message=words, hint="docs/events.md says what to do")
 
     def _tell_gaps(self, outcomes: Sequence[Outcome]) -> list[str]:

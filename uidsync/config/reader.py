@@ -233,6 +233,8 @@ def _describe(problem: Any, neighbours: Neighbours) -> str:  # noqa: ANN401 (pyd
     path, parts = "", list(problem["loc"])
     tag = {"source": 1, "target": 2}.get(str(parts[0]), len(parts))  # where pydantic puts the kind into the path
     for part in parts[:tag] + parts[tag + 1 :]:
+        if part == "[key]":  # what is wrong is a key of ours, whose name comes before
+            continue
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
     path = path.removeprefix(".")
     if problem["type"] == "extra_forbidden":

@@ -34,7 +34,7 @@ class Agreement:
         judged = count_judged(total)
         if not judged:
             return "no event could be compared with the NAC"
-        words = [f"{find_percent(total)} % of {judged:,} events carried the right user"]
+        words = [f"{find_percent(total)} % of {count_events(judged)} carried the right user"]
         words += [
             f"{verdict}: {total[verdict]:,}{self._tell_place(verdict)}"
             for verdict in (BLANK, DIFFERS, "nobody")
@@ -64,6 +64,11 @@ class Agreement:
                 "percent": percent,
                 **{verdict.replace(" ", "_").replace("-", "_"): counts.get(verdict, 0) for verdict in VERDICTS},
             }
+
+
+def count_events(number: int) -> str:
+    """Write how many events there are."""
+    return f"{number:,} event{'' if number == 1 else 's'}"
 
 
 def count_judged(counts: Mapping[str, int]) -> int:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
 from difflib import get_close_matches
 from typing import Any
 
 from uidsync.integrations.events.event import Event
 from uidsync.integrations.events.spool import SIDES, Spool
 
-PLAIN = tuple(name for name in Event._fields if name not in {"key", "log", "src_key", "dst_key", "raw"})
+PLAIN = tuple(name for name in Event._fields if name not in {"key", "log", "src_key", "dst_key", "raw", "at"})
 OF_SIDE = ("mark", "user", "candidates", "since", "until", "mac", "machine", "verdict")
 KNOWN = tuple(f"{side}_nac_{name}" for side in SIDES for name in OF_SIDE)
 PROFILES: Mapping[str, tuple[str, ...]] = {
@@ -36,7 +36,7 @@ SOURCES = (
 )
 ALL = "all"
 RAW = "log_"  # before the name of a field of the log
-TIMES = frozenset({"since", "until"})
+TIMES = frozenset({"time", *(f"{side}_nac_{name}" for side in SIDES for name in ("since", "until"))})
 
 
 def read_columns(words: str) -> tuple[str, ...]:
@@ -63,7 +63,9 @@ def find_raw(words: str) -> Collection[str] | None:
     return frozenset(name.removeprefix(RAW) for name in names)
 
 
-def list_events(spool: Spool, columns: Sequence[str], *, with_rest: bool = False) -> Iterator[dict[str, Any]]:
+def list_events(
+    spool: Spool, columns: Sequence[str], zone: tzinfo | None, *, with_rest: bool = False
+) -> Iterator[dict[str, Any]]:
     """Yield each event, the oldest first, with these columns; `with_rest` adds all other fields of the log."""
     own = [name for name in columns if name in PROFILES[ALL]]
     others = [name for name in columns if name not in PROFILES[ALL]]
@@ -72,13 +74,13 @@ def list_events(spool: Spool, columns: Sequence[str], *, with_rest: bool = False
     statement = (
         f"SELECT {chosen} FROM event e "  # noqa: S608 (constants)
         "LEFT JOIN side src ON src.event = e.id AND src.side = 'src' "
-        "LEFT JOIN side dst ON dst.event = e.id AND dst.side = 'dst' ORDER BY e.received, e.id"
+        "LEFT JOIN side dst ON dst.event = e.id AND dst.side = 'dst' ORDER BY e.at, e.id"
     )
-    times = [place for place, name in enumerate(own) if name.rpartition("_")[2] in TIMES]
+    times = [place for place, name in enumerate(own) if name in TIMES]
     for row in spool.select(statement):
         values = list(row)
         for place in times:
-            values[place] = _show_moment(values[place])
+            values[place] = _show_moment(values[place], zone)
         event = dict(zip(own, values, strict=False))
         if needs_raw:
             raw = json.loads(values[-1]) if values[-1] else {}
@@ -87,8 +89,12 @@ def list_events(spool: Spool, columns: Sequence[str], *, with_rest: bool = False
         yield {name: event[name] for name in columns} | event if others else event
 
 
-def _show_moment(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+def _show_moment(at: float | str | None, zone: tzinfo | None) -> str | None:
+    """Write a moment in the zone of the report; a time of a log without an offset stays as it is."""
+    if isinstance(at, str):
+        moment = datetime.fromisoformat(at) if at else None
+        return moment.astimezone(zone).isoformat() if moment and moment.tzinfo else at
+    return None if at is None else datetime.fromtimestamp(at, zone).isoformat()
 
 
 def list_raw_names(spool: Spool) -> tuple[str, ...]:
@@ -104,21 +110,22 @@ def find_missing(spool: Spool, words: str | None) -> list[str]:
     return sorted({f"{RAW}{name}" for name in fields} - set(list_raw_names(spool)))
 
 
-BY_USER = ("user", "devices", "threats", "addresses", "events", "first", "last")
+BY_USER = ("user", "devices", "threats", "addresses", "events", "first", "last", "differs")
 PEOPLE = """
   WITH told AS (
     SELECT s.event, s.side, s.user, coalesce(s.machine, s.mac) AS device, e.time, e.received, e.threat, e.threat_id,
-      CASE s.side WHEN 'src' THEN e.src ELSE e.dst END AS address, s.first
+      CASE s.side WHEN 'src' THEN e.src ELSE e.dst END AS address, s.first, s.verdict
     FROM side s JOIN event e ON e.id = s.event WHERE s.mark = '' AND s.user IS NOT NULL
   )
   SELECT MAX(user) AS user, json_group_array(DISTINCT device) FILTER (WHERE device IS NOT NULL) AS devices,
     json_group_array(DISTINCT threat) AS threats, json_group_array(DISTINCT address) AS addresses,
-    COUNT(DISTINCT event) AS events, MIN(first) AS first, MAX(first) AS last
+    COUNT(DISTINCT event) AS events, MIN(first) AS first, MAX(first) AS last,
+    COUNT(DISTINCT event) FILTER (WHERE verdict = 'differs') AS differs
   FROM told GROUP BY fold(user) ORDER BY events DESC, fold(user)
 """
 
 
-def list_people(spool: Spool) -> Iterator[dict[str, Any]]:
+def list_people(spool: Spool, zone: tzinfo | None) -> Iterator[dict[str, Any]]:
     """Yield one line for each person that an event is surely told of: devices, threats, how often, first and last.
 
     Of what a person has several, there is a list.
@@ -127,7 +134,7 @@ def list_people(spool: Spool) -> Iterator[dict[str, Any]]:
         person = dict(row)
         person |= {name: json.loads(person[name]) for name in ("devices", "threats", "addresses")}
         for name in ("first", "last"):
-            person[name] = _show_moment(person[name])
+            person[name] = _show_moment(person[name], zone)
         yield person
 
 

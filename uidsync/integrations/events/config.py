@@ -6,8 +6,8 @@ Pure: no I/O.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta, tzinfo
-from typing import Annotated, Any, Literal
+from datetime import UTC, timedelta, tzinfo
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -56,7 +56,7 @@ class EventsConfig(NeighbourTable):
     """The time limit for one report. The report says so if something is left unread."""
     overlap: Annotated[Duration, AfterValidator(between(0 * SECOND, DAY))] = HOUR
     """With `--since last`: how late an entry may arrive and still be listed."""
-    time_zone: TimeZone | Literal[""] = ""
+    time_zone: TimeZone | None = None
     """The time zone of the firewalls' clocks, for example `"Europe/Berlin"`. Without it, only entries that name
     their offset get a name."""
     time_zones: dict[Name, TimeZone] = {}  # noqa: RUF012 (pydantic copies it)
@@ -79,6 +79,12 @@ class EventsConfig(NeighbourTable):
         """Return the zone that a firewall's clock is set to; None is not known."""
         name = self.time_zones.get(target, self.time_zone)
         return ZoneInfo(name) if name else None
+
+    @property
+    def own_zone(self) -> tzinfo:
+        """The zone of a report's days and times: the only one that is configured for firewalls, or else UTC."""
+        zones = {self.time_zone} if self.time_zone else set(self.time_zones.values())
+        return ZoneInfo(zones.pop()) if len(zones) == 1 else UTC
 
     @classmethod
     def find_strangers(

@@ -12,7 +12,6 @@ from datetime import datetime
 from itertools import groupby
 
 from uidsync.integrations.events.choice import Counting
-from uidsync.integrations.events.memory import write_day
 from uidsync.integrations.events.spool import Spool
 
 HEADER = ("Destination", "Destination Name", "Source", "Threat Name", "Count")
@@ -29,7 +28,7 @@ def group(spool: Spool, counting: Counting = "events") -> None:
     """Group the events: by both ends, their users, and the threat, however that is called just now."""
     spool.connection.execute(
         "CREATE TABLE grouped AS SELECT dst, dst_name AS name, fold(dst_who) AS who, src, src_name AS source_name, "  # noqa: S608
-        f"fold(src_who) AS source_who, threat, threat_id, MAX(received) AS latest, {COUNTS[counting]} AS n, dst_key, "
+        f"fold(src_who) AS source_who, threat, threat_id, MAX(at) AS latest, {COUNTS[counting]} AS n, dst_key, "
         "src_key, '' AS days FROM named GROUP BY dst, fold(dst_who), src, fold(src_who), threat_id"
     )
 
@@ -67,7 +66,7 @@ def write_daily(
         f"SELECT * FROM grouped WHERE days IS NOT NULL ORDER BY length(days) DESC, days, {ORDER}"  # noqa: S608
     )
     for days, known in groupby(rows, lambda row: row["days"]):
-        listed = [*days.split(), write_day(at)]
+        listed = days.split()
         yield f"#{len(listed)} days ({sizes[days]})\n"
         yield from (f"#{write_date(reports[day].astimezone(at.tzinfo))}\n" for day in listed)
         yield from (make([row[name] for name in names]) for row in known)

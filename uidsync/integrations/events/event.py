@@ -9,20 +9,20 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
 from uidsync.panos import Address
-from uidsync.panos.logs.clocks import Spell, find_spell
+from uidsync.panos.logs.clocks import FOLDED, Spell, find_spell
 from uidsync.panos.logs.events import LogEntry, plain_address, read_time
 from uidsync.panos.logs.pages import find_key
 
 NUMBERED = re.compile(r"(.*\S)\s*\((\d+)\)", re.DOTALL)  # as later releases write it: EICAR Test File Detection(86708)
 FIELDS = (  # of an entry, that are read here
-    "receive_time", "time_generated", "high_res_timestamp", "start", "device_name", "serial", "seqno", "severity",
-    "action", "rule", "app", "src", "dst", "srcuser", "dstuser", "from", "to", "threatid", "tid", "subtype",
+    "receive_time", "time_generated", "high_res_timestamp", "start", "elapsed", "device_name", "serial", "seqno",
+    "severity", "action", "rule", "app", "src", "dst", "srcuser", "dstuser", "from", "to", "threatid", "tid", "subtype",
     "repeatcnt",
 )  # fmt: skip
 CACHED = 2**12  # addresses: those outside come again and again
@@ -57,11 +57,15 @@ class Event(NamedTuple):
     threat_id: str
     sessions: int
     raw: str | None
+    at: float  # the moment of its receipt, by which events are sorted, whatever the zones of their firewalls
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where entries come from: the target, the query, and the zone of the firewall's clock, if it is known."""
+    """Where entries come from: the target, the query, and the zone of the firewall's clock, if it is known.
+
+    `asked` is the zone of the clock by which entries are received: that of a Panorama, where one is asked.
+    """
 
     target: str
     query: str
@@ -69,13 +73,16 @@ class Origin:
     zone: tzinfo | None
     log: str = ""  # by which name it is known how far it was read
     raw: Collection[str] | None = ()  # names of fields to keep as they are; None is all
+    doubt: str = ""  # about the zone
+    asked: tzinfo | None = None
 
 
 def read_event(entry: LogEntry, origin: Origin) -> tuple[Event, Spell | None]:
     """Return the event of an entry, and when it was, as far as that is known."""
-    spell = find_spell(entry, origin.zone)
+    spell = find_spell(entry, origin.zone, origin.doubt)
     threat, threat_id = read_threat(entry, origin.log_type)
     src, dst = entry.get("src", ""), entry.get("dst", "")
+    received = read_time(entry, ("receive_time",))
     event = Event(
         find_key(origin.log_type, entry),
         origin.log,
@@ -102,6 +109,7 @@ def read_event(entry: LogEntry, origin: Origin) -> tuple[Event, Spell | None]:
         threat_id,
         int(count) if (count := entry.get("repeatcnt", "")).isdecimal() and len(count) < 10 and int(count) else 1,  # noqa: PLR2004
         _keep_raw(entry, origin.raw),
+        received.replace(tzinfo=origin.asked or UTC).timestamp() if received else 0.0,
     )
     return event, spell
 
@@ -142,7 +150,7 @@ def _show_time(entry: LogEntry, spell: Spell | None, zone: tzinfo | None) -> str
         return ""
     if at.tzinfo is not None:
         return at.isoformat()
-    return at.replace(tzinfo=zone).isoformat() if spell and not spell.is_folded else at.isoformat()
+    return at.replace(tzinfo=zone).isoformat() if spell and spell.doubt != FOLDED else at.isoformat()
 
 
 def _keep_raw(entry: LogEntry, names: Collection[str] | None) -> str | None:

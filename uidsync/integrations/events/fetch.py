@@ -13,7 +13,7 @@ from uidsync.integrations.events.config import SKEW_TOLD
 from uidsync.integrations.events.event import FIELDS, Origin, read_event
 from uidsync.integrations.events.queries import Query
 from uidsync.integrations.events.spool import Spool
-from uidsync.panos.logs.clocks import QUARTER, write_bounds
+from uidsync.panos.logs.clocks import QUARTER, UNCHECKED, write_bounds
 from uidsync.panos.logs.events import LogEntry, LogQuery, Unfinished
 from uidsync.panos.logs.filters import Search
 from uidsync.panos.logs.pages import Fetch, Gap, read_pages
@@ -28,6 +28,7 @@ class Clock:
     asked: tzinfo | None
     skew: timedelta = timedelta()
     warning: str = ""
+    doubt: str = ""  # about times that name no offset
     error: TargetError | None = None  # why the firewall cannot be asked for anything
 
 
@@ -101,7 +102,8 @@ def check_clock(
     if isinstance(shown, PanosError):
         if is_away(shown):
             return Clock(zone, zone, error=shown)
-        return Clock(zone, zone, warning="" if zone else f"its clock cannot be asked either: {shown}")
+        why = "the key lacks Operational Requests" if _is_denied(shown) else str(shown)
+        return Clock(zone, zone, warning=f"{UNCHECKED}: {why}", doubt=UNCHECKED)
     asked = _find_offset(shown, now())
     if ask_panorama is not None:
         at_panorama = _ask(ask_panorama)
@@ -124,8 +126,11 @@ def check_clock(
 
 def is_away(error: PanosError) -> TypeGuard[TargetError]:
     """Tell whether an error is one of the firewall and not of the question: then no other question is worth asking."""
-    is_denied = isinstance(error, Unauthorized) and error.is_denied
-    return isinstance(error, TargetError) and not isinstance(error, Unfinished) and not is_denied
+    return isinstance(error, TargetError) and not isinstance(error, Unfinished) and not _is_denied(error)
+
+
+def _is_denied(error: PanosError) -> bool:
+    return isinstance(error, Unauthorized) and error.is_denied
 
 
 def _ask(ask: Callable[[], datetime]) -> datetime | PanosError:
@@ -163,7 +168,10 @@ def _fetch(place: Place, order: Order, spool: Spool, is_known: Callable[[str], b
             continue
         fields = () if order.raw is None else (*FIELDS, *order.raw)
         search = Search(query.log_type, query.condition, first, last, order.device_name, place.serial, fields)
-        origin = Origin(place.name, query.name, query.log_type, place.clock.zone, position, order.raw)
+        clock = place.clock
+        origin = Origin(
+            place.name, query.name, query.log_type, clock.zone, position, order.raw, clock.doubt, clock.asked
+        )
         watch.begin(f"{place.name} {query.name}", since, until)
         before = len(outcome.gaps)
         for page in read_pages(_hurried(place.fetch, watch), search, order.page):
@@ -187,9 +195,10 @@ def write_gaps(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str, str]]:
         for error, gaps in groupby(outcome.gaps, lambda each: each[1].error):
             names, missing = zip(*gaps, strict=True)
             first = min(gap.since for gap in missing)
-            when = f"{first:%Y-%m-%d %H:%M:%S}"
+            when = f"{first:%Y-%m-%d %H:%M:%S} by the firewall's clock"
             what = f"nothing was read from {when} on" if missing[0].is_rest else f"one entry was left out from {when}"
-            yield outcome.target, error.kind, f"{outcome.target}: {', '.join(names)}: {what}: {error}"
+            hint = "; tick Log in the XML API tab of the key's role" if _is_denied(error) else ""
+            yield outcome.target, error.kind, f"{outcome.target}: {', '.join(names)}: {what}: {error}{hint}"
 
 
 def _hurried(fetch: Fetch, watch: Watch) -> Fetch:

@@ -12,18 +12,19 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from uidsync.panos import Address
-from uidsync.panos.logs.clocks import Spell
+from uidsync.panos.logs.clocks import FOLDED, Spell
 
 SURE = ""
 NEAR, NOBODY, NO_RECORD = "near a hand-over", "nobody", "no record"
-MANY, SPANS, FOLDED, NO_TIME = "not one person", "spans a hand-over", "clocks were put back", "time zone unknown"
+MANY, SPANS, NO_TIME = "not one person", "spans a hand-over", "time zone unknown"
+ENDED = "the NAC's export ends before"
 # What the firewall's user is beside the NAC's.
 AGREE, BLANK, DIFFERS = "agree", "blank", "differs"
 VERDICTS = (AGREE, BLANK, DIFFERS, NOBODY, NEAR)
 UNJUDGED = frozenset({NEAR})  # of those: no percentage counts them
 NO_ONE = "nobody"
 BLUR = timedelta(hours=2)
-IN_A_NAME = re.compile(r" or | \((?:NAC|firewall): |\)$", re.IGNORECASE)  # what parts the names that `name` joins
+IN_A_NAME = re.compile(r" or | ?\((?:NAC|firewall): |\)$", re.IGNORECASE)  # what parts the names that `name` joins
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,12 @@ class Stay:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the NAC knows of an address at a moment: who had it, who before and after; and why there is no record."""
+    """What the NAC knows of an address at a moment: who had it, who before and after; and why no name is sure."""
 
     now: Stay | None = None
     before: Stay | None = None
     after: Stay | None = None
-    is_shared: bool = False  # many people are behind it: nobody is told
+    doubt: str = ""
     is_blurred: bool = False  # the NAC's clocks showed this hour twice: its dates are exact to two hours
 
 
@@ -80,8 +81,6 @@ def judge(spell: Spell | None, tell: Tell | None, margin: timedelta) -> Judgemen
         return Judgement(NO_TIME if spell is None else NO_RECORD)
     first = tell(spell.first)
     last = first if spell.first == spell.last else tell(spell.last)
-    if first.is_shared:
-        return Judgement(MANY)
     if first.is_blurred or last.is_blurred:
         margin = max(margin, BLUR)
     around = [
@@ -89,18 +88,17 @@ def judge(spell: Spell | None, tell: Tell | None, margin: timedelta) -> Judgemen
         for stay in _list_around(first, last)
         if stay.since <= spell.last + margin and stay.until >= spell.first - margin
     ]
+    doubt = first.doubt or last.doubt or spell.doubt
     if not around:
-        return Judgement(NO_RECORD)
+        return Judgement(doubt or NO_RECORD)
     names = _list_names(around)
-    if mark := _find_doubt(spell, around, first.now is not None and last.now is not None):
+    if mark := doubt or _find_doubt(spell, around, first.now is not None and last.now is not None):
         return Judgement(mark, candidates=names)
     return Judgement(NOBODY if first.now and first.now.user is None else SURE, first.now)
 
 
 def _find_doubt(spell: Spell, around: Collection[Stay], is_known: bool) -> str:  # noqa: FBT001
     """Return why a name would be a guess: one that came just after, or was forgotten just before, is one too."""
-    if spell.is_folded:
-        return FOLDED
     inside = [stay for stay in around if stay.since <= spell.last and stay.until >= spell.first]
     if spell.first < spell.last and len(_list_names(inside)) > 1:
         return SPANS
@@ -170,7 +168,7 @@ def identify(judgement: Judgement, user: str) -> str:
     """Return who is meant, for rows that are one person's whatever a firewall called them in an entry."""
     if judgement.mark == SURE and judgement.stay and judgement.stay.user:
         return judgement.stay.user
-    return name(judgement, user)
+    return user if judgement.mark == MANY else name(judgement, user)
 
 
 def name(judgement: Judgement, user: str, names: Names = Names()) -> str:  # noqa: B008
@@ -185,4 +183,9 @@ def name(judgement: Judgement, user: str, names: Names = Names()) -> str:  # noq
         return user if names.is_same(user, known) else f"{known} (firewall: {user})"
     if judgement.candidates and len(judgement.candidates) > 1:
         return " or ".join(judgement.candidates)
-    return f"{user} (NAC: {NO_ONE})" if judgement.mark == NOBODY and user else user
+    match judgement.mark:
+        case mark if mark == NOBODY and user:
+            return f"{user} (NAC: {NO_ONE})"
+        case mark if mark == MANY and user:
+            return f"(firewall: {user})"
+    return user

@@ -16,8 +16,12 @@ from uidsync.integrations.events.event import make_sort_key
 from uidsync.integrations.events.spool import Spool
 
 FILE = "events.sqlite3"
-SCHEMA = 2
+SCHEMA = 3
 MODE = 0o640
+SAME_ROW = (
+    "(r.destination, r.user, r.source, r.source_user, r.threat_id) = "
+    "(grouped.dst, grouped.who, grouped.src, grouped.source_who, grouped.threat_id)"
+)
 WAIT = 30_000  # milliseconds for another report to end its writing
 
 
@@ -51,17 +55,18 @@ class Memory:
     # ---- rows --------------------------------------------------------------------------------------------------
 
     def mark(self, at: datetime) -> Mapping[str, datetime]:
-        """Mark the grouped rows of a report with the earlier days on which they were seen.
+        """Mark the grouped rows of a report that earlier days had with the days on which they were seen.
 
+        The day of this report is one of them if the row has an event that no earlier day's report had: reports overlap.
         Returns when the report of each day was, this one's included: the first of a day stands for the day.
         """
         day = write_day(at)
         self._connection.execute(
-            "UPDATE grouped SET days = (SELECT group_concat(day, ' ') FROM (SELECT s.day FROM memory.seen s "
-            "JOIN memory.row r ON r.id = s.row WHERE (r.destination, r.user, r.source, r.source_user, r.threat_id) = "
-            "(grouped.dst, grouped.who, grouped.src, grouped.source_who, grouped.threat_id) AND s.day < ? "
-            "ORDER BY s.day))",
-            (day,),
+            "UPDATE grouped SET days = (SELECT group_concat(day, ' ') "  # noqa: S608 (constants)
+            "|| iif(grouped.latest > MAX(latest), ' ' || :day, '') "
+            f"FROM (SELECT s.day, s.latest FROM memory.seen s JOIN memory.row r ON r.id = s.row WHERE {SAME_ROW} "
+            "AND s.day < :day ORDER BY s.day))",
+            {"day": day},
         )
         known = self._connection.execute("SELECT day, at FROM memory.report")
         return {day: at} | {row["day"]: datetime.fromisoformat(row["at"]) for row in known}
@@ -78,10 +83,10 @@ class Memory:
             "ON CONFLICT DO UPDATE SET threat = excluded.threat"
         )
         run(
-            "INSERT OR IGNORE INTO memory.seen SELECT r.id, ? FROM grouped g JOIN memory.row r ON "
-            "(r.destination, r.user, r.source, r.source_user, r.threat_id) = "
-            "(g.dst, g.who, g.src, g.source_who, g.threat_id)",
-            (day,),
+            f"INSERT INTO memory.seen SELECT r.id, :day, latest FROM grouped JOIN memory.row r ON {SAME_ROW} "  # noqa: S608
+            "WHERE NOT EXISTS (SELECT 1 FROM memory.seen s WHERE s.row = r.id AND s.day < :day AND s.latest >= "
+            "grouped.latest) ON CONFLICT DO UPDATE SET latest = MAX(latest, excluded.latest)",
+            {"day": day},
         )
         run("COMMIT")
 

@@ -6,7 +6,10 @@ CREATE TABLE memory.row (
 );
 -- The first report of each day.
 CREATE TABLE memory.report (day TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE memory.seen (row INTEGER NOT NULL, day TEXT NOT NULL, PRIMARY KEY (row, day)) WITHOUT ROWID;
+-- On which days a report had an event of a row that no report of an earlier day had, and the time of the latest one.
+CREATE TABLE memory.seen (
+  row INTEGER NOT NULL, day TEXT NOT NULL, latest REAL NOT NULL, PRIMARY KEY (row, day)
+) WITHOUT ROWID;
 -- How far each log was read for `--since last`, and which entries of the overlap were counted.
 CREATE TABLE memory.position (log TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE memory.counted (log TEXT, key BLOB, until REAL NOT NULL, PRIMARY KEY (log, key)) WITHOUT ROWID;

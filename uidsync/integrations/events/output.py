@@ -60,7 +60,7 @@ def write_report(report: Report, choice: Choice) -> Iterator[str]:
             heads = tuple(rows[0]) if rows else ("firewall",)
             yield from _write_rows(iter(rows), heads, choice, f"{report.agreement.tell()}\n")
         case "people":
-            yield from _write_rows(list_people(spool), BY_USER, choice)
+            yield from _write_rows(list_people(spool, report.at.tzinfo), BY_USER, choice)
         case "news" if choice.form == "html":
             yield from write_page(spool, report.at, report.days, report.agreement, report.gaps)
         case "news":
@@ -73,7 +73,7 @@ def write_report(report: Report, choice: Choice) -> Iterator[str]:
             columns = read_columns(words)
             if is_all and choice.form != "jsonl":
                 columns += list_raw_names(spool)
-            yield from _write_rows(list_events(spool, columns, with_rest=is_all), columns, choice)
+            yield from _write_rows(list_events(spool, columns, report.at.tzinfo, with_rest=is_all), columns, choice)
     yield from _write_gaps(report.gaps, choice.form, make)
 
 

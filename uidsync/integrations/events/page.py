@@ -37,18 +37,20 @@ def write_page(
         "Already seen",
         (*HEADS, "Days", "First seen"),
         (
-            (*cells, len(str(days).split()) + 1, write_date(reports[str(days)[:DAY]].astimezone(at.tzinfo)))
+            (*cells, len(str(days).split()), write_date(reports[str(days)[:DAY]].astimezone(at.tzinfo)))
             for *cells, days in _list_cells(spool, "days IS NOT NULL", f"length(days) DESC, days, {ORDER}", "days")
         ),
         "Nothing.",
     )
-    people = ([show_cell(person[name]) for name in BY_USER] for person in list_people(spool))
-    yield from _write_table("By person", BY_USER, people, "No event can be told of one person.")
+    people = ([show_cell(person[name]) for name in BY_USER] for person in list_people(spool, at.tzinfo))
+    yield from _write_table("By person", BY_USER, people, "No event has a sure name.")
     unsure = count_unsure(spool).items()
-    yield from _write_table("Not told of one person", ("Why", "Sides of events"), unsure, "None.")
-    rows = [list(row.values()) for row in agreement.list_rows()]
-    heads = next((list(row) for row in agreement.list_rows()), ())
-    yield from _write_table("The firewalls' users beside the NAC's", heads, rows, "Nothing to compare.")
+    yield from _write_table("Without a sure name", ("Why", "Sides of events"), unsure, "None.")
+    rows = list(agreement.list_rows())
+    cells = (list(row.values()) for row in rows)
+    yield from _write_table(
+        "The firewalls' users beside the NAC's", tuple(rows[0] if rows else ()), cells, "Nothing to compare."
+    )
     yield "</body></html>\n"
 
 

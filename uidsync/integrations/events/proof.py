@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
+from uidsync.integrations.events.agreement import count_events
 from uidsync.integrations.events.event import read_ip
 from uidsync.integrations.events.spool import Spool
 from uidsync.panos import Address
@@ -48,7 +49,7 @@ def list_differences(spool: Spool) -> list[Difference]:
 def write_difference(difference: Difference, log: Sequence[UserIdEvent], zone: tzinfo | None) -> Iterator[str]:
     """Yield a difference, and what the firewall had logged by then, the newest first."""
     yield (
-        f"\n{difference.target}: {difference.ip} at {difference.time}, {difference.events} events: "
+        f"\n{difference.target}: {difference.ip} at {difference.time}, {count_events(difference.events)}: "
         f"the NAC says {difference.user}, the firewall {difference.other}\n"
     )
     before = [event for event in log if _is_before(event, difference.at, zone)]

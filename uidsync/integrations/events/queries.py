@@ -53,6 +53,7 @@ NAMED = (
     Query("cnc", "traffic"),
     Query("malware", "wildfire"),
 )
+LAST_PORT = 65_535
 MOST_ADDRESSES = 50  # in one filter: how long one may be is not published
 
 
@@ -121,7 +122,7 @@ def _of_nat(words: str) -> str:
         ip = ip_address(address.strip("[]"))
     except ValueError:
         ip = None
-    if ip is None or not port.isdecimal():
+    if ip is None or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) <= LAST_PORT:
         raise ValueError(f"{words!r} is not ADDRESS:PORT: behind one address are many people, and the port tells whose")
     return f"( natsrc in {ip} ) and ( natsport eq {int(port)} )"
 

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from uidsync.integrations.events.event import Event
-from uidsync.integrations.events.judging import Judgement, Names, compare, identify, name
+from uidsync.integrations.events.judging import MANY, Judgement, Names, compare, identify, name
 from uidsync.panos import Address
 from uidsync.panos.logs.clocks import Spell
 
@@ -35,7 +35,7 @@ class Spool:
         self.names = names
         self.connection = sqlite3.connect("", isolation_level=None)
         self.connection.row_factory = sqlite3.Row
-        # What belongs to one person, for `GROUP BY`: case and a missing domain make no other of them.
+        # For `GROUP BY`: names that differ in case alone are one user's. SQLite's own lower() knows ASCII alone.
         self.connection.create_function("fold", 1, lambda text: (text or "").casefold(), deterministic=True)
         for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE}", "temp_store = FILE"):
             self.connection.execute(f"PRAGMA {pragma}")
@@ -67,15 +67,15 @@ class Spool:
                     continue
                 added += 1
                 first, last = (spell.first.timestamp(), spell.last.timestamp()) if spell else (None, None)
-                is_folded = int(spell is not None and spell.is_folded)
+                doubt = spell.doubt if spell else ""
                 for side, text, key, user in (
                     ("src", event.src, event.src_key, event.src_user),
                     ("dst", event.dst, event.dst_key, event.dst_user),
                 ):
                     if text and is_known(text):
-                        sides.append((cursor.lastrowid, side, key, first, last, is_folded, user))
+                        sides.append((cursor.lastrowid, side, key, first, last, doubt, user))
             self.connection.executemany(
-                "INSERT INTO side (event, side, address, first, last, is_folded, given) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO side (event, side, address, first, last, doubt, given) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 sides,
             )
         return added
@@ -96,15 +96,13 @@ class Spool:
         (known,) = self.connection.execute("SELECT COUNT(*) FROM grouped WHERE days IS NOT NULL").fetchone()
         return {"new": int(new), "seen": int(known)}
 
-    def drop_known(self) -> int:
-        """Drop the events that an earlier report counted, as the attached memory has them; return how many."""
+    def drop_known(self) -> None:
+        """Drop the events that an earlier report counted, as the attached memory has them."""
         self.connection.execute(
             "DELETE FROM event WHERE EXISTS "
             "(SELECT 1 FROM memory.counted c WHERE c.log = event.log AND c.key = event.key)"
         )
-        (dropped,) = self.connection.execute("SELECT changes()").fetchone()
         self.connection.execute("DELETE FROM side WHERE event NOT IN (SELECT id FROM event)")
-        return int(dropped)
 
     # ---- sides -------------------------------------------------------------------------------------------------
 
@@ -122,16 +120,14 @@ class Spool:
     def list_sides(self, ip: Address) -> list[tuple[int, str, Spell | None, str]]:
         """List the sides at an address: event, side, when, and the firewall's user."""
         rows = self.connection.execute(
-            "SELECT event, side, first, last, is_folded, given FROM side WHERE address = ?",
+            "SELECT event, side, first, last, doubt, given FROM side WHERE address = ?",
             (bytes([ip.version]) + ip.packed,),
         )
         return [
             (
                 row["event"],
                 row["side"],
-                None
-                if row["first"] is None
-                else Spell(_moment(row["first"]), _moment(row["last"]), bool(row["is_folded"])),
+                None if row["first"] is None else Spell(_moment(row["first"]), _moment(row["last"]), row["doubt"]),
                 row["given"],
             )
             for row in rows
@@ -184,16 +180,24 @@ class Spool:
         )
         self.connection.execute("DELETE FROM side WHERE event NOT IN (SELECT id FROM event)")
 
-    def believe_firewalls(self, *, as_people: bool) -> None:
+    def believe_firewalls(self, is_shared: Callable[[Address], bool], *, as_people: bool) -> None:
         """Go back to the firewalls' own users, where the NAC cannot be asked to its end.
 
-        With `as_people` they stand for those who had the addresses.
+        With `as_people` they stand for those who had the addresses, unless many people share an address.
         """
         self.connection.execute(
             "UPDATE side SET mark = iif(:as_people, '', NULL), user = iif(:as_people, nullif(given, ''), NULL), "
             "candidates = NULL, verdict = '', name = NULL, who = NULL",
             {"as_people": as_people},
         )
+        with self.writing():
+            for ip in list(filter(is_shared, self.list_addresses())):
+                sides = self.list_sides(ip)
+                self.write_judgements((event, side, user, Judgement(MANY)) for event, side, _, user in sides)
+
+    def drop_all(self) -> None:
+        """Drop all events."""
+        self.connection.executescript("DELETE FROM side; DELETE FROM event")
 
     def select(self, statement: str, parameters: Any = ()) -> Iterator[sqlite3.Row]:  # noqa: ANN401 (as sqlite3 takes)
         """Yield the rows of a question."""

@@ -3,12 +3,12 @@ CREATE TABLE event (
   id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE,
   log TEXT, target TEXT, query TEXT, log_type TEXT, time TEXT, received TEXT, device TEXT, serial TEXT, severity TEXT,
   action TEXT, rule TEXT, app TEXT, src TEXT, dst TEXT, src_key BLOB, dst_key BLOB, src_user TEXT, dst_user TEXT,
-  src_zone TEXT, dst_zone TEXT, threat TEXT, threat_id TEXT, sessions INTEGER, raw TEXT
+  src_zone TEXT, dst_zone TEXT, threat TEXT, threat_id TEXT, sessions INTEGER, raw TEXT, at REAL
 );
 -- A side of an event at an address of the NAC's: when the event was, whom the firewall named, and whom the NAC knows there.
 -- What is judged address by address is written here alone: rows of events are wide, and far apart for one address.
 CREATE TABLE side (
-  event INTEGER NOT NULL, side TEXT NOT NULL, address BLOB NOT NULL, first REAL, last REAL, is_folded INTEGER,
+  event INTEGER NOT NULL, side TEXT NOT NULL, address BLOB NOT NULL, first REAL, last REAL, doubt TEXT,
   given TEXT, name TEXT, who TEXT, mark TEXT, user TEXT, candidates TEXT, since REAL, until REAL, mac TEXT, row INTEGER, machine TEXT, verdict TEXT,
   PRIMARY KEY (event, side)
 ) WITHOUT ROWID;

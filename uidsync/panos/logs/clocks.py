@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from lxml import etree
 
-from uidsync.panos.logs.events import LogEntry, read_time
+from uidsync.panos.logs.events import HAPPENED, LogEntry, read_time
 from uidsync.panos.logs.filters import read_received
 from uidsync.panos.wire.errors import BadReply
 from uidsync.panos.wire.xmlapi import Request, make_op
@@ -21,40 +21,60 @@ CLOCK = re.compile(r"(?:\w{3} +)?(\w{3}) +(\d{1,2}) +(\d\d:\d\d:\d\d) +(?:([A-Za
 QUARTER, SECOND = timedelta(minutes=15), timedelta(seconds=1)
 LONGEST_CHANGE = 12  # quarters of an hour: clocks are put back by less
 LONGEST_SESSION = timedelta(days=30)
+MOST_DIGITS = 10
+ROUNDING = timedelta(seconds=2)  # by which a session's start may seem to be after its end
+# Why the moment of an event is not sure.
+FOLDED, UNCHECKED, RECEIVED = "clocks were put back", "time zone not checked", "time of receipt"
 
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """The earliest and the latest moment of an event; they are equal if the moment is known."""
+    """The earliest and the latest moment of an event, and why they are not sure. They are equal for one moment."""
 
     first: datetime
     last: datetime
-    is_folded: bool = False  # clocks showed this time twice, or never
+    doubt: str = ""
 
 
-def find_spell(entry: LogEntry, zone: tzinfo | None) -> Spell | None:
+def find_spell(entry: LogEntry, zone: tzinfo | None, doubt: str = "") -> Spell | None:
     """Return when the event of an entry was, in UTC; None if its time or its zone is not known.
 
-    A session of the traffic log lasts from its `start` to its end.
+    `doubt` is the doubt about the zone: it concerns times without an offset. A session of the traffic log lasts from
+    its `start` to its end.
     """
     at = read_time(entry)
     if at is None or (at.tzinfo is None and zone is None):
         return None
     if at.tzinfo is None:
         first, last = _place(at, zone)
+        doubt = doubt if first == last else FOLDED
     else:
         first = last = at.astimezone(UTC)
-    is_folded = first != last
-    begun = read_received(entry.get("start", ""))
-    if begun is not None and at.tzinfo is None:
-        before, _ = _place(begun, zone)
-    elif begun is not None:
-        before = begun.replace(tzinfo=at.tzinfo).astimezone(UTC)
-    else:
-        before = first
-    if timedelta() < first - before < LONGEST_SESSION:
-        first = before
-    return Spell(first, last, is_folded)
+        zone, doubt = None if doubt else zone, ""
+    if read_time(entry, HAPPENED) is None:
+        doubt = RECEIVED
+    begun = _find_start(entry, at, zone)
+    if begun is not None and begun > last + ROUNDING:  # its zone is not that of the end
+        return None
+    if begun is not None and timedelta() < first - begun < LONGEST_SESSION:
+        first = begun
+    return Spell(first, last, doubt)
+
+
+def _find_start(entry: LogEntry, at: datetime, zone: tzinfo | None) -> datetime | None:
+    """Return the earliest moment at which a session may have begun.
+
+    `start` has no offset. That of `high_res_timestamp` may be another one, and clocks may have changed meanwhile: so
+    the zone places the start. Without a zone, the seconds that the session lasted do.
+    """
+    begun, seconds = read_received(entry.get("start", "")), entry.get("elapsed", "")
+    if begun is None:
+        return None
+    if zone is not None:
+        return _place(begun, zone)[0]
+    if seconds.isdecimal() and len(seconds) < MOST_DIGITS:
+        return at.astimezone(UTC) - timedelta(seconds=int(seconds))
+    return begun.replace(tzinfo=at.tzinfo).astimezone(UTC)
 
 
 def _place(naive: datetime, zone: tzinfo | None) -> tuple[datetime, datetime]:
