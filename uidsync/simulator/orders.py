@@ -5,10 +5,11 @@ the simulator, never from the network.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from ssl import SSLContext
-from typing import Any, get_args
+from typing import Any
+from zoneinfo import available_timezones
 
 from uidsync.simulator import configuration, replies
 from uidsync.simulator.agent import VSYS, Agent, Reply
@@ -16,9 +17,9 @@ from uidsync.simulator.around import Around
 from uidsync.simulator.certificates import CertificateKind
 from uidsync.simulator.clock import Clock
 from uidsync.simulator.counters import Counters
-from uidsync.simulator.describing import describe
+from uidsync.simulator.describing import describe, raise_if_odd
 from uidsync.simulator.faults import FAULTS, Fault, Faults
-from uidsync.simulator.firewall import MOST_LOGS, Firewall, Passive
+from uidsync.simulator.firewall import LOG_TYPES, MOST_LOGS, Firewall, Passive
 from uidsync.simulator.listener import Listener
 from uidsync.simulator.logs import Entries, Flood
 from uidsync.simulator.message import read_address
@@ -67,6 +68,7 @@ def obey(simulated: Simulated, order: Order) -> Outcome:
             raise OrderError(f"no such unit: {unit}")
         simulated = simulated.peer
     try:
+        raise_if_odd(carry_out, order)
         with simulated.lock:
             return carry_out(simulated, **order) or {}
     except TypeError as error:
@@ -75,7 +77,6 @@ def obey(simulated: Simulated, order: Order) -> Outcome:
 
 def _state(simulated: Simulated, *, plane: Plane = "mp") -> Outcome:
     """Tell the mappings of the management plane, or of the "dp", then tags, groups, log jobs, counters and requests."""
-    _raise_if_unknown(plane, Plane)
     now, tables = simulated.clock.now(), simulated.tables.items()
     return {
         "mappings": [
@@ -115,11 +116,15 @@ def _log_jobs(simulated: Simulated, *, polls: int | None = 0, losses: int = 0, m
 
 def _log_add(simulated: Simulated, *, log_type: str, entries: list[dict[str, str]]) -> None:
     """Put entries into a log: fields by name, those that differ from its sample; `raw` goes in as it is."""
+    _raise_if_unknown(log_type, LOG_TYPES)
     _firewall(simulated).add_log(log_type, entries)
 
 
 def _log_flood(simulated: Simulated, *, log_type: str, **numbers: Any) -> None:  # noqa: ANN401 - JSON
     """Have a log hold very many entries: `count`, `start`, `per_second`, `addresses`; count 0 empties it."""
+    _raise_if_unknown(log_type, LOG_TYPES)
+    if not all(isinstance(number, int | float) for number in numbers.values()):
+        raise OrderError("count, start, per_second and addresses are numbers")
     firewall = _firewall(simulated)
     is_empty = not numbers.get("count")
     firewall.logs[log_type] = Entries() if is_empty else Flood(**numbers, serial=firewall.settings.identity.serial)
@@ -127,6 +132,7 @@ def _log_flood(simulated: Simulated, *, log_type: str, **numbers: Any) -> None: 
 
 def _clock(simulated: Simulated, *, zone: str = "UTC", skew: float = 0) -> None:
     """Have the firewall's own clock show the time of a zone, so many seconds ahead."""
+    _raise_if_unknown(zone, available_timezones())
     settings = _firewall(simulated).settings
     settings.zone, settings.skew = zone, skew
 
@@ -162,8 +168,6 @@ def _advance(simulated: Simulated, *, seconds: float) -> Outcome:
 
 def _clear(simulated: Simulated, *, plane: Plane | None = None) -> Outcome:
     """Empty the tables, as a restart does, or one plane of them."""
-    if plane is not None:
-        _raise_if_unknown(plane, Plane)
     planes = PLANES if plane is None else (plane,)
     return {"dropped": sum(table.forget(planes=planes) for table in simulated.tables.values())}
 
@@ -190,7 +194,6 @@ def _forget(simulated: Simulated, *, ip: str, vsys: str | None = None, serial: s
 
 def _ha(simulated: Simulated, *, state: HaState, alone: bool = False) -> None:
     """Change the state of high availability; the other unit of a pair follows unless this one is left `alone`."""
-    _raise_if_unknown(state, HaState)
     _firewall(simulated).settings.ha = state
     if simulated.peer is not None and not alone:
         _firewall(simulated.peer).settings.ha = PEERS[state]
@@ -198,7 +201,6 @@ def _ha(simulated: Simulated, *, state: HaState, alone: bool = False) -> None:
 
 def _passive(simulated: Simulated, *, does: Passive) -> None:
     """Have units that are not active store messages, refuse or ignore them."""
-    _raise_if_unknown(does, Passive)
     for unit in (simulated, simulated.peer):
         if unit is not None:
             _firewall(unit).settings.passive = does
@@ -219,7 +221,6 @@ def _key(simulated: Simulated, *, expired: bool | None = None, value: str | None
 
 def _certificate(simulated: Simulated, *, kind: CertificateKind) -> None:
     """Show another certificate from now on: good, expired, ending, wrong-host or foreign."""
-    _raise_if_unknown(kind, CertificateKind)
     simulated.listener.context = simulated.make_context(kind)
 
 
@@ -234,7 +235,6 @@ def _agent(simulated: Simulated, *, reply: Reply | None = None, closes: bool | N
     if not isinstance(simulated.device, Agent):
         raise OrderError("this is a firewall")
     if reply is not None:
-        _raise_if_unknown(reply, Reply)
         simulated.device.reply = reply
     if closes is not None:
         simulated.device.closes = closes
@@ -254,7 +254,6 @@ def _tunnels(
     serial: str | None = None,
 ) -> None:
     """Set all IPsec tunnels (null leaves them), how many are declared (null: the truth), and the shape of the list."""
-    _raise_if_unknown(shape, Shape)
     vpn = _vpn(simulated, serial)
     vpn.declared, vpn.shape = declared, shape
     if tunnels is not None:
@@ -294,9 +293,9 @@ def _help(simulated: Simulated) -> Outcome:
     }
 
 
-def _raise_if_unknown(value: object, words: object) -> None:
-    if value not in get_args(words):
-        raise OrderError(f"{value} is none of {', '.join(get_args(words))}")
+def _raise_if_unknown(value: str, known: Collection[str]) -> None:
+    if value not in known:
+        raise OrderError(f"there is no {value}")
 
 
 def _firewall(simulated: Simulated) -> Firewall:
