@@ -174,7 +174,7 @@ def test_hints_name_the_variables(tenant, tmp_path):
     said = look(HTTPS_PROXY="http://127.0.0.1:1", NO_PROXY="", no_proxy="")["tenant"]
     assert (said["colour"], said["advice"]) == (
         "yellow",
-        "the way is HTTPS_PROXY; alerts wait in the queue until it is there",
+        "check HTTPS_PROXY; alerts wait in the queue until it is there",
     )
     said = look(HTTPS_PROXY="http://", NO_PROXY="", no_proxy="")["tenant"]
     assert said["colour"] == "red"
@@ -236,6 +236,26 @@ def test_a_tenant_s_name_may_be_spelled_in_every_way(text):
     assert make_base(text) == "https://api-myxdr.xdr.us.paloaltonetworks.com"
 
 
+def test_what_is_missing_is_told_by_every_way_to_give_it(tenant, tmp_path):
+    """Variables that come before a file name it; without both, both ways are told."""
+    environment = make_environment(tenant, tmp_path, find_port(), API_KEY_ID=None, UIDSYNC_CONFIG="/etc/my.toml")
+    ended = call("relay", "check", environment=environment)
+    assert (ended.code, "API_KEY_ID env variable not provided" in ended.err) == (2, True)
+    assert "--config /etc/my.toml" in ended.err
+    if not Path("/etc/uidsync/uidsync.toml").exists():
+        ended = call("relay", "check", environment={})
+        assert ended.code == 2
+        assert "write it, with the table [relay], or set API_KEY, API_KEY_ID, FQDN in the environment" in ended.err
+
+
+def test_a_proxy_or_a_port_that_is_none_is_named(tenant, tmp_path):
+    """A port of the tenant that is none is an error of FQDN; a proxy that is none is what to check."""
+    ended = call("relay", "check", environment=make_environment(tenant, tmp_path, find_port(), FQDN="myxdr:99999"))
+    assert (ended.code, "FQDN: 99999 is no port from 1 to 65535" in ended.err) == (2, True)
+    environment = make_environment(tenant, tmp_path, find_port(), HTTPS_PROXY="127.0.0.1:1", NO_PROXY="")
+    assert "check HTTPS_PROXY" in check(environment)["tenant"]["advice"]
+
+
 # ---- places ------------------------------------------------------------------------------------------------------
 
 
@@ -247,9 +267,10 @@ def test_a_directory_that_a_relay_makes_is_not_missing(tenant, tmp_path):
     assert "the directory will be made" in disk["words"]
     assert not place.parent.exists()
     (tmp_path / "file").touch()
-    disk = check(make_environment(tenant, tmp_path / "file" / "relay", find_port()))["disk"]
-    if os.geteuid() != 0:
+    for where in (tmp_path / "file" / "relay", "/proc/relay"):
+        disk = check(make_environment(tenant, where, find_port()))["disk"]
         assert disk["colour"] == "red"
+        assert "cannot be made" in disk["words"]
         assert "STATE_DIRECTORY" in disk["advice"]
 
 
@@ -300,9 +321,12 @@ def test_alerts_wait_for_names_if_asked_to(site, tenant):
         ({"do": "nothing"}, "there are state, fault, set, open, close"), ({}, "an order is an object"),
         ({"do": "fault", "name": "html_503"}, "there are the faults status: HTTP `status` (500)"),
         ({"do": "fault", "name": "slow", "status": 3}, "slow takes seconds, times: waits `seconds`"),
-        ({"do": "fault", "name": "status", "status": "503"}, "status is a number"),
+        ({"do": "fault", "name": "status", "status": "503"}, "status: must be a valid integer"),
+        ({"do": "state", "sinse": 1}, "there is no sinse. Tell alerts, updates and counters. Takes [since], [alerts]."),
+        ({"do": "state", "since": None}, "since: must be a valid integer"), ({"do": "fault"}, "name is missing"),
+        ({"do": "set", "may_insert": "no"}, "may_insert: must be a valid boolean"),
         ({"do": "set", "api": 1}, "there are the settings api_key, key_id"),
-        ({"do": "set", "quota_size": "x"}, "quota_size is a int"),
+        ({"do": "set", "quota_size": "x"}, "quota_size: must be a valid integer"),
     ],
     ids=str,
 )  # fmt: skip

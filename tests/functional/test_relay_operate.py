@@ -426,3 +426,128 @@ def test_a_simulated_tenant_says_what_to_configure(site):
         words = [sys.executable, "-m", "uidsync", "secret", "set", name, "--config", file]
         subprocess.run(words, input=key, text=True, check=True)
         assert find(Ended(*astuple(call("relay", "check", "--json", "--config", file))))["tenant"]["colour"] == "green"
+
+
+# ---- what is told of what is wrong -------------------------------------------------------------------------------
+
+
+def test_a_taken_port_is_told_whatever_the_other_relay_asks_for(site, tenant, tmp_path):
+    """A relay with TLS and a client's CA is known as a relay by another with the same port."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "clients.pem")
+    keys = write_chain(tmp_path) | {"client_ca_file": tmp_path / "clients.pem"}
+    with by_configuration(site, tenant, **keys) as relay:
+        site.tables["sync"] = site.tables.get("sync", {}) | {"state_dir": tmp_path / "other"}
+        ended = site.call("relay")
+        assert (ended.code, f"another relay listens at 127.0.0.1:{relay.port} already" in ended.err) == (5, True)
+        assert "set relay.listen to another port" in ended.err
+
+
+def test_a_denied_tenant_has_its_next_try(site, tenant):
+    """While a key is refused, status says when the next request comes, and that a restart is faster."""
+    tenant.do("set", api_key="another")
+    with by_configuration(site, tenant) as relay:
+        relay.send([1])
+        wait_until(lambda: "red    tenant" in site.call("relay", "status").out)
+        said = site.call("relay", "status").out
+        assert re.search(r"; the next try is at \d\d:\d\d:\d\dZ, a restart tries at once\n", said)
+
+
+def test_dead_letters_are_counted_in_one_way(site, tenant):
+    """The list, the metric and the status have the same number; unreadable bodies are dead letters, too."""
+    with by_configuration(site, tenant) as relay:
+        for _ in range(2):
+            relay.ask(body=b"odd")
+        assert relay.metrics["uidsync_relay_dead"] == len(site.call("relay", "dead", "list", "--json").report) == 2
+        assert "yellow dead letters: 2: 0 alerts given up, 2 unreadable" in site.call("relay", "status").out
+        relay.send([1])
+        wait_until(lambda: relay.stats["PipeOut"] == 1)
+        assert " 1 alert received, 1 delivered, 0 waiting, 0 given up" in site.call("relay", "status").out
+
+
+def test_status_says_why_alerts_wait(site, tenant):
+    """Alerts beyond the quota wait for it, and status says so."""
+    with by_configuration(site, tenant, quota_size=2) as relay:
+        relay.send(range(5))
+        wait_until(lambda: relay.stats["PipeOut"] == 2)
+        assert re.search(
+            r"3 waiting, the oldest for \d+ s \(the tenant takes 2 in 60 s\)", site.call("relay", "status").out
+        )
+
+
+def test_check_names_the_key_at_fault(ready):
+    """A CA of clients that is not there is not blamed on the certificate."""
+    ready.tables["relay"] |= write_chain(ready.place) | {"client_ca_file": "/nope"}
+    finding = find(ready.call("relay", "check", "--json"))["certificate"]
+    assert (finding["words"], finding["advice"]) == ("/nope: No such file or directory", "check relay.client_ca_file")
+    assert "check relay.client_ca_file" in ready.call("relay").err
+
+
+def test_a_certificate_that_ends_soon_says_when(ready):
+    """The days that are left, and what to do."""
+    ready.tables["relay"] |= write_chain(ready.place, not_after=datetime.now(UTC) + timedelta(days=9, hours=1))
+    finding = find(ready.call("relay", "check", "--json"))["certificate"]
+    assert finding["words"].endswith(": it ends in 9 days")
+    assert finding["advice"] == "renew it"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["template", "--json"], ["template", "--logs", "threat,url"], ["template", "--commit"], ["check", "--url", URL],
+        ["check", "--commit"], ["status", "--yes"], ["setup", "fw-east", "--url", URL, "--json"], ["--json"],
+        ["dead", "replay", "all", "--json"], ["dead", "list", "--original"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_an_option_that_would_be_ignored_is_refused(targeted, words):
+    """What an action cannot heed is a usage error that names the option."""
+    ended = targeted.call("relay", *words)
+    assert ended.code == 2
+    assert "--" in ended.err
+
+
+def test_a_template_is_for_its_log(ready):
+    """The payload of another type of log has its own variables."""
+    assert "threat_name=URL filtering: $category" in ready.call("relay", "template", "--logs", "url").out
+    assert '"URL filtering: $category"' in ready.call("relay", "template", "--logs", "url", "--original").out
+
+
+def test_setup_refuses_a_certificate_profile_without_tls(targeted, firewall):
+    """One that would be left out is refused: over plain HTTP, and by a release that has none."""
+    words = ["relay", "setup", "fw-east", "--certificate-profile", "campus-ca", "--url"]
+    ended = targeted.call(*words, URL.replace("https", "http"))
+    assert (ended.code, "needs a URL with https://" in " ".join(ended.err.replace("│", " ").split())) == (2, True)
+    firewall.do("version", version="8.1.0")
+    ended = targeted.call(*words, URL)
+    assert (ended.code, "before 9.0" in ended.err) == (1, True)
+
+
+def test_setup_shows_tabs_as_room(targeted):
+    """The original's payload has tabs, which are no characters to hide."""
+    ended = targeted.call("relay", "setup", "fw-east", "--url", URL, "--original")
+    assert "\ufffd" not in ended.out
+    assert '"src": "$src"' in ended.out
+
+
+def test_setup_advises_on_the_error_that_it_has(targeted, firewall):
+    """A missing right, a wrong key, an old release and a busy firewall: each has its own advice, or none."""
+
+    def fail():
+        ended = targeted.call("relay", "setup", "fw-east", "--url", URL)
+        assert ended.code == 1
+        return ended.err
+
+    firewall.do("version", version="7.1.0")
+    assert "XML API" not in fail()
+    firewall.do("version", version="11.1.0")
+    firewall.do("role", types=["user-id"])
+    assert "XML API > Operational Requests and Configuration" in fail()
+    firewall.do("role", types=["op", "config", "user-id"])
+    firewall.do("fault", name="html_503")
+    assert "XML API" not in fail()
+    firewall.do("fault", name=None)
+    firewall.do("key", value="another")
+    said = fail()
+    assert "uidsync keygen fw-east" in said
+    assert "XML API" not in said

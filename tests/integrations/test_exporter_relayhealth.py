@@ -37,7 +37,7 @@ def test_a_relay_that_is_silent_is_told(tmp_path):
     write(tmp_path, ("tenant", "green", "ok"), age=timedelta(minutes=10))
     (verdict,) = read_relay(tmp_path, NOW)
     assert verdict.mark is Mark.BAD
-    assert verdict.words == "relay: does not run since 11:50:00 UTC"
+    assert verdict.words == "relay: does not run, or cannot write, since 11:50:00 UTC"
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def send_all(outgoing, bad, most=60):
         ids = {each.ids[0] for each in batch}
         requests.append(ids)
         kind = REFUSED if ids & bad else ACCEPTED
-        verdict = judge(batch, suspects, kind, "bad")
+        verdict = judge(batch, suspects, kind)
         suspects = verdict.suspects
         delivered += verdict.delivered
         dead += verdict.dead
@@ -184,7 +184,7 @@ def test_sixty_one_alerts_are_two_updates():
 @pytest.mark.parametrize("kind", [BUSY, DENIED])
 def test_what_was_not_judged_stays(kind):
     """A tenant that is away, or takes nothing, decides about no alert."""
-    verdict = judge(make_outgoing(3), (1, 2, 3), kind, "")
+    verdict = judge(make_outgoing(3), (1, 2, 3), kind)
     assert (verdict.delivered, verdict.dead, verdict.suspects) == ((), (), (1, 2, 3))
 
 
@@ -199,7 +199,7 @@ def test_a_storm_is_rolled_up():
     words = storm.alert.content["alert_description"]
     assert "100 alerts alike from 2021-01-06T20:44:34Z to 2021-01-06T20:44:34Z;sources=192.0.2.1,192.0.2.2" in words
     assert words.endswith("and 10 more")
-    assert judge([storm], (), ACCEPTED, "").delivered == storm.ids
+    assert judge([storm], (), ACCEPTED).delivered == storm.ids
 
 
 # ---- health ------------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_the_tenant_is_judged_by_its_last_answer(kind, failures, colour, words):
 )  # fmt: skip
 def test_a_queue_is_judged_by_what_is_in_it(queued, dead, colours):
     """The worst comes first."""
-    findings = judge_relay({"queued": queued, "dead": dead}, 100, None)
-    assert {each.what: each.colour for each in findings} == {"tenant": "green", **colours}
+    findings = judge_relay({"queued": queued, "dead": dead, "unreadable_kept": 0}, 100, None, "")
+    assert {each.what: each.colour for each in findings} == {"tenant": "green", "queue": "green", **colours}
     order = ["red", "yellow", "green"]
     assert [each.colour for each in findings] == sorted((each.colour for each in findings), key=order.index)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from uidsync.integrations.relay.reading import Unreadable, read_body
 from uidsync.integrations.relay.template import (
     FIELDS,
-    LONGEST_PAYLOAD,
     MARKER,
     ORIGINAL,
     find_separator,
@@ -172,7 +171,7 @@ def test_a_value_of_the_original_s_template_is_never_changed_unseen(values):
 
 def test_our_template_fits_into_a_payload():
     """PAN-OS takes payloads of 2048 characters, and values come on top of that."""
-    assert len(make_safe(SEPARATOR)) < LONGEST_PAYLOAD // 2
+    assert len(make_safe(SEPARATOR)) < 2048 // 2  # PAN-OS takes 2048 characters
     assert find_separator(make_safe(SEPARATOR)) == SEPARATOR
     assert find_separator(make_original()) == ""
     assert "$threatid" in make_safe(SEPARATOR, is_before_10=True)
@@ -184,3 +183,9 @@ def test_any_bytes_are_an_alert_or_refused(body):
     """No bytes do anything but that."""
     read = read_body(body)
     assert isinstance(read, Unreadable) or all(isinstance(value, str) for value in read.values())
+
+
+def test_a_key_that_comes_twice_is_the_reason():
+    """Behind a number a second key is not blamed on the number."""
+    body = b'{"src":"192.0.2.7","dport":2,"threat_name":"one","threat_name":"two"}'
+    assert read_body(body) == Unreadable("threat_name comes twice")

@@ -136,3 +136,19 @@ def test_a_port_in_use(firewall):
     """A simulator that cannot listen says so by ending."""
     with pytest.raises(SimulatorError, match="exit code 1"):
         Simulator.start("firewall", port=firewall.port)
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ("forget", "ip is missing. Drop an entry. Takes ip, [vsys], [serial]."),
+        ("advance", "there is no minutes. Put the clock forward. Takes seconds."),
+        ("rules", "rules: there is no minutes"),
+    ],
+)
+def test_a_wrong_order_is_told_in_our_own_words(lasting, order, words):
+    """What is missing or unknown is named, with what the order takes."""
+    with pytest.raises(SimulatorError) as caught:
+        lasting.do(order, **({} if order == "forget" else {"minutes": 1}))
+    assert words in str(caught.value)
+    assert "keyword" not in str(caught.value)

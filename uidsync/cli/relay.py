@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone, tzinfo
 from ipaddress import ip_address
 from pathlib import Path
@@ -102,11 +102,27 @@ class Order:
     ] = ""
     yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="`setup`: write without asking.")] = False
     logs: Annotated[
-        str, typer.Option("--logs", metavar="TYPES", help="`setup`: threat, url, data and wildfire, parted by commas.")
+        str, typer.Option("--logs", metavar="TYPES", help="`setup`, `template`: threat, url, data and wildfire.")
     ] = "threat"
     commit: Annotated[
         bool, typer.Option("--commit", metavar="", help="`setup`: commit all that is pending on the firewall.")
     ] = False
+
+    def read_log_types(self) -> list[str]:
+        """Return the types of logs. Raises BadParameter."""
+        from uidsync.integrations.relay.profile import LOG_TYPES  # noqa: PLC0415
+
+        named = list(dict.fromkeys(self.logs.replace(",", " ").split()))
+        if not named or set(named) - set(LOG_TYPES):
+            raise typer.BadParameter(f"there are {', '.join(LOG_TYPES)}", param_hint="--logs")
+        return named
+
+    def raise_if_foreign(self, what: Action) -> None:
+        """Raise BadParameter for an option that is given, and is not for this."""
+        known = {"setup": {each.name for each in fields(self)}, "template": {"original", "logs"}}.get(what, set())
+        for each in fields(self):
+            if each.name not in known and getattr(self, each.name) != each.default:
+                raise typer.BadParameter(f"is not for {what}", param_hint=f"--{each.name.replace('_', '-')}")
 
 
 @command
@@ -150,6 +166,9 @@ def relay(
         return USAGE
     if words and what not in {"setup", "dead"}:
         raise typer.BadParameter(f"nothing follows {what}", param_hint="WORD")
+    if as_json and what not in {"check", "status", "dead"}:
+        raise typer.BadParameter(f"is not for {what}", param_hint="--json")
+    order.raise_if_foreign(what)
     return _carry_out(options, what, words or [], order, as_json=as_json)
 
 
@@ -159,7 +178,7 @@ def _carry_out(options: Options, what: Action, words: list[str], order: Order, *
     from uidsync.cli.relay_setup import set_up  # noqa: PLC0415
 
     if what == "template":
-        return relay_tools.print_template(is_original=order.original)
+        return relay_tools.print_template(order.read_log_types(), is_original=order.original)
     given = read_given(options, log)
     if what == "setup":
         return set_up(options, given, words, order)
@@ -187,9 +206,15 @@ def read_given(options: Options, log: FilteringBoundLogger) -> Given:
         try:
             table, ahead = tables.read_environment(os.environ)
         except ValueError as error:
-            raise ConfigError(ENVIRONMENT, str(error).splitlines()) from None
+            problems = str(error).splitlines()
+            if file := os.environ.get("UIDSYNC_CONFIG"):
+                problems.append(f"these variables come before $UIDSYNC_CONFIG; --config {file} comes before them")
+            raise ConfigError(ENVIRONMENT, problems) from None
         place = Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or STATE_DIR)
         return Given(ENVIRONMENT, table, timezone(ahead), place, secrets, replace(BY_ENVIRONMENT, ca_file=ca_name))
+    if options.config is None and not os.environ.get("UIDSYNC_CONFIG") and not os.path.exists(options.file):  # noqa: PTH110 (it may be closed)
+        ways = f"write it, with the table [relay], or set {', '.join(tables.NEEDED)} in the environment"
+        raise ConfigError(str(options.file), [f"is not there: {ways}"])
     config = options.read_config(is_whole=False)
     table, names = config.of(tables.RelayConfig), BY_TABLE
     if table.ca_file is None and ca_file:
@@ -261,14 +286,14 @@ def _serve(given: Given, log: FilteringBoundLogger) -> int:
     try:
         return OK if run(plan, tenant, log, _choose_tell(given)) else BUG
     except CannotStart as error:
-        raise ConfigError(given.file, [f"relay: {error}"]) from None
+        raise ConfigError(given.file, [f"relay: {error}; check {error.keys}"]) from None
     except QueueLocked as error:
         log.error("relay.locked", message=str(error))
         return LOCKED
     except PortTaken as error:
         if not error.is_relay:
             raise ConfigError(given.file, [f"{names.listen}: {error}"]) from None
-        log.error("relay.locked", message=str(error), hint=f"{names.listen} names another port")
+        log.error("relay.locked", message=str(error), hint=f"set {names.listen} to another port")
         return LOCKED
     except QueueError as error:
         log.error("queue.failed", message=str(error))

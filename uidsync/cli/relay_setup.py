@@ -24,7 +24,7 @@ from uidsync.report.report import INCOMPLETE, OK
 if TYPE_CHECKING:
     from uidsync.cli.relay import Given, Order
 
-RIGHTS = "the key's role needs XML API > Configuration, and Commit for --commit"
+RIGHTS = "the key's role needs XML API > Operational Requests and Configuration, and Commit for --commit"
 AFTERWARDS = (
     "what is left to do: a Log Forwarding profile (Objects > Log Forwarding) with this HTTP profile for {logs} logs of "
     "medium severity and above, in all security rules whose alerts matter"
@@ -41,18 +41,17 @@ def set_up(options: Options, given: Given, words: Sequence[str], order: Order) -
         raise typer.BadParameter("setup is for one target", param_hint="WORD")
     if not profile.NAME.fullmatch(order.profile):
         raise typer.BadParameter("a name of up to 31 letters, digits and _.-", param_hint="--profile")
-    log_types = list(dict.fromkeys(order.logs.replace(",", " ").split()))
-    if not log_types or set(log_types) - set(profile.LOG_TYPES):
-        raise typer.BadParameter(f"there are {', '.join(profile.LOG_TYPES)}", param_hint="--logs")
     (target,) = choose_targets(given.config, words, str(options.file))
     if not isinstance(target, FirewallConfig):
         raise ConfigError(given.file, [f"{target.name}: agents have no HTTP server profiles"])
     become_owner(given.state_dir, "nothing")
     client = _make_client(given.config, target)
     try:
-        return _set_up(given, target, order, log_types, client)
-    except (BadRequest, Busy, Unauthorized) as error:
-        raise error.advised(RIGHTS) from None
+        return _set_up(given, target, order, order.read_log_types(), client)
+    except Busy as error:
+        raise (error.advised(RIGHTS) if error.denied else error) from None
+    except Unauthorized as error:
+        raise error.advised(RIGHTS if error.is_denied else f"get a new key: uidsync keygen {target.name}") from None
     finally:
         client.close()
 
@@ -66,10 +65,21 @@ def _set_up(given: Given, target: FirewallConfig, order: Order, log_types: Seque
         address, port, is_tls = profile.read_url(order.url or f"{scheme}://{given.table.listen}/in")
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--url") from None
+    if order.certificate_profile and not is_tls:
+        raise typer.BadParameter(
+            "needs a URL with https://: without TLS there is no certificate", param_hint="--certificate-profile"
+        )
     psk, release = given.read_psk(), read_release(client, target.name, target.serial)
+    if order.certificate_profile and release < profile.FIRST_TLS_VERSION:
+        raise BadRequest(
+            f"{target.name} runs a PAN-OS before 9.0, whose HTTP server profiles have no certificate profile"
+        )
     wish = profile.Wish(order.profile, address, port, is_tls, "/in", psk, order.certificate_profile, release)
     change = find_change(client, wish, log_types, target.serial, is_original=order.original)
-    print("\n".join(map(make_printable, change.lines)) or f"{target.name} has this profile already")
+    print(
+        "\n".join(make_printable(line.expandtabs()) for line in change.lines)
+        or f"{target.name} has this profile already"
+    )
     if change.lines:
         if not _may_write(order, target.name):
             print(f"nothing was written to {target.name}; --yes writes it", file=sys.stderr)

@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 LONGEST_NUMBER = 18  # digits of a dead letter's number
 
 
-def print_template(*, is_original: bool) -> int:
-    """Print the payload for an HTTP server profile."""
+def print_template(log_types: Sequence[str], *, is_original: bool) -> int:
+    """Print the payload for an HTTP server profile, for one type of log."""
     from uidsync.integrations.relay.setup import make_separator  # noqa: PLC0415
     from uidsync.integrations.relay.template import make_original, make_safe  # noqa: PLC0415
 
-    print(make_original() if is_original else make_safe(make_separator()), end="")
+    if len(log_types) != 1:
+        raise typer.BadParameter("each type of log has a payload of its own: name one", param_hint="--logs")
+    (kind,) = log_types
+    print(make_original(kind) if is_original else make_safe(make_separator(), kind), end="")
     return OK
 
 
@@ -40,24 +43,25 @@ def check(given: Given, *, as_json: bool) -> int:
     """Try what a relay needs, and send no alert."""
     from uidsync.cli.relay import make_plan, make_tenant  # noqa: PLC0415
     from uidsync.integrations.relay import checks  # noqa: PLC0415
-    from uidsync.integrations.relay.health import Finding  # noqa: PLC0415
+    from uidsync.integrations.relay.health import Finding, try_disk  # noqa: PLC0415
 
-    is_root = os.geteuid() == 0
+    is_made_by_root = os.geteuid() == 0 and not try_disk(checks.find_place(given.state_dir))
     become_owner(given.state_dir, "nothing")
     tenant, plan = make_tenant(given), make_plan(given)
     words = f"{given.file}: {given.table.listen}, for {tenant.base}"
-    findings = checks.check(plan, tenant, given.names, datetime.now(UTC), is_made_by_root=is_root)
+    findings = checks.check(plan, tenant, given.names, datetime.now(UTC), is_made_by_root=is_made_by_root)
     return _show([Finding("configuration", "green", words), *findings], as_json=as_json)
 
 
 def show_status(given: Given, log: FilteringBoundLogger, *, as_json: bool) -> int:
     """Tell how the relay is, what waits, and what could not be read last."""
     from uidsync.integrations.relay.lock import QueueError  # noqa: PLC0415
+    from uidsync.integrations.relay.quota import Quota  # noqa: PLC0415
     from uidsync.integrations.relay.status import look  # noqa: PLC0415
 
-    now = datetime.now(UTC)
+    now, quota = datetime.now(UTC), Quota(given.table.quota_size, given.table.quota_time.total_seconds())
     try:
-        findings, counters = look(given.state_dir, given.table.buffer_size, now, start_by=given.names.start)
+        findings, counters = look(given.state_dir, given.table.buffer_size, quota, now, start_by=given.names.start)
     except QueueError as error:
         log.error("queue.failed", message=str(error))
         return INCOMPLETE
@@ -86,6 +90,8 @@ def deal_with_dead(given: Given, words: Sequence[str], log: FilteringBoundLogger
         raise typer.BadParameter(f"{verb}: must be list, show, replay or drop", param_hint="WORD")
     if verb == "list" and names:
         raise typer.BadParameter("nothing follows list", param_hint="WORD")
+    if as_json and verb not in {"list", "show"}:
+        raise typer.BadParameter(f"is not for dead {verb}", param_hint="--json")
     queue = None
     try:
         queue = Queue(given.state_dir, Limits(given.table.buffer_size), shared=True)
@@ -116,7 +122,10 @@ def _deal(given: Given, queue: Queue, verb: str, names: Sequence[str], *, as_jso
     ids = _read_ids(names, queue)
     if verb == "show":
         found = queue.read_dead(ids)
-        _print(letters.show_letters(found))
+        if as_json:
+            print(json.dumps(letters.make_documents(found)))
+        else:
+            _print(letters.show_letters(found))
         problems = letters.find_missing(ids, found)
     else:
         rules = Rules(given.zone, given.table.alert_name, given.table.empty_address)
@@ -131,7 +140,7 @@ def _deal(given: Given, queue: Queue, verb: str, names: Sequence[str], *, as_jso
 
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
-        print(make_printable(line))
+        print(make_printable(line.expandtabs()))
 
 
 def _read_ids(names: Sequence[str], queue: Queue) -> list[int]:

@@ -17,7 +17,7 @@ from uidsync.simulator.around import Around
 from uidsync.simulator.certificates import CertificateKind
 from uidsync.simulator.clock import Clock
 from uidsync.simulator.counters import Counters
-from uidsync.simulator.describing import describe, raise_if_odd
+from uidsync.simulator.describing import describe, raise_if_odd, reword
 from uidsync.simulator.faults import FAULTS, Fault, Faults
 from uidsync.simulator.firewall import LOG_TYPES, MOST_LOGS, Firewall, Passive
 from uidsync.simulator.listener import Listener
@@ -72,7 +72,7 @@ def obey(simulated: Simulated, order: Order) -> Outcome:
         with simulated.lock:
             return carry_out(simulated, **order) or {}
     except TypeError as error:
-        raise OrderError(f"{name}: {error}") from error
+        raise OrderError(f"{name}: {reword(error)}") from error
 
 
 def _state(simulated: Simulated, *, plane: Plane = "mp") -> Outcome:

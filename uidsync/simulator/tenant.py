@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 
+from uidsync.simulator.describing import raise_if_of_another_kind
+
 INSERT = "/public_api/v1/alerts/insert_parsed_alerts"
 MOST_SKEW = 300.0  # seconds
 NONCE_LENGTH = 64
@@ -70,7 +72,7 @@ FAULTS: dict[str, tuple[str, frozenset[str]]] = {
     "poison": ("400 if `words` are in the name of an alert", frozenset({"words"})),
     "skew": ("its clock is `seconds` ahead", frozenset({"seconds"})),
 }
-KINDS = {"times": int, "status": int, "retry_after": str, "seconds": (int, float), "words": str}
+KINDS = {"times": int, "status": int, "retry_after": str, "seconds": float, "words": str}
 
 
 def make_fault(order: Mapping[str, Any]) -> TenantFault:
@@ -82,8 +84,7 @@ def make_fault(order: Mapping[str, Any]) -> TenantFault:
     if options.keys() - known - {"times"}:
         raise ValueError(f"{order['name']} takes {', '.join(sorted(known | {'times'}))}: {says}")
     for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, KINDS[name]):  # type: ignore[arg-type]
-            raise TypeError(f"{name} is a {'text' if KINDS[name] is str else 'number'}")
+        raise_if_of_another_kind(name, KINDS[name], value)
     return TenantFault(**order)
 
 

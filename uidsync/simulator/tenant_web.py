@@ -7,23 +7,26 @@ null to end it, `{"do": "set", "may_insert": false}`, `{"do": "close"}` and `{"d
 import json
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import BaseServer
 from ssl import SSLSocket
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from uidsync.simulator.certificates import make_certificates
 from uidsync.simulator.counters import Counters
+from uidsync.simulator.describing import describe, raise_if_odd, raise_if_of_another_kind
 from uidsync.simulator.faults import Faults
 from uidsync.simulator.firewall import new_key
 from uidsync.simulator.listener import HOST, IDLE, Listener, reset
 from uidsync.simulator.serve import Announce, running, say, wait_for_end
-from uidsync.simulator.tenant import KeyKind, TenantAnswer, TenantSettings, XdrTenant, make_fault
+from uidsync.simulator.tenant import FAULTS, KeyKind, TenantAnswer, TenantSettings, XdrTenant, make_fault
 
 LARGEST_BODY = 2**20
+Simulated = tuple[XdrTenant, Listener]
 
 
 @dataclass(slots=True)
@@ -134,45 +137,61 @@ def _obey(tenant: XdrTenant, listener: Listener, line: str) -> dict[str, Any]:
         order = json.loads(line)
         if not isinstance(order, dict) or order.get("do") not in ORDERS:
             return {"error": f'an order is an object such as {{"do": "state"}}; there are {", ".join(ORDERS)}'}
-        return {"ok": True, **ORDERS[order.pop("do")](tenant, listener, order)}
+        carry_out = ORDERS[order.pop("do")]
+        raise_if_odd(carry_out, order)
+        return {"ok": True, **(carry_out((tenant, listener), **order) or {})}
     except (ValueError, TypeError) as error:
         return {"error": str(error)}
 
 
-def _tell_state(tenant: XdrTenant, _: Listener, order: dict[str, Any]) -> dict[str, Any]:
+def _tell_state(simulated: Simulated, *, since: int = 0, alerts: bool = True) -> dict[str, Any]:
+    """Tell alerts, updates and counters."""
+    tenant, _ = simulated
     with tenant.lock:
-        alerts = list(tenant.alerts)[int(order.get("since", 0)) :] if order.get("alerts", True) else []
-        return {"alerts": alerts, "updates": list(tenant.updates), "counters": dict(tenant.counters)}
+        kept = list(tenant.alerts)[since:] if alerts else []
+        return {"alerts": kept, "updates": list(tenant.updates), "counters": dict(tenant.counters)}
 
 
-def _set_fault(tenant: XdrTenant, _: Listener, order: dict[str, Any]) -> dict[str, Any]:
-    fault = make_fault(order) if order.get("name") else None
+def _set_fault(simulated: Simulated, *, name: str | None, **options: Any) -> None:  # noqa: ANN401 - JSON
+    """Put a fault in place of the one that stands; null ends it."""
+    tenant, _ = simulated
+    fault = make_fault({"name": name, **options}) if name else None
     with tenant.lock:
         tenant.fault = fault
-    return {}
 
 
-def _set(tenant: XdrTenant, _: Listener, order: dict[str, Any]) -> dict[str, Any]:
-    known = {each.name: type(getattr(tenant.settings, each.name)) for each in fields(tenant.settings)}
-    if order.keys() - known.keys():
+def _set(simulated: Simulated, **changes: Any) -> None:  # noqa: ANN401 - JSON
+    """Change settings: the fields of TenantSettings."""
+    tenant, _ = simulated
+    known = get_type_hints(TenantSettings)
+    if changes.keys() - known.keys():
         raise ValueError(f"there are the settings {', '.join(known)}")
-    for name, value in order.items():
-        if type(value) is not known[name] and not (known[name] is float and type(value) is int):
-            raise TypeError(f"{name} is a {known[name].__name__}")
+    for name, value in changes.items():
+        raise_if_of_another_kind(name, known[name], value)
     with tenant.lock:
-        for name, value in order.items():
+        for name, value in changes.items():
             setattr(tenant.settings, name, value)
-    return {}
 
 
-def _open(_: XdrTenant, listener: Listener, __: dict[str, Any]) -> dict[str, Any]:
-    listener.open()
-    return {}
+def _open(simulated: Simulated) -> None:
+    """Take connections again."""
+    simulated[1].open()
 
 
-def _close(_: XdrTenant, listener: Listener, __: dict[str, Any]) -> dict[str, Any]:
-    listener.close()
-    return {}
+def _close(simulated: Simulated) -> None:
+    """Refuse connections."""
+    simulated[1].close()
 
 
-ORDERS = {"state": _tell_state, "fault": _set_fault, "set": _set, "open": _open, "close": _close}
+def _help(_: Simulated) -> dict[str, Any]:
+    """Tell which orders, faults and settings there are."""
+    return {
+        "orders": {name: describe(order) for name, order in ORDERS.items()},
+        "faults": {name: says for name, (says, _) in FAULTS.items()},
+        "settings": [each.name for each in fields(TenantSettings)],
+    }
+
+
+ORDERS: dict[str, Callable[..., dict[str, Any] | None]] = {
+    "state": _tell_state, "fault": _set_fault, "set": _set, "open": _open, "close": _close, "help": _help,
+}  # fmt: skip

@@ -34,8 +34,8 @@ def read_relay(place: Path, now: datetime) -> Iterator[Verdict]:
     elif now - written > SILENT:
         yield Verdict(
             Mark.BAD,
-            f"relay: does not run since {describe_moment(written, now)}",
-            "systemctl start uidsync-relay",
+            f"relay: does not run, or cannot write, since {describe_moment(written, now)}",
+            "systemctl status uidsync-relay, and look at its disk",
         )
     else:
         for finding in health.parts("findings"):

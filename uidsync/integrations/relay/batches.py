@@ -27,11 +27,10 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of the logs of an update: those delivered, those dead and why, and who is suspected now."""
+    """What became of the logs of an update: those delivered, those dead, and who is suspected now."""
 
     delivered: tuple[int, ...] = ()
     dead: tuple[int, ...] = ()
-    reason: str = ""
     suspects: tuple[int, ...] = ()
 
 
@@ -43,13 +42,13 @@ def choose(outgoing: Sequence[Outgoing], suspects: Collection[int], most: int) -
     return suspected[:1] or list(outgoing[:most])
 
 
-def judge(batch: Sequence[Outgoing], suspects: Collection[int], kind: str, words: str) -> Verdict:
+def judge(batch: Sequence[Outgoing], suspects: Collection[int], kind: str) -> Verdict:
     """Return what becomes of an update's logs by what its answer was."""
     ids = tuple(id_ for each in batch for id_ in each.ids)
     if kind == ACCEPTED:
         return Verdict(delivered=ids, suspects=tuple(id_ for id_ in suspects if id_ not in ids))
     if kind == REFUSED and len(batch) == 1:
-        return Verdict(dead=ids, reason=words)
+        return Verdict(dead=ids)
     if kind == REFUSED:
         return Verdict(suspects=ids)
     return Verdict(suspects=tuple(suspects))

@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtensionOID
 
 from uidsync.integrations.relay.answers import ACCEPTED, CLOCK_LIMIT, DENIED, REFUSED
-from uidsync.integrations.relay.health import Finding
+from uidsync.integrations.relay.health import Finding, try_disk
 from uidsync.integrations.relay.names import Names
 from uidsync.integrations.relay.queue import FILE, Limits
 from uidsync.integrations.relay.service import CannotStart, Plan, TlsFiles, make_server_context
@@ -27,12 +27,11 @@ MEBIBYTE = 2**20
 
 def check_directory(state_dir: Path, limits: Limits, names: Names, *, is_made_by_root: bool) -> Iterator[Finding]:
     """Look at the directory of the queue; a relay that root starts makes it for the account of the service."""
-    place = next((place for place in (state_dir, *state_dir.absolute().parents) if place.exists()), Path("/"))
-    is_there = place == state_dir
-    may_write = place.is_dir() and os.access(place, os.W_OK | os.X_OK, effective_ids=True)
-    if not may_write and (is_there or not is_made_by_root):
-        words = f"{state_dir} {'cannot be written' if is_there else 'is not there, and cannot be made'}"
-        advice = f"run this as the account of the service, or as root; {names.state_dir} names another directory"
+    place = find_place(state_dir)
+    is_there, trouble = place == state_dir, try_disk(place)
+    if trouble and (is_there or not is_made_by_root):
+        words = trouble if is_there else f"{state_dir} is not there, and cannot be made: {trouble}"
+        advice = f"run this as the account of the service, or as root, or set {names.state_dir} to another directory"
         yield Finding("disk", "red", words, advice)
         return
     free, needed = shutil.disk_usage(place).free, limits.alerts * ALERT_BYTES
@@ -40,6 +39,11 @@ def check_directory(state_dir: Path, limits: Limits, names: Names, *, is_made_by
     words += f"dead letters {_show_size(limits.dead_bytes)} at most{'' if is_there else '; the directory will be made'}"
     is_enough = free > needed + limits.dead_bytes
     yield Finding("disk", "green" if is_enough else "yellow", words, "" if is_enough else "make room")
+
+
+def find_place(state_dir: Path) -> Path:
+    """Return the directory, or the nearest one above that is there."""
+    return next((place for place in (state_dir, *state_dir.absolute().parents) if os.path.exists(place)), Path("/"))  # noqa: PTH110 (whatever its name is)
 
 
 def _show_size(number: int) -> str:
@@ -64,7 +68,8 @@ def check_chain(files: TlsFiles, now: datetime) -> Iterator[Finding]:
         make_server_context(files)
         chain = x509.load_pem_x509_certificates(files.certificate.read_bytes())
     except (CannotStart, OSError, ValueError) as error:
-        yield Finding("certificate", "red", str(error), "relay.certificate_file and relay.key_file belong together")
+        keys = error.keys if isinstance(error, CannotStart) else "relay.certificate_file"
+        yield Finding("certificate", "red", str(error), f"check {keys}")
         return
     leaf = chain[0]
     names = _list_names(leaf)
@@ -75,7 +80,13 @@ def check_chain(files: TlsFiles, now: datetime) -> Iterator[Finding]:
     elif not names:
         yield Finding("certificate", "red", words, "firewalls look for their server's name among the alternative names")
     else:
-        yield Finding("certificate", "yellow" if end - now < SOON else "green", words)
+        days = (end - now).days
+        words += f": it ends in {days} day{'' if days == 1 else 's'}" if end - now < SOON else ""
+        yield (
+            Finding("certificate", "yellow", words, "renew it")
+            if end - now < SOON
+            else Finding("certificate", "green", words)
+        )
     for child, parent in pairwise(chain):
         if not _is_issued_by(child, parent):
             advice = "relay.certificate_file holds the certificate, then its issuer, then the issuer's"

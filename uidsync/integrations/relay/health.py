@@ -6,20 +6,23 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal
 
-from uidsync.integrations.relay.answers import ACCEPTED, DENIED, REFUSED
+from uidsync.integrations.relay.answers import ACCEPTED, DENIED, DENIED_WAIT, REFUSED
 from uidsync.integrations.relay.queue import Update
 
 FILE = "relay.json"
 MODE = 0o640
 Colour = Literal["green", "yellow", "red"]
+RESERVED = 8192  # bytes of the file
 ORDER: tuple[Colour, ...] = ("green", "yellow", "red")
 FAILURES_UNTIL_RED = 5
 FULL_PERCENT, NEARLY_PERCENT = 100, 80  # of the queue
 DISK = "queue"  # what is told of the disk
+TRIED_BYTES = 128 * 2**10  # more than the largest alert and its transaction take
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +39,52 @@ def judge_tenant(last: Update | None) -> Finding:
     """Return how the tenant is by the last update that it answered."""
     if last is None:
         return Finding("tenant", "green", "nothing was sent yet")
-    moment = f"{datetime.fromtimestamp(last.answered, UTC):%Y-%m-%d %H:%M:%SZ}"
+    answered = datetime.fromtimestamp(last.answered, UTC)
+    moment = f"{answered:%Y-%m-%d %H:%M:%SZ}"
     if last.kind == ACCEPTED:
-        size = f"{last.alerts} alert{'s' if last.alerts > 1 else ''}"
-        return Finding("tenant", "green", f"took the last update at {moment}: {size}")
+        return Finding("tenant", "green", f"took the last update at {moment}: {say_alerts(last.alerts)}")
     if last.kind == REFUSED:
         advice = "the alert at fault becomes a dead letter: uidsync relay dead list"
         return Finding("tenant", "yellow", f"refused an update at {moment}: {last.words}", advice)
     is_red = last.kind == DENIED or last.failures > FAILURES_UNTIL_RED
     words = f"{last.words} (at {moment}, {last.failures} in a row)"
-    return Finding("tenant", "red" if is_red else "yellow", words, last.advice)
+    advice = last.advice
+    if last.kind == DENIED:
+        advice += f"; the next try is at {answered + timedelta(seconds=DENIED_WAIT):%H:%M:%SZ}, a restart tries at once"
+    return Finding("tenant", "red" if is_red else "yellow", words, advice)
 
 
-def judge_relay(counters: Mapping[str, int], room: int, last: Update | None) -> list[Finding]:
-    """Return how a relay is by its queue with room for so many alerts, the worst first."""
+def judge_relay(counters: Mapping[str, int], room: int, last: Update | None, trouble: str) -> list[Finding]:
+    """Return how a relay is by its queue with room for so many alerts, and by what its disk did not take."""
     percent, dead = 100 * counters["queued"] // room, counters["dead"]
     colour: Colour = "red" if percent >= FULL_PERCENT else "yellow" if percent >= NEARLY_PERCENT else "green"
     findings = [judge_tenant(last), Finding("room", colour, f"{percent} % of the queue is taken")]
     if dead:
-        words = f"{dead} alerts were given up"
+        unreadable = counters["unreadable_kept"]
+        words = f"{dead:,}: {say_alerts(dead - unreadable)} given up, {unreadable:,} unreadable"
         findings.append(Finding("dead letters", "yellow", words, "uidsync relay dead list"))
     else:
         findings.append(Finding("dead letters", "green", "none"))
+    if trouble:
+        findings.append(Finding(DISK, "red", trouble, "make room on the disk; until then firewalls get a 503"))
+    else:
+        findings.append(Finding(DISK, "green", "can be written"))
     return sort(findings)
+
+
+def say_alerts(number: int) -> str:
+    """Return a number of alerts for people."""
+    return f"{number:,} alert{'' if number == 1 else 's'}"
+
+
+def try_disk(place: Path) -> str:
+    """Return why a directory does not take a file that is larger than any alert; empty if it does."""
+    try:
+        with TemporaryFile(dir=place) as opened:
+            opened.write(bytes(TRIED_BYTES))
+    except OSError as error:
+        return f"{place} cannot be written: {error.strerror}"
+    return ""
 
 
 def sort(findings: Sequence[Finding]) -> list[Finding]:
@@ -67,7 +93,7 @@ def sort(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def write_health(place: Path, findings: Sequence[Finding], counters: Mapping[str, int], now: datetime) -> None:
-    """Replace the file in one step. Raises OSError."""
+    """Replace the file in one step, or write over it on a disk that takes no second one. Raises OSError."""
     document = {
         "written_at": now.isoformat(timespec="seconds"),
         "colour": findings[0].colour,
@@ -75,10 +101,20 @@ def write_health(place: Path, findings: Sequence[Finding], counters: Mapping[str
         "counters": dict(counters),
     }
     file, new = place / FILE, place / f".{FILE}.new"
-    handle = os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)
-    with os.fdopen(handle, "w", encoding="utf-8") as opened:
-        json.dump(document, opened, indent=1)
-    new.replace(file)
+    # The spaces keep room on the disk, for what is written over this later.
+    text = json.dumps(document, indent=1).encode().ljust(RESERVED)
+    try:
+        _write(new, text, os.O_CREAT | os.O_TRUNC)
+        new.replace(file)
+    except OSError:
+        new.unlink(missing_ok=True)
+        _write(file, text, 0)
+
+
+def _write(file: Path, text: bytes, flags: int) -> None:
+    with os.fdopen(os.open(file, flags | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, MODE), "wb") as opened:
+        opened.write(text)
+        opened.truncate()  # a longer one of before
 
 
 def read_health(place: Path) -> dict[str, Any] | None:

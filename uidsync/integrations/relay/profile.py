@@ -26,7 +26,6 @@ LOG_TYPES = ("threat", "url", "data", "wildfire")  # those with a severity, an a
 SHARED = "/config/shared/log-settings/http"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,30}")
 MASKED = "(the PSK)"
-NO_OBJECT = "7"  # the code of "Object not present"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +138,6 @@ def _sort_key(element: etree._Element) -> tuple[str, str]:
 def make_get(wish: Wish) -> Request:
     """Make the request for the profile in the candidate configuration."""
     return Request("config", (("action", "get"), ("xpath", wish.xpath)))
-
-
-def is_absent(response: etree._Element) -> bool:
-    """Tell whether an answer says that there is no such object."""
-    return response.get("code") == NO_OBJECT or find_profile(response) is None
 
 
 def make_write(wish: Wish, wanted: etree._Element, *, is_there: bool) -> Request:

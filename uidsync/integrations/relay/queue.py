@@ -11,11 +11,10 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from uidsync.integrations.relay.answers import Answer
 from uidsync.integrations.relay.lock import MODE, QueueError, take_lock
 from uidsync.integrations.relay.quota import Sent
 
@@ -95,6 +94,8 @@ class Queue:
         """Open the queue, made if it is not there. `shared` is for a look at it beside the relay that has it."""
         self.limits = limits
         self._changing = threading.Lock()
+        self._trouble = ""
+        self._last: Update | None = None
         self._lock = None if shared else take_lock(place)
         try:
             self._open(place / FILE, is_new_allowed=not shared)
@@ -140,8 +141,14 @@ class Queue:
                     self._database.execute("ROLLBACK")
                 self._length = self._read_number("SELECT count(*) FROM alert")
                 if isinstance(error, sqlite3.Error):
-                    raise QueueError(f"the queue cannot be written: {error}") from None
+                    self._trouble = f"the queue cannot be written: {error}"
+                    raise QueueError(self._trouble) from None
                 raise
+
+    def take_trouble(self) -> str:
+        """Return why a change failed since this was asked last; empty if none did."""
+        trouble, self._trouble = self._trouble, ""
+        return trouble
 
     def _read_number(self, sql: str, *values: object) -> int:
         (number,) = self._database.execute(sql, values).fetchone()
@@ -282,18 +289,21 @@ class Queue:
             self._count(database, "updates_tried", 1)
             return int(cursor.lastrowid or 0)
 
-    def end_sending(self, note: int, now: float, answer: Answer, failures: int, forget_before: float) -> None:
+    def end_sending(self, note: int, update: Update, forget_before: float) -> None:
         """Note what an update was answered, and forget notes that no longer count."""
-        values = now, answer.kind, answer.words, answer.advice, failures, note
+        self._last = update  # it is known even if the disk does not take it
         with self._change() as database:
             database.execute(
-                "UPDATE sent SET answered = ?, kind = ?, words = ?, advice = ?, failures = ? WHERE id = ?", values
+                "UPDATE sent SET answered = ?, alerts = ?, kind = ?, words = ?, advice = ?, failures = ? WHERE id = ?",
+                (*astuple(update), note),
             )
             database.execute("DELETE FROM sent WHERE answered < ?", (forget_before,))
-            self._count(database, f"updates_{answer.kind}", 1)
+            self._count(database, f"updates_{update.kind}", 1)
 
     def read_last_update(self) -> Update | None:
         """Return the last update that was answered, in this process or before it."""
+        if self._last:
+            return self._last
         with self._changing:
             row = self._database.execute(LAST_UPDATE).fetchone()
         return Update(*row) if row else None
@@ -315,11 +325,6 @@ class Queue:
         with self._changing:
             counters: dict[str, Any] = dict(self._database.execute("SELECT name, value FROM counter"))
             counters["queued"] = self._read_number("SELECT count(*) FROM alert")
-            counters["dead"] = self._read_number("SELECT count(*) FROM dead WHERE kind <> ?", UNREADABLE)
+            counters["dead"] = self._read_number("SELECT count(*) FROM dead")
             counters["unreadable_kept"] = self._read_number("SELECT count(*) FROM dead WHERE kind = ?", UNREADABLE)
         return counters
-
-    def count(self, name: str, number: int = 1) -> None:
-        """Add to a counter."""
-        with self._change() as database:
-            self._count(database, name, number)

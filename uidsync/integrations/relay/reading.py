@@ -132,6 +132,8 @@ def _read_leniently(text: str) -> dict[str, str] | Unreadable:
         quoted = len(value) > 1 and value.startswith('"') and value.endswith('"')
         if quoted:
             value = value[1:-1]
+        elif twice := KEY.search(value):
+            return Unreadable(f"{twice[1]} comes twice")
         elif mark[1] not in NUMBERS and value:
             return Unreadable(f"the value of {mark[1]} has no quotes round it")
         fields[mark[1]] = value

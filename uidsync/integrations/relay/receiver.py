@@ -157,8 +157,7 @@ class Receiver:
             self.counters[f"unknown_{oddity}"] += 1
         try:
             has_room = await self._inbox.put(body)
-        except QueueError as error:
-            self._log.error("queue.failed", message=str(error))
+        except QueueError:  # the queue has the words, and the health tells them
             return self._refuse(503, "disk", "the alert cannot be written\n")
         if not has_room:
             return self._refuse(503, "full", "the queue is full\n", {"Retry-After": FULL_SECONDS})
@@ -173,8 +172,7 @@ class Receiver:
         self._tell("api error - unparseable payload")
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._queue.bury, body, reason, time.time())
-        except QueueError as error:
-            self._log.error("queue.failed", message=str(error))
+        except QueueError:  # the queue has the words, and the health tells them
             return self._refuse(503, "disk", "the body cannot be written\n")
         self._log.debug("alert.unreadable", reason=reason)
         return say(400, f"{reason}\n")

@@ -14,18 +14,17 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.relay.answers import ACCEPTED, DENIED, DENIED_WAIT, REFUSED, Answer, choose_wait
 from uidsync.integrations.relay.batches import BY_DEDUCTION, Outgoing, Verdict, choose, is_alone, judge, roll_up
-from uidsync.integrations.relay.health import DISK, Finding
 from uidsync.integrations.relay.lock import QueueError
 from uidsync.integrations.relay.mapping import Rules, read_alert
 from uidsync.integrations.relay.people import FindPerson, name_people
 from uidsync.integrations.relay.queue import REFUSED as DEAD
-from uidsync.integrations.relay.queue import Queue, Waiting
+from uidsync.integrations.relay.queue import Queue, Update, Waiting
 from uidsync.integrations.relay.quota import Quota, place_in_time
 from uidsync.integrations.relay.reading import Unreadable
 from uidsync.integrations.relay.tenant import Tenant
 
 PAUSE = 0.25  # seconds between updates: a tenant takes ten requests a second from all of its clients together
-DISK_WAIT = 5.0  # seconds after the queue could not be written
+DISK_WAIT = 2.0  # seconds after the queue could not be written; the health is looked at less often
 SLICE = 1.0  # seconds after which a wait shows that the sender is alive
 LOOK = 10  # updates' worth of alerts that are looked at together
 QUOTA, RULES = Quota(), Rules()
@@ -68,7 +67,6 @@ class Sender:
         self._refusal = ""  # the words of the last update that was refused
         self._failures = 0  # in a row
         self._is_well = False
-        self.disk = Finding(DISK, "green", "can be written")
         self.alive_at = time.monotonic()
         self.bug: BaseException | None = None
         now, monotonic = time.time(), time.monotonic()
@@ -106,10 +104,7 @@ class Sender:
     def _step_or_wait(self) -> float:
         try:
             return self._step()
-        except QueueError as error:
-            if self.disk.colour == "green":
-                self._log.error("queue.failed", message=str(error))
-            self.disk = Finding(DISK, "red", str(error), "make room on the disk; nothing is sent until then")
+        except QueueError:  # the queue has the words, and the health tells them
             return DISK_WAIT
 
     def _step(self) -> float:
@@ -126,7 +121,7 @@ class Sender:
         if not batch:
             return self._settings.poll_every
         answer = self._send(batch)
-        verdict = judge(batch, self._suspects, answer.kind, answer.words)
+        verdict = judge(batch, self._suspects, answer.kind)
         self._suspects = verdict.suspects
         self._owed.append((verdict, answer.words))
         if answer.kind == ACCEPTED and (alone := is_alone(outgoing, self._suspects)):
@@ -168,8 +163,9 @@ class Sender:
         self._log.debug("update.answered", answer=answer.kind, alerts=[alert.content for alert in alerts])
         self._failures = 0 if answer.kind in {ACCEPTED, REFUSED} else self._failures + 1
         now = time.time()
+        update = Update(now, len(batch), answer.kind, answer.words, answer.advice, self._failures)
         with suppress(QueueError):  # a note without its end counts for longer, which does no harm
-            self._queue.end_sending(note, now, answer, self._failures, now - 2 * self._settings.quota.seconds)
+            self._queue.end_sending(note, update, now - 2 * self._settings.quota.seconds)
         return answer
 
     def _settle_owed(self) -> None:
@@ -183,7 +179,6 @@ class Sender:
                     "alert.refused", alerts=len(verdict.dead), message=words, hint="uidsync relay dead list"
                 )
             self._owed.pop(0)
-        self.disk = Finding(DISK, "green", "can be written")
 
     def _follow(self, answer: Answer, *, is_more: bool) -> float:
         """Tell what the answer was, and return how long to wait after it."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.relay.config import RelayConfig
-from uidsync.integrations.relay.health import Finding, judge_relay, sort, write_health
+from uidsync.integrations.relay.health import Finding, judge_relay, try_disk, write_health
 from uidsync.integrations.relay.mapping import Rules
 from uidsync.integrations.relay.people import FindPerson
 from uidsync.integrations.relay.queue import Limits as QueueLimits
@@ -33,7 +33,6 @@ from uidsync.web.door import Door, listen
 
 HEALTH_EVERY = 5.0  # seconds between writings of the health
 LOG_EVERY = 60.0  # seconds between lines of the log with counters
-PROBE_SECONDS, PROBE_BYTES = 2.0, 4096  # for what listens in our place
 SENDER_SECONDS = 120.0  # a sender that shows no sign of life for so long hangs; a request takes less
 People = tuple[FindPerson | None, Came | None]
 NOBODY: People = (None, None)
@@ -46,6 +45,7 @@ LOGGED = (
     "parse_errors",
     "psk_errors",
     "refused_full",
+    "refused_disk",
 )
 
 
@@ -73,7 +73,11 @@ class Plan:
 
 
 class CannotStart(Exception):
-    """The relay cannot start; the message says what to do."""
+    """The relay cannot start; the message says why, and `keys` which keys of the configuration to look at."""
+
+    def __init__(self, words: str, keys: str = "") -> None:
+        super().__init__(words)
+        self.keys = keys
 
 
 class PortTaken(Exception):
@@ -118,43 +122,43 @@ def split_listen(listen: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _listen(plan: Plan) -> socket.socket:
-    """Listen. Raises PortTaken and OSError."""
+def _listen(plan: Plan, mark: socket.socket) -> socket.socket:
+    """Listen, and mark the port as a relay's for as long as `mark` is open. Raises PortTaken and OSError."""
+    is_relay = False
+    try:
+        # A relay may ask for TLS, a certificate and a network; the name of a socket tells all the same.
+        mark.bind(f"\0uidsync-relay:{plan.port}")
+    except OSError as error:
+        is_relay = error.errno == errno.EADDRINUSE
     try:
         return listen(plan.host, plan.port)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-    where = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(plan.host, plan.host)  # noqa: S104 (what is asked, not listened on)
-    said = b""
-    with suppress(OSError), socket.create_connection((where, plan.port), timeout=PROBE_SECONDS) as line:
-        line.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        while len(said) < PROBE_BYTES and (piece := line.recv(PROBE_BYTES)):
-            said += piece
-    raise PortTaken(f"{plan.host}:{plan.port}", is_relay=b"\r\n\r\nuidsync relay" in said)
+    raise PortTaken(f"{plan.host}:{plan.port}", is_relay=is_relay)
 
 
 def make_server_context(files: TlsFiles) -> ssl.SSLContext:
     """Make the context of a server with a certificate. Raises CannotStart."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    what = f"{files.certificate} and {files.key}"
+    what, keys = f"{files.certificate} and {files.key}", "relay.certificate_file and relay.key_file"
     try:
         certificate, key = read_file(files.certificate), read_file(files.key)
         if words := describe_own((files.certificate, files.key), certificate, key):
-            raise CannotStart(words)
+            raise CannotStart(words, keys)
         # An empty passphrase, lest OpenSSL ask for one on the terminal.
         context.load_cert_chain(files.certificate, files.key, password="")
         if files.client_ca:
-            what = str(files.client_ca)
+            what, keys = str(files.client_ca), "relay.client_ca_file"
             load_authorities(context, files.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except ssl.SSLError as error:
-        raise CannotStart(f"{what}: {error.reason or 'not PEM'}") from None
+        raise CannotStart(f"{what}: {error.reason or 'not PEM'}", keys) from None
     except OSError as error:
-        raise CannotStart(f"{error.filename or what}: {error.strerror}") from None
+        raise CannotStart(f"{error.filename or what}: {error.strerror}", keys) from None
     except ValueError as error:
-        raise CannotStart(f"{what} {error}") from None
+        raise CannotStart(f"{what} {error}", keys) from None
     return context
 
 
@@ -181,10 +185,12 @@ def run(plan: Plan, tenant: Tenant, log: FilteringBoundLogger, tell: Callable[[s
     """
     context = make_server_context(plan.tls) if plan.tls else None
     queue = Queue(plan.state_dir, plan.queue_limits)  # first: that another relay has it says more than a port in use
+    mark = socket.socket(socket.AF_UNIX)
     try:
-        listening = _listen(plan)
+        listening = _listen(plan, mark)
     except BaseException:
         queue.close()
+        mark.close()
         raise
     sender = Sender(queue, tenant, plan.settings, log, tell)
     receiver = Receiver(queue, plan.terms, log, tell)
@@ -196,6 +202,7 @@ def run(plan: Plan, tenant: Tenant, log: FilteringBoundLogger, tell: Callable[[s
         sender.stop()
         life.look()
         queue.close()
+        mark.close()
 
 
 @dataclass(slots=True)
@@ -208,6 +215,7 @@ class _Life:
     tell: Callable[[str], None]
     systemd: Systemd = field(default_factory=lambda: Systemd(os.environ))
     _logged: dict[str, int] = field(default_factory=dict)
+    _trouble: str = ""
 
     async def live(self, listening: socket.socket, context: ssl.SSLContext | None) -> bool:
         plan, loop, ended = self.plan, asyncio.get_running_loop(), asyncio.Event()
@@ -249,14 +257,17 @@ class _Life:
             if self.sender.bug is not None:
                 ended.set()
             if time.monotonic() - self.sender.alive_at < SENDER_SECONDS:
-                self.systemd.tell(f"WATCHDOG=1\nSTATUS=health: {findings[0].colour}, {counters['queued']} alerts wait")
+                self.systemd.tell(f"WATCHDOG=1\nSTATUS=health: {findings[0].colour}, {counters['queued']} waiting")
             await asyncio.sleep(pause)
 
     def look(self) -> tuple[list[Finding], dict[str, int]]:
         """Write the health for the status page, and return it with the counters."""
         counters = {**self.queue.read_counters(), **self.receiver.counters}
-        findings = judge_relay(counters, self.queue.limits.alerts, self.queue.read_last_update())
-        findings = sort([*findings, self.sender.disk])
+        trouble = self.queue.take_trouble() or try_disk(self.plan.state_dir)
+        findings = judge_relay(counters, self.queue.limits.alerts, self.queue.read_last_update(), trouble)
+        if bool(trouble) != bool(self._trouble):
+            self.log.error("queue.failed", message=trouble) if trouble else self.log.info("queue.well")
+        self._trouble = trouble
         with suppress(OSError):
             write_health(self.plan.state_dir, findings, counters, datetime.now(UTC))
         return findings, counters

@@ -64,9 +64,14 @@ def write_metrics(counters: Mapping[str, int], oldest: float | None, now: float)
     add("received_total", "counter", "Alerts put on disk.", count("received"))
     add("delivered_total", "counter", "Alerts that the tenant took.", count("delivered"))
     add("dead_total", "counter", "Alerts that became dead letters.", each("reason", "dead", ("refused", "expired")))
-    add("dead_dropped_total", "counter", "Dead letters that were dropped.", count("dead_dropped"))
+    add(
+        "dead_dropped_total",
+        "counter",
+        "Alerts that were given up, and whose dead letters were dropped.",
+        count("dead_dropped"),
+    )
     add("updates_total", "counter", "Requests to the tenant by what it answered.", each("answer", "updates", UPDATES))
     add("queued", "gauge", "Alerts that wait.", count("queued"))
-    add("dead", "gauge", "Dead letters.", count("dead"))
+    add("dead", "gauge", "Dead letters that are kept, as `dead list` shows them.", count("dead"))
     add("oldest_seconds", "gauge", "Age of the alert that waits longest.", {"": max(now - oldest, 0) if oldest else 0})
     return "\n".join(lines) + "\n"

@@ -1,6 +1,6 @@
 """Looks at a relay from outside: whether it runs, what it sent last and with what result, what waits, what is dead.
 
-All but the state of its disk and the counters of its memory is read from the queue's own file.
+All is read from the queue's own file. While the disk takes nothing, the relay's memory knows more than that file.
 """
 
 from __future__ import annotations
@@ -10,31 +10,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from uidsync.integrations.relay.health import DISK, Finding, judge_relay, read_health, sort
+from uidsync.integrations.relay.health import DISK, Finding, judge_relay, read_health, say_alerts, sort, try_disk
 from uidsync.integrations.relay.letters import show_moment
 from uidsync.integrations.relay.lock import is_locked
 from uidsync.integrations.relay.queue import UNREADABLE, Dead, Queue
+from uidsync.integrations.relay.quota import Quota
 
 LAST_UNREADABLE = 3  # bodies whose reasons are shown
 SILENT = 60.0  # seconds; a relay that lives writes its health every few
 
 
-def look(place: Path, room: int, now: datetime, *, start_by: str) -> tuple[list[Finding], dict[str, int]]:
+def look(place: Path, room: int, quota: Quota, now: datetime, *, start_by: str) -> tuple[list[Finding], dict[str, int]]:
     """Return the findings, the worst first, and the counters. Raises QueueError."""
     queue = Queue(place, shared=True)
     try:
         counters, letters, oldest = queue.read_counters(), queue.read_dead(), queue.read_oldest()
-        last = queue.read_last_update()
+        last, left = queue.read_last_update(), quota.count_left(queue.recall_sent(), now.timestamp())
     finally:
         queue.close()
-    health = read_health(place) or {}
-    findings = [
-        *_judge_life(health, now, is_running=is_locked(place), start_by=start_by),
-        *judge_relay(counters, room, last),
-    ]
+    health, is_running = read_health(place) or {}, is_locked(place)
+    findings = judge_relay(counters, room, last, try_disk(place))
+    told = [Finding(**each) for each in health.get("findings", ())]
+    if is_running and any(each.what == DISK and each.colour == "red" for each in told):
+        findings = told
+    findings += _judge_life(health, now, is_running=is_running, start_by=start_by)
     waits = f", the oldest for {now.timestamp() - oldest:.0f} s" if oldest else ""
-    words = f"{counters.get('received', 0)} alerts received, {counters.get('delivered', 0)} delivered, "
-    words += f"{counters['queued']} waiting{waits}, {counters['dead']} given up"
+    if oldest and not left:
+        waits += f" (the tenant takes {quota.size:,} in {quota.seconds:g} s)"
+    words = f"{say_alerts(counters.get('received', 0))} received, {counters.get('delivered', 0):,} delivered, "
+    words += f"{counters['queued']:,} waiting{waits}, {counters['dead'] - counters['unreadable_kept']:,} given up"
     findings += [Finding("alerts", "green", words), *_list_unreadable(letters)]
     return sort(findings), {**health.get("counters", {}), **counters}
 
@@ -49,7 +53,6 @@ def _judge_life(health: Mapping[str, Any], now: datetime, *, is_running: bool, s
         yield Finding("relay", "red", f"it runs, but hangs or cannot write{seen}", "look at its log, and at the disk")
     else:
         yield Finding("relay", "green", "it runs")
-    yield from (Finding(**each) for each in health.get("findings", ()) if each["what"] == DISK)
 
 
 def _list_unreadable(letters: Sequence[Dead]) -> Iterator[Finding]:

@@ -20,7 +20,6 @@ EXTRA = (
 FIELDS = (*ORIGINAL, *EXTRA)
 FIRST_WORD = "uidsync-relay-1"
 SMALLEST_SEPARATOR = 8  # characters
-LONGEST_PAYLOAD = 2048  # characters that PAN-OS takes for a payload
 
 # What stands in place of a variable: in logs of before PAN-OS 10.0, and in those that name no threat.
 BEFORE_10 = {"threat_name": "$threatid"}

@@ -28,6 +28,7 @@ INSERT = "/public_api/v1/alerts/insert_parsed_alerts"
 NONCE = string.ascii_letters + string.digits
 NONCE_LENGTH = 64
 LARGEST_ANSWER = 64 * 2**10  # bytes of an answer that are looked at
+LAST_PORT = 65535
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 30.0
 
 KeyKind = Literal["advanced", "standard"]
@@ -48,6 +49,8 @@ def make_base(fqdn: str) -> str:
     host, _, port = name.rpartition(":") if re.search(r":\d+$", name) else (name, "", "")
     if not re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]", host):
         raise ValueError("not the name of a tenant such as myxdr.xdr.us.paloaltonetworks.com")
+    if port and not 0 < int(port) <= LAST_PORT:
+        raise ValueError(f"{port} is no port from 1 to {LAST_PORT}")
     if host.lower() != "localhost" and not _is_address(host.strip("[]")):
         host = f"api-{host.lower().removeprefix('api-')}"
     return f"https://{host}{f':{port}' if port else ''}"
@@ -199,7 +202,7 @@ class Tenant:
             what = f"check {names.proxy}, {names.fqdn}, {names.api_key_id} and {names.api_key}"
             return Answer(DENIED, f"the request cannot be made: {reason}", what)
         if isinstance(error, requests.exceptions.ProxyError):
-            return Answer(BUSY, f"proxy: {reason}", f"the way is {names.proxy}")
+            return Answer(BUSY, f"proxy: {reason}", f"check {names.proxy}")
         is_nameless = "NameResolutionError" in repr(error)
         return Answer(BUSY, f"network: {reason}", f"check {names.fqdn}, and name resolution" if is_nameless else "")
 

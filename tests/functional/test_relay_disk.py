@@ -1,0 +1,117 @@
+"""What `uidsync relay` does on a disk that takes nothing more."""
+
+import os
+import re
+import subprocess
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.command import call
+from tests.functional.relays import by_environment, find_port, make_body, make_environment, start, wait_until
+from uidsync.integrations.exporter.relayhealth import read_relay
+from uidsync.integrations.exporter.verdict import Mark
+from uidsync.integrations.relay.answers import DENIED
+from uidsync.integrations.relay.health import FILE, Finding, read_health, try_disk, write_health
+from uidsync.integrations.relay.lock import QueueError
+from uidsync.integrations.relay.queue import Queue, Update
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Mount a small disk."""
+    place = tmp_path / "small"
+    place.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=600k", "small", str(place)]
+    if os.geteuid() != 0 or subprocess.run(words, check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a disk")
+    yield place
+    subprocess.run(["/bin/umount", str(place)], check=True)
+
+
+@pytest.fixture
+def tenant(request):
+    """Start a tenant."""
+    return request.getfixturevalue("start")("xdr")
+
+
+def fill(place):
+    """Leave no room on a disk."""
+    with (place / "filler").open("wb", buffering=0) as filler:
+        size = 65536
+        while size:
+            try:
+                size = size if filler.write(bytes(size)) == size else size // 2
+            except OSError:
+                size //= 2
+
+
+def test_a_full_disk_is_red_at_once(tenant, tmp_path, small):
+    """Status, health and page are red, and have the tenant's last answer; the log has one line; room makes it green."""
+    tenant.do("set", api_key="another")
+    with by_environment(tenant, tmp_path, STATE_DIRECTORY=str(small)) as relay:
+        relay.state_dir = small
+        assert relay.send([1]) == [200]
+        environment = make_environment(tenant, small, relay.port)
+        wait_until(lambda: relay.health.get("tenant", {}).get("colour") == "red")
+        fill(small)
+        ended = call("relay", "status", environment=environment)
+        assert (ended.code, "red    queue: " in ended.out) == (1, True)
+        assert 503 in relay.send(range(2, 100), rule="x" * 9000)
+        wait_until(lambda: relay.health["queue"]["colour"] == "red")
+        ended = call("relay", "status", environment=environment)
+        assert "make room on the disk" in ended.out
+        assert "red    tenant: HTTP 401" in ended.out
+        assert Mark.BAD in {each.mark for each in read_relay(small, datetime.now(UTC)) if "queue" in each.words}
+        relay.state_dir = tmp_path
+        assert len(re.findall("queue.failed", relay.read_log())) == 1
+        (small / "filler").unlink()
+        relay.state_dir = small
+        wait_until(lambda: relay.health["queue"]["colour"] == "green")
+        relay.state_dir = tmp_path
+        assert len(re.findall("queue.well", relay.read_log())) == 1
+
+
+def test_an_answer_is_told_that_the_disk_did_not_take(small):
+    """The tenant's last answer is known while the disk takes nothing: the relay remembers it."""
+    queue = Queue(small)
+    note, update = queue.begin_sending(1), Update(7.0, 1, DENIED, "HTTP 401", "check the key", 1)
+    fill(small)
+    with pytest.raises(QueueError):
+        queue.put([bytes(100_000)], 7.0)
+    with suppress(QueueError):
+        queue.end_sending(note, update, 0.0)
+    assert queue.read_last_update() == update
+    assert "full" in queue.take_trouble()
+    assert queue.take_trouble() == ""
+    queue.close()
+
+
+def test_health_is_written_where_there_is_no_room(small):
+    """On a full disk the health is written over the one that is there, and says when."""
+    write_health(small, [Finding("queue", "green", "can be written")], {}, datetime(2026, 3, 1, tzinfo=UTC))
+    fill(small)
+    assert "No space left on device" in try_disk(small)
+    long = Finding("queue", "red", "x" * 3000)
+    write_health(small, [long], {}, datetime(2026, 3, 2, tzinfo=UTC))
+    health = read_health(small)
+    assert (health["colour"], health["written_at"][:10]) == ("red", "2026-03-02")
+    assert [each.name for each in small.iterdir() if each.name.startswith((".relay", "tmp"))] == []
+    assert (small / FILE).stat().st_size == 8192
+
+
+def test_a_disk_that_takes_no_alert_is_told(tenant, tmp_path):
+    """Whatever keeps the queue from being written is red, also where the disk has room; counts tell how many."""
+    tenant.do("close")
+    port = find_port()
+    relay = start(["relay"], make_environment(tenant, tmp_path, port), tmp_path, port, before="ulimit -f 300; ")
+    relay.send(range(3000))
+
+    def is_red():
+        relay.ask(body=make_body(1, rule="x" * 60000))
+        return relay.health.get("queue", {}).get("colour") == "red"
+
+    wait_until(is_red)
+    relay.end()
+    assert relay.read_log().count('"queue.failed"') == 1
