@@ -1,5 +1,7 @@
 """The commands beside the main one, each as a user meets it."""
 
+import contextlib
+import itertools
 import json
 import os
 import pty
@@ -96,6 +98,65 @@ def test_a_demo_that_is_kept_can_be_tried():
         demo.send_signal(signal.SIGINT)
         assert demo.wait() == 0
     assert not file.parent.exists()
+
+
+def start_demo(temporary, *words):
+    """Start a demo that is kept, in a session of its own, and wait until it has said what to try."""
+    demo = subprocess.Popen(
+        [sys.executable, *words, "-m", "uidsync", "demo", "--keep"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"TMPDIR": str(temporary)},
+    )
+    told = "".join(itertools.takewhile(lambda line: "Ctrl-C" not in line, demo.stdout))
+    return demo, told
+
+
+def find_processes(place):
+    """Return the command lines of all processes that name a place in them."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(file.read_bytes())
+    return [line for line in found if str(place).encode() in line]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL], ids=["closed", "killed"])
+def test_a_demo_takes_all_that_it_started_with_it(number, tmp_path):
+    """A closed terminal ends it like Ctrl-C, twice as well; if it is killed, no process stays."""
+    tmp_path.chmod(0o777)  # as root it goes on as another account
+    for each in tmp_path.parents[:2]:
+        each.chmod(0o755)
+    demo, _ = start_demo(tmp_path)
+    with demo:
+        assert find_processes(tmp_path)
+        os.killpg(demo.pid, number)
+        if number == signal.SIGHUP:
+            demo.send_signal(number)
+            assert demo.wait() == 0
+            assert not list(tmp_path.iterdir())
+        for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.2), stop=tenacity.stop_after_delay(PATIENCE)):
+            with attempt:
+                assert not find_processes(tmp_path)
+
+
+def test_a_demo_without_an_extra_shows_no_address(tmp_path):
+    """Where the exporter lacks packages, the demo tells no address of a page, but how to install them."""
+    start = tmp_path / "start.py"
+    start.write_text(
+        "import runpy, sys\nsys.modules['prometheus_client'] = None\n"
+        "sys.argv = ['uidsync', 'demo', '--keep']\nrunpy.run_module('uidsync', run_name='__main__')\n"
+    )
+    tmp_path.chmod(0o777)
+    demo, told = start_demo(tmp_path, start)
+    with demo:
+        demo.send_signal(signal.SIGHUP)
+        assert demo.wait() == 0
+    assert "The status page" not in told
+    assert "[exporter]" in told
 
 
 def test_the_exporter_ends_however_many_signals_come(site, firewall):
