@@ -191,7 +191,12 @@ def test_a_simulated_target_says_what_to_configure(tmp_path, kind, command):
     while command not in told:
         told += simulated.stdout.readline()
     file = tmp_path / "uidsync.toml"
-    file.write_text(f'[source]\nkind = "csv"\npath = "events.csv"\n{told}')
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    secret.write_text("q1w2e3r4")
+    stored = re.sub(r".* < (.*)", r"client_key_file = '\1'", told.splitlines()[-1])
+    stored = f"api_key_file = '{secret}'" if kind == "firewall" else stored
+    file.write_text(f'[source]\nkind = "csv"\npath = "events.csv"\n{told}\n{stored}\n')
     called = call("config", "check", "--config", file)
     assert (called.code, called.err) == (0, "")
     assert f"({kind})" in called.out
@@ -207,6 +212,42 @@ def test_a_configuration_is_checked_offline(tmp_path):
     assert called.code == 2
     for words in ("source.host: missing", 'target \\"fw\\": hots: unknown key; did you mean'):
         assert words in called.err
+
+
+@pytest.mark.parametrize("content", [None, "no certificate\n"], ids=["missing", "empty"])
+def test_the_files_that_a_configuration_names_are_looked_at(content, tmp_path):
+    """`config check` lists every file that is missing or holds something else, each with what to do."""
+    names = {name: tmp_path / name for name in ("ca", "cert", "client-key", "key", "password")}
+    if content:
+        names["ca"].write_text(content)
+        names["cert"].write_text(content)
+        names["client-key"].write_text(content)
+    file = tmp_path / "uidsync.toml"
+    file.write_text(
+        f'[source]\nkind = "mysql"\nhost = "db"\nca_file = "{names["ca"]}"\npassword_file = "{names["password"]}"\n'
+        f'[[target]]\nname = "fw"\nkind = "firewall"\nhost = "fw"\nca_file = "{names["ca"]}"\n'
+        f'api_key_file = "{names["key"]}"\n'
+        f'[[target]]\nname = "uia"\nkind = "agent"\nhost = "uia"\nclient_cert_file = "{names["cert"]}"\n'
+        f'client_key_file = "{names["client-key"]}"\n'
+    )
+    called = call("config", "check", "--config", file)
+    assert called.code == 2
+    problems = [json.loads(line)["problem"] for line in called.err.splitlines() if "problem" in line]
+    ca = (
+        "holds no certificate; put the certificate"
+        if content
+        else "No such file or directory; put the CA's certificate"
+    )
+    expected = [
+        f"source: ca_file {names['ca']} cannot be used: {ca}",
+        "source: no secret source-password: .*; Store it: uidsync secret set source-password",
+        f'target "fw": ca_file {names["ca"]} cannot be used: {ca}',
+        'target "fw": no secret fw-api-key: .*; Get a key: uidsync keygen fw',
+        'target "uia": .*(cert holds no certificate|uidsync secret set uia-client-key)',
+    ]
+    assert len(problems) == len(expected), problems
+    for problem, pattern in zip(problems, expected, strict=True):
+        assert re.match(pattern, problem), problem
 
 
 def test_keygen_stores_the_key_and_shows_no_secret(site, firewall):

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -115,6 +116,10 @@ class Options:
         return read_config(self.file, Neighbours(), is_whole=is_whole)
 
 
+# The configuration that the present command was given as an option: commands that it advises need it, too. One that the
+# environment names is there for them anyway.
+GIVEN_CONFIG: ContextVar[Path | None] = ContextVar("GIVEN_CONFIG", default=None)
+
 EVERYWHERE = "Options before or after any command"
 
 ConfigOption = Annotated[
@@ -179,7 +184,7 @@ def before(
     quiet: QuietOption = False,
     version: VersionOption = False,
 ) -> None:
-    """Keep Palo Alto Networks User-ID true to a NAC.
+    """Keep firewalls' user mappings in step with the NAC.
 
     New here? Run `uidsync demo`. Set up your site with `uidsync init`. Test it with `uidsync check` and
     `uidsync sync --dry-run`. Then let the timer run `uidsync sync`.
@@ -204,6 +209,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
         given = {name: arguments.pop(name) for name in ("config", "verbose", "quiet")}
         arguments.pop("version")
         options = Options(**given).or_else(context.obj)
+        GIVEN_CONFIG.set(options.config)
         for name, group in groups.items():
             arguments[name] = group(**{field.name: arguments.pop(field.name) for field in fields(group)})
         _import_log()

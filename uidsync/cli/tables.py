@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from uidsync.cli.app import GIVEN_CONFIG
+from uidsync.cli.sentences import complete_commands, lay_out
 from uidsync.cli.words import make_printable
 from uidsync.report.report import to_plain
 
@@ -22,12 +24,25 @@ COLOURS = {
 }  # fmt: skip
 
 
+class _Console(Console):
+    """Prints sentences on a terminal with whole words, and with commands that work as they are."""
+
+    def print(self, *objects: Any, **how: Any) -> None:  # noqa: ANN401 (whatever rich prints)
+        if self.is_terminal and not how.get("soft_wrap"):
+            config = GIVEN_CONFIG.get()
+            objects = tuple(
+                lay_out(complete_commands(each, config), self.width) if isinstance(each, str) else each
+                for each in objects
+            )
+        super().print(*objects, **how)
+
+
 def make_console(*, stderr: bool = False, soft_wrap: bool = True, width: int | None = None) -> Console:
     """Make what prints text as it is. Lines are as long as they are, so that commands can be copied.
 
     Neither mark-up nor emoji are looked for: 2001:db8::ab:1 and a fingerprint hold `:ab:`, which is a name of one.
     """
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap, width=width)
+    return _Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap, width=width)
 
 
 def print_table(table: Table) -> None:
