@@ -140,14 +140,48 @@ def test_what_was_withdrawn_is_withdrawn_once(broken_site):
     """The second time the table says since which login, for all targets together, and the sentence how to undo it."""
     broken_site.targets[1:] = [{**broken_site.targets[0], "name": "fw-north"}]
     broken_site.run("sync")
-    assert show(broken_site, "withdraw", "10.0.0.9")[0] == 0
+    code, shown = show(broken_site, "withdraw", "10.0.0.9", "user10")
+    assert code == 0
+    assert "Withdrawn: 10.0.0.9 user10. Undo: uidsync withdraw --undo 10.0.0.9 user10" in join(shown)
     code, shown = show(broken_site, "withdraw", "10.0.0.9")
     assert code == 1
     assert "fw-east, fw-north: held back" in shown
     assert re.search(r"10\.0\.0\.9 +user9 +withdrawn: the login of \d{4}-", shown)
     assert "was withdrawn before" in shown
     assert "uidsync withdraw --undo" in join(shown)
-    assert "has sent no such mapping" in show(broken_site, "withdraw", "10.0.0.77")[1]
+    code, shown = show(broken_site, "withdraw", "nosuch")
+    assert "has sent no mapping of nosuch" in join(shown)
+    assert "write a name as a whole" in join(shown)
+    code, shown = show(broken_site, "withdraw", "--dry-run", "10.0.0.100")
+    assert "1 logout, 0 logins due" in shown
+    code, shown = show(broken_site, "withdraw", "--undo", "user10")
+    assert "fw-east, fw-north: no longer held back" in shown
+    assert "2 mappings are no longer held back" in join(shown)
+
+
+def test_a_comparison_ends_with_what_to_do(broken_site):
+    """What differs leads to a repair, and a firewall that could not be read to a check; zeros are dashes."""
+    broken_site.run("sync")
+    code, shown = show(broken_site, "verify")
+    assert code == 6
+    assert join(shown).endswith("Next: uidsync check --target fw-west --target fw-dead")
+    assert re.search(r"fw-east +same +-", shown)
+    broken_site.targets[1:] = []
+    broken_site.use_rows([(f"10.0.1.{n}", f"user{n}") for n in range(9)])
+    code, shown = show(broken_site, "verify")
+    assert code == 1
+    assert join(shown).endswith("Next: uidsync verify --repair")
+
+
+def test_long_sentences_break_between_words(broken_site):
+    """Lines that go on begin below the text of their first line, and no word is cut."""
+    broken_site.use_rows([("10.0.0.9", "ada")])
+    broken_site.targets[1:] = []
+    _, shown = show(broken_site, "explain", "10.0.0.9")
+    assert max(map(len, shown.splitlines())) <= WIDTH
+    assert re.search(r"^  should hold  .*\n", shown, re.MULTILINE)
+    _, shown = show(broken_site, "explain", "10.0.0.77")
+    assert "the mapping expires" not in join(shown)
 
 
 def test_a_run_without_a_row_that_counts_leads_to_the_table(broken_site):

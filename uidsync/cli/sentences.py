@@ -85,6 +85,10 @@ NEED_CONFIG = "check|explain|keygen|secret|status|sync|verify|who|withdraw"
 ADVISED = re.compile(rf"(?<=\S )uidsync (?=(?:{NEED_CONFIG})\b)|(?<=`)uidsync (?=(?:{NEED_CONFIG})\b)")
 TO_COPY = re.compile(rf"`[^`]*`|\buidsync (?:--config \S+ )?(?:{NEED_CONFIG})\b[^;,`]*")
 INDENT = "  "
+LABEL = re.compile(
+    r"(?: *\S+(?: \S+)? {2,})?"
+)  # a word or two before the text of a line: what goes on stands below the text
+LONGEST_LABEL = 24
 
 
 def complete_commands(words: str, config: Path | None) -> str:
@@ -101,7 +105,9 @@ def _break(line: str, width: int) -> str:
     if len(line) <= width:
         return line
     kept = TO_COPY.sub(lambda found: found[0].replace(" ", "\xa0"), line)
-    indent = line[: len(line) - len(line.lstrip())] + INDENT
+    label = LABEL.match(line)
+    begins = label.end() if label else 0
+    indent = " " * begins if 0 < begins <= LONGEST_LABEL else line[: len(line) - len(line.lstrip())] + INDENT
     parts = textwrap.wrap(
         kept, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, expand_tabs=False
     )

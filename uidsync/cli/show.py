@@ -162,7 +162,9 @@ def _list_counts(part: TargetReport) -> tuple[int, ...]:
 WHY = {"rejected": "rejected by the target since", "withdrawn": "withdrawn: the login of"}
 
 
-def show_held_back(entries: Mapping[str, Sequence[tuple[str, Subject, str, datetime]]]) -> None:
+def show_held_back(
+    entries: Mapping[str, Sequence[tuple[str, Subject, str, datetime]]], title: str = "held back"
+) -> None:
     """Print the logins that are not sent to each target: why, address, user, and since when or of when.
 
     On a terminal targets with the same logins share a table.
@@ -177,4 +179,4 @@ def show_held_back(entries: Mapping[str, Sequence[tuple[str, Subject, str, datet
             print_rows(name, [(why, ip, user, at.isoformat()) for why, ip, user, at in ordered])
     for rows, names in alike.items():
         if rows:
-            show_rows(f"{', '.join(names)}: held back", ("address", "user", "why"), rows)
+            show_rows(f"{', '.join(names)}: {title}", ("address", "user", "why"), rows)

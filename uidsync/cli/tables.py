@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import box
@@ -82,6 +82,16 @@ def show_rows(
         print_table(table)
     if len(rows) > len(shown):
         make_console().print(f"… {len(rows) - len(shown):,} more; {how_to_see_all}")
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print an answer in sentences, on a terminal within its width."""
+    console, shown = make_console(), list(map(make_printable, lines))
+    if not console.is_terminal:
+        print(*shown, sep="\n")
+        return
+    for line in shown:
+        console.print(line)
 
 
 def print_rows(target: str, rows: Sequence[Sequence[Any]]) -> None:

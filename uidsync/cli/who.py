@@ -17,8 +17,8 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.cli.app import JSONOption, Options, command, read_address
 from uidsync.cli.show import NOBODY
 from uidsync.cli.site import Site
-from uidsync.cli.tables import print_json
-from uidsync.cli.words import make_printable, spell_mac
+from uidsync.cli.tables import print_json, print_lines
+from uidsync.cli.words import spell_mac
 from uidsync.config.models import RolesConfig
 from uidsync.history.moment import EXAMPLES, Moment, read_moment
 from uidsync.history.rows import Addresses, History
@@ -126,7 +126,7 @@ def _show(answers: Mapping[str, tuple[Answer | Addresses, Scene]], *, as_json: b
         return
     for place, (name, (found, scene)) in enumerate(answers.items()):
         lines = tell_address(name, found, scene) if isinstance(found, Answer) else _tell_user(name, found, scene)
-        print(*([""] if place else []), *map(make_printable, lines), sep="\n")
+        print_lines([*([""] if place else []), *lines])
 
 
 # ---- the question ------------------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ def _show_asked(scene: Scene) -> str:
 
 
 def _show_until(tenure: Tenure, scene: Scene) -> str:
-    return scene.show(tenure.until) + (", unless somebody comes before" if tenure.until > scene.now else "")
+    return scene.show(tenure.until) + (", unless another user comes first" if tenure.until > scene.now else "")
 
 
 def _show_event(tenure: Tenure, scene: Scene) -> str:
