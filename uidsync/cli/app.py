@@ -48,7 +48,7 @@ GROUPS = {
         "secret": "Store a secret, or list where the secrets are.",
         "simulate": "Simulate a firewall, an agent or an XDR tenant here.",
     },
-    "Neighbours": {
+    "Monitor and report": {
         "events": "Show security events by person, and what is new.",
         "exporter": "Serve Prometheus metrics and a status page.",
         "relay": "Relay alerts of firewalls to Cortex XDR, and lose none.",
@@ -263,18 +263,16 @@ def _register(name: str, function: Callable[..., None]) -> None:
     app.command(name, cls=_Command, short_help=words, rich_help_panel=group)(function)
 
 
-def read_address(text: str) -> Address | None:
-    """Return the address that a text is, None for a user's name."""
+def read_address(text: str, hint: str = "ADDRESS|USER") -> Address | None:
+    """Return the address that a text is, None for a user's name. `hint` names the argument in an error."""
     try:
         ip = ip_address(text)
     except ValueError:
         if not text or re.fullmatch(r"[\d.:/\[\]]+|.*:.*:.*", text):
-            raise typer.BadParameter(
-                f"{text!r} is neither an address nor a user name", param_hint="ADDRESS|USER"
-            ) from None
+            raise typer.BadParameter(f"{text!r} is neither an address nor a user name", param_hint=hint) from None
         return None
     if not isinstance(ip, IPv6Address):
         return ip
     if ip.scope_id:  # of an address that means nothing beyond its own link; a zone may be any text
-        raise typer.BadParameter(f"{text!r} names a zone, but mappings have no zone", param_hint="ADDRESS|USER")
+        raise typer.BadParameter(f"{text!r} names a zone, but mappings have no zone", param_hint=hint)
     return ip.ipv4_mapped or ip

@@ -56,8 +56,8 @@ def verify(
 ) -> int:
     """Compare what each firewall really holds with what it should hold.
 
-    Exits 1 when something differs; 6 when nothing differs, but a firewall could not be read, or no firewall has learned
-    a mapping from an agent. Mappings that a run sends at the same time may appear as differences.
+    Exits 1 if something differs; 6 if no difference was found, but a firewall could not be read, or no firewall shows
+    an agent's mappings. Mappings that a run sends at the same time may appear as differences.
 
     Examples:
 

@@ -41,6 +41,7 @@ NO_RECORDS = {
     CUT_IPV6: f"IPv6 addresses of {CUT_LENGTH} characters and more do not fit the table's column, and do not count",
 }
 
+WHO = "ADDRESS|MAC|USER"
 DEVICE = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\.[0-9A-Fa-f]{4}){2}")
 TWICE = "its rows count from its end, so the answer may be that of the time before"
 
@@ -73,7 +74,7 @@ def who(
     whom: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="ADDRESS|MAC|USER",
+            metavar=WHO,
             help="A user name without a domain matches in every domain. A MAC address names a device.",
         ),
     ] = None,
@@ -111,7 +112,7 @@ def who(
     """
     names = [name.strip() for name in (*(whom or ()), *(_read_lines(file) if file else ()))]
     if not names:
-        raise typer.BadParameter("name an address, a MAC address or a user", param_hint="ADDRESS|MAC|USER")
+        raise typer.BadParameter("name an address, a MAC address or a user", param_hint=WHO)
     moment = None if at is None else _read_at(at)
     questions = dict(map(_read_question, names))
     answers = _ask(Site(options, "nothing"), questions, moment)
@@ -145,7 +146,7 @@ def _read_question(name: str) -> tuple[str, Address | Device | None]:
     """Return a word, and the address or the device that it is, None for a user's name."""
     if DEVICE.fullmatch(name):
         return name, Device(re.sub("[:.-]", "", name.lower()))
-    ip = read_address(name)
+    ip = read_address(name, WHO)
     return str(ip or name), ip
 
 
