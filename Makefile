@@ -98,7 +98,7 @@ tools: .venv/.tools
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/.runtime: pyproject.toml .constraints.txt | .venv/bin/python
-	@$(PINNED) .venv/bin/python $(PIP_INSTALL) -e .
+	@$(PINNED) .venv/bin/python $(PIP_INSTALL) -e '.[exporter,relay]'
 	@touch $@
 
 .venv/.tools: pyproject.toml .constraints.txt | .venv/bin/python

@@ -16,14 +16,12 @@ from inspect import get_annotations
 from pathlib import Path
 
 import durationpy
-import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tests.functional.fault_matrix import make_summary
 from uidsync import __version__
-from uidsync.cli import COMMANDS, load_commands
-from uidsync.cli.app import app
+from uidsync.cli.app import GROUPS
 from uidsync.cli.neighbours import Neighbours
 from uidsync.config import models
 from uidsync.config.describing import describe_keys
@@ -99,13 +97,6 @@ EXAMPLES = {
         "client_cert_file": '"/etc/uidsync/credentials/uia-1-client.pem"',
         "client_key_file": '"/etc/uidsync/credentials/uia-1-client-key"',
     },
-}
-PURPOSES = {
-    "Set up": ("init", "config", "secret", "keygen", "check"),
-    "Try and rehearse": ("demo", "simulate"),
-    "Every day": ("sync", "status", "withdraw"),
-    "Answer a question": ("who", "explain", "verify"),
-    "Monitor and report": ("exporter", "tunnels", "events", "relay"),
 }
 HEAD = """\
 uidsync.toml: the configuration of uidsync.
@@ -249,18 +240,12 @@ def spell(text: str) -> str:
 
 
 def write_commands() -> str:
-    """Write the commands by purpose, each with the first line of its help."""
-    load_commands(COMMANDS)
-    commands = typer.main.get_group(app).commands
-    said = {name: (command.help or "").partition("\n")[0] for name, command in commands.items()}
-    known = [name for names in PURPOSES.values() for name in names]
-    if strangers := said.keys() - set(known):
-        raise SystemExit(f"docs/generate.py: name the purpose of {', '.join(sorted(strangers))} in PURPOSES")
+    """Write the commands by purpose, each in the words of `uidsync --help`."""
     lines = ["| to | command | what it does |", "|---|---|---|"]
-    for purpose, names in PURPOSES.items():
-        there = [name for name in names if name in said]
+    for purpose, commands in GROUPS.items():
         lines += [
-            f"| {'' if number else purpose} | `uidsync {name}` | {said[name]} |" for number, name in enumerate(there)
+            f"| {'' if number else purpose} | `uidsync {name}` | {words} |"
+            for number, (name, words) in enumerate(commands.items())
         ]
     return "\n".join(lines)
 

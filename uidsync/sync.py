@@ -218,8 +218,7 @@ def _end_early(this: Run, error: BaseException) -> None:
         case SourceError():
             report.exit_code, report.error = SOURCE, Problem("SourceError", str(error))
         case UnsafePlan():
-            words = f"{error}; if it is right, run once with --force"
-            report.exit_code, report.error = UNSAFE, Problem("UnsafePlan", words)
+            report.exit_code, report.error = UNSAFE, Problem("UnsafePlan", summary.offer_force(str(error)))
         case StandbyLost():
             report.exit_code, report.error = INCOMPLETE, Problem("StandbyLost", str(error))
         case _:

@@ -110,7 +110,7 @@ def _compare(config: Config, target: TargetConfig, ledger: Ledger, now: datetime
         if corrects and not is_agent:
             ledger.correct(target.name, look.held, look.taken)
     if is_agent and wanted and not learned:
-        words = "no firewall that could be read has learned a mapping from this agent"
+        words = "none of the firewalls read shows a mapping from this agent"
         return Comparison(target.name, error=words)
     plan = join(plans)
     if corrects and is_agent:

@@ -2,12 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uidsync.cli.sentences import advise_next, tell_error, tell_event
+from uidsync.cli.sentences import advise_next, complete_commands, lay_out, tell_error, tell_event
 from uidsync.cli.words import spell_age, spell_span, spell_time_left
 from uidsync.panos import rank
 from uidsync.report.report import INCOMPLETE, OK, SOURCE, UNSAFE, Problem, SyncReport, TargetReport
@@ -111,3 +112,32 @@ def test_a_run_says_what_to_run_next():
     rejected = make_report(INCOMPLETE, ("a", None))
     rejected.targets[0].logins.rejected = 1
     assert "uidsync status" in advise_next(rejected)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("short", "short"),
+        ("fw-dead cannot be reached: timed out", "fw-dead cannot be\n  reached: timed out"),
+        ("  next run     nothing at all to do", "  next run     nothing\n               at all to\n               do"),
+        ("Next: uidsync check --target fw-dead", "Next:\n  uidsync check --target fw-dead"),
+    ],
+)
+def test_lines_break_between_words(words, expected):
+    """What goes on is indented, below the text after a label; a command stays whole."""
+    assert lay_out(words, 24) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("Next: uidsync check", "Next: uidsync --config '/a b' check"),
+        ("`uidsync sync` starts one", "`uidsync --config '/a b' sync` starts one"),
+        ("  uidsync check", "  uidsync check"),  # below an export
+        ("uidsync has sent nothing", "uidsync has sent nothing"),
+    ],
+)
+def test_commands_name_the_configuration(words, expected):
+    """A command that is advised repeats the configuration that was named."""
+    assert complete_commands(words, Path("/a b")) == expected
+    assert complete_commands(words, None) == words

@@ -1,5 +1,7 @@
 """The commands beside the main one, each as a user meets it."""
 
+import contextlib
+import itertools
 import json
 import os
 import pty
@@ -98,6 +100,65 @@ def test_a_demo_that_is_kept_can_be_tried():
     assert not file.parent.exists()
 
 
+def start_demo(temporary, *words):
+    """Start a demo that is kept, in a session of its own, and wait until it has said what to try."""
+    demo = subprocess.Popen(
+        [sys.executable, *words, "-m", "uidsync", "demo", "--keep"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"TMPDIR": str(temporary)},
+    )
+    told = "".join(itertools.takewhile(lambda line: "Ctrl-C" not in line, demo.stdout))
+    return demo, told
+
+
+def find_processes(place):
+    """Return the command lines of all processes that name a place in them."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(file.read_bytes())
+    return [line for line in found if str(place).encode() in line]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL], ids=["closed", "killed"])
+def test_a_demo_takes_all_that_it_started_with_it(number, tmp_path):
+    """A closed terminal ends it like Ctrl-C, twice as well; if it is killed, no process stays."""
+    tmp_path.chmod(0o777)  # as root it goes on as another account
+    for each in tmp_path.parents[:2]:
+        each.chmod(0o755)
+    demo, _ = start_demo(tmp_path)
+    with demo:
+        assert find_processes(tmp_path)
+        os.killpg(demo.pid, number)
+        if number == signal.SIGHUP:
+            demo.send_signal(number)
+            assert demo.wait() == 0
+            assert not list(tmp_path.iterdir())
+        for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.2), stop=tenacity.stop_after_delay(PATIENCE)):
+            with attempt:
+                assert not find_processes(tmp_path)
+
+
+def test_a_demo_without_an_extra_shows_no_address(tmp_path):
+    """Where the exporter lacks packages, the demo tells no address of a page, but how to install them."""
+    start = tmp_path / "start.py"
+    start.write_text(
+        "import runpy, sys\nsys.modules['prometheus_client'] = None\n"
+        "sys.argv = ['uidsync', 'demo', '--keep']\nrunpy.run_module('uidsync', run_name='__main__')\n"
+    )
+    tmp_path.chmod(0o777)
+    demo, told = start_demo(tmp_path, start)
+    with demo:
+        demo.send_signal(signal.SIGHUP)
+        assert demo.wait() == 0
+    assert "The status page" not in told
+    assert "[exporter]" in told
+
+
 def test_the_exporter_ends_however_many_signals_come(site, firewall):
     """Ctrl-C reaches a whole group, and whoever started the exporter may end it as well: it ends once."""
     site.use_rows([("10.0.0.1", "ada")])
@@ -130,7 +191,12 @@ def test_a_simulated_target_says_what_to_configure(tmp_path, kind, command):
     while command not in told:
         told += simulated.stdout.readline()
     file = tmp_path / "uidsync.toml"
-    file.write_text(f'[source]\nkind = "csv"\npath = "events.csv"\n{told}')
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    secret.write_text("q1w2e3r4")
+    stored = re.sub(r".* < (.*)", r"client_key_file = '\1'", told.splitlines()[-1])
+    stored = f"api_key_file = '{secret}'" if kind == "firewall" else stored
+    file.write_text(f'[source]\nkind = "csv"\npath = "events.csv"\n{told}\n{stored}\n')
     called = call("config", "check", "--config", file)
     assert (called.code, called.err) == (0, "")
     assert f"({kind})" in called.out
@@ -146,6 +212,42 @@ def test_a_configuration_is_checked_offline(tmp_path):
     assert called.code == 2
     for words in ("source.host: missing", 'target \\"fw\\": hots: unknown key; did you mean'):
         assert words in called.err
+
+
+@pytest.mark.parametrize("content", [None, "no certificate\n"], ids=["missing", "empty"])
+def test_the_files_that_a_configuration_names_are_looked_at(content, tmp_path):
+    """`config check` lists every file that is missing or holds something else, each with what to do."""
+    names = {name: tmp_path / name for name in ("ca", "cert", "client-key", "key", "password")}
+    if content:
+        names["ca"].write_text(content)
+        names["cert"].write_text(content)
+        names["client-key"].write_text(content)
+    file = tmp_path / "uidsync.toml"
+    file.write_text(
+        f'[source]\nkind = "mysql"\nhost = "db"\nca_file = "{names["ca"]}"\npassword_file = "{names["password"]}"\n'
+        f'[[target]]\nname = "fw"\nkind = "firewall"\nhost = "fw"\nca_file = "{names["ca"]}"\n'
+        f'api_key_file = "{names["key"]}"\n'
+        f'[[target]]\nname = "uia"\nkind = "agent"\nhost = "uia"\nclient_cert_file = "{names["cert"]}"\n'
+        f'client_key_file = "{names["client-key"]}"\n'
+    )
+    called = call("config", "check", "--config", file)
+    assert called.code == 2
+    problems = [json.loads(line)["problem"] for line in called.err.splitlines() if "problem" in line]
+    ca = (
+        "holds no certificate; put the certificate"
+        if content
+        else "No such file or directory; put the CA's certificate"
+    )
+    expected = [
+        f"source: ca_file {names['ca']} cannot be used: {ca}",
+        "source: no secret source-password: .*; Store it: uidsync secret set source-password",
+        f'target "fw": ca_file {names["ca"]} cannot be used: {ca}',
+        'target "fw": no secret fw-api-key: .*; Get a key: uidsync keygen fw',
+        'target "uia": .*(cert holds no certificate|uidsync secret set uia-client-key)',
+    ]
+    assert len(problems) == len(expected), problems
+    for problem, pattern in zip(problems, expected, strict=True):
+        assert re.match(pattern, problem), problem
 
 
 def test_keygen_stores_the_key_and_shows_no_secret(site, firewall):

@@ -190,6 +190,8 @@ def test_a_secret_that_comes_later_is_no_fault(tmp_path, events, firewall):
 def test_no_password_is_asked_for_where_nobody_answers(tmp_path, events, firewall):
     """A wrong port is told with what to do before anybody types a password, and other answers may be given."""
     answers = [
+        ("Next firewall", ""),
+        ("Next User-ID agent", ""),  # without any target nothing can be written: it asks again
         ("Next firewall", "fw=127.0.0.1:1"),
         ("other answers?", "y"),
         ("Next firewall", f"fw=127.0.0.1:{firewall.port}"),
@@ -202,7 +204,8 @@ def test_no_password_is_asked_for_where_nobody_answers(tmp_path, events, firewal
     ]
     code, said = ask(tmp_path, "init", "--csv", events, "--domain", "CAMPUS", answers=answers)
     assert code == 0, said
-    assert re.search(r"red +fw: cannot be reached: .*are host and port right", said)
+    assert re.search(r"red fw: cannot be reached: .*are host and port right", " ".join(said.split()))
+    assert "at least one firewall or agent is needed" in said
 
 
 # ---- secrets -----------------------------------------------------------------------------------------------------

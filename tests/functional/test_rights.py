@@ -169,7 +169,7 @@ def test_a_simulator_needs_no_root(port):
         uids = re.search(r"^Uid:\t(\d+)", Path(f"/proc/{child.pid}/status").read_text("ascii"), re.MULTILINE)
         child.send_signal(signal.SIGINT)
         err = child.stderr.read()
-    assert (int(uids[1]) == 0) == ("continues as root: " in err)
+    assert (int(uids[1]) == 0) == ("stays root: " in err)
     assert port == 0 or f"port {port} is for root alone" in err
 
 

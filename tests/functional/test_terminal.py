@@ -17,6 +17,11 @@ def show(site, *words):
     return code, MARKS.sub("", shown)
 
 
+def join(shown):
+    """Return what was shown as one line, its commands without the configuration that was given."""
+    return re.sub(r"uidsync --config \S+", "uidsync", " ".join(shown.split()))
+
+
 @pytest.fixture
 def broken_site(site, start, closed_port):
     """Make a site with a firewall in order, one that refuses the key, and one that is not there."""
@@ -33,13 +38,13 @@ def broken_site(site, start, closed_port):
 def test_a_run_that_fails_ends_with_what_to_do(broken_site):
     """No log, the table; each failure is a sentence with its command, and the last line says what to run."""
     code, shown = show(broken_site, "sync")
-    lines = shown.strip().splitlines()
     assert code == 1
     assert not LOG.search(shown)
     sentence = "fw-west refused the API key (Invalid Credential). Get a new one: uidsync keygen fw-west"
-    assert sentence in " ".join(line.strip() for line in lines)
-    assert "uidsync check --target fw-dead" in shown
-    assert lines[-1] == "Next: uidsync keygen fw-west"
+    assert sentence in join(shown)
+    assert join(shown).count("uidsync keygen fw-west") == 1  # and not as what is next once more
+    assert "uidsync check --target fw-dead" in join(shown)
+    assert f"uidsync --config {broken_site.place}/uidsync.toml keygen fw-west\n" in shown.replace("\r", "")
 
 
 def test_the_log_is_for_those_who_ask(broken_site):
@@ -66,9 +71,9 @@ def test_check_is_grouped_and_counted(broken_site):
     assert [line for line in lines if re.match(r"[\w-]+$", line)] == [
         "configuration", "source", "fw-east", "fw-west", "fw-dead",
     ]  # fmt: skip
-    assert max(map(len, lines)) <= WIDTH
-    assert all(re.match(r"  (green|yellow|red) +\S| {10}\S|[\w-]+$|$|\d+ red", line) for line in lines), lines
-    assert "uidsync keygen fw-west" in " ".join(shown.split())
+    assert max(len(line) for line in lines if "uidsync --config" not in line) <= WIDTH  # a command stays whole
+    assert all(re.match(r"  (green|yellow|red) +\S| {10}(  )?\S|[\w-]+$|$|\d+ red", line) for line in lines), lines
+    assert "uidsync keygen fw-west" in join(shown)
     assert re.fullmatch(r"2 red, (\d+ yellow, )?\d+ green; not ready: fw-west, fw-dead", lines[-1])
 
 
@@ -119,7 +124,7 @@ def test_a_source_that_fails_is_told_once(broken_site):
         assert code == 3
         assert shown.count("missing.csv") == 1, shown
         assert "{" not in shown
-        assert words[0] == "who" or shown.strip().splitlines()[-1] == "Next: uidsync check"
+        assert words[0] == "who" or join(shown).endswith("Next: uidsync check")
 
 
 def test_a_report_that_is_none_is_told(broken_site):
@@ -128,21 +133,55 @@ def test_a_report_that_is_none_is_told(broken_site):
     broken_site.state_dir.joinpath("last-run.json").write_text("{")
     code, shown = show(broken_site, "status")
     assert code == 1
-    assert re.search(r"warning: .*last-run.json: is no report of a run; the next run replaces it", shown)
+    assert re.search(r"warning: .*last-run.json: is no report of a run; the next run replaces it", join(shown))
 
 
 def test_what_was_withdrawn_is_withdrawn_once(broken_site):
     """The second time the table says since which login, for all targets together, and the sentence how to undo it."""
     broken_site.targets[1:] = [{**broken_site.targets[0], "name": "fw-north"}]
     broken_site.run("sync")
-    assert show(broken_site, "withdraw", "10.0.0.9")[0] == 0
+    code, shown = show(broken_site, "withdraw", "10.0.0.9", "user10")
+    assert code == 0
+    assert "Withdrawn: 10.0.0.9 user10. Undo: uidsync withdraw --undo 10.0.0.9 user10" in join(shown)
     code, shown = show(broken_site, "withdraw", "10.0.0.9")
     assert code == 1
     assert "fw-east, fw-north: held back" in shown
     assert re.search(r"10\.0\.0\.9 +user9 +withdrawn: the login of \d{4}-", shown)
     assert "was withdrawn before" in shown
-    assert "uidsync withdraw --undo" in shown
-    assert "has sent no such mapping" in show(broken_site, "withdraw", "10.0.0.77")[1]
+    assert "uidsync withdraw --undo" in join(shown)
+    code, shown = show(broken_site, "withdraw", "nosuch")
+    assert "has sent no mapping of nosuch" in join(shown)
+    assert "write a name as a whole" in join(shown)
+    code, shown = show(broken_site, "withdraw", "--dry-run", "10.0.0.100")
+    assert "1 logout, 0 logins due" in shown
+    code, shown = show(broken_site, "withdraw", "--undo", "user10")
+    assert "fw-east, fw-north: no longer held back" in shown
+    assert "2 mappings are no longer held back" in join(shown)
+
+
+def test_a_comparison_ends_with_what_to_do(broken_site):
+    """What differs leads to a repair, and a firewall that could not be read to a check; zeros are dashes."""
+    broken_site.run("sync")
+    code, shown = show(broken_site, "verify")
+    assert code == 6
+    assert join(shown).endswith("Next: uidsync check --target fw-west --target fw-dead")
+    assert re.search(r"fw-east +same +-", shown)
+    broken_site.targets[1:] = []
+    broken_site.use_rows([(f"10.0.1.{n}", f"user{n}") for n in range(9)])
+    code, shown = show(broken_site, "verify")
+    assert code == 1
+    assert join(shown).endswith("Next: uidsync verify --repair")
+
+
+def test_long_sentences_break_between_words(broken_site):
+    """Lines that go on begin below the text of their first line, and no word is cut."""
+    broken_site.use_rows([("10.0.0.9", "ada")])
+    broken_site.targets[1:] = []
+    _, shown = show(broken_site, "explain", "10.0.0.9")
+    assert max(map(len, shown.splitlines())) <= WIDTH
+    assert re.search(r"^  should hold  .*\n", shown, re.MULTILINE)
+    _, shown = show(broken_site, "explain", "10.0.0.77")
+    assert "the mapping expires" not in join(shown)
 
 
 def test_a_run_without_a_row_that_counts_leads_to_the_table(broken_site):
@@ -150,5 +189,5 @@ def test_a_run_without_a_row_that_counts_leads_to_the_table(broken_site):
     broken_site.use_rows([("127.0.0.1", "ada")])
     code, shown = show(broken_site, "sync")
     assert code == 4
-    assert "skipped rows: address that no user can have (1)" in shown
-    assert shown.strip().splitlines()[-1].startswith("Next: uidsync check")
+    assert "skipped rows: address that no user can have (1)" in join(shown)
+    assert "Next: uidsync check, which shows what is wrong" in join(shown)

@@ -36,7 +36,7 @@ def test_announcement(kind, tmp_path):
     }
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_end(number):
     """The end of stdin ends nothing; a signal does, quietly, and the temporary directory goes with it."""
     with subprocess.Popen(

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -47,7 +48,7 @@ GROUPS = {
         "secret": "Store a secret, or list where the secrets are.",
         "simulate": "Simulate a firewall, an agent or an XDR tenant here.",
     },
-    "Neighbours": {
+    "Monitor and report": {
         "events": "Show security events by person, and what is new.",
         "exporter": "Serve Prometheus metrics and a status page.",
         "relay": "Relay alerts of firewalls to Cortex XDR, and lose none.",
@@ -115,6 +116,10 @@ class Options:
         return read_config(self.file, Neighbours(), is_whole=is_whole)
 
 
+# The configuration that the present command was given as an option: commands that it advises need it, too. One that the
+# environment names is there for them anyway.
+GIVEN_CONFIG: ContextVar[Path | None] = ContextVar("GIVEN_CONFIG", default=None)
+
 EVERYWHERE = "Options before or after any command"
 
 ConfigOption = Annotated[
@@ -179,7 +184,7 @@ def before(
     quiet: QuietOption = False,
     version: VersionOption = False,
 ) -> None:
-    """Keep Palo Alto Networks User-ID true to a NAC.
+    """Keep firewalls' user mappings in step with the NAC.
 
     New here? Run `uidsync demo`. Set up your site with `uidsync init`. Test it with `uidsync check` and
     `uidsync sync --dry-run`. Then let the timer run `uidsync sync`.
@@ -205,6 +210,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
         given = {name: arguments.pop(name) for name in ("config", "verbose", "quiet")}
         arguments.pop("version")
         options = Options(**given).or_else(context.obj)
+        GIVEN_CONFIG.set(options.config)
         for name, group in groups.items():
             arguments[name] = group(**{field.name: arguments.pop(field.name) for field in fields(group)})
         _import_log()
@@ -270,18 +276,16 @@ def _register(name: str, function: Callable[..., None]) -> None:
     app.command(name, cls=_Command, short_help=words, rich_help_panel=group)(function)
 
 
-def read_address(text: str) -> Address | None:
-    """Return the address that a text is, None for a user's name."""
+def read_address(text: str, hint: str = "ADDRESS|USER") -> Address | None:
+    """Return the address that a text is, None for a user's name. `hint` names the argument in an error."""
     try:
         ip = ip_address(text)
     except ValueError:
         if not text or re.fullmatch(r"[\d.:/\[\]]+|.*:.*:.*", text):
-            raise typer.BadParameter(
-                f"{text!r} is neither an address nor a user name", param_hint="ADDRESS|USER"
-            ) from None
+            raise typer.BadParameter(f"{text!r} is neither an address nor a user name", param_hint=hint) from None
         return None
     if not isinstance(ip, IPv6Address):
         return ip
     if ip.scope_id:  # of an address that means nothing beyond its own link; a zone may be any text
-        raise typer.BadParameter(f"{text!r} names a zone, but mappings have no zone", param_hint="ADDRESS|USER")
+        raise typer.BadParameter(f"{text!r} names a zone, but mappings have no zone", param_hint=hint)
     return ip.ipv4_mapped or ip

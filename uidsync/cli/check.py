@@ -32,6 +32,7 @@ QUESTIONS = 2  # at most between two findings: one that a role may not ask gives
 # Each to an HA pair first asks who is active, and where nobody says so it goes to both, one after the other.
 CALLS_OF_HOST, CALLS_OF_PAIR = 1, 3
 COLOUR_WIDTH = 8
+ADVICE_INDENT = COLOUR_WIDTH + 2
 
 
 @command
@@ -146,9 +147,9 @@ def _show(console: Console, finding: Finding, *, is_first: bool) -> None:
     grid.add_column(width=COLOUR_WIDTH)
     grid.add_column(overflow="fold")
     grid.add_row(Text(finding.colour, finding.colour), Text(finding.message))
-    if finding.advice:
-        grid.add_row("", Text(f"-> {finding.advice}"))
     print_table(grid)
+    if finding.advice:
+        console.print(f"{'':{ADVICE_INDENT}}-> {finding.advice}")
 
 
 def _sum_up(findings: Sequence[Finding]) -> str:

@@ -6,13 +6,16 @@ import json
 from importlib.resources import files
 from typing import Annotated, Literal
 
+import structlog
 import typer
 
 from uidsync.cli.app import Options, command
+from uidsync.cli.localfiles import list_problems
 from uidsync.cli.neighbours import Neighbours
+from uidsync.cli.wiring import make_secret_files
 from uidsync.config.describing import make_schema
 from uidsync.config.models import Config, CSVConfig
-from uidsync.config.reader import make_model
+from uidsync.config.reader import ConfigError, make_model
 
 
 @command
@@ -22,14 +25,15 @@ def config(
         Literal["default", "schema", "check"],
         typer.Argument(
             metavar="default|schema|check",
-            help="`schema` prints the JSON Schema, for editors; `check` reads the file, and asks nobody.",
+            help="`schema` prints the JSON Schema, for editors; `check` reads the file and those that it names.",
         ),
     ] = "default",
 ) -> None:
     """Print a configuration to fill in, print its schema, or check the present configuration.
 
     The printed configuration has every key, with its default and what it does. The schema lets editors complete keys
-    and mark mistakes. `check` reads the file alone: it contacts nobody and exits 2 if something is wrong.
+    and mark mistakes. `check` reads the file, and the certificates and secrets that it names. It contacts nobody, lists
+    all that is wrong, and exits 2 if anything is.
 
     Examples:
 
@@ -39,7 +43,10 @@ def config(
         uidsync config check
     """
     if what == "check":
-        print(_describe(options.read_config(), str(options.file)))
+        config = options.read_config()
+        if problems := list_problems(config, make_secret_files(structlog.get_logger())):
+            raise ConfigError(str(options.file), problems)
+        print(_describe(config, str(options.file)))
         return
     if what == "schema":
         print(json.dumps(make_schema(make_model(Neighbours())), indent=1))

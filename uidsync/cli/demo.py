@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import shutil
 import signal
 import socket
@@ -13,7 +14,6 @@ import time
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 
 from uidsync.cli.app import Options, command
+from uidsync.cli.extras import advise_extra, lacks
 from uidsync.cli.failures import set_up
 from uidsync.cli.rights import step_down
 from uidsync.cli.show import progress_bar, show_outcome, show_plans
@@ -39,15 +40,17 @@ from uidsync.sync import Order, Run, run
 FRESH = timedelta(minutes=2)  # how old the newest sample event is made
 GRACE = 10  # seconds for a process to end by itself
 EVERY = 60  # seconds between runs, as the timer has it
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 TO_TRY = """
-The status page: http://{page}/
-A run is made every minute. The first takes half a minute, for it tries the dead target again and again.
+{page}
+A run is made every minute. The first takes half a minute, because it retries the dead target.
 In another terminal:
 
   export UIDSYNC_CONFIG={file}{path}
   uidsync status                what is behind, and since when
-  uidsync who 192.0.2.238       who has an address, and who had it before
-  uidsync explain 192.0.2.238   why, and what each firewall shows
+  uidsync who 192.0.2.21        who has an address, and who had it before
+  uidsync explain 192.0.2.21    why, and what each firewall shows
   uidsync verify                compare what the firewalls hold with what they should hold
   uidsync check                 test everything; one target is dead on purpose{relay}
 
@@ -55,7 +58,7 @@ The log is in {log}. Ctrl-C ends all of it and leaves nothing behind."""
 
 TO_RELAY = """
   uidsync relay status          what became of alerts for a simulated Cortex XDR. This sends one:
-  curl -H 'Authorization: hello' http://{listen}/in -d '{{"src":"192.0.2.238","threat_name":"a rehearsal"}}'"""
+  curl -H 'Authorization: hello' http://{listen}/in -d '{{"src":"192.0.2.21","threat_name":"a rehearsal"}}'"""
 
 
 @command
@@ -80,6 +83,10 @@ def demo(
     if not options.verbose:
         set_up(-1)
     step_down()
+    # Ctrl-C is heeded even where a shell had it ignored, as it does for its background; nohup means what it says.
+    for number in ENDING:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     console = make_console(soft_wrap=False)
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="uidsync-demo-")))
@@ -88,7 +95,7 @@ def demo(
         agent = stack.enter_context(Simulator.start("agent"))
         document = _write_document(place, firewalls, agent)
         if keep:
-            if find_spec("aiohttp"):  # an extra
+            if not lacks("relay"):
                 document["relay"] = _make_relay_table(place, stack.enter_context(Simulator.start("xdr")))
             return _keep(place, document, console)
         site = _write_site(place, document)
@@ -111,25 +118,29 @@ def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
     """Run as an installation would, in processes of its own, until Ctrl-C."""
     state_dir = place / "state"
     state_dir.mkdir()
-    page = f"127.0.0.1:{_find_free_port()}"
-    file = _write_site(place, document | {"sync": {"state_dir": state_dir}, "exporter": {"listen": page}}).file
-
-    # Ctrl-C reaches this process alone, which then ends the others; also where a shell had it ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    listen = f"127.0.0.1:{_find_free_port()}"
+    file = _write_site(place, document | {"sync": {"state_dir": state_dir}, "exporter": {"listen": listen}}).file
     children: list[subprocess.Popen[bytes]] = []
 
     def start(*words: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "uidsync", "--config", str(file), *words]
         with (place / "log").open("ab") as log:
             child = subprocess.Popen(  # noqa: S603 (our own command)
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 (no thread runs here)
             )
         children[:] = [*(each for each in children if each.poll() is None), child]
         return child
 
     try:
-        start("exporter")
+        page = f"No status page: packages are missing. To have it: {advise_extra('exporter')}"
+        if not lacks("exporter"):
+            start("exporter")
+            page = f"The status page: http://{listen}/"
         relay = ""
         if "relay" in document:
             start("relay")
@@ -146,6 +157,19 @@ def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
         return OK
     finally:
         _end(children)
+
+
+def _stop(_number: int, _frame: object) -> None:
+    """Begin to put everything away, and let no second signal disturb that: a closed terminal sends several."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    """See to it that this child gets SIGTERM when its parent ends, even if that is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _find_command() -> str:

@@ -13,9 +13,9 @@ import typer
 from uidsync.cli.app import JSONOption, Options, command, read_address
 from uidsync.cli.show import NOBODY
 from uidsync.cli.site import Site
-from uidsync.cli.tables import print_json
+from uidsync.cli.tables import print_json, print_lines
 from uidsync.cli.wiring import TargetMaker
-from uidsync.cli.words import make_printable, spell_mac, spell_moment, spell_span
+from uidsync.cli.words import spell_mac, spell_moment, spell_span
 from uidsync.config.models import Config, FirewallConfig, TargetConfig
 from uidsync.history.explain import Step, Verdict, find_keys, judge, trace
 from uidsync.ledger.ledger import Ledger
@@ -83,7 +83,7 @@ def explain(
     if as_json:
         print_json(_describe(explanation))
     else:
-        print("\n".join(map(make_printable, _tell(explanation))))
+        print_lines(_tell(explanation))
     return OK if explanation.is_answered else INCOMPLETE
 
 
@@ -234,8 +234,9 @@ def _tell_wanted(verdict: Verdict, explanation: Explanation) -> str:
     holder = explanation.holder
     if verdict.wanted:
         return f"{verdict.wanted.user}, until {_at(verdict.wanted.expires_at)}"
+    expiry = "; the mapping expires" if verdict.held else ""
     return {
-        "no_event": f"nothing: no row of the last {spell_span(explanation.validity)} counts; the mapping expires",
+        "no_event": f"nothing: no row of the last {spell_span(explanation.validity)} counts{expiry}",
         "nobody": f"nothing: {NOBODY.get(holder.why if holder else '', 'nobody')}",
         "withdrawn": "nothing: withdrawn by hand, until a newer event",
         "outside": "nothing: the address is outside of its networks",

@@ -21,6 +21,7 @@ import typer
 
 from uidsync import __version__
 from uidsync.cli.app import Options, command
+from uidsync.cli.extras import advise_extra, lacks
 from uidsync.cli.looking import make_looks, make_rules
 from uidsync.cli.site import Site
 from uidsync.cli.wiring import TargetMaker
@@ -79,11 +80,8 @@ def exporter(
     site = Site(options, "nothing")
     if not may_read(site.state_dir / LAST_RUN):  # else there is something to tell without any key
         site.raise_if_locked_out(site.firewalls, is_source_needed=False)
-    try:
-        import aiohttp  # noqa: F401, PLC0415 (an extra: other commands do without)
-        import prometheus_client  # noqa: F401, PLC0415
-    except ImportError:
-        site.log.error("exporter.missing", hint="pip install 'uidsync[exporter]'")
+    if lacks("exporter"):
+        site.log.error("exporter.missing", message="the exporter needs more packages", hint=advise_extra("exporter"))
         return USAGE
     from uidsync.integrations.exporter.config import ExporterConfig  # noqa: PLC0415
 

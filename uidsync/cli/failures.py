@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import structlog
 
-from uidsync.cli.app import Options
-from uidsync.cli.sentences import tell_event
+from uidsync.cli.app import GIVEN_CONFIG, Options
+from uidsync.cli.sentences import complete_commands, lay_out, tell_event
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Interrupted
 from uidsync.ledger.file import LedgerError
@@ -24,7 +24,13 @@ from uidsync.source import SourceError
 
 def set_up(verbosity: int) -> None:
     """Log as much as is wanted, in sentences on a terminal."""
-    set_up_logging(verbosity=verbosity, tell=partial(tell_event, has_report=sys.stdout.isatty()))
+    config, has_report = GIVEN_CONFIG.get(), sys.stdout.isatty()
+
+    def tell(event: Mapping[str, Any]) -> str:
+        words = complete_commands(tell_event(event, has_report=has_report), config)
+        return lay_out(words, shutil.get_terminal_size().columns)
+
+    set_up_logging(verbosity=verbosity, tell=tell)
 
 
 def run(command: Callable[..., int | None], options: Options, arguments: dict[str, Any]) -> int:

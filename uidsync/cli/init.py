@@ -56,8 +56,8 @@ def init(
 ) -> int:
     """Ask for the database, the domain and every target, test each answer, and write the configuration.
 
-    On a terminal it asks for whatever the options leave out. Elsewhere it asks nothing. Nothing is written before the
-    last question is answered: Ctrl-C leaves everything as it was. Exits 1 if something that was tried is red.
+    On a terminal it asks for whatever the options leave out. Without a terminal it asks nothing. Nothing is written
+    before the last question is answered: Ctrl-C leaves everything as it was. Exits 1 if something that was tried is red.
 
     Examples:
 
@@ -87,11 +87,17 @@ def _ask(setup: Setup, given: Given, *, is_asking: bool) -> None:
     """Take the answers from the command line, and ask for the others."""
     setup.ask_source(given.csv, given.host, given.name, given.user)
     setup.ask_domain(given.domain)
-    for kind, targets in (("firewall", given.firewall or ()), ("agent", given.agent or ())):
+    named = {"firewall": given.firewall or (), "agent": given.agent or ()}
+    for kind, targets in named.items():
         for text in targets:
             setup.add_target(kind, *_read_named(text, kind), given.client_cert)
-        while is_asking and not targets and (target := _ask_target(kind)):
-            setup.add_target(kind, *target, given.client_cert)
+    while is_asking:
+        for kind in (kind for kind, targets in named.items() if not targets):
+            while target := _ask_target(kind):
+                setup.add_target(kind, *target, given.client_cert)
+        if setup.answers.targets or all(named.values()):
+            return
+        console.print("  at least one firewall or agent is needed; Ctrl-C ends, and writes nothing")
 
 
 def _may_replace(file: Path, *, is_asking: bool, replace: bool) -> bool:
@@ -126,7 +132,7 @@ def _ask_target(kind: str) -> tuple[str, str, int | None] | None:
 def _tell_next(options: Options, missing: list[Secret]) -> None:
     console.print("next:")
     if options.file.absolute() != DEFAULT_CONFIG:  # so that whatever a command advises works as it is printed
-        console.print(f"  export UIDSYNC_CONFIG={shlex.quote(str(options.file.absolute()))}")
+        console.print(f"  export UIDSYNC_CONFIG={shlex.quote(str(options.file.absolute()))}", soft_wrap=True)
     for secret in missing:
         console.print(f"  {secret.command}")
     console.print("  uidsync check\n  uidsync sync --dry-run")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from uidsync.cli.sentences import NO_SECRET, advise_secret, tell_kind
+from uidsync.cli.sentences import NO_SECRET, advise_secret, count, tell_kind
 from uidsync.cli.wiring import TargetMaker
 from uidsync.cli.words import spell_span
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
@@ -21,6 +21,7 @@ from uidsync.panos.userid.tags import make_show_tags, read_tags
 from uidsync.panos.wire.client import OLD_RELEASE
 from uidsync.panos.wire.errors import BadRequest, Busy, PanosError, RequestError, Unauthorized, Untrusted
 from uidsync.panos.wire.seen import see_certificate
+from uidsync.panos.wire.tls import OTHER_FINGERPRINT
 from uidsync.plan.dispatch import find_seen_since, read_state
 from uidsync.report.report import describe_certificate
 
@@ -32,7 +33,7 @@ SLOW = 1.0  # seconds for an answer: 30,000 logins are 300 messages, and would t
 HINTS = {
     "Unreachable": "are host and port right, and is the port open on the way?",
     "Busy": "is a commit running? try again",
-    "Untrusted": "is ca_file the CA of its certificate, and is host a name in it? or does the fingerprint match?",
+    "Untrusted": "is ca_file the CA of its certificate, and is host a name in it?",
     "BadReply": "is this the management address of a firewall?",
 }
 UNAUTHORIZED = {
@@ -55,6 +56,7 @@ RIGHTS: dict[str, tuple[str, Colour, str]] = {
 }
 PAIR_HINT = "are both hosts one pair, do both know the key, and has its role XML API > Operational Requests?"
 PAIR_BUSY_HINT = "check the high availability of its members; if a commit is running, try again later"
+NEW_FINGERPRINT = "compare it with the target's own; if it is right, set fingerprint_sha256 to it"
 BOTH_MEMBERS = "name both members of the pair: hosts instead of host"
 
 
@@ -95,10 +97,16 @@ def inspect_belief(config: Config, target: TargetConfig, ledger: Ledger, now: da
     if state.is_new:
         return
     for of in (ledger, ledger.tags):
-        held, doubted, first, _ = of.sum_up_holdings(name, now)
+        held, doubtful, first, _ = of.sum_up_holdings(name, now)
         wanted = of.count_wanted(find_seen_since(config, now))
         if first:
-            words = f"the ledger counts {held + doubted:,} {of.words.held} held, and {wanted:,} wanted over all targets"
+            doubt = f", {doubtful:,} in doubt" if doubtful else ""
+            due = (
+                f"{count(wanted, 'addresses')} {'has' if wanted == 1 else 'have'} a user"
+                if of is ledger
+                else f"{wanted:,} wanted"
+            )
+            words = f"the ledger counts {count(held, of.words.held)} held{doubt}; {due}"
             yield Finding(name, "green", f"{words}; the first expires in {spell_span(first - now)}")
     if state.compared_at:
         ago, differing = spell_span(now - state.compared_at), f"{state.differing:,} entries differed"
@@ -119,6 +127,8 @@ def _tell_fingerprint(config: TargetConfig, error: PanosError) -> str:
 def _advise(config: TargetConfig, error: PanosError) -> str:
     if missing := NO_SECRET.search(error.words):
         return advise_secret(missing[1])
+    if OTHER_FINGERPRINT in error.words:
+        return NEW_FINGERPRINT
     if isinstance(error, Unauthorized):
         return UNAUTHORIZED[config.kind].format(name=config.name)
     if isinstance(error, Busy) and config.host is None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from uidsync.cli.inspection import Finding, spell_milliseconds
 from uidsync.cli.sentences import NO_SECRET, advise_secret
 from uidsync.cli.words import spell_span
-from uidsync.config.models import Config, MySQLConfig
+from uidsync.config.models import Config, CSVConfig, MySQLConfig
 from uidsync.ledger.position import LATE_WRITERS
 from uidsync.plan.newest import newest_per_address
 from uidsync.plan.safety import UnsafePlan
@@ -39,7 +39,7 @@ def inspect_source(config: Config, source: Source) -> Iterator[Finding]:
             if isinstance(config.source, MySQLConfig):
                 yield _judge_clock(snapshot.now - datetime.now(UTC))
             shape = snapshot.read_shape()
-            yield from _judge_columns(shape)
+            yield from _judge_columns(shape, config.source)
             if {name.lower() for name in NEEDED} <= shape.columns:
                 yield from _judge_size(shape)
                 yield _judge_newest(config, make_rules(config, source), snapshot)
@@ -57,8 +57,12 @@ def _judge_clock(apart: timedelta) -> Finding:
     return Finding("source", "yellow", words, "the clock of the database counts; synchronize both by NTP")
 
 
-def _judge_columns(shape: Shape) -> Iterator[Finding]:
+def _judge_columns(shape: Shape, source: CSVConfig | MySQLConfig) -> Iterator[Finding]:
     if missing := [name for name in NEEDED if name.lower() not in shape.columns]:
+        if isinstance(source, CSVConfig):
+            words = f"the header line of {source.path} lacks {', '.join(missing)}"
+            yield Finding("source", "red", words, "name the columns in its first line, separated by commas")
+            return
         words = f"columns that are missing, or that this account may not read: {', '.join(missing)}"
         yield Finding("source", "red", words, "sql/clienthist.sql has the table, sql/grants.sql the rights")
         return
@@ -190,7 +194,7 @@ def _excuse(silence: Silence, *, is_shortened: bool) -> Finding:
             return Finding("source", "yellow", words, "leave source.idle_after out: users who stay lose their names")
         return Finding("source", "green", words, "leave source.idle_after out")
     if silence.why == "unordered":
-        words = "the rows do not come in the order of their dates: no idle_after can be recommended"
+        words = "the rows do not come in the order of their dates: there can be no advice on idle_after"
         return Finding("source", "green", words)
-    words = f"too few gaps between events of a user at an address ({silence.gaps:,}) to recommend an idle_after"
+    words = f"not enough events yet for advice on idle_after: {silence.gaps:,} gaps between events of a user"
     return Finding("source", "green", words, "look again after a week")

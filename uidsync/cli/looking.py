@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from uidsync.cli.extras import advise_extra
 from uidsync.cli.neighbours import find_tunnels_table
 from uidsync.cli.wiring import TargetMaker
 from uidsync.config.models import Config, FirewallConfig
@@ -59,7 +60,7 @@ def _make_shell_looks(
     except ModuleNotFoundError as error:
         if error.name != "asyncssh":
             raise
-        raise ConfigError("tunnels.ssh", [f"{target.name}: needs `pip install 'uidsync[ssh]'`"]) from None
+        raise ConfigError("tunnels.ssh", [f"{target.name}: needs more packages: {advise_extra('ssh')}"]) from None
     account = Account(
         table.ssh_user,
         table.ssh_port,

@@ -144,7 +144,7 @@ def raise_if_locked_out(
     if os.geteuid() == 0 or _is_trusted(_read_owner(state_dir)):
         return
     secrets = SecretFiles(os.environ, lambda _: None)
-    needed = [_list_secrets(config, target) for target in targets]
+    needed = [list_secrets(config, target) for target in targets]
     if is_source_needed and isinstance(config.source, MySQLConfig):
         needed.insert(0, [(config.source.password_file, "source-password")])
     closed = [_find_closed(secrets, names) for names in needed if names]
@@ -167,7 +167,7 @@ def _find_closed(secrets: SecretFiles, names: Iterable[tuple[Path | None, str]])
     return found
 
 
-def _list_secrets(config: Config, target: TargetConfig) -> list[tuple[Path | None, str]]:
+def list_secrets(config: Config, target: TargetConfig) -> list[tuple[Path | None, str]]:
     """List the secrets of a target, any of which would do."""
     if not isinstance(target, FirewallConfig):
         return [(target.client_key_file, f"{target.name}-client-key")] if target.client_cert_file else []
@@ -190,11 +190,11 @@ def step_down(*, port: int = 0) -> None:
     elif 0 < port < _read_first_free_port():
         reason = f"port {port} is for root alone"
     elif not _may_run(account):
-        reason = f"the account {account.pw_name} may not read this installation: {sys.prefix}"
+        reason = f"the account {account.pw_name} cannot run {Path(sys.executable).resolve()} (harmless here)"
     else:
         _become(account)
         return
-    log.warning("root.kept", message=f"continues as root: {reason}")
+    log.warning("root.kept", message=f"stays root: {reason}")
 
 
 def _read_first_free_port() -> int:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
+import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from uidsync.cli.words import make_printable
@@ -59,10 +62,59 @@ def is_key_refused(kind: str, message: str) -> bool:
 
 def advise_secret(name: str) -> str:
     """Say by which command a missing secret gets to its place."""
-    if name.endswith("-api-key"):
-        return f"Get a key: uidsync keygen {name.removesuffix('-api-key')}"
-    is_key = name.endswith(("-client-key", "-ssh-key"))
-    return f"Store it: uidsync secret set {name}{' < KEY-FILE' if is_key else ''}"
+    return f"{'Get a key' if name.endswith('-api-key') else 'Store it'}: {name_command(name)}"
+
+
+def name_command(secret: str) -> str:
+    """Return the command that puts a secret into its place."""
+    if secret.endswith("-api-key"):
+        return f"uidsync keygen {secret.removesuffix('-api-key')}"
+    is_key = secret.endswith(("-client-key", "-ssh-key"))
+    return f"uidsync secret set {secret}{' < KEY-FILE' if is_key else ''}"
+
+
+def count(number: int, words: str) -> str:
+    """Return a number with what it counts, which is said in the plural."""
+    one = words.removesuffix("es" if words == "addresses" else "s")
+    return f"{number:,} {one if number == 1 else words}"
+
+
+# ---- for a terminal ----------------------------------------------------------------------------------------------
+
+NEED_CONFIG = "check|explain|keygen|secret|status|sync|verify|who|withdraw"
+ADVISED = re.compile(rf"(?<=\S )uidsync (?=(?:{NEED_CONFIG})\b)|(?<=`)uidsync (?=(?:{NEED_CONFIG})\b)")
+TO_COPY = re.compile(rf"`[^`]*`|\buidsync (?:--config \S+ )?(?:{NEED_CONFIG})\b[^;,`]*")
+INDENT = "  "
+LABEL = re.compile(
+    r"(?: *\S+(?: \S+)? {2,})?"
+)  # a word or two before the text of a line: what goes on stands below the text
+LONGEST_LABEL = 24
+
+
+def complete_commands(words: str, config: Path | None) -> str:
+    """Return the words with the configuration that was named in each command that they advise."""
+    return ADVISED.sub(lambda _: f"uidsync --config {shlex.quote(str(config))} ", words) if config else words
+
+
+def lay_out(words: str, width: int) -> str:
+    """Break long lines between words. What goes on is indented, and a command that may be copied stays whole."""
+    return "\n".join(_break(line, width) for line in words.split("\n"))
+
+
+def _break(line: str, width: int) -> str:
+    if len(line) <= width:
+        return line
+    kept = TO_COPY.sub(lambda found: found[0].replace(" ", "\xa0"), line)
+    label = LABEL.match(line)
+    begins = label.end() if label else 0
+    indent = " " * begins if 0 < begins <= LONGEST_LABEL else line[: len(line) - len(line.lstrip())] + INDENT
+    parts = textwrap.wrap(
+        kept, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, expand_tabs=False
+    )
+    return "\n".join(parts).replace("\xa0", " ")
+
+
+# ---- events and ends ---------------------------------------------------------------------------------------------
 
 
 def tell_event(event: Mapping[str, Any], *, has_report: bool) -> str:
@@ -77,7 +129,7 @@ def tell_event(event: Mapping[str, Any], *, has_report: bool) -> str:
     if not words:
         facts = ", ".join(f"{key} {value}" for key, value in event.items() if key not in UNTOLD)
         words = re.sub("[._]", " ", name) + (f" ({facts})" if facts else "")
-    missing = None if "uidsync secret set" in words else NO_SECRET.search(words)
+    missing = None if "uidsync secret set" in words or "uidsync keygen" in words else NO_SECRET.search(words)
     hint = event.get("hint") or (missing and advise_secret(missing[1]))
     parts = (
         f"{level}: " if level == "warning" else "",
@@ -101,6 +153,8 @@ def advise_next(report: SyncReport) -> str | None:
     """Say what to run after a run that did not go well; nothing after one that did."""
     if report.exit_code == UNSAFE and report.error:  # the rows were refused, before there was a plan
         return AFTER_ROWS
+    if report.error and (missing := NO_SECRET.search(report.error.message)):
+        return f"Next: {name_command(missing[1])}"
     if report.exit_code in AFTER:
         return AFTER[report.exit_code]
     failed = [part for part in report.targets if part.error]

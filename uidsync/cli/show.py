@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from uidsync.cli.sentences import advise_next, end_sentence, tell_error
+from uidsync.cli.sentences import advise_next, count, end_sentence, tell_error
 from uidsync.cli.tables import make_console, make_table, print_rows, print_table, show_rows, spell_status
 from uidsync.cli.words import spell_moment
 from uidsync.ledger.values import OF_MAPPINGS, OF_TAGS
@@ -81,7 +81,7 @@ def _count_entries(plan: Plan) -> str:
     logouts, logins = ([isinstance(entry.ip, Tagged) for entry in entries] for entries in (plan.logouts, plan.logins))
     each = [(OF_MAPPINGS, False), *([(OF_TAGS, True)] if any(logouts + logins) else [])]
     return ", ".join(
-        f"{logouts.count(is_of_tags):,} {words.logouts}, {logins.count(is_of_tags):,} {words.logins}"
+        f"{count(logouts.count(is_of_tags), words.logouts)}, {count(logins.count(is_of_tags), words.logins)}"
         for words, is_of_tags in each
     )
 
@@ -111,26 +111,28 @@ def show_report(report: SyncReport) -> None:
         console.print("On standby: another host works. Nothing was sent.")
     elif report.source.rows or any(map(_list_counts, report.targets)):
         show_outcome(report)
-    show_end(report)
+    show_end(report, told=" ".join(_tell_errors(report)))
 
 
 def show_outcome(report: SyncReport) -> None:
     """Print what was read, and what became of every target."""
     source = report.source
     make_console().print(
-        f"{source.rows:,} rows, {source.events:,} events, {source.addresses:,} addresses, {report.wanted:,} wanted"
+        f"{count(source.rows, 'rows')}, {count(source.events, 'events')}, {count(source.addresses, 'addresses')}, "
+        f"{report.wanted:,} wanted"
     )
     show_withdrawal(report)
 
 
-def show_end(report: SyncReport) -> None:
-    """Print on a terminal what ended a run early, and what to run next; elsewhere the log tells it."""
+def show_end(report: SyncReport, told: str = "") -> None:
+    """Print on a terminal what ended a run early, and what to run next unless it was told; elsewhere there is a log."""
     console = make_console()
     if not console.is_terminal:
         return
     if report.error:
         console.print(f"{end_sentence(report.error.message)} Nothing was sent.")
-    if advice := advise_next(report):
+    advice = advise_next(report)
+    if advice and advice.removeprefix("Next: ") not in told:
         console.print(advice)
 
 
@@ -142,10 +144,12 @@ def show_withdrawal(report: SyncReport) -> None:
         counts = _list_counts(part) or (0, 0, 0, 0, 0)
         table.add_row(part.name, spell_status(part.status), *(f"{count:,}" for count in counts), f"{part.seconds:.2f}")
     print_table(table)
-    console = make_console()
-    for part in report.targets:
-        if part.error:
-            console.print(tell_error(part.name, part.error.kind, part.error.message))
+    for words in _tell_errors(report):
+        make_console().print(words)
+
+
+def _tell_errors(report: SyncReport) -> list[str]:
+    return [tell_error(part.name, part.error.kind, part.error.message) for part in report.targets if part.error]
 
 
 def _list_counts(part: TargetReport) -> tuple[int, ...]:
@@ -158,7 +162,9 @@ def _list_counts(part: TargetReport) -> tuple[int, ...]:
 WHY = {"rejected": "rejected by the target since", "withdrawn": "withdrawn: the login of"}
 
 
-def show_held_back(entries: Mapping[str, Sequence[tuple[str, Subject, str, datetime]]]) -> None:
+def show_held_back(
+    entries: Mapping[str, Sequence[tuple[str, Subject, str, datetime]]], title: str = "held back"
+) -> None:
     """Print the logins that are not sent to each target: why, address, user, and since when or of when.
 
     On a terminal targets with the same logins share a table.
@@ -173,4 +179,4 @@ def show_held_back(entries: Mapping[str, Sequence[tuple[str, Subject, str, datet
             print_rows(name, [(why, ip, user, at.isoformat()) for why, ip, user, at in ordered])
     for rows, names in alike.items():
         if rows:
-            show_rows(f"{', '.join(names)}: held back", ("address", "user", "why"), rows)
+            show_rows(f"{', '.join(names)}: {title}", ("address", "user", "why"), rows)

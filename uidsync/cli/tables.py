@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import box
@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from uidsync.cli.app import GIVEN_CONFIG
+from uidsync.cli.sentences import complete_commands, lay_out
 from uidsync.cli.words import make_printable
 from uidsync.report.report import to_plain
 
@@ -22,12 +24,25 @@ COLOURS = {
 }  # fmt: skip
 
 
+class _Console(Console):
+    """Prints sentences on a terminal with whole words, and with commands that work as they are."""
+
+    def print(self, *objects: Any, **how: Any) -> None:  # noqa: ANN401 (whatever rich prints)
+        if self.is_terminal and not how.get("soft_wrap"):
+            config = GIVEN_CONFIG.get()
+            objects = tuple(
+                lay_out(complete_commands(each, config), self.width) if isinstance(each, str) else each
+                for each in objects
+            )
+        super().print(*objects, **how)
+
+
 def make_console(*, stderr: bool = False, soft_wrap: bool = True, width: int | None = None) -> Console:
     """Make what prints text as it is. Lines are as long as they are, so that commands can be copied.
 
     Neither mark-up nor emoji are looked for: 2001:db8::ab:1 and a fingerprint hold `:ab:`, which is a name of one.
     """
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap, width=width)
+    return _Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap, width=width)
 
 
 def print_table(table: Table) -> None:
@@ -67,6 +82,16 @@ def show_rows(
         print_table(table)
     if len(rows) > len(shown):
         make_console().print(f"… {len(rows) - len(shown):,} more; {how_to_see_all}")
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print an answer in sentences, on a terminal within its width."""
+    console, shown = make_console(), list(map(make_printable, lines))
+    if not console.is_terminal:
+        print(*shown, sep="\n")
+        return
+    for line in shown:
+        console.print(line)
 
 
 def print_rows(target: str, rows: Sequence[Sequence[Any]]) -> None:

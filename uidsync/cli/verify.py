@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command, read_address
-from uidsync.cli.sentences import tell_error
+from uidsync.cli.sentences import MOST_NAMED, tell_error
 from uidsync.cli.show import progress_bar
 from uidsync.cli.site import Site
 from uidsync.cli.tables import (
@@ -56,8 +56,8 @@ def verify(
 ) -> int:
     """Compare what each firewall really holds with what it should hold.
 
-    Exits 1 when something differs; 6 when nothing differs, but a firewall could not be read, or no firewall has learned
-    a mapping from an agent. Mappings that a run sends at the same time may appear as differences.
+    Exits 1 if something differs; 6 if no difference was found, but a firewall could not be read, or no firewall shows
+    an agent's mappings. Mappings that a run sends at the same time may appear as differences.
 
     Examples:
 
@@ -161,7 +161,7 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
         return
     table = make_table("target", "status", *KINDS, right=KINDS)
     for each in found:
-        counts = (f"{len(each.findings.get(kind, ())):,}" for kind in KINDS)
+        counts = (f"{len(each.findings[kind]):,}" if each.findings.get(kind) else "-" for kind in KINDS)
         table.add_row(each.name, spell_status(each.status), *counts)
     print_table(table)
     for part in report.targets if report else ():
@@ -174,6 +174,16 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
         if rows := _list_differences(each):
             heads = ("", "address", "should have", "has", "from", "time left")
             show_rows(each.name, heads, [(*_list_words(*row)[:-1], _spell_left(row[1])) for row in rows])
+    if advice := _advise(found, is_repaired=report is not None):
+        console.print(advice)
+
+
+def _advise(found: Found, *, is_repaired: bool) -> str:
+    """Say what to run next; nothing if nothing differs, and every target was compared."""
+    if any(each.status == "differs" for each in found):
+        return f"Next: uidsync {'check, which tests every target' if is_repaired else 'verify --repair'}"
+    unread = [each.name for each in found if each.status == "unreadable"]
+    return " ".join(("Next: uidsync check", *(f"--target {name}" for name in unread[:MOST_NAMED]))) if unread else ""
 
 
 def _list_differences(each: Comparison) -> list[tuple[str, Difference]]:

@@ -17,8 +17,8 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.cli.app import JSONOption, Options, command, read_address
 from uidsync.cli.show import NOBODY
 from uidsync.cli.site import Site
-from uidsync.cli.tables import print_json
-from uidsync.cli.words import make_printable, spell_mac
+from uidsync.cli.tables import print_json, print_lines
+from uidsync.cli.words import spell_mac
 from uidsync.config.models import RolesConfig
 from uidsync.history.moment import EXAMPLES, Moment, read_moment
 from uidsync.history.rows import Addresses, History
@@ -41,6 +41,7 @@ NO_RECORDS = {
     CUT_IPV6: f"IPv6 addresses of {CUT_LENGTH} characters and more do not fit the table's column, and do not count",
 }
 
+WHO = "ADDRESS|MAC|USER"
 DEVICE = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\.[0-9A-Fa-f]{4}){2}")
 TWICE = "its rows count from its end, so the answer may be that of the time before"
 
@@ -73,7 +74,7 @@ def who(
     whom: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="ADDRESS|MAC|USER",
+            metavar=WHO,
             help="A user name without a domain matches in every domain. A MAC address names a device.",
         ),
     ] = None,
@@ -111,7 +112,7 @@ def who(
     """
     names = [name.strip() for name in (*(whom or ()), *(_read_lines(file) if file else ()))]
     if not names:
-        raise typer.BadParameter("name an address, a MAC address or a user", param_hint="ADDRESS|MAC|USER")
+        raise typer.BadParameter("name an address, a MAC address or a user", param_hint=WHO)
     moment = None if at is None else _read_at(at)
     questions = dict(map(_read_question, names))
     answers = _ask(Site(options, "nothing"), questions, moment)
@@ -126,7 +127,7 @@ def _show(answers: Mapping[str, tuple[Answer | Addresses, Scene]], *, as_json: b
         return
     for place, (name, (found, scene)) in enumerate(answers.items()):
         lines = tell_address(name, found, scene) if isinstance(found, Answer) else _tell_user(name, found, scene)
-        print(*([""] if place else []), *map(make_printable, lines), sep="\n")
+        print_lines([*([""] if place else []), *lines])
 
 
 # ---- the question ------------------------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ def _read_question(name: str) -> tuple[str, Address | Device | None]:
     """Return a word, and the address or the device that it is, None for a user's name."""
     if DEVICE.fullmatch(name):
         return name, Device(re.sub("[:.-]", "", name.lower()))
-    ip = read_address(name)
+    ip = read_address(name, WHO)
     return str(ip or name), ip
 
 
@@ -325,7 +326,7 @@ def _show_asked(scene: Scene) -> str:
 
 
 def _show_until(tenure: Tenure, scene: Scene) -> str:
-    return scene.show(tenure.until) + (", unless somebody comes before" if tenure.until > scene.now else "")
+    return scene.show(tenure.until) + (", unless another user comes first" if tenure.until > scene.now else "")
 
 
 def _show_event(tenure: Tenure, scene: Scene) -> str:

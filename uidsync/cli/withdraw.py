@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,14 +12,15 @@ from typing import Annotated
 import typer
 
 from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command, read_address
+from uidsync.cli.sentences import count
 from uidsync.cli.show import progress_bar, show_held_back, show_plans, show_withdrawal
 from uidsync.cli.site import Site
-from uidsync.cli.tables import print_json
+from uidsync.cli.tables import make_console, print_json
 from uidsync.cli.wiring import taken_turn
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
 from uidsync.ledger.values import Withdrawn
-from uidsync.panos import Address
+from uidsync.panos import Address, rank
 from uidsync.plan.dispatch import Dispatch
 from uidsync.plan.due import NOTHING_DUE, join
 from uidsync.plan.safety import UnsafePlan
@@ -99,6 +101,12 @@ def _choose(who: Sequence[str], *, everybody: bool) -> Chosen:
     return Chosen(ips, users, everybody)
 
 
+def _name(chosen: Chosen) -> str:
+    """Return the words by which mappings were chosen, as a shell takes them."""
+    words = [*map(str, sorted(chosen.ips, key=rank)), *sorted(chosen.users)]
+    return "anybody" if chosen.everybody else shlex.join(words)
+
+
 def _confirm(site: Site) -> bool:
     """Ask whoever sits at a terminal; scripts are not asked."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -151,6 +159,10 @@ def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> in
         print_json(report.to_json())
     elif sys.stdout.isatty():
         show_withdrawal(report)
+        if report.exit_code == OK:
+            meant = "" if chosen.everybody else _name(chosen)
+            undo = f"uidsync withdraw --undo {meant}".rstrip()
+            make_console().print(f"Withdrawn: {meant or 'everybody'}. Undo: {undo}")
     return report.exit_code
 
 
@@ -164,7 +176,8 @@ def _tell_if_empty(site: Site, dispatches: Sequence[Dispatch], ledger: Ledger, c
             _show_withheld(withheld)
         words, hint = "was withdrawn before, and nothing was changed", "`uidsync withdraw --undo` sends it again"
     else:
-        words, hint = "uidsync has sent no such mapping, and nothing was changed", "names must match as a whole"
+        words = f"uidsync has sent no mapping of {_name(chosen)}, and nothing was changed"
+        hint = "write a name as a whole, with or without its domain"
     site.log.warning("withdrawal.empty", message=words, hint=hint)
     return INCOMPLETE
 
@@ -172,12 +185,13 @@ def _tell_if_empty(site: Site, dispatches: Sequence[Dispatch], ledger: Ledger, c
 # ---- what is withheld --------------------------------------------------------------------------------------------
 
 
-def _show_withheld(withheld: Mapping[str, Sequence[Withdrawn]]) -> None:
+def _show_withheld(withheld: Mapping[str, Sequence[Withdrawn]], title: str = "held back") -> None:
     show_held_back(
         {
             name: [("withdrawn", login.ip, login.user, login.key[0]) for login in logins]
             for name, logins in withheld.items()
-        }
+        },
+        title,
     )
 
 
@@ -194,7 +208,7 @@ def _tell_or_undo(site: Site, chosen: Chosen, wish: Wish, *, as_json: bool) -> i
                 ]
             )
         else:
-            _show_withheld(withheld)
+            _show_withheld(withheld, "no longer held back" if wish.undo and not wish.dry_run else "held back")
         if not wish.undo:
             return OK
         if not any(withheld.values()):
@@ -205,9 +219,9 @@ def _tell_or_undo(site: Site, chosen: Chosen, wish: Wish, *, as_json: bool) -> i
             return INCOMPLETE
         if not wish.dry_run:
             give_back(withheld, ledger)
-            count = sum(map(len, withheld.values()))
-            words = f"{count:,} entries are no longer withheld"
+            entries = sum(map(len, withheld.values()))
+            words = f"{count(entries, 'mappings')} {'is' if entries == 1 else 'are'} no longer held back"
             site.log.info(
-                "withdrawal.undone", entries=count, message=words, hint="uidsync sync sends what is still wanted"
+                "withdrawal.undone", entries=entries, message=words, hint="the next run sends what is still wanted"
             )
     return OK

@@ -47,7 +47,7 @@ class _SourceTable(Table):
     reauth_days: Annotated[int, Field(ge=1, le=366, strict=True)] = 7
     """The number of days after which the NAC asks for a new login. Older events are not read."""
     idle_after: Annotated[Duration, AfterValidator(between(MINUTE, 366 * DAY))] | None = None
-    """How long an address is believed without a new event. The longest DHCP lease is a good value. Default: the same as
+    """How long a mapping stays valid without a new event. The longest DHCP lease is a good value. Default: the same as
     `reauth_days`."""
     time_zone: TimeZone = "UTC"
     """The time zone of the dates in the table. Set it if the appliance writes local time: `Europe/Berlin`."""
@@ -256,7 +256,7 @@ class AgentConfig(_TargetTable):
     client_key_file: File = None
     """The private key of the client certificate. Default: the secret `NAME-client-key`."""
     mapping_timeout: Annotated[Duration, AfterValidator(between(2 * MINUTE, 60 * HOUR))] = 45 * MINUTE
-    """The age-out that is set in the agent, from `2m` to `60h`. uidsync has to know it, but does not set it."""
+    """The age-out, from `2m` to `60h`. Set this to the agent's own age-out; uidsync does not change it."""
     framing: Literal["raw", "put"] = "raw"
     """`raw` sends the message as it is. `put` wraps it in an HTTP PUT request, as some scripts do."""
     send_timeout: Flag = False

@@ -79,10 +79,15 @@ def report_plans(report: SyncReport, dispatches: Sequence[Dispatch], taggings: S
     report.full_send = all(dispatch.is_full_send for dispatch in dispatches)
 
 
+def offer_force(words: str) -> str:
+    """Return why a plan was refused, and how it is sent all the same."""
+    return f"{words}{' If' if words.endswith('?') else '; if'} it is right, run once with --force"
+
+
 def report_refusal(report: SyncReport, part: TargetReport, words: str) -> None:
     """Report that a plan, or a part of it, would undo too much, if there are words for that."""
     if words:
-        words = f"{words}; if it is right, run once with --force"
+        words = offer_force(words)
         part.status, part.error = "refused", part.error or Problem("UnsafePlan", words)
         report.exit_code = max(report.exit_code, UNSAFE)
         report.error = report.error or Problem("UnsafePlan", f"{part.name}: {words}")

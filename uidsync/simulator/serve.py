@@ -1,7 +1,7 @@
 """Runs one simulated device in this process, announces it on stdout and takes orders from stdin.
 
 Announcement, orders and answers are one JSON object a line. The end of stdin ends nothing, unless asked to:
-SIGTERM and SIGINT do.
+SIGTERM, SIGINT and the end of its terminal (SIGHUP) do.
 """
 
 import json
@@ -33,6 +33,7 @@ from uidsync.simulator.web import Web
 
 TlsVersions = tuple[Literal["1.2", "1.3"], Literal["1.2", "1.3"]]
 Announce = Callable[[dict[str, Any]], None]
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CLIENTS = {"none": ssl.CERT_NONE, "demanded": ssl.CERT_REQUIRED, "dropped": ssl.CERT_OPTIONAL}
 
 
@@ -129,11 +130,11 @@ def _announce(kind: str, unit: Simulated, certificates: Certificates) -> dict[st
 
 
 class _Stopped(BaseException):
-    """SIGTERM or SIGINT came."""
+    """One of ENDING came."""
 
 
 def _stop(_number: int, _frame: object) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):  # whoever is told again ends in order all the same
+    for number in ENDING:  # whoever is told again ends in order all the same
         signal.signal(number, signal.SIG_IGN)
     raise _Stopped
 
@@ -141,7 +142,10 @@ def _stop(_number: int, _frame: object) -> None:
 @contextmanager
 def running(directory: Path | None) -> Iterator[Path]:
     """Give a directory to work in, and end quietly when a signal asks for it."""
-    former = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    # nohup means what it says. SIGINT is ignored in the background of a shell as well, where nobody asked for that.
+    is_kept = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    heeded = [number for number in ENDING if not (is_kept and number == signal.SIGHUP)]
+    former = {number: signal.signal(number, _stop) for number in heeded}
     # In the background of a terminal a read of stdin should fail, not stop the simulator.
     former[signal.SIGTTIN] = signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     try:

@@ -90,8 +90,8 @@ def log_in(login: Login, password: bytes, deadline: Deadline) -> Opened:
         except FAILURES as error:
             if is_refusal(error):
                 raise SourceError(f"{login.describe(host)}: {describe_failure(error)}") from error
-            failures.append(f"{host}: {describe_failure(error)}")
-    raise SourceError(f"no database host accepts the login: {'; '.join(failures)}")
+            failures.append(f"{host} port {login.port}: {describe_failure(error)}")
+    raise SourceError(f"no database host can be used: {'; '.join(failures)}")
 
 
 def raise_if_over(login: Login, deadline: Deadline) -> None:

@@ -60,13 +60,13 @@ class Seen:
 
 
 ADVICE = {  # by the kind of an error
-    "Unreachable": "Is it up, and may this host reach its port? Then run: uidsync check",
+    "Unreachable": "Is it up, and can this host reach its port? Then run: uidsync check --target {name}",
     "Busy": "Its management plane is busy. Runs go on by themselves; if this lasts, look at its load.",
-    "Untrusted": "Compare its certificate with the configuration: uidsync check",
+    "Untrusted": "Compare its certificate with the configuration: uidsync check --target {name}",
     "Unauthorized": "Get a new key: uidsync keygen {name}",
     "UnsafePlan": "If the change is right, run once: uidsync sync --force --target {name}",
 }
-LOOK = "See why: uidsync check"
+LOOK = "See why: uidsync check --target {name}"
 STATUSES = {
     "complete": Verdict(Mark.GOOD, "up to date"),
     "incomplete": Verdict(Mark.BAD, "some mappings were not delivered", LOOK),
@@ -142,14 +142,15 @@ def judge_target(part: TargetRun | None, run: LastRun | Unreadable, now: datetim
         lacks += f"; lacks tags of {part.lacking_tags:,.0f} users or addresses" if part.lacking_tags else ""
         advice = ADVICE.get(part.error.kind if part.error else "", LOOK).format(name=part.name)
         if part.kind == "agent" and part.error and part.error.kind == "Unauthorized":
-            advice = "Look at our client certificate: uidsync check"
+            advice = f"Look at our client certificate: uidsync check --target {part.name}"
         return Verdict(Mark.BAD, f"behind since {since}{lacks}{_tell_end(part, now)}", advice)
     if isinstance(run, LastRun) and run.is_standby:
         return Verdict(Mark.OPEN, "another host does the work")
     if part.status == "complete" and part.rejected:
         return Verdict(Mark.WARN, f"rejected {part.rejected:,.0f} entries", "List them: uidsync status")
     verdict = STATUSES.get(part.status, Verdict(Mark.OPEN, "not known"))
-    return replace(verdict, advice=ADVICE["UnsafePlan"].format(name=part.name)) if part.status == "refused" else verdict
+    advice = ADVICE["UnsafePlan"] if part.status == "refused" else verdict.advice
+    return replace(verdict, advice=advice.format(name=part.name))
 
 
 def _tell_end(part: TargetRun, now: datetime) -> str:

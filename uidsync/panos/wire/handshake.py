@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from uidsync.panos.wire.errors import TargetError, Unreachable, Untrusted
 
-CHAIN_ADVICE = "ca_file must hold the CA that issued it, and the other side must send the CAs between"
+CHAIN_ADVICE = "ca_file must hold the CA that issued it, and the other side must send the intermediate CAs"
 NAME_ADVICE = "set host to a name or an address that is in the certificate"
 WEAK_ADVICE = "have it issued anew with an RSA key of 2,048 bits or more and SHA-256"
 

@@ -23,6 +23,8 @@ from uidsync.panos.wire.dial import is_unmet
 from uidsync.panos.wire.errors import PanosError, Unauthorized, Unreachable, Untrusted
 from uidsync.panos.wire.handshake import note_progress, read_handshake_failure, show_reason
 
+OTHER_FINGERPRINT = "it is not the one whose fingerprint is configured"
+
 
 @dataclass(frozen=True, slots=True)
 class Trust:
@@ -75,7 +77,7 @@ class TargetContext(ssl.SSLContext):
         """Remember when the target's certificate ends. Raises ssl.SSLError for a wrong fingerprint."""
         certificate = line.getpeercert(binary_form=True) or b""
         if self.fingerprints and hashlib.sha256(certificate).hexdigest() not in self.fingerprints:
-            raise ssl.SSLCertVerificationError("it is not the one whose fingerprint is configured")
+            raise ssl.SSLCertVerificationError(OTHER_FINGERPRINT)
         self.certificate_not_after = _read_end(line.getpeercert(), certificate)
 
 
@@ -136,12 +138,19 @@ def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> 
         try:
             load_authorities(context, trust.ca_file)
         except (OSError, ValueError) as error:
-            raise Untrusted(f"ca_file {trust.ca_file} cannot be used: {_words(error)}") from None
+            words = f"ca_file {trust.ca_file} cannot be used: {_words(error)}"
+            raise Untrusted(words).advised(_advise_authorities(trust.ca_file)) from None
     else:
         context.load_default_certs()
     if certificate:
         _load_own_certificate(context, certificate)
     return context
+
+
+def _advise_authorities(file: Path) -> str:
+    if not file.exists():
+        return "put the CA's certificate there, or correct the path"
+    return "put the certificate of the CA, in PEM, DER or PKCS#7, into that file"
 
 
 def _load_own_certificate(context: TargetContext, files: tuple[Path, Path]) -> None:
