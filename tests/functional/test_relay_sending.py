@@ -286,6 +286,17 @@ def test_the_person_is_named(tenant, site):
     assert told["192.0.2.10"].startswith(";user=CAMPUS\\newcomer (uncertain);since=")
 
 
+def test_after_the_end_of_a_stopped_export_nobody_is_sure(tenant, site):
+    """Where the NAC has written nothing for days, whoever had the address last may have it no more."""
+    site.use_rows([("192.0.2.7", "jdoe01", 2 * 86_400)])
+    with by_configuration(site, tenant, who=True, poll_every="3s") as relay:
+        at = time.strftime("%Y/%m/%d %H:%M:%S", time.gmtime())
+        relay.ask(body=make_body(1, src="192.0.2.7", dst="203.0.113.1", time_generated=at))
+        wait_until(lambda: relay.stats["PipeOut"] == 1)
+    (alert,) = tenant.do("state")["alerts"]
+    assert ";user=jdoe01 (uncertain);since=" in alert["alert_description"]
+
+
 def test_a_source_that_is_away_delays_nothing(tenant, site):
     """Where nobody knows who it was, the alert goes out without."""
     site.use_rows([])

@@ -70,9 +70,7 @@ class History:
         self._snapshot = snapshot
         self.rows_at_once = IDS_IN_A_FILE if isinstance(config.source, CSVConfig) else IDS_AT_ONCE
         self._dates = make_rules(config, source).dates
-        newest = self._dates.read(snapshot.read_newest_date(), snapshot.now)
-        is_stale = newest is not None and snapshot.now - newest > config.sync.stale_after
-        self.ended = newest if is_stale else None  # the moment of the newest row, if the NAC's export may have stopped
+        self.ended = find_end(config, self._dates, snapshot)
         self._window = PastWindow(snapshot, make_rules(config, source), config.source.validity)
 
     @property
@@ -98,6 +96,12 @@ class History:
     def find_addresses(self, name: str, since: datetime, until: datetime) -> tuple[set[Address], set[str]]:
         """Return the addresses that a user had between two moments, and by which names. Raises SourceError."""
         return self._window.find_addresses(name, since, until)
+
+
+def find_end(config: Config, dates: Dates, snapshot: Snapshot) -> datetime | None:
+    """Return the moment of the newest row if the NAC's export may have stopped there. Raises SourceError."""
+    newest = dates.read(snapshot.read_newest_date(), snapshot.now)
+    return newest if newest is not None and snapshot.now - newest > config.sync.stale_after else None
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def init(
     """Ask for the database, the domain and every target, test each answer, and write the configuration.
 
     On a terminal it asks for whatever the options leave out. Without a terminal it asks nothing. Nothing is written
-    before the last question is answered: Ctrl-C leaves everything as it was. Exits 1 if something that was tried is red.
+    before the last question is answered: Ctrl-C leaves everything as it was. Exits 1 if anything that was tried is red.
 
     Examples:
 

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 
 from structlog.typing import FilteringBoundLogger
 
+from uidsync.cli.asking import find_end
 from uidsync.config.models import Config
 from uidsync.history.attribution import attribute
 from uidsync.history.timeline import Timeline, make_timelines
@@ -26,12 +27,13 @@ MOST_AT_ONCE = 500  # addresses in one read
 FRESH = 60.0  # seconds for which what was read counts for alerts that came since
 PAUSE = 0.5  # seconds between reads, in which addresses gather
 PAUSE_AFTER_FAILURE = 30.0
-UNCERTAIN = "(uncertain)"  # the address changed hands within minutes
+UNCERTAIN = "(uncertain)"  # the address changed hands within minutes, or the NAC's export stopped before
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     timeline: Timeline | None
+    ended: datetime | None  # where the NAC's export may have stopped
     until: datetime  # by the source's clock, when it was read
     read_at: float
 
@@ -73,7 +75,8 @@ class People:
         found = attribute(known.timeline, at)
         if found.user is None or found.since is None:
             return None
-        return (found.user if found.mark == "user" else f"{found.user} {UNCERTAIN}"), found.since
+        is_sure = found.mark == "user" and not (known.ended and at > known.ended)
+        return (found.user if is_sure else f"{found.user} {UNCERTAIN}"), found.since
 
     def _run(self) -> None:
         while True:
@@ -100,11 +103,11 @@ class People:
                 if isinstance(event, LoginEvent):
                     events.append(event)
             timelines = make_timelines(events, self._config.source.validity)
-            until = snapshot.now
+            until, ended = snapshot.now, find_end(self._config, rules.dates, snapshot)
         with self._changed:
             for address in addresses:
                 self._wanted.pop(address, None)
                 self._known.pop(address, None)
-                self._known[address] = _Known(timelines.get(address), until, time.monotonic())
+                self._known[address] = _Known(timelines.get(address), ended, until, time.monotonic())
             while len(self._known) > KEPT:
                 self._known.popitem(last=False)
