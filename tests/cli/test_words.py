@@ -103,6 +103,9 @@ def test_a_run_says_what_to_run_next():
     dead, west = Problem("Unreachable", "timed out"), Problem("Unauthorized", "Invalid Credential")
     assert advise_next(make_report(OK)) is None
     assert advise_next(make_report(SOURCE)) == "Next: uidsync check"
+    locked = make_report(SOURCE)
+    locked.error = Problem("SourceError", "no secret source-password: looked for /nowhere")
+    assert advise_next(locked) == "Next: uidsync secret set source-password"
     assert "uidsync sync --dry-run" in advise_next(make_report(UNSAFE))
     refused = make_report(UNSAFE)
     refused.error = Problem("UnsafePlan", "a full read found no login event")

@@ -74,11 +74,13 @@ WRONG_CA, RIGHT_CA, NO_CA = "another CA", "the server's CA", "no such file"
 FAULTS = (
     # Nobody there
     Fault(
-        "refused", r"127.0.0.1: cannot connect: Connection refused \(2003\); are the server", source={"port": CLOSED}
+        "refused",
+        r"127.0.0.1 port \d+: cannot connect: Connection refused \(2003\); are the server",
+        source={"port": CLOSED},
     ),
     Fault("refused, in a tail", "Connection refused", source={"port": CLOSED}, tail=True),
-    Fault("black hole", r"127.0.0.1: cannot connect: timed out \(2003\)", 25, source={"port": HOLE}),
-    Fault("unknown host", "nowhere.invalid: cannot connect: ", 30, source={"host": "nowhere.invalid"}),
+    Fault("black hole", r"127.0.0.1 port \d+: cannot connect: timed out \(2003\)", 25, source={"port": HOLE}),
+    Fault("unknown host", "nowhere.invalid port \d+: cannot connect: ", 30, source={"host": "nowhere.invalid"}),
     Fault(
         "no socket",
         "cannot connect: No such file",
@@ -216,7 +218,7 @@ FAULTS = (
     # Of two hosts
     Fault(
         "both hosts down",
-        "127.0.0.1: cannot connect.*; 127.0.0.2: cannot connect",
+        "127.0.0.1 port \d+: cannot connect.*; 127.0.0.2 port \d+: cannot connect",
         source={"hosts": ["127.0.0.1", "127.0.0.2"], "host": None, "port": CLOSED},
     ),
     Fault(

@@ -112,6 +112,37 @@ def test_columns_are_told(site, safeconnect, firewall):
     assert (code, find(findings, "source", "clientHistId")[0]) == (1, "red")
 
 
+def test_a_file_without_a_column_is_told_by_its_header(site, firewall):
+    """What lacks a column in a file is its header line; no table is named, and no right."""
+    file = site.place / "short.csv"
+    file.write_text("clientHistId,transDate,currentIpAddress\n1,2026-01-01 00:00:00,10.0.0.1\n")
+    site.source = {"kind": "csv", "path": file}
+    site.add_firewall("fw", firewall)
+    code, findings = look(site)
+    assert code == 1
+    assert find(findings, "source", f"the header line of {file} lacks principal")[0] == "red"
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ({"ca_file": "/nowhere/ca.pem"}, "correct the path"),
+        ({"ca_file": "/etc/hostname"}, "put the certificate of the CA"),
+        ({"ca_file": None, "fingerprint_sha256": "00" * 32}, "set fingerprint_sha256 to it"),
+    ],
+    ids=["missing", "none", "fingerprint"],
+)
+def test_each_fault_of_a_certificate_has_its_own_advice(site, firewall, settings, advice):
+    """A missing file, one that holds no certificate and a wrong fingerprint are told apart."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall)
+    site.targets[0] = {key: value for key, value in (site.targets[0] | settings).items() if value is not None}
+    code, findings = look(site)
+    assert code == 1
+    (told,) = [advice for about, colour, _, advice in findings if (about, colour) == ("fw", "red")]
+    assert advice in told
+
+
 def test_a_right_to_a_column_counts_as_the_column(site, safeconnect, firewall):
     """A column that the account may not read is told as one that is not there."""
     fill(safeconnect, [(1, "10.0.0.1", "ada")])

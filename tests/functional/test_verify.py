@@ -183,7 +183,7 @@ def test_an_agent_is_looked_at_through_firewalls(site, firewall, agent):
     assert site.call("sync").code == 0
     ended = site.call("verify", "--json")
     assert ended.code == 6
-    assert "no firewall that could be read has learned a mapping" in ended.report["targets"][1]["error"]
+    assert "none of the firewalls read shows a mapping" in ended.report["targets"][1]["error"]
     for ip, user in agent.mappings().items():
         firewall.do("learn", ip=ip, user=user, type="UIA")
     assert site.call("verify").code == 0

@@ -163,7 +163,7 @@ def test_the_first_screen_says_what_is_broken_and_what_to_do():
     [
         ("firewall", "Unreachable", "Is it up"), ("firewall", "Untrusted", "Compare its certificate"),
         ("agent", "Unauthorized", "our client certificate"), ("firewall", "UnsafePlan", "--force --target fw"),
-        ("firewall", "BadReply", "uidsync check"),
+        ("firewall", "BadReply", "uidsync check --target fw"),
     ],
 )  # fmt: skip
 def test_every_failure_has_its_advice(kind, error, advice):
