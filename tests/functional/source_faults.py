@@ -80,7 +80,7 @@ FAULTS = (
     ),
     Fault("refused, in a tail", "Connection refused", source={"port": CLOSED}, tail=True),
     Fault("black hole", r"127.0.0.1 port \d+: cannot connect: timed out \(2003\)", 25, source={"port": HOLE}),
-    Fault("unknown host", "nowhere.invalid port \d+: cannot connect: ", 30, source={"host": "nowhere.invalid"}),
+    Fault("unknown host", r"nowhere.invalid port \d+: cannot connect: ", 30, source={"host": "nowhere.invalid"}),
     Fault(
         "no socket",
         "cannot connect: No such file",
@@ -218,7 +218,7 @@ FAULTS = (
     # Of two hosts
     Fault(
         "both hosts down",
-        "127.0.0.1 port \d+: cannot connect.*; 127.0.0.2 port \d+: cannot connect",
+        r"127.0.0.1 port \d+: cannot connect.*; 127.0.0.2 port \d+: cannot connect",
         source={"hosts": ["127.0.0.1", "127.0.0.2"], "host": None, "port": CLOSED},
     ),
     Fault(
