@@ -21,7 +21,7 @@ from uidsync.history.explain import Step, Verdict, find_keys, judge, trace
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import open_ledger_read_only
 from uidsync.ledger.values import Holding
-from uidsync.panos import Address, Tagged
+from uidsync.panos import Address, Tagged, split_tags
 from uidsync.panos.userid.table import TableEntry
 from uidsync.panos.wire.errors import PanosError
 from uidsync.plan.dispatch import read_belief
@@ -121,7 +121,7 @@ def _trace_tags(config: Config, ledger: Ledger, ip: Address, holder: LoginEvent 
         known = ledger.tags.read_events([subject]).values()
         yield {
             subject.kind: subject.name,
-            "wanted": [tag for event in known if event.user for tag in event.user.split(",")],
+            "wanted": [tag for event in known if event.user for tag in split_tags(event.user)],
             "from": {address: tags for address, tags in sources.items() if tags},
             "ledger": {
                 target.name: [

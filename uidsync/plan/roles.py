@@ -13,7 +13,7 @@ from functools import cache, partial
 from itertools import chain
 
 from uidsync.config.models import Config, FirewallConfig, RolesConfig, TargetConfig
-from uidsync.panos import Subject, Tagged
+from uidsync.panos import Subject, Tagged, join_tags
 from uidsync.source.rows import LoginEvent
 
 MOST_TAGS, LONGEST_TAG = 32, 127  # of a user or an address; characters. Source: "PAN-OS XML API Labs"
@@ -37,9 +37,9 @@ def make_tags(roles: Iterable[str], names: Mapping[str, str], prefix: str) -> tu
     return tuple(dict.fromkeys(tags))
 
 
-def join_tags(tags: Iterable[str]) -> str | None:
+def join_some(tags: Iterable[str]) -> str | None:
     """Return tags as one text, as many as PAN-OS takes; None where there are none."""
-    return ",".join(sorted(list(dict.fromkeys(tags))[:MOST_TAGS])) or None
+    return join_tags(sorted(list(dict.fromkeys(tags))[:MOST_TAGS])) or None
 
 
 def make_tag_events(
@@ -84,7 +84,7 @@ def _find_left(replaced: Replaced, events: Iterable[LoginEvent]) -> Iterator[tup
 def _make_event(subject: Tagged, events: Sequence[LoginEvent], find_tags: FindTags) -> LoginEvent:
     """Make the event of what has the tags of some events, the newest first."""
     tags = chain.from_iterable(find_tags(event.roles) for event in events)
-    return LoginEvent(subject, join_tags(tags), "", events[0].seen_at, events[0].event_id, None)
+    return LoginEvent(subject, join_some(tags), "", events[0].seen_at, events[0].event_id, None)
 
 
 def make_tag_config(config: Config, targets: Collection[TargetConfig]) -> Config:
