@@ -153,7 +153,7 @@ def test_agents_and_firewalls_without_tags_get_none(roles, firewall, start):
     assert said >= {
         "gets no tags of [roles]: agents take none",
         "gets no tags of [roles]: tags = false",
-        "tells the tags of users",
+        "lists user tags",
     }
 
 
@@ -208,7 +208,8 @@ def test_a_comparison_is_remembered(roles, firewall):
     assert list_tags(firewall) == {"ada": ["nac-staff"]}
     part = roles.call("sync", "--json").targets["fw"]
     assert part["compared_at"]
-    assert part["differing"] == 1
+    assert (part["differing"], part["tags_differing"]) == (0, 1)
+    assert part["tags_compared_at"] == part["compared_at"]
 
 
 def test_without_roles_nothing_changes(site, firewall):
@@ -257,3 +258,94 @@ def test_a_user_with_three_devices_moves_leaves_and_comes_back(roles, firewall):
         assert roles.call("sync").code == 0
         assert list_tags(firewall).get("ada") == tags
         assert roles.call("sync", "--json").targets["fw"]["batches"] == 0
+
+
+def test_a_foreign_tag_with_a_comma_costs_nobody_a_tag(roles, firewall):
+    """A repair takes away exactly the tags under the prefix, also where a comma or backslash is in a tag."""
+    give = (
+        '<register-user><entry user="boss"><tag><member>nac-x,vip</member><member>vip</member><member>soc</member>'
+        '</tag></entry></register-user><register><entry ip="10.9.9.9"><tag><member>nac-,blocklist</member>'
+        "<member>blocklist</member><member>a\\</member></tag></entry></register>"
+    )
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    assert roles.call("sync").code == 0
+    send(firewall, give)
+    assert roles.call("verify").code == 1
+    assert roles.call("verify", "--repair").code == 0
+    assert list_tags(firewall) == {"ada": ["nac-staff"], "boss": ["soc", "vip"], "10.9.9.9": ["a\\", "blocklist"]}
+
+
+def test_a_tag_in_another_case_is_another_tag(roles, firewall):
+    """A tag whose spelling the configuration changes is due, and the old one goes; a tag with a domain is seen."""
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    assert roles.call("sync").code == 0
+    roles.tables["roles"]["user_tags"] = {"ROLE_STAFF": "Staff"}
+    assert roles.call("sync").code == 0
+    assert list_tags(firewall) == {"ada": ["nac-Staff"]}
+    other = '<{0}register-user><entry user="ada"><tag><member>{1}</member></tag></entry></{0}register-user>'
+    send(firewall, other.format("un", "nac-Staff") + other.format("", "nac-Staff@lab"))
+    assert roles.call("verify").code == 1
+    assert roles.call("verify", "--repair").code == 0
+    assert list_tags(firewall) == {"ada": ["nac-Staff"]}
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "said"),
+    [
+        ("9.1.0", 0, [("green", "lists user tags"), ("green", "lists address tags")]),
+        (
+            "9.0.16",
+            1,
+            [("red", "takes no user tags: PAN-OS 9.0.16 is older than 9.1"), ("green", "lists address tags")],
+        ),
+        (
+            "7.1.0",
+            1,
+            [
+                ("red", "takes no user tags: PAN-OS 7.1.0 is older than 9.1"),
+                ("yellow", "does not list address tags: PAN-OS 7.1.0 is older than 8.0"),
+            ],
+        ),
+    ],
+)
+def test_check_tells_which_release_takes_which_tags(roles, firewall, version, code, said):
+    """Each kind of tag that is configured is judged by the firewall's release; a firewall that is too old gets none."""
+    firewall.do("version", version=version)
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    ended = roles.call("check", "--target", "fw", "--json")
+    found = [(each["colour"], each["message"]) for each in ended.report["findings"]]
+    assert [each for each in found if each[1].endswith(("tags", "9.1", "8.0")) and "tags" in each[1]] == said
+    assert ended.code == code
+    del roles.tables["roles"]["user_tags"]
+    assert roles.call("check", "--target", "fw").code == 0
+    roles.tables["roles"]["user_tags"] = "all"
+    assert roles.call("sync").code == code
+
+
+def test_tags_that_were_never_accepted_are_not_held(roles, firewall):
+    """Tags in doubt are counted for themselves: in the report, in `status` and in the metrics."""
+    roles.telemetry = {"textfile": roles.place / "uidsync.prom"}
+    roles.use_rows([("10.0.0.1", "ada"), ("10.0.0.2", "ben")])
+    assert roles.call("sync").code == 0
+    firewall.do("fault", name="reset_before_answer", types=["user-id"])
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF"), ("10.0.0.2", "ben,QUARANTINED")])
+    ended = roles.run("sync", "--json")
+    part = ended.targets["fw"]
+    assert (part["tags_wanted"], part["tags_held"], part["tags_in_doubt"]) == (2, 0, 2)
+    (standing,) = roles.call("status", "--json").report["targets"]
+    assert (standing["tags"], standing["tags_in_doubt"]) == (0, 2)
+    assert 'uidsync_tags_held{target="fw"} 0' in (roles.place / "uidsync.prom").read_text()
+
+
+def test_a_table_that_was_lost_is_no_green_line(roles, firewall):
+    """`check` is red while a firewall shows far fewer mappings of ours than it accepted."""
+    roles.use_rows([(f"10.0.0.{number}", f"user{number}") for number in range(1, 31)])
+    assert roles.call("sync").code == 0
+    assert roles.call("check", "--target", "fw").code == 0
+    firewall.do("clear")
+    ended = roles.call("check", "--target", "fw", "--json")
+    red = [each["message"] for each in ended.report["findings"] if each["colour"] == "red"]
+    assert (ended.code, red) == (
+        1,
+        ["its table has 0 mappings by this API, and accepted 30 that have not expired"],
+    )

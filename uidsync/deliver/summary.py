@@ -172,9 +172,10 @@ def report_states(report: SyncReport, states: Sequence[TargetState], ledger: Led
         part.certificate_not_after = state.certificate_not_after
         part.client_certificate_not_after = state.client_certificate_not_after
         with suppress(LedgerError):
-            part.tags_held = sum(ledger.tags.count_holdings(part.name, now))
-            tags = ledger.tags.read_target(part.name, state.identity)
-            part.compared_at, part.differing = state.compared_at, state.differing + (tags.differing if tags else 0)
+            part.tags_held, part.tags_in_doubt = ledger.tags.count_holdings(part.name, now)
+            part.compared_at, part.differing = state.compared_at, state.differing
+            if tags := ledger.tags.read_target(part.name, state.identity):
+                part.tags_compared_at, part.tags_differing = tags.compared_at, tags.differing
             held_back = [of.count_held_back(part.name) for of in (ledger, ledger.tags)]
             part.held_back = {why: sum(counts[why] for counts in held_back) for why in part.held_back}
             part.foreign = ledger.count_taken(part.name)

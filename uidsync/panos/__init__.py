@@ -33,7 +33,7 @@ def rank(subject: Subject) -> tuple[int, int, str]:
 
 
 def join_tags(tags: Iterable[str]) -> str:
-    """Return tags as one text, parted by commas. Only a tag of somebody else can hold a comma: `\\` stands before it."""
+    """Return tags as one text, parted by commas; a comma in a tag, which is none of ours, has a backslash before it."""
     return ",".join(re.sub(r"[\\,]", r"\\\g<0>", tag) for tag in tags)
 
 

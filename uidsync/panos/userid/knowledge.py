@@ -21,6 +21,7 @@ from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, make_op, read_respon
 MOST_BYTES = 2**20  # of an answer: a hundred agents are some 100 KB
 MOST_PEERS, LONGEST_NAME = 200, 63  # "up to 100 agents"; the names of objects are no longer
 MOST_NAMED, NEARLY_FULL = 5, 0.9
+STILL_THERE = 0.5  # of what a table accepted: with less, it was lost
 OTHER = "other"  # the type of mappings by neither this API nor agents
 
 SHOW_AGENTS = make_op("<show><user><user-id-agent><statistics></statistics></user-id-agent></user></show>")
@@ -111,6 +112,14 @@ def find_troubles(known: Knowledge) -> Iterator[tuple[str, str]]:
             yield f"is not connected to {what} {names}", "look at Device > Data Redistribution on the firewall"
     if known.most and sum(known.mappings.values()) > NEARLY_FULL * known.most:
         yield f"its table is nearly full: at most {known.most:,} mappings", "give it fewer: set its networks"
+
+
+def find_loss(known: Knowledge, held: float) -> Iterator[tuple[str, str]]:
+    """Say whether a table has far fewer of our mappings than it accepted, and what to do about it."""
+    count = known.mappings.get(XML_API)
+    if count is not None and count < held * STILL_THERE:
+        words = f"its table has {count:,} mappings by this API, and accepted {held:,.0f} that have not expired"
+        yield words, "send them again: uidsync verify --repair"
 
 
 def make_count(kind: str, vsys: str) -> Request:
