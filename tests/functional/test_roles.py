@@ -349,3 +349,34 @@ def test_a_table_that_was_lost_is_no_green_line(roles, firewall):
         1,
         ["its table has 0 mappings by this API, and accepted 30 that have not expired"],
     )
+
+
+def test_a_user_with_too_many_tags_is_rejected_also_alone(roles, firewall):
+    """A user with 31 tags of others is rejected, not failed: the next runs are complete, and no old error stays."""
+    full = "".join(f"<member>other-{number}</member>" for number in range(31))
+    send(firewall, f'<register-user><entry user="ada"><tag>{full}</tag></entry></register-user>')
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF,ROLE_FAC")])
+    firewall.do("fault", name="invalid_key")
+    assert roles.call("sync").code == 1
+    firewall.do("fault", name=None)
+    ended = roles.call("sync", "--json")
+    part = ended.targets["fw"]
+    assert (ended.code, part["tags"]["rejected"], part["tags"]["failed"], part["error"]) == (1, 1, 0, None)
+    assert "user ada" not in ended.err
+    (standing,) = roles.call("status", "--json").report["targets"]
+    assert (standing["error"], standing["rejected"], standing["tags"]) == (None, 1, 0)
+    assert roles.call("sync").code == 0
+    firewall.do("version", version="9.0.0")  # refuses the message, and not the user
+    roles.use_rows([("10.0.0.2", "ben,ROLE_STAFF")])
+    ended = roles.call("sync", "--json")
+    assert (ended.code, ended.targets["fw"]["tags"]["failed"]) == (1, 1)
+    assert roles.call("sync").code == 1
+
+
+def test_the_log_names_a_rejected_user_for_whoever_debugs(roles, firewall):
+    """Only at -vv the log says who was rejected."""
+    full = "".join(f"<member>other-{number}</member>" for number in range(32))
+    send(firewall, f'<register-user><entry user="ada"><tag>{full}</tag></entry></register-user>')
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    (facts,) = [facts for name, facts in roles.call("-vv", "sync").events if name == "entry.rejected"]
+    assert facts["entry"] == "user ada nac-staff"

@@ -267,7 +267,8 @@ class Recorder:
             event = self._ledger.read_events([entry.ip]).get(entry.ip)
             known = next(iter(self._ledger.read_rejected(target, [entry.ip])), None)
         message = mask(rejection.message, [entry])
-        log.warning("entry.rejected", clientHistId=event.event_id if event else None, message=message)
+        named = {"entry": f"{entry.ip} {entry.user}"} if log.is_enabled_for(logging.DEBUG) else {}
+        log.warning("entry.rejected", clientHistId=event.event_id if event else None, message=message, **named)
         if isinstance(entry, Login) and event:
             held = self._find_before(target, [entry]).get(entry.ip, ())
             before = next((holding for holding in held if holding.user == entry.user), None)

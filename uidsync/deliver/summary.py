@@ -163,6 +163,8 @@ def note_delivery(state: TargetState, part: TargetReport, delivery: Delivery) ->
     if part.error:
         state.error_kind, state.error_message = part.error.kind, part.error.message
         state.is_unusable = part.error.kind not in ABOUT_ENTRIES
+    elif any(tally.delivered or tally.rejected for tally in part.tallies):  # it is not what it was
+        state.is_unusable, state.error_kind, state.error_message = False, None, None
 
 
 def report_states(report: SyncReport, states: Sequence[TargetState], ledger: Ledger, now: datetime) -> None:

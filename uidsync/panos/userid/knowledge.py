@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from lxml import etree
 
 from uidsync.panos.userid.pair import HA_STATE
 from uidsync.panos.userid.table import UIA, XML_API
-from uidsync.panos.wire.errors import BadReply, PanosError, TargetError
+from uidsync.panos.wire.errors import BadReply, PanosError, TargetError, Unreachable
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, make_op, read_response
 
 MOST_BYTES = 2**20  # of an answer: a hundred agents are some 100 KB
 MOST_PEERS, LONGEST_NAME = 200, 63  # "up to 100 agents"; the names of objects are no longer
 MOST_NAMED, NEARLY_FULL = 5, 0.9
 STILL_THERE = 0.5  # of what a table accepted: with less, it was lost
+TOO_LATE = Unreachable("there was no time to ask for all of it")
 OTHER = "other"  # the type of mappings by neither this API nor agents
 
 SHOW_AGENTS = make_op("<show><user><user-id-agent><statistics></statistics></user-id-agent></user></show>")
@@ -52,6 +53,7 @@ class Knowledge:
 
     `mappings` counts by type, `most` is how many the platform takes. `agents` and redistribution `peers` are connected
     or not. Its group mapping was last read `groups_age` seconds ago. It has been up, and in its HA state, for so many.
+    `failure` is why not all was asked: too little time, or a firewall that cannot be used.
     """
 
     mappings: Mapping[str, int] = field(default_factory=dict)
@@ -61,24 +63,29 @@ class Knowledge:
     groups_age: int | None = None
     uptime: int | None = None
     ha_age: int | None = None
+    failure: PanosError | None = None
 
 
 def ask_knowledge(ask: Ask, vsys: str, is_late: Callable[[], bool]) -> Knowledge:
     """Ask all of it, one call each, until it is late or the firewall cannot be used. Raises nothing."""
-    is_over = False
+    failure: PanosError | None = None
 
     def attempt(request: Request, read: Callable[[etree._Element], Answer], otherwise: Answer) -> Answer:
-        nonlocal is_over
-        if is_over or is_late():
+        nonlocal failure
+        if failure is None and is_late():
+            failure = TOO_LATE
+        if failure:
             return otherwise
         try:
             return ask(request, lambda status, pieces: read(_read(status, pieces)))
-        except PanosError as error:
-            is_over = isinstance(error, TargetError)  # what a role may not ask, it may not ask in other words either
-            return otherwise
+        except TargetError as error:  # what a role may not ask, it may not ask in other words either
+            failure = error
+        except PanosError:  # it knows no such question
+            pass
+        return otherwise
 
     counts = {kind: attempt(make_count(kind, vsys), read_count, None) for kind in ("", XML_API, UIA)}
-    return Knowledge(
+    known = Knowledge(
         sort_counts(counts),
         attempt(SHOW_LIMITS, read_limit, None),
         attempt(SHOW_AGENTS, read_connections, {}),
@@ -87,6 +94,7 @@ def ask_knowledge(ask: Ask, vsys: str, is_late: Callable[[], bool]) -> Knowledge
         attempt(SYSTEM_INFO, read_uptime, None),
         attempt(HA_STATE, read_ha_age, None),
     )
+    return replace(known, failure=failure)
 
 
 def describe(known: Knowledge, spell: Callable[[int], str]) -> Iterator[tuple[str, str]]:
