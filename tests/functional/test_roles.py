@@ -1,5 +1,6 @@
 """Roles reach firewalls as tags of users and of addresses, over real TLS: given, renewed, taken away, compared."""
 
+import re
 import sqlite3
 from contextlib import closing
 
@@ -166,7 +167,10 @@ def test_commands_tell_of_tags(roles):
     ended = roles.call("explain", "10.0.0.2")
     assert "Tags of ada: nac-faculty, nac-staff\n" in ended.out
     assert "  from 10.0.0.1: nac-staff\n" in ended.out
-    assert "  fw holds nac-faculty,nac-staff, until " in ended.out
+    (ledger,) = re.findall(
+        "Tags of ada.*    ledger       (.*?), sent [^\n]*\n    it shows     (.*?)\n", ended.out, re.DOTALL
+    )
+    assert ledger == ("nac-faculty, nac-staff", "nac-faculty, nac-staff")
     told = roles.call("explain", "10.0.0.2", "--json").report["tags"]
     assert [story["wanted"] for story in told] == [["nac-quarantined"], ["nac-faculty", "nac-staff"]]
     (standing,) = roles.call("status", "--json").report["targets"]
@@ -380,3 +384,40 @@ def test_the_log_names_a_rejected_user_for_whoever_debugs(roles, firewall):
     roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
     (facts,) = [facts for name, facts in roles.call("-vv", "sync").events if name == "entry.rejected"]
     assert facts["entry"] == "user ada nac-staff"
+
+
+def test_explain_tells_of_tags_as_of_mappings(roles, firewall, start):
+    """Each target with what it should have, the next run, the ledger and what it shows; or why it gets no tags."""
+    roles.add_firewall("fw-bare", start("firewall"), tags=False)
+    roles.add_agent("uia", start("agent", reply="xml"))
+
+    def look(which=-1):
+        ended = roles.call("explain", "10.0.0.1", "--json")
+        (target,) = ended.report["tags"][which]["targets"]
+        return target["verdict"].partition(", until")[0], target["why"], target["shows"], ended
+
+    roles.use_rows(rows := [("10.0.0.1", "ada", 200)])
+    assert roles.call("sync").code == 0
+    roles.use_rows(rows := [*rows, ("10.0.0.1", "ada,ROLE_STAFF", 90)])
+    assert roles.call("sync", "--target", "fw-bare").code == 0  # reads the rows
+    assert look()[:3] == (
+        "nac-staff", "sends nac-staff for 1440 minutes: the ledger does not have these tags", []
+    )  # fmt: skip
+    assert look(0)[:3] == ("nothing: no role of its newest rows becomes such a tag", "nothing", [])
+    firewall.do("fault", name="reject_matching", text="ada", message="no", types=["user-id"])
+    roles.call("sync")
+    assert "rejected these tags" in look()[1]
+    firewall.do("fault", name="reset_before_answer", types=["user-id"])
+    roles.use_rows([*rows, ("10.0.0.1", "ada,ROLE_FAC", 30)])
+    roles.call("sync")
+    assert "    ledger       in doubt: nac-faculty, sent" in roles.call("explain", "10.0.0.1").out
+    firewall.do("fault", name=None)
+    roles.call("sync", "--full")
+    assert look()[:3:2] == ("nac-faculty", ["nac-faculty"])
+    assert roles.call("withdraw", "ada").code == 0
+    assert look()[:3] == ("nothing: withdrawn by hand", "nothing", [])
+    told = roles.call("explain", "10.0.0.1").out
+    assert "fw-bare gets no tags: tags = false\n" in told
+    assert "uia gets no tags: agents take none\n" in told
+    firewall.do("fault", name="invalid_key")
+    assert "    it shows     could not be asked" in roles.call("explain", "10.0.0.1").out
