@@ -421,3 +421,47 @@ def test_explain_tells_of_tags_as_of_mappings(roles, firewall, start):
     assert "uia gets no tags: agents take none\n" in told
     firewall.do("fault", name="invalid_key")
     assert "    it shows     could not be asked" in roles.call("explain", "10.0.0.1").out
+
+
+@pytest.mark.parametrize("how", ["tags = false", "no [roles]"])
+def test_a_withdrawal_takes_what_is_not_sent_any_more(roles, firewall, how):
+    """`withdraw --all --tags` removes all tags and logs nobody out, also where none are sent any more."""
+    rows = [("10.0.0.1", "ada,ROLE_STAFF"), ("10.0.0.2", "ben,QUARANTINED")]
+    roles.use_rows(rows)
+    assert roles.call("sync").code == 0
+    kept = roles.tables["roles"]
+    if how == "no [roles]":
+        roles.tables = {}
+    else:
+        roles.targets[0]["tags"] = False
+    said = [
+        each["message"] for each in roles.call("check", "--json").report["findings"] if "tag sets" in each["message"]
+    ]
+    assert len(said) == 1
+    assert "which are not renewed" in said[0]
+    assert len(list_tags(firewall)) == 2
+    assert roles.call("withdraw", "--all", "--tags", "--dry-run").out.count("untag") == 2
+    assert roles.call("withdraw", "--all", "--tags", "--yes").code == 0
+    assert list_tags(firewall) == {}
+    assert len(firewall.mappings()) == 2
+    assert roles.call("verify").code == 0
+    roles.tables, _ = {"roles": kept}, roles.targets[0].pop("tags", None)
+    assert roles.call("withdraw", "--undo", "--tags").code == 0
+    assert roles.call("sync").code == 0
+    assert len(list_tags(firewall)) == 2
+
+
+def test_tags_that_were_lost_with_the_mappings_come_back_with_them(roles, firewall):
+    """A run that finds the whole table lost reads the tags as well, however soon after the last look at them."""
+    roles.use_rows([(f"10.0.0.{number}", f"user{number},ROLE_STAFF") for number in range(1, 31)])
+    for _ in range(2):  # the second reads the tags after the full send
+        assert roles.call("sync").code == 0
+    firewall.do("clear")
+    gone = "".join(f'<entry user="user{number}"/>' for number in range(1, 31))
+    send(firewall, f"<unregister-user>{gone}</unregister-user>")
+    with closing(sqlite3.connect(roles.state_dir / "ledger.sqlite3")) as ledger, ledger:  # by now it would show
+        ledger.execute("UPDATE holding SET sent_at = sent_at - 180000000")
+        ledger.execute("UPDATE tag_holding SET sent_at = sent_at - 180000000")
+    ended = roles.run("sync", "--json")
+    assert len(firewall.mappings()) == 30
+    assert len(list_tags(firewall)) == 30, ended.err
