@@ -465,3 +465,19 @@ def test_tags_that_were_lost_with_the_mappings_come_back_with_them(roles, firewa
     ended = roles.run("sync", "--json")
     assert len(firewall.mappings()) == 30
     assert len(list_tags(firewall)) == 30, ended.err
+
+
+def test_what_a_limit_costs_is_told(roles, firewall):
+    """A run counts roles that are no tags as they are, and who has too many; `explain` names them."""
+    roles.tables["roles"] = {"user_tags": {"R*": ""}}
+    many = ",".join(f"R{number}" for number in range(40))
+    roles.use_rows([("10.0.0.1", "ada,R@x," + "R" * 200), ("10.0.0.2", f"ben,{many}"), ("10.0.0.3", "cy,R1")])
+    (warning,) = [words for words in roles.call("sync", "--json").report["warnings"] if "tags.cut" in words]
+    assert "2 roles are too long" in warning
+    assert "1 users or addresses have more than 32 tags" in warning
+    assert len(list_tags(firewall)["ben"]) == 32
+    assert "  changed: role 'R@x' is tag 'nac-R_x'\n" in roles.call("explain", "10.0.0.1").out
+    assert "  cut: 40 tags, of which the first 32 are sent\n" in roles.call("explain", "10.0.0.2").out
+    told = roles.call("explain", "10.0.0.3").out
+    assert "changed:" not in told
+    assert "cut:" not in told

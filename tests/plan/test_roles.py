@@ -229,7 +229,7 @@ class Shelf:
         entries = "".join(f'<entry user="{user}"><tag><member>nac-staff</member></tag></entry>' for user in users)
         self.pages = {"registered-user": entries, "registered-ip": ""}
 
-    def read(self, request, read):
+    def read(self, request, read, **_):
         """Answer with the page for the kind that is asked for."""
         (page,) = [page for kind, page in self.pages.items() if kind in request.text]
         return read(200, iter([f'<response status="success"><result>{page}</result></response>'.encode()]))
@@ -276,7 +276,7 @@ class Registered(Shelf):
             for kind, registry in (("user", table.users), ("ip", table.addresses))
         }
 
-    def read(self, request, read):
+    def read(self, request, read, **_):
         """Answer with the page for the kind that is asked for."""
         (page,) = [page for kind, page in self.pages.items() if kind in request.text]
         return read(200, iter([page]))

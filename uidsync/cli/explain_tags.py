@@ -21,11 +21,12 @@ from uidsync.panos.userid.tags import TagTarget
 from uidsync.panos.wire.errors import PanosError
 from uidsync.plan.dispatch import read_belief
 from uidsync.plan.newest import make_demand
-from uidsync.plan.roles import make_tag_config, make_tags
+from uidsync.plan.roles import MOST_TAGS, Cut, find_cut, make_tag_config, make_tags
 from uidsync.plan.share import make_share
 from uidsync.source.rows import LoginEvent
 
 Shown = tuple[TableEntry, ...] | PanosError | None  # by a firewall, or why not; an agent cannot be asked
+OTHER = {"ip": "user_tags", "user": "address_tags"}  # the key that says nothing of a kind of subject
 WANTED = {
     "no_event": "nothing: no row says anything of its tags; tags that are there expire",
     "nobody": "nothing: no role of its newest rows becomes such a tag",
@@ -52,6 +53,7 @@ class Story:
     sources: Mapping[str, tuple[str, ...]]
     verdicts: tuple[Verdict, ...]
     left_out: Mapping[str, str]
+    cut: Cut
     shown: Mapping[str, Shown] = field(default_factory=dict)
 
     @property
@@ -86,7 +88,8 @@ def trace_tags(
         ]
         verdicts = tuple(judge(share, subject, known.get(subject)) for share in shares)
         from_where = {address: tags for address, tags in sources.items() if tags}
-        yield Story(subject, known.get(subject), from_where, verdicts, left_out)
+        cut = find_cut(config.roles.model_copy(update={OTHER[subject.kind]: {}}), events)
+        yield Story(subject, known.get(subject), from_where, verdicts, left_out, cut)
 
 
 def ask(target: TargetConfig, subjects: Sequence[Subject], maker: TargetMaker, prefix: str) -> list[Shown]:
@@ -119,6 +122,8 @@ def describe_tags(story: Story) -> dict[str, Any]:
         "wanted": list(story.wanted),
         "from": {address: list(tags) for address, tags in story.sources.items()},
         "ledger": {verdict.name: [asdict(each) for each in verdict.held] for verdict in story.verdicts},
+        "changed": dict(story.cut.changed),
+        "count": max([len(story.wanted), *story.cut.crowded.values()]),
         "targets": [_describe_target(verdict, story) for verdict in story.verdicts],
     }
 
@@ -142,6 +147,9 @@ def tell_tags(story: Story) -> Iterator[str]:
     """Yield a story line by line."""
     yield f"Tags of {story.subject.name}: {_list(story.wanted) or 'none'}"
     yield from (f"  from {address}: {_list(tags)}" for address, tags in story.sources.items())
+    yield from (f"  changed: role {role!r} is tag {tag!r}" for role, tag in story.cut.changed.items())
+    for count in story.cut.crowded.values():
+        yield f"  cut: {count} tags, of which the first {MOST_TAGS} are sent"
     for verdict in story.verdicts:
         yield f"  {verdict.name}"
         yield f"    should have  {_tell_wanted(verdict)}"

@@ -55,6 +55,8 @@ def report_reading(report: SyncReport, reading: Reading) -> None:
         addresses=reading.addresses,
         newest_event=reading.newest_event,
     )
+    if reading.cut:
+        report.warnings.append(f"tags.cut: {reading.cut}")
     if reading.disordered:
         report.warnings.append(
             f"source.disordered: {reading.disordered} newer events have lower ids than rows that were read before; "

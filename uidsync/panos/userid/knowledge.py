@@ -21,6 +21,7 @@ from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, make_op, read_respon
 MOST_BYTES = 2**20  # of an answer: a hundred agents are some 100 KB
 MOST_PEERS, LONGEST_NAME = 200, 63  # "up to 100 agents"; the names of objects are no longer
 MOST_NAMED, NEARLY_FULL = 5, 0.9
+GROUPS_OLD = 86_400  # seconds, as the alert has it
 STILL_THERE = 0.5  # of what a table accepted: with less, it was lost
 TOO_LATE = Unreachable("there was no time to ask for all of it")
 OTHER = "other"  # the type of mappings by neither this API nor agents
@@ -118,6 +119,9 @@ def find_troubles(known: Knowledge) -> Iterator[tuple[str, str]]:
         if gone := [name for name, is_connected in peers.items() if not is_connected]:
             names = f"{', '.join(gone[:MOST_NAMED])}{' and more' if len(gone) > MOST_NAMED else ''}"
             yield f"is not connected to {what} {names}", "look at Device > Data Redistribution on the firewall"
+    if known.groups_age is not None and known.groups_age > GROUPS_OLD:
+        words = f"last read groups {known.groups_age // 3600:,} hours ago"
+        yield words, "look at the LDAP server profile and the group mapping on the firewall"
     if known.most and sum(known.mappings.values()) > NEARLY_FULL * known.most:
         yield f"its table is nearly full: at most {known.most:,} mappings", "give it fewer: set its networks"
 
@@ -154,10 +158,9 @@ def sort_counts(counts: Mapping[str, int | None]) -> dict[str, int]:
 
 
 def read_limit(response: etree._Element) -> int | None:
-    """Read how many mappings the platform takes; numbers are decimal or hexadecimal."""
-    return max(
-        (int(number, 16 if number[1:2] == "x" else 10) for number in LIMIT.findall(_join(response))), default=None
-    )
+    """Read how many mappings the platform takes; numbers are decimal or hexadecimal, and 0 says nothing."""
+    numbers = (int(number, 16 if number[1:2] == "x" else 10) for number in LIMIT.findall(_join(response)))
+    return max(numbers, default=0) or None
 
 
 def read_connections(response: etree._Element) -> dict[str, bool]:

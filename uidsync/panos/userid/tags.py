@@ -37,10 +37,9 @@ def make_tag_message(entries: Sequence[Entry]) -> str:
         name: [] for name in ("unregister-user", "unregister", "register-user", "register")
     }
     for entry in entries:
-        if not isinstance(entry.ip, Tagged):
-            raise TypeError(entry)
-        which = "-user" if entry.ip.kind == "user" else ""
-        begin = f'<entry {entry.ip.kind}="{quote(entry.ip.name)}"><tag>'
+        subject = _take_tagged(entry.ip)
+        which = "-user" if subject.kind == "user" else ""
+        begin = f'<entry {subject.kind}="{quote(subject.name)}"><tag>'
         gone = {
             tag
             for tags in (entry.user, *(entry.replaces if isinstance(entry, Login) else ()))
@@ -54,6 +53,12 @@ def make_tag_message(entries: Sequence[Entry]) -> str:
             members = "".join(f"{opened}{escape(tag)}</member>" for tag in split_tags(entry.user))
             sections[f"register{which}"].append(f"{begin}{members}</tag></entry>")
     return wrap("".join(f"<{name}>{''.join(parts)}</{name}>" for name, parts in sections.items() if parts))
+
+
+def _take_tagged(subject: Subject) -> Tagged:
+    if not isinstance(subject, Tagged):
+        raise TypeError(subject)
+    return subject
 
 
 def make_show_tags(kind: Literal["user", "ip"], which: str, vsys: str) -> Request:
@@ -100,10 +105,9 @@ class TagTarget:
 
     def ask(self, subject: Subject) -> tuple[TableEntry, ...]:
         """Read which of our tags a subject has. Raises PanosError."""
-        if not isinstance(subject, Tagged):
-            raise TypeError(subject)
-        which = f"<{subject.kind}>{escape(subject.name)}</{subject.kind}>"
-        request = make_show_tags(subject.kind, which, self._firewall.vsys)
+        tagged = _take_tagged(subject)
+        which = f"<{tagged.kind}>{escape(tagged.name)}</{tagged.kind}>"
+        request = make_show_tags(tagged.kind, which, self._firewall.vsys)
         found = self._firewall.read(request, read_tags, tries="unless_denied")
         return tuple(self._make_entries(found, lambda _: subject))
 
@@ -125,7 +129,9 @@ class TagTarget:
             while page == PAGE:
                 place = f"<limit>{PAGE}</limit><start-point>{start}</start-point>"
                 which = f"<all>{place}</all>" if kind == "user" else place
-                found = self._firewall.read(make_show_tags(kind, which, self._firewall.vsys), read_tags)
+                request = make_show_tags(kind, which, self._firewall.vsys)
+                # The mappings were read before: a right that is missing now is not the moment of a commit.
+                found = self._firewall.read(request, read_tags, tries="unless_denied")
                 if found == before:
                     raise BadReply(f"lists the same {PAGE} entries again from number {start} on")
                 yield from found
