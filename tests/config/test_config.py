@@ -515,7 +515,6 @@ def test_all_roles_keep_their_names():
         ("user_tags", {"": "x"}, "roles.user_tags: '' matches no role"),
         ("address_tags", {"A,B": "x"}, "roles.address_tags: 'A,B' matches no role"),
         ("user_tags", {"*": "nac-x"}, "roles: the tag 'nac-x' would begin with the prefix twice: write \"x\""),
-        ("user_tags", {}, "roles: gives no role a tag: set user_tags or address_tags"),
         ("user_tag", {}, "roles.user_tag: unknown key; did you mean user_tags?"),
     ],
 )

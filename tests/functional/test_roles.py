@@ -481,3 +481,11 @@ def test_what_a_limit_costs_is_told(roles, firewall):
     told = roles.call("explain", "10.0.0.3").out
     assert "changed:" not in told
     assert "cut:" not in told
+
+
+def test_check_tells_of_a_table_without_tags(roles):
+    """A `[roles]` that sets a key and gives no role a tag is yellow."""
+    roles.use_rows([("10.0.0.1", "ada")])
+    for table, count in (({"prefix": "x-"}, 1), ({}, 0), ({"prefix": "x-", "user_tags": "all"}, 0)):
+        roles.tables = {"roles": table}
+        assert roles.call("check").out.count("[roles] gives no role a tag") == count

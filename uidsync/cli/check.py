@@ -74,6 +74,8 @@ def check(options: Options, *, target: TargetOption = None, as_json: JSONOption 
 def _inspect_configuration(site: Site) -> Iterator[Finding]:
     names = ", ".join(target.name for target in site.targets)
     yield Finding("configuration", "green", f"{site.file}: {names}")
+    if site.config.roles.model_fields_set and not site.config.roles.is_used:
+        yield Finding("configuration", "yellow", "[roles] gives no role a tag", "set user_tags or address_tags in it")
     if is_ping_exposed(site.config, site.file):
         words = "others can read telemetry.ping_url, which is a secret"
         yield Finding("configuration", "yellow", words, advise_closing(site.file))

@@ -163,8 +163,6 @@ class RolesConfig(Table):
 
 def _check_roles(roles: RolesConfig) -> RolesConfig:
     """Check what no key of the table can know alone."""
-    if not roles.is_used:
-        raise ValueError("gives no role a tag: set user_tags or address_tags, or remove the table")
     for name in (*roles.user_tags.values(), *roles.address_tags.values()):
         if name.startswith(roles.prefix):
             rest = name.removeprefix(roles.prefix)
