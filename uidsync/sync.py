@@ -102,8 +102,9 @@ def run(parts: Parts, order: Order) -> Run:
                 _read(this)
                 _plan(this)
             if this.reading and not order.dry_run and not this.report.standby:
-                recorder = _begin(parts, this, this.dispatches, this.reading.clock)
                 tagger = _begin(make_tagging(parts), this, this.taggings, this.reading.clock)
+                # Whatever lost the mappings may have lost the tags: these come after them, and are looked at as well.
+                recorder = _begin(parts, this, this.dispatches, this.reading.clock, tagger.suspect)
                 keep()  # events and watermark in one step: whatever becomes of the targets, what was read is known
         except (Interrupted, SourceError, UnsafePlan, StandbyLost, OnStandby) as error:
             _end_early(this, error)
@@ -202,8 +203,15 @@ def make_tagging(parts: Parts) -> Parts:
     return replace(parts, config=config, targets=config.target, ledger=parts.ledger.tags, log=log)
 
 
-def _begin(parts: Parts, this: Run, dispatches: Sequence[Dispatch], clock: Callable[[], datetime]) -> Recorder:
-    recorder = Recorder(parts, dispatches, clock, looks=True, is_ordered=this.order.force)
+def _begin(
+    parts: Parts,
+    this: Run,
+    dispatches: Sequence[Dispatch],
+    clock: Callable[[], datetime],
+    when_lost: Callable[[str], None] | None = None,
+) -> Recorder:
+    is_ordered = this.order.force
+    recorder = Recorder(parts, dispatches, clock, looks=True, is_ordered=is_ordered, when_lost=when_lost)
     recorder.begin()
     return recorder
 

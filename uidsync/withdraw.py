@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
-from uidsync.config.models import Config, TargetConfig
+from uidsync.config.models import Config, FirewallConfig, TargetConfig
 from uidsync.deliver.recorder import Recorder
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import LOGOUT_GRACE, Withdrawn
@@ -26,16 +26,22 @@ from uidsync.sync import Parts, carry_out, finish, make_tagging
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Whose mappings are meant: those at addresses, those of users (without a domain: in any), or all."""
+    """Whose mappings are meant: those at addresses, those of users (without a domain: in any), or all.
+
+    With `only_tags`, their tags alone are meant.
+    """
 
     ips: Collection[Subject] = ()
     users: Collection[str] = ()
     everybody: bool = False
+    only_tags: bool = False
 
     def holds(self, ip: Subject, user: str | None) -> bool:
         """Tell whether a mapping is among them, or whether tags are: those of the address, or of the user."""
         if isinstance(ip, Tagged):
             ip, user = (ip, ip.name) if ip.kind == "user" else (ip_address(ip.name), None)
+        elif self.only_tags:
+            return False
         return self.everybody or ip in self.ips or is_meant(user, self.users)
 
 
@@ -59,8 +65,11 @@ def plan_withdrawal(
 def plan_tag_withdrawal(
     config: Config, targets: Sequence[TargetConfig], ledger: Ledger, chosen: Chosen, now: datetime
 ) -> tuple[Dispatch, ...]:
-    """Plan to take away the tags of what is chosen. Raises LedgerError."""
-    return plan_withdrawal(make_tag_config(config, targets).target, ledger.tags, chosen, now)
+    """Plan to take away the tags of what is chosen, also where no tags are sent any more. Raises LedgerError."""
+    tagged = make_tag_config(config, targets).target
+    firewalls = [target for target in targets if isinstance(target, FirewallConfig)]
+    taggings = plan_withdrawal(firewalls, ledger.tags, chosen, now)
+    return tuple(each for each in taggings if each.plan or any(target.name == each.name for target in tagged))
 
 
 def raise_if_unsafe(config: Config, dispatches: Sequence[Dispatch], ledger: Ledger, chosen: Chosen) -> None:

@@ -396,7 +396,7 @@ def test_a_slow_firewall_gets_the_time_that_each_scraper_allows(site, firewall):
             page.result()
         assert found["panos_up"] == [({"target": "fw"}, 1)]
         assert {has["part"] for has, value in found["panos_part_readable"] if value} == {
-            "ha", "gateways", "ike_sas", "ipsec_sas",
+            "ha", "gateways", "ike_sas", "ipsec_sas", "users",
         }  # fmt: skip
         assert "fw: down: branch" in html.document_fromstring(exporter.ask("/")[2]).text_content()
 

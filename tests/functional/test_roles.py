@@ -1,5 +1,6 @@
 """Roles reach firewalls as tags of users and of addresses, over real TLS: given, renewed, taken away, compared."""
 
+import re
 import sqlite3
 from contextlib import closing
 
@@ -153,7 +154,7 @@ def test_agents_and_firewalls_without_tags_get_none(roles, firewall, start):
     assert said >= {
         "gets no tags of [roles]: agents take none",
         "gets no tags of [roles]: tags = false",
-        "tells the tags of users",
+        "lists user tags",
     }
 
 
@@ -166,7 +167,10 @@ def test_commands_tell_of_tags(roles):
     ended = roles.call("explain", "10.0.0.2")
     assert "Tags of ada: nac-faculty, nac-staff\n" in ended.out
     assert "  from 10.0.0.1: nac-staff\n" in ended.out
-    assert "  fw holds nac-faculty,nac-staff, until " in ended.out
+    (ledger,) = re.findall(
+        "Tags of ada.*    ledger       (.*?), sent [^\n]*\n    it shows     (.*?)\n", ended.out, re.DOTALL
+    )
+    assert ledger == ("nac-faculty, nac-staff", "nac-faculty, nac-staff")
     told = roles.call("explain", "10.0.0.2", "--json").report["tags"]
     assert [story["wanted"] for story in told] == [["nac-quarantined"], ["nac-faculty", "nac-staff"]]
     (standing,) = roles.call("status", "--json").report["targets"]
@@ -208,7 +212,8 @@ def test_a_comparison_is_remembered(roles, firewall):
     assert list_tags(firewall) == {"ada": ["nac-staff"]}
     part = roles.call("sync", "--json").targets["fw"]
     assert part["compared_at"]
-    assert part["differing"] == 1
+    assert (part["differing"], part["tags_differing"]) == (0, 1)
+    assert part["tags_compared_at"] == part["compared_at"]
 
 
 def test_without_roles_nothing_changes(site, firewall):
@@ -257,3 +262,230 @@ def test_a_user_with_three_devices_moves_leaves_and_comes_back(roles, firewall):
         assert roles.call("sync").code == 0
         assert list_tags(firewall).get("ada") == tags
         assert roles.call("sync", "--json").targets["fw"]["batches"] == 0
+
+
+def test_a_foreign_tag_with_a_comma_costs_nobody_a_tag(roles, firewall):
+    """A repair takes away exactly the tags under the prefix, also where a comma or backslash is in a tag."""
+    give = (
+        '<register-user><entry user="boss"><tag><member>nac-x,vip</member><member>vip</member><member>soc</member>'
+        '</tag></entry></register-user><register><entry ip="10.9.9.9"><tag><member>nac-,blocklist</member>'
+        "<member>blocklist</member><member>a\\</member></tag></entry></register>"
+    )
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    assert roles.call("sync").code == 0
+    send(firewall, give)
+    assert roles.call("verify").code == 1
+    assert roles.call("verify", "--repair").code == 0
+    assert list_tags(firewall) == {"ada": ["nac-staff"], "boss": ["soc", "vip"], "10.9.9.9": ["a\\", "blocklist"]}
+
+
+def test_a_tag_in_another_case_is_another_tag(roles, firewall):
+    """A tag whose spelling the configuration changes is due, and the old one goes; a tag with a domain is seen."""
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    assert roles.call("sync").code == 0
+    roles.tables["roles"]["user_tags"] = {"ROLE_STAFF": "Staff"}
+    assert roles.call("sync").code == 0
+    assert list_tags(firewall) == {"ada": ["nac-Staff"]}
+    other = '<{0}register-user><entry user="ada"><tag><member>{1}</member></tag></entry></{0}register-user>'
+    send(firewall, other.format("un", "nac-Staff") + other.format("", "nac-Staff@lab"))
+    assert roles.call("verify").code == 1
+    assert roles.call("verify", "--repair").code == 0
+    assert list_tags(firewall) == {"ada": ["nac-Staff"]}
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "said"),
+    [
+        ("9.1.0", 0, [("green", "lists user tags"), ("green", "lists address tags")]),
+        (
+            "9.0.16",
+            1,
+            [("red", "takes no user tags: PAN-OS 9.0.16 is older than 9.1"), ("green", "lists address tags")],
+        ),
+        (
+            "7.1.0",
+            1,
+            [
+                ("red", "takes no user tags: PAN-OS 7.1.0 is older than 9.1"),
+                ("yellow", "does not list address tags: PAN-OS 7.1.0 is older than 8.0"),
+            ],
+        ),
+    ],
+)
+def test_check_tells_which_release_takes_which_tags(roles, firewall, version, code, said):
+    """Each kind of tag that is configured is judged by the firewall's release; a firewall that is too old gets none."""
+    firewall.do("version", version=version)
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    ended = roles.call("check", "--target", "fw", "--json")
+    found = [(each["colour"], each["message"]) for each in ended.report["findings"]]
+    assert [each for each in found if each[1].endswith(("tags", "9.1", "8.0")) and "tags" in each[1]] == said
+    assert ended.code == code
+    del roles.tables["roles"]["user_tags"]
+    assert roles.call("check", "--target", "fw").code == 0
+    roles.tables["roles"]["user_tags"] = "all"
+    assert roles.call("sync").code == code
+
+
+def test_tags_that_were_never_accepted_are_not_held(roles, firewall):
+    """Tags in doubt are counted for themselves: in the report, in `status` and in the metrics."""
+    roles.telemetry = {"textfile": roles.place / "uidsync.prom"}
+    roles.use_rows([("10.0.0.1", "ada"), ("10.0.0.2", "ben")])
+    assert roles.call("sync").code == 0
+    firewall.do("fault", name="reset_before_answer", types=["user-id"])
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF"), ("10.0.0.2", "ben,QUARANTINED")])
+    ended = roles.run("sync", "--json")
+    part = ended.targets["fw"]
+    assert (part["tags_wanted"], part["tags_held"], part["tags_in_doubt"]) == (2, 0, 2)
+    (standing,) = roles.call("status", "--json").report["targets"]
+    assert (standing["tags"], standing["tags_in_doubt"]) == (0, 2)
+    assert 'uidsync_tags_held{target="fw"} 0' in (roles.place / "uidsync.prom").read_text()
+
+
+def test_a_table_that_was_lost_is_no_green_line(roles, firewall):
+    """`check` is red while a firewall shows far fewer mappings of ours than it accepted."""
+    roles.use_rows([(f"10.0.0.{number}", f"user{number}") for number in range(1, 31)])
+    assert roles.call("sync").code == 0
+    assert roles.call("check", "--target", "fw").code == 0
+    firewall.do("clear")
+    ended = roles.call("check", "--target", "fw", "--json")
+    red = [each["message"] for each in ended.report["findings"] if each["colour"] == "red"]
+    assert (ended.code, red) == (
+        1,
+        ["its table has 0 mappings by this API, and accepted 30 that have not expired"],
+    )
+
+
+def test_a_user_with_too_many_tags_is_rejected_also_alone(roles, firewall):
+    """A user with 31 tags of others is rejected, not failed: the next runs are complete, and no old error stays."""
+    full = "".join(f"<member>other-{number}</member>" for number in range(31))
+    send(firewall, f'<register-user><entry user="ada"><tag>{full}</tag></entry></register-user>')
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF,ROLE_FAC")])
+    firewall.do("fault", name="invalid_key")
+    assert roles.call("sync").code == 1
+    firewall.do("fault", name=None)
+    ended = roles.call("sync", "--json")
+    part = ended.targets["fw"]
+    assert (ended.code, part["tags"]["rejected"], part["tags"]["failed"], part["error"]) == (1, 1, 0, None)
+    assert "user ada" not in ended.err
+    (standing,) = roles.call("status", "--json").report["targets"]
+    assert (standing["error"], standing["rejected"], standing["tags"]) == (None, 1, 0)
+    assert roles.call("sync").code == 0
+    firewall.do("version", version="9.0.0")  # refuses the message, and not the user
+    roles.use_rows([("10.0.0.2", "ben,ROLE_STAFF")])
+    ended = roles.call("sync", "--json")
+    assert (ended.code, ended.targets["fw"]["tags"]["failed"]) == (1, 1)
+    assert roles.call("sync").code == 1
+
+
+def test_the_log_names_a_rejected_user_for_whoever_debugs(roles, firewall):
+    """Only at -vv the log says who was rejected."""
+    full = "".join(f"<member>other-{number}</member>" for number in range(32))
+    send(firewall, f'<register-user><entry user="ada"><tag>{full}</tag></entry></register-user>')
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    (facts,) = [facts for name, facts in roles.call("-vv", "sync").events if name == "entry.rejected"]
+    assert facts["entry"] == "user ada nac-staff"
+
+
+def test_explain_tells_of_tags_as_of_mappings(roles, firewall, start):
+    """Each target with what it should have, the next run, the ledger and what it shows; or why it gets no tags."""
+    roles.add_firewall("fw-bare", start("firewall"), tags=False)
+    roles.add_agent("uia", start("agent", reply="xml"))
+
+    def look(which=-1):
+        ended = roles.call("explain", "10.0.0.1", "--json")
+        (target,) = ended.report["tags"][which]["targets"]
+        return target["verdict"].partition(", until")[0], target["why"], target["shows"], ended
+
+    roles.use_rows(rows := [("10.0.0.1", "ada", 200)])
+    assert roles.call("sync").code == 0
+    roles.use_rows(rows := [*rows, ("10.0.0.1", "ada,ROLE_STAFF", 90)])
+    assert roles.call("sync", "--target", "fw-bare").code == 0  # reads the rows
+    assert look()[:3] == (
+        "nac-staff", "sends nac-staff for 1440 minutes: the ledger does not have these tags", []
+    )  # fmt: skip
+    assert look(0)[:3] == ("nothing: no role of its newest rows becomes such a tag", "nothing", [])
+    firewall.do("fault", name="reject_matching", text="ada", message="no", types=["user-id"])
+    roles.call("sync")
+    assert "rejected these tags" in look()[1]
+    firewall.do("fault", name="reset_before_answer", types=["user-id"])
+    roles.use_rows([*rows, ("10.0.0.1", "ada,ROLE_FAC", 30)])
+    roles.call("sync")
+    assert "    ledger       in doubt: nac-faculty, sent" in roles.call("explain", "10.0.0.1").out
+    firewall.do("fault", name=None)
+    roles.call("sync", "--full")
+    assert look()[:3:2] == ("nac-faculty", ["nac-faculty"])
+    assert roles.call("withdraw", "ada").code == 0
+    assert look()[:3] == ("nothing: withdrawn by hand", "nothing", [])
+    told = roles.call("explain", "10.0.0.1").out
+    assert "fw-bare gets no tags: tags = false\n" in told
+    assert "uia gets no tags: agents take none\n" in told
+    firewall.do("fault", name="invalid_key")
+    assert "    it shows     could not be asked" in roles.call("explain", "10.0.0.1").out
+
+
+@pytest.mark.parametrize("how", ["tags = false", "no [roles]"])
+def test_a_withdrawal_takes_what_is_not_sent_any_more(roles, firewall, how):
+    """`withdraw --all --tags` removes all tags and logs nobody out, also where none are sent any more."""
+    rows = [("10.0.0.1", "ada,ROLE_STAFF"), ("10.0.0.2", "ben,QUARANTINED")]
+    roles.use_rows(rows)
+    assert roles.call("sync").code == 0
+    kept = roles.tables["roles"]
+    if how == "no [roles]":
+        roles.tables = {}
+    else:
+        roles.targets[0]["tags"] = False
+    said = [
+        each["message"] for each in roles.call("check", "--json").report["findings"] if "tag sets" in each["message"]
+    ]
+    assert len(said) == 1
+    assert "which are not renewed" in said[0]
+    assert len(list_tags(firewall)) == 2
+    assert roles.call("withdraw", "--all", "--tags", "--dry-run").out.count("untag") == 2
+    assert roles.call("withdraw", "--all", "--tags", "--yes").code == 0
+    assert list_tags(firewall) == {}
+    assert len(firewall.mappings()) == 2
+    assert roles.call("verify").code == 0
+    roles.tables, _ = {"roles": kept}, roles.targets[0].pop("tags", None)
+    assert roles.call("withdraw", "--undo", "--tags").code == 0
+    assert roles.call("sync").code == 0
+    assert len(list_tags(firewall)) == 2
+
+
+def test_tags_that_were_lost_with_the_mappings_come_back_with_them(roles, firewall):
+    """A run that finds the whole table lost reads the tags as well, however soon after the last look at them."""
+    roles.use_rows([(f"10.0.0.{number}", f"user{number},ROLE_STAFF") for number in range(1, 31)])
+    for _ in range(2):  # the second reads the tags after the full send
+        assert roles.call("sync").code == 0
+    firewall.do("clear")
+    gone = "".join(f'<entry user="user{number}"/>' for number in range(1, 31))
+    send(firewall, f"<unregister-user>{gone}</unregister-user>")
+    with closing(sqlite3.connect(roles.state_dir / "ledger.sqlite3")) as ledger, ledger:  # by now it would show
+        ledger.execute("UPDATE holding SET sent_at = sent_at - 180000000")
+        ledger.execute("UPDATE tag_holding SET sent_at = sent_at - 180000000")
+    ended = roles.run("sync", "--json")
+    assert len(firewall.mappings()) == 30
+    assert len(list_tags(firewall)) == 30, ended.err
+
+
+def test_what_a_limit_costs_is_told(roles, firewall):
+    """A run counts roles that are no tags as they are, and who has too many; `explain` names them."""
+    roles.tables["roles"] = {"user_tags": {"R*": ""}}
+    many = ",".join(f"R{number}" for number in range(40))
+    roles.use_rows([("10.0.0.1", "ada,R@x," + "R" * 200), ("10.0.0.2", f"ben,{many}"), ("10.0.0.3", "cy,R1")])
+    (warning,) = [words for words in roles.call("sync", "--json").report["warnings"] if "tags.cut" in words]
+    assert "2 roles are too long" in warning
+    assert "1 users or addresses have more than 32 tags" in warning
+    assert len(list_tags(firewall)["ben"]) == 32
+    assert "  changed: role 'R@x' is tag 'nac-R_x'\n" in roles.call("explain", "10.0.0.1").out
+    assert "  cut: 40 tags, of which the first 32 are sent\n" in roles.call("explain", "10.0.0.2").out
+    told = roles.call("explain", "10.0.0.3").out
+    assert "changed:" not in told
+    assert "cut:" not in told
+
+
+def test_check_tells_of_a_table_without_tags(roles):
+    """A `[roles]` that sets a key and gives no role a tag is yellow."""
+    roles.use_rows([("10.0.0.1", "ada")])
+    for table, count in (({"prefix": "x-"}, 1), ({}, 0), ({"prefix": "x-", "user_tags": "all"}, 0)):
+        roles.tables = {"roles": table}
+        assert roles.call("check").out.count("[roles] gives no role a tag") == count

@@ -14,8 +14,7 @@ PEOPLE = {
 }
 FIELDS = {
     "name", "kind", "held", "in_doubt", "expiring", "held_back", "last_success", "behind_since", "error", "rejected",
-    "withdrawn", "foreign", "not_sent", "tags",
-    "reconciled_at",
+    "withdrawn", "foreign", "not_sent", "tags", "tags_in_doubt", "reconciled_at",
 }  # fmt: skip
 
 

@@ -9,8 +9,8 @@ from tests.integrations.exporter_views import flow, view
 from uidsync.integrations.exporter.families import COUNTERS, GAUGES, Families, add_views
 from uidsync.panos.tunnels.conditions import Rules, View
 from uidsync.panos.tunnels.vpn import Gateway, IpsecSa
-from uidsync.panos.userid.knowledge import Knowledge
-from uidsync.panos.wire.errors import Busy, Unauthorized, Unreachable
+from uidsync.panos.userid.knowledge import Knowledge, ask_knowledge
+from uidsync.panos.wire.errors import BadRequest, Busy, Unauthorized, Unreachable
 
 DEVICE = {"77", "88", "192.0.2.1", "203.0.113.9", "tunnel.4"}
 
@@ -167,6 +167,34 @@ def test_a_list_that_cannot_be_read_costs_its_own_part():
         [0], [1], [0]
     ]  # fmt: skip
     assert not names(samples) & {"panos_ike_gateway_up", "panos_ipsec_sa_remaining_seconds"}
+
+
+@pytest.mark.parametrize(
+    ("said", "readable"),
+    [
+        (lambda *_: Unreachable("no answer"), 0),  # at once
+        (lambda count, _: Unreachable("no answer") if count else None, 0),  # after the first question
+        (lambda _, late: late.append(1), 0),  # all the time that there is was used up
+        (lambda *_: BadRequest("unexpected"), 1),  # an old release, which knows no such question
+    ],
+)
+def test_questions_about_users_that_time_out_are_told(said, readable):
+    """Where not all could be asked about User-ID, that part is not readable, and the text is not whole."""
+    asked, late = [], []
+
+    def ask(request, read):
+        asked.append(request)
+        if error := said(len(asked) - 1, late):
+            raise error
+        return read(200, iter([b'<response status="success"><result><count>5</count></result></response>']))
+
+    users = ask_knowledge(ask, "", lambda: bool(late))
+    seen = view(flow("HQ"), users=users)
+    assert find(write(seen), "panos_part_readable", part="users") == [readable]
+    assert ("users" in seen.unread) == (not readable)
+    families = Families()
+    add_views(families, "fw", [seen], Rules(), status_metric="", is_alone=True)
+    assert families.are_whole == bool(readable)
 
 
 def test_counters_that_were_cut_off_are_told():

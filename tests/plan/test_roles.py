@@ -10,12 +10,15 @@ from lxml import etree
 
 from uidsync.config.reader import make_config
 from uidsync.ledger.values import Holding, TargetState
-from uidsync.panos import Tagged
+from uidsync.panos import Tagged, join_tags, split_tags
 from uidsync.panos.userid.messages import Login, Logout
-from uidsync.panos.userid.tags import TagTarget, make_tag_message
+from uidsync.panos.userid.tags import PAGE, TagTarget, make_tag_message
+from uidsync.panos.wire.errors import BadReply
+from uidsync.plan.compare import find, glance_at, look_at
 from uidsync.plan.newest import make_demand
-from uidsync.plan.roles import MOST_TAGS, join_tags, make_tag_config, make_tag_events, make_tags
+from uidsync.plan.roles import MOST_TAGS, join_some, make_tag_config, make_tag_events, make_tags
 from uidsync.plan.share import Belief, make_share
+from uidsync.simulator import replies
 from uidsync.simulator.table import Table
 from uidsync.source.rows import LoginEvent, read_roles
 
@@ -129,7 +132,7 @@ def test_who_is_replaced_everywhere_has_no_tags():
 def test_no_more_tags_than_pan_os_takes():
     """Of more roles than tags are taken, the first are."""
     tags = [f"nac-{number:03}" for number in range(99, 0, -1)]
-    assert join_tags(tags).split(",") == sorted(tags[:MOST_TAGS])
+    assert join_some(tags).split(",") == sorted(tags[:MOST_TAGS])
 
 
 def test_without_roles_nothing_is_planned():
@@ -226,7 +229,7 @@ class Shelf:
         entries = "".join(f'<entry user="{user}"><tag><member>nac-staff</member></tag></entry>' for user in users)
         self.pages = {"registered-user": entries, "registered-ip": ""}
 
-    def read(self, request, read):
+    def read(self, request, read, **_):
         """Answer with the page for the kind that is asked for."""
         (page,) = [page for kind, page in self.pages.items() if kind in request.text]
         return read(200, iter([f'<response status="success"><result>{page}</result></response>'.encode()]))
@@ -246,3 +249,91 @@ def test_a_name_is_taken_as_it_is_known(known, shown, told):
     """A firewall may show a name in another case; but names that differ in case alone are two, if both are known."""
     target = TagTarget(Shelf(*shown), "nac-", lambda: [Tagged("user", name) for name in known])
     assert target.read_table(lambda entries: [entry.ip.name for entry in entries]) == told
+
+
+def test_a_list_that_repeats_is_no_list():
+    """A firewall that ignores where a page begins is not asked for ever, and what it lists is not taken for all."""
+    with pytest.raises(BadReply, match="lists the same 500 entries again"):
+        TagTarget(Shelf(*map(str, range(PAGE))), "nac-", list).read_table(list)
+
+
+tag_names = st.text(st.sampled_from("nac-,\\x @\n"), min_size=1, max_size=8)
+
+
+@given(st.lists(tag_names, max_size=5))
+def test_tags_come_back_out_of_their_text(tags):
+    """Whatever tags a firewall shows, their text parts into exactly these; tags of ours are parted by commas."""
+    assert split_tags(join_tags(tags)) == tuple(tags)
+    assert join_tags(["nac-a", "nac-b"]) == "nac-a,nac-b"
+
+
+class Registered(Shelf):
+    """A firewall that lists the tags in a table."""
+
+    def __init__(self, table):
+        self.pages = {
+            f"registered-{kind}": replies.tags(kind, [(name, has) for _, name, has in registry.current(0)])
+            for kind, registry in (("user", table.users), ("ip", table.addresses))
+        }
+
+    def read(self, request, read, **_):
+        """Answer with the page for the kind that is asked for."""
+        (page,) = [page for kind, page in self.pages.items() if kind in request.text]
+        return read(200, iter([page]))
+
+
+shown_tags = st.lists(
+    st.sampled_from(
+        ("vip", "x,vip", "nac-", "nac-x,vip", "nac-STAFF", "nac-staff@lab", "lab\\nac-staff", "nac-staff", "nac-a,b\\")
+    ),
+    unique=True,
+    max_size=4,
+)
+
+
+@given(shown_tags, shown_tags, st.sampled_from(((), ("STAFF",), ("guest-a", "STAFF"))))
+def test_a_repair_leaves_what_is_wanted_and_what_is_not_ours(of_user, of_address, roles):
+    """Whatever tags stand there: after a repair those under the prefix are exactly the wanted, and no other changed."""
+    table = Table()
+    for registry, kind, name, has in (
+        (table.users, "user", "ada", of_user),
+        (table.addresses, "ip", "10.0.0.1", of_address),
+    ):
+        entry = etree.Element("entry", {kind: name})
+        for tag in has:
+            etree.SubElement(etree.SubElement(entry, "tag"), "member").text = tag
+        registry.register(entry, "vsys1", 0)
+    made = make_tag_events(CONFIG.roles, [event("10.0.0.1", "ada", *roles)], {}, NOW - VALIDITY)
+    demand = make_demand({each.ip: each for each in made}, VALIDITY, NOW)
+    wanted = {ADA: {f"nac-{role.lower()}" for role in roles}, HERE: set()}
+
+    def look():
+        entries = TagTarget(Registered(table), "nac-", lambda: (ADA, HERE)).read_table(list)
+        shown = {subject: [entry for entry in entries if entry.ip == subject] for subject in (ADA, HERE)}
+        target = TAGGING.target[0]
+        return look_at(
+            TAGGING, target, Belief(TargetState("fw", ""), {}), demand, shown, glance_at(target, waits=False)
+        )
+
+    found = find(look())
+    was = {ADA: set(of_user), HERE: set(of_address)}
+    differing = {each.ip for kind in ("missing", "wrong", "stale") for each in found[kind]}
+    assert differing == {
+        subject for subject in was if {tag for tag in was[subject] if tag.startswith("nac-")} != wanted[subject]
+    }
+    plan = look().share.plan
+    if plan.logouts + plan.logins:
+        table.apply(etree.fromstring(make_tag_message(plan.logouts + plan.logins)), "vsys1", 0)
+    has = {name: set(tags) for registry in (table.users, table.addresses) for _, name, tags in registry.current(0)}
+    for subject, tags in was.items():
+        others = {tag for tag in tags if not tag.startswith("nac-")}
+        assert has.get(subject.name, set()) == wanted[subject] | others
+
+
+def test_tags_are_compared_to_the_letter():
+    """A tag in another case, or with what would be a domain of a user, is another tag: it is due."""
+    made = make_tag_events(CONFIG.roles, [event("10.0.0.1", "ada", "STAFF")], {}, NOW - VALIDITY)
+    for other in ("nac-Staff", "nac-staff@lab"):
+        held = {ADA: (Holding(other, 60, NOW, NOW + HOUR, event_id=1),)}
+        (login,) = plan(made, held).changed
+        assert (login.user, login.replaces) == ("nac-staff", (other,))

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command
-from uidsync.cli.inspection import Finding, inspect_belief, inspect_target
+from uidsync.cli.inspection import Finding, count_held, inspect_belief, inspect_target
 from uidsync.cli.inspection_source import inspect_source
 from uidsync.cli.site import Site
 from uidsync.cli.tables import make_console, print_json, print_table
@@ -53,7 +53,7 @@ def check(options: Options, *, target: TargetOption = None, as_json: JSONOption 
     site.raise_if_locked_out(site.targets, is_source_needed=not target)
     maker = site.make_targets(attempts=1)
     source_limit = site.config.sync.deadline.total_seconds() + GRACE
-    parts = [_inspect_in_thread(site, each, maker, beliefs) for each, beliefs in _inspect_beliefs(site)]
+    parts = [_inspect_in_thread(site, each, maker, beliefs, held) for each, beliefs, held in _inspect_beliefs(site)]
     if not target:
         parts.insert(0, Part("source", lambda: inspect_source(site.config, site.make_source()), source_limit))
     findings: list[Finding] = []
@@ -74,23 +74,28 @@ def check(options: Options, *, target: TargetOption = None, as_json: JSONOption 
 def _inspect_configuration(site: Site) -> Iterator[Finding]:
     names = ", ".join(target.name for target in site.targets)
     yield Finding("configuration", "green", f"{site.file}: {names}")
+    if site.config.roles.model_fields_set and not site.config.roles.is_used:
+        yield Finding("configuration", "yellow", "[roles] gives no role a tag", "set user_tags or address_tags in it")
     if is_ping_exposed(site.config, site.file):
         words = "others can read telemetry.ping_url, which is a secret"
         yield Finding("configuration", "yellow", words, advise_closing(site.file))
 
 
-def _inspect_beliefs(site: Site) -> list[tuple[TargetConfig, list[Finding]]]:
-    """Tell what the ledger knows of each target; of one that cannot be read, nothing."""
+def _inspect_beliefs(site: Site) -> list[tuple[TargetConfig, list[Finding], int]]:
+    """Tell what the ledger knows of each target, and how much it holds; of one that cannot be read, nothing."""
     with open_ledger_read_only(site.state_dir, site.log) as ledger:
         now = read_clock(ledger.read_position())
-        return [(target, list(inspect_belief(site.config, target, ledger, now))) for target in site.targets]
+        return [
+            (target, list(inspect_belief(site.config, target, ledger, now)), count_held(target, ledger, now))
+            for target in site.targets
+        ]
 
 
-def _inspect_in_thread(site: Site, target: TargetConfig, maker: TargetMaker, beliefs: list[Finding]) -> Part:
+def _inspect_in_thread(site: Site, target: TargetConfig, maker: TargetMaker, beliefs: list[Finding], held: int) -> Part:
     calls = QUESTIONS * (CALLS_OF_HOST if target.host else CALLS_OF_PAIR)
     limit = calls * target.request_timeout.total_seconds() + GRACE
-    has_roles = site.config.roles.is_used
-    return Part(target.name, lambda: chain(inspect_target(target, maker, has_roles=has_roles), beliefs), limit)
+    roles = site.config.roles
+    return Part(target.name, lambda: chain(inspect_target(target, maker, roles, held), beliefs), limit)
 
 
 class Part:

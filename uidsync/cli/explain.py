@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from uidsync.cli.app import JSONOption, Options, command, read_address
+from uidsync.cli.explain_tags import Shown, Story, ask, describe_tags, tell_tags, trace_tags
 from uidsync.cli.show import NOBODY
 from uidsync.cli.site import Site
 from uidsync.cli.tables import print_json, print_lines
-from uidsync.cli.wiring import TargetMaker
 from uidsync.cli.words import spell_mac, spell_moment, spell_span
-from uidsync.config.models import Config, FirewallConfig, TargetConfig
 from uidsync.history.explain import Step, Verdict, find_keys, judge, trace
-from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import open_ledger_read_only
 from uidsync.ledger.values import Holding
-from uidsync.panos import Address, Tagged
-from uidsync.panos.userid.table import TableEntry
+from uidsync.panos import Address
 from uidsync.panos.wire.errors import PanosError
 from uidsync.plan.dispatch import read_belief
 from uidsync.plan.newest import make_demand
-from uidsync.plan.roles import make_tags
 from uidsync.plan.share import make_share
 from uidsync.reading.reader import make_rules, recall
 from uidsync.report.report import INCOMPLETE, OK
@@ -38,7 +33,6 @@ KEEPS = {
     BLANK: "the row has no name, and comes from no other device",
 }
 LONGEST_PRINCIPAL = 80  # characters, shown to people
-Shown = tuple[TableEntry, ...] | PanosError | None  # by a firewall, or why not; an agent cannot be asked
 LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
 
 
@@ -54,7 +48,7 @@ class Explanation:
     verdicts: tuple[Verdict, ...]
     shown: Mapping[str, Shown]
     rules: Rules
-    tags: tuple[dict[str, Any], ...] = ()  # of the address and of the user, as programs get them
+    tags: tuple[Story, ...] = ()  # of the address and of the user
 
     @property
     def is_answered(self) -> bool:
@@ -102,44 +96,15 @@ def _explain(site: Site, ip: Address) -> Explanation:
             belief = read_belief(ledger, target, [ip])
             share = make_share(config, target, belief, demand)
             verdicts.append(judge(share, ip, holder))
-        tags = tuple(_trace_tags(config, ledger, ip, holder)) if config.roles.is_used else ()
+        tags = tuple(trace_tags(config, ledger, ip, holder, now)) if config.roles.is_used else ()
     maker = site.make_targets(attempts=1)
-    shown = do_for_each(lambda target: _ask(target, ip, maker), config.target)
-    answers = dict(zip((target.name for target in config.target), shown, strict=True))
-    return Explanation(ip, now, validity, steps, holder, tuple(verdicts), answers, rules, tags)
-
-
-def _trace_tags(config: Config, ledger: Ledger, ip: Address, holder: LoginEvent | None) -> Iterator[dict[str, Any]]:
-    """Tell of the tags of an address and of its user: what is wanted, from which addresses, and what targets hold."""
-    theirs = ledger.read_events_of([holder.user.casefold()]) if holder and holder.user else []
-    stories = [(Tagged("ip", str(ip)), list(ledger.read_events([ip]).values()), config.roles.address_tags)]
-    if theirs:
-        newest = max(theirs, key=lambda event: event.key)
-        stories.append((Tagged("user", newest.user or ""), theirs, config.roles.user_tags))
-    for subject, events, names in stories:
-        sources = {str(each.ip): make_tags(each.roles, names, config.roles.prefix) for each in events}
-        known = ledger.tags.read_events([subject]).values()
-        yield {
-            subject.kind: subject.name,
-            "wanted": [tag for event in known if event.user for tag in event.user.split(",")],
-            "from": {address: tags for address, tags in sources.items() if tags},
-            "ledger": {
-                target.name: [
-                    asdict(each) for each in ledger.tags.read_holdings(target.name, [subject]).get(subject, ())
-                ]
-                for target in config.target
-            },
-        }
-
-
-def _ask(target: TargetConfig, ip: Address, maker: TargetMaker) -> Shown:
-    if not isinstance(target, FirewallConfig):
-        return None
-    with closing(maker.make_firewall(target)) as firewall:
-        try:
-            return firewall.ask(ip)
-        except PanosError as error:
-            return error
+    prefix, subjects = config.roles.prefix, [ip, *(story.subject for story in tags)]
+    answers = do_for_each(lambda target: (target.name, ask(target, subjects, maker, prefix)), config.target)
+    of_ip, *of_tags = (
+        {name: shown[place] for name, shown in answers if place < len(shown)} for place in range(len(subjects))
+    )
+    tags = tuple(replace(story, shown=shown) for story, shown in zip(tags, of_tags, strict=True))
+    return Explanation(ip, now, validity, steps, holder, tuple(verdicts), of_ip, rules, tags)
 
 
 # ---- for programs ------------------------------------------------------------------------------------------------
@@ -160,7 +125,7 @@ def _describe(explanation: Explanation) -> dict[str, Any]:
             for step in explanation.steps
         ],
         "targets": [_describe_target(verdict, explanation) for verdict in explanation.verdicts],
-        **({"tags": explanation.tags} if explanation.tags else {}),
+        **({"tags": list(map(describe_tags, explanation.tags))} if explanation.tags else {}),
     }
 
 
@@ -208,11 +173,7 @@ def _tell(explanation: Explanation) -> Iterator[str]:
         yield f"  it shows     {_tell_shown(explanation.shown[verdict.name])}"
     for story in explanation.tags:
         yield ""
-        yield f"Tags of {story.get('user') or story['ip']}: {', '.join(story['wanted']) or 'none'}"
-        yield from (f"  from {address}: {', '.join(tags)}" for address, tags in story["from"].items())
-        for name, held in story["ledger"].items():
-            lasts = "; ".join(f"{each['user']}, until {_at(each['held_until'])}" for each in held)
-            yield f"  {name} holds {lasts or 'none'}"
+        yield from tell_tags(story)
 
 
 def _tell_effect(step: Step) -> str:

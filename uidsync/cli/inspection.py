@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from uidsync.cli.inspection_tags import inspect_tags
 from uidsync.cli.sentences import NO_SECRET, advise_secret, count, tell_kind
 from uidsync.cli.wiring import TargetMaker
 from uidsync.cli.words import spell_span
-from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
+from uidsync.config.models import AgentConfig, Config, RolesConfig, TargetConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos.userid.agent import Agent
 from uidsync.panos.userid.firewall import Firewall, is_right_missing
-from uidsync.panos.userid.knowledge import ask_knowledge, describe, find_troubles
+from uidsync.panos.userid.knowledge import ask_knowledge, describe, find_loss, find_troubles
 from uidsync.panos.userid.pair import ACTIVE, OFF
-from uidsync.panos.userid.tags import make_show_tags, read_tags
 from uidsync.panos.wire.client import OLD_RELEASE
-from uidsync.panos.wire.errors import BadRequest, Busy, PanosError, RequestError, Unauthorized, Untrusted
+from uidsync.panos.wire.errors import Busy, PanosError, RequestError, Unauthorized, Untrusted
 from uidsync.panos.wire.seen import see_certificate
 from uidsync.panos.wire.tls import OTHER_FINGERPRINT
 from uidsync.plan.dispatch import find_seen_since, read_state
+from uidsync.plan.roles import make_tag_config
 from uidsync.report.report import describe_certificate
 
 Colour = Literal["green", "yellow", "red"]
@@ -70,13 +71,17 @@ class Finding:
     advice: str = ""
 
 
-def inspect_target(config: TargetConfig, maker: TargetMaker, *, has_roles: bool = False) -> Iterator[Finding]:
-    """Look at one target: whether it can be used, and what would make it better."""
+def inspect_target(config: TargetConfig, maker: TargetMaker, roles: RolesConfig, held: int = 0) -> Iterator[Finding]:
+    """Look at one target: whether it can be used, and what would make it better; it is believed to hold so many."""
     target = maker(config)
     try:
-        yield from _inspect_agent(config, target) if isinstance(target, Agent) else _inspect_firewall(config, target)
-        if has_roles:
-            yield _inspect_tags(config, target)
+        version = ""
+        if isinstance(target, Agent):
+            yield from _inspect_agent(config, target)
+        else:
+            version = yield from _inspect_firewall(config, target, held)
+        if roles.is_used:
+            yield from (Finding(config.name, *judged) for judged in inspect_tags(config, target, roles, version))
     except PanosError as error:
         words = tell_kind(error.kind, error.words) + _tell_fingerprint(config, error)
         yield Finding(config.name, "red", words, error.advice or _advise(config, error))
@@ -101,16 +106,24 @@ def inspect_belief(config: Config, target: TargetConfig, ledger: Ledger, now: da
         wanted = of.count_wanted(find_seen_since(config, now))
         if first:
             doubt = f", {doubtful:,} in doubt" if doubtful else ""
+            gets_any = of is ledger or make_tag_config(config, [target]).target
             due = (
                 f"{count(wanted, 'addresses')} {'has' if wanted == 1 else 'have'} a user"
                 if of is ledger
                 else f"{wanted:,} wanted"
+                if gets_any
+                else "they are not renewed"
             )
             words = f"the ledger counts {count(held, of.words.held)} held{doubt}; {due}"
             yield Finding(name, "green", f"{words}; the first expires in {spell_span(first - now)}")
     if state.compared_at:
         ago, differing = spell_span(now - state.compared_at), f"{state.differing:,} entries differed"
         yield Finding(name, "green", f"its table was compared {ago} ago: {differing}")
+
+
+def count_held(target: TargetConfig, ledger: Ledger, now: datetime) -> int:
+    """Count the mappings that a target accepted and that have not expired."""
+    return 0 if read_state(ledger, target).is_new else ledger.count_holdings(target.name, now)[0]
 
 
 def _tell_fingerprint(config: TargetConfig, error: PanosError) -> str:
@@ -145,27 +158,11 @@ def _inspect_agent(config: TargetConfig, agent: Agent) -> Iterator[Finding]:
         yield Finding(config.name, "yellow", "no client certificate", advice)
 
 
-def _inspect_tags(config: TargetConfig, target: Agent | Firewall) -> Finding:
-    """Tell whether a target takes tags; an agent takes none, and that is no fault of it."""
-    if isinstance(target, Agent) or not isinstance(config, FirewallConfig):
-        return Finding(config.name, "green", "gets no tags of [roles]: agents take none")
-    if not config.tags:
-        return Finding(config.name, "green", "gets no tags of [roles]: tags = false")
-    try:
-        target.read(
-            make_show_tags("user", "<all><limit>1</limit><start-point>1</start-point></all>", target.vsys), read_tags
-        )
-    except BadRequest as error:
-        words = f"does not tell the tags of users: {error}"
-        return Finding(config.name, "yellow", words, "user_tags need PAN-OS 9.1 or later, address_tags 8.0")
-    except Unauthorized as error:
-        return Finding(config.name, "yellow", f"does not tell the tags of users: {error}", RIGHTS["op"][2])
-    return Finding(config.name, "green", "tells the tags of users")
-
-
-def _inspect_firewall(config: TargetConfig, firewall: Firewall) -> Iterator[Finding]:
+def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Generator[Finding, None, str]:
+    """Look at a firewall; return its release of PAN-OS, if it tells that."""
     name = config.name
     lacks: dict[str, PanosError] = {}
+    version = ""
     yield from _inspect_pair(name, firewall)
     try:
         firewall.try_right()
@@ -183,6 +180,7 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall) -> Iterator[Find
         lacks["op"] = error
     took = time.monotonic() - started
     if "op" not in lacks:
+        version = system.version
         yield Finding(name, "green", f"is {system.hostname}, a {system.model} with PAN-OS {system.version}")
     is_slow = took > SLOW
     advice = "`connections` above 1 sends more at once; is its management plane busy?" if is_slow else ""
@@ -198,7 +196,9 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall) -> Iterator[Find
         ends_at = time.monotonic() + LONGEST_LOOK
         known = ask_knowledge(firewall.read, firewall.vsys, lambda: time.monotonic() > ends_at)
         yield from (Finding(name, "green", f"{head}: {text}") for head, text in describe(known, spell_span))
+        yield from (Finding(name, "red", words, advice) for words, advice in find_loss(known, held))
         yield from (Finding(name, "yellow", words, advice) for words, advice in find_troubles(known))
+    return version
 
 
 def _judge_rights(name: str, lacks: dict[str, PanosError]) -> Iterator[Finding]:

@@ -288,7 +288,7 @@ def inspect_source_of(config: Config, place: Path) -> Iterator[Finding]:
 
 def inspect_last_target(config: Config, place: Path) -> Iterator[Finding]:
     """Look at the target that was named last, with the secrets in this place."""
-    return inspect_target(config.target[-1], _make_maker(config, place))
+    return inspect_target(config.target[-1], _make_maker(config, place), config.roles)
 
 
 def _tell(finding: Finding) -> None:

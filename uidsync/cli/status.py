@@ -41,7 +41,8 @@ class Standing:
     """Where one target stands.
 
     `expiring` mappings have less than five minutes left; logins that are `held_back` were rejected or withdrawn, and
-    `not_sent` lists them: why, address, user, and since when. `tags` counts the users and addresses with tags of ours.
+    `not_sent` lists them: why, address, user, and since when. `tags` counts the users and addresses
+    whose tags it accepted.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Standing:
     foreign: int
     not_sent: tuple[tuple[str, Subject, str, datetime], ...]
     tags: int = 0
+    tags_in_doubt: int = 0
     reconciled_at: datetime | None = None
 
 
@@ -113,7 +115,13 @@ def _show_runs(last_run: Mapping[str, Any] | None, timer: Timer | None, now: dat
 def _show_targets(standings: Sequence[Standing], now: datetime) -> None:
     """Print where every target stands: a table, what is held back, and what is wrong."""
     console = make_console()
-    numbers = ("held", "doubt", "expiring", "held back", *(("tags",) if any(each.tags for each in standings) else ()))
+    numbers = (
+        "held",
+        "doubt",
+        "expiring",
+        "held back",
+        *(("tags",) if any(each.tags or each.tags_in_doubt for each in standings) else ()),
+    )
     table = make_table("target", *numbers, "reconciled", "success", "behind", right=numbers)
     for standing in standings:
         found = (standing.held, standing.in_doubt, standing.expiring, standing.held_back, standing.tags)
@@ -202,6 +210,6 @@ def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
         len(withdrawn),
         ledger.count_taken(name),
         (*rejected, *withdrawn),
-        sum(ledger.tags.count_holdings(name, now)),
+        *ledger.tags.count_holdings(name, now),
         state.reconciled_at,
     )

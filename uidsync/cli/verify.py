@@ -27,7 +27,7 @@ from uidsync.cli.words import spell_time_left
 from uidsync.config.models import FirewallConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
-from uidsync.panos import rank
+from uidsync.panos import Tagged, rank
 from uidsync.panos.logs.events import UserIdEvent
 from uidsync.panos.wire.errors import PanosError
 from uidsync.plan.compare import KINDS, Comparison
@@ -161,7 +161,7 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
         return
     table = make_table("target", "status", *KINDS, right=KINDS)
     for each in found:
-        counts = (f"{len(each.findings[kind]):,}" if each.findings.get(kind) else "-" for kind in KINDS)
+        counts = (f"{len(some):,}" if (some := each.list_findings(kind)) else "-" for kind in KINDS)
         table.add_row(each.name, spell_status(each.status), *counts)
     print_table(table)
     for part in report.targets if report else ():
@@ -191,12 +191,14 @@ def _list_differences(each: Comparison) -> list[tuple[str, Difference]]:
 
 
 def _list_words(kind: str, item: Difference) -> tuple[str, ...]:
+    if isinstance(item.ip, Tagged):  # of tags, no firewall tells where they are from or how long they last
+        return kind, str(item.ip), item.user or "-", item.held or "-", "-", "-"
     left = "-" if item.held is None else "never" if item.seconds_left is None else str(item.seconds_left)
     return kind, str(item.ip), item.user or "-", item.held or "-", item.type or "-", left
 
 
 def _spell_left(item: Difference) -> str:
-    return "-" if item.held is None else spell_time_left(item.seconds_left)
+    return "-" if item.held is None or isinstance(item.ip, Tagged) else spell_time_left(item.seconds_left)
 
 
 # ---- what firewalls logged ---------------------------------------------------------------------------------------

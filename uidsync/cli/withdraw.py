@@ -41,6 +41,7 @@ class Wish:
     undo: Annotated[
         bool, typer.Option("--undo", metavar="", help="Stop withholding; the next run sends the mapping again.")
     ] = False
+    tags: Annotated[bool, typer.Option("--tags", metavar="", help="Only remove tags; log nobody out.")] = False
     dry_run: DryRunOption = False
     yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask before --all.")] = False
 
@@ -73,6 +74,7 @@ def withdraw(
         uidsync withdraw 192.0.2.7 --dry-run       show what would be logged out
         uidsync withdraw jdoe01                    at all addresses
         uidsync withdraw --all --target fw-east    before you remove this target
+        uidsync withdraw --all --tags              before you remove [roles]
         uidsync withdraw --list                    what is withheld
         uidsync withdraw --undo jdoe01             send it again
     """
@@ -81,15 +83,15 @@ def withdraw(
     if bool(who) == wish.everybody and not (wish.lists or wish.undo):
         raise typer.BadParameter("name addresses or users, or say --all")
     site = Site(options, "write" if wish.changes_something else "read", target)
-    chosen = _choose(who or (), everybody=wish.everybody or not who)
+    chosen = _choose(who or (), everybody=wish.everybody or not who, only_tags=wish.tags)
     if wish.lists or wish.undo:
         return _tell_or_undo(site, chosen, wish, as_json=as_json)
-    if wish.everybody and not (wish.yes or wish.dry_run) and not _confirm(site):
+    if wish.everybody and not (wish.yes or wish.dry_run) and not _confirm(site, only_tags=wish.tags):
         return INCOMPLETE
     return _withdraw(site, chosen, dry_run=wish.dry_run, as_json=as_json)
 
 
-def _choose(who: Sequence[str], *, everybody: bool) -> Chosen:
+def _choose(who: Sequence[str], *, everybody: bool, only_tags: bool) -> Chosen:
     ips: set[Address] = set()
     users: set[str] = set()
     for word in who:
@@ -98,7 +100,7 @@ def _choose(who: Sequence[str], *, everybody: bool) -> Chosen:
             users.add(word)
         else:
             ips.add(ip)
-    return Chosen(ips, users, everybody)
+    return Chosen(ips, users, everybody, only_tags)
 
 
 def _name(chosen: Chosen) -> str:
@@ -107,11 +109,13 @@ def _name(chosen: Chosen) -> str:
     return "anybody" if chosen.everybody else shlex.join(words)
 
 
-def _confirm(site: Site) -> bool:
+def _confirm(site: Site, *, only_tags: bool) -> bool:
     """Ask whoever sits at a terminal; scripts are not asked."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     names = ", ".join(target.name for target in site.targets)
+    if only_tags:
+        return typer.confirm(f"Remove every tag that uidsync sent to {names}, and withhold it?", err=True)
     tags = ", remove every tag" if site.config.roles.is_used else ""
     return typer.confirm(f"Log out every mapping{tags} that uidsync sent to {names}, and withhold it?", err=True)
 

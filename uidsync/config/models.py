@@ -161,6 +161,15 @@ class RolesConfig(Table):
         return bool(self.user_tags or self.address_tags)
 
 
+def _check_roles(roles: RolesConfig) -> RolesConfig:
+    """Check what no key of the table can know alone."""
+    for name in (*roles.user_tags.values(), *roles.address_tags.values()):
+        if name.startswith(roles.prefix):
+            rest = name.removeprefix(roles.prefix)
+            raise ValueError(f'the tag {name!r} would begin with the prefix twice: write "{rest}"')
+    return roles
+
+
 class SyncConfig(Table):
     """How a run works: sizes, safety limits and time limits."""
 
@@ -277,7 +286,7 @@ class Config(Table):
 
     source: SourceConfig
     identity: IdentityConfig = IdentityConfig()
-    roles: RolesConfig = RolesConfig()
+    roles: Annotated[RolesConfig, AfterValidator(_check_roles)] = RolesConfig()
     sync: SyncConfig = SyncConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     target: Targets

@@ -32,12 +32,17 @@ def _read_duration(value: object) -> object:
         raise ValueError(f'{value!r} is not a duration such as "90s", "45m", "4h" or "7d"') from None
 
 
+def _spell(duration: timedelta) -> str:
+    """Return a duration as people write it: in days where it is some."""
+    return f"{duration.days}d" if duration > DAY and not duration % DAY else durationpy.to_str(duration)
+
+
 def between(least: timedelta, most: timedelta) -> Callable[[timedelta], timedelta]:
     """Make the check that a duration lies in these bounds."""
 
     def check(value: timedelta) -> timedelta:
         if not least <= value <= most:
-            raise ValueError(f"must be between {durationpy.to_str(least)} and {durationpy.to_str(most)}")
+            raise ValueError(f"must be between {_spell(least)} and {_spell(most)}")
         return value
 
     return check
@@ -134,7 +139,24 @@ def _check_zone(value: str) -> str:
 
 
 def _read_tag_names(value: object) -> object:
+    if isinstance(value, str) and value != "all":
+        raise ValueError('must be "all", or a table such as { "ROLE_STAFF" = "staff" }')
     return {"*": ""} if value == "all" else value
+
+
+def _check_globs(value: dict[str, str]) -> dict[str, str]:
+    for glob in value:
+        if not glob or "," in glob:
+            raise ValueError(
+                f"{glob!r} matches no role: a role is never empty and has no comma. Give each role a pattern"
+            )
+    return value
+
+
+def _check_prefix(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(PREFIX, value):
+        raise ValueError("must be 1 to 24 characters: letters without accents, digits, . _ and -")
+    return value
 
 
 def _check_tag(value: str) -> str:
@@ -149,6 +171,7 @@ SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelt
 Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
 Text = Annotated[str, AfterValidator(_check_printable)]
 Word = Annotated[str, Field(min_length=1), AfterValidator(_check_printable)]
+PREFIX = r"^[A-Za-z0-9_.-]{1,24}$"
 DOMAIN, NAME, VSYS = r"^[^\\@,]*$", r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", r"^(vsys[0-9]{1,3})?$"
 Domain = Annotated[str, StringConstraints(pattern=DOMAIN, max_length=64), AfterValidator(_check_printable)]
 Regex = Annotated[str, AfterValidator(_read_regex)]
@@ -167,9 +190,11 @@ TextFile = Annotated[Path | None, AfterValidator(_check_suffix), BeforeValidator
 PingURL = Annotated[str, AfterValidator(_check_ping_url)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_read_network)]
 Tag = Annotated[str, StringConstraints(max_length=100), AfterValidator(_check_tag)]
-TagPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,24}$")]
+TagPrefix = Annotated[str, StringConstraints(pattern=PREFIX), BeforeValidator(_check_prefix)]
 TagNames = Annotated[
-    dict[str, Tag], BeforeValidator(_read_tag_names, json_schema_input_type=Literal["all"] | dict[str, str])
+    dict[str, Tag],
+    AfterValidator(_check_globs),
+    BeforeValidator(_read_tag_names, json_schema_input_type=Literal["all"] | dict[str, str]),
 ]
 Fingerprint = Annotated[str, AfterValidator(_read_fingerprint)]
 Fingerprints = Annotated[

@@ -86,7 +86,7 @@ class Recorder:
 
     `clock` is the source's clock. With `looks`, firewalls are asked what they hold before anything is sent. What
     somebody ordered, by a withdrawal or by force, is sent however much it undoes, and does not count against the limits
-    of later runs.
+    of later runs. `when_lost` hears of targets whose table was lost.
     """
 
     def __init__(
@@ -97,11 +97,13 @@ class Recorder:
         *,
         looks: bool = False,
         is_ordered: bool,
+        when_lost: Callable[[str], None] | None = None,
     ) -> None:
         self._config = means.config
         self._ledger = means.ledger
         self._looks = looks
         self._is_ordered = is_ordered
+        self._when_lost = when_lost
         self._clock = clock
         self._dispatches: dict[str, Dispatch] = {dispatch.name: dispatch for dispatch in dispatches}
         self._before: dict[tuple[str, Subject], _Before] = {}  # where something is on its way
@@ -124,6 +126,11 @@ class Recorder:
         """Record whom it is for, before anything is sent. Raises LedgerError."""
         for dispatch in self._dispatches.values():
             self._ledger.write_target(dispatch.state)
+
+    def suspect(self, name: str) -> None:
+        """Have the whole table of a target read, whenever that was last done."""
+        if dispatch := self._dispatches.get(name):
+            dispatch.state.is_suspect, dispatch.state.tried_at = True, None
 
     def prepare(self, delivery: Delivery) -> None:
         """Settle what is sent: what is due by what the target shows, but for what would undo too much."""
@@ -159,6 +166,8 @@ class Recorder:
             return dispatch
         for event, message in found.warnings.items():
             self._warn(dispatch.name, event, message)
+        if "table.lost" in found.warnings and self._when_lost:
+            self._when_lost(dispatch.name)
         delivery.error, delivery.is_heard = found.error, found.is_heard
         return found.dispatch
 
@@ -267,7 +276,8 @@ class Recorder:
             event = self._ledger.read_events([entry.ip]).get(entry.ip)
             known = next(iter(self._ledger.read_rejected(target, [entry.ip])), None)
         message = mask(rejection.message, [entry])
-        log.warning("entry.rejected", clientHistId=event.event_id if event else None, message=message)
+        named = {"entry": f"{entry.ip} {entry.user}"} if log.is_enabled_for(logging.DEBUG) else {}
+        log.warning("entry.rejected", clientHistId=event.event_id if event else None, message=message, **named)
         if isinstance(entry, Login) and event:
             held = self._find_before(target, [entry]).get(entry.ip, ())
             before = next((holding for holding in held if holding.user == entry.user), None)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from uidsync.panos import Subject
-from uidsync.panos.userid.messages import Login, Rejection
+from uidsync.panos import Subject, Tagged
+from uidsync.panos.userid.messages import Entry, Login, Rejection
 from uidsync.panos.wire.errors import BadRequest, TargetError
 from uidsync.plan.due import Batch
 from uidsync.report.report import Delivered, Failed, Outcome, mask
@@ -25,6 +25,7 @@ class Refusals:
 
     def __init__(self) -> None:
         self._refused: list[Rejection] = []
+        self._named: set[Entry] = set()  # that an answer named, and did not refuse with the whole message
         self._new = 0  # messages of one entry among them that was not rejected in an earlier run
         self._has_accepted = False
 
@@ -38,6 +39,7 @@ class Refusals:
     def settle(self, batch: Batch, rejections: Sequence[Rejection]) -> Iterator[Outcome]:
         """Return what an accepted message decides: its own entries, and those refused before it."""
         self._refused += rejections
+        self._named.update(rejection.entry for rejection in rejections)
         rejected = {rejection.entry for rejection in rejections}
         if accepted := tuple(entry for entry in batch.entries if entry not in rejected):
             self._has_accepted, self._new = True, 0
@@ -50,9 +52,14 @@ class Refusals:
         yield from (Failed(_alone(refused), failure) for refused in self._take())
 
     def end(self, rejected_before: Collection[Subject]) -> Iterator[Outcome]:
-        """Return the outcomes of what nothing was accepted after: failed, unless an earlier run saw it rejected."""
+        """Return the outcomes of what nothing was accepted after: failed, unless an earlier run saw it rejected.
+
+        A few users or addresses that cannot get their tags are rejected: that they have too many concerns them alone.
+        """
+        are_few = len(self._refused) < ALL_REFUSED
         for refused in self._take():
-            if refused.entry.ip in rejected_before:
+            is_theirs = are_few and isinstance(refused.entry.ip, Tagged) and refused.entry in self._named
+            if is_theirs or refused.entry.ip in rejected_before:
                 yield Delivered(_alone(refused), (refused,))
             else:
                 yield Failed(_alone(refused), BadRequest(refused.message))

@@ -55,6 +55,8 @@ def report_reading(report: SyncReport, reading: Reading) -> None:
         addresses=reading.addresses,
         newest_event=reading.newest_event,
     )
+    if reading.cut:
+        report.warnings.append(f"tags.cut: {reading.cut}")
     if reading.disordered:
         report.warnings.append(
             f"source.disordered: {reading.disordered} newer events have lower ids than rows that were read before; "
@@ -163,6 +165,8 @@ def note_delivery(state: TargetState, part: TargetReport, delivery: Delivery) ->
     if part.error:
         state.error_kind, state.error_message = part.error.kind, part.error.message
         state.is_unusable = part.error.kind not in ABOUT_ENTRIES
+    elif any(tally.delivered or tally.rejected for tally in part.tallies):  # it is not what it was
+        state.is_unusable, state.error_kind, state.error_message = False, None, None
 
 
 def report_states(report: SyncReport, states: Sequence[TargetState], ledger: Ledger, now: datetime) -> None:
@@ -172,9 +176,10 @@ def report_states(report: SyncReport, states: Sequence[TargetState], ledger: Led
         part.certificate_not_after = state.certificate_not_after
         part.client_certificate_not_after = state.client_certificate_not_after
         with suppress(LedgerError):
-            part.tags_held = sum(ledger.tags.count_holdings(part.name, now))
-            tags = ledger.tags.read_target(part.name, state.identity)
-            part.compared_at, part.differing = state.compared_at, state.differing + (tags.differing if tags else 0)
+            part.tags_held, part.tags_in_doubt = ledger.tags.count_holdings(part.name, now)
+            part.compared_at, part.differing = state.compared_at, state.differing
+            if tags := ledger.tags.read_target(part.name, state.identity):
+                part.tags_compared_at, part.tags_differing = tags.compared_at, tags.differing
             held_back = [of.count_held_back(part.name) for of in (ledger, ledger.tags)]
             part.held_back = {why: sum(counts[why] for counts in held_back) for why in part.held_back}
             part.foreign = ledger.count_taken(part.name)

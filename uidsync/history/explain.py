@@ -14,7 +14,7 @@ from typing import Any, Literal
 from uidsync.history import timeline
 from uidsync.history.timeline import Timeline
 from uidsync.ledger.values import LOGOUT_GRACE, MINUTE, Holding
-from uidsync.panos import Address
+from uidsync.panos import Address, Subject
 from uidsync.panos.userid.messages import Login, UserMapping
 from uidsync.plan.share import Share
 from uidsync.source.dates import Dates
@@ -145,7 +145,7 @@ class Verdict:
     renewed_at: datetime | None = None
 
 
-def judge(share: Share, ip: Address, holder: LoginEvent | None) -> Verdict:
+def judge(share: Share, ip: Subject, holder: LoginEvent | None) -> Verdict:
     """Judge one address of a target's share."""
     plan = share.plan
     logins: dict[Due, tuple[Login, ...]] = {"changed": plan.changed, "new": plan.new, "refreshed": plan.refreshed}
@@ -173,7 +173,7 @@ def _find_renewal(mapping: UserMapping | None, held: Sequence[Holding]) -> datet
     return max(ends, default=None)
 
 
-def _find_reason(share: Share, ip: Address, holder: LoginEvent | None) -> Rest:
+def _find_reason(share: Share, ip: Subject, holder: LoginEvent | None) -> Rest:
     if ip in share.wanted:
         return "rejected" if ip in share.rejected else "taken" if ip in share.taken else "held"
     if holder is None:

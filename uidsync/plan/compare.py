@@ -16,7 +16,7 @@ from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import UserMapping
 from uidsync.panos.userid.table import UIA, XML_API, TableEntry, is_shown_as
 from uidsync.plan.due import NOTHING_DUE, Plan, Terms, make_login, was_delivered
-from uidsync.plan.newest import Demand, is_same_user
+from uidsync.plan.newest import Demand, is_same_at
 from uidsync.plan.share import Belief, Share, make_share
 from uidsync.source.rows import LoginEvent
 
@@ -102,11 +102,11 @@ def look_at(
                 others.append(entry)
         foreign += others
         lost = [each for each in believed if not each.in_doubt and each.held_until > now + TOLERANCE]
-        kept += any(mapping and is_same_user(each.user, mapping.user) for each in ours)
+        kept += any(mapping and is_same_at(ip, each.user, mapping.user) for each in ours)
         taken[ip] = mapping.event_id if mapping and others and not ours and _is_taken(mapping, ip, belief) else None
         if lost and not ours and not others:
             missing.add(ip)
-        if ours and not any(is_same_user(each.user, one.user) for each in ours for one in believed):
+        if ours and not any(is_same_at(ip, each.user, one.user) for each in ours for one in believed):
             strange.add(ip)
         held[ip] = tuple(ours) or tuple(_end(each, now) for each in believed if mapping and _was_right(each, mapping))
     truth = replace(
@@ -124,7 +124,7 @@ def _wait(
 ) -> tuple[Holding, ...]:
     """Return what is believed while a message may not show yet; who shows already is there by the newest event."""
     users = [_recognise(entry, mapping, believed, glance) for entry in entries]
-    if mapping is None or not any(is_same_user(user, mapping.user) for user in users):
+    if mapping is None or not any(is_same_at(mapping.ip, user, mapping.user) for user in users):
         return believed
     return tuple(_confirm(each, mapping) for each in believed)
 
@@ -133,7 +133,7 @@ def _ends_by_itself(entry: TableEntry, event: LoginEvent | None) -> bool:
     """Tell whether an entry that is not wanted any more goes in a moment: with its event, whose last minute is not."""
     if entry.seconds_left is None or entry.seconds_left > TOLERANCE.total_seconds():
         return False
-    return event is None or (event.user is not None and is_shown_as(event.user, entry.user))
+    return event is None or (event.user is not None and _is_shown(event.user, entry))
 
 
 def _recognise(
@@ -144,16 +144,21 @@ def _recognise(
         return mapping.user if entry.type in {glance.own_type, glance.other_way} else None
     if entry.type != glance.own_type:
         return None
-    known = next((holding.user for holding in believed if is_shown_as(holding.user, entry.user)), None)
+    known = next((holding.user for holding in believed if _is_shown(holding.user, entry)), None)
     return known or (entry.user if glance.is_sole_writer else None)
+
+
+def _is_shown(user: str, entry: TableEntry) -> bool:
+    """Tell whether an entry may show this user, or shows these tags."""
+    return user == entry.user if isinstance(entry.ip, Tagged) else is_shown_as(user, entry.user)
 
 
 def _is_right(mapping: UserMapping, entry: TableEntry, believed: Collection[Holding]) -> bool:
     """Tell whether an entry shows the wanted user, in whatever spelling, and not another that was sent before."""
-    if is_same_user(mapping.user, entry.user):
+    if is_same_at(entry.ip, mapping.user, entry.user):
         return True
-    others = (holding.user for holding in believed if not is_same_user(holding.user, mapping.user))
-    return is_shown_as(mapping.user, entry.user) and not any(is_same_user(user, entry.user) for user in others)
+    others = (holding.user for holding in believed if not is_same_at(entry.ip, holding.user, mapping.user))
+    return _is_shown(mapping.user, entry) and not any(is_same_at(entry.ip, user, entry.user) for user in others)
 
 
 def _is_taken(mapping: UserMapping, ip: Subject, belief: Belief) -> bool:
@@ -165,12 +170,12 @@ def _is_taken(mapping: UserMapping, ip: Subject, belief: Belief) -> bool:
 
 def _was_right(holding: Holding, mapping: UserMapping) -> bool:
     """Tell whether what is wanted was delivered: that is remembered when it is gone."""
-    return is_same_user(holding.user, mapping.user) and was_delivered(holding, mapping)
+    return is_same_at(mapping.ip, holding.user, mapping.user) and was_delivered(holding, mapping)
 
 
 def _confirm(holding: Holding, mapping: UserMapping) -> Holding:
     """Return a holding of the wanted user as one by the newest event."""
-    is_same = is_same_user(holding.user, mapping.user)
+    is_same = is_same_at(mapping.ip, holding.user, mapping.user)
     return replace(holding, event_id=mapping.event_id) if is_same else holding
 
 
@@ -189,9 +194,9 @@ def _make_holding(
     glance: Glance,
 ) -> Holding:
     """Make the holding that an entry is: of its timeout the ledger knows how long it was, the target what is left."""
-    known = next((holding for holding in believed if is_same_user(holding.user, user)), None)
+    known = next((holding for holding in believed if is_same_at(entry.ip, holding.user, user)), None)
     timeout, event_id = (known.timeout, known.event_id) if known else (0, 0)
-    if mapping and is_same_user(mapping.user, user):
+    if mapping and is_same_at(entry.ip, mapping.user, user):
         timeout = timeout or make_login(mapping, now, Terms(target.mapping_timeout)).timeout
         event_id = mapping.event_id
     if isinstance(entry.ip, Tagged):  # of which no firewall tells how long they last: what nobody knows is renewed
@@ -279,7 +284,7 @@ def find(look: Look) -> dict[Kind, tuple[Finding, ...]]:
             describe(login.user, shown.get((login.ip, holding.user)), login.ip)
             for login in plan.changed
             for holding in look.held[login.ip]
-            if not is_same_user(holding.user, login.user)
+            if not is_same_at(login.ip, holding.user, login.user)
         ),
         "stale": tuple(describe(None, shown.get((logout.ip, logout.user)), logout.ip) for logout in plan.logouts),
         "foreign": tuple(

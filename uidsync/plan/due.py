@@ -14,7 +14,7 @@ from typing import Literal
 from uidsync.ledger.values import LOGOUT_GRACE, MINUTE, Holding
 from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import Entry, Login, Logout, UserMapping
-from uidsync.plan.newest import is_same_user
+from uidsync.plan.newest import is_same_at
 from uidsync.plan.safety import Limits, UnsafePlan
 
 Action = Literal["logins", "logouts"]
@@ -168,7 +168,7 @@ def make_plan(
     ]
     renewals, lapsed = [], 0
     for mapping in wanted.values():
-        known = [holding for holding in held.get(mapping.ip, ()) if is_same_user(holding.user, mapping.user)]
+        known = [holding for holding in held.get(mapping.ip, ()) if is_same_at(mapping.ip, holding.user, mapping.user)]
         others = [holding for holding in held.get(mapping.ip, ()) if holding not in known and holding.held_until > now]
         if mapping.ip in apart.rejected:
             logouts += [Logout(mapping.ip, holding.user) for holding in others]

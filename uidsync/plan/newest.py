@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from uidsync.ledger.values import MINUTE
-from uidsync.panos import Subject, bare_name
+from uidsync.panos import Subject, Tagged, bare_name
 from uidsync.panos.userid.messages import UserMapping
 from uidsync.source.rows import BLANK, IGNORED, OTHER_DEVICE, LoginEvent
 
@@ -57,6 +57,11 @@ def _take(holder: LoginEvent | None, event: LoginEvent) -> LoginEvent | None:
 def is_same_user(one: str | None, other: str | None) -> bool:
     """Tell whether two names are one user: they may differ in case alone. Nobody is nobody."""
     return one == other or (one is not None and other is not None and one.casefold() == other.casefold())
+
+
+def is_same_at(ip: Subject, one: str | None, other: str | None) -> bool:
+    """Tell whether two names are one user, or the same tags: tags have to be the same to the letter."""
+    return one == other if isinstance(ip, Tagged) else is_same_user(one, other)
 
 
 def is_meant(user: str | None, names: Collection[str]) -> bool:

@@ -14,7 +14,7 @@ from uidsync.ledger.values import LOGOUT_GRACE, Holding, Rejected, TargetState, 
 from uidsync.panos import Subject
 from uidsync.panos.userid.messages import UserMapping
 from uidsync.plan.due import NOTHING_DUE, Apart, Plan, Terms, make_plan
-from uidsync.plan.newest import Demand, is_same_user
+from uidsync.plan.newest import Demand, is_same_at
 from uidsync.source.rows import LoginEvent, is_within
 
 
@@ -135,7 +135,7 @@ def is_left_out(config: Config, target: TargetConfig, ip: Subject) -> bool:
 def _is_over(held: Collection[Holding], event: LoginEvent | None, now: datetime) -> bool:
     """Tell whether the newest event ends what is held: it names nobody, or somebody else. No event says nothing."""
     standing = (holding for holding in held if now < holding.held_until + LOGOUT_GRACE)
-    return event is not None and not all(is_same_user(holding.user, event.user) for holding in standing)
+    return event is not None and not all(is_same_at(event.ip, holding.user, event.user) for holding in standing)
 
 
 def find_withdrawn(withdrawn: Collection[Withdrawn], demand: Demand) -> frozenset[Subject]:
@@ -144,6 +144,6 @@ def find_withdrawn(withdrawn: Collection[Withdrawn], demand: Demand) -> frozense
     def is_over(login: Withdrawn) -> bool:
         event, mapping = demand.events.get(login.ip), demand.mappings.get(login.ip)
         is_newer = event is not None and event.key > login.key
-        return is_newer or (mapping is not None and not is_same_user(mapping.user, login.user))
+        return is_newer or (mapping is not None and not is_same_at(login.ip, mapping.user, login.user))
 
     return frozenset(login.ip for login in withdrawn if not is_over(login))

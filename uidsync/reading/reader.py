@@ -15,7 +15,7 @@ from uidsync.config.models import Config, MySQLConfig, RolesConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.position import LATE_WRITERS, Position, make_position
 from uidsync.panos import Subject
-from uidsync.plan.roles import Replaced, make_tag_events
+from uidsync.plan.roles import Replaced, find_cut, make_tag_events
 from uidsync.reading.census import Census
 from uidsync.reading.fullread import make_window, read_by_groups, settle
 from uidsync.source import Snapshot, Source
@@ -43,6 +43,7 @@ class Reading:
     newest_event: datetime | None
     ran_back: timedelta | None = None
     disordered: int = 0  # events that no tail would have found
+    cut: str = ""  # what is lost when the roles that were looked at become tags
 
     def clock(self) -> datetime:
         """Return what the source's clock says by now."""
@@ -76,11 +77,14 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         if is_full and not full and not (position and position.disordered_at):
             _skip_past(snapshot, rules.dates.find_first(now - validity), log)
         census = _read_rows(snapshot, sink, rules, validity, None if is_full else position)
+    cut = ""
     if is_tagging:
         ledger.tags.drop_events(now, validity if is_known else None)
         # A source that is always read whole has no news most of the time.
         has_news = full or has_aged or ran_back is not None or bool(sink.replaced) or snapshot.highest_id is not None
-        _note_tags(config.roles, ledger, sink.replaced, now - validity, is_whole=is_full and has_news)
+        cut = _note_tags(config.roles, ledger, sink.replaced, now - validity, is_whole=is_full and has_news)
+        if cut:
+            log.warning("tags.cut", message=cut, hint="`uidsync explain ADDRESS` shows which")
     following = _follow(position, *marks, snapshot, census, is_full=is_full)
     disordered = sink.late if is_full and not ran_back and _goes_on(position, following) else 0
     if disordered:
@@ -98,6 +102,7 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         newest_event=newest_event,
         ran_back=ran_back,
         disordered=disordered,
+        cut=cut,
     )
     _log_reading(log, reading)
     return reading
@@ -188,8 +193,11 @@ def _has_aged(ledger: Ledger, validity: timedelta, then: datetime, now: datetime
     return ledger.count_wanted(then - validity) != ledger.count_wanted(now - validity)
 
 
-def _note_tags(roles: RolesConfig, ledger: Ledger, replaced: Replaced, oldest: datetime, *, is_whole: bool) -> None:
-    """Bring what is known of tags up to date: of everything, or of what the newer events are about."""
+def _note_tags(roles: RolesConfig, ledger: Ledger, replaced: Replaced, oldest: datetime, *, is_whole: bool) -> str:
+    """Bring what is known of tags up to date: of everything, or of what the newer events are about.
+
+    Returns what is lost as roles become tags.
+    """
     if is_whole:
         events = ledger.read_events()
     elif replaced:
@@ -197,10 +205,11 @@ def _note_tags(roles: RolesConfig, ledger: Ledger, replaced: Replaced, oldest: d
         users = {event.user.casefold() for event in (*events.values(), *replaced.values()) if event and event.user}
         events |= {event.ip: event for event in ledger.read_events_of(users)}
     else:
-        return
+        return ""
     made = make_tag_events(roles, events.values(), replaced, oldest)
     known = ledger.tags.read_events(None if is_whole else [event.ip for event in made])
     ledger.tags.write_events(event for event in made if known.get(event.ip) != event)
+    return str(find_cut(roles, [event for event in events.values() if event.seen_at > oldest]))
 
 
 def recall(config: Config, rules: Rules, ledger: Ledger, ip: Subject, now: datetime) -> LoginEvent | None:

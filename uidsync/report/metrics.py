@@ -121,9 +121,20 @@ def _held_back(report: Report) -> Iterator[Sample]:
             yield (("target", name), ("why", str(why))), _number(count)
 
 
+def _has_tags(part: Report) -> bool:
+    return any(_number(part.get(key)) for key in ("tags_held", "tags_in_doubt", "tags_wanted"))
+
+
+def _tags(key: str) -> Callable[[Report], Iterator[Sample]]:
+    """Make the search for a number of tags, of the targets that have or should have any."""
+    return lambda report: (
+        ((("target", name),), _number(part.get(key)) if _has_tags(part) else None) for name, part in _targets(report)
+    )
+
+
 def _mappings(report: Report) -> Iterator[Sample]:
     for name, part in _targets(report):
-        for action in ("logins", "logouts", *(("tags", "untags") if part.get("tags_held") else ())):
+        for action in ("logins", "logouts", *(("tags", "untags") if _has_tags(part) else ())):
             for outcome in OUTCOMES:
                 labels = (("target", name), ("action", action), ("outcome", outcome))
                 yield labels, _number(_table(part.get(action)).get(outcome))
@@ -176,8 +187,8 @@ METRICS = (
     _gauge("in_doubt", "Mappings whose acceptance was not seen, or may be undone.", _each(_number, "in_doubt")),
     _gauge("held_back", "Logins that are not sent: the target rejected them, or somebody withdrew them.", _held_back),
     _gauge("foreign", "Addresses that another source has taken since ours was delivered.", _each(_number, "foreign")),
-    _gauge("tags_held", "Users and addresses that have tags of ours; missing without any.", _each(_some, "tags_held")),
-    _gauge("tags_wanted", "Users and addresses that should have tags; else missing.", _each(_some, "tags_wanted")),
+    _gauge("tags_held", "Users and addresses whose tags the target accepted; missing without any.", _tags("tags_held")),
+    _gauge("tags_wanted", "Users and addresses that should have tags; missing without any.", _tags("tags_wanted")),
     _gauge("lapsed", "Mappings that ran out although they were wanted.", _each(_number, "lapsed")),
     _gauge(
         "compared_timestamp_seconds",

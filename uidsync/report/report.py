@@ -91,7 +91,8 @@ class TargetReport:
     Logins that are `held_back` were rejected by the target or withdrawn by somebody; `foreign` addresses were taken by
     another source since ours was delivered. `tags` and `untags` count users and addresses that were to be given tags,
     or to lose all of ours. Without a renewal the mappings that it holds run out between
-    `first_expiry` and `last_expiry`. When the whole table was last compared, so many entries were `differing`.
+    `first_expiry` and `last_expiry`. When the whole table was last compared, so many entries were `differing`; tags are
+    compared for themselves.
     """
 
     name: str
@@ -108,11 +109,14 @@ class TargetReport:
     logouts: Tally = field(default_factory=Tally)
     tags_wanted: int = 0
     tags_held: int = 0
+    tags_in_doubt: int = 0
     tags: Tally = field(default_factory=Tally)
     untags: Tally = field(default_factory=Tally)
     lapsed: int = 0
     compared_at: datetime | None = None
     differing: int = 0
+    tags_compared_at: datetime | None = None
+    tags_differing: int = 0
     batches: int = 0
     attempts: int = 0
     seconds: float = 0.0

@@ -19,7 +19,7 @@ from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import Fault, make_objection, refuses
 from uidsync.simulator.logs import Entries, FilterError, Kept, at, read_filter, search
 from uidsync.simulator.logs import show as show_entry
-from uidsync.simulator.message import MessageError, count_entries, read_document, read_number
+from uidsync.simulator.message import MessageError, count_entries, raise_if_unknown, read_document, read_number
 from uidsync.simulator.operations import Device, HaState, operate
 from uidsync.simulator.replies import Identity
 from uidsync.simulator.table import Table
@@ -226,6 +226,7 @@ class Firewall:
             return Answer(replies.error("uid-message: refused as asked"))
         vsys = call.parameters.get("vsys") or (self.settings.vsys or ("vsys1",))[0]
         try:
+            raise_if_unknown(request.sections, takes_user_tags=self.settings.identity.takes_user_tags)
             rejected = table.apply(message, vsys, self.now(), make_objection(fault))
         except MessageError as error:
             return Answer(replies.error(f"uid-message: {error}"))
@@ -237,10 +238,10 @@ class Firewall:
     def _op(self, call: Call, table: Table) -> Answer:
         if call.document is None:
             return _front_end_error(400, 'Parameter "cmd" is required')
-        settings, parameters = self.settings, call.parameters
-        place = self.vpns[parameters.get("target")], settings.ha, parameters.get("vsys")
+        settings, target = self.settings, call.parameters.get("target")
+        place = self.vpns[target], settings.ha, call.parameters.get("vsys")
         shown = datetime.fromtimestamp(self.now() + settings.skew, ZoneInfo(settings.zone))
-        behind = () if "target" in parameters else tuple(filter(None, self.tables))
+        behind = tuple(filter(None, self.tables)) if target is None else ()
         return Answer(operate(call.document, Device(settings.identity, table, *place, self.now(), shown, behind)))
 
     def _log(self, call: Call) -> Answer:
@@ -254,9 +255,8 @@ class Firewall:
         return _front_end_error(400, "Illegal value for parameter log-type or action.")
 
     def _enqueue(self, call: Call) -> Answer:
-        wanted = read_number(call.parameters.get("nlogs"), DEFAULT_LOGS)
+        wanted = read_number(given := call.parameters.get("nlogs"), DEFAULT_LOGS)
         if not wanted or wanted > MOST_LOGS:
-            given = call.parameters.get("nlogs")
             text = f"Illegal value for parameter nlogs [{given}]. Should be between 1 to {MOST_LOGS}"
             return _front_end_error(400, text)
         words = call.parameters.get("query", "")

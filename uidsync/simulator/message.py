@@ -52,6 +52,12 @@ def read_sections(message: Element) -> dict[str, list[Element]]:
     return sections
 
 
+def raise_if_unknown(sections: Iterable[str], *, takes_user_tags: bool) -> None:
+    """Raise MessageError when a device is older than tags of users, and is sent some."""
+    if not takes_user_tags and (found := [name for name in sections if name.endswith("register-user")]):
+        raise MessageError(f"payload: {found[0]} unexpected here")
+
+
 def read_entries(sections: Iterable[Element]) -> Iterator[Element]:
     """Yield the entries of sections, as they stand in the document."""
     for section in sections:

@@ -46,7 +46,8 @@ def operate(document: bytes, device: Device) -> bytes:
     if command is None:
         return MALFORMED
     words, last = _read_words(command)
-    answer = COMMANDS.get(words)
+    is_known = words != "show object registered-user" or device.identity.takes_user_tags
+    answer = COMMANDS.get(words) if is_known else None
     if words == "show devices all" and device.behind:
         return replies.devices(device.behind)
     return answer(last, device) if answer else replies.error(f"{words.replace(' ', ' -> ')} is unexpected", 17)

@@ -4,6 +4,7 @@ Pure: no I/O, no clock. Two dialects exist. The web front end answers keys, role
 (`status = 'error' code = '403'`, blanks and single quotes); the management server answers the rest.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from uidsync.simulator.table import LogRecord, Mapping, Rejected
 
 # How XML shows a mapping that never expires has not been published; the CLI prints this word.
 NEVER = "Never"
+FIRST_USER_TAGS = 9, 1  # the release of PAN-OS that they came with
 
 UNAUTHORIZED = b'<response status="unauth" code="16"><msg><line>Unauthorized request</line></msg></response>'
 SESSION_TIMED_OUT = b'<response status="unauth" code="22"><msg><line>Session timed out</line></msg></response>'
@@ -131,6 +133,12 @@ class Identity:
     def switch(self) -> str:
         """Whether there are several virtual systems, as a device writes it."""
         return "on" if self.multi_vsys else "off"
+
+    @property
+    def takes_user_tags(self) -> bool:
+        """Whether its release of PAN-OS knows tags of users."""
+        found = re.match(r"([0-9]+)\.([0-9]+)", self.version)
+        return not found or (int(found[1]), int(found[2])) >= FIRST_USER_TAGS
 
 
 def system_info(device: Identity, now: float) -> bytes:

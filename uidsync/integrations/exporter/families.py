@@ -149,7 +149,7 @@ def _add_view(families: Families, view: View, labels: Mapping[str, str]) -> None
     families.add("panos_scrape_duration_seconds", view.seconds, labels)
     parts = {
         "ha": view.role, "gateways": view.gateways, "ike_sas": view.ike_sas, "ipsec_sas": view.ipsec_sas,
-        "counters": view.counters,
+        "counters": view.counters, "users": view.users and (view.users.failure or view.users),
     }  # fmt: skip
     for part, said in parts.items():
         if said is not None:

@@ -57,6 +57,7 @@ class TargetRun:
     foreign: float | None
     tags_wanted: float | None
     tags_held: float | None
+    tags_in_doubt: float | None
     outcomes: Mapping[tuple[str, str], float]  # mappings and tags by action and outcome
     last_success: datetime | None
     behind_since: datetime | None
@@ -64,6 +65,8 @@ class TargetRun:
     last_expiry: datetime | None
     compared_at: datetime | None
     differing: float | None
+    tags_compared_at: datetime | None
+    tags_differing: float | None
     certificate_not_after: datetime | None
     client_certificate_not_after: datetime | None
     error: Problem | None
@@ -220,6 +223,7 @@ def _make_target(part: Json) -> TargetRun:
         part.number("foreign"),
         part.number("tags_wanted"),
         part.number("tags_held"),
+        part.number("tags_in_doubt"),
         {key: count for key, count in counts.items() if count is not None},
         part.moment("last_success"),
         part.moment("behind_since"),
@@ -227,6 +231,8 @@ def _make_target(part: Json) -> TargetRun:
         part.moment("last_expiry"),
         part.moment("compared_at"),
         part.number("differing"),
+        part.moment("tags_compared_at"),
+        part.number("tags_differing"),
         part.moment("certificate_not_after"),
         part.moment("client_certificate_not_after"),
         _read_problem(part),

@@ -170,7 +170,7 @@ def _find_all(state: State) -> Iterator[Verdict]:
             is_told = part and part.behind_since and part.error and host.error and part.error.kind == host.error.kind
             if not (is_told and host.tunnels is None):  # its own line says so
                 yield from judge_host(host)
-            yield from judge_known(host)
+            yield from judge_known(host, part)
 
 
 def _is_told_by_targets(state: State, run: Verdict) -> bool:
@@ -218,8 +218,10 @@ def _list_counts(part: TargetRun, now: datetime) -> Iterator[tuple[str, Child]]:
         "expired too early": part.lapsed,
     }
     yield from ((words, number_of(count)) for words, count in between.items() if count)
-    if part.tags_wanted or part.tags_held or part.lacking_tags:
+    if part.tags_wanted or part.tags_held or part.tags_in_doubt or part.lacking_tags:
         yield "tags: should hold, holds", f"{number_of(part.tags_wanted)}, {number_of(part.tags_held)}"
+    if part.tags_in_doubt:
+        yield "tags in doubt, sent again", number_of(part.tags_in_doubt)
     if part.lacking_tags:
         yield "tags not delivered", number_of(part.lacking_tags)
     yield "last complete", moment_of(part.last_success, now)
@@ -228,6 +230,9 @@ def _list_counts(part: TargetRun, now: datetime) -> Iterator[tuple[str, Child]]:
     if part.compared_at:
         yield "table compared", moment_of(part.compared_at, now)
         yield "differed then", number_of(part.differing)
+    if part.tags_compared_at:
+        yield "tags compared", moment_of(part.tags_compared_at, now)
+        yield "tags differed then", number_of(part.tags_differing)
 
 
 def _list_known(hosts: Sequence[Host]) -> Iterator[tuple[str, Child]]:

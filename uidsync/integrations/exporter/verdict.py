@@ -13,7 +13,7 @@ from enum import Enum
 from uidsync.integrations.exporter.lastrun import LastRun, Problem, TargetRun, Unreadable
 from uidsync.panos.tunnels.conditions import Tunnel, View, describe_role
 from uidsync.panos.tunnels.vpn import Condition
-from uidsync.panos.userid.knowledge import find_troubles
+from uidsync.panos.userid.knowledge import find_loss, find_troubles
 from uidsync.panos.wire.errors import PanosError
 
 CERTIFICATE_WARNING = timedelta(days=30)  # as runs and alerts have it
@@ -210,11 +210,18 @@ def judge_host(host: Host) -> Iterator[Verdict]:
             yield Verdict(MARKS[condition], f"{host.name}: {WORDS[condition]}: {words}", about=host.target)
 
 
-def judge_known(host: Host) -> Iterator[Verdict]:
-    """Judge what a host knows of User-ID; a passive member may be connected to nobody."""
-    if host.view.users and host.view.is_active is not False:
-        for words, advice in find_troubles(host.view.users):
-            yield Verdict(Mark.WARN, f"{host.name}: {words}", f"{advice[:1].upper()}{advice[1:]}.", host.target)
+def judge_known(host: Host, part: TargetRun | None) -> Iterator[Verdict]:
+    """Judge what a host knows of User-ID, by what it held after the last run; a passive member may know nothing."""
+    if not host.view.users or host.view.is_active is False:
+        return
+    # What the last run sent may not show yet.
+    held = (part.held or 0) - part.delivered if part else 0
+    for sign, found in (
+        (Mark.BAD, find_loss(host.view.users, held)),
+        (Mark.WARN, find_troubles(host.view.users)),
+    ):
+        for words, advice in found:
+            yield Verdict(sign, f"{host.name}: {words}", f"{advice[:1].upper()}{advice[1:]}.", host.target)
 
 
 def judge_roles(hosts: Sequence[Host]) -> Iterator[Verdict]:

@@ -74,7 +74,8 @@ class View:
     def unread(self) -> Mapping[str, PanosError]:
         """What was asked for beside tunnels and role and is missing or incomplete, with the reason."""
         asked = {
-            "gateways": self.gateways, "ike_sas": self.ike_sas, "ipsec_sas": self.ipsec_sas, "counters": self.counters
+            "gateways": self.gateways, "ike_sas": self.ike_sas, "ipsec_sas": self.ipsec_sas,
+            "counters": self.counters, "users": self.users and self.users.failure,
         }  # fmt: skip
         return {part: said for part, said in asked.items() if isinstance(said, PanosError)}
 

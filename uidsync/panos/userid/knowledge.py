@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from lxml import etree
 
 from uidsync.panos.userid.pair import HA_STATE
 from uidsync.panos.userid.table import UIA, XML_API
-from uidsync.panos.wire.errors import BadReply, PanosError, TargetError
+from uidsync.panos.wire.errors import BadReply, PanosError, TargetError, Unreachable
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, make_op, read_response
 
 MOST_BYTES = 2**20  # of an answer: a hundred agents are some 100 KB
 MOST_PEERS, LONGEST_NAME = 200, 63  # "up to 100 agents"; the names of objects are no longer
 MOST_NAMED, NEARLY_FULL = 5, 0.9
+GROUPS_OLD = 86_400  # seconds, as the alert has it
+STILL_THERE = 0.5  # of what a table accepted: with less, it was lost
+TOO_LATE = Unreachable("there was no time to ask for all of it")
 OTHER = "other"  # the type of mappings by neither this API nor agents
 
 SHOW_AGENTS = make_op("<show><user><user-id-agent><statistics></statistics></user-id-agent></user></show>")
@@ -51,6 +54,7 @@ class Knowledge:
 
     `mappings` counts by type, `most` is how many the platform takes. `agents` and redistribution `peers` are connected
     or not. Its group mapping was last read `groups_age` seconds ago. It has been up, and in its HA state, for so many.
+    `failure` is why not all was asked: too little time, or a firewall that cannot be used.
     """
 
     mappings: Mapping[str, int] = field(default_factory=dict)
@@ -60,24 +64,29 @@ class Knowledge:
     groups_age: int | None = None
     uptime: int | None = None
     ha_age: int | None = None
+    failure: PanosError | None = None
 
 
 def ask_knowledge(ask: Ask, vsys: str, is_late: Callable[[], bool]) -> Knowledge:
     """Ask all of it, one call each, until it is late or the firewall cannot be used. Raises nothing."""
-    is_over = False
+    failure: PanosError | None = None
 
     def attempt(request: Request, read: Callable[[etree._Element], Answer], otherwise: Answer) -> Answer:
-        nonlocal is_over
-        if is_over or is_late():
+        nonlocal failure
+        if failure is None and is_late():
+            failure = TOO_LATE
+        if failure:
             return otherwise
         try:
             return ask(request, lambda status, pieces: read(_read(status, pieces)))
-        except PanosError as error:
-            is_over = isinstance(error, TargetError)  # what a role may not ask, it may not ask in other words either
-            return otherwise
+        except TargetError as error:  # what a role may not ask, it may not ask in other words either
+            failure = error
+        except PanosError:  # it knows no such question
+            pass
+        return otherwise
 
     counts = {kind: attempt(make_count(kind, vsys), read_count, None) for kind in ("", XML_API, UIA)}
-    return Knowledge(
+    known = Knowledge(
         sort_counts(counts),
         attempt(SHOW_LIMITS, read_limit, None),
         attempt(SHOW_AGENTS, read_connections, {}),
@@ -86,6 +95,7 @@ def ask_knowledge(ask: Ask, vsys: str, is_late: Callable[[], bool]) -> Knowledge
         attempt(SYSTEM_INFO, read_uptime, None),
         attempt(HA_STATE, read_ha_age, None),
     )
+    return replace(known, failure=failure)
 
 
 def describe(known: Knowledge, spell: Callable[[int], str]) -> Iterator[tuple[str, str]]:
@@ -109,8 +119,19 @@ def find_troubles(known: Knowledge) -> Iterator[tuple[str, str]]:
         if gone := [name for name, is_connected in peers.items() if not is_connected]:
             names = f"{', '.join(gone[:MOST_NAMED])}{' and more' if len(gone) > MOST_NAMED else ''}"
             yield f"is not connected to {what} {names}", "look at Device > Data Redistribution on the firewall"
+    if known.groups_age is not None and known.groups_age > GROUPS_OLD:
+        words = f"last read groups {known.groups_age // 3600:,} hours ago"
+        yield words, "look at the LDAP server profile and the group mapping on the firewall"
     if known.most and sum(known.mappings.values()) > NEARLY_FULL * known.most:
         yield f"its table is nearly full: at most {known.most:,} mappings", "give it fewer: set its networks"
+
+
+def find_loss(known: Knowledge, held: float) -> Iterator[tuple[str, str]]:
+    """Say whether a table has far fewer of our mappings than it accepted, and what to do about it."""
+    count = known.mappings.get(XML_API)
+    if count is not None and count < held * STILL_THERE:
+        words = f"its table has {count:,} mappings by this API, and accepted {held:,.0f} that have not expired"
+        yield words, "send them again: uidsync verify --repair"
 
 
 def make_count(kind: str, vsys: str) -> Request:
@@ -137,10 +158,9 @@ def sort_counts(counts: Mapping[str, int | None]) -> dict[str, int]:
 
 
 def read_limit(response: etree._Element) -> int | None:
-    """Read how many mappings the platform takes; numbers are decimal or hexadecimal."""
-    return max(
-        (int(number, 16 if number[1:2] == "x" else 10) for number in LIMIT.findall(_join(response))), default=None
-    )
+    """Read how many mappings the platform takes; numbers are decimal or hexadecimal, and 0 says nothing."""
+    numbers = (int(number, 16 if number[1:2] == "x" else 10) for number in LIMIT.findall(_join(response)))
+    return max(numbers, default=0) or None
 
 
 def read_connections(response: etree._Element) -> dict[str, bool]:

@@ -1,6 +1,6 @@
 """Tags of users and of addresses: a target that takes them, by the firewall that has them.
 
-An entry is a login or a logout whose subject has tags; its `user` is those tags, parted by commas. Sources: "PAN-OS XML
+An entry is a login or a logout whose subject has tags; its `user` is those tags, joined. Sources: "PAN-OS XML
 API Labs, Registered Users and IPs" (grammar, seconds, unregister before register), public clients for the answers.
 """
 
@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
-from uidsync.panos import Subject, Tagged
+from uidsync.panos import Subject, Tagged, join_tags, split_tags
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.messages import Entry, Login, Rejection, make_user_id, quote, read_rejections, wrap
 from uidsync.panos.userid.table import ENTRY_PATH, MOST_KEPT, XML_API, TableEntry
@@ -37,23 +37,28 @@ def make_tag_message(entries: Sequence[Entry]) -> str:
         name: [] for name in ("unregister-user", "unregister", "register-user", "register")
     }
     for entry in entries:
-        if not isinstance(entry.ip, Tagged):
-            raise TypeError(entry)
-        which = "-user" if entry.ip.kind == "user" else ""
-        begin = f'<entry {entry.ip.kind}="{quote(entry.ip.name)}"><tag>'
+        subject = _take_tagged(entry.ip)
+        which = "-user" if subject.kind == "user" else ""
+        begin = f'<entry {subject.kind}="{quote(subject.name)}"><tag>'
         gone = {
             tag
             for tags in (entry.user, *(entry.replaces if isinstance(entry, Login) else ()))
-            for tag in tags.split(",")
+            for tag in split_tags(tags)
         }
         sections[f"unregister{which}"].append(
             begin + "".join(f"<member>{escape(tag)}</member>" for tag in sorted(gone)) + "</tag></entry>"
         )
         if isinstance(entry, Login):
             opened = f'<member timeout="{entry.timeout * 60}">'
-            members = "".join(f"{opened}{escape(tag)}</member>" for tag in entry.user.split(","))
+            members = "".join(f"{opened}{escape(tag)}</member>" for tag in split_tags(entry.user))
             sections[f"register{which}"].append(f"{begin}{members}</tag></entry>")
     return wrap("".join(f"<{name}>{''.join(parts)}</{name}>" for name, parts in sections.items() if parts))
+
+
+def _take_tagged(subject: Subject) -> Tagged:
+    if not isinstance(subject, Tagged):
+        raise TypeError(subject)
+    return subject
 
 
 def make_show_tags(kind: Literal["user", "ip"], which: str, vsys: str) -> Request:
@@ -100,10 +105,9 @@ class TagTarget:
 
     def ask(self, subject: Subject) -> tuple[TableEntry, ...]:
         """Read which of our tags a subject has. Raises PanosError."""
-        if not isinstance(subject, Tagged):
-            raise TypeError(subject)
-        which = f"<{subject.kind}>{escape(subject.name)}</{subject.kind}>"
-        request = make_show_tags(subject.kind, which, self._firewall.vsys)
+        tagged = _take_tagged(subject)
+        which = f"<{tagged.kind}>{escape(tagged.name)}</{tagged.kind}>"
+        request = make_show_tags(tagged.kind, which, self._firewall.vsys)
         found = self._firewall.read(request, read_tags, tries="unless_denied")
         return tuple(self._make_entries(found, lambda _: subject))
 
@@ -121,20 +125,24 @@ class TagTarget:
     def _read_pages(self) -> Iterator[tuple[Tagged, list[str]]]:
         kinds: tuple[Literal["user", "ip"], ...] = ("user", "ip")
         for kind in kinds:
-            start, page = 1, PAGE
+            start, page, before = 1, PAGE, None
             while page == PAGE:
                 place = f"<limit>{PAGE}</limit><start-point>{start}</start-point>"
                 which = f"<all>{place}</all>" if kind == "user" else place
-                found = self._firewall.read(make_show_tags(kind, which, self._firewall.vsys), read_tags)
+                request = make_show_tags(kind, which, self._firewall.vsys)
+                # The mappings were read before: a right that is missing now is not the moment of a commit.
+                found = self._firewall.read(request, read_tags, tries="unless_denied")
+                if found == before:
+                    raise BadReply(f"lists the same {PAGE} entries again from number {start} on")
                 yield from found
-                start, page = start + PAGE, len(found)
+                start, page, before = start + PAGE, len(found), found
 
     def _make_entries(
         self, found: Iterable[tuple[Tagged, Collection[str]]], spell: Callable[[Tagged], Subject]
     ) -> Iterator[TableEntry]:
         for shown, tags in found:
-            if ours := sorted(tag for tag in tags if tag.startswith(self._prefix)):
-                yield TableEntry(spell(shown), "", XML_API, ",".join(ours), None)
+            if ours := sorted({tag for tag in tags if tag.startswith(self._prefix)}):
+                yield TableEntry(spell(shown), "", XML_API, join_tags(ours), None)
 
     def close(self) -> None:
         """End the connections."""
