@@ -438,7 +438,7 @@ def test_a_withdrawal_takes_what_is_not_sent_any_more(roles, firewall, how):
         each["message"] for each in roles.call("check", "--json").report["findings"] if "tag sets" in each["message"]
     ]
     assert len(said) == 1
-    assert "which are not renewed" in said[0]
+    assert "they are not renewed" in said[0]
     assert len(list_tags(firewall)) == 2
     assert roles.call("withdraw", "--all", "--tags", "--dry-run").out.count("untag") == 2
     assert roles.call("withdraw", "--all", "--tags", "--yes").code == 0
