@@ -1,6 +1,7 @@
 """What every test may ask for: the NAC's side. Fixtures are named for what they stand for."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -41,6 +42,13 @@ LONGEST = (
     "functional/test_relay_kill.py",
     "ledger/test_fuzz_state.py",
 )
+
+
+def pytest_configure():
+    """Heed Ctrl-C and a closed terminal, even where `nohup` or a shell that started the tests ignores them."""
+    for number, heed in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, heed)
 
 
 def pytest_collection_modifyitems(items):
