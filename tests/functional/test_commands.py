@@ -198,7 +198,7 @@ def test_a_simulated_target_says_what_to_configure(tmp_path, kind, command):
     stored = f"api_key_file = '{secret}'" if kind == "firewall" else stored
     file.write_text(f'[source]\nkind = "csv"\npath = "events.csv"\n{told}\n{stored}\n')
     called = call("config", "check", "--config", file)
-    assert (called.code, called.err) == (0, "")
+    assert (called.code, called.err) == (0, ""), called.err + told
     assert f"({kind})" in called.out
     simulated.terminate()
     simulated.communicate()

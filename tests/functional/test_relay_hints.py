@@ -303,7 +303,7 @@ def test_what_listens_already_is_told(site, tenant, tmp_path):
 
 def test_alerts_wait_for_names_if_asked_to(site, tenant):
     """By option each alert waits long enough for its names to be found; the answer to the firewall does not wait."""
-    site.use_rows([("192.0.2.7", "jdoe01", 3600)])
+    site.use_rows([("192.0.2.7", "jdoe01", 3600), ("192.0.2.8", "asmith", 60)])
     with by_configuration(site, tenant, who=True, who_wait="3s") as relay:
         at = time.strftime("%Y/%m/%d %H:%M:%S", time.gmtime())
         assert relay.send([1], time_generated=at) == [200]

@@ -12,6 +12,8 @@ from uidsync.config.models import AgentConfig, Config, MySQLConfig, TargetConfig
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.tls import Trust, make_context
 
+PRIVATE_KEYS = ("-client-key", "-ssh-key")  # whole files, where other secrets are a line
+
 
 def list_problems(config: Config, secrets: SecretFiles) -> list[str]:
     """List what is wrong with the files of the source and of every target, a line for each."""
@@ -48,7 +50,7 @@ def _judge(trust: Trust, names: Iterable[tuple[Path | None, str]], secrets: Secr
     missing = []
     for explicit, name in names:
         try:
-            secrets.read(explicit, name)
+            (secrets.find if name.endswith(PRIVATE_KEYS) else secrets.read)(explicit, name)
         except SecretError as error:
             missing.append(f"{error}; {advise_secret(name)}")
         else:

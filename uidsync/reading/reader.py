@@ -82,9 +82,7 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         ledger.tags.drop_events(now, validity if is_known else None)
         # A source that is always read whole has no news most of the time.
         has_news = full or has_aged or ran_back is not None or bool(sink.replaced) or snapshot.highest_id is not None
-        cut = _note_tags(config.roles, ledger, sink.replaced, now - validity, is_whole=is_full and has_news)
-        if cut:
-            log.warning("tags.cut", message=cut, hint="`uidsync explain ADDRESS` shows which")
+        cut = _note_tags(config.roles, ledger, sink.replaced, now - validity, log, is_whole=is_full and has_news)
     following = _follow(position, *marks, snapshot, census, is_full=is_full)
     disordered = sink.late if is_full and not ran_back and _goes_on(position, following) else 0
     if disordered:
@@ -193,7 +191,15 @@ def _has_aged(ledger: Ledger, validity: timedelta, then: datetime, now: datetime
     return ledger.count_wanted(then - validity) != ledger.count_wanted(now - validity)
 
 
-def _note_tags(roles: RolesConfig, ledger: Ledger, replaced: Replaced, oldest: datetime, *, is_whole: bool) -> str:
+def _note_tags(
+    roles: RolesConfig,
+    ledger: Ledger,
+    replaced: Replaced,
+    oldest: datetime,
+    log: FilteringBoundLogger,
+    *,
+    is_whole: bool,
+) -> str:
     """Bring what is known of tags up to date: of everything, or of what the newer events are about.
 
     Returns what is lost as roles become tags.
@@ -209,7 +215,10 @@ def _note_tags(roles: RolesConfig, ledger: Ledger, replaced: Replaced, oldest: d
     made = make_tag_events(roles, events.values(), replaced, oldest)
     known = ledger.tags.read_events(None if is_whole else [event.ip for event in made])
     ledger.tags.write_events(event for event in made if known.get(event.ip) != event)
-    return str(find_cut(roles, [event for event in events.values() if event.seen_at > oldest]))
+    cut = str(find_cut(roles, [event for event in events.values() if event.seen_at > oldest]))
+    if cut:
+        log.warning("tags.cut", message=cut, hint="`uidsync explain ADDRESS` shows which")
+    return cut
 
 
 def recall(config: Config, rules: Rules, ledger: Ledger, ip: Subject, now: datetime) -> LoginEvent | None:

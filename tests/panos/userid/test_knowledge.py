@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uidsync.panos.userid import knowledge
-from uidsync.panos.userid.knowledge import Knowledge, ask_knowledge, describe, find_troubles
+from uidsync.panos.userid.knowledge import TOO_LATE, Knowledge, ask_knowledge, describe, find_troubles
 from uidsync.panos.wire.errors import BadRequest, Unauthorized, Unreachable
 from uidsync.panos.wire.xmlapi import read_response
 from uidsync.simulator import replies
@@ -147,14 +147,15 @@ def test_what_is_not_told_is_missing(error, fails_at):
     whole = ask_knowledge(Teller(AROUND), "", lambda: False)
     for each in fields(Knowledge):
         told = getattr(known, each.name)
-        assert each.name == "mappings" or told in (getattr(whole, each.name), None, {})
+        assert each.name in ("mappings", "failure") or told in (getattr(whole, each.name), None, {})
+    assert known.failure is (None if isinstance(error, BadRequest) else error)
     assert list(find_troubles(Knowledge())) == list(describe(Knowledge(), str)) == []
 
 
 def test_no_question_is_asked_when_it_is_late():
     """Where time is up, nothing more is asked."""
     teller = Teller(AROUND)
-    assert ask_knowledge(teller, "", lambda: True) == Knowledge()
+    assert ask_knowledge(teller, "", lambda: True) == Knowledge(failure=TOO_LATE)
     assert teller.asked == 0
 
 
