@@ -68,15 +68,11 @@ class History:
 
     def __init__(self, config: Config, source: Source, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        self.now = snapshot.now
         self.rows_at_once = IDS_IN_A_FILE if isinstance(config.source, CSVConfig) else IDS_AT_ONCE
         self._dates = make_rules(config, source).dates
         self.ended = find_end(config, self._dates, snapshot)
         self._window = PastWindow(snapshot, make_rules(config, source), config.source.validity)
-
-    @property
-    def now(self) -> datetime:
-        """The NAC's clock."""
-        return self._snapshot.now
 
     def tell(self, addresses: Collection[Address], since: datetime, until: datetime) -> Iterator[tuple[Address, Tell]]:
         """Yield what tells of each address of which something is known. Raises SourceError."""

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import durationpy
 import structlog
 import typer
 
 from uidsync.cli.app import Options, TargetOption, command
-from uidsync.cli.asking import make_names
-from uidsync.cli.reporting import Request, Run, Window
+from uidsync.cli.asking import History, Networks, make_names, opened_history
 from uidsync.cli.rights import become_owner, raise_if_locked_out
-from uidsync.cli.wiring import choose_targets, find_state_dir, make_secret_files, make_source
+from uidsync.cli.wiring import (
+    TargetMaker,
+    choose_targets,
+    find_state_dir,
+    heed_signals,
+    make_secret_files,
+    make_source,
+    suggest,
+)
+from uidsync.cli.words import spell_span
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline, Interrupted
 from uidsync.history.moment import EXAMPLES, read_moment
-from uidsync.report.report import INCOMPLETE, OK
+from uidsync.report.output import TEXTFILE_MODE, write_atomically
+from uidsync.report.report import INCOMPLETE, OK, SOURCE
+from uidsync.source import SourceError
+
+if TYPE_CHECKING:
+    from uidsync.integrations.events.reporting import Request, Window
 
 LAST = "last"  # --since: where the last reading ended
 DAY = timedelta(days=1)
@@ -143,27 +156,26 @@ def events(
     config = options.read_config()
     if forget is not None:
         return _forget(config, forget, is_alone=not names and asking == Asking() and telling == Telling())
-    request = _make_request(config, str(options.file), tuple(names or ()), asking, telling)
+    request = _make_request(config, tuple(names or ()), asking, telling)
     window = _read_window(asking.since, asking.until, asking.last)
     _check(request, window)
-    firewalls = _choose_firewalls(request)
+    firewalls = _choose_firewalls(config, asking.target or (), str(options.file))
     remembers = request.choice.says_what_is_new or window.since is None
     become_owner(find_state_dir(config), "write" if remembers else "nothing")
     raise_if_locked_out(config, find_state_dir(config), firewalls, is_source_needed=not request.no_who)
-    return _report(request, window, firewalls, telling.output)
+    return _report(config, request, window, firewalls, telling.output)
 
 
-def _make_request(config: Config, file: str, names: tuple[str, ...], asking: Asking, telling: Telling) -> Request:
+def _make_request(config: Config, names: tuple[str, ...], asking: Asking, telling: Telling) -> Request:
     from uidsync.integrations.events.choice import Choice  # noqa: PLC0415
     from uidsync.integrations.events.config import EventsConfig  # noqa: PLC0415
     from uidsync.integrations.events.queries import Wish  # noqa: PLC0415
+    from uidsync.integrations.events.reporting import Request  # noqa: PLC0415
 
     if telling.by not in {"", "user"}:
         raise typer.BadParameter(f"events can be told by user, not by {telling.by!r}", param_hint="--by")
     return Request(
-        config,
         config.of(EventsConfig),
-        file,
         Wish(names, asking.log_type, asking.query, asking.threat_id, asking.nat),
         Choice(
             telling.form or ("table" if telling.agreement else "csv"),
@@ -174,7 +186,6 @@ def _make_request(config: Config, file: str, names: tuple[str, ...], asking: Ask
             telling.agreement,
             telling.proof,
         ),
-        tuple(asking.target or ()),
         asking.device,
         asking.user,
         asking.no_who,
@@ -182,23 +193,61 @@ def _make_request(config: Config, file: str, names: tuple[str, ...], asking: Ask
     )
 
 
-def _report(request: Request, window: Window, firewalls: Sequence[FirewallConfig], output: Path | None) -> int:
+def _report(
+    config: Config, request: Request, window: Window, firewalls: Sequence[FirewallConfig], output: Path | None
+) -> int:
     from uidsync.integrations.events.memory import MemoryProblem  # noqa: PLC0415
+    from uidsync.integrations.events.reporting import Asked, Away, Means, NoDevice, OutOfOrder, Run  # noqa: PLC0415
     from uidsync.integrations.events.spool import Spool  # noqa: PLC0415
 
-    log = structlog.get_logger()
-    with closing(Spool()) as spool:
+    log, deadline = structlog.get_logger(), Deadline(request.table.deadline.total_seconds())
+    heed_signals(deadline)
+    secrets = make_secret_files(log)
+    maker, source, networks = (
+        TargetMaker(secrets, log, deadline),
+        make_source(config, secrets, deadline),
+        Networks(config),
+    )
+
+    @contextmanager
+    def open_history() -> Iterator[History]:
         try:
-            return Run(request, window, firewalls, spool, log).make(output)
+            with opened_history(config, source) as history:
+                yield history
+        except SourceError as error:
+            raise Away(str(error)) from None
+
+    means = Means(
+        [Asked(each.name, maker.make_firewall(each), each.serial, bool(each.hosts)) for each in firewalls],
+        open_history,
+        networks,
+        networks.is_shared,
+        find_state_dir(config),
+        deadline,
+        log,
+        spell_span,
+        lambda file, text: write_atomically(file, text, TEXTFILE_MODE),
+    )
+    with closing(Spool(make_names(config, source, request.table.same_domains))) as spool:
+        try:
+            end = Run(request, window, means, spool).make(output)
+        except OutOfOrder as error:
+            raise typer.BadParameter(str(error), param_hint="--until") from None
+        except NoDevice as error:
+            words = f"no firewall has the name {request.device}; {suggest(request.device, error.known)}"
+            raise typer.BadParameter(words, param_hint="--device") from None
         except (MemoryProblem, sqlite3.Error) as error:
             log.error("memory.unusable", message=str(error))
             return INCOMPLETE
         except Interrupted:
             raise Interrupted("a signal ended the command: no whole report was made, nothing is remembered") from None
+    return {"whole": OK, "incomplete": INCOMPLETE, "away": SOURCE}[end]
 
 
 def _read_window(since: str | None, until: str | None, last: str | None) -> Window:
     """Return the time span that is meant; its end is fixed now, so that what comes later changes nothing."""
+    from uidsync.integrations.events.reporting import Window  # noqa: PLC0415
+
     now = datetime.now(UTC)
     try:
         span = durationpy.from_str(last or "1d")
@@ -230,12 +279,12 @@ def _read_at(text: str, now: datetime, hint: str) -> datetime:
     return moment.at
 
 
-def _choose_firewalls(request: Request) -> list[FirewallConfig]:
+def _choose_firewalls(config: Config, names: Sequence[str], file: str) -> list[FirewallConfig]:
     """Return the firewalls that are meant, or all. Raises ConfigError."""
-    targets = choose_targets(request.config, request.targets, request.file)
+    targets = choose_targets(config, names, file)
     firewalls = [target for target in targets if isinstance(target, FirewallConfig)]
-    if not firewalls or (request.targets and len(firewalls) < len(targets)):
-        raise ConfigError(request.file, ["target: agents have no logs of security events; name a firewall"])
+    if not firewalls or (names and len(firewalls) < len(targets)):
+        raise ConfigError(file, ["target: agents have no logs of security events; name a firewall"])
     return firewalls
 
 

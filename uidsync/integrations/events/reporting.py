@@ -1,47 +1,104 @@
-"""Makes one report of security events, from the first question to the exit code."""
+"""Makes one report of security events: reads the logs, asks who had the addresses, tells, and remembers.
+
+What it needs of the core is handed in: the firewalls, the NAC's history, the deadline and the places of files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal, Protocol
 
-import typer
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.asking import Networks, make_names, opened_history
-from uidsync.cli.places import make_places, raise_if_no_device, warn_of_speed
-from uidsync.cli.wiring import TargetMaker, find_state_dir, heed_signals, make_secret_files, make_source
-from uidsync.cli.words import spell_span
-from uidsync.config.models import Config, FirewallConfig
 from uidsync.deadline import Deadline
+from uidsync.integrations.events.agreement import Agreement, find_agreement
+from uidsync.integrations.events.choice import Choice
+from uidsync.integrations.events.columns import count_unsure, find_missing, find_raw
+from uidsync.integrations.events.config import EventsConfig
+from uidsync.integrations.events.daily import group
+from uidsync.integrations.events.fetch import Clock, Order, Outcome, Place, check_clock, fetch_all, write_gaps
+from uidsync.integrations.events.judging import Past
+from uidsync.integrations.events.memory import FILE, Memory
+from uidsync.integrations.events.metrics import write_metrics
+from uidsync.integrations.events.output import Report, raise_if_unwritable, write_report, written_to
+from uidsync.integrations.events.people import attribute
+from uidsync.integrations.events.proof import list_differences, write_difference
+from uidsync.integrations.events.queries import Query, Wish, choose_queries
+from uidsync.integrations.events.spool import Spool
+from uidsync.integrations.events.watching import watching
+from uidsync.panos import Address
+from uidsync.panos.logs.devices import list_hostnames, may_keep_no_logs
+from uidsync.panos.logs.filters import LOG_TYPES
+from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.wire.errors import PanosError
-from uidsync.report.output import TEXTFILE_MODE, write_atomically
-from uidsync.report.report import INCOMPLETE, OK, SOURCE
-from uidsync.source import SourceError
 
-if TYPE_CHECKING:
-    from uidsync.integrations.events.agreement import Agreement
-    from uidsync.integrations.events.choice import Choice
-    from uidsync.integrations.events.config import EventsConfig
-    from uidsync.integrations.events.fetch import Outcome
-    from uidsync.integrations.events.memory import Memory
-    from uidsync.integrations.events.queries import Query, Wish
-    from uidsync.integrations.events.spool import Spool
+End = Literal["whole", "incomplete", "away"]  # incomplete: not all was read, or something is new; away: no NAC
+
+
+class Away(Exception):
+    """The NAC could not be read."""
+
+
+class OutOfOrder(Exception):
+    """The last reading ended later than this one is to end."""
+
+
+class NoDevice(Exception):
+    """No firewall has the name that was given; `known` are the names that there are."""
+
+    def __init__(self, known: Collection[str]) -> None:
+        super().__init__()
+        self.known = known
+
+
+class History(Past, Protocol):
+    """The NAC's table at one moment; `ended` is where its export may have stopped."""
+
+    now: datetime
+    ended: datetime | None
+
+    def find_addresses(self, name: str, since: datetime, until: datetime) -> tuple[set[Address], set[str]]:
+        """Return the addresses that a user had between two moments, and by which names."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A firewall that is asked; `serial` is of one behind a Panorama."""
+
+    name: str
+    firewall: Firewall
+    serial: str
+    is_pair: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a report is made with. `open_history` raises Away; `is_known` and `is_shared` judge the NAC's addresses."""
+
+    firewalls: Sequence[Asked]
+    open_history: Callable[[], AbstractContextManager[History]]
+    is_known: Callable[[str], bool]
+    is_shared: Callable[[Address], bool]
+    state_dir: Path
+    deadline: Deadline
+    log: FilteringBoundLogger
+    spell_span: Callable[[timedelta], str]
+    write_textfile: Callable[[Path, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """What somebody asks for."""
 
-    config: Config
     table: EventsConfig
-    file: str
     wish: Wish
     choice: Choice
-    targets: tuple[str, ...]
     device: str
     user: str
     no_who: bool
@@ -60,52 +117,30 @@ class Window:
 class Run:
     """One report, from the first question to the exit code."""
 
-    def __init__(
-        self,
-        request: Request,
-        window: Window,
-        firewalls: Sequence[FirewallConfig],
-        spool: Spool,
-        log: FilteringBoundLogger,
-    ) -> None:
+    def __init__(self, request: Request, window: Window, means: Means, spool: Spool) -> None:
         self.request = request
         self.window = window
+        self.means = means
         self.spool = spool
-        self.log = log
-        self._deadline = Deadline(request.table.deadline.total_seconds())
-        heed_signals(self._deadline)
-        secrets = make_secret_files(log)
-        maker = TargetMaker(secrets, log, self._deadline)
-        self._firewalls = {target.name: maker.make_firewall(target) for target in firewalls}
-        self._targets = {target.name: target for target in firewalls}
-        self._source = make_source(request.config, secrets, self._deadline)
+        self.log = means.log
+        self._deadline = means.deadline
+        self._firewalls = {asked.name: asked for asked in means.firewalls}
         self._margin = request.table.margin
         self._names = {request.user}  # of the person that is asked for
-        self._source_error: SourceError | None = None
-        spool.names = make_names(request.config, self._source, request.table.same_domains)
+        self._away: Away | None = None
 
-    def make(self, output: Path | None) -> int:
-        """Read, judge, tell and remember."""
-        from uidsync.integrations.events.agreement import find_agreement  # noqa: PLC0415
-        from uidsync.integrations.events.daily import group  # noqa: PLC0415
-        from uidsync.integrations.events.memory import FILE, Memory  # noqa: PLC0415
-        from uidsync.integrations.events.output import (  # noqa: PLC0415
-            Report,
-            raise_if_unwritable,
-            write_report,
-            written_to,
-        )
-
+    def make(self, output: Path | None) -> End:
+        """Read, judge, tell and remember. Raises OutOfOrder and NoDevice."""
         raise_if_unwritable(output)
         request, spool, choice = self.request, self.spool, self.request.choice
-        memory = Memory(spool, find_state_dir(request.config) / FILE) if self.needs_memory else None
+        memory = Memory(spool, self.means.state_dir / FILE) if self.needs_memory else None
         outcomes = self._fetch(memory)
         self._attribute()
         group(spool, choice.counting)
         at = self.window.until.astimezone(request.table.own_zone)
         gaps = self._tell_gaps(outcomes)
-        if self._source_error:
-            gaps.append(f"the NAC could not be read; {self._consequence}: {self._source_error}")
+        if self._away:
+            gaps.append(f"the NAC could not be read; {self._consequence}: {self._away}")
         agreement = find_agreement(spool)
         days = memory.mark(at) if memory else {}
         with written_to(output) as write:
@@ -115,15 +150,15 @@ class Run:
                 self._write_proof(write)
         counts = spool.count_rows()
         self._tell_counts(counts, outcomes)
-        if self._source_error:
-            return SOURCE
+        if self._away:
+            return "away"
         self._tell_people(agreement)
         if memory and not request.dry_run:
             self._deadline.is_interruptible = False  # what is told is remembered whole
             self._remember(memory, at, outcomes)
             if choice.says_what_is_new:
                 self._write_metrics(counts, agreement, outcomes)
-        return INCOMPLETE if gaps or (choice.says_what_is_new and counts["new"]) else OK
+        return "incomplete" if gaps or (choice.says_what_is_new and counts["new"]) else "whole"
 
     @property
     def needs_memory(self) -> bool:
@@ -139,21 +174,13 @@ class Run:
             positions = {log: until for outcome in outcomes for log, until in outcome.positions.items()}
             memory.note_positions(positions, self.window.until, table.overlap)
 
-    # ---- reading -----------------------------------------------------------------------------------------------
-
     def _fetch(self, memory: Memory | None) -> list[Outcome]:
-        from uidsync.integrations.events.columns import find_raw  # noqa: PLC0415
-        from uidsync.integrations.events.fetch import Order, fetch_all  # noqa: PLC0415
-        from uidsync.integrations.events.queries import choose_queries  # noqa: PLC0415
-        from uidsync.integrations.events.watching import watching  # noqa: PLC0415
-
         request, window = self.request, self.window
 
         def find_since(position: str) -> datetime:
             known = memory.find_position(position) if memory else None
             if window.since is None and known and known > window.until:
-                words = f"the last reading ended later, at {known.astimezone():%Y-%m-%d %H:%M:%S %Z}"
-                raise typer.BadParameter(words, param_hint="--until")
+                raise OutOfOrder(f"the last reading ended later, at {known.astimezone():%Y-%m-%d %H:%M:%S %Z}")
             return window.since or (known - request.table.overlap if known else window.until - window.span)
 
         wish = request.wish
@@ -166,13 +193,12 @@ class Run:
         self._warn_of_unproven(queries)
         raw, reader = find_raw(request.choice.columns) if request.choice.columns else (), request.choice.reader
         order = Order(queries, find_since, window.until, request.table.page, request.device, raw, reader)
-        targets, firewalls = tuple(self._targets.values()), self._firewalls
-        raise_if_no_device(request.device, targets, firewalls)
-        places = make_places(targets, firewalls, request.table, self._deadline, self.log)
+        raise_if_no_device(request.device, self.means.firewalls)
+        places = [self._make_place(asked) for asked in self.means.firewalls]
         self._margin += max((place.clock.skew for place in places), default=timedelta())
         self._deadline.is_interruptible = False  # but while a job is waited for: none must be left at a firewall
         with watching(self._deadline.seconds_left) as watch:
-            outcomes = fetch_all(places, order, self.spool, Networks(request.config), watch)
+            outcomes = fetch_all(places, order, self.spool, self.means.is_known, watch)
         with self._deadline.interruptible():  # a signal may have come meanwhile
             pass
         self._deadline.is_interruptible = True
@@ -180,22 +206,47 @@ class Run:
             self.spool.drop_known()
         return outcomes
 
+    def _make_place(self, asked: Asked) -> Place:
+        """Make what a firewall is read by: what runs a query, and how its clock is meant."""
+        firewall, table = asked.firewall, self.request.table
+        clock = check_clock(
+            firewall.read_clock,
+            partial(firewall.read_clock, of_panorama=True) if asked.serial else None,
+            table.find_zone(asked.name),
+            lambda: datetime.now(UTC),
+        )
+        self._warn_of_clock(asked.name, clock)
+        longest = table.job_timeout.total_seconds()
+        fetch = partial(firewall.read_log, longest=longest, breakable=self._deadline.interruptible)
+        return Place(asked.name, fetch, clock, asked.serial)
+
+    def _warn_of_clock(self, target: str, clock: Clock) -> None:
+        if clock.zone is None and clock.error is None:
+            words = clock.warning or "no zone is set for its clock"
+            hint = "events without an offset get no name; set events.time_zones"
+            self.log.warning("zone.unknown", target=target, message=words, hint=hint)
+        elif clock.doubt:
+            hint = (
+                "with a wrong zone, entries are missed; tick Operational Requests in the XML API tab of the key's role"
+            )
+            self.log.warning("zone.unchecked", target=target, message=clock.warning, hint=hint)
+        elif clock.warning:
+            self.log.warning("clock.off", target=target, message=clock.warning)
+
     def _find_person(self) -> Sequence[str] | None:
         """Find the addresses that a person had, before the logs are asked for them; None where the NAC is away."""
         window, request = self.window, self.request
         since = (window.since or window.until - window.span) - self._margin
         try:
-            with opened_history(request.config, self._source) as history:
+            with self.means.open_history() as history:
                 ips, names = history.find_addresses(request.user, since, window.until + self._margin)
-        except SourceError as error:
-            self._source_error = error
+        except Away as error:
+            self._away = error
             return None
         self._names |= names
         return tuple(sorted(map(str, ips)))
 
     def _warn_of_unproven(self, queries: Sequence[Query]) -> None:
-        from uidsync.panos.logs.filters import LOG_TYPES  # noqa: PLC0415
-
         for name in sorted({query.log_type for query in queries} - set(LOG_TYPES)):
             words = f"the vendor's guide names no log {name}: what a firewall answers is not known"
             self.log.warning("log.unproven", message=words)
@@ -207,47 +258,45 @@ class Run:
 
     def _attribute(self) -> None:
         """Ask the NAC who had the addresses, unless that is not wanted; fall back on the firewalls."""
-        from uidsync.integrations.events.people import attribute  # noqa: PLC0415
-
         if self.request.no_who:
             return
         try:
-            if self._source_error:
-                raise self._source_error
-            with opened_history(self.request.config, self._source) as history:
+            if self._away:
+                raise self._away
+            with self.means.open_history() as history:
                 attribute(self.spool, history, self._margin)
                 if history.ended and history.ended < self.window.until:
-                    words = f"the newest row is {spell_span(history.now - history.ended)} old"
+                    words = f"the newest row is {self.means.spell_span(history.now - history.ended)} old"
                     hint = "the NAC's export may have stopped; later events get no sure name"
                     self.log.warning("source.stale", message=words, hint=hint)
-        except SourceError as error:
-            self._source_error = error
+        except Away as error:
+            self._away = error
             self.log.error("source.failed", message=str(error), hint=self._consequence)
             if self.window.since is None:
                 self.spool.drop_all()
-            is_shared = Networks(self.request.config).is_shared
-            self.spool.believe_firewalls(is_shared, as_people=self.request.choice.kind == "people")
+            self.spool.believe_firewalls(self.means.is_shared, as_people=self.request.choice.kind == "people")
         if self.request.user:
             self.spool.keep_only(self._names)
 
-    # ---- telling -----------------------------------------------------------------------------------------------
-
     def _tell_counts(self, counts: Mapping[str, int], outcomes: Sequence[Outcome]) -> None:
         """Log how much there is; nothing at all may have a reason that nobody thinks of."""
-        from uidsync.integrations.events.columns import find_missing  # noqa: PLC0415
-
         new = {"new": counts["new"]} if self.request.choice.says_what_is_new else {}
         self.log.info("events.told", entries=self.spool.count(), rows=sum(counts.values()), **new)
         for name in find_missing(self.spool, self.request.choice.columns):
             self.log.warning("column.empty", message=f"no entry has what {name} shows; --columns all lists all fields")
         for outcome in outcomes:
-            if not outcome.entries and outcome.is_complete and not self._targets[outcome.target].serial:
-                warn_of_speed(outcome.target, self._firewalls[outcome.target], self.log)
+            if not outcome.entries and outcome.is_complete:
+                self._warn_of_speed(self._firewalls[outcome.target])
+
+    def _warn_of_speed(self, asked: Asked) -> None:
+        """Say of a firewall without any entry that it may keep none, if it is one that can be set up so."""
+        with suppress(PanosError):
+            if not asked.serial and may_keep_no_logs(asked.firewall):
+                words = "no entry found; a firewall that forwards its logs at high speed keeps none: ask its Panorama"
+                self.log.warning("log.elsewhere", target=asked.name, message=words)
 
     def _tell_people(self, agreement: Agreement) -> None:
         """Log how far people are known; that nobody is has a reason which should be told."""
-        from uidsync.integrations.events.columns import count_unsure  # noqa: PLC0415
-
         if self.request.no_who:
             return
         unsure = count_unsure(self.spool)
@@ -258,8 +307,6 @@ class Run:
             self.log.warning("people.untold", message=words, hint="docs/events.md says what to do")
 
     def _tell_gaps(self, outcomes: Sequence[Outcome]) -> list[str]:
-        from uidsync.integrations.events.fetch import write_gaps  # noqa: PLC0415
-
         told = []
         for target, kind, words in write_gaps(outcomes):
             self.log.warning("events.incomplete", target=target, error=kind, message=words)
@@ -268,11 +315,9 @@ class Run:
 
     def _write_proof(self, write: Callable[[str], object]) -> None:
         """Write what each firewall's User-ID log has of the addresses where it named another user."""
-        from uidsync.integrations.events.proof import list_differences, write_difference  # noqa: PLC0415
-
         for difference in list_differences(self.spool):
             try:
-                known = self._firewalls[difference.target].read_user_id_log(difference.ip)
+                known = self._firewalls[difference.target].firewall.read_user_id_log(difference.ip)
             except PanosError as error:
                 self.log.warning("log.unreadable", target=difference.target, message=str(error))
                 known = ()
@@ -280,14 +325,26 @@ class Run:
                 write(line)
 
     def _write_metrics(self, counts: Mapping[str, int], agreement: Agreement, outcomes: Sequence[Outcome]) -> None:
-        from uidsync.integrations.events.metrics import write_metrics  # noqa: PLC0415
-
         file = self.request.table.textfile
         if file is None:
             return
         complete = {outcome.target: outcome.is_complete for outcome in outcomes}
         text = write_metrics(counts, agreement, complete, datetime.now(UTC).timestamp())
         try:
-            write_atomically(file, text, TEXTFILE_MODE)
+            self.means.write_textfile(file, text)
         except OSError as error:
             self.log.error("textfile.unwritten", file=str(file), message=error.strerror)
+
+
+def raise_if_no_device(given: str, firewalls: Sequence[Asked]) -> None:
+    """Refuse a name that no firewall has, as far as all of them say theirs. Of a pair only one member does."""
+    if not given or any(asked.is_pair for asked in firewalls):
+        return
+    known = set[str]()
+    for asked in firewalls:
+        try:
+            known |= list_hostnames(asked.firewall)
+        except PanosError:
+            return
+    if given.casefold() not in map(str.casefold, known):
+        raise NoDevice(known)
