@@ -310,33 +310,3 @@ def test_alerts_wait_for_names_if_asked_to(site, tenant):
         wait_until(lambda: relay.stats["PipeOut"] == 1)
     (alert,) = tenant.do("state")["alerts"]
     assert ";user=jdoe01;since=" in alert["alert_description"]
-
-
-# ---- the simulated tenant ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("order", "words"),
-    [
-        ({"do": "nothing"}, "there are state, fault, set, open, close"), ({}, "an order is an object"),
-        ({"do": "fault", "name": "html_503"}, "there are the faults status: HTTP `status` (500)"),
-        ({"do": "fault", "name": "slow", "status": 3}, "slow takes seconds, times: waits `seconds`"),
-        ({"do": "fault", "name": "status", "status": "503"}, "status: must be a valid integer"),
-        ({"do": "state", "sinse": 1}, "there is no sinse. Tell alerts, updates and counters. Takes [since], [alerts]."),
-        ({"do": "state", "since": None}, "since: must be a valid integer"), ({"do": "fault"}, "name is missing"),
-        ({"do": "set", "may_insert": "no"}, "may_insert: must be a valid boolean"),
-        ({"do": "set", "api": 1}, "there are the settings api_key, key_id"),
-        ({"do": "set", "quota_size": "x"}, "quota_size: must be a valid integer"),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_an_order_that_is_none_says_what_there_is(order, words):
-    """Orders, faults, their options and settings are listed to whoever names one that there is not."""
-    command = [sys.executable, "-m", "uidsync", "simulate", "xdr"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as simulated:
-        simulated.stdout.readline()
-        simulated.stdin.write(json.dumps(order) + "\n")
-        simulated.stdin.flush()
-        said = json.loads(simulated.stdout.readline())
-        simulated.terminate()
-    assert words in said["error"]

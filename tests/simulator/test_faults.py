@@ -13,8 +13,9 @@ from lxml import etree
 from tests.forks import start_simulator
 from tests.limits import PATIENCE, within
 from tests.simulator.caller import Caller, write_logins
-from uidsync.simulator.faults import FAULTS, FaultError, Faults
+from uidsync.simulator.faults import FAULTS, Faults
 from uidsync.simulator.process import Simulator, SimulatorError
+from uidsync.simulator.understanding import OrderError
 
 ROLE_MISSING = "Type [user-id] not authorized for user role."
 
@@ -361,5 +362,5 @@ def test_each_fault_can_stand_in_a_test():
             if kind.of in {device, "both"}:
                 assert Faults(device, time.monotonic).set(name, {}) is not None
             else:
-                with pytest.raises(FaultError):
+                with pytest.raises(OrderError):
                     Faults(device, time.monotonic).set(name, {})

@@ -74,6 +74,13 @@ def test_the_same_again(tmp_path):
             assert caller.log_in().ok
 
 
+def tell(simulator, line):
+    """Give a line that may be no order, and return the answer."""
+    simulator._child.stdin.write(line + "\n")  # noqa: SLF001 - what no well-formed order could be
+    simulator._child.stdin.flush()  # noqa: SLF001
+    return json.loads(simulator._child.stdout.readline())  # noqa: SLF001
+
+
 @pytest.mark.parametrize(
     "order",
     ["[]", "no JSON", "{}", '{"do": "dance"}', '{"do": "learn"}', '{"do": "learn", "ip": "x", "user": "y"}',
@@ -87,13 +94,11 @@ def test_the_same_again(tmp_path):
      '{"do": "log-add", "log_type": "nonsense", "entries": []}', '{"do": "clock", "zone": "Mars"}',
      '{"do": "log-flood", "log_type": "threat", "count": null}', '{"do": "log-jobs", "losses": "x"}',
      '{"do": "log-flood", "log_type": "nonsense", "count": 0}',
-     '{"do": "log-flood", "log_type": "threat", "count": 5}', '{"do": "allow", "addresses": "192.0.2.1"}'],
+     '{"do": "log-flood", "log_type": "threat"}', '{"do": "allow", "addresses": "192.0.2.1"}'],
 )  # fmt: skip
 def test_wrong_orders(lasting, order):
     """An order that is none is answered by an error, and the simulator goes on."""
-    lasting._child.stdin.write(order + "\n")  # noqa: SLF001 - what no well-formed order could be
-    lasting._child.stdin.flush()  # noqa: SLF001
-    assert list(json.loads(lasting._child.stdout.readline())) == ["error"]  # noqa: SLF001
+    assert list(tell(lasting, order)) == ["error"]
     assert lasting.do("state")["ok"]
 
 
@@ -119,8 +124,13 @@ def test_every_order_says_what_it_does(firewall):
     told = firewall.do("help")
     assert list(told["orders"]) == list(ORDERS)
     assert all(told["orders"].values())
-    assert told["orders"]["log-add"].endswith(" Takes log_type, entries.")
-    assert told["orders"]["forget"] == "Drop an entry. Takes ip, [vsys], [serial]."
+    assert told["orders"]["log-add"].endswith(", entries: list of object of text.")
+    assert told["orders"]["forget"] == FORGET
+    assert "[capacity: whole number from 0]" in told["orders"]["rules"]
+    assert "[monitor: text]" in told["orders"]["tunnel"]
+    assert "[tunnels: list of {name: text, [state: text]," in told["orders"]["tunnels"]
+    assert "[agents: object of true or false]" in told["orders"]["around"]
+    assert "[latency_ms: number from 0]" in told["orders"]["fault"]
     assert "refuse" in told["faults"]
     assert "close_in_message" not in told["faults"]
 
@@ -138,17 +148,61 @@ def test_a_port_in_use(firewall):
         Simulator.start("firewall", port=firewall.port)
 
 
+FORGET = "Drop an entry. Takes ip: text, [vsys: text or null], [serial: text or null]."
+
+
 @pytest.mark.parametrize(
     ("order", "words"),
     [
-        ("forget", "ip is missing. Drop an entry. Takes ip, [vsys], [serial]."),
-        ("advance", "there is no minutes. Put the clock forward. Takes seconds."),
-        ("rules", "rules: there is no minutes"),
+        ({"do": "forget"}, f"forget: ip is missing. {FORGET}"),
+        ({"do": "advance", "seconds": 1, "minutes": 1}, "advance: there is no minutes. Put the clock forward. Takes s"),
+        ({"do": "advance", "seconds": float("nan")}, "seconds: must be a finite number, not NaN"),
+        ({"do": "advance", "seconds": 1e300}, "seconds: must be less than or equal to 1000000000"),
+        ({"do": "rules", "minutes": 1}, "rules: there is no minutes"),
+        ({"do": "rules", "capacity": "many"}, 'rules: capacity: must be a valid integer, not "many"'),
+        ({"do": "around", "agents": ["a"]}, "around: agents: must be "),
+        ({"do": "around", "agents": {"a": "yes"}}, 'agents.a: must be a valid boolean, not "yes"'),
+        ({"do": "around", "uptime": -1}, "uptime: must be greater than or equal to 0, not -1"),
+        ({"do": "tunnel", "name": "HQ", "state": 3}, "tunnel: state: must be a valid string, not 3"),
+        (
+            {"do": "tunnels", "tunnels": [{"name": "a", "numbr": 1}, {}]},
+            "no tunnels.0.numbr; tunnels.1.name is mis",
+        ),
+        ({"do": "tunnels", "declared": "x"}, "declared: must be a valid integer"),
+        ({"do": "version", "version": 11}, "version: must be a valid string"),
+        ({"do": "log-flood", "log_type": "threat", "count": 1, "per_second": 0}, "per_second: must be greater than 0"),
+        ({"do": "clock", "zone": "Mars"}, 'zone: must be a time zone such as Europe/Berlin, not "Mars"'),
+        ({"do": "learn", "ip": "x", "user": "y"}, 'ip: must be an address, not "x"'),
+        ({"do": "role", "types": ["opp"]}, "types.0: must be 'user-id', 'op', "),
+        ({"do": "fault", "name": "slow", "latency_ms": "1"}, "fault: latency_ms: must be a valid number"),
+        ({"do": "fault", "name": "reject_every", "every": 0}, "every: must be greater than 0"),
+        ({"do": "fault", "name": "slow", "limit": 3}, "slow takes latency_ms, times, after, seconds, types, applied: "),
+        (
+            {"do": "fault", "name": "close_in_message"},
+            "there is no fault close_in_message; there are refuse, ",
+        ),
+        ({"do": "state", "unit": 3}, 'unit: must be "peer"'),
+        ({"do": "dance"}, 'there is no order "dance"; there are state, configuration, '),
+        ([], 'an order is an object such as {"do": "state"}'),
     ],
+    ids=str,
 )
 def test_a_wrong_order_is_told_in_our_own_words(lasting, order, words):
-    """What is missing or unknown is named, with what the order takes."""
-    with pytest.raises(SimulatorError) as caught:
-        lasting.do(order, **({} if order == "forget" else {"minutes": 1}))
-    assert words in str(caught.value)
-    assert "keyword" not in str(caught.value)
+    """What is missing, unknown or of another kind is named, with what the order takes; nothing was done."""
+    before = lasting.do("state")
+    said = tell(lasting, json.dumps(order))["error"]
+    assert words in said
+    assert "keyword" not in said
+    assert "Input" not in said
+    assert lasting.do("state") == before
+
+
+def test_what_a_simulator_is_started_with_is_checked_as_well():
+    """An argument that there is not, or of another kind, is told, and nothing starts."""
+    for options, words in (
+        ({"colour": 1}, "there is no colour"), ({"rules": {"capacity": "x"}}, "rules.capacity: must be a valid "),
+    ):  # fmt: skip
+        ended = subprocess.run([*COMMAND, "firewall", json.dumps(options)], capture_output=True, text=True, check=False)
+        assert ended.returncode == 2
+        assert words in ended.stderr
+        assert "Traceback" not in ended.stderr

@@ -10,6 +10,7 @@ import requests
 
 from tests.forks import start_simulator
 from tests.limits import PATIENCE
+from uidsync.simulator.process import SimulatorError
 
 ALERT = {
     "product": "PAN-OS", "vendor": "Palo Alto Networks", "local_ip": "10.0.0.5", "local_port": 1234,
@@ -144,11 +145,33 @@ def test_faults_are_as_asked(client, fault, status, words):
     assert client.insert([ALERT]).status_code == 200
 
 
-def test_orders_that_are_none_are_refused(client):
-    """An order or a fault that there is not is told, and the tenant goes on."""
-    from uidsync.simulator.process import SimulatorError  # noqa: PLC0415
-
-    for name, options in (("nothing", {}), ("fault", {"name": "odd"}), ("set", {"odd": 1})):
-        with pytest.raises(SimulatorError):
-            client.tenant.do(name, **options)
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ({"do": "nothing"}, "there are state, fault, set, open, close"),
+        ({"do": "fault", "name": "html_503"}, "there is no fault html_503; there are status, text, false"),
+        ({"do": "fault", "name": "slow", "status": 300}, "slow takes seconds, times: waits `seconds`"),
+        ({"do": "fault", "name": "status", "status": "503"}, "status: must be a valid integer"),
+        ({"do": "state", "sinse": 1}, "there is no sinse. Tell alerts, updates and counters. Takes [since: whole numb"),
+        ({"do": "state", "since": None}, "since: must be a valid integer"), ({"do": "fault"}, "name is missing"),
+        ({"do": "set", "may_insert": "no"}, "may_insert: must be a valid boolean"),
+        ({"do": "set", "api": 1}, "there is no api. Change settings. Takes [api_key: text], [key_id: text]"),
+        ({"do": "set", "quota_size": "x"}, "quota_size: must be a valid integer"),
+        ({"do": "set", "key_kind": "odd"}, "key_kind: must be 'advanced' or 'standard'"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_orders_that_are_none_are_refused(client, order, words):
+    """What there is not, and what is of another kind, is told with what there is, and the tenant goes on."""
+    with pytest.raises(SimulatorError) as caught:
+        client.tenant.do(order["do"], **{name: value for name, value in order.items() if name != "do"})
+    assert words in str(caught.value)
     assert client.insert([ALERT]).status_code == 200
+
+
+def test_help_tells_orders_settings_and_faults(client):
+    """Each order is told with its fields and their kinds, each fault with what it does."""
+    told = client.tenant.do("help")
+    assert "[may_insert: true or false]" in told["orders"]["set"]
+    assert "[retry_after: text]" in told["orders"]["fault"]
+    assert told["faults"]["skew"] == "its clock is `seconds` ahead"

@@ -2,16 +2,19 @@
 
 import argparse
 import json
-from pathlib import Path
+from collections.abc import Callable
 
 from uidsync.simulator.serve import serve_agent, serve_firewall
-from uidsync.simulator.table import Rules
+from uidsync.simulator.tenant_web import serve_xdr
+from uidsync.simulator.understanding import OrderError, find_fields, read
+
+SERVE: dict[str, Callable[..., None]] = {"firewall": serve_firewall, "agent": serve_agent, "xdr": serve_xdr}
 
 
 def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser(prog="python -m uidsync.simulator")
-    parser.add_argument("kind", choices=["firewall", "agent", "xdr"])
+    parser.add_argument("kind", choices=SERVE)
     parser.add_argument(
         "options",
         nargs="?",
@@ -19,19 +22,12 @@ def main() -> None:
         help="a JSON object: the arguments of serve_firewall, serve_agent or serve_xdr",
     )
     asked = parser.parse_args()
-    options = json.loads(asked.options)
-    if "directory" in options:
-        options["directory"] = Path(options["directory"])
-    if "rules" in options:
-        options["rules"] = Rules(**options["rules"])
-    if asked.kind == "firewall":
-        serve_firewall(**options)
-    elif asked.kind == "xdr":
-        from uidsync.simulator.tenant_web import serve_xdr  # noqa: PLC0415 (it is for few)
-
-        serve_xdr(**options)
-    else:
-        serve_agent(**options)
+    serve = SERVE[asked.kind]
+    try:
+        options = read(find_fields(serve), json.loads(asked.options))
+    except (OrderError, json.JSONDecodeError) as error:
+        parser.error(str(error))
+    serve(**options)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from xml.sax.saxutils import quoteattr
 
+from pydantic import NonNegativeInt
+
 DAY, HOUR = 86_400, 3_600
 
 
@@ -16,10 +18,10 @@ class Around:
 
     agents: Mapping[str, bool] = field(default_factory=dict)
     peers: Mapping[str, bool] = field(default_factory=dict)
-    groups_age: int | None = None
-    limit: int | None = None
-    uptime: int | None = None
-    ha_age: int | None = None
+    groups_age: NonNegativeInt | None = None
+    limit: NonNegativeInt | None = None
+    uptime: NonNegativeInt | None = None
+    ha_age: NonNegativeInt | None = None
 
     def show_agents(self) -> str:
         """Return the result of `show user user-id-agent statistics`."""

@@ -1,6 +1,19 @@
 """What time a simulator believes it is: the machine's, plus what it was told to skip."""
 
 import time
+from typing import Annotated
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator
+
+
+def _read_zone(text: str) -> str:
+    if text not in available_timezones():
+        raise ValueError("must be a time zone such as Europe/Berlin")
+    return text
+
+
+Zone = Annotated[str, AfterValidator(_read_zone)]
 
 
 class Clock:

@@ -4,8 +4,7 @@ No sockets. An entry is known by the path that it was written to, and found by t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, field
 
 from lxml import etree
 
@@ -59,14 +58,3 @@ class Configuration:
         self.commits += 1
         self.running = dict(self.candidate)
         return replies.job_enqueued(self.commits)
-
-
-class Release(Protocol):
-    """The settings of a device, as far as its release goes."""
-
-    identity: replies.Identity
-
-
-def change(settings: Release, **facts: object) -> None:
-    """Let the device say something else of itself."""
-    settings.identity = replace(settings.identity, **facts)  # type: ignore[arg-type]

@@ -9,32 +9,31 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 from uidsync.simulator import replies
 from uidsync.simulator.call import PATHS, Call
 from uidsync.simulator.configuration import Configuration
 from uidsync.simulator.counters import Counters
-from uidsync.simulator.faults import Fault, make_objection, refuses
+from uidsync.simulator.faults import Fault, RequestType, make_objection, refuses
 from uidsync.simulator.logs import Entries, FilterError, Kept, at, read_filter, search
 from uidsync.simulator.logs import show as show_entry
 from uidsync.simulator.message import MessageError, count_entries, raise_if_unknown, read_document, read_number
 from uidsync.simulator.operations import Device, HaState, operate
 from uidsync.simulator.replies import Identity
 from uidsync.simulator.table import Table
+from uidsync.simulator.understanding import OrderError
 from uidsync.simulator.vpn import Vpn
 
 XML = "application/xml; charset=UTF-8"
 Passive = Literal["stores", "refuses", "ignores"]
 TAKES_MESSAGES = frozenset({"off", "active", "active-primary", "active-secondary"})
-TYPES = frozenset({"user-id", "op", "log", "version", "config", "commit"})
-LOG_TYPES = frozenset(
-    {
-        "traffic", "threat", "config", "system", "hipmatch", "globalprotect", "wildfire", "url", "data", "corr",
-        "corr-detail", "corr-categ", "userid", "auth", "gtp", "external", "iptag", "decryption",
-    }
-)  # fmt: skip
+LogType = Literal[
+    "traffic", "threat", "config", "system", "hipmatch", "globalprotect", "wildfire", "url", "data", "corr",
+    "corr-detail", "corr-categ", "userid", "auth", "gtp", "external", "iptag", "decryption",
+]  # fmt: skip
+LOG_TYPES, TYPES = frozenset(get_args(LogType)), frozenset(get_args(RequestType))
 MOST_LOGS = 5000
 DEFAULT_LOGS = 20
 
@@ -308,7 +307,7 @@ class Firewall:
         """Put entries into a log: what they do not say is as the sample has it, received now, numbered on."""
         kept = self.logs[log_type]
         if not isinstance(kept, Entries):
-            raise TypeError(f"{log_type} is flooded")
+            raise OrderError(f"{log_type} is flooded: log-flood with the count 0 empties it")
         for entry in entries:
             self._last_entry += 1
             received = entry.get("receive_time", at(self.now()))

@@ -6,9 +6,11 @@ Pure: nothing is applied here.
 import re
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
+from typing import Annotated
 
 from lxml import etree
 from lxml.etree import _Element as Element
+from pydantic import AfterValidator
 
 # A device carries out its sections in this order, whatever their order in the document. That logins come before
 # logouts is the vendor's word; that unregistering comes first, too, for users. The rest is by analogy.
@@ -101,3 +103,12 @@ def read_address(text: str) -> str | None:
         return str(ip_address(text.strip()))
     except ValueError:
         return None
+
+
+def _take_address(text: str) -> str:
+    if (address := read_address(text)) is None:
+        raise ValueError("must be an address")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_take_address)]

@@ -5,34 +5,34 @@ the simulator, never from the network.
 """
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from ssl import SSLContext
-from typing import Any
-from zoneinfo import available_timezones
+from typing import Annotated, Any
 
-from uidsync.simulator import configuration, replies
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from uidsync.simulator import replies
 from uidsync.simulator.agent import VSYS, Agent, Reply
 from uidsync.simulator.around import Around
 from uidsync.simulator.certificates import CertificateKind
-from uidsync.simulator.clock import Clock
+from uidsync.simulator.clock import Clock, Zone
 from uidsync.simulator.counters import Counters
-from uidsync.simulator.describing import describe, raise_if_odd, reword
-from uidsync.simulator.faults import FAULTS, Fault, Faults
-from uidsync.simulator.firewall import LOG_TYPES, MOST_LOGS, Firewall, Passive
+from uidsync.simulator.faults import Fault, Faults, Options, RequestType
+from uidsync.simulator.firewall import MOST_LOGS, Firewall, LogType, Passive
 from uidsync.simulator.listener import Listener
 from uidsync.simulator.logs import Entries, Flood
-from uidsync.simulator.message import read_address
+from uidsync.simulator.message import Address
 from uidsync.simulator.operations import PEERS, HaState
-from uidsync.simulator.table import PLANES, Mapping, Plane, Table
+from uidsync.simulator.table import PLANES, Plane, Rules, Table
+from uidsync.simulator.table import Mapping as TableRow
+from uidsync.simulator.understanding import OrderError, Outcome, Seconds, tell, understand
 from uidsync.simulator.vpn import Shape, Tunnel, Vpn
 
-Order = dict[str, Any]
-Outcome = dict[str, Any]
-
-
-class OrderError(ValueError):
-    """The order is not understood; nothing was done."""
+SomeOptions = Annotated[Any, Options]  # some of the fields; so are the other three
+SomeRules = Annotated[Any, Rules]
+SomeTunnel = Annotated[Any, Tunnel]
+SomeFacts = Annotated[Any, Around]
 
 
 @dataclass(slots=True)
@@ -53,26 +53,22 @@ class Simulated:
     peer: "Simulated | None" = None
 
 
-def obey(simulated: Simulated, order: Order) -> Outcome:
+def obey(simulated: Simulated, order: object) -> Outcome:
     """Carry out an order and return what it asks for; raise OrderError when it is none.
 
     With `"unit": "peer"` it goes to the other unit of a pair.
     """
-    order = dict(order)
-    name, unit = order.pop("do", None), order.pop("unit", None)
-    carry_out = ORDERS.get(str(name))
-    if carry_out is None:
-        raise OrderError(f"no such order: {name}; there are {', '.join(ORDERS)}")
+    unit = None
+    if isinstance(order, dict):
+        unit = order.get("unit")
+        order = {name: value for name, value in order.items() if name != "unit"}
+    carry_out = understand(ORDERS, order)
     if unit is not None:
         if unit != "peer" or simulated.peer is None:
-            raise OrderError(f"no such unit: {unit}")
+            raise OrderError('unit: must be "peer", and the firewall one of a pair')
         simulated = simulated.peer
-    try:
-        raise_if_odd(carry_out, order)
-        with simulated.lock:
-            return carry_out(simulated, **order) or {}
-    except TypeError as error:
-        raise OrderError(f"{name}: {reword(error)}") from error
+    with simulated.lock:
+        return carry_out(simulated)
 
 
 def _state(simulated: Simulated, *, plane: Plane = "mp") -> Outcome:
@@ -108,36 +104,45 @@ def _log(simulated: Simulated, *, serial: str | None = None) -> Outcome:
     return {"lines": [replies.log_line(record, identity) for record in _table(simulated, serial).log]}
 
 
-def _log_jobs(simulated: Simulated, *, polls: int | None = 0, losses: int = 0, most: int = MOST_LOGS) -> None:
+def _log_jobs(
+    simulated: Simulated,
+    *,
+    polls: NonNegativeInt | None = 0,
+    losses: NonNegativeInt = 0,
+    most: NonNegativeInt = MOST_LOGS,
+) -> None:
     """Have log jobs wait for so many questions (null: for ever), be lost, or break off above so many entries."""
     settings = _firewall(simulated).settings
     settings.log_polls, settings.log_losses, settings.log_most = polls, losses, most
 
 
-def _log_add(simulated: Simulated, *, log_type: str, entries: list[dict[str, str]]) -> None:
+def _log_add(simulated: Simulated, *, log_type: LogType, entries: list[dict[str, str]]) -> None:
     """Put entries into a log: fields by name, those that differ from its sample; `raw` goes in as it is."""
-    _raise_if_unknown(log_type, LOG_TYPES)
     _firewall(simulated).add_log(log_type, entries)
 
 
-def _log_flood(simulated: Simulated, *, log_type: str, **numbers: Any) -> None:  # noqa: ANN401 - JSON
-    """Have a log hold very many entries: `count`, `start`, `per_second`, `addresses`; count 0 empties it."""
-    _raise_if_unknown(log_type, LOG_TYPES)
-    if not all(isinstance(number, int | float) for number in numbers.values()):
-        raise OrderError("count, start, per_second and addresses are numbers")
+def _log_flood(
+    simulated: Simulated,
+    *,
+    log_type: LogType,
+    count: NonNegativeInt,
+    start: NonNegativeFloat = 0,
+    per_second: PositiveInt = 1,
+    addresses: PositiveInt = 1,
+) -> None:
+    """Have a log hold so many entries, from `start` (seconds since 1970) on; count 0 empties it."""
     firewall = _firewall(simulated)
-    is_empty = not numbers.get("count")
-    firewall.logs[log_type] = Entries() if is_empty else Flood(**numbers, serial=firewall.settings.identity.serial)
+    flood = Flood(count, start, per_second, addresses, firewall.settings.identity.serial)
+    firewall.logs[log_type] = flood if count else Entries()
 
 
-def _clock(simulated: Simulated, *, zone: str = "UTC", skew: float = 0) -> None:
+def _clock(simulated: Simulated, *, zone: Zone = "UTC", skew: Seconds = 0) -> None:
     """Have the firewall's own clock show the time of a zone, so many seconds ahead."""
-    _raise_if_unknown(zone, available_timezones())
     settings = _firewall(simulated).settings
     settings.zone, settings.skew = zone, skew
 
 
-def _fault(simulated: Simulated, *, name: str | None, **options: Any) -> Outcome:  # noqa: ANN401 - JSON
+def _fault(simulated: Simulated, *, name: str | None, **options: SomeOptions) -> None:
     """Put a fault in place of the one that stands; null ends it."""
     fault = simulated.faults.set(name, options)
     match fault:
@@ -151,7 +156,6 @@ def _fault(simulated: Simulated, *, name: str | None, **options: Any) -> Outcome
         timer = threading.Timer(fault.number("seconds", 0), _end, (simulated, fault))
         timer.daemon = True
         timer.start()
-    return {}
 
 
 def _end(simulated: Simulated, fault: Fault) -> None:
@@ -160,7 +164,7 @@ def _end(simulated: Simulated, fault: Fault) -> None:
             _fault(simulated, name=None)
 
 
-def _advance(simulated: Simulated, *, seconds: float) -> Outcome:
+def _advance(simulated: Simulated, *, seconds: Seconds) -> Outcome:
     """Put the clock forward."""
     simulated.clock.advance(seconds)
     return {"now": simulated.clock.now()}
@@ -175,21 +179,21 @@ def _clear(simulated: Simulated, *, plane: Plane | None = None) -> Outcome:
 def _learn(
     simulated: Simulated,
     *,
-    ip: str,
+    ip: Address,
     user: str,
     type: str = "AD",  # noqa: A002 - the word of the order
-    timeout: float | None = 45,
+    timeout: Seconds | None = 45,
     vsys: str = VSYS,
     serial: str | None = None,
 ) -> None:
     """Put in an entry from any source; `timeout` in minutes, 0 or null for never."""
     expires = simulated.clock.now() + 60 * timeout if timeout else None
-    _table(simulated, serial).learn(Mapping(vsys, _address(ip), user, type, expires))
+    _table(simulated, serial).learn(TableRow(vsys, ip, user, type, expires))
 
 
-def _forget(simulated: Simulated, *, ip: str, vsys: str | None = None, serial: str | None = None) -> Outcome:
+def _forget(simulated: Simulated, *, ip: Address, vsys: str | None = None, serial: str | None = None) -> Outcome:
     """Drop an entry."""
-    return {"dropped": _table(simulated, serial).forget(_address(ip), vsys)}
+    return {"dropped": _table(simulated, serial).forget(ip, vsys)}
 
 
 def _ha(simulated: Simulated, *, state: HaState, alone: bool = False) -> None:
@@ -200,13 +204,13 @@ def _ha(simulated: Simulated, *, state: HaState, alone: bool = False) -> None:
 
 
 def _passive(simulated: Simulated, *, does: Passive) -> None:
-    """Have units that are not active store messages, refuse or ignore them."""
+    """Change what units that are not active do with messages."""
     for unit in (simulated, simulated.peer):
         if unit is not None:
             _firewall(unit).settings.passive = does
 
 
-def _role(simulated: Simulated, *, types: list[str]) -> None:
+def _role(simulated: Simulated, *, types: list[RequestType]) -> None:
     """Let the administrator's role allow these types of request only."""
     _firewall(simulated).settings.types = frozenset(types)
 
@@ -220,18 +224,18 @@ def _key(simulated: Simulated, *, expired: bool | None = None, value: str | None
 
 
 def _certificate(simulated: Simulated, *, kind: CertificateKind) -> None:
-    """Show another certificate from now on: good, expired, ending, wrong-host or foreign."""
+    """Show another certificate from now on."""
     simulated.listener.context = simulated.make_context(kind)
 
 
-def _rules(simulated: Simulated, **changes: Any) -> None:  # noqa: ANN401 - JSON
-    """Change how mappings are treated: the fields of Rules."""
+def _rules(simulated: Simulated, **changes: SomeRules) -> None:
+    """Change how mappings are treated."""
     for table in simulated.tables.values():
         table.rules = replace(table.rules, **changes)
 
 
 def _agent(simulated: Simulated, *, reply: Reply | None = None, closes: bool | None = None) -> None:
-    """Change how an agent answers: nothing, xml or http, and whether it closes the connection then."""
+    """Change how an agent answers, and whether it closes the connection then."""
     if not isinstance(simulated.device, Agent):
         raise OrderError("this is a firewall")
     if reply is not None:
@@ -240,7 +244,7 @@ def _agent(simulated: Simulated, *, reply: Reply | None = None, closes: bool | N
         simulated.device.closes = closes
 
 
-def _allow(simulated: Simulated, *, addresses: list[str] | None) -> None:
+def _allow(simulated: Simulated, *, addresses: list[Address] | None) -> None:
     """Let only these addresses in; null lets in all."""
     simulated.listener.allowed = None if addresses is None else frozenset(addresses)
 
@@ -248,8 +252,8 @@ def _allow(simulated: Simulated, *, addresses: list[str] | None) -> None:
 def _tunnels(
     simulated: Simulated,
     *,
-    tunnels: list[dict[str, Any]] | None = None,
-    declared: int | None = None,
+    tunnels: list[Tunnel] | None = None,
+    declared: NonNegativeInt | None = None,
     shape: Shape = "short",
     serial: str | None = None,
 ) -> None:
@@ -259,7 +263,7 @@ def _tunnels(
     if tunnels is not None:
         vpn.tunnels.clear()
         for tunnel in tunnels:
-            vpn.put(Tunnel(**tunnel))
+            vpn.put(tunnel)
 
 
 def _tunnel(
@@ -268,9 +272,9 @@ def _tunnel(
     name: str,
     gone: bool = False,
     serial: str | None = None,
-    **changes: Any,  # noqa: ANN401
+    **changes: SomeTunnel,
 ) -> None:
-    """Add an IPsec tunnel, or change what is named of it: its `state`, its `monitor`; `gone` removes it."""
+    """Add an IPsec tunnel, or change what is named of it; `gone` removes it."""
     vpn = _vpn(simulated, serial)
     former = vpn.find(name)
     if gone and former is not None:
@@ -288,14 +292,10 @@ def _reset_counters(simulated: Simulated) -> None:
 def _help(simulated: Simulated) -> Outcome:
     """Tell which orders there are, and which faults this device can have."""
     return {
-        "orders": {name: describe(order) for name, order in ORDERS.items()},
-        "faults": {name: kind.says for name, kind in FAULTS.items() if kind.of in {simulated.faults.kind, "both"}},
+        "orders": {name: tell(order) for name, order in ORDERS.items()},
+        "every order": "Takes [unit: peer], which gives it to the other unit of a pair.",
+        "faults": simulated.faults.tell(),
     }
-
-
-def _raise_if_unknown(value: str, known: Collection[str]) -> None:
-    if value not in known:
-        raise OrderError(f"there is no {value}")
 
 
 def _firewall(simulated: Simulated) -> Firewall:
@@ -315,26 +315,21 @@ def _table(simulated: Simulated, serial: str | None) -> Table:
     return simulated.tables[serial]
 
 
-def _address(text: str) -> str:
-    address = read_address(text)
-    if address is None:
-        raise OrderError(f"no address: {text}")
-    return address
-
-
 def _configuration(simulated: Simulated) -> Outcome:
     """Tell the candidate configuration, and what is running."""
     return _firewall(simulated).configuration.describe()
 
 
-def _version(simulated: Simulated, *, version: str, **more: str) -> None:
-    """Run another release of PAN-OS, also on another `model`."""
-    configuration.change(_firewall(simulated).settings, version=version, **more)
+def _version(simulated: Simulated, *, version: str, model: str | None = None) -> None:
+    """Run another release of PAN-OS, also on another model."""
+    settings = _firewall(simulated).settings
+    settings.identity = replace(settings.identity, version=version, model=model or settings.identity.model)
 
 
-def _around(simulated: Simulated, **facts: Any) -> None:  # noqa: ANN401 - JSON
-    """Set what the firewall tells of `agents`, `peers`, `groups_age`, `limit`, `uptime`, `ha_age`."""
-    configuration.change(_firewall(simulated).settings, around=Around(**facts))
+def _around(simulated: Simulated, **facts: SomeFacts) -> None:
+    """Set what the firewall tells of what is around it; what is not named is not there."""
+    settings = _firewall(simulated).settings
+    settings.identity = replace(settings.identity, around=Around(**facts))
 
 
 ORDERS: dict[str, Callable[..., Outcome | None]] = {

@@ -22,13 +22,14 @@ from uidsync.simulator.agent import Agent, ClientCertificate, Reply
 from uidsync.simulator.certificates import CertificateKind, Certificates, make_certificates
 from uidsync.simulator.clock import Clock
 from uidsync.simulator.counters import Counters
-from uidsync.simulator.faults import FaultError, Faults
+from uidsync.simulator.faults import Faults
 from uidsync.simulator.firewall import Firewall, Settings, new_key
 from uidsync.simulator.listener import HOST, PEER_HOST, Listener
 from uidsync.simulator.operations import PEERS, HaState
-from uidsync.simulator.orders import OrderError, Simulated, obey
+from uidsync.simulator.orders import Simulated, obey
 from uidsync.simulator.replies import Identity
 from uidsync.simulator.table import Rules, Table
+from uidsync.simulator.understanding import EXAMPLE, OrderError, Outcome
 from uidsync.simulator.web import Web
 
 TlsVersions = tuple[Literal["1.2", "1.3"], Literal["1.2", "1.3"]]
@@ -84,7 +85,7 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
             unit.peer = make_unit(second, PEER_HOST, unit.listener.port, make_context(certificate))
             unit.peer.peer = unit
             announcement |= {"peer": {"host": PEER_HOST, "port": unit.listener.port}}
-        _take_orders(unit, announcement, announce or say, ends_with_stdin=ends_with_stdin)
+        _run(unit, announcement, announce or say, ends_with_stdin=ends_with_stdin)
 
 
 def serve_agent(  # noqa: PLR0913 - one argument for each thing that can be set
@@ -114,7 +115,7 @@ def serve_agent(  # noqa: PLR0913 - one argument for each thing that can be set
             "client_cert_file": str(certificates.client_cert_file),
             "client_key_file": str(certificates.client_key_file),
         }
-        _take_orders(unit, announcement, announce or say, ends_with_stdin=ends_with_stdin)
+        _run(unit, announcement, announce or say, ends_with_stdin=ends_with_stdin)
 
 
 def _announce(kind: str, unit: Simulated, certificates: Certificates) -> dict[str, Any]:
@@ -161,33 +162,28 @@ def running(directory: Path | None) -> Iterator[Path]:
             signal.signal(number, handler)
 
 
-def _take_orders(unit: Simulated, announcement: dict[str, Any], announce: Announce, *, ends_with_stdin: bool) -> None:
+def _run(unit: Simulated, announcement: dict[str, Any], announce: Announce, *, ends_with_stdin: bool) -> None:
     units = [unit] if unit.peer is None else [unit, unit.peer]
     for each in units:
         each.listener.open()
     try:
         announce(announcement)
-        with suppress(OSError):
-            for line in sys.stdin:
-                say(_obey(unit, line))
-        wait_for_end(ends_with_stdin=ends_with_stdin)
+        take_orders(partial(obey, unit), ends_with_stdin=ends_with_stdin)
     finally:
         for each in units:
             each.listener.close()
 
 
-def _obey(unit: Simulated, line: str) -> dict[str, Any]:
-    try:
-        order = json.loads(line)
-        if not isinstance(order, dict):
-            return {"error": "an order is an object"}
-        return {"ok": True, **obey(unit, order)}
-    except (OrderError, FaultError, ValueError) as error:
-        return {"error": str(error)}
-
-
-def wait_for_end(*, ends_with_stdin: bool) -> None:
-    """Wait for a signal, or for nothing when the end of stdin is the end."""
+def take_orders(carry_out: Callable[[object], Outcome], *, ends_with_stdin: bool) -> None:
+    """Answer each line of stdin, and then wait for a signal, or for nothing when the end of stdin is the end."""
+    with suppress(OSError):
+        for line in sys.stdin:
+            try:
+                say({"ok": True, **carry_out(json.loads(line))})
+            except json.JSONDecodeError as error:
+                say({"error": f"{error}; {EXAMPLE}"})
+            except OrderError as error:
+                say({"error": str(error)})
     while not ends_with_stdin:
         signal.pause()
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lxml.etree import _Element as Element
+from pydantic import NonNegativeInt, with_config
 
 from uidsync.simulator.message import ABSENT, ORDER, as_sent, read_address, read_entries, read_minutes, read_sections
 from uidsync.simulator.tags import Registry
+from uidsync.simulator.understanding import STRICT
 
 Plane = Literal["dp", "mp"]
 PLANES: tuple[Plane, ...] = ("dp", "mp")
@@ -67,6 +69,7 @@ class Rejected:
     message: str
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Rules:
     """How a device treats mappings.
@@ -79,12 +82,12 @@ class Rules:
     """
 
     source: str = "XMLAPI"
-    timeout_minutes: int | None = 45
+    timeout_minutes: NonNegativeInt | None = 45
     loose_logout: bool = False
     honour_timeout: bool = True
     every_section: bool = True
     refreshes_tags: bool = False
-    capacity: int = 524_288
+    capacity: NonNegativeInt = 524_288
 
 
 @dataclass(slots=True)

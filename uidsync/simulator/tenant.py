@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 
-from uidsync.simulator.describing import raise_if_of_another_kind
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+
+from uidsync.simulator.understanding import Seconds, Status
 
 INSERT = "/public_api/v1/alerts/insert_parsed_alerts"
 MOST_SKEW = 300.0  # seconds
@@ -41,10 +43,10 @@ class TenantSettings:
     api_key: str
     key_id: str = "1"
     key_kind: KeyKind = "advanced"
-    quota_size: int = 600
-    quota_seconds: float = 60.0
-    update_size: int = 60
-    requests_a_second: int = 10
+    quota_size: NonNegativeInt = 600
+    quota_seconds: PositiveFloat = 60.0
+    update_size: NonNegativeInt = 60
+    requests_a_second: NonNegativeInt = 10
     may_insert: bool = True
     is_licensed: bool = True
 
@@ -54,38 +56,24 @@ class TenantFault:
     """What is wrong for the next `times` updates, None is for ever."""
 
     name: str
-    times: int | None = None
-    status: int = 500
+    times: PositiveInt | None = None
+    status: Status = 500
     retry_after: str = ""
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     words: str = ""
 
 
-# What each fault does, and the options it takes beside `times`.
-FAULTS: dict[str, tuple[str, frozenset[str]]] = {
-    "status": ("HTTP `status` (500) with `words`, and `retry_after`", frozenset({"status", "words", "retry_after"})),
-    "text": ("HTTP `status` (500), and `words` for a body", frozenset({"status", "words"})),
-    "false": ("200, and nothing was taken", frozenset()),
-    "slow": ("waits `seconds` before it answers", frozenset({"seconds"})),
-    "hang": ("never answers", frozenset()),
-    "reset_after": ("takes the update, and cuts the connection", frozenset()),
-    "poison": ("400 if `words` are in the name of an alert", frozenset({"words"})),
-    "skew": ("its clock is `seconds` ahead", frozenset({"seconds"})),
+# What each fault does, with the options in backticks that it takes beside `times`.
+FAULTS = {
+    "status": "HTTP `status` (500) with `words`, and `retry_after`",
+    "text": "HTTP `status` (500), and `words` for a body",
+    "false": "200, and nothing was taken",
+    "slow": "waits `seconds` before it answers",
+    "hang": "never answers",
+    "reset_after": "takes the update, and cuts the connection",
+    "poison": "400 if `words` are in the name of an alert",
+    "skew": "its clock is `seconds` ahead",
 }
-KINDS = {"times": int, "status": int, "retry_after": str, "seconds": float, "words": str}
-
-
-def make_fault(order: Mapping[str, Any]) -> TenantFault:
-    """Make the fault of an order. Raises ValueError and TypeError, which say what there is."""
-    options = {name: value for name, value in order.items() if name != "name"}
-    if order.get("name") not in FAULTS:
-        raise ValueError(f"there are the faults {'; '.join(f'{name}: {says}' for name, (says, _) in FAULTS.items())}")
-    says, known = FAULTS[order["name"]]
-    if options.keys() - known - {"times"}:
-        raise ValueError(f"{order['name']} takes {', '.join(sorted(known | {'times'}))}: {says}")
-    for name, value in options.items():
-        raise_if_of_another_kind(name, KINDS[name], value)
-    return TenantFault(**order)
 
 
 @dataclass(slots=True)

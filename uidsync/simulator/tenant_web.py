@@ -5,28 +5,32 @@ null to end it, `{"do": "set", "may_insert": false}`, `{"do": "close"}` and `{"d
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import BaseServer
 from ssl import SSLSocket
-from typing import Any, cast, get_type_hints
+from typing import Annotated, Any, cast
+
+from pydantic import NonNegativeInt
 
 from uidsync.simulator.certificates import make_certificates
 from uidsync.simulator.counters import Counters
-from uidsync.simulator.describing import describe, raise_if_odd, raise_if_of_another_kind
 from uidsync.simulator.faults import Faults
 from uidsync.simulator.firewall import new_key
 from uidsync.simulator.listener import HOST, IDLE, Listener, reset
-from uidsync.simulator.serve import Announce, running, say, wait_for_end
-from uidsync.simulator.tenant import FAULTS, KeyKind, TenantAnswer, TenantSettings, XdrTenant, make_fault
+from uidsync.simulator.serve import Announce, running, say, take_orders
+from uidsync.simulator.tenant import FAULTS, KeyKind, TenantAnswer, TenantFault, TenantSettings, XdrTenant
+from uidsync.simulator.understanding import Outcome, raise_if_unfit, tell, understand
 
 LARGEST_BODY = 2**20
 Simulated = tuple[XdrTenant, Listener]
+SomeSettings = Annotated[Any, TenantSettings]  # some of the fields
+SomeOptions = Annotated[Any, TenantFault]
 
 
 @dataclass(slots=True)
@@ -69,7 +73,7 @@ class _Conversation(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if fault and fault.name == "slow":
-            time.sleep(fault.seconds)
+            time.sleep(max(fault.seconds, 0))
         answer = self._tenant.answer(self.path, cast("dict[str, str]", self.headers), body)
         if answer.resets:
             self.close_connection = True
@@ -104,7 +108,7 @@ def serve_xdr(
     key_kind: KeyKind = "advanced",
     announce: Announce | None = None,
     ends_with_stdin: bool = False,
-    **limits: Any,  # noqa: ANN401 (those of TenantSettings)
+    **limits: SomeSettings,
 ) -> None:
     """Run a tenant until SIGTERM or SIGINT. Without `directory` the certificates go to a temporary one."""
     tenant = XdrTenant(TenantSettings(api_key or new_key(), key_id, key_kind, **limits))
@@ -124,27 +128,16 @@ def serve_xdr(
                 "api_key": tenant.settings.api_key, "api_key_id": key_id, "key_kind": key_kind,
                 "ca_file": str(certificates.ca_file),
             })  # fmt: skip
-            with suppress(OSError):
-                for line in sys.stdin:
-                    say(_obey(tenant, listener, line))
-            wait_for_end(ends_with_stdin=ends_with_stdin)
+            take_orders(partial(_obey, (tenant, listener)), ends_with_stdin=ends_with_stdin)
         finally:
             listener.close()
 
 
-def _obey(tenant: XdrTenant, listener: Listener, line: str) -> dict[str, Any]:
-    try:
-        order = json.loads(line)
-        if not isinstance(order, dict) or order.get("do") not in ORDERS:
-            return {"error": f'an order is an object such as {{"do": "state"}}; there are {", ".join(ORDERS)}'}
-        carry_out = ORDERS[order.pop("do")]
-        raise_if_odd(carry_out, order)
-        return {"ok": True, **(carry_out((tenant, listener), **order) or {})}
-    except (ValueError, TypeError) as error:
-        return {"error": str(error)}
+def _obey(simulated: Simulated, order: object) -> Outcome:
+    return understand(ORDERS, order)(simulated)
 
 
-def _tell_state(simulated: Simulated, *, since: int = 0, alerts: bool = True) -> dict[str, Any]:
+def _tell_state(simulated: Simulated, *, since: NonNegativeInt = 0, alerts: bool = True) -> Outcome:
     """Tell alerts, updates and counters."""
     tenant, _ = simulated
     with tenant.lock:
@@ -152,22 +145,19 @@ def _tell_state(simulated: Simulated, *, since: int = 0, alerts: bool = True) ->
         return {"alerts": kept, "updates": list(tenant.updates), "counters": dict(tenant.counters)}
 
 
-def _set_fault(simulated: Simulated, *, name: str | None, **options: Any) -> None:  # noqa: ANN401 - JSON
+def _set_fault(simulated: Simulated, *, name: str | None, **options: SomeOptions) -> None:
     """Put a fault in place of the one that stands; null ends it."""
     tenant, _ = simulated
-    fault = make_fault({"name": name, **options}) if name else None
+    if name is not None:
+        raise_if_unfit(FAULTS, name, options, ["times"])
+    fault = None if name is None else TenantFault(name, **options)
     with tenant.lock:
         tenant.fault = fault
 
 
-def _set(simulated: Simulated, **changes: Any) -> None:  # noqa: ANN401 - JSON
-    """Change settings: the fields of TenantSettings."""
+def _set(simulated: Simulated, **changes: SomeSettings) -> None:
+    """Change settings."""
     tenant, _ = simulated
-    known = get_type_hints(TenantSettings)
-    if changes.keys() - known.keys():
-        raise ValueError(f"there are the settings {', '.join(known)}")
-    for name, value in changes.items():
-        raise_if_of_another_kind(name, known[name], value)
     with tenant.lock:
         for name, value in changes.items():
             setattr(tenant.settings, name, value)
@@ -183,15 +173,14 @@ def _close(simulated: Simulated) -> None:
     simulated[1].close()
 
 
-def _help(_: Simulated) -> dict[str, Any]:
-    """Tell which orders, faults and settings there are."""
+def _help(_: Simulated) -> Outcome:
+    """Tell which orders and faults there are."""
     return {
-        "orders": {name: describe(order) for name, order in ORDERS.items()},
-        "faults": {name: says for name, (says, _) in FAULTS.items()},
-        "settings": [each.name for each in fields(TenantSettings)],
+        "orders": {name: tell(order) for name, order in ORDERS.items()},
+        "faults": FAULTS,
     }
 
 
-ORDERS: dict[str, Callable[..., dict[str, Any] | None]] = {
+ORDERS: dict[str, Callable[..., Outcome | None]] = {
     "state": _tell_state, "fault": _set_fault, "set": _set, "open": _open, "close": _close, "help": _help,
 }  # fmt: skip

@@ -9,8 +9,10 @@ from html import escape
 from typing import Literal
 
 from lxml.etree import _Element as Element
+from pydantic import with_config
 
 from uidsync.simulator import replies
+from uidsync.simulator.understanding import STRICT
 
 # short: PAN-OS 11.2. turned: the total stands first. detailed: as old releases answered, and all do for a single
 # tunnel. chassis: a list for each dataplane; no device's is known. running: `show running tunnel flow all`.
@@ -22,6 +24,7 @@ UP = "active"
 NO_SA = "There is no {} SA found."
 
 
+@with_config(STRICT)
 @dataclass(slots=True)
 class Tunnel:
     """A row of the list: `name` is TUNNEL or TUNNEL:PROXY-ID. `number` 0 takes the next."""
