@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import ctypes
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,8 +17,8 @@ import typer
 from rich.console import Console
 
 from uidsync.cli.app import Options, command
-from uidsync.cli.extras import advise_extra, lacks
 from uidsync.cli.failures import set_up
+from uidsync.cli.neighbours import advise_extra, lacks
 from uidsync.cli.rights import step_down
 from uidsync.cli.show import progress_bar, show_outcome, show_plans
 from uidsync.cli.site import Site
@@ -35,9 +31,9 @@ from uidsync.panos.userid.table import TableEntry
 from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.simulator.process import Simulator
+from uidsync.simulator.scene import RELAY_PSK, find_free_port, write_document, write_relay_table
 from uidsync.sync import Order, Run, run
 
-FRESH = timedelta(minutes=2)  # how old the newest sample event is made
 GRACE = 10  # seconds for a process to end by itself
 EVERY = 60  # seconds between runs, as the timer has it
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -58,7 +54,7 @@ The log is in {log}. Ctrl-C ends all of it and leaves nothing behind."""
 
 TO_RELAY = """
   uidsync relay status          what became of alerts for a simulated Cortex XDR. This sends one:
-  curl -H 'Authorization: hello' http://{listen}/in -d '{{"src":"192.0.2.21","threat_name":"a rehearsal"}}'"""
+  curl -H 'Authorization: {psk}' http://{listen}/in -d '{{"src":"192.0.2.21","threat_name":"a rehearsal"}}'"""
 
 
 @command
@@ -93,10 +89,10 @@ def demo(
         console.print("starting two firewalls, a User-ID agent and a dead target on loopback …")
         firewalls = [stack.enter_context(Simulator.start("firewall")) for _ in range(2)]
         agent = stack.enter_context(Simulator.start("agent"))
-        document = _write_document(place, firewalls, agent)
+        document = write_document(place, firewalls, agent)
         if keep:
             if not lacks("relay"):
-                document["relay"] = _make_relay_table(place, stack.enter_context(Simulator.start("xdr")))
+                document["relay"] = write_relay_table(place, stack.enter_context(Simulator.start("xdr")))
             return _keep(place, document, console)
         site = _write_site(place, document)
         console.print("\nuidsync sync --dry-run", style="bold")
@@ -118,7 +114,7 @@ def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
     """Run as an installation would, in processes of its own, until Ctrl-C."""
     state_dir = place / "state"
     state_dir.mkdir()
-    listen = f"127.0.0.1:{_find_free_port()}"
+    listen = f"127.0.0.1:{find_free_port()}"
     file = _write_site(place, document | {"sync": {"state_dir": state_dir}, "exporter": {"listen": listen}}).file
     children: list[subprocess.Popen[bytes]] = []
 
@@ -144,7 +140,7 @@ def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
         relay = ""
         if "relay" in document:
             start("relay")
-            relay = TO_RELAY.format(listen=document["relay"]["listen"])
+            relay = TO_RELAY.format(listen=document["relay"]["listen"], psk=RELAY_PSK)
         first = start("sync")
         told = Path(_find_command())
         path = "" if told.name == str(told) else f"\n  export PATH={told.absolute().parent}:$PATH"
@@ -191,13 +187,6 @@ def _end(children: list[subprocess.Popen[bytes]]) -> None:
             child.wait()
 
 
-def _find_free_port() -> int:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        port: int = nobody.getsockname()[1]
-        return port
-
-
 def _write_site(place: Path, document: dict[str, Any]) -> Site:
     """Write the configuration, and read it as any command does."""
     file = place / "uidsync.toml"
@@ -227,63 +216,3 @@ def _read_back(site: Site) -> tuple[TableEntry, ...]:
     (target,) = (each for each in site.firewalls if each.name == "fw-east")
     with closing(site.make_targets().make_firewall(target)) as firewall:
         return firewall.read_table(tuple)
-
-
-def _write_document(place: Path, firewalls: list[Simulator], agent: Simulator) -> dict[str, Any]:
-    """Write the sample events and the keys, and return the configuration that names them."""
-    targets = []
-    for name, firewall in zip(("fw-east", "fw-west"), firewalls, strict=True):
-        key = place / f"{name}-api-key"
-        key.touch(0o600)
-        key.write_text(firewall.line["api_key"])
-        targets.append(
-            {
-                "name": name,
-                "kind": "firewall",
-                "host": firewall.line["host"],
-                "port": firewall.port,
-                "ca_file": str(firewall.ca_file),
-                "api_key_file": str(key),
-            }
-        )
-    client = {name: agent.line[name] for name in ("host", "port", "ca_file", "client_cert_file", "client_key_file")}
-    return {
-        "source": {"kind": "csv", "path": str(_write_events(place))},
-        "identity": {"domain": "CAMPUS", "ignore_users": ["svc-*"]},
-        "target": [
-            *targets,
-            {"name": "uia-1", "kind": "agent", **client},
-            {
-                "name": "fw-dead",
-                "kind": "firewall",
-                "host": "127.0.0.1",
-                "port": _find_free_port(),  # where nobody listens
-                "api_key_file": targets[0]["api_key_file"],
-            },
-        ],
-    }
-
-
-def _make_relay_table(place: Path, tenant: Simulator) -> dict[str, Any]:
-    """Write the secrets of a relay to a simulated tenant, and return its table."""
-    key, psk = place / "relay-api-key", place / "relay-psk"
-    for file, secret in ((key, tenant.api_key), (psk, "hello")):
-        file.touch(0o600)
-        file.write_text(secret)
-    known = {name: tenant.line[name] for name in ("fqdn", "api_key_id", "ca_file")}
-    listen = f"127.0.0.1:{_find_free_port()}"
-    return known | {"listen": listen, "api_key_file": str(key), "psk_file": str(psk)}
-
-
-def _write_events(place: Path) -> Path:
-    """Write the sample events as if they had come in just now."""
-    rows = list(csv.DictReader(files("uidsync.simulator").joinpath("events.csv").read_text("utf-8").splitlines()))
-    dates = [datetime.fromisoformat(row["transDate"]).replace(tzinfo=UTC) for row in rows]
-    shift = datetime.now(UTC) - FRESH - max(dates)
-    file = place / "events.csv"
-    with file.open("w", encoding="utf-8", newline="") as text:
-        writer = csv.DictWriter(text, rows[0].keys())
-        writer.writeheader()
-        for row, date in zip(rows, dates, strict=True):
-            writer.writerow(row | {"transDate": (date + shift).isoformat()})
-    return file

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import gc
 import math
-import signal
 import socket
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources import files
-from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from uidsync import __version__
 from uidsync.cli.app import Options, command
-from uidsync.cli.extras import advise_extra, lacks
-from uidsync.cli.looking import make_looks, make_rules
+from uidsync.cli.looking import Looks
+from uidsync.cli.neighbours import advise_extra, lacks
 from uidsync.cli.site import Site
 from uidsync.cli.wiring import TargetMaker
 from uidsync.config.account import may_read
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline
-from uidsync.panos.tunnels.conditions import View
 from uidsync.panos.tunnels.look import Wants, look_at_all
 from uidsync.panos.tunnels.refusals import Refusals
 from uidsync.report.metrics import write_metrics
-from uidsync.report.output import LAST_RUN, write_atomically
+from uidsync.report.output import LAST_RUN, TEXTFILE_MODE, write_atomically
 from uidsync.report.report import INCOMPLETE, OK, USAGE
 
 if TYPE_CHECKING:
@@ -41,7 +34,6 @@ if TYPE_CHECKING:
     from uidsync.integrations.exporter.probes import Probes
 
 SHIPPED = {"rules": "rules.yml", "dashboard": "dashboard.json"}
-TEXTFILE_MODE = 0o644  # node_exporter is another user, and there is nothing personal in it
 
 
 @command
@@ -92,101 +84,47 @@ def exporter(
 def _make_probes(site: Site, table: ExporterConfig) -> Probes:
     from uidsync.integrations.exporter.probes import Asked, Probes  # noqa: PLC0415
 
-    config = site.config
     secrets = replace(site.secrets, warn=functools.cache(site.secrets.warn))  # once, and not with every scrape
-    maker = TargetMaker(secrets, site.log, Deadline(math.inf), attempts=1)
-    refusals = Refusals()
+    maker, refusals = TargetMaker(secrets, site.log, Deadline(math.inf), attempts=1), Refusals()
+    asks_sas = {"ike_sas": table.gateways, "ipsec_sas": table.sas, "counters": table.counters}
 
-    def make_look(target: FirewallConfig) -> Callable[[float], tuple[View, ...]]:
-        rules = make_rules(config, target.name)
-        wanted = Wants(
-            role=True,
-            gateways=table.gateways or rules.needs_gateways,
-            ike_sas=table.gateways,
-            ipsec_sas=table.sas,
-            counters=table.counters,
-            users=table.users,
-            vsys=target.vsys,
-        )
-        make_looks(config, target, maker, wanted, refusals)  # what is wrong with the configuration is told now
+    def make_probe(target: FirewallConfig) -> Asked:
+        wants = Wants(role=True, gateways=table.gateways, users=table.users, vsys=target.vsys, **asks_sas)
+        looks = Looks(site.config, maker, wants, refusals)
+        looks.make(target)  # what is wrong with the configuration is told now
+        hosts = (target.host,) if target.host else target.hosts
         # Made anew each time: keys are read where they are now, and no connection waits for the next minute.
-        return lambda seconds: look_at_all(make_looks(config, target, maker, wanted, refusals), seconds)
+        return Asked(
+            target.name,
+            hosts,
+            looks.make_rules(target.name),
+            lambda seconds: look_at_all(looks.make(target), seconds),
+        )
 
-    return Probes(
-        [
-            Asked(
-                target.name,
-                (target.host,) if target.host else target.hosts,
-                make_rules(config, target.name),
-                make_look(target),
-            )
-            for target in site.firewalls
-        ],
-        site.log,
-        _now,
-        table.ask_every.total_seconds(),
-    )
+    return Probes(list(map(make_probe, site.firewalls)), site.log, _now, table.ask_every.total_seconds())
 
 
 def _serve(site: Site, table: ExporterConfig) -> int:
     from uidsync.integrations.exporter.lastrun import Runs  # noqa: PLC0415
-    from uidsync.integrations.exporter.server import Server  # noqa: PLC0415
+    from uidsync.integrations.exporter.server import CannotListen, serve  # noqa: PLC0415
     from uidsync.integrations.exporter.site import Settings  # noqa: PLC0415
     from uidsync.integrations.exporter.site import Site as Pages  # noqa: PLC0415
-    from uidsync.web.door import listen  # noqa: PLC0415
 
-    page = Pages(
-        Settings(
-            __version__,
-            socket.gethostname(),
-            {target.name: target.kind for target in site.config.target},
-            table.timeout.total_seconds(),
-            table.status_metric,
-            table.overdue_after,
-        ),
-        Runs(site.state_dir / LAST_RUN, _now),
-        _make_probes(site, table),
-        write_metrics,
-        _now,
+    settings = Settings(
+        __version__,
+        socket.gethostname(),
+        {target.name: target.kind for target in site.config.target},
+        table.timeout.total_seconds(),
+        table.status_metric,
+        table.overdue_after,
     )
-    host, _, port = table.listen.rpartition(":")
-    address = host.strip("[]")
+    runs = Runs(site.state_dir / LAST_RUN, _now)
+    pages = Pages(settings, runs, _make_probes(site, table), write_metrics, _now)
     try:
-        listening = listen(address, int(port))
-    except OSError as error:
-        raise ConfigError(str(site.file), [f"exporter.listen: {table.listen}: {error.strerror or error}"]) from None
-    if not ip_address(address).is_loopback:
-        site.log.warning(
-            "exporter.exposed",
-            hint="the page has neither TLS nor a password: put a reverse proxy in front of 127.0.0.1",
-        )
-    gc.enable()  # it may run for years
-    server = Server(page.find_answer, site.log, _find_names(table, address))
-    url = f"http://{host}:{listening.getsockname()[1]}/"
-    asyncio.run(_live(server.serve(listening), lambda: site.log.info("exporter.started", url=url)))
-    site.log.info("exporter.ended")
+        serve(pages.find_answer, table.listen, table.names, site.log)
+    except CannotListen as error:
+        raise ConfigError(str(site.file), [f"exporter.listen: {error}"]) from None
     return OK
-
-
-async def _live(work: Coroutine[Any, Any, None], tell_start: Callable[[], None]) -> None:
-    """Do the work until SIGTERM or Ctrl-C, however many come, and where a shell had Ctrl-C ignored."""
-    loop, working = asyncio.get_running_loop(), asyncio.ensure_future(work)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, working.cancel)
-    tell_start()
-    with suppress(asyncio.CancelledError):
-        await working
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _find_names(table: ExporterConfig, address: str) -> set[str]:
-    """Return the names by which this host may be asked; on loopback nobody needs the one that a name server has."""
-    names = {*table.names, socket.gethostname()}
-    if not ip_address(address).is_loopback:
-        names.add(socket.getfqdn())
-    return {name.lower().removesuffix(".") for name in names}
 
 
 def _write(site: Site, table: ExporterConfig, textfile: Path) -> int:

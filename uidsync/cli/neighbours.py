@@ -1,9 +1,13 @@
-"""The neighbours of the main job, and their tables of the configuration."""
+"""The neighbours of the main job: their tables of the configuration, and the packages that they need."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uidsync.config.models import Config
@@ -13,6 +17,8 @@ if TYPE_CHECKING:
     from uidsync.integrations.tunnels.config import TunnelsConfig
 
 NEIGHBOURS = ("events", "exporter", "relay", "tunnels")  # each a folder of integrations/, a command and a table
+PACKAGES = {"exporter": ("aiohttp", "prometheus_client"), "relay": ("aiohttp", "requests")}  # of extras
+CLONE = Path(__file__).parents[2]
 
 
 class Neighbours(Mapping[str, type[NeighbourTable] | None]):
@@ -22,7 +28,13 @@ class Neighbours(Mapping[str, type[NeighbourTable] | None]):
         """Import a neighbour's model."""
         if name not in NEIGHBOURS:
             raise KeyError(name)
-        return _find_model(name)
+        try:
+            model: type[NeighbourTable] = import_module(f"uidsync.integrations.{name}.config").MODEL
+        except ModuleNotFoundError as error:
+            if error.name is None or not error.name.startswith("uidsync.integrations"):
+                raise
+            return None
+        return model
 
     def __iter__(self) -> Iterator[str]:
         """Name the neighbours."""
@@ -33,20 +45,19 @@ class Neighbours(Mapping[str, type[NeighbourTable] | None]):
         return len(NEIGHBOURS)
 
 
-def _find_model(name: str) -> type[NeighbourTable] | None:
-    try:
-        model: type[NeighbourTable] = import_module(f"uidsync.integrations.{name}.config").MODEL
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("uidsync.integrations"):
-            raise
-        return None
-    return model
-
-
 def find_tunnels_table(config: Config) -> TunnelsConfig | None:
     """Return what the configuration says of tunnels, if their folder is there."""
-    if _find_model("tunnels") is None:
-        return None
-    from uidsync.integrations.tunnels.config import TunnelsConfig  # noqa: PLC0415
+    model: type[TunnelsConfig] | None = Neighbours()["tunnels"]  # type: ignore[assignment]
+    return config.of(model) if model else None
 
-    return config.of(TunnelsConfig)
+
+def lacks(extra: str) -> bool:
+    """Tell whether a package of an extra is not installed."""
+    return not all(map(find_spec, PACKAGES[extra]))
+
+
+def advise_extra(extra: str) -> str:
+    """Return the command that installs an extra beside the present program: from the clone, if it runs from one."""
+    is_clone = (CLONE / "pyproject.toml").is_file()
+    what = ["-e", f"{CLONE}[{extra}]"] if is_clone else [f"uidsync[{extra}]"]
+    return shlex.join([sys.executable, "-m", "pip", "install", *what])

@@ -12,7 +12,7 @@ import structlog
 import typer
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command
-from uidsync.cli.looking import make_looks, make_rules
+from uidsync.cli.looking import Looks
 from uidsync.cli.site import Site
 from uidsync.cli.tables import make_console, print_json
 from uidsync.cli.wiring import TargetMaker, make_secret_files
@@ -213,10 +213,9 @@ def _collect(
     maker, refusals = TargetMaker(make_secret_files(log), log, site.deadline, attempts=1), Refusals()
 
     def look(target: FirewallConfig) -> Outcome:
-        rules = make_rules(site.config, target.name)
-        asked = replace(wants, role=wants.role or not target.host, gateways=wants.gateways or rules.needs_gateways)
-        looks = make_looks(site.config, target, maker, asked, refusals)
-        return collect(target.name, looks, rules, timeout or target.request_timeout.total_seconds())
+        looks = Looks(site.config, maker, replace(wants, role=wants.role or not target.host), refusals)
+        seconds = timeout or target.request_timeout.total_seconds()
+        return collect(target.name, looks.make(target), looks.make_rules(target.name), seconds)
 
     return do_for_each(look, firewalls, SIDE_BY_SIDE)
 

@@ -7,16 +7,20 @@ for, and bounds the time that a client has to take its answer.
 from __future__ import annotations
 
 import asyncio
+import gc
+import signal
 import socket
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from http import HTTPStatus
+from ipaddress import ip_address
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.exporter.hosts import is_meant
 from uidsync.side_by_side import start
-from uidsync.web.door import Door, Limits, say
+from uidsync.web.door import Door, Limits, listen, say
 
 STRANGE_HOST = "this host is not known by that name; `names` in [exporter] of the configuration lists others\n"
 METHODS = ("GET", "HEAD")
@@ -104,3 +108,39 @@ class Server:
                 told += count
                 hint = "others came, and there was no room"
                 self._log.warning("connection.dropped", connections=self._limits.connections, count=count, hint=hint)
+
+
+class CannotListen(Exception):
+    """The address and port are not free, or not this host's."""
+
+
+def serve(find_answer: FindAnswer, place: str, names: Collection[str], log: FilteringBoundLogger) -> None:
+    """Serve pages at an address and port until SIGTERM or Ctrl-C. Raises CannotListen."""
+    host, _, port = place.rpartition(":")
+    address = host.strip("[]")
+    try:
+        listening = listen(address, int(port))
+    except OSError as error:
+        raise CannotListen(f"{place}: {error.strerror or error}") from None
+    if not ip_address(address).is_loopback:
+        hint = "the page has neither TLS nor a password: put a reverse proxy in front of 127.0.0.1"
+        log.warning("exporter.exposed", hint=hint)
+        names = {*names, socket.getfqdn()}  # on loopback nobody needs the one that a name server has
+    gc.enable()  # it may run for years
+    known = {name.lower().removesuffix(".") for name in (*names, socket.gethostname())}
+    url = f"http://{host}:{listening.getsockname()[1]}/"
+    asyncio.run(_live(Server(find_answer, log, known), listening, lambda: log.info("exporter.started", url=url)))
+    log.info("exporter.ended")
+
+
+async def _live(server: Server, listening: socket.socket, tell_start: Callable[[], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C, however many come, and where a shell had Ctrl-C ignored."""
+    loop, working = asyncio.get_running_loop(), asyncio.ensure_future(server.serve(listening))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, working.cancel)
+    tell_start()
+    with suppress(asyncio.CancelledError):
+        await working
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,84 @@
+"""Sets the scene of a demonstration: fresh sample events, secrets, and the configuration that names it all."""
+
+from __future__ import annotations
+
+import csv
+import socket
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from uidsync.simulator.process import Simulator
+
+FRESH = timedelta(minutes=2)  # how old the newest sample event is made
+RELAY_PSK = "hello"
+
+
+def find_free_port() -> int:
+    """Find a port on which nobody listens."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port: int = nobody.getsockname()[1]
+        return port
+
+
+def write_document(place: Path, firewalls: list[Simulator], agent: Simulator) -> dict[str, Any]:
+    """Write the sample events and the keys, and return the configuration that names them."""
+    targets = [
+        {
+            "name": name,
+            "kind": "firewall",
+            "host": firewall.line["host"],
+            "port": firewall.port,
+            "ca_file": str(firewall.ca_file),
+            "api_key_file": _write_secret(place / f"{name}-api-key", firewall.line["api_key"]),
+        }
+        for name, firewall in zip(("fw-east", "fw-west"), firewalls, strict=True)
+    ]
+    client = {name: agent.line[name] for name in ("host", "port", "ca_file", "client_cert_file", "client_key_file")}
+    return {
+        "source": {"kind": "csv", "path": str(_write_events(place))},
+        "identity": {"domain": "CAMPUS", "ignore_users": ["svc-*"]},
+        "target": [
+            *targets,
+            {"name": "uia-1", "kind": "agent", **client},
+            {
+                "name": "fw-dead",
+                "kind": "firewall",
+                "host": "127.0.0.1",
+                "port": find_free_port(),  # where nobody listens
+                "api_key_file": targets[0]["api_key_file"],
+            },
+        ],
+    }
+
+
+def write_relay_table(place: Path, tenant: Simulator) -> dict[str, Any]:
+    """Write the secrets of a relay to a simulated tenant, and return its table."""
+    key = _write_secret(place / "relay-api-key", tenant.api_key)
+    psk = _write_secret(place / "relay-psk", RELAY_PSK)
+    known = {name: tenant.line[name] for name in ("fqdn", "api_key_id", "ca_file")}
+    listen = f"127.0.0.1:{find_free_port()}"
+    return known | {"listen": listen, "api_key_file": key, "psk_file": psk}
+
+
+def _write_secret(file: Path, secret: str) -> str:
+    """Write a secret for its owner alone, and return the name of the file."""
+    file.touch(0o600)
+    file.write_text(secret)
+    return str(file)
+
+
+def _write_events(place: Path) -> Path:
+    """Write the sample events as if they had come in just now."""
+    rows = list(csv.DictReader(files("uidsync.simulator").joinpath("events.csv").read_text("utf-8").splitlines()))
+    dates = [datetime.fromisoformat(row["transDate"]).replace(tzinfo=UTC) for row in rows]
+    shift = datetime.now(UTC) - FRESH - max(dates)
+    file = place / "events.csv"
+    with file.open("w", encoding="utf-8", newline="") as text:
+        writer = csv.DictWriter(text, rows[0].keys())
+        writer.writeheader()
+        for row, date in zip(rows, dates, strict=True):
+            writer.writerow(row | {"transDate": (date + shift).isoformat()})
+    return file
