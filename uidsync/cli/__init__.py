@@ -12,10 +12,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from uidsync.cli.app import SUMMARIES, announce, app
-from uidsync.cli.completion import COMPLETING, read_words
 from uidsync.deadline import Interrupted
 
 COMMANDS = tuple(SUMMARIES)
+COMPLETING = "_UIDSYNC_COMPLETE"  # set by the shell's script, with what it asks for
 
 
 def load_commands(words: Collection[str]) -> None:
@@ -31,10 +31,9 @@ def load_commands(words: Collection[str]) -> None:
 
 def main() -> None:
     """Run the command line and end with its exit code; what nobody foresaw is a bug, told in one line."""
-    _leave_no_core()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # memory has secrets in it: no crash writes it to a file
     _open_streams()
-    _forget_odd_widths()
-    _heed_no_color()
+    _heed_environment()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # they are for whoever works on uidsync, and show its source
     if COMPLETING in os.environ:
@@ -56,28 +55,8 @@ def _complete() -> None:
     from typer.completion import completion_init  # type: ignore[attr-defined]  # noqa: PLC0415
 
     completion_init()
-    load_commands(read_words(os.environ))
+    load_commands(f"{os.environ.get('COMP_WORDS', '')} {os.environ.get('_TYPER_COMPLETE_ARGS', '')}".split())
     app(prog_name="uidsync")
-
-
-def _leave_no_core() -> None:
-    """Let no crash write this process's memory to a file: secrets are in it."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _forget_odd_widths() -> None:
-    """Take no width from the environment that no text fits into: nothing would be shown, or an endless line."""
-    for name in ("COLUMNS", "TERMINAL_WIDTH"):
-        if not re.fullmatch(r"[2-9][0-9]|[1-9][0-9]{2}", os.environ.get(name, "80")):
-            del os.environ[name]
-
-
-def _heed_no_color() -> None:
-    """Where no colour is wanted, show nothing else that a terminal would have to make sense of; see no-color.org."""
-    if os.environ.get("NO_COLOR"):
-        os.environ["TERM"] = "dumb"
-    else:  # empty says nothing
-        os.environ.pop("NO_COLOR", None)
 
 
 def _open_streams() -> None:
@@ -86,3 +65,14 @@ def _open_streams() -> None:
         stream = getattr(sys, name) or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (it stays open)
         stream.reconfigure(errors="backslashreplace")
         setattr(sys, name, stream)
+
+
+def _heed_environment() -> None:
+    """Take no width that no text fits into. Where no colour is wanted, show nothing else that a terminal must obey."""
+    for name in ("COLUMNS", "TERMINAL_WIDTH"):
+        if not re.fullmatch(r"[2-9][0-9]|[1-9][0-9]{2}", os.environ.get(name, "80")):
+            del os.environ[name]
+    if os.environ.get("NO_COLOR"):  # see no-color.org
+        os.environ["TERM"] = "dumb"
+    else:  # empty says nothing
+        os.environ.pop("NO_COLOR", None)

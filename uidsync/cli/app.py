@@ -7,7 +7,9 @@ import importlib
 import inspect
 import os
 import re
+import stat
 import sys
+import tomllib
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
@@ -19,7 +21,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from uidsync import __version__
-from uidsync.cli.completion import complete_targets
 from uidsync.panos import Address
 
 if TYPE_CHECKING:  # the help and the completion do without
@@ -59,13 +60,13 @@ SUMMARIES = {name: (group, words) for group, commands in GROUPS.items() for name
 
 
 class _WithoutTypes:
-    """A command whose help shows no types of Python's, such as `<bool>`."""
+    """A command whose help shows no types of Python's, such as `<bool>`, and nothing beside a flag."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 (the library's own, which is not public)
         """Return the parameters; a name in capitals says enough of each."""
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for each in params:
-            if each.name == "help":
+            if getattr(each, "is_flag", False) or getattr(each, "count", False):
                 each.metavar = ""
             elif each.param_type_name == "argument":
                 each.display_type_rich = lambda **_: None
@@ -122,6 +123,25 @@ GIVEN_CONFIG: ContextVar[Path | None] = ContextVar("GIVEN_CONFIG", default=None)
 
 EVERYWHERE = "Options before or after any command"
 
+
+def complete_targets(context: typer.Context) -> list[str]:
+    """Return the names of all targets in the configuration; none where there is none.
+
+    A TAB has to be fast, and may find anything there: this reads the names and nothing else, and never complains.
+    """
+    chain = [context, *filter(None, [context.parent])]
+    given = next((each.params["config"] for each in chain if each.params.get("config")), None)
+    file = Options(given).file
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for ever
+            return []
+        with file.open("rb") as opened:
+            targets = tomllib.loads(opened.read(2**20).decode("utf-8-sig")).get("target", [])
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [target["name"] for target in targets if isinstance(target, dict) and isinstance(target.get("name"), str)]
+
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -139,18 +159,13 @@ VerboseOption = Annotated[
         "--verbose",
         count=True,
         show_default=False,
-        metavar="",
         rich_help_panel=EVERYWHERE,
         help="Show the log, with every entry (personal data); twice: traces of bugs.",
     ),
 ]
-QuietOption = Annotated[
-    bool, typer.Option("-q", "--quiet", metavar="", rich_help_panel=EVERYWHERE, help="Log only warnings.")
-]
-JSONOption = Annotated[bool, typer.Option("--json", metavar="", help="Print the report as JSON.")]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", metavar="", help="Print what would be sent, and contact no target.")
-]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", rich_help_panel=EVERYWHERE, help="Log only warnings.")]
+JSONOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and contact no target.")]
 TargetOption = Annotated[
     list[str] | None,
     typer.Option("--target", metavar="NAME", help="Use only this target; repeatable.", autocompletion=complete_targets),
@@ -167,7 +182,6 @@ VersionOption = Annotated[
     bool,
     typer.Option(
         "--version",
-        metavar="",
         callback=_show_version,
         is_eager=True,
         rich_help_panel=EVERYWHERE,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from itertools import chain
 from queue import Empty, SimpleQueue
 
@@ -14,11 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command
-from uidsync.cli.inspection import Finding, count_held, inspect_belief, inspect_target
+from uidsync.cli.inspection import (
+    Finding,
+    count_held,
+    green,
+    inspect_belief,
+    inspect_target,
+    red,
+    spell_finding,
+    yellow,
+)
 from uidsync.cli.inspection_source import inspect_source
-from uidsync.cli.site import Site
 from uidsync.cli.tables import make_console, print_json, print_table
-from uidsync.cli.wiring import TargetMaker, advise_closing, is_ping_exposed
+from uidsync.cli.wiring import Site, TargetMaker, advise_closing, is_ping_exposed
 from uidsync.config.models import TargetConfig
 from uidsync.ledger.places import open_ledger_read_only
 from uidsync.reading.reader import read_clock
@@ -32,7 +39,6 @@ QUESTIONS = 2  # at most between two findings: one that a role may not ask gives
 # Each to an HA pair first asks who is active, and where nobody says so it goes to both, one after the other.
 CALLS_OF_HOST, CALLS_OF_PAIR = 1, 3
 COLOUR_WIDTH = 8
-ADVICE_INDENT = COLOUR_WIDTH + 2
 
 
 @command
@@ -56,29 +62,28 @@ def check(options: Options, *, target: TargetOption = None, as_json: JSONOption 
     parts = [_inspect_in_thread(site, each, maker, beliefs, held) for each, beliefs, held in _inspect_beliefs(site)]
     if not target:
         parts.insert(0, Part("source", lambda: inspect_source(site.config, site.make_source()), source_limit))
-    findings: list[Finding] = []
+    findings: list[tuple[str, Finding]] = []
     console = make_console()
-    for finding in chain(_inspect_configuration(site), *(part.gather() for part in parts)):
+    for about, finding in chain(_inspect_configuration(site), *(part.gather() for part in parts)):
         if not as_json:
-            _show(console, finding, is_first=not findings or findings[-1].about != finding.about)
-        findings.append(finding)
+            _show(console, about, finding, is_first=not findings or findings[-1][0] != about)
+        findings.append((about, finding))
     if as_json:
-        print_json({"findings": [asdict(finding) for finding in findings]})
+        print_json({"findings": [{"about": about, **finding._asdict()} for about, finding in findings]})
     else:
         console.print(*([""] if console.is_terminal else []), _sum_up(findings), sep="\n")
     for part in parts:
-        part.raise_bug()
-    return INCOMPLETE if any(finding.colour == "red" for finding in findings) else OK
+        part.ended.done() and part.ended.result()  # raises the bug that ended it, if one did
+    return INCOMPLETE if any(finding.colour == "red" for _, finding in findings) else OK
 
 
-def _inspect_configuration(site: Site) -> Iterator[Finding]:
-    names = ", ".join(target.name for target in site.targets)
-    yield Finding("configuration", "green", f"{site.file}: {names}")
+def _inspect_configuration(site: Site) -> Iterator[tuple[str, Finding]]:
+    about = "configuration"
+    yield about, green(f"{site.file}: {', '.join(target.name for target in site.targets)}")
     if site.config.roles.model_fields_set and not site.config.roles.is_used:
-        yield Finding("configuration", "yellow", "[roles] gives no role a tag", "set user_tags or address_tags in it")
+        yield about, yellow("[roles] gives no role a tag", "set user_tags or address_tags in it")
     if is_ping_exposed(site.config, site.file):
-        words = "others can read telemetry.ping_url, which is a secret"
-        yield Finding("configuration", "yellow", words, advise_closing(site.file))
+        yield about, yellow("others can read telemetry.ping_url, which is a secret", advise_closing(site.file))
 
 
 def _inspect_beliefs(site: Site) -> list[tuple[TargetConfig, list[Finding], int]]:
@@ -109,30 +114,17 @@ class Part:
         self._limit = limit
         self._found: SimpleQueue[Finding | None] = SimpleQueue()
         self._heard_at = time.monotonic()
-        self._ended = start(self._run, inspect)
-        self._ended.add_done_callback(lambda _: self._found.put(None))
+        self.ended = start(self._run, inspect)
+        self.ended.add_done_callback(lambda _: self._found.put(None))
 
-    def gather(self) -> Iterator[Finding]:
+    def gather(self) -> Iterator[tuple[str, Finding]]:
         """Yield the findings as they come, to the end or until the limit."""
-        while True:
-            try:
-                finding = self._found.get(timeout=max(self._heard_at + self._limit - time.monotonic(), 0))
-            except Empty:
-                yield Finding(
-                    self._about,
-                    "red",
-                    f"no answer for {self._limit:.0f} s",
-                    "does the name server answer? a pipe or a lost network drive has the same effect",
-                )
-                return
-            if finding is None:
-                return
-            yield finding
-
-    def raise_bug(self) -> None:
-        """Raise the bug that ended the part, if one did."""
-        if self._ended.done():
-            self._ended.result()
+        try:
+            while finding := self._found.get(timeout=max(self._heard_at + self._limit - time.monotonic(), 0)):
+                yield self._about, finding
+        except Empty:
+            advice = "does the name server answer? a pipe or a lost network drive has the same effect"
+            yield self._about, red(f"no answer for {self._limit:.0f} s", advice)
 
     def _run(self, inspect: Callable[[], Iterator[Finding]]) -> None:
         for finding in inspect():
@@ -140,25 +132,24 @@ class Part:
             self._found.put(finding)
 
 
-def _show(console: Console, finding: Finding, *, is_first: bool) -> None:
+def _show(console: Console, about: str, finding: Finding, *, is_first: bool) -> None:
     """Print a finding: on a terminal below the name of its part, elsewhere on one line."""
     if not console.is_terminal:
-        advice = f"  -> {finding.advice}" if finding.advice else ""
-        console.print(f"{finding.colour:7}{finding.about}: {finding.message}{advice}")
+        console.print(spell_finding(about, finding))
         return
     if is_first:
-        console.print(Text(finding.about, "bold"))
+        console.print(Text(about, "bold"))
     grid = Table.grid(padding=(0, 0, 0, 2), pad_edge=True)  # what does not fit into a line goes on below its beginning
     grid.add_column(width=COLOUR_WIDTH)
     grid.add_column(overflow="fold")
     grid.add_row(Text(finding.colour, finding.colour), Text(finding.message))
     print_table(grid)
     if finding.advice:
-        console.print(f"{'':{ADVICE_INDENT}}-> {finding.advice}")
+        console.print(f"{'':{COLOUR_WIDTH + 2}}-> {finding.advice}")
 
 
-def _sum_up(findings: Sequence[Finding]) -> str:
-    counts = Counter(finding.colour for finding in findings)
-    red = dict.fromkeys(finding.about for finding in findings if finding.colour == "red")
+def _sum_up(findings: Sequence[tuple[str, Finding]]) -> str:
+    counts = Counter(finding.colour for _, finding in findings)
+    red_ones = dict.fromkeys(about for about, finding in findings if finding.colour == "red")
     words = ", ".join(f"{counts[colour]} {colour}" for colour in ("red", "yellow", "green") if counts[colour])
-    return f"{words}; not ready: {', '.join(red)}" if red else f"{words}; ready"
+    return f"{words}; not ready: {', '.join(red_ones)}" if red_ones else f"{words}; ready"

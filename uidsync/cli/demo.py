@@ -21,8 +21,8 @@ from uidsync.cli.failures import set_up
 from uidsync.cli.neighbours import advise_extra, lacks
 from uidsync.cli.rights import step_down
 from uidsync.cli.show import progress_bar, show_outcome, show_plans
-from uidsync.cli.site import Site
 from uidsync.cli.tables import make_console, show_rows
+from uidsync.cli.wiring import Site
 from uidsync.cli.words import spell_time_left
 from uidsync.config.render import render
 from uidsync.ledger.ledger import Ledger
@@ -62,7 +62,7 @@ def demo(
     options: Options,
     *,
     keep: Annotated[
-        bool, typer.Option("--keep", metavar="", help="Keep it all running until Ctrl-C, with the status page.")
+        bool, typer.Option("--keep", help="Keep it all running until Ctrl-C, with the status page.")
     ] = False,
 ) -> int:
     """Show the whole thing on loopback: sample events, two firewalls, an agent and a dead target.

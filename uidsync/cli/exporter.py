@@ -17,8 +17,7 @@ from uidsync import __version__
 from uidsync.cli.app import Options, command
 from uidsync.cli.looking import Looks
 from uidsync.cli.neighbours import advise_extra, lacks
-from uidsync.cli.site import Site
-from uidsync.cli.wiring import TargetMaker
+from uidsync.cli.wiring import Site, TargetMaker
 from uidsync.config.account import may_read
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
@@ -71,7 +70,7 @@ def exporter(
         return OK
     site = Site(options, "nothing")
     if not may_read(site.state_dir / LAST_RUN):  # else there is something to tell without any key
-        site.raise_if_locked_out(site.firewalls, is_source_needed=False)
+        site.raise_if_locked_out(site.firewalls)
     if lacks("exporter"):
         site.log.error("exporter.missing", message="the exporter needs more packages", hint=advise_extra("exporter"))
         return USAGE

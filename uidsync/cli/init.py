@@ -47,11 +47,9 @@ def init(
     secret: Annotated[
         list[str] | None, typer.Option(metavar="NAME=FILE", help="Take this secret from a file; repeatable.")
     ] = None,
-    accept: Annotated[
-        bool, typer.Option("--accept", metavar="", help="Trust the certificates seen now, without asking.")
-    ] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="Trust the certificates seen now, without asking.")] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", metavar="", help="Replace a configuration that is there, without asking.")
+        bool, typer.Option("--replace", help="Replace a configuration that is there, without asking.")
     ] = False,
 ) -> int:
     """Ask for the database, the domain and every target, test each answer, and write the configuration.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from functools import partial
+from typing import Literal, NamedTuple
 
 from uidsync.cli.inspection_tags import inspect_tags
 from uidsync.cli.sentences import NO_SECRET, advise_secret, count, tell_kind
@@ -61,14 +61,21 @@ NEW_FINGERPRINT = "compare it with the target's own; if it is right, set fingerp
 BOTH_MEMBERS = "name both members of the pair: hosts instead of host"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the check: what was looked at, how it is, and what to do about it."""
+class Finding(NamedTuple):
+    """One line of the check: how it is, what was seen, and what to do about it."""
 
-    about: str
     colour: Colour
     message: str
     advice: str = ""
+
+
+green, yellow, red = (partial(Finding, colour) for colour in ("green", "yellow", "red"))
+
+
+def spell_finding(about: str, finding: Finding) -> str:
+    """Return a finding as a line."""
+    advice = f"  -> {finding.advice}" if finding.advice else ""
+    return f"{finding.colour:7}{about}: {finding.message}{advice}"
 
 
 def inspect_target(config: TargetConfig, maker: TargetMaker, roles: RolesConfig, held: int = 0) -> Iterator[Finding]:
@@ -81,19 +88,19 @@ def inspect_target(config: TargetConfig, maker: TargetMaker, roles: RolesConfig,
         else:
             version = yield from _inspect_firewall(config, target, held)
         if roles.is_used:
-            yield from (Finding(config.name, *judged) for judged in inspect_tags(config, target, roles, version))
+            yield from (Finding(*judged) for judged in inspect_tags(config, target, roles, version))
     except PanosError as error:
         words = tell_kind(error.kind, error.words) + _tell_fingerprint(config, error)
-        yield Finding(config.name, "red", words, error.advice or _advise(config, error))
+        yield red(words, error.advice or _advise(config, error))
         return
     finally:
         target.close()
     for whose, end in (("its", target.certificate_not_after), ("our", target.client_certificate_not_after)):
         if end:
             words, is_near = describe_certificate(whose, end, datetime.now(UTC))
-            yield Finding(config.name, "yellow" if is_near else "green", words, "renew it" if is_near else "")
+            yield yellow(words, "renew it") if is_near else green(words)
     if not config.verify_tls:
-        yield Finding(config.name, "yellow", "is not verified", "set ca_file, or fingerprint_sha256")
+        yield yellow("is not verified", "set ca_file, or fingerprint_sha256")
 
 
 def inspect_belief(config: Config, target: TargetConfig, ledger: Ledger, now: datetime) -> Iterator[Finding]:
@@ -115,10 +122,10 @@ def inspect_belief(config: Config, target: TargetConfig, ledger: Ledger, now: da
                 else "they are not renewed"
             )
             words = f"the ledger counts {count(held, of.words.held)} held{doubt}; {due}"
-            yield Finding(name, "green", f"{words}; the first expires in {spell_span(first - now)}")
+            yield green(f"{words}; the first expires in {spell_span(first - now)}")
     if state.compared_at:
         ago, differing = spell_span(now - state.compared_at), f"{state.differing:,} entries differed"
-        yield Finding(name, "green", f"its table was compared {ago} ago: {differing}")
+        yield green(f"its table was compared {ago} ago: {differing}")
 
 
 def count_held(target: TargetConfig, ledger: Ledger, now: datetime) -> int:
@@ -152,18 +159,17 @@ def _advise(config: TargetConfig, error: PanosError) -> str:
 def _inspect_agent(config: TargetConfig, agent: Agent) -> Iterator[Finding]:
     agent.try_right()
     words = f"accepted a message; the connection took {spell_milliseconds(agent.seconds_to_connect)}"
-    yield Finding(config.name, "green", words)
+    yield green(words)
     if isinstance(config, AgentConfig) and config.client_cert_file is None:
         advice = "agents since 8.0 silently drop messages without a client certificate"
-        yield Finding(config.name, "yellow", "no client certificate", advice)
+        yield yellow("no client certificate", advice)
 
 
 def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Generator[Finding, None, str]:
     """Look at a firewall; return its release of PAN-OS, if it tells that."""
-    name = config.name
     lacks: dict[str, PanosError] = {}
     version = ""
-    yield from _inspect_pair(name, firewall)
+    yield from _inspect_pair(firewall)
     try:
         firewall.try_right()
     except Unauthorized as error:
@@ -171,7 +177,7 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Ge
             raise
         lacks["user-id"] = error
     else:
-        yield Finding(name, "green", "takes messages")
+        yield green("takes messages")
     # By now the connection stands, and this is a round trip.
     started = time.monotonic()
     try:
@@ -181,67 +187,66 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Ge
     took = time.monotonic() - started
     if "op" not in lacks:
         version = system.version
-        yield Finding(name, "green", f"is {system.hostname}, a {system.model} with PAN-OS {system.version}")
-    is_slow = took > SLOW
-    advice = "`connections` above 1 sends more at once; is its management plane busy?" if is_slow else ""
-    yield Finding(name, "yellow" if is_slow else "green", f"answers in {spell_milliseconds(took)}", advice)
+        yield green(f"is {system.hostname}, a {system.model} with PAN-OS {system.version}")
+    words = f"answers in {spell_milliseconds(took)}"
+    advice = "`connections` above 1 sends more at once; is its management plane busy?"
+    yield yellow(words, advice) if took > SLOW else green(words)
     if config.host is not None and "op" not in lacks:
-        yield _inspect_role(name, firewall)
+        yield _inspect_role(firewall)
     try:
         firewall.try_log_right()
     except (Unauthorized, RequestError) as error:
         lacks["log"] = error
-    yield from _judge_rights(name, lacks)
+    yield from _judge_rights(lacks)
     if "op" not in lacks:
         ends_at = time.monotonic() + LONGEST_LOOK
         known = ask_knowledge(firewall.read, firewall.vsys, lambda: time.monotonic() > ends_at)
-        yield from (Finding(name, "green", f"{head}: {text}") for head, text in describe(known, spell_span))
-        yield from (Finding(name, "red", words, advice) for words, advice in find_loss(known, held))
-        yield from (Finding(name, "yellow", words, advice) for words, advice in find_troubles(known))
+        yield from (green(f"{head}: {text}") for head, text in describe(known, spell_span))
+        yield from (red(words, advice) for words, advice in find_loss(known, held))
+        yield from (yellow(words, advice) for words, advice in find_troubles(known))
     return version
 
 
-def _judge_rights(name: str, lacks: dict[str, PanosError]) -> Iterator[Finding]:
+def _judge_rights(lacks: dict[str, PanosError]) -> Iterator[Finding]:
     has = [words for right, (words, *_) in RIGHTS.items() if right not in lacks]
     if has:
-        yield Finding(name, "green", f"its key's role has {', '.join(has)}")
+        yield green(f"its key's role has {', '.join(has)}")
     for right, error in lacks.items():
         words, colour, what_for = RIGHTS[right]
         if is_right_missing(error):
-            yield Finding(name, colour, f"its key's role lacks XML API > {words}", what_for)
+            yield Finding(colour, f"its key's role lacks XML API > {words}", what_for)
         else:
-            yield Finding(name, "yellow", f"cannot be asked ({words}): {error}", what_for)
+            yield yellow(f"cannot be asked ({words}): {error}", what_for)
 
 
-def _inspect_role(name: str, firewall: Firewall) -> Finding:
+def _inspect_role(firewall: Firewall) -> Finding:
     """Tell whether a firewall with one host is the member of a pair, which would need both."""
     try:
         role = firewall.ask_role()
     except (Unauthorized, RequestError) as error:
-        return Finding(name, "yellow", f"does not tell its HA state: {error}", "is it a firewall?")
+        return yellow(f"does not tell its HA state: {error}", "is it a firewall?")
     if role == OFF:
-        return Finding(name, "green", "stands alone, without high availability")
+        return green("stands alone, without high availability")
     if role in ACTIVE:
-        return Finding(
-            name, "yellow", f"is {role} in an HA pair", f"after a failover this host gets nothing; {BOTH_MEMBERS}"
-        )
-    return Finding(name, "red", f"is {role} in an HA pair", f"a passive member may lose mappings; {BOTH_MEMBERS}")
+        return yellow(f"is {role} in an HA pair", f"after a failover this host gets nothing; {BOTH_MEMBERS}")
+    return red(f"is {role} in an HA pair", f"a passive member may lose mappings; {BOTH_MEMBERS}")
 
 
-def _inspect_pair(name: str, firewall: Firewall) -> Iterator[Finding]:
+def _inspect_pair(firewall: Firewall) -> Iterator[Finding]:
     """Tell which member of a pair is active: exactly one should say so, and each should let itself be asked."""
     roles = firewall.ask_roles()
     for host, role in roles.items():
         if isinstance(role, PanosError):
             words = f"{host} does not say whether it is active: {role.kind}: {role.words}"
             advice = PAIR_HINT if _is_denied(role) else role.advice or HINTS.get(role.kind, PAIR_HINT)
-            yield Finding(name, "red", words, advice)
+            yield red(words, advice)
+        elif role == OFF:
+            yield red(f"{host} is {role}", "is high availability set up? a single firewall has a host")
         else:
-            advice = "is high availability set up? a single firewall has a host" if role == OFF else ""
-            yield Finding(name, "red" if role == OFF else "green", f"{host} is {role}", advice)
+            yield green(f"{host} is {role}")
     active = sum(role in ACTIVE for role in roles.values())
     if roles and active != 1 and all(isinstance(role, str) for role in roles.values()):
-        yield Finding(name, "red", f"{active} of its members are active", "look at their high availability")
+        yield red(f"{active} of its members are active", "look at their high availability")
 
 
 def _is_denied(error: PanosError) -> bool:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from uidsync.cli.inspection import Finding, spell_milliseconds
+from uidsync.cli.inspection import Finding, green, red, spell_milliseconds, yellow
 from uidsync.cli.sentences import NO_SECRET, advise_secret
 from uidsync.cli.words import spell_span
 from uidsync.config.models import Config, CSVConfig, MySQLConfig
@@ -31,11 +31,11 @@ def inspect_source(config: Config, source: Source) -> Iterator[Finding]:
     """Look at the table, the clocks and the events."""
     if isinstance(config.source, MySQLConfig) and config.source.may_tell_anybody:
         words = "the password may go to any server that answers: send_password_unverified = true"
-        yield Finding("source", "yellow", words, "set source.ca_file to the CA of the server's certificate")
+        yield yellow(words, "set source.ca_file to the CA of the server's certificate")
     started = time.monotonic()
     try:
         with source.open() as snapshot:
-            yield Finding("source", "green", f"answers in {spell_milliseconds(time.monotonic() - started)}")
+            yield green(f"answers in {spell_milliseconds(time.monotonic() - started)}")
             if isinstance(config.source, MySQLConfig):
                 yield _judge_clock(snapshot.now - datetime.now(UTC))
             shape = snapshot.read_shape()
@@ -47,36 +47,34 @@ def inspect_source(config: Config, source: Source) -> Iterator[Finding]:
     except SourceError as error:
         missing = NO_SECRET.search(str(error))
         advice = advise_secret(missing[1]) if missing else ""
-        yield Finding("source", "red", str(error), advice)
+        yield red(str(error), advice)
 
 
 def _judge_clock(apart: timedelta) -> Finding:
     if abs(apart) <= CLOCK_TOLERANCE:
-        return Finding("source", "green", f"its clock and ours are {abs(apart).total_seconds():.0f} s apart")
+        return green(f"its clock and ours are {abs(apart).total_seconds():.0f} s apart")
     words = f"its clock is {spell_span(apart)} {'ahead of' if apart > timedelta() else 'behind'} ours"
-    return Finding("source", "yellow", words, "the clock of the database counts; synchronize both by NTP")
+    return yellow(words, "the clock of the database counts; synchronize both by NTP")
 
 
 def _judge_columns(shape: Shape, source: CSVConfig | MySQLConfig) -> Iterator[Finding]:
     if missing := [name for name in NEEDED if name.lower() not in shape.columns]:
         if isinstance(source, CSVConfig):
             words = f"the header line of {source.path} lacks {', '.join(missing)}"
-            yield Finding("source", "red", words, "name the columns in its first line, separated by commas")
+            yield red(words, "name the columns in its first line, separated by commas")
             return
         words = f"columns that are missing, or that this account may not read: {', '.join(missing)}"
-        yield Finding("source", "red", words, "sql/clienthist.sql has the table, sql/grants.sql the rights")
+        yield red(words, "sql/clienthist.sql has the table, sql/grants.sql the rights")
         return
     names = f"; names are stored as {shape.charset}" if shape.charset else ""
-    yield Finding("source", "green", f"has the required columns{names}")
+    yield green(f"has the required columns{names}")
     if "macaddress" not in shape.columns:
-        yield Finding(
-            "source",
-            "yellow",
+        yield yellow(
             "no column macaddress, or no right to read it",
             "with it uidsync notices a new device at an address, and a service account on the user's own device",
         )
     if "winmachinename" not in shape.columns:
-        yield Finding("source", "green", "no column winMachineName, or no right to read it", "only `who` would show it")
+        yield green("no column winMachineName, or no right to read it", "only `who` would show it")
 
 
 def _judge_size(shape: Shape) -> Iterator[Finding]:
@@ -86,31 +84,29 @@ def _judge_size(shape: Shape) -> Iterator[Finding]:
     index = {True: ", with an index on transDate", False: ", without an index on transDate", None: ""}
     words = f"about {shape.rows:,} rows{size}{index[shape.has_date_index]}"
     if shape.rows >= LARGE_TABLE and shape.has_date_index is False:
-        yield Finding("source", "yellow", words, "sql/index.sql creates an index; or delete old rows")
+        yield yellow(words, "sql/index.sql creates an index; or delete old rows")
     else:
-        yield Finding("source", "green", words)
+        yield green(words)
 
 
 def _judge_newest(config: Config, rules: Rules, snapshot: Snapshot) -> Finding:
     newest = rules.dates.read(snapshot.read_newest_date(), snapshot.now)
     if newest is None:
-        return Finding(
-            "source", "yellow", "the table is empty, or its last row has no date", "does the NAC export to it?"
-        )
+        return yellow("the table is empty, or its last row has no date", "does the NAC export to it?")
     age = snapshot.now - newest
     zone = "" if config.source.time_zone == "UTC" else f", by {config.source.time_zone}"
     if age < -AHEAD:
         words = f"the newest row lies {spell_span(-age)} ahead of the source's clock{zone}"
         advice = rules.dates.advise(-age) or "set the clock of the appliance"
-        return Finding("source", "yellow", words, f"such rows are skipped; {advice}")
+        return yellow(words, f"such rows are skipped; {advice}")
     words = f"the newest row is {spell_span(max(age, timedelta()))} old{zone}"
     if age > config.sync.stale_after:
         advice = rules.dates.advise(-age)
-        return Finding("source", "yellow", words, f"the NAC's export may have stopped; {advice}".removesuffix("; "))
+        return yellow(words, f"the NAC's export may have stopped; {advice}".removesuffix("; "))
     if config.source.time_offset and not zone:
         advice = "if the appliance changes to summer time, set source.time_zone instead of source.time_offset"
-        return Finding("source", "green", words, advice)
-    return Finding("source", "green", words)
+        return green(words, advice)
+    return green(words)
 
 
 def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Finding]:
@@ -132,7 +128,7 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
         census.raise_if_ahead(snapshot.now)
     except UnsafePlan as refusal:
         words, _, advice = str(refusal).partition("; ")
-        yield Finding("source", "red", words, advice)
+        yield red(words, advice)
     skipped = census.tell_skipped()
     addresses = f"{len(newest):,} addresses{_limit(config)}"
     words = (
@@ -140,23 +136,21 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
         f"{census.events:,} events, {addresses}{skipped and f'; skipped rows: {skipped}'}"
     )
     if not census.events:
-        yield Finding(
-            "source",
-            "red",
+        yield red(
             words,
             "no event counts, so `sync` would refuse to run: look at the skipped rows and at reauth_days",
         )
         return
-    yield Finding("source", "green", words)
+    yield green(words)
     if told := strangers.tell():
-        yield Finding("source", *told)
+        yield Finding(*told)
     yield _judge_silence(config, survey.judge_silence(reauth))
     if shared := survey.shared:
         words = f"{len(shared):,} addresses had {SHARED_BY} or more users within an hour: NAT, or shared machines"
         line = make_exclude_line(shared, config.identity.exclude_networks)
-        yield Finding("source", "yellow", words, f"in [identity]: {line}")
+        yield yellow(words, f"in [identity]: {line}")
     else:
-        yield Finding("source", "green", f"no address had {SHARED_BY} users within an hour")
+        yield green(f"no address had {SHARED_BY} users within an hour")
 
 
 def _limit(config: Config) -> str:
@@ -180,10 +174,10 @@ def _judge_silence(config: Config, silence: Silence) -> Finding:
     line = f'in [source]: idle_after = "{spell_duration(silence.idle_after)}"'
     if validity < silence.idle_after:
         advice = f"users who stay lose their names after {spell_span(validity)}; {line}"
-        return Finding("source", "yellow", words, advice)
+        return yellow(words, advice)
     if silence.idle_after < validity:
-        return Finding("source", "green", words, f"{line} is enough, or the longest DHCP lease if that is longer")
-    return Finding("source", "green", f"{words}: idle_after is right as it is")
+        return green(words, f"{line} is enough, or the longest DHCP lease if that is longer")
+    return green(f"{words}: idle_after is right as it is")
 
 
 def _excuse(silence: Silence, *, is_shortened: bool) -> Finding:
@@ -191,10 +185,10 @@ def _excuse(silence: Silence, *, is_shortened: bool) -> Finding:
     if silence.why == "single":
         words = "most users have a single event: the NAC seems to report logins only"
         if is_shortened:
-            return Finding("source", "yellow", words, "leave source.idle_after out: users who stay lose their names")
-        return Finding("source", "green", words, "leave source.idle_after out")
+            return yellow(words, "leave source.idle_after out: users who stay lose their names")
+        return green(words, "leave source.idle_after out")
     if silence.why == "unordered":
         words = "the rows do not come in the order of their dates: there can be no advice on idle_after"
-        return Finding("source", "green", words)
+        return green(words)
     words = f"not enough events yet for advice on idle_after: {silence.gaps:,} gaps between events of a user"
-    return Finding("source", "green", words, "look again after a week")
+    return green(words, "look again after a week")

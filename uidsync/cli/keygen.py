@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import Options, command
-from uidsync.cli.completion import complete_targets
+from uidsync.cli.app import Options, command, complete_targets
 from uidsync.cli.secret import raise_if_unwritable, store
-from uidsync.cli.site import Site
+from uidsync.cli.wiring import Site
 from uidsync.config.credentials import CREDENTIALS
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError

@@ -14,7 +14,7 @@ import structlog
 import typer
 
 from uidsync.cli.app import DEFAULT_CONFIG
-from uidsync.cli.inspection import HINTS, Finding, inspect_target
+from uidsync.cli.inspection import HINTS, Finding, inspect_target, red, spell_finding, yellow
 from uidsync.cli.inspection_source import inspect_source
 from uidsync.cli.secret import MODE, check_secret, find_file, find_group, find_secrets, store
 from uidsync.cli.sentences import tell_kind
@@ -160,7 +160,7 @@ class Setup:
         console.print(f"    subject      {seen.subject}\n    issuer       {seen.issuer}")
         console.print(f"    valid until  {seen.not_after:%Y-%m-%d}\n    SHA-256      {seen.fingerprint}")
         if not (self._accept or self._is_asking):
-            _tell(Finding(model.name, "red", NOT_TRUSTED, "compare the fingerprint with its own, then --accept"))
+            _tell(model.name, red(NOT_TRUSTED, "compare the fingerprint with its own, then --accept"))
             return False
         if self._accept or typer.confirm("  Is that its certificate?", err=True):
             target["fingerprint_sha256"] = seen.fingerprint
@@ -224,14 +224,14 @@ class Setup:
         about = target["name"] if target else "source"
         if missing := self._find_missing(config, about):
             words = f"not tried: {missing.name} is not stored yet"
-            _tell(Finding(about, "yellow" if self._is_asking else "red", words))
+            _tell(about, yellow(words) if self._is_asking else red(words))
             return self._is_asking
         is_red = False
         with tempfile.TemporaryDirectory(prefix="uidsync-init-") as place:
             for name, text in self.answers.secrets.items():
                 write_atomically(Path(place, name), text, 0o600)
             for finding in inspect(config, Path(place)):
-                _tell(finding)
+                _tell(about, finding)
                 is_red = is_red or finding.colour == "red"
         return not is_red
 
@@ -291,13 +291,12 @@ def inspect_last_target(config: Config, place: Path) -> Iterator[Finding]:
     return inspect_target(config.target[-1], _make_maker(config, place), config.roles)
 
 
-def _tell(finding: Finding) -> None:
-    advice = f"  -> {finding.advice}" if finding.advice else ""
-    console.print(f"  {finding.colour:7}{finding.about}: {finding.message}{advice}")
+def _tell(about: str, finding: Finding) -> None:
+    console.print(f"  {spell_finding(about, finding)}")
 
 
 def _tell_failure(name: str, error: PanosError) -> None:
-    _tell(Finding(name, "red", tell_kind(error.kind, error.words), error.advice or HINTS.get(error.kind, "")))
+    _tell(name, red(tell_kind(error.kind, error.words), error.advice or HINTS.get(error.kind, "")))
 
 
 def _name_files(document: Mapping[str, Any], place: Path) -> None:

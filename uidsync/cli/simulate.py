@@ -33,7 +33,7 @@ def simulate(
         str | None, typer.Option(metavar="NAMES", help="Virtual systems, separated by commas [default: any].")
     ] = None,
     as_toml: Annotated[
-        bool, typer.Option("--toml", metavar="", help="Print the TOML to paste, and how to store its secret.")
+        bool, typer.Option("--toml", help="Print the TOML to paste, and how to store its secret.")
     ] = False,
 ) -> None:
     """Simulate a target on loopback, to rehearse a configuration against.

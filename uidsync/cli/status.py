@@ -18,9 +18,9 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.cli.app import DEFAULT_CONFIG, JSONOption, Options, command
 from uidsync.cli.sentences import tell_error
 from uidsync.cli.show import show_held_back
-from uidsync.cli.site import Site
 from uidsync.cli.tables import make_console, make_table, print_json, print_table
 from uidsync.cli.timer import Timer, ask_timer
+from uidsync.cli.wiring import Site
 from uidsync.cli.words import spell_age, spell_moment, spell_span
 from uidsync.config.models import Config, TargetConfig
 from uidsync.ledger.file import LedgerError

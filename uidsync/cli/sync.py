@@ -14,11 +14,9 @@ def sync(
     options: Options,
     *,
     dry_run: DryRunOption = False,
-    shows_all: Annotated[
-        bool, typer.Option("--all", metavar="", help="With --dry-run on a terminal: print every row.")
-    ] = False,
-    full: Annotated[bool, typer.Option("--full", metavar="", help="Read the whole window and send all of it.")] = False,
-    force: Annotated[bool, typer.Option("--force", metavar="", help="Send even a plan that looks unsafe.")] = False,
+    shows_all: Annotated[bool, typer.Option("--all", help="With --dry-run on a terminal: print every row.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Read the whole window and send all of it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Send even a plan that looks unsafe.")] = False,
     target: TargetOption = None,
     as_json: JSONOption = False,
 ) -> int:

@@ -14,8 +14,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import Options
-from uidsync.cli.site import Site
-from uidsync.cli.wiring import make_turn, warn_of_exposed_ping
+from uidsync.cli.wiring import Site, advise_closing, is_ping_exposed
 from uidsync.deliver.recorder import Progress, Unwatched
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.places import LedgerCopy, Ledgers, Locked, lock
@@ -34,7 +33,9 @@ def sync_targets(
     log = structlog.get_logger().bind(**({"dry_run": True} if order.dry_run else {}))
     site = Site(options, "read" if order.dry_run else "write", names, log)
     site.raise_if_locked_out(site.targets, is_source_needed=True)
-    warn_of_exposed_ping(site.config, site.file, site.log)
+    if is_ping_exposed(site.config, site.file):
+        hint = f"others can read telemetry.ping_url: {advise_closing(site.file)}"
+        site.log.warning("secret.exposed", file=str(site.file), hint=hint)
     telemetry = site.config.telemetry
     is_told = not order.dry_run and not names  # of a part of the targets it would say too much
     with _pinging(telemetry.ping_url if is_told else "", site.log) as tell:
@@ -68,7 +69,7 @@ def _run(site: Site, order: Order) -> Run:
         else:
             stack.enter_context(lock(site.state_dir, site.log))
             ledgers = stack.enter_context(closing(Ledgers(site.state_dir, site.log)))
-            if turn := make_turn(site.config, source, site.log):
+            if turn := site.make_turn(source):
                 stack.callback(turn.close)
         maker, ledger, bar = site.make_targets(), ledgers.open(), stack.enter_context(_progress())
         parts = replace(

@@ -13,9 +13,8 @@ import typer
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command
 from uidsync.cli.looking import Looks
-from uidsync.cli.site import Site
 from uidsync.cli.tables import make_console, print_json
-from uidsync.cli.wiring import TargetMaker, make_secret_files
+from uidsync.cli.wiring import Site, TargetMaker, make_secret_files
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.panos.tunnels.capture import anonymise
@@ -54,12 +53,10 @@ class Form:
             min=0.5, max=600, metavar="SECONDS", help="Time limit for each firewall [default: its request_timeout]."
         ),
     ] = None
-    sas: Annotated[
-        bool, typer.Option("--sas", metavar="", help="For `all`: add gateways and lifetimes; three more calls.")
-    ] = False
+    sas: Annotated[bool, typer.Option("--sas", help="For `all`: add gateways and lifetimes; three more calls.")] = False
     counters: Annotated[
         bool,
-        typer.Option("--counters", metavar="", help="For `all`: add bytes, packets and errors; one call per tunnel."),
+        typer.Option("--counters", help="For `all`: add bytes, packets and errors; one call per tunnel."),
     ] = False
 
     def make_wants(self, action: Action) -> Wants:
@@ -208,7 +205,7 @@ def _collect(
     site = Site(options, "nothing", names)
     firewalls = _list_firewalls(site, names, is_of_one=is_of_one)
     if not is_of_one:  # what a machine reads has a place for the reason
-        site.raise_if_locked_out(firewalls, is_source_needed=False)
+        site.raise_if_locked_out(firewalls)
     log = structlog.wrap_logger(None, processors=[_drop]) if is_of_one else site.log
     maker, refusals = TargetMaker(make_secret_files(log), log, site.deadline, attempts=1), Refusals()
 

@@ -12,7 +12,6 @@ import typer
 from uidsync.cli.app import JSONOption, Options, TargetOption, command, read_address
 from uidsync.cli.sentences import MOST_NAMED, tell_error
 from uidsync.cli.show import progress_bar
-from uidsync.cli.site import Site
 from uidsync.cli.tables import (
     make_console,
     make_table,
@@ -22,7 +21,7 @@ from uidsync.cli.tables import (
     show_rows,
     spell_status,
 )
-from uidsync.cli.wiring import TargetMaker, taken_turn
+from uidsync.cli.wiring import Site, TargetMaker
 from uidsync.cli.words import spell_time_left
 from uidsync.config.models import FirewallConfig
 from uidsync.ledger.ledger import Ledger
@@ -45,9 +44,7 @@ from uidsync.verify import verify as compare_all
 def verify(
     options: Options,
     *,
-    mend: Annotated[
-        bool, typer.Option("--repair", metavar="", help="Send exactly what differs, and compare again.")
-    ] = False,
+    mend: Annotated[bool, typer.Option("--repair", help="Send exactly what differs, and compare again.")] = False,
     address: Annotated[
         str | None, typer.Option("--log", metavar="ADDRESS", help="Show what each firewall logged about this address.")
     ] = None,
@@ -113,7 +110,7 @@ def _mend(look: _Look) -> tuple[Found, SyncReport | None, bool]:
     site = look.site
     with (
         lock(site.state_dir, site.log),
-        taken_turn(site.config, look.source, site.log, site.deadline),
+        site.taken_turn(look.source),
         open_ledger(site.state_dir, site.log) as ledger,
         ledger.provisional() as keep,
         progress_bar() as progress,

@@ -16,8 +16,8 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import JSONOption, Options, command, read_address
 from uidsync.cli.show import NOBODY
-from uidsync.cli.site import Site
 from uidsync.cli.tables import print_json, print_lines
+from uidsync.cli.wiring import Site
 from uidsync.cli.words import spell_mac
 from uidsync.config.models import RolesConfig
 from uidsync.history.moment import EXAMPLES, Moment, read_moment

@@ -1,4 +1,4 @@
-"""Makes the parts of a run from the configuration: the source, the targets, the places of secrets and state."""
+"""Makes the parts of a job from the configuration: the source, the targets, the places of secrets and state."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from uidsync.cli.app import Options
+from uidsync.cli.rights import Needs, become_owner, raise_if_locked_out
 from uidsync.config.account import SERVICE
 from uidsync.config.credentials import SecretError, SecretFiles, is_open_to_others
 from uidsync.config.models import STATE_DIR, AgentConfig, Config, CSVConfig, FirewallConfig, MySQLConfig, TargetConfig
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline
+from uidsync.deliver.recorder import Progress
+from uidsync.ledger.ledger import Ledger
 from uidsync.panos.userid.agent import Agent
 from uidsync.panos.userid.firewall import Firewall, make_url
 from uidsync.panos.userid.pair import Pair
@@ -28,6 +32,7 @@ from uidsync.panos.wire.retries import ATTEMPTS, Bounds, Patience, RetryPolicy
 from uidsync.panos.wire.tls import Trust
 from uidsync.source import Source, SourceError
 from uidsync.standby.lock import Turn, name_lock
+from uidsync.sync import Parts
 
 LONGEST_WAIT = 10.0  # seconds for the other host to end its run, which seldom takes longer
 MOST_NAMED = 20  # targets, where none has the name that was given
@@ -50,18 +55,9 @@ def advise_closing(file: Path) -> str:
 
 def is_ping_exposed(config: Config, file: Path) -> bool:
     """Tell whether others can read the configuration, and in it the URL of the dead-man service, which is a secret."""
-    try:
+    with suppress(OSError):
         return bool(config.telemetry.ping_url) and is_open_to_others(file.stat().st_mode)
-    except OSError:
-        return False
-
-
-def warn_of_exposed_ping(config: Config, file: Path, log: FilteringBoundLogger) -> None:
-    """Warn of a `ping_url` that others can read."""
-    if is_ping_exposed(config, file):
-        log.warning(
-            "secret.exposed", file=str(file), hint=f"others can read telemetry.ping_url: {advise_closing(file)}"
-        )
+    return False
 
 
 def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Source:
@@ -89,41 +85,6 @@ def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Sou
         structlog.get_logger().warning("source.unverified", hint=hint)
     read_password = _translated(lambda: secrets.read(source.password_file, "source-password"), SourceError)
     return MySQLSource(login, read_password, deadline)
-
-
-def make_turn(config: Config, source: Source, log: FilteringBoundLogger) -> Turn | None:
-    """Make the turn to work of one of two hosts, or nothing where there is one; `source` is what will be read."""
-    if not config.sync.standby_lock or not isinstance(config.source, MySQLConfig):
-        return None
-    from uidsync.source.mysql import MySQLSource  # noqa: PLC0415
-    from uidsync.source.mysql_lock import NamedLock  # noqa: PLC0415
-
-    if not isinstance(source, MySQLSource):
-        return None
-    return Turn(NamedLock(source, name_lock(config.source.database, config.source.user)), log)
-
-
-@contextmanager
-def taken_turn(
-    config: Config, source: Source, log: FilteringBoundLogger, deadline: Deadline, *, needed: bool = True
-) -> Iterator[None]:
-    """Keep another host from working while the block does what somebody ordered; a run of its own is waited for.
-
-    If the lock is lost, the deadline has come. Where it is not `needed`, a database that does not answer is a warning.
-    Raises OnStandby and SourceError.
-    """
-    if turn := make_turn(config, source, log):
-        with closing(turn):
-            try:
-                turn.take(LONGEST_WAIT)
-            except SourceError as error:
-                if needed:
-                    raise
-                log.warning("standby.lock_unknown", message=str(error), hint="another host may work at the same time")
-            turn.guard(deadline)
-            yield
-    else:
-        yield
 
 
 class TargetMaker:
@@ -269,3 +230,82 @@ def heed_signals(deadline: Deadline) -> None:
 def make_deadline(config: Config) -> Deadline:
     """Make the end of the run that starts now."""
     return Deadline(config.sync.deadline.total_seconds())
+
+
+class Site:
+    """What a command works with: a configuration, and the targets that are meant."""
+
+    def __init__(
+        self,
+        options: Options,
+        needs: Needs | None = "read",
+        names: Sequence[str] | None = None,
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
+        """Read the configuration, and give up what rights are not needed; None keeps them all. Raises ConfigError."""
+        self.log: FilteringBoundLogger = log or structlog.get_logger()
+        self.file = options.file
+        self.config: Config = options.read_config()
+        self.targets: tuple[TargetConfig, ...] = choose_targets(self.config, names or (), str(self.file))
+        self.firewalls = [target for target in self.targets if isinstance(target, FirewallConfig)]
+        self.state_dir = find_state_dir(self.config)
+        if needs:
+            become_owner(self.state_dir, needs)
+        self.deadline: Deadline = make_deadline(self.config)
+        self.secrets = make_secret_files(self.log)
+
+    def make_source(self) -> Source:
+        """Make the source of login events."""
+        return make_source(self.config, self.secrets, self.deadline)
+
+    def make_targets(self, attempts: int = ATTEMPTS) -> TargetMaker:
+        """Make what makes targets."""
+        return TargetMaker(self.secrets, self.log, self.deadline, attempts)
+
+    def make_parts(self, source: Source, ledger: Ledger, maker: TargetMaker, progress: Progress) -> Parts:
+        """Make the parts of a job."""
+        log, deadline = self.log, self.deadline
+        return Parts(
+            self.config, self.targets, source, ledger, lambda each: maker(each.target), deadline, log, progress
+        )
+
+    def heed_signals(self) -> None:
+        """Let SIGTERM and Ctrl-C end the job in order."""
+        heed_signals(self.deadline)
+
+    def raise_if_locked_out(self, targets: Sequence[TargetConfig], *, is_source_needed: bool = False) -> None:
+        """Raise ConfigError where this account may read none of the secrets of these targets."""
+        raise_if_locked_out(self.config, self.state_dir, targets, is_source_needed=is_source_needed)
+
+    def make_turn(self, source: Source) -> Turn | None:
+        """Make the turn to work of one of two hosts, or nothing where there is one; `source` is what will be read."""
+        if not self.config.sync.standby_lock or not isinstance(self.config.source, MySQLConfig):
+            return None
+        from uidsync.source.mysql import MySQLSource  # noqa: PLC0415
+        from uidsync.source.mysql_lock import NamedLock  # noqa: PLC0415
+
+        if not isinstance(source, MySQLSource):
+            return None
+        return Turn(NamedLock(source, name_lock(self.config.source.database, self.config.source.user)), self.log)
+
+    @contextmanager
+    def taken_turn(self, source: Source, *, needed: bool = True) -> Iterator[None]:
+        """Keep another host from working while the block does what somebody ordered; a run of its own is waited for.
+
+        If the lock is lost, the deadline has come. Where it is not `needed`, a database that does not answer is a
+        warning. Raises OnStandby and SourceError.
+        """
+        turn = self.make_turn(source)
+        if turn is None:
+            yield
+            return
+        with closing(turn):
+            try:
+                turn.take(LONGEST_WAIT)
+            except SourceError as error:
+                if needed:
+                    raise
+                hint = "another host may work at the same time"
+                self.log.warning("standby.lock_unknown", message=str(error), hint=hint)
+            turn.guard(self.deadline)
+            yield

@@ -14,9 +14,8 @@ import typer
 from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command, read_address
 from uidsync.cli.sentences import count
 from uidsync.cli.show import progress_bar, show_held_back, show_plans, show_withdrawal
-from uidsync.cli.site import Site
 from uidsync.cli.tables import make_console, print_json
-from uidsync.cli.wiring import taken_turn
+from uidsync.cli.wiring import Site
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
 from uidsync.ledger.values import Withdrawn
@@ -34,16 +33,16 @@ from uidsync.withdraw import withdraw as carry_out
 class Wish:
     """What is to be done with the mappings that are meant."""
 
-    everybody: Annotated[
-        bool, typer.Option("--all", metavar="", help="Withdraw all mappings, whatever the limit of logouts.")
-    ] = False
-    lists: Annotated[bool, typer.Option("--list", metavar="", help="Show what is withheld; change nothing.")] = False
-    undo: Annotated[
-        bool, typer.Option("--undo", metavar="", help="Stop withholding; the next run sends the mapping again.")
-    ] = False
-    tags: Annotated[bool, typer.Option("--tags", metavar="", help="Only remove tags; log nobody out.")] = False
+    everybody: Annotated[bool, typer.Option("--all", help="Withdraw all mappings, whatever the limit of logouts.")] = (
+        False
+    )
+    lists: Annotated[bool, typer.Option("--list", help="Show what is withheld; change nothing.")] = False
+    undo: Annotated[bool, typer.Option("--undo", help="Stop withholding; the next run sends the mapping again.")] = (
+        False
+    )
+    tags: Annotated[bool, typer.Option("--tags", help="Only remove tags; log nobody out.")] = False
     dry_run: DryRunOption = False
-    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask before --all.")] = False
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --all.")] = False
 
     @property
     def changes_something(self) -> bool:
@@ -140,7 +139,7 @@ def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> in
     with ExitStack() as stack:
         ledger = stack.enter_context(_opened(site, dry_run=dry_run))
         if not dry_run:
-            stack.enter_context(taken_turn(site.config, source, site.log, site.deadline, needed=False))
+            stack.enter_context(site.taken_turn(source, needed=False))
         now = read_clock(ledger.read_position())
         dispatches = plan_withdrawal(site.targets, ledger, chosen, now)
         taggings = plan_tag_withdrawal(site.config, site.targets, ledger, chosen, now)
