@@ -95,8 +95,7 @@ def make_turn(config: Config, source: Source, log: FilteringBoundLogger) -> Turn
     """Make the turn to work of one of two hosts, or nothing where there is one; `source` is what will be read."""
     if not config.sync.standby_lock or not isinstance(config.source, MySQLConfig):
         return None
-    from uidsync.source.mysql import MySQLSource  # noqa: PLC0415
-    from uidsync.source.mysql_lock import NamedLock  # noqa: PLC0415
+    from uidsync.source.mysql import MySQLSource, NamedLock  # noqa: PLC0415
 
     if not isinstance(source, MySQLSource):
         return None

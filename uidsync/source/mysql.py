@@ -1,10 +1,11 @@
-"""Reads `clienthist` from MySQL or MariaDB: one consistent snapshot, streamed, in UTC.
+"""Reads `clienthist` from MySQL or MariaDB: one consistent snapshot, streamed, in UTC. Takes the lock of two hosts.
 
 The statements are in sql/source.sql. Values travel as parameters.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
@@ -18,13 +19,13 @@ from uidsync.deadline import Deadline
 from uidsync.panos import Address
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.mysql_failures import FAILURES, describe_failure, is_refusal
-from uidsync.source.mysql_groups import MySQLGroups, can_group
+from uidsync.source.mysql_groups import Groups, can_group
+from uidsync.source.mysql_login import CONNECT_TIMEOUT, STATEMENTS, Login, Opened, limited, log_in, raise_if_over
 from uidsync.source.mysql_login import READ_TIMEOUT as READ_TIMEOUT  # noqa: PLC0414 (the unit is timed by it)
-from uidsync.source.mysql_login import STATEMENTS, Login, Opened, limited, log_in, raise_if_over
-from uidsync.source.odd_rows import choose_row_maker, read_id, read_text
-from uidsync.source.rows import Row, write_date
+from uidsync.source.rows import Row, choose_row_maker, read_id, read_text, write_date
 
 ROWS_AT_ONCE = 1000
+ANSWER_TIMEOUT = 2.0  # seconds for a question that touches no table; a slower server counts as down
 IPV4 = 4
 TEXTS_AT_ONCE = 10_000  # a question of old servers has to fit into a megabyte
 LINE_ENDS = ("", " ", "\t", "\r", "\n", "\r\n")  # what a careless writer leaves behind an address
@@ -116,7 +117,7 @@ class MySQLSnapshot:
         self._statements = {name: text.replace("{macaddress}", mac) for name, text in STATEMENTS.items()}
         kinds = {name: (kind, key) for name, kind, key in columns}
         self._make_row = choose_row_maker({name: kind for name, (kind, _) in kinds.items()})
-        self.groups = MySQLGroups(self._ask, self._make_row) if can_group(kinds, self.highest_id) else None
+        self.groups = Groups(self._ask, self._make_row) if can_group(kinds, self.highest_id) else None
 
     def read_shape(self) -> Shape:
         """Read what the table is like. Raises SourceError."""
@@ -225,3 +226,56 @@ def _abandon(cursor: Any) -> None:  # noqa: ANN401 (what is set is not part of t
     """Keep the driver from reading an abandoned result to its end when the cursor is closed."""
     if cursor._result:  # noqa: SLF001
         cursor._result.unbuffered_active = False  # noqa: SLF001
+
+
+class NamedLock:
+    """A lock of that name on the whole server, but on no other. It has its own connection, and ends with it.
+
+    The source is read from the server that has the lock.
+    """
+
+    def __init__(self, source: MySQLSource, name: str) -> None:
+        self._source = source
+        self._name = name
+        self._connection: pymysql.Connection[SSCursor] | None = None
+        self._line: socket.socket | None = None
+
+    def take(self) -> bool:
+        """Take the lock unless another connection has it. Tell whether it is ours now. Raises SourceError."""
+        if self._connection is None:
+            self._connection, self._line = self._source.connect()
+            self._ask("limit_silence", CONNECT_TIMEOUT)
+        answer = self._ask("take_lock", CONNECT_TIMEOUT)
+        if answer is None:
+            raise SourceError("the database server does not say who has the lock for sync.standby_lock")
+        return answer == 1
+
+    def is_ours(self) -> bool:
+        """Tell whether the lock is still ours. Asking regularly keeps the connection alive. Raises SourceError."""
+        return self._ask("read_lock", ANSWER_TIMEOUT) == 1
+
+    def close(self) -> None:
+        """Release the lock and end its connection. Without an answer, the lock ends with the connection."""
+        if self._connection is None or self._line is None:
+            return
+        with suppress(SourceError):
+            self._ask("release_lock", ANSWER_TIMEOUT)
+        with suppress(pymysql.Error):
+            self._connection.close()
+        self._line.close()
+        self._connection = None
+
+    def _ask(self, name: str, seconds: float) -> object:
+        if self._connection is None or self._line is None:
+            raise SourceError("the lock was never asked for")
+        try:
+            with (
+                limited(self._line, seconds, f"no answer within {seconds:.0f} s"),
+                self._connection.cursor(Cursor) as cursor,
+            ):
+                statement = STATEMENTS[name]
+                cursor.execute(statement, (self._name,) if "%s" in statement else None)
+                rows = cursor.fetchall()
+        except FAILURES as error:
+            raise SourceError(f"{self._source.where}: {describe_failure(error)}") from error
+        return rows[0][0] if rows else None

@@ -18,8 +18,7 @@ from lxml import etree
 
 from uidsync.panos import Address
 from uidsync.panos.wire.errors import BadReply, Busy
-from uidsync.panos.wire.stream import read_elements
-from uidsync.panos.wire.xmlapi import Request
+from uidsync.panos.wire.xmlapi import Request, read_elements
 
 USER_ID = "userid"
 FINISHED = "FIN"

@@ -68,6 +68,8 @@ class System:
 class Firewall:
     """Sends batches to one vsys of one firewall; `serial` names a firewall behind Panorama."""
 
+    client_certificate_not_after: datetime | None = None  # of our own certificate: there is none
+
     def __init__(self, client: Client | Pair, *, vsys: str = "", serial: str = "") -> None:
         self._client = client
         self.vsys = vsys
@@ -85,11 +87,6 @@ class Firewall:
     def certificate_not_after(self) -> datetime | None:
         """When the certificate that the firewall last showed ends."""
         return self._client.certificate_not_after
-
-    @property
-    def client_certificate_not_after(self) -> datetime | None:
-        """When our own certificate ends: there is none."""
-        return None
 
     @property
     def member(self) -> str:

@@ -15,8 +15,7 @@ from lxml import etree
 from uidsync.panos import Address, Subject
 from uidsync.panos.userid.messages import Logout
 from uidsync.panos.wire.errors import BadReply
-from uidsync.panos.wire.stream import read_elements
-from uidsync.panos.wire.xmlapi import Request, make_op
+from uidsync.panos.wire.xmlapi import Request, make_op, read_elements
 
 XML_API, UIA = "XMLAPI", "UIA"  # a table's names for its sources: this API, and an agent
 ENTRY_PATH, COUNT_PATH = ("response", "result", "entry"), ("response", "result", "count")
