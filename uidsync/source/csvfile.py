@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from io import StringIO
 from typing import Any, TextIO
 
-from uidsync.config.account import describe_refusal
+from uidsync.config.credentials import describe_refusal
 from uidsync.config.reader import open_now
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.rows import Row
@@ -53,15 +53,17 @@ class CSVSource:
             sys.stdin.reconfigure(**AS_TEXT)  # type: ignore[union-attr]
             yield CSVSnapshot(sys.stdin, "standard input", self._clock())
             return
+        with self._open_file() as text:
+            yield CSVSnapshot(text, self._path, self._clock())
+
+    def _open_file(self) -> TextIO:
         try:
-            opened = open(self._path, opener=open_now, **AS_TEXT)
+            return open(self._path, opener=open_now, **AS_TEXT)  # type: ignore[no-any-return]
         except PermissionError:
             raise SourceError(describe_refusal(self._path)) from None
         except (OSError, ValueError) as error:
             words = getattr(error, "strerror", None) or error
             raise SourceError(f"{self._path}: {words}; is source.path right?") from error
-        with opened as text:
-            yield CSVSnapshot(text, self._path, self._clock())
 
 
 class CSVSnapshot:

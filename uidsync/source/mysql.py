@@ -36,12 +36,7 @@ class MySQLSource:
 
     may_cut_addresses = True
 
-    def __init__(
-        self,
-        login: Login,
-        read_password: Callable[[], str],
-        deadline: Deadline,
-    ) -> None:
+    def __init__(self, login: Login, read_password: Callable[[], str], deadline: Deadline) -> None:
         self._login = login
         self._read_password = read_password
         self._deadline = deadline
@@ -124,13 +119,8 @@ class MySQLSnapshot:
         charset = " ".join(filter(None, next(iter(self._glance("read_charset")), ())))
         rows, size = next(iter(self._glance("read_size")), (None, None))
         indexed = [str(column).lower() for (column,) in self._glance("read_indexed")]
-        return Shape(
-            self.columns,
-            charset or None,
-            None if rows is None else int(rows),
-            None if size is None else int(size),
-            "transdate" in indexed if indexed else None,
-        )
+        rows, size = (None if number is None else int(number) for number in (rows, size))
+        return Shape(self.columns, charset or None, rows, size, "transdate" in indexed if indexed else None)
 
     def read_newest_date(self) -> datetime | None:
         """Read the date of the row that was written last, as the table has it. Raises SourceError."""
@@ -181,21 +171,17 @@ class MySQLSnapshot:
         return dates[0] if dates and isinstance(dates[0], datetime) else None
 
     def _stream_history(self, name: str, *parameters: object) -> Iterator[Row]:
-        with suppress(*FAILURES):  # how rows are found is only for the log, and an account may lack the right to ask
-            self._note_scans(name, *parameters)
-        return self._stream(name, *parameters)
-
-    def _note_scans(self, name: str, *parameters: object) -> None:
-        with self._connection.cursor(DictCursor) as cursor:
+        # How rows are found is only for the log, and an account may lack the right to ask.
+        with suppress(*FAILURES), self._connection.cursor(DictCursor) as cursor:
             cursor.execute(f"EXPLAIN {self._statements[name]}", parameters)
-            plan = [Scan(step["key"] or "", int(step["rows"] or 0)) for step in cursor.fetchall()]
-        self.scans += plan
+            self.scans += [Scan(step["key"] or "", int(step["rows"] or 0)) for step in cursor.fetchall()]
+        return self._stream(name, *parameters)
 
     def _stream(self, name: str, *parameters: object) -> Iterator[Row]:
         yield from map(self._make_row, self._ask(name, *parameters))
 
     def _ask(self, name: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
-        cursor = self._connection.cursor()
+        cursor: Any = self._connection.cursor()
         try:
             with self._translated():
                 cursor.execute(self._statements[name], parameters)
@@ -203,7 +189,9 @@ class MySQLSnapshot:
                     self._check_deadline()
                     yield from rows
         finally:
-            _abandon(cursor)
+            # Otherwise the driver reads an abandoned result to its end when the cursor is closed.
+            if cursor._result:  # noqa: SLF001
+                cursor._result.unbuffered_active = False  # noqa: SLF001
 
     def _glance(self, name: str) -> Sequence[tuple[Any, ...]]:
         """Ask what nothing depends on. If the server refuses, there is no answer. Raises SourceError."""
@@ -220,12 +208,6 @@ class MySQLSnapshot:
         with self._connection.cursor(Cursor) as cursor:
             cursor.execute(self._statements[name], parameters)
             return cursor.fetchall()
-
-
-def _abandon(cursor: Any) -> None:  # noqa: ANN401 (what is set is not part of the driver's types)
-    """Keep the driver from reading an abandoned result to its end when the cursor is closed."""
-    if cursor._result:  # noqa: SLF001
-        cursor._result.unbuffered_active = False  # noqa: SLF001
 
 
 class NamedLock:

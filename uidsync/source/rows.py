@@ -333,7 +333,7 @@ def read_id(value: Any) -> int | None:  # noqa: ANN401 (what a driver makes of a
 
 
 def read_text(value: Any) -> str | None:  # noqa: ANN401
-    """Return a column's value as text; None for NULL. Bytes that are not UTF-8 make a name that no message can carry."""
+    """Return a column's value as text; None for NULL. No message can carry what is not UTF-8."""
     if value is None or isinstance(value, str):
         return value
     return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value)
