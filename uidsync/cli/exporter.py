@@ -25,7 +25,7 @@ from uidsync.cli.extras import advise_extra, lacks
 from uidsync.cli.looking import make_looks, make_rules
 from uidsync.cli.site import Site
 from uidsync.cli.wiring import TargetMaker
-from uidsync.config.account import may_read
+from uidsync.config.credentials import may_read
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline

@@ -14,8 +14,7 @@ from typing import TypeVar
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.config.account import SERVICE
-from uidsync.config.credentials import SecretError, SecretFiles, is_open_to_others
+from uidsync.config.credentials import SERVICE, SecretError, SecretFiles, is_open_to_others
 from uidsync.config.models import STATE_DIR, AgentConfig, Config, CSVConfig, FirewallConfig, MySQLConfig, TargetConfig
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline
