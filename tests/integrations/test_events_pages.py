@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.panos.moving_log import Log
-from uidsync.panos.logs.events import LogQuery, Unfinished
-from uidsync.panos.logs.filters import (
+from tests.integrations.moving_log import Log
+from uidsync.integrations.events.filters import (
     Search,
     at_addresses,
     check_condition,
@@ -17,8 +16,9 @@ from uidsync.panos.logs.filters import (
     equals_bare,
     read_received,
 )
+from uidsync.integrations.events.pages import MOST_BAD, Gap, Page, find_key, read_pages
+from uidsync.panos.logs.events import LogQuery, Unfinished
 from uidsync.panos.logs.job import read_log
-from uidsync.panos.logs.pages import MOST_BAD, Gap, Page, find_key, read_pages
 from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, Unreachable
 
 DAY = datetime(2016, 12, 14)  # noqa: DTZ001 (a firewall's wall clock)
