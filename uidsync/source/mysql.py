@@ -5,7 +5,6 @@ The statements are in sql/source.sql. Values travel as parameters.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
@@ -219,13 +218,12 @@ class NamedLock:
     def __init__(self, source: MySQLSource, name: str) -> None:
         self._source = source
         self._name = name
-        self._connection: pymysql.Connection[SSCursor] | None = None
-        self._line: socket.socket | None = None
+        self._opened: Opened | None = None
 
     def take(self) -> bool:
         """Take the lock unless another connection has it. Tell whether it is ours now. Raises SourceError."""
-        if self._connection is None:
-            self._connection, self._line = self._source.connect()
+        if self._opened is None:
+            self._opened = self._source.connect()
             self._ask("limit_silence", CONNECT_TIMEOUT)
         answer = self._ask("take_lock", CONNECT_TIMEOUT)
         if answer is None:
@@ -238,24 +236,22 @@ class NamedLock:
 
     def close(self) -> None:
         """Release the lock and end its connection. Without an answer, the lock ends with the connection."""
-        if self._connection is None or self._line is None:
+        if self._opened is None:
             return
         with suppress(SourceError):
             self._ask("release_lock", ANSWER_TIMEOUT)
         with suppress(pymysql.Error):
-            self._connection.close()
-        self._line.close()
-        self._connection = None
+            self._opened.connection.close()
+        self._opened.line.close()
+        self._opened = None
 
     def _ask(self, name: str, seconds: float) -> object:
-        if self._connection is None or self._line is None:
+        if self._opened is None:
             raise SourceError("the lock was never asked for")
+        connection, line = self._opened
+        statement = STATEMENTS[name]
         try:
-            with (
-                limited(self._line, seconds, f"no answer within {seconds:.0f} s"),
-                self._connection.cursor(Cursor) as cursor,
-            ):
-                statement = STATEMENTS[name]
+            with limited(line, seconds, f"no answer within {seconds:.0f} s"), connection.cursor(Cursor) as cursor:
                 cursor.execute(statement, (self._name,) if "%s" in statement else None)
                 rows = cursor.fetchall()
         except FAILURES as error:

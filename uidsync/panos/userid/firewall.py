@@ -193,13 +193,13 @@ class Firewall:
         response = self._client.call(self._address(make_show_mappings(self.vsys, ip)), tries="unless_denied")
         return tuple(self._only_ours(iter(read_mappings(response))))
 
-    def read_user_id_log(self, ip: Address, *, most: int = EVENTS_SHOWN) -> tuple[UserIdEvent, ...]:
+    def read_user_id_log(self, ip: Address) -> tuple[UserIdEvent, ...]:
         """Read what the firewall's own log has of users at one address, the newest first. Raises PanosError.
 
         What names another address is left out, and what names another vsys: a filter that was not understood must not
         show strangers. For a firewall behind Panorama it is the log that Panorama has of it.
         """
-        events = map(read_user_id_event, read_log(self._client, make_user_id_query(ip, most, self._serial)))
+        events = map(read_user_id_event, read_log(self._client, make_user_id_query(ip, EVENTS_SHOWN, self._serial)))
         return tuple(event for event in events if event and event.ip == plain_address(ip) and self._is_ours(event.vsys))
 
     def read_log(

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from types import MappingProxyType
@@ -124,7 +125,8 @@ class Client:
                 try:
                     return read(response.status, _read_pieces(response, largest))
                 except Busy as error:
-                    error.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
+                    with suppress(urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
+                        error.retry_after = urllib3.Retry().parse_retry_after(response.headers.get("Retry-After", ""))
                     raise
         except PanosError as error:
             raise error.reworded(self._make_mask(request)(error.words)) from None
@@ -191,13 +193,6 @@ class _Lines(HTTPSConnectionPool):
         return self.urlopen(
             "POST", self._path, body, timeout=seconds, retries=False, redirect=False, preload_content=False
         )
-
-
-def _read_retry_after(text: str) -> float | None:
-    try:
-        return urllib3.Retry().parse_retry_after(text)
-    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
-        return None
 
 
 def _read_pieces(response: urllib3.BaseHTTPResponse, largest: int) -> Iterator[bytes]:

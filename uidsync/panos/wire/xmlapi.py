@@ -192,6 +192,12 @@ def parse(body: bytes, tag: str = "") -> etree._Element:
     return root
 
 
+def read_seconds(text: str | None) -> int | None:
+    """Read the seconds left. How XML spells "never" is not known: anything but a positive number means it."""
+    text = (text or "").strip()
+    return int(text) if re.fullmatch("[0-9]{1,10}", text) and int(text) > 0 else None  # ten digits are 300 years
+
+
 def _shorten(text: str) -> str:
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
