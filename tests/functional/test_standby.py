@@ -17,8 +17,7 @@ from tests.functional.private_server import PrivateServer
 from tests.limits import raise_if_late
 from tests.safeconnect import fresh_export
 from uidsync.deadline import Deadline
-from uidsync.source.mysql import Login, MySQLSource
-from uidsync.source.mysql_lock import NamedLock
+from uidsync.source.mysql import Login, MySQLSource, NamedLock
 from uidsync.standby.lock import name_lock
 
 SLOW = 150  # milliseconds that a message takes

@@ -19,12 +19,9 @@ from tests.clienthist_rows import make_rows
 from tests.oracle import Settings
 from tests.source.test_mysql import make_source
 from uidsync.cli.who import Scene, tell_address
-from uidsync.history.attribution import Attribution, attribute
 from uidsync.history.moment import Moment
-from uidsync.history.rows import History
-from uidsync.history.timeline import Timeline, make_timelines
-from uidsync.history.who import make_needle
-from uidsync.history.window import PastWindow
+from uidsync.history.rows import History, make_needle
+from uidsync.history.timeline import Attribution, Timeline, attribute, make_timelines
 from uidsync.plan.newest import is_meant, newest_per_address
 from uidsync.source.csvfile import CSVSource
 from uidsync.source.rows import LoginEvent, Row, Rules, make_row_reader
@@ -151,7 +148,7 @@ def compare_windows(safeconnect, settings, asked):
     since = until - 3 * settings.validity
     asked = {(ip, at): answer for (ip, at), answer in asked.items() if at > since}
     with make_source(safeconnect).open() as snapshot:
-        window = PastWindow(snapshot, make_rules(settings), settings.validity)
+        window = History(snapshot, make_rules(settings), settings.validity)
         timelines = dict(window.read_timelines({ip for ip, _ in asked}, since, until))
         assert len(snapshot.scans) == 1
     older = 0
@@ -337,7 +334,7 @@ def test_a_csv_file_answers_many_at_once(tmp_path):
     ips = list(map(ip_address, ("10.0.0.1", "10.0.0.2", "10.0.9.1", "10.0.0.7")))
     at = NOON - timedelta(hours=1)
     with CSVSource(str(tmp_path / "export.csv"), clock=lambda: NOON).open() as snapshot:
-        window = PastWindow(snapshot, rules, VALIDITY)
+        window = History(snapshot, rules, VALIDITY)
         timelines = dict(window.read_timelines(ips, at, at))
         assert dict(window.read_timelines([], at, at)) == {}
     users = {str(ip): timeline and timeline.find(at).event.user for ip, timeline in timelines.items()}

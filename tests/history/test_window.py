@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uidsync.history.rows import History
-from uidsync.history.window import PastWindow
 from uidsync.source.rows import Row, Rules
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -65,7 +64,7 @@ def test_one_read_for_all_says_what_is_said_of_each(rows, back, length):
     since = NOW - timedelta(minutes=10 * back)
     until = min(since + timedelta(minutes=10 * length), NOW)
     ips = {ip_address(address) for address in ADDRESSES}
-    timelines = dict(PastWindow(table, RULES, VALIDITY).read_timelines(ips, since, until))
+    timelines = dict(History(table, RULES, VALIDITY).read_timelines(ips, since, until))
     assert table.reads == 1
     assert timelines.pop(ip_address("10.9.0.1")) is None  # many people's
     history = History(table, RULES, VALIDITY)
@@ -89,6 +88,6 @@ def test_a_person_s_addresses_are_all_found():
             (NOW - timedelta(hours=20), "10.0.0.4", "ada", None),
         ]
     )
-    ips, names = PastWindow(table, RULES, VALIDITY).find_addresses("ada", NOW - timedelta(hours=4), NOW)
+    ips, names = History(table, RULES, VALIDITY).find_addresses("ada", NOW - timedelta(hours=4), NOW)
     assert {str(ip) for ip in ips} == {"10.0.0.1", "10.0.0.2"}
     assert names == {"ada", "CAMPUS\\ada", "LAB\\Ada"}

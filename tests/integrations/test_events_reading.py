@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.panos.moving_log import Log
+from tests.integrations.moving_log import Log
 from uidsync.integrations.events.fetch import Clock, Order, Place, fetch_all
 from uidsync.integrations.events.memory import Memory
 from uidsync.integrations.events.queries import Query

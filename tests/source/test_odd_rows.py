@@ -6,8 +6,7 @@ from decimal import Decimal
 import pytest
 
 from uidsync.panos.userid.messages import is_carriable
-from uidsync.source.odd_rows import choose_row_maker, read_id, read_text
-from uidsync.source.rows import Row
+from uidsync.source.rows import Row, choose_row_maker, read_id, read_text
 
 VENDORS = {
     "clienthistid": "bigint(20) unsigned",

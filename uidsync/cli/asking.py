@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from uidsync.cli.words import spell_mac
 from uidsync.config.models import Config, CSVConfig
+from uidsync.history import rows
 from uidsync.history.timeline import Tenure, Timeline
-from uidsync.history.window import PastWindow
 from uidsync.panos import Address
 from uidsync.panos.logs.events import plain_address
 from uidsync.reading.reader import make_rules
@@ -72,14 +72,14 @@ class History:
         self.rows_at_once = IDS_IN_A_FILE if isinstance(config.source, CSVConfig) else IDS_AT_ONCE
         self._dates = make_rules(config, source).dates
         self.ended = find_end(config, self._dates, snapshot)
-        self._window = PastWindow(snapshot, make_rules(config, source), config.source.validity)
+        self._past = rows.History(snapshot, make_rules(config, source), config.source.validity)
 
     def tell(self, addresses: Collection[Address], since: datetime, until: datetime) -> Iterator[tuple[Address, Tell]]:
         """Yield what tells of each address of which something is known. Raises SourceError."""
         from uidsync.integrations.events.judging import MANY, Known  # noqa: PLC0415
 
         shared = Known(doubt=MANY)
-        for ip, timeline in self._window.read_timelines(addresses, since, until):
+        for ip, timeline in self._past.read_timelines(addresses, since, until):
             if timeline is None:
                 yield ip, lambda _at: shared
             else:
@@ -91,7 +91,7 @@ class History:
 
     def find_addresses(self, name: str, since: datetime, until: datetime) -> tuple[set[Address], set[str]]:
         """Return the addresses that a user had between two moments, and by which names. Raises SourceError."""
-        return self._window.find_addresses(name, since, until)
+        return self._past.find_addresses(name, since, until)
 
 
 def find_end(config: Config, dates: Dates, snapshot: Snapshot) -> datetime | None:

@@ -18,7 +18,7 @@ from uidsync.cli.app import Options, command
 from uidsync.cli.looking import Looks
 from uidsync.cli.neighbours import advise_extra, lacks
 from uidsync.cli.wiring import Site, TargetMaker
-from uidsync.config.account import may_read
+from uidsync.config.credentials import may_read
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline

@@ -20,8 +20,7 @@ from uidsync.panos.userid.knowledge import ask_knowledge, describe, find_loss, f
 from uidsync.panos.userid.pair import ACTIVE, OFF
 from uidsync.panos.wire.client import OLD_RELEASE
 from uidsync.panos.wire.errors import Busy, PanosError, RequestError, Unauthorized, Untrusted
-from uidsync.panos.wire.seen import see_certificate
-from uidsync.panos.wire.tls import OTHER_FINGERPRINT
+from uidsync.panos.wire.tls import OTHER_FINGERPRINT, see_certificate
 from uidsync.plan.dispatch import find_seen_since, read_state
 from uidsync.plan.roles import make_tag_config
 from uidsync.report.report import describe_certificate

@@ -15,8 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.asking import find_end
 from uidsync.config.models import Config
-from uidsync.history.attribution import attribute
-from uidsync.history.timeline import Timeline, make_timelines
+from uidsync.history.timeline import Timeline, attribute, make_timelines
 from uidsync.panos import Address
 from uidsync.reading.reader import make_rules
 from uidsync.source import Source, SourceError

@@ -15,8 +15,15 @@ from typing import Literal
 import structlog
 
 from uidsync.cli.neighbours import find_tunnels_table
-from uidsync.config.account import SERVICE, describe_refusal, may_read, name_account
-from uidsync.config.credentials import SecretClosed, SecretError, SecretFiles
+from uidsync.config.credentials import (
+    SERVICE,
+    SecretClosed,
+    SecretError,
+    SecretFiles,
+    describe_refusal,
+    may_read,
+    name_account,
+)
 from uidsync.config.models import Config, FirewallConfig, MySQLConfig, TargetConfig
 from uidsync.config.reader import ConfigError
 from uidsync.ledger.file import list_parts

@@ -19,8 +19,15 @@ from rich.table import Table
 from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.tables import make_console, print_json
 from uidsync.cli.wiring import advise_closing, make_secret_files
-from uidsync.config.account import SERVICE, describe_refusal, name_account
-from uidsync.config.credentials import CREDENTIALS, LONGEST, SecretError, is_open_to_others
+from uidsync.config.credentials import (
+    CREDENTIALS,
+    LONGEST,
+    SERVICE,
+    SecretError,
+    describe_refusal,
+    is_open_to_others,
+    name_account,
+)
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, MySQLConfig
 from uidsync.config.reader import ConfigError
 from uidsync.config.values import NeighbourTable, Secret

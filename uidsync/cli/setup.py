@@ -26,7 +26,7 @@ from uidsync.config.reader import ConfigError, make_config
 from uidsync.config.render import render
 from uidsync.config.values import Secret
 from uidsync.panos.wire.errors import PanosError
-from uidsync.panos.wire.seen import see_certificate
+from uidsync.panos.wire.tls import see_certificate
 from uidsync.panos.wire.xmlapi import make_keygen, read_key
 from uidsync.report.output import write_atomically
 

@@ -17,7 +17,6 @@ from uidsync.cli.tables import make_console, print_json
 from uidsync.cli.wiring import Site, TargetMaker, make_secret_files
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
-from uidsync.panos.tunnels.capture import anonymise
 from uidsync.panos.tunnels.look import Wants, capture
 from uidsync.panos.tunnels.refusals import Refusals
 from uidsync.report.report import INCOMPLETE, OK
@@ -145,6 +144,8 @@ def _check(options: Options, names: Sequence[str], timeout: float | None) -> int
 
 def _capture(options: Options, names: Sequence[str], timeout: float | None) -> int:
     """Print what one firewall, or each member of a pair, answers, without what says whose it is."""
+    from uidsync.integrations.tunnels.capture import anonymise  # noqa: PLC0415
+
     site = Site(options, "nothing", names)
     (target,) = _list_firewalls(site, names, is_of_one=True)
     maker = site.make_targets(attempts=1)

@@ -21,9 +21,8 @@ from uidsync.cli.wiring import Site
 from uidsync.cli.words import spell_mac
 from uidsync.config.models import RolesConfig
 from uidsync.history.moment import EXAMPLES, Moment, read_moment
-from uidsync.history.rows import Addresses, History
+from uidsync.history.rows import EXCLUDED, NOT_INCLUDED, Addresses, History
 from uidsync.history.timeline import NO_RECORD, Answer, Tenure
-from uidsync.history.who import EXCLUDED, NOT_INCLUDED
 from uidsync.panos import Address, rank
 from uidsync.plan.roles import make_tags
 from uidsync.reading.reader import make_rules

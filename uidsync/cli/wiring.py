@@ -16,8 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import Options
 from uidsync.cli.rights import Needs, become_owner, raise_if_locked_out
-from uidsync.config.account import SERVICE
-from uidsync.config.credentials import SecretError, SecretFiles, is_open_to_others
+from uidsync.config.credentials import SERVICE, SecretError, SecretFiles, is_open_to_others
 from uidsync.config.models import STATE_DIR, AgentConfig, Config, CSVConfig, FirewallConfig, MySQLConfig, TargetConfig
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline
@@ -281,8 +280,7 @@ class Site:
         """Make the turn to work of one of two hosts, or nothing where there is one; `source` is what will be read."""
         if not self.config.sync.standby_lock or not isinstance(self.config.source, MySQLConfig):
             return None
-        from uidsync.source.mysql import MySQLSource  # noqa: PLC0415
-        from uidsync.source.mysql_lock import NamedLock  # noqa: PLC0415
+        from uidsync.source.mysql import MySQLSource, NamedLock  # noqa: PLC0415
 
         if not isinstance(source, MySQLSource):
             return None

@@ -1,16 +1,20 @@
-"""Finds secrets. A secret is a file, and is read only when it is needed: a dry run needs none."""
+"""Finds secrets, and explains that this account may not use a file.
+
+A secret is a file, and is read only when it is needed: a dry run needs none.
+"""
 
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from uidsync.config.account import describe_refusal
-
+SERVICE = "uidsync"  # the account of the units; its group may read the secrets
 CREDENTIALS = Path("/etc/uidsync/credentials")
+KINDS = {"directory": stat.S_ISDIR, "pipe": stat.S_ISFIFO, "socket": stat.S_ISSOCK}
 LONGEST = 64 * 2**10  # bytes; a file that is longer is no secret
 
 
@@ -35,7 +39,8 @@ class SecretFiles:
     def find(self, explicit: Path | None, name: str) -> Path:
         """Return the file of a secret, warning of one that others can read. Raises SecretError."""
         tried, closed = [], None
-        for place in [explicit] if explicit else self._list_places(name):
+        directory = self.environment.get("CREDENTIALS_DIRECTORY")
+        for place in [explicit] if explicit else [*([Path(directory, name)] if directory else []), CREDENTIALS / name]:
             try:
                 mode = place.stat().st_mode
             except (FileNotFoundError, ValueError):
@@ -48,7 +53,8 @@ class SecretFiles:
                 tried.append(f"{_show(place)} ({error.strerror})")
                 continue
             if not stat.S_ISREG(mode):  # a pipe or a device may keep whoever reads it for ever
-                raise SecretError(f"{_show(place)} is no file, but a {_name_kind(mode)}; put the secret into a file")
+                kind = next((kind for kind, is_it in KINDS.items() if is_it(mode)), "device")
+                raise SecretError(f"{_show(place)} is no file, but a {kind}; put the secret into a file")
             if not os.access(place, os.R_OK, effective_ids=True):
                 raise SecretClosed(describe_refusal(_show(place)))
             if is_open_to_others(mode):
@@ -63,40 +69,27 @@ class SecretFiles:
             )
         raise SecretError(f"no secret {name}: looked for {', '.join(tried)}")
 
-    def _list_places(self, name: str) -> list[Path]:
-        directory = self.environment.get("CREDENTIALS_DIRECTORY")
-        return [*([Path(directory, name)] if directory else []), CREDENTIALS / name]
-
     def read(self, explicit: Path | None, name: str) -> str:
         """Return a secret, one line of text. Raises SecretError."""
         place = self.find(explicit, name)
         try:
-            secret = _read_start(place).decode("utf-8-sig").strip("\r\n")
+            with os.fdopen(os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+                secret = opened.read(LONGEST).decode("utf-8-sig").strip("\r\n")
         except PermissionError:
             raise SecretClosed(describe_refusal(_show(place))) from None
         except OSError as error:
             raise SecretError(f"{_show(place)} cannot be read: {error.strerror or error}") from None
         except UnicodeDecodeError:
             raise SecretError(f"{_show(place)} is not text in UTF-8: store the secret again, in one line") from None
-        if wrong := _judge(secret):
+        judgements = {
+            "is empty": not secret,
+            "is too long": len(secret) >= LONGEST,
+            "has more than one line": len(secret.splitlines()) > 1,
+            "holds a character that cannot be printed": not secret.isprintable(),
+        }
+        if wrong := next((words for words, is_so in judgements.items() if is_so), ""):
             raise SecretError(f"{_show(place)} {wrong}: the file must contain one line of text: the secret alone")
         return secret
-
-
-def _judge(secret: str) -> str:
-    """Say why a text is no secret; empty if it may be one."""
-    judgements = {
-        "is empty": not secret,
-        "is too long": len(secret) >= LONGEST,
-        "has more than one line": len(secret.splitlines()) > 1,
-        "holds a character that cannot be printed": not secret.isprintable(),
-    }
-    return next((words for words, is_so in judgements.items() if is_so), "")
-
-
-def _name_kind(mode: int) -> str:
-    kinds = {"directory": stat.S_ISDIR, "pipe": stat.S_ISFIFO, "socket": stat.S_ISSOCK}
-    return next((name for name, is_it in kinds.items() if is_it(mode)), "device")
 
 
 def is_open_to_others(mode: int) -> bool:
@@ -104,11 +97,39 @@ def is_open_to_others(mode: int) -> bool:
     return bool(mode & (stat.S_IROTH | stat.S_IWOTH))
 
 
-def _read_start(file: Path) -> bytes:
-    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
-        return opened.read(LONGEST)
-
-
 def _show(place: Path) -> str:
     """Name a place; what does not begin at the root may be the secret itself, where its file should be named."""
     return str(place) if place.is_absolute() else "the file that is configured (its path does not begin with a slash)"
+
+
+def name_account(uid: int | None = None) -> str:
+    """Return the name of an account, by default this process's own. Without a name, return its number."""
+    uid = os.geteuid() if uid is None else uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def may_read(place: Path) -> bool:
+    """Tell whether this account may read a file or directory. A file that does not exist counts as readable."""
+    try:
+        is_directory = place.is_dir()
+    except PermissionError:
+        return False
+    except (OSError, ValueError):
+        return True
+    mode = os.R_OK | os.X_OK if is_directory else os.R_OK
+    return not os.path.lexists(place) or os.access(place, mode, effective_ids=True)
+
+
+def describe_refusal(place: Path | str, owner: str = SERVICE, deed: str = "read") -> str:
+    """Say in one sentence that this account may not use a file, who may (`owner`), and what to do."""
+    account = name_account()
+    if account != owner and os.geteuid() != 0:
+        advice = "run it as root" if owner == "root" else f"run it as root or as {owner}"
+    elif deed == "read":
+        advice = f"let its group read it: chgrp {account} {place}; chmod g+r {place}"
+    else:
+        advice = f"give it to this account: chown {account} {place}"
+    return f"cannot {deed} {place} as {account}: {advice}"

@@ -18,8 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError, create_model
 
-from uidsync.config.account import describe_refusal
-from uidsync.config.hints import BACKSLASH, find_hint, has_escape, read_single_target
+from uidsync.config.credentials import describe_refusal
 from uidsync.config.models import (
     AgentConfig,
     Config,
@@ -42,6 +41,12 @@ MOST_PROBLEMS = 100  # lines: nobody mends more of them before the next try
 MOST_PARTS = 32  # of a dotted key; ours have four. What tomllib takes for one grows with the square of them
 # Texts and comments, whose dots are no key's; a text that is not closed ends with its line.
 QUOTED = re.compile(r"""\"{3}(?s:.*?)\"{3,5}|'{3}(?s:.*?)'{3,5}|\"(?:[^\"\\\n]|\\.)*+\"?|'[^'\n]*+'?|#.*""")
+# What was probably meant where a file is not TOML. No hint repeats a value: that may be a secret.
+TWO_BRACKETS = "write [[target]] with two brackets, once for each target"
+BACKSLASH = "a backslash in \"...\" starts an escape: write '...' in single quotes"
+PLACE = re.compile(r"at line (\d+)")
+BARE_VALUE = re.compile(r"""\s*([\w.-]+)\s*=\s*[^\s"'\[{#]""")
+ESCAPES = re.compile(r"[\b\t\n\f\r]")  # what \b, \t, \n, \f and \r become
 INTEGER_BITS = 64  # TOML's own limit, sign included
 
 # The tables of neighbours by name; None is one that is not installed, whose table says nothing to anybody.
@@ -79,7 +84,7 @@ def read_config(file: Path, neighbours: Neighbours = NOBODY, *, is_whole: bool =
     except RecursionError:
         raise ConfigError(str(file), ["not TOML: brackets within brackets, too deep"]) from None
     except ValueError as error:
-        problem = "; ".join(filter(None, (f"not TOML: {error}", find_hint(text, str(error)))))
+        problem = "; ".join(filter(None, (f"not TOML: {error}", _find_hint(text, str(error)))))
         raise ConfigError(str(file), [problem]) from None
     return make_config(document, str(file), neighbours, is_whole=is_whole)
 
@@ -109,6 +114,20 @@ def _check_keys(text: str) -> str:
     return text
 
 
+def _find_hint(text: str, error: str) -> str:
+    """Return what to write instead in the line that is not TOML; nothing if that is not known."""
+    place = PLACE.search(error)
+    lines = text.split("\n")
+    line = lines[int(place[1]) - 1] if place and int(place[1]) <= len(lines) else ""
+    if "target" in line and re.match(r"\s*\[\s*target\s*\]", line):
+        return TWO_BRACKETS
+    if "\\" in line and "'''" not in line and '"' in line:
+        return BACKSLASH
+    if bare := BARE_VALUE.match(line):
+        return f'text needs quotes: {bare[1]} = "..."'
+    return ""
+
+
 def make_model(neighbours: Neighbours, *, is_whole: bool = True) -> type[Config]:
     """Make the model of a configuration with the tables of these neighbours."""
     if not neighbours:
@@ -126,7 +145,9 @@ def make_config(
     """Make the configuration from its parsed file. Raises ConfigError with every problem in it."""
     if problems := list(_find_oversized(document)):  # before anybody tries to print one
         raise ConfigError(file, _name_targets(problems, document))
-    document, problems = read_single_target(document)
+    if isinstance(document.get("target"), dict):  # the one [[target]] was meant
+        document = {**document, "target": [document["target"]]}
+        problems = [f"target: {TWO_BRACKETS}"]
     present = {name: neighbours[name] for name in neighbours if name in document}  # the others are not even imported
     problems += _find_contradictions(document, present)
     try:
@@ -241,7 +262,8 @@ def _describe(problem: Any, neighbours: Neighbours) -> str:  # noqa: ANN401 (pyd
         return f"{path}: unknown key{_suggest(path, neighbours)}"
     words: str = PLAIN_WORDS.get(problem["type"], problem["msg"])
     facts = problem.get("ctx", {})
-    hint = f"; {BACKSLASH}" if has_escape(problem["input"]) else ALLOWED.get(facts.get("pattern", ""), "")
+    is_escaped = isinstance(problem["input"], str) and ESCAPES.search(problem["input"])
+    hint = f"; {BACKSLASH}" if is_escaped else ALLOWED.get(facts.get("pattern", ""), "")
     return f"{path}: {words.format_map(facts)}{hint}"
 
 

@@ -1,15 +1,21 @@
-"""Asks the source who had an address at a moment in the past, or many at once, and which addresses a user had."""
+"""Asks the source who had an address at a moment in the past, or many at once, and which addresses a user had.
+
+The questions are put to a snapshot, and whatever it answers is judged by the rules of today.
+"""
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from ipaddress import IPv6Address
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv6Address, ip_address
+from itertools import groupby
 
 from uidsync.history.timeline import NO_RECORD, Answer, Tenure, Timeline, group_by_address, make_timelines
-from uidsync.history.who import find_obstacle, make_needle, read_name
-from uidsync.panos import Address
+from uidsync.panos import Address, Tagged, bare_name
 from uidsync.plan.newest import is_meant
 from uidsync.source import Snapshot
 from uidsync.source.rows import (
@@ -17,11 +23,19 @@ from uidsync.source.rows import (
     CUT_LENGTH,
     IGNORED,
     OTHER_DOMAIN,
+    OUTSIDE,
     LoginEvent,
     Row,
     Rules,
+    SkippedRow,
+    is_within,
     make_row_reader,
 )
+
+EXCLUDED, NOT_INCLUDED = "exclude_networks", "include_networks"  # why there is no record
+MICROSECOND = timedelta(microseconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TABLE = "CREATE TABLE seen (ip BLOB, at INTEGER, event INTEGER, user TEXT, why TEXT, mac TEXT)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +57,7 @@ class Addresses:
 
 
 class History:
-    """The table's past, judged by the rules of today."""
+    """The table's past, judged by the rules of today. All methods raise SourceError."""
 
     def __init__(self, snapshot: Snapshot, rules: Rules, validity: timedelta) -> None:
         self._snapshot = snapshot
@@ -54,44 +68,80 @@ class History:
         self.rows = 0
 
     def look_up(self, ips: Collection[Address]) -> None:
-        """Read these addresses at once; questions about them read nothing more. Raises SourceError."""
+        """Read these addresses at once; questions about them read nothing more."""
         wanted = [ip for ip in ips if ip not in self._known and not self._find_obstacle(ip)]
         self._known |= dict.fromkeys(wanted) | self._read_timelines(wanted)
 
     def ask_address(self, ip: Address, at: datetime) -> Answer:
-        """Return who had an address at a moment. Raises SourceError."""
+        """Return who had an address at a moment."""
         if obstacle := self._find_obstacle(ip):
             return Answer(why=obstacle)
         self.look_up([ip])
         timeline = self._known[ip]
         answer = timeline.tell(at) if timeline else Answer()
-        return replace(answer, why=CUT_IPV6) if self._is_cut(ip) and not answer.is_answered else answer
-
-    def _find_obstacle(self, ip: Address) -> str:
-        """Return why no row of an address counts. That a spelling may be cut is none: a shorter one may be there."""
-        obstacle = find_obstacle(ip, self._read_row, self._rules, self._snapshot.now)
-        return "" if obstacle == CUT_IPV6 else obstacle
-
-    def _is_cut(self, ip: Address) -> bool:
-        return self._rules.may_cut_addresses and isinstance(ip, IPv6Address) and len(str(ip)) >= CUT_LENGTH
+        may_be_cut = self._rules.may_cut_addresses and isinstance(ip, IPv6Address) and len(str(ip)) >= CUT_LENGTH
+        return replace(answer, why=CUT_IPV6) if may_be_cut and not answer.is_answered else answer
 
     def ask_user(self, name: str, at: datetime) -> Addresses:
-        """Return a user's addresses at a moment, and those of the window before it. Raises SourceError."""
+        """Return a user's addresses at a moment, and those of the window before it."""
         event = read_name(name, self._rules, self._snapshot.now)
         if event.why in {IGNORED, OTHER_DOMAIN}:
             return Addresses(why=event.why)
-        names, dates = {name, event.user or name}, self._rules.dates
-        needle, since = make_needle(name, self._rules), dates.find_first(at - self._validity)
-        rows = self._snapshot.read_user(needle, since, dates.find_last(at))
-        return self._find_tenures(rows, lambda event: is_meant(event.user, names), at)
+        names = {name, event.user or name}
+        return self._find_tenures(self._read_user(name, at, at), lambda event: is_meant(event.user, names), at)
 
     def ask_device(self, mac: str, at: datetime) -> Addresses:
-        """Return a device's addresses at a moment, and those of the window before it. Raises SourceError."""
-        rows = self._snapshot.read_past(self._rules.dates.find_first(at - self._validity))
-        return self._find_tenures(rows, lambda event: event.mac == mac, at)
+        """Return a device's addresses at a moment, and those of the window before it."""
+        return self._find_tenures(self._read_past(at), lambda event: event.mac == mac, at)
 
-    def _find_tenures(self, rows: Iterator[Row], is_asked: Callable[[LoginEvent], bool], at: datetime) -> Addresses:
-        ips = set(group_by_address(event for event in self._read(rows) if is_asked(event)))
+    def find_addresses(self, name: str, since: datetime, until: datetime) -> tuple[set[Address], set[str]]:
+        """Return the addresses that a user had between two moments, and by which names."""
+        meant = {name, read_name(name, self._rules, self._snapshot.now).user or name}
+        events = [event for event in self._read_user(name, since, until) if is_meant(event.user, meant)]
+        return set(group_by_address(events)), meant | {event.user for event in events if event.user}
+
+    def read_timelines(
+        self, ips: Collection[Address], since: datetime, until: datetime
+    ) -> Iterator[tuple[Address, Timeline | None]]:
+        """Yield the timeline of each of these addresses that has an event which counts between two moments.
+
+        None stands for one that is many people's, by `exclude_networks`. The table's window is read once. Its rows wait
+        in a temporary database, so that memory stays flat however many there are.
+        """
+        shared = {ip for ip in ips if self._find_obstacle(ip) == EXCLUDED}
+        yield from ((ip, None) for ip in shared)
+        alone = set(ips) - shared
+        with closing(sqlite3.connect("", isolation_level=None)) as kept:
+            kept.execute("PRAGMA journal_mode = OFF")
+            kept.execute(TABLE)
+            kept.execute("BEGIN")
+            rows = (
+                (ip.packed, (event.seen_at - EPOCH) // MICROSECOND, event.event_id, event.user, event.why, event.mac)
+                for event in self._read_past(since)
+                if not isinstance(ip := event.ip, Tagged) and ip in alone and event.seen_at <= until
+            )
+            kept.executemany("INSERT INTO seen VALUES (?, ?, ?, ?, ?, ?)", rows)
+            for key, theirs in groupby(kept.execute("SELECT * FROM seen ORDER BY ip"), lambda row: row[0]):
+                ip = ip_address(key)
+                login_events = [
+                    LoginEvent(ip, user, why, EPOCH + at * MICROSECOND, event_id, mac)
+                    for _, at, event_id, user, why, mac in theirs
+                ]
+                yield ip, Timeline(login_events, self._validity)
+
+    def _find_obstacle(self, ip: Address) -> str:
+        """Return why no row of an address counts. That a spelling may be cut is none: a shorter one may be there."""
+        row = self._read_row(Row(0, self._snapshot.now - self._rules.time_offset, str(ip), None, None))
+        if not isinstance(row, SkippedRow) or row.reason == CUT_IPV6:
+            return ""
+        if row.reason == OUTSIDE:
+            return EXCLUDED if is_within(ip, self._rules.include_networks) else NOT_INCLUDED
+        return row.reason
+
+    def _find_tenures(
+        self, events: Iterator[LoginEvent], is_asked: Callable[[LoginEvent], bool], at: datetime
+    ) -> Addresses:
+        ips = set(group_by_address(filter(is_asked, events)))
         current: list[Tenure] = []
         earlier: list[Tenure] = []
         for timeline in self._read_timelines(ips).values():
@@ -106,9 +156,36 @@ class History:
         events = self._read(self._snapshot.read_addresses(ips))
         return make_timelines((event for event in events if event.ip in ips), self._validity)
 
+    def _read_user(self, name: str, since: datetime, until: datetime) -> Iterator[LoginEvent]:
+        """Read the events that may name a user and count between two moments."""
+        first, last = self._rules.dates.find_first(since - self._validity), self._rules.dates.find_last(until)
+        return self._read(self._snapshot.read_user(make_needle(name, self._rules), first, last))
+
+    def _read_past(self, since: datetime) -> Iterator[LoginEvent]:
+        """Read the events that count from a moment on."""
+        return self._read(self._snapshot.read_past(self._rules.dates.find_first(since - self._validity)))
+
     def _read(self, rows: Iterator[Row]) -> Iterator[LoginEvent]:
         for row in rows:
             self.rows += 1
             event = self._read_row(row)
             if isinstance(event, LoginEvent):
                 yield event
+
+
+def make_needle(name: str, rules: Rules) -> str:
+    """Return what the principal of every row that names the user holds, in lower case, or else it is not all ASCII.
+
+    With rewrites any principal may be anybody's, and the needle is empty.
+    """
+    parts = re.findall(r"[ -~]+", bare_name(name.partition(",")[0].strip()).casefold())
+    return "" if rules.rewrite else max(parts, key=len, default="")
+
+
+def read_name(name: str, rules: Rules, now: datetime) -> LoginEvent:
+    """Return what a row with this name would come to: its user is the name as it is sent. Rule: principal."""
+    anywhere = replace(rules, include_networks=(), exclude_networks=())
+    row = make_row_reader(anywhere, now)(Row(0, now - rules.time_offset, "192.0.2.1", name, None))
+    if isinstance(row, SkippedRow):
+        raise TypeError(row.reason)
+    return row

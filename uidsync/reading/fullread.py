@@ -16,8 +16,8 @@ from uidsync.ledger.position import LATE_WRITERS
 from uidsync.panos import Subject
 from uidsync.plan.newest import newest_per_address
 from uidsync.reading.census import Census
-from uidsync.source import Group, Groups
 from uidsync.source.dates import Dates
+from uidsync.source.mysql_groups import Group, Groups
 from uidsync.source.rows import AHEAD, BLANK, HIGHEST_ID, IGNORED, LoginEvent, RowReader
 
 AT_ONCE = 5000  # addresses whose events are in memory together

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from uidsync.panos import Address
+from uidsync.source.mysql_groups import Groups
 from uidsync.source.rows import Row
 
 
@@ -36,41 +37,6 @@ class Shape:
     rows: int | None = None
     size: int | None = None  # bytes, indexes included
     has_date_index: bool | None = None
-
-
-class Group(NamedTuple):
-    """All rows that spell an address in one way: the newest by date and id, and how many there are."""
-
-    newest: Row
-    size: int
-
-
-class Groups(Protocol):
-    """What a database can answer about a window without sending all its rows. All methods raise SourceError.
-
-    Dates are as the table has them.
-    """
-
-    def skip_past(self, since: datetime, highest_id: int) -> bool:
-        """Find where the window begins, by some rows of a large table. Tell whether ids grow with time.
-
-        If they do not, all of the table is read.
-        """
-
-    def read_groups(self, since: datetime, until: datetime) -> Iterator[Group]:
-        """Read the newest row of every address in a part of the window."""
-
-    def read_others(self, since: datetime, latest: datetime, texts: Collection[str]) -> Iterator[Row]:
-        """Read every row that is dated after `latest`, has one of these texts for an address, or a blank principal.
-
-        There may be others among them.
-        """
-
-    def read_highest(self, since: datetime, until: datetime, below: int) -> Sequence[Row]:
-        """Read the thousand rows with the highest ids below one, the highest first, without devices.
-
-        The groups and the others have to be read first.
-        """
 
 
 class Snapshot(Protocol):

@@ -10,14 +10,13 @@ import csv
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import StringIO
-from typing import TextIO
+from typing import Any, TextIO
 
-from uidsync.config.account import describe_refusal
+from uidsync.config.credentials import describe_refusal
 from uidsync.config.reader import open_now
-from uidsync.panos import Address
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.rows import Row
 
@@ -32,6 +31,8 @@ MOST_LINES = 100  # of a row with line breaks in quotes: how far the closing quo
 LONGEST_LINE = 2**26  # characters; a file without a line end by then has no lines
 LINE_ENDS = ("\n", "\r")
 NO_ROW = Row(None, None, None, None, None)
+# Text that is not UTF-8 becomes a name that no message can carry. It costs only its own row.
+AS_TEXT: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
 
 
 class CSVSource:
@@ -46,18 +47,18 @@ class CSVSource:
     @contextmanager
     def open(self) -> Iterator[CSVSnapshot]:
         """Open the file. Raises SourceError."""
-        with self._open_text() as text:
-            yield CSVSnapshot(text, "standard input" if self._path == STDIN else self._path, self._clock())
-
-    def _open_text(self) -> AbstractContextManager[TextIO]:
-        # Text that is not UTF-8 becomes a name that no message can carry. It costs only its own row.
-        if self._path == STDIN and sys.stdin is None:
-            raise SourceError("standard input is closed")
         if self._path == STDIN:
-            sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[union-attr]
-            return nullcontext(sys.stdin)
+            if sys.stdin is None:
+                raise SourceError("standard input is closed")
+            sys.stdin.reconfigure(**AS_TEXT)  # type: ignore[union-attr]
+            yield CSVSnapshot(sys.stdin, "standard input", self._clock())
+            return
+        with self._open_file() as text:
+            yield CSVSnapshot(text, self._path, self._clock())
+
+    def _open_file(self) -> TextIO:
         try:
-            return open(self._path, encoding="utf-8-sig", errors="surrogateescape", newline="", opener=open_now)
+            return open(self._path, opener=open_now, **AS_TEXT)  # type: ignore[no-any-return]
         except PermissionError:
             raise SourceError(describe_refusal(self._path)) from None
         except (OSError, ValueError) as error:
@@ -87,7 +88,7 @@ class CSVSnapshot:
 
     def read_newest_date(self) -> datetime | None:
         """Read the date of the last valid row. Raises SourceError."""
-        last = deque((row for row in self._read_anew() if row.event_id is not None), maxlen=1)
+        last = deque((row for row in self.read_past() if row.event_id is not None), maxlen=1)
         self._rewind()
         return last[0].date if last and isinstance(last[0].date, datetime) else None
 
@@ -105,20 +106,12 @@ class CSVSnapshot:
 
     # ---- history, for `uidsync who`: each question reads the file anew ----
 
-    def read_addresses(self, ips: Collection[Address]) -> Iterator[Row]:
-        """Read every row: a file has no index. Raises SourceError."""
-        del ips
-        return self._read_anew()
+    def read_past(self, *_question: object, **_named: object) -> Iterator[Row]:
+        """Read every row, whatever is asked. Raises SourceError."""
+        self._rewind()
+        return self.read_since(datetime.min.replace(tzinfo=UTC))
 
-    def read_past(self, date: datetime) -> Iterator[Row]:
-        """Read every row. Raises SourceError."""
-        del date
-        return self._read_anew()
-
-    def read_user(self, needle: str, since: datetime, until: datetime) -> Iterator[Row]:
-        """Read every row. Raises SourceError."""
-        del needle, since, until
-        return self._read_anew()
+    read_addresses = read_user = read_past
 
     def read_machines(self, event_ids: Collection[int]) -> dict[int, str]:
         """Read the names of the machines in these rows, if they have one. Raises SourceError."""
@@ -133,11 +126,7 @@ class CSVSnapshot:
 
     def read_oldest_date(self) -> datetime | None:
         """Read the date of the first line. Raises SourceError."""
-        return next((row.date for row in self._read_anew() if isinstance(row.date, datetime)), None)
-
-    def _read_anew(self) -> Iterator[Row]:
-        self._rewind()
-        return self.read_since(datetime.min.replace(tzinfo=UTC))
+        return next((row.date for row in self.read_past() if isinstance(row.date, datetime)), None)
 
     def _rewind(self) -> None:
         if not self._text.seekable():
@@ -160,6 +149,7 @@ class CSVSnapshot:
         with self._translated():
             header = next(reader, [])
             places, width = self._find_columns(header), len(header)
+            required = {places[name] for name in REQUIRED}
             while True:
                 lines.begin_row()
                 fields: Sequence[str] | None = None
@@ -169,8 +159,8 @@ class CSVSnapshot:
                         return
                 if fields == []:
                     continue
-                if fields and len(fields) == width and not lines.are_ended:
-                    fields = _drop_last(fields, places)
+                if fields and len(fields) == width and not lines.are_ended:  # the last field may be cut
+                    fields = None if width - 1 in required else (*fields[:-1], "")
                 if fields is None or len(fields) != width:
                     lines.give_back()
                     fields = ()
@@ -189,33 +179,17 @@ class CSVSnapshot:
         return {name: places[name] for name in (*REQUIRED, *OPTIONAL, MACHINE) if name in places}
 
 
-def _drop_last(fields: Sequence[str], places: Mapping[str, int]) -> Sequence[str] | None:
-    """Return the fields of an unfinished last line without its last field, which may be cut; None if that is needed."""
-    if len(fields) - 1 in {places[name] for name in REQUIRED}:
-        return None
-    return (*fields[:-1], "")
-
-
 def _read_fields(fields: Sequence[str], places: Mapping[str, int]) -> Row:
     if not fields:
         return NO_ROW
     values = {name: fields[place] for name, place in places.items()}
     texts = {name: None if value in NULLS else value for name, value in values.items()}
     number = (texts["clienthistid"] or "").strip()
-    return Row(
-        int(number) if number.isdecimal() and len(number) <= LONGEST_ID else None,
-        _read_date(texts["transdate"]),
-        texts["currentipaddress"],
-        texts["principal"],
-        texts.get("macaddress"),
-    )
-
-
-def _read_date(text: str | None) -> datetime | None:
-    try:
-        return datetime.fromisoformat((text or "").strip())
-    except ValueError:
-        return None
+    event_id = int(number) if number.isdecimal() and len(number) <= LONGEST_ID else None
+    date = None
+    with suppress(ValueError):
+        date = datetime.fromisoformat((texts["transdate"] or "").strip())
+    return Row(event_id, date, texts["currentipaddress"], texts["principal"], texts.get("macaddress"))
 
 
 class _Lines:

@@ -1,4 +1,4 @@
-"""Reads `clienthist` from MySQL or MariaDB: one consistent snapshot, streamed, in UTC.
+"""Reads `clienthist` from MySQL or MariaDB: one consistent snapshot, streamed, in UTC. Takes the lock of two hosts.
 
 The statements are in sql/source.sql. Values travel as parameters.
 """
@@ -18,13 +18,13 @@ from uidsync.deadline import Deadline
 from uidsync.panos import Address
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.mysql_failures import FAILURES, describe_failure, is_refusal
-from uidsync.source.mysql_groups import MySQLGroups, can_group
+from uidsync.source.mysql_groups import Groups, can_group
+from uidsync.source.mysql_login import CONNECT_TIMEOUT, STATEMENTS, Login, Opened, limited, log_in, raise_if_over
 from uidsync.source.mysql_login import READ_TIMEOUT as READ_TIMEOUT  # noqa: PLC0414 (the unit is timed by it)
-from uidsync.source.mysql_login import STATEMENTS, Login, Opened, limited, log_in, raise_if_over
-from uidsync.source.odd_rows import choose_row_maker, read_id, read_text
-from uidsync.source.rows import Row, write_date
+from uidsync.source.rows import Row, choose_row_maker, read_id, read_text, write_date
 
 ROWS_AT_ONCE = 1000
+ANSWER_TIMEOUT = 2.0  # seconds for a question that touches no table; a slower server counts as down
 IPV4 = 4
 TEXTS_AT_ONCE = 10_000  # a question of old servers has to fit into a megabyte
 LINE_ENDS = ("", " ", "\t", "\r", "\n", "\r\n")  # what a careless writer leaves behind an address
@@ -35,12 +35,7 @@ class MySQLSource:
 
     may_cut_addresses = True
 
-    def __init__(
-        self,
-        login: Login,
-        read_password: Callable[[], str],
-        deadline: Deadline,
-    ) -> None:
+    def __init__(self, login: Login, read_password: Callable[[], str], deadline: Deadline) -> None:
         self._login = login
         self._read_password = read_password
         self._deadline = deadline
@@ -116,20 +111,15 @@ class MySQLSnapshot:
         self._statements = {name: text.replace("{macaddress}", mac) for name, text in STATEMENTS.items()}
         kinds = {name: (kind, key) for name, kind, key in columns}
         self._make_row = choose_row_maker({name: kind for name, (kind, _) in kinds.items()})
-        self.groups = MySQLGroups(self._ask, self._make_row) if can_group(kinds, self.highest_id) else None
+        self.groups = Groups(self._ask, self._make_row) if can_group(kinds, self.highest_id) else None
 
     def read_shape(self) -> Shape:
         """Read what the table is like. Raises SourceError."""
         charset = " ".join(filter(None, next(iter(self._glance("read_charset")), ())))
         rows, size = next(iter(self._glance("read_size")), (None, None))
         indexed = [str(column).lower() for (column,) in self._glance("read_indexed")]
-        return Shape(
-            self.columns,
-            charset or None,
-            None if rows is None else int(rows),
-            None if size is None else int(size),
-            "transdate" in indexed if indexed else None,
-        )
+        rows, size = (None if number is None else int(number) for number in (rows, size))
+        return Shape(self.columns, charset or None, rows, size, "transdate" in indexed if indexed else None)
 
     def read_newest_date(self) -> datetime | None:
         """Read the date of the row that was written last, as the table has it. Raises SourceError."""
@@ -180,21 +170,17 @@ class MySQLSnapshot:
         return dates[0] if dates and isinstance(dates[0], datetime) else None
 
     def _stream_history(self, name: str, *parameters: object) -> Iterator[Row]:
-        with suppress(*FAILURES):  # how rows are found is only for the log, and an account may lack the right to ask
-            self._note_scans(name, *parameters)
-        return self._stream(name, *parameters)
-
-    def _note_scans(self, name: str, *parameters: object) -> None:
-        with self._connection.cursor(DictCursor) as cursor:
+        # How rows are found is only for the log, and an account may lack the right to ask.
+        with suppress(*FAILURES), self._connection.cursor(DictCursor) as cursor:
             cursor.execute(f"EXPLAIN {self._statements[name]}", parameters)
-            plan = [Scan(step["key"] or "", int(step["rows"] or 0)) for step in cursor.fetchall()]
-        self.scans += plan
+            self.scans += [Scan(step["key"] or "", int(step["rows"] or 0)) for step in cursor.fetchall()]
+        return self._stream(name, *parameters)
 
     def _stream(self, name: str, *parameters: object) -> Iterator[Row]:
         yield from map(self._make_row, self._ask(name, *parameters))
 
     def _ask(self, name: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
-        cursor = self._connection.cursor()
+        cursor: Any = self._connection.cursor()
         try:
             with self._translated():
                 cursor.execute(self._statements[name], parameters)
@@ -202,7 +188,9 @@ class MySQLSnapshot:
                     self._check_deadline()
                     yield from rows
         finally:
-            _abandon(cursor)
+            # Otherwise the driver reads an abandoned result to its end when the cursor is closed.
+            if cursor._result:  # noqa: SLF001
+                cursor._result.unbuffered_active = False  # noqa: SLF001
 
     def _glance(self, name: str) -> Sequence[tuple[Any, ...]]:
         """Ask what nothing depends on. If the server refuses, there is no answer. Raises SourceError."""
@@ -221,7 +209,51 @@ class MySQLSnapshot:
             return cursor.fetchall()
 
 
-def _abandon(cursor: Any) -> None:  # noqa: ANN401 (what is set is not part of the driver's types)
-    """Keep the driver from reading an abandoned result to its end when the cursor is closed."""
-    if cursor._result:  # noqa: SLF001
-        cursor._result.unbuffered_active = False  # noqa: SLF001
+class NamedLock:
+    """A lock of that name on the whole server, but on no other. It has its own connection, and ends with it.
+
+    The source is read from the server that has the lock.
+    """
+
+    def __init__(self, source: MySQLSource, name: str) -> None:
+        self._source = source
+        self._name = name
+        self._opened: Opened | None = None
+
+    def take(self) -> bool:
+        """Take the lock unless another connection has it. Tell whether it is ours now. Raises SourceError."""
+        if self._opened is None:
+            self._opened = self._source.connect()
+            self._ask("limit_silence", CONNECT_TIMEOUT)
+        answer = self._ask("take_lock", CONNECT_TIMEOUT)
+        if answer is None:
+            raise SourceError("the database server does not say who has the lock for sync.standby_lock")
+        return answer == 1
+
+    def is_ours(self) -> bool:
+        """Tell whether the lock is still ours. Asking regularly keeps the connection alive. Raises SourceError."""
+        return self._ask("read_lock", ANSWER_TIMEOUT) == 1
+
+    def close(self) -> None:
+        """Release the lock and end its connection. Without an answer, the lock ends with the connection."""
+        if self._opened is None:
+            return
+        with suppress(SourceError):
+            self._ask("release_lock", ANSWER_TIMEOUT)
+        with suppress(pymysql.Error):
+            self._opened.connection.close()
+        self._opened.line.close()
+        self._opened = None
+
+    def _ask(self, name: str, seconds: float) -> object:
+        if self._opened is None:
+            raise SourceError("the lock was never asked for")
+        connection, line = self._opened
+        statement = STATEMENTS[name]
+        try:
+            with limited(line, seconds, f"no answer within {seconds:.0f} s"), connection.cursor(Cursor) as cursor:
+                cursor.execute(statement, (self._name,) if "%s" in statement else None)
+                rows = cursor.fetchall()
+        except FAILURES as error:
+            raise SourceError(f"{self._source.where}: {describe_failure(error)}") from error
+        return rows[0][0] if rows else None

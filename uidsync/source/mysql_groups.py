@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from uidsync.source import Group
 from uidsync.source.rows import Row, write_date
 
 GROUPED_ID = 2**36  # `read_groups` has the ids below this, and 27 bits for the seconds of a window: four years
@@ -18,6 +17,13 @@ MOST_TEXTS = 30_000  # a question of old servers has to fit into a megabyte
 FEW_IDS = 100_000  # a table of so many is soon read
 PROBES = 256  # rows that are looked at before a larger table is read
 MOST_LATE = timedelta(days=1)  # an appliance that was cut off may write down a day later what it saw
+
+
+class Group(NamedTuple):
+    """All rows that spell an address in one way: the newest by date and id, and how many there are."""
+
+    newest: Row
+    size: int
 
 
 def can_group(columns: Mapping[str, tuple[str, str]], highest_id: int | None) -> bool:
@@ -57,14 +63,13 @@ def find_past(probes: Iterable[tuple[int, datetime]], since: datetime) -> int | 
     return past[-2]
 
 
-class MySQLGroups:
-    """The questions. `ask` asks one by its name and streams the rows of the answer."""
+class Groups:
+    """Answers about a window without sending all its rows. Dates are as the table has them.
 
-    def __init__(
-        self,
-        ask: Callable[..., Iterator[tuple[Any, ...]]],
-        make_row: Callable[[Sequence[Any]], Row],
-    ) -> None:
+    `ask` asks a question by its name and streams the rows of the answer.
+    """
+
+    def __init__(self, ask: Callable[..., Iterator[tuple[Any, ...]]], make_row: Callable[[Sequence[Any]], Row]) -> None:
         self._ask = ask
         self._make_row = make_row
         self._lowest_id = GROUPED_ID  # of the rows seen so far
@@ -93,9 +98,9 @@ class MySQLGroups:
             yield Group(self._make_row(row), size)
 
     def read_others(self, since: datetime, latest: datetime, texts: Collection[str]) -> Iterator[Row]:
-        """Read the rows that lie ahead, have these texts or are blank, or every row if that is too much to ask for.
+        """Read every row that is dated after `latest`, has one of these texts for an address, or a blank principal.
 
-        Raises SourceError.
+        There may be others among them: every row, if that is too much to ask for. Raises SourceError.
         """
         question: tuple[object, ...] = (
             "read_others",
@@ -112,6 +117,9 @@ class MySQLGroups:
             yield row
 
     def read_highest(self, since: datetime, until: datetime, below: int) -> Sequence[Row]:
-        """Read the thousand rows with the highest ids below one. Raises SourceError."""
+        """Read the thousand rows with the highest ids below one, the highest first, without devices.
+
+        The groups and the others have to be read first. Raises SourceError.
+        """
         parameters = write_date(since), write_date(until), below, self._lowest_id
         return list(map(self._make_row, self._ask("read_highest", *parameters)))

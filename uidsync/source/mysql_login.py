@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pymysql
@@ -123,9 +124,8 @@ def _log_in_to(login: Login, host: str | None, password: bytes, deadline: Deadli
             raise SourceError(f"{login.describe()}: {error}") from error
         return _open(login, host, make(ssl=context), deadline)
     try:
-        return _open(
-            login, host, make(), deadline
-        )  # encrypted if the server supports it; its certificate is not checked
+        # Encrypted if the server supports it. Its certificate is not checked.
+        return _open(login, host, make(), deadline)
     except pymysql.OperationalError as error:
         if not find_tls_error(error):
             raise
@@ -141,7 +141,8 @@ def _open(login: Login, host: str | None, connection: Connection, deadline: Dead
         if host is not None:
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Judge this very address: a name may have one on this host and one elsewhere.
-        connection.may_tell = bool(login.ca_file) or login.send_password_unverified or _is_here(line)
+        is_here = line.family == socket.AF_UNIX or is_loopback(line.getpeername()[0])
+        connection.may_tell = bool(login.ca_file) or login.send_password_unverified or is_here
         watched = line.dup()  # the driver wraps its own in TLS, and closes it
         try:
             with limited(watched, share, SILENT):
@@ -152,33 +153,20 @@ def _open(login: Login, host: str | None, connection: Connection, deadline: Dead
             raise
         return Opened(connection, watched)
 
-    if host is None:
-        return greet(_plug_in(login, seconds), seconds)
     try:
-        return meet(host, login.port, seconds, greet, silence=Silence)
+        if host is not None:
+            return meet(host, login.port, seconds, greet, silence=Silence)
+        line = socket.socket(socket.AF_UNIX)
+        try:
+            line.settimeout(seconds)
+            line.connect(login.unix_socket)
+        except OSError:
+            line.close()
+            raise
     except OSError as error:
-        raise _unconnected(error) from error
-
-
-def _plug_in(login: Login, seconds: float) -> socket.socket:
-    """Return a connected Unix socket. Raises pymysql.OperationalError."""
-    line = socket.socket(socket.AF_UNIX)
-    try:
-        line.settimeout(seconds)
-        line.connect(login.unix_socket)
-    except OSError as error:
-        line.close()
-        raise _unconnected(error) from error
-    return line
-
-
-def _unconnected(error: OSError) -> pymysql.OperationalError:
-    return pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, f"cannot connect: {error.strerror or error}")
-
-
-def _is_here(line: socket.socket) -> bool:
-    """Tell whether the other end is on this host."""
-    return line.family == socket.AF_UNIX or is_loopback(line.getpeername()[0])
+        words = f"cannot connect: {error.strerror or error}"
+        raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, words) from error
+    return greet(line, seconds)
 
 
 def is_loopback(address: str) -> bool:
@@ -290,24 +278,18 @@ def _refuse_unsupported(words: str, error: Exception) -> NoReturn:
 class _Guards(dict[Any, Any]):
     """Replaces the driver's map of plugins. A plugin that may reveal the password is refused by name."""
 
-    def get(self, name: bytes | str, _default: object = None) -> Callable[[object], _Guard] | None:
-        """Return a guard in place of a plugin, or None if the driver's own plugin may be used."""
+    def get(self, name: bytes | str, _default: object = None) -> Callable[[object], SimpleNamespace] | None:
+        """Return what refuses in place of a plugin, or None if the driver's own plugin may be used."""
         plugin = name.decode("ascii", "replace") if isinstance(name, bytes) else name
-        return None if plugin in PROVING else lambda _connection: _Guard(plugin)
+        guard = SimpleNamespace(authenticate=lambda _packet: _refuse_plugin(plugin))
+        return None if plugin in PROVING else lambda _connection: guard
 
 
-class _Guard:
-    """Takes a plugin's place and refuses."""
-
-    def __init__(self, plugin: str) -> None:
-        self._plugin = plugin
-
-    def authenticate(self, _packet: object) -> NoReturn:
-        """Refuse what the server asks for. Raises pymysql.OperationalError."""
-        if self._plugin not in TELLING:
-            raise pymysql.OperationalError(CR.CR_AUTH_PLUGIN_CANNOT_LOAD, f"plugin {self._plugin[:80]!r}")
-        raise Refusal(
-            f"the server asks for the password itself ({self._plugin}), and nothing proves its identity; set "
-            "source.ca_file to the CA of its certificate; or have the account use ed25519 or mysql_native_password; "
-            "source.send_password_unverified = true would send the password to any server that answers"
-        )
+def _refuse_plugin(plugin: str) -> NoReturn:
+    if plugin not in TELLING:
+        raise pymysql.OperationalError(CR.CR_AUTH_PLUGIN_CANNOT_LOAD, f"plugin {plugin[:80]!r}")
+    raise Refusal(
+        f"the server asks for the password itself ({plugin}), and nothing proves its identity; set "
+        "source.ca_file to the CA of its certificate; or have the account use ed25519 or mysql_native_password; "
+        "source.send_password_unverified = true would send the password to any server that answers"
+    )

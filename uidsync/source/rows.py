@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from fnmatch import translate
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from uidsync.config.rewriting import make_rewriter
 from uidsync.panos import Address, Subject, Tagged, bare_name
@@ -55,6 +55,10 @@ SKIPPED = {  # the same, for people
     IS_AHEAD: "date in the future",
 }
 BEFORE = "before"  # older than the window; such a row is not even counted
+
+# Types of columns that the driver turns into plain text and numbers.
+TEXT = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set")
+NUMBERS = ("tinyint", "smallint", "mediumint", "int", "bigint")
 
 OtherDomains = Literal["keep", "replace", "nobody"]
 
@@ -300,3 +304,36 @@ def read_mac(text: str | None) -> str | None:
         return None
     digits = re.sub(r"[^0-9a-f]", "", text.lower())
     return digits if digits.strip("0") else None
+
+
+def choose_row_maker(kinds: Mapping[str, str]) -> Callable[[Sequence[Any]], Row]:
+    """Return the function that makes a row of five values, given the type of each column by its name.
+
+    Columns may have other types than the vendor's, such as bytes for text. An unreadable value costs only its own row.
+    """
+    names = {column: re.split(r"[( ]", kind)[0] for column, kind in kinds.items()}
+    texts = [names[name] for name in ("currentipaddress", "principal", "macaddress") if name in names]
+    is_plain = all(name in TEXT for name in texts) and names.get("clienthistid") in NUMBERS
+    return Row._make if is_plain else _make_odd_row
+
+
+def _make_odd_row(values: Sequence[Any]) -> Row:
+    event_id, date, address, *texts = values
+    filled = [text.rstrip(b"\0") if isinstance(text, bytes) else text for text in texts]  # BINARY has a fixed width
+    return Row(read_id(event_id), date, read_text(address), *map(read_text, filled))
+
+
+def read_id(value: Any) -> int | None:  # noqa: ANN401 (what a driver makes of a column)
+    """Return an id as a whole number, whatever type it is stored in; None if it is not a whole number."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if isinstance(value, str | bytes) or number == value else None
+
+
+def read_text(value: Any) -> str | None:  # noqa: ANN401
+    """Return a column's value as text; None for NULL. No message can carry what is not UTF-8."""
+    if value is None or isinstance(value, str):
+        return value
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value)

@@ -1,6 +1,7 @@
 """The log API: jobs to their end, entries of any form, and queries that carry nothing but an address."""
 
 import re
+from contextlib import nullcontext
 from datetime import datetime, timedelta, timezone
 from ipaddress import IPv6Address, ip_address
 from itertools import count
@@ -78,7 +79,7 @@ def test_the_log_proves_what_was_sent(firewall, target):
     assert (login.vsys, login.ip, login.at.tzinfo) == ("vsys1", ADA_AT, None)
     assert {event.ip for event in target.read_user_id_log(ADA_AT)} == {ADA_AT}
     assert target.read_user_id_log(ip_address("::ffff:192.0.2.1"))[0] == logout
-    assert len(target.read_user_id_log(ADA_AT, most=1)) == 1
+    assert len(target.read_log(make_user_id_query(ADA_AT, 1), LONGEST_JOB, nullcontext)) == 1
     assert target.read_user_id_log(ip_address("198.51.100.77")) == ()
     assert firewall.do("state")["log_jobs"] == []
 
@@ -405,3 +406,13 @@ def test_a_terminal_gets_a_table(capsys, monkeypatch):
     assert "fw-east: 12 events" in shown
     for word in ("2026-11-21", "09:33:34 +0100", "login", "xml-api", "3600 s"):
         assert shown.count(word) == 12
+
+
+def test_a_job_may_take_longer(firewall, make_client, clock):
+    """Whoever reads much may wait longer for a job; one that is not done then is ended."""
+    firewall.do("log-jobs", polls=20)
+    try:
+        assert read_log(make_client(firewall), LogQuery("threat"), longest=600, clock=clock, sleep=clock.sleep) == ()
+        assert firewall.do("state")["log_jobs"] == []
+    finally:
+        firewall.do("log-jobs", polls=0)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from uidsync.panos.tunnels.conditions import Rules, View, choose_view, count_up_gateways, judge, read_tunnels
+from uidsync.panos.tunnels.conditions import Rules, View, count_up_gateways, judge, read_tunnels
 from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable, Gateway
-from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized, Unreachable
+from uidsync.panos.wire.errors import BadReply, Unauthorized, Unreachable
 
 UP, DEGRADED, DOWN, UNKNOWN, MISSING = Condition
 STATES = {UP: ("active", "up"), DEGRADED: ("active", "down"), DOWN: ("init", "off"), UNKNOWN: ("odd", "off")}
@@ -116,45 +116,10 @@ def test_gateways_that_are_needed_and_failed_make_it_unknown():
     assert read_tunnels(view, Rules())[0].condition is UP
 
 
-def test_of_a_pair_the_active_member_counts():
-    """Whatever the passive one lists, and whether or not it answers."""
-    active = View("b", table("A"), "active")
-    for other in (View("a", table(A=DOWN), "passive"), View("a", DEAD), View("a", table("A"), DEAD)):
-        assert choose_view([other, active]) is choose_view([active, other]) is active
-
-
-def test_of_two_active_members_the_better_row_counts():
-    """Each of them has tunnels of its own; what one did not tell is not known."""
-    first = View("a", table("A", B=DOWN, declared=2), "active-primary")
-    second = View("b", table("B", A=DOWN, C=DOWN, declared=3), "active-secondary")
-    tunnels = read_tunnels(choose_view([first, second]), Rules())
-    assert {tunnel.name: tunnel.condition for tunnel in tunnels} == {"A": UP, "B": UP, "C": DOWN}
-    with pytest.raises(Unreachable):
-        read_tunnels(choose_view([first, View("b", DEAD, "active-secondary")]), Rules())
-
-
-@pytest.mark.parametrize(
-    ("views", "error", "words"),
-    [
-        ([("passive", None), ("passive", None)], Busy, "no member is active: a: passive, b: passive"),
-        ([("passive", None), (None, DEAD)], Unreachable, "a: passive, b: not asked"),
-        ([(Unauthorized("no right"), None), ("passive", None)], Unauthorized, "no right"),
-        ([(BadReply("?"), None), (BadReply("?"), None)], Busy, "a: BadReply, b: BadReply"),
-    ],
-)
-def test_without_an_active_member_nothing_is_known(views, error, words):
-    """What a passive member tells is no news of the pair; the reason says what each is."""
-    views = [View(host, failed or table("A"), role) for host, (role, failed) in zip("ab", views, strict=True)]
-    with pytest.raises(PanosError, match=words) as raised:
-        choose_view(views)
-    assert type(raised.value) is error
-
-
 def test_one_firewall_counts_whatever_it_is():
     """A firewall by itself is shown with its role; that it stands by is said, not decided."""
     for role, is_active in (("active", True), ("passive", False), ("not in a pair", True), (None, None), (DEAD, None)):
         view = View("a", table("A"), role)
-        assert choose_view([view]) is view
         assert view.is_active is is_active
 
 

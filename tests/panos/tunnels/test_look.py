@@ -1,5 +1,7 @@
 """Looks at tunnels: what is asked beside them takes the time that is left, and says when that was not enough."""
 
+from types import SimpleNamespace
+
 from uidsync.panos.tunnels.look import LACKS_RIGHT, Wants, look, look_at_all, make_look
 from uidsync.panos.tunnels.vpn import Flow, FlowTable
 from uidsync.panos.wire.errors import BadReply, Busy, Unauthorized, Unreachable
@@ -18,9 +20,9 @@ class ShortLine:
         self._failures = failures or {}
 
     @property
-    def is_late(self):
-        """Whether its time is up."""
-        return self.asked >= self._most
+    def limit(self):
+        """The time that is left, a second for each question."""
+        return SimpleNamespace(left=self._most - self.asked)
 
     def ask_flows(self):
         """List tunnels."""

@@ -25,8 +25,8 @@ from uidsync.config.values import (
     TimeZone,
     between,
 )
+from uidsync.integrations.events.filters import check_condition, check_log_type, check_value
 from uidsync.panos.logs.events import MOST_ENTRIES
-from uidsync.panos.logs.filters import check_condition, check_log_type, check_value
 
 LogType = Annotated[str, AfterValidator(check_log_type)]
 Condition = Annotated[str, AfterValidator(check_condition)]

@@ -14,10 +14,10 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from uidsync.integrations.events.clocks import FOLDED, Spell, find_spell
+from uidsync.integrations.events.pages import find_key
 from uidsync.panos import Address
-from uidsync.panos.logs.clocks import FOLDED, Spell, find_spell
 from uidsync.panos.logs.events import LogEntry, plain_address, read_time
-from uidsync.panos.logs.pages import find_key
 
 NUMBERED = re.compile(r"(.*\S)\s*\((\d+)\)", re.DOTALL)  # as later releases write it: EICAR Test File Detection(86708)
 FIELDS = (  # of an entry, that are read here

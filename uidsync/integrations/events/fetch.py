@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import groupby
 from typing import Protocol, TypeGuard
 
+from uidsync.integrations.events.clocks import QUARTER, UNCHECKED, write_bounds
 from uidsync.integrations.events.config import SKEW_TOLD
 from uidsync.integrations.events.event import FIELDS, Origin, read_event
+from uidsync.integrations.events.filters import Search
+from uidsync.integrations.events.pages import Fetch, Gap, read_pages
 from uidsync.integrations.events.queries import Query
 from uidsync.integrations.events.spool import Spool
-from uidsync.panos.logs.clocks import QUARTER, UNCHECKED, write_bounds
 from uidsync.panos.logs.events import LogEntry, LogQuery, Unfinished
-from uidsync.panos.logs.filters import Search
-from uidsync.panos.logs.pages import Fetch, Gap, read_pages
 from uidsync.panos.wire.errors import PanosError, TargetError, Unauthorized
 
 

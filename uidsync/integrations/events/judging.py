@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from uidsync.integrations.events.clocks import FOLDED, Spell
 from uidsync.panos import Address
-from uidsync.panos.logs.clocks import FOLDED, Spell
 
 SURE = ""
 NEAR, NOBODY, NO_RECORD = "near a hand-over", "nobody", "no record"

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 
 from uidsync.integrations.events.config import EventsConfig
-from uidsync.panos.logs.filters import (
+from uidsync.integrations.events.filters import (
     at_addresses,
     check_condition,
     check_log_type,

@@ -21,7 +21,9 @@ from uidsync.integrations.events.choice import Choice
 from uidsync.integrations.events.columns import count_unsure, find_missing, find_raw
 from uidsync.integrations.events.config import EventsConfig
 from uidsync.integrations.events.daily import group
+from uidsync.integrations.events.devices import list_hostnames, may_keep_no_logs
 from uidsync.integrations.events.fetch import Clock, Order, Outcome, Place, check_clock, fetch_all, write_gaps
+from uidsync.integrations.events.filters import LOG_TYPES
 from uidsync.integrations.events.judging import Past
 from uidsync.integrations.events.memory import FILE, Memory
 from uidsync.integrations.events.metrics import write_metrics
@@ -32,8 +34,6 @@ from uidsync.integrations.events.queries import Query, Wish, choose_queries
 from uidsync.integrations.events.spool import Spool
 from uidsync.integrations.events.watching import watching
 from uidsync.panos import Address
-from uidsync.panos.logs.devices import list_hostnames, may_keep_no_logs
-from uidsync.panos.logs.filters import LOG_TYPES
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.wire.errors import PanosError
 

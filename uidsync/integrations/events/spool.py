@@ -14,10 +14,10 @@ from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any
 
+from uidsync.integrations.events.clocks import Spell
 from uidsync.integrations.events.event import Event
 from uidsync.integrations.events.judging import MANY, Judgement, Names, compare, identify, name
 from uidsync.panos import Address
-from uidsync.panos.logs.clocks import Spell
 
 SIDES = ("src", "dst")
 CACHE = 2_000  # KiB that SQLite may keep in memory

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from uidsync.panos.tunnels.conditions import Rules, Tunnel, View, choose_view, read_tunnels
+from uidsync.panos.tunnels.conditions import Rules, Tunnel, View, describe_role, read_tunnels
 from uidsync.panos.tunnels.look import Look, look_at_all
-from uidsync.panos.tunnels.vpn import Condition
-from uidsync.panos.wire.errors import BadReply, PanosError
+from uidsync.panos.tunnels.vpn import Condition, make_table
+from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
 
 GOOD = {Condition.UP, Condition.DEGRADED}
 BAD = {Condition.DOWN, Condition.MISSING}
@@ -91,3 +91,39 @@ def conclude(target: str, views: Sequence[View], rules: Rules) -> Outcome:
         return Outcome(target, read_tunnels(view, rules), tuple(views), rules, view)
     except PanosError as error:
         return Outcome(target, error, tuple(views), rules, view)
+
+
+def choose_view(views: Sequence[View]) -> View:
+    """Return the view that counts: a firewall's own, or that of a pair's active member.
+
+    If both members are active, each may have its own tunnels, and the better of both rows counts. Raises PanosError if
+    no member is known to be active: the tunnels of a passive member are no reason to alert anybody.
+    """
+    if len(views) == 1:
+        return views[0]
+    if active := [view for view in views if view.is_active]:
+        return active[0] if len(active) == 1 else _merge(active)
+    told = ", ".join(f"{view.host}: {describe_role(view.role)}" for view in views)
+    for view in views:
+        if isinstance(view.table, PanosError):
+            raise view.table.reworded(f"{view.table.words} ({told})")
+        if isinstance(view.role, Unauthorized):
+            raise view.role.reworded(f"{view.role.words} ({told})")
+    raise Busy(f"no member is active: {told}")
+
+
+def _merge(views: Sequence[View]) -> View:
+    """Return one view of several members; what one of them did not say is unknown for all."""
+    tables = []
+    for view in views:
+        if isinstance(view.table, PanosError):
+            return view
+        tables.append(view.table)
+    declared = [table.declared for table in tables]
+    merged = replace(
+        make_table([flow for table in tables for flow in table.flows], None, tables[0].layout),
+        rows=sum(table.rows for table in tables),
+        declared=None if None in declared else sum(filter(None, declared)),
+    )
+    counters = next((view.counters for view in views if isinstance(view.counters, PanosError)), views[0].counters)
+    return replace(views[0], host=" and ".join(view.host for view in views), table=merged, counters=counters)

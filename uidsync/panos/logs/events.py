@@ -18,8 +18,7 @@ from lxml import etree
 
 from uidsync.panos import Address
 from uidsync.panos.wire.errors import BadReply, Busy
-from uidsync.panos.wire.stream import read_elements
-from uidsync.panos.wire.xmlapi import Request
+from uidsync.panos.wire.xmlapi import Request, read_elements, read_seconds
 
 USER_ID = "userid"
 FINISHED = "FIN"
@@ -156,10 +155,6 @@ def read_job(status: int, pieces: Iterator[bytes], fields: Sequence[str] = ()) -
             entries.append(_read_fields(element, fields))
             if len(entries) > MOST_ENTRIES:
                 raise BadReply("the log holds more entries than were asked for")
-    return _make_answer(state, said, entries)
-
-
-def _make_answer(state: str, said: str | None, entries: list[LogEntry] | None) -> JobAnswer:
     if not state:
         raise BadReply("the answer tells no state of the log job")
     if state != FINISHED:
@@ -207,7 +202,7 @@ def read_user_id_event(entry: LogEntry) -> UserIdEvent | None:
         entry.get("datasourcename", ""),
         entry.get("datasource", ""),
         entry.get("datasourcetype", ""),
-        _read_seconds(entry.get("timeout", "")),
+        read_seconds(entry.get("timeout")),
     )
 
 
@@ -224,7 +219,3 @@ def read_time(entry: LogEntry, names: Sequence[str] = (*HAPPENED, "receive_time"
         if at.year >= FIRST_YEAR:
             return at
     return None
-
-
-def _read_seconds(text: str) -> int | None:
-    return int(text) if re.fullmatch("[0-9]{1,10}", text) and int(text) > 0 else None

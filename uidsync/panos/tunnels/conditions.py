@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable, Gateway, IpsecSa, make_table
+from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable, Gateway, IpsecSa
 from uidsync.panos.userid.knowledge import Knowledge
 from uidsync.panos.userid.pair import ACTIVE, OFF
-from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
+from uidsync.panos.wire.errors import BadReply, PanosError
 
 # Two active members both forward traffic, although only one of them takes mappings.
 FORWARDING = ACTIVE | {"active-secondary", OFF}
@@ -130,42 +130,31 @@ def judge(flows: Sequence[Flow], rules: Rules, gateways: dict[str, str] | None =
     names = gateways or {}
     groups: dict[str, list[Flow]] = {}
     for flow in flows:
-        if _is_chosen(flow.name, names.get(flow.gateway_number, ""), rules):
+        gateway = names.get(flow.gateway_number, "")
+        if _is_chosen(flow.name, rules.include, rules.exclude) and _is_chosen(
+            gateway, rules.include_gateways, rules.exclude_gateways
+        ):
             groups.setdefault(flow.tunnel, []).append(flow)
     there = {flow.name for flow in flows} | {flow.tunnel for flow in flows}
     gone: dict[str, list[str]] = {}
     for name in rules.expected:
         if name not in there:
             gone.setdefault(name.partition(":")[0], []).append(name)
-    tunnels = [
-        Tunnel(
-            name,
-            _judge_one(name, groups.get(name, []), gone.get(name, []), rules),
-            tuple(groups.get(name, ())),
-            tuple(gone.get(name, ())),
-            bool(rules.expected) and not _is_expected(name, groups.get(name, []), rules.expected),
-            next((names[flow.gateway_number] for flow in groups.get(name, ()) if flow.gateway_number in names), ""),
+    tunnels = []
+    for name in sorted(groups.keys() | gone.keys()):
+        found, missing = tuple(groups.get(name, ())), tuple(gone.get(name, ()))
+        is_expected = name in rules.expected or all(flow.name in rules.expected for flow in found)
+        known = (names[flow.gateway_number] for flow in found if flow.gateway_number in names)
+        condition = _judge_one(name, found, missing, rules)
+        tunnels.append(
+            Tunnel(name, condition, found, missing, bool(rules.expected) and not is_expected, next(known, ""))
         )
-        for name in sorted(groups.keys() | gone.keys())
-    ]
     return tuple(tunnels)
 
 
-def _is_chosen(name: str, gateway: str, rules: Rules) -> bool:
-    def is_found(patterns: Iterable[str], text: str) -> bool:
-        return any(re.search(pattern, text) for pattern in patterns)
-
-    return (
-        (not rules.include or is_found(rules.include, name))
-        and not is_found(rules.exclude, name)
-        and (not rules.include_gateways or is_found(rules.include_gateways, gateway))
-        and not is_found(rules.exclude_gateways, gateway)
-    )
-
-
-def _is_expected(name: str, flows: Iterable[Flow], expected: Sequence[str]) -> bool:
-    """Tell whether a tunnel, or each of its proxy-ids, is on the list."""
-    return name in expected or all(flow.name in expected for flow in flows)
+def _is_chosen(text: str, include: Iterable[str], exclude: Iterable[str]) -> bool:
+    is_included = not include or any(re.search(pattern, text) for pattern in include)
+    return is_included and not any(re.search(pattern, text) for pattern in exclude)
 
 
 def _judge_one(name: str, flows: Sequence[Flow], gone: Sequence[str], rules: Rules) -> Condition:
@@ -188,42 +177,6 @@ def judge_flow(flow: Flow, rules: Rules) -> Condition:
     """Judge by the rules whether one flow carries traffic."""
     is_monitor_alone = flow.condition is Condition.DEGRADED
     return Condition.DOWN if is_monitor_alone and rules.monitor_is_down else flow.condition
-
-
-def choose_view(views: Sequence[View]) -> View:
-    """Return the view that counts: a firewall's own, or that of a pair's active member.
-
-    If both members are active, each may have its own tunnels, and the better of both rows counts. Raises PanosError if
-    no member is known to be active: the tunnels of a passive member are no reason to alert anybody.
-    """
-    if len(views) == 1:
-        return views[0]
-    if active := [view for view in views if view.is_active]:
-        return active[0] if len(active) == 1 else _merge(active)
-    told = ", ".join(f"{view.host}: {describe_role(view.role)}" for view in views)
-    for view in views:
-        if isinstance(view.table, PanosError):
-            raise view.table.reworded(f"{view.table.words} ({told})")
-        if isinstance(view.role, Unauthorized):
-            raise view.role.reworded(f"{view.role.words} ({told})")
-    raise Busy(f"no member is active: {told}")
-
-
-def _merge(views: Sequence[View]) -> View:
-    """Return one view of several members; what one of them did not say is unknown for all."""
-    tables = []
-    for view in views:
-        if isinstance(view.table, PanosError):
-            return view
-        tables.append(view.table)
-    declared = [table.declared for table in tables]
-    merged = replace(
-        make_table([flow for table in tables for flow in table.flows], None, tables[0].layout),
-        rows=sum(table.rows for table in tables),
-        declared=None if None in declared else sum(filter(None, declared)),
-    )
-    counters = next((view.counters for view in views if isinstance(view.counters, PanosError)), views[0].counters)
-    return replace(views[0], host=" and ".join(view.host for view in views), table=merged, counters=counters)
 
 
 def describe_role(role: str | PanosError | None) -> str:

@@ -11,17 +11,8 @@ from collections.abc import Awaitable
 
 import asyncssh
 
-from uidsync.panos.tunnels.terminal import (
-    BANNERS,
-    PAGERS,
-    Questions,
-    find_question,
-    make_prompt,
-    make_same_prompt,
-    quote,
-    show,
-)
-from uidsync.panos.tunnels.terminal import strip_echo as strip
+from uidsync.panos.tunnels import terminal
+from uidsync.panos.tunnels.terminal import BANNERS, PAGERS, Questions, find_question, show
 from uidsync.panos.userid.pair import OFF
 from uidsync.panos.wire.errors import BadReply, Busy
 
@@ -44,7 +35,7 @@ class Dialogue:
     def __init__(self, user: str) -> None:
         self._shell: asyncssh.SSHClientProcess[str]
         self._user = user
-        self._prompt = make_prompt(user)
+        self._prompt = terminal.make_prompt(user)
         self._name = ""  # USER@HOST, as prompts have it
         self._raw = ""  # what was printed since the last prompt or page
         self.role = OFF
@@ -53,7 +44,7 @@ class Dialogue:
         """Open a shell, accept a banner, wait for the first prompt, and change the settings. Raises BadReply."""
         self._shell = await opening
         await self._read_to_prompt(BANNERS)
-        self._prompt = make_same_prompt(self._name)
+        self._prompt = terminal.make_same_prompt(self._name)
         for setting in SETTINGS:
             self._shell.stdin.write(f"{setting}\n")
             await self._read_to_prompt(PAGERS)
@@ -66,7 +57,7 @@ class Dialogue:
         self._shell.stdin.write(f"{command}\n")
         printed = ""
         while not printed.strip():
-            printed = strip(await self._read_to_prompt(PAGERS), command, self._name)
+            printed = terminal.strip_echo(await self._read_to_prompt(PAGERS), command, self._name)
             if not printed.strip() and not needs_words and not await self._hears_more(QUIET):
                 break
         return printed
@@ -75,23 +66,29 @@ class Dialogue:
         """Return the error for a prompt that did not come within so many seconds."""
         if words := show(self._raw).strip():
             return BadReply(
-                f"no prompt of {self._user} came for {seconds:.0f} s after {quote(words.splitlines()[-1])}; "
+                f"no prompt of {self._user} came for {seconds:.0f} s after {terminal.quote(words.splitlines()[-1])}; "
                 "is ssh_user the name that its prompt shows?"
             )
         return Busy(f"lets {self._user} in by SSH, and prints nothing for {seconds:.0f} s")
 
     async def _read_to_prompt(self, questions: Questions) -> str:
         """Turn pages, accept a banner, and return what is printed up to the next prompt. Raises BadReply."""
+
+        def take() -> str:
+            """Take what was printed, as a terminal shows it; after a page, the pager's line end may come first."""
+            raw, self._raw = self._raw, ""
+            return show(raw.removeprefix("\r\n").removeprefix("\n") if is_turned else raw)
+
         pages, size, is_turned = "", 0, False
         while True:
             shown = show(self._raw[-TAIL:])
             if prompt := self._prompt.search(shown):
                 self._name, self.role = prompt["name"], (prompt["role"] or OFF).lower()
-                return pages + self._take(is_turned=is_turned).removesuffix(prompt[0])
+                return pages + take().removesuffix(prompt[0])
             if question := find_question(shown, questions):
                 if question.may_go_on and await self._hears_more(SETTLED):
                     continue
-                pages += self._take(is_turned=is_turned).removesuffix(question.words)
+                pages += take().removesuffix(question.words)
                 is_turned = True
                 self._shell.stdin.write(question.answer)
             piece = await self._shell.stdout.read(PIECE)
@@ -101,11 +98,6 @@ class Dialogue:
             size += len(piece)
             if size > LARGEST_OUTPUT:
                 raise BadReply("the command line prints without end")
-
-    def _take(self, *, is_turned: bool) -> str:
-        """Take what was printed, as a terminal shows it; after a page, the pager's line end may come first."""
-        raw, self._raw = self._raw, ""
-        return show(raw.removeprefix("\r\n").removeprefix("\n") if is_turned else raw)
 
     async def _hears_more(self, seconds: float) -> bool:
         """Tell whether more is printed within so many seconds, and keep it."""

@@ -57,30 +57,37 @@ class Wants:
     vsys: str = ""
 
 
+class Limit:
+    """The time of one look, in seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._ends_at = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """What is left of it; negative when it is over."""
+        return self._ends_at - time.monotonic()
+
+
 class Line(Protocol):
     """A way to ask one host for a limited time: its XML API or its command line. All methods raise PanosError."""
 
-    @property
-    def is_late(self) -> bool:
-        """Whether its time is up."""
-        ...
+    limit: Limit
 
     def ask_flows(self) -> FlowTable:
         """Ask for all tunnels."""
-        ...
 
     def ask_role(self) -> str:
         """Ask for its HA state."""
-        ...
 
     def ask(self, request: Request, read: Read[Answer]) -> Answer:
         """Ask anything else, and return what `read` makes of the answer, which is XML."""
-        ...
 
 
 def make_look(host: str, client: Client, serial: str, wants: Wants) -> Look:
     """Make the look at one host by its XML API; with a serial, at the firewall behind the Panorama there."""
-    return lambda seconds: look(host, _Caller(client, serial, seconds), wants)
+    return lambda seconds: look(host, _Caller(client, serial, Limit(seconds)), wants)
 
 
 def capture(client: Client, serial: str, seconds: float) -> bytes:
@@ -94,26 +101,18 @@ def look_at_all(looks: Mapping[str, Look], seconds: float) -> tuple[View, ...]:
     A host that did not even fail in time gets a view with an error.
     """
     views = {host: start(look, seconds) for host, look in looks.items()}
-    done = wait(views.values(), seconds + GRACE, FIRST_EXCEPTION).done
-    for future in done:
-        future.result()  # raises a bug, at once
+    done = {future: future.result() for future in wait(views.values(), seconds + GRACE, FIRST_EXCEPTION).done}
     silence = Unreachable(f"nothing came of it for {seconds:.0f} s")
-    return tuple(
-        future.result() if future in done else View(host, silence, seconds=seconds) for host, future in views.items()
-    )
+    return tuple(done.get(future, View(host, silence, seconds=seconds)) for host, future in views.items())
 
 
 class _Caller:
     """Asks one host by its XML API, each question within what is left of the host's time."""
 
-    def __init__(self, client: Client, serial: str, seconds: float) -> None:
+    def __init__(self, client: Client, serial: str, limit: Limit) -> None:
         self._client = client
         self._serial = serial
-        self._ends_at = time.monotonic() + seconds
-
-    @property
-    def is_late(self) -> bool:
-        return time.monotonic() >= self._ends_at
+        self.limit = limit
 
     def ask_flows(self) -> FlowTable:
         return self.ask(SHOW_FLOWS, read_flows)
@@ -122,7 +121,7 @@ class _Caller:
         return self.ask(HA_STATE, lambda status, pieces: read_role(read_response(status, b"".join(pieces))))
 
     def ask(self, request: Request, read: Read[Answer]) -> Answer:
-        seconds = max(self._ends_at - time.monotonic(), SHORTEST_CALL)
+        seconds = max(self.limit.left, SHORTEST_CALL)
         return self._client.exchange_large(address_to(request, self._serial), seconds, read)
 
 
@@ -141,7 +140,7 @@ def look(host: str, line: Line, wants: Wants) -> View:
         _attempt(lambda: line.ask(SHOW_IPSEC_SAS, read_ipsec_sas)) if wants.ipsec_sas else None,
     )
     if wants.users:
-        view = replace(view, users=ask_knowledge(line.ask, wants.vsys, lambda: line.is_late))
+        view = replace(view, users=ask_knowledge(line.ask, wants.vsys, lambda: line.limit.left <= 0))
     if wants.counters and isinstance(table, FlowTable):  # the last: they take what time is left
         table, counted = _add_counters(line, table)
         view = replace(view, table=table, counters=counted)
@@ -176,7 +175,7 @@ def _add_counters(line: Line, table: FlowTable) -> tuple[FlowTable, int | PanosE
     asked = 0
     error: PanosError | None = None  # the first
     for flow in table.flows:
-        if line.is_late:
+        if line.limit.left <= 0:
             error = TOO_LATE
             break
         try:
@@ -184,7 +183,7 @@ def _add_counters(line: Line, table: FlowTable) -> tuple[FlowTable, int | PanosE
         except PanosError as failure:
             error = error or explain(failure)
             if isinstance(failure, TargetError):
-                error = TOO_LATE if line.is_late else error
+                error = TOO_LATE if line.limit.left <= 0 else error
                 break
         else:
             counters |= {each.name: each.counters for each in found.flows}

@@ -7,18 +7,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from uidsync.panos.wire.errors import Busy, PanosError
 
 PAUSE = 60.0  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    secret: Hashable
-    at: float
-    error: PanosError
 
 
 class Refusals:
@@ -27,7 +19,7 @@ class Refusals:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._turns: defaultdict[Hashable, threading.Lock] = defaultdict(threading.Lock)
-        self._refused: dict[Hashable, _Refusal] = {}
+        self._refused: dict[Hashable, tuple[Hashable, float, PanosError]] = {}  # the secret, when, and why
 
     @contextmanager
     def taken_turn(self, account: Hashable, secret: Hashable, seconds: float) -> Iterator[None]:
@@ -40,20 +32,14 @@ class Refusals:
         if not turn.acquire(timeout=max(seconds, 0)):
             raise Busy("another login of this account is still under way")
         try:
-            self._raise_if_recent(account, secret)
+            refused, at, error = self._refused.get(account, (None, 0.0, PanosError()))
+            left = at + PAUSE - self._clock()
+            if refused == secret and left > 0:
+                raise type(error)(f"{error}; not tried again for {left:.0f} s, unless its secret changes")
             yield
         finally:
             turn.release()
 
     def note(self, account: Hashable, secret: Hashable, error: PanosError) -> None:
         """Remember that this secret did not let an account in."""
-        self._refused[account] = _Refusal(secret, self._clock(), error)
-
-    def _raise_if_recent(self, account: Hashable, secret: Hashable) -> None:
-        refusal = self._refused.get(account)
-        if refusal is None or refusal.secret != secret:
-            return
-        left = refusal.at + PAUSE - self._clock()
-        if left > 0:
-            error = refusal.error
-            raise type(error)(f"{error}; not tried again for {left:.0f} s, unless its secret changes")
+        self._refused[account] = secret, self._clock(), error

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import asyncssh
 
 from uidsync.panos.tunnels.conditions import View
 from uidsync.panos.tunnels.dialogue import Dialogue
-from uidsync.panos.tunnels.look import Answer, Look, Read, Wants, look
+from uidsync.panos.tunnels.look import Answer, Limit, Look, Read, Wants, look
 from uidsync.panos.tunnels.refusals import Refusals
 from uidsync.panos.tunnels.terminal import ACCEPTANCES, find_question
 from uidsync.panos.tunnels.text import cut_xml, has_xml, read_flow_text, write_command
@@ -45,28 +44,16 @@ class Account:
 
 def make_shell_look(host: str, account: Account, wants: Wants) -> Look:
     """Make the look at one host by its command line. The prompt shows its HA state, which needs no question."""
-    return lambda seconds: _look(host, account, wants, seconds)
 
+    def look_once(seconds: float) -> View:
+        limit = Limit(seconds)
+        try:
+            with _opened(host, account, limit) as line:
+                return look(host, line, wants)
+        except PanosError as error:
+            return View(host, error, seconds=seconds - limit.left)
 
-def _look(host: str, account: Account, wants: Wants, seconds: float) -> View:
-    started = time.monotonic()
-    try:
-        with _opened(host, account, _Time(seconds)) as line:
-            return look(host, line, wants)
-    except PanosError as error:
-        return View(host, error, seconds=time.monotonic() - started)
-
-
-class _Time:
-    """The time of one look."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._ends_at = time.monotonic() + seconds
-
-    @property
-    def left(self) -> float:
-        return self._ends_at - time.monotonic()
+    return look_once
 
 
 # ---- logging in --------------------------------------------------------------------------------------------------
@@ -75,7 +62,7 @@ Keys = tuple[asyncssh.SSHKey | None, asyncssh.SSHKnownHosts]  # ours, and those 
 
 
 @contextmanager
-def _opened(host: str, account: Account, limit: _Time) -> Iterator[_CommandLine]:
+def _opened(host: str, account: Account, limit: Limit) -> Iterator[_CommandLine]:
     """Log in, and hang up at the end. Raises PanosError."""
     file, password = account.find_secret()
     key, known = _read_key(file) if file else None, _read_known_hosts(account.known_hosts)
@@ -91,14 +78,20 @@ def _opened(host: str, account: Account, limit: _Time) -> Iterator[_CommandLine]
                 if login.is_refused or isinstance(error, Unauthorized):
                     account.refusals.note(whose, secret, error)
                 raise
-        stack.callback(lambda: runner.run(_hang_up(session)))
-        line = _CommandLine(runner, host, limit)
-        line.begin(session, account.user)
+
+        def hang_up() -> None:
+            session.abort()
+            with suppress(TimeoutError):  # without waiting long for the other side
+                runner.run(asyncio.wait_for(session.wait_closed(), GOODBYE))
+
+        stack.callback(hang_up)
+        line = _CommandLine(runner, host, account.user, limit)
+        line.begin(session)
         yield line
 
 
 @contextmanager
-def _connected(host: str, port: int, limit: _Time) -> Iterator[socket.socket]:
+def _connected(host: str, port: int, limit: Limit) -> Iterator[socket.socket]:
     """Connect outside of an event loop: a loop waits for its threads, and so for a lookup of a name that hangs."""
     try:
         plug = connect(host, port, limit.seconds)
@@ -112,7 +105,7 @@ def _connected(host: str, port: int, limit: _Time) -> Iterator[socket.socket]:
 
 
 async def _log_in(
-    host: str, account: Account, keys: Keys, login: _Login, plug: socket.socket, limit: _Time
+    host: str, account: Account, keys: Keys, login: _Login, plug: socket.socket, limit: Limit
 ) -> asyncssh.SSHClientConnection:
     """Log in. Raises PanosError."""
     key, known = keys
@@ -146,13 +139,6 @@ async def _log_in(
 def _read_failure(error: asyncssh.Error | OSError, doing: str) -> Unreachable:
     words = error.reason if isinstance(error, asyncssh.Error) else error.strerror or error
     return Unreachable(f"{words} while {doing} by SSH")
-
-
-async def _hang_up(session: asyncssh.SSHClientConnection) -> None:
-    """End the connection, without waiting long for the other side."""
-    session.abort()
-    with suppress(TimeoutError):
-        await asyncio.wait_for(session.wait_closed(), GOODBYE)
 
 
 def _read_key(file: Path) -> asyncssh.SSHKey:
@@ -218,25 +204,19 @@ class _Login(asyncssh.SSHClient):
 class _CommandLine:
     """Asks one host by its command line. An error ends the session: nobody knows what it prints next."""
 
-    def __init__(self, runner: asyncio.Runner, host: str, limit: _Time) -> None:
+    def __init__(self, runner: asyncio.Runner, host: str, user: str, limit: Limit) -> None:
+        self.limit = limit
         self._runner = runner
         self._host = host
-        self._limit = limit
-        self._dialogue: Dialogue
+        self._dialogue = Dialogue(user)
         self._prints_xml = False
         self._failure: PanosError | None = None
 
-    def begin(self, session: asyncssh.SSHClientConnection, user: str) -> None:
+    def begin(self, session: asyncssh.SSHClientConnection) -> None:
         """Open a shell and wait for its prompt. Raises PanosError."""
-        shell = session.create_process(
-            term_type="vt100", term_size=(WIDTH, HEIGHT), stderr=asyncssh.STDOUT, errors="replace"
-        )
-        self._dialogue = Dialogue(user)
+        size = WIDTH, HEIGHT
+        shell = session.create_process(term_type="vt100", term_size=size, stderr=asyncssh.STDOUT, errors="replace")
         self._run(self._dialogue.begin(shell))
-
-    @property
-    def is_late(self) -> bool:
-        return self._limit.left <= 0
 
     def ask_flows(self) -> FlowTable:
         text = self._run(self._dialogue.ask(write_command(SHOW_FLOWS), needs_words=True))
@@ -256,15 +236,11 @@ class _CommandLine:
             conversation.close()
             raise self._failure
         try:
-            return self._runner.run(self._in_time(conversation))
+            return self._runner.run(asyncio.wait_for(conversation, self.limit.left))
         except TimeoutError:
-            self._failure = self._dialogue.blame(self._limit.seconds)
+            self._failure = self._dialogue.blame(self.limit.seconds)
         except (asyncssh.Error, OSError) as error:
             self._failure = _read_failure(error, f"asking {self._host}")
         except PanosError as error:
             self._failure = error
         raise self._failure
-
-    async def _in_time(self, conversation: Coroutine[Any, Any, Answer]) -> Answer:
-        async with asyncio.timeout(self._limit.left):
-            return await conversation

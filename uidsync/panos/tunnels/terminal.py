@@ -6,8 +6,8 @@ Pure: no I/O, no clock. Text that was drawn over is gone: an earlier drawing of 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import dropwhile
 
 ESCAPE = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;?]*[@-~]|\x1b[()][0-9A-Z]|\x1b[^\[\]()]|[\x00\x07\x08]"
@@ -58,11 +58,8 @@ class Question:
 def show(text: str) -> str:
     """Return what a terminal shows of a text, without colours and without what was drawn over."""
     plain = re.sub("\r+", "\r", ESCAPE.sub("", LEFT.sub("\r", text)))
-    return "\n".join(_show_line(line) for line in plain.replace("\r\n", "\n").split("\n"))
-
-
-def _show_line(line: str) -> str:
-    return next((part for part in reversed(line.split("\r")) if part.strip()), "")
+    lines = (reversed(line.split("\r")) for line in plain.replace("\r\n", "\n").split("\n"))
+    return "\n".join(next(filter(str.strip, drawings), "") for drawings in lines)
 
 
 def make_prompt(user: str) -> re.Pattern[str]:
@@ -93,19 +90,14 @@ def find_question(shown: str, questions: Questions) -> Question | None:
 
 def strip_echo(printed: str, command: str, name: str) -> str:
     """Return what a command printed, without prompts and echo; the echo may come in parts, and repeatedly."""
-    return "\n".join(_without_echo(printed.split("\n"), command, name))
-
-
-def _without_echo(lines: Iterable[str], command: str, name: str) -> Iterable[str]:
-    is_echo = True  # until something else comes
     prompt = re.compile(rf"{re.escape(name)}[^>#]{{0,40}}[>#]")
-    for line in lines:
-        if is_echo:
-            words = line.strip()
-            seen = prompt.match(words)
-            is_echo = command.startswith(words[seen.end() :].strip() if seen else words)
-        if not is_echo:
-            yield line
+
+    def is_echo(line: str) -> bool:
+        words = line.strip()
+        seen = prompt.match(words)
+        return command.startswith(words[seen.end() :].strip() if seen else words)
+
+    return "\n".join(dropwhile(is_echo, printed.split("\n")))
 
 
 def quote(text: str) -> str:

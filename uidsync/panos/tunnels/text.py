@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import escape
+from itertools import takewhile
 
 from lxml import etree
 
@@ -75,34 +76,29 @@ def read_flow_text(text: str) -> FlowTable:
     rows = list(_read_rows(text.splitlines()))
     if not rows and (not declared or max(declared)):
         raise _refuse(f"the command line prints no table of tunnels: {quote(text)}", text)
-    return make_table([_read_row(row) for row in rows], max(declared) if declared else None, "text")
+    return make_table(rows, max(declared) if declared else None, "text")
 
 
 def _refuse(words: str, text: str) -> BadReply:
     return BadReply(words + (HINT if UNKNOWN.search(text) else ""))
 
 
-def _read_rows(lines: list[str]) -> Iterator[str]:
-    """Yield the lines of the table: those below its titles, up to an empty line or the end."""
-    start = next((place for place, line in enumerate(lines) if TITLES.match(line)), None)
-    for line in lines[start + 1 :] if start is not None else ():
-        if not line.strip():
-            return
-        if line.strip(" \t-"):  # not the rule below the titles
-            yield line
-
-
-def _read_row(line: str) -> Flow:
-    row = ROW.match(line) if len(line) <= LONGEST_LINE else None
-    if row is None:
-        raise BadReply(f"a line of the table is no tunnel: {quote(line)}")
-    return Flow(
-        row["name"],
-        read_word(row["state"], STATES),
-        read_word(row["monitor"], MONITORS),
-        row["interface"] or "",
-        local_ip=row["local"],
-        peer_ip=row["peer"],
-        number=row["number"],
-        mode=row["mode"] or "",
-    )
+def _read_rows(lines: list[str]) -> Iterator[Flow]:
+    """Yield the rows of the table: the lines below its titles, up to an empty line or the end."""
+    start = next((place for place, line in enumerate(lines) if TITLES.match(line)), len(lines))
+    for line in takewhile(str.strip, lines[start + 1 :]):
+        if not line.strip(" \t-"):  # the rule below the titles
+            continue
+        row = ROW.match(line) if len(line) <= LONGEST_LINE else None
+        if row is None:
+            raise BadReply(f"a line of the table is no tunnel: {quote(line)}")
+        yield Flow(
+            row["name"],
+            read_word(row["state"], STATES),
+            read_word(row["monitor"], MONITORS),
+            row["interface"] or "",
+            local_ip=row["local"],
+            peer_ip=row["peer"],
+            number=row["number"],
+            mode=row["mode"] or "",
+        )

@@ -16,8 +16,7 @@ from html import escape
 from lxml import etree
 
 from uidsync.panos.wire.errors import BadReply
-from uidsync.panos.wire.stream import Path, read_elements
-from uidsync.panos.wire.xmlapi import Request, make_op
+from uidsync.panos.wire.xmlapi import Path, Request, make_op, read_elements
 
 SHOW_FLOWS = make_op("<show><vpn><flow></flow></vpn></show>")
 SHOW_GATEWAYS = make_op("<show><vpn><gateway></gateway></vpn></show>")

@@ -20,12 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, TypeVar
 
 from uidsync.panos.userid.messages import Entry, Rejection, make_empty_message, make_message, read_rejections
 from uidsync.panos.wire.dial import meet
 from uidsync.panos.wire.errors import BadReply, BadRequest, PanosError
-from uidsync.panos.wire.line import Line
+from uidsync.panos.wire.handshake import note_progress
 from uidsync.panos.wire.retries import Bounds
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.wire.words import Private, cut, find_private, mask
@@ -38,10 +39,15 @@ Framing = Literal["raw", "put"]
 FIRST_WAIT, LATER_WAIT = 1.5, 0.25
 LARGEST_ANSWER = 2**20  # bytes: far above a batch in which every entry is rejected
 ANSWER_ENDS = (b"</response>", b"</uid-response>")
+PIECE = 2**16  # bytes read at once: four records of TLS
+
+Done = TypeVar("Done")
 
 
 class Agent:
     """Sends batches to one User-ID agent."""
+
+    warnings: Mapping[str, str] = MappingProxyType({})  # there is nothing to tell beside outcomes
 
     def __init__(
         self,
@@ -77,11 +83,6 @@ class Agent:
         """When our own certificate ends."""
         return self._context.own_certificate_not_after if self._context else None
 
-    @property
-    def warnings(self) -> Mapping[str, str]:
-        """What to tell beside outcomes: nothing."""
-        return {}
-
     def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         """Send one batch of logins or of logouts; return what the agent rejects. Raises PanosError."""
         return self._deliver(make_message(batch, timeouts=self._send_timeout), batch)
@@ -115,9 +116,9 @@ class Agent:
         try:
             with self._bounds.in_flight, context.within(seconds), ExitStack() as plugs:
 
-                def shake_hands(plain: socket.socket, share: float) -> Line:
+                def shake_hands(plain: socket.socket, share: float) -> _Line:
                     with context.within(share):
-                        return Line(context, plugs.enter_context(plain), self._host)
+                        return _Line(context, plugs.enter_context(plain), self._host)
 
                 line = meet(self._host, self._port, seconds, shake_hands)
                 self.seconds_to_connect = time.monotonic() - began
@@ -146,7 +147,7 @@ class Agent:
                 self._context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
             return self._context
 
-    def _listen(self, line: Line, context: TargetContext) -> bytes | None:
+    def _listen(self, line: _Line, context: TargetContext) -> bytes | None:
         """Return what comes within the short wait, None for silence. Raises OSError for a reset or an alert."""
         try:
             with context.within(self._wait):
@@ -158,7 +159,66 @@ class Agent:
         return answer
 
 
-def _end(line: Line, context: TargetContext) -> bytes:
+class _Line:
+    """A TLS connection on which we send one message, say that it was the last, and still read the answer.
+
+    `ssl.SSLSocket` cannot do that: its `unwrap` sends the close_notify and expects the other side's at once, so an
+    answer that comes instead is lost. Here TLS works on memory, apart from the socket. All methods raise OSError, and
+    keep to the time limit of the context.
+    """
+
+    def __init__(self, context: TargetContext, plain: socket.socket, host: str) -> None:
+        self._context = context
+        self.plain = plain
+        self._heard, self._said = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._heard, self._said, server_hostname=host)
+        self._do(self._tls.do_handshake)
+        context.check_certificate(self._tls)
+
+    def send(self, message: bytes) -> None:
+        """Write a message whole."""
+        self._do(lambda: self._tls.write(message))
+
+    def say_goodbye(self) -> None:
+        """Send the close_notify: nothing more comes from us. The other side may still answer."""
+        with suppress(ssl.SSLWantReadError):  # its own close_notify is not here yet
+            self._tls.unwrap()
+        self._flush()
+
+    def receive(self) -> bytes:
+        """Return what comes next; nothing once the other side has closed, properly or not."""
+        try:
+            return self._do(lambda: self._tls.read(PIECE))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+
+    def _do(self, act: Callable[[], Done]) -> Done:
+        while True:
+            try:
+                done = act()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._context.bound(self.plain)
+                if piece := self.plain.recv(PIECE):
+                    self._heard.write(piece)
+                else:
+                    self._heard.write_eof()
+            except ssl.SSLError as error:
+                note_progress(error, self._tls, is_ours_there=self._context.is_ours_there)
+                with suppress(OSError):  # an alert of ours
+                    self._flush()
+                raise
+            else:
+                self._flush()
+                return done
+
+    def _flush(self) -> None:
+        if said := self._said.read():
+            self._context.bound(self.plain)
+            self.plain.sendall(said)
+
+
+def _end(line: _Line, context: TargetContext) -> bytes:
     """Say that there is no more, and return what a silent agent answers: it may have waited for the end.
 
     The agent has taken the message, as far as anybody can tell. However it closes now, that is no failure.
@@ -169,7 +229,7 @@ def _end(line: Line, context: TargetContext) -> bytes:
     return b""
 
 
-def _read_answer(line: Line) -> bytes:
+def _read_answer(line: _Line) -> bytes:
     """Return everything up to the end of an answer or of the connection."""
     answer = bytearray()
     try:

@@ -13,7 +13,6 @@ from typing import TypeVar
 from lxml import etree
 
 from uidsync.panos import Address, Subject
-from uidsync.panos.logs.clocks import make_show_clock, read_clock
 from uidsync.panos.logs.events import (
     LogEntry,
     LogQuery,
@@ -43,13 +42,15 @@ from uidsync.panos.userid.table import (
     read_table,
 )
 from uidsync.panos.wire.client import Client, Read
-from uidsync.panos.wire.errors import BadRequest, PanosError, Unauthorized
+from uidsync.panos.wire.errors import BadReply, BadRequest, PanosError, Unauthorized
 from uidsync.panos.wire.retries import Tries
-from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, address_to
+from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, address_to, make_op
 
 # Questions for single mappings that could not be logged out; for more of them the whole table is read, once.
 MOST_QUESTIONS = 100
 NO_JOB = "0"  # the jobs of a firewall are counted from 1
+SHOW_CLOCK = make_op("<show><clock></clock></show>")
+CLOCK = re.compile(r"(?:\w{3} +)?(\w{3}) +(\d{1,2}) +(\d\d:\d\d:\d\d) +(?:([A-Za-z]\w*|[+-]\d+) +)?(\d{4})")
 EVENTS_SHOWN = 100  # of an address, the newest: a login a minute would be more than an hour's
 
 Taken = TypeVar("Taken")
@@ -68,6 +69,8 @@ class System:
 class Firewall:
     """Sends batches to one vsys of one firewall; `serial` names a firewall behind Panorama."""
 
+    client_certificate_not_after: datetime | None = None  # of our own certificate: there is none
+
     def __init__(self, client: Client | Pair, *, vsys: str = "", serial: str = "") -> None:
         self._client = client
         self.vsys = vsys
@@ -85,11 +88,6 @@ class Firewall:
     def certificate_not_after(self) -> datetime | None:
         """When the certificate that the firewall last showed ends."""
         return self._client.certificate_not_after
-
-    @property
-    def client_certificate_not_after(self) -> datetime | None:
-        """When our own certificate ends: there is none."""
-        return None
 
     @property
     def member(self) -> str:
@@ -195,13 +193,13 @@ class Firewall:
         response = self._client.call(self._address(make_show_mappings(self.vsys, ip)), tries="unless_denied")
         return tuple(self._only_ours(iter(read_mappings(response))))
 
-    def read_user_id_log(self, ip: Address, *, most: int = EVENTS_SHOWN) -> tuple[UserIdEvent, ...]:
+    def read_user_id_log(self, ip: Address) -> tuple[UserIdEvent, ...]:
         """Read what the firewall's own log has of users at one address, the newest first. Raises PanosError.
 
         What names another address is left out, and what names another vsys: a filter that was not understood must not
         show strangers. For a firewall behind Panorama it is the log that Panorama has of it.
         """
-        events = map(read_user_id_event, read_log(self._client, make_user_id_query(ip, most, self._serial)))
+        events = map(read_user_id_event, read_log(self._client, make_user_id_query(ip, EVENTS_SHOWN, self._serial)))
         return tuple(event for event in events if event and event.ip == plain_address(ip) and self._is_ours(event.vsys))
 
     def read_log(
@@ -215,8 +213,8 @@ class Firewall:
 
     def read_clock(self, *, of_panorama: bool = False) -> datetime:
         """Read what the firewall's clock shows, or that of the Panorama before it, naive. Raises PanosError."""
-        request = make_show_clock()
-        return read_clock(self._client.call(request if of_panorama else self._address(request), tries="once"))
+        request = SHOW_CLOCK if of_panorama else self._address(SHOW_CLOCK)
+        return read_clock(self._client.call(request, tries="once"))
 
     def _is_ours(self, vsys: str) -> bool:
         return not self.vsys or vsys == self.vsys or not re.fullmatch("vsys[0-9]+", vsys)
@@ -241,6 +239,20 @@ def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Subject, tuple[Table
 def is_right_missing(error: PanosError) -> bool:
     """Tell whether a refusal is of the role's lack of a right; a commit under way is worded alike."""
     return isinstance(error, Unauthorized) and error.is_denied
+
+
+def read_clock(response: etree._Element) -> datetime:
+    """Read what a device's clock shows, without a zone. Raises BadReply.
+
+    The form is that of `date`: `Tue Nov 17 14:05:00 CET 2026`.
+    """
+    text = " ".join("".join(part.itertext()) for part in response.iterfind("result")).strip()
+    found = CLOCK.search(" ".join(text.split()))
+    with suppress(ValueError):
+        if found:
+            month, day, time, _, year = found.groups()
+            return datetime.strptime(f"{year} {month} {day} {time}", "%Y %b %d %H:%M:%S")  # noqa: DTZ007
+    raise BadReply("the answer tells no time")
 
 
 def make_url(host: str, port: int) -> str:

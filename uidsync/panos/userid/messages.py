@@ -105,11 +105,7 @@ def make_message(entries: Sequence[Entry], *, timeouts: bool = True) -> str:
 
 def quote(text: str) -> str:
     """Return a text as the value of an attribute."""
-    return _SPECIAL.sub(_escape, text)
-
-
-def _escape(special: re.Match[str]) -> str:
-    return _ESCAPES[special[0]]
+    return _SPECIAL.sub(lambda special: _ESCAPES[special[0]], text)
 
 
 def make_user_id(message: str, vsys: str = "") -> Request:

@@ -62,8 +62,13 @@ def choose(roles: Roles) -> Choice:
     All active hosts are chosen. If none is active, those are chosen that did not let us ask.
     """
     active = tuple(host for host, role in roles.items() if _is_active(role))
-    unasked = tuple(host for host, role in roles.items() if _is_refusal(role))
-    failed = {host: role for host, role in roles.items() if isinstance(role, PanosError) and host not in unasked}
+    failed = {host: role for host, role in roles.items() if isinstance(role, PanosError)}
+    unasked = tuple(
+        host
+        for host, error in failed.items()  # is there and does not say, for want of a right or of words
+        if isinstance(error, Unauthorized | RequestError) or (isinstance(error, Busy) and error.denied)
+    )
+    failed = {host: error for host, error in failed.items() if host not in unasked}
     warnings = {}
     if unasked:
         why = "; ".join(f"{host} does not say whether it is active: {roles[host]}" for host in unasked)
@@ -80,11 +85,6 @@ def choose(roles: Roles) -> Choice:
         error = min(failed.values(), key=lambda error: not error.is_transient)
         raise error.reworded(f"{error.words} ({_describe(roles)})")
     raise Busy(f"no member is active: {_describe(roles)}")
-
-
-def _is_refusal(role: str | PanosError) -> bool:
-    """Tell whether a member is there and does not say, for want of a right or of words."""
-    return isinstance(role, Unauthorized | RequestError) or (isinstance(role, Busy) and role.denied)
 
 
 def _describe(roles: Roles) -> str:
@@ -167,20 +167,24 @@ class Pair:
         for host in hosts:
             member = self._members[host]
             try:
-                if len(hosts) == 1:
-                    answer = member.exchange(request, max(ends_at - time.monotonic(), SHORTEST_TRY))
-                    if request.type == MESSAGE and choice.is_told:
-                        _raise_if_handed_over(host, member, max(ends_at - time.monotonic(), SHORTEST_TRY))
-                    answers.append(answer)
-                else:  # each has its own retries: a member that stumbles must not miss what the other took
+                if len(hosts) > 1:  # each has its own retries: a member that stumbles must not miss what the other took
                     answers.append(member.call(request, tries=tries))
+                    continue
+                answer = member.exchange(request, max(ends_at - time.monotonic(), SHORTEST_TRY))
+                if request.type == MESSAGE and choice.is_told:
+                    role = read_role(member.exchange(HA_STATE, max(ends_at - time.monotonic(), SHORTEST_TRY)))
+                    if not _is_active(role):  # another has taken over
+                        raise Busy(f"{host} is {role} now; mappings that it accepted may be lost")
+                answers.append(answer)
             except PanosError as error:
                 failures.append(error)
                 if isinstance(error, TargetError):
                     self._leave(host, error)
         if not answers:
             raise min(failures, key=lambda error: isinstance(error, TargetError))
-        return min(answers, key=_count_rejections)
+        return min(
+            answers, key=lambda answer: answer.get("status") != "success" and sum(1 for _ in answer.iter("entry"))
+        )
 
     def _choose(self, seconds: float) -> Choice:
         with self._choosing:
@@ -207,17 +211,6 @@ def _hear_role(answer: Future[etree._Element]) -> str | PanosError:
         return error
 
 
-def _raise_if_handed_over(host: str, member: Client, seconds: float) -> None:
-    """Raise Busy if the member that took a message is no longer active: the message may be lost."""
-    role = read_role(member.exchange(HA_STATE, seconds))
-    if not _is_active(role):
-        raise Busy(f"{host} is {role} now; mappings that it accepted may be lost")
-
-
 def _is_active(role: str | PanosError) -> bool:
     """Tell whether a host takes mappings: the active member, or a host without a pair."""
     return role in ACTIVE or role == OFF
-
-
-def _count_rejections(answer: etree._Element) -> int:
-    return 0 if answer.get("status") == "success" else sum(1 for _ in answer.iter("entry"))

@@ -5,18 +5,16 @@ Pure: no I/O, no clock. Source: public captures of `show user ip-user-mapping`. 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from lxml import etree
 
-from uidsync.panos import Address, Subject
+from uidsync.panos import Subject
 from uidsync.panos.userid.messages import Logout
 from uidsync.panos.wire.errors import BadReply
-from uidsync.panos.wire.stream import read_elements
-from uidsync.panos.wire.xmlapi import Request, make_op
+from uidsync.panos.wire.xmlapi import Request, make_op, read_elements, read_seconds
 
 XML_API, UIA = "XMLAPI", "UIA"  # a table's names for its sources: this API, and an agent
 ENTRY_PATH, COUNT_PATH = ("response", "result", "entry"), ("response", "result", "count")
@@ -36,11 +34,8 @@ class TableEntry:
 
 def find_other_spelling(logout: Logout, shown: Iterable[TableEntry]) -> str | None:
     """Return the name under which a firewall still shows a mapping after its logout; None if it is gone."""
-    for entry in shown:
-        is_ours = entry.ip == logout.ip and entry.type == XML_API
-        if is_ours and is_shown_as(logout.user, entry.user):
-            return entry.user
-    return None
+    ours = (entry.user for entry in shown if entry.ip == logout.ip and entry.type == XML_API)
+    return next((user for user in ours if is_shown_as(logout.user, user)), None)
 
 
 def is_shown_as(sent: str, shown: str) -> bool:
@@ -105,23 +100,9 @@ def _read_entry(entry: etree._Element) -> TableEntry | None:
     user = (entry.findtext("user") or "").strip()
     if not user or user == "unknown":
         return None
-    return TableEntry(
-        _read_ip(entry),
-        entry.findtext("vsys") or "",
-        entry.findtext("type") or "",
-        user,
-        _read_seconds(entry.findtext("timeout")),
-    )
-
-
-def _read_ip(entry: etree._Element) -> Address:
     try:
-        return ip_address((entry.findtext("ip") or "").strip())
+        ip = ip_address((entry.findtext("ip") or "").strip())
     except ValueError:
         raise BadReply("the mapping table holds an entry without an address") from None
-
-
-def _read_seconds(text: str | None) -> int | None:
-    """Read the seconds left. How XML spells "never" is not known: anything but a positive number means it."""
-    text = (text or "").strip()
-    return int(text) if re.fullmatch("[0-9]{1,10}", text) and int(text) > 0 else None  # ten digits are 300 years
+    left = read_seconds(entry.findtext("timeout"))
+    return TableEntry(ip, entry.findtext("vsys") or "", entry.findtext("type") or "", user, left)

@@ -17,8 +17,7 @@ from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.messages import Entry, Login, Rejection, make_user_id, quote, read_rejections, wrap
 from uidsync.panos.userid.table import ENTRY_PATH, MOST_KEPT, XML_API, TableEntry
 from uidsync.panos.wire.errors import BadReply
-from uidsync.panos.wire.stream import read_elements
-from uidsync.panos.wire.xmlapi import Request, make_op
+from uidsync.panos.wire.xmlapi import Request, make_op, read_elements
 
 PAGE = 500  # entries that a firewall lists at once
 SETTLED = ("already exists, ignore", "does not exist, ignore unreg")  # what is as it should be

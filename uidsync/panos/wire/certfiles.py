@@ -49,7 +49,11 @@ def read_file(file: Path) -> bytes:
 def describe(content: bytes) -> str:
     """Say what a file is, and what to do, if it is not what OpenSSL reads as PEM; empty if there is nothing to say."""
     if content.startswith(DER_SEQUENCE):
-        return _describe_der(content)
+        if PKCS12_START in content[:8]:
+            return "is PKCS#12 (.pfx, .p12): take the PEM out of it with openssl pkcs12"
+        is_certificate = _is_der_certificate(content)
+        kind, tool = ("a certificate", "x509") if is_certificate else ("a key or PKCS#7", "pkey or pkcs7")
+        return f"is {kind} in DER, and PEM is needed: openssl {tool} -inform der turns it into PEM"
     is_certificate = any(begin in content for begin in PEM_CERTIFICATE)
     said = {
         "is text in UTF-16: save it as ASCII": content.startswith(UTF16),
@@ -68,13 +72,6 @@ def describe_own(files: tuple[Path, Path], certificate: bytes, key: bytes) -> st
     if b"PRIVATE KEY-----" not in key:
         return f"{files[1]} {describe(key) or 'holds no private key'}"
     return f"{files[1]} has a passphrase: openssl pkey removes it" if b"ENCRYPTED" in key else ""
-
-
-def _describe_der(content: bytes) -> str:
-    if PKCS12_START in content[:8]:
-        return "is PKCS#12 (.pfx, .p12): take the PEM out of it with openssl pkcs12"
-    kind, tool = ("a certificate", "x509") if _is_der_certificate(content) else ("a key or PKCS#7", "pkey or pkcs7")
-    return f"is {kind} in DER, and PEM is needed: openssl {tool} -inform der turns it into PEM"
 
 
 def _is_der_certificate(content: bytes) -> bool:

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from types import MappingProxyType
@@ -95,44 +96,43 @@ class Client:
 
     def exchange(self, request: Request, seconds: float) -> etree._Element:
         """Make one call without retries, within this many seconds. Raises PanosError."""
-        answer = self._exchange(
-            request, seconds, LARGEST_ANSWER, lambda status, pieces: read_response(status, b"".join(pieces))
-        )
-        told = [entry for entry in answer.iterfind(".//uid-response//entry") if entry.get("message")]
-        if told or answer.get("status") != "success":  # a success holds data, and no words of its own
-            masked = self._make_mask(request)
+
+        def read(status: int, pieces: Iterator[bytes]) -> etree._Element:
+            answer = read_response(status, b"".join(pieces))
+            is_success = answer.get("status") == "success"  # it holds data, and no words of its own
+            told = [entry for entry in answer.iterfind(".//uid-response//entry") if entry.get("message")]
+            masked = self._make_mask(request) if told or not is_success else str
             for entry in told:
                 entry.set("message", masked(entry.get("message") or ""))
-            for element in answer.iter() if answer.get("status") != "success" else ():
-                element.text, element.tail = (
-                    text and (masked(text) if text.strip() else text) for text in (element.text, element.tail)
-                )
-        return answer
+            for element in () if is_success else answer.iter():
+                element.text = masked(element.text) if element.text and element.text.strip() else element.text
+                element.tail = masked(element.tail) if element.tail and element.tail.strip() else element.tail
+            return answer
 
-    def exchange_large(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
-        """Make one call whose answer may be large, without retries. Raises PanosError."""
-        return self._exchange(request, seconds, LARGEST_TABLE, read)
+        return self.exchange_large(request, seconds, read, LARGEST_ANSWER)
 
-    def _exchange(self, request: Request, seconds: float, largest: int, read: Read[Answer]) -> Answer:
+    def exchange_large(
+        self, request: Request, seconds: float, read: Read[Answer], largest: int = LARGEST_TABLE
+    ) -> Answer:
+        """Make one call whose answer may have so many bytes, without retries. Raises PanosError."""
         try:
-            try:
-                lines = self._open()
-            except PanosError as error:
-                raise error.unsent() from None
-            self.attempts[request.type] += 1
+            lines = self._open()
+        except PanosError as error:
+            raise error.unsent() from None
+        self.attempts[request.type] += 1
+        try:
             with self._bounds.in_flight, lines.context.within(seconds), lines.post(request.body, seconds) as response:
                 try:
                     return read(response.status, _read_pieces(response, largest))
-                except PanosError as error:
-                    if isinstance(error, Busy):
-                        error.retry_after = _read_retry_after(response.headers.get("Retry-After", ""))
-                    raise error.reworded(self._mask(error.words, request)) from None
+                except Busy as error:
+                    with suppress(urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
+                        error.retry_after = urllib3.Retry().parse_retry_after(response.headers.get("Retry-After", ""))
+                    raise
+        except PanosError as error:
+            raise error.reworded(self._make_mask(request)(error.words)) from None
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             failure = read_failure(error, f"asking {self._url}")
-            raise failure.reworded(self._mask(failure.words, request)) from None
-
-    def _mask(self, words: str, request: Request) -> str:
-        return self._make_mask(request)(words)
+            raise failure.reworded(self._make_mask(request)(failure.words)) from None
 
     def _make_mask(self, request: Request) -> Callable[[str], str]:
         """Make what masks a target's words, each once: an answer repeats them. All words of a target pass here."""
@@ -193,13 +193,6 @@ class _Lines(HTTPSConnectionPool):
         return self.urlopen(
             "POST", self._path, body, timeout=seconds, retries=False, redirect=False, preload_content=False
         )
-
-
-def _read_retry_after(text: str) -> float | None:
-    try:
-        return urllib3.Retry().parse_retry_after(text)
-    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
-        return None
 
 
 def _read_pieces(response: urllib3.BaseHTTPResponse, largest: int) -> Iterator[bytes]:

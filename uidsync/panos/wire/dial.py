@@ -12,11 +12,12 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from errno import EINPROGRESS
 from itertools import chain, zip_longest
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 NEXT_AFTER = 0.25  # seconds that an address has to itself: the recommended "Connection Attempt Delay" of RFC 8305
-READY = selectors.EVENT_WRITE
 
 AddressInfo = tuple[int, int, int, str, Any]  # as `socket.getaddrinfo` has it
 Find = Callable[..., Iterable[AddressInfo]]
@@ -28,8 +29,7 @@ def connect(host: str, port: int, seconds: float, *, find: Find = socket.getaddr
 
     Each address gets a share of the time. The lookup of the name (`find`) has no time limit.
     """
-    line, _ = _race(host, list(interleave(find(host, port, type=socket.SOCK_STREAM))), seconds)
-    return line
+    return _race(host, list(interleave(find(host, port, type=socket.SOCK_STREAM))), seconds)[0]
 
 
 def meet(
@@ -46,8 +46,18 @@ def meet(
     An address may accept the connection and then say nothing. So `greet` gets the connection and a share of the time,
     and raises `silence` at the end of the share. Raises what `greet` raises, and OSError; `is_unmet` is true for each.
     """
+    ends_at = time.monotonic() + seconds
     try:
-        return _meet(host, port, seconds, greet, silence, find)
+        infos = list(interleave(find(host, port, type=socket.SOCK_STREAM)))
+        while True:
+            line, met = _race(host, infos, ends_at - time.monotonic())
+            infos.remove(met)
+            try:
+                return greet(line, (ends_at - time.monotonic()) / (len(infos) + 1))
+            except silence:
+                line.close()
+                if not infos:
+                    raise
     except Exception as error:
         error.is_unmet = True  # type: ignore[attr-defined]
         raise
@@ -58,50 +68,38 @@ def is_unmet(error: BaseException) -> bool:
     return getattr(error, "is_unmet", False)
 
 
-def _meet(
-    host: str,
-    port: int,
-    seconds: float,
-    greet: Callable[[socket.socket, float], Met],
-    silence: type[Exception],
-    find: Find,
-) -> Met:
-    ends_at = time.monotonic() + seconds
-    infos = list(interleave(find(host, port, type=socket.SOCK_STREAM)))
-    while True:
-        line, met = _race(host, infos, ends_at - time.monotonic())
-        infos.remove(met)
-        left = ends_at - time.monotonic()
-        try:
-            return greet(line, left / (len(infos) + 1))
-        except silence:
-            line.close()
-            if not infos:
-                raise
-
-
 def _race(host: str, infos: Sequence[AddressInfo], seconds: float) -> tuple[socket.socket, AddressInfo]:
+    """Return the first connection that succeeds, and its address. The others are closed."""
     ends_at = time.monotonic() + seconds
     waiting = deque(infos)
     delay = min(NEXT_AFTER, seconds / (len(waiting) + 1))
     failure = OSError(f"{host} has no address")
-    next_at = 0.0
-    with _Race() as race:
-        while waiting or race:
-            now = time.monotonic()
-            if waiting and (now >= next_at or not race):
-                failure = race.start(waiting.popleft()) or failure
-                next_at = now + delay
-                continue
-            if now >= ends_at:
+    with selectors.DefaultSelector() as running, ExitStack() as losers:
+        while waiting or running.get_map():
+            if waiting:
+                info = waiting.popleft()
+                try:
+                    line = losers.enter_context(socket.socket(*info[:3]))
+                    line.settimeout(0)
+                    code = line.connect_ex(info[4])
+                except OSError as error:  # this system lacks the family
+                    failure = error
+                    continue
+                if code not in {0, EINPROGRESS}:
+                    failure = OSError(code, os.strerror(code))
+                    continue
+                running.register(line, selectors.EVENT_WRITE, (line, info))
+            left = ends_at - time.monotonic()
+            if left <= 0:
                 raise TimeoutError("timed out")
-            for line, info in race.select(min(ends_at, next_at if waiting else ends_at) - now):
-                race.take(line)
+            for key, _ in running.select(min(delay, left) if waiting else left):
+                line, info = key.data
+                running.unregister(line)
                 if not (code := line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
-                    line.settimeout(seconds)
-                    return line, info
-                failure, next_at = OSError(code, os.strerror(code)), now
-                line.close()
+                    winner = line.dup()
+                    winner.settimeout(seconds)
+                    return winner, info
+                failure = OSError(code, os.strerror(code))
     raise failure
 
 
@@ -111,51 +109,3 @@ def interleave(infos: Iterable[AddressInfo]) -> Iterator[AddressInfo]:
     for info in infos:
         families.setdefault(info[0], []).append(info)
     return filter(None, chain.from_iterable(zip_longest(*families.values())))
-
-
-class _Race:
-    """The connections under way. The end of the race closes those that nobody took."""
-
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._running: dict[socket.socket, AddressInfo] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for line in self._running:
-            line.close()
-        self._selector.close()
-
-    def __bool__(self) -> bool:
-        return bool(self._running)
-
-    def start(self, info: AddressInfo) -> OSError | None:
-        """Begin to connect to an address, or return the error."""
-        family, kind, protocol, _, address = info
-        try:
-            line = socket.socket(family, kind, protocol)
-        except OSError as error:  # this system lacks the family
-            return error
-        line.settimeout(0)
-        try:
-            line.connect(address)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            line.close()
-            return error
-        self._selector.register(line, READY)
-        self._running[line] = info
-        return None
-
-    def select(self, seconds: float) -> list[tuple[socket.socket, AddressInfo]]:
-        """Wait up to this many seconds; return the connections that succeeded or failed, with their addresses."""
-        ready = {key.fd for key, _ in self._selector.select(seconds)}
-        return [(line, info) for line, info in self._running.items() if line.fileno() in ready]
-
-    def take(self, line: socket.socket) -> None:
-        """Take a connection out of the race."""
-        self._selector.unregister(line)
-        del self._running[line]

@@ -44,20 +44,20 @@ class PanosError(Exception):
 
     def reworded(self, words: str) -> Self:
         """Return the same error with other words and the same advice."""
-        other = copy(self)
-        other.args = (words,)
-        return other
+        return self._changed(args=(words,))
 
     def unsent(self) -> Self:
         """Return the same error, marked as raised before anything was sent."""
-        other = copy(self)
-        other.is_unsent = True
-        return other
+        return self._changed(is_unsent=True)
 
     def advised(self, advice: str) -> Self:
         """Return the same error with advice."""
+        return self._changed(advice=advice)
+
+    def _changed(self, **attributes: object) -> Self:
         other = copy(self)
-        other.advice = advice
+        for name, value in attributes.items():
+            setattr(other, name, value)
         return other
 
 

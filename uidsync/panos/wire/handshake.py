@@ -128,12 +128,9 @@ def _read_our_certificate(reason: str, shown: str, progress: Progress | None) ->
     advice = next((advice for part, advice in REFUSED if part in reason), None)
     if advice is None and not is_refusal and not _has(reason, MISSING):
         return None
-    if progress is None:
-        failure = Untrusted(f"it does not accept our certificate, or wants one: {shown}")
-    elif not progress.is_ours_there:
+    if progress and not progress.is_ours_there:
         return Untrusted(f"it demands our certificate, and there is none: {shown}").advised(MISSING_ADVICE)
-    else:
-        failure = Untrusted(f"it does not accept our certificate: {shown}")
+    failure = Untrusted(f"it does not accept our certificate{'' if progress else ', or wants one'}: {shown}")
     return failure.advised(advice or "is its CA in the other side's trusted root store?")
 
 

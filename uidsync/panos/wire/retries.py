@@ -61,14 +61,6 @@ class Patience:
         `seconds` is how long one attempt may take. The last error is raised as it came. Only the 403
         "not authorized for user role", which a commit gives, too, becomes Unauthorized once it outlasts the tries.
         """
-
-        def is_last(state: tenacity.RetryCallState) -> bool:
-            at_first = None if self._has_answered else self._policy.attempts_at_first
-            most = 1 if tries == "once" else at_first or self._policy.attempts
-            error = _error_of(state)
-            is_denied = tries == "unless_denied" and isinstance(error, Busy) and error.denied
-            return is_denied or state.attempt_number >= most or self._is_spent(state.upcoming_sleep)
-
         may_be_sent = False
 
         def try_once() -> Answer:
@@ -86,9 +78,16 @@ class Patience:
             self._has_answered = True
             return answer
 
+        def is_last(state: tenacity.RetryCallState) -> bool:
+            at_first = None if self._has_answered else self._policy.attempts_at_first
+            most = 1 if tries == "once" else at_first or self._policy.attempts
+            is_denied = tries == "unless_denied" and getattr(_error_of(state), "denied", False)
+            is_spent = state.upcoming_sleep >= min(self._left, self._policy.seconds_left())
+            return is_denied or is_spent or state.attempt_number >= most
+
         try:
             return tenacity.Retrying(
-                retry=tenacity.retry_if_exception(_is_transient),
+                retry=tenacity.retry_if_exception(lambda error: getattr(error, "is_transient", False)),
                 wait=_wait,
                 stop=is_last,
                 before_sleep=self._tell,
@@ -106,19 +105,11 @@ class Patience:
             left = min(left, self._left)
         return max(min(request_timeout, left), SHORTEST_TRY)
 
-    def _is_spent(self, upcoming_sleep: float) -> bool:
-        return upcoming_sleep >= min(self._left, self._policy.seconds_left())
-
     def _tell(self, state: tenacity.RetryCallState) -> None:
         self._spend(state.upcoming_sleep)
-        error = _error_of(state)
-        self._log.info(
-            "retry.scheduled",
-            error=error.kind if error else None,
-            message=str(error),
-            attempt=state.attempt_number,
-            seconds=round(state.upcoming_sleep, 1),
-        )
+        error, seconds = _error_of(state), round(state.upcoming_sleep, 1)
+        kind, number = getattr(error, "kind", None), state.attempt_number
+        self._log.info("retry.scheduled", error=kind, message=str(error), attempt=number, seconds=seconds)
 
     def _spend(self, seconds: float) -> None:
         with self._lock:
@@ -134,19 +125,12 @@ class Bounds:
     in_flight: threading.Semaphore
 
 
-def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, PanosError) and error.is_transient
-
-
-def _error_of(state: tenacity.RetryCallState) -> PanosError | None:
-    error = state.outcome.exception() if state.outcome else None
-    return error if isinstance(error, PanosError) else None
-
-
 _backoff = tenacity.wait_exponential(multiplier=WAIT_FIRST, max=WAIT_LONGEST) + tenacity.wait_random(0, JITTER)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    error = _error_of(state)
-    asked = error.retry_after if isinstance(error, Busy) else None
-    return max(asked or 0.0, _backoff(state))
+    return max(getattr(_error_of(state), "retry_after", None) or 0.0, _backoff(state))
+
+
+def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None

@@ -1,4 +1,4 @@
-"""TLS to a target: whom to trust, and how long one exchange may take in all.
+"""TLS to a target: whom to trust, what it shows, what a failure means, and how long one exchange may take in all.
 
 A socket's time limit starts anew with each byte, so a peer that sends a byte a second could hold a caller for ever. So
 all reads and writes of an exchange share one limit.
@@ -11,15 +11,15 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from uidsync.panos.wire.certfiles import describe_own, load_authorities, read_file
-from uidsync.panos.wire.dial import is_unmet
+from uidsync.panos.wire.dial import is_unmet, meet
 from uidsync.panos.wire.errors import PanosError, Unauthorized, Unreachable, Untrusted
 from uidsync.panos.wire.handshake import note_progress, read_handshake_failure, show_reason
 
@@ -138,19 +138,17 @@ def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> 
         try:
             load_authorities(context, trust.ca_file)
         except (OSError, ValueError) as error:
-            words = f"ca_file {trust.ca_file} cannot be used: {_words(error)}"
-            raise Untrusted(words).advised(_advise_authorities(trust.ca_file)) from None
+            failure = Untrusted(f"ca_file {trust.ca_file} cannot be used: {_words(error)}")
+            raise failure.advised(
+                "put the certificate of the CA, in PEM, DER or PKCS#7, into that file"
+                if trust.ca_file.exists()
+                else "put the CA's certificate there, or correct the path"
+            ) from None
     else:
         context.load_default_certs()
     if certificate:
         _load_own_certificate(context, certificate)
     return context
-
-
-def _advise_authorities(file: Path) -> str:
-    if not file.exists():
-        return "put the CA's certificate there, or correct the path"
-    return "put the certificate of the CA, in PEM, DER or PKCS#7, into that file"
 
 
 def _load_own_certificate(context: TargetContext, files: tuple[Path, Path]) -> None:
@@ -163,12 +161,12 @@ def _load_own_certificate(context: TargetContext, files: tuple[Path, Path]) -> N
         context.is_ours_there = True
         context.own_certificate_not_after = _read_end(None, certificate)
     except (OSError, ValueError) as error:
-        names = " and ".join(map(str, files))
         if isinstance(error, ssl.SSLError) and not odd:
             is_foreign = error.reason in {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
             odd = "the key is not that of the certificate" if is_foreign else "one of them is damaged"
         elif isinstance(error, OSError) and error.filename:
             odd = f"{error.filename}: {error.strerror}"
+        names = " and ".join(map(str, files))
         raise Unauthorized(f"the client certificate in {names} cannot be used: {odd or _words(error)}") from None
 
 
@@ -178,32 +176,26 @@ def read_failure(error: BaseException, doing: str) -> PanosError:
     Returns Untrusted if a certificate is at fault, otherwise Unreachable. `doing` completes "… while …".
     """
     causes = list_causes(error)
-    failure = _read_causes(causes, doing)
+    faults = [read_handshake_failure(cause) for cause in causes if isinstance(cause, ssl.SSLError)]
+    failure: PanosError | None = next(filter(None, faults), None)
+    if failure is None:
+        root = next((cause for cause in causes if isinstance(cause, OSError) and cause.strerror), causes[-1])
+        is_late = any(isinstance(cause, TimeoutError) for cause in causes)
+        failure = Unreachable("timed out" if is_late else _words(root))
+    if not isinstance(failure, Untrusted):
+        failure = failure.reworded(f"{failure.words} while {doing}")
     return failure.unsent() if any(map(is_unmet, causes)) else failure
-
-
-def _read_causes(causes: Sequence[BaseException], doing: str) -> PanosError:
-    for cause in causes:
-        if isinstance(cause, ssl.SSLError) and (failure := read_handshake_failure(cause)):
-            return failure if isinstance(failure, Untrusted) else failure.reworded(f"{failure.words} while {doing}")
-    for cause in causes:
-        if isinstance(cause, TimeoutError):
-            return Unreachable(f"timed out while {doing}")
-    root = next((cause for cause in causes if isinstance(cause, OSError) and cause.strerror), causes[-1])
-    return Unreachable(f"{_words(root)} while {doing}")
 
 
 def list_causes(error: BaseException) -> list[BaseException]:
     """Return an exception and its causes, the latest first."""
-    causes = [error]
-    while (inner := _find_inner(causes[-1])) and inner not in causes:
+    causes: list[BaseException] = []
+    inner: BaseException | None = error
+    while inner and inner not in causes:
         causes.append(inner)
+        wrapped = next((each for each in inner.args if isinstance(each, BaseException)), None)  # as urllib3 does it
+        inner = inner.__cause__ or wrapped or inner.__context__
     return causes
-
-
-def _find_inner(error: BaseException) -> BaseException | None:
-    wrapped = next((each for each in error.args if isinstance(each, BaseException)), None)  # as urllib3 does it
-    return error.__cause__ or wrapped or error.__context__
 
 
 def _words(error: BaseException) -> str:
@@ -217,3 +209,48 @@ def _words(error: BaseException) -> str:
         case OSError(strerror=str(words)) if words:
             return words
     return str(error.args[0] if len(error.args) == 1 else error) or type(error).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A certificate that was shown: its SHA-256 in hex digits, and why it does not verify, if it does not."""
+
+    sha256: str
+    subject: str
+    issuer: str
+    not_after: datetime
+    problem: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 with colons, as firewalls and browsers show it."""
+        return bytes.fromhex(self.sha256).hex(":").upper()
+
+
+def see_certificate(host: str, port: int, seconds: float) -> Seen:
+    """Return the certificate that a host shows, and whether it verifies. Raises PanosError if there is none to see."""
+    try:
+        shown, problem = _shake_hands(host, port, seconds, Trust()), ""
+    except Untrusted as error:
+        shown, problem = _shake_hands(host, port, seconds, Trust(verify=False)), error.words
+    from cryptography import x509  # noqa: PLC0415 (slow to import)
+
+    try:
+        read = x509.load_der_x509_certificate(shown)
+        names = read.subject.rfc4514_string(), read.issuer.rfc4514_string(), read.not_valid_after_utc
+    except ValueError:
+        raise Untrusted(f"{host}:{port} shows a certificate that cannot be read") from None
+    return Seen(hashlib.sha256(shown).hexdigest(), *names, problem)
+
+
+def _shake_hands(host: str, port: int, seconds: float, trust: Trust) -> bytes:
+    context = make_context(trust)
+
+    def greet(plain: socket.socket, share: float) -> bytes:
+        with context.within(share), closing(context.wrap_socket(plain, server_hostname=host)) as line:
+            return line.getpeercert(binary_form=True) or b""
+
+    try:
+        return meet(host, port, seconds, greet)
+    except OSError as error:
+        raise read_failure(error, f"asking {host}:{port} for its certificate") from None

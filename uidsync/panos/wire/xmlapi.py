@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from itertools import chain, islice
+from typing import NoReturn
 
 from lxml import etree
 
@@ -19,16 +22,9 @@ from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, Unauthorized
 SESSION_TIMED_OUT, OPERATION_DENIED = "22", "15"
 ROLE_LACKS_RIGHT = "16"  # "the API role does not have access rights to run this query"
 DENIED = frozenset({ROLE_LACKS_RIGHT, "401", "403"})
-TRANSIENT = frozenset(
-    {
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
+# Request timeout, too many requests, internal error, bad gateway, service unavailable, gateway timeout.
+TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+FORBIDDEN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 DOCTYPE_REFUSED = "the answer declares a document type, which PAN-OS does not"
 BAD_KEY = ("invalid credential", "key expired")  # the first in a 403, and in a 200 of old releases; the other in a 400
 # A management plane that is starting, and a Panorama that has lost the firewall: both pass. How they are worded is not
@@ -40,6 +36,10 @@ MOST_MARKUP = 20_000
 # What a form carries as it is, and the two characters that are seen to apart.
 _KEPT, _APART = f"{string.ascii_letters}{string.digits}_.-~".encode(), b"% "
 LONGEST_MESSAGE = 2000  # characters of a target's own words that go into an error; whoever shows them cuts them
+ROOT = "response"
+REFUSAL_PIECES = 64  # pieces of an unexpected answer that are read: its words come first
+
+Path = tuple[str, ...]  # the names of an element's ancestors, and its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +116,12 @@ def read_response(status: int, body: bytes) -> etree._Element:
     """
     if status in TRANSIENT:
         raise Busy(f"answers HTTP {status}")
-    if status not in {HTTPStatus.OK, HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+    if status not in {HTTPStatus.OK, HTTPStatus.BAD_REQUEST, *FORBIDDEN}:
         raise BadReply(f"answers HTTP {status}, which PAN-OS does not")
     try:
-        response = _parse_response(body)
+        response = parse(body, ROOT)
     except BadReply:
-        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        if status in FORBIDDEN:
             raise Unauthorized(f"answers HTTP {status}") from None
         raise
     match response.get("status"):
@@ -140,23 +140,15 @@ def read_response(status: int, body: bytes) -> etree._Element:
             raise BadReply(f"the answer's status is {_shorten(repr(other))}")
 
 
-def _parse_response(body: bytes) -> etree._Element:
-    root = parse(body)
-    if root.tag != "response":
-        raise BadReply(f"the answer is <{_shorten(str(root.tag))}>, not <response>")
-    return root
-
-
 def _read_refusal(status: int, response: etree._Element) -> Busy | Unauthorized | BadRequest:
     message = read_message(response) or f"HTTP {status} without a reason"
     if "not authorized for user role" in message.lower():
         return Busy(message, denied=True)
-    if response.get("code") == OPERATION_DENIED and "passive" in message.lower():
-        return Busy(message)  # a member of a pair that another has taken over from
-    if NOT_NOW.search(message):
+    is_taken_over = response.get("code") == OPERATION_DENIED and "passive" in message.lower()  # a member of a pair
+    if is_taken_over or NOT_NOW.search(message):
         return Busy(message)
     is_bad_key = any(words in message.lower() for words in BAD_KEY)
-    if is_bad_key or status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or response.get("code") in DENIED:
+    if is_bad_key or status in FORBIDDEN or response.get("code") in DENIED:
         return Unauthorized(message, is_denied=not is_bad_key and response.get("code") == ROLE_LACKS_RIGHT)
     return BadRequest(message)
 
@@ -170,8 +162,8 @@ def read_message(response: etree._Element) -> str:
     return ""
 
 
-def parse(body: bytes) -> etree._Element:
-    """Parse one answer, or raise BadReply.
+def parse(body: bytes, tag: str = "") -> etree._Element:
+    """Parse one answer, or raise BadReply. Its root must have this tag, if one is named.
 
     Hostile XML stays inert: no entity is resolved, nothing is fetched, and a document type is refused outright. A
     stray `]]>`, which some releases leave in their text, is tolerated.
@@ -195,9 +187,69 @@ def parse(body: bytes) -> etree._Element:
         raise BadReply("the answer is not XML") from None
     if root.getroottree().docinfo.doctype:  # written in another encoding
         raise BadReply(DOCTYPE_REFUSED)
+    if tag and root.tag != tag:
+        raise BadReply(f"the answer is <{_shorten(str(root.tag))}>, not <{tag}>")
     return root
+
+
+def read_seconds(text: str | None) -> int | None:
+    """Read the seconds left. How XML spells "never" is not known: anything but a positive number means it."""
+    text = (text or "").strip()
+    return int(text) if re.fullmatch("[0-9]{1,10}", text) and int(text) > 0 else None  # ten digits are 300 years
 
 
 def _shorten(text: str) -> str:
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+
+
+def read_elements(
+    status: int, pieces: Iterator[bytes], what: str, tags: Collection[str], forgotten: Collection[Path], most: int
+) -> Iterator[tuple[Path, etree._Element]]:
+    """Read an answer of any size as it comes: yield the elements of these tags, and the root, as they end.
+
+    Each comes with its path. Elements at a path in `forgotten` are dropped after they were yielded, with their elder
+    siblings. The rest is kept whole; its markup may have at most `most` signs. `status` is the HTTP status, and `what`
+    is for errors. Raises what `read_response` raises for a refusal, and BadReply for an answer that breaks off. Read to
+    the end: part of an answer is no answer.
+    """
+    if status != HTTPStatus.OK:
+        _raise_refusal(status, pieces, what)
+    # The parser looks for the tags: to hand over every element takes five times as long.
+    parser = etree.XMLPullParser(
+        ("start", "end"), tag=[ROOT, *tags], resolve_entities=False, no_network=True, load_dtd=False
+    )
+    kept, is_known = 0, False
+    try:
+        for piece in pieces:
+            parser.feed(piece)
+            kept += piece.count(b"<")
+            for event, element in parser.read_events():
+                if event == "start":
+                    if not is_known and (element.getparent() is not None or not _is_success(element)):
+                        _raise_refusal(status, chain([piece], pieces), what)
+                    is_known = True
+                    continue
+                path = (*reversed([str(above.tag) for above in element.iterancestors()]), str(element.tag))
+                yield path, element
+                if path in forgotten:
+                    element.clear()
+                    while (parent := element.getparent()) is not None and element.getprevious() is not None:
+                        del parent[0]
+                    kept = 0
+            if kept > most:
+                raise BadReply(f"the {what} holds more than any that PAN-OS gives")
+        parser.close()
+    except (etree.XMLSyntaxError, ValueError):
+        raise BadReply(f"the {what} is broken off, or not XML") from None
+    if not is_known:
+        raise BadReply(f"the answer is not a {what}")
+
+
+def _raise_refusal(status: int, pieces: Iterator[bytes], what: str) -> NoReturn:
+    read_response(status, b"".join(islice(pieces, REFUSAL_PIECES)))
+    raise BadReply(f"the answer is not a {what}")
+
+
+def _is_success(root: etree._Element) -> bool:
+    return root.tag == ROOT and root.get("status") == "success" and not root.getroottree().docinfo.doctype

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from uidsync.panos.tunnels.capture import anonymise
+from uidsync.integrations.tunnels.capture import anonymise
 from uidsync.panos.tunnels.vpn import read_flows
 from uidsync.panos.wire.errors import BadReply
 from uidsync.simulator import vpn as simulated

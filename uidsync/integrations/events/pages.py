@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from uidsync.integrations.events.filters import Search, read_received
 from uidsync.panos.logs.events import LogEntry, LogQuery, Unfinished
-from uidsync.panos.logs.filters import Search, read_received
 from uidsync.panos.wire.errors import BadReply, PanosError, RequestError
 
 PAGE = 1000  # "problems may appear" in Panorama above it

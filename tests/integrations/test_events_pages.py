@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.panos.moving_log import Log
-from uidsync.panos.logs.events import LogQuery, Unfinished
-from uidsync.panos.logs.filters import (
+from tests.integrations.moving_log import Log
+from uidsync.integrations.events.filters import (
     Search,
     at_addresses,
     check_condition,
@@ -17,8 +16,8 @@ from uidsync.panos.logs.filters import (
     equals_bare,
     read_received,
 )
-from uidsync.panos.logs.job import read_log
-from uidsync.panos.logs.pages import MOST_BAD, Gap, Page, find_key, read_pages
+from uidsync.integrations.events.pages import MOST_BAD, Gap, Page, find_key, read_pages
+from uidsync.panos.logs.events import LogQuery, Unfinished
 from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, Unreachable
 
 DAY = datetime(2016, 12, 14)  # noqa: DTZ001 (a firewall's wall clock)
@@ -204,16 +203,6 @@ def test_alternatives_are_enclosed():
 
 
 # ---- jobs --------------------------------------------------------------------------------------------------------
-
-
-def test_a_job_may_take_longer(firewall, make_client, clock):
-    """Whoever reads much may wait longer for a job; one that is not done then is ended."""
-    firewall.do("log-jobs", polls=20)
-    try:
-        assert read_log(make_client(firewall), LogQuery("threat"), longest=600, clock=clock, sleep=clock.sleep) == ()
-        assert firewall.do("state")["log_jobs"] == []
-    finally:
-        firewall.do("log-jobs", polls=0)
 
 
 def test_only_a_job_that_takes_too_long_is_made_smaller():
