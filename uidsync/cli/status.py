@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
+import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,10 +21,9 @@ from uidsync.cli.app import DEFAULT_CONFIG, JSONOption, Options, command
 from uidsync.cli.sentences import tell_error
 from uidsync.cli.show import show_held_back
 from uidsync.cli.tables import make_console, make_table, print_json, print_table
-from uidsync.cli.timer import Timer, ask_timer
 from uidsync.cli.wiring import Site
 from uidsync.cli.words import spell_age, spell_moment, spell_span
-from uidsync.config.models import Config, TargetConfig
+from uidsync.config.models import TargetConfig
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import open_ledger_read_only
@@ -34,6 +35,10 @@ from uidsync.report.report import INCOMPLETE, OK, Problem
 
 SOON = timedelta(minutes=5)  # a few runs of the timer: what lasts less and is not renewed will be missed
 LARGEST_REPORT = 2**24  # bytes; a thousand targets take a megabyte
+BOOTED = Path("/run/systemd/system")  # there if systemd is PID 1, as sd_booted(3) says
+ASK = ("systemctl", "show", "--property=ActiveState,NextElapseUSecRealtime", "uidsync.timer")
+PATIENCE = 2.0  # seconds
+MOMENT = re.compile(r"^NextElapseUSecRealtime=\w+ (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +52,28 @@ class Standing:
 
     name: str
     kind: str
-    held: int
-    in_doubt: int
-    expiring: int
-    held_back: int
-    last_success: datetime | None
-    behind_since: datetime | None
-    error: Problem | None
-    rejected: int
-    withdrawn: int
-    foreign: int
-    not_sent: tuple[tuple[str, Subject, str, datetime], ...]
+    held: int = 0
+    in_doubt: int = 0
+    expiring: int = 0
+    held_back: int = 0
+    last_success: datetime | None = None
+    behind_since: datetime | None = None
+    error: Problem | None = None
+    rejected: int = 0
+    withdrawn: int = 0
+    foreign: int = 0
+    not_sent: Sequence[tuple[str, Subject, str, datetime]] = ()
     tags: int = 0
     tags_in_doubt: int = 0
     reconciled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """The timer of runs. While a run is active, `next_run` is None."""
+
+    is_on: bool
+    next_run: datetime | None
 
 
 @command
@@ -79,10 +92,10 @@ def status(options: Options, *, as_json: JSONOption = False) -> int:
     last_run = _read_last_run(site.state_dir / LAST_RUN, site.log)
     with open_ledger_read_only(site.state_dir, site.log) as ledger:
         try:
-            standings = _stand_all(site.config, ledger)
+            standings = _stand_all(site.targets, ledger)
         except LedgerError as error:
             site.log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
-            standings = _stand_all(site.config, Ledger.make_empty())
+            standings = _stand_all(site.targets, Ledger.make_empty())
     timer = ask_timer() if site.file == DEFAULT_CONFIG else None  # it runs with no other file
     if as_json:
         targets = [asdict(standing) for standing in standings]
@@ -102,7 +115,9 @@ def _show_runs(last_run: Mapping[str, Any] | None, timer: Timer | None, now: dat
         error = last_run.get("error")
         words = f", {error.get('kind')}: {error.get('message')}" if isinstance(error, dict) else ""
         standby = ", on standby: another host worked" if last_run.get("standby") is True else ""
-        finished = _read_moment(last_run.get("finished"))
+        finished = None
+        with suppress(ValueError, OverflowError):
+            finished = datetime.fromisoformat(str(last_run.get("finished"))).astimezone()
         console.print(f"last run: {_spell(finished, now)}, exit code {last_run.get('exit_code')}{standby}{words}")
     else:
         console.print("last run: none yet; `uidsync sync` starts one")
@@ -115,101 +130,103 @@ def _show_runs(last_run: Mapping[str, Any] | None, timer: Timer | None, now: dat
 def _show_targets(standings: Sequence[Standing], now: datetime) -> None:
     """Print where every target stands: a table, what is held back, and what is wrong."""
     console = make_console()
-    numbers = (
-        "held",
-        "doubt",
-        "expiring",
-        "held back",
-        *(("tags",) if any(each.tags or each.tags_in_doubt for each in standings) else ()),
-    )
+    numbers = ["held", "doubt", "expiring", "held back"]
+    if any(each.tags or each.tags_in_doubt for each in standings):
+        numbers.append("tags")
     table = make_table("target", *numbers, "reconciled", "success", "behind", right=numbers)
-    for standing in standings:
-        found = (standing.held, standing.in_doubt, standing.expiring, standing.held_back, standing.tags)
-        counts = (f"{count:,}" for count in found[: len(numbers)])
-        behind = spell_span(now - standing.behind_since) if standing.behind_since else "-"
-        table.add_row(
-            standing.name,
-            *counts,
-            spell_age(standing.reconciled_at, now, "never", 1),
-            spell_age(standing.last_success, now, "never", 1),
-            Text(behind, "red" if standing.behind_since else ""),
-        )
+    for each in standings:
+        counts = (each.held, each.in_doubt, each.expiring, each.held_back, each.tags)[: len(numbers)]
+        ages = (spell_age(moment, now, "never", 1) for moment in (each.reconciled_at, each.last_success))
+        behind = Text(spell_span(now - each.behind_since), "red") if each.behind_since else "-"
+        table.add_row(each.name, *(f"{count:,}" for count in counts), *ages, behind)
     print_table(table)
     if console.is_terminal:
-        show_held_back({standing.name: standing.not_sent for standing in standings})
-    for standing in standings:
-        if standing.behind_since:
-            success = f"last success {spell_moment(standing.last_success, 'never')}"
-            console.print(f"{standing.name}: behind since {spell_moment(standing.behind_since)}, {success}")
-        if standing.error:
-            console.print(tell_error(standing.name, standing.error.kind, standing.error.message))
+        show_held_back({each.name: each.not_sent for each in standings})
+    for each in standings:
+        if each.behind_since:
+            success = f"last success {spell_moment(each.last_success, 'never')}"
+            console.print(f"{each.name}: behind since {spell_moment(each.behind_since)}, {success}")
+        if each.error:
+            console.print(tell_error(each.name, each.error.kind, each.error.message))
 
 
 def _spell(moment: datetime | None, now: datetime) -> str:
     return f"{spell_moment(moment)} ({spell_age(moment, now)})" if moment else "never"
 
 
-def _read_moment(text: object) -> datetime | None:
-    with suppress(ValueError, OverflowError):
-        return datetime.fromisoformat(str(text)).astimezone()
-    return None
-
-
 def _read_last_run(file: Path, log: FilteringBoundLogger) -> dict[str, Any] | None:
+    report = None
     try:
-        report = json.loads(_read_start(file), parse_constant=_refuse)
+        # Neither does it wait for a pipe, nor take a device to its end.
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+            text = opened.read(LARGEST_REPORT) if stat.S_ISREG(os.fstat(opened.fileno()).st_mode) else b""
+        with suppress(ValueError, RecursionError):  # whatever is there instead, the targets' standings are not in it
+            report = json.loads(text, parse_constant=_refuse)
     except FileNotFoundError:
         return None
     except OSError as error:
         log.warning("report.unreadable", file=str(file), message=error.strerror)
         return None
-    except (ValueError, RecursionError):  # whatever is there instead, the targets' standings are not in it
-        report = None
     if not isinstance(report, dict):
         log.warning("report.damaged", file=str(file), message="is no report of a run", hint="the next run replaces it")
         return None
     return report
 
 
-def _read_start(file: Path) -> bytes:
-    """Read a file, and neither wait for a pipe nor take a device to its end."""
-    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
-        return opened.read(LARGEST_REPORT) if stat.S_ISREG(os.fstat(opened.fileno()).st_mode) else b""
-
-
 def _refuse(constant: str) -> float:
     raise ValueError(f"JSON has no {constant}")
 
 
-def _stand_all(config: Config, ledger: Ledger) -> list[Standing]:
+def _stand_all(targets: Sequence[TargetConfig], ledger: Ledger) -> list[Standing]:
     now = read_clock(ledger.read_position())
     ledger.disbelieve(now, datetime.now(UTC))
-    return [_stand(target, ledger, now) for target in config.target]
+    return [_stand(target, ledger, now) for target in targets]
 
 
 def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
     state, both, name = read_state(ledger, target), (ledger, ledger.tags), target.name
     withdrawn = [("withdrawn", each.ip, each.user, each.key[0]) for of in both for each in of.read_withdrawn(name)]
+    back = len(withdrawn)
     if state.is_new:  # what else is known is of another target of that name
-        back = len(withdrawn)
-        return Standing(name, target.kind, 0, 0, 0, back, None, None, None, 0, back, 0, tuple(withdrawn))
-    held, in_doubt = ledger.count_holdings(name, now)
-    lasting = sum(ledger.count_holdings(name, now + SOON))
+        return Standing(name, target.kind, held_back=back, withdrawn=back, not_sent=withdrawn)
     rejected = [("rejected", each.ip, each.user, each.since) for of in both for each in of.read_rejected(name)]
+    held, in_doubt = ledger.count_holdings(name, now)
+    tags, tags_in_doubt = ledger.tags.count_holdings(name, now)
     return Standing(
         name,
         target.kind,
-        held,
-        in_doubt,
-        held + in_doubt - lasting,
-        len(rejected) + len(withdrawn),
-        state.last_success,
-        state.behind_since,
-        Problem(state.error_kind, state.error_message or "") if state.error_kind else None,
-        len(rejected),
-        len(withdrawn),
-        ledger.count_taken(name),
-        (*rejected, *withdrawn),
-        *ledger.tags.count_holdings(name, now),
-        state.reconciled_at,
+        held=held,
+        in_doubt=in_doubt,
+        expiring=held + in_doubt - sum(ledger.count_holdings(name, now + SOON)),
+        held_back=len(rejected) + back,
+        last_success=state.last_success,
+        behind_since=state.behind_since,
+        error=Problem(state.error_kind, state.error_message or "") if state.error_kind else None,
+        rejected=len(rejected),
+        withdrawn=back,
+        foreign=ledger.count_taken(name),
+        not_sent=[*rejected, *withdrawn],
+        tags=tags,
+        tags_in_doubt=tags_in_doubt,
+        reconciled_at=state.reconciled_at,
     )
+
+
+def ask_timer() -> Timer | None:
+    """Ask for the timer of runs; None where nobody answers in time."""
+    if not BOOTED.exists():
+        return None
+    environment = {**os.environ, "TZ": "UTC", "LC_ALL": "C"}
+    try:
+        asked = subprocess.run(ASK, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603 (our own words)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return read_timer(asked.stdout)
+
+
+def read_timer(text: str) -> Timer | None:
+    """Read what `systemctl show` prints in UTC; None for what names no state."""
+    state, moment = re.search(r"^ActiveState=(\w+)$", text, re.MULTILINE), MOMENT.search(text)
+    if not state:
+        return None
+    return Timer(state[1] == "active", datetime.fromisoformat(moment[1]).replace(tzinfo=UTC) if moment else None)

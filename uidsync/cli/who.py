@@ -43,13 +43,7 @@ NO_RECORDS = {
 WHO = "ADDRESS|MAC|USER"
 DEVICE = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\.[0-9A-Fa-f]{4}){2}")
 TWICE = "its rows count from its end, so the answer may be that of the time before"
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A device, by the twelve hex digits of its MAC address."""
-
-    mac: str
+Question = Address | str | None  # an address, the twelve hex digits of a MAC address, or a user's name as it stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +59,45 @@ class Scene:
     def show(self, at: datetime) -> str:
         """Return a moment in the zone of the question."""
         return f"{at.astimezone(self.moment.zone):%Y-%m-%d %H:%M:%S %Z}"
+
+    def show_asked(self) -> str:
+        """Return the moment asked for, in UTC as well."""
+        shown, in_utc = self.show(self.moment.at), f"{self.moment.at:%Y-%m-%d %H:%M:%S %Z}"
+        return shown if shown == in_utc else f"{shown} ({in_utc})"
+
+    def show_until(self, tenure: Tenure) -> str:
+        """Return when a tenure ends."""
+        return self.show(tenure.until) + (", unless another user comes first" if tenure.until > self.now else "")
+
+    def show_event(self, tenure: Tenure) -> str:
+        """Return the row of the table that a tenure is by."""
+        event = tenure.event
+        device = filter(None, (spell_mac(event.mac), self.machines.get(event.event_id)))
+        return ", ".join((f"{event.event_id} of {self.show(event.seen_at)}", *device))
+
+    def show_tenure(self, tenure: Tenure) -> str:
+        """Return who had an address, and from when to when."""
+        return f"{_name(tenure)}, from {self.show(tenure.since)} to {self.show_until(tenure)}"
+
+    def find_tags(self, event: LoginEvent) -> dict[str, tuple[str, ...]]:
+        """Find the tags that an event gives its address and its user, by the configuration of today."""
+        names = {"address": self.roles.address_tags, "user": self.roles.user_tags if event.user else {}}
+        return {whose: make_tags(event.roles, globs, self.roles.prefix) for whose, globs in names.items()}
+
+    def describe(self, tenure: Tenure) -> dict[str, Any]:
+        """Return a tenure as programs get it."""
+        event = tenure.event
+        return {
+            "user": event.user,
+            "why": event.why or None,
+            "since": tenure.since,
+            "until": tenure.until,
+            "event_id": event.event_id,
+            "seen_at": event.seen_at,
+            "mac": spell_mac(event.mac),
+            "machine": self.machines.get(event.event_id),
+            **({"tags": self.find_tags(event)} if self.roles.is_used else {}),
+        }
 
 
 @command
@@ -112,21 +145,19 @@ def who(
     names = [name.strip() for name in (*(whom or ()), *(_read_lines(file) if file else ()))]
     if not names:
         raise typer.BadParameter("name an address, a MAC address or a user", param_hint=WHO)
-    moment = None if at is None else _read_at(at)
-    questions = dict(map(_read_question, names))
-    answers = _ask(Site(options, "nothing"), questions, moment)
-    _show(answers, as_json=as_json, is_list=file is not None)
-    return OK if all(found.is_answered for found, _ in answers.values()) else INCOMPLETE
-
-
-def _show(answers: Mapping[str, tuple[Answer | Addresses, Scene]], *, as_json: bool, is_list: bool) -> None:
+    try:
+        moment = None if at is None else read_moment(at, datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--at") from None
+    answers, scene = _ask(Site(options, "nothing"), dict(map(_read_question, names)), moment)
     if as_json:
-        described = [_describe_any(name, found, scene) for name, (found, scene) in answers.items()]
-        print_json({"answers": described} if is_list or len(described) > 1 else described[0])
-        return
-    for place, (name, (found, scene)) in enumerate(answers.items()):
-        lines = tell_address(name, found, scene) if isinstance(found, Answer) else _tell_user(name, found, scene)
-        print_lines([*([""] if place else []), *lines])
+        described = [_describe(name, found, scene) for name, found in answers.items()]
+        print_json({"answers": described} if file or len(described) > 1 else described[0])
+    else:
+        for place, (name, found) in enumerate(answers.items()):
+            lines = tell_address(name, found, scene) if isinstance(found, Answer) else _tell_user(name, found, scene)
+            print_lines([*([""] if place else []), *lines])
+    return OK if all(found.is_answered for found in answers.values()) else INCOMPLETE
 
 
 # ---- the question ------------------------------------------------------------------------------------------------
@@ -141,24 +172,17 @@ def _read_lines(file: Path) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-def _read_question(name: str) -> tuple[str, Address | Device | None]:
-    """Return a word, and the address or the device that it is, None for a user's name."""
+def _read_question(name: str) -> tuple[str, Question]:
+    """Return a word as it is shown, and what it asks for."""
     if DEVICE.fullmatch(name):
-        return name, Device(re.sub("[:.-]", "", name.lower()))
+        return name, re.sub("[:.-]", "", name.lower())
     ip = read_address(name, WHO)
     return str(ip or name), ip
 
 
-def _read_at(text: str) -> Moment:
-    try:
-        return read_moment(text, datetime.now(UTC))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--at") from None
-
-
 def _ask(
-    site: Site, questions: Mapping[str, Address | Device | None], asked: Moment | None
-) -> dict[str, tuple[Answer | Addresses, Scene]]:
+    site: Site, questions: Mapping[str, Question], asked: Moment | None
+) -> tuple[dict[str, Answer | Addresses], Scene]:
     """Ask the table of addresses, devices and users, as of a moment."""
     source = site.make_source()
     if asked and asked.note:
@@ -172,95 +196,56 @@ def _ask(
             site.log.warning("moment.ambiguous", message=f"this hour came twice by the table's clock: {TWICE}")
         history = History(snapshot, rules, site.config.source.validity)
         started = time.monotonic()
-        history.look_up([ip for ip in questions.values() if ip and not isinstance(ip, Device)])
-        found = {name: _ask_history(history, name, question, moment.at) for name, question in questions.items()}
+        history.look_up([ip for ip in questions.values() if ip and not isinstance(ip, str)])
+        found: dict[str, Answer | Addresses] = {}
+        for name, question in questions.items():
+            match question:
+                case None:
+                    found[name] = history.ask_user(name, moment.at)
+                case str(mac):
+                    found[name] = history.ask_device(mac, moment.at)
+                case ip:
+                    found[name] = history.ask_address(ip, moment.at)
         ids = {tenure.event.event_id for each in found.values() for tenure in each.list_tenures()}
         oldest = None if all(each.is_answered for each in found.values()) else snapshot.read_oldest_date()
         first, machines = rules.dates.read(oldest, snapshot.now), snapshot.read_machines(ids)
-        scene = Scene(moment, snapshot.now, first, machines, site.config.roles)
         _log_reading(site.log, snapshot, history.rows, time.monotonic() - started)
-    return {name: (each, scene) for name, each in found.items()}
-
-
-def _ask_history(history: History, name: str, question: Address | Device | None, at: datetime) -> Answer | Addresses:
-    match question:
-        case None:
-            return history.ask_user(name, at)
-        case Device(mac):
-            return history.ask_device(mac, at)
-    return history.ask_address(question, at)
+        return found, Scene(moment, snapshot.now, first, machines, site.config.roles)
 
 
 def _log_reading(log: FilteringBoundLogger, snapshot: Snapshot, rows: int, seconds: float) -> None:
     by = [f"index {scan.index}" if scan.index else "the whole table" for scan in snapshot.scans]
     hints = {} if all(scan.index for scan in snapshot.scans) else {"hint": "the indexes in sql/index.sql avoid that"}
     examined = sum(scan.rows for scan in snapshot.scans)  # by the server's estimate
-    log.info(
-        "history.read",
-        by=", ".join(by) or ("the whole file" if rows else "nothing"),
-        examined=examined,
-        rows=rows,
-        seconds=round(seconds, 3),
-        **hints,
-    )
+    where = ", ".join(by) or ("the whole file" if rows else "nothing")
+    log.info("history.read", by=where, examined=examined, rows=rows, seconds=round(seconds, 3), **hints)
 
 
 # ---- the answer, for programs ------------------------------------------------------------------------------------
 
 
-def _describe_any(name: str, found: Answer | Addresses, scene: Scene) -> dict[str, Any]:
+def _describe(name: str, found: Answer | Addresses, scene: Scene) -> dict[str, Any]:
+    at = scene.moment.at
     if isinstance(found, Answer):
-        return _describe_address(name, found, scene)
-    described = _describe_user(name, found, scene)
-    return {"device": described.pop("user"), **described} if DEVICE.fullmatch(name) else described
-
-
-def _describe_address(address: str, answer: Answer, scene: Scene) -> dict[str, Any]:
-    nothing = {"user": None, "why": answer.why} | dict.fromkeys(
-        ("since", "until", "event_id", "seen_at", "mac", "machine")
-    )
-    others = {name: getattr(answer, name) for name in ("before", "after", "earlier_user", "later_user")}
-    return {
-        "address": address,
-        "at": scene.moment.at,
-        **(_describe(answer.tenure, scene) if answer.tenure else nothing),
-        **{name: tenure and _describe(tenure, scene) for name, tenure in others.items()},
-    }
-
-
-def _describe_user(name: str, found: Addresses, scene: Scene) -> dict[str, Any]:
+        empty = ("since", "until", "event_id", "seen_at", "mac", "machine")
+        nothing = {"user": None, "why": found.why, **dict.fromkeys(empty)}
+        others = {key: getattr(found, key) for key in ("before", "after", "earlier_user", "later_user")}
+        return {
+            "address": name,
+            "at": at,
+            **(scene.describe(found.tenure) if found.tenure else nothing),
+            **{key: tenure and scene.describe(tenure) for key, tenure in others.items()},
+        }
     lists = {"addresses": found.current, "earlier": found.earlier}
     return {
-        "user": name,
-        "at": scene.moment.at,
+        "device" if DEVICE.fullmatch(name) else "user": name,
+        "at": at,
         **{
-            key: [{"address": str(tenure.event.ip), **_describe(tenure, scene)} for tenure in tenures]
+            key: [{"address": str(tenure.event.ip), **scene.describe(tenure)} for tenure in tenures]
             for key, tenures in lists.items()
         },
         "why": None if found.is_answered else found.why,
     }
-
-
-def _describe(tenure: Tenure, scene: Scene) -> dict[str, Any]:
-    event = tenure.event
-    return {
-        "user": event.user,
-        "why": event.why or None,
-        "since": tenure.since,
-        "until": tenure.until,
-        "event_id": event.event_id,
-        "seen_at": event.seen_at,
-        "mac": spell_mac(event.mac),
-        "machine": scene.machines.get(event.event_id),
-        **({"tags": _find_tags(event, scene)} if scene.roles.is_used else {}),
-    }
-
-
-def _find_tags(event: LoginEvent, scene: Scene) -> dict[str, tuple[str, ...]]:
-    """Find the tags that an event gives its address and its user, by the configuration of today."""
-    roles = scene.roles
-    names = {"address": roles.address_tags, "user": roles.user_tags if event.user else {}}
-    return {whose: make_tags(event.roles, globs, roles.prefix) for whose, globs in names.items()}
 
 
 # ---- the answer, for people --------------------------------------------------------------------------------------
@@ -270,30 +255,28 @@ def tell_address(address: str, answer: Answer, scene: Scene) -> Iterator[str]:
     """Yield the lines that tell who had an address."""
     tenure = answer.tenure
     holder = _name(tenure) if tenure else f"no record: {NO_RECORDS[answer.why]}"
-    yield f"{address} at {_show_asked(scene)}: {holder}"
+    yield f"{address} at {scene.show_asked()}: {holder}"
     if tenure:
         yield f"  since    {scene.show(tenure.since)}"
-        yield f"  until    {_show_until(tenure, scene)}"
-        yield f"  event    {_show_event(tenure, scene)}"
+        yield f"  until    {scene.show_until(tenure)}"
+        yield f"  event    {scene.show_event(tenure)}"
         yield from _tell_tags("tags    ", tenure, scene)
     else:
         yield from _tell_table(scene)
-    if answer.before:
-        yield f"  before   {_show_tenure(answer.before, scene)}"
-    if answer.earlier_user and answer.earlier_user != answer.before:
-        yield f"           {_show_tenure(answer.earlier_user, scene)}"
-    if answer.after:
-        yield f"  after    {_show_tenure(answer.after, scene)}"
-    if answer.later_user and answer.later_user != answer.after:
-        yield f"           {_show_tenure(answer.later_user, scene)}"
+    around = {"before": (answer.before, answer.earlier_user), "after ": (answer.after, answer.later_user)}
+    for word, (nearest, user) in around.items():
+        if nearest:
+            yield f"  {word}   {scene.show_tenure(nearest)}"
+        if user and user != nearest:
+            yield f"           {scene.show_tenure(user)}"
 
 
 def _tell_user(name: str, found: Addresses, scene: Scene) -> Iterator[str]:
     if not found.is_answered:
-        yield f"{name} at {_show_asked(scene)}: no record: {NO_RECORDS[found.why]}"
+        yield f"{name} at {scene.show_asked()}: no record: {NO_RECORDS[found.why]}"
         yield from _tell_table(scene)
         return
-    yield f"{name} at {_show_asked(scene)}: {_count(len(found.current))}"
+    yield f"{name} at {scene.show_asked()}: {_count(len(found.current))}"
     yield from _tell_list(found.current, scene)
     if found.earlier:
         yield f"earlier: {_count(len(found.earlier))}"
@@ -302,13 +285,13 @@ def _tell_user(name: str, found: Addresses, scene: Scene) -> Iterator[str]:
 
 def _tell_list(tenures: tuple[Tenure, ...], scene: Scene) -> Iterator[str]:
     for tenure in sorted(tenures, key=lambda tenure: rank(tenure.event.ip)):
-        yield f"  {tenure.event.ip}  {_show_tenure(tenure, scene)}"
-        yield f"    event  {_show_event(tenure, scene)}"
+        yield f"  {tenure.event.ip}  {scene.show_tenure(tenure)}"
+        yield f"    event  {scene.show_event(tenure)}"
         yield from _tell_tags("  tags  ", tenure, scene)
 
 
 def _tell_tags(head: str, tenure: Tenure, scene: Scene) -> Iterator[str]:
-    found = {whose: tags for whose, tags in _find_tags(tenure.event, scene).items() if tags}
+    found = {whose: tags for whose, tags in scene.find_tags(tenure.event).items() if tags}
     if found:
         told = "; ".join(f"for the {whose}: {', '.join(tags)}" for whose, tags in found.items())
         yield f"  {head} {told}"
@@ -317,25 +300,6 @@ def _tell_tags(head: str, tenure: Tenure, scene: Scene) -> Iterator[str]:
 def _tell_table(scene: Scene) -> Iterator[str]:
     if scene.oldest and scene.oldest > scene.moment.at:
         yield f"  the first row of the table has the date {scene.show(scene.oldest)}"
-
-
-def _show_asked(scene: Scene) -> str:
-    shown, in_utc = scene.show(scene.moment.at), f"{scene.moment.at:%Y-%m-%d %H:%M:%S %Z}"
-    return shown if shown == in_utc else f"{shown} ({in_utc})"
-
-
-def _show_until(tenure: Tenure, scene: Scene) -> str:
-    return scene.show(tenure.until) + (", unless another user comes first" if tenure.until > scene.now else "")
-
-
-def _show_event(tenure: Tenure, scene: Scene) -> str:
-    event = tenure.event
-    device = filter(None, (spell_mac(event.mac), scene.machines.get(event.event_id)))
-    return ", ".join((f"{event.event_id} of {scene.show(event.seen_at)}", *device))
-
-
-def _show_tenure(tenure: Tenure, scene: Scene) -> str:
-    return f"{_name(tenure)}, from {scene.show(tenure.since)} to {_show_until(tenure, scene)}"
 
 
 def _name(tenure: Tenure) -> str:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from uidsync.cli.timer import Timer, read_timer
+from uidsync.cli.status import Timer, read_timer
 
 NEXT = datetime(2026, 11, 29, 23, 22, 4, tzinfo=UTC)
 
