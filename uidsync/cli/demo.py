@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,17 +25,14 @@ from uidsync.cli.words import spell_time_left
 from uidsync.config.render import render
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos import rank
-from uidsync.panos.userid.table import TableEntry
 from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
-from uidsync.simulator.process import Simulator
+from uidsync.simulator.process import Children, Simulator
 from uidsync.simulator.scene import RELAY_PSK, find_free_port, write_document, write_relay_table
 from uidsync.sync import Order, Run, run
 
-GRACE = 10  # seconds for a process to end by itself
 EVERY = 60  # seconds between runs, as the timer has it
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 TO_TRY = """
 {page}
 A run is made every minute. The first takes half a minute, because it retries the dead target.
@@ -100,7 +95,14 @@ def demo(
         console.print("\nuidsync sync", style="bold")
         this = _run(site, dry_run=False)
         show_outcome(this.report)
-        _show_mappings(_read_back(site))
+        with closing(site.make_targets().make_firewall(site.firewalls[0])) as firewall:
+            held = sorted(firewall.read_table(tuple), key=lambda entry: rank(entry.ip))
+        show_rows(
+            f"\nfw-east holds {len(held)} mappings, read back from its API",
+            ("address", "vsys", "from", "user", "time left"),
+            [(str(each.ip), each.vsys, each.type, each.user, spell_time_left(each.seconds_left)) for each in held],
+            "its API has them all",
+        )
     are_complete = [part.name for part in this.report.targets if part.status == "complete"]
     console.print(
         f"The dead target cost the others nothing. To try every command, run `{_find_command()} demo --keep`. "
@@ -112,47 +114,29 @@ def demo(
 
 def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
     """Run as an installation would, in processes of its own, until Ctrl-C."""
-    state_dir = place / "state"
+    state_dir, log = place / "state", place / "log"
     state_dir.mkdir()
     listen = f"127.0.0.1:{find_free_port()}"
     file = _write_site(place, document | {"sync": {"state_dir": state_dir}, "exporter": {"listen": listen}}).file
-    children: list[subprocess.Popen[bytes]] = []
-
-    def start(*words: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "uidsync", "--config", str(file), *words]
-        with (place / "log").open("ab") as log:
-            child = subprocess.Popen(  # noqa: S603 (our own command)
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 (no thread runs here)
-            )
-        children[:] = [*(each for each in children if each.poll() is None), child]
-        return child
-
-    try:
+    uidsync = (sys.executable, "-m", "uidsync", "--config", str(file))
+    with suppress(KeyboardInterrupt), Children(log) as children:
         page = f"No status page: packages are missing. To have it: {advise_extra('exporter')}"
         if not lacks("exporter"):
-            start("exporter")
+            children.start(*uidsync, "exporter")
             page = f"The status page: http://{listen}/"
         relay = ""
         if "relay" in document:
-            start("relay")
+            children.start(*uidsync, "relay")
             relay = TO_RELAY.format(listen=document["relay"]["listen"], psk=RELAY_PSK)
-        first = start("sync")
+        first = children.start(*uidsync, "sync")
         told = Path(_find_command())
         path = "" if told.name == str(told) else f"\n  export PATH={told.absolute().parent}:$PATH"
-        console.print(TO_TRY.format(page=page, file=file, path=path, log=place / "log", relay=relay), soft_wrap=True)
+        console.print(TO_TRY.format(page=page, file=file, path=path, log=log, relay=relay), soft_wrap=True)
         first.wait()
         while True:
             time.sleep(EVERY)
-            start("sync").wait()
-    except KeyboardInterrupt:
-        return OK
-    finally:
-        _end(children)
+            children.start(*uidsync, "sync").wait()
+    return OK
 
 
 def _stop(_number: int, _frame: object) -> None:
@@ -162,29 +146,11 @@ def _stop(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _end_with_parent() -> None:
-    """See to it that this child gets SIGTERM when its parent ends, even if that is killed."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def _find_command() -> str:
     """Return what a shell needs to call this command: its name alone where that is found, else its path."""
     called = Path(sys.argv[0])
     found = shutil.which("uidsync")
     return "uidsync" if called.name != "uidsync" or (found and Path(found).samefile(called)) else str(called)
-
-
-def _end(children: list[subprocess.Popen[bytes]]) -> None:
-    """End processes, whether they want to or not."""
-    for child in children:
-        child.terminate()
-    for child in children:
-        try:
-            child.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
 
 
 def _write_site(place: Path, document: dict[str, Any]) -> Site:
@@ -198,21 +164,3 @@ def _run(site: Site, *, dry_run: bool) -> Run:
     with progress_bar() as bar:
         parts = site.make_parts(site.make_source(), Ledger.make_empty(), site.make_targets(attempts=3), bar)
         return run(parts, Order(dry_run=dry_run))
-
-
-def _show_mappings(mappings: tuple[TableEntry, ...]) -> None:
-    show_rows(
-        f"\nfw-east holds {len(mappings)} mappings, read back from its API",
-        ("address", "vsys", "from", "user", "time left"),
-        [
-            (str(entry.ip), entry.vsys, entry.type, entry.user, spell_time_left(entry.seconds_left))
-            for entry in sorted(mappings, key=lambda entry: rank(entry.ip))
-        ],
-        "its API has them all",
-    )
-
-
-def _read_back(site: Site) -> tuple[TableEntry, ...]:
-    (target,) = (each for each in site.firewalls if each.name == "fw-east")
-    with closing(site.make_targets().make_firewall(target)) as firewall:
-        return firewall.read_table(tuple)

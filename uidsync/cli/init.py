@@ -14,7 +14,7 @@ import typer
 
 from uidsync.cli.app import DEFAULT_CONFIG, Options, command
 from uidsync.cli.secret import find_secrets, raise_if_unwritable
-from uidsync.cli.setup import Setup, console
+from uidsync.cli.setup import Setup, console, prompt
 from uidsync.config.values import Secret
 from uidsync.report.report import INCOMPLETE, OK
 
@@ -76,7 +76,7 @@ def init(
     except (typer.Abort, KeyboardInterrupt):
         console.print("\nnothing was written")
         raise
-    missing = [each for each in find_secrets(setup.read()) if each.needed and each.name not in setup.answers.secrets]
+    missing = [each for each in find_secrets(setup.read()) if each.needed and each.name not in setup.secrets]
     _tell_next(options, missing)
     return INCOMPLETE if setup.is_red else OK
 
@@ -93,7 +93,7 @@ def _ask(setup: Setup, given: Given, *, is_asking: bool) -> None:
         for kind in (kind for kind, targets in named.items() if not targets):
             while target := _ask_target(kind):
                 setup.add_target(kind, *target, given.client_cert)
-        if setup.answers.targets or all(named.values()):
+        if setup.targets or all(named.values()):
             return
         console.print("  at least one firewall or agent is needed; Ctrl-C ends, and writes nothing")
 
@@ -117,9 +117,7 @@ def _read_named(text: str, kind: str) -> tuple[str, str, int | None]:
 
 def _ask_target(kind: str) -> tuple[str, str, int | None] | None:
     what = {"firewall": "firewall", "agent": "User-ID agent"}[kind]
-    while text := typer.prompt(
-        f"Next {what}, as NAME=HOST or NAME=HOST:PORT (empty: no more)", default="", show_default=False, err=True
-    ):
+    while text := prompt(f"Next {what}, as NAME=HOST or NAME=HOST:PORT (empty: no more)"):
         try:
             return _read_named(text, kind)
         except typer.BadParameter as error:

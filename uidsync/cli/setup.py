@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,40 +36,39 @@ NOT_TRUSTED = "its certificate is not trusted"
 console = make_console(stderr=True)
 
 
-@dataclass(slots=True)
-class Answers:
-    """What is known of the site so far: the document of its configuration, and its secrets by name."""
-
-    source: dict[str, Any] = field(default_factory=dict)
-    identity: dict[str, Any] = field(default_factory=dict)
-    targets: list[dict[str, Any]] = field(default_factory=list)
-    secrets: dict[str, str] = field(default_factory=dict)
-
-    def document(self, *more: dict[str, Any]) -> dict[str, Any]:
-        """Return the configuration, with more targets."""
-        return {"source": self.source, "identity": self.identity, "target": [*self.targets, *more]}
+def prompt(words: str, default: str = "", *, hidden: bool = False) -> str:
+    """Ask whoever sits at the terminal; an empty answer is the default."""
+    answer: str = typer.prompt(words, default=default, show_default=bool(default), hide_input=hidden, err=True)
+    return answer
 
 
 class Setup:
-    """Gathers and tries the answers, and writes them in one go."""
+    """Gathers the document of a configuration and its secrets by name, tries them, and writes them in one go."""
 
     def __init__(self, file: Path, *, is_asking: bool, accept: bool) -> None:
         self._file = file
         self._is_asking = is_asking
         self._accept = accept
-        self.answers = Answers()
+        self._source: dict[str, Any] = {}
+        self._identity: dict[str, Any] = {}
+        self.targets: list[dict[str, Any]] = []
+        self.secrets: dict[str, str] = {}
         self.is_red = False
+
+    def document(self, *more: dict[str, Any]) -> dict[str, Any]:
+        """Return the configuration, with more targets."""
+        return {"source": self._source, "identity": self._identity, "target": [*self.targets, *more]}
 
     def read(self, *more: dict[str, Any]) -> Config:
         """Read the answers so far as a configuration. Raises ConfigError."""
-        return make_config(self.answers.document(*more), str(self._file))
+        return make_config(self.document(*more), str(self._file))
 
-    def take_secrets(self, given: tuple[str, ...] | list[str]) -> None:
+    def take_secrets(self, given: Iterable[str]) -> None:
         """Read the secrets that files hold."""
         for text in given:
             name, _, file = text.partition("=")
             try:
-                self.answers.secrets[name] = Path(file).read_text("utf-8")
+                self.secrets[name] = Path(file).read_text("utf-8")
             except (OSError, ValueError) as error:
                 raise typer.BadParameter(f"{text}: the file cannot be read: {error}", param_hint="--secret") from None
 
@@ -81,34 +79,30 @@ class Setup:
         is_again = False
 
         def ask(words: str, given: str, default: str) -> str:
-            if not self._is_asking or (given and not is_again):
-                return given or default
-            answer: str = typer.prompt(words, default=given or default, err=True)
-            return answer
+            return prompt(words, given or default) if self._is_asking and (is_again or not given) else given or default
 
         while True:
             server = ask("Database server, as HOST or HOST:PORT, or the path of a CSV file", csv or host, "127.0.0.1")
             if server == csv or "/" in server or server.endswith(".csv"):
-                self.answers.source = {"kind": "csv", "path": "-" if server == "-" else str(Path(server).absolute())}
+                self._source = {"kind": "csv", "path": "-" if server == "-" else str(Path(server).absolute())}
             else:
                 host, csv = server, ""
                 name, user = ask("Name of the database", name, "backupDB"), ask("Account", user, "uidsync")
                 place, _, port = host.rpartition(":") if re.fullmatch(r"[^:]+:\d+|\[.*\]:\d+", host) else (host, "", "")
-                self.answers.source = {"kind": "mysql", "host": place.strip("[]"), "database": name, "user": user}
-                self.answers.source |= {"port": int(port)} if port else {}
+                self._source = {"kind": "mysql", "host": place.strip("[]"), "database": name, "user": user}
+                self._source |= {"port": int(port)} if port else {}
                 self._ask_secret(Secret("source-password", f"Password of {user}"))
-            if self._is_kept(is_good=self._try(None, inspect_source_of)):
+            if self._is_kept(is_good=self._try("source", _PLACEHOLDER)):
                 return
             is_again = True
-            self.answers.secrets.pop("source-password", None)
+            self.secrets.pop("source-password", None)
 
     def ask_domain(self, domain: str) -> None:
         """Ask for the domain of names."""
         while True:
             if self._is_asking and not domain:
-                words = "Domain to put before names (empty: none)"
-                domain = typer.prompt(words, default="", show_default=False, err=True)
-            self.answers.identity = {"domain": domain} if domain else {}
+                domain = prompt("Domain to put before names (empty: none)")
+            self._identity = {"domain": domain} if domain else {}
             if self._is_accepted(_PLACEHOLDER):
                 return
             domain = ""
@@ -139,12 +133,12 @@ class Setup:
                 self._get_key(model)
             elif isinstance(model, AgentConfig) and model.client_cert_file:
                 self._ask_secret(Secret(f"{name}-client-key", f"File of our private key for {name}", is_key=True))
-            is_good = self._try(target, inspect_last_target)
+            is_good = self._try(name, target)
         if self._is_kept(is_good=is_good):
-            self.answers.targets.append(target)
+            self.targets.append(target)
         else:
             for suffix in ("-api-key", "-client-key"):
-                self.answers.secrets.pop(name + suffix, None)
+                self.secrets.pop(name + suffix, None)
 
     def _trust(self, target: dict[str, Any], model: TargetConfig) -> bool:
         """Settle by which certificate a target is known; tell whether it is settled."""
@@ -170,22 +164,19 @@ class Setup:
     def _get_key(self, target: FirewallConfig) -> None:
         """Get an API key: from the secrets, or from the firewall for an administrator's name and password."""
         name = f"{target.name}-api-key"
-        while self._is_asking and name not in self.answers.secrets:
-            user = typer.prompt(
-                f"Administrator of {target.name}, to get an API key (empty: later)",
-                default="",
-                show_default=False,
-                err=True,
-            )
+        while self._is_asking and name not in self.secrets:
+            user = prompt(f"Administrator of {target.name}, to get an API key (empty: later)")
             if not user:
                 return
-            password = typer.prompt("Password (not stored)", default="", show_default=False, hide_input=True, err=True)
+            password = prompt("Password (not stored)", hidden=True)
             if not password:
                 continue
-            maker = _make_maker(self.read(target.model_dump(mode="python", exclude_defaults=True)), Path())
+            maker = _make_maker(
+                self.read(target.model_dump(mode="python", exclude_defaults=True)), _find_secrets_in(".")
+            )
             (client,) = maker.make_clients(target, None).values()
             try:
-                self.answers.secrets[name] = read_key(client.call(make_keygen(user, password))) + "\n"
+                self.secrets[name] = read_key(client.call(make_keygen(user, password))) + "\n"
             except PanosError as error:
                 _tell_failure(target.name, error)
             finally:
@@ -194,7 +185,7 @@ class Setup:
     def _ask_client_cert(self, name: str) -> Path | None:
         """Ask for the file of our certificate until it is one that can be read; its content is judged later."""
         words = f"File of our certificate for {name} (empty: none)"
-        while self._is_asking and (text := typer.prompt(words, default="", show_default=False, err=True)):
+        while self._is_asking and (text := prompt(words)):
             if os.access(text, os.R_OK):
                 return Path(text)
             console.print(f"  {text} is not there, or cannot be read")
@@ -203,41 +194,45 @@ class Setup:
     def _ask_secret(self, secret: Secret) -> None:
         """Ask for a secret, or for the file of a key, until it can be one or is left for later."""
         words = f"{secret.purpose} (empty: later)"
-        while self._is_asking and secret.name not in self.answers.secrets:
-            text = typer.prompt(words, default="", show_default=False, hide_input=not secret.is_key, err=True)
+        while self._is_asking and secret.name not in self.secrets:
+            text = prompt(words, hidden=not secret.is_key)
             if not text:
                 return
             try:
                 text = Path(text).read_text("utf-8", errors="replace") if secret.is_key else text
-                self.answers.secrets[secret.name] = check_secret(secret, text)
+                self.secrets[secret.name] = check_secret(secret, text)
             except OSError as error:
                 console.print(f"  {text}: {error.strerror}")
             except typer.BadParameter as error:
                 console.print(f"  {error.message}")
 
-    def _try(self, target: dict[str, Any] | None, inspect: Callable[[Config, Path], Iterator[Finding]]) -> bool:
-        """Try the answers with the secrets that are known, and tell what was found; return whether nothing is red.
+    def _try(self, about: str, target: dict[str, Any]) -> bool:
+        """Try the source or a target with the secrets that are known, and tell what was found; return if none is red.
 
         Without its secret nothing can be tried: that is right for a person who gives it later, and red in a script.
         """
-        config = self.read(target or _PLACEHOLDER)
-        about = target["name"] if target else "source"
+        config = self.read(target)
         if missing := self._find_missing(config, about):
             words = f"not tried: {missing.name} is not stored yet"
             _tell(about, yellow(words) if self._is_asking else red(words))
             return self._is_asking
         is_red = False
         with tempfile.TemporaryDirectory(prefix="uidsync-init-") as place:
-            for name, text in self.answers.secrets.items():
+            for name, text in self.secrets.items():
                 write_atomically(Path(place, name), text, 0o600)
-            for finding in inspect(config, Path(place)):
+            secrets, deadline = _find_secrets_in(place), make_deadline(config)
+            if target is _PLACEHOLDER:
+                found = inspect_source(config, make_source(config, secrets, deadline))
+            else:
+                found = inspect_target(config.target[-1], _make_maker(config, secrets), config.roles)
+            for finding in found:
                 _tell(about, finding)
                 is_red = is_red or finding.colour == "red"
         return not is_red
 
     def _find_missing(self, config: Config, about: str) -> Secret | None:
         """Return the secret of the source or of a target that is neither among the answers nor stored."""
-        names = {f"{about}{end}" for end in ("-password", "-api-key", "-client-key")} - self.answers.secrets.keys()
+        names = {f"{about}{end}" for end in ("-password", "-api-key", "-client-key")} - self.secrets.keys()
         asked = (each for each in find_secrets(config) if each.needed and each.name in names)
         return next((each for each in asked if not find_file(each).exists()), None)
 
@@ -256,7 +251,7 @@ class Setup:
         is_system = self._file.absolute() == DEFAULT_CONFIG
         place = CREDENTIALS if is_system else self._file.absolute().parent / "credentials"
         state_dir = self._file.absolute().parent / "state"  # a rehearsal leaves the service's ledger alone
-        document = self.answers.document()
+        document = self.document()
         if not is_system:
             _name_files(document, place)
             document["sync"] = {"state_dir": str(state_dir)}
@@ -266,7 +261,7 @@ class Setup:
             place.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         if not is_system:
             state_dir.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-        for name, text in self.answers.secrets.items():
+        for name, text in self.secrets.items():
             store(place / name, text, str(self._file))
         write_atomically(self._file, render(document, HEAD), MODE, find_group())
         console.print(f"wrote {self._file}")
@@ -275,20 +270,12 @@ class Setup:
 _PLACEHOLDER = {"name": "placeholder", "kind": "firewall", "host": "127.0.0.1"}
 
 
-def _make_maker(config: Config, place: Path) -> TargetMaker:
-    secrets = SecretFiles({"CREDENTIALS_DIRECTORY": str(place)}, lambda _: None)
+def _find_secrets_in(place: str) -> SecretFiles:
+    return SecretFiles({"CREDENTIALS_DIRECTORY": place}, lambda _: None)
+
+
+def _make_maker(config: Config, secrets: SecretFiles) -> TargetMaker:
     return TargetMaker(secrets, structlog.get_logger(), make_deadline(config), attempts=1)
-
-
-def inspect_source_of(config: Config, place: Path) -> Iterator[Finding]:
-    """Look at the source, with the secrets in this place."""
-    secrets = SecretFiles({"CREDENTIALS_DIRECTORY": str(place)}, lambda _: None)
-    return inspect_source(config, make_source(config, secrets, make_deadline(config)))
-
-
-def inspect_last_target(config: Config, place: Path) -> Iterator[Finding]:
-    """Look at the target that was named last, with the secrets in this place."""
-    return inspect_target(config.target[-1], _make_maker(config, place), config.roles)
 
 
 def _tell(about: str, finding: Finding) -> None:

@@ -1,6 +1,8 @@
 """Starts a simulator as a process of its own, gives it orders and stops it."""
 
+import ctypes
 import json
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 PATIENCE = (2, 10, 48)  # seconds between words to end
+GRACE = 10  # seconds for another process to end by itself
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 LONGEST_END = 60  # seconds that a simulator takes to end, on a machine that has much else to do
 
 
@@ -118,3 +122,44 @@ class Simulator:
 
     def __exit__(self, *_exception: object) -> None:
         self.stop()
+
+
+class Children:
+    """Processes that end with this one, whether they want to or not; what they print goes to a file."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *command: str) -> "subprocess.Popen[bytes]":
+        """Start a process in a session of its own: a Ctrl-C is not for it."""
+        with self._log.open("ab") as log:
+            child = subprocess.Popen(  # noqa: S603 - ours
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - no thread runs here
+            )
+        self._children = [*(each for each in self._children if each.poll() is None), child]
+        return child
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for child in self._children:
+            child.terminate()
+        for child in self._children:
+            try:
+                child.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def _end_with_parent() -> None:
+    """See to it that this child gets SIGTERM when its parent ends, even if that is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
