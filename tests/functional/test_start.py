@@ -10,7 +10,7 @@ IMPORTED = re.compile(r"^import time:\s+\d+ \|\s+\d+ \|\s+(\S+)$", re.MULTILINE)
 UNUSED = re.compile(
     r"(rich\.\w+|pygments|markdown_it|attr|paramiko|aiohttp|requests|trustme|cryptography\.x509)\b"
     r"|uidsync\.(simulator|integrations|history|verify|withdraw|web|source\.csvfile|panos\.tunnels)\b"
-    r"|uidsync\.cli\.(?!app|failures|neighbours|rights|sentences|sync|syncing|wiring|words)"
+    r"|uidsync\.cli\.(?!app|failures|neighbours|rights|sync|syncing|wiring|words)"
 )
 # What not even a run needs before it begins.
 OF_A_RUN = re.compile(

@@ -24,7 +24,7 @@ from uidsync.cli.inspection import (
     yellow,
 )
 from uidsync.cli.inspection_source import inspect_source
-from uidsync.cli.tables import make_console, print_json, print_table
+from uidsync.cli.show import make_console, print_json, print_table
 from uidsync.cli.wiring import Site, TargetMaker, advise_closing, is_ping_exposed
 from uidsync.config.models import TargetConfig
 from uidsync.ledger.places import open_ledger_read_only

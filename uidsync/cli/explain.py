@@ -11,8 +11,7 @@ import typer
 
 from uidsync.cli.app import JSONOption, Options, command, read_address
 from uidsync.cli.explain_tags import Shown, Story, ask, describe_tags, tell_tags, trace_tags
-from uidsync.cli.show import NOBODY
-from uidsync.cli.tables import print_json, print_lines
+from uidsync.cli.show import NOBODY, print_json, print_lines
 from uidsync.cli.wiring import Site
 from uidsync.cli.words import spell_mac, spell_moment, spell_span
 from uidsync.history.explain import Step, Verdict, find_keys, judge, trace

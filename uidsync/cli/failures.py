@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import structlog
 
 from uidsync.cli.app import GIVEN_CONFIG, Options
-from uidsync.cli.sentences import complete_commands, lay_out, tell_event
+from uidsync.cli.words import complete_commands, lay_out, tell_event
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Interrupted
 from uidsync.ledger.file import LedgerError

@@ -9,9 +9,8 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from uidsync.cli.inspection_tags import inspect_tags
-from uidsync.cli.sentences import NO_SECRET, advise_secret, count, tell_kind
 from uidsync.cli.wiring import TargetMaker
-from uidsync.cli.words import spell_span
+from uidsync.cli.words import NO_SECRET, advise_secret, count, spell_span, tell_kind
 from uidsync.config.models import AgentConfig, Config, RolesConfig, TargetConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos.userid.agent import Agent

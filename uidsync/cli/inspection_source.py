@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from uidsync.cli.inspection import Finding, green, red, spell_milliseconds, yellow
-from uidsync.cli.sentences import NO_SECRET, advise_secret
-from uidsync.cli.words import spell_span
+from uidsync.cli.words import NO_SECRET, advise_secret, spell_span
 from uidsync.config.models import Config, CSVConfig, MySQLConfig
 from uidsync.ledger.position import LATE_WRITERS
 from uidsync.plan.newest import newest_per_address

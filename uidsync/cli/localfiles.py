@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from uidsync.cli.rights import list_secrets
-from uidsync.cli.sentences import advise_secret
+from uidsync.cli.words import advise_secret
 from uidsync.config.credentials import SecretError, SecretFiles
 from uidsync.config.models import AgentConfig, Config, MySQLConfig, TargetConfig
 from uidsync.panos.wire.errors import PanosError

@@ -15,7 +15,7 @@ from rich.text import Text
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.rights import become_owner
-from uidsync.cli.tables import make_console
+from uidsync.cli.show import make_console
 from uidsync.cli.words import make_printable
 from uidsync.report.report import INCOMPLETE, OK
 

@@ -17,7 +17,7 @@ import typer
 from rich.table import Table
 
 from uidsync.cli.app import JSONOption, Options, command
-from uidsync.cli.tables import make_console, print_json
+from uidsync.cli.show import make_console, print_json
 from uidsync.cli.wiring import advise_closing, make_secret_files
 from uidsync.config.credentials import (
     CREDENTIALS,

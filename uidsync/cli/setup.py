@@ -16,9 +16,9 @@ from uidsync.cli.app import DEFAULT_CONFIG
 from uidsync.cli.inspection import HINTS, Finding, inspect_target, red, spell_finding, yellow
 from uidsync.cli.inspection_source import inspect_source
 from uidsync.cli.secret import MODE, check_secret, find_file, find_group, find_secrets, store
-from uidsync.cli.sentences import tell_kind
-from uidsync.cli.tables import make_console
+from uidsync.cli.show import make_console
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
+from uidsync.cli.words import tell_kind
 from uidsync.config.credentials import CREDENTIALS, SecretFiles
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.config.reader import ConfigError, make_config

@@ -18,11 +18,9 @@ from rich.text import Text
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import DEFAULT_CONFIG, JSONOption, Options, command
-from uidsync.cli.sentences import tell_error
-from uidsync.cli.show import show_held_back
-from uidsync.cli.tables import make_console, make_table, print_json, print_table
+from uidsync.cli.show import make_console, make_table, print_json, print_table, show_held_back
 from uidsync.cli.wiring import Site
-from uidsync.cli.words import spell_age, spell_moment, spell_span
+from uidsync.cli.words import spell_age, spell_moment, spell_span, tell_error
 from uidsync.config.models import TargetConfig
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger

@@ -13,7 +13,7 @@ import typer
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command
 from uidsync.cli.looking import Looks
-from uidsync.cli.tables import make_console, print_json
+from uidsync.cli.show import make_console, print_json
 from uidsync.cli.wiring import Site, TargetMaker, make_secret_files
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError

@@ -10,19 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command, read_address
-from uidsync.cli.sentences import MOST_NAMED, tell_error
-from uidsync.cli.show import progress_bar
-from uidsync.cli.tables import (
+from uidsync.cli.show import (
     make_console,
     make_table,
     print_json,
     print_rows,
     print_table,
+    progress_bar,
     show_rows,
     spell_status,
 )
 from uidsync.cli.wiring import Site, TargetMaker
-from uidsync.cli.words import spell_time_left
+from uidsync.cli.words import MOST_NAMED, spell_time_left, tell_error
 from uidsync.config.models import FirewallConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only

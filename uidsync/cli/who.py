@@ -15,8 +15,7 @@ import typer
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import JSONOption, Options, command, read_address
-from uidsync.cli.show import NOBODY
-from uidsync.cli.tables import print_json, print_lines
+from uidsync.cli.show import NOBODY, print_json, print_lines
 from uidsync.cli.wiring import Site
 from uidsync.cli.words import spell_mac
 from uidsync.config.models import RolesConfig
@@ -145,10 +144,7 @@ def who(
     names = [name.strip() for name in (*(whom or ()), *(_read_lines(file) if file else ()))]
     if not names:
         raise typer.BadParameter("name an address, a MAC address or a user", param_hint=WHO)
-    try:
-        moment = None if at is None else read_moment(at, datetime.now(UTC))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--at") from None
+    moment = None if at is None else _read_at(at)
     answers, scene = _ask(Site(options, "nothing"), dict(map(_read_question, names)), moment)
     if as_json:
         described = [_describe(name, found, scene) for name, found in answers.items()]
@@ -170,6 +166,13 @@ def _read_lines(file: Path) -> list[str]:
         words = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise typer.BadParameter(f"{file} cannot be read: {words}", param_hint="--file") from None
     return [line for line in text.splitlines() if line.strip()]
+
+
+def _read_at(text: str) -> Moment:
+    try:
+        return read_moment(text, datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--at") from None
 
 
 def _read_question(name: str) -> tuple[str, Question]:

@@ -12,10 +12,9 @@ from typing import Annotated
 import typer
 
 from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command, read_address
-from uidsync.cli.sentences import count
-from uidsync.cli.show import progress_bar, show_held_back, show_plans, show_withdrawal
-from uidsync.cli.tables import make_console, print_json
+from uidsync.cli.show import make_console, print_json, progress_bar, show_held_back, show_plans, show_withdrawal
 from uidsync.cli.wiring import Site
+from uidsync.cli.words import count
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
 from uidsync.ledger.values import Withdrawn
