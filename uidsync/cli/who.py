@@ -150,9 +150,7 @@ def who(
         described = [_describe(name, found, scene) for name, found in answers.items()]
         print_json({"answers": described} if file or len(described) > 1 else described[0])
     else:
-        for place, (name, found) in enumerate(answers.items()):
-            lines = tell_address(name, found, scene) if isinstance(found, Answer) else _tell_user(name, found, scene)
-            print_lines([*([""] if place else []), *lines])
+        print_lines(_tell(answers, scene))
     return OK if all(found.is_answered for found in answers.values()) else INCOMPLETE
 
 
@@ -252,6 +250,13 @@ def _describe(name: str, found: Answer | Addresses, scene: Scene) -> dict[str, A
 
 
 # ---- the answer, for people --------------------------------------------------------------------------------------
+
+
+def _tell(answers: Mapping[str, Answer | Addresses], scene: Scene) -> Iterator[str]:
+    for place, (name, found) in enumerate(answers.items()):
+        if place:
+            yield ""
+        yield from tell_address(name, found, scene) if isinstance(found, Answer) else _tell_user(name, found, scene)
 
 
 def tell_address(address: str, answer: Answer, scene: Scene) -> Iterator[str]:
