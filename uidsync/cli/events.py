@@ -58,8 +58,7 @@ class Asking:
     ] = None
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="The end. Default: now.")] = None
     last: Annotated[
-        str | None,
-        typer.Option("--last", metavar="SPAN", help="How long before --until, as 12h or 7d. Default: 1d."),
+        str | None, typer.Option("--last", metavar="SPAN", help="How long before --until, as 12h or 7d. Default: 1d.")
     ] = None
     log_type: Annotated[
         str, typer.Option("--log-type", metavar="LOG", help="Another log than threat: traffic, url, auth and others.")

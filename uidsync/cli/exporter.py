@@ -94,10 +94,7 @@ def _make_probes(site: Site, table: ExporterConfig) -> Probes:
         hosts = (target.host,) if target.host else target.hosts
         # Made anew each time: keys are read where they are now, and no connection waits for the next minute.
         return Asked(
-            target.name,
-            hosts,
-            looks.make_rules(target.name),
-            lambda seconds: look_at_all(looks.make(target), seconds),
+            target.name, hosts, looks.make_rules(target.name), lambda seconds: look_at_all(looks.make(target), seconds)
         )
 
     return Probes(list(map(make_probe, site.firewalls)), site.log, _now, table.ask_every.total_seconds())

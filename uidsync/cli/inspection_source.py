@@ -135,10 +135,7 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
         f"{census.events:,} events, {addresses}{skipped and f'; skipped rows: {skipped}'}"
     )
     if not census.events:
-        yield red(
-            words,
-            "no event counts, so `sync` would refuse to run: look at the skipped rows and at reauth_days",
-        )
+        yield red(words, "no event counts, so `sync` would refuse to run: look at the skipped rows and at reauth_days")
         return
     yield green(words)
     if told := strangers.tell():

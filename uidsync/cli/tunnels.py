@@ -54,8 +54,7 @@ class Form:
     ] = None
     sas: Annotated[bool, typer.Option("--sas", help="For `all`: add gateways and lifetimes; three more calls.")] = False
     counters: Annotated[
-        bool,
-        typer.Option("--counters", help="For `all`: add bytes, packets and errors; one call per tunnel."),
+        bool, typer.Option("--counters", help="For `all`: add bytes, packets and errors; one call per tunnel.")
     ] = False
 
     def make_wants(self, action: Action) -> Wants:

@@ -105,8 +105,7 @@ def who(
     whom: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar=WHO,
-            help="A user name without a domain matches in every domain. A MAC address names a device.",
+            metavar=WHO, help="A user name without a domain matches in every domain. A MAC address names a device."
         ),
     ] = None,
     *,
