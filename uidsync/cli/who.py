@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,11 +140,9 @@ def who(
         uidsync who 02:00:5e:10:00:0a                  where a device is
         uidsync who 192.0.2.7 192.0.2.9 --at "Tue 14:05"
     """
-    names = [name.strip() for name in (*(whom or ()), *(_read_lines(file) if file else ()))]
-    if not names:
-        raise typer.BadParameter("name an address, a MAC address or a user", param_hint=WHO)
+    questions = dict(map(_read_question, _list_names(whom or (), file)))
     moment = None if at is None else _read_at(at)
-    answers, scene = _ask(Site(options, "nothing"), dict(map(_read_question, names)), moment)
+    answers, scene = _ask(Site(options, "nothing"), questions, moment)
     if as_json:
         described = [_describe(name, found, scene) for name, found in answers.items()]
         print_json({"answers": described} if file or len(described) > 1 else described[0])
@@ -156,13 +154,18 @@ def who(
 # ---- the question ------------------------------------------------------------------------------------------------
 
 
-def _read_lines(file: Path) -> list[str]:
+def _list_names(whom: Sequence[str], file: Path | None) -> list[str]:
+    text = ""
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
+        if file:
+            text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         words = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise typer.BadParameter(f"{file} cannot be read: {words}", param_hint="--file") from None
-    return [line for line in text.splitlines() if line.strip()]
+    names = [*(name.strip() for name in whom), *filter(None, map(str.strip, text.splitlines()))]
+    if not names:
+        raise typer.BadParameter("name an address, a MAC address or a user", param_hint=WHO)
+    return names
 
 
 def _read_at(text: str) -> Moment:
