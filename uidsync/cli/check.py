@@ -27,7 +27,6 @@ from uidsync.cli.inspection_source import inspect_source
 from uidsync.cli.show import make_console, print_json, print_table
 from uidsync.cli.wiring import Site, TargetMaker, advise_closing, is_ping_exposed
 from uidsync.config.models import TargetConfig
-from uidsync.ledger.places import open_ledger_read_only
 from uidsync.reading.reader import read_clock
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import start
@@ -88,7 +87,7 @@ def _inspect_configuration(site: Site) -> Iterator[tuple[str, Finding]]:
 
 def _inspect_beliefs(site: Site) -> list[tuple[TargetConfig, list[Finding], int]]:
     """Tell what the ledger knows of each target, and how much it holds; of one that cannot be read, nothing."""
-    with open_ledger_read_only(site.state_dir, site.log) as ledger:
+    with site.opened_ledger() as ledger:
         now = read_clock(ledger.read_position())
         return [
             (target, list(inspect_belief(site.config, target, ledger, now)), count_held(target, ledger, now))

@@ -15,7 +15,6 @@ from uidsync.cli.show import NOBODY, print_json, print_lines
 from uidsync.cli.wiring import Site
 from uidsync.cli.words import spell_mac, spell_moment, spell_span
 from uidsync.history.explain import Step, Verdict, find_keys, judge, trace
-from uidsync.ledger.places import open_ledger_read_only
 from uidsync.ledger.values import Holding
 from uidsync.panos import Address
 from uidsync.panos.wire.errors import PanosError
@@ -83,7 +82,7 @@ def explain(
 def _explain(site: Site, ip: Address) -> Explanation:
     config, source = site.config, site.make_source()
     validity, rules = config.source.validity, make_rules(config, source)
-    with open_ledger_read_only(site.state_dir, site.log) as ledger, source.open() as snapshot:
+    with site.opened_ledger() as ledger, source.open() as snapshot:
         now = snapshot.now
         ledger.disbelieve(now, datetime.now(UTC))
         known = recall(config, rules, ledger, ip, now)

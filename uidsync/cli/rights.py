@@ -49,57 +49,47 @@ def become_owner(state_dir: Path, needs: Needs = "read") -> None:
         if needs != "nothing":
             _raise_if_outsider(state_dir, needs)
         return
-    is_there = os.path.exists(state_dir)  # noqa: PTH110 (whatever its name is)
-    owner = _find_owner(state_dir) if is_there else _find_future_owner(state_dir)
-    if not is_there and needs == "write":
-        if owner is None:
-            structlog.get_logger().warning(
-                "state.root_owned",
-                directory=str(state_dir),
-                message=f"belongs to root, because there is no account {SERVICE}",
-                hint="if another account is to use it: chown it to that account",
-            )
-        else:
-            _make_for(owner, state_dir)
-    if owner:
-        _become(owner)
+    nearest = next(
+        (place for place in (state_dir.absolute(), *state_dir.absolute().parents) if _exists(place)), Path("/")
+    )
+    is_there = nearest == state_dir.absolute()
+    owner = _find_owner(nearest) or (None if is_there else _find_account(SERVICE))
+    if owner is None:
+        if needs == "write" and not is_there:
+            message = f"belongs to root, because there is no account {SERVICE}"
+            hint = "if another account is to use it: chown it to that account"
+            structlog.get_logger().warning("state.root_owned", directory=str(state_dir), message=message, hint=hint)
+        return
+    if needs == "write" and not is_there:
+        with suppress(OSError):  # where it cannot be made, the run says so itself
+            state_dir.mkdir(mode=STATE_MODE, parents=True)
+            opened = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fchown(opened, owner.pw_uid, owner.pw_gid)
+            finally:
+                os.close(opened)
+    _become(owner)
+
+
+def _exists(place: Path) -> bool:
+    return os.path.exists(place)  # noqa: PTH110 (whatever its name is)
 
 
 def _find_owner(place: Path) -> pwd.struct_passwd | None:
     """Return the account that owns a directory, unless it is root's."""
-    try:
-        status = place.stat()
-    except OSError:
-        return None
-    if status.st_uid == 0:
+    owner = _read_owner(place)
+    if not owner:
         return None
     try:
-        return pwd.getpwuid(status.st_uid)
+        return pwd.getpwuid(owner)
     except KeyError:  # an account of another host: its numbers do
-        return pwd.struct_passwd(("", "", status.st_uid, status.st_gid, "", "", ""))
-
-
-def _find_future_owner(state_dir: Path) -> pwd.struct_passwd | None:
-    nearest = next((place for place in state_dir.absolute().parents if os.path.exists(place)), Path("/"))  # noqa: PTH110
-    return _find_owner(nearest) or _find_account(SERVICE)
+        return pwd.struct_passwd(("", "", owner, place.stat().st_gid, "", "", ""))
 
 
 def _find_account(name: str) -> pwd.struct_passwd | None:
-    try:
+    with suppress(KeyError):
         return pwd.getpwnam(name)
-    except KeyError:
-        return None
-
-
-def _make_for(owner: pwd.struct_passwd, state_dir: Path) -> None:
-    """Make the state directory and give it to its owner; where it cannot be made, the run says so itself."""
-    with suppress(OSError):
-        state_dir.mkdir(mode=STATE_MODE, parents=True)
-        opened = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            os.fchown(opened, owner.pw_uid, owner.pw_gid)
-        finally:
-            os.close(opened)
+    return None
 
 
 def _become(account: pwd.struct_passwd) -> None:
@@ -118,9 +108,9 @@ def _is_trusted(owner: int | None) -> bool:
     return owner == os.geteuid() or name_account() == SERVICE or "STATE_DIRECTORY" in os.environ
 
 
-def _read_owner(state_dir: Path) -> int | None:
+def _read_owner(place: Path) -> int | None:
     with suppress(OSError):
-        return state_dir.stat().st_uid
+        return place.stat().st_uid
     return None
 
 

@@ -6,7 +6,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from grp import getgrgid, getgrnam
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -103,10 +103,10 @@ def secret(
     if chosen is None:
         names = ", ".join(each.name for each in known)
         raise typer.BadParameter(f"the configuration needs no secret {name}; it needs: {names}", param_hint="NAME")
-    raise_if_unwritable(find_file(chosen), str(options.file))
-    text = read_secret(chosen)
-    store(find_file(chosen), text, str(options.file))
-    print(f"stored {chosen.name} in {find_file(chosen)}")
+    file = find_file(chosen)
+    raise_if_unwritable(file, str(options.file))
+    store(file, read_secret(chosen), str(options.file))
+    print(f"stored {chosen.name} in {file}")
     return OK
 
 
@@ -132,7 +132,7 @@ def find_file(secret: Secret) -> Path:
 
 def find_place(secret: Secret) -> Place:
     """Find a secret as a run would, and tell who can read it."""
-    files, expected = make_secret_files(structlog.get_logger()), str(find_file(secret))
+    files, place = make_secret_files(structlog.get_logger()), Place(secret.name, secret.purpose, str(find_file(secret)))
     try:
         file = files.find(secret.explicit, secret.name)
         if not secret.is_key:
@@ -140,16 +140,16 @@ def find_place(secret: Secret) -> Place:
         status = file.stat()
     except SecretError as error:
         problem = str(error) if find_file(secret).exists() else "missing" if secret.needed else "not set"
-        return Place(secret.name, secret.purpose, expected, problem=problem, command=secret.command)
+        return replace(place, problem=problem, command=secret.command)
     except OSError as error:
-        return Place(secret.name, secret.purpose, expected, problem=str(error.strerror), command=secret.command)
+        return replace(place, problem=str(error.strerror), command=secret.command)
     readers = [name_account(status.st_uid)]
     if status.st_mode & stat.S_IRGRP:
         with suppress(KeyError):
             readers.append(f"group {getgrgid(status.st_gid).gr_name}")
     if is_open_to_others(status.st_mode):
         readers.append(f"EVERYBODY; close it: {advise_closing(file)}")
-    return Place(secret.name, secret.purpose, str(file), ", ".join(readers))
+    return replace(place, file=str(file), readers=", ".join(readers))
 
 
 def read_secret(secret: Secret) -> str:
@@ -158,9 +158,8 @@ def read_secret(secret: Secret) -> str:
         return check_secret(secret, sys.stdin.buffer.read(LONGEST + 1).decode(errors="replace"))
     if secret.is_key:
         raise typer.BadParameter(f"a private key is a file: {secret.command}", param_hint="NAME")
-    return check_secret(
-        secret, typer.prompt(secret.purpose[:1].upper() + secret.purpose[1:], hide_input=True, err=True)
-    )
+    purpose = secret.purpose[:1].upper() + secret.purpose[1:]
+    return check_secret(secret, typer.prompt(purpose, hide_input=True, err=True))
 
 
 def check_secret(secret: Secret, text: str) -> str:
@@ -169,11 +168,8 @@ def check_secret(secret: Secret, text: str) -> str:
     if secret.is_key:
         if "PRIVATE KEY-----" in text:
             return text
-        words = (
-            describe(text.encode(errors="replace"))
-            or "is not a private key; a private key has a line -----BEGIN PRIVATE KEY-----"
-        )
-        raise typer.BadParameter(f"this {words}", param_hint=secret.name)
+        other = "is not a private key; a private key has a line -----BEGIN PRIVATE KEY-----"
+        raise typer.BadParameter(f"this {describe(text.encode(errors='replace')) or other}", param_hint=secret.name)
     if not bare or not bare.isprintable() or len(bare) >= LONGEST:
         raise typer.BadParameter("a secret is one line of text, and not empty", param_hint=secret.name)
     return bare + "\n"

@@ -6,8 +6,9 @@ import errno
 import gc
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -52,41 +53,21 @@ def simulate(
     """
     step_down(port=port)
     gc.enable()  # it runs until it is told to end
-    from uidsync.simulator.serve import serve_agent, serve_firewall  # noqa: PLC0415 (no other command needs a server)
+    from uidsync.simulator.announcing import announce_as_toml  # noqa: PLC0415 (no other command needs a server)
+    from uidsync.simulator.serve import serve_agent, serve_firewall  # noqa: PLC0415
 
     sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 (closed: there are no orders)
+    announce = partial(announce_as_toml, render_keys) if as_toml else None
     try:
         if kind == "firewall":
-            serve_firewall(port, api_key, vsys, announce=_show_as_toml if as_toml else None)
+            serve_firewall(port, api_key, vsys, announce=announce)
         elif kind == "xdr":
             from uidsync.simulator.tenant_web import serve_xdr  # noqa: PLC0415 (it is for few)
 
-            serve_xdr(port, api_key, announce=_show_as_toml if as_toml else None)
+            serve_xdr(port, api_key, announce=announce)
         else:
-            serve_agent(port, announce=_show_as_toml if as_toml else None)
+            serve_agent(port, announce=announce)
     except OSError as error:
         if error.errno not in NOT_OURS:
             raise
         raise typer.BadParameter(f"cannot listen on port {port}: {error.strerror or error}") from None
-
-
-def _show_as_toml(line: dict[str, Any]) -> None:
-    """Print what a configuration says of a simulated target, and the commands that store its secret."""
-    if line["kind"] == "xdr":
-        table = {key: line[key] for key in ("fqdn", "api_key_id", "ca_file")}
-        command = f"#   echo {line['api_key']} | uidsync secret set relay-api-key"
-        print("\n".join(["[relay]", *render_keys(table), "", "# Then store its key:", command]), flush=True)
-        return
-    name = {"firewall": "fw-sim", "agent": "uia-sim"}[line["kind"]]
-    table = {"name": name} | {key: line[key] for key in ("kind", "host", "port", "ca_file")}
-    if line["kind"] == "firewall":
-        words = "Then store its key, in one of two ways (the administrator is admin, with the password admin):"
-        commands = [f"uidsync keygen {name}", f"echo {line['api_key']} | uidsync secret set {name}-api-key"]
-    else:
-        table["client_cert_file"] = line["client_cert_file"]
-        words = "Then store our key for it:"
-        commands = [f"uidsync secret set {name}-client-key < {line['client_key_file']}"]
-    print(
-        "\n".join(["[[target]]", *render_keys(table), "", f"# {words}", *(f"#   {each}" for each in commands)]),
-        flush=True,
-    )

@@ -24,7 +24,6 @@ from uidsync.cli.words import spell_age, spell_moment, spell_span, tell_error
 from uidsync.config.models import TargetConfig
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
-from uidsync.ledger.places import open_ledger_read_only
 from uidsync.panos import Subject
 from uidsync.plan.dispatch import read_state
 from uidsync.reading.reader import read_clock
@@ -88,7 +87,7 @@ def status(options: Options, *, as_json: JSONOption = False) -> int:
     """
     site = Site(options)
     last_run = _read_last_run(site.state_dir / LAST_RUN, site.log)
-    with open_ledger_read_only(site.state_dir, site.log) as ledger:
+    with site.opened_ledger() as ledger:
         try:
             standings = _stand_all(site.targets, ledger)
         except LedgerError as error:

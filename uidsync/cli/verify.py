@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -24,7 +25,6 @@ from uidsync.cli.wiring import Site, TargetMaker
 from uidsync.cli.words import MOST_NAMED, spell_time_left, tell_error
 from uidsync.config.models import FirewallConfig
 from uidsync.ledger.ledger import Ledger
-from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
 from uidsync.panos import Tagged, rank
 from uidsync.panos.logs.events import UserIdEvent
 from uidsync.panos.wire.errors import PanosError
@@ -67,7 +67,7 @@ def verify(
     site = Site(options, "write" if mend else "read", target)
     site.heed_signals()
     look = _Look(site, site.make_source(), site.make_targets())
-    with open_ledger_read_only(site.state_dir, site.log) as copy:
+    with site.opened_ledger() as copy:
         _, found = look.read(copy)
     report, is_unsafe = None, False
     if mend and any(each.is_to_mend for each in found):
@@ -108,9 +108,8 @@ def _mend(look: _Look) -> tuple[Found, SyncReport | None, bool]:
     """Send what differs, and look again; tell whether it was refused as unsafe."""
     site = look.site
     with (
-        lock(site.state_dir, site.log),
+        site.opened_ledger(writes=True) as ledger,
         site.taken_turn(look.source),
-        open_ledger(site.state_dir, site.log) as ledger,
         ledger.provisional() as keep,
         progress_bar() as progress,
     ):
@@ -124,7 +123,7 @@ def _mend(look: _Look) -> tuple[Found, SyncReport | None, bool]:
         site.deadline.is_interruptible = True  # nothing is under way any more
 
         def look_at_firewalls() -> Found:
-            with open_ledger_read_only(site.state_dir, site.log) as copy:
+            with site.opened_ledger() as copy:
                 return look.compare(copy, reading.clock())
 
         # What was delivered may take a while to show; after a failure there is nothing to wait for.
@@ -153,7 +152,7 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
     if not console.is_terminal:
         for each in found:
             print(each.name, each.status, *filter(None, [each.error]), sep="\t")
-            print_rows(each.name, [_list_words(kind, item) for kind, item in _list_differences(each)])
+            print_rows(each.name, [_list_words(*row, _write_seconds) for row in _list_differences(each)])
         return
     table = make_table("target", "status", *KINDS, right=KINDS)
     for each in found:
@@ -169,7 +168,7 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
             console.print(tell_error(each.name, kind, words) if words else f"{each.name}: {each.error}")
         if rows := _list_differences(each):
             heads = ("", "address", "should have", "has", "from", "time left")
-            show_rows(each.name, heads, [(*_list_words(*row)[:-1], _spell_left(row[1])) for row in rows])
+            show_rows(each.name, heads, [_list_words(*row, spell_time_left) for row in rows])
     if advice := _advise(found, is_repaired=report is not None):
         console.print(advice)
 
@@ -186,15 +185,15 @@ def _list_differences(each: Comparison) -> list[tuple[str, Difference]]:
     return [(kind, item) for kind in KINDS for item in sorted(each.list_findings(kind), key=lambda item: rank(item.ip))]
 
 
-def _list_words(kind: str, item: Difference) -> tuple[str, ...]:
+def _list_words(kind: str, item: Difference, spell: Callable[[int | None], str]) -> tuple[str, ...]:
+    source, left = item.type or "-", "-" if item.held is None else spell(item.seconds_left)
     if isinstance(item.ip, Tagged):  # of tags, no firewall tells where they are from or how long they last
-        return kind, str(item.ip), item.user or "-", item.held or "-", "-", "-"
-    left = "-" if item.held is None else "never" if item.seconds_left is None else str(item.seconds_left)
-    return kind, str(item.ip), item.user or "-", item.held or "-", item.type or "-", left
+        source, left = "-", "-"
+    return kind, str(item.ip), item.user or "-", item.held or "-", source, left
 
 
-def _spell_left(item: Difference) -> str:
-    return "-" if item.held is None or isinstance(item.ip, Tagged) else spell_time_left(item.seconds_left)
+def _write_seconds(seconds: int | None) -> str:
+    return "never" if seconds is None else str(seconds)
 
 
 # ---- what firewalls logged ---------------------------------------------------------------------------------------
@@ -208,29 +207,23 @@ def _show_log(options: Options, address: str, names: list[str] | None, *, as_jso
     site = Site(options, names=names)
     maker = site.make_targets(attempts=1)
 
-    def read_log(target: FirewallConfig) -> tuple[tuple[UserIdEvent, ...], str | None]:
+    def read_log(target: FirewallConfig) -> tuple[str, tuple[UserIdEvent, ...], str | None]:
         with closing(maker.make_firewall(target)) as firewall:
             try:
-                return firewall.read_user_id_log(ip), None
+                return target.name, firewall.read_user_id_log(ip), None
             except PanosError as error:
-                return (), f"{error.kind}: {error}"
+                return target.name, (), f"{error.kind}: {error}"
 
-    logs = dict(zip((target.name for target in site.firewalls), do_for_each(read_log, site.firewalls), strict=True))
+    logs = do_for_each(read_log, site.firewalls)
     if as_json:
-        print_json(
-            {
-                "targets": [
-                    {"name": name, "events": [asdict(event) for event in events], "error": error}
-                    for name, (events, error) in logs.items()
-                ]
-            }
-        )
+        listed = [{"name": name, "events": list(map(asdict, events)), "error": error} for name, events, error in logs]
+        print_json({"targets": listed})
     else:
-        for name, (events, error) in logs.items():
+        for name, events, error in logs:
             if error:
                 site.log.warning("log.unreadable", target=name, message=error)
             show_user_id_log(name, events)
-    return UNREADABLE if any(error for _, error in logs.values()) else OK
+    return UNREADABLE if any(error for *_, error in logs) else OK
 
 
 def show_user_id_log(target: str, events: tuple[UserIdEvent, ...]) -> None:
@@ -238,15 +231,16 @@ def show_user_id_log(target: str, events: tuple[UserIdEvent, ...]) -> None:
 
     Times are by the firewall's clock, with a zone where it says one; `type` is the mechanism by which the source knew.
     """
-    rows = [tuple(word or "-" for word in _list_event(event)) for event in events]
+    rows = [
+        (
+            f"{event.at:%Y-%m-%d %H:%M:%S} {event.at:%z}".strip() if event.at else "-",
+            *(word or "-" for word in (event.subtype, event.user, event.source, event.source_type, event.source_name)),
+            f"{event.timeout} s" if event.timeout else "-",
+        )
+        for event in events
+    ]
     if make_console().is_terminal:
         heads = ("time", "event", "user", "source", "type", "sent by", "timeout")
         show_rows(f"{target}: {len(events)} events", heads, rows, None)
     else:
         print_rows(target, rows)
-
-
-def _list_event(event: UserIdEvent) -> tuple[str, ...]:
-    at = f"{event.at:%Y-%m-%d %H:%M:%S} {event.at:%z}".strip() if event.at else ""
-    timeout = f"{event.timeout} s" if event.timeout else ""
-    return at, event.subtype, event.user, event.source, event.source_type, event.source_name, timeout

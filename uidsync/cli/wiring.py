@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline
 from uidsync.deliver.recorder import Progress
 from uidsync.ledger.ledger import Ledger
+from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
 from uidsync.panos.userid.agent import Agent
 from uidsync.panos.userid.firewall import Firewall, make_url
 from uidsync.panos.userid.pair import Pair
@@ -275,6 +276,15 @@ class Site:
     def raise_if_locked_out(self, targets: Sequence[TargetConfig], *, is_source_needed: bool = False) -> None:
         """Raise ConfigError where this account may read none of the secrets of these targets."""
         raise_if_locked_out(self.config, self.state_dir, targets, is_source_needed=is_source_needed)
+
+    @contextmanager
+    def opened_ledger(self, *, writes: bool = False) -> Iterator[Ledger]:
+        """Open the ledger: to be read alone, or locked, to be written."""
+        with ExitStack() as stack:
+            if writes:
+                stack.enter_context(lock(self.state_dir, self.log))
+            opened = (open_ledger if writes else open_ledger_read_only)(self.state_dir, self.log)
+            yield stack.enter_context(opened)
 
     def make_turn(self, source: Source) -> Turn | None:
         """Make the turn to work of one of two hosts, or nothing where there is one; `source` is what will be read."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -16,9 +16,8 @@ from uidsync.cli.show import make_console, print_json, progress_bar, show_held_b
 from uidsync.cli.wiring import Site
 from uidsync.cli.words import count
 from uidsync.ledger.ledger import Ledger
-from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
 from uidsync.ledger.values import Withdrawn
-from uidsync.panos import Address, rank
+from uidsync.panos import rank
 from uidsync.plan.dispatch import Dispatch
 from uidsync.plan.due import NOTHING_DUE, join
 from uidsync.plan.safety import UnsafePlan
@@ -90,15 +89,9 @@ def withdraw(
 
 
 def _choose(who: Sequence[str], *, everybody: bool, only_tags: bool) -> Chosen:
-    ips: set[Address] = set()
-    users: set[str] = set()
-    for word in who:
-        ip = read_address(word)
-        if ip is None:
-            users.add(word)
-        else:
-            ips.add(ip)
-    return Chosen(ips, users, everybody, only_tags)
+    read = {word: read_address(word) for word in who}
+    users = {word for word, ip in read.items() if ip is None}
+    return Chosen(set(filter(None, read.values())), users, everybody, only_tags)
 
 
 def _name(chosen: Chosen) -> str:
@@ -112,21 +105,9 @@ def _confirm(site: Site, *, only_tags: bool) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     names = ", ".join(target.name for target in site.targets)
-    if only_tags:
-        return typer.confirm(f"Remove every tag that uidsync sent to {names}, and withhold it?", err=True)
     tags = ", remove every tag" if site.config.roles.is_used else ""
-    return typer.confirm(f"Log out every mapping{tags} that uidsync sent to {names}, and withhold it?", err=True)
-
-
-@contextmanager
-def _opened(site: Site, *, dry_run: bool) -> Iterator[Ledger]:
-    """Open the ledger: to be read alone, or locked, to be written."""
-    with ExitStack() as stack:
-        if dry_run:
-            yield stack.enter_context(open_ledger_read_only(site.state_dir, site.log))
-        else:
-            stack.enter_context(lock(site.state_dir, site.log))
-            yield stack.enter_context(open_ledger(site.state_dir, site.log))
+    what = "Remove every tag" if only_tags else f"Log out every mapping{tags}"
+    return typer.confirm(f"{what} that uidsync sent to {names}, and withhold it?", err=True)
 
 
 # ---- to withdraw -------------------------------------------------------------------------------------------------
@@ -136,7 +117,7 @@ def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> in
     site.heed_signals()
     source = site.make_source()
     with ExitStack() as stack:
-        ledger = stack.enter_context(_opened(site, dry_run=dry_run))
+        ledger = stack.enter_context(site.opened_ledger(writes=not dry_run))
         if not dry_run:
             stack.enter_context(site.taken_turn(source, needed=False))
         now = read_clock(ledger.read_position())
@@ -188,42 +169,30 @@ def _tell_if_empty(site: Site, dispatches: Sequence[Dispatch], ledger: Ledger, c
 
 
 def _show_withheld(withheld: Mapping[str, Sequence[Withdrawn]], title: str = "held back") -> None:
-    show_held_back(
-        {
-            name: [("withdrawn", login.ip, login.user, login.key[0]) for login in logins]
-            for name, logins in withheld.items()
-        },
-        title,
-    )
+    listed = {
+        name: [("withdrawn", each.ip, each.user, each.key[0]) for each in some] for name, some in withheld.items()
+    }
+    show_held_back(listed, title)
 
 
 def _tell_or_undo(site: Site, chosen: Chosen, wish: Wish, *, as_json: bool) -> int:
     """Tell what is withheld, and end that if it is wanted; exit 1 when there is nothing to end."""
-    with _opened(site, dry_run=not wish.changes_something) as ledger:
+    with site.opened_ledger(writes=wish.changes_something) as ledger:
         withheld = find_withheld(site.targets, ledger, chosen)
+        logins = [(name, login) for name, some in withheld.items() for login in some]
         if as_json:
             print_json(
-                [
-                    {"target": name, "ip": str(login.ip), "user": login.user, "event": login.key[0]}
-                    for name, logins in withheld.items()
-                    for login in logins
-                ]
+                [{"target": name, "ip": str(each.ip), "user": each.user, "event": each.key[0]} for name, each in logins]
             )
         else:
             _show_withheld(withheld, "no longer held back" if wish.undo and not wish.dry_run else "held back")
-        if not wish.undo:
-            return OK
-        if not any(withheld.values()):
-            site.log.warning(
-                "withdrawal.unknown",
-                message="no such mapping is withheld; `uidsync withdraw --list` shows all that are",
-            )
+        if wish.undo and not logins:
+            words = "no such mapping is withheld; `uidsync withdraw --list` shows all that are"
+            site.log.warning("withdrawal.unknown", message=words)
             return INCOMPLETE
-        if not wish.dry_run:
+        if wish.undo and not wish.dry_run:
             give_back(withheld, ledger)
-            entries = sum(map(len, withheld.values()))
-            words = f"{count(entries, 'mappings')} {'is' if entries == 1 else 'are'} no longer held back"
-            site.log.info(
-                "withdrawal.undone", entries=entries, message=words, hint="the next run sends what is still wanted"
-            )
+            words = f"{count(len(logins), 'mappings')} {'is' if len(logins) == 1 else 'are'} no longer held back"
+            hint = "the next run sends what is still wanted"
+            site.log.info("withdrawal.undone", entries=len(logins), message=words, hint=hint)
     return OK

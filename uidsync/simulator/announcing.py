@@ -1,0 +1,27 @@
+"""Says in TOML what a configuration needs of a simulated target, and by which commands its secret is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+RenderKeys = Callable[[Mapping[str, Any]], Iterable[str]]  # a table's keys as lines of TOML
+
+
+def announce_as_toml(render_keys: RenderKeys, line: Mapping[str, Any]) -> None:
+    """Print the table of a configuration for what was announced, and how to store its secret."""
+    head, commands, words = "[[target]]", [], "Then store its key:"
+    match line["kind"]:
+        case "xdr":
+            head, table = "[relay]", {key: line[key] for key in ("fqdn", "api_key_id", "ca_file")}
+            commands = [f"echo {line['api_key']} | uidsync secret set relay-api-key"]
+        case "firewall":
+            table = {"name": "fw-sim"} | {key: line[key] for key in ("kind", "host", "port", "ca_file")}
+            words = "Then store its key, in one of two ways (the administrator is admin, with the password admin):"
+            commands = ["uidsync keygen fw-sim", f"echo {line['api_key']} | uidsync secret set fw-sim-api-key"]
+        case _:
+            keys = ("kind", "host", "port", "ca_file", "client_cert_file")
+            table = {"name": "uia-sim"} | {key: line[key] for key in keys}
+            words = "Then store our key for it:"
+            commands = [f"uidsync secret set uia-sim-client-key < {line['client_key_file']}"]
+    print("\n".join([head, *render_keys(table), "", f"# {words}", *(f"#   {each}" for each in commands)]), flush=True)  # noqa: T201
