@@ -24,7 +24,7 @@ from uidsync.cli.inspection import (
     yellow,
 )
 from uidsync.cli.inspection_source import inspect_source
-from uidsync.cli.show import make_console, print_json, print_table
+from uidsync.cli.show import make_console, print_json, print_within_width
 from uidsync.cli.wiring import Site, TargetMaker, advise_closing, is_ping_exposed
 from uidsync.config.models import TargetConfig
 from uidsync.reading.reader import read_clock
@@ -142,7 +142,7 @@ def _show(console: Console, about: str, finding: Finding, *, is_first: bool) -> 
     grid.add_column(width=COLOUR_WIDTH)
     grid.add_column(overflow="fold")
     grid.add_row(Text(finding.colour, finding.colour), Text(finding.message))
-    print_table(grid)
+    print_within_width(grid)
     if finding.advice:
         console.print(f"{'':{COLOUR_WIDTH + 2}}-> {finding.advice}")
 

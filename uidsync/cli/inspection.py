@@ -111,14 +111,10 @@ def inspect_belief(config: Config, target: TargetConfig, ledger: Ledger, now: da
         wanted = of.count_wanted(find_seen_since(config, now))
         if first:
             doubt = f", {doubtful:,} in doubt" if doubtful else ""
-            gets_any = of is ledger or make_tag_config(config, [target]).target
-            due = (
-                f"{count(wanted, 'addresses')} {'has' if wanted == 1 else 'have'} a user"
-                if of is ledger
-                else f"{wanted:,} wanted"
-                if gets_any
-                else "they are not renewed"
-            )
+            if of is ledger:
+                due = f"{count(wanted, 'addresses')} {'has' if wanted == 1 else 'have'} a user"
+            else:
+                due = f"{wanted:,} wanted" if make_tag_config(config, [target]).target else "they are not renewed"
             words = f"the ledger counts {count(held, of.words.held)} held{doubt}; {due}"
             yield green(f"{words}; the first expires in {spell_span(first - now)}")
     if state.compared_at:
@@ -235,8 +231,11 @@ def _inspect_pair(firewall: Firewall) -> Iterator[Finding]:
     roles = firewall.ask_roles()
     for host, role in roles.items():
         if isinstance(role, PanosError):
+            # A single question to a member takes a missing right for a commit.
             words = f"{host} does not say whether it is active: {role.kind}: {role.words}"
-            advice = PAIR_HINT if _is_denied(role) else role.advice or HINTS.get(role.kind, PAIR_HINT)
+            advice = (
+                PAIR_HINT if isinstance(role, Busy) and role.denied else role.advice or HINTS.get(role.kind, PAIR_HINT)
+            )
             yield red(words, advice)
         elif role == OFF:
             yield red(f"{host} is {role}", "is high availability set up? a single firewall has a host")
@@ -245,10 +244,6 @@ def _inspect_pair(firewall: Firewall) -> Iterator[Finding]:
     active = sum(role in ACTIVE for role in roles.values())
     if roles and active != 1 and all(isinstance(role, str) for role in roles.values()):
         yield red(f"{active} of its members are active", "look at their high availability")
-
-
-def _is_denied(error: PanosError) -> bool:
-    return isinstance(error, Busy) and error.denied  # a single question to a member takes it for a commit
 
 
 def spell_milliseconds(seconds: float) -> str:

@@ -49,10 +49,10 @@ def become_owner(state_dir: Path, needs: Needs = "read") -> None:
         if needs != "nothing":
             _raise_if_outsider(state_dir, needs)
         return
-    nearest = next(
-        (place for place in (state_dir.absolute(), *state_dir.absolute().parents) if _exists(place)), Path("/")
-    )
-    is_there = nearest == state_dir.absolute()
+    place = state_dir.absolute()
+    there = (each for each in (place, *place.parents) if os.path.exists(each))  # noqa: PTH110 (whatever its name is)
+    nearest = next(there, Path("/"))
+    is_there = nearest == place
     owner = _find_owner(nearest) or (None if is_there else _find_account(SERVICE))
     if owner is None:
         if needs == "write" and not is_there:
@@ -69,10 +69,6 @@ def become_owner(state_dir: Path, needs: Needs = "read") -> None:
             finally:
                 os.close(opened)
     _become(owner)
-
-
-def _exists(place: Path) -> bool:
-    return os.path.exists(place)  # noqa: PTH110 (whatever its name is)
 
 
 def _find_owner(place: Path) -> pwd.struct_passwd | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +40,9 @@ COLOURS = {
 }  # fmt: skip
 
 
+Value = TypeVar("Value")
+
+
 class _Console(Console):
     """Prints sentences on a terminal with whole words, and with commands that work as they are."""
 
@@ -61,23 +64,25 @@ def make_console(*, stderr: bool = False, soft_wrap: bool = True, width: int | N
     return _Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap, width=width)
 
 
-def print_table(table: Table) -> None:
-    """Print a table, on a terminal within its width."""
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Collection[str] = ()) -> None:
+    """Print a table, on a terminal within its width; columns that are named on the `right` hold numbers."""
+    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    for head in heads:
+        table.add_column(head, justify="right" if head in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    print_within_width(table)
+
+
+def print_within_width(shown: RenderableType) -> None:
+    """Print what rich lays out, on a terminal within its width."""
     console = make_console()
-    console.print(table, soft_wrap=not console.is_terminal)
+    console.print(shown, soft_wrap=not console.is_terminal)
 
 
 def print_json(value: object) -> None:
     """Print an answer for programs."""
     print(json.dumps(to_plain(value), indent=1, default=str))
-
-
-def make_table(*heads: str, right: Sequence[str] = ()) -> Table:
-    """Make a table; columns that are named on the `right` hold numbers."""
-    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
-    for head in heads:
-        table.add_column(head, justify="right" if head in right else "left", overflow="fold")
-    return table
 
 
 def spell_status(status: str) -> Text:
@@ -90,12 +95,9 @@ def show_rows(
 ) -> None:
     """Print a table under a title; the first rows of it, unless there is no way to see all."""
     shown = rows if how_to_see_all is None else rows[:ROWS_SHOWN]
-    table = make_table(*heads)
-    for row in shown:
-        table.add_row(*(Text(make_printable(word)) for word in row))
     make_console().print(title)
     if rows:
-        print_table(table)
+        print_table(heads, ([Text(make_printable(word)) for word in row] for row in shown))
     if len(rows) > len(shown):
         make_console().print(f"… {len(rows) - len(shown):,} more; {how_to_see_all}")
 
@@ -162,17 +164,17 @@ def show_plans(plans: Mapping[str, Plan], *, as_tables: bool, shows_all: bool = 
             for action, user, ip, minutes in _list_entries(plan):
                 print(name, action, ip, user, minutes, sep="\t")
         return
-    alike: dict[Plan, list[str]] = {}
-    for name, plan in plans.items():
-        alike.setdefault(plan, []).append(name)
-    for plan, names in alike.items():
-        title = f"{', '.join(names)}: {_count_entries(plan)} due"
-        show_rows(
-            title,
-            ("action", "user", "address", "minutes"),
-            _list_entries(plan),
-            None if shows_all else "`--all` shows all",
-        )
+    heads, how_to_see_all = ("action", "user", "address", "minutes"), None if shows_all else "`--all` shows all"
+    for plan, names in _group(plans).items():
+        show_rows(f"{names}: {_count_entries(plan)} due", heads, _list_entries(plan), how_to_see_all)
+
+
+def _group(values: Mapping[str, Value]) -> dict[Value, str]:
+    """Group targets by an equal value: those that are alike share a table, below all of their names."""
+    alike: dict[Value, str] = {}
+    for name, value in values.items():
+        alike[value] = f"{alike[value]}, {name}" if value in alike else name
+    return alike
 
 
 def _count_entries(plan: Plan) -> str:
@@ -192,15 +194,13 @@ def _list_entries(plan: Plan) -> list[tuple[str, str, str, str]]:
         "new": plan.new,
         "refresh": plan.refreshed,
     }
-    return [
-        (_name_action(action, entry), entry.user, str(entry.ip), str(entry.timeout) if isinstance(entry, Login) else "")
-        for action, entries in parts.items()
-        for entry in sorted(entries, key=lambda entry: rank(entry.ip))
-    ]
-
-
-def _name_action(action: str, entry: Login | Logout) -> str:
-    return "untag" if action == "logout" and isinstance(entry.ip, Tagged) else action
+    listed = []
+    for action, entries in parts.items():
+        for entry in sorted(entries, key=lambda entry: rank(entry.ip)):
+            minutes = str(entry.timeout) if isinstance(entry, Login) else ""
+            word = "untag" if action == "logout" and isinstance(entry.ip, Tagged) else action
+            listed.append((word, entry.user, str(entry.ip), minutes))
+    return listed
 
 
 def show_report(report: SyncReport) -> None:
@@ -238,11 +238,11 @@ def show_end(report: SyncReport, told: str = "") -> None:
 def show_withdrawal(report: SyncReport) -> None:
     """Print what became of every target."""
     numbers = ("due", "delivered", "rejected", "failed", "not tried", "seconds")
-    table = make_table("target", "status", *numbers, right=numbers)
+    rows: list[tuple[str | Text, ...]] = []
     for part in report.targets:
-        counts = _list_counts(part) or (0, 0, 0, 0, 0)
-        table.add_row(part.name, spell_status(part.status), *(f"{count:,}" for count in counts), f"{part.seconds:.2f}")
-    print_table(table)
+        counts = (f"{count:,}" for count in _list_counts(part) or (0, 0, 0, 0, 0))
+        rows.append((part.name, spell_status(part.status), *counts, f"{part.seconds:.2f}"))
+    print_table(("target", "status", *numbers), rows, numbers)
     for words in _tell_errors(report):
         make_console().print(words)
 
@@ -268,14 +268,12 @@ def show_held_back(
 
     On a terminal targets with the same logins share a table.
     """
-    alike: dict[tuple[tuple[str, str, str], ...], list[str]] = {}
-    for name, listed in entries.items():
-        ordered = sorted(listed, key=lambda entry: rank(entry[1]))
-        if make_console().is_terminal:
-            rows = tuple((str(ip), user, f"{WHY[why]} {spell_moment(at)}") for why, ip, user, at in ordered)
-            alike.setdefault(rows, []).append(name)
-        else:
-            print_rows(name, [(why, ip, user, at.isoformat()) for why, ip, user, at in ordered])
-    for rows, names in alike.items():
-        if rows:
-            show_rows(f"{', '.join(names)}: {title}", ("address", "user", "why"), rows)
+    ordered = {name: tuple(sorted(listed, key=lambda entry: rank(entry[1]))) for name, listed in entries.items()}
+    if not make_console().is_terminal:
+        for name, listed in ordered.items():
+            print_rows(name, [(why, ip, user, at.isoformat()) for why, ip, user, at in listed])
+        return
+    for listed, names in _group(ordered).items():
+        if listed:
+            rows = [(str(ip), user, f"{WHY[why]} {spell_moment(at)}") for why, ip, user, at in listed]
+            show_rows(f"{names}: {title}", ("address", "user", "why"), rows)

@@ -18,7 +18,7 @@ from rich.text import Text
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import DEFAULT_CONFIG, JSONOption, Options, command
-from uidsync.cli.show import make_console, make_table, print_json, print_table, show_held_back
+from uidsync.cli.show import make_console, print_json, print_table, show_held_back
 from uidsync.cli.wiring import Site
 from uidsync.cli.words import spell_age, spell_moment, spell_span, tell_error
 from uidsync.config.models import TargetConfig
@@ -130,13 +130,13 @@ def _show_targets(standings: Sequence[Standing], now: datetime) -> None:
     numbers = ["held", "doubt", "expiring", "held back"]
     if any(each.tags or each.tags_in_doubt for each in standings):
         numbers.append("tags")
-    table = make_table("target", *numbers, "reconciled", "success", "behind", right=numbers)
+    rows = []
     for each in standings:
         counts = (each.held, each.in_doubt, each.expiring, each.held_back, each.tags)[: len(numbers)]
         ages = (spell_age(moment, now, "never", 1) for moment in (each.reconciled_at, each.last_success))
         behind = Text(spell_span(now - each.behind_since), "red") if each.behind_since else "-"
-        table.add_row(each.name, *(f"{count:,}" for count in counts), *ages, behind)
-    print_table(table)
+        rows.append((each.name, *(f"{count:,}" for count in counts), *ages, behind))
+    print_table(("target", *numbers, "reconciled", "success", "behind"), rows, numbers)
     if console.is_terminal:
         show_held_back({each.name: each.not_sent for each in standings})
     for each in standings:

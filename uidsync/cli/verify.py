@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command, read_address
 from uidsync.cli.show import (
     make_console,
-    make_table,
     print_json,
     print_rows,
     print_table,
@@ -154,11 +154,11 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
             print(each.name, each.status, *filter(None, [each.error]), sep="\t")
             print_rows(each.name, [_list_words(*row, _write_seconds) for row in _list_differences(each)])
         return
-    table = make_table("target", "status", *KINDS, right=KINDS)
+    rows: list[tuple[str | Text, ...]] = []
     for each in found:
         counts = (f"{len(some):,}" if (some := each.list_findings(kind)) else "-" for kind in KINDS)
-        table.add_row(each.name, spell_status(each.status), *counts)
-    print_table(table)
+        rows.append((each.name, spell_status(each.status), *counts))
+    print_table(("target", "status", *KINDS), rows, KINDS)
     for part in report.targets if report else ():
         if part.error:
             console.print(tell_error(part.name, part.error.kind, part.error.message))
@@ -166,9 +166,9 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
         if each.error:
             kind, _, words = each.error.partition(": ")
             console.print(tell_error(each.name, kind, words) if words else f"{each.name}: {each.error}")
-        if rows := _list_differences(each):
+        if differences := _list_differences(each):
             heads = ("", "address", "should have", "has", "from", "time left")
-            show_rows(each.name, heads, [_list_words(*row, spell_time_left) for row in rows])
+            show_rows(each.name, heads, [_list_words(*row, spell_time_left) for row in differences])
     if advice := _advise(found, is_repaired=report is not None):
         console.print(advice)
 
