@@ -53,20 +53,12 @@ def simulate(
     """
     step_down(port=port)
     gc.enable()  # it runs until it is told to end
-    from uidsync.simulator.announcing import announce_as_toml  # noqa: PLC0415 (no other command needs a server)
-    from uidsync.simulator.serve import serve_agent, serve_firewall  # noqa: PLC0415
+    from uidsync.simulator.announcing import announce_as_toml, serve  # noqa: PLC0415 (no other command needs a server)
 
     sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 (closed: there are no orders)
     announce = partial(announce_as_toml, render_keys) if as_toml else None
     try:
-        if kind == "firewall":
-            serve_firewall(port, api_key, vsys, announce=announce)
-        elif kind == "xdr":
-            from uidsync.simulator.tenant_web import serve_xdr  # noqa: PLC0415 (it is for few)
-
-            serve_xdr(port, api_key, announce=announce)
-        else:
-            serve_agent(port, announce=announce)
+        serve(kind, port, api_key, vsys, announce)
     except OSError as error:
         if error.errno not in NOT_OURS:
             raise

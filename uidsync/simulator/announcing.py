@@ -1,11 +1,26 @@
-"""Says in TOML what a configuration needs of a simulated target, and by which commands its secret is stored."""
+"""Serves the kind of target that is asked for, and says in TOML what a configuration needs of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from uidsync.simulator.serve import Announce, serve_agent, serve_firewall
+
 RenderKeys = Callable[[Mapping[str, Any]], Iterable[str]]  # a table's keys as lines of TOML
+
+
+def serve(kind: str, port: int, api_key: str | None, vsys: str | None, announce: Announce | None) -> None:
+    """Serve a firewall, an agent or a tenant until SIGTERM or SIGINT; what is not for a kind is left out."""
+    match kind:
+        case "firewall":
+            serve_firewall(port, api_key, vsys, announce=announce)
+        case "xdr":
+            from uidsync.simulator.tenant_web import serve_xdr  # noqa: PLC0415 (it is for few)
+
+            serve_xdr(port, api_key, announce=announce)
+        case _:
+            serve_agent(port, announce=announce)
 
 
 def announce_as_toml(render_keys: RenderKeys, line: Mapping[str, Any]) -> None:
