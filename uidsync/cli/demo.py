@@ -6,8 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,29 +25,11 @@ from uidsync.ledger.ledger import Ledger
 from uidsync.panos import rank
 from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
-from uidsync.simulator.process import Children, Simulator
-from uidsync.simulator.scene import RELAY_PSK, find_free_port, write_document, write_relay_table
+from uidsync.simulator.process import Simulator
+from uidsync.simulator.scene import find_free_port, keep_running, say_what_to_try, write_document, write_relay_table
 from uidsync.sync import Order, Run, run
 
-EVERY = 60  # seconds between runs, as the timer has it
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-TO_TRY = """
-{page}
-A run is made every minute. The first takes half a minute, because it retries the dead target.
-In another terminal:
-
-  export UIDSYNC_CONFIG={file}{path}
-  uidsync status                what is behind, and since when
-  uidsync who 192.0.2.21        who has an address, and who had it before
-  uidsync explain 192.0.2.21    why, and what each firewall shows
-  uidsync verify                compare what the firewalls hold with what they should hold
-  uidsync check                 test everything; one target is dead on purpose{relay}
-
-The log is in {log}. Ctrl-C ends all of it and leaves nothing behind."""
-
-TO_RELAY = """
-  uidsync relay status          what became of alerts for a simulated Cortex XDR. This sends one:
-  curl -H 'Authorization: {psk}' http://{listen}/in -d '{{"src":"192.0.2.21","threat_name":"a rehearsal"}}'"""
 
 
 @command
@@ -106,28 +87,18 @@ def demo(
 
 def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
     """Run as an installation would, in processes of its own, until Ctrl-C."""
-    state_dir, log = place / "state", place / "log"
+    state_dir, services = place / "state", [name for name in ("exporter", "relay") if not lacks(name)]
     state_dir.mkdir()
     listen = f"127.0.0.1:{find_free_port()}"
     file = _write_site(place, document | {"sync": {"state_dir": state_dir}, "exporter": {"listen": listen}}).file
-    uidsync = (sys.executable, "-m", "uidsync", "--config", str(file))
-    with suppress(KeyboardInterrupt), Children(log) as children:
-        page = f"No status page: packages are missing. To have it: {advise_extra('exporter')}"
-        if not lacks("exporter"):
-            children.start(*uidsync, "exporter")
-            page = f"The status page: http://{listen}/"
-        relay = ""
-        if "relay" in document:
-            children.start(*uidsync, "relay")
-            relay = TO_RELAY.format(listen=document["relay"]["listen"], psk=RELAY_PSK)
-        first = children.start(*uidsync, "sync")
-        told = Path(_find_command())
-        path = "" if told.name == str(told) else f"\n  export PATH={told.absolute().parent}:$PATH"
-        console.print(TO_TRY.format(page=page, file=file, path=path, log=log, relay=relay), soft_wrap=True)
-        first.wait()
-        while True:
-            time.sleep(EVERY)
-            children.start(*uidsync, "sync").wait()
+    page = f"No status page: packages are missing. To have it: {advise_extra('exporter')}"
+    if "exporter" in services:
+        page = f"The status page: http://{listen}/"
+    told = Path(_find_command())
+    path = "" if told.name == str(told) else f"\n  export PATH={told.absolute().parent}:$PATH"
+    words = say_what_to_try(page, file, path, document.get("relay"))
+    command = (sys.executable, "-m", "uidsync", "--config", str(file))
+    keep_running(command, services, place / "log", lambda: console.print(words, soft_wrap=True))
     return OK
 
 

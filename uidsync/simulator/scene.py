@@ -1,18 +1,39 @@
-"""Sets the scene of a demonstration: fresh sample events, secrets, and the configuration that names it all."""
+"""Sets the scene of a demonstration and keeps it: sample events, secrets, and the configuration that names them."""
 
 from __future__ import annotations
 
 import csv
 import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from uidsync.simulator.process import Simulator
+from uidsync.simulator.process import Children, Simulator
 
 FRESH = timedelta(minutes=2)  # how old the newest sample event is made
 RELAY_PSK = "hello"
+EVERY = 60  # seconds between runs, as the timer has it
+TO_TRY = """
+{page}
+A run is made every minute. The first takes half a minute, because it retries the dead target.
+In another terminal:
+
+  export UIDSYNC_CONFIG={file}{path}
+  uidsync status                what is behind, and since when
+  uidsync who 192.0.2.21        who has an address, and who had it before
+  uidsync explain 192.0.2.21    why, and what each firewall shows
+  uidsync verify                compare what the firewalls hold with what they should hold
+  uidsync check                 test everything; one target is dead on purpose{relay}
+
+The log is in {log}. Ctrl-C ends all of it and leaves nothing behind."""
+
+TO_RELAY = """
+  uidsync relay status          what became of alerts for a simulated Cortex XDR. This sends one:
+  curl -H 'Authorization: {psk}' http://{listen}/in -d '{{"src":"192.0.2.21","threat_name":"a rehearsal"}}'"""
 
 
 def find_free_port() -> int:
@@ -82,3 +103,22 @@ def _write_events(place: Path) -> Path:
         for row, date in zip(rows, dates, strict=True):
             writer.writerow(row | {"transDate": (date + shift).isoformat()})
     return file
+
+
+def say_what_to_try(page: str, file: Path, path: str, relay: dict[str, Any] | None) -> str:
+    """Say how to use the scene while it is kept: by its page, its configuration, a line for the PATH, and its relay."""
+    to_relay = TO_RELAY.format(listen=relay["listen"], psk=RELAY_PSK) if relay else ""
+    return TO_TRY.format(page=page, file=file, path=path, log=file.parent / "log", relay=to_relay)
+
+
+def keep_running(command: Sequence[str], services: Sequence[str], log: Path, tell: Callable[[], object]) -> None:
+    """Start the services and the first run, tell of them, and make a run every minute, until Ctrl-C."""
+    with suppress(KeyboardInterrupt), Children(log) as children:
+        for service in services:
+            children.start(*command, service)
+        first = children.start(*command, "sync")
+        tell()
+        first.wait()
+        while True:
+            time.sleep(EVERY)
+            children.start(*command, "sync").wait()
