@@ -10,7 +10,7 @@ import re
 import stat
 import sys
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
 from ipaddress import IPv6Address, ip_address
@@ -92,13 +92,50 @@ app = typer.Typer(
 )
 
 
+EVERYWHERE = "Options before or after any command"
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
+    if wanted:
+        print(f"uidsync {__version__}")
+        raise typer.Exit
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """The options that stand before or after any command."""
 
-    config: Path | None = None
-    verbose: int = 0
-    quiet: bool = False
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            readable=False,  # whoever reads it says better why it cannot be read
+            rich_help_panel=EVERYWHERE,
+            help="The configuration file [default: $UIDSYNC_CONFIG, then /etc/uidsync/uidsync.toml].",
+        ),
+    ] = None
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "-v",
+            "--verbose",
+            count=True,
+            show_default=False,
+            rich_help_panel=EVERYWHERE,
+            help="Show the log, with every entry (personal data); twice: traces of bugs.",
+        ),
+    ] = 0
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", rich_help_panel=EVERYWHERE, help="Log only warnings.")] = False
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            rich_help_panel=EVERYWHERE,
+            help="Show the version and exit.",
+        ),
+    ] = False
 
     def or_else(self, before: Options) -> Options:
         """Return these options, completed by those that stood before the command."""
@@ -121,8 +158,6 @@ class Options:
 # environment names is there for them anyway.
 GIVEN_CONFIG: ContextVar[Path | None] = ContextVar("GIVEN_CONFIG", default=None)
 
-EVERYWHERE = "Options before or after any command"
-
 
 def complete_targets(context: typer.Context) -> list[str]:
     """Return the names of all targets in the configuration; none where there is none.
@@ -142,28 +177,6 @@ def complete_targets(context: typer.Context) -> list[str]:
     return [target["name"] for target in targets if isinstance(target, dict) and isinstance(target.get("name"), str)]
 
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        readable=False,  # whoever reads it says better why it cannot be read
-        rich_help_panel=EVERYWHERE,
-        help="The configuration file [default: $UIDSYNC_CONFIG, then /etc/uidsync/uidsync.toml].",
-    ),
-]
-VerboseOption = Annotated[
-    int,
-    typer.Option(
-        "-v",
-        "--verbose",
-        count=True,
-        show_default=False,
-        rich_help_panel=EVERYWHERE,
-        help="Show the log, with every entry (personal data); twice: traces of bugs.",
-    ),
-]
-QuietOption = Annotated[bool, typer.Option("-q", "--quiet", rich_help_panel=EVERYWHERE, help="Log only warnings.")]
 JSONOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and contact no target.")]
 TargetOption = Annotated[
@@ -172,84 +185,75 @@ TargetOption = Annotated[
 ]
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
-    if wanted:
-        print(f"uidsync {__version__}")
-        raise typer.Exit
-
-
-VersionOption = Annotated[
-    bool,
-    typer.Option(
-        "--version",
-        callback=_show_version,
-        is_eager=True,
-        rich_help_panel=EVERYWHERE,
-        help="Show the version and exit.",
-    ),
-]
-
-
-@app.callback()
-def before(
-    context: typer.Context,
-    config: ConfigOption = None,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = False,
-    version: VersionOption = False,
-) -> None:
+def before(options: Options) -> None:
     """Keep firewalls' user mappings in step with the NAC.
 
     New here? Run `uidsync demo`. Set up your site with `uidsync init`. Test it with `uidsync check` and
     `uidsync sync --dry-run`. Then let the timer run `uidsync sync`.
     """
-    context.obj = Options(config, verbose, quiet)
 
 
 def command(function: Callable[..., int | None]) -> Callable[..., None]:
     """Register a command; its first parameter is `Options`, its result the exit code.
 
-    The common options are added to its own, and errors that a user can mend end it with a line that says how. A
-    parameter whose type is a dataclass stands for a group of options: its fields.
+    Errors that a user can mend end it with a line that says how.
     """
-    own = inspect.signature(function, eval_str=True)
-    added = inspect.signature(before, eval_str=True)
-    groups: dict[str, Any] = {
-        name: each.annotation for name, each in list(own.parameters.items())[1:] if is_dataclass(each.annotation)
-    }
 
-    @functools.wraps(function)
-    def wrapper(context: typer.Context, **arguments: Any) -> None:  # noqa: ANN401 (whatever the command takes)
-        _raise_if_blank(context, arguments)
-        given = {name: arguments.pop(name) for name in ("config", "verbose", "quiet")}
-        arguments.pop("version")
-        options = Options(**given).or_else(context.obj)
+    def carry_out(context: typer.Context, arguments: dict[str, Any]) -> None:
+        _raise_if_blank(context)
+        options = arguments.pop("options").or_else(context.obj)
         GIVEN_CONFIG.set(options.config)
-        for name, group in groups.items():
-            arguments[name] = group(**{field.name: arguments.pop(field.name) for field in fields(group)})
         _import_log()
         from uidsync.cli.failures import run  # noqa: PLC0415 (a help ends before)
 
         raise typer.Exit(run(function, options, arguments))
 
-    parameters = list(added.parameters.values())
-    for name, parameter in list(own.parameters.items())[1:]:
-        parameters += _spread(groups[name]) if name in groups else [parameter]
-    wrapper.__signature__ = own.replace(  # type: ignore[attr-defined]
-        parameters=sorted(parameters, key=lambda parameter: parameter.default is not inspect.Parameter.empty)
+    called = _gather(function, carry_out)
+    _register(function.__name__, called)
+    return called
+
+
+def _gather(function: Callable[..., Any], act: Callable[[typer.Context, dict[str, Any]], None]) -> Callable[..., None]:
+    """Return what typer is to call in the place of a function, so that `act` gets its arguments.
+
+    A parameter whose type is a dataclass stands for a group of options: its fields.
+    """
+    own, groups = inspect.signature(function, eval_str=True), dict[str, Any]()
+    parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
+    for name, parameter in own.parameters.items():
+        group = parameter.annotation
+        if not is_dataclass(group):
+            parameters.append(parameter)
+            continue
+        groups[name], hints = group, get_type_hints(group, include_extras=True)
+        parameters += [
+            parameter.replace(name=field.name, default=field.default, annotation=hints[field.name])
+            for field in fields(group)
+        ]
+
+    @functools.wraps(function)
+    def called(context: typer.Context, **arguments: Any) -> None:  # noqa: ANN401 (whatever the command takes)
+        for name, group in groups.items():
+            arguments[name] = group(**{field.name: arguments.pop(field.name) for field in fields(group)})
+        act(context, arguments)
+
+    called.__signature__ = own.replace(  # type: ignore[attr-defined]
+        parameters=[each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
     )
-    _register(function.__name__, wrapper)
-    return wrapper
+    return called
 
 
-def _raise_if_blank(context: typer.Context, arguments: Mapping[str, Any]) -> None:
+app.callback()(_gather(before, lambda context, given: setattr(context, "obj", given["options"])))
+
+
+def _raise_if_blank(context: typer.Context) -> None:
     """Refuse an option whose value is empty: a script's unset variable would mean all users, or all targets."""
     for option in context.command.params:
         name = option.name or ""
         source = context.get_parameter_source(name)
         if option.param_type_name != "option" or source is None or source.name != "COMMANDLINE":
             continue
-        value = arguments.get(name)
+        value = context.params.get(name)
         if any(isinstance(text, str) and not text.strip() for text in (value if isinstance(value, list) else [value])):
             raise typer.BadParameter("it is empty: give a value, or leave the option out", param_hint=option.opts[0])
 
@@ -260,17 +264,6 @@ def _import_log() -> None:
         sys.modules["rich"] = None  # type: ignore[assignment]
         importlib.import_module("structlog")
         del sys.modules["rich"]
-
-
-def _spread(group: type[Any]) -> list[inspect.Parameter]:
-    """Return the fields of a group of options as parameters."""
-    hints = get_type_hints(group, include_extras=True)
-    return [
-        inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
-        )
-        for field in fields(group)
-    ]
 
 
 def announce(missing: Collection[str]) -> None:
