@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -10,13 +9,13 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import Options, command, complete_targets
 from uidsync.cli.secret import raise_if_unwritable, store
-from uidsync.cli.wiring import Site
+from uidsync.cli.wiring import Site, TargetMaker
 from uidsync.config.credentials import CREDENTIALS
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.panos.wire.client import OLD_RELEASE, Client
 from uidsync.panos.wire.errors import PanosError, Unauthorized, Unreachable
-from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, make_keygen, read_key
+from uidsync.panos.wire.xmlapi import SYSTEM_INFO, make_keygen, read_key
 
 
 @command
@@ -48,7 +47,7 @@ def keygen(
     password = typer.prompt("Password", hide_input=True, err=True)
     maker = site.make_targets(attempts=1)
     try:
-        key = _ask_first_that_answers(maker.make_clients(chosen, None).values(), make_keygen(user, password))
+        key = ask_for_key(maker, chosen, user, password)
     except Unauthorized as error:
         raise Unauthorized(f"{target} does not accept this name and password: {error}") from None
     store(file, key + "\n", str(options.file))
@@ -70,12 +69,12 @@ def _warn_if_unknown(client: Client, log: FilteringBoundLogger) -> None:
         client.close()
 
 
-def _ask_first_that_answers(members: Iterable[Client], request: Request) -> str:
+def ask_for_key(maker: TargetMaker, target: FirewallConfig, user: str, password: str) -> str:
     """Ask a firewall for a key; of a pair the first member that can be reached, for they share administrators."""
     failure: PanosError = Unreachable("has no host")
-    for client in members:
+    for client in maker.make_clients(target, None).values():
         try:
-            return read_key(client.call(request))
+            return read_key(client.call(make_keygen(user, password)))
         except Unreachable as error:
             failure = error
         finally:

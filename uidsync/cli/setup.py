@@ -15,6 +15,7 @@ import typer
 from uidsync.cli.app import DEFAULT_CONFIG
 from uidsync.cli.inspection import HINTS, Finding, inspect_target, red, spell_finding, yellow
 from uidsync.cli.inspection_source import inspect_source
+from uidsync.cli.keygen import ask_for_key
 from uidsync.cli.secret import MODE, check_secret, find_file, find_group, find_secrets, store
 from uidsync.cli.show import make_console
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
@@ -26,7 +27,6 @@ from uidsync.config.render import render
 from uidsync.config.values import Secret
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.tls import see_certificate
-from uidsync.panos.wire.xmlapi import make_keygen, read_key
 from uidsync.report.output import write_atomically
 
 HEAD = "Written by `uidsync init`. `uidsync config` prints every key with its default and what it does."
@@ -174,13 +174,10 @@ class Setup:
             maker = _make_maker(
                 self.read(target.model_dump(mode="python", exclude_defaults=True)), _find_secrets_in(".")
             )
-            (client,) = maker.make_clients(target, None).values()
             try:
-                self.secrets[name] = read_key(client.call(make_keygen(user, password))) + "\n"
+                self.secrets[name] = ask_for_key(maker, target, user, password) + "\n"
             except PanosError as error:
                 _tell_failure(target.name, error)
-            finally:
-                client.close()
 
     def _ask_client_cert(self, name: str) -> Path | None:
         """Ask for the file of our certificate until it is one that can be read; its content is judged later."""
