@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone, tzinfo
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
@@ -264,9 +265,11 @@ def _find_people(given: Given, log: FilteringBoundLogger) -> People:
     config = given.config
     if config is None or not given.table.who:
         return None, None
-    from uidsync.cli.relay_people import People  # noqa: PLC0415
+    from uidsync.cli.relay_people import read_people  # noqa: PLC0415
+    from uidsync.integrations.relay.lookup import People  # noqa: PLC0415
 
-    people = People(config, lambda: make_source(config, given.secrets, make_deadline(config)), log)
+    read = partial(read_people, config, lambda: make_source(config, given.secrets, make_deadline(config)))
+    people = People(read, log)
     return people.find, people.came
 
 
