@@ -215,6 +215,23 @@ def test_after_the_end_of_a_stopped_export_nobody_is_told(campus, firewall):
     assert (rows["10.0.0.1"]["dst_nac_mark"], "source.stale" in ended.err) == ("", False)
 
 
+def test_an_export_whose_ids_do_not_grow_with_time_goes_on(campus, firewall, safeconnect):
+    """Names stay sure up to the newest date, wherever its row is; an odd or future last row hides no end."""
+    hour, now = timedelta(hours=1), datetime.now(UTC)
+    columns = ("transDate", "currentIpAddress", "principal")
+    safeconnect.insert([(now, "10.0.0.2", "grace"), (now - 9 * hour, "10.0.0.1", "ada")], columns)
+    campus.use_database(safeconnect)
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    ended, rows = listed(campus, "--last", "3d")
+    assert (rows["10.0.0.1"]["dst_name"], "source.stale" in ended.err) == ("CAMPUS\\ada", False)
+    with safeconnect.admin() as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE clienthist SET transDate = transDate - INTERVAL 8 HOUR WHERE principal = 'grace'")
+    safeconnect.insert([(now + 2 * hour, "10.0.0.1", "eve")], columns)
+    ended, rows = listed(campus, "--last", "3d")
+    assert (rows["10.0.0.1"]["dst_nac_mark"], rows["10.0.0.1"]["dst_name"]) == ("the NAC's export ends before", "")
+    assert dict(ended.events)["source.stale"]["message"] == "the newest row is 8 h old"
+
+
 def test_a_session_over_a_hand_over_is_nobody_s(campus, firewall):
     """A session that began with one user at the address and ended with another is told of neither."""
     at = NOW - timedelta(minutes=20)

@@ -15,7 +15,7 @@ from uidsync.history import rows
 from uidsync.history.timeline import Tenure, Timeline
 from uidsync.panos import Address
 from uidsync.panos.logs.events import plain_address
-from uidsync.reading.reader import make_rules
+from uidsync.reading.reader import find_newest, make_rules
 from uidsync.source import Snapshot, Source
 from uidsync.source.dates import Dates
 from uidsync.source.rows import AHEAD, is_within, make_name_reader
@@ -96,7 +96,7 @@ class History:
 
 def find_end(config: Config, dates: Dates, snapshot: Snapshot) -> datetime | None:
     """Return the moment of the newest row if the NAC's export may have stopped there. Raises SourceError."""
-    newest = dates.read(snapshot.read_newest_date(), snapshot.now)
+    newest = find_newest(snapshot, dates, config.sync.stale_after)
     return newest if newest is not None and snapshot.now - newest > config.sync.stale_after else None
 
 
