@@ -211,7 +211,12 @@ def test_the_sentence_of_agreement():
         ({"high_res_timestamp": "1970-01-01T00:00:00.000+00:00", "time_generated": "2026/11/24 12:00:00"}, UTC,
          Spell(AT, AT)),
         ({"time_generated": "2026/11/24 12:00:00", "start": "2026/11/24 11:00:00"}, UTC, Spell(AT - HOUR, AT)),
-        ({"high_res_timestamp": "2026-11-24T13:00:00+01:00", "start": "2026/11/24 12:00:00"}, None,
+        # A start that cannot be right.
+        ({"time_generated": "2026/11/24 12:00:00", "start": "2026/10/01 11:00:00"}, UTC, None),
+        ({"time_generated": "2026/11/24 12:00:00", "start": "2026/11/24 12:00:01"}, UTC, Spell(AT, AT)),
+        # Nobody knows in which zone a session began, nor how long it lasted.
+        ({"high_res_timestamp": "2026-11-24T13:00:00+01:00", "start": "2026/11/24 12:00:00"}, None, None),
+        ({"high_res_timestamp": "2026-11-24T13:00:00+01:00", "start": "2026/11/24 12:00:00"}, BERLIN,
          Spell(AT - HOUR, AT)),
         ({"receive_time": "2026/11/24 12:11:00", "time_generated": "2026/11/24 12:00:00"}, UTC, Spell(AT, AT)),
         ({"time_generated": "2026/10/25 02:30:00"}, BERLIN,
@@ -239,7 +244,8 @@ def test_a_zone_that_nobody_checked_places_nothing_for_sure():
     naive = {"time_generated": "2026/11/24 13:00:00"}
     assert find_spell(naive, BERLIN, UNCHECKED) == Spell(AT, AT, UNCHECKED)
     own = {"high_res_timestamp": "2026-11-24T12:00:00Z", "start": "2026/11/24 11:00:00"}
-    assert find_spell(own, BERLIN, UNCHECKED) == Spell(AT - HOUR, AT)
+    assert find_spell(own | {"elapsed": "3600"}, BERLIN, UNCHECKED) == Spell(AT - HOUR, AT)
+    assert find_spell(own, BERLIN, UNCHECKED) is None
     judged = judge(
         find_spell(naive, BERLIN, UNCHECKED), lambda _at: Known(Stay("ada", AT - HOUR, AT + HOUR, 1)), MARGIN
     )
