@@ -343,7 +343,7 @@ def test_nobody_at_all_has_a_reason(campus, firewall):
     assert "time_zones" in dict(ended.events)["zone.unknown"]["hint"]
     campus.identity["include_networks"] = ["172.16.0.0/12"]
     words = dict(campus.call("events").events)["people.untold"]["message"]
-    assert words.endswith("none is at an address of the NAC")
+    assert words.endswith("no event is at an address of the NAC")
 
 
 # ---- what is new -------------------------------------------------------------------------------------------------
@@ -567,7 +567,7 @@ def test_a_firewall_that_is_away_is_found_once(campus, firewall):
     assert campus.call("events", "virus", "spyware", "cnc").code == 0
     firewall.do("role", types=["op"])
     (line,) = campus.call("events", "--format", "report").out.splitlines()[-1:]
-    assert " by the firewall's clock on: " in line
+    assert " (firewall's clock) on: " in line
     assert line.endswith("; tick Log in the XML API tab of the key's role")
 
 
@@ -652,20 +652,20 @@ def test_a_feed_waits_for_the_nac(campus, firewall):
         (["--agreement", "--proof", "--format", "csv"], "--proof goes with --format table"),
         (["--spreadsheet", "--format", "table"], "--spreadsheet goes with --format csv or report"),
         (["--columns", "all", "--format", "report"], "--columns goes with single events"),
-        (["--forget", "ada", "spyware"], "it stands alone"),
-        (["--forget", "ada", "--last", "2d"], "it stands alone"),
+        (["--forget", "ada", "spyware"], "use it alone"),
+        (["--forget", "ada", "--last", "2d"], "use it alone"),
         (["--since", "2026-11-01", "--last", "2d"], "leave out --last"),
-        (["--user", "ada", "--since", "last"], "with --user, say from when on"),
+        (["--user", "ada", "--since", "last"], "with --user, give a beginning"),
         (["--since", "2026-11-31"], "no such day: 2026-11-31"),
-        (["--until", "2099-01-01 23:30"], "is still to come"),
-        (["spyware", "--log-type", "url"], "a name says which"),
+        (["--until", "2099-01-01 23:30"], "lies in the future"),
+        (["spyware", "--log-type", "url"], "name of a query says which"),
         (["--log-type", "threats"], "did you mean threat"),
-        (["--last", "soon"], "no span"),
+        (["--last", "soon"], "not a time span"),
         (["--since", "2026-11-02", "--until", "2026-11-01"], "not before"),
         (["--nat", "192.0.2.1"], "ADDRESS:PORT"),
         (["--nat", "192.0.2.1:65536"], "ADDRESS:PORT"),
         (["--nat", "192.0.2.1:999999"], "ADDRESS:PORT"),
-        (["--by", "user", "--no-who"], "asked of the NAC"),
+        (["--by", "user", "--no-who"], "this needs the NAC"),
     ],
 )
 def test_what_is_asked_must_make_sense(campus, firewall, arguments, words):
@@ -691,7 +691,7 @@ def test_a_log_that_no_guide_names_is_asked_for_with_a_warning(campus, firewall)
         ended = campus.call("events", *arguments)
         assert (ended.code, dict(ended.events)["log.unproven"]["message"][:37]) == (
             1,
-            "the vendor's guide names no log sctp:",
+            "the vendor's guide lists no log sctp:",
         )
     assert "log.unproven" not in campus.call("events").err
     assert firewall.do("state")["log_jobs"] == []

@@ -61,7 +61,8 @@ class Asking:
         str | None, typer.Option("--last", metavar="SPAN", help="How long before --until, as 12h or 7d. Default: 1d.")
     ] = None
     log_type: Annotated[
-        str, typer.Option("--log-type", metavar="LOG", help="Another log than threat: traffic, url, auth and others.")
+        str,
+        typer.Option("--log-type", metavar="LOG", help="Read another log than threat: traffic, url, auth and others."),
     ] = ""
     query: Annotated[
         str, typer.Option("--query", metavar="FILTER", help="A filter as the Monitor tab takes it, in parentheses.")
@@ -100,10 +101,10 @@ class Telling:
     ] = None
     counting: Annotated[
         Literal["events", "sessions"],
-        typer.Option("--count", metavar="WHAT", help="Count log entries, or the sessions they stand for."),
+        typer.Option("--count", metavar="WHAT", help="Count events (log entries), or the sessions they stand for."),
     ] = "events"
     spreadsheet: Annotated[
-        bool, typer.Option("--spreadsheet", metavar="", help="Let no cell of the CSV be a formula.")
+        bool, typer.Option("--spreadsheet", metavar="", help="Keep spreadsheets from taking a cell for a formula.")
     ] = False
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write a file instead of printing.")
@@ -138,9 +139,9 @@ def events(
 ) -> int:
     r"""Show security events of the firewalls' logs, by person, and what is new.
 
-    Beside each event stands who had its addresses at that moment, by the NAC's own history. A name is shown only where
-    it is sure. Exits 0 if all was read and nothing is new, 1 if a report has something new or not all was read. For
-    mass export use syslog or NetFlow instead.
+    Beside each event stands who had its addresses at that moment, by the NAC's own history. A name is shown only if it
+    is sure. Exits 0 if everything was read and nothing is new, 1 if a report has something new or something was not
+    read. For mass export use syslog or NetFlow instead.
 
     Examples:
 
@@ -172,7 +173,7 @@ def _make_request(config: Config, names: tuple[str, ...], asking: Asking, tellin
     from uidsync.integrations.events.reporting import Request  # noqa: PLC0415
 
     if telling.by not in {"", "user"}:
-        raise typer.BadParameter(f"events can be told by user, not by {telling.by!r}", param_hint="--by")
+        raise typer.BadParameter(f"events can be listed by user, not by {telling.by!r}", param_hint="--by")
     return Request(
         config.of(EventsConfig),
         Wish(names, asking.log_type, asking.query, asking.threat_id, asking.nat),
@@ -253,9 +254,11 @@ def _read_window(since: str | None, until: str | None, last: str | None) -> Wind
     except (durationpy.DurationError, OverflowError):
         span = timedelta()
     if not timedelta() < span <= 3660 * DAY:
-        raise typer.BadParameter(f"{last!r} is no span such as 12h, 1d or 7d", param_hint="--last")
+        raise typer.BadParameter(
+            f"{last!r} is not a time span such as 12h, 1d or 7d; ten years at most", param_hint="--last"
+        )
     if last is not None and since not in {None, LAST}:
-        raise typer.BadParameter("--since says where it begins: leave out --last", param_hint="--last")
+        raise typer.BadParameter("--since already sets the beginning: leave out --last", param_hint="--last")
     end = now if until is None else _read_at(until, now, "--until")
     begin = None if since == LAST else end - span if since is None else _read_at(since, now, "--since")
     if begin is not None and begin >= end:
@@ -271,7 +274,9 @@ def _read_at(text: str, now: datetime, hint: str) -> datetime:
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=hint) from None
     if moment.at > now:
-        words = f"{moment.at.astimezone():{SHOWN}} is still to come; put the day before it, as in `yesterday 23:30`"
+        words = (
+            f"{moment.at.astimezone():{SHOWN}} lies in the future; put the day before the time, as in `yesterday 23:30`"
+        )
         raise typer.BadParameter(words, param_hint=hint)
     if moment.note and not (moment.is_day and hint == "--since"):  # that a day begins at its beginning is no news
         structlog.get_logger().warning("moment.ambiguous", message=moment.note)
@@ -298,15 +303,15 @@ def _check(request: Request, window: Window) -> None:
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if request.no_who and (request.user or request.choice.kind in {"people", "agreement"}):
-        raise typer.BadParameter("who is who is asked of the NAC: leave out --no-who", param_hint="--no-who")
+        raise typer.BadParameter("this needs the NAC: leave out --no-who", param_hint="--no-who")
     if request.user and window.since is None:  # the addresses of a person are those of a certain time
-        raise typer.BadParameter("with --user, say from when on, or --last 7d", param_hint="--since")
+        raise typer.BadParameter("with --user, give a beginning, or --last 7d", param_hint="--since")
 
 
 def _forget(config: Config, what: str, *, is_alone: bool) -> int:
     """Forget rows of earlier reports."""
     if not is_alone:
-        raise typer.BadParameter("it stands alone: nothing else is done with it", param_hint="--forget")
+        raise typer.BadParameter("use it alone, without names and other options", param_hint="--forget")
     from uidsync.integrations.events.config import EventsConfig  # noqa: PLC0415
     from uidsync.integrations.events.memory import FILE, Memory, MemoryProblem  # noqa: PLC0415
     from uidsync.integrations.events.spool import Spool  # noqa: PLC0415

@@ -195,8 +195,10 @@ def write_gaps(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str, str]]:
         for error, gaps in groupby(outcome.gaps, lambda each: each[1].error):
             names, missing = zip(*gaps, strict=True)
             first = min(gap.since for gap in missing)
-            when = f"{first:%Y-%m-%d %H:%M:%S} by the firewall's clock"
-            what = f"nothing was read from {when} on" if missing[0].is_rest else f"one entry was left out from {when}"
+            when = f"{first:%Y-%m-%d %H:%M:%S} (firewall's clock)"
+            what = (
+                f"nothing was read from {when} on" if missing[0].is_rest else f"one entry at {when} could not be read"
+            )
             hint = "; tick Log in the XML API tab of the key's role" if _is_denied(error) else ""
             yield outcome.target, error.kind, f"{outcome.target}: {', '.join(names)}: {what}: {error}{hint}"
 
@@ -206,7 +208,7 @@ def _hurried(fetch: Fetch, watch: Watch) -> Fetch:
 
     def run(query: LogQuery) -> Sequence[LogEntry]:
         if watch.seconds_left() <= 0:
-            raise OutOfTime("the deadline came: raise events.deadline, or ask for less")
+            raise OutOfTime("time is up: raise events.deadline, or ask for less")
         return fetch(query)
 
     return run

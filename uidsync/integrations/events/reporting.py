@@ -186,7 +186,7 @@ class Run:
         wish = request.wish
         if request.user and (found := self._find_person()) is not None:
             if not found:
-                self.log.warning("person.unknown", message="the NAC has no address of this person in that time")
+                self.log.warning("person.unknown", message="the NAC knows no address of this person in that time")
                 return []
             wish = replace(wish, addresses=found)
         queries = choose_queries(wish, request.table)
@@ -248,13 +248,13 @@ class Run:
 
     def _warn_of_unproven(self, queries: Sequence[Query]) -> None:
         for name in sorted({query.log_type for query in queries} - set(LOG_TYPES)):
-            words = f"the vendor's guide names no log {name}: what a firewall answers is not known"
+            words = f"the vendor's guide lists no log {name}: the firewall's answer is not documented"
             self.log.warning("log.unproven", message=words)
 
     @property
     def _consequence(self) -> str:
         """What becomes of events if the NAC is away: a feed gets them at the next try, with names and once."""
-        return "the users are the firewalls' own" if self.window.since else "no event is told before it can"
+        return "the users are the firewalls' own" if self.window.since else "events are held back until it can"
 
     def _attribute(self) -> None:
         """Ask the NAC who had the addresses, unless that is not wanted; fall back on the firewalls."""
@@ -283,7 +283,7 @@ class Run:
         new = {"new": counts["new"]} if self.request.choice.says_what_is_new else {}
         self.log.info("events.told", entries=self.spool.count(), rows=sum(counts.values()), **new)
         for name in find_missing(self.spool, self.request.choice.columns):
-            self.log.warning("column.empty", message=f"no entry has what {name} shows; --columns all lists all fields")
+            self.log.warning("column.empty", message=f"no entry has a value for {name}; --columns all lists all fields")
         for outcome in outcomes:
             if not outcome.entries and outcome.is_complete:
                 self._warn_of_speed(self._firewalls[outcome.target])
@@ -292,7 +292,7 @@ class Run:
         """Say of a firewall without any entry that it may keep none, if it is one that can be set up so."""
         with suppress(PanosError):
             if not asked.serial and may_keep_no_logs(asked.firewall):
-                words = "no entry found; a firewall that forwards its logs at high speed keeps none: ask its Panorama"
+                words = "no entry found; a firewall with high-speed log forwarding keeps no logs: ask its Panorama"
                 self.log.warning("log.elsewhere", target=asked.name, message=words)
 
     def _tell_people(self, agreement: Agreement) -> None:
@@ -303,7 +303,7 @@ class Run:
         self.log.info("events.compared", message=agreement.tell(), not_sure=unsure)
         if self.spool.count() and not self.spool.count_sure():
             why = ", ".join(f"{mark} ({number:,})" for mark, number in unsure.items())
-            words = f"no event has a sure name: {why or 'none is at an address of the NAC'}"
+            words = f"no event has a sure name: {why or 'no event is at an address of the NAC'}"
             self.log.warning("people.untold", message=words, hint="docs/events.md says what to do")
 
     def _tell_gaps(self, outcomes: Sequence[Outcome]) -> list[str]:
