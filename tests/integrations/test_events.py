@@ -20,7 +20,6 @@ from uidsync.integrations.events.clocks import FOLDED, RECEIVED, UNCHECKED, Spel
 from uidsync.integrations.events.config import EventsConfig
 from uidsync.integrations.events.daily import make_line, write_date
 from uidsync.integrations.events.event import make_sort_key, read_threat
-from uidsync.integrations.events.fetch import check_clock
 from uidsync.integrations.events.judging import (
     ENDED,
     NEAR,
@@ -38,6 +37,7 @@ from uidsync.integrations.events.judging import (
     name,
 )
 from uidsync.integrations.events.metrics import write_metrics
+from uidsync.integrations.events.places import check_clock
 from uidsync.integrations.events.queries import Wish, choose_queries, list_queries
 from uidsync.panos.userid.firewall import read_clock
 from uidsync.panos.wire.errors import BadReply, Unauthorized

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.integrations.moving_log import Log
-from uidsync.integrations.events.fetch import Clock, Order, Place, fetch_all
+from uidsync.integrations.events.fetch import Order, fetch_all
 from uidsync.integrations.events.memory import Memory
+from uidsync.integrations.events.places import Clock, Place
 from uidsync.integrations.events.queries import Query
 from uidsync.integrations.events.spool import Spool
 from uidsync.panos.wire.errors import BadReply, Unreachable
