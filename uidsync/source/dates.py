@@ -64,6 +64,8 @@ class Dates:
 
     def is_shown_twice(self, moment: datetime) -> bool:
         """Tell whether clocks of the zone show another moment in the same way."""
+        if self.time_zone is UTC:
+            return False
         first, second = self._find_moments(self.write(moment).replace(tzinfo=None))
         return first < second
 

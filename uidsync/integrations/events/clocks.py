@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from uidsync.integrations.events.filters import read_received
-from uidsync.panos.logs.events import HAPPENED, LogEntry, read_time
+from uidsync.panos.logs.events import HAPPENED, RECEIPT, LogEntry, read_time
 
 QUARTER, SECOND = timedelta(minutes=15), timedelta(seconds=1)
 LONGEST_CHANGE = 12  # quarters of an hour: clocks are put back by less
@@ -36,7 +36,8 @@ def find_spell(entry: LogEntry, zone: tzinfo | None, doubt: str = "") -> Spell |
     its `start`, which never has an offset, to its end. Without the zone, `elapsed` says when the session began: the
     offset of `high_res_timestamp` may be that of another clock.
     """
-    at = read_time(entry)
+    happened = read_time(entry, HAPPENED)
+    at = happened or read_time(entry, RECEIPT)
     if at is None or (at.tzinfo is None and zone is None):
         return None
     if at.tzinfo is None:
@@ -45,7 +46,7 @@ def find_spell(entry: LogEntry, zone: tzinfo | None, doubt: str = "") -> Spell |
     else:
         first = last = at.astimezone(UTC)
         zone, doubt = None if doubt else zone, ""
-    if read_time(entry, HAPPENED) is None:
+    if happened is None:
         doubt = RECEIVED
     start, seconds = read_received(entry.get("start", "")), entry.get("elapsed", "")
     if start is None:
