@@ -238,13 +238,16 @@ def test_a_session_over_a_hand_over_is_nobody_s(campus, firewall):
     session = {
         "receive_time": f"{at:%Y/%m/%d %H:%M:%S}", "time_generated": f"{at:%Y/%m/%d %H:%M:%S}", "rule": "cnc",
         "start": f"{NOW - timedelta(minutes=90):%Y/%m/%d %H:%M:%S}", "src": "10.0.0.3", "dst": "198.51.100.9",
+        "natsrc": "203.0.113.7", "natsport": "40123",
     }  # fmt: skip
-    firewall.do("log-add", log_type="traffic", entries=[session, session | {"src": "10.0.0.1"}])
+    firewall.do("log-add", log_type="traffic", entries=[session, session | {"src": "10.0.0.1", "natsport": "40124"}])
     ended, _ = listed(campus, "cnc")
     rows = {row["src"]: row for row in map(json.loads, ended.out.splitlines())}
     assert rows["10.0.0.3"]["src_nac_mark"] == "spans a hand-over"
     assert rows["10.0.0.3"]["src_name"] == "CAMPUS\\bob or CAMPUS\\cy"
     assert (rows["10.0.0.1"]["src_name"], rows["10.0.0.1"]["threat"]) == ("CAMPUS\\ada", "cnc")
+    (_, behind) = campus.call("events", "--nat", "203.0.113.7:40124").out.splitlines()
+    assert behind == "198.51.100.9;;10.0.0.1;cnc;1;CAMPUS\\ada"
 
 
 def test_agreement_is_a_sentence_a_table_and_metrics(campus, firewall):

@@ -107,26 +107,19 @@ def _translated(timeline: Timeline, dates: Dates, last: datetime, ended: datetim
 
     Nothing is known of what comes after `last`. Nothing is sure after `ended`, where a stopped export ends.
     """
-    from uidsync.integrations.events.judging import ENDED, Known  # noqa: PLC0415
+    from uidsync.integrations.events.judging import ENDED, Known, Stay  # noqa: PLC0415
+
+    def spell(tenure: Tenure | None) -> Stay | None:
+        if tenure is None:
+            return None
+        event = tenure.event
+        return Stay(event.user, tenure.since, tenure.until, event.event_id, spell_mac(event.mac))
 
     def translate(at: datetime) -> Known:
         if at > last:
             return Known()
-        answer = timeline.tell(at)
-        return Known(
-            _stay(answer.tenure),
-            _stay(answer.before),
-            _stay(answer.after),
-            ENDED if ended and at > ended else "",
-            dates.is_shown_twice(at),
-        )
+        answer, doubt = timeline.tell(at), ENDED if ended and at > ended else ""
+        around = spell(answer.tenure), spell(answer.before), spell(answer.after)
+        return Known(*around, doubt, dates.is_shown_twice(at))
 
     return translate
-
-
-def _stay(tenure: Tenure | None) -> Stay | None:
-    from uidsync.integrations.events.judging import Stay  # noqa: PLC0415
-
-    if tenure is None:
-        return None
-    return Stay(tenure.event.user, tenure.since, tenure.until, tenure.event.event_id, spell_mac(tenure.event.mac))

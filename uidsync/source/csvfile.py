@@ -95,7 +95,7 @@ class CSVSnapshot:
     def read_newest_dates(self, until: datetime) -> Iterator[datetime]:
         """Read the dates of all valid rows. Raises SourceError."""
         del until
-        for row in self._read_anew():
+        for row in self.read_past():
             if row.event_id is not None and isinstance(row.date, datetime):
                 yield row.date
         self._rewind()
