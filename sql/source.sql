@@ -82,9 +82,14 @@ WHERE table_schema = DATABASE() AND table_name = 'clienthist'
 SELECT column_name FROM information_schema.statistics
 WHERE table_schema = DATABASE() AND table_name = 'clienthist' AND seq_in_index = 1
 
--- name: read_newest
+-- name: read_last
 -- The row that was written last, by the primary key.
 SELECT transDate FROM clienthist ORDER BY clientHistId DESC LIMIT 1
+
+-- name: read_newest
+-- The latest date up to one. It is asked for only if the row that was written last is old or has an odd date: without an
+-- index on transDate it is a full scan.
+SELECT MAX(transDate) FROM clienthist WHERE transDate <= %s
 
 -- name: read_oldest
 -- The oldest row that is left, by the primary key.

@@ -58,10 +58,6 @@ class Export:
         """The highest clientHistId."""
         return max((row[0] for row in self.rows), default=None)
 
-    def read_newest_date(self) -> datetime | None:
-        """Read the date of the last row."""
-        return max(self.rows)[1] if self.rows else None
-
     def read_since(self, date: datetime) -> Iterator[Row]:
         """Read the window."""
         return (Row(*row) for row in self.rows if row[1].replace(tzinfo=UTC) >= date)

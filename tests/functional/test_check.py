@@ -223,11 +223,22 @@ def test_an_export_that_stopped_is_yellow(site, safeconnect, firewall):
     site.add_firewall("fw", firewall)
     code, findings = look(site)
     assert (code, find(findings, "source", "the newest row is 2 h")[0]) == (0, "yellow")
+    safeconnect.insert([(9, "0000-00-00 00:00:00", "10.0.0.2", "eve", None)])
+    assert find(look(site)[1], "source", "the newest row is 2 h")[0] == "yellow"
+    alter(safeconnect, "DELETE FROM clienthist WHERE clientHistId = 9")
     site.identity = {"include_networks": ["192.0.2.0/24"]}
     code, findings = look(site)
     colour, advice = find(findings, "source", "skipped rows: address outside the configured networks (1)")
     assert (code, colour) == (1, "red")
     assert "would refuse" in advice
+
+
+def test_ids_may_be_in_any_order(site, safeconnect, firewall):
+    """Where the row with the highest id is an old one, the newest row by its date is told."""
+    fill(safeconnect, [(2, "10.0.0.1", "ada"), (300, "10.0.0.2", "grace")])
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    assert find(look(site)[1], "source", "the newest row is 2 min")[0] == "green"
 
 
 def test_an_empty_table_is_red(site, safeconnect, firewall):

@@ -215,19 +215,39 @@ def test_after_the_end_of_a_stopped_export_nobody_is_told(campus, firewall):
     assert (rows["10.0.0.1"]["dst_nac_mark"], "source.stale" in ended.err) == ("", False)
 
 
+def test_an_export_whose_ids_do_not_grow_with_time_goes_on(campus, firewall, safeconnect):
+    """Names stay sure up to the newest date, wherever its row is; an odd or future last row hides no end."""
+    hour, now = timedelta(hours=1), datetime.now(UTC)
+    columns = ("transDate", "currentIpAddress", "principal")
+    safeconnect.insert([(now, "10.0.0.2", "grace"), (now - 9 * hour, "10.0.0.1", "ada")], columns)
+    campus.use_database(safeconnect)
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    ended, rows = listed(campus, "--last", "3d")
+    assert (rows["10.0.0.1"]["dst_name"], "source.stale" in ended.err) == ("CAMPUS\\ada", False)
+    with safeconnect.admin() as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE clienthist SET transDate = transDate - INTERVAL 8 HOUR WHERE principal = 'grace'")
+    safeconnect.insert([(now + 2 * hour, "10.0.0.1", "eve")], columns)
+    ended, rows = listed(campus, "--last", "3d")
+    assert (rows["10.0.0.1"]["dst_nac_mark"], rows["10.0.0.1"]["dst_name"]) == ("the NAC's export ends before", "")
+    assert dict(ended.events)["source.stale"]["message"] == "the newest row is 8 h old"
+
+
 def test_a_session_over_a_hand_over_is_nobody_s(campus, firewall):
     """A session that began with one user at the address and ended with another is told of neither."""
     at = NOW - timedelta(minutes=20)
     session = {
         "receive_time": f"{at:%Y/%m/%d %H:%M:%S}", "time_generated": f"{at:%Y/%m/%d %H:%M:%S}", "rule": "cnc",
         "start": f"{NOW - timedelta(minutes=90):%Y/%m/%d %H:%M:%S}", "src": "10.0.0.3", "dst": "198.51.100.9",
+        "natsrc": "203.0.113.7", "natsport": "40123",
     }  # fmt: skip
-    firewall.do("log-add", log_type="traffic", entries=[session, session | {"src": "10.0.0.1"}])
+    firewall.do("log-add", log_type="traffic", entries=[session, session | {"src": "10.0.0.1", "natsport": "40124"}])
     ended, _ = listed(campus, "cnc")
     rows = {row["src"]: row for row in map(json.loads, ended.out.splitlines())}
     assert rows["10.0.0.3"]["src_nac_mark"] == "spans a hand-over"
     assert rows["10.0.0.3"]["src_name"] == "CAMPUS\\bob or CAMPUS\\cy"
     assert (rows["10.0.0.1"]["src_name"], rows["10.0.0.1"]["threat"]) == ("CAMPUS\\ada", "cnc")
+    (_, behind) = campus.call("events", "--nat", "203.0.113.7:40124").out.splitlines()
+    assert behind == "198.51.100.9;;10.0.0.1;cnc;1;CAMPUS\\ada"
 
 
 def test_agreement_is_a_sentence_a_table_and_metrics(campus, firewall):
@@ -326,7 +346,7 @@ def test_nobody_at_all_has_a_reason(campus, firewall):
     assert "time_zones" in dict(ended.events)["zone.unknown"]["hint"]
     campus.identity["include_networks"] = ["172.16.0.0/12"]
     words = dict(campus.call("events").events)["people.untold"]["message"]
-    assert words.endswith("none is at an address of the NAC")
+    assert words.endswith("no event is at an address of the NAC")
 
 
 # ---- what is new -------------------------------------------------------------------------------------------------
@@ -550,7 +570,7 @@ def test_a_firewall_that_is_away_is_found_once(campus, firewall):
     assert campus.call("events", "virus", "spyware", "cnc").code == 0
     firewall.do("role", types=["op"])
     (line,) = campus.call("events", "--format", "report").out.splitlines()[-1:]
-    assert " by the firewall's clock on: " in line
+    assert " (firewall's clock) on: " in line
     assert line.endswith("; tick Log in the XML API tab of the key's role")
 
 
@@ -635,20 +655,20 @@ def test_a_feed_waits_for_the_nac(campus, firewall):
         (["--agreement", "--proof", "--format", "csv"], "--proof goes with --format table"),
         (["--spreadsheet", "--format", "table"], "--spreadsheet goes with --format csv or report"),
         (["--columns", "all", "--format", "report"], "--columns goes with single events"),
-        (["--forget", "ada", "spyware"], "it stands alone"),
-        (["--forget", "ada", "--last", "2d"], "it stands alone"),
+        (["--forget", "ada", "spyware"], "use it alone"),
+        (["--forget", "ada", "--last", "2d"], "use it alone"),
         (["--since", "2026-11-01", "--last", "2d"], "leave out --last"),
-        (["--user", "ada", "--since", "last"], "with --user, say from when on"),
+        (["--user", "ada", "--since", "last"], "with --user, give a beginning"),
         (["--since", "2026-11-31"], "no such day: 2026-11-31"),
-        (["--until", "2099-01-01 23:30"], "is still to come"),
-        (["spyware", "--log-type", "url"], "a name says which"),
+        (["--until", "2099-01-01 23:30"], "lies in the future"),
+        (["spyware", "--log-type", "url"], "name of a query says which"),
         (["--log-type", "threats"], "did you mean threat"),
-        (["--last", "soon"], "no span"),
+        (["--last", "soon"], "not a time span"),
         (["--since", "2026-11-02", "--until", "2026-11-01"], "not before"),
         (["--nat", "192.0.2.1"], "ADDRESS:PORT"),
         (["--nat", "192.0.2.1:65536"], "ADDRESS:PORT"),
         (["--nat", "192.0.2.1:999999"], "ADDRESS:PORT"),
-        (["--by", "user", "--no-who"], "asked of the NAC"),
+        (["--by", "user", "--no-who"], "this needs the NAC"),
     ],
 )
 def test_what_is_asked_must_make_sense(campus, firewall, arguments, words):
@@ -674,7 +694,7 @@ def test_a_log_that_no_guide_names_is_asked_for_with_a_warning(campus, firewall)
         ended = campus.call("events", *arguments)
         assert (ended.code, dict(ended.events)["log.unproven"]["message"][:37]) == (
             1,
-            "the vendor's guide names no log sctp:",
+            "the vendor's guide lists no log sctp:",
         )
     assert "log.unproven" not in campus.call("events").err
     assert firewall.do("state")["log_jobs"] == []

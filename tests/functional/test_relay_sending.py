@@ -267,10 +267,13 @@ def test_the_zone_of_the_firewall_is_heeded(tenant, site):
 
 
 def test_the_person_is_named(tenant, site):
-    """By option, who had the address by the NAC's table when it happened is in the description."""
+    """By option, who had the address by the NAC's table when it happened is in the description.
+
+    The rows do not come in the order of their dates, as in some exports.
+    """
     site.use_rows([
         ("192.0.2.7", "jdoe01", 3600), ("192.0.2.8", "asmith", 60),
-        ("192.0.2.10", "former", 7200), ("192.0.2.10", "newcomer", 60),
+        ("192.0.2.10", "newcomer", 60), ("192.0.2.10", "former", 7200),
     ])  # fmt: skip
     site.identity = {"domain": "CAMPUS"}
     with by_configuration(site, tenant, who=True, poll_every="3s") as relay:

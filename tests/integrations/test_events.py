@@ -20,7 +20,6 @@ from uidsync.integrations.events.clocks import FOLDED, RECEIVED, UNCHECKED, Spel
 from uidsync.integrations.events.config import EventsConfig
 from uidsync.integrations.events.daily import make_line, write_date
 from uidsync.integrations.events.event import make_sort_key, read_threat
-from uidsync.integrations.events.fetch import check_clock
 from uidsync.integrations.events.judging import (
     ENDED,
     NEAR,
@@ -38,6 +37,7 @@ from uidsync.integrations.events.judging import (
     name,
 )
 from uidsync.integrations.events.metrics import write_metrics
+from uidsync.integrations.events.places import check_clock
 from uidsync.integrations.events.queries import Wish, choose_queries, list_queries
 from uidsync.panos.userid.firewall import read_clock
 from uidsync.panos.wire.errors import BadReply, Unauthorized
@@ -211,7 +211,12 @@ def test_the_sentence_of_agreement():
         ({"high_res_timestamp": "1970-01-01T00:00:00.000+00:00", "time_generated": "2026/11/24 12:00:00"}, UTC,
          Spell(AT, AT)),
         ({"time_generated": "2026/11/24 12:00:00", "start": "2026/11/24 11:00:00"}, UTC, Spell(AT - HOUR, AT)),
-        ({"high_res_timestamp": "2026-11-24T13:00:00+01:00", "start": "2026/11/24 12:00:00"}, None,
+        # A start that cannot be right.
+        ({"time_generated": "2026/11/24 12:00:00", "start": "2026/10/01 11:00:00"}, UTC, None),
+        ({"time_generated": "2026/11/24 12:00:00", "start": "2026/11/24 12:00:01"}, UTC, Spell(AT, AT)),
+        # Nobody knows in which zone a session began, nor how long it lasted.
+        ({"high_res_timestamp": "2026-11-24T13:00:00+01:00", "start": "2026/11/24 12:00:00"}, None, None),
+        ({"high_res_timestamp": "2026-11-24T13:00:00+01:00", "start": "2026/11/24 12:00:00"}, BERLIN,
          Spell(AT - HOUR, AT)),
         ({"receive_time": "2026/11/24 12:11:00", "time_generated": "2026/11/24 12:00:00"}, UTC, Spell(AT, AT)),
         ({"time_generated": "2026/10/25 02:30:00"}, BERLIN,
@@ -239,7 +244,8 @@ def test_a_zone_that_nobody_checked_places_nothing_for_sure():
     naive = {"time_generated": "2026/11/24 13:00:00"}
     assert find_spell(naive, BERLIN, UNCHECKED) == Spell(AT, AT, UNCHECKED)
     own = {"high_res_timestamp": "2026-11-24T12:00:00Z", "start": "2026/11/24 11:00:00"}
-    assert find_spell(own, BERLIN, UNCHECKED) == Spell(AT - HOUR, AT)
+    assert find_spell(own | {"elapsed": "3600"}, BERLIN, UNCHECKED) == Spell(AT - HOUR, AT)
+    assert find_spell(own, BERLIN, UNCHECKED) is None
     judged = judge(
         find_spell(naive, BERLIN, UNCHECKED), lambda _at: Known(Stay("ada", AT - HOUR, AT + HOUR, 1)), MARGIN
     )

@@ -191,7 +191,7 @@ def test_no_value_ends_its_own_quotes(value):
 @pytest.mark.parametrize("words", ["(a eq b", "a eq b)", ")(", "(a eq 'b)", '(a eq "b)', "(a eq b)\n"[:-1] + "\x00"])
 def test_a_filter_that_is_not_whole_is_refused(words):
     """One that would take what comes after it for a part of its own is none."""
-    with pytest.raises(ValueError, match=r"closed|printed"):
+    with pytest.raises(ValueError, match=r"closed|unprintable"):
         check_condition(words)
 
 

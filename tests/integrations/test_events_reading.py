@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.integrations.moving_log import Log
-from uidsync.integrations.events.fetch import Clock, Order, Place, fetch_all
+from uidsync.integrations.events.fetch import Order, fetch_all, write_gaps
 from uidsync.integrations.events.memory import Memory
+from uidsync.integrations.events.places import Clock, Place
 from uidsync.integrations.events.queries import Query
 from uidsync.integrations.events.spool import Spool
 from uidsync.panos.wire.errors import BadReply, Unreachable
@@ -33,9 +34,12 @@ class Watch:
     def turn_page(self, entries, share, until):
         """Hear of a page."""
 
+    def __init__(self, left=1.0):
+        self._left = left
+
     def seconds_left(self):
-        """Have time."""
-        return 1.0
+        """Have time, or none."""
+        return self._left
 
 
 def read(log, file, until, how, page):
@@ -93,3 +97,16 @@ def test_a_bad_entry_costs_one(count, bad, page):
     assert names == {str(number) for number in range(count)} - {str(bad)}
     ((_, gap),) = outcome.gaps
     assert (gap.is_rest, type(gap.error), outcome.positions) == (False, BadReply, {})
+
+
+def test_a_deadline_leaves_the_rest_unread_and_says_so():
+    """Once time is up nothing more is asked for, and all that is missing is said once, with what to do."""
+    log, watch = Log(), Watch(0.0)
+    log.add({"receive_time": f"{BEGIN:%Y/%m/%d %H:%M:%S}"})
+    with closing(Spool()) as spool:
+        order = Order([Query("a", "threat"), Query("b", "threat")], lambda _: BEGIN, BEGIN + MINUTE)
+        outcomes = fetch_all([Place("fw", log.fetch, Clock(UTC, UTC))], order, spool, lambda _: False, watch)
+        assert spool.count() == 0
+    ((target, _, words),) = write_gaps(outcomes)
+    assert target == "fw"
+    assert words.startswith("fw: a, b: nothing was read from 2026-11-24 00:00:00 (firewall's clock) on: time is up: ")

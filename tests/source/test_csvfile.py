@@ -202,7 +202,7 @@ def test_the_newest_row_is_the_last_line(tmp_path):
     ):
         file.write_bytes(HEAD + lines)
         with CSVSource(str(file)).open() as snapshot:
-            assert snapshot.read_newest_date() == expected
+            assert snapshot.read_last_date() == expected
 
 
 def test_the_clock_is_ours(tmp_path):

@@ -98,10 +98,10 @@ def test_the_tail_is_read_by_id(safeconnect):
 def test_where_the_table_ends(safeconnect):
     """The highest id is known before anything is read, and so is the date of the row that bears it."""
     with make_source(safeconnect).open() as snapshot:
-        assert (snapshot.highest_id, snapshot.read_newest_date(), list(snapshot.read_since(EVER))) == (None, None, [])
+        assert (snapshot.highest_id, snapshot.read_last_date(), list(snapshot.read_since(EVER))) == (None, None, [])
     safeconnect.insert([(7, NAIVE, None, None, None), (9, NAIVE - timedelta(days=1), None, None, None)])
     with make_source(safeconnect).open() as snapshot:
-        assert (snapshot.highest_id, snapshot.read_newest_date()) == (9, NAIVE - timedelta(days=1))
+        assert (snapshot.highest_id, snapshot.read_last_date()) == (9, NAIVE - timedelta(days=1))
 
 
 def test_the_clock_is_the_database_s(safeconnect):
@@ -124,7 +124,7 @@ def test_a_zero_date_is_no_date(safeconnect):
     safeconnect.insert([ADA, (2, "0000-00-00 00:00:00", "192.0.2.2", "eve", None)])
     with make_source(safeconnect).open() as snapshot:
         assert list(snapshot.read_since(EVER)) == list(snapshot.read_after(0, [], EVER)) == [Row(*ADA)]
-        assert snapshot.read_newest_date() is None
+        assert snapshot.read_last_date() is None
 
 
 @pytest.mark.parametrize("charset", ["latin1", "utf8mb4"])
@@ -530,7 +530,7 @@ def test_values_travel_as_parameters(safeconnect):
             with make_source(safeconnect).open() as snapshot:
                 list(snapshot.read_since(NOON))
                 list(snapshot.read_after(7, [1, 2], NOON))
-                snapshot.read_newest_date()
+                snapshot.read_last_date()
         finally:
             cursor.execute("SET GLOBAL general_log = 0")
         cursor.execute(
@@ -579,7 +579,7 @@ def test_what_is_for_the_log_alone_may_be_refused(safeconnect, view):
         assert list(snapshot.read_addresses([ip_address(ADA[2])])) == [Row(*ADA)]
         assert list(snapshot.read_user("ada", EVER, NOON + timedelta(days=1))) == [Row(*ADA)]
         assert list(snapshot.read_since(EVER)) == [Row(*ADA)]
-        assert [snapshot.read_oldest_date(), snapshot.read_newest_date()] == [NOON.replace(tzinfo=None)] * 2
+        assert [snapshot.read_oldest_date(), snapshot.read_last_date()] == [NOON.replace(tzinfo=None)] * 2
         assert (snapshot.scans, snapshot.read_shape().has_date_index) == ([], None)
 
 

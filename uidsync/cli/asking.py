@@ -9,58 +9,60 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from uidsync.cli.words import spell_mac
+from uidsync.cli.words import spell_mac, spell_span
 from uidsync.config.models import Config, CSVConfig
 from uidsync.history import rows
 from uidsync.history.timeline import Tenure, Timeline
 from uidsync.panos import Address
 from uidsync.panos.logs.events import plain_address
-from uidsync.reading.reader import make_rules
-from uidsync.source import Snapshot, Source
+from uidsync.reading.reader import find_newest, make_rules
+from uidsync.source import Snapshot, Source, SourceError
 from uidsync.source.dates import Dates
 from uidsync.source.rows import AHEAD, is_within, make_name_reader
 
 if TYPE_CHECKING:
-    from uidsync.integrations.events.judging import Known, Names, Stay, Tell
+    from uidsync.integrations.events.judging import Known, Stay, Tell
 
 IDS_AT_ONCE, IDS_IN_A_FILE = 5_000, 200_000  # a file is read anew for each question
 NAMES_CACHED = 2**12
 CACHED = 2**14  # addresses whose place is kept: logs repeat them
 
 
-def make_names(config: Config, source: Source, same_domains: Collection[str]) -> Names:
-    """Make what tells which names are one user, by the rules by which the NAC's names are read."""
-    from uidsync.integrations.events.judging import Names  # noqa: PLC0415
+class NAC:
+    """What answers for the NAC: which names are one user, which addresses it knows, and who had them."""
 
-    read = make_name_reader(make_rules(config, source), NAMES_CACHED)
-    return Names(same_domains, lambda name: read(name)[0] or name)
+    def __init__(self, config: Config, source: Source, same_domains: Collection[str]) -> None:
+        from uidsync.integrations.events.judging import Names  # noqa: PLC0415
 
+        self._config = config
+        self._source = source
+        read = make_name_reader(make_rules(config, source), NAMES_CACHED)
+        self.names = Names(same_domains, lambda name: read(name)[0] or name)
+        self.is_known = lru_cache(CACHED)(self._is_known)
 
-class Networks:
-    """Which texts are addresses that the NAC may know, those that many people share included."""
-
-    def __init__(self, config: Config) -> None:
-        include = config.identity.include_networks
-        self._exclude = config.identity.exclude_networks
-
-        @lru_cache(CACHED)
-        def is_known(text: str) -> bool:
-            try:
-                ip = plain_address(ip_address(text))
-            except ValueError:
-                return False
-            is_odd = ip.is_unspecified or ip.is_loopback or ip.is_multicast
-            return not is_odd and is_within(ip, include)
-
-        self._is_known = is_known
-
-    def __call__(self, text: str) -> bool:
-        """Tell whether the NAC may know who has an address."""
-        return self._is_known(text)
+    def _is_known(self, text: str) -> bool:
+        """Tell whether a text is an address that the NAC may know, those that many people share included."""
+        try:
+            ip = plain_address(ip_address(text))
+        except ValueError:
+            return False
+        is_odd = ip.is_unspecified or ip.is_loopback or ip.is_multicast
+        return not is_odd and is_within(ip, self._config.identity.include_networks)
 
     def is_shared(self, ip: Address) -> bool:
         """Tell whether many people share an address."""
-        return not is_within(ip, (), self._exclude)
+        return not is_within(ip, (), self._config.identity.exclude_networks)
+
+    @contextmanager
+    def opened(self) -> Iterator[History]:
+        """Open the table for the length of the block. Raises NACError, also for what fails in the block."""
+        from uidsync.integrations.events.people import NACError  # noqa: PLC0415
+
+        try:
+            with self._source.open() as snapshot:
+                yield History(self._config, self._source, snapshot)
+        except SourceError as error:
+            raise NACError(str(error)) from None
 
 
 class History:
@@ -68,10 +70,10 @@ class History:
 
     def __init__(self, config: Config, source: Source, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self.now = snapshot.now
         self.rows_at_once = IDS_IN_A_FILE if isinstance(config.source, CSVConfig) else IDS_AT_ONCE
         self._dates = make_rules(config, source).dates
         self.ended = find_end(config, self._dates, snapshot)
+        self.age = spell_span(snapshot.now - self.ended) if self.ended else ""
         self._past = rows.History(snapshot, make_rules(config, source), config.source.validity)
 
     def tell(self, addresses: Collection[Address], since: datetime, until: datetime) -> Iterator[tuple[Address, Tell]]:
@@ -83,7 +85,7 @@ class History:
             if timeline is None:
                 yield ip, lambda _at: shared
             else:
-                yield ip, _translated(timeline, self._dates, self.now + AHEAD, self.ended)
+                yield ip, _translated(timeline, self._dates, self._snapshot.now + AHEAD, self.ended)
 
     def name_machines(self, event_ids: Collection[int]) -> Mapping[int, str]:
         """Return the names of the machines in these rows. Raises SourceError."""
@@ -96,15 +98,8 @@ class History:
 
 def find_end(config: Config, dates: Dates, snapshot: Snapshot) -> datetime | None:
     """Return the moment of the newest row if the NAC's export may have stopped there. Raises SourceError."""
-    newest = dates.read(snapshot.read_newest_date(), snapshot.now)
+    newest = find_newest(snapshot, dates, config.sync.stale_after)
     return newest if newest is not None and snapshot.now - newest > config.sync.stale_after else None
-
-
-@contextmanager
-def opened_history(config: Config, source: Source) -> Iterator[History]:
-    """Open the NAC's table for the length of the block. Raises SourceError."""
-    with source.open() as snapshot:
-        yield History(config, source, snapshot)
 
 
 def _translated(timeline: Timeline, dates: Dates, last: datetime, ended: datetime | None = None) -> Tell:
@@ -112,26 +107,19 @@ def _translated(timeline: Timeline, dates: Dates, last: datetime, ended: datetim
 
     Nothing is known of what comes after `last`. Nothing is sure after `ended`, where a stopped export ends.
     """
-    from uidsync.integrations.events.judging import ENDED, Known  # noqa: PLC0415
+    from uidsync.integrations.events.judging import ENDED, Known, Stay  # noqa: PLC0415
+
+    def spell(tenure: Tenure | None) -> Stay | None:
+        if tenure is None:
+            return None
+        event = tenure.event
+        return Stay(event.user, tenure.since, tenure.until, event.event_id, spell_mac(event.mac))
 
     def translate(at: datetime) -> Known:
         if at > last:
             return Known()
-        answer = timeline.tell(at)
-        return Known(
-            _stay(answer.tenure),
-            _stay(answer.before),
-            _stay(answer.after),
-            ENDED if ended and at > ended else "",
-            dates.is_shown_twice(at),
-        )
+        answer, doubt = timeline.tell(at), ENDED if ended and at > ended else ""
+        around = spell(answer.tenure), spell(answer.before), spell(answer.after)
+        return Known(*around, doubt, dates.is_shown_twice(at))
 
     return translate
-
-
-def _stay(tenure: Tenure | None) -> Stay | None:
-    from uidsync.integrations.events.judging import Stay  # noqa: PLC0415
-
-    if tenure is None:
-        return None
-    return Stay(tenure.event.user, tenure.since, tenure.until, tenure.event.event_id, spell_mac(tenure.event.mac))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ import structlog
 import typer
 
 from uidsync.cli.app import Options, TargetOption, command
-from uidsync.cli.asking import History, Networks, make_names, opened_history
+from uidsync.cli.asking import NAC
 from uidsync.cli.rights import become_owner, raise_if_locked_out
 from uidsync.cli.wiring import (
     TargetMaker,
@@ -24,16 +24,13 @@ from uidsync.cli.wiring import (
     heed_signals,
     make_secret_files,
     make_source,
-    suggest,
 )
-from uidsync.cli.words import spell_span
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline, Interrupted
 from uidsync.history.moment import EXAMPLES, read_moment
 from uidsync.report.output import TEXTFILE_MODE, write_atomically
 from uidsync.report.report import INCOMPLETE, OK, SOURCE
-from uidsync.source import SourceError
 
 if TYPE_CHECKING:
     from uidsync.integrations.events.reporting import Request, Window
@@ -61,7 +58,8 @@ class Asking:
         str | None, typer.Option("--last", metavar="SPAN", help="How long before --until, as 12h or 7d. Default: 1d.")
     ] = None
     log_type: Annotated[
-        str, typer.Option("--log-type", metavar="LOG", help="Another log than threat: traffic, url, auth and others.")
+        str,
+        typer.Option("--log-type", metavar="LOG", help="Read another log than threat: traffic, url, auth and others."),
     ] = ""
     query: Annotated[
         str, typer.Option("--query", metavar="FILTER", help="A filter as the Monitor tab takes it, in parentheses.")
@@ -100,10 +98,10 @@ class Telling:
     ] = None
     counting: Annotated[
         Literal["events", "sessions"],
-        typer.Option("--count", metavar="WHAT", help="Count log entries, or the sessions they stand for."),
+        typer.Option("--count", metavar="WHAT", help="Count events (log entries), or the sessions they stand for."),
     ] = "events"
     spreadsheet: Annotated[
-        bool, typer.Option("--spreadsheet", metavar="", help="Let no cell of the CSV be a formula.")
+        bool, typer.Option("--spreadsheet", metavar="", help="Keep spreadsheets from taking a cell for a formula.")
     ] = False
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write a file instead of printing.")
@@ -138,9 +136,9 @@ def events(
 ) -> int:
     r"""Show security events of the firewalls' logs, by person, and what is new.
 
-    Beside each event stands who had its addresses at that moment, by the NAC's own history. A name is shown only where
-    it is sure. Exits 0 if all was read and nothing is new, 1 if a report has something new or not all was read. For
-    mass export use syslog or NetFlow instead.
+    Beside each event stands who had its addresses at that moment, by the NAC's own history. A name is shown only if it
+    is sure. Exits 0 if everything was read and nothing is new, 1 if a report has something new or something was not
+    read. For mass export use syslog or NetFlow instead.
 
     Examples:
 
@@ -156,13 +154,14 @@ def events(
     if forget is not None:
         return _forget(config, forget, is_alone=not names and asking == Asking() and telling == Telling())
     request = _make_request(config, tuple(names or ()), asking, telling)
-    window = _read_window(asking.since, asking.until, asking.last)
-    _check(request, window)
+    try:
+        request.raise_if_odd()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=getattr(error, "option", None)) from None
     firewalls = _choose_firewalls(config, asking.target or (), str(options.file))
-    remembers = request.choice.says_what_is_new or window.since is None
-    become_owner(find_state_dir(config), "write" if remembers else "nothing")
+    become_owner(find_state_dir(config), "write" if request.needs_memory else "nothing")
     raise_if_locked_out(config, find_state_dir(config), firewalls, is_source_needed=not request.no_who)
-    return _report(config, request, window, firewalls, telling.output)
+    return _report(config, request, firewalls, telling.output)
 
 
 def _make_request(config: Config, names: tuple[str, ...], asking: Asking, telling: Telling) -> Request:
@@ -172,7 +171,7 @@ def _make_request(config: Config, names: tuple[str, ...], asking: Asking, tellin
     from uidsync.integrations.events.reporting import Request  # noqa: PLC0415
 
     if telling.by not in {"", "user"}:
-        raise typer.BadParameter(f"events can be told by user, not by {telling.by!r}", param_hint="--by")
+        raise typer.BadParameter(f"events can be listed by user, not by {telling.by!r}", param_hint="--by")
     return Request(
         config.of(EventsConfig),
         Wish(names, asking.log_type, asking.query, asking.threat_id, asking.nat),
@@ -185,6 +184,7 @@ def _make_request(config: Config, names: tuple[str, ...], asking: Asking, tellin
             telling.agreement,
             telling.proof,
         ),
+        _read_window(asking.since, asking.until, asking.last),
         asking.device,
         asking.user,
         asking.no_who,
@@ -192,55 +192,36 @@ def _make_request(config: Config, names: tuple[str, ...], asking: Asking, tellin
     )
 
 
-def _report(
-    config: Config, request: Request, window: Window, firewalls: Sequence[FirewallConfig], output: Path | None
-) -> int:
-    from uidsync.integrations.events.memory import MemoryProblem  # noqa: PLC0415
-    from uidsync.integrations.events.reporting import Asked, Away, Means, NoDevice, OutOfOrder, Run  # noqa: PLC0415
+def _report(config: Config, request: Request, firewalls: Sequence[FirewallConfig], output: Path | None) -> int:
+    from uidsync.integrations.events.choice import Refusal  # noqa: PLC0415
+    from uidsync.integrations.events.memory import FILE, MemoryProblem  # noqa: PLC0415
+    from uidsync.integrations.events.places import Device  # noqa: PLC0415
+    from uidsync.integrations.events.reporting import Run  # noqa: PLC0415
     from uidsync.integrations.events.spool import Spool  # noqa: PLC0415
 
-    log, deadline = structlog.get_logger(), Deadline(request.table.deadline.total_seconds())
+    log, table = structlog.get_logger(), request.table
+    deadline = Deadline(table.deadline.total_seconds())
     heed_signals(deadline)
     secrets = make_secret_files(log)
-    maker, source, networks = (
-        TargetMaker(secrets, log, deadline),
-        make_source(config, secrets, deadline),
-        Networks(config),
-    )
-
-    @contextmanager
-    def open_history() -> Iterator[History]:
+    maker = TargetMaker(secrets, log, deadline)
+    devices = [Device(each.name, maker.make_firewall(each), each.serial, bool(each.hosts)) for each in firewalls]
+    nac = NAC(config, make_source(config, secrets, deadline), table.same_domains)
+    with closing(Spool(nac.names)) as spool:
         try:
-            with opened_history(config, source) as history:
-                yield history
-        except SourceError as error:
-            raise Away(str(error)) from None
-
-    means = Means(
-        [Asked(each.name, maker.make_firewall(each), each.serial, bool(each.hosts)) for each in firewalls],
-        open_history,
-        networks,
-        networks.is_shared,
-        find_state_dir(config),
-        deadline,
-        log,
-        spell_span,
-        lambda file, text: write_atomically(file, text, TEXTFILE_MODE),
-    )
-    with closing(Spool(make_names(config, source, request.table.same_domains))) as spool:
-        try:
-            end = Run(request, window, means, spool).make(output)
-        except OutOfOrder as error:
-            raise typer.BadParameter(str(error), param_hint="--until") from None
-        except NoDevice as error:
-            words = f"no firewall has the name {request.device}; {suggest(request.device, error.known)}"
-            raise typer.BadParameter(words, param_hint="--device") from None
+            ending = Run(request, devices, nac, spool, deadline, log).make(output, find_state_dir(config) / FILE)
+        except Refusal as error:
+            raise typer.BadParameter(str(error), param_hint=error.option) from None
         except (MemoryProblem, sqlite3.Error) as error:
             log.error("memory.unusable", message=str(error))
             return INCOMPLETE
         except Interrupted:
             raise Interrupted("a signal ended the command: no whole report was made, nothing is remembered") from None
-    return {"whole": OK, "incomplete": INCOMPLETE, "away": SOURCE}[end]
+    if ending.metrics and table.textfile:
+        try:
+            write_atomically(table.textfile, ending.metrics, TEXTFILE_MODE)
+        except OSError as error:
+            log.error("textfile.unwritten", file=str(table.textfile), message=error.strerror)
+    return SOURCE if ending.is_nac_away else OK if ending.is_quiet else INCOMPLETE
 
 
 def _read_window(since: str | None, until: str | None, last: str | None) -> Window:
@@ -253,9 +234,11 @@ def _read_window(since: str | None, until: str | None, last: str | None) -> Wind
     except (durationpy.DurationError, OverflowError):
         span = timedelta()
     if not timedelta() < span <= 3660 * DAY:
-        raise typer.BadParameter(f"{last!r} is no span such as 12h, 1d or 7d", param_hint="--last")
+        raise typer.BadParameter(
+            f"{last!r} is not a time span such as 12h, 1d or 7d; ten years at most", param_hint="--last"
+        )
     if last is not None and since not in {None, LAST}:
-        raise typer.BadParameter("--since says where it begins: leave out --last", param_hint="--last")
+        raise typer.BadParameter("--since already sets the beginning: leave out --last", param_hint="--last")
     end = now if until is None else _read_at(until, now, "--until")
     begin = None if since == LAST else end - span if since is None else _read_at(since, now, "--since")
     if begin is not None and begin >= end:
@@ -271,7 +254,9 @@ def _read_at(text: str, now: datetime, hint: str) -> datetime:
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=hint) from None
     if moment.at > now:
-        words = f"{moment.at.astimezone():{SHOWN}} is still to come; put the day before it, as in `yesterday 23:30`"
+        words = (
+            f"{moment.at.astimezone():{SHOWN}} lies in the future; put the day before the time, as in `yesterday 23:30`"
+        )
         raise typer.BadParameter(words, param_hint=hint)
     if moment.note and not (moment.is_day and hint == "--since"):  # that a day begins at its beginning is no news
         structlog.get_logger().warning("moment.ambiguous", message=moment.note)
@@ -287,26 +272,10 @@ def _choose_firewalls(config: Config, names: Sequence[str], file: str) -> list[F
     return firewalls
 
 
-def _check(request: Request, window: Window) -> None:
-    """Refuse what cannot be asked for, before anything is read."""
-    from uidsync.integrations.events.queries import check_device, choose_queries  # noqa: PLC0415
-
-    try:
-        request.choice.raise_if_odd()
-        choose_queries(request.wish, request.table)
-        check_device(request.device)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    if request.no_who and (request.user or request.choice.kind in {"people", "agreement"}):
-        raise typer.BadParameter("who is who is asked of the NAC: leave out --no-who", param_hint="--no-who")
-    if request.user and window.since is None:  # the addresses of a person are those of a certain time
-        raise typer.BadParameter("with --user, say from when on, or --last 7d", param_hint="--since")
-
-
 def _forget(config: Config, what: str, *, is_alone: bool) -> int:
     """Forget rows of earlier reports."""
     if not is_alone:
-        raise typer.BadParameter("it stands alone: nothing else is done with it", param_hint="--forget")
+        raise typer.BadParameter("use it alone, without names and other options", param_hint="--forget")
     from uidsync.integrations.events.config import EventsConfig  # noqa: PLC0415
     from uidsync.integrations.events.memory import FILE, Memory, MemoryProblem  # noqa: PLC0415
     from uidsync.integrations.events.spool import Spool  # noqa: PLC0415
@@ -314,7 +283,7 @@ def _forget(config: Config, what: str, *, is_alone: bool) -> int:
     become_owner(find_state_dir(config), "write")
     log, table = structlog.get_logger(), config.of(EventsConfig)
     source = make_source(config, make_secret_files(log), Deadline(table.deadline.total_seconds()))
-    with closing(Spool(make_names(config, source, table.same_domains))) as spool:
+    with closing(Spool(NAC(config, source, table.same_domains).names)) as spool:
         try:
             rows = Memory(spool, find_state_dir(config) / FILE).forget(what)
         except MemoryProblem as error:

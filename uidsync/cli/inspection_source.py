@@ -13,7 +13,7 @@ from uidsync.ledger.position import LATE_WRITERS
 from uidsync.plan.newest import newest_per_address
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.census import Census
-from uidsync.reading.reader import make_rules
+from uidsync.reading.reader import find_newest, make_rules
 from uidsync.reading.strangers import Strangers
 from uidsync.reading.survey import SHARED_BY, Silence, Survey, make_exclude_line, spell_duration
 from uidsync.source import Shape, Snapshot, Source, SourceError
@@ -89,9 +89,12 @@ def _judge_size(shape: Shape) -> Iterator[Finding]:
 
 
 def _judge_newest(config: Config, rules: Rules, snapshot: Snapshot) -> Finding:
-    newest = rules.dates.read(snapshot.read_newest_date(), snapshot.now)
+    last = rules.dates.read(snapshot.read_last_date(), snapshot.now)
+    newest = (
+        last if last and last > snapshot.now + AHEAD else find_newest(snapshot, rules.dates, config.sync.stale_after)
+    )
     if newest is None:
-        return yellow("the table is empty, or its last row has no date", "does the NAC export to it?")
+        return yellow("the table is empty, or no row has a usable date", "does the NAC export to it?")
     age = snapshot.now - newest
     zone = "" if config.source.time_zone == "UTC" else f", by {config.source.time_zone}"
     if age < -AHEAD:

@@ -19,7 +19,7 @@ from uidsync.plan.roles import Replaced, find_cut, make_tag_events
 from uidsync.reading.census import Census
 from uidsync.reading.fullread import make_window, read_by_groups, settle
 from uidsync.source import Snapshot, Source
-from uidsync.source.dates import make_zone
+from uidsync.source.dates import Dates, make_zone
 from uidsync.source.rows import AHEAD, HIGHEST_ID, LoginEvent, Rules, make_row_reader
 
 FEW_CACHED = 2**12  # where a row stands for all of its address, hardly any repeats what another says
@@ -241,6 +241,19 @@ def _follow(
         return replace(following, rules=rules, full_at=now) if is_full else following
     marks = (now - LATE_WRITERS, min(census.highest_settled, highest_id)), (now, highest_id)
     return make_position(source, rules, now, marks, census.ahead, offset)
+
+
+def find_newest(snapshot: Snapshot, dates: Dates, stale_after: timedelta) -> datetime | None:
+    """Return the moment of the newest row that does not lie ahead, or of one within `stale_after`; None without any.
+
+    Ids usually grow with time: the row that was written last answers at once, unless it is old. Raises SourceError.
+    """
+    now = snapshot.now
+    last = dates.read(snapshot.read_last_date(), now)
+    if last and now - stale_after <= last <= now + AHEAD:
+        return last
+    moments = (dates.read(date, now) for date in snapshot.read_newest_dates(dates.write(now + AHEAD)))
+    return max((moment for moment in moments if moment and moment <= now + AHEAD), default=None)
 
 
 def make_rules(config: Config, source: Source) -> Rules:

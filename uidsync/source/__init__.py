@@ -57,8 +57,11 @@ class Snapshot(Protocol):
     def read_shape(self) -> Shape:
         """Read what the table is like. Raises SourceError."""
 
-    def read_newest_date(self) -> datetime | None:
+    def read_last_date(self) -> datetime | None:
         """Read the date of the row that was written last, as the table has it. Raises SourceError."""
+
+    def read_newest_dates(self, until: datetime) -> Iterator[datetime]:
+        """Read the latest date up to `until`, both as the table has them, and perhaps others. Raises SourceError."""
 
     def read_since(self, date: datetime) -> Iterator[Row]:
         """Read every row of that date, as the table has it, and later. Raises SourceError."""

@@ -86,11 +86,19 @@ class CSVSnapshot:
         self._rewind()
         return Shape(frozenset(name.strip().lower() for name in header))
 
-    def read_newest_date(self) -> datetime | None:
+    def read_last_date(self) -> datetime | None:
         """Read the date of the last valid row. Raises SourceError."""
         last = deque((row for row in self.read_past() if row.event_id is not None), maxlen=1)
         self._rewind()
         return last[0].date if last and isinstance(last[0].date, datetime) else None
+
+    def read_newest_dates(self, until: datetime) -> Iterator[datetime]:
+        """Read the dates of all valid rows. Raises SourceError."""
+        del until
+        for row in self.read_past():
+            if row.event_id is not None and isinstance(row.date, datetime):
+                yield row.date
+        self._rewind()
 
     def read_since(self, date: datetime) -> Iterator[Row]:
         """Read every row: a file has no index. Raises SourceError."""

@@ -64,7 +64,9 @@ class Dates:
 
     def is_shown_twice(self, moment: datetime) -> bool:
         """Tell whether clocks of the zone show another moment in the same way."""
-        first, second = self._find_moments(self._write(moment)[0].replace(tzinfo=None))
+        if self.time_zone is UTC:
+            return False
+        first, second = self._find_moments(self.write(moment).replace(tzinfo=None))
         return first < second
 
     def _find_end(self, first: datetime, second: datetime) -> datetime:
@@ -80,17 +82,18 @@ class Dates:
 
     def find_first(self, moment: datetime) -> datetime:
         """Return the earliest date, as the table has it, that may mean this moment or a later one."""
-        date, is_exact = self._write(moment)
-        return date if is_exact else date - DAY
+        return self.write(moment) - self._find_slack(moment)
 
     def find_last(self, moment: datetime) -> datetime:
         """Return the latest date, as the table has it, that may mean this moment or an earlier one."""
-        date, is_exact = self._write(moment)
-        return date if is_exact else date + DAY
+        return self.write(moment) + self._find_slack(moment)
 
-    def _write(self, moment: datetime) -> tuple[datetime, bool]:
-        date = (moment - self.time_offset).astimezone(self.time_zone).replace(tzinfo=UTC)
-        return date, self.is_steady(moment, moment)
+    def write(self, moment: datetime) -> datetime:
+        """Return the date that the table has for a moment."""
+        return (moment - self.time_offset).astimezone(self.time_zone).replace(tzinfo=UTC)
+
+    def _find_slack(self, moment: datetime) -> timedelta:
+        return timedelta() if self.is_steady(moment, moment) else DAY
 
     def is_steady(self, since: datetime, until: datetime) -> bool:
         """Tell whether the zone's clocks stay unchanged between two moments, and a day before and after."""

@@ -121,9 +121,14 @@ class MySQLSnapshot:
         rows, size = (None if number is None else int(number) for number in (rows, size))
         return Shape(self.columns, charset or None, rows, size, "transdate" in indexed if indexed else None)
 
-    def read_newest_date(self) -> datetime | None:
+    def read_last_date(self) -> datetime | None:
         """Read the date of the row that was written last, as the table has it. Raises SourceError."""
-        return self._read_date("read_newest")
+        return self._read_date("read_last")
+
+    def read_newest_dates(self, until: datetime) -> Iterator[datetime]:
+        """Read the latest date up to `until`, both as the table has them. Raises SourceError."""
+        date = self._read_date("read_newest", write_date(until))
+        return iter([date] if date else [])
 
     def read_since(self, date: datetime) -> Iterator[Row]:
         """Read every row of that date, as the table has it, and later. Raises SourceError."""
@@ -164,9 +169,9 @@ class MySQLSnapshot:
         """Read the date of the row that was written first, as the table has it. Raises SourceError."""
         return self._read_date("read_oldest")
 
-    def _read_date(self, name: str) -> datetime | None:
+    def _read_date(self, name: str, *parameters: object) -> datetime | None:
         with self._translated():
-            dates = [date for (date,) in self._run(name)]
+            dates = [date for (date,) in self._run(name, *parameters)]
         return dates[0] if dates and isinstance(dates[0], datetime) else None
 
     def _stream_history(self, name: str, *parameters: object) -> Iterator[Row]:

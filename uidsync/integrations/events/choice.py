@@ -31,6 +31,14 @@ WORDS: dict[Kind, str] = {
 }
 
 
+class Refusal(ValueError):
+    """What cannot be asked for, in words; `option` is the one at fault."""
+
+    def __init__(self, words: str, option: str) -> None:
+        super().__init__(words)
+        self.option = option
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """How a report is to look; `columns` is None unless somebody named some."""

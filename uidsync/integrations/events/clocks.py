@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from uidsync.integrations.events.filters import read_received
-from uidsync.panos.logs.events import HAPPENED, LogEntry, read_time
+from uidsync.panos.logs.events import HAPPENED, RECEIPT, LogEntry, read_time
 
 QUARTER, SECOND = timedelta(minutes=15), timedelta(seconds=1)
 LONGEST_CHANGE = 12  # quarters of an hour: clocks are put back by less
@@ -33,9 +33,11 @@ def find_spell(entry: LogEntry, zone: tzinfo | None, doubt: str = "") -> Spell |
     """Return when the event of an entry was, in UTC; None if its time or its zone is not known.
 
     `doubt` is the doubt about the zone: it concerns times without an offset. A session of the traffic log lasts from
-    its `start` to its end.
+    its `start`, which never has an offset, to its end. Without the zone, `elapsed` says when the session began: the
+    offset of `high_res_timestamp` may be that of another clock.
     """
-    at = read_time(entry)
+    happened = read_time(entry, HAPPENED)
+    at = happened or read_time(entry, RECEIPT)
     if at is None or (at.tzinfo is None and zone is None):
         return None
     if at.tzinfo is None:
@@ -44,30 +46,19 @@ def find_spell(entry: LogEntry, zone: tzinfo | None, doubt: str = "") -> Spell |
     else:
         first = last = at.astimezone(UTC)
         zone, doubt = None if doubt else zone, ""
-    if read_time(entry, HAPPENED) is None:
+    if happened is None:
         doubt = RECEIVED
-    begun = _find_start(entry, at, zone)
-    if begun is not None and begun > last + ROUNDING:  # its zone is not that of the end
-        return None
-    if begun is not None and timedelta() < first - begun < LONGEST_SESSION:
-        first = begun
-    return Spell(first, last, doubt)
-
-
-def _find_start(entry: LogEntry, at: datetime, zone: tzinfo | None) -> datetime | None:
-    """Return the earliest moment at which a session may have begun.
-
-    `start` has no offset. That of `high_res_timestamp` may be another one, and clocks may have changed meanwhile: so
-    the zone places the start. Without a zone, the seconds that the session lasted do.
-    """
-    begun, seconds = read_received(entry.get("start", "")), entry.get("elapsed", "")
-    if begun is None:
-        return None
+    start, seconds = read_received(entry.get("start", "")), entry.get("elapsed", "")
+    if start is None:
+        return Spell(first, last, doubt)
     if zone is not None:
-        return _place(begun, zone)[0]
-    if seconds.isdecimal() and len(seconds) < MOST_DIGITS:
-        return at.astimezone(UTC) - timedelta(seconds=int(seconds))
-    return begun.replace(tzinfo=at.tzinfo).astimezone(UTC)
+        begun = _place(start, zone)[0]
+    elif seconds.isdecimal() and len(seconds) < MOST_DIGITS:
+        begun = last - timedelta(seconds=int(seconds))
+    else:
+        return None
+    # Otherwise the zone of the start is not that of the end, or the start is no date at all.
+    return Spell(min(first, begun), last, doubt) if -ROUNDING <= last - begun < LONGEST_SESSION else None
 
 
 def _place(naive: datetime, zone: tzinfo | None) -> tuple[datetime, datetime]:

@@ -40,14 +40,14 @@ TIMES = frozenset({"time", *(f"{side}_nac_{name}" for side in SIDES for name in 
 
 
 def read_columns(words: str) -> tuple[str, ...]:
-    """Return the columns of a profile, or those that are named, parted by commas. Raises ValueError."""
+    """Return the columns of a profile, or those that are named, separated by commas. Raises ValueError."""
     if words in PROFILES:
         return PROFILES[words]
     names = tuple(dict.fromkeys(name.strip() for name in words.split(",")))
     known = PROFILES[ALL]
     for name in names:
         if name not in known and not name.removeprefix(RAW):
-            raise ValueError(f"name a set ({', '.join(PROFILES)}) or columns, parted by commas")
+            raise ValueError(f"name a set ({', '.join(PROFILES)}) or columns, separated by commas")
         if name not in known and not name.startswith(RAW):
             alike = get_close_matches(name, [*known, *PROFILES], n=1)
             hint = f"did you mean {alike[0]}? A" if alike else f"there are {', '.join(known)}; a"

@@ -35,10 +35,10 @@ ThreatId = Annotated[str, StringConstraints(pattern=r"^([0-9]{1,10})?$")]
 
 
 class OwnQuery(Table):
-    """A query of one's own: which log, and which of its entries."""
+    """A query of your own: which log, and which of its entries."""
 
     log_type: LogType = "threat"
-    """The log to read. Another log than those of the vendor's API guide is asked for as well, with a warning."""
+    """The log to read. A log that the vendor's API guide does not list is read as well, with a warning."""
     filter: Condition = ""
     """The filter, as the web interface's Monitor tab takes it. Default: all entries."""
     threat_id: ThreatId = ""
@@ -55,21 +55,21 @@ class EventsConfig(NeighbourTable):
     deadline: Annotated[Duration, AfterValidator(between(10 * SECOND, DAY))] = HOUR
     """The time limit for one report. The report says so if something is left unread."""
     overlap: Annotated[Duration, AfterValidator(between(0 * SECOND, DAY))] = HOUR
-    """With `--since last`: how late an entry may arrive and still be listed."""
+    """How late an entry may arrive and still be listed by `--since last`."""
     time_zone: TimeZone | None = None
-    """The time zone of the firewalls' clocks, for example `"Europe/Berlin"`. Without it, only entries that name
-    their offset get a name."""
+    """The time zone of the firewalls' clocks, for example `"Europe/Berlin"`. Without it, only entries that contain
+    their offset from UTC get a name."""
     time_zones: dict[Name, TimeZone] = {}  # noqa: RUF012 (pydantic copies it)
     """The same for single firewalls."""
     same_domains: tuple[Value, ...] = ()
-    """Domains and realms that are one, for example `["CAMPUS", "example.edu"]`: the agreement then takes
-    `jdoe01@example.edu` and `CAMPUS\\jdoe01` for one user."""
+    """Domains and realms that mean the same, for example `["CAMPUS", "example.edu"]`. Then `jdoe01@example.edu` and
+    `CAMPUS\\jdoe01` are one user."""
     margin: Annotated[Duration, AfterValidator(between(0 * SECOND, DAY))] = 10 * MINUTE
-    """An event this close to a hand-over of its address gets a mark instead of a name."""
+    """An event gets a mark instead of a name if its address changed users within this time before or after it."""
     cnc_rule: Value = "cnc"
     """The name of the security rule that the query `cnc` looks for in the traffic log."""
     remember: Annotated[Duration, AfterValidator(between(DAY, 3660 * DAY))] = 400 * DAY
-    """How long a row stays already seen."""
+    """How long a report remembers a row as already seen."""
     textfile: TextFile = None
     """A file for node_exporter's textfile collector. The name must end in `.prom`. Default: none."""
     query: dict[Name, OwnQuery] = {}  # noqa: RUF012

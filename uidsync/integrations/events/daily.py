@@ -48,20 +48,13 @@ def write_daily(
 
     What was seen before is grouped by the days on which it was, the longest known first.
     """
-    counts = {
-        row["is_new"]: row["n"]
-        for row in spool.select("SELECT days IS NULL AS is_new, COUNT(*) AS n FROM grouped GROUP BY days IS NULL")
-    }
-    names = _choose_cells(spool)
+    counts, names = spool.count_rows(), _choose_cells(spool)
     yield f"All ({sum(counts.values())})\n"
-    yield f"\nNew ({counts.get(1, 0)})\n"
+    yield f"\nNew ({counts['new']})\n"
     for row in spool.select(f"SELECT * FROM grouped WHERE days IS NULL ORDER BY {ORDER}"):  # noqa: S608
         yield make([row[name] for name in names])
-    yield f"\nAlready seen ({counts.get(0, 0)})\n"
-    sizes = {
-        row["days"]: row["n"]
-        for row in spool.select("SELECT days, COUNT(*) AS n FROM grouped WHERE days IS NOT NULL GROUP BY days")
-    }
+    yield f"\nAlready seen ({counts['seen']})\n"
+    sizes = dict(map(tuple, spool.select("SELECT days, COUNT(*) FROM grouped WHERE days IS NOT NULL GROUP BY days")))
     rows = spool.select(
         f"SELECT * FROM grouped WHERE days IS NOT NULL ORDER BY length(days) DESC, days, {ORDER}"  # noqa: S608
     )

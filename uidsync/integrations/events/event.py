@@ -17,7 +17,7 @@ from typing import NamedTuple
 from uidsync.integrations.events.clocks import FOLDED, Spell, find_spell
 from uidsync.integrations.events.pages import find_key
 from uidsync.panos import Address
-from uidsync.panos.logs.events import LogEntry, plain_address, read_time
+from uidsync.panos.logs.events import RECEIPT, LogEntry, plain_address, read_time
 
 NUMBERED = re.compile(r"(.*\S)\s*\((\d+)\)", re.DOTALL)  # as later releases write it: EICAR Test File Detection(86708)
 FIELDS = (  # of an entry, that are read here
@@ -82,7 +82,7 @@ def read_event(entry: LogEntry, origin: Origin) -> tuple[Event, Spell | None]:
     spell = find_spell(entry, origin.zone, origin.doubt)
     threat, threat_id = read_threat(entry, origin.log_type)
     src, dst = entry.get("src", ""), entry.get("dst", "")
-    received = read_time(entry, ("receive_time",))
+    received = read_time(entry, RECEIPT)
     event = Event(
         find_key(origin.log_type, entry),
         origin.log,

@@ -5,41 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import datetime
 from itertools import groupby
-from typing import Protocol, TypeGuard
+from typing import Protocol
 
-from uidsync.integrations.events.clocks import QUARTER, UNCHECKED, write_bounds
-from uidsync.integrations.events.config import SKEW_TOLD
+from uidsync.integrations.events.clocks import write_bounds
 from uidsync.integrations.events.event import FIELDS, Origin, read_event
 from uidsync.integrations.events.filters import Search
 from uidsync.integrations.events.pages import Fetch, Gap, read_pages
+from uidsync.integrations.events.places import Place, is_away, is_denied
 from uidsync.integrations.events.queries import Query
 from uidsync.integrations.events.spool import Spool
-from uidsync.panos.logs.events import LogEntry, LogQuery, Unfinished
-from uidsync.panos.wire.errors import PanosError, TargetError, Unauthorized
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """How a firewall's clock is meant: `zone` for its entries, if it is believed; `asked` for the times in filters."""
-
-    zone: tzinfo | None
-    asked: tzinfo | None
-    skew: timedelta = timedelta()
-    warning: str = ""
-    doubt: str = ""  # about times that name no offset
-    error: TargetError | None = None  # why the firewall cannot be asked for anything
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One firewall, or one behind Panorama: its name, what runs a query there, and how its clock is meant."""
-
-    name: str
-    fetch: Fetch
-    clock: Clock
-    serial: str = ""
+from uidsync.panos.logs.events import LogEntry, LogQuery
+from uidsync.panos.wire.errors import TargetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,63 +63,6 @@ class Outcome:
     def is_complete(self) -> bool:
         """Whether all that was asked for was read."""
         return not self.gaps
-
-
-def check_clock(
-    ask: Callable[[], datetime],
-    ask_panorama: Callable[[], datetime] | None,
-    zone: tzinfo | None,
-    now: Callable[[], datetime],
-) -> Clock:
-    """Hold a firewall's zone against what its clock shows, where the key may ask for that.
-
-    A clock that is off by hours shows that the zone is another one: its naive times are not believed then. Times in
-    filters are by the clock of the Panorama that is asked.
-    """
-    shown = _ask(ask)
-    if isinstance(shown, PanosError):
-        if is_away(shown):
-            return Clock(zone, zone, error=shown)
-        why = "the key lacks Operational Requests" if _is_denied(shown) else str(shown)
-        return Clock(zone, zone, warning=f"{UNCHECKED}: {why}", doubt=UNCHECKED)
-    asked = _find_offset(shown, now())
-    if ask_panorama is not None:
-        at_panorama = _ask(ask_panorama)
-        asked = asked if isinstance(at_panorama, PanosError) else _find_offset(at_panorama, now())
-    if zone is None:
-        return Clock(None, asked)
-    at = now()
-    if asked.utcoffset(None) == at.astimezone(zone).utcoffset():
-        asked_by: tzinfo = zone  # which knows when clocks are put forward and back
-    else:
-        asked_by = asked
-    skew = shown - at.astimezone(zone).replace(tzinfo=None)
-    if abs(skew) > QUARTER / 2:
-        words = f"its clock shows {shown:%H:%M:%S} when it is {at:%H:%M:%S %Z}: that is not {zone}"
-        return Clock(None, asked_by, warning=words)
-    if abs(skew) > SKEW_TOLD:
-        return Clock(zone, asked_by, abs(skew), f"its clock is {skew.total_seconds():+.0f} s off")
-    return Clock(zone, asked_by)
-
-
-def is_away(error: PanosError) -> TypeGuard[TargetError]:
-    """Tell whether an error is one of the firewall and not of the question: then no other question is worth asking."""
-    return isinstance(error, TargetError) and not isinstance(error, Unfinished) and not _is_denied(error)
-
-
-def _is_denied(error: PanosError) -> bool:
-    return isinstance(error, Unauthorized) and error.is_denied
-
-
-def _ask(ask: Callable[[], datetime]) -> datetime | PanosError:
-    try:
-        return ask()
-    except PanosError as error:
-        return error
-
-
-def _find_offset(shown: datetime, at: datetime) -> timezone:
-    return timezone(round((shown - at.astimezone(UTC).replace(tzinfo=None)) / QUARTER) * QUARTER)
 
 
 def name_position(target: str, query: Query, order: Order) -> str:
@@ -195,9 +116,11 @@ def write_gaps(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str, str]]:
         for error, gaps in groupby(outcome.gaps, lambda each: each[1].error):
             names, missing = zip(*gaps, strict=True)
             first = min(gap.since for gap in missing)
-            when = f"{first:%Y-%m-%d %H:%M:%S} by the firewall's clock"
-            what = f"nothing was read from {when} on" if missing[0].is_rest else f"one entry was left out from {when}"
-            hint = "; tick Log in the XML API tab of the key's role" if _is_denied(error) else ""
+            when = f"{first:%Y-%m-%d %H:%M:%S} (firewall's clock)"
+            what = (
+                f"nothing was read from {when} on" if missing[0].is_rest else f"one entry at {when} could not be read"
+            )
+            hint = "; tick Log in the XML API tab of the key's role" if is_denied(error) else ""
             yield outcome.target, error.kind, f"{outcome.target}: {', '.join(names)}: {what}: {error}{hint}"
 
 
@@ -206,7 +129,7 @@ def _hurried(fetch: Fetch, watch: Watch) -> Fetch:
 
     def run(query: LogQuery) -> Sequence[LogEntry]:
         if watch.seconds_left() <= 0:
-            raise OutOfTime("the deadline came: raise events.deadline, or ask for less")
+            raise OutOfTime("time is up: raise events.deadline, or ask for less")
         return fetch(query)
 
     return run

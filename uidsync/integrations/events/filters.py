@@ -78,15 +78,15 @@ def at_addresses(ips: Iterable[Address]) -> str:
 def check_value(value: str) -> str:
     """Return a value if it may stand between quotes. Raises ValueError."""
     if "'" in value or '"' in value:
-        raise ValueError(f"{value!r} holds a quote: no filter can carry it")
+        raise ValueError(f"{value!r} contains a quote, which no filter can carry")
     if not value or not value.isprintable():
-        raise ValueError(f"{value!r} is empty or holds a character that cannot be printed")
+        raise ValueError(f"{value!r} is empty or contains an unprintable character")
     return value
 
 
 def _check_field(field: str) -> str:
     if not FIELD.fullmatch(field):
-        raise ValueError(f"{field!r} is no name of a field")
+        raise ValueError(f"{field!r} is not the name of a field")
     return field
 
 
@@ -94,9 +94,9 @@ def check_log_type(name: str) -> str:
     """Return the name of a log, in lower case; it may be one that no guide knows. Raises ValueError for a slip."""
     name = name.lower()
     if alike := name not in LOG_TYPES and get_close_matches(name, LOG_TYPES, n=1, cutoff=0.75):
-        raise ValueError(f"{name!r} is no log; did you mean {alike[0]}?")
+        raise ValueError(f"{name!r} is not a log; did you mean {alike[0]}?")
     if not re.fullmatch("[a-z][a-z0-9-]{0,31}", name):
-        raise ValueError(f"{name!r} is no log; there are {', '.join(LOG_TYPES)}")
+        raise ValueError(f"{name!r} is not a log; there are {', '.join(LOG_TYPES)}")
     return name
 
 
@@ -118,9 +118,9 @@ def check_condition(words: str) -> str:
                 break
         outside += " " if depth or character == ")" else character
     if depth or quote:
-        raise ValueError(f"{words!r}: a {'quote' if quote else 'parenthesis'} is not closed, or never opened")
+        raise ValueError(f"{words!r}: a {'quote' if quote else 'parenthesis'} is not closed, or was never opened")
     if not words.isprintable():
-        raise ValueError("the filter holds a character that cannot be printed")
+        raise ValueError("the filter contains an unprintable character")
     if not set(outside.lower().split()) <= JOINTS:
         raise ValueError(f"{words!r}: put each condition into parentheses, as in (app eq ssh) and (port.dst eq 22)")
     return words.strip()

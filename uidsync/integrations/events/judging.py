@@ -6,13 +6,11 @@ Pure: no I/O, no clock.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from uidsync.integrations.events.clocks import FOLDED, Spell
-from uidsync.panos import Address
 
 SURE = ""
 NEAR, NOBODY, NO_RECORD = "near a hand-over", "nobody", "no record"
@@ -50,20 +48,6 @@ class Known:
 
 
 Tell = Callable[[datetime], Known]
-
-
-class Past(Protocol):
-    """What answers who had addresses, made by whoever knows the NAC."""
-
-    rows_at_once: int  # that it is asked the machines of
-
-    def tell(self, addresses: Collection[Address], since: datetime, until: datetime) -> Iterator[tuple[Address, Tell]]:
-        """Yield what tells of each address of which something is known, by one read for all of them."""
-        ...
-
-    def name_machines(self, event_ids: Collection[int]) -> Mapping[int, str]:
-        """Return the names of the machines in these rows, as far as there are any."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

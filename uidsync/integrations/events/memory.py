@@ -45,8 +45,8 @@ class Memory:
                 self._connection.executescript(files(__package__).joinpath("memory.sql").read_text("utf-8"))
                 self._connection.execute(f"PRAGMA memory.user_version = {SCHEMA}")
             elif version != SCHEMA:
-                hint = "update it" if version > SCHEMA else "move the file away, and all rows are new once"
-                raise MemoryProblem(f"{file} is of schema {version}, and this uidsync knows {SCHEMA}: {hint}")
+                hint = "update uidsync" if version > SCHEMA else "move the file away, and all rows are new once"
+                raise MemoryProblem(f"{file} has schema {version}, and this uidsync knows {SCHEMA}: {hint}")
         except OSError as error:
             raise MemoryProblem(f"{file}: {error.strerror or error}") from None
         except sqlite3.Error as error:

@@ -19,17 +19,17 @@ def write_metrics(
         ("uidsync_events_finished_seconds", "When the last report ended.", [({}, finished)]),
         (
             "uidsync_events_complete",
-            "Whether all that was asked for was read from a target.",
+            "Whether everything was read from a target.",
             [({"target": name}, float(is_complete)) for name, is_complete in complete.items()],
         ),
         (
             "uidsync_events_rows",
-            "Rows of the last report, by whether an earlier day had them.",
+            "Rows of the last report: new, or seen on an earlier day.",
             [({"state": state}, number) for state, number in numbers.items()],
         ),
         (
             "uidsync_events_users",
-            "Events of the last report by what the firewall's user was beside the NAC's.",
+            "Events of the last report, by how the firewall's user compares with the NAC's.",
             [
                 ({"firewall": firewall, "zone": zone, "verdict": verdict}, counts.get(verdict, 0))
                 for (firewall, zone), counts in agreement.counts.items()

@@ -32,7 +32,7 @@ def write_page(
     yield f"<style>{STYLE}</style></head>\n<body><h1>Security events</h1>\n<p>{escape(date)}</p>\n"
     yield from (f'<p class="bad">Incomplete: {escape(gap)}</p>\n' for gap in gaps)
     yield f"<p>{escape(agreement.tell())}</p>\n"
-    yield from _write_table("New", HEADS, _list_cells(spool, "days IS NULL", ORDER), "Nothing that no earlier day had.")
+    yield from _write_table("New", HEADS, _list_cells(spool, "days IS NULL", ORDER), "Nothing.")
     yield from _write_table(
         "Already seen",
         (*HEADS, "Days", "First seen"),
@@ -49,7 +49,7 @@ def write_page(
     rows = list(agreement.list_rows())
     cells = (list(row.values()) for row in rows)
     yield from _write_table(
-        "The firewalls' users beside the NAC's", tuple(rows[0] if rows else ()), cells, "Nothing to compare."
+        "The firewalls' users compared with the NAC's", tuple(rows[0] if rows else ()), cells, "Nothing to compare."
     )
     yield "</body></html>\n"
 

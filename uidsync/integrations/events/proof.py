@@ -55,9 +55,9 @@ def write_difference(difference: Difference, log: Sequence[UserIdEvent], zone: t
     before = [event for event in log if _is_before(event, difference.at, zone)]
     for event in before[:SHOWN]:
         source = " ".join(filter(None, (event.source, event.source_type, event.source_name)))
-        yield f"  {event.at}: {event.subtype} {event.user}, from {source or 'nobody that is named'}\n"
+        yield f"  {event.at}: {event.subtype} {event.user}, from {source or 'an unnamed source'}\n"
     if not before:
-        yield "  its User-ID log has nothing of this address before\n"
+        yield "  its User-ID log has no earlier entry for this address\n"
 
 
 def _is_before(event: UserIdEvent, at: datetime, zone: tzinfo | None) -> bool:

@@ -73,7 +73,7 @@ def choose_queries(wish: Wish, config: EventsConfig) -> list[Query]:
     """
     known = list_queries(config)
     if wish.names and wish.log_type:
-        raise ValueError("--log-type is for a query without a name: a name says which log is read")
+        raise ValueError("leave out --log-type: the name of a query says which log is read")
     log_type = check_log_type(wish.log_type) if wish.log_type else "traffic" if wish.nat else "threat"
     names = dict.fromkeys(_find_name(name, known) for name in wish.names)
     chosen = [known[name] for name in names] or [Query(log_type, log_type)]
@@ -109,7 +109,7 @@ def check_device(name: str) -> None:
 
 def _of_threat(number: str) -> str:
     if number and not re.fullmatch("[0-9]{1,10}", number):
-        raise ValueError(f"{number!r} is no number of a threat, such as 40007")
+        raise ValueError(f"{number!r} is not the number of a threat, such as 40007")
     return f"( threatid eq {number} )" if number else ""
 
 
@@ -123,7 +123,7 @@ def _of_nat(words: str) -> str:
     except ValueError:
         ip = None
     if ip is None or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) <= LAST_PORT:
-        raise ValueError(f"{words!r} is not ADDRESS:PORT: behind one address are many people, and the port tells whose")
+        raise ValueError(f"{words!r} is not ADDRESS:PORT: many people share the address, and the port tells them apart")
     return f"( natsrc in {ip} ) and ( natsport eq {int(port)} )"
 
 

@@ -82,19 +82,18 @@ class Spool:
 
     def count(self) -> int:
         """Return how many events there are."""
-        (number,) = self.connection.execute("SELECT COUNT(*) FROM event").fetchone()
+        ((number,),) = self.select("SELECT COUNT(*) FROM event")
         return int(number)
 
     def count_sure(self) -> int:
         """Return how many sides are surely told of one person."""
-        (number,) = self.connection.execute("SELECT COUNT(*) FROM side WHERE mark = '' AND user IS NOT NULL").fetchone()
+        ((number,),) = self.select("SELECT COUNT(*) FROM side WHERE mark = '' AND user IS NOT NULL")
         return int(number)
 
     def count_rows(self) -> dict[str, int]:
         """Count the grouped rows, by whether an earlier day had them."""
-        (new,) = self.connection.execute("SELECT COUNT(*) FROM grouped WHERE days IS NULL").fetchone()
-        (known,) = self.connection.execute("SELECT COUNT(*) FROM grouped WHERE days IS NOT NULL").fetchone()
-        return {"new": int(new), "seen": int(known)}
+        (counts,) = self.select("SELECT COUNT(*) - COUNT(days) AS new, COUNT(days) AS seen FROM grouped")
+        return dict(counts)
 
     def drop_known(self) -> None:
         """Drop the events that an earlier report counted, as the attached memory has them."""
@@ -108,7 +107,7 @@ class Spool:
 
     def find_window(self) -> tuple[datetime, datetime] | None:
         """Return between when the events were whose sides the NAC may know; None where there is none."""
-        first, last = self.connection.execute("SELECT MIN(first), MAX(last) FROM side").fetchone()
+        ((first, last),) = self.select("SELECT MIN(first), MAX(last) FROM side")
         return None if first is None else (_moment(first), _moment(last))
 
     def list_addresses(self) -> Iterator[Address]:

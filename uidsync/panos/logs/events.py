@@ -31,7 +31,7 @@ LOGS_PATH = ("response", "result", "log", "logs")
 ENTRY_PATH = (*LOGS_PATH, "entry")
 TAGS = frozenset({STATE_PATH[-1], LOGS_PATH[-1], ENTRY_PATH[-1]})
 FIRST_YEAR = 2000  # an unset high_res_timestamp says 1970
-HAPPENED = ("high_res_timestamp", "time_generated")  # fields that say when an event happened
+HAPPENED, RECEIPT = ("high_res_timestamp", "time_generated"), ("receive_time",)  # fields that say when
 TAG_EVENTS = frozenset({"register-tag", "unregister-tag"})  # subtypes that say nothing of users
 
 Direction = Literal["backward", "forward"]
@@ -206,7 +206,7 @@ def read_user_id_event(entry: LogEntry) -> UserIdEvent | None:
     )
 
 
-def read_time(entry: LogEntry, names: Sequence[str] = (*HAPPENED, "receive_time")) -> datetime | None:
+def read_time(entry: LogEntry, names: Sequence[str] = (*HAPPENED, *RECEIPT)) -> datetime | None:
     """Read the time of an entry of any log, with its zone if it names one; None if none of these fields has a time.
 
     Dates have two forms: `2026/11/21 09:33:34` and `2026-11-21T09:33:34.123+01:00`.
