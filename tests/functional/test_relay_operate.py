@@ -14,18 +14,21 @@ from lxml import etree
 
 from tests.command import call
 from tests.functional.conftest import Ended
-from tests.functional.relays import PSK, by_configuration, configure, find_port, make_body, wait_until
+from tests.functional.relays import (
+    PSK,
+    by_configuration,
+    configure,
+    find_port,
+    make_body,
+    read_numbers,
+    start,
+    wait_until,
+)
 from tests.integrations.test_relay_reading import DUMP, fill
 from uidsync.integrations.relay.reading import read_body
 
 XPATH = "/config/shared/log-settings/http/entry[@name='uidsync-relay']"
 URL = "https://relay.example.edu:8443/in"
-
-
-@pytest.fixture
-def tenant(start):
-    """Start a tenant."""
-    return start("xdr")
 
 
 @pytest.fixture
@@ -45,6 +48,13 @@ def write_chain(place, *, not_after=None, names=("127.0.0.1",), swapped=False):
     (place / "relay.pem").write_bytes(b"".join(blobs))
     leaf.private_key_pem.write_to_path(place / "relay-key.pem")
     return {"certificate_file": place / "relay.pem", "key_file": place / "relay-key.pem"}
+
+
+class Printed:
+    """The findings of a call that printed JSON."""
+
+    def __init__(self, called):
+        self.code, self.err, self.report = called.code, called.err, json.loads(called.out)
 
 
 def find(ended):
@@ -159,6 +169,50 @@ def test_a_configuration_that_is_wrong_is_told(site, tenant, keys, words):
     ended = site.call("relay")
     assert ended.code == 2
     assert words in ended.err
+
+
+# ---- a table alone -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alone(tenant, tmp_path):
+    """Write a configuration that has a relay, and neither source nor target."""
+    port = find_port()
+    file = tmp_path / "uidsync.toml"
+    file.write_text(
+        f'[relay]\nlisten = "127.0.0.1:{port}"\nfqdn = "{tenant.line["fqdn"]}"\napi_key_id = "1"\npoll_every = "50ms"\n'
+        f'ca_file = "{tenant.ca_file}"\napi_key_file = "{tmp_path}/relay-api-key"\n[sync]\nstate_dir = "{tmp_path}/s"\n'
+    )
+    return file, port
+
+
+def test_a_relay_needs_its_own_table_alone(alone, tenant, tmp_path):
+    """Without source and targets a relay is checked, gets its key, and relays; the main job still asks for both."""
+    file, port = alone
+    finding = find(Printed(call("relay", "check", "--json", "--config", file)))["tenant"]
+    assert finding["colour"] == "red"
+    assert finding["advice"] == "uidsync secret set relay-api-key; no restart is needed"
+    words = [sys.executable, "-m", "uidsync", "secret", "set", "relay-api-key", "--config", file]
+    subprocess.run(words, input=tenant.api_key, text=True, check=True, capture_output=True)
+    assert find(Printed(call("relay", "check", "--json", "--config", file)))["tenant"]["colour"] == "green"
+    relay = start(["relay", "--config", file], {}, tmp_path / "s", port)
+    assert relay.ask(body=make_body(), psk=None)[0] == 200
+    wait_until(lambda: read_numbers(tenant) == [1])
+    assert relay.end() == 0
+    ended = call("sync", "--config", file)
+    assert ended.code == 2
+    assert "source: missing" in ended.err
+    assert "target: missing" in ended.err
+
+
+def test_names_of_people_need_a_source(alone):
+    """What a relay cannot do by its own table alone is told."""
+    file, _ = alone
+    ended = call("relay", "setup", "fw-east", "--config", file)
+    assert (ended.code, "setup needs" in ended.err) == (2, True)
+    file.write_text(file.read_text().replace("[relay]", "[relay]\nwho = true"))
+    ended = call("relay", "check", "--config", file)
+    assert (ended.code, "relay.who: needs [source]" in ended.err) == (2, True)
 
 
 # ---- status, template, dead letters ------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import typer
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.neighbours import advise_extra, lacks
 from uidsync.cli.rights import become_owner
 from uidsync.cli.wiring import find_state_dir, make_deadline, make_secret_files, make_source
 from uidsync.config.credentials import SecretError, SecretFiles
@@ -159,10 +160,8 @@ def relay(
         uidsync relay dead replay all
     """
     log = structlog.get_logger()
-    try:
-        import aiohttp  # noqa: F401, PLC0415 (an extra: other commands do without)
-    except ImportError:
-        log.error("relay.missing", hint="pip install 'uidsync[relay]'")
+    if lacks("relay"):
+        log.error("relay.missing", message="the relay needs more packages", hint=advise_extra("relay"))
         return USAGE
     if words and what not in {"setup", "dead"}:
         raise typer.BadParameter(f"nothing follows {what}", param_hint="WORD")
@@ -227,16 +226,13 @@ def read_given(options: Options, log: FilteringBoundLogger) -> Given:
 
 def make_tenant(given: Given) -> Tenant:
     """Make the tenant. Raises ConfigError."""
-    from uidsync.integrations.relay.tenant import Key, KeyUnreadable, Route, Tenant, make_base, utc_now  # noqa: PLC0415
+    from uidsync.integrations.relay.config import make_base  # noqa: PLC0415
+    from uidsync.integrations.relay.tenant import Key, KeyUnreadable, Route, Tenant, utc_now  # noqa: PLC0415
 
     table, names = given.table, given.names
     missing = [f"relay.{name}: missing" for name in ("fqdn", "api_key_id") if not getattr(table, name)]
     if missing:
         raise ConfigError(given.file, missing)
-    try:
-        base = make_base(table.fqdn)
-    except ValueError as error:
-        raise ConfigError(given.file, [f"{names.fqdn}: {error}"]) from None
 
     def read_key() -> Key:
         if given.is_by_environment:
@@ -247,17 +243,14 @@ def make_tenant(given: Given) -> Tenant:
             raise KeyUnreadable(str(error), given.find_command("relay-api-key")) from None
 
     names = names if table.proxy else replace(names, proxy="HTTPS_PROXY")
-    return Tenant(base, read_key, utc_now, Route(table.ca_file, table.proxy, names))
+    return Tenant(make_base(table.fqdn), read_key, utc_now, Route(table.ca_file, table.proxy, names))
 
 
 def make_plan(given: Given, people: People = (None, None)) -> Plan:
     """Make the plan of what was given. Raises ConfigError."""
     from uidsync.integrations.relay import service  # noqa: PLC0415
 
-    try:
-        return service.make_plan(given.table, given.zone, given.state_dir, given.read_psk(), given.find_key(), people)
-    except service.CannotStart as error:
-        raise ConfigError(given.file, [f"relay.{error}"]) from None
+    return service.make_plan(given.table, given.zone, given.state_dir, given.read_psk(), given.find_key(), people)
 
 
 def _find_people(given: Given, log: FilteringBoundLogger) -> People:
@@ -272,7 +265,8 @@ def _find_people(given: Given, log: FilteringBoundLogger) -> People:
 
 def _serve(given: Given, log: FilteringBoundLogger) -> int:
     from uidsync.integrations.relay.lock import QueueError, QueueLocked  # noqa: PLC0415
-    from uidsync.integrations.relay.service import CannotStart, PortTaken, run  # noqa: PLC0415
+    from uidsync.integrations.relay.service import PortTaken, run  # noqa: PLC0415
+    from uidsync.integrations.relay.tls import CannotStart  # noqa: PLC0415
 
     become_owner(given.state_dir, "write")
     tenant, plan, names = make_tenant(given), make_plan(given, _find_people(given, log)), given.names

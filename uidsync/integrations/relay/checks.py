@@ -17,8 +17,9 @@ from uidsync.integrations.relay.answers import ACCEPTED, CLOCK_LIMIT, DENIED, RE
 from uidsync.integrations.relay.health import Finding, try_disk
 from uidsync.integrations.relay.names import Names
 from uidsync.integrations.relay.queue import FILE, Limits
-from uidsync.integrations.relay.service import CannotStart, Plan, TlsFiles, make_server_context
+from uidsync.integrations.relay.service import Plan
 from uidsync.integrations.relay.tenant import Tenant
+from uidsync.integrations.relay.tls import CannotStart, TlsFiles, make_server_context
 
 SOON = timedelta(days=30)
 ALERT_BYTES = 2048  # on disk, about
