@@ -154,7 +154,7 @@ def test_hints_name_the_variables(tenant, tmp_path):
         assert "set PSK" in relay.read_log()
         assert "put a proxy with TLS in front" in relay.read_log()
     environment = make_environment(tenant, tmp_path, port)
-    assert "none runs" in (said := call("relay", "status", environment=environment).out)
+    assert "no relay is running" in (said := call("relay", "status", environment=environment).out)
     assert "systemctl" not in said
 
 
@@ -229,13 +229,13 @@ def test_a_directory_that_a_relay_makes_is_not_missing(tenant, tmp_path):
     place = tmp_path / "state" / "relay"
     disk = check(make_environment(tenant, place, find_port()))["disk"]
     assert disk["colour"] == "green"
-    assert "the directory will be made" in disk["words"]
+    assert "the directory will be created" in disk["words"]
     assert not place.parent.exists()
     (tmp_path / "file").touch()
     for where in (tmp_path / "file" / "relay", "/proc/relay"):
         disk = check(make_environment(tenant, where, find_port()))["disk"]
         assert disk["colour"] == "red"
-        assert "cannot be made" in disk["words"]
+        assert "cannot be created" in disk["words"]
         assert "STATE_DIRECTORY" in disk["advice"]
 
 
@@ -246,4 +246,4 @@ def test_what_a_full_queue_needs_follows_from_the_settings(tmp_path):
         for alerts in (100, 6000, 1_000_000)
     ]
     for said, needed in zip(words, ("1 MiB", "12 MiB", "1954 MiB"), strict=True):
-        assert f"a full queue needs about {needed}, and dead letters 64 MiB at most" in said
+        assert f"a full queue needs about {needed}, and dead letters at most 64 MiB" in said

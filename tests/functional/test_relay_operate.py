@@ -121,7 +121,7 @@ SOON = timedelta(days=9)
 @pytest.mark.parametrize(
     ("made", "what", "colour", "words"),
     [
-        ({"not_after": datetime.now(UTC) - SOON}, "certificate", "red", "it has ended"),
+        ({"not_after": datetime.now(UTC) - SOON}, "certificate", "red", "it has expired"),
         ({"not_after": datetime.now(UTC) + SOON}, "certificate", "yellow", "until"),
         ({"swapped": True}, "chain", "red", "did not issue"),
     ],
@@ -235,9 +235,9 @@ def test_status_tells_how_it_is(site, tenant):
         relay.process.wait()
         ended = site.call("relay", "status")
         assert ended.code == 1
-        assert ended.out.startswith("red    relay: none runs; the last sign of life was at ")
+        assert ended.out.startswith("red    relay: no relay is running; the last sign of life was at ")
     (site.state_dir / "relay.json").unlink()
-    assert "red    relay: none runs  -> systemctl start uidsync-relay\n" in site.call("relay", "status").out
+    assert "red    relay: no relay is running  -> systemctl start uidsync-relay\n" in site.call("relay", "status").out
 
 
 def test_status_tells_of_the_last_update(site, tenant):
@@ -318,7 +318,10 @@ def test_an_unreadable_body_can_be_replayed(site, tenant):
         relay.ask(body=b"odd")
         ended = site.call("relay", "dead", "replay", "1")
         assert (ended.code, ended.out) == (1, "0 put back into the queue\n")
-        assert ended.err == "1: still no alert, and stays a dead letter: neither JSON nor our own payload\n"
+        assert (
+            ended.err
+            == "1: still no alert, and stays a dead letter: neither JSON nor the payload of uidsync relay template\n"
+        )
         assert relay.stats["PipeIn"] == 0
         assert "odd" in site.call("relay", "dead", "show", "1").out
         assert relay.send([1]) == [200]
@@ -533,7 +536,10 @@ def test_check_names_the_key_at_fault(ready):
     """A CA of clients that is not there is not blamed on the certificate."""
     ready.tables["relay"] |= write_chain(ready.place) | {"client_ca_file": "/nope"}
     finding = find(ready.call("relay", "check", "--json"))["certificate"]
-    assert (finding["words"], finding["advice"]) == ("/nope: No such file or directory", "check relay.client_ca_file")
+    assert (finding["words"], finding["advice"]) == (
+        "/nope cannot be used: No such file or directory",
+        "check relay.client_ca_file",
+    )
     assert "check relay.client_ca_file" in ready.call("relay").err
 
 
@@ -541,7 +547,7 @@ def test_a_certificate_that_ends_soon_says_when(ready):
     """The days that are left, and what to do."""
     ready.tables["relay"] |= write_chain(ready.place, not_after=datetime.now(UTC) + timedelta(days=9, hours=1))
     finding = find(ready.call("relay", "check", "--json"))["certificate"]
-    assert finding["words"].endswith(": it ends in 9 days")
+    assert finding["words"].endswith(": 9 days left")
     assert finding["advice"] == "renew it"
 
 

@@ -21,8 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.relay.config import RelayConfig
 from uidsync.integrations.relay.health import Finding, judge_relay, try_disk, write_health
-from uidsync.integrations.relay.mapping import Rules
-from uidsync.integrations.relay.people import FindPerson
+from uidsync.integrations.relay.mapping import FindPerson, Rules
 from uidsync.integrations.relay.queue import Limits as QueueLimits
 from uidsync.integrations.relay.queue import Queue
 from uidsync.integrations.relay.quota import Quota
