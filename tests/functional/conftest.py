@@ -205,6 +205,12 @@ def firewall(start):
 
 
 @pytest.fixture
+def tenant(start):
+    """Start a tenant of Cortex XDR."""
+    return start("xdr")
+
+
+@pytest.fixture
 def agent(start):
     """Start a User-ID agent that demands a client certificate."""
     return start("agent")

@@ -2,12 +2,8 @@
 
 import json
 import os
-import socket
+import re
 import ssl
-import subprocess
-import sys
-import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,83 +11,21 @@ import trustme
 
 from tests.command import call
 from tests.functional.relays import (
-    by_configuration,
     by_environment,
     configure,
     find_port,
-    make_body,
     make_environment,
-    read_numbers,
-    start,
-    wait_until,
 )
-from tests.functional.test_relay_operate import find
+from tests.functional.test_relay_operate import Printed, find, write_chain
 from uidsync.integrations.relay.checks import check_directory
+from uidsync.integrations.relay.config import make_base
 from uidsync.integrations.relay.names import BY_ENVIRONMENT
 from uidsync.integrations.relay.queue import Limits
-from uidsync.integrations.relay.tenant import make_base
-
-
-@pytest.fixture
-def tenant(start):
-    """Start a tenant."""
-    return start("xdr")
-
-
-class Printed:
-    """The findings of a call that printed JSON."""
-
-    def __init__(self, called):
-        self.code, self.err, self.report = called.code, called.err, json.loads(called.out)
 
 
 def check(environment):
     """Return the findings of `relay check` by the original's variables."""
     return find(Printed(call("relay", "check", "--json", environment=environment)))
-
-
-# ---- a table alone -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def alone(tenant, tmp_path):
-    """Write a configuration that has a relay, and neither source nor target."""
-    port = find_port()
-    file = tmp_path / "uidsync.toml"
-    file.write_text(
-        f'[relay]\nlisten = "127.0.0.1:{port}"\nfqdn = "{tenant.line["fqdn"]}"\napi_key_id = "1"\npoll_every = "50ms"\n'
-        f'ca_file = "{tenant.ca_file}"\napi_key_file = "{tmp_path}/relay-api-key"\n[sync]\nstate_dir = "{tmp_path}/s"\n'
-    )
-    return file, port
-
-
-def test_a_relay_needs_its_own_table_alone(alone, tenant, tmp_path):
-    """Without source and targets a relay is checked, gets its key, and relays; the main job still asks for both."""
-    file, port = alone
-    finding = find(Printed(call("relay", "check", "--json", "--config", file)))["tenant"]
-    assert finding["colour"] == "red"
-    assert finding["advice"] == "uidsync secret set relay-api-key; no restart is needed"
-    words = [sys.executable, "-m", "uidsync", "secret", "set", "relay-api-key", "--config", file]
-    subprocess.run(words, input=tenant.api_key, text=True, check=True, capture_output=True)
-    assert find(Printed(call("relay", "check", "--json", "--config", file)))["tenant"]["colour"] == "green"
-    relay = start(["relay", "--config", file], {}, tmp_path / "s", port)
-    assert relay.ask(body=make_body(), psk=None)[0] == 200
-    wait_until(lambda: read_numbers(tenant) == [1])
-    assert relay.end() == 0
-    ended = call("sync", "--config", file)
-    assert ended.code == 2
-    assert "source: missing" in ended.err
-    assert "target: missing" in ended.err
-
-
-def test_names_of_people_need_a_source(alone):
-    """What a relay cannot do by its own table alone is told."""
-    file, _ = alone
-    ended = call("relay", "setup", "fw-east", "--config", file)
-    assert (ended.code, "setup needs" in ended.err) == (2, True)
-    file.write_text(file.read_text().replace("[relay]", "[relay]\nwho = true"))
-    ended = call("relay", "check", "--config", file)
-    assert (ended.code, "relay.who: needs [source]" in ended.err) == (2, True)
 
 
 # ---- the CA of the tenant ----------------------------------------------------------------------------------------
@@ -157,6 +91,41 @@ def test_a_bundle_of_the_environment_counts_beside_a_table(site, tenant):
     assert "REQUESTS_CA_BUNDLE: " in find(site.call("relay", "check", "--json"))["tenant"]["words"]
 
 
+def test_config_check_looks_at_the_files_of_a_relay(site, tenant, tmp_path):
+    """Each file of the table that is missing, or holds something else, is listed, and nobody is asked."""
+    configure(site, tenant, find_port(), **write_chain(tmp_path))
+    assert site.call("config", "check").code == 0
+    trustme.CA().issue_cert("relay").private_key_pem.write_to_path(tmp_path / "other")
+    for keys, words in (
+        ({"ca_file": tmp_path / "gone.pem"}, f"relay: ca_file {tmp_path}/gone.pem is not there"),
+        ({"psk_file": tmp_path / "gone"}, "relay: no secret relay-psk: .*; Store it: uidsync secret set relay-psk"),
+        ({"api_key_file": tmp_path / "gone"}, "relay: no secret relay-api-key: .*uidsync secret set relay-api-key"),
+        (
+            {"key_file": tmp_path / "gone"},
+            "relay: no secret relay-tls-key: .*uidsync secret set relay-tls-key < KEY-FILE",
+        ),
+        (
+            {"key_file": tenant.ca_file},
+            "relay: .* holds no private key; check relay.certificate_file and relay.key_file",
+        ),
+        (
+            {"certificate_file": tmp_path / "gone"},
+            f"relay: .* cannot be used: {tmp_path}/gone: No such file .*; check relay.certificate_file",
+        ),
+        ({"key_file": tmp_path / "other"}, "relay: .* cannot be used: the key is not that of the certificate; check "),
+        (
+            {"client_ca_file": tmp_path / "gone"},
+            "relay: .*/gone cannot be used: No such .*; check relay.client_ca_file",
+        ),
+    ):
+        configure(site, tenant, find_port(), **(write_chain(tmp_path) | keys))
+        ended = site.call("config", "check")
+        (problem,) = [json.loads(line)["problem"] for line in ended.err.splitlines() if "problem" in line]
+        assert ended.code == 2
+        assert re.match(words, problem), problem
+    assert tenant.do("state")["counters"] == {}
+
+
 # ---- hints by variable -------------------------------------------------------------------------------------------
 
 
@@ -185,13 +154,17 @@ def test_hints_name_the_variables(tenant, tmp_path):
         assert "set PSK" in relay.read_log()
         assert "put a proxy with TLS in front" in relay.read_log()
     environment = make_environment(tenant, tmp_path, port)
-    assert "none runs" in (said := call("relay", "status", environment=environment).out)
+    assert "no relay is running" in (said := call("relay", "status", environment=environment).out)
     assert "systemctl" not in said
 
 
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
+        ({"API_KEY": None}, "API_KEY env variable not provided"), ({"FQDN": ""}, "FQDN env variable not provided"),
+        ({"PORT": "http"}, "PORT: 'http' is no whole number"), ({"OFFSET": "CET"}, "OFFSET: 'CET' must be hours"),
+        ({"UPDATE_SIZE": "0"}, "UPDATE_SIZE: 0 must be greater"), ({"BUFFER_SIZE": "-1"}, "BUFFER_SIZE: -1 must be g"),
+        ({"QUOTA_SIZE": "1.5"}, "QUOTA_SIZE: '1.5' is no whole number"), ({"T1": "nan"}, "T1: 'nan' is no number"),
         ({"PORT": "99999"}, "PORT: 99999 is no port from 1 to 65535"), ({"PORT": "0"}, "PORT: 0 is no port"),
         ({"PORT": "-1"}, "PORT: -1 is no port"), ({"PORT": "8_080"}, "PORT: '8_080' is no whole number"),
         ({"PORT": "1e3"}, "PORT: '1e3' is no whole number"), ({"PORT": "\uff18\uff10"}, "is no whole number"),
@@ -205,8 +178,8 @@ def test_hints_name_the_variables(tenant, tmp_path):
         ({"OFFSET": "25"}, "OFFSET: '25' must be hours"), ({"OFFSET": "+-1"}, "OFFSET: '+-1' must be hours"),
         ({"OFFSET": "1e1"}, "OFFSET: '1e1' must be hours"), ({"PSK": "  "}, "PSK: must be text"),
         ({"PSK": "a\tb"}, "PSK: must be text"), ({"API_KEY": "a\nb"}, "API_KEY: must be text"),
-        ({"API_KEY_ID": " "}, "API_KEY_ID env variable not provided"), ({"FQDN": "a b"}, "FQDN: not the name"),
-        ({"FQDN": "https://"}, "FQDN: not the name"),
+        ({"API_KEY_ID": " "}, "API_KEY_ID env variable not provided"), ({"FQDN": "a b"}, "FQDN: a b is not the name"),
+        ({"FQDN": "https://"}, "FQDN: https:// is not the name"),
     ],
     ids=repr,
 )  # fmt: skip
@@ -215,14 +188,6 @@ def test_each_variable_says_what_it_may_be(tenant, tmp_path, variables, words):
     ended = call("relay", environment=make_environment(tenant, tmp_path, find_port(), **variables))
     assert ended.code == 2
     assert words in ended.err.encode().decode("unicode_escape", "replace") or words in ended.err
-
-
-def test_blanks_around_a_variable_do_no_harm(tenant, tmp_path):
-    """What a file of variables easily has behind a value is not part of it."""
-    given = {"API_KEY": f" {tenant.api_key} ", "FQDN": f"{tenant.line['fqdn']}\n", "API_KEY_ID": "1\r", "PSK": "hello "}
-    with by_environment(tenant, tmp_path, **given) as relay:
-        assert relay.ask(body=make_body(), psk="hello")[0] == 200
-        wait_until(lambda: read_numbers(tenant) == [1])
 
 
 @pytest.mark.parametrize(
@@ -251,7 +216,7 @@ def test_what_is_missing_is_told_by_every_way_to_give_it(tenant, tmp_path):
 def test_a_proxy_or_a_port_that_is_none_is_named(tenant, tmp_path):
     """A port of the tenant that is none is an error of FQDN; a proxy that is none is what to check."""
     ended = call("relay", "check", environment=make_environment(tenant, tmp_path, find_port(), FQDN="myxdr:99999"))
-    assert (ended.code, "FQDN: 99999 is no port from 1 to 65535" in ended.err) == (2, True)
+    assert (ended.code, "FQDN: myxdr:99999 has no port from 1 to 65535" in ended.err) == (2, True)
     environment = make_environment(tenant, tmp_path, find_port(), HTTPS_PROXY="127.0.0.1:1", NO_PROXY="")
     assert "check HTTPS_PROXY" in check(environment)["tenant"]["advice"]
 
@@ -264,13 +229,13 @@ def test_a_directory_that_a_relay_makes_is_not_missing(tenant, tmp_path):
     place = tmp_path / "state" / "relay"
     disk = check(make_environment(tenant, place, find_port()))["disk"]
     assert disk["colour"] == "green"
-    assert "the directory will be made" in disk["words"]
+    assert "the directory will be created" in disk["words"]
     assert not place.parent.exists()
     (tmp_path / "file").touch()
     for where in (tmp_path / "file" / "relay", "/proc/relay"):
         disk = check(make_environment(tenant, where, find_port()))["disk"]
         assert disk["colour"] == "red"
-        assert "cannot be made" in disk["words"]
+        assert "cannot be created" in disk["words"]
         assert "STATE_DIRECTORY" in disk["advice"]
 
 
@@ -281,32 +246,4 @@ def test_what_a_full_queue_needs_follows_from_the_settings(tmp_path):
         for alerts in (100, 6000, 1_000_000)
     ]
     for said, needed in zip(words, ("1 MiB", "12 MiB", "1954 MiB"), strict=True):
-        assert f"a full queue needs about {needed}, and dead letters 64 MiB at most" in said
-
-
-def test_what_listens_already_is_told(site, tenant, tmp_path):
-    """Another program on the port is an error of the configuration, another relay is told as one."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as other:
-        configure(site, tenant, other.getsockname()[1])
-        ended = site.call("relay")
-        place = f"127.0.0.1:{other.getsockname()[1]}"
-        assert ended.code == 2
-        assert (
-            f"relay.listen: another program (ss -ltnp 'sport = :{place[10:]}') listens at {place} already" in ended.err
-        )
-    with by_environment(tenant, tmp_path / "other") as relay:
-        configure(site, tenant, relay.port)
-        ended = site.call("relay")
-        assert ended.code == 5
-        assert f"another relay listens at 127.0.0.1:{relay.port} already" in ended.err
-
-
-def test_alerts_wait_for_names_if_asked_to(site, tenant):
-    """By option each alert waits long enough for its names to be found; the answer to the firewall does not wait."""
-    site.use_rows([("192.0.2.7", "jdoe01", 3600), ("192.0.2.8", "asmith", 60)])
-    with by_configuration(site, tenant, who=True, who_wait="3s") as relay:
-        at = time.strftime("%Y/%m/%d %H:%M:%S", time.gmtime())
-        assert relay.send([1], time_generated=at) == [200]
-        wait_until(lambda: relay.stats["PipeOut"] == 1)
-    (alert,) = tenant.do("state")["alerts"]
-    assert ";user=jdoe01;since=" in alert["alert_description"]
+        assert f"a full queue needs about {needed}, and dead letters at most 64 MiB" in said

@@ -14,18 +14,21 @@ from lxml import etree
 
 from tests.command import call
 from tests.functional.conftest import Ended
-from tests.functional.relays import PSK, by_configuration, configure, find_port, make_body, wait_until
+from tests.functional.relays import (
+    PSK,
+    by_configuration,
+    configure,
+    find_port,
+    make_body,
+    read_numbers,
+    start,
+    wait_until,
+)
 from tests.integrations.test_relay_reading import DUMP, fill
 from uidsync.integrations.relay.reading import read_body
 
 XPATH = "/config/shared/log-settings/http/entry[@name='uidsync-relay']"
 URL = "https://relay.example.edu:8443/in"
-
-
-@pytest.fixture
-def tenant(start):
-    """Start a tenant."""
-    return start("xdr")
 
 
 @pytest.fixture
@@ -45,6 +48,13 @@ def write_chain(place, *, not_after=None, names=("127.0.0.1",), swapped=False):
     (place / "relay.pem").write_bytes(b"".join(blobs))
     leaf.private_key_pem.write_to_path(place / "relay-key.pem")
     return {"certificate_file": place / "relay.pem", "key_file": place / "relay-key.pem"}
+
+
+class Printed:
+    """The findings of a call that printed JSON."""
+
+    def __init__(self, called):
+        self.code, self.err, self.report = called.code, called.err, json.loads(called.out)
 
 
 def find(ended):
@@ -111,7 +121,7 @@ SOON = timedelta(days=9)
 @pytest.mark.parametrize(
     ("made", "what", "colour", "words"),
     [
-        ({"not_after": datetime.now(UTC) - SOON}, "certificate", "red", "it has ended"),
+        ({"not_after": datetime.now(UTC) - SOON}, "certificate", "red", "it has expired"),
         ({"not_after": datetime.now(UTC) + SOON}, "certificate", "yellow", "until"),
         ({"swapped": True}, "chain", "red", "did not issue"),
     ],
@@ -161,6 +171,50 @@ def test_a_configuration_that_is_wrong_is_told(site, tenant, keys, words):
     assert words in ended.err
 
 
+# ---- a table alone -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alone(tenant, tmp_path):
+    """Write a configuration that has a relay, and neither source nor target."""
+    port = find_port()
+    file = tmp_path / "uidsync.toml"
+    file.write_text(
+        f'[relay]\nlisten = "127.0.0.1:{port}"\nfqdn = "{tenant.line["fqdn"]}"\napi_key_id = "1"\npoll_every = "50ms"\n'
+        f'ca_file = "{tenant.ca_file}"\napi_key_file = "{tmp_path}/relay-api-key"\n[sync]\nstate_dir = "{tmp_path}/s"\n'
+    )
+    return file, port
+
+
+def test_a_relay_needs_its_own_table_alone(alone, tenant, tmp_path):
+    """Without source and targets a relay is checked, gets its key, and relays; the main job still asks for both."""
+    file, port = alone
+    finding = find(Printed(call("relay", "check", "--json", "--config", file)))["tenant"]
+    assert finding["colour"] == "red"
+    assert finding["advice"] == "uidsync secret set relay-api-key; no restart is needed"
+    words = [sys.executable, "-m", "uidsync", "secret", "set", "relay-api-key", "--config", file]
+    subprocess.run(words, input=tenant.api_key, text=True, check=True, capture_output=True)
+    assert find(Printed(call("relay", "check", "--json", "--config", file)))["tenant"]["colour"] == "green"
+    relay = start(["relay", "--config", file], {}, tmp_path / "s", port)
+    assert relay.ask(body=make_body(), psk=None)[0] == 200
+    wait_until(lambda: read_numbers(tenant) == [1])
+    assert relay.end() == 0
+    ended = call("sync", "--config", file)
+    assert ended.code == 2
+    assert "source: missing" in ended.err
+    assert "target: missing" in ended.err
+
+
+def test_names_of_people_need_a_source(alone):
+    """What a relay cannot do by its own table alone is told."""
+    file, _ = alone
+    ended = call("relay", "setup", "fw-east", "--config", file)
+    assert (ended.code, "setup needs" in ended.err) == (2, True)
+    file.write_text(file.read_text().replace("[relay]", "[relay]\nwho = true"))
+    ended = call("relay", "check", "--config", file)
+    assert (ended.code, "relay.who: needs [source]" in ended.err) == (2, True)
+
+
 # ---- status, template, dead letters ------------------------------------------------------------------------------
 
 
@@ -181,9 +235,9 @@ def test_status_tells_how_it_is(site, tenant):
         relay.process.wait()
         ended = site.call("relay", "status")
         assert ended.code == 1
-        assert ended.out.startswith("red    relay: none runs; the last sign of life was at ")
+        assert ended.out.startswith("red    relay: no relay is running; the last sign of life was at ")
     (site.state_dir / "relay.json").unlink()
-    assert "red    relay: none runs  -> systemctl start uidsync-relay\n" in site.call("relay", "status").out
+    assert "red    relay: no relay is running  -> systemctl start uidsync-relay\n" in site.call("relay", "status").out
 
 
 def test_status_tells_of_the_last_update(site, tenant):
@@ -264,7 +318,10 @@ def test_an_unreadable_body_can_be_replayed(site, tenant):
         relay.ask(body=b"odd")
         ended = site.call("relay", "dead", "replay", "1")
         assert (ended.code, ended.out) == (1, "0 put back into the queue\n")
-        assert ended.err == "1: still no alert, and stays a dead letter: neither JSON nor our own payload\n"
+        assert (
+            ended.err
+            == "1: still no alert, and stays a dead letter: neither JSON nor the payload of uidsync relay template\n"
+        )
         assert relay.stats["PipeIn"] == 0
         assert "odd" in site.call("relay", "dead", "show", "1").out
         assert relay.send([1]) == [200]
@@ -479,7 +536,10 @@ def test_check_names_the_key_at_fault(ready):
     """A CA of clients that is not there is not blamed on the certificate."""
     ready.tables["relay"] |= write_chain(ready.place) | {"client_ca_file": "/nope"}
     finding = find(ready.call("relay", "check", "--json"))["certificate"]
-    assert (finding["words"], finding["advice"]) == ("/nope: No such file or directory", "check relay.client_ca_file")
+    assert (finding["words"], finding["advice"]) == (
+        "/nope cannot be used: No such file or directory",
+        "check relay.client_ca_file",
+    )
     assert "check relay.client_ca_file" in ready.call("relay").err
 
 
@@ -487,7 +547,7 @@ def test_a_certificate_that_ends_soon_says_when(ready):
     """The days that are left, and what to do."""
     ready.tables["relay"] |= write_chain(ready.place, not_after=datetime.now(UTC) + timedelta(days=9, hours=1))
     finding = find(ready.call("relay", "check", "--json"))["certificate"]
-    assert finding["words"].endswith(": it ends in 9 days")
+    assert finding["words"].endswith(": 9 days left")
     assert finding["advice"] == "renew it"
 
 

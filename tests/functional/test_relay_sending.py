@@ -18,13 +18,6 @@ from tests.functional.relays import (
     wait_until,
 )
 
-
-@pytest.fixture
-def tenant(start):
-    """Start a tenant."""
-    return start("xdr")
-
-
 PASSING = [
     {"name": "false"}, {"name": "status", "status": 429}, {"name": "status", "status": 429, "retry_after": "1"},
     {"name": "text", "status": 403, "words": "Too many requests."}, {"name": "status", "status": 500},
@@ -308,3 +301,14 @@ def test_a_source_that_is_away_delays_nothing(tenant, site):
         relay.send([1])
         wait_until(lambda: relay.stats["PipeOut"] == 1)
     assert ";user=" not in tenant.do("state")["alerts"][0]["alert_description"]
+
+
+def test_alerts_wait_for_names_if_asked_to(site, tenant):
+    """By option each alert waits long enough for its names to be found; the answer to the firewall does not wait."""
+    site.use_rows([("192.0.2.7", "jdoe01", 3600), ("192.0.2.8", "asmith", 60)])
+    with by_configuration(site, tenant, who=True, who_wait="3s") as relay:
+        at = time.strftime("%Y/%m/%d %H:%M:%S", time.gmtime())
+        assert relay.send([1], time_generated=at) == [200]
+        wait_until(lambda: relay.stats["PipeOut"] == 1)
+    (alert,) = tenant.do("state")["alerts"]
+    assert ";user=jdoe01;since=" in alert["alert_description"]

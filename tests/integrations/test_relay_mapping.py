@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.integrations.test_relay_reading import ALERT, QUICK_TEST
-from uidsync.integrations.relay.mapping import ACTIONS, Rules, check_alert_name, make_alert
-from uidsync.integrations.relay.people import name_people
+from uidsync.integrations.relay.mapping import ACTIONS, Rules, check_alert_name, make_alert, name_people
 from uidsync.integrations.relay.reading import Unreadable, read_body
 from uidsync.integrations.relay.template import FIELDS
 

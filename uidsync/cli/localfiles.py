@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from uidsync.cli.rights import list_secrets
 from uidsync.cli.words import advise_secret
@@ -12,11 +13,14 @@ from uidsync.config.models import AgentConfig, Config, MySQLConfig, TargetConfig
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.tls import Trust, make_context
 
+if TYPE_CHECKING:
+    from uidsync.integrations.relay.config import RelayConfig
+
 PRIVATE_KEYS = ("-client-key", "-ssh-key")  # whole files, where other secrets are a line
 
 
 def list_problems(config: Config, secrets: SecretFiles) -> list[str]:
-    """List what is wrong with the files of the source and of every target, a line for each."""
+    """List what is wrong with the files of the source, of every target and of the relay, a line for each."""
     source = config.source
     listed = []
     if isinstance(source, MySQLConfig):
@@ -25,7 +29,31 @@ def list_problems(config: Config, secrets: SecretFiles) -> list[str]:
     for target in config.target:
         words = _judge_target(config, target, secrets)
         listed += [f'target "{target.name}": {each}' for each in words]
-    return listed
+    return [*listed, *(f"relay: {words}" for words in _judge_relay(config, secrets))]
+
+
+def _judge_relay(config: Config, secrets: SecretFiles) -> Iterator[str]:
+    table: RelayConfig | None = dict(config).get("relay")
+    if table is None:  # or its folder is deleted
+        return
+    from uidsync.integrations.relay.tls import CannotStart, TlsFiles, find_ca_problem, make_server_context  # noqa: PLC0415
+
+    key: Path | None = None
+    for secret in table.find_secrets():
+        try:
+            if secret.is_key:
+                key = secrets.find(secret.explicit, secret.name)
+            elif secret.needed:
+                secrets.read(secret.explicit, secret.name)
+        except SecretError as error:
+            yield f"{error}; Store it: {secret.command}"
+    if table.ca_file and (problem := find_ca_problem(table.ca_file)):
+        yield f"ca_file {table.ca_file} {problem}"
+    if table.certificate_file and key:
+        try:
+            make_server_context(TlsFiles(table.certificate_file, key, table.client_ca_file))
+        except CannotStart as error:
+            yield f"{error}; check {error.keys}"
 
 
 def _judge_target(config: Config, target: TargetConfig, secrets: SecretFiles) -> Iterator[str]:

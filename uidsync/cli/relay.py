@@ -21,6 +21,7 @@ import typer
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.neighbours import advise_extra, lacks
 from uidsync.cli.rights import become_owner
 from uidsync.cli.wiring import find_state_dir, make_deadline, make_secret_files, make_source
 from uidsync.config.credentials import SecretError, SecretFiles
@@ -90,7 +91,7 @@ class Order:
     """What `setup` and `template` are asked for."""
 
     original: Annotated[
-        bool, typer.Option("--original", metavar="", help="`template`, `setup`: the payload of the original relay.")
+        bool, typer.Option("--original", metavar="", help="`template`, `setup`: the payload of xdrgateway.")
     ] = False
     url: Annotated[
         str, typer.Option("--url", metavar="URL", help="`setup`: where firewalls reach this relay; ends in /in.")
@@ -99,11 +100,14 @@ class Order:
         str, typer.Option("--profile", metavar="NAME", help="`setup`: the HTTP server profile to write.")
     ] = "uidsync-relay"
     certificate_profile: Annotated[
-        str, typer.Option("--certificate-profile", metavar="NAME", help="`setup`: with the CA of this relay.")
+        str,
+        typer.Option(
+            "--certificate-profile", metavar="NAME", help="`setup`: a certificate profile with the CA of this relay."
+        ),
     ] = ""
     yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="`setup`: write without asking.")] = False
     logs: Annotated[
-        str, typer.Option("--logs", metavar="TYPES", help="`setup`, `template`: threat, url, data and wildfire.")
+        str, typer.Option("--logs", metavar="TYPES", help="`setup`, `template`: some of threat, url, data, wildfire.")
     ] = "threat"
     commit: Annotated[
         bool, typer.Option("--commit", metavar="", help="`setup`: commit all that is pending on the firewall.")
@@ -115,15 +119,15 @@ class Order:
 
         named = list(dict.fromkeys(self.logs.replace(",", " ").split()))
         if not named or set(named) - set(LOG_TYPES):
-            raise typer.BadParameter(f"there are {', '.join(LOG_TYPES)}", param_hint="--logs")
+            raise typer.BadParameter(f"{self.logs}: must be some of {', '.join(LOG_TYPES)}", param_hint="--logs")
         return named
 
     def raise_if_foreign(self, what: Action) -> None:
-        """Raise BadParameter for an option that is given, and is not for this."""
+        """Raise BadParameter for an option that is given, and that this action does not have."""
         known = {"setup": {each.name for each in fields(self)}, "template": {"original", "logs"}}.get(what, set())
         for each in fields(self):
             if each.name not in known and getattr(self, each.name) != each.default:
-                raise typer.BadParameter(f"is not for {what}", param_hint=f"--{each.name.replace('_', '-')}")
+                raise typer.BadParameter(f"`{what}` has no such option", param_hint=f"--{each.name.replace('_', '-')}")
 
 
 @command
@@ -132,12 +136,13 @@ def relay(
     what: Annotated[
         Action,
         typer.Argument(
-            metavar="serve|check|status|setup|template|dead", help="`serve` relays until SIGTERM; see above."
+            metavar="serve|check|status|setup|template|dead",
+            help="`serve` relays until SIGTERM. The others: see above.",
         ),
     ] = "serve",
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="WORD", help="For `setup` a target, for `dead` what to do, and numbers or `all`."),
+        typer.Argument(metavar="WORD", help="`setup`: a target. `dead`: what to do, and numbers or `all`."),
     ] = None,
     *,
     order: Order,
@@ -145,11 +150,12 @@ def relay(
 ) -> int:
     """Relay alerts that firewalls send by HTTP to Cortex XDR, without losing one.
 
-    An alert is answered 200 once it is on disk, and waits there until the tenant has it. The table `[relay]` configures
-    it, or the environment variables of the original relay do: API_KEY, API_KEY_ID, FQDN and nine more. `check` tries
-    the directory, the certificate and the tenant, `status` tells how it is, `setup` writes the HTTP server profile of
-    a firewall, `template` prints the payload for it, and `dead list`, `show`, `replay` and `drop` are for alerts that
-    were given up.
+    The relay answers 200 once an alert is on disk, and keeps it there until the tenant has it. Configure it by the
+    table `[relay]`, or by the environment variables of xdrgateway: API_KEY, API_KEY_ID, FQDN and nine more.
+
+    `check` tries the directory, the certificate and the tenant. `status` shows how the relay is. `setup` writes the
+    HTTP server profile of a firewall, and `template` prints its payload. `dead list`, `show`, `replay` and `drop` are
+    for alerts that were given up.
 
     Examples:
 
@@ -160,15 +166,13 @@ def relay(
         uidsync relay dead replay all
     """
     log = structlog.get_logger()
-    try:
-        import aiohttp  # noqa: F401, PLC0415 (an extra: other commands do without)
-    except ImportError:
-        log.error("relay.missing", hint="pip install 'uidsync[relay]'")
+    if lacks("relay"):
+        log.error("relay.missing", message="the relay needs more packages", hint=advise_extra("relay"))
         return USAGE
     if words and what not in {"setup", "dead"}:
-        raise typer.BadParameter(f"nothing follows {what}", param_hint="WORD")
+        raise typer.BadParameter(f"`{what}` takes no words", param_hint="WORD")
     if as_json and what not in {"check", "status", "dead"}:
-        raise typer.BadParameter(f"is not for {what}", param_hint="--json")
+        raise typer.BadParameter(f"`{what}` has no such option", param_hint="--json")
     order.raise_if_foreign(what)
     return _carry_out(options, what, words or [], order, as_json=as_json)
 
@@ -176,13 +180,12 @@ def relay(
 def _carry_out(options: Options, what: Action, words: list[str], order: Order, *, as_json: bool) -> int:
     log = structlog.get_logger()
     from uidsync.cli import relay_tools  # noqa: PLC0415
-    from uidsync.cli.relay_setup import set_up  # noqa: PLC0415
 
     if what == "template":
         return relay_tools.print_template(order.read_log_types(), is_original=order.original)
     given = read_given(options, log)
     if what == "setup":
-        return set_up(options, given, words, order)
+        return relay_tools.set_up(options, given, words, order)
     if what == "dead":
         become_owner(given.state_dir, "write")
         return relay_tools.deal_with_dead(given, words or ["list"], log, as_json=as_json)
@@ -215,7 +218,7 @@ def read_given(options: Options, log: FilteringBoundLogger) -> Given:
         return Given(ENVIRONMENT, table, timezone(ahead), place, secrets, replace(BY_ENVIRONMENT, ca_file=ca_name))
     if options.config is None and not os.environ.get("UIDSYNC_CONFIG") and not os.path.exists(options.file):  # noqa: PTH110 (it may be closed)
         ways = f"write it, with the table [relay], or set {', '.join(tables.NEEDED)} in the environment"
-        raise ConfigError(str(options.file), [f"is not there: {ways}"])
+        raise ConfigError(str(options.file), [f"does not exist: {ways}"])
     config = options.read_config(is_whole=False)
     table, names = config.of(tables.RelayConfig), BY_TABLE
     if table.ca_file is None and ca_file:
@@ -228,16 +231,13 @@ def read_given(options: Options, log: FilteringBoundLogger) -> Given:
 
 def make_tenant(given: Given) -> Tenant:
     """Make the tenant. Raises ConfigError."""
-    from uidsync.integrations.relay.tenant import Key, KeyUnreadable, Route, Tenant, make_base, utc_now  # noqa: PLC0415
+    from uidsync.integrations.relay.config import make_base  # noqa: PLC0415
+    from uidsync.integrations.relay.tenant import Key, KeyUnreadable, Route, Tenant, utc_now  # noqa: PLC0415
 
     table, names = given.table, given.names
     missing = [f"relay.{name}: missing" for name in ("fqdn", "api_key_id") if not getattr(table, name)]
     if missing:
         raise ConfigError(given.file, missing)
-    try:
-        base = make_base(table.fqdn)
-    except ValueError as error:
-        raise ConfigError(given.file, [f"{names.fqdn}: {error}"]) from None
 
     def read_key() -> Key:
         if given.is_by_environment:
@@ -248,17 +248,14 @@ def make_tenant(given: Given) -> Tenant:
             raise KeyUnreadable(str(error), given.find_command("relay-api-key")) from None
 
     names = names if table.proxy else replace(names, proxy="HTTPS_PROXY")
-    return Tenant(base, read_key, utc_now, Route(table.ca_file, table.proxy, names))
+    return Tenant(make_base(table.fqdn), read_key, utc_now, Route(table.ca_file, table.proxy, names))
 
 
 def make_plan(given: Given, people: People = (None, None)) -> Plan:
     """Make the plan of what was given. Raises ConfigError."""
     from uidsync.integrations.relay import service  # noqa: PLC0415
 
-    try:
-        return service.make_plan(given.table, given.zone, given.state_dir, given.read_psk(), given.find_key(), people)
-    except service.CannotStart as error:
-        raise ConfigError(given.file, [f"relay.{error}"]) from None
+    return service.make_plan(given.table, given.zone, given.state_dir, given.read_psk(), given.find_key(), people)
 
 
 def _find_people(given: Given, log: FilteringBoundLogger) -> People:
@@ -275,14 +272,17 @@ def _find_people(given: Given, log: FilteringBoundLogger) -> People:
 
 def _serve(given: Given, log: FilteringBoundLogger) -> int:
     from uidsync.integrations.relay.lock import QueueError, QueueLocked  # noqa: PLC0415
-    from uidsync.integrations.relay.service import CannotStart, PortTaken, run  # noqa: PLC0415
+    from uidsync.integrations.relay.service import PortTaken, run  # noqa: PLC0415
+    from uidsync.integrations.relay.tls import CannotStart  # noqa: PLC0415
 
     become_owner(given.state_dir, "write")
     tenant, plan, names = make_tenant(given), make_plan(given, _find_people(given, log)), given.names
     if not ip_address(plan.host).is_loopback and plan.tls is None:
-        log.warning("relay.exposed", hint=f"without TLS anybody on the way reads alerts and PSK; {names.tls}")
+        log.warning(
+            "relay.exposed", hint=f"without TLS anybody on the network path can read alerts and PSK; {names.tls}"
+        )
     if not plan.terms.psk and not given.table.client_ca_file:
-        log.warning("relay.open", hint=f"anybody who reaches it may send alerts; {names.psk}")
+        log.warning("relay.open", hint=f"anybody who can reach it may send alerts; {names.psk}")
     with suppress(OSError):
         given.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     gc.enable()  # it may run for years

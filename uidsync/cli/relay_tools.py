@@ -1,4 +1,4 @@
-"""What `uidsync relay` does beside relaying: check, status, template and dead letters."""
+"""What `uidsync relay` does beside relaying: check, status, dead letters, templates, and the set-up of a firewall."""
 
 from __future__ import annotations
 
@@ -10,21 +10,35 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import structlog
 import typer
 from rich.text import Text
 from structlog.typing import FilteringBoundLogger
 
+from uidsync.cli.app import Options
 from uidsync.cli.rights import become_owner
 from uidsync.cli.show import make_console
+from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
 from uidsync.cli.words import make_printable
+from uidsync.config.models import Config, FirewallConfig
+from uidsync.config.reader import ConfigError
+from uidsync.panos.userid.pair import Pair
+from uidsync.panos.wire.client import Client
+from uidsync.panos.wire.errors import BadRequest, Busy, Unauthorized
+from uidsync.panos.wire.retries import Patience, RetryPolicy
 from uidsync.report.report import INCOMPLETE, OK
 
 if TYPE_CHECKING:
-    from uidsync.cli.relay import Given
+    from uidsync.cli.relay import Given, Order
     from uidsync.integrations.relay.health import Finding
     from uidsync.integrations.relay.queue import Queue
 
 LONGEST_NUMBER = 18  # digits of a dead letter's number
+RIGHTS = "the key's role needs XML API > Operational Requests and Configuration, and Commit for --commit"
+AFTERWARDS = (
+    "still to do: create a Log Forwarding profile (Objects > Log Forwarding) with this HTTP profile for {logs} logs of "
+    "medium severity and above, and use it in all security rules whose alerts matter"
+)
 
 
 def print_template(log_types: Sequence[str], *, is_original: bool) -> int:
@@ -48,7 +62,7 @@ def check(given: Given, *, as_json: bool) -> int:
     is_made_by_root = os.geteuid() == 0 and not try_disk(checks.find_place(given.state_dir))
     become_owner(given.state_dir, "nothing")
     tenant, plan = make_tenant(given), make_plan(given)
-    words = f"{given.file}: {given.table.listen}, for {tenant.base}"
+    words = f"{given.file}: listens at {given.table.listen}, sends to {tenant.base}"
     findings = checks.check(plan, tenant, given.names, datetime.now(UTC), is_made_by_root=is_made_by_root)
     return _show([Finding("configuration", "green", words), *findings], as_json=as_json)
 
@@ -89,15 +103,15 @@ def deal_with_dead(given: Given, words: Sequence[str], log: FilteringBoundLogger
     if verb not in {"list", "show", "replay", "drop"}:
         raise typer.BadParameter(f"{verb}: must be list, show, replay or drop", param_hint="WORD")
     if verb == "list" and names:
-        raise typer.BadParameter("nothing follows list", param_hint="WORD")
+        raise typer.BadParameter("`dead list` takes no words", param_hint="WORD")
     if as_json and verb not in {"list", "show"}:
-        raise typer.BadParameter(f"is not for dead {verb}", param_hint="--json")
+        raise typer.BadParameter(f"`dead {verb}` has no such option", param_hint="--json")
     queue = None
     try:
         queue = Queue(given.state_dir, Limits(given.table.buffer_size), shared=True)
         return _deal(given, queue, verb, names, as_json=as_json)
     except QueueFull:
-        log.error("queue.full", hint="try again when alerts were delivered; nothing was moved")
+        log.error("queue.full", hint="nothing was moved; try again when alerts have been delivered")
     except QueueError as error:
         log.error("queue.failed", message=str(error))
     finally:
@@ -149,3 +163,90 @@ def _read_ids(names: Sequence[str], queue: Queue) -> list[int]:
     if not names or not all(name.isascii() and name.isdigit() and len(name) <= LONGEST_NUMBER for name in names):
         raise typer.BadParameter("name the numbers of dead letters, or `all`", param_hint="WORD")
     return list(dict.fromkeys(map(int, names)))
+
+
+# ---- set-up ---------------------------------------------------------------------------------------------------------
+
+
+def set_up(options: Options, given: Given, words: Sequence[str], order: Order) -> int:
+    """Show how the profile differs from the firewall's, and write it if that is wanted. Raises PanosError."""
+    from uidsync.integrations.relay import profile  # noqa: PLC0415
+
+    if given.config is None or not given.config.target:
+        raise ConfigError(given.file, ["setup needs a configuration with the firewall as a [[target]]"])
+    if len(words) != 1:
+        raise typer.BadParameter("name one target, the firewall", param_hint="WORD")
+    if not profile.NAME.fullmatch(order.profile):
+        raise typer.BadParameter(
+            f"{order.profile}: must be up to 31 letters, digits, _, . and -", param_hint="--profile"
+        )
+    (target,) = choose_targets(given.config, words, str(options.file))
+    if not isinstance(target, FirewallConfig):
+        raise ConfigError(given.file, [f"{target.name}: agents have no HTTP server profiles"])
+    become_owner(given.state_dir, "nothing")
+    client = _make_client(given.config, target)
+    try:
+        return _set_up(given, target, order, order.read_log_types(), client)
+    except Busy as error:
+        raise (error.advised(RIGHTS) if error.denied else error) from None
+    except Unauthorized as error:
+        raise error.advised(RIGHTS if error.is_denied else f"get a new key: uidsync keygen {target.name}") from None
+    finally:
+        client.close()
+
+
+def _set_up(given: Given, target: FirewallConfig, order: Order, log_types: Sequence[str], client: Client | Pair) -> int:
+    from uidsync.integrations.relay import profile  # noqa: PLC0415
+    from uidsync.integrations.relay.setup import find_change, read_release  # noqa: PLC0415
+
+    scheme = "https" if given.table.certificate_file else "http"
+    try:
+        address, port, is_tls = profile.read_url(order.url or f"{scheme}://{given.table.listen}/in")
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--url") from None
+    if order.certificate_profile and not is_tls:
+        raise typer.BadParameter(
+            "needs a URL with https://: without TLS there is no certificate", param_hint="--certificate-profile"
+        )
+    psk, release = given.read_psk(), read_release(client, target.name, target.serial)
+    if order.certificate_profile and release < profile.FIRST_TLS_VERSION:
+        raise BadRequest(
+            f"{target.name} runs a PAN-OS before 9.0, whose HTTP server profiles have no certificate profile"
+        )
+    wish = profile.Wish(order.profile, address, port, is_tls, "/in", psk, order.certificate_profile, release)
+    change = find_change(client, wish, log_types, target.serial, is_original=order.original)
+    print(
+        "\n".join(make_printable(line.expandtabs()) for line in change.lines)
+        or f"{target.name} has this profile already"
+    )
+    if change.lines:
+        if not _may_write(order, target.name):
+            print(f"nothing was written to {target.name}; add --yes to write it", file=sys.stderr)
+            return INCOMPLETE
+        client.call(change.request)
+        print(f"written to the candidate configuration of {target.name}", file=sys.stderr)
+    if order.commit:
+        client.call(profile.aim(profile.make_commit(), target.serial))
+        print(f"{target.name} is committing", file=sys.stderr)
+    elif change.lines:
+        print("not committed: add --commit, or commit on the firewall", file=sys.stderr)
+    print(AFTERWARDS.format(logs=", ".join(log_types)), file=sys.stderr)
+    return OK
+
+
+def _may_write(order: Order, name: str) -> bool:
+    if order.yes:
+        return True
+    is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    return is_terminal and typer.confirm(f"Write this to the candidate configuration of {name}?", err=True)
+
+
+def _make_client(config: Config, target: FirewallConfig) -> Client | Pair:
+    """Make what talks to the firewall, or to the active member of a pair."""
+    log = structlog.get_logger()
+    maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
+    members = maker.make_clients(target, maker.find_key(target))
+    if target.host:
+        return members[target.host]
+    patience = Patience(RetryPolicy(1), log.bind(target=target.name))
+    return Pair(members, request_timeout=target.request_timeout.total_seconds(), patience=patience)

@@ -17,8 +17,9 @@ from uidsync.integrations.relay.answers import ACCEPTED, CLOCK_LIMIT, DENIED, RE
 from uidsync.integrations.relay.health import Finding, try_disk
 from uidsync.integrations.relay.names import Names
 from uidsync.integrations.relay.queue import FILE, Limits
-from uidsync.integrations.relay.service import CannotStart, Plan, TlsFiles, make_server_context
+from uidsync.integrations.relay.service import Plan
 from uidsync.integrations.relay.tenant import Tenant
+from uidsync.integrations.relay.tls import CannotStart, TlsFiles, make_server_context
 
 SOON = timedelta(days=30)
 ALERT_BYTES = 2048  # on disk, about
@@ -30,13 +31,15 @@ def check_directory(state_dir: Path, limits: Limits, names: Names, *, is_made_by
     place = find_place(state_dir)
     is_there, trouble = place == state_dir, try_disk(place)
     if trouble and (is_there or not is_made_by_root):
-        words = trouble if is_there else f"{state_dir} is not there, and cannot be made: {trouble}"
+        words = trouble if is_there else f"{state_dir} does not exist, and cannot be created: {trouble}"
         advice = f"run this as the account of the service, or as root, or set {names.state_dir} to another directory"
         yield Finding("disk", "red", words, advice)
         return
     free, needed = shutil.disk_usage(place).free, limits.alerts * ALERT_BYTES
     words = f"{state_dir / FILE}: {free // MEBIBYTE} MiB are free; a full queue needs about {_show_size(needed)}, and "
-    words += f"dead letters {_show_size(limits.dead_bytes)} at most{'' if is_there else '; the directory will be made'}"
+    words += (
+        f"dead letters at most {_show_size(limits.dead_bytes)}{'' if is_there else '; the directory will be created'}"
+    )
     is_enough = free > needed + limits.dead_bytes
     yield Finding("disk", "green" if is_enough else "yellow", words, "" if is_enough else "make room")
 
@@ -53,7 +56,7 @@ def _show_size(number: int) -> str:
 def check(plan: Plan, tenant: Tenant, names: Names, now: datetime, *, is_made_by_root: bool) -> Iterator[Finding]:
     """Look at all that a relay needs, and send no alert."""
     if plan.terms.psk or (plan.tls and plan.tls.client_ca):
-        yield Finding("senders", "green", "a PSK or a certificate is asked for")
+        yield Finding("senders", "green", "must show a PSK or a certificate")
     else:
         yield Finding("senders", "yellow", "anybody may send alerts", names.psk)
     yield from check_directory(plan.state_dir, plan.queue_limits, names, is_made_by_root=is_made_by_root)
@@ -75,18 +78,15 @@ def check_chain(files: TlsFiles, now: datetime) -> Iterator[Finding]:
     names = _list_names(leaf)
     end = leaf.not_valid_after_utc
     words = f"for {', '.join(names) or 'no name'}, until {end:%Y-%m-%d}"
+    days = (end - now).days
     if end <= now:
-        yield Finding("certificate", "red", f"{words}: it has ended", "renew it")
+        yield Finding("certificate", "red", f"{words}: it has expired", "renew it")
     elif not names:
-        yield Finding("certificate", "red", words, "firewalls look for their server's name among the alternative names")
+        yield Finding("certificate", "red", words, "get one with the relay's name as a subject alternative name")
+    elif end - now < SOON:
+        yield Finding("certificate", "yellow", f"{words}: {days} day{'' if days == 1 else 's'} left", "renew it")
     else:
-        days = (end - now).days
-        words += f": it ends in {days} day{'' if days == 1 else 's'}" if end - now < SOON else ""
-        yield (
-            Finding("certificate", "yellow", words, "renew it")
-            if end - now < SOON
-            else Finding("certificate", "green", words)
-        )
+        yield Finding("certificate", "green", words)
     for child, parent in pairwise(chain):
         if not _is_issued_by(child, parent):
             advice = "relay.certificate_file holds the certificate, then its issuer, then the issuer's"
@@ -127,7 +127,7 @@ def check_tenant(tenant: Tenant) -> Iterator[Finding]:
     answer = tenant.insert([])
     where = tenant.base.removeprefix("https://")
     if answer.kind in {REFUSED, ACCEPTED}:
-        yield Finding("tenant", "green", f"{where} takes the key, and it may insert alerts")
+        yield Finding("tenant", "green", f"{where} accepts the API key, and the key may insert alerts")
     elif answer.kind == DENIED:
         yield Finding("tenant", "red", f"{where}: {answer.words}", answer.advice)
     else:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 
 from uidsync.config.values import (
     DAY,
@@ -59,6 +62,40 @@ def _check_proxy(value: str) -> str:
     return value
 
 
+def make_base(fqdn: str) -> str:
+    """Return the URL of a tenant's API by whatever somebody pasted: with a scheme, `api-` or a path.
+
+    An address, or localhost, is taken as it is: that is a simulated tenant. Raises ValueError.
+    """
+    name = re.sub(r"^[A-Za-z]+://", "", fqdn.strip()).partition("/")[0].rstrip(".")
+    host, _, port = name.rpartition(":") if re.search(r":\d+$", name) else (name, "", "")
+    if not re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]", host):
+        raise ValueError("is not the name of a tenant such as myxdr.xdr.us.paloaltonetworks.com")
+    if port and not 0 < int(port) <= LAST_PORT:
+        raise ValueError(f"has no port from 1 to {LAST_PORT}")
+    if host.lower() != "localhost" and not _is_address(host.strip("[]")):
+        host = f"api-{host.lower().removeprefix('api-')}"
+    return f"https://{host}{f':{port}' if port else ''}"
+
+
+def _is_address(host: str) -> bool:
+    with suppress(ValueError):
+        return bool(ip_address(host))
+    return False
+
+
+def _check_fqdn(value: str) -> str:
+    if value:
+        make_base(value)
+    return value
+
+
+def _check_client_ca(value: Path | None, table: ValidationInfo) -> Path | None:
+    if value and not table.data.get("certificate_file"):
+        raise ValueError("needs certificate_file")
+    return value
+
+
 class RelayConfig(NeighbourTable):
     """How `uidsync relay` receives alerts of firewalls and sends them to Cortex XDR."""
 
@@ -71,11 +108,11 @@ class RelayConfig(NeighbourTable):
     """The server's certificate with its chain (PEM). Without one, the relay speaks plain HTTP."""
     key_file: File = None
     """The file that holds the private key of the certificate. Default: the secret `relay-tls-key`."""
-    client_ca_file: File = None
+    client_ca_file: Annotated[File, AfterValidator(_check_client_ca)] = None
     """If it is set, clients must show a certificate of this CA (PEM)."""
     networks: tuple[Network, ...] = ()
     """The networks that clients may come from. Default: all."""
-    fqdn: Text = ""
+    fqdn: Annotated[Text, AfterValidator(_check_fqdn)] = ""
     """The name of the tenant, with or without `api-` before it. Required for the relay."""
     api_key_id: Text = ""
     """The number of the API key. Required for the relay."""
@@ -170,7 +207,7 @@ def read_environment(environment: Mapping[str, str]) -> tuple[RelayConfig, timed
 
 def _describe(problem: Any, given: Mapping[str, str]) -> str:  # noqa: ANN401 (pydantic's own type is not public)
     key = str(problem["loc"][0])
-    name = next((name for name, (known, _) in NUMBERS.items() if known == key), key)
+    name = next((name for name, (known, _) in NUMBERS.items() if known == key), key.upper())
     words = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
     return f"{name}: {given.get(name, '')} {words}"
 

@@ -16,6 +16,7 @@ from uidsync.integrations.relay.template import FIELDS, FIRST_WORD, MARKER, NUMB
 Fields = Mapping[str, str]
 KEY = re.compile(rf'"({"|".join(map(re.escape, FIELDS))})"\s*:')
 CONTROL = re.compile(r"[\x00-\x1f]")
+NO_PAYLOAD = "neither JSON nor the payload of uidsync relay template"
 MOST_KEYS = 200  # of a JSON object; a firewall's has a dozen
 
 
@@ -117,11 +118,11 @@ def _read_leniently(text: str) -> dict[str, str] | Unreadable:
     is part of a value, for the template names each key once.
     """
     if not (text.startswith("{") and text.endswith("}")):
-        return Unreadable("neither JSON nor our own payload")
+        return Unreadable(NO_PAYLOAD)
     last = {found[1]: found for found in KEY.finditer(text)}
     marks = sorted(last.values(), key=lambda found: found.start())
     if not marks:
-        return Unreadable("neither JSON nor our own payload")
+        return Unreadable(NO_PAYLOAD)
     fields = {}
     for mark, following in zip(marks, [*marks[1:], None], strict=True):
         value = text[mark.end() : following.start() if following else len(text) - 1].strip()

@@ -133,18 +133,18 @@ class Receiver:
         if self._psk and not hmac.compare_digest(given, self._psk):
             self.counters["psk_errors"] += 1
             self._tell("api error - invalid PSK")
-            return say(401, "the Authorization header is not the one that is set\n")
+            return say(401, "the Authorization header is not the PSK of this relay\n")
         if path == "/in":
             return await self._take(request) if method == "POST" else self._refuse_method("GET, HEAD, POST")
         pages = {"/stats": self._stats, "/dump": self._dump, "/metrics": self._metrics}
         if path not in pages:
-            return say(404, "there are /in, /stats, /dump and /metrics\n")
+            return say(404, "the paths are /in, /stats, /dump and /metrics\n")
         return await pages[path]() if method in {"GET", "HEAD"} else self._refuse_method("GET, HEAD")
 
     async def _take(self, request: web.BaseRequest) -> web.Response:
         self.counters["events_received"] += 1
         if request.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-            return self._refuse(415, "compressed", "bodies are taken as they are, not compressed\n")
+            return self._refuse(415, "compressed", "send the body without compression\n")
         body = await self._read(request)
         if isinstance(body, web.Response):
             return body
@@ -195,7 +195,7 @@ class Receiver:
         except TimeoutError:
             return self._refuse(408, "slow", "the body did not come in time\n")
         except (web.RequestPayloadError, OSError):
-            return self._refuse(400, "broken", "the body is not what its headers say\n")
+            return self._refuse(400, "broken", "the body does not match its headers\n")
         return bytes(body)
 
     # ---- pages ---------------------------------------------------------------------------------------------------

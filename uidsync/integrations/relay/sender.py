@@ -15,8 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.integrations.relay.answers import ACCEPTED, DENIED, DENIED_WAIT, REFUSED, Answer, choose_wait
 from uidsync.integrations.relay.batches import BY_DEDUCTION, Outgoing, Verdict, choose, is_alone, judge, roll_up
 from uidsync.integrations.relay.lock import QueueError
-from uidsync.integrations.relay.mapping import Rules, read_alert
-from uidsync.integrations.relay.people import FindPerson, name_people
+from uidsync.integrations.relay.mapping import FindPerson, Rules, name_people, read_alert
 from uidsync.integrations.relay.queue import REFUSED as DEAD
 from uidsync.integrations.relay.queue import Queue, Update, Waiting
 from uidsync.integrations.relay.quota import Quota, place_in_time

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import signal
 import socket
 import ssl
@@ -20,20 +21,21 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.relay.config import RelayConfig
 from uidsync.integrations.relay.health import Finding, judge_relay, try_disk, write_health
-from uidsync.integrations.relay.mapping import Rules
-from uidsync.integrations.relay.people import FindPerson
+from uidsync.integrations.relay.mapping import FindPerson, Rules
 from uidsync.integrations.relay.queue import Limits as QueueLimits
 from uidsync.integrations.relay.queue import Queue
 from uidsync.integrations.relay.quota import Quota
 from uidsync.integrations.relay.receiver import Came, Receiver, Terms
 from uidsync.integrations.relay.sender import Sender, Settings
 from uidsync.integrations.relay.tenant import Tenant
-from uidsync.panos.wire.certfiles import describe_own, load_authorities, read_file
+from uidsync.integrations.relay.tls import TlsFiles, make_server_context
 from uidsync.web.door import Door, listen
 
 HEALTH_EVERY = 5.0  # seconds between writings of the health
 LOG_EVERY = 60.0  # seconds between lines of the log with counters
 SENDER_SECONDS = 120.0  # a sender that shows no sign of life for so long hangs; a request takes less
+MARK, MARKS = "uidsync-relay:", Path("/proc/self/net/unix")  # what a relay names a socket, and where they are listed
+ANYWHERE = {"0.0.0.0", "::"}  # noqa: S104 (to compare with)
 People = tuple[FindPerson | None, Came | None]
 NOBODY: People = (None, None)
 LOGGED = (
@@ -50,15 +52,6 @@ LOGGED = (
 
 
 @dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """The certificate with its chain, its key, and the CA of clients that must show one."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """All that a relay is made of."""
 
@@ -72,14 +65,6 @@ class Plan:
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
-class CannotStart(Exception):
-    """The relay cannot start; the message says why, and `keys` which keys of the configuration to look at."""
-
-    def __init__(self, words: str, keys: str = "") -> None:
-        super().__init__(words)
-        self.keys = keys
-
-
 class PortTaken(Exception):
     """Something listens there already; `is_relay` tells whether it is another relay."""
 
@@ -90,9 +75,7 @@ class PortTaken(Exception):
 
 
 def make_plan(table: RelayConfig, zone: tzinfo, state_dir: Path, psk: str, key: Path | None, people: People) -> Plan:
-    """Make the plan by a table of the configuration. Raises CannotStart."""
-    if table.client_ca_file and not table.certificate_file:
-        raise CannotStart("client_ca_file: needs certificate_file")
+    """Make the plan by a table of the configuration."""
     find_person, came = people
     rules = Rules(zone, table.alert_name, table.empty_address)
     quota = Quota(table.quota_size, table.quota_time.total_seconds())
@@ -124,42 +107,24 @@ def split_listen(listen: str) -> tuple[str, int]:
 
 def _listen(plan: Plan, mark: socket.socket) -> socket.socket:
     """Listen, and mark the port as a relay's for as long as `mark` is open. Raises PortTaken and OSError."""
-    is_relay = False
     try:
-        # A relay may ask for TLS, a certificate and a network; the name of a socket tells all the same.
-        mark.bind(f"\0uidsync-relay:{plan.port}")
-    except OSError as error:
-        is_relay = error.errno == errno.EADDRINUSE
-    try:
-        return listen(plan.host, plan.port)
+        listening = listen(plan.host, plan.port)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-    raise PortTaken(f"{plan.host}:{plan.port}", is_relay=is_relay)
+        raise PortTaken(f"{plan.host}:{plan.port}", is_relay=_is_relay_there(plan.host, plan.port)) from None
+    # A relay may ask for TLS, a certificate and a network; the name of a socket tells all the same.
+    with suppress(OSError):
+        mark.bind(f"\0{MARK}{plan.host}:{plan.port}")
+    return listening
 
 
-def make_server_context(files: TlsFiles) -> ssl.SSLContext:
-    """Make the context of a server with a certificate. Raises CannotStart."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    what, keys = f"{files.certificate} and {files.key}", "relay.certificate_file and relay.key_file"
-    try:
-        certificate, key = read_file(files.certificate), read_file(files.key)
-        if words := describe_own((files.certificate, files.key), certificate, key):
-            raise CannotStart(words, keys)
-        # An empty passphrase, lest OpenSSL ask for one on the terminal.
-        context.load_cert_chain(files.certificate, files.key, password="")
-        if files.client_ca:
-            what, keys = str(files.client_ca), "relay.client_ca_file"
-            load_authorities(context, files.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except ssl.SSLError as error:
-        raise CannotStart(f"{what}: {error.reason or 'not PEM'}", keys) from None
-    except OSError as error:
-        raise CannotStart(f"{error.filename or what}: {error.strerror}", keys) from None
-    except ValueError as error:
-        raise CannotStart(f"{what} {error}", keys) from None
-    return context
+def _is_relay_there(host: str, port: int) -> bool:
+    """Tell whether a relay listens at an address: at this one, at all of them, or at any if all are meant."""
+    with suppress(OSError):
+        marks = re.findall(rf"@{MARK}(\S+):{port}\n", MARKS.read_text("utf-8", "replace"))
+        return any(host == other or {host, other} & ANYWHERE for other in marks)
+    return False
 
 
 class Systemd:

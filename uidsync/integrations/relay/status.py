@@ -47,12 +47,14 @@ def _judge_life(health: Mapping[str, Any], now: datetime, *, is_running: bool, s
     written = datetime.fromisoformat(health["written_at"]).astimezone(UTC) if "written_at" in health else None
     seen = f"; the last sign of life was at {written:%Y-%m-%d %H:%M:%SZ}" if written else ""
     if not is_running:
-        yield Finding("relay", "red", f"none runs{seen}", start_by)
+        yield Finding("relay", "red", f"no relay is running{seen}", start_by)
         return
     if written and (now - written).total_seconds() > SILENT:
-        yield Finding("relay", "red", f"it runs, but hangs or cannot write{seen}", "look at its log, and at the disk")
+        yield Finding(
+            "relay", "red", f"it is running, but hangs or cannot write{seen}", "look at its log, and at the disk"
+        )
     else:
-        yield Finding("relay", "green", "it runs")
+        yield Finding("relay", "green", "it is running")
 
 
 def _list_unreadable(letters: Sequence[Dead]) -> Iterator[Finding]:

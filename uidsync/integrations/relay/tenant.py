@@ -6,14 +6,11 @@ import hashlib
 import json
 import re
 import secrets
-import ssl
 import string
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +19,7 @@ import urllib3
 
 from uidsync.integrations.relay.answers import BUSY, DENIED, Answer, measure_clock, read_answer
 from uidsync.integrations.relay.names import BY_TABLE, Names
-from uidsync.panos.wire.certfiles import describe, read_file
+from uidsync.integrations.relay.tls import find_ca_problem
 
 INSERT = "/public_api/v1/alerts/insert_parsed_alerts"
 NONCE = string.ascii_letters + string.digits
@@ -38,28 +35,6 @@ BROKEN = (  # what no later try changes
     requests.exceptions.InvalidHeader, requests.exceptions.InvalidProxyURL, requests.exceptions.InvalidSchema,
     requests.exceptions.InvalidURL, UnicodeError,
 )  # fmt: skip
-
-
-def make_base(fqdn: str) -> str:
-    """Return the URL of a tenant's API by whatever somebody pasted: with a scheme, `api-` or a path.
-
-    An address, or localhost, is taken as it is: that is a simulated tenant. Raises ValueError.
-    """
-    name = re.sub(r"^[A-Za-z]+://", "", fqdn.strip()).partition("/")[0].rstrip(".")
-    host, _, port = name.rpartition(":") if re.search(r":\d+$", name) else (name, "", "")
-    if not re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]", host):
-        raise ValueError("not the name of a tenant such as myxdr.xdr.us.paloaltonetworks.com")
-    if port and not 0 < int(port) <= LAST_PORT:
-        raise ValueError(f"{port} is no port from 1 to {LAST_PORT}")
-    if host.lower() != "localhost" and not _is_address(host.strip("[]")):
-        host = f"api-{host.lower().removeprefix('api-')}"
-    return f"https://{host}{f':{port}' if port else ''}"
-
-
-def _is_address(host: str) -> bool:
-    with suppress(ValueError):
-        return bool(ip_address(host))
-    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +71,6 @@ class Route:
 
 
 ROUTE = Route()
-
-
-def find_ca_problem(file: Path) -> str:
-    """Say why a file of CAs cannot be used; empty if it can."""
-    try:
-        if words := describe(read_file(file)):
-            return words
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
-    except FileNotFoundError:
-        return "is not there"
-    except ssl.SSLError:
-        return "holds no certificate (PEM)"
-    except OSError as error:
-        return f"cannot be used: {error.strerror}"
-    return ""
 
 
 class Tenant:

@@ -64,7 +64,27 @@ def describe(content: bytes) -> str:
     return next((words for words, is_so in said.items() if is_so), "")
 
 
-def describe_own(files: tuple[Path, Path], certificate: bytes, key: bytes) -> str:
+def load_own(context: ssl.SSLContext, files: tuple[Path, Path]) -> bytes:
+    """Let a context show the certificate in a file with the key in another, and return what is in the first file.
+
+    Raises ValueError, whose words say what is wrong with which file.
+    """
+    odd = ""
+    try:
+        certificate, key = map(read_file, files)
+        odd = _describe_own(files, certificate, key)
+        # Without a passphrase, OpenSSL would ask for one on the terminal.
+        context.load_cert_chain(*files, password="")
+    except ssl.SSLError as error:
+        is_foreign = error.reason in {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
+        other = "the key is not that of the certificate" if is_foreign else "one of them is damaged"
+        raise ValueError(odd or other) from None
+    except OSError as error:
+        raise ValueError(f"{error.filename or files[0]}: {error.strerror}") from None
+    return certificate
+
+
+def _describe_own(files: tuple[Path, Path], certificate: bytes, key: bytes) -> str:
     """Say which file of our certificate and its key is not what it should be, and what it is; empty if both are."""
     is_certificate = any(begin in certificate for begin in PEM_CERTIFICATE)
     if words := describe(certificate) or ("" if is_certificate else "holds no certificate"):

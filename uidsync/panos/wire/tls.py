@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from uidsync.panos.wire.certfiles import describe_own, load_authorities, read_file
+from uidsync.panos.wire.certfiles import load_authorities, load_own
 from uidsync.panos.wire.dial import is_unmet, meet
 from uidsync.panos.wire.errors import PanosError, Unauthorized, Unreachable, Untrusted
 from uidsync.panos.wire.handshake import note_progress, read_handshake_failure, show_reason
@@ -152,22 +152,13 @@ def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> 
 
 
 def _load_own_certificate(context: TargetContext, files: tuple[Path, Path]) -> None:
-    odd = ""
     try:
-        certificate, key = map(read_file, map(Path, files))
-        odd = describe_own(files, certificate, key)
-        # Without a passphrase, OpenSSL would ask for one on the terminal.
-        context.load_cert_chain(*files, password="")
-        context.is_ours_there = True
-        context.own_certificate_not_after = _read_end(None, certificate)
-    except (OSError, ValueError) as error:
-        if isinstance(error, ssl.SSLError) and not odd:
-            is_foreign = error.reason in {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
-            odd = "the key is not that of the certificate" if is_foreign else "one of them is damaged"
-        elif isinstance(error, OSError) and error.filename:
-            odd = f"{error.filename}: {error.strerror}"
+        certificate = load_own(context, files)
+    except ValueError as error:
         names = " and ".join(map(str, files))
-        raise Unauthorized(f"the client certificate in {names} cannot be used: {odd or _words(error)}") from None
+        raise Unauthorized(f"the client certificate in {names} cannot be used: {error}") from None
+    context.is_ours_there = True
+    context.own_certificate_not_after = _read_end(None, certificate)
 
 
 def read_failure(error: BaseException, doing: str) -> PanosError:
