@@ -32,11 +32,11 @@ def test_an_address_is_explained_from_the_rows_to_the_firewalls(asked):
         "leaves it with nobody logged in (rule: nobody), device aa:bb:cc:dd:ee:01",
         "gives it to CAMPUS\\ada (rule: newest wins), device aa:bb:cc:dd:ee:01",
         "changes nothing: an ignored user logged in on the device of the present user (rule: nobody)",
-        "should hold  CAMPUS\\ada, until ",
+        "should have  CAMPUS\\ada, until ",
         "next run     nothing: the mapping is renewed after ",
         "ledger       CAMPUS\\ada, sent ",
         "it shows     CAMPUS\\ada from XMLAPI, ",
-        "should hold  nothing: the address is outside of its networks",
+        "should have  nothing: the address is outside of its networks",
         "it shows     corp\\boss from AD, for ever",
         "it shows     an agent cannot be asked",
     ):

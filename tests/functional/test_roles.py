@@ -394,7 +394,7 @@ def test_explain_tells_of_tags_as_of_mappings(roles, firewall, start):
     def look(which=-1):
         ended = roles.call("explain", "10.0.0.1", "--json")
         (target,) = ended.report["tags"][which]["targets"]
-        return target["verdict"].partition(", until")[0], target["why"], target["shows"], ended
+        return target["verdict"].partition(", until")[0], target["why"], [each["tags"] for each in target["shows"]], ended
 
     roles.use_rows(rows := [("10.0.0.1", "ada", 200)])
     assert roles.call("sync").code == 0
@@ -413,7 +413,7 @@ def test_explain_tells_of_tags_as_of_mappings(roles, firewall, start):
     assert "    ledger       in doubt: nac-faculty, sent" in roles.call("explain", "10.0.0.1").out
     firewall.do("fault", name=None)
     roles.call("sync", "--full")
-    assert look()[:3:2] == ("nac-faculty", ["nac-faculty"])
+    assert look()[:3:2] == ("nac-faculty", [["nac-faculty"]])
     assert roles.call("withdraw", "ada").code == 0
     assert look()[:3] == ("nothing: withdrawn by hand", "nothing", [])
     told = roles.call("explain", "10.0.0.1").out

@@ -179,7 +179,7 @@ def test_long_sentences_break_between_words(broken_site):
     broken_site.targets[1:] = []
     _, shown = show(broken_site, "explain", "10.0.0.9")
     assert max(map(len, shown.splitlines())) <= WIDTH
-    assert re.search(r"^  should hold  .*\n", shown, re.MULTILINE)
+    assert re.search(r"^  should have  .*\n", shown, re.MULTILINE)
     _, shown = show(broken_site, "explain", "10.0.0.77")
     assert "the mapping expires" not in join(shown)
 
