@@ -33,7 +33,7 @@ def test_an_address_is_explained_from_the_rows_to_the_firewalls(asked):
         "gives it to CAMPUS\\ada (rule: newest wins), device aa:bb:cc:dd:ee:01",
         "changes nothing: an ignored user logged in on the device of the present user (rule: nobody)",
         "should have  CAMPUS\\ada, until ",
-        "next run     nothing: the mapping is renewed after ",
+        "next run     nothing: renewed after ",
         "ledger       CAMPUS\\ada, sent ",
         "it shows     CAMPUS\\ada from XMLAPI, ",
         "should have  nothing: the address is outside of its networks",

@@ -231,21 +231,17 @@ def _tell_effect(step: Step) -> str:
     return f"no event: {SKIPPED.get(step.why, step.why)}"
 
 
-# What is said of a mapping, and of tags.
-SAYINGS: dict[str, tuple[str, str]] = {
-    "changed": ("the ledger has another user for this address", "the ledger has other tags"),
-    "new": ("the ledger does not have this mapping", "the ledger does not have these tags"),
-    "refreshed": ("less than half of the time is left, or the target has not confirmed it",) * 2,
-    "logout": ("logs {} out", "removes {}"),
-    "login": ("logs {} in for {} minutes: ", "sends {} for {} minutes: "),
-    "rejected": ("the target rejected this login", "the target rejected these tags"),
-    "renewed": ("the mapping is renewed after {}", "the tags are renewed after {}"),
-    "lasts": ("the mapping lasts as long as its row counts", "the tags last as long as their row counts"),
+WANTED = {
+    "no_event": "no row of the last {} counts; what is there expires",
+    "withdrawn": "withdrawn by hand, until a newer event",
+    "outside": "the address is outside of its networks",
+    "short": "the event has less than a minute left",
 }
-
-
-def _say(key: str, story: Story, *facts: object) -> str:
-    return SAYINGS[key][isinstance(story.subject, Tagged)].format(*facts)
+DUE = {
+    "changed": "the ledger has something else",
+    "new": "the ledger does not have it",
+    "refreshed": "less than half of its time is left, or the target has not confirmed it",
+}
 
 
 def _spell(user: str, story: Story) -> str:
@@ -255,38 +251,28 @@ def _spell(user: str, story: Story) -> str:
 def _tell_wanted(verdict: Verdict, story: Story) -> str:
     if verdict.wanted:
         return f"{_spell(verdict.wanted.user, story)}, until {_at(verdict.wanted.expires_at)}"
+    if verdict.reason in WANTED:
+        return f"nothing: {WANTED[verdict.reason].format(spell_span(story.validity))}"
     if isinstance(story.subject, Tagged):
-        no_event = "no row says anything of its tags; tags that are there expire"
-        nobody = "no role of its newest rows becomes such a tag"
-    else:
-        expiry = "; the mapping expires" if verdict.held else ""
-        no_event = f"no row of the last {spell_span(story.validity)} counts{expiry}"
-        nobody = NOBODY.get(story.event.why if story.event else "", "nobody")
-    whys = {
-        "no_event": no_event,
-        "nobody": nobody,
-        "withdrawn": "withdrawn by hand, until a newer event",
-        "outside": "the address is outside of its networks",
-    }
-    return f"nothing: {whys.get(verdict.reason, 'the event has less than a minute left')}"
+        return "nothing: no role of its newest rows becomes such a tag"
+    return f"nothing: {NOBODY.get(story.event.why if story.event else '', 'nobody')}"
 
 
 def _tell_due(verdict: Verdict, story: Story) -> str:
     if verdict.due:
         return "; ".join(
-            _say("logout", story, _spell(user, story))
+            f"removes {_spell(user, story)}"
             if minutes is None
-            else _say("login", story, _spell(user, story), minutes) + _say(kind, story)
+            else f"sends {_spell(user, story)} for {minutes} minutes: {DUE[kind]}"
             for kind, user, minutes in verdict.due
         )
     if verdict.reason == "rejected":
-        again = "runs try again now and then, after a newer event and with --full"
-        return f"nothing: {_say('rejected', story)}; {again}"
+        return "nothing: the target rejected it; runs try again now and then, after a newer event and with --full"
     if verdict.reason == "taken":
         return "nothing: another source has taken the address; a newer event or --full takes it back"
     if verdict.wanted and verdict.renewed_at:
-        return f"nothing: {_say('renewed', story, _at(verdict.renewed_at))}"
-    return f"nothing: {_say('lasts', story)}" if verdict.wanted else "nothing"
+        return f"nothing: renewed after {_at(verdict.renewed_at)}"
+    return "nothing: lasts as long as its row counts" if verdict.wanted else "nothing"
 
 
 def _tell_holding(holding: Holding, story: Story) -> str:

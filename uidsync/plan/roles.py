@@ -81,6 +81,18 @@ def _make_event(
     return LoginEvent(subject, joined, "", events[0].seen_at, events[0].event_id, None, tags[MOST_TAGS:])
 
 
+def tell_cut(roles: RolesConfig, events: Iterable[LoginEvent], made: Iterable[LoginEvent]) -> str:
+    """Say what of these events, and of what was made of them, PAN-OS does not take as it is."""
+    found = {role for event in events for role in event.roles}
+    each = (find_changed(found, names, roles.prefix) for names in (roles.user_tags, roles.address_tags))
+    changed, crowded = len(set().union(*each)), sum(bool(event.roles) for event in made)
+    words = [f"{changed:,} roles are too long for a tag or hold a character that tags may not have"] if changed else []
+    words += (
+        [f"{crowded:,} users or addresses have more than {MOST_TAGS} tags; the rest is not sent"] if crowded else []
+    )
+    return "; ".join(words)
+
+
 def make_tag_config(config: Config, targets: Collection[TargetConfig]) -> Config:
     """Return the configuration by which tags are planned and looked at, with those of the targets that get any."""
     tagged = tuple(

@@ -15,7 +15,7 @@ from uidsync.config.models import Config, MySQLConfig, RolesConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.position import LATE_WRITERS, Position, make_position
 from uidsync.panos import Subject
-from uidsync.plan.roles import MOST_TAGS, Replaced, find_changed, make_tag_events
+from uidsync.plan.roles import Replaced, make_tag_events, tell_cut
 from uidsync.reading.census import Census
 from uidsync.reading.fullread import make_window, read_by_groups, settle
 from uidsync.source import Snapshot, Source
@@ -215,19 +215,9 @@ def _note_tags(
     made = make_tag_events(roles, events.values(), replaced, oldest)
     known = ledger.tags.read_events(None if is_whole else [event.ip for event in made])
     ledger.tags.write_events(event for event in made if known.get(event.ip) != event)
-    if cut := _tell_cut(roles, {role for event in events.values() for role in event.roles}, made):
+    if cut := tell_cut(roles, [event for event in events.values() if event.seen_at > oldest], made):
         log.warning("tags.cut", message=cut, hint="`uidsync explain ADDRESS` shows which")
     return cut
-
-
-def _tell_cut(roles: RolesConfig, found: Collection[str], made: Collection[LoginEvent]) -> str:
-    """Say what PAN-OS does not take as it is."""
-    each = (find_changed(found, names, roles.prefix) for names in (roles.user_tags, roles.address_tags))
-    changed, crowded = len(set().union(*each)), sum(bool(event.roles) for event in made)
-    return "; ".join(
-        ([f"{changed:,} roles are too long for a tag or hold a character that tags may not have"] if changed else [])
-        + ([f"{crowded:,} users or addresses have more than {MOST_TAGS} tags; the rest is not sent"] if crowded else [])
-    )
 
 
 def recall(config: Config, rules: Rules, ledger: Ledger, ip: Subject, now: datetime) -> LoginEvent | None:
