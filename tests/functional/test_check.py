@@ -341,6 +341,23 @@ def test_a_file_that_breaks_off_costs_a_row(site, firewall):
     assert find(findings, "source", "the newest row is 1 min")[0] == "green"
 
 
+def test_a_right_that_is_missing_is_told_once(site, firewall):
+    """Without Operational Requests, tags are not asked for: the line about the right says it. verify asks once."""
+    site.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    site.tables = {"roles": {"user_tags": "all", "address_tags": "all"}}
+    site.add_firewall("fw", firewall)
+    assert site.call("sync").code == 0
+    firewall.do("role", types=["user-id"])
+    found = [each["message"] for each in site.call("check", "--json").report["findings"]]
+    assert [each for each in found if "not authorized" in each or "Operational Requests" in each] == [
+        "its key's role lacks XML API > Operational Requests"
+    ]
+    assert not [each for each in found if "does not list" in each]
+    before = firewall.do("state")["counters"]["requests"]
+    assert site.call("verify").code == 6
+    assert firewall.do("state")["counters"]["requests"] - before == 2
+
+
 def test_what_a_firewall_knows_of_users_is_told(site, firewall):
     """Counts, connections and ages are green; an agent that is away is yellow, with what to do."""
     site.use_rows([("10.0.0.1", "ada")])
