@@ -383,8 +383,8 @@ def test_what_the_ledger_knows_of_a_target_is_told(site, firewall):
     assert code == 0
     words = "the ledger counts 2 mappings held; 2 addresses have a user; the first expires in "
     assert find(findings, "fw", words)[0] == "green"
-    assert find(findings, "fw", "its table was compared ")[0] == "green"
-    assert any(finding[2].endswith("ago: 1 entries differed") for finding in findings)
+    assert find(findings, "fw", "its mappings were compared ")[0] == "green"
+    assert any(finding[2].endswith("ago: 1 differed") for finding in findings)
 
 
 # ---- targets -----------------------------------------------------------------------------------------------------

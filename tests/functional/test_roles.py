@@ -106,8 +106,11 @@ def test_a_repair_brings_back_exactly_what_differs(roles, firewall):
     assert (ended.code, found["status"]) == (1, "differs")
     names = {kind: [item["ip"] for item in found["tags"][kind]] for kind in ("missing", "wrong", "stale")}
     assert names == {"missing": ["user user1"], "wrong": ["user user2"], "stale": ["user stranger"]}
-    assert roles.call("verify", "--repair").code == 0
+    (mended,) = roles.call("verify", "--repair", "--json").report["targets"]
+    assert [mended["repaired"][kind]["delivered"] for kind in ("logins", "tags", "untags")] == [0, 2, 1]
     assert list_tags(firewall) == {f"user{number}": ["nac-staff"] for number in range(1, 121)}
+    said = [finding["message"] for finding in roles.call("check", "--json").report["findings"]]
+    assert [words.rpartition("ago: ")[2] for words in said if "were compared" in words] == ["0 differed", "3 differed"]
     assert roles.call("verify").code == 0
 
 

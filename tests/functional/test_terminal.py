@@ -156,7 +156,7 @@ def test_what_was_withdrawn_is_withdrawn_once(broken_site):
     assert "1 logout, 0 logins due" in shown
     code, shown = show(broken_site, "withdraw", "--undo", "user10")
     assert "fw-east, fw-north: no longer held back" in shown
-    assert "2 mappings are no longer held back" in join(shown)
+    assert "2 withdrawals are undone" in join(shown)
 
 
 def test_a_comparison_ends_with_what_to_do(broken_site):

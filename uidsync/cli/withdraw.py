@@ -192,7 +192,7 @@ def _tell_or_undo(site: Site, chosen: Chosen, wish: Wish, *, as_json: bool) -> i
             return INCOMPLETE
         if wish.undo and not wish.dry_run:
             give_back(withheld, ledger)
-            words = f"{count(len(logins), 'mappings')} {'is' if len(logins) == 1 else 'are'} no longer held back"
+            words = f"{count(len(logins), 'withdrawals')} {'is' if len(logins) == 1 else 'are'} undone"
             hint = "the next run sends what is still wanted"
             site.log.info("withdrawal.undone", entries=len(logins), message=words, hint=hint)
     return OK
