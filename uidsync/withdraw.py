@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 
 from uidsync.config.models import Config, FirewallConfig, TargetConfig
-from uidsync.deliver.recorder import Recorder
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import LOGOUT_GRACE, Withdrawn
 from uidsync.panos import Subject, Tagged
@@ -21,7 +20,7 @@ from uidsync.plan.roles import make_tag_config
 from uidsync.plan.safety import Limits, UnsafePlan
 from uidsync.report.report import SyncReport, TargetReport
 from uidsync.source.rows import LoginEvent
-from uidsync.sync import Parts, carry_out, finish, make_tagging
+from uidsync.sync import Parts, begin, carry_out, finish, make_tagging
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,31 +92,21 @@ def withdraw(parts: Parts, dispatches: Sequence[Dispatch], chosen: Chosen) -> Sy
 
     What is withheld is recorded first: a target that is away now gets its logouts from a later run.
     """
-    ledger, now = parts.ledger, dispatches[0].now
-    taggings = plan_tag_withdrawal(parts.config, parts.targets, ledger, chosen, now)
-    raise_if_unsafe(parts.config, dispatches, ledger, chosen)
-    raise_if_unsafe(parts.config, taggings, ledger.tags, chosen)
+    now = dispatches[0].now
+    taggings = plan_tag_withdrawal(parts.config, parts.targets, parts.ledger, chosen, now)
+    planned = ((parts, dispatches), (make_tagging(parts), taggings))
+    for of, ours in planned:
+        raise_if_unsafe(parts.config, ours, of.ledger, chosen)
     report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
     report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in dispatches]
-
-    def clock() -> datetime:
-        return now + (datetime.now(UTC) - report.started)
-
-    recorder = Recorder(parts, dispatches, clock, is_ordered=True)
-    tagger = Recorder(make_tagging(parts), taggings, clock, is_ordered=True)
-    for each, ours, belief in ((recorder, dispatches, ledger), (tagger, taggings, ledger.tags)):
-        each.begin()
-        _withhold(belief, ours, chosen)
-    carry_out(report, recorder, tagger, parts)
-    for each in (recorder, tagger):
-        finish(report, each, parts)
+    recorders = begin(planned, lambda: now + (datetime.now(UTC) - report.started), is_ordered=True)
+    for of, ours in planned:
+        events = of.ledger.read_events()
+        for dispatch in ours:
+            of.ledger.withdraw(dispatch.name, _list_withdrawn(dispatch, events, chosen))
+    carry_out(report, recorders, parts)
+    finish(report, recorders, parts)
     return report
-
-
-def _withhold(ledger: Ledger, dispatches: Sequence[Dispatch], chosen: Chosen) -> None:
-    events = ledger.read_events()
-    for dispatch in dispatches:
-        ledger.withdraw(dispatch.name, _list_withdrawn(dispatch, events, chosen))
 
 
 def _list_withdrawn(dispatch: Dispatch, events: Mapping[Subject, LoginEvent], chosen: Chosen) -> list[Withdrawn]:

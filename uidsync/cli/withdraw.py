@@ -19,10 +19,10 @@ from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import Withdrawn
 from uidsync.panos import rank
 from uidsync.plan.dispatch import Dispatch
-from uidsync.plan.due import NOTHING_DUE, join
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.reader import read_clock
 from uidsync.report.report import INCOMPLETE, OK, UNSAFE
+from uidsync.sync import join_plans
 from uidsync.withdraw import Chosen, find_withheld, give_back, plan_tag_withdrawal, plan_withdrawal, raise_if_unsafe
 from uidsync.withdraw import withdraw as carry_out
 
@@ -125,9 +125,7 @@ def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> in
         taggings = plan_tag_withdrawal(site.config, site.targets, ledger, chosen, now)
         try:
             if dry_run:
-                tags = {tagging.name: tagging.plan for tagging in taggings}
-                plans = {each.name: join([each.plan, tags.get(each.name, NOTHING_DUE)]) for each in dispatches}
-                show_plans(plans, as_tables=sys.stdout.isatty())
+                show_plans(join_plans((*dispatches, *taggings)), as_tables=sys.stdout.isatty())
                 raise_if_unsafe(site.config, dispatches, ledger, chosen)
                 raise_if_unsafe(site.config, taggings, ledger.tags, chosen)
                 return _tell_if_empty(site, (*dispatches, *taggings), ledger, chosen)
