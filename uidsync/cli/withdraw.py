@@ -23,7 +23,7 @@ from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.reader import read_clock
 from uidsync.report.report import INCOMPLETE, OK, UNSAFE
 from uidsync.sync import join_plans
-from uidsync.withdraw import Chosen, find_withheld, give_back, plan_tag_withdrawal, plan_withdrawal, raise_if_unsafe
+from uidsync.withdraw import Chosen, find_withheld, give_back, plan_withdrawal, raise_if_unsafe
 from uidsync.withdraw import withdraw as carry_out
 
 
@@ -121,18 +121,17 @@ def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> in
         if not dry_run:
             stack.enter_context(site.taken_turn(source, needed=False))
         now = read_clock(ledger.read_position())
-        dispatches = plan_withdrawal(site.targets, ledger, chosen, now)
-        taggings = plan_tag_withdrawal(site.config, site.targets, ledger, chosen, now)
+        planned = plan_withdrawal(site.config, site.targets, ledger, chosen, now)
+        dispatches = [dispatch for _, each in planned for dispatch in each]
         try:
             if dry_run:
-                show_plans(join_plans((*dispatches, *taggings)), as_tables=sys.stdout.isatty())
-                raise_if_unsafe(site.config, dispatches, ledger, chosen)
-                raise_if_unsafe(site.config, taggings, ledger.tags, chosen)
-                return _tell_if_empty(site, (*dispatches, *taggings), ledger, chosen)
-            if _tell_if_empty(site, (*dispatches, *taggings), ledger, chosen):
+                show_plans(join_plans(dispatches), as_tables=sys.stdout.isatty())
+                raise_if_unsafe(site.config, planned, chosen)
+                return _tell_if_empty(site, dispatches, ledger, chosen)
+            if _tell_if_empty(site, dispatches, ledger, chosen):
                 return INCOMPLETE
             progress = stack.enter_context(progress_bar())
-            report = carry_out(site.make_parts(source, ledger, site.make_targets(), progress), dispatches, chosen)
+            report = carry_out(site.make_parts(source, ledger, site.make_targets(), progress), planned, chosen)
         except UnsafePlan as error:
             site.log.error("withdrawal.refused", message=str(error), hint="`--all` has no limit")
             return UNSAFE
