@@ -92,6 +92,9 @@ SELECT 1 FROM holding WHERE target = ? LIMIT 1
 SELECT count(*), coalesce(sum(in_doubt > 0), 0), min(held_until), max(held_until) FROM holding
 WHERE target = ? AND held_until > ?
 
+-- name: count_settled
+SELECT count(*) FROM holding WHERE target = ? AND held_until > ? AND sent_at <= ? AND NOT in_doubt
+
 -- name: count_held_addresses
 SELECT count(DISTINCT ip) FROM holding WHERE target = ? AND held_until > ?
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 
 from structlog.typing import FilteringBoundLogger
 
@@ -15,13 +16,13 @@ from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetCon
 from uidsync.deadline import Deadline, Interrupted
 from uidsync.deliver import summary
 from uidsync.deliver.recorder import Progress, Recorder
-from uidsync.deliver.workers import Delivery, Target, deliver
+from uidsync.deliver.workers import Delivery, Sender, Target, deliver
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import read_subject
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.tags import TagTarget
 from uidsync.plan.dispatch import Dispatch, find_limits, find_seen_since, plan_dispatches, read_state
-from uidsync.plan.due import NOTHING_DUE, Plan, join
+from uidsync.plan.due import Plan, join
 from uidsync.plan.roles import make_tag_config
 from uidsync.plan.safety import UnsafePlan
 from uidsync.plan.share import is_pass_due
@@ -49,6 +50,9 @@ class Parts:
     turn: Turn | None = None
 
 
+Planned = tuple[Parts, Sequence[Dispatch]]
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is wanted of a run.
@@ -71,16 +75,25 @@ class Run:
     order: Order
     report: SyncReport
     reading: Reading | None = None
-    dispatches: tuple[Dispatch, ...] = ()
-    taggings: tuple[Dispatch, ...] = ()  # the same of tags
+    planned: tuple[Planned, ...] = ()  # of mappings, and of tags
+
+    @property
+    def dispatches(self) -> tuple[Dispatch, ...]:
+        """All that is planned."""
+        return tuple(dispatch for _, dispatches in self.planned for dispatch in dispatches)
 
     @property
     def plans(self) -> dict[str, Plan]:
         """The plan for every target, by name."""
-        tags = {tagging.name: tagging.plan for tagging in self.taggings}
-        return {
-            dispatch.name: join([dispatch.plan, tags.get(dispatch.name, NOTHING_DUE)]) for dispatch in self.dispatches
-        }
+        return join_plans(self.dispatches)
+
+
+def join_plans(dispatches: Sequence[Dispatch]) -> dict[str, Plan]:
+    """Return what is planned for every target, of mappings and of tags, by its name."""
+    plans: dict[str, list[Plan]] = {}
+    for dispatch in dispatches:
+        plans.setdefault(dispatch.name, []).append(dispatch.plan)
+    return {name: join(each) for name, each in plans.items()}
 
 
 def run(parts: Parts, order: Order) -> Run:
@@ -94,7 +107,7 @@ def run(parts: Parts, order: Order) -> Run:
     this.report.targets = [TargetReport(target.name, target.kind) for target in parts.targets]
     # All that the ledger knows of them comes first: if it is damaged, the source is still unread.
     states, position = [read_state(parts.ledger, target) for target in parts.targets], parts.ledger.read_position()
-    recorder = None
+    recorders: list[Recorder] = []
     with parts.ledger.provisional() as keep:
         try:
             with parts.deadline.interruptible():
@@ -102,18 +115,15 @@ def run(parts: Parts, order: Order) -> Run:
                 _read(this)
                 _plan(this)
             if this.reading and not order.dry_run and not this.report.standby:
-                tagger = _begin(make_tagging(parts), this, this.taggings, this.reading.clock)
-                # Whatever lost the mappings may have lost the tags: these come after them, and are looked at as well.
-                recorder = _begin(parts, this, this.dispatches, this.reading.clock, tagger.suspect)
+                recorders = begin(this.planned, this.reading.clock, is_ordered=order.force, looks=True)
                 keep()  # events and watermark in one step: whatever becomes of the targets, what was read is known
         except (Interrupted, SourceError, UnsafePlan, StandbyLost, OnStandby) as error:
             _end_early(this, error)
-    if recorder:
-        _deliver(this, recorder, tagger)
-        states = [dispatch.state for dispatch in this.dispatches]
+    if recorders:
+        _deliver(this, recorders)
+        states = [each.dispatch.state for each in recorders if each.ledger is parts.ledger]
     else:
-        dispatches = (*this.dispatches, *this.taggings)
-        summary.report_untried(this.report, dispatches, parts.config.sync.batch_size)
+        summary.report_untried(this.report, this.dispatches, parts.config.sync.batch_size)
     now = this.reading.clock() if this.reading else read_clock(position)
     summary.report_states(this.report, states, parts.ledger, now)
     if this.reading:
@@ -155,13 +165,12 @@ def _plan(this: Run) -> None:
     if reading is None:
         return
     with _timed(this.report, "plan"):
-        this.dispatches = plan_dispatches(parts.config, parts.targets, parts.ledger, reading.now, full=this.order.full)
-        tagging = make_tagging(parts)
-        this.taggings = plan_dispatches(
-            tagging.config, tagging.targets, tagging.ledger, reading.now, full=this.order.full
+        this.planned = tuple(
+            (each, plan_dispatches(each.config, each.targets, each.ledger, reading.now, full=this.order.full))
+            for each in (parts, make_tagging(parts))
         )
         this.report.wanted = parts.ledger.count_wanted(find_seen_since(parts.config, reading.now))
-        summary.report_plans(this.report, this.dispatches, this.taggings)
+        summary.report_plans(this.report, *(dispatches for _, dispatches in this.planned))
         if not this.order.force:
             raise_if_source_is_unsafe(reading)
             _judge_plans(this)
@@ -186,12 +195,8 @@ def _judge_plans(this: Run) -> None:
     A ledger that cannot tell is found out here, before anything is sent.
     """
     parts = {part.name: part for part in this.report.targets}
-    ledger = this.parts.ledger
-    for dispatch, belief in (
-        *((each, ledger) for each in this.dispatches),
-        *((each, ledger.tags) for each in this.taggings),
-    ):
-        limits = find_limits(this.parts.config, dispatch, belief)
+    for dispatch, of in ((dispatch, of) for of, dispatches in this.planned for dispatch in dispatches):
+        limits = find_limits(of.config, dispatch, of.ledger)
         if this.order.dry_run:
             words = dispatch.plan.limit(limits, dispatch.ordered)[2]
             summary.report_refusal(this.report, parts[dispatch.name], words)
@@ -203,17 +208,18 @@ def make_tagging(parts: Parts) -> Parts:
     return replace(parts, config=config, targets=config.target, ledger=parts.ledger.tags, log=log)
 
 
-def _begin(
-    parts: Parts,
-    this: Run,
-    dispatches: Sequence[Dispatch],
-    clock: Callable[[], datetime],
-    when_lost: Callable[[str], None] | None = None,
-) -> Recorder:
-    is_ordered = this.order.force
-    recorder = Recorder(parts, dispatches, clock, looks=True, is_ordered=is_ordered, when_lost=when_lost)
-    recorder.begin()
-    return recorder
+def begin(
+    planned: Iterable[Planned], clock: Callable[[], datetime], *, is_ordered: bool, looks: bool = False
+) -> list[Recorder]:
+    """Make the recorders of what is planned, and record for whom it is. Raises LedgerError."""
+    recorders = [
+        Recorder(of, dispatch, clock, looks=looks, is_ordered=is_ordered)
+        for of, dispatches in planned
+        for dispatch in dispatches
+    ]
+    for each in recorders:
+        each.begin()
+    return recorders
 
 
 def _end_early(this: Run, error: BaseException) -> None:
@@ -234,20 +240,17 @@ def _end_early(this: Run, error: BaseException) -> None:
             report.exit_code, report.error = INCOMPLETE, Problem("Interrupted", words)
 
 
-def _deliver(this: Run, recorder: Recorder, tagger: Recorder) -> None:
+def _deliver(this: Run, recorders: Sequence[Recorder]) -> None:
     """Deliver every target's plan, and keep what became of it."""
     parts = this.parts
     with _timed(this.report, "deliver"):
-        this.dispatches = carry_out(this.report, recorder, tagger, parts)
-        this.taggings = tagger.dispatches
+        carry_out(this.report, recorders, parts)
         named = {part.name: part for part in this.report.targets}
-        for dispatch in (*this.dispatches, *this.taggings):
-            part = named[dispatch.name]
-            if _is_put_right(parts.config, dispatch, part):
+        for dispatch in (each.dispatch for each in recorders):
+            if _is_put_right(parts.config, dispatch, named[dispatch.name]):
                 dispatch.state.reconciled_at = dispatch.now
                 dispatch.state.is_suspect = False
-        for each in (recorder, tagger):
-            finish(this.report, each, parts)
+        finish(this.report, recorders, parts)
     if parts.turn:
         summary.report_turn(this.report, parts.turn)
 
@@ -264,35 +267,31 @@ def _is_put_right(config: Config, dispatch: Dispatch, part: TargetReport) -> boo
     return is_sent and is_whole and (dispatch.is_full_send or is_pass_due(config, dispatch.state, dispatch.now))
 
 
-def carry_out(report: SyncReport, recorder: Recorder, tagger: Recorder, parts: Parts) -> tuple[Dispatch, ...]:
-    """Deliver every target's plan, and tags after it, report it, and return the dispatches as they were sent.
-
-    From here on a signal ends the run in order.
-    """
+def carry_out(report: SyncReport, recorders: Sequence[Recorder], parts: Parts) -> None:
+    """Deliver every target's plan, and tags after it, and report it. From here on a signal ends the run in order."""
     parts.deadline.is_interruptible = False
-    targets = [parts.make_target(dispatch) for dispatch in recorder.dispatches]
-    lanes = [
-        _make_lane(parts, target, dispatch, recorder, tagger)
-        for target, dispatch in zip(targets, recorder.dispatches, strict=True)
-    ]
-    deliver(lanes, parts.config.sync.batch_size, parts.deadline)
-    for dispatch, lane, target, part in zip(recorder.dispatches, lanes, targets, report.targets, strict=True):
-        summary.report_deliveries(report, part, [delivery for delivery, _ in lane], target, parts.log)
-        for delivery, observer in lane:
-            summary.note_delivery((observer.find(part.name) or dispatch).state, part, delivery)
-    return recorder.dispatches
+    by_name: dict[str, list[Recorder]] = {part.name: [] for part in report.targets}
+    for each in recorders:
+        by_name[each.dispatch.name].append(each)
+    targets = {name: parts.make_target(ours[0].dispatch) for name, ours in by_name.items()}
+    lanes = {name: [(_make_delivery(parts, targets[name], each), each) for each in by_name[name]] for name in by_name}
+    for first, *others in by_name.values():
+        # Whatever lost the mappings may have lost the tags: these come after them, and are looked at as well.
+        first.when_lost = others[0].suspect if others else None
+    deliver(list(lanes.values()), parts.config.sync.batch_size, parts.deadline)
+    for part in report.targets:
+        deliveries = [delivery for delivery, _ in lanes[part.name]]
+        summary.report_deliveries(report, part, deliveries, targets[part.name], parts.log)
+        for delivery, recorder in lanes[part.name]:
+            summary.note_delivery(recorder.dispatch.state, part, delivery)
 
 
-def _make_lane(
-    parts: Parts, target: Target, dispatch: Dispatch, recorder: Recorder, tagger: Recorder
-) -> list[tuple[Delivery, Recorder]]:
-    """Make what is delivered to one target: its mappings, and then its tags if it gets any."""
-    name, connections = dispatch.name, dispatch.target.connections
-    lane = [(Delivery(name, target, dispatch.plan, connections), recorder)]
-    if isinstance(target, Firewall) and (tagging := tagger.find(name)):
-        tagged = make_tagged(target, parts.config, parts.ledger, name)
-        lane.append((Delivery(name, tagged, tagging.plan, connections), tagger))
-    return lane
+def _make_delivery(parts: Parts, target: Target, recorder: Recorder) -> Delivery:
+    dispatch, is_of_tags = recorder.dispatch, recorder.ledger is not parts.ledger
+    sender: Sender = target
+    if is_of_tags and isinstance(target, Firewall):
+        sender = make_tagged(target, parts.config, parts.ledger, dispatch.name)
+    return Delivery(dispatch.name, sender, dispatch.plan, dispatch.target.connections)
 
 
 def make_tagged(firewall: Firewall, config: Config, ledger: Ledger, name: str) -> TagTarget:
@@ -300,10 +299,13 @@ def make_tagged(firewall: Firewall, config: Config, ledger: Ledger, name: str) -
     return TagTarget(firewall, config.roles.prefix, lambda: map(read_subject, ledger.tags.list_addresses(name)))
 
 
-def finish(report: SyncReport, recorder: Recorder, parts: Parts) -> None:
-    """Record what a delivery leaves of the targets, and end its report."""
-    recorder.finish(parts.config.source.validity)
-    report.warnings += recorder.warnings
+def finish(report: SyncReport, recorders: Sequence[Recorder], parts: Parts) -> None:
+    """Record what a delivery leaves of the targets, purge what is over, and end its report."""
+    for each in recorders:
+        each.finish()
+    for each in {each.ledger.words: each for each in recorders}.values():  # once for mappings, and for tags
+        each.purge(parts.config.source.validity)
+    report.warnings += chain.from_iterable(each.warnings for each in recorders)
     report.finished = datetime.now(UTC)
 
 

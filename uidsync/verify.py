@@ -14,7 +14,6 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.deliver.reconcile import look_through, settle_alike
-from uidsync.deliver.recorder import Recorder
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import SETTLED
 from uidsync.panos.userid.firewall import Firewall
@@ -28,7 +27,7 @@ from uidsync.plan.roles import make_tag_config
 from uidsync.reading.reader import Reading
 from uidsync.report.report import SyncReport, TargetReport
 from uidsync.side_by_side import do_for_each
-from uidsync.sync import Parts, carry_out, finish, make_tagged, make_tagging, raise_if_source_is_unsafe
+from uidsync.sync import Parts, begin, carry_out, finish, make_tagged, make_tagging, raise_if_source_is_unsafe
 
 MakeFirewall = Callable[[FirewallConfig], Firewall]
 MakeReadable = Callable[[FirewallConfig], Firewall | TagTarget]
@@ -81,7 +80,7 @@ def _keep_table(target: FirewallConfig, ledger: Ledger, make_readable: MakeReada
     """Read a firewall's table beside the ledger; return its name, and what failed."""
     with closing(make_readable(target)) as firewall:
         try:
-            firewall.read_table(lambda entries: ledger.keep_table(target.name, entries))
+            firewall.read_table(lambda entries: ledger.keep_table(target.name, entries), tries="unless_denied")
         except PanosError as error:
             return target.name, f"{error.kind}: {error}"
     return target.name, None
@@ -129,33 +128,31 @@ def repair(parts: Parts, found: Found, reading: Reading, keep: Callable[[], None
     long as nothing was sent.
     """
     raise_if_source_is_unsafe(reading)
-    due = _make_dispatches(parts, {each.name: each.plan for each in found if each.is_to_mend}, reading.now)
+    due = {each.name: each for each in found if each.is_to_mend}
+    planned = (
+        (parts, _make_dispatches(parts, {name: each.plan for name, each in due.items()}, reading.now)),
+        (
+            tagging := make_tagging(parts),
+            _make_dispatches(tagging, {name: each.tags.plan for name, each in due.items() if each.tags}, reading.now),
+        ),
+    )
     report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
-    report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in due]
-    recorder = Recorder(parts, due, reading.clock, is_ordered=False)
-    recorder.begin()
-    tagging, plans = make_tagging(parts), {each.name: each.tags.plan for each in found if each.tags and each.tags.plan}
-    tagger = Recorder(tagging, _make_dispatches(tagging, plans, reading.now), reading.clock, is_ordered=False)
-    tagger.begin()
+    report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in planned[0][1]]
+    recorders = begin(planned, reading.clock, is_ordered=False)
     keep()
-    carry_out(report, recorder, tagger, parts)
-    for each in (recorder, tagger):
-        finish(report, each, parts)
+    carry_out(report, recorders, parts)
+    finish(report, recorders, parts)
     return report
 
 
 def _make_dispatches(parts: Parts, plans: Mapping[str, Plan], now: datetime) -> list[Dispatch]:
+    ledger, targets = parts.ledger, [target for target in parts.targets if target.name in plans]
     return [
-        _make_dispatch(parts.ledger, target, now, plans[target.name])
-        for target in parts.targets
-        if target.name in plans
+        Dispatch(target, state, now, plans[target.name], ordered=ordered, is_empty=state.is_new)
+        for target in targets
+        for state in [read_state(ledger, target)]
+        for ordered in [frozenset(login.ip for login in ledger.read_withdrawn(target.name))]
     ]
-
-
-def _make_dispatch(ledger: Ledger, target: TargetConfig, now: datetime, plan: Plan) -> Dispatch:
-    state = read_state(ledger, target)
-    ordered = frozenset(login.ip for login in ledger.read_withdrawn(target.name))
-    return Dispatch(target, state, now, plan, ordered=ordered, is_empty=state.is_new)
 
 
 def look_again(before: Found, look: Callable[[], Found], seconds: float, log: FilteringBoundLogger) -> Found:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 
 from uidsync.config.models import Config, FirewallConfig, TargetConfig
-from uidsync.deliver.recorder import Recorder
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import LOGOUT_GRACE, Withdrawn
 from uidsync.panos import Subject, Tagged
@@ -21,7 +20,7 @@ from uidsync.plan.roles import make_tag_config
 from uidsync.plan.safety import Limits, UnsafePlan
 from uidsync.report.report import SyncReport, TargetReport
 from uidsync.source.rows import LoginEvent
-from uidsync.sync import Parts, carry_out, finish, make_tagging
+from uidsync.sync import Parts, begin, carry_out, finish, make_tagging
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +44,26 @@ class Chosen:
         return self.everybody or ip in self.ips or is_meant(user, self.users)
 
 
+Withdrawal = tuple[tuple[Ledger, tuple[Dispatch, ...]], ...]  # of mappings, and of tags
+
+
 def plan_withdrawal(
+    config: Config, targets: Sequence[TargetConfig], ledger: Ledger, chosen: Chosen, now: datetime
+) -> Withdrawal:
+    """Plan the logouts of what is chosen, for every target. Raises LedgerError.
+
+    Tags are taken away also where none are sent any more.
+    """
+    tagged = {target.name for target in make_tag_config(config, targets).target}
+    firewalls = [target for target in targets if isinstance(target, FirewallConfig)]
+    taggings = _plan_logouts(firewalls, ledger.tags, chosen, now)
+    ours = tuple(each for each in taggings if each.plan or each.name in tagged)
+    return (ledger, _plan_logouts(targets, ledger, chosen, now)), (ledger.tags, ours)
+
+
+def _plan_logouts(
     targets: Sequence[TargetConfig], ledger: Ledger, chosen: Chosen, now: datetime
 ) -> tuple[Dispatch, ...]:
-    """Plan the logouts of what is chosen, for every target. Raises LedgerError."""
     dispatches = []
     for target in targets:
         belief = read_belief(ledger, target)
@@ -62,62 +77,39 @@ def plan_withdrawal(
     return tuple(dispatches)
 
 
-def plan_tag_withdrawal(
-    config: Config, targets: Sequence[TargetConfig], ledger: Ledger, chosen: Chosen, now: datetime
-) -> tuple[Dispatch, ...]:
-    """Plan to take away the tags of what is chosen, also where no tags are sent any more. Raises LedgerError."""
-    tagged = make_tag_config(config, targets).target
-    firewalls = [target for target in targets if isinstance(target, FirewallConfig)]
-    taggings = plan_withdrawal(firewalls, ledger.tags, chosen, now)
-    return tuple(each for each in taggings if each.plan or any(target.name == each.name for target in tagged))
-
-
-def raise_if_unsafe(config: Config, dispatches: Sequence[Dispatch], ledger: Ledger, chosen: Chosen) -> None:
+def raise_if_unsafe(config: Config, withdrawal: Withdrawal, chosen: Chosen) -> None:
     """Judge a withdrawal for itself: what runs logged out in the last hour was not of its choosing.
 
     Raises UnsafePlan.
     """
-    if chosen.everybody:
-        return
-    for dispatch in dispatches:
-        held = sum(ledger.count_holdings(dispatch.name, dispatch.now))
-        limits = Limits(held, 0, config.sync.max_logout_percent, config.sync.max_change_percent, ledger.words)
-        try:
-            dispatch.plan.raise_if_unsafe(limits)
-        except UnsafePlan as error:
-            raise UnsafePlan(f"{dispatch.name}: {error}") from None
+    for ledger, dispatches in withdrawal if not chosen.everybody else ():
+        for dispatch in dispatches:
+            held = sum(ledger.count_holdings(dispatch.name, dispatch.now))
+            limits = Limits(held, 0, config.sync.max_logout_percent, config.sync.max_change_percent, ledger.words)
+            try:
+                dispatch.plan.raise_if_unsafe(limits)
+            except UnsafePlan as error:
+                raise UnsafePlan(f"{dispatch.name}: {error}") from None
 
 
-def withdraw(parts: Parts, dispatches: Sequence[Dispatch], chosen: Chosen) -> SyncReport:
+def withdraw(parts: Parts, withdrawal: Withdrawal, chosen: Chosen) -> SyncReport:
     """Carry out a withdrawal of something and report it. Raises UnsafePlan and LedgerError as long as nothing was sent.
 
     What is withheld is recorded first: a target that is away now gets its logouts from a later run.
     """
-    ledger, now = parts.ledger, dispatches[0].now
-    taggings = plan_tag_withdrawal(parts.config, parts.targets, ledger, chosen, now)
-    raise_if_unsafe(parts.config, dispatches, ledger, chosen)
-    raise_if_unsafe(parts.config, taggings, ledger.tags, chosen)
+    raise_if_unsafe(parts.config, withdrawal, chosen)
+    (_, dispatches), (_, taggings) = withdrawal
     report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
     report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in dispatches]
-
-    def clock() -> datetime:
-        return now + (datetime.now(UTC) - report.started)
-
-    recorder = Recorder(parts, dispatches, clock, is_ordered=True)
-    tagger = Recorder(make_tagging(parts), taggings, clock, is_ordered=True)
-    for each, ours, belief in ((recorder, dispatches, ledger), (tagger, taggings, ledger.tags)):
-        each.begin()
-        _withhold(belief, ours, chosen)
-    carry_out(report, recorder, tagger, parts)
-    for each in (recorder, tagger):
-        finish(report, each, parts)
+    now, planned = dispatches[0].now, ((parts, dispatches), (make_tagging(parts), taggings))
+    recorders = begin(planned, lambda: now + (datetime.now(UTC) - report.started), is_ordered=True)
+    for ledger, ours in withdrawal:
+        events = ledger.read_events()
+        for dispatch in ours:
+            ledger.withdraw(dispatch.name, _list_withdrawn(dispatch, events, chosen))
+    carry_out(report, recorders, parts)
+    finish(report, recorders, parts)
     return report
-
-
-def _withhold(ledger: Ledger, dispatches: Sequence[Dispatch], chosen: Chosen) -> None:
-    events = ledger.read_events()
-    for dispatch in dispatches:
-        ledger.withdraw(dispatch.name, _list_withdrawn(dispatch, events, chosen))
 
 
 def _list_withdrawn(dispatch: Dispatch, events: Mapping[Subject, LoginEvent], chosen: Chosen) -> list[Withdrawn]:

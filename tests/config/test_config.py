@@ -509,6 +509,7 @@ def test_all_roles_keep_their_names():
         ("user_tags", {"A": "two  blanks"}, "roles.user_tags.A: a tag must not contain a quote"),
         ("prefix", "", "roles.prefix: must be 1 to 24 characters: letters without accents, digits, . _ and -"),
         ("prefix", "my tags", "roles.prefix: must be 1 to 24 characters"),
+        ("prefix", "aN", 'roles.prefix: \'aN\' could make a tag "and", "or" or "not"'),
         ("prefix", "n" * 25, "roles.prefix: must be 1 to 24 characters"),
         ("timeout", "1m", "roles.timeout: must be between 2m and 30d"),
         ("user_tags", "some", 'roles.user_tags: must be "all", or a table'),

@@ -58,7 +58,7 @@ def make_recorder(ledger, plan, *, is_ordered=False, watcher=None, **more):
     """Make the recorder of a run over one target."""
     dispatch = Dispatch(CONFIG.target[0], TargetState("fw", "x"), NOW, plan, **more)
     means = SimpleNamespace(config=CONFIG, ledger=ledger, log=SILENT, progress=watcher or Watcher())
-    return Recorder(means, [dispatch], lambda: NOW, is_ordered=is_ordered)
+    return Recorder(means, dispatch, lambda: NOW, is_ordered=is_ordered)
 
 
 def prepare(ledger, plan, **options):
@@ -178,5 +178,6 @@ def test_what_was_accepted_is_recorded_with_what_is_sent_next(ledger):
     recorder.sending(delivery, [second])
     assert list_held(ledger, IPS[0]) == {"ben": False}
     recorder.ended(delivery, Delivered(second))
-    recorder.finish(timedelta(days=7))
+    recorder.finish()
+    recorder.purge(timedelta(days=7))
     assert list_held(ledger, IPS[1]) == {"ben": False}

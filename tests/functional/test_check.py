@@ -352,6 +352,23 @@ def test_a_file_that_breaks_off_costs_a_row(site, firewall):
     assert find(findings, "source", "the newest row is 1 min")[0] == "green"
 
 
+def test_a_right_that_is_missing_is_told_once(site, firewall):
+    """Without Operational Requests, tags are not asked for: the line about the right says it. verify asks once."""
+    site.use_rows([("10.0.0.1", "ada,ROLE_STAFF")])
+    site.tables = {"roles": {"user_tags": "all", "address_tags": "all"}}
+    site.add_firewall("fw", firewall)
+    assert site.call("sync").code == 0
+    firewall.do("role", types=["user-id"])
+    found = [each["message"] for each in site.call("check", "--json").report["findings"]]
+    assert [each for each in found if "not authorized" in each or "Operational Requests" in each] == [
+        "its key's role lacks XML API > Operational Requests"
+    ]
+    assert not [each for each in found if "does not list" in each]
+    before = firewall.do("state")["counters"]["requests"]
+    assert site.call("verify").code == 6
+    assert firewall.do("state")["counters"]["requests"] - before == 2
+
+
 def test_what_a_firewall_knows_of_users_is_told(site, firewall):
     """Counts, connections and ages are green; an agent that is away is yellow, with what to do."""
     site.use_rows([("10.0.0.1", "ada")])
@@ -377,8 +394,8 @@ def test_what_the_ledger_knows_of_a_target_is_told(site, firewall):
     assert code == 0
     words = "the ledger counts 2 mappings held; 2 addresses have a user; the first expires in "
     assert find(findings, "fw", words)[0] == "green"
-    assert find(findings, "fw", "its table was compared ")[0] == "green"
-    assert any(finding[2].endswith("ago: 1 entries differed") for finding in findings)
+    assert find(findings, "fw", "its mappings were compared ")[0] == "green"
+    assert any(finding[2].endswith("ago: 1 differed") for finding in findings)
 
 
 # ---- targets -----------------------------------------------------------------------------------------------------

@@ -317,6 +317,32 @@ def test_a_firewall_tells_what_it_knows_of_users(site, firewall):
         assert not [name for name in exporter.scrape("/probe?target=fw") if name.startswith("panos_userid")]
 
 
+def test_a_lost_table_is_red_and_old_groups_are_yellow(site, firewall):
+    """What the last run just sent may not show yet; a table that was lost after it makes the page red."""
+    site.use_rows(ROWS)
+    site.add_firewall("fw", firewall)
+    firewall.do("around", groups_age=90_000)
+    lost = "■ fw: its table has 0 mappings by this API, and accepted 20 that have not expired"
+    with running(site, ask_every="0s") as exporter:
+
+        def look():
+            return " ".join(html.document_fromstring(exporter.ask("/")[2]).text_content().split())
+
+        assert site.call("sync").code == 0
+        firewall.do("clear")
+        exporter.scrape("/probe?target=fw")
+        assert lost not in look()
+        assert site.call("verify", "--repair").code == 0
+        assert site.call("sync").code == 0
+        exporter.scrape("/probe?target=fw")
+        text = look()
+        assert "▲ fw: last read groups 25 hours ago" in text
+        assert lost not in text
+        firewall.do("clear")
+        exporter.scrape("/probe?target=fw")
+        assert lost in look()
+
+
 def test_tags_stand_on_the_page(site, firewall):
     """The page tells how many users and addresses should have tags, and how many have."""
     site.tables["roles"] = {"user_tags": {"STAFF": "staff"}}

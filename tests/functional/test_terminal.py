@@ -156,7 +156,7 @@ def test_what_was_withdrawn_is_withdrawn_once(broken_site):
     assert "1 logout, 0 logins due" in shown
     code, shown = show(broken_site, "withdraw", "--undo", "user10")
     assert "fw-east, fw-north: no longer held back" in shown
-    assert "2 mappings are no longer held back" in join(shown)
+    assert "2 withdrawals are undone" in join(shown)
 
 
 def test_a_comparison_ends_with_what_to_do(broken_site):
@@ -179,7 +179,7 @@ def test_long_sentences_break_between_words(broken_site):
     broken_site.targets[1:] = []
     _, shown = show(broken_site, "explain", "10.0.0.9")
     assert max(map(len, shown.splitlines())) <= WIDTH
-    assert re.search(r"^  should hold  .*\n", shown, re.MULTILINE)
+    assert re.search(r"^  should have  .*\n", shown, re.MULTILINE)
     _, shown = show(broken_site, "explain", "10.0.0.77")
     assert "the mapping expires" not in join(shown)
 

@@ -16,7 +16,7 @@ from uidsync.panos.userid.tags import PAGE, TagTarget, make_tag_message
 from uidsync.panos.wire.errors import BadReply
 from uidsync.plan.compare import find, glance_at, look_at
 from uidsync.plan.newest import make_demand
-from uidsync.plan.roles import MOST_TAGS, join_some, make_tag_config, make_tag_events, make_tags
+from uidsync.plan.roles import MOST_TAGS, find_changed, make_tag_config, make_tag_events, make_tags
 from uidsync.plan.share import Belief, make_share
 from uidsync.simulator import replies
 from uidsync.simulator.table import Table
@@ -97,10 +97,12 @@ def test_the_first_glob_makes_the_tag(role, names, tag):
     assert make_tags([role], names, "nac-") == tag
 
 
-@pytest.mark.parametrize("word", ["and", "or", "NOT"])
-def test_no_tag_is_a_word_of_a_filter(word):
-    """What a filter would read as its own word is no tag."""
-    assert make_tags([word[1:]], {"*": ""}, word[0]) == ()
+def test_roles_that_no_tag_can_be_named_like_are_found():
+    """A role that keeps its name is changed where PAN-OS does not take the name; one with a tag of its own is not."""
+    names = {"st@ff": "staff", "r*": ""}
+    assert find_changed(["st@ff", "r1", "r@x", "r" * 124, "other@x"], names, "nac-") == {
+        "r@x": "nac-r_x", "r" * 124: "nac-" + "r" * 123,
+    }  # fmt: skip
 
 
 def test_a_user_has_the_tags_of_all_addresses():
@@ -130,9 +132,12 @@ def test_who_is_replaced_everywhere_has_no_tags():
 
 
 def test_no_more_tags_than_pan_os_takes():
-    """Of more roles than tags are taken, the first are."""
-    tags = [f"nac-{number:03}" for number in range(99, 0, -1)]
-    assert join_some(tags).split(",") == sorted(tags[:MOST_TAGS])
+    """Of more roles than tags are taken, the first are; the rest is kept apart."""
+    roles = [f"guest{number:03}" for number in range(99, 0, -1)]
+    _, made = make_tag_events(CONFIG.roles, [event("10.0.0.1", "ada", *roles)], {}, NOW - VALIDITY)
+    tags = [f"nac-{role}" for role in roles]
+    assert split_tags(made.user) == tuple(sorted(tags[:MOST_TAGS]))
+    assert made.roles == tuple(tags[MOST_TAGS:])
 
 
 def test_without_roles_nothing_is_planned():

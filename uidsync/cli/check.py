@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from queue import Empty, SimpleQueue
 
@@ -15,7 +16,7 @@ from rich.text import Text
 from uidsync.cli.app import JSONOption, Options, TargetOption, command
 from uidsync.cli.inspection import (
     Finding,
-    count_held,
+    count_settled,
     green,
     inspect_belief,
     inspect_target,
@@ -26,7 +27,8 @@ from uidsync.cli.inspection import (
 from uidsync.cli.inspection_source import inspect_source
 from uidsync.cli.show import make_console, print_json, print_within_width
 from uidsync.cli.wiring import Site, TargetMaker, advise_closing, is_ping_exposed
-from uidsync.config.models import TargetConfig
+from uidsync.ledger.ledger import Ledger
+from uidsync.plan.roles import tell_cut
 from uidsync.reading.reader import read_clock
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import start
@@ -58,12 +60,13 @@ def check(options: Options, *, target: TargetOption = None, as_json: JSONOption 
     site.raise_if_locked_out(site.targets, is_source_needed=not target)
     maker = site.make_targets(attempts=1)
     source_limit = site.config.sync.deadline.total_seconds() + GRACE
-    parts = [_inspect_in_thread(site, each, maker, beliefs, held) for each, beliefs, held in _inspect_beliefs(site)]
+    with site.opened_ledger() as ledger:
+        about_all, parts = list(_inspect_configuration(site, ledger)), _inspect_targets(site, maker, ledger)
     if not target:
         parts.insert(0, Part("source", lambda: inspect_source(site.config, site.make_source()), source_limit))
     findings: list[tuple[str, Finding]] = []
     console = make_console()
-    for about, finding in chain(_inspect_configuration(site), *(part.gather() for part in parts)):
+    for about, finding in chain(about_all, *(part.gather() for part in parts)):
         if not as_json:
             _show(console, about, finding, is_first=not findings or findings[-1][0] != about)
         findings.append((about, finding))
@@ -76,30 +79,27 @@ def check(options: Options, *, target: TargetOption = None, as_json: JSONOption 
     return INCOMPLETE if any(finding.colour == "red" for _, finding in findings) else OK
 
 
-def _inspect_configuration(site: Site) -> Iterator[tuple[str, Finding]]:
-    about = "configuration"
+def _inspect_configuration(site: Site, ledger: Ledger) -> Iterator[tuple[str, Finding]]:
+    about, roles = "configuration", site.config.roles
     yield about, green(f"{site.file}: {', '.join(target.name for target in site.targets)}")
-    if site.config.roles.model_fields_set and not site.config.roles.is_used:
-        yield about, yellow("[roles] gives no role a tag", "set user_tags or address_tags in it")
+    if "roles" in site.config.model_fields_set and not roles.is_used:
+        yield about, yellow("[roles] gives no role a tag", "no tags are sent; set user_tags or address_tags in it")
+    if roles.is_used and (cut := tell_cut(roles, ledger.read_events().values(), ledger.tags.read_events().values())):
+        yield about, yellow(f"[roles]: {cut}", "`uidsync explain ADDRESS` shows which")
     if is_ping_exposed(site.config, site.file):
         yield about, yellow("others can read telemetry.ping_url, which is a secret", advise_closing(site.file))
 
 
-def _inspect_beliefs(site: Site) -> list[tuple[TargetConfig, list[Finding], int]]:
-    """Tell what the ledger knows of each target, and how much it holds; of one that cannot be read, nothing."""
-    with site.opened_ledger() as ledger:
-        now = read_clock(ledger.read_position())
-        return [
-            (target, list(inspect_belief(site.config, target, ledger, now)), count_held(target, ledger, now))
-            for target in site.targets
-        ]
-
-
-def _inspect_in_thread(site: Site, target: TargetConfig, maker: TargetMaker, beliefs: list[Finding], held: int) -> Part:
-    calls = QUESTIONS * (CALLS_OF_HOST if target.host else CALLS_OF_PAIR)
-    limit = calls * target.request_timeout.total_seconds() + GRACE
-    roles = site.config.roles
-    return Part(target.name, lambda: chain(inspect_target(target, maker, roles, held), beliefs), limit)
+def _inspect_targets(site: Site, maker: TargetMaker, ledger: Ledger) -> list[Part]:
+    """Begin to look at each target, with what the ledger knows of it; of one that cannot be read, nothing."""
+    now, parts = read_clock(ledger.read_position()), []
+    for target in site.targets:
+        beliefs, held = list(inspect_belief(site.config, target, ledger, now)), count_settled(target, ledger, now)
+        calls = QUESTIONS * (CALLS_OF_HOST if target.host else CALLS_OF_PAIR)
+        limit = calls * target.request_timeout.total_seconds() + GRACE
+        inspect = partial(inspect_target, target, maker, site.config.roles, held, beliefs)
+        parts.append(Part(target.name, inspect, limit))
+    return parts
 
 
 class Part:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from uidsync.cli.app import JSONOption, Options, command, read_address
-from uidsync.cli.explain_tags import Shown, Story, ask, describe_tags, tell_tags, trace_tags
 from uidsync.cli.show import NOBODY, print_json, print_lines
-from uidsync.cli.wiring import Site
+from uidsync.cli.wiring import Site, TargetMaker
 from uidsync.cli.words import spell_mac, spell_moment, spell_span
-from uidsync.history.explain import Step, Verdict, find_keys, judge, trace
+from uidsync.config.models import FirewallConfig, TargetConfig
+from uidsync.history.explain import Shown, Step, Story, Verdict, find_keys, judge_at, trace, trace_tags
 from uidsync.ledger.values import Holding
-from uidsync.panos import Address
+from uidsync.panos import Address, Subject, Tagged, split_tags
+from uidsync.panos.userid.tags import TagTarget
 from uidsync.panos.wire.errors import PanosError
-from uidsync.plan.dispatch import read_belief
-from uidsync.plan.newest import make_demand
-from uidsync.plan.share import make_share
+from uidsync.plan.roles import MOST_TAGS, make_tag_config
 from uidsync.reading.reader import make_rules, recall
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import do_for_each
-from uidsync.source.rows import BLANK, IGNORED, SKIPPED, LoginEvent, Rules, make_row_reader
+from uidsync.source.rows import BLANK, IGNORED, SKIPPED, Rules, make_row_reader
 
 KEEPS = {
     IGNORED: "an ignored user logged in on the device of the present user",
@@ -36,22 +36,19 @@ LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Everything that bears on one address; `shown` has what each firewall shows, or why it does not."""
+    """Everything that bears on one address; `untagged` says why some targets get no tags."""
 
-    ip: Address
     now: datetime
-    validity: timedelta
     steps: tuple[Step, ...]
-    holder: LoginEvent | None
-    verdicts: tuple[Verdict, ...]
-    shown: Mapping[str, Shown]
     rules: Rules
-    tags: tuple[Story, ...] = ()  # of the address and of the user
+    address: Story
+    tags: tuple[Story, ...]  # of the address and of the user
+    untagged: Mapping[str, str]
 
     @property
     def is_answered(self) -> bool:
         """Whether there is any record of the address."""
-        return bool(self.steps or any(verdict.held for verdict in self.verdicts))
+        return bool(self.steps or any(verdict.held for verdict in self.address.verdicts))
 
 
 @command
@@ -81,73 +78,107 @@ def explain(
 
 def _explain(site: Site, ip: Address) -> Explanation:
     config, source = site.config, site.make_source()
-    validity, rules = config.source.validity, make_rules(config, source)
+    rules, tagging = make_rules(config, source), make_tag_config(config, config.target)
     with site.opened_ledger() as ledger, source.open() as snapshot:
         now = snapshot.now
         ledger.disbelieve(now, datetime.now(UTC))
         known = recall(config, rules, ledger, ip, now)
         rows, read_row = snapshot.read_addresses([ip]), make_row_reader(rules, now)
+        validity = config.source.validity
         steps, holder = trace(ip, rows, known, read_row, validity=validity, now=now, dates=rules.dates)
-        demand = make_demand({ip: holder} if holder else {}, validity, now)
-        verdicts = []
-        for target in config.target:
-            belief = read_belief(ledger, target, [ip])
-            share = make_share(config, target, belief, demand)
-            verdicts.append(judge(share, ip, holder))
-        tags = tuple(trace_tags(config, ledger, ip, holder, now)) if config.roles.is_used else ()
-    maker = site.make_targets(attempts=1)
-    prefix, subjects = config.roles.prefix, [ip, *(story.subject for story in tags)]
-    answers = do_for_each(lambda target: (target.name, ask(target, subjects, maker, prefix)), config.target)
-    of_ip, *of_tags = (
-        {name: shown[place] for name, shown in answers if place < len(shown)} for place in range(len(subjects))
+        stories = [Story(ip, holder, validity, judge_at(config, ledger, ip, holder, now))]
+        if config.roles.is_used:
+            stories += trace_tags(config, tagging, ledger, stories[0], now)
+    maker, subjects = site.make_targets(attempts=1), [story.subject for story in stories]
+    answers = do_for_each(lambda target: _ask(target, subjects, maker, config.roles.prefix), config.target)
+    address, *tags = (
+        replace(story, shown={target.name: shown for target, shown in zip(config.target, each, strict=True)})
+        for story, each in zip(stories, zip(*answers, strict=True), strict=True)
     )
-    tags = tuple(replace(story, shown=shown) for story, shown in zip(tags, of_tags, strict=True))
-    return Explanation(ip, now, validity, steps, holder, tuple(verdicts), of_ip, rules, tags)
+    names_tagged = {target.name for target in tagging.target}
+    untagged = {
+        target.name: "tags = false" if isinstance(target, FirewallConfig) else "agents take none"
+        for target in config.target
+        if target.name not in names_tagged
+    }
+    return Explanation(now, steps, rules, address, tuple(tags), untagged)
+
+
+def _ask(target: TargetConfig, subjects: Sequence[Subject], maker: TargetMaker, prefix: str) -> list[Shown]:
+    """Ask a target what it shows of an address, and of what has tags."""
+    if not isinstance(target, FirewallConfig):
+        return [None] * len(subjects)
+    shown: list[Shown] = []
+    with closing(maker.make_firewall(target)) as firewall:
+        tagged = TagTarget(firewall, prefix, tuple)
+        for subject in subjects if target.tags else subjects[:1]:
+            try:
+                shown.append((tagged if isinstance(subject, Tagged) else firewall).ask(subject))
+            except PanosError as error:
+                shown.append(error)
+    return shown + [None] * (len(subjects) - len(shown))
 
 
 # ---- for programs ------------------------------------------------------------------------------------------------
 
 
 def _describe(explanation: Explanation) -> dict[str, Any]:
-    return {
-        "address": str(explanation.ip),
-        "now": explanation.now,
-        "events": [
-            {
-                **asdict(step),
-                "mac": spell_mac(step.mac),
-                "rule": step.rule[0],
-                "verdict": _tell_effect(step),
-                "keys": find_keys(step.principal, explanation.rules),
-            }
-            for step in explanation.steps
-        ],
-        "targets": [_describe_target(verdict, explanation) for verdict in explanation.verdicts],
-        **({"tags": list(map(describe_tags, explanation.tags))} if explanation.tags else {}),
-    }
+    steps = [
+        asdict(step)
+        | {
+            "mac": spell_mac(step.mac),
+            "rule": step.rule[0],
+            "verdict": _tell_effect(step),
+            "keys": find_keys(step.principal, explanation.rules),
+        }
+        for step in explanation.steps
+    ]
+    tags = [
+        {
+            story.subject.kind: story.subject.name,
+            "wanted": story.tags,
+            "from": story.sources,
+            "changed": story.changed,
+            "count": story.count,
+            "targets": _describe_targets(story),
+        }
+        for story in explanation.tags
+        if isinstance(story.subject, Tagged)
+    ]
+    address = explanation.address
+    described = {"address": str(address.subject), "now": explanation.now, "events": steps}
+    return described | {"targets": _describe_targets(address)} | ({"tags": tags} if tags else {})
 
 
-def _describe_target(verdict: Verdict, explanation: Explanation) -> dict[str, Any]:
-    shown = explanation.shown[verdict.name]
-    return {
-        "name": verdict.name,
-        "wanted": {"user": verdict.wanted.user, "until": verdict.wanted.expires_at} if verdict.wanted else None,
-        "verdict": _tell_wanted(verdict, explanation),
-        "due": [{"action": kind, "user": user, "minutes": minutes} for kind, user, minutes in verdict.due],
-        "why": _tell_due(verdict),
-        "ledger": [asdict(holding) for holding in verdict.held],
-        "shows": [asdict(entry) | {"ip": str(entry.ip)} for entry in shown] if isinstance(shown, tuple) else None,
-        "error": None if isinstance(shown, tuple) else _tell_failure(shown, with_kind=True),
-    }
+def _describe_targets(story: Story) -> list[dict[str, Any]]:
+    def name(user: str) -> dict[str, Any]:
+        return {"tags": split_tags(user)} if isinstance(story.subject, Tagged) else {"user": user}
+
+    return [
+        {
+            "name": verdict.name,
+            "wanted": verdict.wanted and {**name(verdict.wanted.user), "until": verdict.wanted.expires_at},
+            "verdict": _tell_wanted(verdict, story),
+            "due": [{"action": kind, **name(user), "minutes": minutes} for kind, user, minutes in verdict.due],
+            "why": _tell_due(verdict, story),
+            "ledger": [asdict(held) | name(held.user) for held in verdict.held],
+            "shows": [asdict(each) | {"ip": str(each.ip)} | name(each.user) for each in shown]
+            if isinstance(shown, tuple)
+            else None,
+            "error": None if isinstance(shown, tuple) else _tell_failure(shown, with_kind=True),
+        }
+        for verdict in story.verdicts
+        for shown in [story.shown[verdict.name]]
+    ]
 
 
 # ---- for people --------------------------------------------------------------------------------------------------
 
 
 def _tell(explanation: Explanation) -> Iterator[str]:
-    yield f"{explanation.ip} at {_at(explanation.now)}, {explanation.now.astimezone():%Z}"
+    address, steps = explanation.address, explanation.steps
+    yield f"{address.subject} at {_at(explanation.now)}, {explanation.now.astimezone():%Z}"
     yield ""
-    steps = explanation.steps
     if len(steps) > LATEST_STEPS:
         yield f"The last {LATEST_STEPS} of {len(steps)} rows of the table, the oldest first:"
     elif steps:
@@ -162,16 +193,27 @@ def _tell(explanation: Explanation) -> Iterator[str]:
             keys = find_keys(step.principal, explanation.rules)
             by = f", changed by identity.{', identity.'.join(keys)}" if keys else ""
             yield f"{'':15}principal {step.principal[:LONGEST_PRINCIPAL]!r}{by}"
-    for verdict in explanation.verdicts:
+    for verdict in address.verdicts:
         yield ""
-        yield f"{verdict.name}"
-        yield f"  should hold  {_tell_wanted(verdict, explanation)}"
-        yield f"  next run     {_tell_due(verdict)}"
-        yield f"  ledger       {'; '.join(map(_tell_holding, verdict.held)) or 'nothing'}"
-        yield f"  it shows     {_tell_shown(explanation.shown[verdict.name])}"
+        yield from _tell_target(verdict, address)
     for story in explanation.tags:
         yield ""
-        yield from tell_tags(story)
+        yield f"Tags of {str(story.subject).partition(' ')[2]}: {', '.join(story.tags) or 'none'}"
+        yield from (f"  from {given}: {', '.join(tags)}" for given, tags in story.sources.items())
+        yield from (f"  changed: role {role!r} is tag {tag!r}" for role, tag in story.changed.items())
+        if story.count > MOST_TAGS:
+            yield f"  cut: {story.count} tags, of which the first {MOST_TAGS} are sent"
+        for verdict in story.verdicts:
+            yield from (f"  {line}" for line in _tell_target(verdict, story))
+        yield from (f"  {name} gets no tags: {why}" for name, why in explanation.untagged.items())
+
+
+def _tell_target(verdict: Verdict, story: Story) -> Iterator[str]:
+    yield verdict.name
+    yield f"  should have  {_tell_wanted(verdict, story)}"
+    yield f"  next run     {_tell_due(verdict, story)}"
+    yield f"  ledger       {'; '.join(_tell_holding(each, story) for each in verdict.held) or 'nothing'}"
+    yield f"  it shows     {_tell_shown(story.shown[verdict.name], story)}"
 
 
 def _tell_effect(step: Step) -> str:
@@ -189,46 +231,53 @@ def _tell_effect(step: Step) -> str:
     return f"no event: {SKIPPED.get(step.why, step.why)}"
 
 
-def _tell_wanted(verdict: Verdict, explanation: Explanation) -> str:
-    holder = explanation.holder
-    if verdict.wanted:
-        return f"{verdict.wanted.user}, until {_at(verdict.wanted.expires_at)}"
-    expiry = "; the mapping expires" if verdict.held else ""
-    return {
-        "no_event": f"nothing: no row of the last {spell_span(explanation.validity)} counts{expiry}",
-        "nobody": f"nothing: {NOBODY.get(holder.why if holder else '', 'nobody')}",
-        "withdrawn": "nothing: withdrawn by hand, until a newer event",
-        "outside": "nothing: the address is outside of its networks",
-    }.get(verdict.reason, "nothing: the event has less than a minute left")
-
-
+WANTED = {
+    "no_event": "no row of the last {} counts; what is there expires",
+    "withdrawn": "withdrawn by hand, until a newer event",
+    "outside": "the address is outside of its networks",
+    "short": "the event has less than a minute left",
+}
 DUE = {
-    "changed": "the ledger has another user for this address",
-    "new": "the ledger does not have this mapping",
+    "changed": "the ledger has something else",
+    "new": "the ledger does not have it",
     "refreshed": "less than half of its time is left, or the target has not confirmed it",
 }
 
 
-def _tell_due(verdict: Verdict) -> str:
+def _spell(user: str, story: Story) -> str:
+    return ", ".join(split_tags(user)) if isinstance(story.subject, Tagged) else user
+
+
+def _tell_wanted(verdict: Verdict, story: Story) -> str:
+    if verdict.wanted:
+        return f"{_spell(verdict.wanted.user, story)}, until {_at(verdict.wanted.expires_at)}"
+    if verdict.reason in WANTED:
+        return f"nothing: {WANTED[verdict.reason].format(spell_span(story.validity))}"
+    if isinstance(story.subject, Tagged):
+        return "nothing: no role of its newest rows becomes such a tag"
+    return f"nothing: {NOBODY.get(story.event.why if story.event else '', 'nobody')}"
+
+
+def _tell_due(verdict: Verdict, story: Story) -> str:
     if verdict.due:
         return "; ".join(
-            f"logs {user} out" if minutes is None else f"logs {user} in for {minutes} minutes: {DUE[kind]}"
+            f"removes {_spell(user, story)}"
+            if minutes is None
+            else f"sends {_spell(user, story)} for {minutes} minutes: {DUE[kind]}"
             for kind, user, minutes in verdict.due
         )
     if verdict.reason == "rejected":
-        return (
-            "nothing: the target rejected this login; runs try again now and then, after a newer event and with --full"
-        )
+        return "nothing: the target rejected it; runs try again now and then, after a newer event and with --full"
     if verdict.reason == "taken":
         return "nothing: another source has taken the address; a newer event or --full takes it back"
     if verdict.wanted and verdict.renewed_at:
-        return f"nothing: the mapping is renewed after {_at(verdict.renewed_at)}"
-    return "nothing: the mapping lasts as long as its row counts" if verdict.wanted else "nothing"
+        return f"nothing: renewed after {_at(verdict.renewed_at)}"
+    return "nothing: lasts as long as its row counts" if verdict.wanted else "nothing"
 
 
-def _tell_holding(holding: Holding) -> str:
-    doubt = "perhaps " if holding.in_doubt else ""
-    return f"{doubt}{holding.user}, sent {_at(holding.sent_at)}, until {_at(holding.held_until)}"
+def _tell_holding(holding: Holding, story: Story) -> str:
+    doubt = "in doubt: " if holding.in_doubt else ""
+    return f"{doubt}{_spell(holding.user, story)}, sent {_at(holding.sent_at)}, until {_at(holding.held_until)}"
 
 
 def _tell_failure(shown: PanosError | None, *, with_kind: bool = False) -> str:
@@ -237,9 +286,11 @@ def _tell_failure(shown: PanosError | None, *, with_kind: bool = False) -> str:
     return f"could not be asked: {f'{shown.kind}: ' if with_kind else ''}{shown}"
 
 
-def _tell_shown(shown: Shown) -> str:
+def _tell_shown(shown: Shown, story: Story) -> str:
     if not isinstance(shown, tuple):
         return _tell_failure(shown)
+    if isinstance(story.subject, Tagged):
+        return ", ".join(_spell(entry.user, story) for entry in shown) or "no tags of ours"
     entries = (
         f"{entry.user} from {entry.type}"
         + (f", {spell_span(entry.seconds_left)} left" if entry.seconds_left is not None else ", for ever")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, NamedTuple
@@ -76,11 +76,21 @@ def spell_finding(about: str, finding: Finding) -> str:
     return f"{finding.colour:7}{about}: {finding.message}{advice}"
 
 
-def inspect_target(config: TargetConfig, maker: TargetMaker, roles: RolesConfig, held: int = 0) -> Iterator[Finding]:
-    """Look at one target: whether it can be used, and what would make it better; it is believed to hold so many."""
+def inspect_target(
+    config: TargetConfig, maker: TargetMaker, roles: RolesConfig, held: int = 0, beliefs: Iterable[Finding] = ()
+) -> Iterator[Finding]:
+    """Look at one target: whether it can be used, and what would make it better; it should show so many mappings.
+
+    In the end comes what the ledger knows of it.
+    """
+    yield from _inspect_contact(config, maker, roles, held)
+    yield from beliefs
+
+
+def _inspect_contact(config: TargetConfig, maker: TargetMaker, roles: RolesConfig, held: int) -> Iterator[Finding]:
     target = maker(config)
     try:
-        version = ""
+        version = None
         if isinstance(target, Agent):
             yield from _inspect_agent(config, target)
         else:
@@ -102,29 +112,28 @@ def inspect_target(config: TargetConfig, maker: TargetMaker, roles: RolesConfig,
 
 
 def inspect_belief(config: Config, target: TargetConfig, ledger: Ledger, now: datetime) -> Iterator[Finding]:
-    """Tell what the ledger knows of a target: what it holds, until when, and when its table was compared."""
-    name, state = target.name, read_state(ledger, target)
-    if state.is_new:
+    """Tell what the ledger knows of a target: what it holds, until when, and when that was compared with its table."""
+    name, gets_tags = target.name, bool(make_tag_config(config, [target]).target)
+    if read_state(ledger, target).is_new:
         return
     for of in (ledger, ledger.tags):
         held, doubtful, first, _ = of.sum_up_holdings(name, now)
-        wanted = of.count_wanted(find_seen_since(config, now))
+        wanted, state = of.count_wanted(find_seen_since(config, now)), read_state(of, target)
         if first:
             doubt = f", {doubtful:,} in doubt" if doubtful else ""
+            due = f"{wanted:,} wanted" if gets_tags else "they are not renewed"
             if of is ledger:
                 due = f"{count(wanted, 'addresses')} {'has' if wanted == 1 else 'have'} a user"
-            else:
-                due = f"{wanted:,} wanted" if make_tag_config(config, [target]).target else "they are not renewed"
             words = f"the ledger counts {count(held, of.words.held)} held{doubt}; {due}"
             yield green(f"{words}; the first expires in {spell_span(first - now)}")
-    if state.compared_at:
-        ago, differing = spell_span(now - state.compared_at), f"{state.differing:,} entries differed"
-        yield green(f"its table was compared {ago} ago: {differing}")
+        if state.compared_at and (of is ledger or gets_tags):
+            ago = spell_span(now - state.compared_at)
+            yield green(f"its {of.words.held} were compared {ago} ago: {state.differing:,} differed")
 
 
-def count_held(target: TargetConfig, ledger: Ledger, now: datetime) -> int:
-    """Count the mappings that a target accepted and that have not expired."""
-    return 0 if read_state(ledger, target).is_new else ledger.count_holdings(target.name, now)[0]
+def count_settled(target: TargetConfig, ledger: Ledger, now: datetime) -> int:
+    """Count the mappings that a target accepted, that have not expired, and that should show by now."""
+    return 0 if read_state(ledger, target).is_new else ledger.count_settled(target.name, now)
 
 
 def _tell_fingerprint(config: TargetConfig, error: PanosError) -> str:
@@ -159,10 +168,9 @@ def _inspect_agent(config: TargetConfig, agent: Agent) -> Iterator[Finding]:
         yield yellow("no client certificate", advice)
 
 
-def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Generator[Finding, None, str]:
-    """Look at a firewall; return its release of PAN-OS, if it tells that."""
+def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Generator[Finding, None, str | None]:
+    """Look at a firewall; return its release of PAN-OS, None if it may not be asked."""
     lacks: dict[str, PanosError] = {}
-    version = ""
     yield from _inspect_pair(firewall)
     try:
         firewall.try_right()
@@ -180,7 +188,6 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Ge
         lacks["op"] = error
     took = time.monotonic() - started
     if "op" not in lacks:
-        version = system.version
         yield green(f"is {system.hostname}, a {system.model} with PAN-OS {system.version}")
     words = f"answers in {spell_milliseconds(took)}"
     advice = "`connections` above 1 sends more at once; is its management plane busy?"
@@ -198,7 +205,8 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Ge
         yield from (green(f"{head}: {text}") for head, text in describe(known, spell_span))
         yield from (red(words, advice) for words, advice in find_loss(known, held))
         yield from (yellow(words, advice) for words, advice in find_troubles(known))
-    return version
+        return system.version
+    return None
 
 
 def _judge_rights(lacks: dict[str, PanosError]) -> Iterator[Finding]:

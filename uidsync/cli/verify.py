@@ -142,7 +142,8 @@ def _list_found(found: Found, report: SyncReport | None) -> list[dict[str, Any]]
     listed = [comparison.to_json() for comparison in found]
     for part in report.targets if report else ():
         (target,) = (each for each in listed if each["name"] == part.name)
-        target["repaired"] = {"logins": asdict(part.logins), "logouts": asdict(part.logouts)}
+        kinds = ("logins", "logouts", *(("tags", "untags") if "tags" in target else ()))
+        target["repaired"] = {kind: asdict(getattr(part, kind)) for kind in kinds}
     return listed
 
 

@@ -19,11 +19,11 @@ from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import Withdrawn
 from uidsync.panos import rank
 from uidsync.plan.dispatch import Dispatch
-from uidsync.plan.due import NOTHING_DUE, join
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.reader import read_clock
 from uidsync.report.report import INCOMPLETE, OK, UNSAFE
-from uidsync.withdraw import Chosen, find_withheld, give_back, plan_tag_withdrawal, plan_withdrawal, raise_if_unsafe
+from uidsync.sync import join_plans
+from uidsync.withdraw import Chosen, find_withheld, give_back, plan_withdrawal, raise_if_unsafe
 from uidsync.withdraw import withdraw as carry_out
 
 
@@ -121,20 +121,17 @@ def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> in
         if not dry_run:
             stack.enter_context(site.taken_turn(source, needed=False))
         now = read_clock(ledger.read_position())
-        dispatches = plan_withdrawal(site.targets, ledger, chosen, now)
-        taggings = plan_tag_withdrawal(site.config, site.targets, ledger, chosen, now)
+        planned = plan_withdrawal(site.config, site.targets, ledger, chosen, now)
+        dispatches = [dispatch for _, each in planned for dispatch in each]
         try:
             if dry_run:
-                tags = {tagging.name: tagging.plan for tagging in taggings}
-                plans = {each.name: join([each.plan, tags.get(each.name, NOTHING_DUE)]) for each in dispatches}
-                show_plans(plans, as_tables=sys.stdout.isatty())
-                raise_if_unsafe(site.config, dispatches, ledger, chosen)
-                raise_if_unsafe(site.config, taggings, ledger.tags, chosen)
-                return _tell_if_empty(site, (*dispatches, *taggings), ledger, chosen)
-            if _tell_if_empty(site, (*dispatches, *taggings), ledger, chosen):
+                show_plans(join_plans(dispatches), as_tables=sys.stdout.isatty())
+                raise_if_unsafe(site.config, planned, chosen)
+                return _tell_if_empty(site, dispatches, ledger, chosen)
+            if _tell_if_empty(site, dispatches, ledger, chosen):
                 return INCOMPLETE
             progress = stack.enter_context(progress_bar())
-            report = carry_out(site.make_parts(source, ledger, site.make_targets(), progress), dispatches, chosen)
+            report = carry_out(site.make_parts(source, ledger, site.make_targets(), progress), planned, chosen)
         except UnsafePlan as error:
             site.log.error("withdrawal.refused", message=str(error), hint="`--all` has no limit")
             return UNSAFE
@@ -192,7 +189,7 @@ def _tell_or_undo(site: Site, chosen: Chosen, wish: Wish, *, as_json: bool) -> i
             return INCOMPLETE
         if wish.undo and not wish.dry_run:
             give_back(withheld, ledger)
-            words = f"{count(len(logins), 'mappings')} {'is' if len(logins) == 1 else 'are'} no longer held back"
+            words = f"{count(len(logins), 'withdrawals')} {'is' if len(logins) == 1 else 'are'} undone"
             hint = "the next run sends what is still wanted"
             site.log.info("withdrawal.undone", entries=len(logins), message=words, hint=hint)
     return OK

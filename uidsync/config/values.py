@@ -156,6 +156,8 @@ def _check_globs(value: dict[str, str]) -> dict[str, str]:
 def _check_prefix(value: object) -> object:
     if isinstance(value, str) and not re.fullmatch(PREFIX, value):
         raise ValueError("must be 1 to 24 characters: letters without accents, digits, . _ and -")
+    if isinstance(value, str) and any(word.startswith(value.casefold()) for word in RESERVED):
+        raise ValueError(f'{value!r} could make a tag "and", "or" or "not", which PAN-OS forbids: choose a longer one')
     return value
 
 
@@ -171,6 +173,7 @@ SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelt
 Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
 Text = Annotated[str, AfterValidator(_check_printable)]
 Word = Annotated[str, Field(min_length=1), AfterValidator(_check_printable)]
+RESERVED = ("and", "or", "not")  # words of a filter: no tag may be one, in any case
 PREFIX = r"^[A-Za-z0-9_.-]{1,24}$"
 DOMAIN, NAME, VSYS = r"^[^\\@,]*$", r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", r"^(vsys[0-9]{1,3})?$"
 Domain = Annotated[str, StringConstraints(pattern=DOMAIN, max_length=64), AfterValidator(_check_printable)]

@@ -146,7 +146,7 @@ class Examiner:
         """Go by what is believed: a target that is away is not heard, and one that cannot be read is told of."""
         if isinstance(error, RequestError) or (isinstance(error, Unauthorized) and error.is_denied):
             self._state.is_unreadable = self._found.is_heard = True
-            self._refusal = str(error)
+            self._refusal = str(error).rstrip(".")
         elif self._found.is_heard:  # it answers questions, and was asked for too much
             state, full_every = self._state, self._config.sync.full_every
             was_tried = state.pause > timedelta()

@@ -6,7 +6,7 @@ A ledger that cannot be written is a warning and no failure to deliver.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -82,67 +82,54 @@ class _Before:
 
 
 class Recorder:
-    """The observer of a run's deliveries; its methods are called from the workers' threads.
+    """The observer of one delivery; its methods are called from the worker's threads.
 
-    `clock` is the source's clock. With `looks`, firewalls are asked what they hold before anything is sent. What
+    `clock` is the source's clock. With `looks`, a firewall is asked what it holds before anything is sent. What
     somebody ordered, by a withdrawal or by force, is sent however much it undoes, and does not count against the limits
-    of later runs. `when_lost` hears of targets whose table was lost.
+    of later runs. `when_lost` hears that the target's table was lost.
     """
 
     def __init__(
         self,
         means: Means,
-        dispatches: Sequence[Dispatch],
+        dispatch: Dispatch,
         clock: Callable[[], datetime],
         *,
         looks: bool = False,
         is_ordered: bool,
-        when_lost: Callable[[str], None] | None = None,
     ) -> None:
         self._config = means.config
-        self._ledger = means.ledger
+        self.ledger = means.ledger
+        self.dispatch = dispatch  # by what is known of the target by now
         self._looks = looks
         self._is_ordered = is_ordered
-        self._when_lost = when_lost
+        self.when_lost: Callable[[], None] | None = None
         self._clock = clock
-        self._dispatches: dict[str, Dispatch] = {dispatch.name: dispatch for dispatch in dispatches}
-        self._before: dict[tuple[str, Subject], _Before] = {}  # where something is on its way
-        self._accepted: dict[str, deque[tuple[Sequence[Entry], datetime, int]]] = defaultdict(deque)
-        self._log = means.log
+        self._before: dict[Subject, _Before] = {}  # where something is on its way
+        self._accepted: deque[tuple[Sequence[Entry], datetime, int]] = deque()
+        self._log = means.log.bind(target=dispatch.name)
         self._progress = means.progress
-        self._is_deaf = False
         self.warnings: list[str] = []
-
-    @property
-    def dispatches(self) -> tuple[Dispatch, ...]:
-        """What every target is brought, by what is known of it by now."""
-        return tuple(self._dispatches.values())
-
-    def find(self, name: str) -> Dispatch | None:
-        """Return what a target is brought, if anything, by what is known of it by now."""
-        return self._dispatches.get(name)
 
     def begin(self) -> None:
         """Record whom it is for, before anything is sent. Raises LedgerError."""
-        for dispatch in self._dispatches.values():
-            self._ledger.write_target(dispatch.state)
+        self.ledger.write_target(self.dispatch.state)
 
-    def suspect(self, name: str) -> None:
-        """Have the whole table of a target read, whenever that was last done."""
-        if dispatch := self._dispatches.get(name):
-            dispatch.state.is_suspect, dispatch.state.tried_at = True, None
+    def suspect(self) -> None:
+        """Have the target's whole table read, whenever that was last done."""
+        self.dispatch.state.is_suspect, self.dispatch.state.tried_at = True, None
 
     def prepare(self, delivery: Delivery) -> None:
         """Settle what is sent: what is due by what the target shows, but for what would undo too much."""
-        dispatch = self._dispatches[delivery.name]
         if self._looks and isinstance(delivery.target, Firewall | TagTarget):
-            dispatch = self._dispatches[delivery.name] = self._look(dispatch, delivery, delivery.target)
+            self._look(delivery, delivery.target)
+        dispatch = self.dispatch
         delivery.plan = dispatch.plan
         with suppress(LedgerError):  # then a refusal is judged as a new one
-            delivery.rejected_before = {login.ip for login in self._ledger.read_rejected(dispatch.name)}
+            delivery.rejected_before = {login.ip for login in self.ledger.read_rejected(dispatch.name)}
         try:
             if not self._is_ordered and (dispatch.plan.logouts or dispatch.plan.changed):
-                limits = find_limits(self._config, dispatch, self._ledger)
+                limits = find_limits(self._config, dispatch, self.ledger)
                 delivery.plan, delivery.refused, delivery.refusal = dispatch.plan.limit(limits, dispatch.ordered)
         except LedgerError as error:  # nobody knows what would be too much
             plan = dispatch.plan
@@ -152,40 +139,40 @@ class Recorder:
         plan = delivery.plan
         self._progress.begin(dispatch.name, len(plan) + len(delivery.refused))
         tell = self._log.info if plan else self._log.debug  # every minute, for as long as nothing is due
-        words = self._ledger.words
+        words = self.ledger.words
         counts = {words.logouts: len(plan.logouts), words.logins: len(plan.logins)}
-        tell("plan.made", target=dispatch.name, **counts)
+        tell("plan.made", **counts)
         if delivery.refusal:
-            self._log.error("plan.refused", target=dispatch.name, message=delivery.refusal)
+            self._log.error("plan.refused", message=delivery.refusal)
 
-    def _look(self, dispatch: Dispatch, delivery: Delivery, firewall: Firewall | TagTarget) -> Dispatch:
+    def _look(self, delivery: Delivery, firewall: Firewall | TagTarget) -> None:
         try:
-            found = Examiner(self._config, self._ledger, dispatch, firewall, self._log).examine()
+            found = Examiner(self._config, self.ledger, self.dispatch, firewall, self._log).examine()
         except LedgerError as error:
-            self._warn(dispatch.name, "table.unexamined", str(error))
-            return dispatch
+            self._warn("table.unexamined", str(error))
+            return
         for event, message in found.warnings.items():
-            self._warn(dispatch.name, event, message)
-        if "table.lost" in found.warnings and self._when_lost:
-            self._when_lost(dispatch.name)
+            self._warn(event, message)
+        if "table.lost" in found.warnings and self.when_lost:
+            self.when_lost()
         delivery.error, delivery.is_heard = found.error, found.is_heard
-        return found.dispatch
+        self.dispatch = found.dispatch
 
     def sending(self, delivery: Delivery, batches: Sequence[Batch]) -> None:
         """Note what was accepted before, and that what is sent is in doubt from now on. Rule: at least once."""
         entries = [entry for batch in batches for entry in batch.entries]
 
         def note() -> None:
-            with self._ledger.together():  # one wait for the disk
-                self._note_accepted(delivery.name)
-                self._remember(delivery.name, entries)
-                self._ledger.note_doubt(delivery.name, entries, self._clock())
+            with self.ledger.together():  # one wait for the disk
+                self._note_accepted()
+                self._remember(entries)
+                self.ledger.note_doubt(delivery.name, entries, self._clock())
 
         self._write(note)
 
     def ended(self, delivery: Delivery, outcome: Outcome) -> None:
         """Note what was accepted and what was rejected; what failed stays in doubt, unless it was never sent."""
-        log = self._log.bind(target=delivery.name, action=getattr(self._ledger.words, outcome.batch.action))
+        log = self._log.bind(action=getattr(self.ledger.words, outcome.batch.action))
         self._progress.advance(delivery.name, len(outcome.batch))
         match outcome:
             case Delivered(batch, rejections):
@@ -193,110 +180,106 @@ class Recorder:
                     log.debug("batch.delivered", entries=[f"{entry.ip} {entry.user}" for entry in batch.entries])
                 rejected = {rejection.entry for rejection in rejections}
                 accepted = [entry for entry in batch.entries if entry not in rejected] if rejected else batch.entries
-                self._accept(delivery.name, accepted)
+                self._accept(accepted)
                 for rejection in rejections:
-                    self._reject(delivery.name, rejection, log)
+                    self._reject(rejection, log)
             case Failed(batch, error):
                 message = mask(str(error), batch.entries)
                 log.warning("batch.failed", entries=len(batch), error=error.kind, message=message)
                 if error.is_unsent:
-                    self._restore(delivery.name, batch.entries)
+                    self._restore(batch.entries)
             case NotTried(batch, is_doubted=True):
-                self._restore(delivery.name, batch.entries)
-        self._forget(delivery.name, outcome.batch.entries)
+                self._restore(batch.entries)
+        self._forget(outcome.batch.entries)
 
-    def finish(self, validity: timedelta) -> None:
-        """Record what the run leaves of the targets, and purge what is over."""
-        for name in self._dispatches:
-            self._write(partial(self._note_accepted, name))
-        self._write_states()
-        if not self._dispatches:
-            return
+    def finish(self) -> None:
+        """Record what the run leaves of the target."""
+        self._write(self._note_accepted)
+        self._write(partial(self.ledger.write_target, self.dispatch.state))
+
+    def purge(self, validity: timedelta) -> None:
+        """Drop what is over, at whatever target."""
         # By the earlier of both clocks: one that is ahead for a while must not cost any evidence.
-        self._write(lambda: self._ledger.purge(min(self._clock(), datetime.now(UTC)), validity))
+        self._write(lambda: self.ledger.purge(min(self._clock(), datetime.now(UTC)), validity))
 
-    def _write_states(self) -> None:
-        for dispatch in self._dispatches.values():
-            self._write(partial(self._ledger.write_target, dispatch.state))
+    def _restore(self, entries: Sequence[Entry]) -> None:
+        held = self._find_before(entries)
+        self._write(lambda: self.ledger.restore(self.dispatch.name, held))
 
-    def _restore(self, target: str, entries: Sequence[Entry]) -> None:
-        held = self._find_before(target, entries)
-        self._write(lambda: self._ledger.restore(target, held))
-
-    def _remember(self, target: str, entries: Sequence[Entry]) -> None:
+    def _remember(self, entries: Sequence[Entry]) -> None:
         """Keep what is held where something is sent until it is known what became of it; of a message's halves as well.
 
         At an address that another message is on its way to, nothing is known of this one alone.
         """
-        if self._dispatches[target].is_empty:  # then nothing is held there
+        if self.dispatch.is_empty:  # then nothing is held there
             return
-        unseen = [entry for entry in entries if (target, entry.ip) not in self._before]
+        unseen = [entry for entry in entries if entry.ip not in self._before]
         for entry in entries:
-            before = self._before.get((target, entry.ip))
+            before = self._before.get(entry.ip)
             if before and entry not in before.entries:
-                self._before[target, entry.ip] = _Before(before.entries | {entry}, None)
+                self._before[entry.ip] = _Before(before.entries | {entry}, None)
         if unseen:
             with suppress(LedgerError):  # then there is nothing to go back to, and it is sent again
-                held = self._ledger.read_holdings(target, [entry.ip for entry in unseen])
+                held = self.ledger.read_holdings(self.dispatch.name, [entry.ip for entry in unseen])
                 for entry in unseen:
-                    before = self._before.get((target, entry.ip))  # of the same message
+                    before = self._before.get(entry.ip)  # of the same message
                     entries_there = before.entries if before else frozenset[Entry]()
-                    self._before[target, entry.ip] = _Before(entries_there | {entry}, held.get(entry.ip, ()))
+                    self._before[entry.ip] = _Before(entries_there | {entry}, held.get(entry.ip, ()))
 
-    def _find_before(self, target: str, entries: Sequence[Entry]) -> dict[Subject, tuple[Holding, ...]]:
+    def _find_before(self, entries: Sequence[Entry]) -> dict[Subject, tuple[Holding, ...]]:
         """Find what was held at the addresses of a message, where that is known."""
-        if self._dispatches[target].is_empty:
+        if self.dispatch.is_empty:
             return {entry.ip: () for entry in entries}
-        found = {entry.ip: self._before.get((target, entry.ip)) for entry in entries}
+        found = {entry.ip: self._before.get(entry.ip) for entry in entries}
         return {ip: before.held for ip, before in found.items() if before and before.held is not None}
 
-    def _forget(self, target: str, entries: Sequence[Entry]) -> None:
+    def _forget(self, entries: Sequence[Entry]) -> None:
         for entry in entries if self._before else ():
-            before = self._before.pop((target, entry.ip), None)
+            before = self._before.pop(entry.ip, None)
             if before and (rest := before.entries - {entry}):
-                self._before[target, entry.ip] = _Before(rest, before.held)
+                self._before[entry.ip] = _Before(rest, before.held)
 
-    def _accept(self, target: str, entries: Sequence[Entry]) -> None:
-        ordered = self._dispatches[target].ordered
+    def _accept(self, entries: Sequence[Entry]) -> None:
+        ordered = self.dispatch.ordered
         logouts = sum(isinstance(entry, Logout) and entry.ip not in ordered for entry in entries)
-        counted = 0 if self._is_ordered else logouts
-        self._accepted[target].append((entries, self._clock(), counted))
+        self._accepted.append((entries, self._clock(), 0 if self._is_ordered else logouts))
 
-    def _note_accepted(self, target: str) -> None:
-        """Record what a target has accepted since the last note."""
-        with self._ledger.together():
-            while accepted := self._accepted[target]:
-                entries, at, counted = accepted.popleft()
-                self._ledger.note_accepted(target, entries, at, counted=counted)
+    def _note_accepted(self) -> None:
+        """Record what the target has accepted since the last note."""
+        with self.ledger.together():
+            while self._accepted:
+                entries, at, counted = self._accepted.popleft()
+                self.ledger.note_accepted(self.dispatch.name, entries, at, counted=counted)
 
-    def _reject(self, target: str, rejection: Rejection, log: FilteringBoundLogger) -> None:
+    def _reject(self, rejection: Rejection, log: FilteringBoundLogger) -> None:
         entry, now = rejection.entry, self._clock()
         event = known = None
         with suppress(LedgerError):
-            event = self._ledger.read_events([entry.ip]).get(entry.ip)
-            known = next(iter(self._ledger.read_rejected(target, [entry.ip])), None)
+            event = self.ledger.read_events([entry.ip]).get(entry.ip)
+            known = next(iter(self.ledger.read_rejected(self.dispatch.name, [entry.ip])), None)
         message = mask(rejection.message, [entry])
         named = {"entry": f"{entry.ip} {entry.user}"} if log.is_enabled_for(logging.DEBUG) else {}
         log.warning("entry.rejected", clientHistId=event.event_id if event else None, message=message, **named)
         if isinstance(entry, Login) and event:
-            held = self._find_before(target, [entry]).get(entry.ip, ())
+            held = self._find_before([entry]).get(entry.ip, ())
             before = next((holding for holding in held if holding.user == entry.user), None)
             rejected = Rejected(entry.ip, entry.user, event.event_id, now, now, timedelta())
             if known and (known.user, known.event_id) == (entry.user, event.event_id):
                 pause = min(max(FIRST_PAUSE, 2 * known.pause), LONGEST_PAUSE)
                 rejected = Rejected(entry.ip, entry.user, event.event_id, known.since, now, pause)
-            self._write(lambda: self._ledger.note_rejected(target, entry, before, rejected))
+            self._write(lambda: self.ledger.note_rejected(self.dispatch.name, entry, before, rejected))
 
-    def _warn(self, target: str, event: str, message: str) -> None:
-        self._log.warning(event, target=target, message=message)
-        self.warnings.append(f"{target}: {event}: {message}")
+    def _warn(self, event: str, message: str) -> None:
+        self._log.warning(event, message=message)
+        self.warnings.append(f"{self.dispatch.name}: {event}: {message}")
 
     def _write(self, write: Callable[[], None]) -> None:
-        if self._is_deaf:
+        if self.ledger.is_given_up:
             return
         try:
             write()
         except LedgerError as error:
-            self._is_deaf = True
-            self._log.warning("ledger.unwritable", message=str(error), hint="this run cannot record what it sends")
+            self.ledger.is_given_up = True
+            log = self._log.unbind("target")
+            log.warning("ledger.unwritable", message=str(error), hint="this run cannot record what it sends")
             self.warnings.append(f"ledger.unwritable: {error}")

@@ -1,22 +1,29 @@
 """Says why a target holds, or lacks, a mapping for one address: what each row did, what is wanted, what is due there.
 
-It decides over values and reads nothing itself.
+Tags are told of as mappings are. It reads nothing but the ledger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Literal
 
+from uidsync.config.models import Config
 from uidsync.history import timeline
 from uidsync.history.timeline import Timeline
+from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import LOGOUT_GRACE, MINUTE, Holding
-from uidsync.panos import Address, Subject
+from uidsync.panos import Address, Subject, Tagged, split_tags
 from uidsync.panos.userid.messages import Login, UserMapping
-from uidsync.plan.share import Share
+from uidsync.panos.userid.table import TableEntry
+from uidsync.panos.wire.errors import PanosError
+from uidsync.plan.dispatch import read_belief
+from uidsync.plan.newest import make_demand
+from uidsync.plan.roles import find_changed, make_tags
+from uidsync.plan.share import Share, make_share
 from uidsync.source.dates import Dates
 from uidsync.source.rows import LoginEvent, Row, RowReader, Rules, is_within, make_name_reader
 
@@ -183,3 +190,62 @@ def _find_reason(share: Share, ip: Subject, holder: LoginEvent | None) -> Rest:
     if ip in share.ordered:
         return "withdrawn"
     return "short" if is_within(ip, share.target.networks) else "outside"
+
+
+Shown = tuple[TableEntry, ...] | PanosError | None  # by a firewall, or why not; an agent cannot be asked
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Whose an address is, or which tags an address or a user has: by the event that says so, and at each target.
+
+    `sources` are the tags that each address gives, `changed` the roles that no tag can be named like, and `shown` has
+    what each firewall shows.
+    """
+
+    subject: Subject
+    event: LoginEvent | None
+    validity: timedelta
+    verdicts: tuple[Verdict, ...]
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    changed: Mapping[str, str] = field(default_factory=dict)
+    shown: Mapping[str, Shown] = field(default_factory=dict)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that it should have."""
+        return split_tags(self.event.user) if self.event and self.event.user else ()
+
+    @property
+    def count(self) -> int:
+        """How many tags it would have if PAN-OS took them all."""
+        return len(self.tags) + len(self.event.roles if self.event else ())
+
+
+def judge_at(
+    config: Config, ledger: Ledger, subject: Subject, event: LoginEvent | None, now: datetime
+) -> tuple[Verdict, ...]:
+    """Judge each target by what the ledger knows of it. Raises LedgerError."""
+    demand = make_demand({subject: event} if event else {}, config.source.validity, now)
+    beliefs = [(target, read_belief(ledger, target, [subject])) for target in config.target]
+    return tuple(judge(make_share(config, target, belief, demand), subject, event) for target, belief in beliefs)
+
+
+def trace_tags(config: Config, tagging: Config, ledger: Ledger, address: Story, now: datetime) -> Iterator[Story]:
+    """Tell of the tags of an address, and of its user if it has one. Raises LedgerError."""
+    roles, holder, ip = config.roles, address.event, address.subject
+    theirs = ledger.read_events_of([holder.user.casefold()]) if holder and holder.user else []
+    told = [(Tagged("ip", str(ip)), list(ledger.read_events([ip]).values()), roles.address_tags)]
+    if theirs:
+        newest = max(theirs, key=lambda event: event.key)
+        told.append((Tagged("user", newest.user or ""), theirs, roles.user_tags))
+    for subject, events, names in told:
+        sources = {str(each.ip): make_tags(each.roles, names, roles.prefix) for each in events}
+        yield Story(
+            subject,
+            event := ledger.tags.read_events([subject]).get(subject),
+            address.validity,
+            judge_at(tagging, ledger.tags, subject, event, now),
+            {given: tags for given, tags in sources.items() if tags},
+            find_changed(dict.fromkeys(role for each in events for role in each.roles), names, roles.prefix),
+        )

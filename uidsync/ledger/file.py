@@ -150,6 +150,7 @@ class LedgerFile:
         self._connection = connection
         self._statements = STATEMENTS
         self.words = OF_MAPPINGS
+        self.is_given_up = False  # by a run that could not write it
         self.file = file
         self._lock = threading.RLock()
 

@@ -18,6 +18,7 @@ from uidsync.ledger.values import (
     LONGEST_PAUSE,
     LONGEST_TIMEOUT,
     MICROSECOND,
+    SETTLED,
     Holding,
     Rejected,
     TargetState,
@@ -107,6 +108,11 @@ class Ledger(TableLedger):
             (target, write_time(now)),
         )
         return found
+
+    def count_settled(self, target: str, now: datetime) -> int:
+        """Return how many unexpired mappings a target has accepted so long ago that they show."""
+        (count,) = self._read("count_settled", int, (target, write_time(now), write_time(now - SETTLED)))
+        return count
 
     def count_held_addresses(self, target: str, now: datetime) -> int:
         """Return at how many addresses a target has an unexpired mapping."""

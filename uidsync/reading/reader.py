@@ -15,7 +15,7 @@ from uidsync.config.models import Config, MySQLConfig, RolesConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.position import LATE_WRITERS, Position, make_position
 from uidsync.panos import Subject
-from uidsync.plan.roles import Replaced, find_cut, make_tag_events
+from uidsync.plan.roles import Replaced, make_tag_events, tell_cut
 from uidsync.reading.census import Census
 from uidsync.reading.fullread import make_window, read_by_groups, settle
 from uidsync.source import Snapshot, Source
@@ -215,8 +215,7 @@ def _note_tags(
     made = make_tag_events(roles, events.values(), replaced, oldest)
     known = ledger.tags.read_events(None if is_whole else [event.ip for event in made])
     ledger.tags.write_events(event for event in made if known.get(event.ip) != event)
-    cut = str(find_cut(roles, [event for event in events.values() if event.seen_at > oldest]))
-    if cut:
+    if cut := tell_cut(roles, [event for event in events.values() if event.seen_at > oldest], made):
         log.warning("tags.cut", message=cut, hint="`uidsync explain ADDRESS` shows which")
     return cut
 

@@ -64,10 +64,6 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _some(value: object) -> float | None:
-    return _number(value) or None
-
-
 def _time(value: object) -> float | None:
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None

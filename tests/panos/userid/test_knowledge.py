@@ -56,6 +56,8 @@ def test_the_types_make_up_the_whole(api, agents, others):
         ("cfg.general.max-ip-user-mapping: 0xfa00\n", 64000),
         ("cfg.general.max-address: 10\ncfg.general.max-ip-user-mapping: 64000\n", 64000),
         ("cfg.general.max-address: 0x9c4\n", None),
+        ("cfg.general.max-ip-user-mapping: 0\n", None),
+        ("cfg.general.max-ip-user-mapping: 0x0\n", None),
         ("cfg.general.max-ip-user-mapping: many\n", None),
         ("", None),
     ],
@@ -135,6 +137,12 @@ def test_everything_is_told_in_words():
         "is not connected to User-ID agent dc-2",
         "its table is nearly full: at most 11 mappings",
     ]
+
+
+@pytest.mark.parametrize(("age", "told"), [(86_400, []), (90_000, ["last read groups 25 hours ago"])])
+def test_groups_that_were_read_long_ago_deserve_a_look(age, told):
+    """Groups change every day: after a day without a look at the directory, somebody should know."""
+    assert [words for words, _ in find_troubles(Knowledge(groups_age=age))] == told
 
 
 @pytest.mark.parametrize("fails_at", range(9))

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 from lxml import etree
 
-from uidsync.panos.userid.pair import HA_STATE
 from uidsync.panos.userid.table import UIA, XML_API
 from uidsync.panos.wire.errors import BadReply, PanosError, TargetError, Unreachable
-from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, make_op, read_response
+from uidsync.panos.wire.xmlapi import Request, make_op, read_response
 
 MOST_BYTES = 2**20  # of an answer: a hundred agents are some 100 KB
 MOST_PEERS, LONGEST_NAME = 200, 63  # "up to 100 agents"; the names of objects are no longer
@@ -24,12 +24,8 @@ MOST_NAMED, NEARLY_FULL = 5, 0.9
 GROUPS_OLD = 86_400  # seconds, as the alert has it
 STILL_THERE = 0.5  # of what a table accepted: with less, it was lost
 TOO_LATE = Unreachable("there was no time to ask for all of it")
-OTHER = "other"  # the type of mappings by neither this API nor agents
+COUNTED, OTHER = ("", XML_API, UIA), "other"  # types of mappings: all, ours, of agents; by neither this API nor agents
 
-SHOW_AGENTS = make_op("<show><user><user-id-agent><statistics></statistics></user-id-agent></user></show>")
-SHOW_PEERS = make_op("<show><redistribution><agent><state>all</state></agent></redistribution></show>")
-SHOW_GROUPS = make_op("<show><user><group-mapping><state>all</state></group-mapping></user></show>")
-SHOW_LIMITS = make_op("<show><system><state><filter>cfg.general.max*</filter></state></system></show>")
 LIMIT = re.compile(
     r"cfg\.general\.max[\w-]*(?:ip-user|user-ip|user-map|uid-map)[\w-]*: *(0x[0-9a-f]{1,8}|[0-9]{1,9})\b"
 )
@@ -41,11 +37,8 @@ CONNECTION = ("connected", "conn-status", "connection-status", "status", "state"
 Answer = TypeVar("Answer")
 
 
-class Ask(Protocol):
-    """A way to make one call, and return what `read` makes of the answer. Raises PanosError."""
-
-    def __call__(self, request: Request, read: Callable[[int, Iterator[bytes]], Answer], /) -> Answer:
-        """Make one call."""
+# Makes one call, and returns what is read out of the answer. Raises PanosError.
+Ask = Callable[[Request, Callable[[int, Iterator[bytes]], object]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,33 +62,20 @@ class Knowledge:
 
 def ask_knowledge(ask: Ask, vsys: str, is_late: Callable[[], bool]) -> Knowledge:
     """Ask all of it, one call each, until it is late or the firewall cannot be used. Raises nothing."""
+    told: dict[str, Any] = {}
     failure: PanosError | None = None
-
-    def attempt(request: Request, read: Callable[[etree._Element], Answer], otherwise: Answer) -> Answer:
-        nonlocal failure
-        if failure is None and is_late():
+    for about, (what, read) in QUESTIONS.items():
+        if is_late():
             failure = TOO_LATE
-        if failure:
-            return otherwise
+            break
         try:
-            return ask(request, lambda status, pieces: read(_read(status, pieces)))
+            told[about] = ask(make_op(f"<show>{what}</show>", vsys if about in COUNTED else ""), partial(_read, read))
         except TargetError as error:  # what a role may not ask, it may not ask in other words either
             failure = error
+            break
         except PanosError:  # it knows no such question
-            pass
-        return otherwise
-
-    counts = {kind: attempt(make_count(kind, vsys), read_count, None) for kind in ("", XML_API, UIA)}
-    known = Knowledge(
-        sort_counts(counts),
-        attempt(SHOW_LIMITS, read_limit, None),
-        attempt(SHOW_AGENTS, read_connections, {}),
-        attempt(SHOW_PEERS, read_connections, {}),
-        attempt(SHOW_GROUPS, read_groups_age, None),
-        attempt(SYSTEM_INFO, read_uptime, None),
-        attempt(HA_STATE, read_ha_age, None),
-    )
-    return replace(known, failure=failure)
+            continue
+    return Knowledge(sort_counts({kind: told.pop(kind, None) for kind in COUNTED}), **told, failure=failure)
 
 
 def describe(known: Knowledge, spell: Callable[[int], str]) -> Iterator[tuple[str, str]]:
@@ -132,14 +112,6 @@ def find_loss(known: Knowledge, held: float) -> Iterator[tuple[str, str]]:
     if count is not None and count < held * STILL_THERE:
         words = f"its table has {count:,} mappings by this API, and accepted {held:,.0f} that have not expired"
         yield words, "send them again: uidsync verify --repair"
-
-
-def make_count(kind: str, vsys: str) -> Request:
-    """Make the request for the number of mappings, of one type or of all."""
-    which = f"<type>{kind}</type>" if kind else ""
-    return make_op(
-        f"<show><user><ip-user-mapping><all>{which}<option>count</option></all></ip-user-mapping></user></show>", vsys
-    )
 
 
 def read_count(response: etree._Element) -> int | None:
@@ -182,27 +154,39 @@ def read_groups_age(response: etree._Element) -> int | None:
 def read_uptime(response: etree._Element) -> int | None:
     """Read since how many seconds a firewall has been up: "47 days, 3:12:44"."""
     found = UPTIME.fullmatch((response.findtext("result/system/uptime") or "").strip())
-    if found is None:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    days, hours, minutes, seconds = (int(part or 0) for part in (found.groups() if found else "0000"))
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds if found else None
 
 
 def read_ha_age(response: etree._Element) -> int | None:
     """Read for how many seconds a firewall has been in its HA state; a Panorama has no group."""
-    found = next(response.iterfind(".//local-info/state-duration"), None)
-    text = "" if found is None else (found.text or "").strip()
+    text = (response.findtext(".//local-info/state-duration") or "").strip()
     return int(text) if re.fullmatch("[0-9]{1,10}", text) else None
 
 
-def _read(status: int, pieces: Iterator[bytes]) -> etree._Element:
+def _read(read: Callable[[etree._Element], Answer], status: int, pieces: Iterator[bytes]) -> Answer:
     body = bytearray()
     for piece in pieces:
         body += piece
         if len(body) > MOST_BYTES:
             raise BadReply("the answer is longer than any that is expected here")
-    return read_response(status, bytes(body))
+    return read(read_response(status, bytes(body)))
 
 
 def _join(response: etree._Element) -> str:
     return "".join(response.itertext())
+
+
+COUNT = "<user><ip-user-mapping><all>{}<option>count</option></all></ip-user-mapping></user>"
+# What is asked: the field of `Knowledge` or the type to count, what is to be shown, and how that is read.
+QUESTIONS: dict[str, tuple[str, Callable[[etree._Element], object]]] = {
+    "": (COUNT.format(""), read_count),
+    XML_API: (COUNT.format(f"<type>{XML_API}</type>"), read_count),
+    UIA: (COUNT.format(f"<type>{UIA}</type>"), read_count),
+    "most": ("<system><state><filter>cfg.general.max*</filter></state></system>", read_limit),
+    "agents": ("<user><user-id-agent><statistics></statistics></user-id-agent></user>", read_connections),
+    "peers": ("<redistribution><agent><state>all</state></agent></redistribution>", read_connections),
+    "groups_age": ("<user><group-mapping><state>all</state></group-mapping></user>", read_groups_age),
+    "uptime": ("<system><info></info></system>", read_uptime),
+    "ha_age": ("<high-availability><state></state></high-availability>", read_ha_age),
+}

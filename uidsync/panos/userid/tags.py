@@ -17,6 +17,7 @@ from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.messages import Entry, Login, Rejection, make_user_id, quote, read_rejections, wrap
 from uidsync.panos.userid.table import ENTRY_PATH, MOST_KEPT, XML_API, TableEntry
 from uidsync.panos.wire.errors import BadReply
+from uidsync.panos.wire.retries import Tries
 from uidsync.panos.wire.xmlapi import Request, make_op, read_elements
 
 PAGE = 500  # entries that a firewall lists at once
@@ -60,8 +61,12 @@ def _take_tagged(subject: Subject) -> Tagged:
     return subject
 
 
-def make_show_tags(kind: Literal["user", "ip"], which: str, vsys: str) -> Request:
-    """Make the request for the tags of users or addresses."""
+def make_show_tags(
+    kind: Literal["user", "ip"], vsys: str, *, name: str = "", start: int = 1, limit: int = PAGE
+) -> Request:
+    """Make the request for the tags of a user or an address, or for a page of all of them."""
+    page = f"<limit>{limit}</limit><start-point>{start}</start-point>"
+    which = f"<{kind}>{escape(name)}</{kind}>" if name else f"<all>{page}</all>" if kind == "user" else page
     return make_op(f"<show><object><registered-{kind}>{which}</registered-{kind}></object></show>", vsys)
 
 
@@ -105,13 +110,15 @@ class TagTarget:
     def ask(self, subject: Subject) -> tuple[TableEntry, ...]:
         """Read which of our tags a subject has. Raises PanosError."""
         tagged = _take_tagged(subject)
-        which = f"<{tagged.kind}>{escape(tagged.name)}</{tagged.kind}>"
-        request = make_show_tags(tagged.kind, which, self._firewall.vsys)
+        request = make_show_tags(tagged.kind, self._firewall.vsys, name=tagged.name)
         found = self._firewall.read(request, read_tags, tries="unless_denied")
         return tuple(self._make_entries(found, lambda _: subject))
 
-    def read_table(self, take: Callable[[Iterator[TableEntry]], Taken]) -> Taken:
-        """Read all of our tags, page by page, and return what `take` makes of them. Raises PanosError."""
+    def read_table(self, take: Callable[[Iterator[TableEntry]], Taken], *, tries: Tries = "unless_denied") -> Taken:
+        """Read all of our tags, page by page, and return what `take` makes of them. Raises PanosError.
+
+        The mappings were read before: a right that is missing now is not the moment of a commit.
+        """
         known = {str(subject): subject for subject in self._list_known()}
         folded = {name.casefold(): subject for name, subject in known.items()}
 
@@ -119,18 +126,15 @@ class TagTarget:
             """Take a name as it is, if it is known so: a firewall may have two that differ in case alone."""
             return known.get(str(shown)) or folded.get(str(shown).casefold(), shown)
 
-        return take(self._make_entries(self._read_pages(), spell))
+        return take(self._make_entries(self._read_pages(tries), spell))
 
-    def _read_pages(self) -> Iterator[tuple[Tagged, list[str]]]:
+    def _read_pages(self, tries: Tries) -> Iterator[tuple[Tagged, list[str]]]:
         kinds: tuple[Literal["user", "ip"], ...] = ("user", "ip")
         for kind in kinds:
             start, page, before = 1, PAGE, None
             while page == PAGE:
-                place = f"<limit>{PAGE}</limit><start-point>{start}</start-point>"
-                which = f"<all>{place}</all>" if kind == "user" else place
-                request = make_show_tags(kind, which, self._firewall.vsys)
-                # The mappings were read before: a right that is missing now is not the moment of a commit.
-                found = self._firewall.read(request, read_tags, tries="unless_denied")
+                request = make_show_tags(kind, self._firewall.vsys, start=start)
+                found = self._firewall.read(request, read_tags, tries=tries)
                 if found == before:
                     raise BadReply(f"lists the same {PAGE} entries again from number {start} on")
                 yield from found
