@@ -50,7 +50,10 @@ def draw():
         r"COMMAND [OPTIONS]",
     ]
     lines += [".SH DESCRIPTION", *draw_text(rest), ".SH OPTIONS", "These stand before or after any command.", ".PP"]
-    lines += [*draw_terms([*shared.values(), ("-h, --help", "Show the help, of a command its own.")]), ".SH COMMANDS"]
+    lines += [
+        *draw_terms([*shared.values(), ("-h, --help", "Show the help; after a command, the help of that command.")]),
+        ".SH COMMANDS",
+    ]
     for context in calls:
         usage = [piece for piece in context.command.collect_usage_pieces(context) if piece != "[OPTIONS]"]
         own = {name: record for name, record in find_options(context).items() if name not in shared}

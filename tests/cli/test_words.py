@@ -8,18 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uidsync.cli.words import (
-    advise_next,
-    complete_commands,
-    lay_out,
-    spell_age,
-    spell_span,
-    spell_time_left,
-    tell_error,
-    tell_event,
-)
+from uidsync.cli.words import advise_next, complete_commands, lay_out, tell_error, tell_event
 from uidsync.panos import rank
 from uidsync.report.report import INCOMPLETE, OK, SOURCE, UNSAFE, Problem, SyncReport, TargetReport
+from uidsync.spelling import spell_age, spell_span, spell_time_left
 
 NOW = datetime(2026, 11, 17, 14, 5, tzinfo=UTC)
 

@@ -300,6 +300,8 @@ WRONG = [
     ({"0__serial": "00 11"}, 'target "fw-east": serial: holds a character'),
     ({"0__fingerprint_sha256": "ab:cd"}, 'target "fw-east": fingerprint_sha256[0]: not a SHA-256 fingerprint'),
     ({"source__time_zone": "Mars/Olympus"}, "source.time_zone: 'Mars/Olympus' is not a time zone"),
+    ({"source__time_zone": "berlin"}, "source.time_zone: 'berlin' is not a time zone; did you mean Europe/Berlin?"),
+    ({"source__time_zone": "CEST"}, "source.time_zone: 'CEST' is not a time zone such as UTC or America/New_York"),
     *(({"source__time_zone": value}, "source.time_zone:") for value in ("../../etc/passwd", "Europe", "", "a\0b", 5)),
     ({"identity__other_domains": "drop"}, "identity.other_domains: must be 'keep', 'replace' or 'nobody'"),
     ({"identity__other_domains": True}, "identity.other_domains: "),
@@ -310,12 +312,12 @@ WRONG = [
     ({"source": {"kind": "mysql", "host": "db", "time_zone": "Mars"}}, "source.time_zone: 'Mars' is not a time zone"),
     ({"0__framing": "raw"}, 'target "fw-east": framing: unknown key'),
     # what excludes another
-    ({"0__ca_file": "/ca", "0__fingerprint_sha256": "ab" * 32}, 'target "fw-east": fingerprint_sha256: excludes'),
+    ({"0__ca_file": "/ca", "0__fingerprint_sha256": "ab" * 32}, 'target "fw-east": fingerprint_sha256: cannot be set'),
     ({"source": {"kind": "mysql"}}, "source.host: missing"),
-    ({"source": {"kind": "mysql", "host": "a", "hosts": ["b"]}}, "source.hosts: excludes host"),
-    ({"0__hosts": ["a", "b"]}, 'target "fw-east": hosts: excludes host'),
+    ({"source": {"kind": "mysql", "host": "a", "hosts": ["b"]}}, "source.hosts: cannot be set together with host"),
+    ({"0__hosts": ["a", "b"]}, 'target "fw-east": hosts: cannot be set together with host'),
     *(
-        ({"0__host": "", "0__hosts": hosts}, 'target "fw-east": hosts: names the two members of an HA pair')
+        ({"0__host": "", "0__hosts": hosts}, 'target "fw-east": hosts: must name the two members of an HA pair')
         for hosts in (["a"], ["a", "b", "c"], ["a", "a"])
     ),
     # what is no text
@@ -478,6 +480,9 @@ def test_a_path_that_is_none_is_told(path):
         ("[[target]]", '[target]\nname = "a"\n[target]', r"not TOML: .*; write \[\[target\]\] with two brackets"),
         ('"fw-east"', "fw-east", r'not TOML: .*; text needs quotes: name = "..."$'),
         ('host = "fw-east.example.edu"', "host = 192.0.2.1", r'not TOML: .*; text needs quotes: host = "..."$'),
+        ('"fw-east"', '"fw-east', r"not TOML: .*; a text ends with the quote that it begins with"),
+        ('name = "fw-east"', 'name = "a"\nname = "fw-east"', r"not TOML: .*; this table has that key already"),
+        ("[[target]]", "[source]\n[[target]]", r"not TOML: .*; that table is there already"),
         ('"export.csv"', r'"C:\export.csv"', r"not TOML: .*; a backslash .* '...' in single quotes$"),
         (
             '"fw-east.example.edu"',
@@ -487,7 +492,7 @@ def test_a_path_that_is_none_is_told(path):
     ],
 )
 def test_the_likely_mistakes_get_a_hint(tmp_path, wrong, right, hint):
-    """Single brackets, text without quotes and a backslash are told with what to write instead."""
+    """The mistakes that are made most in TOML are told with what to write instead."""
     file = tmp_path / "uidsync.toml"
     file.write_text(MINIMAL.replace(wrong, right))
     with pytest.raises(ConfigError) as caught:

@@ -120,7 +120,7 @@ def test_a_mark_that_an_editor_puts_before_the_text_is_no_secret(secrets, tmp_pa
 def test_what_is_no_file_is_told_for_what_it_is(secrets, tmp_path, make, kind):
     """A directory or a pipe in the place of a secret is named, and not waited for."""
     make(tmp_path / "key")
-    with pytest.raises(SecretError, match=f"is no file, but a {kind}"):
+    with pytest.raises(SecretError, match=f"is not a file but a {kind}"):
         secrets.read(tmp_path / "key", "x")
 
 

@@ -75,7 +75,7 @@ FAULTS = (
     # Nobody there
     Fault(
         "refused",
-        r"127.0.0.1 port \d+: cannot connect: Connection refused \(2003\); are the server",
+        r"127.0.0.1 port \d+: cannot connect: Connection refused \(2003\); are source.host",
         source={"port": CLOSED},
     ),
     Fault("refused, in a tail", "Connection refused", source={"port": CLOSED}, tail=True),

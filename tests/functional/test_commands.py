@@ -54,7 +54,7 @@ def test_the_demo_runs_by_itself():
         [sys.executable, "-m", "uidsync", "demo"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    for words in ("219 logins due", "fw-dead cannot be reached", "fw-east holds 219 mappings", "quick start"):
+    for words in ("219 logins due", "fw-dead cannot be reached", "fw-east holds 219 mappings", "uidsync init"):
         assert words in ended.stdout
     assert "Traceback" not in ended.stderr
 
@@ -196,7 +196,7 @@ def test_a_simulated_target_says_what_to_configure(tmp_path, kind, command):
     secret.write_text("q1w2e3r4")
     stored = re.sub(r".* < (.*)", r"client_key_file = '\1'", told.splitlines()[-1])
     stored = f"api_key_file = '{secret}'" if kind == "firewall" else stored
-    file.write_text(f'[source]\nkind = "csv"\npath = "events.csv"\n{told}\n{stored}\n')
+    file.write_text(f'[source]\nkind = "csv"\npath = "-"\n{told}\n{stored}\n')
     called = call("config", "check", "--config", file)
     assert (called.code, called.err) == (0, ""), called.err + told
     assert f"({kind})" in called.out
@@ -248,6 +248,36 @@ def test_the_files_that_a_configuration_names_are_looked_at(content, tmp_path):
     assert len(problems) == len(expected), problems
     for problem, pattern in zip(problems, expected, strict=True):
         assert re.match(pattern, problem), problem
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "No such file or directory; is source.path right"),
+        ("clientHistId;transDate\n", "the header line lacks .*separated by commas"),
+        ("clientHistId,transDate,currentIpAddress\n", "the header line lacks principal"),
+        ("clientHistId,transDate,currentIpAddress,principal\n", None),
+        ("", None),
+    ],
+    ids=["missing", "semicolons", "no principal", "no rows", "empty"],
+)
+def test_the_file_of_a_source_is_looked_at(content, problem, tmp_path):
+    """`config check` tells of a CSV file that is not there or lacks a column. A file may be without rows."""
+    rows = tmp_path / "events.csv"
+    if content is not None:
+        rows.write_text(content)
+    key = tmp_path / "key"
+    key.touch(0o600)
+    key.write_text("q1w2e3r4")
+    file = tmp_path / "uidsync.toml"
+    file.write_text(
+        f'[source]\nkind = "csv"\npath = "{rows}"\n'
+        f'[[target]]\nname = "fw"\nkind = "firewall"\nhost = "fw"\napi_key_file = "{key}"\n'
+    )
+    called = call("config", "check", "--config", file)
+    assert called.code == (2 if problem else 0), called.err
+    if problem:
+        assert re.search(f"source: {rows}: {problem}", called.err)
 
 
 def test_keygen_stores_the_key_and_shows_no_secret(site, firewall):

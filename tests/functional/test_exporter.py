@@ -230,7 +230,7 @@ def test_a_missing_right_is_told_as_that(exporter, firewalls):
     found = exporter.scrape("/probe?target=fw-well")
     assert [has["kind"] for has, _ in found["panos_failure"]] == ["Unauthorized"]
     page = html.document_fromstring(exporter.ask("/")[2]).text_content()
-    assert "fw-well: tunnels are not known: Unauthorized" in page
+    assert "fw-well: tunnels are not known: Type [op] not authorized" in page
     assert "give the key's role XML API > Operational Requests" in page
 
 
@@ -289,7 +289,7 @@ def test_the_page_shows_everything_but_people(exporter):
     text = " ".join(page.text_content().split())
     assert [name for name in ("fw-well", "fw-slow", "fw-dead", "fw-pair", "uia-1") if name not in text] == []
     assert "fw-well: down: branch" in text
-    assert "fw-dead: tunnels are not known: Unreachable" in text
+    assert "fw-dead: tunnels are not known: Connection refused" in text
     assert '<b>"&\\' in text
     assert page.findall(".//b") == []
 

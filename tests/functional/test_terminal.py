@@ -133,7 +133,7 @@ def test_a_report_that_is_none_is_told(broken_site):
     broken_site.state_dir.joinpath("last-run.json").write_text("{")
     code, shown = show(broken_site, "status")
     assert code == 1
-    assert re.search(r"warning: .*last-run.json: is no report of a run; the next run replaces it", join(shown))
+    assert re.search(r"warning: .*last-run.json: is not the report of a run; the next run replaces it", join(shown))
 
 
 def test_what_was_withdrawn_is_withdrawn_once(broken_site):

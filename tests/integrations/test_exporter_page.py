@@ -87,7 +87,7 @@ def test_a_target_is_shown_with_what_it_has():
         (
             {"exit_code": 3, "error": {"kind": "SourceError", "message": "no answer"}},
             Mark.BAD,
-            "SourceError: no answer",
+            "the source could not be read: no answer",
         ),
         ({"exit_code": 70}, Mark.BAD, "a bug"),
         ({"exit_code": 99}, Mark.BAD, "exit code 99"),
@@ -193,7 +193,7 @@ def test_a_passive_members_tunnels_are_grey():
     """What a passive member says of its tunnels is shown without alarm."""
     host = make_host(view(flow("HQ", "init"), role="passive"), is_member=True)
     page = read(run=make_last_run(WELL), hosts={"fw": (host,)})
-    assert [each.get("class") for each in page.findall(".//td/span")] == ["mark idle"]
+    assert [each.get("class") for each in page.find_class("mark") if each.getparent().tag == "td"] == ["mark idle"]
 
 
 def test_an_address_is_not_broken_in_the_middle():
@@ -256,7 +256,7 @@ def test_what_is_being_asked_is_not_known_to_be_well():
     long_ago = make_host(view(flow("HQ")), at=NOW - timedelta(hours=3))
     for hosts, words in (
         ((), "fw: tunnels are not known: it is being asked"),
-        ((long_ago,), "fw: tunnels are as it told 3 h ago; it is being asked"),
+        ((long_ago,), "fw: its last answer about tunnels came 3 h ago; it is being asked again"),
     ):
         assert tell(hosts={"fw": hosts}, run=make_last_run(WELL)) == [(Mark.OPEN, words)]
 
@@ -266,7 +266,7 @@ def test_what_is_not_known_keeps_what_was():
     before = make_host(view(flow("HQ", "init")))
     silent = Host("fw", False, View("fw", Unreachable("no answer")), NOW, None, Unreachable("no answer"), before.seen)  # noqa: FBT003
     keys = {"run": make_last_run(WELL), "hosts": {"fw": (silent,)}}
-    assert tell(**keys) == [(Mark.BAD, "fw: tunnels are not known: Unreachable: no answer")]
+    assert tell(**keys) == [(Mark.BAD, "fw: tunnels are not known: no answer")]
     assert "when last known, 12:30:00 UTC, 0 s ago: ■ 1 down" in " ".join(
         read(**keys).find(".//summary").text_content().split()
     )
@@ -276,8 +276,8 @@ def test_what_is_not_all_there_is_shown():
     """Counters that were cut off, and a list that is refused, are told beside the tunnels."""
     said = view(flow("HQ"), counters=Busy("1 of 2 tunnels: time was up"), ike_sas=Unauthorized("no right"))
     text = " ".join(read(run=make_last_run(WELL), hosts={"fw": (make_host(said),)}).text_content().split())
-    assert "▲ counters: Busy: 1 of 2 tunnels: time was up" in text
-    assert "▲ ike sas: Unauthorized: no right" in text
+    assert "▲ counters: 1 of 2 tunnels: time was up" in text
+    assert "▲ ike sas: no right" in text
 
 
 def test_nobodys_words_become_markup():

@@ -9,7 +9,6 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from uidsync.cli.words import spell_mac, spell_span
 from uidsync.config.models import Config, CSVConfig
 from uidsync.history import rows
 from uidsync.history.timeline import Tenure, Timeline
@@ -19,6 +18,7 @@ from uidsync.reading.reader import find_newest, make_rules
 from uidsync.source import Snapshot, Source, SourceError
 from uidsync.source.dates import Dates
 from uidsync.source.rows import AHEAD, is_within, make_name_reader
+from uidsync.spelling import spell_mac, spell_span
 
 if TYPE_CHECKING:
     from uidsync.integrations.events.judging import Known, Stay, Tell

@@ -25,15 +25,15 @@ def config(
         Literal["default", "schema", "check"],
         typer.Argument(
             metavar="default|schema|check",
-            help="`schema` prints the JSON Schema, for editors; `check` reads the file and those that it names.",
+            help="`schema` prints the JSON Schema, for editors; `check` reads the file and the files that it names.",
         ),
     ] = "default",
 ) -> None:
     """Print a configuration to fill in, print its schema, or check the present configuration.
 
     The printed configuration has every key, with its default and what it does. The schema lets editors complete keys
-    and mark mistakes. `check` reads the file, and the certificates and secrets that it names. It contacts nobody, lists
-    all that is wrong, and exits 2 if anything is.
+    and mark mistakes. `check` reads the file, and the certificates, secrets and CSV file that it names. It contacts
+    nobody, lists all that is wrong, and exits 2 if anything is.
 
     Examples:
 

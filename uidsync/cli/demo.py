@@ -19,7 +19,6 @@ from uidsync.cli.neighbours import advise_extra, lacks
 from uidsync.cli.rights import step_down
 from uidsync.cli.show import make_console, progress_bar, show_outcome, show_plans, show_rows
 from uidsync.cli.wiring import Site
-from uidsync.cli.words import spell_time_left
 from uidsync.config.render import render
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos import rank
@@ -27,6 +26,7 @@ from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.simulator.process import Simulator
 from uidsync.simulator.scene import find_free_port, keep_running, say_what_to_try, write_document, write_relay_table
+from uidsync.spelling import spell_time_left
 from uidsync.sync import Order, Run, run
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -40,10 +40,10 @@ def demo(
         bool, typer.Option("--keep", help="Keep it all running until Ctrl-C, with the status page.")
     ] = False,
 ) -> int:
-    """Show the whole thing on loopback: sample events, two firewalls, an agent and a dead target.
+    """Show uidsync at work on loopback: sample events, two firewalls, an agent and a dead target.
 
-    It needs no configuration and no database, and touches nothing else. With `--keep` everything stays up, a run is
-    made every minute, and every command can be tried.
+    It needs no configuration and no database, and touches nothing else. With `--keep` everything stays up and a run
+    starts every minute, so you can try every command.
 
     Examples:
 
@@ -79,7 +79,7 @@ def demo(
     are_complete = [part.name for part in this.report.targets if part.status == "complete"]
     console.print(
         f"The dead target cost the others nothing. To try every command, run `{_find_command()} demo --keep`. "
-        "For a real site, see the quick start in README.md.",
+        "For a real site, install uidsync, then run `uidsync init`.",
         soft_wrap=True,
     )
     return OK if are_complete == ["fw-east", "fw-west", "uia-1"] else INCOMPLETE

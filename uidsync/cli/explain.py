@@ -13,7 +13,6 @@ import typer
 from uidsync.cli.app import JSONOption, Options, command, read_address
 from uidsync.cli.show import NOBODY, print_json, print_lines
 from uidsync.cli.wiring import Site, TargetMaker
-from uidsync.cli.words import spell_mac, spell_moment, spell_span
 from uidsync.config.models import FirewallConfig, TargetConfig
 from uidsync.history.explain import Shown, Step, Story, Verdict, find_keys, judge_at, trace, trace_tags
 from uidsync.ledger.values import Holding
@@ -25,6 +24,7 @@ from uidsync.reading.reader import make_rules, recall
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import do_for_each
 from uidsync.source.rows import BLANK, IGNORED, SKIPPED, Rules, make_row_reader
+from uidsync.spelling import spell_mac, spell_moment, spell_span
 
 KEEPS = {
     IGNORED: "an ignored user logged in on the device of the present user",
@@ -67,7 +67,7 @@ def explain(
     """
     ip = read_address(address.strip())
     if ip is None:
-        raise typer.BadParameter(f"{address!r} is no address; `uidsync who` finds the addresses of a user")
+        raise typer.BadParameter(f"{address!r} is not an address; `uidsync who` finds the addresses of a user")
     explanation = _explain(Site(options), ip)
     if as_json:
         print_json(_describe(explanation))

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from uidsync.cli.inspection_tags import inspect_tags
 from uidsync.cli.wiring import TargetMaker
-from uidsync.cli.words import NO_SECRET, advise_secret, count, spell_span, tell_kind
+from uidsync.cli.words import NO_SECRET, advise_secret, count, tell_kind
 from uidsync.config.models import AgentConfig, Config, RolesConfig, TargetConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos.userid.agent import Agent
@@ -23,6 +23,7 @@ from uidsync.panos.wire.tls import OTHER_FINGERPRINT, see_certificate
 from uidsync.plan.dispatch import find_seen_since, read_state
 from uidsync.plan.roles import make_tag_config
 from uidsync.report.report import describe_certificate
+from uidsync.spelling import spell_span
 
 Colour = Literal["green", "yellow", "red"]
 
@@ -246,7 +247,7 @@ def _inspect_pair(firewall: Firewall) -> Iterator[Finding]:
             )
             yield red(words, advice)
         elif role == OFF:
-            yield red(f"{host} is {role}", "is high availability set up? a single firewall has a host")
+            yield red(f"{host} is {role}", "is high availability set up? for a single firewall, use host")
         else:
             yield green(f"{host} is {role}")
     active = sum(role in ACTIVE for role in roles.values())

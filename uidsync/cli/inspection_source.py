@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from uidsync.cli.inspection import Finding, green, red, spell_milliseconds, yellow
-from uidsync.cli.words import NO_SECRET, advise_secret, spell_span
+from uidsync.cli.words import NO_SECRET, advise_secret
 from uidsync.config.models import Config, CSVConfig, MySQLConfig
 from uidsync.ledger.position import LATE_WRITERS
 from uidsync.plan.newest import newest_per_address
@@ -18,6 +18,7 @@ from uidsync.reading.strangers import Strangers
 from uidsync.reading.survey import SHARED_BY, Silence, Survey, make_exclude_line, spell_duration
 from uidsync.source import Shape, Snapshot, Source, SourceError
 from uidsync.source.rows import AHEAD, Rules, make_row_reader
+from uidsync.spelling import spell_span
 
 CLOCK_TOLERANCE = timedelta(minutes=1)
 NEEDED = ("clientHistId", "transDate", "currentIpAddress", "principal")
@@ -187,7 +188,7 @@ def _excuse(silence: Silence, *, is_shortened: bool) -> Finding:
             return yellow(words, "leave source.idle_after out: users who stay lose their names")
         return green(words, "leave source.idle_after out")
     if silence.why == "unordered":
-        words = "the rows do not come in the order of their dates: there can be no advice on idle_after"
+        words = "no advice on idle_after: the rows are not in the order of their dates"
         return green(words)
     words = f"not enough events yet for advice on idle_after: {silence.gaps:,} gaps between events of a user"
     return green(words, "look again after a week")

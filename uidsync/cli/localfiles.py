@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from uidsync.config.credentials import SecretError, SecretFiles
 from uidsync.config.models import AgentConfig, Config, MySQLConfig, TargetConfig
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.tls import Trust, make_context
+from uidsync.source import SourceError
+from uidsync.source.csvfile import STDIN, CSVSource
 
 if TYPE_CHECKING:
     from uidsync.integrations.relay.config import RelayConfig
@@ -26,6 +29,8 @@ def list_problems(config: Config, secrets: SecretFiles) -> list[str]:
     if isinstance(source, MySQLConfig):
         names = [(source.password_file, "source-password")]
         listed += [f"source: {words}" for words in _judge(Trust(source.ca_file), names, secrets)]
+    elif source.path != STDIN:
+        listed += [f"source: {words}" for words in _judge_csv(source.path)]
     for target in config.target:
         words = _judge_target(config, target, secrets)
         listed += [f'target "{target.name}": {each}' for each in words]
@@ -54,6 +59,16 @@ def _judge_relay(config: Config, secrets: SecretFiles) -> Iterator[str]:
             make_server_context(TlsFiles(table.certificate_file, key, table.client_ca_file))
         except CannotStart as error:
             yield f"{error}; check {error.keys}"
+
+
+def _judge_csv(path: str) -> Iterator[str]:
+    """Tell of a file that cannot be read, or lacks a column. An empty one may get its rows later."""
+    try:
+        with CSVSource(path).open() as snapshot:
+            if snapshot.read_shape().columns:
+                next(snapshot.read_since(datetime.min.replace(tzinfo=UTC)), None)
+    except SourceError as error:
+        yield str(error)
 
 
 def _judge_target(config: Config, target: TargetConfig, secrets: SecretFiles) -> Iterator[str]:

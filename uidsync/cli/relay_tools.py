@@ -19,7 +19,6 @@ from uidsync.cli.app import Options
 from uidsync.cli.rights import become_owner
 from uidsync.cli.show import make_console
 from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
-from uidsync.cli.words import make_printable
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.panos.userid.pair import Pair
@@ -27,6 +26,7 @@ from uidsync.panos.wire.client import Client
 from uidsync.panos.wire.errors import BadRequest, Busy, Unauthorized
 from uidsync.panos.wire.retries import Patience, RetryPolicy
 from uidsync.report.report import INCOMPLETE, OK
+from uidsync.spelling import make_printable
 
 if TYPE_CHECKING:
     from uidsync.cli.relay import Given, Order

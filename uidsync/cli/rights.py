@@ -118,10 +118,10 @@ def _raise_if_outsider(state_dir: Path, needs: Needs) -> None:
     name = SERVICE if owner is None else name_account(owner)
     for place in (state_dir, *list_parts(state_dir / FILE), state_dir / LAST_RUN):
         if not may_read(place):
-            raise ConfigError(str(place), [describe_refusal(place, name)])
+            raise ConfigError("state", [describe_refusal(place, name)])
     # A directory that is missing or root's is nobody's yet: a run delivers all the same, and remembers elsewhere.
     if needs == "write" and owner not in {None, 0} and not os.access(state_dir, os.W_OK, effective_ids=True):
-        raise ConfigError(str(state_dir), [describe_refusal(state_dir, name, "write")])
+        raise ConfigError("state", [describe_refusal(state_dir, name, "write")])
 
 
 # ---- secrets -----------------------------------------------------------------------------------------------------

@@ -15,22 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from uidsync.cli.app import GIVEN_CONFIG
-from uidsync.cli.words import (
-    advise_next,
-    complete_commands,
-    count,
-    end_sentence,
-    lay_out,
-    make_printable,
-    spell_moment,
-    tell_error,
-)
+from uidsync.cli.words import advise_next, complete_commands, count, end_sentence, lay_out, tell_error
 from uidsync.ledger.values import OF_MAPPINGS, OF_TAGS
 from uidsync.panos import Subject, Tagged, rank
 from uidsync.panos.userid.messages import Login, Logout
 from uidsync.plan.due import Plan
 from uidsync.report.report import SyncReport, TargetReport, to_plain
 from uidsync.source.rows import IGNORED, OTHER_DOMAIN
+from uidsync.spelling import make_printable, spell_moment
 
 ROWS_SHOWN = 10  # of a table on a terminal; a pipe gets them all
 HOW_TO_SEE_ALL = "`| cat` shows all"
@@ -124,7 +116,7 @@ def print_rows(target: str, rows: Sequence[Sequence[Any]]) -> None:
 NOBODY = {
     "null": "nobody logged in",
     "empty": "nobody: a row with an empty name",
-    "unfit": "nobody: a row with a name that no message can carry or that shows nothing",
+    "unfit": "nobody: a row with a name that no message can contain, or without a visible character",
     "too_long": "nobody: a row with a name that is too long",
     IGNORED: "nobody: a row of a user in identity.ignore_users, or of a realm without a user",
     OTHER_DOMAIN: "nobody: a row of another domain or realm, as identity.other_domains says",

@@ -20,7 +20,7 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.cli.app import DEFAULT_CONFIG, JSONOption, Options, command
 from uidsync.cli.show import make_console, print_json, print_table, show_held_back
 from uidsync.cli.wiring import Site
-from uidsync.cli.words import spell_age, spell_moment, spell_span, tell_error
+from uidsync.cli.words import tell_error
 from uidsync.config.models import TargetConfig
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
@@ -29,6 +29,7 @@ from uidsync.plan.dispatch import read_state
 from uidsync.reading.reader import read_clock
 from uidsync.report.output import LAST_RUN
 from uidsync.report.report import INCOMPLETE, OK, Problem
+from uidsync.spelling import spell_age, spell_moment, spell_span
 
 SOON = timedelta(minutes=5)  # a few runs of the timer: what lasts less and is not renewed will be missed
 LARGEST_REPORT = 2**24  # bytes; a thousand targets take a megabyte
@@ -165,7 +166,9 @@ def _read_last_run(file: Path, log: FilteringBoundLogger) -> dict[str, Any] | No
         log.warning("report.unreadable", file=str(file), message=error.strerror)
         return None
     if not isinstance(report, dict):
-        log.warning("report.damaged", file=str(file), message="is no report of a run", hint="the next run replaces it")
+        log.warning(
+            "report.damaged", file=str(file), message="is not the report of a run", hint="the next run replaces it"
+        )
         return None
     return report
 

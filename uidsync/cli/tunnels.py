@@ -100,7 +100,7 @@ def tunnels(
         uidsync tunnels learn >>/etc/uidsync/uidsync.toml
     """
     if (action == "status") != bool(name):
-        raise typer.BadParameter("`status` needs one, and nothing else takes any", param_hint="NAME")
+        raise typer.BadParameter("only `status` takes a tunnel, and it needs one", param_hint="NAME")
     if action in APART:
         return APART[action](options, target or (), form.timeout)
     outcomes = _collect(options, target or (), form.make_wants(action), form.timeout, is_of_one=action in OF_ONE)
@@ -166,7 +166,7 @@ def _learn(options: Options, names: Sequence[str], timeout: float | None) -> int
     if expected := listing.write_expected(outcomes, text, config.of(TunnelsConfig).list_expected()):
         print(expected)
     else:
-        structlog.get_logger().info("tunnels.unchanged", message="what is there is what is expected already")
+        structlog.get_logger().info("tunnels.unchanged", message="these tunnels are expected already")
     return OK
 
 
@@ -190,9 +190,9 @@ def _list_firewalls(site: Site, names: Sequence[str], *, is_of_one: bool) -> lis
     if others := [target.name for target in site.targets if names and not isinstance(target, FirewallConfig)]:
         raise ConfigError(file, [f"{name}: agents have no tunnels" for name in others])
     if not site.firewalls:
-        raise ConfigError(file, ["target: no firewall among them, and agents have no tunnels"])
+        raise ConfigError(file, ["target: there is no firewall, and agents have no tunnels"])
     if is_of_one and len(site.firewalls) > 1:
-        raise ConfigError(file, ["target: more than one firewall; name the one that is meant by --target"])
+        raise ConfigError(file, ["target: there are several firewalls; name one with --target"])
     return site.firewalls
 
 

@@ -22,7 +22,7 @@ from uidsync.cli.show import (
     spell_status,
 )
 from uidsync.cli.wiring import Site, TargetMaker
-from uidsync.cli.words import MOST_NAMED, spell_time_left, tell_error
+from uidsync.cli.words import MOST_NAMED, tell_error
 from uidsync.config.models import FirewallConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos import Tagged, rank
@@ -35,6 +35,7 @@ from uidsync.reading.reader import Reading, read
 from uidsync.report.report import BUG, INCOMPLETE, OK, UNREADABLE, UNSAFE, SyncReport
 from uidsync.side_by_side import do_for_each
 from uidsync.source import Source
+from uidsync.spelling import spell_time_left
 from uidsync.verify import Found, look_again, repair
 from uidsync.verify import verify as compare_all
 
@@ -204,7 +205,7 @@ def _show_log(options: Options, address: str, names: list[str] | None, *, as_jso
     """Show login and logout events of an address as each firewall logged them."""
     ip = read_address(address)
     if ip is None:
-        raise typer.BadParameter(f"{address!r} is no address", param_hint="--log")
+        raise typer.BadParameter(f"{address!r} is not an address", param_hint="--log")
     site = Site(options, names=names)
     maker = site.make_targets(attempts=1)
 

@@ -17,7 +17,6 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.cli.app import JSONOption, Options, command, read_address
 from uidsync.cli.show import NOBODY, print_json, print_lines
 from uidsync.cli.wiring import Site
-from uidsync.cli.words import spell_mac
 from uidsync.config.models import RolesConfig
 from uidsync.history.moment import EXAMPLES, Moment, read_moment
 from uidsync.history.rows import EXCLUDED, NOT_INCLUDED, Addresses, History
@@ -28,6 +27,7 @@ from uidsync.reading.reader import make_rules
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.source import Snapshot
 from uidsync.source.rows import AHEAD, CUT_IPV6, CUT_LENGTH, IGNORED, OTHER_DOMAIN, RESERVED, LoginEvent
+from uidsync.spelling import spell_mac
 
 NO_RECORDS = {
     NO_RECORD: "no login event that counted then",
@@ -41,7 +41,7 @@ NO_RECORDS = {
 
 WHO = "ADDRESS|MAC|USER"
 DEVICE = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\.[0-9A-Fa-f]{4}){2}")
-TWICE = "its rows count from its end, so the answer may be that of the time before"
+TWICE = "the rows of that hour count from its end, so the answer may be that of the time before"
 Question = Address | str | None  # an address, the twelve hex digits of a MAC address, or a user's name as it stands
 
 
@@ -111,7 +111,7 @@ def who(
     *,
     file: Annotated[
         Path | None,
-        typer.Option("--file", metavar="FILE", readable=False, help="Ask for each line of it; - is standard input."),
+        typer.Option("--file", metavar="FILE", readable=False, help="Ask for each line of FILE; - is standard input."),
     ] = None,
     at: Annotated[
         str | None,

@@ -212,8 +212,9 @@ def choose_targets(config: Config, names: Sequence[str], file: str) -> tuple[Tar
 
 def suggest(name: str, known: Collection[str]) -> str:
     """Return which of the known names is meant, or what there is."""
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(known)[:MOST_NAMED])}"
+    by_case = {each.casefold(): each for each in sorted(known)}
+    close = difflib.get_close_matches(name.casefold(), by_case, n=1)
+    return f"did you mean {by_case[close[0]]}?" if close else f"there are: {', '.join(sorted(known)[:MOST_NAMED])}"
 
 
 def find_state_dir(config: Config) -> Path:

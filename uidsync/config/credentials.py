@@ -54,7 +54,7 @@ class SecretFiles:
                 continue
             if not stat.S_ISREG(mode):  # a pipe or a device may keep whoever reads it for ever
                 kind = next((kind for kind, is_it in KINDS.items() if is_it(mode)), "device")
-                raise SecretError(f"{_show(place)} is no file, but a {kind}; put the secret into a file")
+                raise SecretError(f"{_show(place)} is not a file but a {kind}; put the secret into a file")
             if not os.access(place, os.R_OK, effective_ids=True):
                 raise SecretClosed(describe_refusal(_show(place)))
             if is_open_to_others(mode):

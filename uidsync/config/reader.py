@@ -34,6 +34,7 @@ from uidsync.config.models import (
 )
 from uidsync.config.values import DOMAIN, NAME, VSYS, NeighbourTable, Table
 
+NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 PAIR = 2  # members of an HA pair
 LARGEST_FILE = 2**20  # bytes: a thousand targets take a third of it
 LONGEST_PROBLEM = 300  # characters: what is wrong may be a megabyte long
@@ -45,6 +46,11 @@ QUOTED = re.compile(r"""\"{3}(?s:.*?)\"{3,5}|'{3}(?s:.*?)'{3,5}|\"(?:[^\"\\\n]|\
 TWO_BRACKETS = "write [[target]] with two brackets, once for each target"
 BACKSLASH = "a backslash in \"...\" starts an escape: write '...' in single quotes"
 PLACE = re.compile(r"at line (\d+)")
+MEANT = {  # what tomllib says, and what to do
+    "Illegal character '\\n'": "a text ends with the quote that it begins with, on the same line",
+    "Cannot overwrite a value": "this table has that key already: keep one of the two",
+    "Cannot declare": "that table is there already: put all its keys into one",
+}
 BARE_VALUE = re.compile(r"""\s*([\w.-]+)\s*=\s*[^\s"'\[{#]""")
 ESCAPES = re.compile(r"[\b\t\n\f\r]")  # what \b, \t, \n, \f and \r become
 INTEGER_BITS = 64  # TOML's own limit, sign included
@@ -74,9 +80,9 @@ def read_config(file: Path, neighbours: Neighbours = NOBODY, *, is_whole: bool =
         text = _read_text(file)
         document = tomllib.loads(_check_keys(text))
     except PermissionError:
-        raise ConfigError(str(file), [describe_refusal(file)]) from None
+        raise ConfigError("configuration", [describe_refusal(file)]) from None
     except OSError as error:
-        hint = "; `uidsync init` writes one, --config names another" if isinstance(error, FileNotFoundError) else ""
+        hint = "; `uidsync init` writes one, --config names another" if isinstance(error, NO_FILE) else ""
         raise ConfigError(str(file), [f"cannot be read: {error.strerror or error}{hint}"]) from None
     except UnicodeDecodeError as error:
         problem = f"not UTF-8, from byte {error.start + 1:,} on: save the file as UTF-8"
@@ -125,7 +131,7 @@ def _find_hint(text: str, error: str) -> str:
         return BACKSLASH
     if bare := BARE_VALUE.match(line):
         return f'text needs quotes: {bare[1]} = "..."'
-    return ""
+    return next((hint for words, hint in MEANT.items() if error.startswith(words)), "")
 
 
 def make_model(neighbours: Neighbours, *, is_whole: bool = True) -> type[Config]:
@@ -205,11 +211,11 @@ def _find_contradictions(document: Mapping[str, Any], neighbours: Neighbours) ->
         yield from _check_hosts(target, path)
         members = target.get("hosts")
         if isinstance(members, list) and members and (len(members) != PAIR or members[0] == members[-1]):
-            yield f"{path}.hosts: names the two members of an HA pair; a single firewall has a host"
+            yield f"{path}.hosts: must name the two members of an HA pair; for a single firewall, use host"
         if names[str(target.get("name"))] > 1:
             yield f"{path}.name: {target['name']!r} names more than one target"
         if target.get("ca_file") and target.get("fingerprint_sha256"):
-            yield f"{path}.fingerprint_sha256: excludes ca_file; name one of them"
+            yield f"{path}.fingerprint_sha256: cannot be set together with ca_file; keep one of them"
     firewalls = {str(target.get("name")): target for target in targets if target.get("kind") == "firewall"}
     for name, model in neighbours.items():
         table = document.get(name)
@@ -222,7 +228,7 @@ def _check_hosts(table: Mapping[str, Any], path: str) -> Iterator[str]:
         case False, False:
             yield f"{path}.host: missing"
         case True, True:
-            yield f"{path}.hosts: excludes host; name one of them"
+            yield f"{path}.hosts: cannot be set together with host; keep one of them"
 
 
 PLAIN_WORDS = {

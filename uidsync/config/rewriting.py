@@ -19,7 +19,7 @@ PART = re.compile(
 )
 # To RE2, these classes are of ASCII alone; as in Python they are written out.
 CLASSES = {"w": r"\pL\pN_", "d": r"\p{Nd}", "s": r"\t-\r\x1c-\x1f\x85\pZ"}
-HINT = "RE2, which matches, has neither look-around nor back-references, and fewer forms than Python"
+HINT = "RE2 does the matching: it has no look-around, no back-references, and fewer forms than Python"
 
 
 def make_rewriter(match: str, replace: str) -> Callable[[str], str]:
@@ -65,7 +65,7 @@ def _translate(match: str) -> Iterator[str]:
     for part in PART.findall(match):
         contents = CLASSES.get(part[1:].lower()) if part[0] == "\\" else None
         if contents and in_set and part[1].isupper():
-            raise re.error(f"{part} cannot stand within a set")
+            raise re.error(f"{part} is not allowed within a set")
         if contents:
             yield contents if in_set else f"[{'^' * part[1].isupper()}{contents}]"
         elif part == "{," and not in_set:

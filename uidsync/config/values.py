@@ -11,11 +11,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import durationpy
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -119,7 +120,7 @@ def _check_ping_url(value: str) -> str:
     if value and not (is_url and value.isascii() and value.isprintable() and " " not in value):
         raise ValueError("must be a URL that begins with https:// or http://")
     if value and "@" in parts.netloc:
-        raise ValueError("must hold no user and password")
+        raise ValueError("must not contain a user or a password")
     return value
 
 
@@ -134,7 +135,10 @@ def _check_zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (KeyError, ValueError, OSError):
-        raise ValueError(f"{value!r} is not a time zone such as UTC or America/New_York") from None
+        by_end = {name.rpartition("/")[2].casefold(): name for name in sorted(available_timezones()) if "/" in name}
+        close = get_close_matches(value.rpartition("/")[2].replace(" ", "_").casefold(), by_end, n=1, cutoff=0.8)
+        hint = f"; did you mean {by_end[close[0]]}?" if close else " such as UTC or America/New_York"
+        raise ValueError(f"{value!r} is not a time zone{hint}") from None
     return value
 
 

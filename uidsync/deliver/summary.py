@@ -28,6 +28,7 @@ from uidsync.report.report import (
     TargetReport,
     describe_certificate,
 )
+from uidsync.spelling import spell_span
 from uidsync.standby.lock import StandbyLost, Turn
 
 ABOUT_ENTRIES = frozenset({"BadRequest", "BadReply", "UnsafePlan"})  # problems of what was sent, not of the target
@@ -67,7 +68,8 @@ def report_reading(report: SyncReport, reading: Reading) -> None:
 def report_clock(report: SyncReport, ran_back: timedelta | None, log: FilteringBoundLogger) -> None:
     """Tell that what was known lay ahead of the source's clock, if it did."""
     if ran_back:
-        words = f"the ledger was {ran_back} ahead of the source's clock; those events are read and sent again"
+        span = spell_span(ran_back)
+        words = f"the ledger was {span} ahead of the source's clock; those events are read and sent again"
         log.warning("clock.ran_back", message=words)
         report.warnings.append(f"clock.ran_back: {words}")
 
@@ -196,7 +198,7 @@ def report_warnings(report: SyncReport, config: Config, reading: Reading, log: F
 
     newest = report.source.newest_event
     if newest is None or reading.now - newest > config.sync.stale_after:
-        words = f"the newest event is {reading.now - newest} old" if newest else "there is no event"
+        words = f"the newest event is {spell_span(reading.now - newest)} old" if newest else "there is no event"
         warn("source.stale", None, f"{words}; the NAC's export may have stopped")
     for target in config.target:
         if not target.verify_tls and any(part.name == target.name for part in report.targets):

@@ -14,6 +14,7 @@ from uidsync.panos import Subject
 from uidsync.plan.safety import UnsafePlan
 from uidsync.source.dates import MOST_APART, Dates
 from uidsync.source.rows import BEFORE, BLANK, IS_AHEAD, OTHER_DEVICE, SKIPPED, LoginEvent, SkippedRow
+from uidsync.spelling import spell_span
 
 NEWEST_ROWS = 1000  # the rows with the highest ids whose dates are checked for lying ahead
 BLANK_PRINCIPAL = "blank_principal"  # why such a row is skipped, unless it takes its address
@@ -100,9 +101,10 @@ class Census:
         ahead = [seen_at for _, seen_at in self._newest_rows if seen_at]
         if len(ahead) > least and len(ahead) * 100 > AHEAD_PERCENT * len(self._newest_rows):
             of_zone = max((seen_at for seen_at in ahead if seen_at - now <= MOST_APART), default=max(ahead))
+            advice = self._dates.advise(of_zone - now) or "set the clock of the appliance"
             raise UnsafePlan(
-                f"{len(ahead)} of the newest {len(self._newest_rows)} rows lie up to {max(ahead) - now} ahead of the "
-                f"database's clock; {self._dates.advise(of_zone - now) or 'set the clock of the appliance'}"
+                f"{len(ahead)} of the newest {len(self._newest_rows)} rows lie up to {spell_span(max(ahead) - now)} "
+                f"ahead of the database's clock; {advice}"
             )
 
     def _count(self, event: LoginEvent) -> None:

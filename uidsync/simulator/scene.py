@@ -19,7 +19,7 @@ RELAY_PSK = "hello"
 EVERY = 60  # seconds between runs, as the timer has it
 TO_TRY = """
 {page}
-A run is made every minute. The first takes half a minute, because it retries the dead target.
+A run starts every minute. The first takes half a minute, because it retries the dead target.
 In another terminal:
 
   export UIDSYNC_CONFIG={file}{path}

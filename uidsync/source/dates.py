@@ -117,5 +117,7 @@ class Dates:
             return ""
         words = f'source.time_offset = "{durationpy.to_str(offset) if offset else "0s"}"'
         if self.time_zone is UTC:
-            return f"if the appliance writes local time, set {words}, or source.time_zone, which follows its clock"
-        return f'if "{self.time_zone}" is not the zone of the appliance, correct source.time_zone, or set {words}'
+            zone = "if the appliance writes local time, set source.time_zone"
+        else:
+            zone = f'if "{self.time_zone}" is not the zone of the appliance, correct source.time_zone'
+        return f"{zone}; otherwise set {words}"

@@ -51,7 +51,7 @@ ADVICE = {
     TOO_MANY_OF_USER: "the next run tries again",
     CR.CR_SERVER_LOST: "the next run tries again; the server's log may know why",
     CR.CR_SSL_CONNECTION_ERROR: "source.ca_file demands TLS: give the server a certificate",
-    CR.CR_CONN_HOST_ERROR: "are the server and source.port right, and is the way open?",
+    CR.CR_CONN_HOST_ERROR: "are source.host and source.port right, and is the port open on the way?",
     # Limits that the session could not lift.
     TIME_OVER: "the server ends long queries: raise its max_execution_time",
     TIME_OVER_MARIADB: "the server ends long queries: raise max_statement_time, its own or the account's (ALTER USER "

@@ -170,7 +170,7 @@ def read_last_run(file: Path) -> LastRun | Unreadable:
     except OSError as error:
         return Unreadable(error.strerror or type(error).__name__)
     except (ValueError, RecursionError):
-        return Unreadable("it is no JSON, or half of it is missing")
+        return Unreadable("it is not JSON, or it is cut off")
     report = Json(document)
     schema = report.number("schema")
     if schema != SCHEMA:

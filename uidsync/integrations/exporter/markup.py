@@ -51,6 +51,10 @@ def keep_whole(text: str) -> Iterator[Child]:
         yield tag("span", part, class_="whole") if place % 2 else part
 
 
+def _keep(cell: Child) -> Iterable[Child]:
+    return keep_whole(cell) if isinstance(cell, str) else (cell,)
+
+
 def moment_of(moment: datetime | None, now: datetime, otherwise: str = "never") -> Child:
     """Show a moment, and how far away it is."""
     if moment is None:
@@ -75,7 +79,10 @@ def draw_table(heads: Sequence[str], rows: Iterable[Sequence[Child]], numbers: S
             *(
                 tag(
                     "tr",
-                    *(tag("td", cell, data_head=head, **kinds[head]) for head, cell in zip(heads, row, strict=True)),
+                    *(
+                        tag("td", *_keep(cell), data_head=head, **kinds[head])
+                        for head, cell in zip(heads, row, strict=True)
+                    ),
                 )
                 for row in rows
             ),

@@ -164,8 +164,10 @@ def _find_all(state: State) -> Iterator[Verdict]:
         yield from judge_roles(hosts)
         for host in hosts:
             if state.now - host.at > LATE:
-                words = f"{host.name}: tunnels are as it told {describe_age(host.at, state.now)}; it is being asked"
-                yield Verdict(Mark.OPEN, words)
+                age = describe_age(host.at, state.now)
+                yield Verdict(
+                    Mark.OPEN, f"{host.name}: its last answer about tunnels came {age}; it is being asked again"
+                )
             part = _find_part(state, host.target)
             is_told = part and part.behind_since and part.error and host.error and part.error.kind == host.error.kind
             if not (is_told and host.tunnels is None):  # its own line says so

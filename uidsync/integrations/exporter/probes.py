@@ -199,9 +199,7 @@ class Probes:
         try:
             return future.result(max(ends_at - time.monotonic(), 0))
         except Unfinished:
-            return Collection(
-                self._now(), _fail(asked, Unreachable(f"nothing came of it for {seconds:.0f} s"), seconds)
-            )
+            return Collection(self._now(), _fail(asked, Unreachable(f"no answer for {seconds:.0f} s"), seconds))
 
 
 def _fail(asked: Asked, error: PanosError, seconds: float) -> tuple[View, ...]:

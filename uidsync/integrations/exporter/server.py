@@ -22,7 +22,7 @@ from uidsync.integrations.exporter.hosts import is_meant
 from uidsync.side_by_side import start
 from uidsync.web.door import Door, Limits, listen, say
 
-STRANGE_HOST = "this host is not known by that name; `names` in [exporter] of the configuration lists others\n"
+STRANGE_HOST = "this host is not known by that name; add it to `names` in [exporter] of the configuration\n"
 METHODS = ("GET", "HEAD")
 # Each of three Prometheus servers has a connection for each firewall; proxies and browsers send long headers.
 LIMITS = Limits(connections=64, request_seconds=5.0, header_bytes=8 * 2**10)

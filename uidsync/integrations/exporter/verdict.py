@@ -80,6 +80,12 @@ MARKS = {
     Condition.MISSING: Mark.BAD,
     Condition.UNKNOWN: Mark.OPEN,
 }
+TUNNEL_ADVICE = {
+    Condition.DOWN: "Is the other side up? Details: uidsync tunnels list --target {name}",
+    Condition.MISSING: "Configure it again, or delete it from [tunnels.expected].",
+    Condition.DEGRADED: "See which part is down: uidsync tunnels list --target {name}",
+    Condition.UNKNOWN: "See the firewall's own word: uidsync tunnels list --target {name}",
+}
 WORDS = {condition: condition.value for condition in Condition} | {Condition.UNKNOWN: "not known"}
 
 
@@ -120,7 +126,7 @@ def judge_run(run: LastRun | Unreadable, now: datetime, overdue_after: timedelta
 def judge_end(run: LastRun) -> Verdict:
     """Judge how a run ended."""
     if run.exit_code is None:
-        return Verdict(Mark.OPEN, "how it ended is not told")
+        return Verdict(Mark.OPEN, "the report does not say how it ended")
     if run.is_standby and run.exit_code == 0:
         return Verdict(Mark.GOOD, "on standby: another host does the work")
     words = ENDS.get(int(run.exit_code), f"exit code {run.exit_code:.0f}")
@@ -128,8 +134,8 @@ def judge_end(run: LastRun) -> Verdict:
 
 
 def describe_error(error: Problem | PanosError | None) -> str:
-    """Return an error by its kind and in its words."""
-    return f"{error.kind}: {error.message if isinstance(error, Problem) else error}" if error else ""
+    """Return an error in its words; its kind is for programs."""
+    return ((error.message if isinstance(error, Problem) else str(error)) or error.kind) if error else ""
 
 
 def judge_target(part: TargetRun | None, run: LastRun | Unreadable, now: datetime) -> Verdict:
@@ -198,7 +204,7 @@ def judge_host(host: Host) -> Iterator[Verdict]:
     """Judge what of a host's tunnels needs somebody; those of a passive member need nobody."""
     if host.tunnels is None:
         words = f"{host.name}: tunnels are not known: {describe_error(host.error)}"
-        yield Verdict(Mark.BAD, words, about=host.target)
+        yield Verdict(Mark.BAD, words, LOOK.format(name=host.target), host.target)
         return
     if host.view.is_active is False:
         return
@@ -207,7 +213,8 @@ def judge_host(host: Host) -> Iterator[Verdict]:
         if names:
             rest = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
             words = f"{', '.join(names[:MOST_NAMED])}{rest}"
-            yield Verdict(MARKS[condition], f"{host.name}: {WORDS[condition]}: {words}", about=host.target)
+            advice = TUNNEL_ADVICE[condition].format(name=host.target)
+            yield Verdict(MARKS[condition], f"{host.name}: {WORDS[condition]}: {words}", advice, host.target)
 
 
 def judge_known(host: Host, part: TargetRun | None) -> Iterator[Verdict]:

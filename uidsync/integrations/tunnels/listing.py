@@ -38,10 +38,10 @@ def show_outcomes(outcomes: Iterable[Outcome]) -> RenderableType:
     for outcome in outcomes:
         notes += [Text(f"{outcome.target}: {line}") for line in _tell_members(outcome)]
         if isinstance(outcome.tunnels, PanosError):
-            notes.append(Text(f"{outcome.target}: not known: {outcome.tunnels.kind}: {outcome.tunnels}", "magenta"))
+            notes.append(Text(f"{outcome.target}: not known: {outcome.tunnels}", "magenta"))
             continue
         for part, error in outcome.unread.items():
-            notes.append(Text(f"{outcome.target}: {PARTS[part]}: {error.kind}: {error}", "yellow"))
+            notes.append(Text(f"{outcome.target}: {PARTS[part]}: {error}", "yellow"))
         for tunnel in outcome.tunnels:
             for row in tunnel.rows(outcome.rules):
                 words = Text(f"{row.condition}{', unexpected' if tunnel.is_unexpected else ''}", COLOURS[row.condition])

@@ -75,7 +75,7 @@ class Outcome:
             for row in tunnel.rows(self.rules):
                 if row.name == name:
                     return row.condition
-        raise BadReply(f"{self.target} has no tunnel of this name, nor is one expected")
+        raise BadReply(f"{self.target} has no tunnel of this name, and none is expected")
 
 
 def collect(target: str, looks: Mapping[str, Look], rules: Rules, seconds: float) -> Outcome:

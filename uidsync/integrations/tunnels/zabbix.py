@@ -57,7 +57,7 @@ def write_status(condition: Condition, *, down_value: int, degraded_value: int) 
         case Condition.DOWN | Condition.MISSING:
             return str(down_value)
         case _:
-            raise BadReply("the firewall tells the tunnel's state in a word that is not known")
+            raise BadReply("the firewall uses a word for the tunnel's state that uidsync does not know")
 
 
 def make_document(outcome: Outcome) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def look_at_all(looks: Mapping[str, Look], seconds: float) -> tuple[View, ...]:
     """
     views = {host: start(look, seconds) for host, look in looks.items()}
     done = {future: future.result() for future in wait(views.values(), seconds + GRACE, FIRST_EXCEPTION).done}
-    silence = Unreachable(f"nothing came of it for {seconds:.0f} s")
+    silence = Unreachable(f"no answer for {seconds:.0f} s")
     return tuple(done.get(future, View(host, silence, seconds=seconds)) for host, future in views.items())
 
 
