@@ -138,6 +138,12 @@ class Tampering(RuleBasedStateMachine):
         """Make a run."""
         self._run()
 
+    @rule(facts=st.lists(st.tuples(addresses, st.sampled_from(USERS)), max_size=3))
+    def a_run_that_keeps_nothing(self, facts):
+        """Make a run while the state directory cannot be written: it goes by a copy, which ends with it."""
+        self.people_log_in(facts)
+        self._run(keeps=False)
+
     @rule(minutes=st.integers(1, 5), count=st.integers(1, 6))
     def a_few_runs(self, minutes, count):
         """Make runs as a timer does."""
@@ -145,25 +151,25 @@ class Tampering(RuleBasedStateMachine):
             self._run()
             self.world.pass_time(minutes * MINUTE)
 
-    def _run(self):
+    def _run(self, **options):
         reads = {name: device.reads for name, device in self.world.devices.items()}
         before = {name: len(device.table.log) for name, device in self.world.devices.items()}
         theirs = {name: self._find_theirs(name) for name in NAMES}
-        report = self.world.run().report
+        report = self.world.run(**options).report
         event(f"exit {report.exit_code}, jump {bool(self.world.jump)}")
         assert report.exit_code in {0, 1, 4}, report
         holders = self._judge().holders
         for part in report.targets:
             device = self.world.devices[part.name]
             for record in list(device.table.log)[before[part.name] :]:
-                self._check_write(part, record, theirs[part.name], holders)
+                self._check_write(part, record, theirs[part.name], holders, **options)
             if device.reads > reads[part.name] or report.full_send:
                 self._see(part.name)
             if part.status == "complete" and not self.world.jump:
                 self._check(part.name)
         return report
 
-    def _check_write(self, part, record, theirs, holders):
+    def _check_write(self, part, record, theirs, holders, *, keeps=True):
         """Hold a message that was applied against the rule that what another source has taken since is left to it."""
         notes = self.notes[part.name]
         ip = record.ip
@@ -173,7 +179,7 @@ class Tampering(RuleBasedStateMachine):
                 note(f"{part.name}: {record} over {theirs[ip]}")
                 assert holder.event_id > notes.delivered.get(ip, 0) or ip in self.doubted[part.name], (part.name, ip)
             notes.theirs.pop(ip, None)
-            if holder:
+            if holder and keeps:
                 notes.delivered[ip] = holder.event_id
 
     def _find_theirs(self, name):
