@@ -151,25 +151,26 @@ class Tampering(RuleBasedStateMachine):
             self._run()
             self.world.pass_time(minutes * MINUTE)
 
-    def _run(self, **options):
+    def _run(self, *, keeps=True):
         reads = {name: device.reads for name, device in self.world.devices.items()}
         before = {name: len(device.table.log) for name, device in self.world.devices.items()}
         theirs = {name: self._find_theirs(name) for name in NAMES}
-        report = self.world.run(**options).report
+        this = self.world.run(keeps=keeps)
+        report, sent = this.report, {each.name for each in this.dispatches if each.is_full_send}
         event(f"exit {report.exit_code}, jump {bool(self.world.jump)}")
         assert report.exit_code in {0, 1, 4}, report
         holders = self._judge().holders
         for part in report.targets:
             device = self.world.devices[part.name]
             for record in list(device.table.log)[before[part.name] :]:
-                self._check_write(part, record, theirs[part.name], holders, **options)
-            if device.reads > reads[part.name] or report.full_send:
+                self._check_write(part, record, theirs[part.name], holders, keeps=keeps)
+            if keeps and (device.reads > reads[part.name] or part.name in sent):  # else nobody remembers
                 self._see(part.name)
             if part.status == "complete" and not self.world.jump:
                 self._check(part.name)
         return report
 
-    def _check_write(self, part, record, theirs, holders, *, keeps=True):
+    def _check_write(self, part, record, theirs, holders, *, keeps):
         """Hold a message that was applied against the rule that what another source has taken since is left to it."""
         notes = self.notes[part.name]
         ip = record.ip
