@@ -8,7 +8,7 @@ from hypothesis import Phase, settings
 from lxml import etree
 
 from tests.test_history import START, VALIDITY, History
-from tests.world import SILENT, Export, World
+from tests.world import SILENT, Export, FragileLedger, World
 from uidsync.ledger.ledger import Ledger
 from uidsync.reading.reader import read
 
@@ -132,7 +132,8 @@ def test_what_another_host_has_had_to_do_with_is_in_doubt(tmp_path):
         "10.0.0.2": {"nac-quarantined"},
     }
     world.export.rows.append((3, START.replace(tzinfo=None), "10.0.0.2", "cleo", None))
-    with closing(Ledger.open(world.file)) as ledger:
+    with closing(FragileLedger.open(world.file)) as ledger:
+        ledger.power, ledger.own_now = world.power, world.true_now
         read(config, world.export, ledger, full=False, log=SILENT)
         held = ledger.tags.read_holdings("fw")
     assert {subject.name: each.in_doubt for subject, holdings in held.items() for each in holdings} == {

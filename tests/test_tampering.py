@@ -222,6 +222,7 @@ class Tampering(RuleBasedStateMachine):
                 is_right
                 or (held is None and user is None)
                 or (held == "OTHER\\eve" and self._may_stay(name, ip, verdict))
+                or (ip, user) in device.rejected
             ):
                 continue
             note(f"{name} {ip}: wanted {user}, holds {held}; {notes.touched.get(ip)}")

@@ -32,21 +32,28 @@ def was_away(position: Position | None, now: datetime) -> bool:
 
 
 class News:
-    """The events of a read that came after the last one. Of a host that was away, only the end counts."""
+    """The events of a read that came after the last one. Of a long time, only the end counts.
 
-    def __init__(self, ledger: Ledger, last: Position | None, now: datetime) -> None:
+    A host that shares its work with another one, and `was_away`, cannot know what targets hold.
+    """
+
+    def __init__(self, config: Config, ledger: Ledger, snapshot: Snapshot, last: Position | None) -> None:
+        self._config = config
         self._ledger = ledger
+        self._snapshot = snapshot
         self._last = last
         self._tail = last.find_tail() if last else 0
-        self._since = now - AWAY if was_away(last, now) else datetime.min.replace(tzinfo=UTC)
-        self._now = now
+        was_long = was_away(last, snapshot.now)
+        self._since = snapshot.now - AWAY if was_long else datetime.min.replace(tzinfo=UTC)
+        self._is_shared = config.sync.standby_lock and snapshot.highest_id is not None  # two hosts meet at a database
+        self.was_away = self._is_shared and was_long
         self._events: dict[Subject, list[LoginEvent]] = defaultdict(list)
         self._known: dict[Subject, LoginEvent] = {}
 
-    def read(self, snapshot: Snapshot, read_row: RowReader, since: datetime) -> None:
+    def read(self, read_row: RowReader, since: datetime) -> None:
         """Read the news alone: groups show only the newest event of each address. Raises SourceError."""
         if self._last:
-            rows = map(read_row, snapshot.read_after(self._tail, self._last.ahead, since))
+            rows = map(read_row, self._snapshot.read_after(self._tail, self._last.ahead, since))
             events = [row for row in rows if isinstance(row, LoginEvent)]
             deque(self.watch(events, self._ledger.read_events({event.ip for event in events})), 0)
 
@@ -68,30 +75,30 @@ class News:
             and event.seen_at >= self._since
         )
 
-    def doubt(self, config: Config, *, is_shared: bool) -> None:
+    def doubt(self) -> None:
         """Doubt what is held where something happened, and every user who may have been sent. Raises LedgerError.
 
-        Where work `is_shared` with another host, that has most likely acted on all news. Else this run acts on the
+        Where work is shared with another host, that has most likely acted on all news. Else this run acts on the
         newest event of each address, and only who came and went before that is doubted.
         """
         newest = self._ledger.read_events(self._events.keys())
         told = {ip: _list_telling(events, newest.get(ip)) for ip, events in self._events.items()}
-        demand = make_demand(newest, config.source.validity, self._now)
+        demand = make_demand(newest, self._config.source.validity, self._snapshot.now)
         named = {ip: {event.user for event in events if event.user} for ip, events in told.items() if events}
-        if not is_shared:
+        if not self._is_shared:
             # A login takes the place of whoever is there. Where none follows, somebody may have stayed.
             named = {
                 ip: set() if ip in demand.mappings else users
                 for ip, users in named.items()
                 if any(not is_same_user(event.user, newest[ip].user) for event in told[ip])
             }
-        if config.roles.is_used:
+        if self._config.roles.is_used:
             events = [
                 *chain.from_iterable(told[ip] for ip in named),
                 *(self._known[ip] for ip in named & self._known.keys()),
             ]
-            _doubt_tags(config, self._ledger, events, self._now)
-        for target in config.target if named else ():
+            _doubt_tags(self._config, self._ledger, events, self._snapshot.now)
+        for target in self._config.target if named else ():
             held = self._ledger.read_holdings(target.name, named)
             withdrawn = find_withdrawn(self._ledger.read_withdrawn(target.name, named), demand)
             doubted: list[Entry] = [Logout(ip, holding.user) for ip in named for holding in held.get(ip, ())]
@@ -101,7 +108,7 @@ class News:
                 if is_within(ip, target.networks) and ip not in withdrawn
                 for user in users - {holding.user for holding in held.get(ip, ())}
             ]
-            self._ledger.note_doubt(target.name, doubted, self._now)
+            self._ledger.note_doubt(target.name, doubted, self._snapshot.now)
 
 
 def _list_telling(events: Iterable[LoginEvent], newest: LoginEvent | None) -> list[LoginEvent]:
