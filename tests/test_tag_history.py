@@ -8,9 +8,9 @@ from hypothesis import Phase, settings
 from lxml import etree
 
 from tests.test_history import START, VALIDITY, History
-from tests.world import Export, World
+from tests.world import SILENT, Export, FragileLedger, World
 from uidsync.ledger.ledger import Ledger
-from uidsync.standby.doubt import doubt_what_another_may_have_changed
+from uidsync.reading.reader import read
 
 ROLES = {
     "user_tags": {"Staff": "staff", "Guest*": "guest"},
@@ -120,7 +120,7 @@ def test_a_tag_goes_with_the_event_that_gave_it(tmp_path, kind):
 def test_what_another_host_has_had_to_do_with_is_in_doubt(tmp_path):
     """On a host that takes over, tags of users and addresses with new rows are in doubt, and no others."""
     world = World(tmp_path, START, [{"name": "fw", "kind": "firewall", "host": "fw"}])
-    world.roles = ROLES
+    world.roles, world.sync = ROLES, world.sync | {"standby_lock": True}
     for number, (address, principal) in enumerate(
         (("10.0.0.1", "ada,Staff"), ("10.0.0.2", "ben,Guest,Quarantined")), 1
     ):
@@ -132,8 +132,9 @@ def test_what_another_host_has_had_to_do_with_is_in_doubt(tmp_path):
         "10.0.0.2": {"nac-quarantined"},
     }
     world.export.rows.append((3, START.replace(tzinfo=None), "10.0.0.2", "cleo", None))
-    with closing(Ledger.open(world.file)) as ledger:
-        doubt_what_another_may_have_changed(config, world.export, ledger, ledger.read_position())
+    with closing(FragileLedger.open(world.file)) as ledger:
+        ledger.power, ledger.own_now = world.power, world.true_now
+        read(config, world.export, ledger, full=False, log=SILENT)
         held = ledger.tags.read_holdings("fw")
     assert {subject.name: each.in_doubt for subject, holdings in held.items() for each in holdings} == {
         "ada": False,

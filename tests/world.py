@@ -314,8 +314,11 @@ class World:
         """What the database's clock says."""
         return self.export.now
 
-    def run(self, *, names=(), crash_after=0, **options):
-        """Make a run, over all targets or some; the power goes out after so many effects, if the run has as many."""
+    def run(self, *, names=(), crash_after=0, keeps=True, **options):
+        """Make a run, over all targets or some; the power goes out after so many effects, if the run has as many.
+
+        One that does not keep its ledger goes by a copy in memory: its state directory cannot be written.
+        """
         config = make_config(
             {
                 "source": self.source,
@@ -327,7 +330,7 @@ class World:
             "uidsync.toml",
         )
         self.power = Power(self.file, crash_after)
-        with closing(FragileLedger.open(self.file)) as ledger:
+        with closing(FragileLedger.open(self.file) if keeps else self._copy_ledger()) as ledger:
             ledger.power, ledger.own_now = self.power, self.true_now
             chosen = [target for target in config.target if not names or target.name in names]
             self.turns = Turns(target.name for target in chosen)
@@ -338,6 +341,12 @@ class World:
         if self.power.is_out:
             self.power.restore()
         return this
+
+    def _copy_ledger(self):
+        ledger = FragileLedger.make_empty()
+        with closing(FragileLedger.open_read_only(self.file)) as home:
+            home.copy_to(ledger)
+        return ledger
 
     def read_believed(self, name: str):
         """Return, by address and name, whether what the ledger holds on a target is in doubt."""

@@ -29,7 +29,6 @@ from uidsync.plan.share import is_pass_due
 from uidsync.reading.reader import Reading, read, read_clock
 from uidsync.report.report import INCOMPLETE, SOURCE, UNSAFE, Problem, SyncReport, TargetReport
 from uidsync.source import Source, SourceError
-from uidsync.standby.doubt import doubt_what_another_may_have_changed, was_away
 from uidsync.standby.lock import OnStandby, StandbyLost, Turn
 
 MakeTarget = Callable[[Dispatch], Target]
@@ -137,17 +136,10 @@ def run(parts: Parts, order: Order) -> Run:
 
 
 def _take_turn(this: Run) -> None:
-    """Take the turn to work, and doubt what another host may have changed. Raises OnStandby and SourceError."""
-    parts = this.parts
-    if parts.turn:
+    """Take the turn to work. Raises OnStandby and SourceError."""
+    if this.parts.turn:
         with _timed(this.report, "lock"):
-            parts.turn.take()
-            position = parts.ledger.read_position()
-            ran_back = doubt_what_another_may_have_changed(parts.config, parts.source, parts.ledger, position)
-            summary.report_clock(this.report, ran_back, parts.log)
-            position = parts.ledger.read_position()
-        if was_away(position, read_clock(position)):
-            this.order = replace(this.order, full=True)
+            this.parts.turn.take()
 
 
 def _read(this: Run) -> None:
@@ -155,6 +147,7 @@ def _read(this: Run) -> None:
     parts = this.parts
     with _timed(this.report, "read"):
         this.reading = read(parts.config, parts.source, parts.ledger, full=this.order.full, log=parts.log)
+    this.order = replace(this.order, full=this.order.full or this.reading.was_away)
     summary.report_reading(this.report, this.reading)
     summary.report_clock(this.report, this.reading.ran_back, parts.log)
 

@@ -403,6 +403,21 @@ def test_a_state_directory_that_cannot_be_written_stops_nothing(site, safeconnec
     assert "ledger.returned" in dict(back.events)
 
 
+def test_whoever_a_run_that_kept_nothing_sent_is_not_forgotten(settled, safeconnect, firewall, tmp_path):
+    """A run without its state directory sends and keeps nothing; the next one logs out whom it sent and who left."""
+    safeconnect.insert([(None, *make_rows(["ben"], age=40)[0][1:2], "10.1.0.1", "ben", None)])
+    (tmp_path / "full").touch()
+    settled.sync = {"state_dir": tmp_path / "full" / "state"}
+    away = settled.call("sync")
+    assert (away.code, "ledger.in_memory" in dict(away.events)) == (0, True)
+    assert firewall.mappings()["10.1.0.1"] == "ben"
+    safeconnect.insert([(None, *make_rows(["null"], age=20)[0][1:2], "10.1.0.1", "null", None)])
+    settled.sync = {}
+    assert settled.call("sync").code == 0
+    assert "10.1.0.1" not in firewall.mappings()
+    assert len(firewall.mappings()) == 20
+
+
 def test_a_source_that_fell_silent_is_said(site, safeconnect, firewall):
     """When the newest event is older than `stale_after`, log and report say so, and the run goes on."""
     safeconnect.insert(make_rows(["ada"], age=7200))

@@ -201,6 +201,17 @@ def test_what_nobody_holds_cannot_be_withdrawn(settled, firewall):
     assert firewall.mappings() == PEOPLE
 
 
+@pytest.mark.parametrize("options", [["ada"], ["--all", "--yes"], ["--undo"]])
+def test_a_withdrawal_that_nothing_would_remember_is_refused(settled, firewall, tmp_path, options):
+    """Without a state directory the next run would not know of the order: exit 1, and nobody is logged out."""
+    (tmp_path / "full").touch()
+    settled.sync = {"state_dir": tmp_path / "full" / "state"}
+    ended = settled.call("withdraw", *options)
+    assert (ended.code, "ledger.failed" in dict(ended.events)) == (1, True)
+    assert "nothing was changed" in ended.err
+    assert firewall.mappings() == PEOPLE
+
+
 def test_status_is_behind_before_the_first_run(site, safeconnect, firewall):
     """Before anything was ever delivered, `status` exits 1, holds nothing, and makes no ledger."""
     site.use_database(safeconnect)

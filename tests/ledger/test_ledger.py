@@ -743,6 +743,16 @@ def test_what_was_sent_before_the_clock_was_put_forward_is_in_doubt(ledger, step
     assert ledger.read_holdings("fw") == held, "and a step is taken into account once"
 
 
+def test_a_clock_that_stood_still_makes_all_doubtful(ledger):
+    """A clock that is put back while nobody runs shows by our own; for how long mappings stand is unknown then."""
+    ledger.disbelieve(NOW, OWN)
+    ledger.write_target(FW)
+    ledger.note_accepted("fw", [login(ONE, "ada", 30)], NOW)
+    assert ledger.disbelieve(NOW + MINUTE, OWN + 2 * HOUR) is None
+    assert held(ledger) == [("ada", True)]
+    assert ledger.read_target("fw", FW.identity).is_suspect
+
+
 def test_time_that_passes_is_no_step(ledger):
     """Between two runs days may pass: for as long as our own clock says the same, nothing is in doubt."""
     ledger.disbelieve(NOW, OWN)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,7 +15,9 @@ from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, com
 from uidsync.cli.show import make_console, print_json, progress_bar, show_held_back, show_plans, show_withdrawal
 from uidsync.cli.wiring import Site
 from uidsync.cli.words import count
+from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
+from uidsync.ledger.places import MEMORY
 from uidsync.ledger.values import Withdrawn
 from uidsync.panos import rank
 from uidsync.plan.dispatch import Dispatch
@@ -110,6 +112,15 @@ def _confirm(site: Site, *, only_tags: bool) -> bool:
     return typer.confirm(f"{what} that uidsync sent to {names}, and withhold it?", err=True)
 
 
+@contextmanager
+def _opened(site: Site, *, writes: bool) -> Iterator[Ledger]:
+    """Open the ledger. Raises LedgerError if the next run would not know what was written."""
+    with site.opened_ledger(writes=writes) as ledger:
+        if writes and ledger.file == MEMORY:
+            raise LedgerError(f"{site.state_dir} cannot be written, so nothing was changed; make it writable first")
+        yield ledger
+
+
 # ---- to withdraw -------------------------------------------------------------------------------------------------
 
 
@@ -117,7 +128,7 @@ def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> in
     site.heed_signals()
     source = site.make_source()
     with ExitStack() as stack:
-        ledger = stack.enter_context(site.opened_ledger(writes=not dry_run))
+        ledger = stack.enter_context(_opened(site, writes=not dry_run))
         if not dry_run:
             stack.enter_context(site.taken_turn(source, needed=False))
         now = read_clock(ledger.read_position())
@@ -174,7 +185,7 @@ def _show_withheld(withheld: Mapping[str, Sequence[Withdrawn]], title: str = "he
 
 def _tell_or_undo(site: Site, chosen: Chosen, wish: Wish, *, as_json: bool) -> int:
     """Tell what is withheld, and end that if it is wanted; exit 1 when there is nothing to end."""
-    with site.opened_ledger(writes=wish.changes_something) as ledger:
+    with _opened(site, writes=wish.changes_something) as ledger:
         withheld = find_withheld(site.targets, ledger, chosen)
         logins = [(name, login) for name, some in withheld.items() for login in some]
         if as_json:

@@ -208,7 +208,7 @@ class EventsLedger(LedgerFile):
 
         `now` is the source's clock, `own_now` the one of this host, by which runs are timed. Events that lie ahead are
         dropped, and the next read is full; what was sent then is in doubt, and every table is suspect. So is all that
-        was sent before the source's clock was put forward: when it ends is not known. Rule: nothing from the future.
+        was sent before either clock was changed: when it ends is not known. Rule: nothing from the future.
         """
         limits = {"now": write_time(now), "limit": write_time(now + AHEAD), "settled": write_time(now - SETTLED)}
         own = {"own_now": write_time(own_now), "own_limit": write_time(own_now + AHEAD)}
@@ -217,8 +217,8 @@ class EventsLedger(LedgerFile):
             write("note_clocks", [limits | own])
             for each in (write, self.tags.write):
                 each("doubt_own_times", [own])
-                if step > AHEAD:
-                    each("prolong_holdings", [limits | {"step": step // MICROSECOND}])
+                if abs(step) > AHEAD:
+                    each("prolong_holdings", [limits | {"step": max(step // MICROSECOND, 0)}])
                     each("suspect_targets", [()])
             if latest <= now + AHEAD:
                 return None

@@ -17,6 +17,7 @@ from uidsync.ledger.position import LATE_WRITERS, Position, make_position
 from uidsync.panos import Subject
 from uidsync.plan.roles import Replaced, make_tag_events, tell_cut
 from uidsync.reading.census import Census
+from uidsync.reading.doubt import News
 from uidsync.reading.fullread import make_window, read_by_groups, settle
 from uidsync.source import Snapshot, Source
 from uidsync.source.dates import Dates, make_zone
@@ -31,7 +32,7 @@ class Reading:
 
     `addresses` counts those with an event, `nobody` those of them that the event leaves with nobody, by why.
     `newest_event` is the date of the latest event. `ran_back` says how far the ledger's latest moment lay ahead of the
-    clock.
+    clock. Of a host that `was_away`, targets hold nobody knows what.
     """
 
     now: datetime
@@ -42,6 +43,7 @@ class Reading:
     nobody: Mapping[str, int]
     newest_event: datetime | None
     ran_back: timedelta | None = None
+    was_away: bool = False
     disordered: int = 0  # events that no tail would have found
     cut: str = ""  # what is lost when the roles that were looked at become tags
 
@@ -68,17 +70,19 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         position = ledger.read_position()
         # Events that were judged by other rules, or that came from another source, no longer count.
         is_known = position is not None and (position.source, position.rules) == marks
-        is_tagging = config.roles.is_used
-        has_aged = is_tagging and position is not None and _has_aged(ledger, validity, position.full_at, now)
+        news = News(config, ledger, snapshot, position if position and position.source == marks[0] else None)
+        full = full or news.was_away
+        has_aged = config.roles.is_used and position is not None and _has_aged(ledger, validity, position.full_at, now)
         ledger.drop_events(now, validity if is_known else None)
-        has_tail = position and is_known and snapshot.highest_id is not None  # a file is always read as a whole
-        sink = _Sink(ledger, position.find_tail() if position and has_tail else -1, is_tagging=is_tagging)
+        has_tail = is_known and snapshot.highest_id is not None  # a file is always read as a whole
+        sink = _Sink(ledger, position.find_tail() if position and has_tail else -1, is_tagging=config.roles.is_used)
         is_full = full or not position or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
         if is_full and not full and not (position and position.disordered_at):
             _skip_past(snapshot, rules.dates.find_first(now - validity), log)
-        census = _read_rows(snapshot, sink, rules, validity, None if is_full else position)
+        census = _read_rows(snapshot, sink, news, rules, validity, None if is_full else position)
+        news.doubt()
     cut = ""
-    if is_tagging:
+    if config.roles.is_used:
         ledger.tags.drop_events(now, validity if is_known else None)
         # A source that is always read whole has no news most of the time.
         has_news = full or has_aged or ran_back is not None or bool(sink.replaced) or snapshot.highest_id is not None
@@ -87,20 +91,11 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
     disordered = sink.late if is_full and not ran_back and _goes_on(position, following) else 0
     if disordered:
         log.warning("source.disordered", events=disordered, hint="ids do not grow with time: reads stay full for a day")
-        following = replace(following, disordered_at=now)
-    _write_position(ledger, position, following, sink)
+    _write_position(ledger, position, replace(following, disordered_at=now) if disordered else following, sink)
     addresses, newest_event = ledger.count_events()
+    counts = (census, addresses, ledger.count_nobody(), newest_event)
     reading = Reading(
-        now=now,
-        began=began,
-        mode="full" if is_full else "tail",
-        census=census,
-        addresses=addresses,
-        nobody=ledger.count_nobody(),
-        newest_event=newest_event,
-        ran_back=ran_back,
-        disordered=disordered,
-        cut=cut,
+        now, began, "full" if is_full else "tail", *counts, ran_back, news.was_away, disordered=disordered, cut=cut
     )
     _log_reading(log, reading)
     return reading
@@ -127,12 +122,15 @@ def _skip_past(snapshot: Snapshot, since: datetime, log: FilteringBoundLogger) -
         log.info("source.scanned", hint="ids do not grow with time, so the whole table is read")
 
 
-def _read_rows(snapshot: Snapshot, sink: _Sink, rules: Rules, validity: timedelta, position: Position | None) -> Census:
+def _read_rows(
+    snapshot: Snapshot, sink: _Sink, news: News, rules: Rules, validity: timedelta, position: Position | None
+) -> Census:
     """Read the rows after a position, or all of the window if there is none. Count them, and note who holds what."""
     now, dates = snapshot.now, rules.dates
     tail, window = position.find_tail() if position else -1, make_window(dates, now, validity)
     census = Census(now - LATE_WRITERS, tail, dates)
     if position is None and snapshot.groups and dates.is_steady(now - validity, now + AHEAD):
+        news.read(make_row_reader(rules, now), window.since)
         read_by_groups(sink, snapshot.groups, make_row_reader(rules, now, FEW_CACHED), window, census)
         return census
     rows = snapshot.read_after(tail, position.ahead, window.since) if position else snapshot.read_since(window.since)
@@ -142,7 +140,7 @@ def _read_rows(snapshot: Snapshot, sink: _Sink, rules: Rules, validity: timedelt
         events = list(events)
         ips = {event.ip for event in events}
     known = sink.read_events(ips)
-    census.settle(known, settle(sink, events, known))
+    census.settle(known, settle(sink, news.watch(events, known), known))
     return census
 
 

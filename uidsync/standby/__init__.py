@@ -1,4 +1,4 @@
-"""Which of two hosts works, and what the other one may have changed since.
+"""Which of two hosts works.
 
 Imports `ledger`, `plan` and below.
 Start at `lock.Turn`.

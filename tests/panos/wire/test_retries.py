@@ -171,6 +171,19 @@ def test_no_wait_passes_the_deadline(make_patience, clock):
     assert late.limits == [SHORTEST_TRY]
 
 
+def test_a_wait_that_outlasts_the_run_is_the_last(make_patience, clock):
+    """Whoever waits for another try, and is frozen until the run is over, tries no more: the first error is raised."""
+    until = clock.now + 60
+    attempt = failing(Busy("answers HTTP 503"))
+
+    def seconds_left():
+        return until - clock.now - (1000 if clock.slept else 0)
+
+    with pytest.raises(Busy, match="503"):
+        make_patience(RetryPolicy(seconds_left=seconds_left)).call(attempt, 10)
+    assert len(attempt.limits) == len(clock.slept) == 1
+
+
 def test_threads_share_a_patience(make_patience, clock):
     """Failures in several threads are all counted."""
     patience = make_patience(RetryPolicy(attempts=2, seconds=1000))

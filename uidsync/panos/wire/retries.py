@@ -61,10 +61,13 @@ class Patience:
         `seconds` is how long one attempt may take. The last error is raised as it came. Only the 403
         "not authorized for user role", which a commit gives, too, becomes Unauthorized once it outlasts the tries.
         """
-        may_be_sent = False
+        failed: PanosError | None = None
 
         def try_once() -> Answer:
-            nonlocal may_be_sent
+            nonlocal failed
+            # Whoever slept may have been frozen: by now another host may be at work.
+            if failed and self._policy.seconds_left() <= 0:
+                raise failed
             started = self._clock()
             try:
                 answer = attempt(self._seconds_for_one_try(request_timeout))
@@ -72,8 +75,8 @@ class Patience:
                 if error.is_transient:
                     self._spend(self._clock() - started)
                 self._has_answered = self._has_answered or isinstance(error, RequestError)
-                may_be_sent = may_be_sent or not error.is_unsent
-                error.is_unsent = not may_be_sent
+                error.is_unsent = error.is_unsent and (failed is None or failed.is_unsent)
+                failed = error
                 raise
             self._has_answered = True
             return answer
