@@ -17,6 +17,9 @@ from tests.functional.relays import (
     read_numbers,
     wait_until,
 )
+from uidsync.integrations.relay.answers import DENIED, REFUSED
+from uidsync.integrations.relay.config import make_base
+from uidsync.integrations.relay.tenant import Key, Route, Tenant, utc_now
 
 PASSING = [
     {"name": "false"}, {"name": "status", "status": 429}, {"name": "status", "status": 429, "retry_after": "1"},
@@ -229,7 +232,15 @@ def test_proxies_are_used(tenant, site, by):
     assert set(proxy.asked) == {tenant.line["fqdn"]}
 
 
-def test_a_key_that_is_replaced_needs_no_restart(tenant, site):
+def test_a_key_that_is_replaced_needs_no_restart(tenant):
+    """After a 401 the key is read anew, for the next request."""
+    keys = iter(["of-yesterday", tenant.api_key])
+    asked = Tenant(make_base(tenant.line["fqdn"]), lambda: Key("1", next(keys)), utc_now, Route(tenant.ca_file))
+    assert [asked.insert([]).kind, asked.insert([]).kind] == [DENIED, REFUSED]  # refused is the update without alerts
+    asked.close()
+
+
+def test_a_key_that_is_missing_is_told(tenant, site):
     """A key that is not there yet stops sending; health says which file is looked for."""
     with by_configuration(site, tenant, api_key_file=site.place / "missing") as relay:
         relay.send([1])
