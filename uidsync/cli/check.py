@@ -75,7 +75,8 @@ def check(options: Options, *, target: TargetOption = None, as_json: JSONOption 
     else:
         console.print(*([""] if console.is_terminal else []), _sum_up(findings), sep="\n")
     for part in parts:
-        part.ended.done() and part.ended.result()  # raises the bug that ended it, if one did
+        if part.ended.done():
+            part.ended.result()  # raises the bug that ended it, if one did
     return INCOMPLETE if any(finding.colour == "red" for _, finding in findings) else OK
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -31,9 +32,7 @@ from uidsync.spelling import make_printable
 if TYPE_CHECKING:
     from uidsync.cli.relay import Given, Order
     from uidsync.integrations.relay.health import Finding
-    from uidsync.integrations.relay.queue import Queue
 
-LONGEST_NUMBER = 18  # digits of a dead letter's number
 RIGHTS = "the key's role needs XML API > Operational Requests and Configuration, and Commit for --commit"
 AFTERWARDS = (
     "still to do: create a Log Forwarding profile (Objects > Log Forwarding) with this HTTP profile for {logs} logs of "
@@ -96,7 +95,9 @@ def _show(findings: Sequence[Finding], *, as_json: bool, **more: Any) -> int:  #
 
 def deal_with_dead(given: Given, words: Sequence[str], log: FilteringBoundLogger, *, as_json: bool) -> int:
     """List dead letters, show them whole, put them back into the queue, or drop them."""
+    from uidsync.integrations.relay import letters  # noqa: PLC0415
     from uidsync.integrations.relay.lock import QueueError  # noqa: PLC0415
+    from uidsync.integrations.relay.mapping import Rules  # noqa: PLC0415
     from uidsync.integrations.relay.queue import Limits, Queue, QueueFull  # noqa: PLC0415
 
     verb, *names = words
@@ -106,63 +107,26 @@ def deal_with_dead(given: Given, words: Sequence[str], log: FilteringBoundLogger
         raise typer.BadParameter("`dead list` takes no words", param_hint="WORD")
     if as_json and verb not in {"list", "show"}:
         raise typer.BadParameter(f"`dead {verb}` has no such option", param_hint="--json")
-    queue = None
+    rules = Rules(given.zone, given.table.alert_name, given.table.empty_address)
     try:
-        queue = Queue(given.state_dir, Limits(given.table.buffer_size), shared=True)
-        return _deal(given, queue, verb, names, as_json=as_json)
+        with closing(Queue(given.state_dir, Limits(given.table.buffer_size), shared=True)) as queue:
+            answer = letters.deal(queue, verb, names, rules, datetime.now(UTC))
+    except letters.BadNumbers as error:
+        raise typer.BadParameter(str(error), param_hint="WORD") from None
     except QueueFull:
         log.error("queue.full", hint="nothing was moved; try again when alerts have been delivered")
+        return INCOMPLETE
     except QueueError as error:
         log.error("queue.failed", message=str(error))
-    finally:
-        if queue:
-            queue.close()
-    return INCOMPLETE
-
-
-def _deal(given: Given, queue: Queue, verb: str, names: Sequence[str], *, as_json: bool) -> int:
-    from uidsync.integrations.relay import letters  # noqa: PLC0415
-    from uidsync.integrations.relay.mapping import Rules  # noqa: PLC0415
-
-    if verb == "list":
-        found = queue.read_dead()
-        if as_json:
-            print(json.dumps(letters.make_documents(found)))
-        else:
-            _print(letters.list_letters(found))
-            if not found:
-                print("no dead letters", file=sys.stderr)
-        return OK
-    ids = _read_ids(names, queue)
-    if verb == "show":
-        found = queue.read_dead(ids)
-        if as_json:
-            print(json.dumps(letters.make_documents(found)))
-        else:
-            _print(letters.show_letters(found))
-        problems = letters.find_missing(ids, found)
+        return INCOMPLETE
+    if as_json:
+        print(json.dumps(letters.make_documents(answer.found)))
     else:
-        rules = Rules(given.zone, given.table.alert_name, given.table.empty_address)
-        now = datetime.now(UTC)
-        outcome = letters.replay(queue, ids, rules, now) if verb == "replay" else letters.drop(queue, ids)
-        print(f"{outcome.done} {'put back into the queue' if verb == 'replay' else 'dropped'}")
-        problems = outcome.problems
-    for problem in problems:
+        for line in answer.lines:
+            print(make_printable(line.expandtabs()))
+    for problem in (*([answer.note] if answer.note and not as_json else []), *answer.problems):
         print(make_printable(problem), file=sys.stderr)
-    return INCOMPLETE if problems else OK
-
-
-def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(make_printable(line.expandtabs()))
-
-
-def _read_ids(names: Sequence[str], queue: Queue) -> list[int]:
-    if list(names) == ["all"]:
-        return [letter.id for letter in queue.read_dead()]
-    if not names or not all(name.isascii() and name.isdigit() and len(name) <= LONGEST_NUMBER for name in names):
-        raise typer.BadParameter("name the numbers of dead letters, or `all`", param_hint="WORD")
-    return list(dict.fromkeys(map(int, names)))
+    return INCOMPLETE if answer.problems else OK
 
 
 # ---- set-up ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Shows dead letters as lines, and puts those back into the queue that can be sent."""
+"""Shows dead letters as lines, drops them, and puts those back into the queue that can be sent."""
 
 from __future__ import annotations
 
@@ -12,14 +12,21 @@ from uidsync.integrations.relay.queue import Dead, Queue
 from uidsync.integrations.relay.reading import Unreadable
 
 SHOWN = 100  # characters of a dead letter in a list
+LONGEST_NUMBER = 18  # digits of a dead letter's number
+
+
+class BadNumbers(Exception):
+    """Words that are no numbers of dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of dead letters: how many were moved or dropped, and why others were not."""
+class Answer:
+    """What was done with dead letters: those that were found, what to print, and why others were left."""
 
-    done: int
-    problems: tuple[str, ...]
+    found: Sequence[Dead]
+    lines: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    note: str = ""
 
 
 def show_moment(seconds: float) -> str:
@@ -50,23 +57,31 @@ def make_documents(letters: Sequence[Dead]) -> list[dict[str, Any]]:
     return [{**asdict(each), "body": _show(each.body)} for each in letters]
 
 
-def find_missing(ids: Sequence[int], letters: Sequence[Dead]) -> tuple[str, ...]:
-    """Say which of these numbers no dead letter has."""
-    known = {each.id for each in letters}
-    return tuple(f"{id_}: there is no such dead letter" for id_ in ids if id_ not in known)
+def deal(queue: Queue, verb: str, names: Sequence[str], rules: Rules, now: datetime) -> Answer:
+    """List dead letters, show them, put them back into the queue, or drop them.
 
-
-def replay(queue: Queue, ids: Sequence[int], rules: Rules, now: datetime) -> Outcome:
-    """Put dead letters back into the queue. One that still cannot be read stays. Raises QueueFull and QueueError."""
-    letters = queue.read_dead(ids)
-    read = {each.id: read_alert(each.body, rules, now) for each in letters}
+    Raises BadNumbers, QueueFull and QueueError.
+    """
+    if verb == "list":
+        found = queue.read_dead()
+        return Answer(found, tuple(list_letters(found)), note="" if found else "no dead letters")
+    ids = _read_ids(names, queue)
+    found = queue.read_dead(ids)
+    missing = tuple(f"{id_}: there is no such dead letter" for id_ in ids if id_ not in {each.id for each in found})
+    if verb == "show":
+        return Answer(found, tuple(show_letters(found)), missing)
+    if verb == "drop":
+        return Answer(found, (f"{queue.drop(ids)} dropped",), missing)
+    read = {each.id: read_alert(each.body, rules, now) for each in found}
     broken = {id_: alert.reason for id_, alert in read.items() if isinstance(alert, Unreadable)}
-    done = queue.replay([each.id for each in letters if each.id not in broken], now.timestamp())
+    done = queue.replay([id_ for id_ in read if id_ not in broken], now.timestamp())
     problems = (f"{id_}: still no alert, and stays a dead letter: {reason}" for id_, reason in broken.items())
-    return Outcome(done, (*problems, *find_missing(ids, letters)))
+    return Answer(found, (f"{done} put back into the queue",), (*problems, *missing))
 
 
-def drop(queue: Queue, ids: Sequence[int]) -> Outcome:
-    """Drop dead letters for good. Raises QueueError."""
-    problems = find_missing(ids, queue.read_dead(ids))
-    return Outcome(queue.drop(ids), problems)
+def _read_ids(names: Sequence[str], queue: Queue) -> list[int]:
+    if list(names) == ["all"]:
+        return [letter.id for letter in queue.read_dead()]
+    if not names or not all(name.isascii() and name.isdigit() and len(name) <= LONGEST_NUMBER for name in names):
+        raise BadNumbers("name the numbers of dead letters, or `all`")
+    return list(dict.fromkeys(map(int, names)))
