@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,12 +20,9 @@ from uidsync.cli.app import Options
 from uidsync.cli.rights import become_owner
 from uidsync.cli.show import make_console
 from uidsync.cli.wiring import TargetMaker, choose_targets, make_deadline, make_secret_files
-from uidsync.config.models import Config, FirewallConfig
+from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
-from uidsync.panos.userid.pair import Pair
-from uidsync.panos.wire.client import Client
-from uidsync.panos.wire.errors import BadRequest, Busy, Unauthorized
-from uidsync.panos.wire.retries import Patience, RetryPolicy
+from uidsync.panos.wire.errors import Busy, Unauthorized
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.spelling import make_printable
 
@@ -34,10 +31,6 @@ if TYPE_CHECKING:
     from uidsync.integrations.relay.health import Finding
 
 RIGHTS = "the key's role needs XML API > Operational Requests and Configuration, and Commit for --commit"
-AFTERWARDS = (
-    "still to do: create a Log Forwarding profile (Objects > Log Forwarding) with this HTTP profile for {logs} logs of "
-    "medium severity and above, and use it in all security rules whose alerts matter"
-)
 
 
 def print_template(log_types: Sequence[str], *, is_original: bool) -> int:
@@ -122,11 +115,15 @@ def deal_with_dead(given: Given, words: Sequence[str], log: FilteringBoundLogger
     if as_json:
         print(json.dumps(letters.make_documents(answer.found)))
     else:
-        for line in answer.lines:
-            print(make_printable(line.expandtabs()))
+        _print(answer.lines)
     for problem in (*([answer.note] if answer.note and not as_json else []), *answer.problems):
         print(make_printable(problem), file=sys.stderr)
     return INCOMPLETE if answer.problems else OK
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(make_printable(line.expandtabs()))
 
 
 # ---- set-up ---------------------------------------------------------------------------------------------------------
@@ -134,7 +131,7 @@ def deal_with_dead(given: Given, words: Sequence[str], log: FilteringBoundLogger
 
 def set_up(options: Options, given: Given, words: Sequence[str], order: Order) -> int:
     """Show how the profile differs from the firewall's, and write it if that is wanted. Raises PanosError."""
-    from uidsync.integrations.relay import profile  # noqa: PLC0415
+    from uidsync.integrations.relay import profile, setup  # noqa: PLC0415
 
     if given.config is None or not given.config.target:
         raise ConfigError(given.file, ["setup needs a configuration with the firewall as a [[target]]"])
@@ -148,54 +145,32 @@ def set_up(options: Options, given: Given, words: Sequence[str], order: Order) -
     if not isinstance(target, FirewallConfig):
         raise ConfigError(given.file, [f"{target.name}: agents have no HTTP server profiles"])
     become_owner(given.state_dir, "nothing")
-    client = _make_client(given.config, target)
+    scheme = "https" if given.table.certificate_file else "http"
+    wanted = setup.Order(
+        target.name,
+        order.profile,
+        order.url or f"{scheme}://{given.table.listen}/in",
+        given.read_psk(),
+        order.certificate_profile,
+        order.read_log_types(),
+        order.original,
+        order.commit,
+        lambda: _may_write(order, target.name),
+        _print,
+        lambda words: print(words, file=sys.stderr),
+    )
+    log = structlog.get_logger()
+    firewall = TargetMaker(make_secret_files(log), log, make_deadline(given.config), attempts=1).make_firewall(target)
     try:
-        return _set_up(given, target, order, order.read_log_types(), client)
+        return OK if setup.set_up(firewall, wanted) else INCOMPLETE
+    except setup.Refusal as error:
+        raise typer.BadParameter(str(error), param_hint=error.option) from None
     except Busy as error:
         raise (error.advised(RIGHTS) if error.denied else error) from None
     except Unauthorized as error:
         raise error.advised(RIGHTS if error.is_denied else f"get a new key: uidsync keygen {target.name}") from None
     finally:
-        client.close()
-
-
-def _set_up(given: Given, target: FirewallConfig, order: Order, log_types: Sequence[str], client: Client | Pair) -> int:
-    from uidsync.integrations.relay import profile  # noqa: PLC0415
-    from uidsync.integrations.relay.setup import find_change, read_release  # noqa: PLC0415
-
-    scheme = "https" if given.table.certificate_file else "http"
-    try:
-        address, port, is_tls = profile.read_url(order.url or f"{scheme}://{given.table.listen}/in")
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--url") from None
-    if order.certificate_profile and not is_tls:
-        raise typer.BadParameter(
-            "needs a URL with https://: without TLS there is no certificate", param_hint="--certificate-profile"
-        )
-    psk, release = given.read_psk(), read_release(client, target.name, target.serial)
-    if order.certificate_profile and release < profile.FIRST_TLS_VERSION:
-        raise BadRequest(
-            f"{target.name} runs a PAN-OS before 9.0, whose HTTP server profiles have no certificate profile"
-        )
-    wish = profile.Wish(order.profile, address, port, is_tls, "/in", psk, order.certificate_profile, release)
-    change = find_change(client, wish, log_types, target.serial, is_original=order.original)
-    print(
-        "\n".join(make_printable(line.expandtabs()) for line in change.lines)
-        or f"{target.name} has this profile already"
-    )
-    if change.lines:
-        if not _may_write(order, target.name):
-            print(f"nothing was written to {target.name}; add --yes to write it", file=sys.stderr)
-            return INCOMPLETE
-        client.call(change.request)
-        print(f"written to the candidate configuration of {target.name}", file=sys.stderr)
-    if order.commit:
-        client.call(profile.aim(profile.make_commit(), target.serial))
-        print(f"{target.name} is committing", file=sys.stderr)
-    elif change.lines:
-        print("not committed: add --commit, or commit on the firewall", file=sys.stderr)
-    print(AFTERWARDS.format(logs=", ".join(log_types)), file=sys.stderr)
-    return OK
+        firewall.close()
 
 
 def _may_write(order: Order, name: str) -> bool:
@@ -203,14 +178,3 @@ def _may_write(order: Order, name: str) -> bool:
         return True
     is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
     return is_terminal and typer.confirm(f"Write this to the candidate configuration of {name}?", err=True)
-
-
-def _make_client(config: Config, target: FirewallConfig) -> Client | Pair:
-    """Make what talks to the firewall, or to the active member of a pair."""
-    log = structlog.get_logger()
-    maker = TargetMaker(make_secret_files(log), log, make_deadline(config), attempts=1)
-    members = maker.make_clients(target, maker.find_key(target))
-    if target.host:
-        return members[target.host]
-    patience = Patience(RetryPolicy(1), log.bind(target=target.name))
-    return Pair(members, request_timeout=target.request_timeout.total_seconds(), patience=patience)

@@ -152,10 +152,3 @@ def make_write(wish: Wish, wanted: etree._Element, *, is_there: bool) -> Request
 def make_commit() -> Request:
     """Make the request to commit."""
     return Request("commit", (("cmd", "<commit><description>uidsync relay setup</description></commit>"),))
-
-
-def aim(request: Request, serial: str) -> Request:
-    """Return the request for a firewall behind Panorama."""
-    if not serial:
-        return request
-    return Request(request.type, (*request.parameters, ("target", serial)), request.secret)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,6 +17,18 @@ from uidsync.panos.wire.errors import BadRequest
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request
 
 SEPARATOR_LENGTH = 10
+AFTERWARDS = (
+    "still to do: create a Log Forwarding profile (Objects > Log Forwarding) with this HTTP profile for {logs} logs of "
+    "medium severity and above, and use it in all security rules whose alerts matter"
+)
+
+
+class Refusal(Exception):
+    """Something that cannot be set up as it is asked for; `option` is the one at fault."""
+
+    def __init__(self, option: str, words: str) -> None:
+        super().__init__(words)
+        self.option = option
 
 
 def make_separator() -> str:
@@ -39,9 +51,9 @@ class Change:
     request: Request
 
 
-def read_release(caller: Caller, name: str, serial: str) -> tuple[int, int]:
+def read_release(caller: Caller, name: str) -> tuple[int, int]:
     """Return the release that a firewall runs. Raises PanosError, also where it has no such profiles."""
-    version = caller.call(profile.aim(SYSTEM_INFO, serial)).findtext("result/system/sw-version") or ""
+    version = caller.call(SYSTEM_INFO).findtext("result/system/sw-version") or ""
     release = profile.read_release(version)
     if release is None:
         raise BadRequest(f"{name} does not say which release of PAN-OS it is")
@@ -50,9 +62,9 @@ def read_release(caller: Caller, name: str, serial: str) -> tuple[int, int]:
     return release
 
 
-def find_change(caller: Caller, wish: Wish, log_types: Sequence[str], serial: str, *, is_original: bool) -> Change:
+def find_change(caller: Caller, wish: Wish, log_types: Sequence[str], *, is_original: bool) -> Change:
     """Compare the profile with the firewall's. A separator that is there already stays. Raises PanosError."""
-    there = profile.find_profile(caller.call(profile.aim(profile.make_get(wish), serial)))
+    there = profile.find_profile(caller.call(profile.make_get(wish)))
     separator = profile.find_known_separator(there) or make_separator()
     is_before_10 = wish.release < FIRST_THREAT_NAME
     payloads = {
@@ -63,5 +75,57 @@ def find_change(caller: Caller, wish: Wish, log_types: Sequence[str], serial: st
     }
     wish = replace(wish, payloads=payloads)
     wanted = profile.make_profile(wish)
-    write = profile.aim(profile.make_write(wish, wanted, is_there=there is not None), serial)
+    write = profile.make_write(wish, wanted, is_there=there is not None)
     return Change(tuple(profile.show_difference(there, wanted, wish.psk)), write)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be set up at a firewall, and who is asked and told: `show` gets the answer, `tell` all else."""
+
+    target: str
+    profile: str
+    url: str
+    psk: str
+    certificate_profile: str
+    log_types: Sequence[str]
+    is_original: bool
+    commits: bool
+    may_write: Callable[[], bool]
+    show: Callable[[Sequence[str]], None]
+    tell: Callable[[str], None]
+
+
+def set_up(caller: Caller, order: Order) -> bool:
+    """Show how the profile differs from the firewall's, and write it if that is wanted; tell whether it is there.
+
+    Raises Refusal and PanosError.
+    """
+    target = order.target
+    try:
+        address, port, is_tls = profile.read_url(order.url)
+    except ValueError as error:
+        raise Refusal("--url", str(error)) from None
+    if order.certificate_profile and not is_tls:
+        words = "needs a URL with https://: without TLS there is no certificate"
+        raise Refusal("--certificate-profile", words)
+    release = read_release(caller, target)
+    if order.certificate_profile and release < profile.FIRST_TLS_VERSION:
+        words = f"{target} runs a PAN-OS before 9.0, whose HTTP server profiles have no certificate profile"
+        raise BadRequest(words)
+    wish = Wish(order.profile, address, port, is_tls, "/in", order.psk, order.certificate_profile, release)
+    change = find_change(caller, wish, order.log_types, is_original=order.is_original)
+    order.show(change.lines or [f"{target} has this profile already"])
+    if change.lines:
+        if not order.may_write():
+            order.tell(f"nothing was written to {target}; add --yes to write it")
+            return False
+        caller.call(change.request)
+        order.tell(f"written to the candidate configuration of {target}")
+    if order.commits:
+        caller.call(profile.make_commit())
+        order.tell(f"{target} is committing")
+    elif change.lines:
+        order.tell("not committed: add --commit, or commit on the firewall")
+    order.tell(AFTERWARDS.format(logs=", ".join(order.log_types)))
+    return True
