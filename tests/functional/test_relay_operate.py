@@ -384,6 +384,17 @@ def test_setup_writes_and_commits_only_when_asked(targeted, firewall, tenant):
     assert 'rule=a"b\\;' in alert["alert_description"]
 
 
+def test_setup_names_the_firewall_behind_a_panorama(targeted, start):
+    """Every call of a set-up names the firewall that is meant: a Panorama has profiles of its own."""
+    panorama = start("firewall", serials=["0022"])
+    targeted.targets.clear()
+    targeted.add_firewall("fw-east", panorama, serial="0022")
+    ended = targeted.call("relay", "setup", "fw-east", "--url", URL, "--yes", "--commit")
+    assert ended.code == 0, ended.err
+    asked = {(request["type"], request["target"]) for request in panorama.requests()}
+    assert asked == {("op", "0022"), ("config", "0022"), ("commit", "0022")}
+
+
 def test_setup_changes_what_is_there(targeted, firewall):
     """Another PSK or address is shown as a change, and written over what is there."""
     targeted.call("relay", "setup", "fw-east", "--url", URL, "--yes")
