@@ -105,7 +105,7 @@ def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
 def _stop(_number: int, _frame: object) -> None:
     """Begin to put everything away, and let no second signal disturb that: a closed terminal sends several."""
     for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)
     raise KeyboardInterrupt
 
 

@@ -135,8 +135,8 @@ class _Stopped(BaseException):
 
 
 def _stop(_number: int, _frame: object) -> None:
-    for number in ENDING:  # whoever is told again ends in order all the same
-        signal.signal(number, signal.SIG_IGN)
+    for number in ENDING:  # whoever is told again ends in order; after SIG_IGN, Python complains of a signal on its way
+        signal.signal(number, lambda *_: None)
     raise _Stopped
 
 

@@ -143,4 +143,4 @@ async def _live(server: Server, listening: socket.socket, tell_start: Callable[[
         await working
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)
