@@ -96,7 +96,10 @@ WHERE target = ? AND held_until > ?
 SELECT count(*) FROM holding WHERE target = ? AND held_until > ? AND sent_at <= ? AND NOT in_doubt
 
 -- name: count_held_addresses
-SELECT count(DISTINCT ip) FROM holding WHERE target = ? AND held_until > ?
+-- Where doubt is noted for an event with nobody, others alone may have sent somebody.
+SELECT count(DISTINCT ip) FROM holding WHERE target = ? AND held_until > ? AND NOT (in_doubt AND EXISTS (
+    SELECT 1 FROM event WHERE event.ip = holding.ip AND event.event_id = holding.event_id AND event.user IS NULL
+))
 
 -- name: list_addresses
 SELECT ip FROM event

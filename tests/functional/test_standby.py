@@ -306,3 +306,27 @@ def test_a_host_that_freezes_gives_the_lock_up(safeconnect, tmp_path, firewall):
     assert ended.code == 1
     assert ended.report["error"]["kind"] == "StandbyLost"
     assert len(firewall.requests()) <= 1, "what was on its way when it froze, and no more"
+
+
+def test_a_host_that_freezes_between_two_tries_tries_no_more(safeconnect, tmp_path, firewall):
+    """What was on its way to a busy firewall when a host froze is not sent once another host has worked."""
+    write(safeconnect, ("10.1.0.7", "ada,Staff"), age=60)
+    one, other = make_hosts(tmp_path, safeconnect, firewall)
+    firewall.do("fault", name="html_503", types=["user-id"])
+    process = one.start("sync", "--json")
+    try:
+        wait_for(lambda: len(firewall.requests()) > 2)
+        time.sleep(0.5)  # by now the answer is read, and the next try is seconds away
+        process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: find_holder(safeconnect) is None)
+        firewall.do("fault", name=None)
+        write(safeconnect, ("10.1.0.7", "null"), age=30)
+        sync(other)
+        firewall.do("reset-counters")
+        process.send_signal(signal.SIGCONT)
+        ended = end(process)
+    finally:
+        process.kill()
+    assert (ended.code, ended.report["error"]["kind"]) == (1, "StandbyLost")
+    assert firewall.requests() == []
+    assert firewall.mappings() == {}

@@ -12,6 +12,7 @@ from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.position import make_position
 from uidsync.ledger.values import TargetState, Withdrawn
 from uidsync.panos.userid.messages import Login
+from uidsync.plan.dispatch import find_limits, plan_dispatches
 from uidsync.reading.doubt import AWAY, was_away
 from uidsync.reading.reader import read
 from uidsync.source.rows import LoginEvent
@@ -221,3 +222,18 @@ def test_a_table_that_is_read_as_a_whole_says_the_same(ledger):
     begin(configure(), ledger)
     read(configure(), make_export((11, CAROL, "carol", 50), (12, CAROL, "null", 40)), ledger, full=True, log=SILENT)
     assert CAROL in ledger.read_holdings("fw")
+
+
+def test_however_long_nobody_ran_whoever_came_and_went_is_doubted(ledger):
+    """Runs that keep nothing may go on for hours, and the last of them has not logged out whoever left since."""
+    rows = [(11, CAROL, "carol", 3 * 3600), (12, CAROL, "null", 60)]
+    assert ("192.0.2.3", "carol", True) in doubt(configure(), ledger, *rows, last_turn=NOW - timedelta(hours=4))["fw"]
+
+
+def test_what_others_may_have_sent_counts_against_nobody(ledger):
+    """Logouts of users whom this host never sent neither count for the limit of logouts nor for what is held."""
+    doubt(configure(), ledger, (11, CAROL, "carol", 50), (12, CAROL, "null", 40), (13, BOB, "null", 40))
+    dispatch, _ = plan_dispatches(configure(), configure().target, ledger, NOW, full=False)
+    assert {logout.ip for logout in dispatch.plan.logouts} == {BOB, CAROL}
+    assert dispatch.ordered == {CAROL}
+    assert find_limits(configure(), dispatch, ledger).held == 2

@@ -39,7 +39,8 @@ class Belief:
 class Share:
     """What concerns one target in a run.
 
-    `unwanted` are addresses where nobody shall be mapped, `ordered` those of them that somebody asked to withdraw,
+    `unwanted` are addresses where nobody shall be mapped, `ordered` those of them that somebody asked to withdraw, or
+    where others alone may have sent somebody,
     `rejected` those whose login the target is known to reject, and `taken` those that another source has.
     """
 
@@ -121,9 +122,10 @@ def make_share(
         )
 
     unwanted = [ip for ip in belief.held if is_unwanted(ip)]
+    ordered = withdrawn.union(ip for ip in unwanted if _is_hearsay(belief.held[ip], demand.events.get(ip)))
     apart = Apart(unwanted, () if resend else rejected, taken)
     plan = make_plan(share, belief.held, now, make_terms(target, belief, resend=resend), apart)
-    return Share(target, belief, now, share, plan, unwanted, withdrawn, rejected, taken)
+    return Share(target, belief, now, share, plan, unwanted, ordered, rejected, taken)
 
 
 def is_left_out(config: Config, target: TargetConfig, ip: Subject) -> bool:
@@ -136,6 +138,15 @@ def _is_over(held: Collection[Holding], event: LoginEvent | None, now: datetime)
     """Tell whether the newest event ends what is held: it names nobody, or somebody else. No event says nothing."""
     standing = (holding for holding in held if now < holding.held_until + LOGOUT_GRACE)
     return event is not None and not all(is_same_at(event.ip, holding.user, event.user) for holding in standing)
+
+
+def _is_hearsay(held: Collection[Holding], event: LoginEvent | None) -> bool:
+    """Tell whether others alone may have sent somebody: the doubt was noted for an event with nobody."""
+    return (
+        event is not None
+        and event.user is None
+        and all(holding.in_doubt and holding.event_id == event.event_id for holding in held)
+    )
 
 
 def find_withdrawn(withdrawn: Collection[Withdrawn], demand: Demand) -> frozenset[Subject]:

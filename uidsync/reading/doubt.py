@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, islice
 
 from uidsync.config.models import Config
 from uidsync.ledger.ledger import Ledger
@@ -23,6 +23,8 @@ from uidsync.plan.share import find_withdrawn
 from uidsync.source import Snapshot
 from uidsync.source.rows import BLANK, IGNORED, LoginEvent, RowReader, is_within
 
+CONDITIONAL = frozenset({BLANK, IGNORED})
+AT_ONCE = 5000  # events
 AWAY = timedelta(hours=1)  # without a turn for so long, a host sends everything: hands may have been at work, too
 
 
@@ -32,9 +34,10 @@ def was_away(position: Position | None, now: datetime) -> bool:
 
 
 class News:
-    """The events of a read that came after the last one. Of a long time, only the end counts.
+    """The events of a read that came after the last one.
 
-    A host that shares its work with another one, and `was_away`, cannot know what targets hold.
+    A host that shares its work with another one, and `was_away`, cannot know what targets hold. Of so long a time only
+    the end counts: the other host has logged out whoever left before.
     """
 
     def __init__(self, config: Config, ledger: Ledger, snapshot: Snapshot, last: Position | None) -> None:
@@ -43,25 +46,28 @@ class News:
         self._snapshot = snapshot
         self._last = last
         self._tail = last.find_tail() if last else 0
-        was_long = was_away(last, snapshot.now)
-        self._since = snapshot.now - AWAY if was_long else datetime.min.replace(tzinfo=UTC)
         self._is_shared = config.sync.standby_lock and snapshot.highest_id is not None  # two hosts meet at a database
-        self.was_away = self._is_shared and was_long
-        self._events: dict[Subject, list[LoginEvent]] = defaultdict(list)
+        self.was_away = self._is_shared and was_away(last, snapshot.now)
+        self._since = snapshot.now - AWAY if self.was_away else datetime.min.replace(tzinfo=UTC)
+        self._events: dict[Subject, dict[tuple[str | None, bool], LoginEvent]] = defaultdict(dict)
         self._known: dict[Subject, LoginEvent] = {}
 
     def read(self, read_row: RowReader, since: datetime) -> None:
         """Read the news alone: groups show only the newest event of each address. Raises SourceError."""
         if self._last:
             rows = map(read_row, self._snapshot.read_after(self._tail, self._last.ahead, since))
-            events = [row for row in rows if isinstance(row, LoginEvent)]
-            deque(self.watch(events, self._ledger.read_events({event.ip for event in events})), 0)
+            events = (row for row in rows if isinstance(row, LoginEvent))
+            while some := list(islice(events, AT_ONCE)):
+                deque(self.watch(some, self._ledger.read_events({event.ip for event in some})), 0)
 
     def watch(self, events: Iterable[LoginEvent], known: Mapping[Subject, LoginEvent]) -> Iterator[LoginEvent]:
         """Pass events on; remember the news, and which `known` ones held their addresses before."""
         for event in events:
             if self._is_new(event, known.get(event.ip)):
-                self._events[event.ip].append(event)
+                # One of each user is enough, and there may be many.
+                same = self._events[event.ip].setdefault((event.user, event.why in CONDITIONAL), event)
+                if same.key < event.key:
+                    self._events[event.ip][event.user, event.why in CONDITIONAL] = event
                 if event.ip in known:
                     self._known[event.ip] = known[event.ip]
             yield event
@@ -82,7 +88,7 @@ class News:
         newest event of each address, and only who came and went before that is doubted.
         """
         newest = self._ledger.read_events(self._events.keys())
-        told = {ip: _list_telling(events, newest.get(ip)) for ip, events in self._events.items()}
+        told = {ip: _list_telling(events.values(), newest.get(ip)) for ip, events in self._events.items()}
         demand = make_demand(newest, self._config.source.validity, self._snapshot.now)
         named = {ip: {event.user for event in events if event.user} for ip, events in told.items() if events}
         if not self._is_shared:
@@ -114,9 +120,7 @@ class News:
 def _list_telling(events: Iterable[LoginEvent], newest: LoginEvent | None) -> list[LoginEvent]:
     """Leave out events that take their address under conditions, and took nothing."""
     return [
-        event
-        for event in events
-        if event.why not in {BLANK, IGNORED} or (newest is not None and newest.key == event.key)
+        event for event in events if event.why not in CONDITIONAL or (newest is not None and newest.key == event.key)
     ]
 
 
