@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Generator, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, NamedTuple
 
-from uidsync.cli.inspection_tags import inspect_tags
 from uidsync.cli.wiring import TargetMaker
 from uidsync.cli.words import NO_SECRET, advise_secret, count, tell_kind
-from uidsync.config.models import AgentConfig, Config, RolesConfig, TargetConfig
+from uidsync.config.models import AgentConfig, Config, FirewallConfig, RolesConfig, TargetConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos.userid.agent import Agent
 from uidsync.panos.userid.firewall import Firewall, is_right_missing
 from uidsync.panos.userid.knowledge import ask_knowledge, describe, find_loss, find_troubles
 from uidsync.panos.userid.pair import ACTIVE, OFF
+from uidsync.panos.userid.tags import make_show_tags, read_tags
 from uidsync.panos.wire.client import OLD_RELEASE
 from uidsync.panos.wire.errors import Busy, PanosError, RequestError, Unauthorized, Untrusted
 from uidsync.panos.wire.tls import OTHER_FINGERPRINT, see_certificate
@@ -27,6 +28,8 @@ from uidsync.spelling import spell_span
 
 Colour = Literal["green", "yellow", "red"]
 
+FIRST = {"user": (9, 1), "ip": (6, 0)}  # the release of PAN-OS that takes tags of a kind
+FIRST_LISTED = (8, 0)  # before it, address tags are listed in a file on the firewall
 LONGEST_LOOK = 5.0  # seconds for what a firewall knows of User-ID, in small questions
 SLOW = 1.0  # seconds for an answer: 30,000 logins are 300 messages, and would take the whole of sync.deadline
 
@@ -97,7 +100,7 @@ def _inspect_contact(config: TargetConfig, maker: TargetMaker, roles: RolesConfi
         else:
             version = yield from _inspect_firewall(config, target, held)
         if roles.is_used:
-            yield from (Finding(*judged) for judged in inspect_tags(config, target, roles, version))
+            yield from _inspect_tags(config, target, roles, version)
     except PanosError as error:
         words = tell_kind(error.kind, error.words) + _tell_fingerprint(config, error)
         yield red(words, error.advice or _advise(config, error))
@@ -208,6 +211,36 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Ge
         yield from (yellow(words, advice) for words, advice in find_troubles(known))
         return system.version
     return None
+
+
+def _inspect_tags(
+    config: TargetConfig, target: Agent | Firewall, roles: RolesConfig, version: str | None
+) -> Iterator[Finding]:
+    """Tell whether a target takes the tags that are configured; without a `version`, it may not be asked anything."""
+    if isinstance(target, Agent) or not isinstance(config, FirewallConfig):
+        yield green("gets no tags of [roles]: agents take none")
+    elif not config.tags:
+        yield green("gets no tags of [roles]: tags = false")
+    elif version is not None:
+        if roles.user_tags:
+            yield _judge_tags("user", "user tags", target, version)
+        if roles.address_tags:
+            yield _judge_tags("ip", "address tags", target, version)
+
+
+def _judge_tags(kind: Literal["user", "ip"], tags: str, firewall: Firewall, version: str) -> Finding:
+    found = re.match(r"([0-9]{1,3})\.([0-9]{1,3})\b", version)
+    release, first = (int(found[1]), int(found[2])) if found else FIRST_LISTED, FIRST[kind]
+    if found and release < first:
+        words = f"takes no {tags}: PAN-OS {version} is older than {first[0]}.{first[1]}"
+        return red(words, "upgrade it, or set tags = false for this firewall")
+    if release < FIRST_LISTED:
+        return yellow(f"does not list {tags}: PAN-OS {version} is older than 8.0", "they cannot be checked")
+    try:
+        firewall.read(make_show_tags(kind, firewall.vsys, limit=1), read_tags, tries="unless_denied")
+    except (RequestError, Unauthorized) as error:
+        return yellow(f"does not list {tags}: {error}", "without that, uidsync cannot check the tags")
+    return green(f"lists {tags}")
 
 
 def _judge_rights(lacks: dict[str, PanosError]) -> Iterator[Finding]:
