@@ -65,6 +65,11 @@ class Plan:
         """Changed users first, for theirs are the wrong names; refreshes last."""
         return self.changed + self.new + self.refreshed
 
+    @property
+    def may_undo(self) -> bool:
+        """Whether anybody loses a mapping by this."""
+        return bool(self.logouts or self.changed)
+
     def without(self, ips: Collection[Subject]) -> Plan:
         """Return the plan without what it has for these addresses."""
         changed, new, refreshed = (
