@@ -106,7 +106,8 @@ def find_seen_since(config: Config, now: datetime) -> datetime:
 
 def find_limits(config: Config, dispatch: Dispatch, ledger: Ledger) -> Limits:
     """Find how much a plan may undo. Raises LedgerError."""
-    held = 0 if dispatch.is_empty else ledger.count_held_addresses(dispatch.name, dispatch.now)
+    may_undo = dispatch.plan.may_undo and not dispatch.is_empty
+    held = ledger.count_held_addresses(dispatch.name, dispatch.now) if may_undo else 0
     recent = ledger.count_logouts(dispatch.name, dispatch.now)
     return Limits(held, recent, config.sync.max_logout_percent, config.sync.max_change_percent, ledger.words)
 
