@@ -88,10 +88,11 @@ def plan_dispatches(
             withdrawn = shares[key].ordered
             tally.withheld += sum(ip in demand.mappings and is_within(ip, target.networks) for ip in withdrawn)
     counts = {networks: ledger.count_wanted(seen_since, networks) for networks in {each.networks for each in targets}}
+    joined: dict[tuple[int, ...], Plan] = {}  # what targets that are planned alike share
     return tuple(
         replace(
             dispatch,
-            plan=join(tally.plans),
+            plan=joined.setdefault(tuple(map(id, tally.plans)), join(tally.plans)),
             wanted=counts[dispatch.target.networks] - tally.withheld,
             ordered=frozenset(tally.ordered),
         )

@@ -65,7 +65,7 @@ def make_show_tags(
 ) -> Request:
     """Make the request for the tags of a user or an address, or for a page of all of them."""
     page = f"<limit>{limit}</limit><start-point>{start}</start-point>"
-    which = f"<{kind}>{escape(name)}</{kind}>" if name else f"<all>{page}</all>" if kind == "user" else page
+    which = f"<{kind}>{quote(name)}</{kind}>" if name else f"<all>{page}</all>" if kind == "user" else page
     return make_op(f"<show><object><registered-{kind}>{which}</registered-{kind}></object></show>", vsys)
 
 
