@@ -183,7 +183,7 @@ def raise_if_source_is_unsafe(reading: Reading) -> None:
 
 
 def _judge_plans(this: Run) -> None:
-    """Ask how much a plan that undoes anything may undo, and say in a dry run which is refused. Raises LedgerError.
+    """Ask how much each plan may undo, and say in a dry run which would be refused. Raises LedgerError.
 
     A ledger that cannot tell is found out here, before anything is sent.
     """
