@@ -223,10 +223,11 @@ SELECT :target, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_e
 FROM json_each(:logins)
 
 -- name: end_rejections
-DELETE FROM rejected WHERE target = :target AND ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:logins))
+-- Of the target's rejections, which are few: the sign makes SQLite go through them, and not through the logins.
+DELETE FROM rejected WHERE target = :target AND +ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:logins))
 
 -- name: end_takings
-DELETE FROM taken WHERE target = :target AND ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:logins))
+DELETE FROM taken WHERE target = :target AND +ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:logins))
 
 -- name: write_logouts
 INSERT INTO logout (target, at, entries) VALUES (?, ?, ?)

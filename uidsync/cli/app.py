@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -203,7 +204,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
         _raise_if_blank(context)
         options = arguments.pop("options").or_else(context.obj)
         GIVEN_CONFIG.set(options.config)
-        _import_log()
+        import_without("structlog", "rich", "asyncio")  # it would draw traces in colour, and log asynchronously
         from uidsync.cli.failures import run  # noqa: PLC0415 (a help ends before)
 
         raise typer.Exit(run(function, options, arguments))
@@ -258,12 +259,13 @@ def _raise_if_blank(context: typer.Context) -> None:
             raise typer.BadParameter("it is empty: give a value, or leave the option out", param_hint=option.opts[0])
 
 
-def _import_log() -> None:
-    """Import structlog without the traces in colour that nobody sees: for them it would import all of rich."""
-    if "structlog" not in sys.modules and "rich" not in sys.modules:
-        sys.modules["rich"] = None  # type: ignore[assignment]
-        importlib.import_module("structlog")
-        del sys.modules["rich"]
+def import_without(package: str, *others: str) -> None:
+    """Import a package as if others were missing that it imports for uses which are not made of it."""
+    absent = {name: ModuleType(name) for name in others if not sys.modules.keys() & {name, package}}
+    sys.modules.update(absent)
+    importlib.import_module(package)
+    for name in absent:
+        del sys.modules[name]
 
 
 def announce(missing: Collection[str]) -> None:

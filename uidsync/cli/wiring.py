@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import Options
+from uidsync.cli.app import Options, import_without
 from uidsync.cli.rights import Needs, become_owner, raise_if_locked_out
 from uidsync.config.credentials import SERVICE, SecretError, SecretFiles, is_open_to_others
 from uidsync.config.models import STATE_DIR, AgentConfig, Config, CSVConfig, FirewallConfig, MySQLConfig, TargetConfig
@@ -68,6 +68,7 @@ def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Sou
         from uidsync.source.csvfile import CSVSource  # noqa: PLC0415
 
         return CSVSource(source.path)
+    import_without("pymysql", "cryptography")  # which few logins need: see `mysql_login`
     from uidsync.source.mysql import MySQLSource  # noqa: PLC0415
     from uidsync.source.mysql_login import Login  # noqa: PLC0415
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import durationpy
 from structlog.typing import FilteringBoundLogger
@@ -104,7 +105,7 @@ class Examiner:
         if state.is_unreadable:  # one question tells whether a table can be read again
             chosen = [*plan.renewals, *(login.ip for login in plan.logins)][:1]
         else:
-            unconfirmed = self._ledger.list_unconfirmed(name, MOST_ASKED - 1, self._now)
+            unconfirmed = self._unconfirmed[: MOST_ASKED - 1]
             chosen = [*unconfirmed, *list(plan.renewals)[:FEW]]
         shown = {ip: self._firewall.ask(ip) for ip in chosen}
         leaving = {logout.ip for logout in plan.logouts}
@@ -216,7 +217,12 @@ class Examiner:
         """Tell whether so many users have come again that the table has to be read, and may be by now."""
         if self._state.is_unreadable or not is_pause_over(self._state, self._now, FIRST_PAUSE):
             return False
-        return len(self._ledger.list_unconfirmed(self._target.name, MOST_ASKED, self._now)) == MOST_ASKED
+        return len(self._unconfirmed) == MOST_ASKED
+
+    @cached_property
+    def _unconfirmed(self) -> list[Subject]:
+        """Some mappings of users who have come again since they were sent, as the run begins."""
+        return self._ledger.list_unconfirmed(self._target.name, MOST_ASKED, self._now)
 
     def _is_handed_over(self) -> bool:
         """Tell whether another member of a pair answers than before."""

@@ -128,7 +128,7 @@ class Recorder:
         with suppress(LedgerError):  # then a refusal is judged as a new one
             delivery.rejected_before = {login.ip for login in self.ledger.read_rejected(dispatch.name)}
         try:
-            if not self._is_ordered and (dispatch.plan.logouts or dispatch.plan.changed):
+            if not self._is_ordered and dispatch.plan.may_undo:
                 limits = find_limits(self._config, dispatch, self.ledger)
                 delivery.plan, delivery.refused, delivery.refusal = dispatch.plan.limit(limits, dispatch.ordered)
         except LedgerError as error:  # nobody knows what would be too much

@@ -41,7 +41,8 @@ class Refusals:
         self._refused += rejections
         self._named.update(rejection.entry for rejection in rejections)
         rejected = {rejection.entry for rejection in rejections}
-        if accepted := tuple(entry for entry in batch.entries if entry not in rejected):
+        accepted = tuple(entry for entry in batch.entries if entry not in rejected) if rejected else batch.entries
+        if accepted:
             self._has_accepted, self._new = True, 0
             yield from (Delivered(_alone(refused), (refused,)) for refused in self._take())
             yield Delivered(Batch(batch.action, accepted))

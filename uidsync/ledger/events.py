@@ -29,7 +29,7 @@ from uidsync.ledger.values import (
     read_time_or_none,
     write_time,
 )
-from uidsync.panos import Subject
+from uidsync.panos import Subject, spell
 from uidsync.source.rows import LoginEvent, Network, is_within
 
 # What is done with what is known of moments that lie ahead.
@@ -153,8 +153,8 @@ class EventsLedger(LedgerFile):
     def write_events(self, events: Iterable[LoginEvent]) -> None:
         """Record the events that hold their addresses now."""
         rows = [
-            (str(each.ip), each.user, each.why, write_time(each.seen_at), each.event_id, each.mac, ",".join(each.roles))
-            for each in events
+            (spell(one.ip), one.user, one.why, write_time(one.seen_at), one.event_id, one.mac, ",".join(one.roles))
+            for one in events
         ]
         with self._writing() as write:
             write("write_event", rows)

@@ -32,7 +32,7 @@ from uidsync.ledger.values import (
     read_time_or_none,
     write_time,
 )
-from uidsync.panos import Subject
+from uidsync.panos import Subject, spell
 from uidsync.panos.userid.messages import Entry, Login, Logout
 from uidsync.source.rows import Network
 
@@ -302,7 +302,7 @@ def _write_holding(target: str, ip: Subject, holding: Holding) -> tuple[object, 
 
 
 def _list_logins(logins: Collection[Login]) -> str:
-    return json.dumps([(str(login.ip), login.user, login.timeout) for login in logins], ensure_ascii=False)
+    return json.dumps([(spell(login.ip), login.user, login.timeout) for login in logins], ensure_ascii=False)
 
 
 def _plain(value: object) -> object:

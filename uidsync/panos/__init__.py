@@ -27,6 +27,14 @@ class Tagged:
 Subject = Address | Tagged  # what an entry is about: a mapping is about an address
 
 
+def spell(subject: Subject) -> str:
+    """Return a subject as `str` does; of an IPv4 address, as most are, in less than half of the time."""
+    if isinstance(subject, IPv4Address):
+        number = int(subject)
+        return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    return str(subject)
+
+
 def rank(subject: Subject) -> tuple[int, int, str]:
     """Return by what subjects are sorted: IPv4, IPv6, then what has tags."""
     return (7, 0, str(subject)) if isinstance(subject, Tagged) else (subject.version, int(subject), "")

@@ -88,10 +88,11 @@ def plan_dispatches(
             withdrawn = shares[key].ordered
             tally.withheld += sum(ip in demand.mappings and is_within(ip, target.networks) for ip in withdrawn)
     counts = {networks: ledger.count_wanted(seen_since, networks) for networks in {each.networks for each in targets}}
+    joined: dict[tuple[int, ...], Plan] = {}  # what targets that are planned alike share
     return tuple(
         replace(
             dispatch,
-            plan=join(tally.plans),
+            plan=joined.setdefault(tuple(map(id, tally.plans)), join(tally.plans)),
             wanted=counts[dispatch.target.networks] - tally.withheld,
             ordered=frozenset(tally.ordered),
         )
@@ -106,7 +107,8 @@ def find_seen_since(config: Config, now: datetime) -> datetime:
 
 def find_limits(config: Config, dispatch: Dispatch, ledger: Ledger) -> Limits:
     """Find how much a plan may undo. Raises LedgerError."""
-    held = 0 if dispatch.is_empty else ledger.count_held_addresses(dispatch.name, dispatch.now)
+    may_undo = dispatch.plan.may_undo and not dispatch.is_empty
+    held = ledger.count_held_addresses(dispatch.name, dispatch.now) if may_undo else 0
     recent = ledger.count_logouts(dispatch.name, dispatch.now)
     return Limits(held, recent, config.sync.max_logout_percent, config.sync.max_change_percent, ledger.words)
 

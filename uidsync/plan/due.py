@@ -6,7 +6,7 @@ Rules: timeout, login due, logout due. Pure: no I/O, no clock, no randomness, no
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Literal
@@ -56,6 +56,7 @@ class Plan:
     refreshed: tuple[Login, ...] = ()
     lapsed: int = 0  # wanted mappings that ran out on the target
     renewals: frozenset[Subject] = frozenset()
+    _batches: dict[int, tuple[Batch, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.logouts) + len(self.logins)
@@ -64,6 +65,11 @@ class Plan:
     def logins(self) -> tuple[Login, ...]:
         """Changed users first, for theirs are the wrong names; refreshes last."""
         return self.changed + self.new + self.refreshed
+
+    @property
+    def may_undo(self) -> bool:
+        """Whether anybody loses a mapping by this."""
+        return bool(self.logouts or self.changed)
 
     def without(self, ips: Collection[Subject]) -> Plan:
         """Return the plan without what it has for these addresses."""
@@ -75,13 +81,18 @@ class Plan:
         return Plan(logouts, changed, new, refreshed, self.lapsed, self.renewals.difference(ips))
 
     def batches(self, size: int) -> tuple[Batch, ...]:
-        """Return the messages to send, of at most `size` entries; every logout comes before any login."""
+        """Return the messages to send, of at most `size` entries; every logout comes before any login.
+
+        They are made once: targets that are sent the same share them.
+        """
         parts: tuple[tuple[Action, tuple[Entry, ...]], ...] = (("logouts", self.logouts), ("logins", self.logins))
-        return tuple(
-            Batch(action, entries[start : start + size])
-            for action, entries in parts
-            for start in range(0, len(entries), size)
-        )
+        if size not in self._batches:
+            self._batches[size] = tuple(
+                Batch(action, entries[start : start + size])
+                for action, entries in parts
+                for start in range(0, len(entries), size)
+            )
+        return self._batches[size]
 
     def limit(self, limits: Limits, ordered: Collection[Subject] = ()) -> tuple[Plan, Plan, str]:
         """Part the plan into what may be sent and what is refused, and say why.

@@ -23,7 +23,7 @@ from uidsync.source import Snapshot, Source
 from uidsync.source.dates import Dates, make_zone
 from uidsync.source.rows import AHEAD, HIGHEST_ID, LoginEvent, Rules, make_row_reader
 
-FEW_CACHED = 2**12  # where a row stands for all of its address, hardly any repeats what another says
+UNCACHED = 0  # where a row stands for all of its address, hardly any repeats what another says
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _read_rows(
     census = Census(now - LATE_WRITERS, tail, dates)
     if position is None and snapshot.groups and dates.is_steady(now - validity, now + AHEAD):
         news.read(make_row_reader(rules, now), window.since)
-        read_by_groups(sink, snapshot.groups, make_row_reader(rules, now, FEW_CACHED), window, census)
+        read_by_groups(sink, snapshot.groups, make_row_reader(rules, now, UNCACHED), window, census)
         return census
     rows = snapshot.read_after(tail, position.ahead, window.since) if position else snapshot.read_since(window.since)
     events: Iterable[LoginEvent] = census.watch(map(make_row_reader(rules, now, since=now - validity), rows))

@@ -6,6 +6,7 @@ it runs on this host (a Unix socket or a loopback address). Any other server get
 
 from __future__ import annotations
 
+import importlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,11 +15,13 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from ssl import CERT_NONE, PROTOCOL_TLS_CLIENT, SSLContext
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pymysql
-from pymysql.constants import CR
+from pymysql import _auth
+from pymysql.constants import CLIENT, CR
 from pymysql.cursors import Cursor, SSCursor
 
 from uidsync.deadline import Deadline
@@ -244,8 +247,18 @@ class Connection(_Driver):
     """A connection that never reveals the password, unless it is allowed to."""
 
     may_tell = False
+    ssl: bool
+    server_capabilities: int
     _auth_plugin_name: str
     _auth_plugin_map: dict[Any, Any]
+
+    def _create_ssl_ctx(self, given: object) -> SSLContext:
+        """Return the context for TLS; if none was given, no certificate is checked, and none is read for that."""
+        if isinstance(given, SSLContext):
+            return given
+        context = SSLContext(PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, CERT_NONE
+        return context
 
     def _request_authentication(self) -> None:
         """Log in by the driver's own plugins, except those that would reveal the password."""
@@ -254,6 +267,8 @@ class Connection(_Driver):
             # The server greets with its default plugin, and the driver would use it at once. If we offer another one,
             # the server asks for the account's own plugin.
             self._auth_plugin_name = "mysql_native_password"
+        if self.may_tell and not (self.ssl and self.server_capabilities & CLIENT.SSL):
+            importlib.reload(_auth)  # it looks for `cryptography`, which tells a password without TLS
         try:
             super()._request_authentication()  # type: ignore[misc]
         except pymysql.OperationalError as error:

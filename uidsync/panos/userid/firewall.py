@@ -8,21 +8,11 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv6Address
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lxml import etree
 
 from uidsync.panos import Address, Subject
-from uidsync.panos.logs.events import (
-    LogEntry,
-    LogQuery,
-    UserIdEvent,
-    make_finish,
-    make_user_id_query,
-    plain_address,
-    read_user_id_event,
-)
-from uidsync.panos.logs.job import read_log
 from uidsync.panos.userid.messages import (
     Entry,
     Logout,
@@ -45,6 +35,9 @@ from uidsync.panos.wire.client import Client, Read
 from uidsync.panos.wire.errors import BadReply, BadRequest, PanosError, Unauthorized
 from uidsync.panos.wire.retries import Tries
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, address_to, make_op
+
+if TYPE_CHECKING:  # a run asks for no log: who does imports what it takes
+    from uidsync.panos.logs.events import LogEntry, LogQuery, UserIdEvent
 
 # Questions for single mappings that could not be logged out; for more of them the whole table is read, once.
 MOST_QUESTIONS = 100
@@ -165,6 +158,8 @@ class Firewall:
 
     def try_log_right(self) -> None:
         """End a log job that never was: it changes nothing and needs the right to read logs. Raises PanosError."""
+        from uidsync.panos.logs.events import make_finish  # noqa: PLC0415
+
         with suppress(BadRequest):  # "no such job", which is told to whom it may concern
             self._client.call(make_finish(NO_JOB))
 
@@ -201,6 +196,9 @@ class Firewall:
         What names another address is left out, and what names another vsys: a filter that was not understood must not
         show strangers. For a firewall behind Panorama it is the log that Panorama has of it.
         """
+        from uidsync.panos.logs.events import make_user_id_query, plain_address, read_user_id_event  # noqa: PLC0415
+        from uidsync.panos.logs.job import read_log  # noqa: PLC0415
+
         events = map(read_user_id_event, read_log(self._client, make_user_id_query(ip, EVENTS_SHOWN, self._serial)))
         return tuple(event for event in events if event and event.ip == plain_address(ip) and self._is_ours(event.vsys))
 
@@ -211,6 +209,8 @@ class Firewall:
 
         Of a firewall behind Panorama it is Panorama's logs that are asked, and the query has to name the serial.
         """
+        from uidsync.panos.logs.job import read_log  # noqa: PLC0415
+
         return read_log(self._client, query, longest=longest, breakable=breakable)
 
     def read_clock(self, *, of_panorama: bool = False) -> datetime:

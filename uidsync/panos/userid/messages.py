@@ -15,7 +15,7 @@ from ipaddress import ip_address
 
 from lxml import etree
 
-from uidsync.panos import Subject
+from uidsync.panos import Subject, spell
 from uidsync.panos.wire.errors import BadReply, BadRequest
 from uidsync.panos.wire.xmlapi import Request, read_message
 
@@ -96,7 +96,7 @@ def make_message(entries: Sequence[Entry], *, timeouts: bool = True) -> str:
     """
     section = "login" if isinstance(entries[0], Login) else "logout"
     body = "".join(
-        f'<entry name="{quote(entry.user)}" ip="{entry.ip!s}"'
+        f'<entry name="{quote(entry.user)}" ip="{spell(entry.ip)}"'
         + (f' timeout="{entry.timeout}"/>' if timeouts and isinstance(entry, Login) else "/>")
         for entry in entries
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
-from xml.sax.saxutils import escape
 
 from lxml import etree
 
@@ -46,11 +45,11 @@ def make_tag_message(entries: Sequence[Entry]) -> str:
             for tag in split_tags(tags)
         }
         sections[f"unregister{which}"].append(
-            begin + "".join(f"<member>{escape(tag)}</member>" for tag in sorted(gone)) + "</tag></entry>"
+            begin + "".join(f"<member>{quote(tag)}</member>" for tag in sorted(gone)) + "</tag></entry>"
         )
         if isinstance(entry, Login):
             opened = f'<member timeout="{entry.timeout * 60}">'
-            members = "".join(f"{opened}{escape(tag)}</member>" for tag in split_tags(entry.user))
+            members = "".join(f"{opened}{quote(tag)}</member>" for tag in split_tags(entry.user))
             sections[f"register{which}"].append(f"{begin}{members}</tag></entry>")
     return wrap("".join(f"<{name}>{''.join(parts)}</{name}>" for name, parts in sections.items() if parts))
 
@@ -66,7 +65,7 @@ def make_show_tags(
 ) -> Request:
     """Make the request for the tags of a user or an address, or for a page of all of them."""
     page = f"<limit>{limit}</limit><start-point>{start}</start-point>"
-    which = f"<{kind}>{escape(name)}</{kind}>" if name else f"<all>{page}</all>" if kind == "user" else page
+    which = f"<{kind}>{quote(name)}</{kind}>" if name else f"<all>{page}</all>" if kind == "user" else page
     return make_op(f"<show><object><registered-{kind}>{which}</registered-{kind}></object></show>", vsys)
 
 
