@@ -80,7 +80,7 @@ def _keep_table(target: FirewallConfig, ledger: Ledger, make_readable: MakeReada
     """Read a firewall's table beside the ledger; return its name, and what failed."""
     with closing(make_readable(target)) as firewall:
         try:
-            firewall.read_table(lambda entries: ledger.keep_table(target.name, entries), tries="unless_denied")
+            firewall.read_table(lambda entries: ledger.keep_table(target.name, entries))
         except PanosError as error:
             return target.name, f"{error.kind}: {error}"
     return target.name, None

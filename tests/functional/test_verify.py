@@ -145,6 +145,13 @@ def test_a_firewall_that_cannot_be_read_is_told(synced, start):
     assert other.mappings() == USERS
 
 
+def test_a_commit_is_waited_out(synced, firewall):
+    """While a firewall commits it refuses like one whose key lacks the right; the two cannot be told apart at once."""
+    firewall.do("fault", name="commit_window", times=1, types=["op"])
+    code, target = verify(synced)
+    assert (code, target["status"]) == (0, "same")
+
+
 def test_a_repair_that_takes_too_much_is_refused(synced, firewall):
     """A repair obeys the limits of a run, and sends nothing when it is over them."""
     text = synced.source["path"].read_text()

@@ -3,6 +3,7 @@
 import ssl
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import structlog
@@ -150,7 +151,7 @@ def make_agent(make_patience, ca_file):
     def make(target, *, policy=ONCE, **options):
         defaults = {"trust": Trust(ca_file), "find_certificate": lambda: None}
         if isinstance(target, Simulator):
-            files = target.line["client_cert_file"], target.line["client_key_file"]
+            files = tuple(Path(target.line[f"client_{part}_file"]) for part in ("cert", "key"))
             defaults = {"trust": Trust(target.ca_file), "find_certificate": lambda: files}
         bounds = make_bounds(make_patience(policy), options)
         defaults |= {"framing": "raw", "send_timeout": False, "bounds": bounds}

@@ -171,15 +171,13 @@ class Firewall:
         """Ask the members of a pair for their roles; return nothing without a pair."""
         return self._client.ask_roles()
 
-    def read_table(self, take: Callable[[Iterator[TableEntry]], Taken], *, tries: Tries = "usual") -> Taken:
+    def read_table(self, take: Callable[[Iterator[TableEntry]], Taken]) -> Taken:
         """Read the whole mapping table, of half a million entries maybe, and return what `take` makes of it.
 
         `take` gets the entries as they come, anew for every try. Raises PanosError.
         """
         request = self._address(make_show_mappings(self.vsys))
-        return self._client.read(
-            request, lambda status, pieces: take(self._only_ours(read_table(status, pieces))), tries=tries
-        )
+        return self._client.read(request, lambda status, pieces: take(self._only_ours(read_table(status, pieces))))
 
     def _only_ours(self, entries: Iterator[TableEntry]) -> Iterator[TableEntry]:
         """Leave out what lies in other virtual systems."""

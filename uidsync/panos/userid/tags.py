@@ -16,7 +16,6 @@ from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.messages import Entry, Login, Rejection, make_user_id, quote, read_rejections, wrap
 from uidsync.panos.userid.table import ENTRY_PATH, MOST_KEPT, XML_API, TableEntry
 from uidsync.panos.wire.errors import BadReply
-from uidsync.panos.wire.retries import Tries
 from uidsync.panos.wire.xmlapi import Request, make_op, read_elements
 
 PAGE = 500  # entries that a firewall lists at once
@@ -113,7 +112,7 @@ class TagTarget:
         found = self._firewall.read(request, read_tags, tries="unless_denied")
         return tuple(self._make_entries(found, lambda _: subject))
 
-    def read_table(self, take: Callable[[Iterator[TableEntry]], Taken], *, tries: Tries = "unless_denied") -> Taken:
+    def read_table(self, take: Callable[[Iterator[TableEntry]], Taken]) -> Taken:
         """Read all of our tags, page by page, and return what `take` makes of them. Raises PanosError.
 
         The mappings were read before: a right that is missing now is not the moment of a commit.
@@ -125,15 +124,15 @@ class TagTarget:
             """Take a name as it is, if it is known so: a firewall may have two that differ in case alone."""
             return known.get(str(shown)) or folded.get(str(shown).casefold(), shown)
 
-        return take(self._make_entries(self._read_pages(tries), spell))
+        return take(self._make_entries(self._read_pages(), spell))
 
-    def _read_pages(self, tries: Tries) -> Iterator[tuple[Tagged, list[str]]]:
+    def _read_pages(self) -> Iterator[tuple[Tagged, list[str]]]:
         kinds: tuple[Literal["user", "ip"], ...] = ("user", "ip")
         for kind in kinds:
             start, page, before = 1, PAGE, None
             while page == PAGE:
                 request = make_show_tags(kind, self._firewall.vsys, start=start)
-                found = self._firewall.read(request, read_tags, tries=tries)
+                found = self._firewall.read(request, read_tags, tries="unless_denied")
                 if found == before:
                     raise BadReply(f"lists the same {PAGE} entries again from number {start} on")
                 yield from found
