@@ -76,9 +76,7 @@ class Asking:
     user: Annotated[
         str, typer.Option("--user", metavar="NAME", help="Only events of this person, at any address they had.")
     ] = ""
-    no_who: Annotated[
-        bool, typer.Option("--no-who", metavar="", help="Show the firewalls' users without asking the NAC.")
-    ] = False
+    no_who: Annotated[bool, typer.Option("--no-who", help="Show the firewalls' users without asking the NAC.")] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +99,18 @@ class Telling:
         typer.Option("--count", metavar="WHAT", help="Count events (log entries), or the sessions they stand for."),
     ] = "events"
     spreadsheet: Annotated[
-        bool, typer.Option("--spreadsheet", metavar="", help="Keep spreadsheets from taking a cell for a formula.")
+        bool, typer.Option("--spreadsheet", help="Keep spreadsheets from taking a cell for a formula.")
     ] = False
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write a file instead of printing.")
     ] = None
     agreement: Annotated[
-        bool, typer.Option("--agreement", metavar="", help="Show how far the firewalls' users agree with the NAC.")
+        bool, typer.Option("--agreement", help="Show how far the firewalls' users agree with the NAC.")
     ] = False
     proof: Annotated[
-        bool, typer.Option("--proof", metavar="", help="With --agreement: the User-ID log beside each difference.")
+        bool, typer.Option("--proof", help="With --agreement: the User-ID log beside each difference.")
     ] = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Remember nothing of this report.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remember nothing of this report.")] = False
 
 
 @command

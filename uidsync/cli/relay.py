@@ -90,9 +90,9 @@ class Given:
 class Order:
     """What `setup` and `template` are asked for."""
 
-    original: Annotated[
-        bool, typer.Option("--original", metavar="", help="`template`, `setup`: the payload of xdrgateway.")
-    ] = False
+    original: Annotated[bool, typer.Option("--original", help="`template`, `setup`: the payload of xdrgateway.")] = (
+        False
+    )
     url: Annotated[
         str, typer.Option("--url", metavar="URL", help="`setup`: where firewalls reach this relay; ends in /in.")
     ] = ""
@@ -105,13 +105,13 @@ class Order:
             "--certificate-profile", metavar="NAME", help="`setup`: a certificate profile with the CA of this relay."
         ),
     ] = ""
-    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="`setup`: write without asking.")] = False
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="`setup`: write without asking.")] = False
     logs: Annotated[
         str, typer.Option("--logs", metavar="TYPES", help="`setup`, `template`: some of threat, url, data, wildfire.")
     ] = "threat"
-    commit: Annotated[
-        bool, typer.Option("--commit", metavar="", help="`setup`: commit all that is pending on the firewall.")
-    ] = False
+    commit: Annotated[bool, typer.Option("--commit", help="`setup`: commit all that is pending on the firewall.")] = (
+        False
+    )
 
     def read_log_types(self) -> list[str]:
         """Return the types of logs. Raises BadParameter."""
