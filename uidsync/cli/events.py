@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,16 +15,8 @@ import typer
 
 from uidsync.cli.app import Options, TargetOption, command
 from uidsync.cli.asking import NAC
-from uidsync.cli.rights import become_owner, raise_if_locked_out
-from uidsync.cli.wiring import (
-    TargetMaker,
-    choose_targets,
-    find_state_dir,
-    heed_signals,
-    make_secret_files,
-    make_source,
-)
-from uidsync.config.models import Config, FirewallConfig
+from uidsync.cli.wiring import Site
+from uidsync.config.models import Config
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline, Interrupted
 from uidsync.history.moment import EXAMPLES, read_moment
@@ -76,9 +67,7 @@ class Asking:
     user: Annotated[
         str, typer.Option("--user", metavar="NAME", help="Only events of this person, at any address they had.")
     ] = ""
-    no_who: Annotated[
-        bool, typer.Option("--no-who", metavar="", help="Show the firewalls' users without asking the NAC.")
-    ] = False
+    no_who: Annotated[bool, typer.Option("--no-who", help="Show the firewalls' users without asking the NAC.")] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +90,18 @@ class Telling:
         typer.Option("--count", metavar="WHAT", help="Count events (log entries), or the sessions they stand for."),
     ] = "events"
     spreadsheet: Annotated[
-        bool, typer.Option("--spreadsheet", metavar="", help="Keep spreadsheets from taking a cell for a formula.")
+        bool, typer.Option("--spreadsheet", help="Keep spreadsheets from taking a cell for a formula.")
     ] = False
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write a file instead of printing.")
     ] = None
     agreement: Annotated[
-        bool, typer.Option("--agreement", metavar="", help="Show how far the firewalls' users agree with the NAC.")
+        bool, typer.Option("--agreement", help="Show how far the firewalls' users agree with the NAC.")
     ] = False
     proof: Annotated[
-        bool, typer.Option("--proof", metavar="", help="With --agreement: the User-ID log beside each difference.")
+        bool, typer.Option("--proof", help="With --agreement: the User-ID log beside each difference.")
     ] = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Remember nothing of this report.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remember nothing of this report.")] = False
 
 
 @command
@@ -150,18 +139,20 @@ def events(
         uidsync events --log-type traffic --query '(app eq ssh)' --format jsonl
         uidsync events --forget 'CAMPUS\jdoe01'           drop what is remembered
     """
-    config = options.read_config()
+    site = Site(options, None, asking.target)
     if forget is not None:
-        return _forget(config, forget, is_alone=not names and asking == Asking() and telling == Telling())
-    request = _make_request(config, tuple(names or ()), asking, telling)
+        return _forget(site, forget, is_alone=not names and asking == Asking() and telling == Telling())
+    request = _make_request(site.config, tuple(names or ()), asking, telling)
     try:
         request.raise_if_odd()
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=getattr(error, "option", None)) from None
-    firewalls = _choose_firewalls(config, asking.target or (), str(options.file))
-    become_owner(find_state_dir(config), "write" if request.needs_memory else "nothing")
-    raise_if_locked_out(config, find_state_dir(config), firewalls, is_source_needed=not request.no_who)
-    return _report(config, request, firewalls, telling.output)
+    if not site.firewalls or (asking.target and len(site.firewalls) < len(site.targets)):
+        words = "target: agents have no logs of security events; name a firewall"
+        raise ConfigError(str(site.file), [words])
+    site.become_owner("write" if request.needs_memory else "nothing")
+    site.raise_if_locked_out(site.firewalls, is_source_needed=not request.no_who)
+    return _report(site, request, telling.output)
 
 
 def _make_request(config: Config, names: tuple[str, ...], asking: Asking, telling: Telling) -> Request:
@@ -192,23 +183,21 @@ def _make_request(config: Config, names: tuple[str, ...], asking: Asking, tellin
     )
 
 
-def _report(config: Config, request: Request, firewalls: Sequence[FirewallConfig], output: Path | None) -> int:
+def _report(site: Site, request: Request, output: Path | None) -> int:
     from uidsync.integrations.events.choice import Refusal  # noqa: PLC0415
     from uidsync.integrations.events.memory import FILE, MemoryProblem  # noqa: PLC0415
     from uidsync.integrations.events.places import Device  # noqa: PLC0415
     from uidsync.integrations.events.reporting import Run  # noqa: PLC0415
     from uidsync.integrations.events.spool import Spool  # noqa: PLC0415
 
-    log, table = structlog.get_logger(), request.table
-    deadline = Deadline(table.deadline.total_seconds())
-    heed_signals(deadline)
-    secrets = make_secret_files(log)
-    maker = TargetMaker(secrets, log, deadline)
-    devices = [Device(each.name, maker.make_firewall(each), each.serial, bool(each.hosts)) for each in firewalls]
-    nac = NAC(config, make_source(config, secrets, deadline), table.same_domains)
+    log, table = site.log, request.table
+    site.deadline = Deadline(table.deadline.total_seconds())
+    site.heed_signals()
+    maker, nac = site.make_targets(), NAC(site.config, site.make_source(), table.same_domains)
+    devices = [Device(each.name, maker.make_firewall(each), each.serial, bool(each.hosts)) for each in site.firewalls]
     with closing(Spool(nac.names)) as spool:
         try:
-            ending = Run(request, devices, nac, spool, deadline, log).make(output, find_state_dir(config) / FILE)
+            ending = Run(request, devices, nac, spool, site.deadline, log).make(output, site.state_dir / FILE)
         except Refusal as error:
             raise typer.BadParameter(str(error), param_hint=error.option) from None
         except (MemoryProblem, sqlite3.Error) as error:
@@ -263,16 +252,7 @@ def _read_at(text: str, now: datetime, hint: str) -> datetime:
     return moment.at
 
 
-def _choose_firewalls(config: Config, names: Sequence[str], file: str) -> list[FirewallConfig]:
-    """Return the firewalls that are meant, or all. Raises ConfigError."""
-    targets = choose_targets(config, names, file)
-    firewalls = [target for target in targets if isinstance(target, FirewallConfig)]
-    if not firewalls or (names and len(firewalls) < len(targets)):
-        raise ConfigError(file, ["target: agents have no logs of security events; name a firewall"])
-    return firewalls
-
-
-def _forget(config: Config, what: str, *, is_alone: bool) -> int:
+def _forget(site: Site, what: str, *, is_alone: bool) -> int:
     """Forget rows of earlier reports."""
     if not is_alone:
         raise typer.BadParameter("use it alone, without names and other options", param_hint="--forget")
@@ -280,14 +260,13 @@ def _forget(config: Config, what: str, *, is_alone: bool) -> int:
     from uidsync.integrations.events.memory import FILE, Memory, MemoryProblem  # noqa: PLC0415
     from uidsync.integrations.events.spool import Spool  # noqa: PLC0415
 
-    become_owner(find_state_dir(config), "write")
-    log, table = structlog.get_logger(), config.of(EventsConfig)
-    source = make_source(config, make_secret_files(log), Deadline(table.deadline.total_seconds()))
-    with closing(Spool(NAC(config, source, table.same_domains).names)) as spool:
+    site.become_owner("write")
+    nac = NAC(site.config, site.make_source(), site.config.of(EventsConfig).same_domains)
+    with closing(Spool(nac.names)) as spool:
         try:
-            rows = Memory(spool, find_state_dir(config) / FILE).forget(what)
+            rows = Memory(spool, site.state_dir / FILE).forget(what)
         except MemoryProblem as error:
-            log.error("memory.unusable", message=str(error))
+            site.log.error("memory.unusable", message=str(error))
             return INCOMPLETE
-    log.info("memory.forgotten", rows=rows)
+    site.log.info("memory.forgotten", rows=rows)
     return OK

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
-import re
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timezone, tzinfo
+from datetime import timezone, tzinfo
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -90,9 +88,9 @@ class Given:
 class Order:
     """What `setup` and `template` are asked for."""
 
-    original: Annotated[
-        bool, typer.Option("--original", metavar="", help="`template`, `setup`: the payload of xdrgateway.")
-    ] = False
+    original: Annotated[bool, typer.Option("--original", help="`template`, `setup`: the payload of xdrgateway.")] = (
+        False
+    )
     url: Annotated[
         str, typer.Option("--url", metavar="URL", help="`setup`: where firewalls reach this relay; ends in /in.")
     ] = ""
@@ -105,13 +103,13 @@ class Order:
             "--certificate-profile", metavar="NAME", help="`setup`: a certificate profile with the CA of this relay."
         ),
     ] = ""
-    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="`setup`: write without asking.")] = False
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="`setup`: write without asking.")] = False
     logs: Annotated[
         str, typer.Option("--logs", metavar="TYPES", help="`setup`, `template`: some of threat, url, data, wildfire.")
     ] = "threat"
-    commit: Annotated[
-        bool, typer.Option("--commit", metavar="", help="`setup`: commit all that is pending on the firewall.")
-    ] = False
+    commit: Annotated[bool, typer.Option("--commit", help="`setup`: commit all that is pending on the firewall.")] = (
+        False
+    )
 
     def read_log_types(self) -> list[str]:
         """Return the types of logs. Raises BadParameter."""
@@ -272,7 +270,7 @@ def _find_people(given: Given, log: FilteringBoundLogger) -> People:
 
 def _serve(given: Given, log: FilteringBoundLogger) -> int:
     from uidsync.integrations.relay.lock import QueueError, QueueLocked  # noqa: PLC0415
-    from uidsync.integrations.relay.service import PortTaken, run  # noqa: PLC0415
+    from uidsync.integrations.relay.service import PortTaken, run, tell_as_original  # noqa: PLC0415
     from uidsync.integrations.relay.tls import CannotStart  # noqa: PLC0415
 
     become_owner(given.state_dir, "write")
@@ -286,8 +284,10 @@ def _serve(given: Given, log: FilteringBoundLogger) -> int:
     with suppress(OSError):
         given.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     gc.enable()  # it may run for years
+    is_verbose = os.environ.get("DEBUG") is not None
+    tell = partial(tell_as_original, is_verbose=is_verbose) if given.is_by_environment else lambda _: None
     try:
-        return OK if run(plan, tenant, log, _choose_tell(given)) else BUG
+        return OK if run(plan, tenant, log, tell) else BUG
     except CannotStart as error:
         raise ConfigError(given.file, [f"relay: {error}; check {error.keys}"]) from None
     except QueueLocked as error:
@@ -303,14 +303,3 @@ def _serve(given: Given, log: FilteringBoundLogger) -> int:
         return INCOMPLETE
     except OSError as error:
         raise ConfigError(given.file, [f"{names.listen}: {given.table.listen}: {error.strerror or error}"]) from None
-
-
-def _choose_tell(given: Given) -> Callable[[str], None]:
-    """Return what says the original's lines where its variables are in force: all but the first with DEBUG alone."""
-    is_verbose = os.environ.get("DEBUG") is not None
-
-    def tell(text: str) -> None:
-        if is_verbose or re.match("starting", text):
-            print(f"{datetime.now():%Y/%m/%d %H:%M:%S} {text}", file=sys.stderr, flush=True)  # noqa: DTZ005 (as Go's log)
-
-    return tell if given.is_by_environment else lambda _: None

@@ -223,12 +223,6 @@ def find_state_dir(config: Config) -> Path:
     return config.sync.state_dir or Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or STATE_DIR)
 
 
-def heed_signals(deadline: Deadline) -> None:
-    """Let SIGTERM and Ctrl-C end the run in order."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, deadline.cut)
-
-
 def make_deadline(config: Config) -> Deadline:
     """Make the end of the run that starts now."""
     return Deadline(config.sync.deadline.total_seconds())
@@ -252,9 +246,13 @@ class Site:
         self.firewalls = [target for target in self.targets if isinstance(target, FirewallConfig)]
         self.state_dir = find_state_dir(self.config)
         if needs:
-            become_owner(self.state_dir, needs)
+            self.become_owner(needs)
         self.deadline: Deadline = make_deadline(self.config)
         self.secrets = make_secret_files(self.log)
+
+    def become_owner(self, needs: Needs) -> None:
+        """Give up what rights are not needed. Raises ConfigError."""
+        become_owner(self.state_dir, needs)
 
     def make_source(self) -> Source:
         """Make the source of login events."""
@@ -273,7 +271,8 @@ class Site:
 
     def heed_signals(self) -> None:
         """Let SIGTERM and Ctrl-C end the job in order."""
-        heed_signals(self.deadline)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.deadline.cut)
 
     def raise_if_locked_out(self, targets: Sequence[TargetConfig], *, is_source_needed: bool = False) -> None:
         """Raise ConfigError where this account may read none of the secrets of these targets."""

@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -242,3 +243,10 @@ class _Life:
         if chosen != self._logged:
             self._logged = chosen
             self.log.info("alerts.counted", **chosen)
+
+
+def tell_as_original(text: str, *, is_verbose: bool) -> None:
+    """Say one of the original's lines, as Go's log writes them: all but the first only if it is to be verbose."""
+    if is_verbose or text.startswith("starting"):
+        sys.stderr.write(f"{datetime.now():%Y/%m/%d %H:%M:%S} {text}\n")  # noqa: DTZ005 (local time, as there)
+        sys.stderr.flush()
