@@ -237,3 +237,9 @@ def test_what_others_may_have_sent_counts_against_nobody(ledger):
     assert {logout.ip for logout in dispatch.plan.logouts} == {BOB, CAROL}
     assert dispatch.ordered == {CAROL}
     assert find_limits(configure(), dispatch, ledger).held == 2
+
+
+def test_whoever_a_target_missed_may_be_there(ledger):
+    """A target that was away when we read of somebody may have got them from a run that kept nothing."""
+    ledger.write_events([LoginEvent(CAROL, "carol", "", NOW - timedelta(seconds=90), SEEN, None)])
+    assert ("192.0.2.3", "carol", True) in doubt(configure(), ledger, (11, CAROL, "null", 50))["fw"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import chain, islice
+from itertools import islice
 
 from uidsync.config.models import Config
 from uidsync.ledger.ledger import Ledger
@@ -89,8 +89,10 @@ class News:
         """
         newest = self._ledger.read_events(self._events.keys())
         told = {ip: _list_telling(events.values(), newest.get(ip)) for ip, events in self._events.items()}
+        # Whoever was known may have been sent by others alone: a target that was away when we read of them missed them.
+        told = {ip: [*events, *filter(None, [self._known.get(ip)])] for ip, events in told.items() if events}
         demand = make_demand(newest, self._config.source.validity, self._snapshot.now)
-        named = {ip: {event.user for event in events if event.user} for ip, events in told.items() if events}
+        named = {ip: {event.user for event in events if event.user} for ip, events in told.items()}
         if not self._is_shared:
             # A login takes the place of whoever is there. Where none follows, somebody may have stayed.
             named = {
@@ -99,10 +101,7 @@ class News:
                 if any(not is_same_user(event.user, newest[ip].user) for event in told[ip])
             }
         if self._config.roles.is_used:
-            events = [
-                *chain.from_iterable(told[ip] for ip in named),
-                *(self._known[ip] for ip in named & self._known.keys()),
-            ]
+            events = [event for ip in named for event in told[ip]]
             _doubt_tags(self._config, self._ledger, events, self._snapshot.now)
         for target in self._config.target if named else ():
             held = self._ledger.read_holdings(target.name, named)
