@@ -15,7 +15,7 @@ from itertools import islice
 from uidsync.config.models import Config
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.position import Position
-from uidsync.ledger.values import MINUTE
+from uidsync.ledger.values import MINUTE, Holding
 from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import Entry, Login, Logout
 from uidsync.plan.newest import is_same_user, make_demand
@@ -89,8 +89,10 @@ class News:
         """
         newest = self._ledger.read_events(self._events.keys())
         told = {ip: _list_telling(events.values(), newest.get(ip)) for ip, events in self._events.items()}
-        # Whoever was known may have been sent by others alone: a target that was away when we read of them missed them.
-        told = {ip: [*events, *filter(None, [self._known.get(ip)])] for ip, events in told.items() if events}
+        told = {ip: events for ip, events in told.items() if events}
+        came = {ip for ip, events in told.items() if self._is_shared or self._have_passed(events, newest[ip])}
+        # A target that was away when we read of whoever was known before may have got them from others alone.
+        told = {ip: [*events, *filter(None, [self._known.get(ip)])] for ip, events in told.items()}
         demand = make_demand(newest, self._config.source.validity, self._snapshot.now)
         named = {ip: {event.user for event in events if event.user} for ip, events in told.items()}
         if not self._is_shared:
@@ -98,22 +100,31 @@ class News:
             named = {
                 ip: set() if ip in demand.mappings else users
                 for ip, users in named.items()
-                if any(not is_same_user(event.user, newest[ip].user) for event in told[ip])
+                if self._have_passed(told[ip], newest[ip])
             }
         if self._config.roles.is_used:
-            events = [event for ip in named for event in told[ip]]
+            events = [event for ip in came for event in told[ip]]
             _doubt_tags(self._config, self._ledger, events, self._snapshot.now)
         for target in self._config.target if named else ():
             held = self._ledger.read_holdings(target.name, named)
+            ips = {ip for ip in named if ip in came or not self._is_known_held(held.get(ip, ()), self._known[ip])}
             withdrawn = find_withdrawn(self._ledger.read_withdrawn(target.name, named), demand)
-            doubted: list[Entry] = [Logout(ip, holding.user) for ip in named for holding in held.get(ip, ())]
+            doubted: list[Entry] = [Logout(ip, holding.user) for ip in ips for holding in held.get(ip, ())]
             doubted += [
                 Login(ip, user, target.mapping_timeout // MINUTE)
-                for ip, users in named.items()
+                for ip in ips
                 if is_within(ip, target.networks) and ip not in withdrawn
-                for user in users - {holding.user for holding in held.get(ip, ())}
+                for user in named[ip] - {holding.user for holding in held.get(ip, ())}
             ]
             self._ledger.note_doubt(target.name, doubted, self._snapshot.now)
+
+    @staticmethod
+    def _have_passed(events: Iterable[LoginEvent], newest: LoginEvent) -> bool:
+        return any(not is_same_user(event.user, newest.user) for event in events)
+
+    @staticmethod
+    def _is_known_held(held: Iterable[Holding], known: LoginEvent) -> bool:
+        return any(is_same_user(holding.user, known.user) for holding in held)
 
 
 def _list_telling(events: Iterable[LoginEvent], newest: LoginEvent | None) -> list[LoginEvent]:
