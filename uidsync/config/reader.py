@@ -18,20 +18,8 @@ from typing import Any
 
 from pydantic import ValidationError, create_model
 
+from uidsync.config import models
 from uidsync.config.credentials import describe_refusal
-from uidsync.config.models import (
-    AgentConfig,
-    Config,
-    CSVConfig,
-    FirewallConfig,
-    IdentityConfig,
-    MySQLConfig,
-    RolesConfig,
-    SourceConfig,
-    SyncConfig,
-    Targets,
-    TelemetryConfig,
-)
 from uidsync.config.values import DOMAIN, NAME, VSYS, NeighbourTable, Table
 
 NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
@@ -70,7 +58,7 @@ class ConfigError(Exception):
         super().__init__("\n".join(f"{file}: {problem}" for problem in self.problems))
 
 
-def read_config(file: Path, neighbours: Neighbours = NOBODY, *, is_whole: bool = True) -> Config:
+def read_config(file: Path, neighbours: Neighbours = NOBODY, *, is_whole: bool = True) -> models.Config:
     """Read a configuration file, with the tables of these neighbours. Raises ConfigError with every problem in it.
 
     One that need not be whole may lack source and targets. Then `source` is None.
@@ -134,20 +122,20 @@ def _find_hint(text: str, error: str) -> str:
     return next((hint for words, hint in MEANT.items() if error.startswith(words)), "")
 
 
-def make_model(neighbours: Neighbours, *, is_whole: bool = True) -> type[Config]:
+def make_model(neighbours: Neighbours, *, is_whole: bool = True) -> type[models.Config]:
     """Make the model of a configuration with the tables of these neighbours."""
     if not neighbours:
-        return Config
+        return models.Config
     tables: dict[str, Any] = {name: (model or object, model and model()) for name, model in neighbours.items()}
     if not is_whole:
-        tables |= {"source": (SourceConfig, None), "target": (Targets, ())}
-    model: type[Config] = create_model("Config", __base__=Config, **tables)
+        tables |= {"source": (models.SourceConfig, None), "target": (models.Targets, ())}
+    model: type[models.Config] = create_model("Config", __base__=models.Config, **tables)
     return model
 
 
 def make_config(
     document: Mapping[str, Any], file: str, neighbours: Neighbours = NOBODY, *, is_whole: bool = True
-) -> Config:
+) -> models.Config:
     """Make the configuration from its parsed file. Raises ConfigError with every problem in it."""
     if problems := list(_find_oversized(document)):  # before anybody tries to print one
         raise ConfigError(file, _name_targets(problems, document))
@@ -274,12 +262,12 @@ def _describe(problem: Any, neighbours: Neighbours) -> str:  # noqa: ANN401 (pyd
 
 
 TABLES: dict[str, tuple[type[Table], ...]] = {
-    "source": (MySQLConfig, CSVConfig),
-    "identity": (IdentityConfig,),
-    "roles": (RolesConfig,),
-    "sync": (SyncConfig,),
-    "telemetry": (TelemetryConfig,),
-    "target": (FirewallConfig, AgentConfig),
+    "source": (models.MySQLConfig, models.CSVConfig),
+    "identity": (models.IdentityConfig,),
+    "roles": (models.RolesConfig,),
+    "sync": (models.SyncConfig,),
+    "telemetry": (models.TelemetryConfig,),
+    "target": (models.FirewallConfig, models.AgentConfig),
 }
 
 
@@ -287,7 +275,7 @@ def _suggest(path: str, neighbours: Neighbours) -> str:
     """Suggest the key of the same table that was probably meant."""
     name, _, key = path.rpartition(".")
     own = neighbours.get(table := name.partition("[")[0])
-    models = (own,) if own else TABLES.get(table, (Config,))
-    known = {name for model in models for name in model.model_fields} | (set() if table else neighbours.keys())
+    meant = (own,) if own else TABLES.get(table, (models.Config,))
+    known = {name for model in meant for name in model.model_fields} | (set() if table else neighbours.keys())
     close = difflib.get_close_matches(key, sorted(known - {key}), n=1)
     return f"; did you mean {close[0]}?" if close else ""
