@@ -41,7 +41,8 @@ MEANT = {  # what tomllib says, and what to do
 }
 BARE_VALUE = re.compile(r"""\s*([\w.-]+)\s*=\s*[^\s"'\[{#]""")
 ESCAPES = re.compile(r"[\b\t\n\f\r]")  # what \b, \t, \n, \f and \r become
-INTEGER_BITS = 64  # TOML's own limit, sign included
+# TOML's own limit is 64 bits. Python reads longer numbers, and refuses to print some of them.
+HUGE = re.compile(r"0x[0-9A-Fa-f_]{17}|0o[0-7_]{23}|0b[01_]{65}|(?<![\w.])[0-9][0-9_]{19}")
 
 # The tables of neighbours by name; None is one that is not installed, whose table says nothing to anybody.
 Neighbours = Mapping[str, type[NeighbourTable] | None]
@@ -100,11 +101,13 @@ def _read_text(file: Path) -> str:
 
 
 def _check_keys(text: str) -> str:
-    """Return the text, unless a key in it has too many parts. Raises ValueError."""
+    """Return the text, unless a key in it has too many parts, or a number too many digits. Raises ValueError."""
     bare = QUOTED.sub(lambda found: "\n" * found[0].count("\n"), text)
     for number, line in enumerate(bare.split("\n"), 1):
         if line.count(".") >= MOST_PARTS:
             raise ValueError(f"a key of more than {MOST_PARTS} parts (at line {number})")
+        if HUGE.search(line):
+            raise ValueError(f"a number of more than 64 bits (at line {number})")
     return text
 
 
@@ -137,8 +140,7 @@ def make_config(
     document: Mapping[str, Any], file: str, neighbours: Neighbours = NOBODY, *, is_whole: bool = True
 ) -> models.Config:
     """Make the configuration from its parsed file. Raises ConfigError with every problem in it."""
-    if problems := list(_find_oversized(document)):  # before anybody tries to print one
-        raise ConfigError(file, _name_targets(problems, document))
+    problems = []
     if isinstance(document.get("target"), dict):  # the one [[target]] was meant
         document = {**document, "target": [document["target"]]}
         problems = [f"target: {TWO_BRACKETS}"]
@@ -167,19 +169,6 @@ def _name_targets(problems: Sequence[str], document: Mapping[str, Any]) -> list[
         return f'target "{word}": ' if is_good else found[0]
 
     return [re.sub(r"^target\[(\d+)\](?:\.|: )", name, problem) for problem in problems]
-
-
-def _find_oversized(value: object, path: str = "") -> Iterator[str]:
-    """Find integers that are too large for TOML. Some have more digits than Python prints."""
-    match value:
-        case int() if value.bit_length() >= INTEGER_BITS:
-            yield f"{path}: a number of more than {INTEGER_BITS} bits"
-        case dict():
-            for key, item in value.items():
-                yield from _find_oversized(item, f"{path}.{key}".removeprefix("."))
-        case list():
-            for place, item in enumerate(value):
-                yield from _find_oversized(item, f"{path}[{place}]")
 
 
 def _find_contradictions(document: Mapping[str, Any], neighbours: Neighbours) -> Iterator[str]:
