@@ -147,18 +147,14 @@ def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> 
     else:
         context.load_default_certs()
     if certificate:
-        _load_own_certificate(context, certificate)
+        try:
+            own = load_own(context, certificate)
+        except ValueError as error:
+            names = " and ".join(map(str, certificate))
+            raise Unauthorized(f"the client certificate in {names} cannot be used: {error}") from None
+        context.is_ours_there = True
+        context.own_certificate_not_after = _read_end(None, own)
     return context
-
-
-def _load_own_certificate(context: TargetContext, files: tuple[Path, Path]) -> None:
-    try:
-        certificate = load_own(context, files)
-    except ValueError as error:
-        names = " and ".join(map(str, files))
-        raise Unauthorized(f"the client certificate in {names} cannot be used: {error}") from None
-    context.is_ours_there = True
-    context.own_certificate_not_after = _read_end(None, certificate)
 
 
 def read_failure(error: BaseException, doing: str) -> PanosError:
