@@ -325,7 +325,6 @@ WRONG = [
         ({path: "a\0b"}, f"{path.replace('0__', FW_EAST).replace('__', '.')}: holds a character")
         for path in ("source__path", "identity__domain", "sync__state_dir", "0__ca_file", "0__api_key_file")
     ),
-    ({"0__name": 2**64}, "target[0].name: a number of more than 64 bits"),
     ({"identity__rewrite": [{"match": "[[a]", "replace": ""}]}, "identity.rewrite[0].match: not a regular expression"),
     # what nobody would look at
     ({"telemetry__textfile": "/srv/uidsync.txt"}, "telemetry.textfile: must end in .prom"),
@@ -416,7 +415,9 @@ def test_a_file_is_read(tmp_path):
         (b"[sync]\n[sync]\n", "not TOML: .*twice"),
         (b'a = "\xff"\n', "not UTF-8, from byte 6 on: save the file as UTF-8"),
         ("a = 1".encode("utf-16"), "not UTF-8, from byte 1 on"),
-        (b"a = " + b"9" * 5000, "not TOML"),
+        (b"a = " + b"9" * 5000, "not TOML: a number of more than 64 bits .at line 1"),
+        (b"[[target]]\nname = 0x1_0000_0000_0000_0000", "not TOML: a number of more than 64 bits .at line 2"),
+        (b"a = [0b1" + b"0" * 64 + b"]", "not TOML: a number of more than 64 bits"),
         (b"a = " + b"[" * 10_000, "not TOML: brackets within brackets"),
         (b"\n" + b"a." * 500_000 + b"a = 1", "not TOML: a key of more than 32 parts .at line 2"),
         (b"[" + b"a." * 500_000 + b"a]", "not TOML: a key of more than 32 parts"),

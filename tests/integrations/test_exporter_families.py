@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.integrations.exporter_views import flow, view
 from uidsync.integrations.exporter.families import COUNTERS, GAUGES, Families, add_views
 from uidsync.panos.tunnels.conditions import Rules, View
-from uidsync.panos.tunnels.vpn import Gateway, IpsecSa
+from uidsync.panos.tunnels.vpn import IpsecSa
 from uidsync.panos.userid.knowledge import Knowledge, ask_knowledge
 from uidsync.panos.wire.errors import BadRequest, Busy, Unauthorized, Unreachable
 
@@ -147,7 +147,7 @@ def test_what_is_asked_beside_the_tunnels():
         IpsecSa("DC:a", 3600, 3590),
         IpsecSa("other", 3600, 3590),
     )
-    gateways = (Gateway("gw", "1"), Gateway("gw-down", "2"))
+    gateways = {"gw": "1", "gw-down": "2"}
     counted = flow("DC:a", counters={"byte-encap": 5, "byte-decap": 6, "pkt-encap": 7, "pkt-decap": 8, "auth-err": 9})
     samples = write(view(counted, ipsec_sas=sas, gateways=gateways, ike_sas=("gw",)))
     assert find(samples, "panos_ipsec_sa_remaining_seconds") == [3590]
@@ -240,7 +240,7 @@ def test_every_name_has_samples():
     counters = ("byte-encap", "byte-decap", "pkt-encap", "pkt-decap", "auth-err")
     full = view(
         flow("HQ", monitor="up", counters=dict.fromkeys(counters, 1)),
-        gateways=(Gateway("gw", "1"),),
+        gateways={"gw": "1"},
         ike_sas=(),
         ipsec_sas=(IpsecSa("HQ", 3600, 30),),
         users=Knowledge({"XMLAPI": 5}, 64_000, {"dc-1": True}, {"hub": False}, 60, 3600, 1800),

@@ -14,7 +14,7 @@ from rich.console import Console
 from uidsync.integrations.tunnels import listing, nagios, zabbix
 from uidsync.integrations.tunnels.outcome import conclude
 from uidsync.panos.tunnels.conditions import Rules, View
-from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable, Gateway, IpsecSa
+from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable, IpsecSa
 from uidsync.panos.wire.errors import BadReply, Busy, Unauthorized, Unreachable
 
 TEMPLATE = Path(zabbix.__file__).with_name("zabbix_template.yaml")
@@ -66,7 +66,7 @@ def test_discovery_is_json_whatever_the_names():
 
 def test_the_array_names_the_parts():
     """Every proxy-id with its tunnel, gateway, interface and peer."""
-    outcome = make_outcome(FLOWS[:2], gateways=(Gateway("gw-hq", "1"),))
+    outcome = make_outcome(FLOWS[:2], gateways={"gw-hq": "1"})
     assert json.loads(zabbix.write_array(outcome)) == [
         {"{#TUNNELNAME}": "DC:a", "{#TUNNEL}": "DC", "{#PROXYID}": "a", "{#GATEWAY}": "", "{#IFNAME}": "tunnel.2",
          "{#PEERIP}": "198.51.100.2"},
@@ -110,7 +110,7 @@ def test_a_status_that_is_not_known_is_none(name):
 def test_the_document_has_all_of_it():
     """Numbers, words, the role and the counts, of tunnels and of proxy-ids; what was asked beside is in it."""
     sas = (IpsecSa("HQ", 3600, 90), IpsecSa("HQ", 3600, 3000))
-    asked = {"gateways": (Gateway("gw", "1"),), "ike_sas": ("gw",), "ipsec_sas": sas}
+    asked = {"gateways": {"gw": "1"}, "ike_sas": ("gw",), "ipsec_sas": sas}
     document = json.loads(zabbix.write_document(make_outcome(expected=EXPECTED, **asked)))
     assert (document["up"], document["active"], document["role"], document["error"]) == (1, 1, "active", None)
     assert document["counts"] == {"up": 2, "degraded": 2, "down": 1, "unknown": 1, "missing": 1, "unexpected": 1}

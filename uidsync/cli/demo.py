@@ -19,7 +19,7 @@ from uidsync.cli.neighbours import advise_extra, lacks
 from uidsync.cli.rights import step_down
 from uidsync.cli.show import make_console, progress_bar, show_outcome, show_plans, show_rows
 from uidsync.cli.wiring import Site
-from uidsync.config.render import render
+from uidsync.config.describing import render
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos import rank
 from uidsync.report.output import write_atomically

@@ -148,7 +148,7 @@ def _tell_fingerprint(config: TargetConfig, error: PanosError) -> str:
         seen = see_certificate(config.host, config.port, config.request_timeout.total_seconds())
     except PanosError:
         return ""
-    return f"; it shows the SHA-256 fingerprint {seen.sha256}"  # on one line of 80
+    return f"; it shows the SHA-256 fingerprint {seen.fingerprint.replace(':', '').lower()}"  # on one line of 80
 
 
 def _advise(config: TargetConfig, error: PanosError) -> str:

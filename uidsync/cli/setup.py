@@ -21,9 +21,9 @@ from uidsync.cli.show import make_console
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
 from uidsync.cli.words import tell_kind
 from uidsync.config.credentials import CREDENTIALS, SecretFiles
+from uidsync.config.describing import render
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.config.reader import ConfigError, make_config
-from uidsync.config.render import render
 from uidsync.config.values import Secret
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.tls import see_certificate

@@ -14,7 +14,7 @@ import typer
 
 from uidsync.cli.app import Options, command
 from uidsync.cli.rights import step_down
-from uidsync.config.render import render_keys
+from uidsync.config.describing import render_keys
 
 NOT_OURS = {errno.EADDRINUSE, errno.EACCES, errno.EPERM}  # what a port may be that somebody chose
 

@@ -1,4 +1,4 @@
-"""Describes the keys of the configuration by what the models say below each of them.
+"""Describes the keys of the configuration by what the models say below each of them, and writes one as TOML.
 
 The JSON Schema, the shipped uidsync.toml, the manual page and docs/configuration.md are made from this. No run of the
 sync needs it: to read source text takes time.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from uidsync.config.models import Config
@@ -59,3 +61,30 @@ def _read_docstrings(model: type[Table]) -> dict[str, str]:
         and isinstance(below.value, ast.Constant)
         and isinstance(below.value.value, str)
     }
+
+
+def render(document: Mapping[str, Any], head: str) -> str:
+    """Return a configuration as TOML, below a comment; every table of it is a dictionary, or a list of them."""
+    lines = [f"# {head}"]
+    for name, tables in document.items():
+        for table in [tables] if isinstance(tables, Mapping) else tables:
+            lines += ["", f"[{name}]" if table is tables else f"[[{name}]]", *render_keys(table)]
+    return "\n".join(lines) + "\n"
+
+
+def render_keys(table: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a table."""
+    return [f"{key} = {_render(value)}" for key, value in table.items()]
+
+
+def _render(value: object) -> str:
+    match value:
+        case bool() | int():
+            return json.dumps(value)
+        case str() | Path():
+            return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+        case Mapping():
+            return "{ " + ", ".join(f"{key} = {_render(each)}" for key, each in value.items()) + " }"
+        case Iterable():
+            return "[" + ", ".join(map(_render, value)) + "]"
+    raise TypeError(f"{type(value).__name__} has no place in a configuration")

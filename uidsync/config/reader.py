@@ -18,20 +18,8 @@ from typing import Any
 
 from pydantic import ValidationError, create_model
 
+from uidsync.config import models
 from uidsync.config.credentials import describe_refusal
-from uidsync.config.models import (
-    AgentConfig,
-    Config,
-    CSVConfig,
-    FirewallConfig,
-    IdentityConfig,
-    MySQLConfig,
-    RolesConfig,
-    SourceConfig,
-    SyncConfig,
-    Targets,
-    TelemetryConfig,
-)
 from uidsync.config.values import DOMAIN, NAME, VSYS, NeighbourTable, Table
 
 NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
@@ -53,7 +41,8 @@ MEANT = {  # what tomllib says, and what to do
 }
 BARE_VALUE = re.compile(r"""\s*([\w.-]+)\s*=\s*[^\s"'\[{#]""")
 ESCAPES = re.compile(r"[\b\t\n\f\r]")  # what \b, \t, \n, \f and \r become
-INTEGER_BITS = 64  # TOML's own limit, sign included
+# TOML's own limit is 64 bits. Python reads longer numbers, and refuses to print some of them.
+HUGE = re.compile(r"0x[0-9A-Fa-f_]{17}|0o[0-7_]{23}|0b[01_]{65}|(?<![\w.])[0-9][0-9_]{19}")
 
 # The tables of neighbours by name; None is one that is not installed, whose table says nothing to anybody.
 Neighbours = Mapping[str, type[NeighbourTable] | None]
@@ -70,7 +59,7 @@ class ConfigError(Exception):
         super().__init__("\n".join(f"{file}: {problem}" for problem in self.problems))
 
 
-def read_config(file: Path, neighbours: Neighbours = NOBODY, *, is_whole: bool = True) -> Config:
+def read_config(file: Path, neighbours: Neighbours = NOBODY, *, is_whole: bool = True) -> models.Config:
     """Read a configuration file, with the tables of these neighbours. Raises ConfigError with every problem in it.
 
     One that need not be whole may lack source and targets. Then `source` is None.
@@ -112,11 +101,13 @@ def _read_text(file: Path) -> str:
 
 
 def _check_keys(text: str) -> str:
-    """Return the text, unless a key in it has too many parts. Raises ValueError."""
+    """Return the text, unless a key in it has too many parts, or a number too many digits. Raises ValueError."""
     bare = QUOTED.sub(lambda found: "\n" * found[0].count("\n"), text)
     for number, line in enumerate(bare.split("\n"), 1):
         if line.count(".") >= MOST_PARTS:
             raise ValueError(f"a key of more than {MOST_PARTS} parts (at line {number})")
+        if HUGE.search(line):
+            raise ValueError(f"a number of more than 64 bits (at line {number})")
     return text
 
 
@@ -134,23 +125,22 @@ def _find_hint(text: str, error: str) -> str:
     return next((hint for words, hint in MEANT.items() if error.startswith(words)), "")
 
 
-def make_model(neighbours: Neighbours, *, is_whole: bool = True) -> type[Config]:
+def make_model(neighbours: Neighbours, *, is_whole: bool = True) -> type[models.Config]:
     """Make the model of a configuration with the tables of these neighbours."""
     if not neighbours:
-        return Config
+        return models.Config
     tables: dict[str, Any] = {name: (model or object, model and model()) for name, model in neighbours.items()}
     if not is_whole:
-        tables |= {"source": (SourceConfig, None), "target": (Targets, ())}
-    model: type[Config] = create_model("Config", __base__=Config, **tables)
+        tables |= {"source": (models.SourceConfig, None), "target": (models.Targets, ())}
+    model: type[models.Config] = create_model("Config", __base__=models.Config, **tables)
     return model
 
 
 def make_config(
     document: Mapping[str, Any], file: str, neighbours: Neighbours = NOBODY, *, is_whole: bool = True
-) -> Config:
+) -> models.Config:
     """Make the configuration from its parsed file. Raises ConfigError with every problem in it."""
-    if problems := list(_find_oversized(document)):  # before anybody tries to print one
-        raise ConfigError(file, _name_targets(problems, document))
+    problems = []
     if isinstance(document.get("target"), dict):  # the one [[target]] was meant
         document = {**document, "target": [document["target"]]}
         problems = [f"target: {TWO_BRACKETS}"]
@@ -179,19 +169,6 @@ def _name_targets(problems: Sequence[str], document: Mapping[str, Any]) -> list[
         return f'target "{word}": ' if is_good else found[0]
 
     return [re.sub(r"^target\[(\d+)\](?:\.|: )", name, problem) for problem in problems]
-
-
-def _find_oversized(value: object, path: str = "") -> Iterator[str]:
-    """Find integers that are too large for TOML. Some have more digits than Python prints."""
-    match value:
-        case int() if value.bit_length() >= INTEGER_BITS:
-            yield f"{path}: a number of more than {INTEGER_BITS} bits"
-        case dict():
-            for key, item in value.items():
-                yield from _find_oversized(item, f"{path}.{key}".removeprefix("."))
-        case list():
-            for place, item in enumerate(value):
-                yield from _find_oversized(item, f"{path}[{place}]")
 
 
 def _find_contradictions(document: Mapping[str, Any], neighbours: Neighbours) -> Iterator[str]:
@@ -274,12 +251,12 @@ def _describe(problem: Any, neighbours: Neighbours) -> str:  # noqa: ANN401 (pyd
 
 
 TABLES: dict[str, tuple[type[Table], ...]] = {
-    "source": (MySQLConfig, CSVConfig),
-    "identity": (IdentityConfig,),
-    "roles": (RolesConfig,),
-    "sync": (SyncConfig,),
-    "telemetry": (TelemetryConfig,),
-    "target": (FirewallConfig, AgentConfig),
+    "source": (models.MySQLConfig, models.CSVConfig),
+    "identity": (models.IdentityConfig,),
+    "roles": (models.RolesConfig,),
+    "sync": (models.SyncConfig,),
+    "telemetry": (models.TelemetryConfig,),
+    "target": (models.FirewallConfig, models.AgentConfig),
 }
 
 
@@ -287,7 +264,7 @@ def _suggest(path: str, neighbours: Neighbours) -> str:
     """Suggest the key of the same table that was probably meant."""
     name, _, key = path.rpartition(".")
     own = neighbours.get(table := name.partition("[")[0])
-    models = (own,) if own else TABLES.get(table, (Config,))
-    known = {name for model in models for name in model.model_fields} | (set() if table else neighbours.keys())
+    meant = (own,) if own else TABLES.get(table, (models.Config,))
+    known = {name for model in meant for name in model.model_fields} | (set() if table else neighbours.keys())
     close = difflib.get_close_matches(key, sorted(known - {key}), n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -104,26 +104,19 @@ def _read_zone(name: str, local: tzinfo | None) -> tzinfo | None:
 def _part_time(words: str) -> tuple[str, time | None]:
     """Part the words for the day from the time of day, wherever among them it stands, if it does."""
     times = [found for found in TIME.finditer(words) if found["rest"] or found["half"]]
-    if not times:
-        return _join_day(words), None
     if len(times) > 1:
         raise ValueError(f"two times of day; write it like {EXAMPLES}")
-    (found,) = times
-    hour = int(found["hour"])
-    is_on_dial = not found["half"] or 1 <= hour <= 12  # noqa: PLR2004 (hours on a dial)
-    if found["half"]:
-        hour = hour % 12 + (12 if found["half"] == "pm" else 0)
-    try:
-        given = time.fromisoformat(f"{hour:02}{found['rest'] or ':00'}") if is_on_dial and hour < HOURS else None
-    except ValueError:
-        given = None
-    if given is None:
-        raise ValueError(f"no such time of day: {found[0].strip()}")
-    return _join_day(words[: found.start()] + " " + words[found.end() :]), given
-
-
-def _join_day(words: str) -> str:
-    return " ".join(word for word in words.split() if word not in {"at", "on"})
+    given = None
+    for found in times:
+        words = f"{words[: found.start()]} {words[found.end() :]}"
+        hour, half = int(found["hour"]), found["half"]
+        is_on_dial = not half or 1 <= hour <= 12  # noqa: PLR2004 (hours on a dial)
+        hour = hour % 12 + (12 if half == "pm" else 0) if half else hour
+        with suppress(ValueError):
+            given = time.fromisoformat(f"{hour:02}{found['rest'] or ':00'}") if is_on_dial and hour < HOURS else None
+        if given is None:
+            raise ValueError(f"no such time of day: {found[0].strip()}")
+    return " ".join(word for word in words.split() if word not in {"at", "on"}), given
 
 
 def _list_days(words: str, today: date) -> Iterator[date]:

@@ -30,7 +30,6 @@ LONGEST_ROW = 2**20  # characters, including further lines in quotes; the table'
 MOST_LINES = 100  # of a row with line breaks in quotes: how far the closing quote is searched for
 LONGEST_LINE = 2**26  # characters; a file without a line end by then has no lines
 LINE_ENDS = ("\n", "\r")
-NO_ROW = Row(None, None, None, None, None)
 # Text that is not UTF-8 becomes a name that no message can carry. It costs only its own row.
 AS_TEXT: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
 
@@ -103,14 +102,12 @@ class CSVSnapshot:
     def read_since(self, date: datetime) -> Iterator[Row]:
         """Read every row: a file has no index. Raises SourceError."""
         del date
-        for fields, places in self._read_records():
-            yield _read_fields(fields, places)
+        return map(_read_row, self._read_records())
 
     def read_after(self, event_id: int, others: Collection[int], date: datetime) -> Iterator[Row]:
         """Read the rows above an id and some others. A file has no index, so this saves no time."""
-        for row in self.read_since(date):
-            if row.event_id is None or row.event_id > event_id or row.event_id in others:
-                yield row
+        rows = self.read_since(date)
+        return (row for row in rows if row.event_id is None or row.event_id > event_id or row.event_id in others)
 
     # ---- history, for `uidsync who`: each question reads the file anew ----
 
@@ -123,13 +120,12 @@ class CSVSnapshot:
 
     def read_machines(self, event_ids: Collection[int]) -> dict[int, str]:
         """Read the names of the machines in these rows, if they have one. Raises SourceError."""
-        wanted, machines = {str(event_id) for event_id in event_ids}, {}
+        wanted, machines = set(event_ids), {}
         self._rewind()
-        for fields, places in self._read_records():
-            texts = {name: fields[place] for name, place in places.items() if fields}
-            number, machine = texts.get("clienthistid", "").strip(), texts.get(MACHINE, "")
-            if number in wanted and machine not in NULLS:
-                machines[int(number)] = machine
+        for texts in self._read_records():
+            event_id, machine = _read_row(texts).event_id, texts.get(MACHINE)
+            if event_id is not None and event_id in wanted and machine:
+                machines[event_id] = machine
         return machines
 
     def read_oldest_date(self) -> datetime | None:
@@ -150,8 +146,8 @@ class CSVSnapshot:
         except OSError as error:
             raise SourceError(f"{self._path}: {error}") from error
 
-    def _read_records(self) -> Iterator[tuple[Sequence[str], Mapping[str, int]]]:
-        """Read the fields of every row, and where our columns are. A bad line has no fields. Raises SourceError."""
+    def _read_records(self) -> Iterator[Mapping[str, str | None]]:
+        """Read our columns of every row; nothing of a bad line. Raises SourceError."""
         lines = _Lines(self._text)
         reader = csv.reader(lines, strict=True)
         with self._translated():
@@ -171,8 +167,10 @@ class CSVSnapshot:
                     fields = None if width - 1 in required else (*fields[:-1], "")
                 if fields is None or len(fields) != width:
                     lines.give_back()
-                    fields = ()
-                yield fields, places
+                    yield {}
+                else:
+                    texts = {name: fields[place] for name, place in places.items()}
+                    yield {name: None if text in NULLS else text for name, text in texts.items()}
 
     def _find_columns(self, header: list[str]) -> Mapping[str, int]:
         names = [name.strip().lower() for name in header]
@@ -187,17 +185,13 @@ class CSVSnapshot:
         return {name: places[name] for name in (*REQUIRED, *OPTIONAL, MACHINE) if name in places}
 
 
-def _read_fields(fields: Sequence[str], places: Mapping[str, int]) -> Row:
-    if not fields:
-        return NO_ROW
-    values = {name: fields[place] for name, place in places.items()}
-    texts = {name: None if value in NULLS else value for name, value in values.items()}
-    number = (texts["clienthistid"] or "").strip()
+def _read_row(texts: Mapping[str, str | None]) -> Row:
+    number = (texts.get("clienthistid") or "").strip()
     event_id = int(number) if number.isdecimal() and len(number) <= LONGEST_ID else None
     date = None
     with suppress(ValueError):
-        date = datetime.fromisoformat((texts["transdate"] or "").strip())
-    return Row(event_id, date, texts["currentipaddress"], texts["principal"], texts.get("macaddress"))
+        date = datetime.fromisoformat((texts.get("transdate") or "").strip())
+    return Row(event_id, date, *map(texts.get, ("currentipaddress", "principal", "macaddress")))
 
 
 class _Lines:

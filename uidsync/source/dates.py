@@ -100,10 +100,8 @@ class Dates:
         if self.time_zone is UTC:
             return True
         days = [since + day * DAY for day in range(-1, (until - since) // DAY + 1)]
-        return len({self._find_utcoffset(moment) for moment in (*days, until, until + DAY)}) == 1
-
-    def _find_utcoffset(self, moment: datetime) -> timedelta | None:
-        return (moment - self.time_offset).astimezone(self.time_zone).utcoffset()
+        moments = (moment - self.time_offset for moment in (*days, until, until + DAY))
+        return len({moment.astimezone(self.time_zone).utcoffset() for moment in moments}) == 1
 
     def advise(self, ahead: timedelta) -> str:
         """Say what to configure if the newest date lies this far ahead of the clock. A negative value lies behind it.

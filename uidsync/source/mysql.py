@@ -17,9 +17,18 @@ from pymysql.cursors import Cursor, DictCursor, SSCursor
 from uidsync.deadline import Deadline
 from uidsync.panos import Address
 from uidsync.source import Scan, Shape, SourceError
-from uidsync.source.mysql_failures import FAILURES, describe_failure, is_refusal
+from uidsync.source.mysql_failures import FAILURES, describe_failure
 from uidsync.source.mysql_groups import Groups, can_group
-from uidsync.source.mysql_login import CONNECT_TIMEOUT, STATEMENTS, Login, Opened, limited, log_in, raise_if_over
+from uidsync.source.mysql_login import (
+    CONNECT_TIMEOUT,
+    STATEMENTS,
+    Login,
+    Opened,
+    limited,
+    log_in,
+    passed_over,
+    raise_if_over,
+)
 from uidsync.source.mysql_login import READ_TIMEOUT as READ_TIMEOUT  # noqa: PLC0414 (the unit is timed by it)
 from uidsync.source.rows import Row, choose_row_maker, read_id, read_text, write_date
 
@@ -199,13 +208,9 @@ class MySQLSnapshot:
 
     def _glance(self, name: str) -> Sequence[tuple[Any, ...]]:
         """Ask what nothing depends on. If the server refuses, there is no answer. Raises SourceError."""
-        with self._translated():
-            try:
-                return self._run(name)
-            except pymysql.MySQLError as error:
-                if not is_refusal(error):
-                    raise
-                return ()
+        with self._translated(), passed_over():
+            return self._run(name)
+        return ()
 
     def _run(self, name: str, *parameters: object) -> Sequence[tuple[Any, ...]]:
         # Not a stream: a broken stream fails once more when it is closed, in another way.

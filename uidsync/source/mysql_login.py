@@ -215,18 +215,18 @@ def lift_limits(connection: pymysql.Connection[SSCursor]) -> None:
     """
     with connection.cursor(Cursor) as cursor:
         limits = set(LIMITS)  # if the server does not tell, try each
-        with _refused():
+        with passed_over():
             cursor.execute(STATEMENTS["read_limits"])
             limits = {str(name).lower() for name, _ in cursor.fetchall()}
         for name, value in LIMITS.items():
             if name in limits:
-                with _refused():
+                with passed_over():
                     cursor.execute(STATEMENTS["lift_limit"].format(limit=name), (value,))
 
 
 @contextmanager
-def _refused() -> Iterator[None]:
-    """Go on if the server refuses a question that nothing depends on."""
+def passed_over() -> Iterator[None]:
+    """Go on if the server refuses what the block asks: nothing depends on it."""
     try:
         yield
     except pymysql.MySQLError as error:

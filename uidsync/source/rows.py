@@ -144,8 +144,13 @@ def make_row_reader(rules: Rules, now: datetime, cached: int = CACHED, since: da
     read_name = make_name_reader(rules, cached)
     read_address = _remember(_make_address_reader(rules), cached)
     read_device = _remember(read_mac, cached)
-    read_own_roles = _remember(_make_role_reader(rules.role_globs), cached) if rules.role_globs else lambda _: ()
+    is_kept = re.compile("|".join(translate(glob.casefold()) for glob in rules.role_globs)).match
     dates, latest = rules.dates, now + AHEAD
+
+    def read_kept_roles(principal: str) -> tuple[str, ...]:
+        return tuple(role for role in read_roles(principal) if is_kept(role.casefold()))
+
+    read_own_roles = _remember(read_kept_roles, cached) if rules.role_globs else lambda _: ()
 
     def read_row(row: Row) -> LoginEvent | SkippedRow:
         seen_at = dates.read(row.date, now)
@@ -191,20 +196,13 @@ def read_roles(principal: str) -> tuple[str, ...]:
     """Return the roles of a principal, each once and in their order; one that may have lost its end is left out."""
     _, *roles = principal[:LONGEST_PRINCIPAL].split(",", MOST_ROLES + 1)
     whole = roles[:-1] if len(roles) > MOST_ROLES or len(principal) >= LONGEST_PRINCIPAL else roles
-    cleaned = (" ".join(role.split()) for role in whole)
-    return tuple(
-        dict.fromkeys(each for each in cleaned if is_seen(each) and len(each) <= LONGEST_ROLE and is_carriable(each))
-    )
+    cleaned = dict.fromkeys(" ".join(role.split()) for role in whole)
+    return tuple(role for role in cleaned if is_seen(role) and len(role) <= LONGEST_ROLE and is_carriable(role))
 
 
 def is_seen(text: str) -> bool:
     """Tell whether a text shows anything. Zero-width characters, marks without a letter and fillers do not."""
     return any(unicodedata.category(character) not in UNSEEN and character not in FILLERS for character in text)
-
-
-def _make_role_reader(globs: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
-    is_kept = re.compile("|".join(translate(glob.casefold()) for glob in globs)).match
-    return lambda principal: tuple(role for role in read_roles(principal) if is_kept(role.casefold()))
 
 
 def _make_name_judge(rules: Rules) -> Callable[[str], tuple[str | None, str]]:

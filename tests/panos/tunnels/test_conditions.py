@@ -3,7 +3,7 @@
 import pytest
 
 from uidsync.panos.tunnels.conditions import Rules, View, count_up_gateways, judge, read_tunnels
-from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable, Gateway
+from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable
 from uidsync.panos.wire.errors import BadReply, Unauthorized, Unreachable
 
 UP, DEGRADED, DOWN, UNKNOWN, MISSING = Condition
@@ -125,7 +125,7 @@ def test_one_firewall_counts_whatever_it_is():
 
 def test_a_configured_gateway_without_sa_is_down():
     """Lists of SAs hold what stands: the gateway that is missing there is down; without either list none is known."""
-    gateways = (Gateway("a", "1"), Gateway("b", "2"))
+    gateways = {"a": "1", "b": "2"}
     sas = ("a", "a")
     assert count_up_gateways(View("h", DEAD, gateways=gateways, ike_sas=sas)) == {"a": True, "b": False}
     assert count_up_gateways(View("h", DEAD, gateways=gateways, ike_sas=DEAD)) is None

@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uidsync.panos.tunnels.text import cut_xml, read_flow_text, write_command
+from uidsync.panos.tunnels.terminal import cut_xml, read_flow_text, write_command
 from uidsync.panos.tunnels.vpn import (
     SHOW_FLOWS,
     SHOW_GATEWAYS,
     SHOW_IKE_SAS,
     SHOW_IPSEC_SAS,
     Condition,
-    Gateway,
     IpsecSa,
     make_show_details,
     read_flows,
@@ -223,15 +222,15 @@ def test_sas_and_gateways_are_read():
     assert read_ipsec_sas(*take(body)) == (IpsecSa("T:a", 3600, 9),)
     gateway = entry(id="1", name="gw-a", v1="<peer-id>192.0.2.60(ipaddr:192.0.2.60)</peer-id>")
     body = wrap(f"<entries>{gateway}</entries><all>True</all><ngw>1</ngw>")
-    assert read_gateways(*take(body)) == (Gateway("gw-a", "1"),)
+    assert read_gateways(*take(body)) == {"gw-a": "1"}
 
 
 def test_entries_are_read_wherever_they_lie():
     """Gateways and phase 2 may lie right under the result, as phase 1 does."""
     sa = entry(name="T", gwid="1", remain="9")
     gateway = entry(id="1", name="gw", v2="<peer-id>192.0.2.60(ipaddr:192.0.2.60)</peer-id>")
-    for read_all, one in ((read_ipsec_sas, sa), (read_gateways, gateway)):
-        nested, direct = wrap(f"<entries>{one}{one}</entries>"), wrap(one + one)
+    for read_all, two in ((read_ipsec_sas, sa + sa), (read_gateways, gateway + gateway.replace(">gw<", ">gx<"))):
+        nested, direct = wrap(f"<entries>{two}</entries>"), wrap(two)
         assert read_all(*take(nested)) == read_all(*take(direct))
         assert len(read_all(*take(direct))) == 2
 

@@ -5,12 +5,27 @@ Pure: no I/O.
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from uidsync.config.values import Flag, Name, NeighbourTable, Port, Regex, Secret, Word
+from pydantic import AfterValidator
 
+from uidsync.config.values import Flag, Name, NeighbourTable, Port, Secret, Word
+
+
+def _read_regex(value: str) -> str:
+    try:
+        with warnings.catch_warnings(action="error"):  # of what a later Python will read otherwise
+            re.compile(value)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return value
+
+
+Regex = Annotated[str, AfterValidator(_read_regex)]
 Expected = dict[Name, tuple[Word, ...]]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable, Gateway, IpsecSa
+from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable, IpsecSa
 from uidsync.panos.userid.knowledge import Knowledge
 from uidsync.panos.userid.pair import ACTIVE, OFF
 from uidsync.panos.wire.errors import BadReply, PanosError
@@ -58,7 +58,7 @@ class View:
     host: str
     table: FlowTable | PanosError
     role: str | PanosError | None = None
-    gateways: tuple[Gateway, ...] | PanosError | None = None
+    gateways: Mapping[str, str] | PanosError | None = None  # numbers by name
     ike_sas: tuple[str, ...] | PanosError | None = None
     ipsec_sas: tuple[IpsecSa, ...] | PanosError | None = None
     counters: int | PanosError | None = None
@@ -118,8 +118,8 @@ def read_tunnels(view: View, rules: Rules) -> tuple[Tunnel, ...]:
         raise BadReply(view.table.gap)
     if rules.needs_gateways and isinstance(view.gateways, PanosError):
         raise view.gateways
-    gateways = {} if isinstance(view.gateways, PanosError) else {each.number: each.name for each in view.gateways or ()}
-    return judge(view.table.flows, rules, gateways)
+    gateways = view.gateways if isinstance(view.gateways, Mapping) else {}
+    return judge(view.table.flows, rules, {number: name for name, number in gateways.items()})
 
 
 def judge(flows: Sequence[Flow], rules: Rules, gateways: dict[str, str] | None = None) -> tuple[Tunnel, ...]:
@@ -186,7 +186,7 @@ def describe_role(role: str | PanosError | None) -> str:
 
 def count_up_gateways(view: View) -> dict[str, bool] | None:
     """Return for every configured IKE gateway whether a phase 1 is up; None if either list is not known."""
-    if not isinstance(view.gateways, tuple) or not isinstance(view.ike_sas, tuple):
+    if not isinstance(view.gateways, Mapping) or not isinstance(view.ike_sas, tuple):
         return None
     standing = set(view.ike_sas)
-    return {gateway.name: gateway.name in standing for gateway in view.gateways}
+    return {name: name in standing for name in view.gateways}

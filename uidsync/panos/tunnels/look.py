@@ -12,19 +12,8 @@ from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from uidsync.panos.tunnels import vpn
 from uidsync.panos.tunnels.conditions import View
-from uidsync.panos.tunnels.vpn import (
-    SHOW_FLOWS,
-    SHOW_GATEWAYS,
-    SHOW_IKE_SAS,
-    SHOW_IPSEC_SAS,
-    FlowTable,
-    make_show_details,
-    read_flows,
-    read_gateways,
-    read_ike_sas,
-    read_ipsec_sas,
-)
 from uidsync.panos.userid.knowledge import ask_knowledge
 from uidsync.panos.userid.pair import HA_STATE, read_role
 from uidsync.panos.wire.client import Client
@@ -75,7 +64,7 @@ class Line(Protocol):
 
     limit: Limit
 
-    def ask_flows(self) -> FlowTable:
+    def ask_flows(self) -> vpn.FlowTable:
         """Ask for all tunnels."""
 
     def ask_role(self) -> str:
@@ -92,7 +81,7 @@ def make_look(host: str, client: Client, serial: str, wants: Wants) -> Look:
 
 def capture(client: Client, serial: str, seconds: float) -> bytes:
     """Ask a firewall for its tunnels, and return its answer unread. Raises PanosError."""
-    return client.exchange_large(address_to(SHOW_FLOWS, serial), seconds, lambda _, pieces: b"".join(pieces))
+    return client.exchange_large(address_to(vpn.SHOW_FLOWS, serial), seconds, lambda _, pieces: b"".join(pieces))
 
 
 def look_at_all(looks: Mapping[str, Look], seconds: float) -> tuple[View, ...]:
@@ -114,8 +103,8 @@ class _Caller:
         self._serial = serial
         self.limit = limit
 
-    def ask_flows(self) -> FlowTable:
-        return self.ask(SHOW_FLOWS, read_flows)
+    def ask_flows(self) -> vpn.FlowTable:
+        return self.ask(vpn.SHOW_FLOWS, vpn.read_flows)
 
     def ask_role(self) -> str:
         return self.ask(HA_STATE, lambda status, pieces: read_role(read_response(status, b"".join(pieces))))
@@ -135,13 +124,13 @@ def look(host: str, line: Line, wants: Wants) -> View:
         host,
         table,
         _attempt(line.ask_role) if wants.role else None,
-        _attempt(lambda: line.ask(SHOW_GATEWAYS, read_gateways)) if wants.gateways else None,
-        _attempt(lambda: line.ask(SHOW_IKE_SAS, read_ike_sas)) if wants.ike_sas else None,
-        _attempt(lambda: line.ask(SHOW_IPSEC_SAS, read_ipsec_sas)) if wants.ipsec_sas else None,
+        _attempt(lambda: line.ask(vpn.SHOW_GATEWAYS, vpn.read_gateways)) if wants.gateways else None,
+        _attempt(lambda: line.ask(vpn.SHOW_IKE_SAS, vpn.read_ike_sas)) if wants.ike_sas else None,
+        _attempt(lambda: line.ask(vpn.SHOW_IPSEC_SAS, vpn.read_ipsec_sas)) if wants.ipsec_sas else None,
     )
     if wants.users:
         view = replace(view, users=ask_knowledge(line.ask, wants.vsys, lambda: line.limit.left <= 0))
-    if wants.counters and isinstance(table, FlowTable):  # the last: they take what time is left
+    if wants.counters and isinstance(table, vpn.FlowTable):  # the last: they take what time is left
         table, counted = _add_counters(line, table)
         view = replace(view, table=table, counters=counted)
     return replace(view, seconds=time.monotonic() - started)
@@ -166,7 +155,7 @@ def explain(error: PanosError) -> PanosError:
     return error
 
 
-def _add_counters(line: Line, table: FlowTable) -> tuple[FlowTable, int | PanosError]:
+def _add_counters(line: Line, table: vpn.FlowTable) -> tuple[vpn.FlowTable, int | PanosError]:
     """Ask for each flow by its number; return the table with counters, and how many flows were asked for.
 
     If some are missing, return an error in place of the number.
@@ -179,7 +168,7 @@ def _add_counters(line: Line, table: FlowTable) -> tuple[FlowTable, int | PanosE
             error = TOO_LATE
             break
         try:
-            found = line.ask(make_show_details(flow.number), read_flows)
+            found = line.ask(vpn.make_show_details(flow.number), vpn.read_flows)
         except PanosError as failure:
             error = error or explain(failure)
             if isinstance(failure, TargetError):

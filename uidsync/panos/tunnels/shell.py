@@ -20,8 +20,7 @@ from uidsync.panos.tunnels.conditions import View
 from uidsync.panos.tunnels.dialogue import Dialogue
 from uidsync.panos.tunnels.look import Answer, Limit, Look, Read, Wants, look
 from uidsync.panos.tunnels.refusals import Refusals
-from uidsync.panos.tunnels.terminal import ACCEPTANCES, find_question
-from uidsync.panos.tunnels.text import cut_xml, has_xml, read_flow_text, write_command
+from uidsync.panos.tunnels.terminal import ACCEPTANCES, cut_xml, find_question, has_xml, read_flow_text, write_command
 from uidsync.panos.tunnels.vpn import SHOW_FLOWS, FlowTable
 from uidsync.panos.wire.dial import connect
 from uidsync.panos.wire.errors import BadRequest, Busy, PanosError, Unauthorized, Unreachable, Untrusted
@@ -70,7 +69,7 @@ def _opened(host: str, account: Account, limit: Limit) -> Iterator[_CommandLine]
     login = _Login(password)
     with ExitStack() as stack:
         with account.refusals.taken_turn(whose, secret, limit.left):
-            plug = stack.enter_context(_connected(host, account.port, limit))
+            plug = stack.enter_context(_connect(host, account.port, limit))
             runner = stack.enter_context(asyncio.Runner())
             try:
                 session = runner.run(_log_in(host, account, (key, known), login, plug, limit))
@@ -90,8 +89,7 @@ def _opened(host: str, account: Account, limit: Limit) -> Iterator[_CommandLine]
         yield line
 
 
-@contextmanager
-def _connected(host: str, port: int, limit: Limit) -> Iterator[socket.socket]:
+def _connect(host: str, port: int, limit: Limit) -> socket.socket:
     """Connect outside of an event loop: a loop waits for its threads, and so for a lookup of a name that hangs."""
     try:
         plug = connect(host, port, limit.seconds)
@@ -99,15 +97,13 @@ def _connected(host: str, port: int, limit: Limit) -> Iterator[socket.socket]:
         raise Unreachable(f"did not answer within {limit.seconds:.0f} s while connecting to {host} by SSH") from None
     except OSError as error:
         raise _read_failure(error, f"connecting to {host}") from None
-    with plug:
-        plug.settimeout(0)
-        yield plug
+    plug.settimeout(0)
+    return plug
 
 
 async def _log_in(
     host: str, account: Account, keys: Keys, login: _Login, plug: socket.socket, limit: Limit
 ) -> asyncssh.SSHClientConnection:
-    """Log in. Raises PanosError."""
     key, known = keys
     try:
         async with asyncio.timeout(limit.left):

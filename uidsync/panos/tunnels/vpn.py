@@ -132,14 +132,6 @@ class FlowTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
-    """A configured IKE gateway; flows refer to it by `number`."""
-
-    name: str
-    number: str
-
-
-@dataclass(frozen=True, slots=True)
 class IpsecSa:
     """A phase 2 that is up, by its flow's name; `life` and `remaining` are in seconds, None if not given.
 
@@ -207,10 +199,13 @@ def make_table(rows: Iterable[Flow], declared: int | None, layout: str) -> FlowT
 BEST = (Condition.UP, Condition.DEGRADED, Condition.DOWN, Condition.UNKNOWN, Condition.MISSING)
 
 
-def read_gateways(status: int, pieces: Iterator[bytes]) -> tuple[Gateway, ...]:
-    """Read the answer to `show vpn gateway`. Raises what `read_elements` raises, and BadReply."""
+def read_gateways(status: int, pieces: Iterator[bytes]) -> dict[str, str]:
+    """Read the answer to `show vpn gateway`: the number of each IKE gateway that is configured, by its name.
+
+    Flows refer to gateways by number. Raises what `read_elements` raises, and BadReply.
+    """
     entries = _read_entries(status, pieces, "list of gateways")
-    return tuple(Gateway(fields.get("name", ""), fields.get("id", "")) for fields in entries)
+    return {fields.get("name", ""): fields.get("id", "") for fields in entries}
 
 
 def read_ike_sas(status: int, pieces: Iterator[bytes]) -> tuple[str, ...]:

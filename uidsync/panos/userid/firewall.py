@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lxml import etree
 
 from uidsync.panos import Address, Subject
+from uidsync.panos.userid import table
 from uidsync.panos.userid.messages import (
     Entry,
     Logout,
@@ -23,14 +24,7 @@ from uidsync.panos.userid.messages import (
     read_rejections,
 )
 from uidsync.panos.userid.pair import HA_STATE, Pair, Roles, read_role
-from uidsync.panos.userid.table import (
-    XML_API,
-    TableEntry,
-    find_other_spelling,
-    make_show_mappings,
-    read_mappings,
-    read_table,
-)
+from uidsync.panos.userid.table import TableEntry
 from uidsync.panos.wire.client import Client, Read
 from uidsync.panos.wire.errors import BadReply, BadRequest, PanosError, Unauthorized
 from uidsync.panos.wire.retries import Tries
@@ -124,7 +118,7 @@ class Firewall:
         shown: dict[Entry, Entry] = {}
         try:
             for logout in logouts:
-                if name := find_other_spelling(logout, self._look(logout.ip)):
+                if name := table.find_other_spelling(logout, self._look(logout.ip)):
                     shown[Logout(logout.ip, name)] = logout
         except (Unauthorized, BadRequest) as error:
             self._warnings["logouts.unsure"] = f"cannot ask whether the logout took effect: {error}"
@@ -176,8 +170,8 @@ class Firewall:
 
         `take` gets the entries as they come, anew for every try. Raises PanosError.
         """
-        request = self._address(make_show_mappings(self.vsys))
-        return self._client.read(request, lambda status, pieces: take(self._only_ours(read_table(status, pieces))))
+        request, read = self._address(table.make_show_mappings(self.vsys)), table.read_table
+        return self._client.read(request, lambda status, pieces: take(self._only_ours(read(status, pieces))))
 
     def _only_ours(self, entries: Iterator[TableEntry]) -> Iterator[TableEntry]:
         """Leave out what lies in other virtual systems."""
@@ -185,8 +179,8 @@ class Firewall:
 
     def ask(self, ip: Subject) -> tuple[TableEntry, ...]:
         """Read what the mapping table has for one address. Raises PanosError."""
-        response = self._client.call(self._address(make_show_mappings(self.vsys, ip)), tries="unless_denied")
-        return tuple(self._only_ours(iter(read_mappings(response))))
+        response = self._client.call(self._address(table.make_show_mappings(self.vsys, ip)), tries="unless_denied")
+        return tuple(self._only_ours(iter(table.read_mappings(response))))
 
     def read_user_id_log(self, ip: Address) -> tuple[UserIdEvent, ...]:
         """Read what the firewall's own log has of users at one address, the newest first. Raises PanosError.
@@ -231,7 +225,7 @@ def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Subject, tuple[Table
     """Sort what came by this API; without a vsys an address may have several."""
     found: dict[Subject, tuple[TableEntry, ...]] = {}
     for entry in entries:
-        if entry.type == XML_API:
+        if entry.type == table.XML_API:
             found[entry.ip] = (*found.get(entry.ip, ()), entry)
     return found
 

@@ -147,18 +147,14 @@ def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> 
     else:
         context.load_default_certs()
     if certificate:
-        _load_own_certificate(context, certificate)
+        try:
+            own = load_own(context, certificate)
+        except ValueError as error:
+            names = " and ".join(map(str, certificate))
+            raise Unauthorized(f"the client certificate in {names} cannot be used: {error}") from None
+        context.is_ours_there = True
+        context.own_certificate_not_after = _read_end(None, own)
     return context
-
-
-def _load_own_certificate(context: TargetContext, files: tuple[Path, Path]) -> None:
-    try:
-        certificate = load_own(context, files)
-    except ValueError as error:
-        names = " and ".join(map(str, files))
-        raise Unauthorized(f"the client certificate in {names} cannot be used: {error}") from None
-    context.is_ours_there = True
-    context.own_certificate_not_after = _read_end(None, certificate)
 
 
 def read_failure(error: BaseException, doing: str) -> PanosError:
@@ -204,18 +200,13 @@ def _words(error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A certificate that was shown: its SHA-256 in hex digits, and why it does not verify, if it does not."""
+    """A certificate that was shown: its SHA-256 with colons, as browsers show it; why it does not verify, if so."""
 
-    sha256: str
+    fingerprint: str
     subject: str
     issuer: str
     not_after: datetime
     problem: str = ""
-
-    @property
-    def fingerprint(self) -> str:
-        """The SHA-256 with colons, as firewalls and browsers show it."""
-        return bytes.fromhex(self.sha256).hex(":").upper()
 
 
 def see_certificate(host: str, port: int, seconds: float) -> Seen:
@@ -231,7 +222,7 @@ def see_certificate(host: str, port: int, seconds: float) -> Seen:
         names = read.subject.rfc4514_string(), read.issuer.rfc4514_string(), read.not_valid_after_utc
     except ValueError:
         raise Untrusted(f"{host}:{port} shows a certificate that cannot be read") from None
-    return Seen(hashlib.sha256(shown).hexdigest(), *names, problem)
+    return Seen(hashlib.sha256(shown).digest().hex(":").upper(), *names, problem)
 
 
 def _shake_hands(host: str, port: int, seconds: float, trust: Trust) -> bytes:
