@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from uidsync.config.models import Config, CSVConfig
 from uidsync.history import rows
-from uidsync.history.timeline import Tenure, Timeline
+from uidsync.history.timeline import Tenure, Timeline, attribute, make_timelines
 from uidsync.panos import Address
 from uidsync.panos.logs.events import plain_address
 from uidsync.reading.reader import find_newest, make_rules
 from uidsync.source import Snapshot, Source, SourceError
 from uidsync.source.dates import Dates
-from uidsync.source.rows import AHEAD, is_within, make_name_reader
+from uidsync.source.rows import AHEAD, LoginEvent, is_within, make_name_reader, make_row_reader
 from uidsync.spelling import spell_mac, spell_span
 
 if TYPE_CHECKING:
     from uidsync.integrations.events.judging import Known, Stay, Tell
+    from uidsync.integrations.relay.lookup import Person, Reading
 
 IDS_AT_ONCE, IDS_IN_A_FILE = 5_000, 200_000  # a file is read anew for each question
 NAMES_CACHED = 2**12
@@ -123,3 +124,34 @@ def _translated(timeline: Timeline, dates: Dates, last: datetime, ended: datetim
         return Known(*around, doubt, dates.is_shown_twice(at))
 
     return translate
+
+
+# ---- for the relay -----------------------------------------------------------------------------------------------
+
+UNCERTAIN = "(uncertain)"  # the address changed hands within minutes, or the NAC's export stopped before
+
+
+def read_people(config: Config, make_source: Callable[[], Source], addresses: Collection[Address]) -> Reading:
+    """Read the rows of these addresses, all in one. Raises NACError."""
+    from uidsync.integrations.relay.lookup import NACError, Reading  # noqa: PLC0415
+
+    source = make_source()  # its time limit is that of one read
+    try:
+        with source.open() as snapshot:
+            rules = make_rules(config, source)
+            found = map(make_row_reader(rules, snapshot.now), snapshot.read_addresses(addresses))
+            events = (event for event in found if isinstance(event, LoginEvent))
+            timelines = make_timelines(events, config.source.validity)
+            ended = find_end(config, rules.dates, snapshot)
+            return Reading(snapshot.now, {ip: partial(_tell, each, ended) for ip, each in timelines.items()})
+    except SourceError as error:
+        raise NACError(str(error)) from None
+
+
+def _tell(timeline: Timeline, ended: datetime | None, at: datetime) -> Person | None:
+    """Tell who had an address; nothing is sure after a moment at which the NAC's export ended."""
+    found = attribute(timeline, at)
+    if found.user is None or found.since is None:
+        return None
+    is_sure = found.mark == "user" and not (ended and at > ended)
+    return (found.user if is_sure else f"{found.user} {UNCERTAIN}"), found.since

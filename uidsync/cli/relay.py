@@ -260,7 +260,7 @@ def _find_people(given: Given, log: FilteringBoundLogger) -> People:
     config = given.config
     if config is None or not given.table.who:
         return None, None
-    from uidsync.cli.relay_people import read_people  # noqa: PLC0415
+    from uidsync.cli.asking import read_people  # noqa: PLC0415
     from uidsync.integrations.relay.lookup import People  # noqa: PLC0415
 
     read = partial(read_people, config, lambda: make_source(config, given.secrets, make_deadline(config)))

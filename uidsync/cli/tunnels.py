@@ -26,12 +26,7 @@ if TYPE_CHECKING:
     from uidsync.integrations.tunnels.outcome import Outcome
 
 Action = Literal["list", "discover", "status", "all", "check", "learn", "doctor", "capture", "template"]
-OF_ONE = {
-    "discover",
-    "status",
-    "all",
-    "capture",
-}  # what a machine reads, of one firewall: nothing beside it may be said
+OF_ONE = {"discover", "status", "all", "capture"}  # for machines, of one firewall: nothing beside the answer is said
 SHOW_ALL = {"list", "all", "doctor"}  # they show what is asked for beside the tunnels
 WIDTH = 200  # columns of a table that nobody's window limits
 SIDE_BY_SIDE = 32  # firewalls that are asked at once
