@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from lxml import etree
 
-from uidsync.panos import bare_name
+from uidsync.panos import Tagged, bare_name, spell
 from uidsync.panos.userid.messages import (
     Login,
     Logout,
@@ -31,6 +31,14 @@ ADDRESSES = st.ip_addresses()
 NAMES = st.text(min_size=1, max_size=255).filter(is_carriable)
 LOGINS = st.builds(Login, ADDRESSES, NAMES, st.integers(1, 3600))
 LOGOUTS = st.builds(Logout, ADDRESSES, NAMES)
+
+
+@given(ADDRESSES | st.builds(Tagged, st.sampled_from(["user", "ip"]), NAMES))
+@example(ip_address("0.0.0.0"))  # noqa: S104 (nothing listens)
+@example(ip_address("255.255.255.255"))
+def test_a_subject_is_spelled_as_python_does(subject):
+    """An address is spelled in the way of Python's own library, in which everything else reads it."""
+    assert spell(subject) == str(subject)
 
 
 def read_back(message):
