@@ -243,3 +243,12 @@ def test_whoever_a_target_missed_may_be_there(ledger):
     """A target that was away when we read of somebody may have got them from a run that kept nothing."""
     ledger.write_events([LoginEvent(CAROL, "carol", "", NOW - timedelta(seconds=90), SEEN, None)])
     assert ("192.0.2.3", "carol", True) in doubt(configure(), ledger, (11, CAROL, "null", 50))["fw"]
+
+
+def test_whoever_ended_may_have_been_renewed(ledger):
+    """A mapping that ran out by this ledger may have been sent again by runs that kept nothing."""
+    ledger.write_events([LoginEvent(CAROL, "carol", "", NOW - timedelta(hours=3), SEEN, None)])
+    ledger.note_accepted("fw", [Login(CAROL, "carol", 40)], NOW - timedelta(hours=2))
+    assert ("192.0.2.3", "carol", True) in doubt(configure(), ledger, (11, CAROL, "null", 50))["fw"]
+    dispatch, _ = plan_dispatches(configure(), configure().target, ledger, NOW, full=False)
+    assert CAROL in {logout.ip for logout in dispatch.plan.logouts}

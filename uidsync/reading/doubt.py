@@ -109,22 +109,26 @@ class News:
             held = self._ledger.read_holdings(target.name, named)
             ips = {ip for ip in named if ip in came or not self._is_known_held(held.get(ip, ()), self._known[ip])}
             withdrawn = find_withdrawn(self._ledger.read_withdrawn(target.name, named), demand)
-            doubted: list[Entry] = [Logout(ip, holding.user) for ip in ips for holding in held.get(ip, ())]
+            standing = {ip: {each.user for each in held.get(ip, ()) if self._stands(each)} for ip in ips}
+            doubted: list[Entry] = [Logout(ip, user) for ip in ips for user in standing[ip]]
             doubted += [
                 Login(ip, user, target.mapping_timeout // MINUTE)
                 for ip in ips
                 if is_within(ip, target.networks) and ip not in withdrawn
-                for user in named[ip] - {holding.user for holding in held.get(ip, ())}
+                for user in named[ip] - standing[ip]
             ]
             self._ledger.note_doubt(target.name, doubted, self._snapshot.now)
+
+    def _stands(self, holding: Holding) -> bool:
+        # What has ended by our ledger may have been renewed by others.
+        return holding.held_until > self._snapshot.now
+
+    def _is_known_held(self, held: Iterable[Holding], known: LoginEvent) -> bool:
+        return any(self._stands(holding) and is_same_user(holding.user, known.user) for holding in held)
 
     @staticmethod
     def _have_passed(events: Iterable[LoginEvent], newest: LoginEvent) -> bool:
         return any(not is_same_user(event.user, newest.user) for event in events)
-
-    @staticmethod
-    def _is_known_held(held: Iterable[Holding], known: LoginEvent) -> bool:
-        return any(is_same_user(holding.user, known.user) for holding in held)
 
 
 def _list_telling(events: Iterable[LoginEvent], newest: LoginEvent | None) -> list[LoginEvent]:
