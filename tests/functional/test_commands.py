@@ -176,12 +176,17 @@ def test_the_exporter_ends_however_many_signals_come(site, firewall):
 
 
 @pytest.mark.parametrize(
-    ("kind", "command"), [("firewall", "keygen fw-sim"), ("agent", "secret set uia-sim-client-key")]
+    ("kind", "command", "more"),
+    [
+        ("firewall", "keygen fw-sim", ()),
+        ("firewall", "keygen fw-lab", ("--name", "fw-lab")),
+        ("agent", "secret set uia-sim-client-key", ()),
+    ],
 )
-def test_a_simulated_target_says_what_to_configure(tmp_path, kind, command):
+def test_a_simulated_target_says_what_to_configure(tmp_path, kind, command, more):
     """What --toml prints makes a configuration that works, once the command beside it has stored the secret."""
     simulated = subprocess.Popen(
-        [sys.executable, "-m", "uidsync", "simulate", kind, "--toml"],
+        [sys.executable, "-m", "uidsync", "simulate", kind, "--toml", *more],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -99,6 +99,14 @@ def test_the_published_daily_report_comes_to_the_byte(published):
     assert report(published, "2016-12-15", "10:30:00", "--dry-run").out == DAILY
 
 
+def test_the_first_report_makes_the_directory_of_the_memory(published):
+    """A report may be the first command of all: nobody has to make the state directory."""
+    published.sync = {"state_dir": published.place / "var" / "lib"}
+    ended = report(published, "2016-12-13", "10:03:58")
+    assert (ended.code, "New (1)" in ended.out) == (1, True), ended.err
+    assert (published.place / "var" / "lib").stat().st_mode & 0o777 == 0o750
+
+
 # ---- people ------------------------------------------------------------------------------------------------------
 
 
@@ -739,7 +747,7 @@ def test_events_of_several_zones_are_in_one_order_and_one_zone(campus, firewall,
     tokyo.do(
         "log-add",
         log_type="threat",
-        entries=[spyware(early, "10.0.0.2", "", "178.218.122.66", LOCKY, "1", serial="22")],
+        entries=[spyware(early, "10.0.0.2", "", "178.218.122.66", LOCKY, "1")],
     )
     campus.add_firewall("tokyo", tokyo)
     campus.tables = {"events": {"time_zone": "UTC", "time_zones": {"tokyo": "Asia/Tokyo"}}}
@@ -751,6 +759,15 @@ def test_events_of_several_zones_are_in_one_order_and_one_zone(campus, firewall,
     firewall.do("clock", zone="Europe/Berlin")
     people = map(json.loads, campus.call("events", "--by", "user", "--format", "jsonl").out.splitlines())
     assert {one["first"][-6:] for one in people} <= {"+01:00", "+02:00"}
+
+
+def test_firewalls_without_a_serial_lose_no_event(campus, firewall, start):
+    """Two firewalls without a licence say the same for a serial, and number their entries alike: both are read."""
+    other = start("firewall")
+    for each, address in ((firewall, "10.0.0.1"), (other, "10.0.0.2")):
+        each.do("log-add", log_type="threat", entries=[hit(address, serial="unknown", seqno="7")])
+    campus.add_firewall("other", other)
+    assert set(listed(campus)[1]) == {"10.0.0.1", "10.0.0.2"}
 
 
 def test_a_pair_is_asked_at_its_active_member(campus, start):
@@ -798,10 +815,13 @@ def test_a_file_is_written_whole_and_for_few(campus, firewall):
     assert file.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in campus.place.glob(".report*")] == []
     firewall.do("reset-counters")
-    for wrong in (campus.place / "nowhere" / "x", campus.place):
+    pipe, link = campus.place / "pipe", campus.place / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(file)
+    for wrong in (campus.place / "nowhere" / "x", campus.place, pipe, link):
         ended = campus.run("events", "--output", wrong)
         assert (ended.code, f"{wrong}: " in ended.err) == (1, True)
-    assert firewall.requests() == []
+    assert (pipe.is_fifo(), link.is_symlink(), firewall.requests()) == (True, True, [])
 
 
 def test_columns_are_a_set_or_names(campus, firewall):

@@ -160,6 +160,13 @@ def test_an_entry_is_known_by_device_log_and_number():
     assert len(keys | {find_key("threat", one)}) == 8
 
 
+def test_a_serial_that_many_firewalls_have_tells_nothing_apart():
+    """A firewall without a serial numbers entries for its target alone. A serial counts wherever it is read."""
+    for serial, count in (("unknown", 2), ("", 2), ("AB-3", 1)):
+        entry = {"serial": serial, "seqno": "7"}
+        assert len({find_key("threat", entry, target) for target in ("east", "west")}) == count, serial
+
+
 # ---- the language ------------------------------------------------------------------------------------------------
 
 

@@ -23,7 +23,8 @@ def test_announcement(kind, tmp_path):
     """One line of JSON names all that a configuration needs, null where it does not apply."""
     with Simulator.start(kind, directory=tmp_path) as simulator:
         line = simulator.line
-    assert list(line) == ["kind", "host", "port", "api_key", "ca_file", "client_cert_file", "client_key_file"]
+    names = ["kind", "host", "port", "api_key", "ca_file", "client_cert_file", "client_key_file"]
+    assert list(line) == names + ["hostname"] * (kind == "firewall")
     assert (line["kind"], line["host"]) == (kind, "127.0.0.1")
     assert (line["api_key"] is None) is (kind == "agent")
     assert Path(line["ca_file"]).parent == tmp_path

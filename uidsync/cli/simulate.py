@@ -33,6 +33,7 @@ def simulate(
     vsys: Annotated[
         str | None, typer.Option(metavar="NAMES", help="Virtual systems, separated by commas [default: any].")
     ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="The name of a firewall [default: fw-sim].")] = None,
     as_toml: Annotated[
         bool, typer.Option("--toml", help="Print the TOML to paste, and how to store its secret.")
     ] = False,
@@ -47,7 +48,7 @@ def simulate(
 
         uidsync simulate firewall
         uidsync simulate firewall --port 8443 --api-key rehearsal
-        uidsync simulate firewall --toml
+        uidsync simulate firewall --name fw-east --toml
         uidsync simulate agent --port 5006
         uidsync simulate xdr     a tenant of Cortex XDR
     """
@@ -58,7 +59,7 @@ def simulate(
     sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 (closed: there are no orders)
     announce = partial(announce_as_toml, render_keys) if as_toml else None
     try:
-        serve(kind, port, api_key, vsys, announce)
+        serve(kind, port, api_key, vsys, name, announce)
     except OSError as error:
         if error.errno not in NOT_OURS:
             raise

@@ -10,11 +10,16 @@ from uidsync.simulator.serve import Announce, serve_agent, serve_firewall
 RenderKeys = Callable[[Mapping[str, Any]], Iterable[str]]  # a table's keys as lines of TOML
 
 
-def serve(kind: str, port: int, api_key: str | None, vsys: str | None, announce: Announce | None) -> None:
+NAME = "fw-sim"  # of a firewall where nobody chose one
+
+
+def serve(
+    kind: str, port: int, api_key: str | None, vsys: str | None, name: str | None, announce: Announce | None
+) -> None:
     """Serve a firewall, an agent or a tenant until SIGTERM or SIGINT; what is not for a kind is left out."""
     match kind:
         case "firewall":
-            serve_firewall(port, api_key, vsys, announce=announce)
+            serve_firewall(port, api_key, vsys, hostname=name or NAME, announce=announce)
         case "xdr":
             from uidsync.simulator.tenant_web import serve_xdr  # noqa: PLC0415 (it is for few)
 
@@ -31,9 +36,10 @@ def announce_as_toml(render_keys: RenderKeys, line: Mapping[str, Any]) -> None:
             head, table = "[relay]", {key: line[key] for key in ("fqdn", "api_key_id", "ca_file")}
             commands = [f"echo {line['api_key']} | uidsync secret set relay-api-key"]
         case "firewall":
-            table = {"name": "fw-sim"} | {key: line[key] for key in ("kind", "host", "port", "ca_file")}
+            name = line["hostname"]
+            table = {"name": name} | {key: line[key] for key in ("kind", "host", "port", "ca_file")}
             words = "Then store its key, in one of two ways (the administrator is admin, with the password admin):"
-            commands = ["uidsync keygen fw-sim", f"echo {line['api_key']} | uidsync secret set fw-sim-api-key"]
+            commands = [f"uidsync keygen {name}", f"echo {line['api_key']} | uidsync secret set {name}-api-key"]
         case _:
             keys = ("kind", "host", "port", "ca_file", "client_cert_file")
             table = {"name": "uia-sim"} | {key: line[key] for key in keys}

@@ -23,7 +23,7 @@ from uidsync.simulator.certificates import CertificateKind, Certificates, make_c
 from uidsync.simulator.clock import Clock
 from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import Faults
-from uidsync.simulator.firewall import Firewall, Settings, new_key
+from uidsync.simulator.firewall import Firewall, Settings, new_key, new_serial
 from uidsync.simulator.listener import HOST, PEER_HOST, Listener
 from uidsync.simulator.operations import PEERS, HaState
 from uidsync.simulator.orders import Simulated, obey
@@ -44,6 +44,7 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
     vsys: str | None = None,
     directory: Path | None = None,
     *,
+    hostname: str = "fw-simulated",
     username: str = "admin",
     password: str = "admin",  # noqa: S107 - the name and the password of a device as it leaves the factory
     serials: tuple[str, ...] = (),
@@ -63,7 +64,7 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
     go to a temporary one.
     """
     names = tuple(vsys.split(",")) if vsys else None
-    identity = Identity(multi_vsys=names is not None and len(names) > 1)
+    identity = Identity(hostname, serial=new_serial(), multi_vsys=names is not None and len(names) > 1)
     key, state = api_key or new_key(), "active" if pair and ha == "off" else ha
     settings = Settings(key, username, password, names, ha=state, identity=identity)
     tables = {serial: Table(rules or Rules()) for serial in (None, *serials)}
@@ -79,9 +80,10 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
         certificates = make_certificates(place)
         make_context = partial(certificates.server_context, versions=tls_versions)
         unit = make_unit(settings, HOST, port, make_context(certificate))
-        announcement = _announce("firewall", unit, certificates) | {"api_key": key}
+        announcement = _announce("firewall", unit, certificates) | {"api_key": key, "hostname": hostname}
         if pair:
-            second = replace(settings, ha=PEERS[state], identity=replace(identity, hostname="fw-simulated-peer"))
+            peer = replace(identity, hostname=f"{hostname}-peer", serial=new_serial())
+            second = replace(settings, ha=PEERS[state], identity=peer)
             unit.peer = make_unit(second, PEER_HOST, unit.listener.port, make_context(certificate))
             unit.peer.peer = unit
             announcement |= {"peer": {"host": PEER_HOST, "port": unit.listener.port}}

@@ -84,7 +84,7 @@ def read_event(entry: LogEntry, origin: Origin) -> tuple[Event, Spell | None]:
     src, dst = entry.get("src", ""), entry.get("dst", "")
     received = read_time(entry, RECEIPT)
     event = Event(
-        find_key(origin.log_type, entry),
+        find_key(origin.log_type, entry, origin.target),
         origin.log,
         origin.target,
         origin.query,

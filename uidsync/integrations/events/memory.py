@@ -17,7 +17,7 @@ from uidsync.integrations.events.spool import Spool
 
 FILE = "events.sqlite3"
 SCHEMA = 3
-MODE = 0o640
+MODE, DIRECTORY_MODE = 0o640, 0o750
 SAME_ROW = (
     "(r.destination, r.user, r.source, r.source_user, r.threat_id) = "
     "(grouped.dst, grouped.who, grouped.src, grouped.source_who, grouped.threat_id)"
@@ -37,6 +37,7 @@ class Memory:
         self._connection = spool.connection
         self._names = spool.names
         try:
+            file.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, MODE))
             self._connection.execute(f"PRAGMA busy_timeout = {WAIT}")
             self._connection.execute("ATTACH DATABASE ? AS memory", (str(file),))

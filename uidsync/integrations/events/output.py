@@ -132,6 +132,9 @@ def raise_if_unwritable(file: Path | None) -> None:
         number = error.errno or errno.EIO
     if number:
         raise OSError(number, os.strerror(number), str(file))
+    if file.is_symlink() or (file.exists() and not file.is_file()):  # the report takes the name of what is there
+        words = "a link, a device or a pipe is not replaced: leave out --output, and redirect standard output"
+        raise OSError(errno.EINVAL, words, str(file))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ that second. A page that fails is halved, down to the entry at fault.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -87,12 +88,15 @@ def _find_last(entries: Sequence[LogEntry]) -> datetime | None:
     return read_received(times[-1]) if is_ordered else None
 
 
-def find_key(log_type: str, entry: LogEntry) -> bytes:
+def find_key(log_type: str, entry: LogEntry, target: str = "") -> bytes:
     """Return a key that identifies an entry: its firewall's serial, its log, and its number in that log.
 
-    Without a number, the `logid` stands for it; without that, all fields.
+    Without a number, the `logid` stands for it; without that, all fields. A serial without a digit is no serial: a
+    VM-Series without a licence says `unknown`. The target tells the entries of such firewalls apart.
     """
     name = next((name for name in ("seqno", "logid") if entry.get(name)), "")
     words = [f"{name}={entry[name]}"] if name else [f"{name}={text}" for name, text in sorted(entry.items())]
-    parts = (entry.get("serial", ""), log_type, *words)
+    serial = entry.get("serial", "")
+    device = serial if re.search("[0-9]", serial) else f"{serial}\0{target}"
+    parts = (device, log_type, *words)
     return hashlib.blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=16).digest()
