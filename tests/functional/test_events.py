@@ -600,6 +600,7 @@ def test_without_the_nac_events_are_told_all_the_same(campus, firewall):
     assert campus.call("events", "--user", "ada").out.count("\n") == 2
     agreement = campus.call("events", "--agreement")
     assert (agreement.code, agreement.out.partition("\n")[0]) == (3, "no event could be compared with the NAC")
+    assert "\nfirewall\tzone\tevents\tpercent\tagree\tblank" in agreement.out
     rows = campus.call("events", "--columns", "dst,dst_user,dst_nac_user").out.splitlines()
     assert rows[1:-1] == ["10.0.0.1;eve;", "10.0.9.9;nat;"]
     assert campus.call("events", "--no-who").code == 0
@@ -624,11 +625,11 @@ def test_a_feed_waits_for_the_nac(campus, firewall):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--device", "a' or 'b"], "quote"),
-        (["--query", "(app eq 'ssh)"], "not closed"),
+        (["--device", "a' or 'b"], "for --device: \"a' or 'b\" contains a quote"),
+        (["--query", "(app eq 'ssh)"], 'for --query: "(app eq \'ssh)": a quote is not closed'),
         (["--query", "(app eq ssh)) or ((app eq web"], "parenthesis"),
-        (["--threat-id", "40007 or 1"], "number of a threat"),
-        (["no-such-query"], "no query has the name"),
+        (["--threat-id", "40007 or 1"], "for --threat-id: '40007 or 1' is not the number of a threat"),
+        (["no-such-query"], "for NAME: no query has the name"),
         (["spywear"], "did you mean spyware?"),
         (["--query", "app eq ssh"], "into parentheses"),
         (["--columns", "time,dst_nmae"], "did you mean dst_name?"),
@@ -652,31 +653,37 @@ def test_a_feed_waits_for_the_nac(campus, firewall):
             )
         ),
         (["--columns", "time,,dst"], "name a set"),
+        (["--columns", "minimal,threat_id"], "for --columns: minimal is a set"),
+        (["--format", "xml"], "'--format': 'xml' is not one of 'csv'"),
         (["--device", "fw-simulatd"], "did you mean fw-simulated?"),
         (["--by", "device"], "by user, not by 'device'"),
-        (["--by", "user", "--columns", "all"], "--columns goes with single events"),
-        (["--by", "user", "--count", "sessions"], "--count sessions goes with rows"),
-        (["--by", "user", "--agreement"], "--by user goes with people"),
-        (["--by", "user", "--format", "report"], "--by user goes with --format csv or jsonl or table"),
-        (["--agreement", "--format", "html"], "--agreement goes with --format"),
-        (["--proof"], "--proof goes with --agreement"),
-        (["--agreement", "--proof", "--format", "csv"], "--proof goes with --format table"),
-        (["--spreadsheet", "--format", "table"], "--spreadsheet goes with --format csv or report"),
-        (["--columns", "all", "--format", "report"], "--columns goes with single events"),
+        (["--by", "user", "--columns", "all"], "for --columns: it changes nothing with --by user"),
+        (["--by", "user", "--count", "sessions"], "for --count sessions: it changes nothing with --by user"),
+        (["--format", "jsonl", "--count", "sessions"], "for --count sessions: it changes nothing with --format jsonl"),
+        (["--columns", "all", "--count", "sessions"], "for --count sessions: it changes nothing with --columns"),
+        (["--by", "user", "--agreement"], "for --by user: it changes nothing with --agreement"),
+        (["--by", "user", "--format", "report"], "for --by user: it goes with --format csv or jsonl or table"),
+        (["--agreement", "--format", "html"], "for --agreement: it goes with --format"),
+        (["--proof"], "for --proof: it needs --agreement"),
+        (["--agreement", "--proof", "--format", "csv"], "for --proof: it goes with --format table"),
+        (["--spreadsheet", "--format", "table"], "for --spreadsheet: it goes with --format csv or report"),
+        (["--columns", "all", "--format", "report"], "for --columns: it changes nothing with --format report"),
         (["--forget", "ada", "spyware"], "use it alone"),
         (["--forget", "ada", "--last", "2d"], "use it alone"),
         (["--since", "2026-11-01", "--last", "2d"], "leave out --last"),
         (["--user", "ada", "--since", "last"], "with --user, give a beginning"),
         (["--since", "2026-11-31"], "no such day: 2026-11-31"),
-        (["--until", "2099-01-01 23:30"], "lies in the future"),
-        (["spyware", "--log-type", "url"], "name of a query says which"),
-        (["--log-type", "threats"], "did you mean threat"),
+        (["--until", "2099-01-01 23:30"], "lies in the future; give a time that has passed"),
+        (["--until", "1969-01-01"], "for --until: 1969-01-01 is too early: the first year is 1971"),
+        (["--since", "0001-01-01"], "is too early: the first year is 1971"),
+        (["spyware", "--log-type", "url"], "for --log-type: leave it out: the name of a query says which"),
+        (["--log-type", "threats"], "for --log-type: 'threats' is not a log; did you mean threat"),
         (["--last", "soon"], "not a time span"),
         (["--since", "2026-11-02", "--until", "2026-11-01"], "not before"),
-        (["--nat", "192.0.2.1"], "ADDRESS:PORT"),
+        (["--nat", "192.0.2.1"], "for --nat: '192.0.2.1' is not ADDRESS:PORT"),
         (["--nat", "192.0.2.1:65536"], "ADDRESS:PORT"),
         (["--nat", "192.0.2.1:999999"], "ADDRESS:PORT"),
-        (["--by", "user", "--no-who"], "this needs the NAC"),
+        (["--by", "user", "--no-who"], "for --no-who: leave it out: --by user needs the NAC"),
     ],
 )
 def test_what_is_asked_must_make_sense(campus, firewall, arguments, words):

@@ -96,8 +96,8 @@ def test_what_people_write_has_one_meaning(text, expected):
         ("last 10:00", "write it like"),
         ("Feb 29 10:00", "no such day: feb 29; write it like"),
         ("2026-02-30 10:00", "write it like"),
-        ("1960-01-01 10:00", "write it like"),
-        ("0001-01-01 00:00 Asia/Tokyo", "write it like"),
+        ("1960-01-01 10:00", "1960-01-01 is too early"),
+        ("0001-01-01 00:00 Asia/Tokyo", "0001-01-01 is too early"),
         ("0000-00-00 00:00", "write it like"),
         ("99999999 weeks ago", "write it like"),
         ("2026-11-17 14:05 CET", "CET is not the zone here, EST; give an offset"),
@@ -131,7 +131,7 @@ def test_what_has_none_or_two_is_refused(text, words):
 def test_a_day_alone_is_its_beginning(text, expected):
     """A day without a time is taken from its first moment on, and the note says so, for a day has many moments."""
     assert read(text) == expected
-    assert "is a whole day; this is its beginning" in read_moment(text, NOW, NEW_YORK).note
+    assert "is a whole day, and its beginning was taken" in read_moment(text, NOW, NEW_YORK).note
 
 
 def test_a_day_without_a_midnight_begins_later():

@@ -61,7 +61,15 @@ SUMMARIES = {name: (group, words) for group, commands in GROUPS.items() for name
 
 
 class _WithoutTypes:
-    """A command whose help shows no types of Python's, such as `<bool>`, and nothing beside a flag."""
+    """A command whose help and errors show nothing of Python's, such as `<bool>`, and nothing beside a flag."""
+
+    def parse_args(self, ctx: Any, args: Any) -> Any:  # noqa: ANN401 (as below)
+        """Read the arguments; a value that is refused is an error of its own, and not a `Value error`."""
+        try:
+            return super().parse_args(ctx, args)  # type: ignore[misc]
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 (the library's own, which is not public)
         """Return the parameters; a name in capitals says enough of each."""

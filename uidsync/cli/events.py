@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -143,10 +145,8 @@ def events(
     if forget is not None:
         return _forget(site, forget, is_alone=not names and asking == Asking() and telling == Telling())
     request = _make_request(site.config, tuple(names or ()), asking, telling)
-    try:
+    with _refusals_told():
         request.raise_if_odd()
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=getattr(error, "option", None)) from None
     if not site.firewalls or (asking.target and len(site.firewalls) < len(site.targets)):
         words = "target: agents have no logs of security events; name a firewall"
         raise ConfigError(str(site.file), [words])
@@ -184,7 +184,6 @@ def _make_request(config: Config, names: tuple[str, ...], asking: Asking, tellin
 
 
 def _report(site: Site, request: Request, output: Path | None) -> int:
-    from uidsync.integrations.events.choice import Refusal  # noqa: PLC0415
     from uidsync.integrations.events.memory import FILE, MemoryProblem  # noqa: PLC0415
     from uidsync.integrations.events.places import Device  # noqa: PLC0415
     from uidsync.integrations.events.reporting import Run  # noqa: PLC0415
@@ -197,9 +196,8 @@ def _report(site: Site, request: Request, output: Path | None) -> int:
     devices = [Device(each.name, maker.make_firewall(each), each.serial, bool(each.hosts)) for each in site.firewalls]
     with closing(Spool(nac.names)) as spool:
         try:
-            ending = Run(request, devices, nac, spool, site.deadline, log).make(output, site.state_dir / FILE)
-        except Refusal as error:
-            raise typer.BadParameter(str(error), param_hint=error.option) from None
+            with _refusals_told():
+                ending = Run(request, devices, nac, spool, site.deadline, log).make(output, site.state_dir / FILE)
         except (MemoryProblem, sqlite3.Error) as error:
             log.error("memory.unusable", message=str(error))
             return INCOMPLETE
@@ -211,6 +209,17 @@ def _report(site: Site, request: Request, output: Path | None) -> int:
         except OSError as error:
             log.error("textfile.unwritten", file=str(table.textfile), message=error.strerror)
     return SOURCE if ending.is_nac_away else OK if ending.is_quiet else INCOMPLETE
+
+
+@contextmanager
+def _refusals_told() -> Iterator[None]:
+    """Turn the refusal of an option's value into the error of a command line."""
+    from uidsync.integrations.events.refusal import Refusal  # noqa: PLC0415
+
+    try:
+        yield
+    except Refusal as error:
+        raise typer.BadParameter(str(error), param_hint=error.option) from None
 
 
 def _read_window(since: str | None, until: str | None, last: str | None) -> Window:
@@ -243,10 +252,9 @@ def _read_at(text: str, now: datetime, hint: str) -> datetime:
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=hint) from None
     if moment.at > now:
-        words = (
-            f"{moment.at.astimezone():{SHOWN}} lies in the future; put the day before the time, as in `yesterday 23:30`"
-        )
-        raise typer.BadParameter(words, param_hint=hint)
+        is_bare = re.fullmatch(r"[\d: ]+([ap]m)?", text, re.IGNORECASE)
+        advice = "put the day before the time, as in `yesterday 23:30`" if is_bare else "give a time that has passed"
+        raise typer.BadParameter(f"{moment.at.astimezone():{SHOWN}} lies in the future; {advice}", param_hint=hint)
     if moment.note and not (moment.is_day and hint == "--since"):  # that a day begins at its beginning is no news
         structlog.get_logger().warning("moment.ambiguous", message=moment.note)
     return moment.at

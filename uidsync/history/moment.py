@@ -134,6 +134,8 @@ def _list_days(words: str, today: date) -> Iterator[date]:
         return
     weekday = _find_weekday(first)
     dates = list(_list_dates(words if weekday is None else rest, today))
+    if dates and dates[0].year < FIRST_YEAR:
+        raise ValueError(f"{dates[0]} is too early: the first year is {FIRST_YEAR}")
     if not dates and DATED.search(words):
         raise ValueError(f"there is no such day: {words}; write it like {EXAMPLES}")
     if dates and weekday not in {None, *(day.weekday() for day in dates)}:
@@ -164,7 +166,7 @@ def _list_dates(words: str, today: date) -> Iterator[date]:
 def _begin(day: date, zone: tzinfo | None, zone_name: str) -> Moment:
     """Return the first moment of a day: midnight, or what clocks show instead when they are put forward then."""
     first = datetime.combine(day, time(), zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None)
-    note = f"{day} is a whole day; this is its beginning, add a time of day for another moment of it"
+    note = f"{day} is a whole day, and its beginning was taken: add a time of day for another moment"
     return replace(_place(first, zone, zone_name), note=note, is_day=True)
 
 

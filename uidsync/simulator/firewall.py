@@ -328,11 +328,6 @@ def new_key() -> str:
     return f"LUFRPT1{secrets.token_urlsafe(33)}=="
 
 
-def new_serial() -> str:
-    """Make a serial number: no two devices have the same, and logs are told apart by it."""
-    return f"0072{secrets.randbelow(10**8):08}"
-
-
 def _front_end_error(status: int, text: str) -> Answer:
     return Answer(replies.front_end_error(status, text), status)
 

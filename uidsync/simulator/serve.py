@@ -5,6 +5,7 @@ SIGTERM, SIGINT and the end of its terminal (SIGHUP) do.
 """
 
 import json
+import secrets
 import signal
 import ssl
 import sys
@@ -23,7 +24,7 @@ from uidsync.simulator.certificates import CertificateKind, Certificates, make_c
 from uidsync.simulator.clock import Clock
 from uidsync.simulator.counters import Counters
 from uidsync.simulator.faults import Faults
-from uidsync.simulator.firewall import Firewall, Settings, new_key, new_serial
+from uidsync.simulator.firewall import Firewall, Settings, new_key
 from uidsync.simulator.listener import HOST, PEER_HOST, Listener
 from uidsync.simulator.operations import PEERS, HaState
 from uidsync.simulator.orders import Simulated, obey
@@ -64,7 +65,7 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
     go to a temporary one.
     """
     names = tuple(vsys.split(",")) if vsys else None
-    identity = Identity(hostname, serial=new_serial(), multi_vsys=names is not None and len(names) > 1)
+    identity = Identity(hostname, serial=_new_serial(), multi_vsys=names is not None and len(names) > 1)
     key, state = api_key or new_key(), "active" if pair and ha == "off" else ha
     settings = Settings(key, username, password, names, ha=state, identity=identity)
     tables = {serial: Table(rules or Rules()) for serial in (None, *serials)}
@@ -82,7 +83,7 @@ def serve_firewall(  # noqa: PLR0913 - one argument for each thing that can be s
         unit = make_unit(settings, HOST, port, make_context(certificate))
         announcement = _announce("firewall", unit, certificates) | {"api_key": key, "hostname": hostname}
         if pair:
-            peer = replace(identity, hostname=f"{hostname}-peer", serial=new_serial())
+            peer = replace(identity, hostname=f"{hostname}-peer", serial=_new_serial())
             second = replace(settings, ha=PEERS[state], identity=peer)
             unit.peer = make_unit(second, PEER_HOST, unit.listener.port, make_context(certificate))
             unit.peer.peer = unit
@@ -130,6 +131,11 @@ def _announce(kind: str, unit: Simulated, certificates: Certificates) -> dict[st
         "client_cert_file": None,
         "client_key_file": None,
     }
+
+
+def _new_serial() -> str:
+    """Make a serial number: no two devices have the same, and logs are told apart by it."""
+    return f"0072{secrets.randbelow(10**8):08}"
 
 
 class _Stopped(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from uidsync.integrations.events.judging import AGREE, BLANK, DIFFERS, UNJUDGED,
 from uidsync.integrations.events.spool import Spool
 
 Place = tuple[str, str]  # firewall and zone
+COLUMNS = ("firewall", "zone", "events", "percent", *(re.sub("[ -]", "_", verdict) for verdict in VERDICTS))
 QUERY = """
   SELECT coalesce(nullif(e.device, ''), e.target) AS firewall,
     CASE s.side WHEN 'src' THEN e.src_zone ELSE e.dst_zone END AS zone, s.verdict, COUNT(*) AS n
@@ -56,14 +58,9 @@ class Agreement:
     def list_rows(self) -> Iterator[dict[str, object]]:
         """Yield a row for each firewall and zone."""
         for (firewall, zone), counts in self.counts.items():
-            percent = find_percent(counts) if count_judged(counts) else None
-            yield {
-                "firewall": firewall,
-                "zone": zone,
-                "events": count_judged(counts),
-                "percent": percent,
-                **{verdict.replace(" ", "_").replace("-", "_"): counts.get(verdict, 0) for verdict in VERDICTS},
-            }
+            judged = count_judged(counts)
+            cells = (firewall, zone, judged, find_percent(counts) if judged else None)
+            yield dict(zip(COLUMNS, (*cells, *(counts.get(verdict, 0) for verdict in VERDICTS)), strict=True))
 
 
 def count_events(number: int) -> str:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from uidsync.integrations.events.columns import read_columns
+from uidsync.integrations.events.refusal import Refusal, read_option
 
 Form = Literal["csv", "jsonl", "table", "report", "html"]
 Counting = Literal["events", "sessions"]
 Kind = Literal["rows", "events", "people", "agreement", "news"]
 LINES: tuple[Form, ...] = ("csv", "jsonl", "table")
 REPORTS: tuple[Form, ...] = ("report", "html")  # forms that say what is new
-# An option, what has to be told for it to mean anything, and in which forms.
+# An option, for what kind of report it means anything, and in which forms.
 GOES_WITH: dict[str, tuple[tuple[Kind, ...], tuple[Form, ...]]] = {
     "--columns": (("events",), LINES),
     "--by user": (("people",), LINES),
@@ -22,21 +23,6 @@ GOES_WITH: dict[str, tuple[tuple[Kind, ...], tuple[Form, ...]]] = {
     "--count sessions": (("rows", "news"), ("csv", *REPORTS)),
     "--spreadsheet": (("rows", "events", "people", "agreement", "news"), ("csv", "report")),
 }
-WORDS: dict[Kind, str] = {
-    "rows": "rows (neither --columns, --by nor --agreement)",
-    "events": "single events (neither --by nor --agreement)",
-    "people": "people (not with --agreement)",
-    "agreement": "--agreement",
-    "news": "a report",
-}
-
-
-class Refusal(ValueError):
-    """What cannot be asked for, in words; `option` is the one at fault."""
-
-    def __init__(self, words: str, option: str) -> None:
-        super().__init__(words)
-        self.option = option
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +59,24 @@ class Choice:
         return f"{self.kind} {self.form}"
 
     def raise_if_odd(self) -> None:
-        """Refuse options that would change nothing, and columns that there are not. Raises ValueError."""
+        """Refuse options that would change nothing, and columns that do not exist. Raises Refusal."""
         for option in self._list_options():
             kinds, forms = GOES_WITH[option]
+            if kinds == ("agreement",) and self.kind != "agreement":
+                raise Refusal("it needs --agreement", option)
             if self.kind not in kinds:
-                raise ValueError(f"{option} goes with {' or '.join(WORDS[kind] for kind in kinds)}")
+                raise Refusal(f"it changes nothing with {self._cause}: leave one of them out", option)
             if self.form not in forms:
-                raise ValueError(f"{option} goes with --format {' or '.join(forms)}, not {self.form}")
+                raise Refusal(f"it goes with --format {' or '.join(forms)}, not {self.form}", option)
         if self.columns is not None:
-            read_columns(self.columns)
+            read_option("--columns", read_columns, self.columns)
+
+    @property
+    def _cause(self) -> str:
+        """The option that makes the report one of its kind."""
+        if self.kind in {"agreement", "people"}:
+            return "--agreement" if self.agreement else "--by user"
+        return f"--format {self.form}" if self.columns is None or self.kind == "news" else "--columns"
 
     def _list_options(self) -> Iterator[str]:
         given = {

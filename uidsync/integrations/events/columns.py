@@ -49,7 +49,9 @@ def read_columns(words: str) -> tuple[str, ...]:
         if name not in known and not name.removeprefix(RAW):
             raise ValueError(f"name a set ({', '.join(PROFILES)}) or columns, separated by commas")
         if name not in known and not name.startswith(RAW):
-            alike = get_close_matches(name, [*known, *PROFILES], n=1)
+            if name in PROFILES:
+                raise ValueError(f"{name} is a set: name it alone, or name columns")
+            alike = get_close_matches(name, known, n=1)
             hint = f"did you mean {alike[0]}? A" if alike else f"there are {', '.join(known)}; a"
             raise ValueError(f"no column has the name {name}; {hint} field of the log itself is {RAW}{name}")
     return names

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from uidsync.integrations.events.agreement import COLUMNS as AGREEMENT
 from uidsync.integrations.events.agreement import Agreement
 from uidsync.integrations.events.choice import Choice, Form
 from uidsync.integrations.events.columns import (
@@ -56,9 +57,8 @@ def write_report(report: Report, choice: Choice) -> Iterator[str]:
     spool = report.spool
     match choice.kind:
         case "agreement":
-            rows = list(report.agreement.list_rows())
-            heads = tuple(rows[0]) if rows else ("firewall",)
-            yield from _write_rows(iter(rows), heads, choice, f"{report.agreement.tell()}\n")
+            rows = report.agreement.list_rows()
+            yield from _write_rows(rows, AGREEMENT, choice, f"{report.agreement.tell()}\n")
         case "people":
             yield from _write_rows(list_people(spool, report.at.tzinfo), BY_USER, choice)
         case "news" if choice.form == "html":

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from html import escape
 
-from uidsync.integrations.events.agreement import Agreement
+from uidsync.integrations.events.agreement import COLUMNS, Agreement
 from uidsync.integrations.events.columns import BY_USER, count_unsure, list_people, show_cell
 from uidsync.integrations.events.daily import CELLS, HEADER, ORDER, SOURCE_NAME, write_date
 from uidsync.integrations.events.spool import Spool
@@ -46,11 +46,8 @@ def write_page(
     yield from _write_table("By person", BY_USER, people, "No event has a sure name.")
     unsure = count_unsure(spool).items()
     yield from _write_table("Without a sure name", ("Why", "Sides of events"), unsure, "None.")
-    rows = list(agreement.list_rows())
-    cells = (list(row.values()) for row in rows)
-    yield from _write_table(
-        "The firewalls' users compared with the NAC's", tuple(rows[0] if rows else ()), cells, "Nothing to compare."
-    )
+    cells = (list(row.values()) for row in agreement.list_rows())
+    yield from _write_table("The firewalls' users compared with the NAC's", COLUMNS, cells, "Nothing to compare.")
     yield "</body></html>\n"
 
 

@@ -13,11 +13,11 @@ from typing import TypeGuard
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.deadline import Deadline
-from uidsync.integrations.events.choice import Refusal
 from uidsync.integrations.events.clocks import QUARTER, UNCHECKED
 from uidsync.integrations.events.config import SKEW_TOLD, EventsConfig
 from uidsync.integrations.events.devices import list_hostnames, may_keep_no_logs
 from uidsync.integrations.events.pages import Fetch
+from uidsync.integrations.events.refusal import Refusal
 from uidsync.panos.logs.events import Unfinished
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.wire.errors import PanosError, TargetError, Unauthorized
@@ -78,7 +78,7 @@ def _warn_of_clock(target: str, clock: Clock, log: FilteringBoundLogger) -> None
         hint = "with a wrong zone, entries are missed; tick Operational Requests in the XML API tab of the key's role"
         log.warning("zone.unchecked", target=target, message=clock.warning, hint=hint)
     elif clock.warning:
-        log.warning("clock.off", target=target, message=clock.warning)
+        log.warning("clock.off", target=target, message=clock.warning, hint="set NTP servers on the firewall")
 
 
 def check_clock(
@@ -112,7 +112,11 @@ def check_clock(
         words = f"its clock shows {shown:%H:%M:%S} when it is {at:%H:%M:%S %Z}: that is not {zone}"
         return Clock(None, asked_by, warning=words)
     if abs(skew) > SKEW_TOLD:
-        return Clock(zone, asked_by, abs(skew), f"its clock is {skew.total_seconds():+.0f} s off")
+        seconds = skew.total_seconds()
+        words = (
+            f"its clock is {abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}: events.margin is longer by that"
+        )
+        return Clock(zone, asked_by, abs(skew), words)
     return Clock(zone, asked_by)
 
 

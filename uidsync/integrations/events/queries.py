@@ -16,11 +16,11 @@ from uidsync.integrations.events.filters import (
     at_addresses,
     check_condition,
     check_log_type,
-    check_value,
     enclose,
     equals,
     equals_bare,
 )
+from uidsync.integrations.events.refusal import Refusal, read_option
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +69,20 @@ def list_queries(config: EventsConfig) -> Mapping[str, Query]:
 def choose_queries(wish: Wish, config: EventsConfig) -> list[Query]:
     """Return the queries that are asked for; with nothing asked for, all of the threat log.
 
-    Raises ValueError with words for whoever asks.
+    Raises Refusal.
     """
     known = list_queries(config)
     if wish.names and wish.log_type:
-        raise ValueError("leave out --log-type: the name of a query says which log is read")
-    log_type = check_log_type(wish.log_type) if wish.log_type else "traffic" if wish.nat else "threat"
+        raise Refusal("leave it out: the name of a query says which log is read", "--log-type")
+    usual = "traffic" if wish.nat else "threat"
+    log_type = read_option("--log-type", check_log_type, wish.log_type) if wish.log_type else usual
     names = dict.fromkeys(_find_name(name, known) for name in wish.names)
     chosen = [known[name] for name in names] or [Query(log_type, log_type)]
-    narrowed = (check_condition(wish.condition), _of_threat(wish.threat_id), _of_nat(wish.nat))
+    narrowed = (
+        read_option("--query", check_condition, wish.condition),
+        read_option("--threat-id", _of_threat, wish.threat_id),
+        read_option("--nat", _of_nat, wish.nat),
+    )
     chosen = [replace(query, condition=_join(query.condition, *narrowed)) for query in chosen]
     if not wish.addresses:
         return chosen
@@ -90,7 +95,7 @@ def choose_queries(wish: Wish, config: EventsConfig) -> list[Query]:
 
 
 def _find_name(given: str, known: Collection[str]) -> str:
-    """Return the query that a name means, in whatever case. Raises ValueError."""
+    """Return the query that a name means, in whatever case. Raises Refusal."""
     if given in known:
         return given
     by_case = {name.casefold(): name for name in known}
@@ -98,13 +103,7 @@ def _find_name(given: str, known: Collection[str]) -> str:
         return by_case[given.casefold()]
     alike = get_close_matches(given.casefold(), by_case, n=1)
     hint = f"did you mean {by_case[alike[0]]}?" if alike else f"there are {', '.join(known)}"
-    raise ValueError(f"no query has the name {given}; {hint}")
-
-
-def check_device(name: str) -> None:
-    """Raise ValueError where a name of a firewall would end its own quotes."""
-    if name:
-        check_value(name)
+    raise Refusal(f"no query has the name {given}; {hint}", "NAME")
 
 
 def _of_threat(number: str) -> str:

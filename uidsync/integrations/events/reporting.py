@@ -14,19 +14,20 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.deadline import Deadline
 from uidsync.integrations.events.agreement import Agreement, find_agreement
-from uidsync.integrations.events.choice import Choice, Refusal
+from uidsync.integrations.events.choice import Choice
 from uidsync.integrations.events.columns import count_unsure, find_missing, find_raw
 from uidsync.integrations.events.config import EventsConfig
 from uidsync.integrations.events.daily import group
 from uidsync.integrations.events.fetch import Order, Outcome, fetch_all, write_gaps
-from uidsync.integrations.events.filters import LOG_TYPES
+from uidsync.integrations.events.filters import LOG_TYPES, check_value
 from uidsync.integrations.events.memory import Memory
 from uidsync.integrations.events.metrics import write_metrics
 from uidsync.integrations.events.output import Report, raise_if_unwritable, write_report, written_to
 from uidsync.integrations.events.people import NAC, NACError, attribute
 from uidsync.integrations.events.places import Device, make_places, raise_if_no_device, warn_of_speed
 from uidsync.integrations.events.proof import list_differences, write_difference
-from uidsync.integrations.events.queries import Wish, check_device, choose_queries
+from uidsync.integrations.events.queries import Wish, choose_queries
+from uidsync.integrations.events.refusal import Refusal, read_option
 from uidsync.integrations.events.spool import Spool
 from uidsync.integrations.events.watching import watching
 from uidsync.panos.wire.errors import PanosError
@@ -60,12 +61,14 @@ class Request:
         return self.choice.says_what_is_new or self.window.since is None
 
     def raise_if_odd(self) -> None:
-        """Refuse what cannot be asked for, before anything is read. Raises ValueError with words for whoever asks."""
+        """Refuse what cannot be asked for, before anything is read. Raises Refusal."""
         self.choice.raise_if_odd()
         choose_queries(self.wish, self.table)
-        check_device(self.device)
+        if self.device:
+            read_option("--device", check_value, self.device)
         if self.no_who and (self.user or self.choice.kind in {"people", "agreement"}):
-            raise Refusal("this needs the NAC: leave out --no-who", "--no-who")
+            what = "--user" if self.user else "--agreement" if self.choice.agreement else "--by user"
+            raise Refusal(f"leave it out: {what} needs the NAC", "--no-who")
         if self.user and self.window.since is None:  # the addresses of a person are those of a certain time
             raise Refusal("with --user, give a beginning, or --last 7d", "--since")
 
@@ -156,7 +159,8 @@ class Run:
         wish = request.wish
         if request.user and (found := self._find_person()) is not None:
             if not found:
-                self._log.warning("person.unknown", message="the NAC knows no address of this person in that time")
+                words, hint = "the NAC knows no address of this person in that time", "uidsync who shows other times"
+                self._log.warning("person.unknown", message=words, hint=f"{hint}; is the name right?")
                 return []
             wish = replace(wish, addresses=found)
         queries = choose_queries(wish, request.table)
