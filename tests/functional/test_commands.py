@@ -86,6 +86,10 @@ def test_a_demo_that_is_kept_can_be_tried():
         for words in re.findall(r"^  uidsync ((?:status|who|explain)[^\n]*?)  ", told, re.MULTILINE):
             called = call(*words.split(), "--config", file)
             assert called.code == (1 if words == "status" else 0), called
+        events = re.findall(r"^  uidsync (events [^\n]*?)  ", told, re.MULTILINE)
+        people, agreement = (call(*words.split(), "--config", file) for words in events)
+        assert (people.code, "\nCAMPUS\\lea.a69;02:00:5e:db:0e:cc;" in people.out) == (1, True), people
+        assert "; blank: 6, all from zone guest of fw-west; differs: 1, all from zone trust of fw-east" in agreement.out
         curl = shlex.split(re.search(r"^  curl (.*)$", told, re.MULTILINE)[1])
         name, value = curl[1].split(": ")
         for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.2), stop=tenacity.stop_after_delay(PATIENCE)):

@@ -284,6 +284,17 @@ def test_agreement_is_a_sentence_a_table_and_metrics(campus, firewall):
     assert 'uidsync_events_complete{target="fw"} 1.0\n' in text
 
 
+def test_what_was_not_read_stands_after_the_proof(campus, firewall, start):
+    """The last line of any form says what is missing."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "eve")])
+    dead = start("firewall")
+    campus.add_firewall("dead", dead)
+    dead.do("fault", name="refuse")
+    ended = campus.call("events", "--agreement", "--proof")
+    proof, last = ended.out.rstrip("\n").rsplit("\n\n", 1)
+    assert (ended.code, "the firewall eve\n" in proof, last.startswith("Incomplete: dead: ")) == (1, True, True)
+
+
 def test_by_person(campus, firewall):
     """One line for each person, with devices, threats, first and last; and all that one person had, wherever."""
     entries = [hit("10.0.0.1"), hit("10.0.0.1", "eve", minutes=30), hit("10.0.0.2", "grace")]

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from uidsync.cli.app import Options, command
 from uidsync.cli.failures import set_up
-from uidsync.cli.neighbours import advise_extra, lacks
+from uidsync.cli.neighbours import Neighbours, advise_extra, lacks
 from uidsync.cli.rights import step_down
 from uidsync.cli.show import make_console, progress_bar, show_outcome, show_plans, show_rows
 from uidsync.cli.wiring import Site
@@ -25,7 +25,15 @@ from uidsync.panos import rank
 from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.simulator.process import Simulator
-from uidsync.simulator.scene import find_free_port, keep_running, say_what_to_try, write_document, write_relay_table
+from uidsync.simulator.scene import (
+    FIREWALLS,
+    find_free_port,
+    keep_running,
+    put_alerts,
+    say_what_to_try,
+    write_document,
+    write_relay_table,
+)
 from uidsync.spelling import spell_time_left
 from uidsync.sync import Order, Run, run
 
@@ -62,10 +70,12 @@ def demo(
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="uidsync-demo-")))
         console.print("starting two firewalls, a User-ID agent and a dead target on loopback …")
-        firewalls = [stack.enter_context(Simulator.start("firewall")) for _ in range(2)]
+        firewalls = [stack.enter_context(Simulator.start("firewall", hostname=name)) for name in FIREWALLS]
         agent = stack.enter_context(Simulator.start("agent"))
         document = write_document(place, firewalls, agent)
         if keep:
+            if Neighbours()["events"]:
+                document["events"] = put_alerts(firewalls, document["source"]["path"])
             if not lacks("relay"):
                 document["relay"] = write_relay_table(place, stack.enter_context(Simulator.start("xdr")))
             return _keep(place, document, console)
@@ -96,7 +106,7 @@ def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
         page = f"The status page: http://{listen}/"
     told = Path(_find_command())
     path = "" if told.name == str(told) else f"\n  export PATH={told.absolute().parent}:$PATH"
-    words = say_what_to_try(page, file, path, document.get("relay"))
+    words = say_what_to_try(page, file, path, document)
     command = (sys.executable, "-m", "uidsync", "--config", str(file))
     keep_running(command, services, place / "log", lambda: console.print(words, soft_wrap=True))
     return OK

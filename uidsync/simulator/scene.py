@@ -1,4 +1,4 @@
-"""Sets the scene of a demonstration and keeps it: sample events, secrets, and the configuration that names them."""
+"""Sets the scene of a demonstration and keeps it: sample logins and alerts, secrets, and the configuration."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from uidsync.simulator.process import Children, Simulator
 
 FRESH = timedelta(minutes=2)  # how old the newest sample event is made
 RELAY_PSK = "hello"
+FIREWALLS = ("fw-east", "fw-west")
+HOUR = timedelta(hours=1)
 EVERY = 60  # seconds between runs, as the timer has it
 TO_TRY = """
 {page}
@@ -27,9 +29,13 @@ In another terminal:
   uidsync who 192.0.2.21        who has an address, and who had it before
   uidsync explain 192.0.2.21    why, and what each firewall shows
   uidsync verify                compare what the firewalls hold with what they should hold
-  uidsync check                 test everything; one target is dead on purpose{relay}
+  uidsync check                 test everything; one target is dead on purpose{events}{relay}
 
 The log is in {log}. Ctrl-C ends all of it and leaves nothing behind."""
+
+TO_EVENTS = """
+  uidsync events spyware --by user      who had alerts, and on which devices
+  uidsync events spyware --agreement    whether the firewalls name the right people"""
 
 TO_RELAY = """
   uidsync relay status          what became of alerts for a simulated Cortex XDR. This sends one:
@@ -55,7 +61,7 @@ def write_document(place: Path, firewalls: list[Simulator], agent: Simulator) ->
             "ca_file": str(firewall.ca_file),
             "api_key_file": _write_secret(place / f"{name}-api-key", firewall.line["api_key"]),
         }
-        for name, firewall in zip(("fw-east", "fw-west"), firewalls, strict=True)
+        for name, firewall in zip(FIREWALLS, firewalls, strict=True)
     ]
     client = {name: agent.line[name] for name in ("host", "port", "ca_file", "client_cert_file", "client_key_file")}
     return {
@@ -84,6 +90,36 @@ def write_relay_table(place: Path, tenant: Simulator) -> dict[str, Any]:
     return known | {"listen": listen, "api_key_file": key, "psk_file": psk}
 
 
+def put_alerts(firewalls: Sequence[Simulator], file: str) -> dict[str, Any]:
+    """Put alerts of the sample people into the firewalls' logs, and return the table by which they are read.
+
+    One firewall names nobody in its zone for guests. The other still names who had an address before somebody else.
+    """
+    with Path(file).open(encoding="utf-8", newline="") as text:
+        rows = list(csv.DictReader(text))
+    former = rows[2]
+    later = next(row for row in reversed(rows) if row["currentIpAddress"] == former["currentIpAddress"])
+    east = [_make_alert(row, HOUR, "trust", row) for row in rows[:8]]
+    east += [_make_alert(later, after, "trust", former) for after in (HOUR / 12, HOUR / 4)]
+    west = [_make_alert(row, HOUR, "guest") for row in rows[:40] if row["principal"].endswith(",Guest")]
+    for firewall, entries in zip(firewalls, (east, west), strict=True):
+        firewall.do("log-add", log_type="threat", entries=entries)
+    return {"time_zone": "UTC"}
+
+
+def _make_alert(
+    row: dict[str, str], after: timedelta, zone: str, named: dict[str, str] | None = None
+) -> dict[str, str]:
+    """Make the entry of an alert so long after a login; the firewall names who logged in by another row, or nobody."""
+    at = f"{datetime.fromisoformat(row['transDate']) + after:%Y/%m/%d %H:%M:%S}"
+    user = f"CAMPUS\\{named['principal'].partition(',')[0]}" if named else ""
+    return {
+        "receive_time": at, "time_generated": at, "subtype": "spyware", "src": row["currentIpAddress"], "srcuser": user,
+        "dst": "203.0.113.66", "from": zone, "to": "untrust", "threatid": "NetSupport Manager RAT Traffic(86001)",
+        "tid": "86001",
+    }  # fmt: skip
+
+
 def _write_secret(file: Path, secret: str) -> str:
     """Write a secret for its owner alone, and return the name of the file."""
     file.touch(0o600)
@@ -105,10 +141,12 @@ def _write_events(place: Path) -> Path:
     return file
 
 
-def say_what_to_try(page: str, file: Path, path: str, relay: dict[str, Any] | None) -> str:
-    """Say how to use the scene while it is kept: by its page, its configuration, a line for the PATH, and its relay."""
+def say_what_to_try(page: str, file: Path, path: str, document: dict[str, Any]) -> str:
+    """Say how to use the scene while it is kept: by its page, its configuration, and a line for the PATH."""
+    relay = document.get("relay")
     to_relay = TO_RELAY.format(listen=relay["listen"], psk=RELAY_PSK) if relay else ""
-    return TO_TRY.format(page=page, file=file, path=path, log=file.parent / "log", relay=to_relay)
+    to_events = TO_EVENTS if "events" in document else ""
+    return TO_TRY.format(page=page, file=file, path=path, log=file.parent / "log", events=to_events, relay=to_relay)
 
 
 def keep_running(command: Sequence[str], services: Sequence[str], log: Path, tell: Callable[[], object]) -> None:

@@ -42,13 +42,14 @@ STANDARD = "standard"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is told: the events, when, when earlier reports were, and what could not be read."""
+    """What is told: the events, when, when earlier reports were, what could not be read, and proof of differences."""
 
     spool: Spool
     at: datetime
     days: Mapping[str, datetime]
     agreement: Agreement
     gaps: Sequence[str]
+    proof: Iterable[str] = ()
 
 
 def write_report(report: Report, choice: Choice) -> Iterator[str]:
@@ -59,6 +60,7 @@ def write_report(report: Report, choice: Choice) -> Iterator[str]:
         case "agreement":
             rows = report.agreement.list_rows()
             yield from _write_rows(rows, AGREEMENT, choice, f"{report.agreement.tell()}\n")
+            yield from report.proof
         case "people":
             yield from _write_rows(list_people(spool, report.at.tzinfo), BY_USER, choice)
         case "news" if choice.form == "html":

@@ -5,7 +5,7 @@ What it needs of the core is handed in: the firewalls, what answers for the NAC,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -118,10 +118,9 @@ class Run:
         agreement = find_agreement(spool)
         days = memory.mark(at) if memory else {}
         with written_to(output) as write:
-            for piece in write_report(Report(spool, at, days, agreement, gaps), choice):
+            proof = self._list_proof() if choice.proof else ()
+            for piece in write_report(Report(spool, at, days, agreement, gaps, proof), choice):
                 write(piece)
-            if choice.proof:
-                self._write_proof(write)
         counts = spool.count_rows()
         self._tell_counts(counts, outcomes)
         if self._error:
@@ -254,13 +253,12 @@ class Run:
             words = f"no event has a sure name: {why or 'no event is at an address of the NAC'}"
             self._log.warning("people.untold", message=words, hint="docs/events.md says what to do")
 
-    def _write_proof(self, write: Callable[[str], object]) -> None:
-        """Write what each firewall's User-ID log has of the addresses where it named another user."""
+    def _list_proof(self) -> Iterator[str]:
+        """Yield what each firewall's User-ID log has of the addresses where it named another user."""
         for difference in list_differences(self._spool):
             try:
                 known = self._devices[difference.target].firewall.read_user_id_log(difference.ip)
             except PanosError as error:
                 self._log.warning("log.unreadable", target=difference.target, message=str(error))
                 known = ()
-            for line in write_difference(difference, known, self._request.table.find_zone(difference.target)):
-                write(line)
+            yield from write_difference(difference, known, self._request.table.find_zone(difference.target))
