@@ -422,6 +422,16 @@ def test_the_day_is_that_of_the_firewalls_not_of_the_shell(campus, firewall):
     assert len(days) == 1
 
 
+def test_a_memory_that_was_only_begun_is_made_whole(campus, firewall):
+    """Two first reports at once, or one that was killed, leave tables without a version: the next report goes on."""
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1")])
+    assert campus.call("events", "--format", "report").code == 1
+    with closing(sqlite3.connect(campus.state_dir / "events.sqlite3")) as memory:
+        memory.executescript("PRAGMA user_version = 0; DROP TABLE counted")
+    ended = campus.call("events", "--format", "report")
+    assert (ended.code, told_new(ended)) == (1, (1, 0)), ended.err
+
+
 def test_a_person_stays_known_whatever_the_firewall_said(campus, firewall):
     """A row is of whom the NAC knows: a blank or a wrong user in an entry makes no new one."""
     campus.use_rows([("10.0.0.1", "ada", 3 * 86_400), FRESH])

@@ -1,16 +1,18 @@
 """Readings one after the other: whatever arrives late, and whenever one breaks off, all is told once."""
 
+import sqlite3
 import tempfile
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.integrations.moving_log import Log
 from uidsync.integrations.events.fetch import Order, fetch_all, write_gaps
-from uidsync.integrations.events.memory import Memory
+from uidsync.integrations.events.memory import Memory, MemoryProblem, describe
 from uidsync.integrations.events.places import Clock, Place
 from uidsync.integrations.events.queries import Query
 from uidsync.integrations.events.spool import Spool
@@ -97,6 +99,24 @@ def test_a_bad_entry_costs_one(count, bad, page):
     assert names == {str(number) for number in range(count)} - {str(bad)}
     ((_, gap),) = outcome.gaps
     assert (gap.is_rest, type(gap.error), outcome.positions) == (False, BadReply, {})
+
+
+def test_only_a_broken_memory_is_moved_away(tmp_path):
+    """What is said of a memory that cannot be used fits the cause: a busy one is waited for, and keeps its name."""
+    file, broken = tmp_path / "events.sqlite3", tmp_path / "broken"
+    broken.write_bytes(b"no database" * 99)
+    with closing(Spool()) as spool:
+        Memory(spool, file)
+    with closing(sqlite3.connect(file, 0, isolation_level=None)) as other, closing(sqlite3.connect(file, 0)) as one:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.Error) as busy:
+            one.execute("SELECT * FROM row")
+    assert (
+        describe(file, busy.value)
+        == f"{file} cannot be used: database is locked; another report is using it: try again"
+    )
+    with closing(Spool()) as spool, pytest.raises(MemoryProblem, match="move it away"):
+        Memory(spool, broken)
 
 
 def test_a_deadline_leaves_the_rest_unread_and_says_so():

@@ -74,10 +74,7 @@ def demo(
         agent = stack.enter_context(Simulator.start("agent"))
         document = write_document(place, firewalls, agent)
         if keep:
-            if Neighbours()["events"]:
-                document["events"] = put_alerts(firewalls, document["source"]["path"])
-            if not lacks("relay"):
-                document["relay"] = write_relay_table(place, stack.enter_context(Simulator.start("xdr")))
+            document |= _set_up_neighbours(place, firewalls, document["source"]["path"], stack)
             return _keep(place, document, console)
         site = _write_site(place, document)
         console.print("\nuidsync sync --dry-run", style="bold")
@@ -93,6 +90,16 @@ def demo(
         soft_wrap=True,
     )
     return OK if are_complete == ["fw-east", "fw-west", "uia-1"] else INCOMPLETE
+
+
+def _set_up_neighbours(place: Path, firewalls: list[Simulator], logins: str, stack: ExitStack) -> dict[str, Any]:
+    """Put alerts into the firewalls' logs, start a tenant for a relay, and return the tables of what is there."""
+    tables = {}
+    if Neighbours()["events"]:
+        tables["events"] = put_alerts(firewalls, logins)
+    if not lacks("relay"):
+        tables["relay"] = write_relay_table(place, stack.enter_context(Simulator.start("xdr")))
+    return tables
 
 
 def _keep(place: Path, document: dict[str, Any], console: Console) -> int:

@@ -184,12 +184,12 @@ def _make_request(config: Config, names: tuple[str, ...], asking: Asking, tellin
 
 
 def _report(site: Site, request: Request, output: Path | None) -> int:
-    from uidsync.integrations.events.memory import FILE, MemoryProblem  # noqa: PLC0415
+    from uidsync.integrations.events.memory import FILE, MemoryProblem, describe  # noqa: PLC0415
     from uidsync.integrations.events.places import Device  # noqa: PLC0415
     from uidsync.integrations.events.reporting import Run  # noqa: PLC0415
     from uidsync.integrations.events.spool import Spool  # noqa: PLC0415
 
-    log, table = site.log, request.table
+    log, table, memory = site.log, request.table, site.state_dir / FILE
     site.deadline = Deadline(table.deadline.total_seconds())
     site.heed_signals()
     maker, nac = site.make_targets(), NAC(site.config, site.make_source(), table.same_domains)
@@ -197,9 +197,9 @@ def _report(site: Site, request: Request, output: Path | None) -> int:
     with closing(Spool(nac.names)) as spool:
         try:
             with _refusals_told():
-                ending = Run(request, devices, nac, spool, site.deadline, log).make(output, site.state_dir / FILE)
+                ending = Run(request, devices, nac, spool, site.deadline, log).make(output, memory)
         except (MemoryProblem, sqlite3.Error) as error:
-            log.error("memory.unusable", message=str(error))
+            log.error("memory.unusable", message=describe(memory, error))
             return INCOMPLETE
         except Interrupted:
             raise Interrupted("a signal ended the command: no whole report was made, nothing is remembered") from None
@@ -265,16 +265,17 @@ def _forget(site: Site, what: str, *, is_alone: bool) -> int:
     if not is_alone:
         raise typer.BadParameter("use it alone, without names and other options", param_hint="--forget")
     from uidsync.integrations.events.config import EventsConfig  # noqa: PLC0415
-    from uidsync.integrations.events.memory import FILE, Memory, MemoryProblem  # noqa: PLC0415
+    from uidsync.integrations.events.memory import FILE, Memory, MemoryProblem, describe  # noqa: PLC0415
     from uidsync.integrations.events.spool import Spool  # noqa: PLC0415
 
     site.become_owner("write")
+    memory = site.state_dir / FILE
     nac = NAC(site.config, site.make_source(), site.config.of(EventsConfig).same_domains)
     with closing(Spool(nac.names)) as spool:
         try:
-            rows = Memory(spool, site.state_dir / FILE).forget(what)
-        except MemoryProblem as error:
-            site.log.error("memory.unusable", message=str(error))
+            rows = Memory(spool, memory).forget(what)
+        except (MemoryProblem, sqlite3.Error) as error:
+            site.log.error("memory.unusable", message=describe(memory, error))
             return INCOMPLETE
     site.log.info("memory.forgotten", rows=rows)
     return OK

@@ -25,6 +25,15 @@ SAME_ROW = (
 WAIT = 30_000  # milliseconds for another report to end its writing
 
 
+MOVE = "; move it away, and all rows are new once"
+ADVICE = {
+    sqlite3.SQLITE_BUSY: "; another report is using it: try again",
+    sqlite3.SQLITE_FULL: "; make room on its disk, and where temporary files are",
+    sqlite3.SQLITE_CORRUPT: MOVE,
+    sqlite3.SQLITE_NOTADB: MOVE,
+}
+
+
 class MemoryProblem(Exception):
     """The memory cannot be used; in words."""
 
@@ -51,7 +60,7 @@ class Memory:
         except OSError as error:
             raise MemoryProblem(f"{file}: {error.strerror or error}") from None
         except sqlite3.Error as error:
-            raise MemoryProblem(f"{file} cannot be used: {error}; move it away, and all rows are new once") from None
+            raise MemoryProblem(describe(file, error)) from None
 
     # ---- rows --------------------------------------------------------------------------------------------------
 
@@ -147,6 +156,14 @@ class Memory:
         if oldest is not None:
             run("DELETE FROM memory.counted WHERE until < ?", (oldest - overlap.total_seconds(),))
         run("COMMIT")
+
+
+def describe(file: Path, error: MemoryProblem | sqlite3.Error) -> str:
+    """Say why the memory cannot be used, and what to do: a file that is only busy must not be moved away."""
+    if isinstance(error, MemoryProblem):
+        return str(error)
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of an extended code is a detail
+    return f"{file} cannot be used: {error}{ADVICE.get(primary, '')}"
 
 
 def write_day(at: datetime) -> str:
