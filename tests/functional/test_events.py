@@ -908,21 +908,37 @@ def test_a_slip_in_the_configuration_is_one_plain_line(campus, firewall):
         assert (ended.code, problem.startswith(words)) == (2, True), problem
 
 
-def test_a_terminal_shows_how_far_the_reading_is(campus, firewall):
-    """On a terminal pages, entries and the time span are shown while logs are read; in a pipe nothing is."""
-    firewall.do("log-flood", log_type="threat", count=3000, start=(NOW - timedelta(hours=23)).timestamp(),
-                per_second=1, addresses=50)  # fmt: skip
-    campus.tables["events"]["page"] = 200
-    campus.state_dir.mkdir(exist_ok=True)
+def see(site, stream, *arguments):
+    """Run the command with one of its streams on a terminal, and return what the terminal got."""
+    site.state_dir.mkdir(exist_ok=True)
     environment = os.environ | {"COLUMNS": "160", "TERM": "xterm-256color"}
     mine, terminal = pty.openpty()
-    command = [sys.executable, "-m", "uidsync", "events", "--config", campus.write(), "--output", campus.place / "out"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=terminal, env=environment)
+    command = [sys.executable, "-m", "uidsync", "events", "--config", site.write(), *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, **{stream: terminal})
     os.close(terminal)
     shown = b""
     with suppress(OSError), os.fdopen(mine, "rb", buffering=0) as screen:
         while piece := screen.read(4096):
             shown += piece
     assert process.wait(PATIENCE) == 0
+    return shown
+
+
+def test_a_terminal_obeys_nothing_in_a_log(campus, firewall):
+    """What a terminal would obey is not printed on one, in any form; a pipe gets every byte."""
+    odd = "A\u009b31m\u202eB"
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.77", odd)])
+    for arguments in ([], ["--format", "jsonl"], ["--format", "table"]):
+        shown = see(campus, "stdout", *arguments).decode()
+        assert ("\u009b" in shown, "\u202e" in shown, "A\ufffd31m\ufffdB" in shown) == (False, False, True), arguments
+    assert odd in campus.call("events").out
+
+
+def test_a_terminal_shows_how_far_the_reading_is(campus, firewall):
+    """On a terminal pages, entries and the time span are shown while logs are read; in a pipe nothing is."""
+    firewall.do("log-flood", log_type="threat", count=3000, start=(NOW - timedelta(hours=23)).timestamp(),
+                per_second=1, addresses=50)  # fmt: skip
+    campus.tables["events"]["page"] = 200
+    shown = see(campus, "stderr", "--output", campus.place / "out")
     assert re.search(rb"fw threat .*\d+ pages, [\d,]+ entries, up to \d\d-\d\d \d\d:\d\d:\d\d", shown)
     assert (campus.place / "out").read_text().count("\n") > 50

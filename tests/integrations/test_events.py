@@ -214,6 +214,12 @@ def test_the_sentence_of_agreement():
         # A start that cannot be right.
         ({"time_generated": "2026/11/24 12:00:00", "start": "2026/10/01 11:00:00"}, UTC, None),
         ({"time_generated": "2026/11/24 12:00:00", "start": "2026/11/24 12:00:01"}, UTC, Spell(AT, AT)),
+        # Dates that no zone can be applied to: a session without a start has no time, an event has that of its receipt.
+        ({"time_generated": "2026/11/24 12:00:00", "start": "0001/01/01 00:00:00"}, BERLIN, None),
+        ({"time_generated": "9999/12/31 23:59:59", "receive_time": "2026/11/24 13:00:00"}, BERLIN,
+         Spell(AT, AT, RECEIVED)),
+        ({"high_res_timestamp": "9999-12-31T23:59:59-14:00", "time_generated": "2026/11/24 13:00:00"}, BERLIN,
+         Spell(AT, AT)),
         # Nobody knows in which zone a session began, nor how long it lasted.
         ({"high_res_timestamp": "2026-11-24T13:00:00+01:00", "start": "2026/11/24 12:00:00"}, None, None),
         ({"high_res_timestamp": "2026-11-24T13:00:00+01:00", "start": "2026/11/24 12:00:00"}, BERLIN,

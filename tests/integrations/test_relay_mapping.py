@@ -98,6 +98,7 @@ def test_ipv6_has_fields_of_its_own():
         ({}, timezone(timedelta(hours=5.5)), "2021-01-06T15:14:34+00:00"),
         ({"high_res_timestamp": "2021-01-06T21:44:34.393+01:00"}, UTC, "2021-01-06T20:44:34.393+00:00"),
         ({"high_res_timestamp": "1970-01-01T10:00:00.000+10:00"}, UTC, "2021-01-06T20:44:34+00:00"),
+        ({"high_res_timestamp": "9999-12-31T23:59:59-14:00"}, UTC, "2021-01-06T20:44:34+00:00"),
         ({"high_res_timestamp": "2021-01-06T21:44:34"}, UTC, "2021-01-06T20:44:34+00:00"),
         ({"cef-formatted-time_generated": "Jan 06 2021 19:44:34 GMT"}, UTC, "2021-01-06T19:44:34+00:00"),
         ({"time_generated": "2021/07/06 20:44:34"}, ZoneInfo("Europe/Berlin"), "2021-07-06T18:44:34+00:00"),

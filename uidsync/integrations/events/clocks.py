@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from uidsync.integrations.events.filters import read_received
-from uidsync.panos.logs.events import HAPPENED, RECEIPT, LogEntry, read_time
+from uidsync.panos.logs.events import HAPPENED, RECEIPT, YEARS, LogEntry, read_time
 
 QUARTER, SECOND = timedelta(minutes=15), timedelta(seconds=1)
 LONGEST_CHANGE = 12  # quarters of an hour: clocks are put back by less
@@ -51,6 +51,8 @@ def find_spell(entry: LogEntry, zone: tzinfo | None, doubt: str = "") -> Spell |
     start, seconds = read_received(entry.get("start", "")), entry.get("elapsed", "")
     if start is None:
         return Spell(first, last, doubt)
+    if start.year not in YEARS:
+        return None
     if zone is not None:
         begun = _place(start, zone)[0]
     elif seconds.isdecimal() and len(seconds) < MOST_DIGITS:

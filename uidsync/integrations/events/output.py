@@ -118,9 +118,9 @@ def _write_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -
     yield captured.get()
 
 
-def _plain(value: object) -> str:
+def _plain(value: object, kept: str = "") -> str:
     """Return a text without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in show_cell(value))
+    return "".join(each if each.isprintable() or each in kept else "\ufffd" for each in show_cell(value))
 
 
 def raise_if_unwritable(file: Path | None) -> None:
@@ -140,13 +140,15 @@ def raise_if_unwritable(file: Path | None) -> None:
 
 
 @contextmanager
-def written_to(file: Path | None) -> Iterator[Callable[[str], object]]:
+def written_to(file: Path | None, form: Form) -> Iterator[Callable[[str], object]]:
     """Give what writes to standard output, or into a file that takes its name once it is whole.
 
+    A file and a pipe get every byte of a name. A terminal would obey some of them; a table is safe already.
     Raises OSError, by the name of the file that is meant.
     """
     if file is None:
-        yield sys.stdout.write
+        is_obeyed = sys.stdout.isatty() and form != "table"
+        yield (lambda text: sys.stdout.write(_plain(text, "\n\t"))) if is_obeyed else sys.stdout.write
         return
     try:
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")

@@ -117,7 +117,7 @@ class Run:
         gaps = self._tell_gaps(outcomes)
         agreement = find_agreement(spool)
         days = memory.mark(at) if memory else {}
-        with written_to(output) as write:
+        with written_to(output, choice.form) as write:
             proof = self._list_proof() if choice.proof else ()
             for piece in write_report(Report(spool, at, days, agreement, gaps, proof), choice):
                 write(piece)

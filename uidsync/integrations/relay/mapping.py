@@ -154,7 +154,7 @@ def find_moment(fields: Fields, zone: tzinfo, received: datetime) -> datetime | 
 
 
 def _read_high_resolution(text: str) -> datetime | None:
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError):
         moment = datetime.fromisoformat(text)
         if moment.tzinfo and moment.year >= FIRST_YEAR:
             return moment.astimezone(UTC)

@@ -30,7 +30,7 @@ STATE_PATH = ("response", "result", "job", "status")
 LOGS_PATH = ("response", "result", "log", "logs")
 ENTRY_PATH = (*LOGS_PATH, "entry")
 TAGS = frozenset({STATE_PATH[-1], LOGS_PATH[-1], ENTRY_PATH[-1]})
-FIRST_YEAR = 2000  # an unset high_res_timestamp says 1970
+YEARS = range(2000, 9999)  # an unset high_res_timestamp says 1970; no zone can move the last days of 9999
 HAPPENED, RECEIPT = ("high_res_timestamp", "time_generated"), ("receive_time",)  # fields that say when
 TAG_EVENTS = frozenset({"register-tag", "unregister-tag"})  # subtypes that say nothing of users
 
@@ -216,6 +216,6 @@ def read_time(entry: LogEntry, names: Sequence[str] = (*HAPPENED, *RECEIPT)) -> 
             at = datetime.fromisoformat(entry.get(name, "").replace("/", "-"))
         except ValueError:
             continue
-        if at.year >= FIRST_YEAR:
+        if at.year in YEARS:
             return at
     return None
