@@ -127,8 +127,8 @@ def events(
 ) -> int:
     r"""Show security events of the firewalls' logs, by person, and what is new.
 
-    Beside each event stands who had its addresses at that moment, by the NAC's own history. A name is shown only if it
-    is sure. Exits 0 if everything was read and nothing is new, 1 if a report has something new or something was not
+    Each event names the person who had the address at that moment, from the NAC's own history. A name is shown only if
+    it is sure. Exits 0 if everything was read and nothing is new, 1 if a report has something new or something was not
     read. For mass export use syslog or NetFlow instead.
 
     Examples:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from uidsync.integrations.events.judging import AGREE, BLANK, DIFFERS, UNJUDGED, VERDICTS
 from uidsync.integrations.events.spool import Spool
 
-Place = tuple[str, str]  # firewall and zone
+Zone = tuple[str, str]  # of which firewall, and its name
 COLUMNS = ("firewall", "zone", "events", "percent", *(re.sub("[ -]", "_", verdict) for verdict in VERDICTS))
 QUERY = """
   SELECT coalesce(nullif(e.device, ''), e.target) AS firewall,
@@ -23,7 +23,7 @@ QUERY = """
 class Agreement:
     """How often each verdict was given, by firewall and zone."""
 
-    counts: Mapping[Place, Mapping[str, int]] = field(default_factory=dict)
+    counts: Mapping[Zone, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def total(self) -> Counter[str]:
@@ -80,7 +80,7 @@ def find_percent(counts: Mapping[str, int]) -> int:
 
 def find_agreement(spool: Spool) -> Agreement:
     """Count the verdicts of a report."""
-    counts: dict[Place, dict[str, int]] = {}
+    counts: dict[Zone, dict[str, int]] = {}
     for row in spool.select(QUERY):
         counts.setdefault((row["firewall"], row["zone"]), {})[row["verdict"]] = row["n"]
     return Agreement(counts)

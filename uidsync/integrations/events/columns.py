@@ -128,9 +128,9 @@ PEOPLE = """
 
 
 def list_people(spool: Spool, zone: tzinfo | None) -> Iterator[dict[str, Any]]:
-    """Yield one line for each person that an event is surely told of: devices, threats, how often, first and last.
+    """Yield one line for each person with a sure name: devices, threats, how often, first and last.
 
-    Of what a person has several, there is a list.
+    Devices, threats and addresses are lists.
     """
     for row in spool.select(PEOPLE):
         person = dict(row)
@@ -141,7 +141,7 @@ def list_people(spool: Spool, zone: tzinfo | None) -> Iterator[dict[str, Any]]:
 
 
 def count_unsure(spool: Spool) -> dict[str, int]:
-    """Count the sides of events that nobody is surely told of, by why."""
+    """Count the sides of events without a sure name, by reason."""
     rows = spool.select("SELECT mark, COUNT(*) AS n FROM side WHERE mark != '' GROUP BY mark ORDER BY n DESC, mark")
     return {row["mark"]: row["n"] for row in rows}
 

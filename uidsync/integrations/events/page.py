@@ -1,6 +1,6 @@
 """Writes a report as one page of HTML: what is new, what was seen, by person, and whether the names hold.
 
-Every text of a peer's is escaped.
+All text of firewalls and of the NAC is escaped.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Spool:
         return int(number)
 
     def count_sure(self) -> int:
-        """Return how many sides are surely told of one person."""
+        """Count the sides with a sure name."""
         ((number,),) = self.select("SELECT COUNT(*) FROM side WHERE mark = '' AND user IS NOT NULL")
         return int(number)
 
@@ -106,12 +106,12 @@ class Spool:
     # ---- sides -------------------------------------------------------------------------------------------------
 
     def find_window(self) -> tuple[datetime, datetime] | None:
-        """Return between when the events were whose sides the NAC may know; None where there is none."""
+        """Return the first and the last moment of events at addresses of the NAC; None if there is no such event."""
         ((first, last),) = self.select("SELECT MIN(first), MAX(last) FROM side")
         return None if first is None else (_moment(first), _moment(last))
 
     def list_addresses(self) -> Iterator[Address]:
-        """Yield the addresses of the NAC's, each once."""
+        """Yield each address of the NAC once."""
         self.connection.execute("CREATE INDEX IF NOT EXISTS side_address ON side (address)")
         for (key,) in self.connection.execute("SELECT DISTINCT address FROM side"):
             yield _read_key(key)
@@ -133,7 +133,7 @@ class Spool:
         ]
 
     def write_judgements(self, judged: Iterable[Judged]) -> None:
-        """Keep what came out."""
+        """Store whom each side is told of."""
         self.connection.executemany(
             "UPDATE side SET mark = ?, user = ?, candidates = ?, since = ?, until = ?, mac = ?, row = ?, verdict = ?, "
             "name = ?, who = ? WHERE event = ? AND side = ?",
