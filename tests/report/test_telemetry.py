@@ -174,6 +174,19 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_pipe_is_not_replaced(tmp_path):
+    """What has a reader at its other end keeps its name, also through a link."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for place in (pipe, link):
+        with pytest.raises(OSError, match="a device, a pipe or a socket"):
+            write_atomically(place, "new", 0o640)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, pipe]
+
+
 @pytest.mark.parametrize("directory", ["/nowhere", "/dev/null"])
 def test_a_place_that_is_none_is_told(directory):
     """A directory that is not there, or is none, is an OSError."""

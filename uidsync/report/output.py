@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -112,6 +113,8 @@ def write_atomically(file: Path, text: str, mode: int, group: int | None = None)
     It belongs to the group, as far as this account may give it away, before it has its name: a link is replaced, and
     what it leads to is left alone.
     """
+    if file.exists() and not (file.is_file() or file.is_dir()):  # what others use by this name would be gone
+        raise OSError(errno.EINVAL, "is a device, a pipe or a socket; name a file", str(file))
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as new:
