@@ -11,7 +11,6 @@ import pytest
 import yaml
 from rich.console import Console
 
-from uidsync.cli.tunnels import make_tell
 from uidsync.integrations.tunnels import listing, nagios, zabbix
 from uidsync.integrations.tunnels.outcome import conclude
 from uidsync.panos.tunnels.conditions import Rules, View
@@ -129,7 +128,7 @@ def test_what_is_not_all_there_is_listed():
     outcome = make_outcome(gateways=Unauthorized("no right"), ike_sas=("gw",), counters=cut)
     assert [part["part"] for part in zabbix.make_document(outcome)["unread"]] == ["gateways", "counters"]
     assert (outcome.is_known, outcome.is_whole) == (True, False)
-    for shown in (listing.show_outcomes([outcome], make_tell(None)), listing.examine([outcome], make_tell(None))):
+    for shown in (listing.show_outcomes([outcome]), listing.examine([outcome])):
         console = Console(width=200, file=StringIO())
         console.print(shown)
         assert "counters: the counters of 1 of 7" in console.file.getvalue()

@@ -27,11 +27,11 @@ from uidsync.side_by_side import do_for_each
 
 if TYPE_CHECKING:
     from uidsync.integrations.tunnels.config import TunnelsConfig
-    from uidsync.integrations.tunnels.listing import Tell
     from uidsync.integrations.tunnels.outcome import Outcome
 
 Action = Literal["list", "discover", "status", "all", "check", "learn", "doctor", "capture", "template"]
 OF_ONE = {"discover", "status", "all", "capture"}  # for machines, of one firewall: nothing beside the answer is said
+FOR_PEOPLE = {"list", "doctor"}
 SHOW_ALL = {"list", "all", "doctor"}  # they show what is asked for beside the tunnels
 WIDTH = 200  # columns of a table that nobody's window limits
 SIDE_BY_SIDE = 32  # firewalls that are asked at once
@@ -105,23 +105,26 @@ def tunnels(
         return APART[action](options, target or (), form.timeout)
     site = Site(options, "nothing", target)
     outcomes = _collect(site, target or (), form.make_wants(action), form.timeout, is_of_one=action in OF_ONE)
-    _print(action, name, form, outcomes, make_tell(find_tunnels_table(site.config)), as_json=as_json)
+    _print(action, name, form, outcomes, as_json=as_json)
+    if action in FOR_PEOPLE and not as_json:
+        _tell_unknown(outcomes, find_tunnels_table(site.config))
     are_known = all(outcome.is_whole if action in SHOW_ALL else outcome.is_known for outcome in outcomes)
     return OK if are_known else INCOMPLETE
 
 
-def make_tell(table: TunnelsConfig | None) -> Tell:
-    """Make what says why a firewall's tunnels are not known, and what to do."""
+def _tell_unknown(outcomes: Sequence[Outcome], table: TunnelsConfig | None) -> None:
+    """Say why the tunnels of a firewall are not known, and what to do."""
+    for outcome in outcomes:
+        name, error = outcome.target, outcome.tunnels
+        if not isinstance(error, PanosError):
+            continue
+        words = tell_error(name, error.kind, str(error))
+        if table and name in table.ssh and not NO_SECRET.search(words):
+            words = f"{name}: {end_sentence(str(error))} Are the keys of [tunnels] that begin with ssh right?"
+        make_console().print(words)
 
-    def tell(name: str, error: PanosError) -> str:
-        if table is None or name not in table.ssh or NO_SECRET.search(str(error)):
-            return tell_error(name, error.kind, str(error))
-        return f"{name}: {end_sentence(str(error))} Are the keys of [tunnels] that begin with ssh right?"
 
-    return tell
-
-
-def _print(action: Action, name: str, form: Form, outcomes: Sequence[Outcome], tell: Tell, *, as_json: bool) -> None:
+def _print(action: Action, name: str, form: Form, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     from uidsync.integrations.tunnels import listing, zabbix  # noqa: PLC0415 (no other command needs it)
 
     match action:
@@ -129,9 +132,9 @@ def _print(action: Action, name: str, form: Form, outcomes: Sequence[Outcome], t
             print_json([zabbix.make_document(outcome) for outcome in outcomes])
         case "list":
             width = None if sys.stdout.isatty() else WIDTH
-            make_console(soft_wrap=False, width=width).print(listing.show_outcomes(outcomes, tell))
+            make_console(soft_wrap=False, width=width).print(listing.show_outcomes(outcomes))
         case "doctor":
-            make_console().print(listing.examine(outcomes, tell))
+            make_console().print(listing.examine(outcomes))
         case "discover":
             print((zabbix.write_array if form.lld == "array" else zabbix.write_discovery)(outcomes[0]))
         case "status":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sized
+from collections.abc import Collection, Iterable, Mapping, Sized
 from types import MappingProxyType
 
 from rich.console import Group, RenderableType
@@ -26,12 +26,11 @@ COLOURS = {
     Condition.UNKNOWN: "magenta",
     Condition.MISSING: "red",
 }
-Tell = Callable[[str, PanosError], str]  # says of a target what went wrong, and what to do
 PARTS = {"gateways": "gateways", "ike_sas": "IKE SAs", "ipsec_sas": "IPsec SAs", "counters": "counters"}
 
 
-def show_outcomes(outcomes: Iterable[Outcome], tell: Tell) -> RenderableType:
-    """Show every flow of every firewall, and why one's are not known."""
+def show_outcomes(outcomes: Iterable[Outcome]) -> RenderableType:
+    """Show every flow of every firewall, and whose are not known."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("firewall", "tunnel", "proxy-id", "condition", "state", "monitor", "interface", "peer"):
         table.add_column(title, overflow="fold")
@@ -39,7 +38,7 @@ def show_outcomes(outcomes: Iterable[Outcome], tell: Tell) -> RenderableType:
     for outcome in outcomes:
         notes += [Text(f"{outcome.target}: {line}") for line in _tell_members(outcome)]
         if isinstance(outcome.tunnels, PanosError):
-            notes.append(Text(f"tunnels not known: {tell(outcome.target, outcome.tunnels)}", "magenta"))
+            notes.append(Text(f"{outcome.target}: tunnels not known", "magenta"))
             continue
         for part, error in outcome.unread.items():
             notes.append(Text(f"{outcome.target}: {PARTS[part]}: {error}", "yellow"))
@@ -90,7 +89,7 @@ def _quote(name: str) -> str:
     return json.dumps(name, ensure_ascii=False)
 
 
-def examine(outcomes: Iterable[Outcome], tell: Tell) -> RenderableType:
+def examine(outcomes: Iterable[Outcome]) -> RenderableType:
     """Show what each host answered to each question; for a site whose firewalls answer otherwise than others do."""
     lines: list[Text] = []
     for outcome in outcomes:
@@ -112,8 +111,6 @@ def examine(outcomes: Iterable[Outcome], tell: Tell) -> RenderableType:
                     told = str(answer) if isinstance(answer, PanosError) else _count(answer)
                     lines.append(_tell(outcome, view, name, told, is_bad=part in view.unread))
             lines.append(_tell(outcome, view, "took", f"{view.seconds:.2f} s", is_bad=False))
-        if isinstance(outcome.tunnels, PanosError):
-            lines.append(Text("->     ").append(tell(outcome.target, outcome.tunnels), "default"))
     return Group(*lines)
 
 
