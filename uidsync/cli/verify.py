@@ -206,7 +206,7 @@ def _write_seconds(seconds: int | None) -> str:
 
 def _show_log(options: Options, address: str, names: list[str] | None, *, as_json: bool) -> int:
     """Show login and logout events of an address as each firewall logged them."""
-    ip = read_address(address)
+    ip = read_address(address, "--log")
     if ip is None:
         raise typer.BadParameter(f"{address!r} is not an address", param_hint="--log")
     site = Site(options, names=names)
