@@ -441,17 +441,17 @@ def test_a_pair_without_an_active_member_is_red(site, start):
 
 
 @pytest.mark.parametrize(
-    ("fault", "types", "kind", "advice"),
-    [("role_missing", ["op"], "Busy", "Operational Requests"), ("refuse", None, "Unreachable", "host and port")],
+    ("fault", "types", "reason", "advice"),
+    [("role_missing", ["op"], "", "Operational Requests"), ("refuse", None, "Connection refused", "host and port")],
 )
-def test_a_member_that_does_not_say_is_red(site, start, fault, types, kind, advice):
+def test_a_member_that_does_not_say_is_red(site, start, fault, types, reason, advice):
     """A member that does not say whether it is active is told why, and what would help against that."""
     pair = start("firewall", pair=True)
     pair.do("fault", name=fault, unit="peer", **({"types": types} if types else {}))
     site.use_rows([("10.0.0.1", "ada")])
     site.add_pair("fw", pair)
     code, findings = look(site)
-    colour, told = find(findings, "fw", f"does not say whether it is active: {kind}")
+    colour, told = find(findings, "fw", f"does not say whether it is active: {reason}")
     assert (code, colour) == (1, "red")
     assert advice in told
     assert find(findings, "fw", "takes messages")[0] == "green"

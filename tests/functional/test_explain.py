@@ -53,6 +53,9 @@ def test_nobody_is_an_answer_and_no_record_is_said(asked):
     assert unknown.code == 1
     assert "The table has no row of this address." in unknown.out
     assert asked.call("explain", "ada").code == 2
+    for words in (["explain", "10.0.0.300"], ["verify", "--log", "10.0.0.300"]):  # neither takes a user
+        ended = asked.call(*words)
+        assert (ended.code, "user name" in ended.err) == (2, False)
 
 
 def test_programs_get_all_of_it(asked):

@@ -28,6 +28,11 @@ TOO_WIDE = """
 [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 0.5
     || e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX != "visible").map(e => e.outerHTML)
 """
+# Moments and numbers with units that are broken between two lines.
+BROKEN = """
+[...document.querySelectorAll("time .whole, dd .whole")].filter(e => e.getClientRects().length > 1)
+    .map(e => e.innerText)
+"""
 SMALLEST = """
 Math.min(...[...document.querySelectorAll("body *")].map(e => parseFloat(getComputedStyle(e).fontSize)))
 """
@@ -78,6 +83,7 @@ def test_the_page_fits(browser, page, pictures, width, dark):
     browser.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
     assert browser.evaluate("document.documentElement.scrollWidth") == width
     assert browser.evaluate(TOO_WIDE) == []
+    assert browser.evaluate(BROKEN) == []
     assert browser.evaluate(SMALLEST) >= 13
     ground = browser.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") != dark

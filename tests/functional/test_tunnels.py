@@ -224,7 +224,8 @@ def test_a_right_that_is_missing_is_told_as_that(watched, tunnels):
     watched.do("fault", name="role_missing")
     told = [tunnels("doctor").out, tunnels("check").out, tunnels("list").out]
     told += [json.dumps(show(tunnels("all"))["error"]), tunnels("status", "HQ").err]
-    assert all("Unauthorized" in words for words in (told[0], told[1], *told[3:]))
+    assert all("Unauthorized" in words for words in told[3:])  # what programs read
+    assert not any("Unauthorized" in words for words in told[:3])
     for words in told:
         assert "XML API > Operational Requests" in words
         assert "Busy" not in words
@@ -243,7 +244,12 @@ def test_a_dead_firewall_costs_the_others_nothing(tunnels, site, start, closed_p
     assert {tunnel["name"]: tunnel["state"] for tunnel in documents["fw"]["tunnels"]} == STATES
     called = tunnels("check")
     assert called.code == 2
-    assert "fw-slow: not known, Unreachable" in called.out
+    assert "fw-slow: not known: " in called.out
+    for words in ("list", "doctor"):
+        called = tunnels(words, "--target", "fw-dead")
+        assert called.code == 1
+        assert "fw-dead cannot be reached: Connection refused" in called.out
+        assert "uidsync check --target fw-dead" in called.out
     assert tunnels("check", "--target", "fw-dead").code == 3
     called = tunnels("discover")
     assert (called.code, called.out) == (2, "")
@@ -497,9 +503,15 @@ def test_host_keys_are_checked(tunnels, site):
             command_line.known_hosts.write_text(text)
             called = tunnels("status", "HQ")
             assert (called.code, called.out, json.loads(called.err)["error"]) == (1, "", "Untrusted")
+        assert site.call("config", "check").code == 0
         for spoil in (lambda: command_line.known_hosts.write_bytes(b"\xff [x"), command_line.known_hosts.unlink):
             spoil()
             assert json.loads(tunnels("status", "HQ").err)["error"] == "Untrusted"
+            called = site.call("config", "check")
+            assert called.code == 2
+            problem = json.loads(called.err)["problem"]
+            assert problem.startswith(f"tunnels.ssh_known_hosts: {command_line.known_hosts} ")
+            assert "ssh-keyscan" in problem
 
 
 def test_a_command_line_that_fails_makes_tunnels_unknown(tunnels, site):

@@ -11,6 +11,7 @@ from lxml import html
 
 from tests.integrations.exporter_views import flow, make_state, view
 from uidsync.integrations.exporter.lastrun import make_run
+from uidsync.integrations.exporter.markup import keep_whole
 from uidsync.integrations.exporter.page import POLICY, draw, find_matters
 from uidsync.integrations.exporter.verdict import Host, Mark, Seen, describe_age
 from uidsync.panos.tunnels.conditions import Rules, View, read_tunnels
@@ -149,9 +150,7 @@ def test_the_first_screen_says_what_is_broken_and_what_to_do():
     header = page.find(".//header")
     words = " ".join(header.text_content().split())
     assert "Action needed: fw. 20 addresses have no name or a wrong one there." in words
-    assert (
-        "fw: behind since 12:18:00 UTC, 12 min ago; lacks 20 mappings; its mappings run out from in 30 min on" in words
-    )
+    assert "fw: behind since 12:18:00 UTC, 12 min ago; lacks 20 mappings; its first mapping runs out in 30 min" in words
     assert "Get a new key: uidsync keygen fw" in words
     assert "tunnels are not known" not in words  # the same failure is one line
     (link,) = header.iter("a")
@@ -201,8 +200,48 @@ def test_an_address_is_not_broken_in_the_middle():
     error = {"kind": "Unreachable", "message": "no answer from https://[2001:db8::1]:443/api/ at 192.0.2.7"}
     warnings = [f"{error['message']}, or fe80::1:2"]
     page = read(run=make_last_run(WELL, warnings=warnings))
-    whole = [each.text for each in page.find(".//header").find_class("whole")]
+    whole = [each.text for each in page.find(".//header/ul").find_class("whole")]
     assert whole == ["https://[2001:db8::1]:443/api/", "192.0.2.7", "fe80::1:2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("mapping runs out 2026-12-01 03:35:01 UTC, in 23 h", ["2026-12-01 03:35:01 UTC,", "in 23 h"]),
+        ("since 12:18:00 UTC, 12 min ago; lacks 1,020 mappings", ["12:18:00 UTC,", "12 min ago;", "1,020 mappings"]),
+        ("60 XMLAPI, 0 UIA, 0 other", ["60 XMLAPI,", "0 UIA,", "0 other"]),
+        ("fw-2 is up", []),
+    ],
+)  # fmt: skip
+def test_a_number_is_not_parted_from_its_unit(text, whole):
+    """A moment, and a number with its unit, stand on one line, wherever they are shown."""
+    assert [part.text for part in keep_whole(text) if not isinstance(part, str)] == whole
+
+
+def test_what_a_cell_says_stays_together():
+    """A narrow screen spreads the children of a cell, so that a text with addresses and moments is one child."""
+    run = make_last_run(WELL | {"certificate_not_after": "3000-01-01T00:00:00Z"})
+    page = read(run=run, runs=(run,), hosts={"fw": (make_host(view(flow("HQ", peer_ip="192.0.2.9"))),)})
+    cells = list(page.iter("td"))
+    assert "3000-01-01 00:00:00 UTC" in [cell.text_content() for cell in cells]
+    assert all(len(cell) == bool(cell.text_content()) and not cell.text for cell in cells)
+    ages = {each.text for age in page.iter("time") for each in age}
+    assert {"12:29:00 UTC,", "60 s ago"} <= ages
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "words"),
+    [
+        (-5, 60, "; some of its mappings have run out, the last runs out in 60 min"),
+        (-9, -5, "; its mappings have run out"),
+    ],
+)
+def test_what_ran_out_is_told(first, last, words):
+    """Of a target that is behind, the page says whether its mappings have run out."""
+    ends = {"first_expiry": first, "last_expiry": last}
+    part = WELL | BEHIND | {key: (NOW + timedelta(minutes=minutes)).isoformat() for key, minutes in ends.items()}
+    ((_, told),) = tell(run=make_last_run(part))
+    assert told.endswith(words)
 
 
 def test_on_standby_targets_need_nobody():

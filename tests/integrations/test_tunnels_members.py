@@ -47,7 +47,7 @@ def test_of_two_active_members_the_better_row_counts():
         ([("passive", None), ("passive", None)], Busy, "no member is active: a: passive, b: passive"),
         ([("passive", None), (None, DEAD)], Unreachable, "a: passive, b: not asked"),
         ([(Unauthorized("no right"), None), ("passive", None)], Unauthorized, "no right"),
-        ([(BadReply("?"), None), (BadReply("?"), None)], Busy, "a: BadReply, b: BadReply"),
+        ([(BadReply("?"), None), (BadReply("?"), None)], Busy, "a: not known, b: not known"),
     ],
 )
 def test_without_an_active_member_nothing_is_known(views, error, words):

@@ -238,7 +238,7 @@ def test_standard_input_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "lacks clienthistid, transdate, currentipaddress, principal"),
+        (b"", "lacks clientHistId, transDate, currentIpAddress, principal"),
         (b"\n" + HEAD, "lacks"),
         (HEAD.replace(b"principal", b"user"), "lacks principal"),
         (ADA, "lacks"),

@@ -77,7 +77,7 @@ def test_another_encoding_is_told(encoding):
     ("content", "words"),
     [
         (b"", "it is empty"),
-        (b"a,b\n", "lacks clienthistid"),
+        (b"a,b\n", "lacks clientHistId"),
         (HEADER.strip() + b",PRINCIPAL\n" + ROW, "has principal more than once"),
         (HEADER.strip() + b", macaddress \n" + ROW, "has macaddress more than once"),
         (b"x" * (2 * LONGEST_ROW) + b"\n" + ROW, "more than"),

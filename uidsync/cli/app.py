@@ -299,7 +299,8 @@ def read_address(text: str, hint: str = "ADDRESS|USER") -> Address | None:
         ip = ip_address(text)
     except ValueError:
         if not text or re.fullmatch(r"[\d.:/\[\]]+|.*:.*:.*", text):
-            raise typer.BadParameter(f"{text!r} is neither an address nor a user name", param_hint=hint) from None
+            words = "neither an address nor a user name" if "USER" in hint else "not an address"
+            raise typer.BadParameter(f"{text!r} is {words}", param_hint=hint) from None
         return None
     if not isinstance(ip, IPv6Address):
         return ip

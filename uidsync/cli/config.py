@@ -13,7 +13,7 @@ import structlog
 import typer
 
 from uidsync.cli.app import Options, command
-from uidsync.cli.neighbours import Neighbours
+from uidsync.cli.neighbours import Neighbours, advise_extra, find_tunnels_table, lacks
 from uidsync.cli.rights import list_secrets
 from uidsync.cli.wiring import make_secret_files
 from uidsync.cli.words import advise_secret
@@ -29,6 +29,7 @@ from uidsync.source.csvfile import STDIN, CSVSource
 if TYPE_CHECKING:
     from uidsync.integrations.relay.config import RelayConfig
 
+KNOWN_HOSTS_HINT = "ssh-keyscan prints host keys; compare them with the firewalls before you store them"
 PRIVATE_KEYS = ("-client-key", "-ssh-key")  # whole files, where other secrets are a line
 
 
@@ -46,8 +47,8 @@ def config(
     """Print a configuration to fill in, print its schema, or check the present configuration.
 
     The printed configuration has every key, with its default and what it does. The schema lets editors complete keys
-    and mark mistakes. `check` reads the file, and the certificates, secrets and CSV file that it names. It contacts
-    nobody, lists all that is wrong, and exits 2 if anything is.
+    and mark mistakes. `check` reads the file, and the certificates, secrets, host keys and CSV file that it names. It
+    contacts nobody, lists all that is wrong, and exits 2 if anything is.
 
     Examples:
 
@@ -83,7 +84,7 @@ def _describe(config: Config, file: str) -> str:
 
 
 def _list_problems(config: Config, secrets: SecretFiles) -> list[str]:
-    """List what is wrong with the files of the source, of every target and of the relay, a line for each."""
+    """List what is wrong with the files that are named: of the source, targets, SSH and the relay, a line for each."""
     source = config.source
     listed = []
     if isinstance(source, MySQLConfig):
@@ -94,7 +95,24 @@ def _list_problems(config: Config, secrets: SecretFiles) -> list[str]:
     for target in config.target:
         words = _judge_target(config, target, secrets)
         listed += [f'target "{target.name}": {each}' for each in words]
+    listed += [f"tunnels.ssh_known_hosts: {words}" for words in _judge_known_hosts(config)]
     return [*listed, *(f"relay: {words}" for words in _judge_relay(config, secrets))]
+
+
+def _judge_known_hosts(config: Config) -> Iterator[str]:
+    """Tell of a list of host keys that cannot be read, if firewalls are read over SSH."""
+    table = find_tunnels_table(config)
+    if table is None or not table.ssh:
+        return
+    if lacks("ssh"):
+        yield f"cannot be read without more packages: {advise_extra('ssh')}"
+        return
+    from uidsync.panos.tunnels.shell import read_known_hosts  # noqa: PLC0415 (an extra of its own)
+
+    try:
+        read_known_hosts(Path(table.ssh_known_hosts))
+    except PanosError as error:
+        yield f"{error}; {KNOWN_HOSTS_HINT}"
 
 
 def _judge_relay(config: Config, secrets: SecretFiles) -> Iterator[str]:

@@ -65,7 +65,7 @@ def explain(
         uidsync explain 192.0.2.7
         uidsync explain 2001:db8::7 --json
     """
-    ip = read_address(address.strip())
+    ip = read_address(address.strip(), "ADDRESS")
     if ip is None:
         raise typer.BadParameter(f"{address!r} is not an address; `uidsync who` finds the addresses of a user")
     explanation = _explain(Site(options), ip)

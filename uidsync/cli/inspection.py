@@ -274,7 +274,7 @@ def _inspect_pair(firewall: Firewall) -> Iterator[Finding]:
     for host, role in roles.items():
         if isinstance(role, PanosError):
             # A single question to a member takes a missing right for a commit.
-            words = f"{host} does not say whether it is active: {role.kind}: {role.words}"
+            words = f"{host} does not say whether it is active: {role.words}"
             advice = (
                 PAIR_HINT if isinstance(role, Busy) and role.denied else role.advice or HINTS.get(role.kind, PAIR_HINT)
             )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from uidsync.cli.neighbours import advise_extra, find_tunnels_table
+from uidsync.cli.neighbours import advise_extra, find_tunnels_table, lacks
 from uidsync.cli.wiring import TargetMaker
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import ConfigError
@@ -52,12 +52,10 @@ class Looks:
         if table is None or target.name not in table.ssh:
             clients = maker.make_clients(target, maker.find_key(target))
             return {host: make_look(host, client, target.serial, wants) for host, client in clients.items()}
-        try:
-            from uidsync.panos.tunnels.shell import Account, make_shell_look  # noqa: PLC0415 (an extra of its own)
-        except ModuleNotFoundError as error:
-            if error.name != "asyncssh":
-                raise
-            raise ConfigError("tunnels.ssh", [f"{target.name}: needs more packages: {advise_extra('ssh')}"]) from None
+        if lacks("ssh"):
+            raise ConfigError("tunnels.ssh", [f"{target.name}: needs more packages: {advise_extra('ssh')}"])
+        from uidsync.panos.tunnels.shell import Account, make_shell_look  # noqa: PLC0415 (an extra of its own)
+
         known_hosts, name = Path(table.ssh_known_hosts), target.name
         account = Account(table.ssh_user, table.ssh_port, known_hosts, lambda: maker.find_login(name), self.refusals)
         hosts = [target.host] if target.host else target.hosts

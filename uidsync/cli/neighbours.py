@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from uidsync.integrations.tunnels.config import TunnelsConfig
 
 NEIGHBOURS = ("events", "exporter", "relay", "tunnels")  # each a folder of integrations/, a command and a table
-PACKAGES = {"exporter": ("aiohttp", "prometheus_client"), "relay": ("aiohttp", "requests")}  # of extras
+PACKAGES = {
+    "exporter": ("aiohttp", "prometheus_client"),
+    "relay": ("aiohttp", "requests"),
+    "ssh": ("asyncssh",),
+}  # of extras
 CLONE = Path(__file__).parents[2]
 
 

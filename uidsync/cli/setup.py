@@ -32,6 +32,7 @@ from uidsync.report.output import write_atomically
 HEAD = "Written by `uidsync init`. `uidsync config` prints every key with its default and what it does."
 TRY_FOR = 30.0  # seconds, for a certificate
 DIRECTORY_MODE = 0o750
+HALF = len("00:" * 16)  # of a fingerprint: all of it is wider than 80 columns
 NOT_TRUSTED = "its certificate is not trusted"
 console = make_console(stderr=True)
 
@@ -152,7 +153,8 @@ class Setup:
         problem = seen.problem.removeprefix(f"{NOT_TRUSTED}: ")
         console.print(f"  {model.name} shows a certificate that this system does not trust ({problem}):")
         console.print(f"    subject      {seen.subject}\n    issuer       {seen.issuer}")
-        console.print(f"    valid until  {seen.not_after:%Y-%m-%d}\n    SHA-256      {seen.fingerprint}")
+        console.print(f"    valid until  {seen.not_after:%Y-%m-%d}\n    SHA-256      {seen.fingerprint[:HALF]}")
+        console.print(f"                 {seen.fingerprint[HALF:]}")
         if not (self._accept or self._is_asking):
             _tell(model.name, red(NOT_TRUSTED, "compare the fingerprint with its own, then --accept"))
             return False

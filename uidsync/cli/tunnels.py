@@ -13,20 +13,25 @@ import typer
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command
 from uidsync.cli.looking import Looks
+from uidsync.cli.neighbours import find_tunnels_table
 from uidsync.cli.show import make_console, print_json
 from uidsync.cli.wiring import Site, TargetMaker, make_secret_files
+from uidsync.cli.words import NO_SECRET, end_sentence, tell_error
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.panos.tunnels.look import Wants, capture
 from uidsync.panos.tunnels.refusals import Refusals
+from uidsync.panos.wire.errors import PanosError
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import do_for_each
 
 if TYPE_CHECKING:
+    from uidsync.integrations.tunnels.config import TunnelsConfig
     from uidsync.integrations.tunnels.outcome import Outcome
 
 Action = Literal["list", "discover", "status", "all", "check", "learn", "doctor", "capture", "template"]
 OF_ONE = {"discover", "status", "all", "capture"}  # for machines, of one firewall: nothing beside the answer is said
+FOR_PEOPLE = {"list", "doctor"}
 SHOW_ALL = {"list", "all", "doctor"}  # they show what is asked for beside the tunnels
 WIDTH = 200  # columns of a table that nobody's window limits
 SIDE_BY_SIDE = 32  # firewalls that are asked at once
@@ -98,10 +103,25 @@ def tunnels(
         raise typer.BadParameter("only `status` takes a tunnel, and it needs one", param_hint="NAME")
     if action in APART:
         return APART[action](options, target or (), form.timeout)
-    outcomes = _collect(options, target or (), form.make_wants(action), form.timeout, is_of_one=action in OF_ONE)
+    site = Site(options, "nothing", target)
+    outcomes = _collect(site, target or (), form.make_wants(action), form.timeout, is_of_one=action in OF_ONE)
     _print(action, name, form, outcomes, as_json=as_json)
+    if action in FOR_PEOPLE and not as_json:
+        _tell_unknown(outcomes, find_tunnels_table(site.config))
     are_known = all(outcome.is_whole if action in SHOW_ALL else outcome.is_known for outcome in outcomes)
     return OK if are_known else INCOMPLETE
+
+
+def _tell_unknown(outcomes: Sequence[Outcome], table: TunnelsConfig | None) -> None:
+    """Say why the tunnels of a firewall are not known, and what to do."""
+    for outcome in outcomes:
+        name, error = outcome.target, outcome.tunnels
+        if not isinstance(error, PanosError):
+            continue
+        words = tell_error(name, error.kind, str(error))
+        if table and name in table.ssh and not NO_SECRET.search(words):
+            words = f"{name}: {end_sentence(str(error))} Are the keys of [tunnels] that begin with ssh right?"
+        make_console().print(words)
 
 
 def _print(action: Action, name: str, form: Form, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
@@ -129,7 +149,7 @@ def _check(options: Options, names: Sequence[str], timeout: float | None) -> int
     from uidsync.integrations.tunnels import nagios  # noqa: PLC0415
 
     try:
-        text, code = nagios.write_check(_collect(options, names, Wants(role=True), timeout))
+        text, code = nagios.write_check(_collect(Site(options, "nothing", names), names, Wants(role=True), timeout))
     except ConfigError as error:
         text, code = nagios.write_unknown("; ".join(f"{error.file}: {problem}" for problem in error.problems))
     print(text)
@@ -154,11 +174,11 @@ def _learn(options: Options, names: Sequence[str], timeout: float | None) -> int
     from uidsync.integrations.tunnels import listing  # noqa: PLC0415
     from uidsync.integrations.tunnels.config import TunnelsConfig  # noqa: PLC0415
 
-    config = options.read_config()
     # Before root's rights are given up; what is no file cannot be added to.
     text = options.file.read_text("utf-8-sig") if options.file.is_file() else ""
-    outcomes = _collect(options, names, Wants(role=True), timeout)
-    if expected := listing.write_expected(outcomes, text, config.of(TunnelsConfig).list_expected()):
+    site = Site(options, "nothing", names)
+    outcomes = _collect(site, names, Wants(role=True), timeout)
+    if expected := listing.write_expected(outcomes, text, site.config.of(TunnelsConfig).list_expected()):
         print(expected)
     else:
         structlog.get_logger().info("tunnels.unchanged", message="these tunnels are expected already")
@@ -192,12 +212,11 @@ def _list_firewalls(site: Site, names: Sequence[str], *, is_of_one: bool) -> lis
 
 
 def _collect(
-    options: Options, names: Sequence[str], wants: Wants, timeout: float | None, *, is_of_one: bool = False
+    site: Site, names: Sequence[str], wants: Wants, timeout: float | None, *, is_of_one: bool = False
 ) -> list[Outcome]:
     """Look at the firewalls of these names, or all, side by side. Raises ConfigError."""
     from uidsync.integrations.tunnels.outcome import collect  # noqa: PLC0415
 
-    site = Site(options, "nothing", names)
     firewalls = _list_firewalls(site, names, is_of_one=is_of_one)
     if not is_of_one:  # what a machine reads has a place for the reason
         site.raise_if_locked_out(firewalls)

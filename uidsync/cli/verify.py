@@ -164,14 +164,17 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
     for part in report.targets if report else ():
         if part.error:
             console.print(tell_error(part.name, part.error.kind, part.error.message))
+    told = ""
     for each in found:
         if each.error:
             kind, _, words = each.error.partition(": ")
-            console.print(tell_error(each.name, kind, words) if words else f"{each.name}: {each.error}")
+            told = tell_error(each.name, kind, words) if words else f"{each.name}: {each.error}"
+            console.print(told)
         if differences := _list_differences(each):
             heads = ("", "address", "should have", "has", "from", "time left")
             show_rows(each.name, heads, [_list_words(*row, spell_time_left) for row in differences])
-    if advice := _advise(found, is_repaired=report is not None):
+    advice = _advise(found, is_repaired=report is not None)
+    if advice and not told.endswith(advice.removeprefix("Next: ")):  # of one target it was told above
         console.print(advice)
 
 
@@ -203,27 +206,30 @@ def _write_seconds(seconds: int | None) -> str:
 
 def _show_log(options: Options, address: str, names: list[str] | None, *, as_json: bool) -> int:
     """Show login and logout events of an address as each firewall logged them."""
-    ip = read_address(address)
+    ip = read_address(address, "--log")
     if ip is None:
         raise typer.BadParameter(f"{address!r} is not an address", param_hint="--log")
     site = Site(options, names=names)
     maker = site.make_targets(attempts=1)
 
-    def read_log(target: FirewallConfig) -> tuple[str, tuple[UserIdEvent, ...], str | None]:
+    def read_log(target: FirewallConfig) -> tuple[str, tuple[UserIdEvent, ...], PanosError | None]:
         with closing(maker.make_firewall(target)) as firewall:
             try:
                 return target.name, firewall.read_user_id_log(ip), None
             except PanosError as error:
-                return target.name, (), f"{error.kind}: {error}"
+                return target.name, (), error
 
     logs = do_for_each(read_log, site.firewalls)
     if as_json:
-        listed = [{"name": name, "events": list(map(asdict, events)), "error": error} for name, events, error in logs]
+        listed = [
+            {"name": name, "events": list(map(asdict, events)), "error": f"{error.kind}: {error}" if error else None}
+            for name, events, error in logs
+        ]
         print_json({"targets": listed})
     else:
         for name, events, error in logs:
             if error:
-                site.log.warning("log.unreadable", target=name, message=error)
+                site.log.warning("log.unreadable", target=name, error=error.kind, message=str(error))
             show_user_id_log(name, events)
     return UNREADABLE if any(error for *_, error in logs) else OK
 

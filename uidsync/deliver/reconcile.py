@@ -154,7 +154,7 @@ class Examiner:
             state.tried_at, state.pause = self._now, find_pause(state.pause, full_every, is_of_use=False)
             # A table that never comes whole must not keep the target from being put right.
             state.is_unreadable = was_tried and is_pass_due(self._config, state, self._now)
-            self._found.warnings["table.unread"] = f"{error.kind}: {error}"
+            self._found.warnings["table.unread"] = str(error)
         else:
             self._found.error = error
 

@@ -20,7 +20,13 @@ from uidsync.config.reader import open_now
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.rows import Row
 
-REQUIRED = ("clienthistid", "transdate", "currentipaddress", "principal")
+COLUMNS = (
+    "clientHistId",
+    "transDate",
+    "currentIpAddress",
+    "principal",
+)  # as the table spells them; case does not matter
+REQUIRED = tuple(name.lower() for name in COLUMNS)
 OPTIONAL = ("macaddress",)
 MACHINE = "winmachinename"
 STDIN = "-"
@@ -175,7 +181,7 @@ class CSVSnapshot:
     def _find_columns(self, header: list[str]) -> Mapping[str, int]:
         names = [name.strip().lower() for name in header]
         places = {name: place for place, name in enumerate(names)}
-        if missing := [name for name in REQUIRED if name not in places]:
+        if missing := [name for name in COLUMNS if name.lower() not in places]:
             hint = "" if header else "; it is empty"
             hint = "; is it text in UTF-8?" if any("\0" in name for name in header) else hint
             hint = "; are its columns separated by commas?" if len(header) == 1 and not hint else hint

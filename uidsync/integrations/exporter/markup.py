@@ -13,8 +13,12 @@ from lxml import etree
 
 from uidsync.integrations.exporter.verdict import Verdict, describe_age, describe_moment
 
-# What has dots or colons between digits, or is a URL; one that is too long for any line is broken all the same.
-ADDRESS = re.compile(r"(https?://[^\s,;]{1,40}|[0-9A-Fa-f]{1,4}(?:[.:]{1,2}[0-9A-Fa-f]{1,4}){2,})")
+# A URL, a moment, what has dots or colons between digits, and a number with its unit, each with the sign that ends it:
+# otherwise a line could begin with a comma. What is too long for any line is broken all the same.
+WHOLE = re.compile(
+    r"(https?://[^\s,;]{1,40}|(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d UTC[,;.]?"
+    r"|[0-9A-Fa-f]{1,4}(?:[.:]{1,2}[0-9A-Fa-f]{1,4}){2,}|(?:\bin )?(?<![\w.:-])\d[\d,.]* [A-Za-z]+(?: ago)?[,;.]?)"
+)
 Element = etree._Element  # noqa: SLF001 (the library's own name for it)
 Child = Element | str
 
@@ -46,13 +50,14 @@ def mark(verdict: Verdict, href: str = "") -> Element:
 
 
 def keep_whole(text: str) -> Iterator[Child]:
-    """Return a text whose addresses are not broken in the middle."""
-    for place, part in enumerate(ADDRESS.split(text)):
+    """Return a text whose addresses, moments and numbers with units are not broken in the middle."""
+    for place, part in enumerate(WHOLE.split(text)):
         yield tag("span", part, class_="whole") if place % 2 else part
 
 
-def _keep(cell: Child) -> Iterable[Child]:
-    return keep_whole(cell) if isinstance(cell, str) else (cell,)
+def hold(cell: Child) -> Child:
+    """Return a cell as one element: the parts of a text do not move away from each other."""
+    return tag("span", *keep_whole(cell)) if isinstance(cell, str) and cell else cell
 
 
 def moment_of(moment: datetime | None, now: datetime, otherwise: str = "never") -> Child:
@@ -60,7 +65,7 @@ def moment_of(moment: datetime | None, now: datetime, otherwise: str = "never") 
     if moment is None:
         return otherwise
     words = f"{describe_moment(moment, now)}, {describe_age(moment, now)}"
-    return tag("time", words, datetime=f"{moment:%Y-%m-%dT%H:%M:%SZ}")
+    return tag("time", *keep_whole(words), datetime=f"{moment:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def number_of(count: float | None) -> str:
@@ -80,7 +85,7 @@ def draw_table(heads: Sequence[str], rows: Iterable[Sequence[Child]], numbers: S
                 tag(
                     "tr",
                     *(
-                        tag("td", *_keep(cell), data_head=head, **kinds[head])
+                        tag("td", hold(cell), data_head=head, **kinds[head])
                         for head, cell in zip(heads, row, strict=True)
                     ),
                 )

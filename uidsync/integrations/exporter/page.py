@@ -15,7 +15,7 @@ from importlib.resources import files
 from lxml import etree
 
 from uidsync.integrations.exporter.lastrun import LastRun, TargetRun, Unreadable
-from uidsync.integrations.exporter.markup import Child, Element, draw_table, mark, moment_of, number_of, tag
+from uidsync.integrations.exporter.markup import Child, Element, draw_table, hold, mark, moment_of, number_of, tag
 from uidsync.integrations.exporter.tunnels import draw_tunnels
 from uidsync.integrations.exporter.verdict import (
     ENDS,
@@ -202,7 +202,10 @@ def _draw_targets(state: State) -> Iterator[Element]:
             tag("p", mark(verdict)),
             tag("p", words) if words else None,
             tag("p", verdict.advice, class_="advice") if verdict.advice else None,
-            tag("dl", *(each for head, text in lines for each in (tag("dt", head), tag("dd", text, class_="number")))),
+            tag(
+                "dl",
+                *(each for head, text in lines for each in (tag("dt", head), tag("dd", hold(text), class_="number"))),
+            ),
             id=_name_place(name, state),
         )
 

@@ -165,8 +165,10 @@ def _tell_end(part: TargetRun, now: datetime) -> str:
         return ""
     if part.last_expiry <= now:
         return "; its mappings have run out"
-    first = "now" if part.first_expiry <= now else f"{describe_age(part.first_expiry, now)}"
-    return f"; its mappings run out from {first} on, the last {describe_age(part.last_expiry, now)}"
+    last = describe_age(part.last_expiry, now)
+    if part.first_expiry <= now:
+        return f"; some of its mappings have run out, the last runs out {last}"
+    return f"; its first mapping runs out {describe_age(part.first_expiry, now)}, the last {last}"
 
 
 def summarise(matters: Sequence[Verdict], run: LastRun | Unreadable) -> Verdict:

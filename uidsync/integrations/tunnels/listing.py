@@ -30,7 +30,7 @@ PARTS = {"gateways": "gateways", "ike_sas": "IKE SAs", "ipsec_sas": "IPsec SAs",
 
 
 def show_outcomes(outcomes: Iterable[Outcome]) -> RenderableType:
-    """Show every flow of every firewall, and why one's are not known."""
+    """Show every flow of every firewall, and whose are not known."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("firewall", "tunnel", "proxy-id", "condition", "state", "monitor", "interface", "peer"):
         table.add_column(title, overflow="fold")
@@ -38,7 +38,7 @@ def show_outcomes(outcomes: Iterable[Outcome]) -> RenderableType:
     for outcome in outcomes:
         notes += [Text(f"{outcome.target}: {line}") for line in _tell_members(outcome)]
         if isinstance(outcome.tunnels, PanosError):
-            notes.append(Text(f"{outcome.target}: not known: {outcome.tunnels}", "magenta"))
+            notes.append(Text(f"{outcome.target}: tunnels not known", "magenta"))
             continue
         for part, error in outcome.unread.items():
             notes.append(Text(f"{outcome.target}: {PARTS[part]}: {error}", "yellow"))
@@ -59,7 +59,7 @@ def _plain(text: str) -> Text:
 def _tell_members(outcome: Outcome) -> Iterable[str]:
     for view in outcome.views:
         if len(outcome.views) > 1 or outcome.is_passive:
-            error = f", {view.table.kind}: {view.table}" if isinstance(view.table, PanosError) else ""
+            error = f": {view.table}" if isinstance(view.table, PanosError) else ""
             yield f"{view.host} is {describe_role(view.role)}{error}"
 
 
@@ -96,26 +96,21 @@ def examine(outcomes: Iterable[Outcome]) -> RenderableType:
         for view in outcome.views:
             table = view.table
             if isinstance(table, PanosError):
-                told = f"{table.kind}: {table}"
-            else:
-                told = table.gap or f"{table.rows} rows, {table.declared} declared, layout {table.layout}"
-                told += f", {table.duplicates} about the same names" if table.duplicates else ""
-            is_bad = isinstance(table, PanosError) or bool(table.gap)
-            lines.append(_tell(outcome, view, "tunnels", told, is_bad=is_bad))
-            if isinstance(table, PanosError):
+                lines.append(_tell(outcome, view, "tunnels", f"not known: {table.words}", is_bad=True))
                 continue
+            told = table.gap or f"{table.rows} rows, {table.declared} declared, layout {table.layout}"
+            told += f", {table.duplicates} about the same names" if table.duplicates else ""
+            lines.append(_tell(outcome, view, "tunnels", told, is_bad=bool(table.gap)))
             if odd := sorted({flow.state for flow in table.flows if flow.condition is Condition.UNKNOWN}):
                 lines.append(_tell(outcome, view, "states", f"not known: {', '.join(odd)}", is_bad=True))
-            is_error = isinstance(view.role, PanosError)
-            words = f"{view.role.kind}: {view.role}" if isinstance(view.role, PanosError) else describe_role(view.role)
+            role, is_error = view.role, isinstance(view.role, PanosError)
+            words = f"not known: {role}" if is_error else describe_role(role)
             lines.append(_tell(outcome, view, "HA role", words, is_bad=is_error))
             for part, name in PARTS.items():
                 if (answer := getattr(view, part)) is not None:
-                    told = f"{answer.kind}: {answer}" if isinstance(answer, PanosError) else _count(answer)
+                    told = str(answer) if isinstance(answer, PanosError) else _count(answer)
                     lines.append(_tell(outcome, view, name, told, is_bad=part in view.unread))
             lines.append(_tell(outcome, view, "took", f"{view.seconds:.2f} s", is_bad=False))
-        if not outcome.is_known:
-            lines.append(Text(f"red    {outcome.target}: not known: {outcome.tunnels}", "red"))
     return Group(*lines)
 
 

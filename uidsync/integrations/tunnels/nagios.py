@@ -41,7 +41,7 @@ def _judge(outcome: Outcome) -> tuple[int, str]:
     try:
         tunnels, counts = outcome.know(), outcome.count()
     except PanosError as error:
-        return UNKNOWN, f"not known, {error.kind}: {_plain(str(error))}"
+        return UNKNOWN, f"not known: {_plain(str(error))}"
     named = [f"{number} {condition}" for condition, number in counts.items() if number and condition != Condition.UP]
     words = ", ".join([f"{counts[Condition.UP]} of {len(tunnels)} up", *named])
     if unexpected := sum(tunnel.is_unexpected for tunnel in tunnels):

@@ -81,7 +81,7 @@ def make_document(outcome: Outcome) -> dict[str, Any]:
         | {
             "up": 1,
             "host": view.host,
-            "role": describe_role(view.role),
+            "role": _name_role(view),
             "active": -1 if view.is_active is None else int(view.is_active),
             "seconds": round(view.seconds, 3),
             "members": members,
@@ -137,12 +137,17 @@ def _find_remaining(view: View) -> dict[str, int]:
     return {name: seconds for seconds, name in known}
 
 
+def _name_role(view: View) -> str:
+    """Return a member's role, or the kind of the error for which it is not known."""
+    return view.role.kind if isinstance(view.role, PanosError) else describe_role(view.role)
+
+
 def _make_member(view: View) -> dict[str, Any]:
     table, error = view.table, view.table if isinstance(view.table, PanosError) else None
     return {
         "host": view.host,
         "up": int(error is None),
-        "role": describe_role(view.role),
+        "role": _name_role(view),
         "error": {"kind": error.kind, "message": str(error)} if error else None,
     } | ({} if isinstance(table, PanosError) else {"declared": table.declared, "rows": table.rows})
 

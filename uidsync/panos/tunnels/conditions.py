@@ -180,8 +180,8 @@ def judge_flow(flow: Flow, rules: Rules) -> Condition:
 
 
 def describe_role(role: str | PanosError | None) -> str:
-    """Return a role in one word; for an error, its kind."""
-    return role.kind if isinstance(role, PanosError) else role or "not asked"
+    """Return a role in a word or two."""
+    return "not known" if isinstance(role, PanosError) else role or "not asked"
 
 
 def count_up_gateways(view: View) -> dict[str, bool] | None:

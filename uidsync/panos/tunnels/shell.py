@@ -64,7 +64,7 @@ Keys = tuple[asyncssh.SSHKey | None, asyncssh.SSHKnownHosts]  # ours, and those 
 def _opened(host: str, account: Account, limit: Limit) -> Iterator[_CommandLine]:
     """Log in, and hang up at the end. Raises PanosError."""
     file, password = account.find_secret()
-    key, known = _read_key(file) if file else None, _read_known_hosts(account.known_hosts)
+    key, known = _read_key(file) if file else None, read_known_hosts(account.known_hosts)
     whose, secret = (host, account.port, account.user), (password, key.public_data if key else b"")
     login = _Login(password)
     with ExitStack() as stack:
@@ -147,7 +147,7 @@ def _read_key(file: Path) -> asyncssh.SSHKey:
         raise Unauthorized(f"{file} is no private key, or has a passphrase") from None
 
 
-def _read_known_hosts(file: Path) -> asyncssh.SSHKnownHosts:
+def read_known_hosts(file: Path) -> asyncssh.SSHKnownHosts:
     """Read the known host keys. Raises Untrusted."""
     try:
         return asyncssh.read_known_hosts(str(file))
