@@ -20,6 +20,7 @@ Colour = Literal["green", "yellow", "red"]
 RESERVED = 8192  # bytes of the file
 ORDER: tuple[Colour, ...] = ("green", "yellow", "red")
 FAILURES_UNTIL_RED = 5
+REFUSALS_UNTIL_RED = 20  # more than two alerts at fault cost that begin an update
 FULL_PERCENT, NEARLY_PERCENT = 100, 80  # of the queue
 DISK = "queue"  # what is told of the disk
 TRIED_BYTES = 128 * 2**10  # more than the largest alert and its transaction take
@@ -44,6 +45,10 @@ def judge_tenant(last: Update | None) -> Finding:
     if last.kind == ACCEPTED:
         return Finding("tenant", "green", f"took the last update at {moment}: {say_alerts(last.alerts)}")
     if last.kind == REFUSED:
+        if last.failures > REFUSALS_UNTIL_RED:
+            words = f"refused the last {last.failures} updates, the latest at {moment}: {last.words}"
+            advice = "no alert gets through, and each becomes a dead letter: uidsync relay dead list; once the tenant "
+            return Finding("tenant", "red", words, f"{advice}takes alerts again: uidsync relay dead replay all")
         advice = "the alert at fault becomes a dead letter: uidsync relay dead list"
         return Finding("tenant", "yellow", f"refused an update at {moment}: {last.words}", advice)
     is_red = last.kind == DENIED or last.failures > FAILURES_UNTIL_RED
