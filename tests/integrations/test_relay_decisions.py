@@ -19,7 +19,7 @@ from uidsync.integrations.relay.answers import (
     read_answer,
 )
 from uidsync.integrations.relay.batches import Outgoing, choose, deduce, judge, roll_up
-from uidsync.integrations.relay.health import judge_relay, judge_tenant
+from uidsync.integrations.relay.health import Refusal, judge_relay, judge_senders, judge_tenant
 from uidsync.integrations.relay.queue import Update
 from uidsync.integrations.relay.quota import Quota, place_in_time
 
@@ -247,3 +247,12 @@ def test_a_queue_is_judged_by_what_is_in_it(queued, dead, colours):
     assert {each.what: each.colour for each in findings} == {"tenant": "green", "queue": "green", **colours}
     order = ["red", "yellow", "green"]
     assert [each.colour for each in findings] == sorted((each.colour for each in findings), key=order.index)
+
+
+def test_a_refusal_is_told_for_an_hour():
+    """A firewall that is set up wrongly comes again; what was mended is green."""
+    last = Refusal(NOW.timestamp(), "192.0.2.1", "words", "advice")
+    finding = judge_senders(last, 2, last.at + 3600)
+    assert (finding.colour, finding.advice) == ("yellow", "advice")
+    assert finding.words == "2 requests refused since the start, the last at 2026-03-01 12:00:00Z from 192.0.2.1: words"
+    assert judge_senders(last, 2, last.at + 3601).colour == judge_senders(None, 0, last.at).colour == "green"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import disk_usage
 from tempfile import TemporaryFile
 from typing import Any, Literal
 
@@ -23,6 +25,8 @@ FAILURES_UNTIL_RED = 5
 REFUSALS_UNTIL_RED = 20  # more than two alerts at fault cost that begin an update
 FULL_PERCENT, NEARLY_PERCENT = 100, 80  # of the queue
 DISK = "queue"  # what is told of the disk
+SENDERS = "senders"  # what is told of firewalls and others that were refused
+REFUSAL_SECONDS = 3600.0  # for which a refusal is told
 TRIED_BYTES = 128 * 2**10  # more than the largest alert and its transaction take
 
 
@@ -34,6 +38,25 @@ class Finding:
     colour: Colour
     words: str
     advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request or a connection that was refused, so that an alert may be lost: when, whose, why, and what to do."""
+
+    at: float
+    sender: str
+    words: str
+    advice: str = ""
+
+
+def judge_senders(last: Refusal | None, refused: int, now: float) -> Finding:
+    """Return how those are that send alerts, by the last refusal and the number of all since the start."""
+    if last is None or now - last.at > REFUSAL_SECONDS:
+        return Finding(SENDERS, "green", "none was refused within an hour")
+    words = f"{refused:,} request{'' if refused == 1 else 's'} refused since the start, the last at "
+    words += f"{datetime.fromtimestamp(last.at, UTC):%Y-%m-%d %H:%M:%SZ} from {last.sender}: {last.words}"
+    return Finding(SENDERS, "yellow", words, last.advice)
 
 
 def judge_tenant(last: Update | None) -> Finding:
@@ -90,6 +113,13 @@ def try_disk(place: Path) -> str:
     except OSError as error:
         return f"{place} cannot be written: {error.strerror}"
     return ""
+
+
+def is_full(place: Path) -> bool:
+    """Tell whether a directory has no room for a file that `try_disk` writes."""
+    with suppress(OSError):
+        return disk_usage(place).free < TRIED_BYTES
+    return False
 
 
 def sort(findings: Sequence[Finding]) -> list[Finding]:
