@@ -427,7 +427,14 @@ def test_setup_writes_and_commits_only_when_asked(targeted, firewall, tenant):
     assert profile.findtext("format/threat/url-format") == "/in"
     assert profile.findtext("format/threat/headers/entry[@name='Authorization']/value") == PSK
     assert read_profile(firewall, "running") is None
+    firewall.do("commit", failure="campus-ca is not a valid reference")
+    failed = targeted.call(*arguments, "--commit")
+    assert failed.code == 1
+    assert "fw-east: the commit failed (job 1): campus-ca is not a valid reference" in failed.err
+    assert read_profile(firewall, "running") is None
+    firewall.do("commit", failure="")
     again = targeted.call(*arguments, "--commit")
+    assert (again.code, "fw-east has committed\n" in again.err) == (0, True)
     assert again.out == "fw-east has this profile already\n"
     assert read_profile(firewall, "running") is not None
     payload = profile.findtext("format/threat/payload")

@@ -152,3 +152,23 @@ def make_write(wish: Wish, wanted: etree._Element, *, is_there: bool) -> Request
 def make_commit() -> Request:
     """Make the request to commit."""
     return Request("commit", (("cmd", "<commit><description>uidsync relay setup</description></commit>"),))
+
+
+def make_job_question(number: str) -> Request:
+    """Make the request that asks how a commit goes."""
+    return Request("op", (("cmd", f"<show><jobs><id>{number}</id></jobs></show>"),))
+
+
+def read_job_number(response: etree._Element) -> str:
+    """Return the number of the job that a commit began; empty if there was nothing to commit."""
+    number = (response.findtext("result/job") or "").strip()
+    return number if number.isdecimal() else ""
+
+
+def read_job(response: etree._Element) -> tuple[str, str] | None:
+    """Return the result of a commit, OK or FAIL, and its words; None while it is at work."""
+    job = response.find("result/job")
+    if job is None or job.findtext("status") != "FIN":
+        return None
+    lines = (line.text or "" for line in job.iterfind("details/line"))
+    return job.findtext("result") or "", " ".join(" ".join(lines).split())
