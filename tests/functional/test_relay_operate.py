@@ -28,6 +28,7 @@ from tests.functional.relays import (
     wait_until,
 )
 from tests.integrations.test_relay_reading import DUMP, fill
+from uidsync.integrations.relay.profile import read_url
 from uidsync.integrations.relay.reading import read_body
 
 XPATH = "/config/shared/log-settings/http/entry[@name='uidsync-relay']"
@@ -320,7 +321,7 @@ def test_status_has_the_room_of_now(site, tenant):
     tenant.do("close")
     with by_configuration(site, tenant, buffer_size=2) as relay:
         assert relay.send([1, 2]) == [200, 200]
-        assert "red    room: 100 % of the queue is taken" in site.call("relay", "status").out
+        assert "red    room: 100 % of the queue is taken  -> firewalls get a 503" in site.call("relay", "status").out
 
 
 def test_status_where_none_ever_ran(ready):
@@ -525,6 +526,14 @@ def test_setup_says_which_right_is_missing(targeted, firewall):
 def test_setup_refuses_what_is_wrong(targeted, arguments):
     """A URL, a name or a target that is none is a usage error."""
     assert targeted.call("relay", "setup", *arguments).code == 2
+
+
+def test_setup_says_what_is_wrong_with_an_address():
+    """An address that no firewall reaches is named, also where it is that of `relay.listen`."""
+    with pytest.raises(
+        ValueError, match=r"^127\.0\.0\.1 is no address for firewalls: name the one at which they reach"
+    ):
+        read_url("http://127.0.0.1:8080/in")
 
 
 def test_the_status_page_has_its_health(site, tenant):

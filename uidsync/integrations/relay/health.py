@@ -24,6 +24,7 @@ ORDER: tuple[Colour, ...] = ("green", "yellow", "red")
 FAILURES_UNTIL_RED = 5
 REFUSALS_UNTIL_RED = 20  # more than two alerts at fault cost that begin an update
 FULL_PERCENT, NEARLY_PERCENT = 100, 80  # of the queue
+ROOM = "the finding `tenant` says why alerts wait; buffer_size, or BUFFER_SIZE, makes room for more"
 DISK = "queue"  # what is told of the disk
 SENDERS = "senders"  # what is told of firewalls and others that were refused
 REFUSAL_SECONDS = 3600.0  # for which a refusal is told
@@ -86,7 +87,8 @@ def judge_relay(counters: Mapping[str, int], room: int, last: Update | None, tro
     """Return how a relay is by its queue with room for so many alerts, and by what its disk did not take."""
     percent, dead = 100 * counters["queued"] // room, counters["dead"]
     colour: Colour = "red" if percent >= FULL_PERCENT else "yellow" if percent >= NEARLY_PERCENT else "green"
-    findings = [judge_tenant(last), Finding("room", colour, f"{percent} % of the queue is taken")]
+    advice = {"green": "", "yellow": ROOM, "red": f"firewalls get a 503; {ROOM}"}[colour]
+    findings = [judge_tenant(last), Finding("room", colour, f"{percent} % of the queue is taken", advice)]
     if dead:
         unreadable = counters["unreadable_kept"]
         words = f"{dead:,}: {say_alerts(dead - unreadable)} given up, {unreadable:,} unreadable"

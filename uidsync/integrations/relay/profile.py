@@ -56,7 +56,7 @@ def read_url(text: str) -> tuple[str, int, bool]:
     if not address or not is_plain or parts.scheme not in {"http", "https"}:
         raise ValueError("must look like https://relay.example.edu:8443/in")
     if _is_this_host(address):
-        raise ValueError("name the address at which firewalls reach this relay")
+        raise ValueError(f"{address} is no address for firewalls: name the one at which they reach this relay")
     return address, port or (443 if is_tls else 80), is_tls
 
 
