@@ -58,6 +58,7 @@ def test_a_full_disk_is_red_at_once(tenant, tmp_path, small):
         fill(small)
         ended = call("relay", "status", environment=environment)
         assert (ended.code, "red    queue: " in ended.out) == (1, True)
+        assert "-> make room, or set STATE_DIRECTORY to" in call("relay", "check", environment=environment).out
         assert 503 in relay.send(range(2, 100), rule="x" * 9000)
         wait_until(lambda: relay.health["queue"]["colour"] == "red")
         ended = call("relay", "status", environment=environment)

@@ -1,7 +1,10 @@
 """`uidsync relay` for whoever runs it: check, status, set-up, templates, and a configuration that is wrong."""
 
+import http.client
 import json
 import re
+import socket
+import ssl
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -25,6 +28,7 @@ from tests.functional.relays import (
     wait_until,
 )
 from tests.integrations.test_relay_reading import DUMP, fill
+from uidsync.integrations.relay.profile import read_url
 from uidsync.integrations.relay.reading import read_body
 
 XPATH = "/config/shared/log-settings/http/entry[@name='uidsync-relay']"
@@ -66,18 +70,33 @@ def find(ended):
 
 
 def test_check_is_green_where_all_is_well(ready, tenant):
-    """Key, permission, clock, disk, chain and senders are looked at, and no alert is sent."""
+    """Key, permission, clock, port, disk, chain and senders are looked at, and no alert is sent."""
     ready.tables["relay"] |= write_chain(ready.place)
     ended = ready.call("relay", "check", "--json")
     findings = find(ended)
     assert {what: finding["colour"] for what, finding in findings.items()} == dict.fromkeys(
-        ("configuration", "senders", "disk", "certificate", "chain", "tenant", "clock"), "green"
+        ("configuration", "senders", "port", "disk", "certificate", "chain", "tenant", "clock"), "green"
     )
     assert tenant.line["fqdn"] in findings["tenant"]["words"]
     assert "firewalls need" in findings["chain"]["words"]
     assert ended.code == 0
     assert tenant.do("state")["alerts"] == []
     assert "green  tenant: " in ready.call("relay", "check").out
+
+
+def test_check_tries_the_port(ready, tenant):
+    """A port that a relay could not have is red, before a relay is started; that of a relay is well."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ready.tables["relay"]["listen"] = f"127.0.0.1:{other.getsockname()[1]}"
+        finding = find(ready.call("relay", "check", "--json"))["port"]
+        assert (finding["colour"], finding["advice"]) == ("red", "set relay.listen to another port")
+        assert finding["words"].startswith("another program (ss -ltnp ")
+    ready.tables["relay"]["listen"] = "192.0.2.44:8443"
+    finding = find(ready.call("relay", "check", "--json"))["port"]
+    assert finding["words"] == "192.0.2.44:8443: Cannot assign requested address"
+    assert (finding["colour"], finding["advice"]) == ("red", "set relay.listen to an address of this host")
+    with by_configuration(ready, tenant):
+        assert "green  port: a relay listens there\n" in ready.call("relay", "check").out
 
 
 @pytest.mark.parametrize(
@@ -258,12 +277,51 @@ def test_status_tells_of_the_last_update(site, tenant):
         assert words in site.call("relay", "status").out
 
 
+def test_status_tells_who_was_refused(site, tenant):
+    """A firewall with a wrong PSK or path is lost alerts: status says which one, why, and what to do."""
+    with by_configuration(site, tenant) as relay:
+        wait_until(lambda: relay.health)
+        assert "green  senders: none was refused within an hour\n" in site.call("relay", "status").out
+        for ask, words, advice in (
+            ({"psk": "wrong"}, "the Authorization header is not the PSK of this relay", "give the firewall this PSK"),
+            ({"path": "/alerts"}, "no such path", "the URI of the firewall's HTTP server profile must be /in"),
+            ({"method": "PUT"}, "PUT is no method of /in", "firewalls must POST to /in"),
+            ({"body": b"a" * 70_000}, "a body has at most 65536 bytes", ""),
+            ({"body": b"{}", "Content_Encoding": "gzip"}, "send the body without compression", ""),
+        ):
+            assert relay.ask(**ask)[0] >= 400
+            finding = wait_until(lambda: words in (found := relay.health["senders"])["words"] and found)  # noqa: B023
+            assert (finding["colour"], finding["advice"].startswith(advice)) == ("yellow", True)
+        told = site.call("relay", "status").out
+        assert "yellow senders: 5 requests refused since the start, the last at " in told
+        assert " from 127.0.0.1: send the body without compression\n" in told
+    assert "senders" not in site.call("relay", "status").out
+
+
+def test_status_tells_whose_tls_fails(site, tenant, tmp_path):
+    """A firewall that speaks plain HTTP, or does not know the relay's CA, is told as well."""
+    other = trustme.CA()
+    distrusting = ssl.create_default_context(cadata=other.cert_pem.bytes().decode())
+    with by_configuration(site, tenant, ssl.create_default_context(), **write_chain(tmp_path)) as relay:
+        wait_until(lambda: relay.health)
+        relay.context = distrusting
+        with pytest.raises(ssl.SSLError):
+            relay.ask(body=b"{}")
+        finding = wait_until(lambda: "unknown ca" in (found := relay.health["senders"])["words"] and found)
+        assert "the CA of this relay" in finding["advice"]
+        relay.context = None
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            relay.ask(body=b"{}")
+        finding = wait_until(lambda: "TLS: http request" in (found := relay.health["senders"])["words"] and found)
+        assert "the protocol HTTPS" in finding["advice"]
+
+
 def test_status_has_the_room_of_now(site, tenant):
     """How full the queue is comes from the queue."""
     tenant.do("close")
     with by_configuration(site, tenant, buffer_size=2) as relay:
         assert relay.send([1, 2]) == [200, 200]
-        assert "red    room: 100 % of the queue is taken" in site.call("relay", "status").out
+        assert "red    room: 100 % of the queue is taken  -> firewalls get a 503" in site.call("relay", "status").out
 
 
 def test_status_where_none_ever_ran(ready):
@@ -370,7 +428,14 @@ def test_setup_writes_and_commits_only_when_asked(targeted, firewall, tenant):
     assert profile.findtext("format/threat/url-format") == "/in"
     assert profile.findtext("format/threat/headers/entry[@name='Authorization']/value") == PSK
     assert read_profile(firewall, "running") is None
+    firewall.do("commit", failure="campus-ca is not a valid reference")
+    failed = targeted.call(*arguments, "--commit")
+    assert failed.code == 1
+    assert "fw-east: the commit failed (job 1): campus-ca is not a valid reference" in failed.err
+    assert read_profile(firewall, "running") is None
+    firewall.do("commit", failure="")
     again = targeted.call(*arguments, "--commit")
+    assert (again.code, "fw-east has committed\n" in again.err) == (0, True)
     assert again.out == "fw-east has this profile already\n"
     assert read_profile(firewall, "running") is not None
     payload = profile.findtext("format/threat/payload")
@@ -461,6 +526,14 @@ def test_setup_says_which_right_is_missing(targeted, firewall):
 def test_setup_refuses_what_is_wrong(targeted, arguments):
     """A URL, a name or a target that is none is a usage error."""
     assert targeted.call("relay", "setup", *arguments).code == 2
+
+
+def test_setup_says_what_is_wrong_with_an_address():
+    """An address that no firewall reaches is named, also where it is that of `relay.listen`."""
+    with pytest.raises(
+        ValueError, match=r"^127\.0\.0\.1 is no address for firewalls: name the one at which they reach"
+    ):
+        read_url("http://127.0.0.1:8080/in")
 
 
 def test_the_status_page_has_its_health(site, tenant):

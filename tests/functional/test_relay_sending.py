@@ -109,6 +109,30 @@ def test_one_poisoned_alert_costs_itself_alone(tenant, tmp_path):
         assert call("relay", "dead", "list", environment=environment).err.endswith("no dead letters\n")
 
 
+def test_an_update_that_is_too_large_costs_no_alert(tenant, tmp_path):
+    """A tenant or a proxy that refuses an update for its size gets smaller ones, and no alert is given up for that."""
+    tenant.do("close")
+    with by_environment(tenant, tmp_path) as relay:
+        relay.send(range(60), rule="r" * 30_000)  # the simulated tenant takes 1 MiB at once
+        tenant.do("open")
+        wait_until(lambda: relay.stats["PipeOut"] + relay.stats["PipeOutErr"] == 60)
+        assert relay.stats["PipeOutErr"] == 0
+        assert relay.metrics['uidsync_relay_updates_total{answer="refused"}'] > 0
+        assert sorted(read_numbers(tenant)) == list(range(60))
+
+
+def test_a_tenant_that_refuses_every_update_is_red(tenant, tmp_path):
+    """Where no alert gets through, the tenant is at fault and not an alert: somebody has to look."""
+    tenant.do("fault", name="status", status=400, words="no such field")
+    with by_environment(tenant, tmp_path) as relay:
+        relay.send(range(25))
+        finding = wait_until(lambda: (found := relay.health["tenant"])["colour"] == "red" and found)
+        assert finding["words"].startswith("refused the last ")
+        tenant.do("fault", name=None)
+        relay.send([100])
+        wait_until(lambda: relay.health["tenant"]["colour"] == "green")
+
+
 def test_the_quota_holds_over_restarts(start, tmp_path):
     """In no window of the quota's length does the tenant see more than the quota, whoever restarts the relay when."""
     tenant = start("xdr", quota_size=20, quota_seconds=4.0)

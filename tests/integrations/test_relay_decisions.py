@@ -18,8 +18,8 @@ from uidsync.integrations.relay.answers import (
     choose_wait,
     read_answer,
 )
-from uidsync.integrations.relay.batches import Outgoing, choose, is_alone, judge, roll_up
-from uidsync.integrations.relay.health import judge_relay, judge_tenant
+from uidsync.integrations.relay.batches import Outgoing, choose, deduce, judge, roll_up
+from uidsync.integrations.relay.health import Refusal, judge_relay, judge_senders, judge_tenant
 from uidsync.integrations.relay.queue import Update
 from uidsync.integrations.relay.quota import Quota, place_in_time
 
@@ -136,20 +136,24 @@ def make_outgoing(count, **fields):
     return [Outgoing((number,), make(**fields)) for number in range(1, count + 1)]
 
 
-def send_all(outgoing, bad, most=60):
-    """Send until nothing is left, to a tenant that refuses updates with bad alerts; return what became of them."""
-    suspects, requests, delivered, dead = (), [], [], []
+def send_all(outgoing, bad, most=60, takes=60):
+    """Send until nothing is left, to a tenant that refuses updates with bad alerts or more than it takes.
+
+    Return the updates, and what became of the alerts.
+    """
+    suspects, refused, requests, delivered, dead = (), 0, [], [], []
     while outgoing:
         batch = choose(outgoing, suspects, most)
         ids = {each.ids[0] for each in batch}
         requests.append(ids)
-        kind = REFUSED if ids & bad else ACCEPTED
+        kind = REFUSED if ids & bad or len(ids) > takes else ACCEPTED
+        refused = len(ids) if kind == REFUSED else refused
         verdict = judge(batch, suspects, kind)
         suspects = verdict.suspects
         delivered += verdict.delivered
         dead += verdict.dead
-        if kind == ACCEPTED and (alone := is_alone(outgoing, suspects)):
-            dead += alone.ids
+        if kind == ACCEPTED and (guilty := deduce(outgoing, suspects, refused)):
+            dead += guilty.ids
             suspects = ()
         gone = {*delivered, *dead}
         outgoing = [each for each in outgoing if each.ids[0] not in gone]
@@ -172,6 +176,13 @@ def test_any_bad_alerts_are_found(bad, count, most):
     _, delivered, dead = send_all(make_outgoing(count), bad, most)
     assert sorted(dead) == sorted(number for number in bad if number <= count)
     assert sorted([*delivered, *dead]) == list(range(1, count + 1))
+
+
+@pytest.mark.parametrize("takes", range(8, 60))
+def test_an_update_that_is_too_much_as_a_whole_costs_no_alert(takes):
+    """Where no alert is at fault, none dies: the one that is left of the suspects is sent alone."""
+    _, delivered, dead = send_all(make_outgoing(150), set(), takes=takes)
+    assert (sorted(delivered), dead) == (list(range(1, 151)), [])
 
 
 def test_sixty_one_alerts_are_two_updates():
@@ -209,7 +220,8 @@ def test_a_storm_is_rolled_up():
     ("kind", "failures", "colour", "words"),
     [
         (ACCEPTED, 0, "green", "took the last update at 2026-03-01 12:00:00Z: 7 alerts"),
-        (REFUSED, 0, "yellow", "refused an update at 2026-03-01 12:00:00Z: words"),
+        (REFUSED, 20, "yellow", "refused an update at 2026-03-01 12:00:00Z: words"),
+        (REFUSED, 21, "red", "refused the last 21 updates, the latest at 2026-03-01 12:00:00Z: words"),
         (DENIED, 1, "red", "words (at 2026-03-01 12:00:00Z, 1 in a row)"),
         (BUSY, 5, "yellow", "words (at 2026-03-01 12:00:00Z, 5 in a row)"),
         (BUSY, 6, "red", "words (at 2026-03-01 12:00:00Z, 6 in a row)"),
@@ -235,3 +247,12 @@ def test_a_queue_is_judged_by_what_is_in_it(queued, dead, colours):
     assert {each.what: each.colour for each in findings} == {"tenant": "green", "queue": "green", **colours}
     order = ["red", "yellow", "green"]
     assert [each.colour for each in findings] == sorted((each.colour for each in findings), key=order.index)
+
+
+def test_a_refusal_is_told_for_an_hour():
+    """A firewall that is set up wrongly comes again; what was mended is green."""
+    last = Refusal(NOW.timestamp(), "192.0.2.1", "words", "advice")
+    finding = judge_senders(last, 2, last.at + 3600)
+    assert (finding.colour, finding.advice) == ("yellow", "advice")
+    assert finding.words == "2 requests refused since the start, the last at 2026-03-01 12:00:00Z from 192.0.2.1: words"
+    assert judge_senders(last, 2, last.at + 3601).colour == judge_senders(None, 0, last.at).colour == "green"

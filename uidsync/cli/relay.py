@@ -151,9 +151,9 @@ def relay(
     The relay answers 200 once an alert is on disk, and keeps it there until the tenant has it. Configure it by the
     table `[relay]`, or by the environment variables of xdrgateway: API_KEY, API_KEY_ID, FQDN and nine more.
 
-    `check` tries the directory, the certificate and the tenant. `status` shows how the relay is. `setup` writes the
-    HTTP server profile of a firewall, and `template` prints its payload. `dead list`, `show`, `replay` and `drop` are
-    for alerts that were given up.
+    `check` tries the port, the directory, the certificate and the tenant. `status` shows how the relay is. `setup`
+    writes the HTTP server profile of a firewall, and `template` prints its payload. `dead list`, `show`, `replay` and
+    `drop` are for alerts that were given up.
 
     Examples:
 

@@ -3,6 +3,7 @@
 No sockets. An entry is known by the path that it was written to, and found by that path alone.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from lxml import etree
 
 from uidsync.simulator import replies
 
+JOB = re.compile(rb"\s*<show>\s*<jobs>\s*<id>(\d+)</id>\s*</jobs>\s*</show>\s*")
 ABSENT = b'<response status="success" code="7"><result/></response>'
 WRITTEN = b'<response status="success" code="20"><msg>command succeeded</msg></response>'
 
@@ -21,6 +23,8 @@ class Configuration:
     candidate: dict[str, bytes] = field(default_factory=dict)
     running: dict[str, bytes] = field(default_factory=dict)
     commits: int = 0
+    failure: str = ""  # the words with which commits fail
+    jobs: dict[str, str | None] = field(default_factory=dict)  # commits by number, with their failures; None is new
 
     def answer(self, parameters: Mapping[str, str]) -> bytes:
         """Answer one request of the type config or commit."""
@@ -54,7 +58,22 @@ class Configuration:
         return {name: {path: entry.decode() for path, entry in part.items()} for name, part in parts.items()}
 
     def commit(self) -> bytes:
-        """Make the candidate the running configuration."""
+        """Begin to make the candidate the running configuration; the first question about the job ends it."""
         self.commits += 1
-        self.running = dict(self.candidate)
+        self.jobs[str(self.commits)] = None
         return replies.job_enqueued(self.commits)
+
+    def show_job(self, document: bytes | None) -> bytes:
+        """Answer a question about a commit: the first finds it at work. Return nothing for another command."""
+        found = JOB.fullmatch(document or b"")
+        if found is None:
+            return b""
+        number = found[1].decode()
+        if number not in self.jobs:
+            return replies.error(f"job {number} not found", 17)
+        answer = replies.commit_job(number, self.jobs[number])
+        if self.jobs[number] is None:
+            self.jobs[number] = self.failure
+            if not self.failure:
+                self.running = dict(self.candidate)
+        return answer

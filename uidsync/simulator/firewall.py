@@ -160,7 +160,7 @@ class Firewall:
             case "user-id":
                 return self._stand_by() or self._user_id(call, table, request, fault)
             case "op":
-                return self._op(call, table)
+                return Answer(told) if (told := self.configuration.show_job(call.document)) else self._op(call, table)
             case "log":
                 return self._log(call)
             case "config" | "commit":

@@ -320,6 +320,11 @@ def _configuration(simulated: Simulated) -> Outcome:
     return _firewall(simulated).configuration.describe()
 
 
+def _commit(simulated: Simulated, *, failure: str) -> None:
+    """Have commits fail with these words; empty lets them succeed."""
+    _firewall(simulated).configuration.failure = failure
+
+
 def _version(simulated: Simulated, *, version: str, model: str | None = None) -> None:
     """Run another release of PAN-OS, also on another model."""
     settings = _firewall(simulated).settings
@@ -333,9 +338,9 @@ def _around(simulated: Simulated, **facts: SomeFacts) -> None:
 
 
 ORDERS: dict[str, Callable[..., Outcome | None]] = {
-    "state": _state, "configuration": _configuration, "version": _version, "log": _log, "log-jobs": _log_jobs,
-    "log-add": _log_add, "log-flood": _log_flood, "clock": _clock, "fault": _fault, "advance": _advance,
-    "clear": _clear, "learn": _learn, "forget": _forget, "ha": _ha, "passive": _passive, "role": _role, "key": _key,
-    "certificate": _certificate, "rules": _rules, "agent": _agent, "allow": _allow, "tunnels": _tunnels,
-    "tunnel": _tunnel, "around": _around, "reset-counters": _reset_counters, "help": _help,
+    "state": _state, "configuration": _configuration, "commit": _commit, "version": _version, "log": _log,
+    "log-jobs": _log_jobs, "log-add": _log_add, "log-flood": _log_flood, "clock": _clock, "fault": _fault,
+    "advance": _advance, "clear": _clear, "learn": _learn, "forget": _forget, "ha": _ha, "passive": _passive,
+    "role": _role, "key": _key, "certificate": _certificate, "rules": _rules, "agent": _agent, "allow": _allow,
+    "tunnels": _tunnels, "tunnel": _tunnel, "around": _around, "reset-counters": _reset_counters, "help": _help,
 }  # fmt: skip

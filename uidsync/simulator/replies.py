@@ -191,6 +191,16 @@ def job_enqueued(number: int) -> bytes:
     ).encode()
 
 
+def commit_job(number: str, failure: str | None) -> bytes:
+    """Answer how a commit ended: well, or with the words of what failed; None is one that is at work."""
+    state, result = ("ACT", "PEND") if failure is None else ("FIN", "FAIL" if failure else "OK")
+    words = failure or ("Configuration committed successfully" if failure is not None else "")
+    return success(
+        f"<job><id>{number}</id><type>Commit</type><status>{state}</status><result>{result}</result>"
+        f"<details><line>{escape(words)}</line></details></job>"
+    )
+
+
 def job_at_work(number: str, state: str, now: float) -> bytes:
     """Answer that a log job waits (PEND) or is at work (ACT): then there is no log."""
     return success(_job(number, state, now))

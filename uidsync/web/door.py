@@ -89,7 +89,9 @@ class Door:
         limits: Limits,
         context: ssl.SSLContext | None = None,
         networks: Sequence[IPv4Network | IPv6Network] = (),
+        refused: Callable[[str, ssl.SSLError | None], None] = lambda _address, _error: None,
     ) -> None:
+        """Make a door. `refused` is told who may not come, or whose TLS failed with which error."""
         silent = logging.getLogger(__name__)
         silent.propagate = False  # what clients send is no line of ours
         silent.addHandler(logging.NullHandler())
@@ -109,6 +111,7 @@ class Door:
         self._limits = limits
         self._context = context
         self._networks = networks
+        self._refused = refused
         self._inside: OrderedDict[object, tuple[socket.socket, bool]] = OrderedDict()  # whether it is being answered
         self._tasks: set[asyncio.Task[None]] = set()
         self.turned_away = 0  # from networks that may not come
@@ -126,7 +129,7 @@ class Door:
             if self._may_come(address[0]) and self._make_room():
                 handler = self._server()
                 self._inside[handler] = connection, IDLE  # now, lest a crowd comes in before the first is counted
-                task = loop.create_task(self._meet(handler, connection))
+                task = loop.create_task(self._meet(handler, connection, address[0]))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             else:
@@ -139,6 +142,7 @@ class Door:
         if not self._networks or any(address in network for network in self._networks):
             return True
         self.turned_away += 1
+        self._refused(text, None)
         return False
 
     def _make_room(self) -> bool:
@@ -153,7 +157,7 @@ class Door:
             connection.shutdown(socket.SHUT_RDWR)
         return True
 
-    async def _meet(self, handler: web.RequestHandler, connection: socket.socket) -> None:
+    async def _meet(self, handler: web.RequestHandler, connection: socket.socket, address: str) -> None:
         connection.settimeout(0)
         with suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -162,7 +166,9 @@ class Door:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: handler, connection, ssl=self._context, **limit
             )
-        except (OSError, asyncio.CancelledError):  # no TLS, too slow, or gone
+        except (OSError, asyncio.CancelledError) as error:  # no TLS, too slow, or gone
+            if isinstance(error, ssl.SSLError):
+                self._refused(address, error)
             self._leave(handler)
             connection.close()
 

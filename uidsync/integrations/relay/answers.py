@@ -40,12 +40,14 @@ class Answer:
 
     ACCEPTED: the tenant has the alerts. REFUSED: it does not take this update. DENIED: it takes none until somebody
     mends what `advice` says. BUSY: it may take the same update later, after `retry_after` seconds if it said so.
+    `is_too_large` says that the update was refused for its size.
     """
 
     kind: str
     words: str = ""
     advice: str = ""
     retry_after: float = 0.0
+    is_too_large: bool = False
 
 
 def read_answer(status: int, body: bytes, headers: Mapping[str, str], now: datetime, names: Names = BY_TABLE) -> Answer:
@@ -57,7 +59,7 @@ def read_answer(status: int, body: bytes, headers: Mapping[str, str], now: datet
     if status in {408, 425, 429} or status >= 500 or any(crowd in text for crowd in CROWDED):  # noqa: PLR2004
         return Answer(BUSY, words, retry_after=read_retry_after(headers.get("Retry-After", ""), now))
     if status in {400, 413, 422}:
-        return Answer(REFUSED, words)
+        return Answer(REFUSED, words, is_too_large=status == 413)  # noqa: PLR2004
     if status == 401:  # noqa: PLR2004
         return Answer(DENIED, words, _advise_key(headers.get("Date", ""), now, names))
     elsewhere = f"this is not the API of a tenant: check {names.fqdn}, and {names.proxy}"

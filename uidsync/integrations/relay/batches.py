@@ -1,6 +1,7 @@
 """Chooses which alerts go into an update, and finds the one that makes the tenant refuse it.
 
-Pure: no I/O, no clock. While alerts are suspects, each update has half of them: seven updates find one in sixty.
+Pure: no I/O, no clock. While alerts are suspects, each update has half of them: seven updates find one in sixty. An
+update may also be too much as a whole for a tenant or a proxy, with no alert at fault: then none must die.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from uidsync.integrations.relay.answers import ACCEPTED, REFUSED
 from uidsync.integrations.relay.mapping import Alert
 
 SHOWN = 20  # sources that a rolled-up alert names
+DEDUCIBLE = 8  # alerts of a refused update: one at fault among more is sent alone before it dies
 BY_DEDUCTION = "the tenant refuses every update with this alert, and takes those without"
 
 
@@ -38,7 +40,7 @@ def choose(outgoing: Sequence[Outgoing], suspects: Collection[int], most: int) -
     """Return the alerts of the next update: the first half of the suspects, or the first of all."""
     suspected = [each for each in outgoing if set(each.ids) & set(suspects)]
     if len(suspected) > 1:
-        return suspected[: min(len(suspected) // 2, most)]
+        return suspected[: min((len(suspected) + 1) // 2, most)]
     return suspected[:1] or list(outgoing[:most])
 
 
@@ -54,8 +56,14 @@ def judge(batch: Sequence[Outgoing], suspects: Collection[int], kind: str) -> Ve
     return Verdict(suspects=tuple(suspects))
 
 
-def is_alone(outgoing: Sequence[Outgoing], suspects: Collection[int]) -> Outgoing | None:
-    """Return the one alert that is left of the suspects after others of them were taken."""
+def deduce(outgoing: Sequence[Outgoing], suspects: Collection[int], refused: float) -> Outgoing | None:
+    """Return the alert at fault if that is known without sending it alone.
+
+    It is the one suspect left of a refused update that had so many alerts. The bound leaves room in the seven updates
+    for any other to be sent alone.
+    """
+    if refused > DEDUCIBLE:
+        return None
     left = [each for each in outgoing if set(each.ids) & set(suspects)]
     return left[0] if len(left) == 1 else None
 

@@ -1,4 +1,4 @@
-"""Looks at what a relay needs: its directory, its certificate as a firewall sees it, and the tenant."""
+"""Looks at what a relay needs: its port, its directory, its certificate as a firewall sees it, and the tenant."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtensionOID
 
 from uidsync.integrations.relay.answers import ACCEPTED, CLOCK_LIMIT, DENIED, REFUSED
-from uidsync.integrations.relay.health import Finding, try_disk
+from uidsync.integrations.relay.health import Finding, is_full, try_disk
 from uidsync.integrations.relay.names import Names
 from uidsync.integrations.relay.queue import FILE, Limits
-from uidsync.integrations.relay.service import Plan
+from uidsync.integrations.relay.service import Plan, PortTaken, open_port
 from uidsync.integrations.relay.tenant import Tenant
 from uidsync.integrations.relay.tls import CannotStart, TlsFiles, make_server_context
 
@@ -32,7 +32,8 @@ def check_directory(state_dir: Path, limits: Limits, names: Names, *, is_made_by
     is_there, trouble = place == state_dir, try_disk(place)
     if trouble and (is_there or not is_made_by_root):
         words = trouble if is_there else f"{state_dir} does not exist, and cannot be created: {trouble}"
-        advice = f"run this as the account of the service, or as root, or set {names.state_dir} to another directory"
+        advice = "make room" if is_full(place) else "run this as the account of the service, or as root"
+        advice += f", or set {names.state_dir} to another directory"
         yield Finding("disk", "red", words, advice)
         return
     free, needed = shutil.disk_usage(place).free, limits.alerts * ALERT_BYTES
@@ -59,10 +60,27 @@ def check(plan: Plan, tenant: Tenant, names: Names, now: datetime, *, is_made_by
         yield Finding("senders", "green", "must show a PSK or a certificate")
     else:
         yield Finding("senders", "yellow", "anybody may send alerts", names.psk)
+    yield check_port(plan, names)
     yield from check_directory(plan.state_dir, plan.queue_limits, names, is_made_by_root=is_made_by_root)
     if plan.tls:
         yield from check_chain(plan.tls, now)
     yield from check_tenant(tenant)
+
+
+def check_port(plan: Plan, names: Names) -> Finding:
+    """Look whether a relay can listen, or does."""
+    try:
+        open_port(plan).close()
+    except PortTaken as error:
+        if error.is_relay:
+            return Finding("port", "green", "a relay listens there")
+        return Finding("port", "red", str(error), f"set {names.listen} to another port")
+    except OSError as error:
+        words = f"{plan.host}:{plan.port}: {error.strerror or error}"
+        if isinstance(error, PermissionError):
+            return Finding("port", "red", words, f"set {names.listen} to a port above 1023, such as 8443")
+        return Finding("port", "red", words, f"set {names.listen} to an address of this host")
+    return Finding("port", "green", "free for the relay")
 
 
 def check_chain(files: TlsFiles, now: datetime) -> Iterator[Finding]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import disk_usage
 from tempfile import TemporaryFile
 from typing import Any, Literal
 
@@ -20,8 +22,12 @@ Colour = Literal["green", "yellow", "red"]
 RESERVED = 8192  # bytes of the file
 ORDER: tuple[Colour, ...] = ("green", "yellow", "red")
 FAILURES_UNTIL_RED = 5
+REFUSALS_UNTIL_RED = 20  # more than two alerts at fault cost that begin an update
 FULL_PERCENT, NEARLY_PERCENT = 100, 80  # of the queue
+ROOM = "the finding `tenant` says why alerts wait; buffer_size, or BUFFER_SIZE, makes room for more"
 DISK = "queue"  # what is told of the disk
+SENDERS = "senders"  # what is told of firewalls and others that were refused
+REFUSAL_SECONDS = 3600.0  # for which a refusal is told
 TRIED_BYTES = 128 * 2**10  # more than the largest alert and its transaction take
 
 
@@ -35,6 +41,25 @@ class Finding:
     advice: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request or a connection that was refused, so that an alert may be lost: when, whose, why, and what to do."""
+
+    at: float
+    sender: str
+    words: str
+    advice: str = ""
+
+
+def judge_senders(last: Refusal | None, refused: int, now: float) -> Finding:
+    """Return how those are that send alerts, by the last refusal and the number of all since the start."""
+    if last is None or now - last.at > REFUSAL_SECONDS:
+        return Finding(SENDERS, "green", "none was refused within an hour")
+    words = f"{refused:,} request{'' if refused == 1 else 's'} refused since the start, the last at "
+    words += f"{datetime.fromtimestamp(last.at, UTC):%Y-%m-%d %H:%M:%SZ} from {last.sender}: {last.words}"
+    return Finding(SENDERS, "yellow", words, last.advice)
+
+
 def judge_tenant(last: Update | None) -> Finding:
     """Return how the tenant is by the last update that it answered."""
     if last is None:
@@ -44,6 +69,10 @@ def judge_tenant(last: Update | None) -> Finding:
     if last.kind == ACCEPTED:
         return Finding("tenant", "green", f"took the last update at {moment}: {say_alerts(last.alerts)}")
     if last.kind == REFUSED:
+        if last.failures > REFUSALS_UNTIL_RED:
+            words = f"refused the last {last.failures} updates, the latest at {moment}: {last.words}"
+            advice = "no alert gets through, and each becomes a dead letter: uidsync relay dead list; once the tenant "
+            return Finding("tenant", "red", words, f"{advice}takes alerts again: uidsync relay dead replay all")
         advice = "the alert at fault becomes a dead letter: uidsync relay dead list"
         return Finding("tenant", "yellow", f"refused an update at {moment}: {last.words}", advice)
     is_red = last.kind == DENIED or last.failures > FAILURES_UNTIL_RED
@@ -58,7 +87,8 @@ def judge_relay(counters: Mapping[str, int], room: int, last: Update | None, tro
     """Return how a relay is by its queue with room for so many alerts, and by what its disk did not take."""
     percent, dead = 100 * counters["queued"] // room, counters["dead"]
     colour: Colour = "red" if percent >= FULL_PERCENT else "yellow" if percent >= NEARLY_PERCENT else "green"
-    findings = [judge_tenant(last), Finding("room", colour, f"{percent} % of the queue is taken")]
+    advice = {"green": "", "yellow": ROOM, "red": f"firewalls get a 503; {ROOM}"}[colour]
+    findings = [judge_tenant(last), Finding("room", colour, f"{percent} % of the queue is taken", advice)]
     if dead:
         unreadable = counters["unreadable_kept"]
         words = f"{dead:,}: {say_alerts(dead - unreadable)} given up, {unreadable:,} unreadable"
@@ -85,6 +115,13 @@ def try_disk(place: Path) -> str:
     except OSError as error:
         return f"{place} cannot be written: {error.strerror}"
     return ""
+
+
+def is_full(place: Path) -> bool:
+    """Tell whether a directory has no room for a file that `try_disk` writes."""
+    with suppress(OSError):
+        return disk_usage(place).free < TRIED_BYTES
+    return False
 
 
 def sort(findings: Sequence[Finding]) -> list[Finding]:

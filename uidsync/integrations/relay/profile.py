@@ -56,7 +56,7 @@ def read_url(text: str) -> tuple[str, int, bool]:
     if not address or not is_plain or parts.scheme not in {"http", "https"}:
         raise ValueError("must look like https://relay.example.edu:8443/in")
     if _is_this_host(address):
-        raise ValueError("name the address at which firewalls reach this relay")
+        raise ValueError(f"{address} is no address for firewalls: name the one at which they reach this relay")
     return address, port or (443 if is_tls else 80), is_tls
 
 
@@ -152,3 +152,23 @@ def make_write(wish: Wish, wanted: etree._Element, *, is_there: bool) -> Request
 def make_commit() -> Request:
     """Make the request to commit."""
     return Request("commit", (("cmd", "<commit><description>uidsync relay setup</description></commit>"),))
+
+
+def make_job_question(number: str) -> Request:
+    """Make the request that asks how a commit goes."""
+    return Request("op", (("cmd", f"<show><jobs><id>{number}</id></jobs></show>"),))
+
+
+def read_job_number(response: etree._Element) -> str:
+    """Return the number of the job that a commit began; empty if there was nothing to commit."""
+    number = (response.findtext("result/job") or "").strip()
+    return number if number.isdecimal() else ""
+
+
+def read_job(response: etree._Element) -> tuple[str, str] | None:
+    """Return the result of a commit, OK or FAIL, and its words; None while it is at work."""
+    job = response.find("result/job")
+    if job is None or job.findtext("status") != "FIN":
+        return None
+    lines = (line.text or "" for line in job.iterfind("details/line"))
+    return job.findtext("result") or "", " ".join(" ".join(lines).split())

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
+from uidsync.integrations.relay.health import Refusal
 from uidsync.integrations.relay.lock import QueueError
 from uidsync.integrations.relay.mapping import Rules, read_alert
 from uidsync.integrations.relay.queue import Queue
@@ -109,6 +111,7 @@ class Receiver:
         self._tell = tell
         self.counters: Counter[str] = Counter()
         self.door: Door | None = None
+        self.last_refusal: Refusal | None = None
 
     def close(self) -> None:
         """Write what is still coming."""
@@ -125,6 +128,19 @@ class Receiver:
             if self.door:
                 self.door.end(request.protocol)
 
+    def refuse_connection(self, address: str, error: ssl.SSLError | None) -> None:
+        """Note that the door let somebody not in: from another network, or without TLS that works."""
+        if error is None:
+            self._note(address, "its network may not send", "relay.networks must have the address of each firewall")
+            return
+        reason = (error.reason or "failed").replace("_", " ").lower()
+        advice = "the firewall needs the protocol HTTPS, and a certificate profile with the CA of this relay"
+        self._note(address, f"TLS: {reason}", advice)
+
+    def _note(self, sender: str | None, words: str, advice: str = "") -> None:
+        self.counters["senders_refused"] += 1
+        self.last_refusal = Refusal(time.time(), sender or "a client that is gone", words, advice)
+
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path, method = request.path, request.method
         if method in {"GET", "HEAD"} and path in {"/", "/in"}:  # what a button for a test may ask
@@ -133,18 +149,21 @@ class Receiver:
         if self._psk and not hmac.compare_digest(given, self._psk):
             self.counters["psk_errors"] += 1
             self._tell("api error - invalid PSK")
-            return say(401, "the Authorization header is not the PSK of this relay\n")
+            words = "the Authorization header is not the PSK of this relay"
+            self._note(request.remote, words, "give the firewall this PSK: uidsync relay setup TARGET")
+            return say(401, f"{words}\n")
         if path == "/in":
-            return await self._take(request) if method == "POST" else self._refuse_method("GET, HEAD, POST")
+            return await self._take(request) if method == "POST" else self._refuse_method(request, "GET, HEAD, POST")
         pages = {"/stats": self._stats, "/dump": self._dump, "/metrics": self._metrics}
         if path not in pages:
+            self._note(request.remote, "no such path", "the URI of the firewall's HTTP server profile must be /in")
             return say(404, "the paths are /in, /stats, /dump and /metrics\n")
-        return await pages[path]() if method in {"GET", "HEAD"} else self._refuse_method("GET, HEAD")
+        return await pages[path]() if method in {"GET", "HEAD"} else self._refuse_method(request, "GET, HEAD")
 
     async def _take(self, request: web.BaseRequest) -> web.Response:
         self.counters["events_received"] += 1
         if request.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-            return self._refuse(415, "compressed", "send the body without compression\n")
+            return self._refuse(request, 415, "compressed", "send the body without compression")
         body = await self._read(request)
         if isinstance(body, web.Response):
             return body
@@ -152,28 +171,28 @@ class Receiver:
             self.door.begin(request.protocol)
         alert = read_alert(body, self._terms.rules, datetime.now(UTC))
         if isinstance(alert, Unreadable):
-            return await self._bury(body, alert.reason)
+            return await self._bury(request, body, alert.reason)
         for oddity in alert.oddities:
             self.counters[f"unknown_{oddity}"] += 1
         try:
             has_room = await self._inbox.put(body)
         except QueueError:  # the queue has the words, and the health tells them
-            return self._refuse(503, "disk", "the alert cannot be written\n")
+            return self._refuse(request, 503, "disk", "the alert cannot be written")
         if not has_room:
-            return self._refuse(503, "full", "the queue is full\n", {"Retry-After": FULL_SECONDS})
+            return self._refuse(request, 503, "full", "the queue is full")
         if came := self._terms.came:
             came(alert.places, alert.moment)
         self._log.debug("alert.received", alert=alert.content)
         self._tell("api - successfully parsed alert")
         return web.Response(headers=HEADERS)
 
-    async def _bury(self, body: bytes, reason: str) -> web.Response:
+    async def _bury(self, request: web.BaseRequest, body: bytes, reason: str) -> web.Response:
         self.counters["parse_errors"] += 1
         self._tell("api error - unparseable payload")
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._queue.bury, body, reason, time.time())
         except QueueError:  # the queue has the words, and the health tells them
-            return self._refuse(503, "disk", "the body cannot be written\n")
+            return self._refuse(request, 503, "disk", "the body cannot be written")
         self._log.debug("alert.unreadable", reason=reason)
         return say(400, f"{reason}\n")
 
@@ -181,7 +200,7 @@ class Receiver:
         """Read the body, or return what a client gets whose body is too long or too slow."""
         most = self._terms.limits.body_bytes
         if (request.content_length or 0) > most:
-            return self._refuse(413, "large", f"a body has at most {most} bytes\n")
+            return self._refuse(request, 413, "large", f"a body has at most {most} bytes")
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
@@ -191,11 +210,11 @@ class Receiver:
                 async for piece in request.content.iter_any():
                     body += piece
                     if len(body) > most:
-                        return self._refuse(413, "large", f"a body has at most {most} bytes\n")
+                        return self._refuse(request, 413, "large", f"a body has at most {most} bytes")
         except TimeoutError:
-            return self._refuse(408, "slow", "the body did not come in time\n")
+            return self._refuse(request, 408, "slow", "the body did not come in time")
         except (web.RequestPayloadError, OSError):
-            return self._refuse(400, "broken", "the body does not match its headers\n")
+            return self._refuse(request, 400, "broken", "the body does not match its headers")
         return bytes(body)
 
     # ---- pages ---------------------------------------------------------------------------------------------------
@@ -216,13 +235,15 @@ class Receiver:
 
     # ---- answers -------------------------------------------------------------------------------------------------
 
-    def _refuse(self, status: int, counter: str, words: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    def _refuse(self, request: web.BaseRequest, status: int, counter: str, words: str) -> web.Response:
         """Refuse an alert that is not on disk. What is left of its request is not read."""
         self.counters[f"refused_{counter}"] += 1
-        response = say(status, words, headers=headers)
+        self._note(request.remote, words)
+        response = say(status, f"{words}\n", headers={"Retry-After": FULL_SECONDS} if counter == "full" else {})
         if status != 503:  # noqa: PLR2004 (HTTP's own)
             response.force_close()
         return response
 
-    def _refuse_method(self, allowed: str) -> web.Response:
+    def _refuse_method(self, request: web.BaseRequest, allowed: str) -> web.Response:
+        self._note(request.remote, f"{request.method} is no method of {request.path}", "firewalls must POST to /in")
         return say(405, f"{allowed}\n", headers={"Allow": allowed})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -13,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.relay.answers import ACCEPTED, DENIED, DENIED_WAIT, REFUSED, Answer, choose_wait
-from uidsync.integrations.relay.batches import BY_DEDUCTION, Outgoing, Verdict, choose, is_alone, judge, roll_up
+from uidsync.integrations.relay.batches import BY_DEDUCTION, Outgoing, Verdict, choose, deduce, judge, roll_up
 from uidsync.integrations.relay.lock import QueueError
 from uidsync.integrations.relay.mapping import FindPerson, Rules, name_people, read_alert
 from uidsync.integrations.relay.queue import REFUSED as DEAD
@@ -64,6 +65,8 @@ class Sender:
         self._suspects: tuple[int, ...] = ()
         self._owed: list[tuple[Verdict, str]] = []  # what became of alerts, and the disk did not take yet
         self._refusal = ""  # the words of the last update that was refused
+        self._refused = 0.0  # alerts of that update; too many to deduce from if it was too large
+        self._refusals = 0  # updates, since the last that was taken
         self._failures = 0  # in a row
         self._is_well = False
         self.alive_at = time.monotonic()
@@ -123,8 +126,10 @@ class Sender:
         verdict = judge(batch, self._suspects, answer.kind)
         self._suspects = verdict.suspects
         self._owed.append((verdict, answer.words))
-        if answer.kind == ACCEPTED and (alone := is_alone(outgoing, self._suspects)):
-            self._owed.append((Verdict(dead=alone.ids), f"{BY_DEDUCTION}: {self._refusal}"))
+        if answer.kind == REFUSED:
+            self._refused, self._refusal = math.inf if answer.is_too_large else len(batch), answer.words
+        if answer.kind == ACCEPTED and (guilty := deduce(outgoing, self._suspects, self._refused)):
+            self._owed.append((Verdict(dead=guilty.ids), f"{BY_DEDUCTION}: {self._refusal}"))
             self._suspects = ()
         self._settle_owed()
         return self._follow(answer, is_more=self._queue.length > 0)
@@ -161,8 +166,10 @@ class Sender:
         self._sent[-1] = (time.monotonic(), len(batch))
         self._log.debug("update.answered", answer=answer.kind, alerts=[alert.content for alert in alerts])
         self._failures = 0 if answer.kind in {ACCEPTED, REFUSED} else self._failures + 1
+        self._refusals = 0 if answer.kind == ACCEPTED else self._refusals + (answer.kind == REFUSED)
+        in_a_row = self._refusals if answer.kind == REFUSED else self._failures
         now = time.time()
-        update = Update(now, len(batch), answer.kind, answer.words, answer.advice, self._failures)
+        update = Update(now, len(batch), answer.kind, answer.words, answer.advice, in_a_row)
         with suppress(QueueError):  # a note without its end counts for longer, which does no harm
             self._queue.end_sending(note, update, now - 2 * self._settings.quota.seconds)
         return answer
@@ -188,7 +195,6 @@ class Sender:
                 self._log.info("tenant.well", tenant=self._tenant.base)
             return PAUSE if is_more else self._settings.poll_every
         if answer.kind == REFUSED:
-            self._refusal = answer.words
             self._log.info("update.refused", message=answer.words)
             return PAUSE
         is_denied = answer.kind == DENIED

@@ -21,7 +21,7 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.relay.config import RelayConfig
-from uidsync.integrations.relay.health import Finding, judge_relay, try_disk, write_health
+from uidsync.integrations.relay.health import Finding, judge_relay, judge_senders, sort, try_disk, write_health
 from uidsync.integrations.relay.mapping import FindPerson, Rules
 from uidsync.integrations.relay.queue import Limits as QueueLimits
 from uidsync.integrations.relay.queue import Queue
@@ -106,14 +106,19 @@ def split_listen(listen: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _listen(plan: Plan, mark: socket.socket) -> socket.socket:
-    """Listen, and mark the port as a relay's for as long as `mark` is open. Raises PortTaken and OSError."""
+def open_port(plan: Plan) -> socket.socket:
+    """Listen. Raises PortTaken and OSError."""
     try:
-        listening = listen(plan.host, plan.port)
+        return listen(plan.host, plan.port)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
         raise PortTaken(f"{plan.host}:{plan.port}", is_relay=_is_relay_there(plan.host, plan.port)) from None
+
+
+def _listen(plan: Plan, mark: socket.socket) -> socket.socket:
+    """Listen, and mark the port as a relay's for as long as `mark` is open. Raises PortTaken and OSError."""
+    listening = open_port(plan)
     # A relay may ask for TLS, a certificate and a network; the name of a socket tells all the same.
     with suppress(OSError):
         mark.bind(f"\0{MARK}{plan.host}:{plan.port}")
@@ -188,8 +193,9 @@ class _Life:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
         door = self.receiver.door = Door(
-            listening, self.receiver.answer, limits=plan.terms.limits, context=context, networks=plan.networks
-        )
+            listening, self.receiver.answer, limits=plan.terms.limits, context=context, networks=plan.networks,
+            refused=self.receiver.refuse_connection,
+        )  # fmt: skip
         serving = loop.create_task(door.serve())
         self.sender.start()
         port = listening.getsockname()[1]
@@ -231,6 +237,8 @@ class _Life:
         counters = {**self.queue.read_counters(), **self.receiver.counters}
         trouble = self.queue.take_trouble() or try_disk(self.plan.state_dir)
         findings = judge_relay(counters, self.queue.limits.alerts, self.queue.read_last_update(), trouble)
+        senders = judge_senders(self.receiver.last_refusal, counters.get("senders_refused", 0), time.time())
+        findings = sort([*findings, senders])
         if bool(trouble) != bool(self._trouble):
             self.log.error("queue.failed", message=trouble) if trouble else self.log.info("queue.well")
         self._trouble = trouble

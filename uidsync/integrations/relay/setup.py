@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -13,10 +14,11 @@ from lxml import etree
 from uidsync.integrations.relay import profile
 from uidsync.integrations.relay.profile import FIRST_RELEASE, FIRST_THREAT_NAME, Wish
 from uidsync.integrations.relay.template import make_original, make_safe
-from uidsync.panos.wire.errors import BadRequest
+from uidsync.panos.wire.errors import BadRequest, PanosError
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request
 
 SEPARATOR_LENGTH = 10
+LOOK_SECONDS, COMMIT_LOOKS = 2.0, 120
 AFTERWARDS = (
     "still to do: create a Log Forwarding profile (Objects > Log Forwarding) with this HTTP profile for {logs} logs of "
     "medium severity and above, and use it in all security rules whose alerts matter"
@@ -62,6 +64,29 @@ def read_release(caller: Caller, name: str) -> tuple[int, int]:
     return release
 
 
+def commit(caller: Caller, name: str, sleep: Callable[[float], None]) -> str:
+    """Commit, wait for the end, and return what to tell; empty if the end is not known.
+
+    Raises PanosError; BadRequest if the commit fails.
+    """
+    number = profile.read_job_number(caller.call(profile.make_commit()))
+    if not number:
+        return f"{name} had nothing to commit"
+    for _ in range(COMMIT_LOOKS):
+        sleep(LOOK_SECONDS)
+        try:
+            ended = profile.read_job(caller.call(profile.make_job_question(number)))
+        except PanosError as error:
+            if not error.is_transient:  # a firewall that commits may refuse for a while
+                break
+            continue
+        if ended and ended[0] == "OK":
+            return f"{name} has committed"
+        if ended:
+            raise BadRequest(f"{name}: the commit failed (job {number}): {ended[1] or 'without a reason'}")
+    return ""
+
+
 def find_change(caller: Caller, wish: Wish, log_types: Sequence[str], *, is_original: bool) -> Change:
     """Compare the profile with the firewall's. A separator that is there already stays. Raises PanosError."""
     there = profile.find_profile(caller.call(profile.make_get(wish)))
@@ -94,10 +119,11 @@ class Order:
     may_write: Callable[[], bool]
     show: Callable[[Sequence[str]], None]
     tell: Callable[[str], None]
+    sleep: Callable[[float], None] = time.sleep
 
 
 def set_up(caller: Caller, order: Order) -> bool:
-    """Show how the profile differs from the firewall's, and write it if that is wanted; tell whether it is there.
+    """Show how the profile differs from the firewall's, and write it if that is wanted; tell whether all was done.
 
     Raises Refusal and PanosError.
     """
@@ -123,8 +149,10 @@ def set_up(caller: Caller, order: Order) -> bool:
         caller.call(change.request)
         order.tell(f"written to the candidate configuration of {target}")
     if order.commits:
-        caller.call(profile.make_commit())
-        order.tell(f"{target} is committing")
+        told = commit(caller, target, order.sleep)
+        order.tell(told or f"{target} is still committing: its Tasks show how that ends")
+        if not told:
+            return False
     elif change.lines:
         order.tell("not committed: add --commit, or commit on the firewall")
     order.tell(AFTERWARDS.format(logs=", ".join(order.log_types)))

@@ -1,6 +1,7 @@
 """Looks at a relay from outside: whether it runs, what it sent last and with what result, what waits, what is dead.
 
-All is read from the queue's own file. While the disk takes nothing, the relay's memory knows more than that file.
+All is read from the queue's own file. What the relay alone knows is read from its health: who was refused, and how it
+is while the disk takes nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from uidsync.integrations.relay.health import DISK, Finding, judge_relay, read_health, say_alerts, sort, try_disk
+from uidsync.integrations.relay.health import (
+    DISK,
+    SENDERS,
+    Finding,
+    judge_relay,
+    read_health,
+    say_alerts,
+    sort,
+    try_disk,
+)
 from uidsync.integrations.relay.letters import show_moment
 from uidsync.integrations.relay.lock import is_locked
 from uidsync.integrations.relay.queue import UNREADABLE, Dead, Queue
@@ -33,6 +43,8 @@ def look(place: Path, room: int, quota: Quota, now: datetime, *, start_by: str) 
     told = [Finding(**each) for each in health.get("findings", ())]
     if is_running and any(each.what == DISK and each.colour == "red" for each in told):
         findings = told
+    elif is_running:
+        findings += [each for each in told if each.what == SENDERS]
     findings += _judge_life(health, now, is_running=is_running, start_by=start_by)
     waits = f", the oldest for {now.timestamp() - oldest:.0f} s" if oldest else ""
     if oldest and not left:
