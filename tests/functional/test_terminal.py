@@ -166,6 +166,8 @@ def test_a_comparison_ends_with_what_to_do(broken_site):
     assert code == 6
     assert join(shown).endswith("Next: uidsync check --target fw-west --target fw-dead")
     assert re.search(r"fw-east +same +-", shown)
+    code, shown = show(broken_site, "verify", "--target", "fw-dead")
+    assert (code, join(shown).count("uidsync check --target fw-dead")) == (6, 1)
     broken_site.targets[1:] = []
     broken_site.use_rows([(f"10.0.1.{n}", f"user{n}") for n in range(9)])
     code, shown = show(broken_site, "verify")
