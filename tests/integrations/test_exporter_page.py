@@ -316,7 +316,7 @@ def test_what_is_not_all_there_is_shown():
     said = view(flow("HQ"), counters=Busy("1 of 2 tunnels: time was up"), ike_sas=Unauthorized("no right"))
     text = " ".join(read(run=make_last_run(WELL), hosts={"fw": (make_host(said),)}).text_content().split())
     assert "▲ counters: 1 of 2 tunnels: time was up" in text
-    assert "▲ ike sas: no right" in text
+    assert "▲ IKE SAs: no right" in text
 
 
 def test_nobodys_words_become_markup():

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from uidsync.integrations.exporter.markup import Child, Element, draw_table, mark, moment_of, tag
 from uidsync.integrations.exporter.verdict import MARKS, WORDS, Host, Mark, Verdict, describe_error
-from uidsync.panos.tunnels.conditions import Tunnel, describe_role
+from uidsync.panos.tunnels.conditions import PARTS, Tunnel, describe_role
 from uidsync.panos.tunnels.vpn import Condition
 
 ORDER = (Condition.DOWN, Condition.MISSING, Condition.DEGRADED, Condition.UNKNOWN, Condition.UP)  # what is up is last
@@ -33,7 +33,7 @@ def _draw_host(host: Host, now: datetime) -> Iterator[Element]:
     if host.tunnels is None:
         yield tag("p", mark(Verdict(Mark.OPEN, f"not known: {describe_error(host.error)}")))
     for part, error in host.view.unread.items():
-        yield tag("p", mark(Verdict(Mark.WARN, f"{part.replace('_', ' ')}: {describe_error(error)}")))
+        yield tag("p", mark(Verdict(Mark.WARN, f"{PARTS.get(part, 'User-ID')}: {describe_error(error)}")))
     if host.seen and (host.tunnels is None or host.seen.tunnels):
         yield from _draw_seen(host, now)
     elif host.seen:

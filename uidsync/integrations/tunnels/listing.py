@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from uidsync.integrations.tunnels.outcome import Outcome
-from uidsync.panos.tunnels.conditions import View, describe_role
+from uidsync.panos.tunnels.conditions import PARTS, View, describe_role
 from uidsync.panos.tunnels.vpn import Condition
 from uidsync.panos.wire.errors import PanosError
 
@@ -26,7 +26,6 @@ COLOURS = {
     Condition.UNKNOWN: "magenta",
     Condition.MISSING: "red",
 }
-PARTS = {"gateways": "gateways", "ike_sas": "IKE SAs", "ipsec_sas": "IPsec SAs", "counters": "counters"}
 
 
 def show_outcomes(outcomes: Iterable[Outcome]) -> RenderableType:

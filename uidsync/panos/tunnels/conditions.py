@@ -45,6 +45,10 @@ class Rules:
         return bool(self.include_gateways or self.exclude_gateways)
 
 
+# What may be asked beside the tunnels, and what people call it.
+PARTS = {"gateways": "gateways", "ike_sas": "IKE SAs", "ipsec_sas": "IPsec SAs", "counters": "counters"}
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What one firewall, or one member of a pair, said in one collection, or why it said nothing.
