@@ -519,6 +519,8 @@ def test_all_roles_keep_their_names():
         ("prefix", "n" * 25, "roles.prefix: must be 1 to 24 characters"),
         ("timeout", "1m", "roles.timeout: must be between 2m and 30d"),
         ("user_tags", "some", 'roles.user_tags: must be "all", or a table'),
+        ("user_tags", ["ROLE_*"], 'roles.user_tags: must be "all", or a table'),
+        ("user_tags", {"A": "x" * 101}, "roles.user_tags.A: must have at most 100 characters"),
         ("user_tags", {"": "x"}, "roles.user_tags: '' matches no role"),
         ("address_tags", {"A,B": "x"}, "roles.address_tags: 'A,B' matches no role"),
         ("user_tags", {"*": "nac-x"}, "roles: the tag 'nac-x' would begin with the prefix twice: write \"x\""),

@@ -389,7 +389,7 @@ def test_a_target_that_refuses_all_later_is_given_up_too():
     plan = make_plan(1000)
     delivery = send(peer := Peer(refusing({entry.user for entry in plan.new[100:]})), plan)
     assert count(delivery) == {"delivered": 100, "failed": REFUSED_LATER, "not_tried": 900 - REFUSED_LATER}
-    assert set(errors(delivery)) == {"TargetError"}
+    assert errors(delivery) == ["TargetError"]  # one for all, and so one line in the log
     assert peer.attempts < 3 * REFUSED_LATER
     assert delivery.is_heard
 

@@ -159,6 +159,10 @@ def test_agents_and_firewalls_without_tags_get_none(roles, firewall, start):
         "gets no tags of [roles]: tags = false",
         "lists user tags",
     }
+    shown = [line.split() for line in roles.call("status").out.splitlines()]
+    assert {words[0]: words[5] for words in shown if words[:1] in (["fw"], ["fw-bare"], ["uia"])} == {
+        "fw": "1", "fw-bare": "-", "uia": "-",
+    }  # fmt: skip
 
 
 def test_commands_tell_of_tags(roles):
@@ -195,6 +199,8 @@ def test_tags_have_words_of_their_own(roles, firewall):
     assert "untags due" in refused
     assert "tag sets would be gone" in refused
     assert "mappings" not in refused
+    ((_, empty),) = [each for each in roles.call("withdraw", "--tags", "nobody").events if "withdrawal" in each[0]]
+    assert empty["message"].startswith("uidsync has sent no tags of nobody")
     roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF,ROLE_FAC,QUARANTINE")])
     assert (
         "tags     for the address: nac-quarantined; for the user: nac-staff, nac-faculty"
@@ -327,6 +333,21 @@ def test_check_tells_which_release_takes_which_tags(roles, firewall, version, co
     assert roles.call("check", "--target", "fw").code == 0
     roles.tables["roles"]["user_tags"] = "all"
     assert roles.call("sync").code == code
+
+
+def test_a_firewall_that_is_too_old_for_user_tags_says_so(roles, firewall):
+    """A run names the tags that are refused in one line of the log, and a comparison says why it cannot read them."""
+    firewall.do("version", version="9.0.16")
+    roles.use_rows([(f"10.0.0.{n}", f"user{n},ROLE_STAFF") for n in range(1, 31)])
+    ended = roles.run("sync", "--json")
+    (failed,) = [facts["message"] for name, facts in ended.events if name == "batch.failed"]
+    assert failed.startswith("it refuses all tags of users, which PAN-OS takes since 9.1: ")
+    part = ended.targets["fw"]
+    assert part["error"]["message"] == failed
+    assert (part["logins"]["delivered"], part["tags"]["failed"], part["tags"]["not_tried"]) == (30, 10, 20)
+    ended = roles.call("verify")
+    assert ended.code == 6
+    assert ended.out.startswith("fw\tunreadable\tBadRequest: show -> object -> registered-user is unexpected")
 
 
 def test_tags_that_were_never_accepted_are_not_held(roles, firewall):

@@ -193,3 +193,16 @@ def test_a_run_without_a_row_that_counts_leads_to_the_table(broken_site):
     assert code == 4
     assert "skipped rows: address that no user can have (1)" in join(shown)
     assert "Next: uidsync check, which shows what is wrong" in join(shown)
+
+
+def test_a_repair_says_how_much_it_repaired(site, firewall):
+    """Whoever repairs at once has not seen what differed: the table says that nothing does, a line how much did."""
+    site.add_firewall("fw", firewall)
+    site.use_rows([(f"10.0.0.{number}", f"user{number}") for number in range(1, 6)])
+    assert site.call("sync").code == 0
+    firewall.do("forget", ip="10.0.0.1")
+    firewall.do("forget", ip="10.0.0.2")
+    code, shown = show(site, "verify", "--repair")
+    assert code == 0
+    assert "fw: 2 differences repaired" in join(shown)
+    assert "repaired" not in show(site, "verify")[1]

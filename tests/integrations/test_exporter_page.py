@@ -79,6 +79,14 @@ def test_a_target_is_shown_with_what_it_has():
     assert "Newest login event: 12:23:00 UTC, 7 min ago" in page.find(".//header").text_content()
 
 
+@pytest.mark.parametrize(("wanted", "words"), [(3, "sent again"), (0, "not renewed")])
+def test_tags_in_doubt_are_sent_again_only_where_they_are_wanted(wanted, words):
+    """A target that gets no tags any more may still have some: the page does not promise to send them."""
+    page = read(run=make_last_run(WELL | {"tags_wanted": wanted, "tags_in_doubt": 2}))
+    shown = dict(zip(*([each.text_content() for each in page.iter(kind)] for kind in ("dt", "dd")), strict=True))
+    assert shown[f"tags in doubt, {words}"] == "2"
+
+
 @pytest.mark.parametrize(
     ("run", "mark", "words"),
     [

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos import Subject
 from uidsync.plan.dispatch import read_state
+from uidsync.plan.roles import make_tag_config
 from uidsync.reading.reader import read_clock
 from uidsync.report.output import LAST_RUN
 from uidsync.report.report import INCOMPLETE, OK, Problem
@@ -101,7 +102,7 @@ def status(options: Options, *, as_json: JSONOption = False) -> int:
     else:
         now = datetime.now(UTC)
         _show_runs(last_run, timer, now)
-        _show_targets(standings, now)
+        _show_targets(standings, now, {each.name for each in make_tag_config(site.config, site.targets).target})
     is_behind = any(standing.behind_since or not standing.last_success for standing in standings)
     return INCOMPLETE if is_behind else OK
 
@@ -125,18 +126,19 @@ def _show_runs(last_run: Mapping[str, Any] | None, timer: Timer | None, now: dat
         console.print(f"next run: {_spell(timer.next_run, now) if timer.next_run else 'a run is active now'}")
 
 
-def _show_targets(standings: Sequence[Standing], now: datetime) -> None:
-    """Print where every target stands: a table, what is held back, and what is wrong."""
+def _show_targets(standings: Sequence[Standing], now: datetime, tagged: Collection[str]) -> None:
+    """Print where every target stands: a table, what is held back, and what is wrong. Those `tagged` get tags."""
     console = make_console()
     numbers = ["held", "doubt", "expiring", "held back"]
     if any(each.tags or each.tags_in_doubt for each in standings):
         numbers.append("tags")
     rows = []
     for each in standings:
-        counts = (each.held, each.in_doubt, each.expiring, each.held_back, each.tags)[: len(numbers)]
+        counts = [f"{number:,}" for number in (each.held, each.in_doubt, each.expiring, each.held_back)]
+        counts += [f"{each.tags:,}" if each.tags or each.name in tagged else "-"][: len(numbers) - len(counts)]
         ages = (spell_age(moment, now, "never", 1) for moment in (each.reconciled_at, each.last_success))
         behind = Text(spell_span(now - each.behind_since), "red") if each.behind_since else "-"
-        rows.append((each.name, *(f"{count:,}" for count in counts), *ages, behind))
+        rows.append((each.name, *counts, *ages, behind))
     print_table(("target", *numbers, "reconciled", "success", "behind"), rows, numbers)
     if console.is_terminal:
         show_held_back({each.name: each.not_sent for each in standings})

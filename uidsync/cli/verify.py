@@ -22,7 +22,7 @@ from uidsync.cli.show import (
     spell_status,
 )
 from uidsync.cli.wiring import Site, TargetMaker
-from uidsync.cli.words import MOST_NAMED, tell_error
+from uidsync.cli.words import MOST_NAMED, count, tell_error
 from uidsync.config.models import FirewallConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos import Tagged, rank
@@ -153,7 +153,7 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
     console = make_console()
     if not console.is_terminal:
         for each in found:
-            print(each.name, each.status, *filter(None, [each.error]), sep="\t")
+            print(each.name, each.status, *filter(None, [each.why_unread]), sep="\t")
             print_rows(each.name, [_list_words(*row, _write_seconds) for row in _list_differences(each)])
         return
     rows: list[tuple[str | Text, ...]] = []
@@ -162,13 +162,15 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
         rows.append((each.name, spell_status(each.status), *counts))
     print_table(("target", "status", *KINDS), rows, KINDS)
     for part in report.targets if report else ():
+        if sent := sum(tally.delivered for tally in part.tallies):
+            console.print(f"{part.name}: {count(sent, 'differences')} repaired")
         if part.error:
             console.print(tell_error(part.name, part.error.kind, part.error.message))
     told = ""
     for each in found:
-        if each.error:
-            kind, _, words = each.error.partition(": ")
-            told = tell_error(each.name, kind, words) if words else f"{each.name}: {each.error}"
+        if each.why_unread:
+            kind, _, words = each.why_unread.partition(": ")
+            told = tell_error(each.name, kind, words) if words else f"{each.name}: {each.why_unread}"
             console.print(told)
         if differences := _list_differences(each):
             heads = ("", "address", "should have", "has", "from", "time left")

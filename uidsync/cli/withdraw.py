@@ -167,7 +167,8 @@ def _tell_if_empty(site: Site, dispatches: Sequence[Dispatch], ledger: Ledger, c
             _show_withheld(withheld)
         words, hint = "was withdrawn before, and nothing was changed", "`uidsync withdraw --undo` sends it again"
     else:
-        words = f"uidsync has sent no mapping of {_name(chosen)}, and nothing was changed"
+        what = "tags" if chosen.only_tags else "mapping"
+        words = f"uidsync has sent no {what} of {_name(chosen)}, and nothing was changed"
         hint = "write a name as a whole, with or without its domain"
     site.log.warning("withdrawal.empty", message=words, hint=hint)
     return INCOMPLETE

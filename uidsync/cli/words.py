@@ -31,7 +31,7 @@ ERRORS = {
     "Untrusted": ("failed the certificate check", "Test: uidsync check --target {name}"),
     "BadReply": ("gave an unexpected answer", "Test: uidsync check --target {name}"),
     "BadRequest": ("refused the request", "Test: uidsync check --target {name}"),
-    "TargetError": ("refused everything", "Test: uidsync check --target {name}"),
+    "TargetError": ("was not served in full", "Test: uidsync check --target {name}"),
     "UnsafePlan": ("was not sent everything", "Look at the plan: uidsync sync --dry-run --target {name}"),
 }
 BAD_KEY = "{name} refused the API key ({words}). Get a new one: uidsync keygen {name}"

@@ -220,6 +220,7 @@ PLAIN_WORDS = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
     "string_pattern_mismatch": "holds a character that is not allowed, or is too long",
     "union_tag_invalid": "kind {tag!r} is none of {expected_tags}",
     "union_tag_not_found": "kind is missing",

@@ -133,7 +133,7 @@ def _check_zone(value: str) -> str:
 
 
 def _read_tag_names(value: object) -> object:
-    if isinstance(value, str) and value != "all":
+    if value != "all" and not isinstance(value, dict):
         raise ValueError('must be "all", or a table such as { "ROLE_STAFF" = "staff" }')
     return {"*": ""} if value == "all" else value
 

@@ -7,11 +7,12 @@ something afterwards: a target that is busy or full refuses whatever comes. Pure
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
 
 from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import Entry, Login, Rejection
 from uidsync.panos.wire.errors import BadRequest, TargetError
-from uidsync.plan.due import Batch
+from uidsync.plan.due import Action, Batch
 from uidsync.report.report import Delivered, Failed, Outcome, mask
 
 ALL_REFUSED = 10  # single entries refused before anything was accepted: the target refuses, not the entries
@@ -48,9 +49,10 @@ class Refusals:
             yield Delivered(Batch(batch.action, accepted))
 
     def give_up(self, batch: Batch, error: BadRequest) -> Iterator[Outcome]:
-        """Return the outcomes when the target refuses every entry."""
-        failure = TargetError(f"refuses every entry: {mask(str(error), batch.entries)}")
-        yield from (Failed(_alone(refused), failure) for refused in self._take())
+        """Return the outcomes when the target refuses every entry: one of all that failed alike, not one of each."""
+        refused = [each.entry for each in self._take()]
+        failure = TargetError(f"it refuses {_name_kind(refused)}: {mask(str(error), batch.entries)}")
+        yield from (Failed(Batch(action, tuple(some)), failure) for action, some in groupby(refused, _find_action))
 
     def end(self, rejected_before: Collection[Subject]) -> Iterator[Outcome]:
         """Return the outcomes of what nothing was accepted after: failed, unless an earlier run saw it rejected.
@@ -70,6 +72,18 @@ class Refusals:
         return taken
 
 
+def _name_kind(entries: Sequence[Entry]) -> str:
+    """Name what all of these entries are: the logins of a target that takes no tags may have been accepted."""
+    kinds = {entry.ip.kind if isinstance(entry.ip, Tagged) else "" for entry in entries}
+    if "" in kinds:
+        return "every entry"
+    return "all tags of users, which PAN-OS takes since 9.1" if kinds == {"user"} else "all tags"
+
+
 def _alone(refused: Rejection) -> Batch:
     """Return a refused entry as a batch of its own."""
-    return Batch("logins" if isinstance(refused.entry, Login) else "logouts", (refused.entry,))
+    return Batch(_find_action(refused.entry), (refused.entry,))
+
+
+def _find_action(entry: Entry) -> Action:
+    return "logins" if isinstance(entry, Login) else "logouts"

@@ -253,6 +253,11 @@ class Comparison:
         return self.tags.status if self.tags else "same"
 
     @property
+    def why_unread(self) -> str | None:
+        """Why its mappings, or else its tags, could not be read."""
+        return self.error or (self.tags.error if self.tags else None)
+
+    @property
     def is_to_mend(self) -> bool:
         """Whether anything would mend it."""
         return bool(self.plan or (self.tags and self.tags.plan))

@@ -226,7 +226,7 @@ def _list_counts(part: TargetRun, now: datetime) -> Iterator[tuple[str, Child]]:
     if part.tags_wanted or part.tags_held or part.tags_in_doubt or part.lacking_tags:
         yield "tags: should hold, holds", f"{number_of(part.tags_wanted)}, {number_of(part.tags_held)}"
     if part.tags_in_doubt:
-        yield "tags in doubt, sent again", number_of(part.tags_in_doubt)
+        yield f"tags in doubt, {'sent again' if part.tags_wanted else 'not renewed'}", number_of(part.tags_in_doubt)
     if part.lacking_tags:
         yield "tags not delivered", number_of(part.lacking_tags)
     yield "last complete", moment_of(part.last_success, now)
