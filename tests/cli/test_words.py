@@ -110,6 +110,11 @@ def test_a_run_says_what_to_run_next():
     refused = make_report(UNSAFE)
     refused.error = Problem("UnsafePlan", "a full read found no login event")
     assert "uidsync check" in advise_next(refused)
+    in_part = make_report(UNSAFE, ("a", Problem("UnsafePlan", "too many logouts")))
+    in_part.targets[0].status, in_part.error = "refused", Problem("UnsafePlan", "a: too many logouts")
+    assert advise_next(in_part) == "Next: uidsync sync --dry-run; if the plan is right, uidsync sync --force"
+    in_part.dry_run = True
+    assert advise_next(in_part) == "Next: if the plan is right, uidsync sync --force"
     assert advise_next(make_report(INCOMPLETE, ("a", dead), ("b", west))) == "Next: uidsync keygen b"
     assert advise_next(make_report(INCOMPLETE, ("a", dead))) == "Next: uidsync check --target a"
     rejected = make_report(INCOMPLETE, ("a", None))

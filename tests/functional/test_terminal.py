@@ -206,3 +206,32 @@ def test_a_repair_says_how_much_it_repaired(site, firewall):
     assert code == 0
     assert "fw: 2 differences repaired" in join(shown)
     assert "repaired" not in show(site, "verify")[1]
+
+
+def test_a_run_that_was_refused_in_part_does_not_claim_that_nothing_was_sent(site, firewall):
+    """Logins go out although the logouts are refused: the reason is told once, and the way on is the plan."""
+    site.add_firewall("fw", firewall)
+    site.use_rows([(f"10.0.0.{number}", f"user{number}", 60) for number in range(1, 31)])
+    assert site.call("sync").code == 0
+    site.use_rows([("10.0.1.1", "new"), *((f"10.0.0.{number}", "null", 30) for number in range(1, 31))])
+    code, shown = show(site, "sync", "--dry-run")
+    assert code == 4
+    assert join(shown).count("30 logouts due") == 1
+    assert join(shown).endswith("Next: if the plan is right, uidsync sync --force")
+    code, shown = show(site, "sync")
+    assert code == 4
+    assert firewall.mappings()["10.0.1.1"] == "new"
+    assert "Nothing was sent" not in shown
+    assert join(shown).count("30 logouts due") == 1
+    assert join(shown).endswith("Next: uidsync sync --dry-run; if the plan is right, uidsync sync --force")
+
+
+def test_a_withdrawal_of_tags_says_how_to_undo_that_alone(site, firewall):
+    """What was withdrawn before, mappings included, stays withdrawn by the command that is advised."""
+    site.add_firewall("fw", firewall)
+    site.tables = {"roles": {"user_tags": "all"}}
+    site.use_rows([("10.0.0.1", "ada,STAFF")])
+    assert site.call("sync").code == 0
+    code, shown = show(site, "withdraw", "--all", "--tags", "--yes")
+    assert code == 0
+    assert "Tags withdrawn: everybody. Undo: uidsync withdraw --undo --tags" in join(shown)

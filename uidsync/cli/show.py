@@ -220,8 +220,10 @@ def show_end(report: SyncReport, told: str = "") -> None:
     console = make_console()
     if not console.is_terminal:
         return
-    if report.error:
+    if report.error and not report.is_refused_in_part:
         console.print(f"{end_sentence(report.error.message)} Nothing was sent.")
+    elif report.error and not told:  # of a dry run
+        console.print(end_sentence(report.error.message))
     advice = advise_next(report)
     if advice and advice.removeprefix("Next: ") not in told:
         console.print(advice)

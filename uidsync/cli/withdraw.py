@@ -152,8 +152,9 @@ def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> in
         show_withdrawal(report)
         if report.exit_code == OK:
             meant = "" if chosen.everybody else _name(chosen)
-            undo = f"uidsync withdraw --undo {meant}".rstrip()
-            make_console().print(f"Withdrawn: {meant or 'everybody'}. Undo: {undo}")
+            undo = " ".join(("uidsync withdraw --undo", *(["--tags"] if chosen.only_tags else []), meant)).rstrip()
+            what = "Tags withdrawn" if chosen.only_tags else "Withdrawn"
+            make_console().print(f"{what}: {meant or 'everybody'}. Undo: {undo}")
     return report.exit_code
 
 

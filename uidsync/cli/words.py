@@ -150,13 +150,16 @@ AFTER = {
     UNSAFE: "Next: uidsync sync --dry-run; if the plan is right, uidsync sync --force",
     BUG: "Next: the same command with -vv, which shows where the bug is",
 }
+AFTER_PLAN = "Next: if the plan is right, uidsync sync --force"
 AFTER_ROWS = "Next: uidsync check, which shows what is wrong with the table"
 
 
 def advise_next(report: SyncReport) -> str | None:
     """Say what to run after a run that did not go well; nothing after one that did."""
-    if report.exit_code == UNSAFE and report.error:  # the rows were refused, before there was a plan
+    if report.exit_code == UNSAFE and report.error and not report.is_refused_in_part:  # there was no plan yet
         return AFTER_ROWS
+    if report.exit_code == UNSAFE and report.dry_run:
+        return AFTER_PLAN
     if report.error and (missing := NO_SECRET.search(report.error.message)):
         return f"Next: {name_command(missing[1])}"
     if report.exit_code in AFTER:

@@ -99,7 +99,7 @@ def report_refusal(report: SyncReport, part: TargetReport, words: str) -> None:
 
 def report_untried(report: SyncReport, dispatches: Sequence[Dispatch], batch_size: int) -> None:
     """Report what is due and was not sent; where nothing is due and the run did not fail, a target is complete."""
-    is_failed = report.error and all(part.status != "refused" for part in report.targets)
+    is_failed = report.error and not report.is_refused_in_part
     for part in report.targets if dispatches else ():
         for plan in (dispatch.plan for dispatch in dispatches if dispatch.name == part.name):
             for batch in plan.batches(batch_size):

@@ -177,6 +177,11 @@ class SyncReport:
     warnings: list[str] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)  # seconds, of those that were begun
 
+    @property
+    def is_refused_in_part(self) -> bool:
+        """Whether parts of plans were refused as unsafe: all else was sent."""
+        return any(part.status == "refused" for part in self.targets)
+
     def to_json(self) -> dict[str, Any]:
         """Return the report as what JSON can hold, times in RFC 3339."""
         return {"schema": SCHEMA, "version": __version__, **to_plain(asdict(self))}
