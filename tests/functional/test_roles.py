@@ -350,13 +350,25 @@ def test_a_firewall_that_is_too_old_for_user_tags_says_so(roles, firewall):
     assert ended.out.startswith("fw\tunreadable\tBadRequest: show -> object -> registered-user is unexpected")
 
 
+def test_a_firewall_that_is_too_old_for_user_tags_gets_those_of_addresses(roles, firewall):
+    """Tags of users are refused, also where they are to be removed: a device is put into quarantine all the same."""
+    firewall.do("version", version="9.0.16")
+    names = [f"10.0.0.{n}" for n in range(1, 11)]
+    roles.use_rows([(name, f"user{name[-1]},ROLE_STAFF", 60) for name in names])
+    assert roles.call("sync").code == 1
+    roles.use_rows([*((name, f"user{name[-1]}", 30) for name in names), ("10.0.1.1", "eve,QUARANTINED")])
+    assert "untag" in roles.call("sync", "--dry-run").out
+    assert roles.call("sync").code == 1
+    assert list_tags(firewall) == {"10.0.1.1": ["nac-quarantined"]}
+
+
 def test_tags_that_were_never_accepted_are_not_held(roles, firewall):
     """Tags in doubt are counted for themselves: in the report, in `status` and in the metrics."""
     roles.telemetry = {"textfile": roles.place / "uidsync.prom"}
     roles.use_rows([("10.0.0.1", "ada"), ("10.0.0.2", "ben")])
     assert roles.call("sync").code == 0
     firewall.do("fault", name="reset_before_answer", types=["user-id"])
-    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF"), ("10.0.0.2", "ben,QUARANTINED")])
+    roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF"), ("10.0.0.2", "ben,ROLE_STAFF")])
     ended = roles.run("sync", "--json")
     part = ended.targets["fw"]
     assert (part["tags_wanted"], part["tags_held"], part["tags_in_doubt"]) == (2, 0, 2)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.clienthist_rows import make_rows
 from tests.oracle import Settings, judge, share
 from uidsync.ledger.values import LOGOUT_GRACE, Holding
+from uidsync.panos import Tagged
 from uidsync.panos.userid.messages import Login, Logout, UserMapping
 from uidsync.plan.due import NOTHING_DUE, Apart, Batch, Plan, Terms, join, make_login, make_plan
 from uidsync.plan.newest import is_same_user, newest_per_address, wanted
@@ -538,6 +539,20 @@ def test_batches_are_the_plan(logouts, changed, new, refreshed, size):
         kind = Logout if batch.action == "logouts" else Login
         assert all(isinstance(entry, kind) for entry in batch.entries)
     assert len(batches) == -(-logouts // size) + -(-(changed + new + refreshed) // size)
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30), st.integers(0, 30), st.integers(1, 20))
+def test_tags_of_users_come_after_those_of_addresses(address_untags, user_untags, addresses, users, size):
+    """No message is about both, and none about a user comes before one about an address; untags come first."""
+    untags = [Logout(Tagged("ip", f"10.0.0.{n}"), "nac-a") for n in range(address_untags)]
+    untags += [Logout(Tagged("user", f"old{n}"), "nac-b") for n in range(user_untags)]
+    tags = [Login(Tagged("user", f"user{n}"), "nac-b", 60) for n in range(users)]
+    tags += [Login(Tagged("ip", f"10.0.1.{n}"), "nac-a", 60) for n in range(addresses)]
+    batches = Plan(tuple(untags), (), tuple(tags)).batches(size)
+    sent = [(entry.ip.kind == "user", isinstance(entry, Login)) for batch in batches for entry in batch.entries]
+    assert sent == sorted(sent)
+    assert len(sent) == len(untags) + len(tags)
+    assert all(len({entry.ip.kind for entry in batch.entries}) == 1 for batch in batches)
 
 
 @given(st.integers(2, 100))

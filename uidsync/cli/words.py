@@ -156,10 +156,9 @@ AFTER_ROWS = "Next: uidsync check, which shows what is wrong with the table"
 
 def advise_next(report: SyncReport) -> str | None:
     """Say what to run after a run that did not go well; nothing after one that did."""
-    if report.exit_code == UNSAFE and report.error and not report.is_refused_in_part:  # there was no plan yet
-        return AFTER_ROWS
-    if report.exit_code == UNSAFE and report.dry_run:
-        return AFTER_PLAN
+    if report.exit_code == UNSAFE and report.error:
+        after_part = AFTER_PLAN if report.dry_run else AFTER[UNSAFE]
+        return after_part if report.is_refused_in_part else AFTER_ROWS  # the rows were, before there was a plan
     if report.error and (missing := NO_SECRET.search(report.error.message)):
         return f"Next: {name_command(missing[1])}"
     if report.exit_code in AFTER:

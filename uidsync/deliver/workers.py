@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, groupby
 from typing import Protocol
 
 from uidsync.deadline import Deadline
@@ -135,8 +136,7 @@ class _Worker:
         self._lock = threading.RLock()
         self._turn = threading.Lock()  # held by whoever takes the next message
         self._is_filled = False
-        self._logouts: deque[Batch] = deque()
-        self._logins: deque[Batch] = deque()
+        self._waiting: list[deque[Batch]] = []  # one after the other
         self._ready: deque[Batch] = deque()  # announced to the observer, and not sent yet
         self._in_flight: list[Batch] = []
         self._refusals = Refusals()
@@ -148,7 +148,7 @@ class _Worker:
         try:
             self._observer.prepare(self._delivery)
             self._fill()
-            for waiting in (self._logouts, self._logins):
+            for waiting in self._waiting:
                 others = range(1, min(self._delivery.connections, len(waiting)))
                 connections = [start(self._empty, waiting) for _ in others]
                 self._empty(waiting)
@@ -168,8 +168,7 @@ class _Worker:
             if not self._is_filled:
                 self._is_filled = True
                 batches = self._delivery.plan.batches(self._batch_size)
-                self._logouts.extend(batch for batch in batches if batch.action == "logouts")
-                self._logins.extend(batch for batch in batches if batch.action == "logins")
+                self._waiting = [deque(some) for _, some in groupby(batches, lambda batch: batch.action)]
 
     def end(self) -> None:
         """Close the account: what is in flight has failed, the rest was not tried, and later answers are too late."""
@@ -187,7 +186,7 @@ class _Worker:
                 self._note(Failed(batch, error))
             for batch in self._ready:
                 self._note(NotTried(batch, is_doubted=True))
-            for batch in (*self._logouts, *self._logins, *self._delivery.refused.batches(self._batch_size)):
+            for batch in (*chain.from_iterable(self._waiting), *self._delivery.refused.batches(self._batch_size)):
                 self._note(NotTried(batch))
 
     def _empty(self, waiting: deque[Batch]) -> None:

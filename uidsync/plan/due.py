@@ -83,12 +83,18 @@ class Plan:
     def batches(self, size: int) -> tuple[Batch, ...]:
         """Return the messages to send, of at most `size` entries; every logout comes before any login.
 
+        What is about users comes last: a firewall that takes no tags of users gets those of addresses all the same.
         They are made once: targets that are sent the same share them.
         """
-        parts: tuple[tuple[Action, tuple[Entry, ...]], ...] = (("logouts", self.logouts), ("logins", self.logins))
         if size not in self._batches:
+            both: tuple[tuple[Action, tuple[Entry, ...]], ...] = (("logouts", self.logouts), ("logins", self.logins))
+            parts = (
+                (action, [entry for entry in entries if _is_of_user(entry) is of_users])
+                for of_users in (False, True)
+                for action, entries in both
+            )
             self._batches[size] = tuple(
-                Batch(action, entries[start : start + size])
+                Batch(action, tuple(entries[start : start + size]))
                 for action, entries in parts
                 for start in range(0, len(entries), size)
             )
@@ -113,6 +119,10 @@ class Plan:
         """Raise UnsafePlan when any part of this would be refused."""
         if words := self.limit(limits)[2]:
             raise UnsafePlan(words)
+
+
+def _is_of_user(entry: Entry) -> bool:
+    return isinstance(entry.ip, Tagged) and entry.ip.kind == "user"
 
 
 NOTHING_DUE = Plan()
