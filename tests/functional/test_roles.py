@@ -201,6 +201,10 @@ def test_tags_have_words_of_their_own(roles, firewall):
     assert "mappings" not in refused
     ((_, empty),) = [each for each in roles.call("withdraw", "--tags", "nobody").events if "withdrawal" in each[0]]
     assert empty["message"].startswith("uidsync has sent no tags of nobody")
+    assert empty["hint"] == "write a name as a whole, with or without its domain"
+    ((_, empty),) = [each for each in roles.call("withdraw", "10.9.9.9").events if "withdrawal" in each[0]]
+    assert empty["message"].startswith("uidsync has sent no mapping of 10.9.9.9")
+    assert empty["hint"] == "`uidsync explain` shows what an address has"
     roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF,ROLE_FAC,QUARANTINE")])
     assert (
         "tags     for the address: nac-quarantined; for the user: nac-staff, nac-faculty"

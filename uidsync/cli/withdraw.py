@@ -170,7 +170,8 @@ def _tell_if_empty(site: Site, dispatches: Sequence[Dispatch], ledger: Ledger, c
     else:
         what = "tags" if chosen.only_tags else "mapping"
         words = f"uidsync has sent no {what} of {_name(chosen)}, and nothing was changed"
-        hint = "write a name as a whole, with or without its domain"
+        spelling = "write a name as a whole, with or without its domain"
+        hint = spelling if chosen.users else "`uidsync explain` shows what an address has"
     site.log.warning("withdrawal.empty", message=words, hint=hint)
     return INCOMPLETE
 

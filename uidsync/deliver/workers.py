@@ -119,7 +119,7 @@ def _run_in_turn(workers: Sequence[_Worker]) -> None:
 
 
 class _Worker:
-    """Sends one target's batches over its connections: all logouts, then all logins."""
+    """Sends one target's batches over its connections: logouts before logins."""
 
     def __init__(
         self,

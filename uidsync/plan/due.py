@@ -81,9 +81,9 @@ class Plan:
         return Plan(logouts, changed, new, refreshed, self.lapsed, self.renewals.difference(ips))
 
     def batches(self, size: int) -> tuple[Batch, ...]:
-        """Return the messages to send, of at most `size` entries; every logout comes before any login.
+        """Return the messages to send, of at most `size` entries: logouts, then logins.
 
-        What is about users comes last: a firewall that takes no tags of users gets those of addresses all the same.
+        All tags of addresses come before those of users: a firewall that refuses the latter gets the former.
         They are made once: targets that are sent the same share them.
         """
         if size not in self._batches:
