@@ -36,11 +36,12 @@ INSERT OR REPLACE INTO event (ip, user, why, seen_at, event_id, mac, roles) VALU
 DELETE FROM event
 
 -- name: drop_old_events
--- An event that is no longer valid stays for as long as it is evidence: somebody else may still stand at its address.
+-- An event that is no longer valid stays for as long as it is evidence: somebody else may still stand at its address, or
+-- its own user for longer than is known.
 DELETE FROM event WHERE seen_at <= :until AND NOT EXISTS (
     SELECT 1 FROM target CROSS JOIN holding
     WHERE holding.target = target.name AND holding.ip = event.ip AND holding.held_until > :gone
-      AND holding.user IS NOT event.user
+      AND (holding.user IS NOT event.user OR holding.in_doubt)
 )
 
 -- name: write_reading
@@ -132,7 +133,7 @@ UNION
 SELECT ip FROM (
     SELECT ip, user FROM holding WHERE target = :target AND held_until > :gone
     EXCEPT
-    SELECT ip, user FROM event
+    SELECT ip, user FROM event WHERE seen_at >= :since
     ORDER BY ip, user LIMIT -1
 )
 UNION

@@ -462,3 +462,22 @@ def test_a_table_that_never_comes_whole_is_put_right_all_the_same(tmp_path):
         assert not any("table" in words for words in world.run().report.warnings)
         world.pass_time(10 * MINUTE)
     assert device.reads == 1
+
+
+@pytest.mark.parametrize("answer", [None, "dropped"])
+def test_nobody_stays_for_longer_than_their_event_after_the_clock_was_behind(tmp_path, answer):
+    """Once the source's clock is right, whose event is over is logged out, though the table cannot be read."""
+    world = World(tmp_path, NOW, [{"name": "fw", "kind": "firewall", "host": "fw", "mapping_timeout": "40m"}])
+    world.sync["max_logout_percent"] = 100
+    device, date = world.devices["fw"], world.true_now.replace(tzinfo=None)
+    device.may_ask = False
+    world.export.rows += [(n, date + n * HOUR, f"10.0.0.{n}", f"user{n}", None) for n in (0, 4)]
+    world.jump = -3 * HOUR
+    world.pass_time(7 * HOUR + 50 * MINUTE)
+    world.run()
+    world.pass_time(25 * MINUTE)
+    device.answers.append(answer)
+    world.run()
+    world.jump = timedelta()
+    assert world.run().report.exit_code == 0
+    assert device.holds(world.true_now).keys() == {"10.0.0.4"}

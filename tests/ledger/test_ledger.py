@@ -402,7 +402,8 @@ def test_a_withdrawal_lasts_as_long_as_its_event(ledger):
         (None, [login(user="ada")], 60, True),
         (None, [login(TWO, "ada")], 60, False),
         (None, [], 60, False),
-        ("ada", [login(user="ada")], 60, False),  # it goes by itself
+        ("ada", [login(user="ada")], 60, True),  # for how long is in doubt
+        ("ada", [login(user="ada")], -6, False),
         ("ada", [login(user="ada"), login(user="ben")], 60, True),
     ],
 )
@@ -414,6 +415,14 @@ def test_evidence_stays_while_somebody_else_is_held(ledger, user, entries, left,
     assert ledger.read_events().keys() == {SIX} | ({ONE} if stays else set())
     ledger.drop_events(NOW)
     assert ledger.read_events() == {}, "what was read by other rules proves nothing"
+
+
+def test_a_mapping_that_ends_by_itself_needs_no_evidence(ledger):
+    """An event goes with the mapping of its user, whose end is known."""
+    ledger.note_accepted("fw", [login()], NOW)
+    ledger.write_events([event(seen_at=NOW - DAY)])
+    ledger.drop_events(NOW, DAY)
+    assert ledger.read_events() == {}
 
 
 def test_evidence_is_of_targets_that_are_there(ledger):

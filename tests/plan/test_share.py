@@ -1,5 +1,6 @@
 """What concerns one target: what it should hold, what is held back from it, and where nobody shall be."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -57,6 +58,8 @@ LOGIN = Login(IP, "ada", 60)
         ([event("ben", age=VALIDITY)], [hold()], ["ada"]),  # somebody else came since, and is over
         ([event("ben", age=VALIDITY)], [hold(), hold("ben")], ["ada", "ben"]),
         ([event("ADA", age=VALIDITY)], [hold()], []),  # it ends by itself
+        ([event("ADA", age=VALIDITY)], [replace(hold(), in_doubt=True)], ["ada"]),  # nobody knows when
+        ([event("ADA", age=VALIDITY)], [replace(hold(left=2 * MINUTE), in_doubt=True)], []),
         ([], [hold()], []),
         ([event()], [hold()], []),
         ([event(None)], [hold(left=-5 * MINUTE)], []),  # it can stand no longer

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
-from uidsync.ledger.values import LOGOUT_GRACE, Holding, Rejected, TargetState, Withdrawn
+from uidsync.ledger.values import LOGOUT_GRACE, TOLERANCE, Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos import Subject
 from uidsync.panos.userid.messages import UserMapping
 from uidsync.plan.due import NOTHING_DUE, Apart, Plan, Terms, make_plan
@@ -135,9 +135,19 @@ def is_left_out(config: Config, target: TargetConfig, ip: Subject) -> bool:
 
 
 def _is_over(held: Collection[Holding], event: LoginEvent | None, now: datetime) -> bool:
-    """Tell whether the newest event ends what is held: it names nobody, or somebody else. No event says nothing."""
+    """Tell whether the newest event ends what is held: it names nobody or somebody else, or a mapping outlasts it.
+
+    No event says nothing.
+    """
     standing = (holding for holding in held if now < holding.held_until + LOGOUT_GRACE)
-    return event is not None and not all(is_same_at(event.ip, holding.user, event.user) for holding in standing)
+    return event is not None and any(
+        not is_same_at(event.ip, holding.user, event.user) or _outlasts_event(holding, now) for holding in standing
+    )
+
+
+def _outlasts_event(holding: Holding, now: datetime) -> bool:
+    """Tell whether a mapping stands for long after its event: it was sent by a clock that was behind."""
+    return holding.in_doubt and holding.held_until > now + TOLERANCE
 
 
 def _is_hearsay(held: Collection[Holding], event: LoginEvent | None) -> bool:
