@@ -54,6 +54,7 @@ class Tampering(RuleBasedStateMachine):
         self.world.sync = {"batch_size": 5, "full_every": "2h", "max_logout_percent": 100, "max_change_percent": 100}
         self.world.identity = {"domain": "CAMPUS"}
         self.notes = {name: Notes() for name in NAMES}
+        self.doubted = {name: set() for name in NAMES}
         self.row_id = 1000
         for address, user in zip(ADDRESSES, users, strict=True):
             self._log_in(address, user, HOUR)
@@ -187,9 +188,9 @@ class Tampering(RuleBasedStateMachine):
         now = self.world.true_now.timestamp()
         rows = self.world.devices[name].table.mappings(now)
         believed = self.world.read_believed(name)
-        self.doubted = getattr(self, "doubted", {}) | {
-            name: {ip for ip, users in believed.items() if any(users.values())}
-        }
+        # What was in doubt, and was not there when the ledger looked, may never have been delivered.
+        forgotten = self.doubted[name] - believed.keys()
+        self.doubted[name] = forgotten | {ip for ip, users in believed.items() if any(users.values())}
         return {row.ip: row.user for row in rows if row.user == "OTHER\\eve"}
 
     def _see(self, name):
