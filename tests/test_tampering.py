@@ -161,6 +161,9 @@ class Tampering(RuleBasedStateMachine):
         event(f"exit {report.exit_code}, jump {bool(self.world.jump)}")
         assert report.exit_code in {0, 1, 4}, report
         holders = self._judge().holders
+        for notes in self.notes.values():  # while the clock is set back, an older event takes the place of the newest
+            for ip in holders.keys() & notes.delivered.keys():
+                notes.delivered[ip] = min(notes.delivered[ip], holders[ip].event_id)
         for part in report.targets:
             device = self.world.devices[part.name]
             for record in list(device.table.log)[before[part.name] :]:
