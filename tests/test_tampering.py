@@ -170,6 +170,8 @@ class Tampering(RuleBasedStateMachine):
                 self._check_write(part, record, theirs[part.name], holders, keeps=keeps)
             if keeps and (device.reads > reads[part.name] or part.name in sent):  # else nobody remembers
                 self._see(part.name)
+            if part.status == "complete":
+                self._prove(part.name)
             if part.status == "complete" and not self.world.jump:
                 self._check(part.name)
         return report
@@ -211,6 +213,14 @@ class Tampering(RuleBasedStateMachine):
         rules = Settings(idle_after=VALIDITY, reauth_days=10_000, domain="CAMPUS")
         return judge(self.world.export.rows, self.world.now, rules)
 
+    def _prove(self, name):
+        """Note what is right by the clock of now: a run that could look has seen as much."""
+        notes, device, verdict = self.notes[name], self.world.devices[name], self._judge()
+        wanted = {str(ip): user for ip, (user, _) in verdict.wanted.items()}
+        for ip, held in device.holds(self.world.true_now).items():
+            if ip in wanted and _bare(held) == _bare(wanted[ip]):
+                notes.proven[ip] = max(notes.proven.get(ip, 0), verdict.holders[ip].event_id) if device.may_ask else 0
+
     def _check(self, name, *, strictly=False):
         """Hold a table against the rules: what is wrong there was tampered with since the last look at all of it."""
         notes, device, now = self.notes[name], self.world.devices[name], self.world.true_now
@@ -220,8 +230,6 @@ class Tampering(RuleBasedStateMachine):
         for ip in wanted.keys() | holds.keys():
             user, held = wanted.get(ip), holds.get(ip)
             is_right = held is not None and user is not None and _bare(held) == _bare(user)
-            if is_right:
-                notes.proven[ip] = max(notes.proven.get(ip, 0), verdict.holders[ip].event_id) if device.may_ask else 0
             if (
                 is_right
                 or (held is None and user is None)
