@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -9,7 +10,15 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.command import call
-from tests.functional.relays import by_environment, find_port, make_body, make_environment, start, wait_until
+from tests.functional.relays import (
+    by_environment,
+    find_port,
+    make_body,
+    make_environment,
+    read_numbers,
+    start,
+    wait_until,
+)
 from uidsync.integrations.exporter.relayhealth import read_relay
 from uidsync.integrations.exporter.verdict import Mark
 from uidsync.integrations.relay.answers import DENIED
@@ -100,6 +109,48 @@ def test_health_is_written_where_there_is_no_room(small):
     assert (health["colour"], health["written_at"][:10]) == ("red", "2026-03-02")
     assert [each.name for each in small.iterdir() if each.name.startswith((".relay", "tmp"))] == []
     assert (small / FILE).stat().st_size == 8192
+
+
+@pytest.mark.parametrize(("count", "size", "is_killed"), [(1000, 200, False), (100, 9000, True), (20, 60000, True)])
+def test_what_is_queued_on_a_full_disk_is_delivered(tenant, tmp_path, small, count, size, is_killed):
+    """Alerts fill the disk: all that were taken are delivered once the tenant is back, and then others are taken."""
+    tenant.do("set", quota_size=10000)
+    tenant.do("close")
+    variables = {"STATE_DIRECTORY": str(small), "QUOTA_SIZE": "10000"}
+    with by_environment(tenant, tmp_path, **variables) as relay:
+        codes = relay.send(range(count), rule="x" * size)
+        assert set(codes) == {200, 503}
+        taken = [number for number, code in enumerate(codes) if code == 200]
+        if is_killed:
+            relay.end(signal.SIGKILL)
+            environment = make_environment(tenant, tmp_path, relay.port, **variables)
+            relay.process = start(["relay"], environment, tmp_path, relay.port).process
+        relay.state_dir = small
+        wait_until(lambda: relay.health["queue"]["colour"] == "red")
+        tenant.do("open")
+        wait_until(lambda: len(read_numbers(tenant)) >= len(taken))
+        assert sorted(read_numbers(tenant)) == taken
+        wait_until(lambda: relay.health["queue"]["colour"] == "green")
+        wait_until(lambda: relay.send([5000], rule="x" * size) == [200])
+        relay.state_dir = tmp_path
+
+
+def test_a_disk_that_others_filled_holds_up_no_alert(tenant, tmp_path, small):
+    """Alerts that wait when others fill the disk are delivered; new ones are taken when the disk has room again."""
+    tenant.do("close")
+    with by_environment(tenant, tmp_path, STATE_DIRECTORY=str(small)) as relay:
+        assert set(relay.send(range(20), rule="x" * 4000)) == {200}
+        fill(small)
+        tenant.do("open")
+        wait_until(lambda: sorted(read_numbers(tenant)) == list(range(20)))
+        relay.state_dir = small
+        wait_until(lambda: relay.health["queue"]["words"].startswith("the disk is full: no alert is taken"))
+        assert relay.send([20]) == [503]
+        assert relay.stats["Discards"] == 1
+        (small / "filler").unlink()
+        wait_until(lambda: relay.health["queue"]["colour"] == "green")
+        assert relay.send([21]) == [200]
+        relay.state_dir = tmp_path
 
 
 def test_a_disk_that_takes_no_alert_is_told(tenant, tmp_path):

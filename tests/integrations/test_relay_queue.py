@@ -55,7 +55,7 @@ def test_alerts_come_out_in_their_order_and_survive(tmp_path):
 def test_the_file_is_synced_in_full(queue):
     """SQLite waits for the disk in every transaction, and nobody else may read alerts."""
     assert queue._database.execute("PRAGMA synchronous").fetchone() == (2,)  # noqa: SLF001
-    assert queue._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)  # noqa: SLF001
+    assert queue._database.execute("PRAGMA journal_mode").fetchone() == ("truncate",)  # noqa: SLF001
 
 
 def test_the_files_are_closed_to_others(tmp_path, queue):

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from uidsync.integrations.relay.answers import ACCEPTED, DENIED, DENIED_WAIT, REFUSED
 from uidsync.integrations.relay.queue import Update
+from uidsync.integrations.relay.reserve import ROOM as DISK_ROOM
 
 FILE = "relay.json"
 MODE = 0o640
@@ -28,7 +29,6 @@ ROOM = "the finding `tenant` says why alerts wait; buffer_size, or BUFFER_SIZE, 
 DISK = "queue"  # what is told of the disk
 SENDERS = "senders"  # what is told of firewalls and others that were refused
 REFUSAL_SECONDS = 3600.0  # for which a refusal is told
-TRIED_BYTES = 128 * 2**10  # more than the largest alert and its transaction take
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def try_disk(place: Path) -> str:
     """Return why a directory does not take a file that is larger than any alert; empty if it does."""
     try:
         with TemporaryFile(dir=place) as opened:
-            opened.write(bytes(TRIED_BYTES))
+            opened.write(bytes(DISK_ROOM))
     except OSError as error:
         return f"{place} cannot be written: {error.strerror}"
     return ""
@@ -120,7 +120,7 @@ def try_disk(place: Path) -> str:
 def is_full(place: Path) -> bool:
     """Tell whether a directory has no room for a file that `try_disk` writes."""
     with suppress(OSError):
-        return disk_usage(place).free < TRIED_BYTES
+        return disk_usage(place).free < DISK_ROOM
     return False
 
 

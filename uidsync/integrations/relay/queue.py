@@ -1,7 +1,8 @@
 """Keeps alerts on disk until the tenant has them, and dead letters until somebody looks at them; one process at a time.
 
 One SQLite file with `synchronous=FULL`: what a method has returned from survives a crash and a power cut. Every move of
-an alert, from the queue to the tenant or to the dead letters, is one transaction together with its counters.
+an alert, from the queue to the tenant or to the dead letters, is one transaction together with its counters. On a full
+disk nothing more is put into the file, and the reserve is given up so that alerts can be taken out.
 """
 
 from __future__ import annotations
@@ -17,28 +18,25 @@ from typing import Any
 
 from uidsync.integrations.relay.lock import MODE, QueueError, take_lock
 from uidsync.integrations.relay.quota import Sent
+from uidsync.integrations.relay.reserve import NO_RESERVE, Reserve, is_no_room
+from uidsync.integrations.relay.schema import SCHEMA, VERSION
 
 FILE = "relay.sqlite"
-VERSION = 2
 FOR_EVER = float("inf")
 FIRST = "SELECT id, received, body FROM alert WHERE received <= ? ORDER BY id LIMIT ?"
 # The beginning of a body is enough for a list.
 BEGINNINGS = "SELECT id, received, died, kind, reason, coalesce(substr(body, 1, 200), x'') FROM dead ORDER BY id"
 DEAD = "SELECT count(*), coalesce(sum(length(body)), 0) FROM dead"
+BURY = (
+    "INSERT INTO dead (received, died, kind, reason, body) SELECT received, ?, ?, ?, body FROM alert WHERE id = ? "
+    "RETURNING length(body)"
+)
 WHOLE = "SELECT id, received, died, kind, reason, body FROM dead WHERE id = ?"
 LAST_UPDATE = (
     "SELECT answered, alerts, kind, words, advice, failures FROM sent WHERE kind IS NOT NULL ORDER BY id DESC LIMIT 1"
 )
 UNREADABLE = "unreadable"  # answered 400: the firewall knows that it was not taken
 REFUSED, EXPIRED = "refused", "expired"
-SCHEMA = """
-CREATE TABLE alert (id INTEGER PRIMARY KEY AUTOINCREMENT, received REAL NOT NULL, body BLOB NOT NULL);
-CREATE TABLE dead (id INTEGER PRIMARY KEY AUTOINCREMENT, received REAL NOT NULL, died REAL NOT NULL, kind TEXT NOT NULL,
-  reason TEXT NOT NULL, body BLOB NOT NULL);
-CREATE TABLE sent (id INTEGER PRIMARY KEY AUTOINCREMENT, answered REAL, alerts INTEGER NOT NULL, kind TEXT, words TEXT,
-  advice TEXT, failures INTEGER);
-CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-"""
 
 
 class QueueFull(Exception):
@@ -96,11 +94,14 @@ class Queue:
         self._changing = threading.Lock()
         self._trouble = ""
         self._last: Update | None = None
+        self._reserve = Reserve(place)
         self._lock = None if shared else take_lock(place)
         try:
             self._open(place / FILE, is_new_allowed=not shared)
             self._length = self._read_number("SELECT count(*) FROM alert")
             self._dead, self._dead_bytes = self._database.execute(DEAD).fetchone()  # at least so many
+            if not shared:
+                self.keep_reserve()
         except BaseException as error:
             self.close()
             if isinstance(error, sqlite3.Error | OSError):
@@ -112,10 +113,12 @@ class Queue:
             raise QueueError(f"{file} is not there: no relay has run here")
         os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, MODE))
         self._database = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30)
-        self._database.execute("PRAGMA journal_mode=WAL")
+        # A write-ahead log would need as much room again before it can be taken into the file.
+        self._database.execute("PRAGMA journal_mode=TRUNCATE")
         self._database.execute("PRAGMA synchronous=FULL")
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
         if version == 0:
+            self._database.execute("PRAGMA auto_vacuum=INCREMENTAL")
             self._database.executescript(f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA user_version={VERSION};COMMIT;")
         elif version != VERSION:
             raise QueueError(f"{file} is of another release of uidsync (format {version}, ours is {VERSION})")
@@ -129,9 +132,12 @@ class Queue:
                 self._lock.close()
 
     @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """Let the block change the file, all of it or nothing. Raises QueueError."""
+    def _change(self, *, is_adding: bool = False) -> Iterator[sqlite3.Connection]:
+        """Let the block change the file, all of it or nothing. Raises QueueError, also if it adds without a reserve."""
         with self._changing:
+            if is_adding and not self._reserve.is_kept():
+                self._trouble = NO_RESERVE
+                raise QueueError(NO_RESERVE)
             try:
                 self._database.execute("BEGIN IMMEDIATE")
                 yield self._database
@@ -141,6 +147,8 @@ class Queue:
                     self._database.execute("ROLLBACK")
                 self._length = self._read_number("SELECT count(*) FROM alert")
                 if isinstance(error, sqlite3.Error):
+                    if not is_adding and is_no_room(error):
+                        self._reserve.give_up()  # whoever takes alerts out tries again
                     self._trouble = f"the queue cannot be written: {error}"
                     raise QueueError(self._trouble) from None
                 raise
@@ -149,6 +157,12 @@ class Queue:
         """Return why a change failed since this was asked last; empty if none did."""
         trouble, self._trouble = self._trouble, ""
         return trouble
+
+    def keep_reserve(self) -> None:
+        """Make the reserve if it is not there, once there is room for it."""
+        with self._changing:
+            if not self._reserve.keep(self._database):
+                self._trouble = NO_RESERVE
 
     def _read_number(self, sql: str, *values: object) -> int:
         (number,) = self._database.execute(sql, values).fetchone()
@@ -169,7 +183,7 @@ class Queue:
 
     def put(self, bodies: Sequence[bytes], now: float) -> int:
         """Put alerts into the queue, as many as there is room for, and return how many: the first ones."""
-        with self._change() as database:
+        with self._change(is_adding=True) as database:
             taken = bodies[: max(self.limits.alerts - self._length, 0)]
             database.executemany("INSERT INTO alert (received, body) VALUES (?, ?)", ((now, body) for body in taken))
             self._count(database, "received", len(taken))
@@ -185,19 +199,25 @@ class Queue:
 
     def settle(self, delivered: Sequence[int], dead: Sequence[int], kind: str, reason: str, now: float) -> None:
         """Take alerts out of the queue: those that the tenant has, and those that are dead."""
+        try:
+            self._settle(delivered, dead, kind, reason, now)
+        except QueueError:
+            if len(delivered) + len(dead) <= 1:
+                raise
+            # SQLite writes down all that it deletes, before it does: the reserve may hold a part of it only.
+            half, dead_half = (len(delivered) + 1) // 2, len(dead) // 2
+            self.settle(delivered[:half], dead[:dead_half], kind, reason, now)
+            self.settle(delivered[half:], dead[dead_half:], kind, reason, now)
+
+    def _settle(self, delivered: Sequence[int], dead: Sequence[int], kind: str, reason: str, now: float) -> None:
         with self._change() as database:
-            for id_ in dead:
-                row = database.execute(
-                    "INSERT INTO dead (received, died, kind, reason, body) SELECT received, ?, ?, ?, body FROM alert "
-                    "WHERE id = ? RETURNING length(body)",
-                    (now, kind, reason, id_),
-                ).fetchone()
-                self._dead += 1
-                self._dead_bytes += row[0] if row else 0
+            rows = [row for id_ in dead for row in database.execute(BURY, (now, kind, reason, id_)).fetchall()]
             gone = database.executemany("DELETE FROM alert WHERE id = ?", ((id_,) for id_ in (*delivered, *dead)))
+            self._dead += len(rows)
+            self._dead_bytes += sum(size for (size,) in rows)
             self._length -= gone.rowcount
-            self._count(database, "delivered", len(delivered))
-            self._count(database, f"dead_{kind}", len(dead))
+            self._count(database, "delivered", gone.rowcount - len(rows))
+            self._count(database, f"dead_{kind}", len(rows))
             if dead:
                 self._drop_surplus(database)
 
@@ -220,7 +240,7 @@ class Queue:
 
     def bury(self, body: bytes, reason: str, now: float) -> None:
         """Keep a body that could not be read."""
-        with self._change() as database:
+        with self._change(is_adding=True) as database:
             database.execute(
                 "INSERT INTO dead (received, died, kind, reason, body) VALUES (?, ?, ?, ?, ?)",
                 (now, now, UNREADABLE, reason, body),
@@ -253,7 +273,7 @@ class Queue:
 
     def replay(self, ids: Sequence[int], now: float) -> int:
         """Put dead letters back into the queue, and return how many. Raises QueueFull."""
-        with self._change() as database:
+        with self._change(is_adding=True) as database:
             moved = 0
             for id_ in ids:
                 row = database.execute("SELECT kind, body FROM dead WHERE id = ?", (id_,)).fetchone()

@@ -72,7 +72,8 @@ class Sender:
         self.alive_at = time.monotonic()
         self.bug: BaseException | None = None
         now, monotonic = time.time(), time.monotonic()
-        queue.forget_unanswered(now)
+        with suppress(QueueError):  # on a full disk the next start does it; until then they count as answered now
+            queue.forget_unanswered(now)
         self._sent: list[tuple[float | None, int]] = [
             (place_in_time(at, now, monotonic), alerts) for at, alerts in queue.recall_sent()
         ]

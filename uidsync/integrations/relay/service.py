@@ -235,6 +235,7 @@ class _Life:
     def look(self) -> tuple[list[Finding], dict[str, int]]:
         """Write the health for the status page, and return it with the counters."""
         counters = {**self.queue.read_counters(), **self.receiver.counters}
+        self.queue.keep_reserve()
         trouble = self.queue.take_trouble() or try_disk(self.plan.state_dir)
         findings = judge_relay(counters, self.queue.limits.alerts, self.queue.read_last_update(), trouble)
         senders = judge_senders(self.receiver.last_refusal, counters.get("senders_refused", 0), time.time())
