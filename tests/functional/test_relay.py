@@ -86,8 +86,8 @@ def test_a_full_disk_is_503(tenant, tmp_path):
     tenant.do("close")
     port = find_port()
     environment = make_environment(tenant, tmp_path, port)
-    relay = start(["relay"], environment, tmp_path, port, before="ulimit -f 300; ")
-    codes = relay.send(range(3000))
+    relay = start(["relay"], environment, tmp_path, port, before="ulimit -f 2400; ")
+    codes = relay.send(range(400), rule="x" * 4000)
     assert set(codes) == {200, 503}
     assert "Traceback" not in relay.read_log()
     relay.end()

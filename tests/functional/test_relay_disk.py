@@ -157,7 +157,7 @@ def test_a_disk_that_takes_no_alert_is_told(tenant, tmp_path):
     """Whatever keeps the queue from being written is red, also where the disk has room; counts tell how many."""
     tenant.do("close")
     port = find_port()
-    relay = start(["relay"], make_environment(tenant, tmp_path, port), tmp_path, port, before="ulimit -f 300; ")
+    relay = start(["relay"], make_environment(tenant, tmp_path, port), tmp_path, port, before="ulimit -f 2400; ")
     relay.send(range(3000))
 
     def is_red():
