@@ -37,7 +37,7 @@ class Notes:
 
     def __init__(self):
         self.delivered = {}  # by address: the event whose login was accepted last
-        self.lowest = {}  # the same event, or an older one that has had the address since
+        self.lowest = {}  # the same event, or an older one that has had the address since; 0 for none
         self.proven = {}  # the event that was seen to be right at the end of a run that could look
         self.theirs = {}  # the event that was delivered or proven when another source came
         self.touched = {}  # by address: when it was tampered with, until a look may have seen it
@@ -163,9 +163,11 @@ class Tampering(RuleBasedStateMachine):
         event(f"exit {report.exit_code}, jump {bool(self.world.jump)}")
         assert report.exit_code in {0, 1, 4}, report
         holders = self._judge().holders
-        for notes in self.notes.values():  # while the clock is set back, an older event takes the place of the newest
-            for ip in holders.keys() & notes.lowest.keys():
-                notes.lowest[ip] = min(notes.lowest[ip], holders[ip].event_id)
+        oldest = self.world.now - VALIDITY + MINUTE
+        for notes in self.notes.values():  # by a wrong clock, an older event may have had the address, or none
+            for ip, event_id in notes.lowest.items():
+                is_valid = ip in holders and holders[ip].seen_at >= oldest
+                notes.lowest[ip] = min(event_id, holders[ip].event_id if is_valid else 0)
         for part in report.targets:
             device = self.world.devices[part.name]
             for record in list(device.table.log)[before[part.name] :]:
