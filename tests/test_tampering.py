@@ -37,6 +37,7 @@ class Notes:
 
     def __init__(self):
         self.delivered = {}  # by address: the event whose login was accepted last
+        self.lowest = {}  # the same event, or an older one that has had the address since; 0 for none
         self.proven = {}  # the event that was seen to be right at the end of a run that could look
         self.theirs = {}  # the event that was delivered or proven when another source came
         self.touched = {}  # by address: when it was tampered with, until a look may have seen it
@@ -157,20 +158,23 @@ class Tampering(RuleBasedStateMachine):
         before = {name: len(device.table.log) for name, device in self.world.devices.items()}
         theirs = {name: self._find_theirs(name) for name in NAMES}
         this = self.world.run(keeps=keeps)
-        report, sent = this.report, {each.name for each in this.dispatches if each.is_full_send}
+        report = this.report  # a run that is refused as a whole has sent nothing
+        sent = {each.name for each in this.dispatches if each.is_full_send and not report.error}
         event(f"exit {report.exit_code}, jump {bool(self.world.jump)}")
         assert report.exit_code in {0, 1, 4}, report
         holders = self._judge().holders
-        for notes in self.notes.values():  # while the clock is set back, an older event takes the place of the newest
-            for ip in holders.keys() & notes.delivered.keys():
-                notes.delivered[ip] = min(notes.delivered[ip], holders[ip].event_id)
+        oldest = self.world.now - VALIDITY + MINUTE
+        for notes in self.notes.values():  # by a wrong clock, an older event may have had the address, or none
+            for ip, event_id in notes.lowest.items():
+                is_valid = ip in holders and holders[ip].seen_at >= oldest
+                notes.lowest[ip] = min(event_id, holders[ip].event_id if is_valid else 0)
         for part in report.targets:
             device = self.world.devices[part.name]
             for record in list(device.table.log)[before[part.name] :]:
                 self._check_write(part, record, theirs[part.name], holders, keeps=keeps)
             if keeps and (device.reads > reads[part.name] or part.name in sent):  # else nobody remembers
                 self._see(part.name)
-            if part.status == "complete":
+            if part.status == "complete" and (keeps or device.may_ask):  # else nobody remembers that it could not look
                 self._prove(part.name)
             if part.status == "complete" and not self.world.jump:
                 self._check(part.name)
@@ -184,10 +188,10 @@ class Tampering(RuleBasedStateMachine):
         if record.subtype == "login":
             if ip in theirs and holder and self.world.devices[part.name].may_ask and not self.world.jump:
                 note(f"{part.name}: {record} over {theirs[ip]}")
-                assert holder.event_id > notes.delivered.get(ip, 0) or ip in self.doubted[part.name], (part.name, ip)
+                assert holder.event_id > notes.lowest.get(ip, 0) or ip in self.doubted[part.name], (part.name, ip)
             notes.theirs.pop(ip, None)
             if holder and keeps:
-                notes.delivered[ip] = holder.event_id
+                notes.delivered[ip] = notes.lowest[ip] = holder.event_id
 
     def _find_theirs(self, name):
         now = self.world.true_now.timestamp()
