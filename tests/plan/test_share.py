@@ -122,6 +122,14 @@ def test_a_rejected_login_is_tried_again_in_its_time(rejected, options, is_due):
         assert made.rejected == {IP}
 
 
+@pytest.mark.parametrize(("left", "is_due"), [(59.5 * MINUTE, True), (40 * MINUTE, False)])
+def test_a_try_without_an_answer_is_made_again(left, is_due):
+    """A rejected login that was tried anew, without an answer, is due as all in doubt is; an older doubt waits."""
+    login = Rejected(IP, "ada", EVENT, NOW - HOUR, NOW - MINUTE, HOUR)
+    made = share([event()], {IP: (replace(hold(left=left), in_doubt=True),)}, rejected=(login,))
+    assert (made.plan.refreshed, made.rejected) == (((LOGIN,), set()) if is_due else ((), {IP}))
+
+
 def test_an_address_is_taken_for_one_event():
     """An address is left to another source until a newer event than the one that it came after, or a full send."""
     made = share([event()], taken={IP: EVENT})

@@ -99,7 +99,8 @@ def make_share(
     """Plan what is due for one target.
 
     `resend` makes everything wanted due, held or not. `retry` tries again what was rejected, where the pause is over.
-    At `stale` addresses the target was seen to hold what nobody wants there.
+    A try without an answer was no refusal, and is made again at once. At `stale` addresses the target was seen to hold
+    what nobody wants there.
     """
     mappings, now = demand.mappings, demand.now
     withdrawn = find_withdrawn(belief.withdrawn, demand)
@@ -110,6 +111,7 @@ def make_share(
         if (mapping := share.get(login.ip))
         and (mapping.event_id, mapping.user) == (login.event_id, login.user)
         and not (retry and now >= login.tried_at + login.pause)
+        and not any(each.in_doubt and each.sent_at > login.tried_at for each in belief.held.get(login.ip, ()))
     }
     taken = {ip for ip, event_id in belief.taken.items() if (mapping := share.get(ip)) and mapping.event_id == event_id}
 
