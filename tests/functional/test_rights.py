@@ -116,8 +116,8 @@ def test_who_may_read_something_is_not_turned_away(installed):
     installed.add_firewall("other", host="127.0.0.1", port=9, api_key_file=own)
     (ended,) = call_each(installed, ORDINARY, "tunnels list")
     assert ended.code == 1
-    assert "fw: not known: cannot read" in ended.out
-    assert "other: not known: Connection refused" in ended.out
+    assert "fw did not let uidsync in: cannot read" in ended.out
+    assert "onnection refused while asking https://127.0.0.1:9/" in ended.out
 
 
 @needs_root

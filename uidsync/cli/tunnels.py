@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -174,8 +175,10 @@ def _learn(options: Options, names: Sequence[str], timeout: float | None) -> int
     from uidsync.integrations.tunnels import listing  # noqa: PLC0415
     from uidsync.integrations.tunnels.config import TunnelsConfig  # noqa: PLC0415
 
-    # Before root's rights are given up; what is no file cannot be added to.
-    text = options.file.read_text("utf-8-sig") if options.file.is_file() else ""
+    text = ""
+    with suppress(PermissionError):  # the configuration says who may read it
+        # Before root's rights are given up; what is no file cannot be added to.
+        text = options.file.read_text("utf-8-sig") if options.file.is_file() else ""
     site = Site(options, "nothing", names)
     outcomes = _collect(site, names, Wants(role=True), timeout)
     if expected := listing.write_expected(outcomes, text, site.config.of(TunnelsConfig).list_expected()):
