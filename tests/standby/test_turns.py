@@ -13,40 +13,30 @@ from tests.world import Export
 from uidsync.config.reader import make_config
 from uidsync.deadline import Deadline
 from uidsync.ledger.ledger import Ledger
-from uidsync.ledger.values import TargetState
-from uidsync.panos.userid.messages import Login
 from uidsync.reading.doubt import AWAY
 from uidsync.standby.lock import Turn
 from uidsync.sync import Order, Parts, run
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 BEFORE = NOW - timedelta(minutes=1)
-ADA, BOB, CAROL = (ip_address(f"192.0.2.{number}") for number in (1, 2, 3))
-SEEN = 10  # the highest id of our last turn
-AHEAD = 9  # a row whose time had not come then
-HERS = "020000000001"  # ada's device
+CAROL = ip_address("192.0.2.3")
 
 
 @pytest.fixture
 def config():
-    """Make a configuration with two targets, one of them for a part of the addresses."""
-    target = {"kind": "firewall", "host": "fw", "mapping_timeout": "1h"}
+    """Make the configuration of one of two hosts, with two targets."""
     document = {
         "source": {"kind": "mysql", "host": "db"},
         "sync": {"standby_lock": True},
-        "identity": {"ignore_users": ["*$"]},
-        "target": [{"name": "fw", **target}, {"name": "part", "networks": ["192.0.2.2/32"], **target}],
+        "target": [{"name": name, "kind": "firewall", "host": name} for name in ("fw", "other")],
     }
     return make_config(document, "uidsync.toml")
 
 
 @pytest.fixture
 def ledger():
-    """Make a ledger in which ada and bob are held at both targets."""
+    """Make a ledger that knows of nothing yet."""
     with closing(Ledger.make_empty()) as ledger:
-        for name in ("fw", "part"):
-            ledger.write_target(TargetState(name, "firewall fw:443  vsys1"))
-            ledger.note_accepted(name, [Login(ADA, "ada", 60), Login(BOB, "bob", 60)], BEFORE)
         yield ledger
 
 
