@@ -19,7 +19,7 @@ from tests.forks import start_simulator
 from tests.functional.relays import PSK, by_configuration, by_environment, make_body, trust, wait_until
 from tests.functional.test_relay import CLOSE, chunk, request
 from tests.integrations.test_relay_reading import ALERT
-from uidsync.web.door import Limits
+from uidsync.integrations.door import Limits
 
 LIMITS = Limits()
 

@@ -15,8 +15,8 @@ import structlog
 import tenacity
 from structlog.testing import capture_logs
 
+from uidsync.integrations.door import Limits, listen, say
 from uidsync.integrations.exporter.server import Server
-from uidsync.web.door import Limits, listen, say
 
 LIMITS = Limits(connections=4, request_seconds=0.5, header_bytes=4096)
 

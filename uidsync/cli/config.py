@@ -107,7 +107,7 @@ def _judge_known_hosts(config: Config) -> Iterator[str]:
     if lacks("ssh"):
         yield f"cannot be read without more packages: {advise_extra('ssh')}"
         return
-    from uidsync.panos.tunnels.shell import read_known_hosts  # noqa: PLC0415 (an extra of its own)
+    from uidsync.integrations.tunnels.shell import read_known_hosts  # noqa: PLC0415 (an extra of its own)
 
     try:
         read_known_hosts(Path(table.ssh_known_hosts))

@@ -23,7 +23,6 @@ from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline
 from uidsync.panos.tunnels.look import Wants, look_at_all
-from uidsync.panos.tunnels.refusals import Refusals
 from uidsync.report.metrics import write_metrics
 from uidsync.report.output import LAST_RUN, TEXTFILE_MODE, write_atomically
 from uidsync.report.report import INCOMPLETE, OK, USAGE
@@ -84,12 +83,17 @@ def _make_probes(site: Site, table: ExporterConfig) -> Probes:
     from uidsync.integrations.exporter.probes import Asked, Probes  # noqa: PLC0415
 
     secrets = replace(site.secrets, warn=functools.cache(site.secrets.warn))  # once, and not with every scrape
-    maker, refusals = TargetMaker(secrets, site.log, Deadline(math.inf), attempts=1), Refusals()
-    asks_sas = {"ike_sas": table.gateways, "ipsec_sas": table.sas, "counters": table.counters}
+    wants = Wants(
+        role=True,
+        gateways=table.gateways,
+        ike_sas=table.gateways,
+        ipsec_sas=table.sas,
+        counters=table.counters,
+        users=table.users,
+    )
+    looks = Looks(site.config, TargetMaker(secrets, site.log, Deadline(math.inf), attempts=1), wants)
 
     def make_probe(target: FirewallConfig) -> Asked:
-        wants = Wants(role=True, gateways=table.gateways, users=table.users, vsys=target.vsys, **asks_sas)
-        looks = Looks(site.config, maker, wants, refusals)
         looks.make(target)  # what is wrong with the configuration is told now
         hosts = (target.host,) if target.host else target.hosts
         # Made anew each time: keys are read where they are now, and no connection waits for the next minute.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from uidsync.cli.neighbours import advise_extra, find_tunnels_table, lacks
@@ -12,21 +12,23 @@ from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.panos.tunnels.conditions import Rules
 from uidsync.panos.tunnels.look import Look, Wants, make_look
-from uidsync.panos.tunnels.refusals import Refusals
 
 
-@dataclass(frozen=True, slots=True)
 class Looks:
-    """Makes looks at firewalls. A login over SSH that is among the refusals waits."""
+    """Makes looks at firewalls, which share what is known of refused logins over SSH."""
 
-    config: Config
-    maker: TargetMaker
-    wants: Wants
-    refusals: Refusals
+    def __init__(self, config: Config, maker: TargetMaker, wants: Wants) -> None:
+        self._table = find_tunnels_table(config)
+        self._maker = maker
+        self._wants = wants
+        if self._table and self._table.ssh:
+            from uidsync.integrations.tunnels.refusals import Refusals  # noqa: PLC0415
+
+            self._refusals = Refusals()
 
     def make_rules(self, name: str) -> Rules:
         """Make the rules by which the tunnels of the firewall of this name are judged."""
-        table = find_tunnels_table(self.config)
+        table = self._table
         if table is None:
             return Rules()
         return Rules(
@@ -46,17 +48,21 @@ class Looks:
         They may be used again and again: connection and key are kept. After Unauthorized make them anew, for the key
         may have been replaced. Raises ConfigError where SSH is asked for and not installed.
         """
-        needs_gateways = self.make_rules(target.name).needs_gateways
-        wants = replace(self.wants, gateways=self.wants.gateways or needs_gateways)
-        table, maker = find_tunnels_table(self.config), self.maker
+        wants = replace(
+            self._wants,
+            role=self._wants.role or not target.host,
+            gateways=self._wants.gateways or self.make_rules(target.name).needs_gateways,
+            vsys=target.vsys,
+        )
+        table, maker = self._table, self._maker
         if table is None or target.name not in table.ssh:
             clients = maker.make_clients(target, maker.find_key(target))
             return {host: make_look(host, client, target.serial, wants) for host, client in clients.items()}
         if lacks("ssh"):
             raise ConfigError("tunnels.ssh", [f"{target.name}: needs more packages: {advise_extra('ssh')}"])
-        from uidsync.panos.tunnels.shell import Account, make_shell_look  # noqa: PLC0415 (an extra of its own)
+        from uidsync.integrations.tunnels.shell import Account, make_shell_look  # noqa: PLC0415 (an extra of its own)
 
         known_hosts, name = Path(table.ssh_known_hosts), target.name
-        account = Account(table.ssh_user, table.ssh_port, known_hosts, lambda: maker.find_login(name), self.refusals)
+        account = Account(table.ssh_user, table.ssh_port, known_hosts, lambda: maker.find_login(name), self._refusals)
         hosts = [target.host] if target.host else target.hosts
         return {host: make_shell_look(host, account, wants) for host in hosts}

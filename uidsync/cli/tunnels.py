@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -20,8 +20,7 @@ from uidsync.cli.wiring import Site, TargetMaker, make_secret_files
 from uidsync.cli.words import NO_SECRET, end_sentence, tell_error
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
-from uidsync.panos.tunnels.look import Wants, capture
-from uidsync.panos.tunnels.refusals import Refusals
+from uidsync.panos.tunnels.look import Wants
 from uidsync.panos.wire.errors import PanosError
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import do_for_each
@@ -160,6 +159,7 @@ def _check(options: Options, names: Sequence[str], timeout: float | None) -> int
 def _capture(options: Options, names: Sequence[str], timeout: float | None) -> int:
     """Print what one firewall, or each member of a pair, answers, without what says whose it is."""
     from uidsync.integrations.tunnels.capture import anonymise  # noqa: PLC0415
+    from uidsync.integrations.tunnels.outcome import capture  # noqa: PLC0415
 
     site = Site(options, "nothing", names)
     (target,) = _list_firewalls(site, names, is_of_one=True)
@@ -224,10 +224,9 @@ def _collect(
     if not is_of_one:  # what a machine reads has a place for the reason
         site.raise_if_locked_out(firewalls)
     log = structlog.wrap_logger(None, processors=[_drop]) if is_of_one else site.log
-    maker, refusals = TargetMaker(make_secret_files(log), log, site.deadline, attempts=1), Refusals()
+    looks = Looks(site.config, TargetMaker(make_secret_files(log), log, site.deadline, attempts=1), wants)
 
     def look(target: FirewallConfig) -> Outcome:
-        looks = Looks(site.config, maker, replace(wants, role=wants.role or not target.host), refusals)
         seconds = timeout or target.request_timeout.total_seconds()
         return collect(target.name, looks.make(target), looks.make_rules(target.name), seconds)
 

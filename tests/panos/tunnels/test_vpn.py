@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uidsync.panos.tunnels.terminal import cut_xml, read_flow_text, write_command
+from uidsync.integrations.tunnels.terminal import cut_xml, read_flow_text, write_command
 from uidsync.panos.tunnels.vpn import (
     SHOW_FLOWS,
     SHOW_GATEWAYS,

@@ -18,9 +18,9 @@ from ipaddress import ip_address
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
+from uidsync.integrations.door import Door, Limits, listen, say
 from uidsync.integrations.exporter.hosts import is_meant
 from uidsync.side_by_side import start
-from uidsync.web.door import Door, Limits, listen, say
 
 STRANGE_HOST = "this host is not known by that name; add it to `names` in [exporter] of the configuration\n"
 METHODS = ("GET", "HEAD")

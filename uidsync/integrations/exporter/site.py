@@ -21,12 +21,12 @@ from prometheus_client import (
     generate_latest,
 )
 
+from uidsync.integrations.door import say
 from uidsync.integrations.exporter.families import Families, add_views
 from uidsync.integrations.exporter.lastrun import LastRun, Runs
 from uidsync.integrations.exporter.page import POLICY, State, draw
 from uidsync.integrations.exporter.probes import Probes
 from uidsync.integrations.exporter.relayhealth import read_relay
-from uidsync.web.door import say
 
 # As every Prometheus knows it; version 3 refuses an answer that does not say.
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
+from uidsync.integrations.door import HEADERS, Door, Limits, say
 from uidsync.integrations.relay.health import Refusal
 from uidsync.integrations.relay.lock import QueueError
 from uidsync.integrations.relay.mapping import Rules, read_alert
@@ -22,7 +23,6 @@ from uidsync.integrations.relay.queue import Queue
 from uidsync.integrations.relay.reading import Unreadable
 from uidsync.integrations.relay.stats import write_metrics, write_stats
 from uidsync.integrations.relay.template import make_original
-from uidsync.web.door import HEADERS, Door, Limits, say
 
 MOST_AT_ONCE = 500  # alerts in one transaction
 FULL_SECONDS = "60"  # after which a client may come again when the queue is full

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
+from uidsync.integrations.door import Door, listen
 from uidsync.integrations.relay.config import RelayConfig
 from uidsync.integrations.relay.health import Finding, judge_relay, judge_senders, sort, try_disk, write_health
 from uidsync.integrations.relay.mapping import FindPerson, Rules
@@ -30,7 +31,6 @@ from uidsync.integrations.relay.receiver import Came, Receiver, Terms
 from uidsync.integrations.relay.sender import Sender, Settings
 from uidsync.integrations.relay.tenant import Tenant
 from uidsync.integrations.relay.tls import TlsFiles, make_server_context
-from uidsync.web.door import Door, listen
 
 HEALTH_EVERY = 5.0  # seconds between writings of the health
 LOG_EVERY = 60.0  # seconds between lines of the log with counters

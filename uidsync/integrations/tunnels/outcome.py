@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 
 from uidsync.panos.tunnels.conditions import Rules, Tunnel, View, describe_role, read_tunnels
 from uidsync.panos.tunnels.look import Look, look_at_all
-from uidsync.panos.tunnels.vpn import Condition, make_table
+from uidsync.panos.tunnels.vpn import SHOW_FLOWS, Condition, make_table
+from uidsync.panos.wire.client import Client
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
+from uidsync.panos.wire.xmlapi import address_to
 
 GOOD = {Condition.UP, Condition.DEGRADED}
 BAD = {Condition.DOWN, Condition.MISSING}
@@ -81,6 +83,11 @@ class Outcome:
 def collect(target: str, looks: Mapping[str, Look], rules: Rules, seconds: float) -> Outcome:
     """Look at one firewall, or both members of a pair, and judge what they say."""
     return conclude(target, look_at_all(looks, seconds), rules)
+
+
+def capture(client: Client, serial: str, seconds: float) -> bytes:
+    """Ask a firewall for its tunnels, and return its answer unread. Raises PanosError."""
+    return client.exchange_large(address_to(SHOW_FLOWS, serial), seconds, lambda _, pieces: b"".join(pieces))
 
 
 def conclude(target: str, views: Sequence[View], rules: Rules) -> Outcome:

@@ -1,4 +1,4 @@
-"""IPsec tunnels: the firewall's listings by the XML API and by SSH, read into conditions.
+"""IPsec tunnels: the firewall's listings, read into conditions.
 
 Imports `panos.wire`.
 Start at `look.look`.

@@ -1,4 +1,4 @@
-"""Looks at the tunnels of a firewall, or of both members of a pair at once, by its XML API or its command line.
+"""Looks at the tunnels of a firewall, or of both members of a pair at once, by its XML API or any other way.
 
 One question lists all tunnels of a firewall. HA state, gateways and SAs take one more question each, if wanted. Each
 firewall has its own time limit, so a dead or slow one does not delay the others.
@@ -77,11 +77,6 @@ class Line(Protocol):
 def make_look(host: str, client: Client, serial: str, wants: Wants) -> Look:
     """Make the look at one host by its XML API; with a serial, at the firewall behind the Panorama there."""
     return lambda seconds: look(host, _Caller(client, serial, Limit(seconds)), wants)
-
-
-def capture(client: Client, serial: str, seconds: float) -> bytes:
-    """Ask a firewall for its tunnels, and return its answer unread. Raises PanosError."""
-    return client.exchange_large(address_to(vpn.SHOW_FLOWS, serial), seconds, lambda _, pieces: b"".join(pieces))
 
 
 def look_at_all(looks: Mapping[str, Look], seconds: float) -> tuple[View, ...]:

@@ -16,11 +16,18 @@ from typing import Any
 
 import asyncssh
 
+from uidsync.integrations.tunnels.dialogue import Dialogue
+from uidsync.integrations.tunnels.refusals import Refusals
+from uidsync.integrations.tunnels.terminal import (
+    ACCEPTANCES,
+    cut_xml,
+    find_question,
+    has_xml,
+    read_flow_text,
+    write_command,
+)
 from uidsync.panos.tunnels.conditions import View
-from uidsync.panos.tunnels.dialogue import Dialogue
 from uidsync.panos.tunnels.look import Answer, Limit, Look, Read, Wants, look
-from uidsync.panos.tunnels.refusals import Refusals
-from uidsync.panos.tunnels.terminal import ACCEPTANCES, cut_xml, find_question, has_xml, read_flow_text, write_command
 from uidsync.panos.tunnels.vpn import SHOW_FLOWS, FlowTable
 from uidsync.panos.wire.dial import connect
 from uidsync.panos.wire.errors import BadRequest, Busy, PanosError, Unauthorized, Unreachable, Untrusted

@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from uidsync.panos.tunnels.refusals import PAUSE, Refusals
+from uidsync.integrations.tunnels.refusals import PAUSE, Refusals
 from uidsync.panos.wire.errors import Busy, PanosError, Unauthorized
 
 ACCOUNT, OTHER = ("fw", 22, "ops"), ("fw-b", 22, "ops")

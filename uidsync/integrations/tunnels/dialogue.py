@@ -11,8 +11,8 @@ from collections.abc import Awaitable
 
 import asyncssh
 
-from uidsync.panos.tunnels import terminal
-from uidsync.panos.tunnels.terminal import BANNERS, PAGERS, Questions, find_question, show
+from uidsync.integrations.tunnels import terminal
+from uidsync.integrations.tunnels.terminal import BANNERS, PAGERS, Questions, find_question, show
 from uidsync.panos.userid.pair import OFF
 from uidsync.panos.wire.errors import BadReply, Busy
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from uidsync.panos.tunnels.terminal import (
+from uidsync.integrations.tunnels.terminal import (
     ACCEPTANCES,
     BANNERS,
     PAGERS,
