@@ -21,7 +21,7 @@ from tests.command import call
 from tests.forks import start_simulator
 from tests.functional.conftest import DEADLINE, Site
 from tests.limits import within
-from uidsync.cli import exporter as command
+from uidsync.cli.neighbours import exporter as command
 from uidsync.integrations.exporter.probes import MOST_LOOKS
 from uidsync.simulator.vpn import Tunnel, Vpn
 

@@ -13,7 +13,7 @@ UNUSED = re.compile(
     r"(rich\.style|pygments|markdown_it|attr|paramiko|aiohttp|requests|trustme|asyncio\.\w+|xml\.sax)\b"
     r"|cryptography\.(x509|hazmat\.primitives)\b"
     r"|uidsync\.(simulator|integrations|history|verify|withdraw|web|source\.csvfile|panos\.tunnels|panos\.logs\.\w+)\b"
-    r"|uidsync\.cli\.(?!app|failures|neighbours|rights|sync|syncing|wiring|words)"
+    r"|uidsync\.cli\.(neighbours\.\w|(?!app|failures|neighbours|rights|sync|syncing|wiring|words))"
 )
 # What not even a run needs before it begins.
 OF_A_RUN = re.compile(

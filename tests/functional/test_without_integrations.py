@@ -17,7 +17,7 @@ IMPORT_ALL = """
 import importlib, pkgutil, uidsync
 assert uidsync.__file__.startswith({place!r}), uidsync.__file__
 for module in pkgutil.walk_packages(uidsync.__path__, "uidsync."):
-    if not module.name.endswith("__main__"):
+    if not module.name.endswith("__main__") and not module.name.startswith("uidsync.cli.neighbours."):
         importlib.import_module(module.name)
 """
 
@@ -49,9 +49,18 @@ def bare(tmp_path):
 
 
 def test_every_module_loads_without_neighbours(bare, tmp_path):
-    """No module but theirs imports an integration when it is loaded, those of their commands included."""
+    """No module but those of their commands imports an integration when it is loaded."""
     ended = bare("-c", IMPORT_ALL.format(place=str(tmp_path)))
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_neighbour_that_is_deleted_has_no_command(bare, tmp_path):
+    """The list of commands shows those that are there, and another is told to be none."""
+    (tmp_path / "uidsync/integrations/tunnels").mkdir(parents=True)
+    listed = bare("-m", "uidsync", "--help")
+    assert (listed.returncode, "tunnels" in listed.stdout, "exporter" in listed.stdout) == (0, True, False)
+    ended = bare("-m", "uidsync", "exporter")
+    assert (ended.returncode, "No such command 'exporter'" in ended.stderr) == (2, True)
 
 
 def test_the_main_job_works_without_neighbours(bare, site):

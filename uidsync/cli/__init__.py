@@ -11,10 +11,11 @@ import warnings
 from collections.abc import Collection
 from pathlib import Path
 
-from uidsync.cli.app import SUMMARIES, announce, app
+from uidsync.cli.app import NEIGHBOURS, SUMMARIES, announce, app
 from uidsync.deadline import Interrupted
 
 COMMANDS = tuple(SUMMARIES)
+MODULES = {name: f"uidsync.cli.{'neighbours.' if name in NEIGHBOURS else ''}{name}" for name in COMMANDS}
 COMPLETING = "_UIDSYNC_COMPLETE"  # set by the shell's script, with what it asks for
 
 
@@ -23,10 +24,10 @@ def load_commands(words: Collection[str]) -> None:
 
     That a word may be an option's value does no harm.
     """
-    for name in COMMANDS:
+    for name, module in MODULES.items():
         if name in words:
-            importlib.import_module(f"uidsync.cli.{name}")
-    announce([name for name in COMMANDS if f"uidsync.cli.{name}" not in sys.modules])
+            importlib.import_module(module)
+    announce([name for name, module in MODULES.items() if module not in sys.modules])
 
 
 def main() -> None:

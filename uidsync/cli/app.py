@@ -23,6 +23,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from uidsync import __version__
 from uidsync.panos import Address
+from uidsync.refusal import Refusal
 
 if TYPE_CHECKING:  # the help and the completion do without
     from uidsync.config.models import Config
@@ -57,7 +58,14 @@ GROUPS = {
         "tunnels": "Show the firewalls' IPsec tunnels, also to Zabbix and Nagios.",
     },
 }
-SUMMARIES = {name: (group, words) for group, commands in GROUPS.items() for name, words in commands.items()}
+NEIGHBOURS = tuple(GROUPS["Monitor and report"])  # each a folder of integrations/, a command and a table
+INTEGRATIONS = Path(__file__).parents[1] / "integrations"
+SUMMARIES = {
+    name: (group, words)
+    for group, commands in GROUPS.items()
+    for name, words in commands.items()
+    if name not in NEIGHBOURS or (INTEGRATIONS / name).is_dir()  # one that is deleted has no command
+}
 
 
 class _WithoutTypes:
@@ -215,7 +223,11 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
         import_without("structlog", "rich", "asyncio")  # it would draw traces in colour, and log asynchronously
         from uidsync.cli.failures import run  # noqa: PLC0415 (a help ends before)
 
-        raise typer.Exit(run(function, options, arguments))
+        try:
+            code = run(function, options, arguments)
+        except Refusal as error:
+            raise typer.BadParameter(str(error), param_hint=error.option) from None
+        raise typer.Exit(code)
 
     called = _gather(function, carry_out)
     _register(function.__name__, called)

@@ -21,11 +21,10 @@ from uidsync.cli.inspection import (
     inspect_belief,
     inspect_target,
     red,
-    spell_finding,
     yellow,
 )
 from uidsync.cli.inspection_source import inspect_source
-from uidsync.cli.show import make_console, print_json, print_within_width
+from uidsync.cli.show import make_console, print_finding, print_json, print_within_width
 from uidsync.cli.wiring import Site, TargetMaker, advise_closing, is_ping_exposed
 from uidsync.ledger.ledger import Ledger
 from uidsync.plan.roles import tell_cut
@@ -135,7 +134,7 @@ class Part:
 def _show(console: Console, about: str, finding: Finding, *, is_first: bool) -> None:
     """Print a finding: on a terminal below the name of its part, elsewhere on one line."""
     if not console.is_terminal:
-        console.print(spell_finding(about, finding))
+        print_finding(finding.colour, about, finding.message, finding.advice)
         return
     if is_first:
         console.print(Text(about, "bold"))

@@ -74,12 +74,6 @@ class Finding(NamedTuple):
 green, yellow, red = (partial(Finding, colour) for colour in ("green", "yellow", "red"))
 
 
-def spell_finding(about: str, finding: Finding) -> str:
-    """Return a finding as a line."""
-    advice = f"  -> {finding.advice}" if finding.advice else ""
-    return f"{finding.colour:7}{about}: {finding.message}{advice}"
-
-
 def inspect_target(
     config: TargetConfig, maker: TargetMaker, roles: RolesConfig, held: int = 0, beliefs: Iterable[Finding] = ()
 ) -> Iterator[Finding]:

@@ -13,13 +13,13 @@ import structlog
 import typer
 
 from uidsync.cli.app import DEFAULT_CONFIG
-from uidsync.cli.inspection import HINTS, Finding, inspect_target, red, spell_finding, yellow
+from uidsync.cli.inspection import HINTS, Finding, inspect_target, red, yellow
 from uidsync.cli.inspection_source import inspect_source
 from uidsync.cli.keygen import ask_for_key
 from uidsync.cli.secret import MODE, check_secret, find_file, find_group, find_secrets, store
 from uidsync.cli.show import make_console
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
-from uidsync.cli.words import tell_kind
+from uidsync.cli.words import spell_finding, tell_kind
 from uidsync.config.credentials import CREDENTIALS, SecretFiles
 from uidsync.config.describing import render
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
@@ -278,7 +278,7 @@ def _make_maker(config: Config, secrets: SecretFiles) -> TargetMaker:
 
 
 def _tell(about: str, finding: Finding) -> None:
-    console.print(f"  {spell_finding(about, finding)}")
+    console.print(f"  {finding.colour:7}{spell_finding(about, finding.message, finding.advice)}")
 
 
 def _tell_failure(name: str, error: PanosError) -> None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from uidsync.cli.app import GIVEN_CONFIG
-from uidsync.cli.words import advise_next, complete_commands, count, end_sentence, lay_out, tell_error
+from uidsync.cli.words import advise_next, complete_commands, count, end_sentence, lay_out, spell_finding, tell_error
 from uidsync.ledger.values import OF_MAPPINGS, OF_TAGS
 from uidsync.panos import Subject, Tagged, rank
 from uidsync.panos.userid.messages import Login, Logout
@@ -102,6 +102,12 @@ def print_lines(lines: Iterable[str]) -> None:
         return
     for line in shown:
         console.print(line)
+
+
+def print_finding(colour: str, about: str, words: str, advice: str) -> None:
+    """Print what was found in a line, with its colour first on a terminal."""
+    line = Text(f"{colour:7}", style=colour)
+    make_console().print(line.append(make_printable(spell_finding(about, words, advice)), "default"))
 
 
 def print_rows(target: str, rows: Sequence[Sequence[Any]]) -> None:

@@ -30,6 +30,7 @@ from uidsync.panos.wire.client import CALLS_IN_FLIGHT, Client
 from uidsync.panos.wire.errors import Unauthorized
 from uidsync.panos.wire.retries import ATTEMPTS, Bounds, Patience, RetryPolicy
 from uidsync.panos.wire.tls import Trust
+from uidsync.report.output import TEXTFILE_MODE, write_atomically
 from uidsync.source import Source, SourceError
 from uidsync.standby.lock import Turn, name_lock
 from uidsync.sync import Parts
@@ -244,6 +245,7 @@ class Site:
         self.config: Config = options.read_config()
         self.targets: tuple[TargetConfig, ...] = choose_targets(self.config, names or (), str(self.file))
         self.firewalls = [target for target in self.targets if isinstance(target, FirewallConfig)]
+        self._is_all = not names
         self.state_dir = find_state_dir(self.config)
         if needs:
             self.become_owner(needs)
@@ -253,6 +255,25 @@ class Site:
     def become_owner(self, needs: Needs) -> None:
         """Give up what rights are not needed. Raises ConfigError."""
         become_owner(self.state_dir, needs)
+
+    def need_firewalls(self, what: str) -> list[FirewallConfig]:
+        """Return the firewalls that are meant. Raises ConfigError for agents, which have no such thing."""
+        others = [] if self._is_all else [target for target in self.targets if not isinstance(target, FirewallConfig)]
+        problems = [f"{target.name}: agents have no {what}" for target in others]
+        if not (problems or self.firewalls):
+            problems = [f"target: there is no firewall, and agents have no {what}"]
+        if problems:
+            raise ConfigError(str(self.file), problems)
+        return self.firewalls
+
+    def write_metrics(self, file: Path, text: str) -> bool:
+        """Write metrics for node_exporter, and tell whether that worked."""
+        try:
+            write_atomically(file, text, TEXTFILE_MODE)
+        except OSError as error:
+            self.log.error("textfile.unwritten", file=str(file), message=error.strerror)
+            return False
+        return True
 
     def make_source(self) -> Source:
         """Make the source of login events."""

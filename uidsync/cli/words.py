@@ -78,6 +78,11 @@ def name_command(secret: str) -> str:
     return f"uidsync secret set {secret}{' < KEY-FILE' if is_key else ''}"
 
 
+def spell_finding(about: str, words: str, advice: str) -> str:
+    """Return what was found, and what to do about it."""
+    return f"{about}: {words}{f'  -> {advice}' if advice else ''}"
+
+
 def count(number: int, words: str) -> str:
     """Return a number with what it counts, which is said in the plural."""
     one = words.removesuffix("es" if words == "addresses" else "s")

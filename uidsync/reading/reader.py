@@ -253,6 +253,12 @@ def find_newest(snapshot: Snapshot, dates: Dates, stale_after: timedelta) -> dat
     return max((moment for moment in moments if moment and moment <= now + AHEAD), default=None)
 
 
+def find_end(snapshot: Snapshot, dates: Dates, stale_after: timedelta) -> datetime | None:
+    """Return the moment of the newest row if the NAC's export may have stopped there. Raises SourceError."""
+    newest = find_newest(snapshot, dates, stale_after)
+    return newest if newest is not None and snapshot.now - newest > stale_after else None
+
+
 def make_rules(config: Config, source: Source) -> Rules:
     """Make the rules for reading this source's rows."""
     identity = config.identity

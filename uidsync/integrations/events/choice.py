@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
 
 from uidsync.integrations.events.columns import read_columns
-from uidsync.integrations.events.refusal import Refusal, read_option
+from uidsync.refusal import Refusal, read_option
 
 Form = Literal["csv", "jsonl", "table", "report", "html"]
 Counting = Literal["events", "sessions"]
@@ -27,22 +30,48 @@ GOES_WITH: dict[str, tuple[tuple[Kind, ...], tuple[Form, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How a report is to look; `columns` is None unless somebody named some."""
+    """How a report is to look, as options say it; `columns` is None unless somebody named some."""
 
-    form: Form = "csv"
-    columns: str | None = None
-    counting: Counting = "events"
-    by_user: bool = False
-    is_for_spreadsheet: bool = False
-    agreement: bool = False
-    proof: bool = False
+    by: Annotated[str, typer.Option("--by", metavar="user", help="Show one line for each person.")] = ""
+    named_form: Annotated[
+        Form | None,
+        typer.Option(
+            "--format", metavar="FORM", help="csv, jsonl, table, report or html. Default: csv; --agreement: table."
+        ),
+    ] = None
+    columns: Annotated[
+        str | None,
+        typer.Option("--columns", metavar="SET", help="List single events: minimal, standard, people, all, or names."),
+    ] = None
+    counting: Annotated[
+        Counting,
+        typer.Option("--count", metavar="WHAT", help="Count events (log entries), or the sessions they stand for."),
+    ] = "events"
+    spreadsheet: Annotated[
+        bool, typer.Option("--spreadsheet", help="Keep spreadsheets from taking a cell for a formula.")
+    ] = False
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write a file instead of printing.")
+    ] = None
+    agreement: Annotated[
+        bool, typer.Option("--agreement", help="Show how far the firewalls' users agree with the NAC.")
+    ] = False
+    proof: Annotated[
+        bool, typer.Option("--proof", help="With --agreement: the User-ID log beside each difference.")
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remember nothing of this report.")] = False
+
+    @property
+    def form(self) -> Form:
+        """The form of the report."""
+        return self.named_form or ("table" if self.agreement else "csv")
 
     @property
     def kind(self) -> Kind:
         """What is told."""
         if self.agreement:
             return "agreement"
-        if self.by_user:
+        if self.by:
             return "people"
         if self.form in REPORTS:
             return "news"
@@ -60,6 +89,8 @@ class Choice:
 
     def raise_if_odd(self) -> None:
         """Refuse options that would change nothing, and columns that do not exist. Raises Refusal."""
+        if self.by not in {"", "user"}:
+            raise Refusal(f"events can be listed by user, not by {self.by!r}", "--by")
         for option in self._list_options():
             kinds, forms = GOES_WITH[option]
             if kinds == ("agreement",) and self.kind != "agreement":
@@ -81,10 +112,10 @@ class Choice:
     def _list_options(self) -> Iterator[str]:
         given = {
             "--columns": self.columns is not None,
-            "--by user": self.by_user,
+            "--by user": bool(self.by),
             "--agreement": self.agreement,
             "--proof": self.proof,
             "--count sessions": self.counting == "sessions",
-            "--spreadsheet": self.is_for_spreadsheet,
+            "--spreadsheet": self.spreadsheet,
         }
         return (option for option, is_given in given.items() if is_given)

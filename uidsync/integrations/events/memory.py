@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 
 from uidsync.integrations.events.event import make_sort_key
+from uidsync.integrations.events.judging import Names
 from uidsync.integrations.events.spool import Spool
 
 FILE = "events.sqlite3"
@@ -158,10 +160,18 @@ class Memory:
         run("COMMIT")
 
 
-def describe(file: Path, error: MemoryProblem | sqlite3.Error) -> str:
+@contextmanager
+def spooled(names: Names, file: Path) -> Iterator[Spool]:
+    """Open the spool of a report that may remember in this file. Raises MemoryProblem for what SQLite refuses."""
+    with closing(Spool(names)) as spool:
+        try:
+            yield spool
+        except sqlite3.Error as error:
+            raise MemoryProblem(describe(file, error)) from None
+
+
+def describe(file: Path, error: sqlite3.Error) -> str:
     """Say why the memory cannot be used, and what to do: a file that is only busy must not be moved away."""
-    if isinstance(error, MemoryProblem):
-        return str(error)
     primary = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of an extended code is a detail
     return f"{file} cannot be used: {error}{ADVICE.get(primary, '')}"
 

@@ -54,7 +54,7 @@ class Report:
 
 def write_report(report: Report, choice: Choice) -> Iterator[str]:
     """Yield a report, piece by piece; what could not be read is said at its end, whatever the form."""
-    make = make_line(is_for_spreadsheet=choice.is_for_spreadsheet)
+    make = make_line(is_for_spreadsheet=choice.spreadsheet)
     spool = report.spool
     match choice.kind:
         case "agreement":
@@ -100,7 +100,7 @@ def _write_rows(
             yield before
             yield from _write_table(rows, columns)
         case _:
-            yield from write_lines(rows, columns, make_line(is_for_spreadsheet=choice.is_for_spreadsheet))
+            yield from write_lines(rows, columns, make_line(is_for_spreadsheet=choice.spreadsheet))
 
 
 def _write_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> Iterator[str]:

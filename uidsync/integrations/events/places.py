@@ -17,10 +17,10 @@ from uidsync.integrations.events.clocks import QUARTER, UNCHECKED
 from uidsync.integrations.events.config import SKEW_TOLD, EventsConfig
 from uidsync.integrations.events.devices import list_hostnames, may_keep_no_logs
 from uidsync.integrations.events.pages import Fetch
-from uidsync.integrations.events.refusal import Refusal
 from uidsync.panos.logs.events import Unfinished
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.wire.errors import PanosError, TargetError, Unauthorized
+from uidsync.refusal import Refusal
 
 
 @dataclass(frozen=True, slots=True)

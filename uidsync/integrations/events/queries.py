@@ -20,7 +20,7 @@ from uidsync.integrations.events.filters import (
     equals,
     equals_bare,
 )
-from uidsync.integrations.events.refusal import Refusal, read_option
+from uidsync.refusal import Refusal, read_option
 
 
 @dataclass(frozen=True, slots=True)

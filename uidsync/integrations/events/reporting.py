@@ -14,63 +14,22 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.deadline import Deadline
 from uidsync.integrations.events.agreement import Agreement, find_agreement
-from uidsync.integrations.events.choice import Choice
 from uidsync.integrations.events.columns import count_unsure, find_missing, find_raw
-from uidsync.integrations.events.config import EventsConfig
 from uidsync.integrations.events.daily import group
 from uidsync.integrations.events.fetch import Order, Outcome, fetch_all, write_gaps
-from uidsync.integrations.events.filters import LOG_TYPES, check_value
+from uidsync.integrations.events.filters import LOG_TYPES
 from uidsync.integrations.events.memory import Memory
 from uidsync.integrations.events.metrics import write_metrics
 from uidsync.integrations.events.output import Report, raise_if_unwritable, write_report, written_to
 from uidsync.integrations.events.people import NAC, NACError, attribute
 from uidsync.integrations.events.places import Device, make_places, raise_if_no_device, warn_of_speed
 from uidsync.integrations.events.proof import list_differences, write_difference
-from uidsync.integrations.events.queries import Wish, choose_queries
-from uidsync.integrations.events.refusal import Refusal, read_option
+from uidsync.integrations.events.queries import choose_queries
+from uidsync.integrations.events.request import Request
 from uidsync.integrations.events.spool import Spool
 from uidsync.integrations.events.watching import watching
 from uidsync.panos.wire.errors import PanosError
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """From when to when; None begins where the last reading of a log ended, or else so long before the end."""
-
-    since: datetime | None
-    until: datetime
-    span: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What somebody asks for."""
-
-    table: EventsConfig
-    wish: Wish
-    choice: Choice
-    window: Window
-    device: str = ""
-    user: str = ""
-    no_who: bool = False
-    dry_run: bool = False
-
-    @property
-    def needs_memory(self) -> bool:
-        """Whether what earlier reports told matters to this one."""
-        return self.choice.says_what_is_new or self.window.since is None
-
-    def raise_if_odd(self) -> None:
-        """Refuse what cannot be asked for, before anything is read. Raises Refusal."""
-        self.choice.raise_if_odd()
-        choose_queries(self.wish, self.table)
-        if self.device:
-            read_option("--device", check_value, self.device)
-        if self.no_who and (self.user or self.choice.kind in {"people", "agreement"}):
-            what = "--user" if self.user else "--agreement" if self.choice.agreement else "--by user"
-            raise Refusal(f"leave it out: {what} needs the NAC", "--no-who")
-        if self.user and self.window.since is None:  # the addresses of a person are those of a certain time
-            raise Refusal("with --user, give a beginning, or --last 7d", "--since")
+from uidsync.refusal import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +61,13 @@ class Run:
         self._deadline = deadline
         self._log = log
         self._margin = request.table.margin
-        self._names = {request.user}  # of the person that is asked for
+        self._names = {request.question.user}  # of the person that is asked for
         self._error: NACError | None = None
 
-    def make(self, output: Path | None, memory_file: Path) -> Ending:
+    def make(self, memory_file: Path) -> Ending:
         """Read, judge, tell and remember. Raises Refusal, OSError and MemoryProblem."""
-        raise_if_unwritable(output)
         request, spool, choice = self._request, self._spool, self._request.choice
+        raise_if_unwritable(choice.output)
         memory = Memory(spool, memory_file) if request.needs_memory else None
         outcomes = self._fetch(memory)
         self._attribute()
@@ -117,7 +76,7 @@ class Run:
         gaps = self._tell_gaps(outcomes)
         agreement = find_agreement(spool)
         days = memory.mark(at) if memory else {}
-        with written_to(output, choice.form) as write:
+        with written_to(choice.output, choice.form) as write:
             proof = self._list_proof() if choice.proof else ()
             for piece in write_report(Report(spool, at, days, agreement, gaps, proof), choice):
                 write(piece)
@@ -127,7 +86,7 @@ class Run:
             return Ending(is_quiet=False, is_nac_away=True)
         self._tell_people(agreement)
         metrics = ""
-        if memory and not request.dry_run:
+        if memory and not choice.dry_run:
             self._deadline.is_interruptible = False  # what is told is remembered whole
             self._remember(memory, at, outcomes)
             if choice.says_what_is_new:
@@ -156,7 +115,7 @@ class Run:
             return window.since or (known - request.table.overlap if known else window.until - window.span)
 
         wish = request.wish
-        if request.user and (found := self._find_person()) is not None:
+        if request.question.user and (found := self._find_person()) is not None:
             if not found:
                 words, hint = "the NAC knows no address of this person in that time", "uidsync who shows other times"
                 self._log.warning("person.unknown", message=words, hint=f"{hint}; is the name right?")
@@ -167,8 +126,8 @@ class Run:
             words = f"the vendor's guide lists no log {name}: the firewall's answer is not documented"
             self._log.warning("log.unproven", message=words)
         raw, reader = find_raw(request.choice.columns) if request.choice.columns else (), request.choice.reader
-        order = Order(queries, find_since, window.until, request.table.page, request.device, raw, reader)
-        raise_if_no_device(request.device, devices)
+        order = Order(queries, find_since, window.until, request.table.page, request.question.device, raw, reader)
+        raise_if_no_device(request.question.device, devices)
         places = make_places(devices, request.table, self._deadline, self._log)
         self._margin += max((place.clock.skew for place in places), default=timedelta())
         self._deadline.is_interruptible = False  # but while a job is waited for: none must be left at a firewall
@@ -187,7 +146,7 @@ class Run:
         since = (window.since or window.until - window.span) - self._margin
         try:
             with self._nac.opened() as past:
-                ips, names = past.find_addresses(self._request.user, since, window.until + self._margin)
+                ips, names = past.find_addresses(self._request.question.user, since, window.until + self._margin)
         except NACError as error:
             self._error = error
             return None
@@ -196,7 +155,7 @@ class Run:
 
     def _attribute(self) -> None:
         """Ask the NAC who had the addresses, unless that is not wanted; fall back on the firewalls."""
-        if self._request.no_who:
+        if self._request.question.no_who:
             return
         try:
             if self._error:
@@ -212,7 +171,7 @@ class Run:
             if self._window.since is None:
                 self._spool.drop_all()
             self._spool.believe_firewalls(self._nac.is_shared, as_people=self._request.choice.kind == "people")
-        if self._request.user:
+        if self._request.question.user:
             self._spool.keep_only(self._names)
 
     @property
@@ -244,7 +203,7 @@ class Run:
 
     def _tell_people(self, agreement: Agreement) -> None:
         """Log how far people are known; that nobody is has a reason which should be told."""
-        if self._request.no_who:
+        if self._request.question.no_who:
             return
         unsure = count_unsure(self._spool)
         self._log.info("events.compared", message=agreement.tell(), not_sure=unsure)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,7 +30,8 @@ from uidsync.config.values import (
     TimeZone,
     between,
 )
-from uidsync.integrations.relay.mapping import check_alert_name
+from uidsync.integrations.relay.mapping import Rules, check_alert_name
+from uidsync.integrations.relay.quota import Quota
 
 VARIABLES = (
     "API_KEY", "API_KEY_ID", "FQDN", "PSK", "DEBUG", "PORT", "OFFSET", "QUOTA_SIZE", "QUOTA_SECONDS", "UPDATE_SIZE",
@@ -149,6 +150,15 @@ class RelayConfig(NeighbourTable):
     who_wait: Annotated[Duration, AfterValidator(between(timedelta(), MINUTE))] = timedelta()
     """How long each alert waits before it is sent, so that its names are found. By default no alert waits: one that is
     sent within a second of its arrival may lack names. `3s` is enough for most databases."""
+
+    @property
+    def quota(self) -> Quota:
+        """How many alerts the tenant takes."""
+        return Quota(self.quota_size, self.quota_time.total_seconds())
+
+    def make_rules(self, zone: tzinfo) -> Rules:
+        """Make the rules by which alerts are read, of firewalls in this zone."""
+        return Rules(zone, self.alert_name, self.empty_address)
 
     def find_secrets(self) -> Iterator[Secret]:
         """List the secrets of a relay that is set up: its key, what firewalls show it, and its own TLS key."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from uidsync.integrations.relay.mapping import Rules, read_alert
 from uidsync.integrations.relay.queue import Dead, Queue
 from uidsync.integrations.relay.reading import Unreadable
+from uidsync.refusal import Refusal
 
 SHOWN = 100  # characters of a dead letter in a list
+VERBS = ("list", "show", "replay", "drop")
 LONGEST_NUMBER = 18  # digits of a dead letter's number
-
-
-class BadNumbers(Exception):
-    """Words that are no numbers of dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +50,27 @@ def show_letters(letters: Sequence[Dead]) -> Iterator[str]:
         yield from _show(each.body).splitlines()
 
 
-def make_documents(letters: Sequence[Dead]) -> list[dict[str, Any]]:
-    """Return them as JSON has them."""
-    return [{**asdict(each), "body": _show(each.body)} for each in letters]
+def write_json(letters: Sequence[Dead]) -> str:
+    """Write them as JSON has them."""
+    return json.dumps([{**asdict(each), "body": _show(each.body)} for each in letters])
+
+
+def read_words(words: Sequence[str], *, as_json: bool) -> tuple[str, Sequence[str]]:
+    """Return what to do, and with which letters. Raises Refusal."""
+    verb, *names = words or ("list",)
+    if verb not in VERBS:
+        raise Refusal(f"{verb}: must be list, show, replay or drop", "WORD")
+    if verb == "list" and names:
+        raise Refusal("`dead list` takes no words", "WORD")
+    if as_json and verb not in {"list", "show"}:
+        raise Refusal(f"`dead {verb}` has no such option", "--json")
+    return verb, names
 
 
 def deal(queue: Queue, verb: str, names: Sequence[str], rules: Rules, now: datetime) -> Answer:
     """List dead letters, show them, put them back into the queue, or drop them.
 
-    Raises BadNumbers, QueueFull and QueueError.
+    Raises Refusal, QueueFull and QueueError.
     """
     if verb == "list":
         found = queue.read_dead()
@@ -83,5 +93,5 @@ def _read_ids(names: Sequence[str], queue: Queue) -> list[int]:
     if list(names) == ["all"]:
         return [letter.id for letter in queue.read_dead()]
     if not names or not all(name.isascii() and name.isdigit() and len(name) <= LONGEST_NUMBER for name in names):
-        raise BadNumbers("name the numbers of dead letters, or `all`")
+        raise Refusal("name the numbers of dead letters, or `all`", "WORD")
     return list(dict.fromkeys(map(int, names)))

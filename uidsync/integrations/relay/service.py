@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -23,15 +24,16 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.integrations.door import Door, listen
 from uidsync.integrations.relay.config import RelayConfig
 from uidsync.integrations.relay.health import Finding, judge_relay, judge_senders, sort, try_disk, write_health
-from uidsync.integrations.relay.mapping import FindPerson, Rules
+from uidsync.integrations.relay.mapping import FindPerson
+from uidsync.integrations.relay.names import Names
 from uidsync.integrations.relay.queue import Limits as QueueLimits
 from uidsync.integrations.relay.queue import Queue
-from uidsync.integrations.relay.quota import Quota
 from uidsync.integrations.relay.receiver import Came, Receiver, Terms
 from uidsync.integrations.relay.sender import Sender, Settings
 from uidsync.integrations.relay.tenant import Tenant
 from uidsync.integrations.relay.tls import TlsFiles, make_server_context
 
+DIRECTORY_MODE = 0o750
 HEALTH_EVERY = 5.0  # seconds between writings of the health
 LOG_EVERY = 60.0  # seconds between lines of the log with counters
 SENDER_SECONDS = 120.0  # a sender that shows no sign of life for so long hangs; a request takes less
@@ -78,14 +80,13 @@ class PortTaken(Exception):
 def make_plan(table: RelayConfig, zone: tzinfo, state_dir: Path, psk: str, key: Path | None, people: People) -> Plan:
     """Make the plan by a table of the configuration."""
     find_person, came = people
-    rules = Rules(zone, table.alert_name, table.empty_address)
-    quota = Quota(table.quota_size, table.quota_time.total_seconds())
+    rules = table.make_rules(zone)
     return Plan(
         state_dir,
         *split_listen(table.listen),
         Terms(rules, psk, came=came),
         Settings(
-            quota,
+            table.quota,
             table.update_size,
             table.poll_every.total_seconds(),
             table.max_age,
@@ -149,11 +150,24 @@ class Systemd:
                 line.sendto(state.encode(), self._address)
 
 
-def run(plan: Plan, tenant: Tenant, log: FilteringBoundLogger, tell: Callable[[str], None]) -> bool:
+def _prepare(plan: Plan, names: Names, log: FilteringBoundLogger) -> None:
+    """Warn of a relay that others can misuse, and make its directory."""
+    if not ip_address(plan.host).is_loopback and plan.tls is None:
+        hint = f"without TLS anybody on the network path can read alerts and PSK; {names.tls}"
+        log.warning("relay.exposed", hint=hint)
+    if not plan.terms.psk and not (plan.tls and plan.tls.client_ca):
+        log.warning("relay.open", hint=f"anybody who can reach it may send alerts; {names.psk}")
+    with suppress(OSError):  # the queue says so itself
+        plan.state_dir.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+
+
+def run(plan: Plan, tenant: Tenant, names: Names, log: FilteringBoundLogger, tell: Callable[[str], None]) -> bool:
     """Run until SIGTERM or SIGINT, and return whether no bug ended it.
 
     Raises CannotStart, PortTaken, QueueError and OSError.
     """
+    _prepare(plan, names, log)
+    gc.enable()  # it may run for years
     context = make_server_context(plan.tls) if plan.tls else None
     queue = Queue(plan.state_dir, plan.queue_limits)  # first: that another relay has it says more than a port in use
     mark = socket.socket(socket.AF_UNIX)

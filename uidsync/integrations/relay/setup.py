@@ -6,16 +6,18 @@ import secrets
 import string
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Protocol
 
+import typer
 from lxml import etree
 
 from uidsync.integrations.relay import profile
-from uidsync.integrations.relay.profile import FIRST_RELEASE, FIRST_THREAT_NAME, Wish
+from uidsync.integrations.relay.profile import FIRST_RELEASE, FIRST_THREAT_NAME, LOG_TYPES, Wish
 from uidsync.integrations.relay.template import make_original, make_safe
 from uidsync.panos.wire.errors import BadRequest, PanosError
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request
+from uidsync.refusal import Refusal, read_option
 
 SEPARATOR_LENGTH = 10
 LOOK_SECONDS, COMMIT_LOOKS = 2.0, 120
@@ -25,12 +27,54 @@ AFTERWARDS = (
 )
 
 
-class Refusal(Exception):
-    """Something that cannot be set up as it is asked for; `option` is the one at fault."""
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What `setup` and `template` are asked for, as options say it."""
 
-    def __init__(self, option: str, words: str) -> None:
-        super().__init__(words)
-        self.option = option
+    original: Annotated[bool, typer.Option("--original", help="`template`, `setup`: the payload of xdrgateway.")] = (
+        False
+    )
+    url: Annotated[
+        str, typer.Option("--url", metavar="URL", help="`setup`: where firewalls reach this relay; ends in /in.")
+    ] = ""
+    profile: Annotated[
+        str, typer.Option("--profile", metavar="NAME", help="`setup`: the HTTP server profile to write.")
+    ] = "uidsync-relay"
+    certificate_profile: Annotated[
+        str,
+        typer.Option(
+            "--certificate-profile", metavar="NAME", help="`setup`: a certificate profile with the CA of this relay."
+        ),
+    ] = ""
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="`setup`: write without asking.")] = False
+    logs: Annotated[
+        str, typer.Option("--logs", metavar="TYPES", help="`setup`, `template`: some of threat, url, data, wildfire.")
+    ] = "threat"
+    commit: Annotated[bool, typer.Option("--commit", help="`setup`: commit all that is pending on the firewall.")] = (
+        False
+    )
+
+    def read_log_types(self) -> list[str]:
+        """Return the types of logs. Raises Refusal."""
+        named = list(dict.fromkeys(self.logs.replace(",", " ").split()))
+        if not named or set(named) - set(LOG_TYPES):
+            raise Refusal(f"{self.logs}: must be some of {', '.join(LOG_TYPES)}", "--logs")
+        return named
+
+    def raise_if_foreign(self, action: str) -> None:
+        """Raise Refusal for an option that is given, and that this action does not have."""
+        known = {"setup": {each.name for each in fields(self)}, "template": {"original", "logs"}}.get(action, set())
+        for each in fields(self):
+            if each.name not in known and getattr(self, each.name) != each.default:
+                raise Refusal(f"`{action}` has no such option", f"--{each.name.replace('_', '-')}")
+
+
+def write_template(order: Order) -> str:
+    """Write the payload for an HTTP server profile, for one type of log. Raises Refusal."""
+    kind, *more = order.read_log_types()
+    if more:
+        raise Refusal("each type of log has a payload of its own: name one", "--logs")
+    return make_original(kind) if order.original else make_safe(make_separator(), kind)
 
 
 def make_separator() -> str:
@@ -105,55 +149,45 @@ def find_change(caller: Caller, wish: Wish, log_types: Sequence[str], *, is_orig
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be set up at a firewall, and who is asked and told: `show` gets the answer, `tell` all else."""
+class Terminal:
+    """Who is asked and told: `show` gets the answer, `tell` all else."""
 
-    target: str
-    profile: str
-    url: str
-    psk: str
-    certificate_profile: str
-    log_types: Sequence[str]
-    is_original: bool
-    commits: bool
     may_write: Callable[[], bool]
     show: Callable[[Sequence[str]], None]
     tell: Callable[[str], None]
     sleep: Callable[[float], None] = time.sleep
 
 
-def set_up(caller: Caller, order: Order) -> bool:
-    """Show how the profile differs from the firewall's, and write it if that is wanted; tell whether all was done.
+def set_up(caller: Caller, target: str, order: Order, psk: str, terminal: Terminal) -> bool:
+    """Show how a target's profile differs, and write it if that is wanted; tell whether all was done.
 
     Raises Refusal and PanosError.
     """
-    target = order.target
-    try:
-        address, port, is_tls = profile.read_url(order.url)
-    except ValueError as error:
-        raise Refusal("--url", str(error)) from None
+    if not profile.NAME.fullmatch(order.profile):
+        raise Refusal(f"{order.profile}: must be up to 31 letters, digits, _, . and -", "--profile")
+    address, port, is_tls = read_option("--url", profile.read_url, order.url)
     if order.certificate_profile and not is_tls:
         words = "needs a URL with https://: without TLS there is no certificate"
-        raise Refusal("--certificate-profile", words)
-    release = read_release(caller, target)
+        raise Refusal(words, "--certificate-profile")
+    log_types, release = order.read_log_types(), read_release(caller, target)
     if order.certificate_profile and release < profile.FIRST_TLS_VERSION:
         words = f"{target} runs a PAN-OS before 9.0, whose HTTP server profiles have no certificate profile"
         raise BadRequest(words)
-    wish = Wish(order.profile, address, port, is_tls, "/in", order.psk, order.certificate_profile, release)
-    change = find_change(caller, wish, order.log_types, is_original=order.is_original)
-    order.show(change.lines or [f"{target} has this profile already"])
+    wish = Wish(order.profile, address, port, is_tls, "/in", psk, order.certificate_profile, release)
+    change = find_change(caller, wish, log_types, is_original=order.original)
+    terminal.show(change.lines or [f"{target} has this profile already"])
     if change.lines:
-        if not order.may_write():
-            order.tell(f"nothing was written to {target}; add --yes to write it")
+        if not (order.yes or terminal.may_write()):
+            terminal.tell(f"nothing was written to {target}; add --yes to write it")
             return False
         caller.call(change.request)
-        order.tell(f"written to the candidate configuration of {target}")
-    if order.commits:
-        told = commit(caller, target, order.sleep)
-        order.tell(told or f"{target} is still committing: its Tasks show how that ends")
+        terminal.tell(f"written to the candidate configuration of {target}")
+    if order.commit:
+        told = commit(caller, target, terminal.sleep)
+        terminal.tell(told or f"{target} is still committing: its Tasks show how that ends")
         if not told:
             return False
     elif change.lines:
-        order.tell("not committed: add --commit, or commit on the firewall")
-    order.tell(AFTERWARDS.format(logs=", ".join(order.log_types)))
+        terminal.tell("not committed: add --commit, or commit on the firewall")
+    terminal.tell(AFTERWARDS.format(logs=", ".join(log_types)))
     return True

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from uidsync.integrations.relay.config import RelayConfig
 from uidsync.integrations.relay.health import (
     DISK,
     SENDERS,
@@ -24,22 +25,21 @@ from uidsync.integrations.relay.health import (
 from uidsync.integrations.relay.letters import show_moment
 from uidsync.integrations.relay.lock import is_locked
 from uidsync.integrations.relay.queue import UNREADABLE, Dead, Queue
-from uidsync.integrations.relay.quota import Quota
 
 LAST_UNREADABLE = 3  # bodies whose reasons are shown
 SILENT = 60.0  # seconds; a relay that lives writes its health every few
 
 
-def look(place: Path, room: int, quota: Quota, now: datetime, *, start_by: str) -> tuple[list[Finding], dict[str, int]]:
+def look(place: Path, table: RelayConfig, now: datetime, *, start_by: str) -> tuple[list[Finding], dict[str, int]]:
     """Return the findings, the worst first, and the counters. Raises QueueError."""
-    queue = Queue(place, shared=True)
+    quota, queue = table.quota, Queue(place, shared=True)
     try:
         counters, letters, oldest = queue.read_counters(), queue.read_dead(), queue.read_oldest()
         last, left = queue.read_last_update(), quota.count_left(queue.recall_sent(), now.timestamp())
     finally:
         queue.close()
     health, is_running = read_health(place) or {}, is_locked(place)
-    findings = judge_relay(counters, room, last, try_disk(place))
+    findings = judge_relay(counters, table.buffer_size, last, try_disk(place))
     told = [Finding(**each) for each in health.get("findings", ())]
     if is_running and any(each.what == DISK and each.colour == "red" for each in told):
         findings = told

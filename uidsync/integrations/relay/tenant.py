@@ -9,7 +9,7 @@ import secrets
 import string
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ import requests
 import urllib3
 
 from uidsync.integrations.relay.answers import BUSY, DENIED, Answer, measure_clock, read_answer
+from uidsync.integrations.relay.config import RelayConfig, make_base
 from uidsync.integrations.relay.names import BY_TABLE, Names
 from uidsync.integrations.relay.tls import find_ca_problem
 
@@ -197,3 +198,13 @@ def _find_reason(error: BaseException) -> str:
 def utc_now() -> datetime:
     """Return the time."""
     return datetime.now(UTC)
+
+
+def make_tenant(table: RelayConfig, names: Names, read_secret: Callable[[], str]) -> Tenant:
+    """Make the tenant of a table; `read_secret` returns the API key, or raises KeyUnreadable."""
+    names = names if table.proxy else replace(names, proxy="HTTPS_PROXY")
+
+    def read_key() -> Key:
+        return Key(table.api_key_id, read_secret(), table.key_kind)
+
+    return Tenant(make_base(table.fqdn), read_key, utc_now, Route(table.ca_file, table.proxy, names))

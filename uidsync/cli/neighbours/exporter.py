@@ -15,20 +15,20 @@ import typer
 
 from uidsync import __version__
 from uidsync.cli.app import Options, command
-from uidsync.cli.looking import Looks
 from uidsync.cli.neighbours import advise_extra, lacks
+from uidsync.cli.neighbours.looking import Looks
 from uidsync.cli.wiring import Site, TargetMaker
 from uidsync.config.credentials import may_read
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline
+from uidsync.integrations.exporter.config import ExporterConfig
 from uidsync.panos.tunnels.look import Wants, look_at_all
 from uidsync.report.metrics import write_metrics
-from uidsync.report.output import LAST_RUN, TEXTFILE_MODE, write_atomically
+from uidsync.report.output import LAST_RUN
 from uidsync.report.report import INCOMPLETE, OK, USAGE
 
 if TYPE_CHECKING:
-    from uidsync.integrations.exporter.config import ExporterConfig
     from uidsync.integrations.exporter.probes import Probes
 
 SHIPPED = {"rules": "rules.yml", "dashboard": "dashboard.json"}
@@ -73,8 +73,6 @@ def exporter(
     if lacks("exporter"):
         site.log.error("exporter.missing", message="the exporter needs more packages", hint=advise_extra("exporter"))
         return USAGE
-    from uidsync.integrations.exporter.config import ExporterConfig  # noqa: PLC0415
-
     table = site.config.of(ExporterConfig)
     return _write(site, table, textfile) if textfile else _serve(site, table)
 
@@ -132,12 +130,7 @@ def _write(site: Site, table: ExporterConfig, textfile: Path) -> int:
 
     probes = _make_probes(site, table)
     text, are_known = write_tunnels(probes, list(probes.asked), table.timeout.total_seconds(), table.status_metric)
-    try:
-        write_atomically(textfile, text, TEXTFILE_MODE)
-    except OSError as error:
-        site.log.error("textfile.unwritten", file=str(textfile), message=error.strerror)
-        return INCOMPLETE
-    return OK if are_known else INCOMPLETE
+    return OK if site.write_metrics(textfile, text) and are_known else INCOMPLETE
 
 
 def _now() -> datetime:

@@ -1,4 +1,7 @@
-"""The neighbours of the main job: their tables of the configuration, and the packages that they need."""
+"""The neighbours of the main job: their commands, their tables of the configuration, the packages that they need.
+
+Here lie the commands, each loaded by nobody else: they hand to a neighbour what it needs of the core.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from uidsync.cli.app import NEIGHBOURS
 from uidsync.config.models import Config
 from uidsync.config.values import NeighbourTable
 
 if TYPE_CHECKING:
     from uidsync.integrations.tunnels.config import TunnelsConfig
 
-NEIGHBOURS = ("events", "exporter", "relay", "tunnels")  # each a folder of integrations/, a command and a table
 PACKAGES = {
     "exporter": ("aiohttp", "prometheus_client"),
     "relay": ("aiohttp", "requests"),
     "ssh": ("asyncssh",),
 }  # of extras
-CLONE = Path(__file__).parents[2]
+CLONE = Path(__file__).parents[3]
 
 
 class Neighbours(Mapping[str, type[NeighbourTable] | None]):

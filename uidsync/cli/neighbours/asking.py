@@ -1,28 +1,25 @@
-"""Makes what neighbours ask of the NAC: who had which address, and which addresses are the NAC's to know."""
+"""Makes what `uidsync events` asks of the NAC: who had which address, and which addresses are the NAC's to know."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 from uidsync.config.models import Config, CSVConfig
 from uidsync.history import rows
-from uidsync.history.timeline import Tenure, Timeline, attribute, make_timelines
+from uidsync.history.timeline import Tenure, Timeline
+from uidsync.integrations.events.judging import ENDED, MANY, Known, Names, Stay, Tell
+from uidsync.integrations.events.people import NACError
 from uidsync.panos import Address
 from uidsync.panos.logs.events import plain_address
-from uidsync.reading.reader import find_newest, make_rules
+from uidsync.reading.reader import find_end, make_rules
 from uidsync.source import Snapshot, Source, SourceError
 from uidsync.source.dates import Dates
-from uidsync.source.rows import AHEAD, LoginEvent, is_within, make_name_reader, make_row_reader
+from uidsync.source.rows import AHEAD, is_within, make_name_reader
 from uidsync.spelling import spell_mac, spell_span
-
-if TYPE_CHECKING:
-    from uidsync.integrations.events.judging import Known, Stay, Tell
-    from uidsync.integrations.relay.lookup import Person, Reading
 
 IDS_AT_ONCE, IDS_IN_A_FILE = 5_000, 200_000  # a file is read anew for each question
 NAMES_CACHED = 2**12
@@ -33,8 +30,6 @@ class NAC:
     """What answers for the NAC: which names are one user, which addresses it knows, and who had them."""
 
     def __init__(self, config: Config, source: Source, same_domains: Collection[str]) -> None:
-        from uidsync.integrations.events.judging import Names  # noqa: PLC0415
-
         self._config = config
         self._source = source
         read = make_name_reader(make_rules(config, source), NAMES_CACHED)
@@ -57,8 +52,6 @@ class NAC:
     @contextmanager
     def opened(self) -> Iterator[History]:
         """Open the table for the length of the block. Raises NACError, also for what fails in the block."""
-        from uidsync.integrations.events.people import NACError  # noqa: PLC0415
-
         try:
             with self._source.open() as snapshot:
                 yield History(self._config, self._source, snapshot)
@@ -67,20 +60,18 @@ class NAC:
 
 
 class History:
-    """The NAC's table at one moment, as neighbours ask it."""
+    """The NAC's table at one moment."""
 
     def __init__(self, config: Config, source: Source, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self.rows_at_once = IDS_IN_A_FILE if isinstance(config.source, CSVConfig) else IDS_AT_ONCE
         self._dates = make_rules(config, source).dates
-        self.ended = find_end(config, self._dates, snapshot)
+        self.ended = find_end(snapshot, self._dates, config.sync.stale_after)
         self.age = spell_span(snapshot.now - self.ended) if self.ended else ""
         self._past = rows.History(snapshot, make_rules(config, source), config.source.validity)
 
     def tell(self, addresses: Collection[Address], since: datetime, until: datetime) -> Iterator[tuple[Address, Tell]]:
         """Yield what tells of each address of which something is known. Raises SourceError."""
-        from uidsync.integrations.events.judging import MANY, Known  # noqa: PLC0415
-
         shared = Known(doubt=MANY)
         for ip, timeline in self._past.read_timelines(addresses, since, until):
             if timeline is None:
@@ -97,18 +88,11 @@ class History:
         return self._past.find_addresses(name, since, until)
 
 
-def find_end(config: Config, dates: Dates, snapshot: Snapshot) -> datetime | None:
-    """Return the moment of the newest row if the NAC's export may have stopped there. Raises SourceError."""
-    newest = find_newest(snapshot, dates, config.sync.stale_after)
-    return newest if newest is not None and snapshot.now - newest > config.sync.stale_after else None
-
-
 def _translated(timeline: Timeline, dates: Dates, last: datetime, ended: datetime | None = None) -> Tell:
     """Tell in a neighbour's words who had an address.
 
     Nothing is known of what comes after `last`. Nothing is sure after `ended`, where a stopped export ends.
     """
-    from uidsync.integrations.events.judging import ENDED, Known, Stay  # noqa: PLC0415
 
     def spell(tenure: Tenure | None) -> Stay | None:
         if tenure is None:
@@ -124,34 +108,3 @@ def _translated(timeline: Timeline, dates: Dates, last: datetime, ended: datetim
         return Known(*around, doubt, dates.is_shown_twice(at))
 
     return translate
-
-
-# ---- for the relay -----------------------------------------------------------------------------------------------
-
-UNCERTAIN = "(uncertain)"  # the address changed hands within minutes, or the NAC's export stopped before
-
-
-def read_people(config: Config, make_source: Callable[[], Source], addresses: Collection[Address]) -> Reading:
-    """Read the rows of these addresses, all in one. Raises NACError."""
-    from uidsync.integrations.relay.lookup import NACError, Reading  # noqa: PLC0415
-
-    source = make_source()  # its time limit is that of one read
-    try:
-        with source.open() as snapshot:
-            rules = make_rules(config, source)
-            found = map(make_row_reader(rules, snapshot.now), snapshot.read_addresses(addresses))
-            events = (event for event in found if isinstance(event, LoginEvent))
-            timelines = make_timelines(events, config.source.validity)
-            ended = find_end(config, rules.dates, snapshot)
-            return Reading(snapshot.now, {ip: partial(_tell, each, ended) for ip, each in timelines.items()})
-    except SourceError as error:
-        raise NACError(str(error)) from None
-
-
-def _tell(timeline: Timeline, ended: datetime | None, at: datetime) -> Person | None:
-    """Tell who had an address; nothing is sure after a moment at which the NAC's export ended."""
-    found = attribute(timeline, at)
-    if found.user is None or found.since is None:
-        return None
-    is_sure = found.mark == "user" and not (ended and at > ended)
-    return (found.user if is_sure else f"{found.user} {UNCERTAIN}"), found.since

@@ -1,0 +1,304 @@
+"""Carries out what `uidsync relay` orders: makes the parts of a relay, and hands them to the neighbour."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timezone, tzinfo
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import structlog
+import typer
+from structlog.typing import FilteringBoundLogger
+
+from uidsync.cli.app import Options
+from uidsync.cli.rights import become_owner
+from uidsync.cli.show import print_finding, print_json
+from uidsync.cli.wiring import (
+    TargetMaker,
+    choose_targets,
+    find_state_dir,
+    make_deadline,
+    make_secret_files,
+    make_source,
+)
+from uidsync.config.credentials import SecretError, SecretFiles
+from uidsync.config.models import STATE_DIR, Config, FirewallConfig
+from uidsync.config.reader import ConfigError
+from uidsync.history.timeline import Timeline, attribute, make_timelines
+from uidsync.integrations.relay import checks, letters, setup, status
+from uidsync.integrations.relay import config as tables
+from uidsync.integrations.relay.health import Finding, try_disk
+from uidsync.integrations.relay.lock import QueueError, QueueLocked
+from uidsync.integrations.relay.lookup import NACError, People, Person, Reading
+from uidsync.integrations.relay.names import BY_ENVIRONMENT, BY_TABLE, Names
+from uidsync.integrations.relay.queue import Limits, Queue, QueueFull
+from uidsync.integrations.relay.service import NOBODY, Plan, PortTaken, make_plan, run, tell_as_original
+from uidsync.integrations.relay.service import People as Found
+from uidsync.integrations.relay.tenant import KeyUnreadable, Tenant, make_tenant
+from uidsync.integrations.relay.tls import CannotStart
+from uidsync.panos import Address
+from uidsync.panos.wire.errors import Busy, Unauthorized
+from uidsync.reading.reader import find_end, make_rules
+from uidsync.refusal import Refusal
+from uidsync.report.output import set_up_logging
+from uidsync.report.report import BUG, INCOMPLETE, LOCKED, OK
+from uidsync.source import SourceError
+from uidsync.source.rows import LoginEvent, make_row_reader
+from uidsync.spelling import make_printable
+
+Secret = TypeVar("Secret")
+ENVIRONMENT = "environment"  # in the place of the file's name
+RIGHTS = "the key's role needs XML API > Operational Requests and Configuration, and Commit for --commit"
+UNCERTAIN = "(uncertain)"  # the address changed hands within minutes, or the NAC's export stopped before
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a relay is told, by the configuration or by the original's environment variables."""
+
+    file: str
+    table: tables.RelayConfig
+    zone: tzinfo
+    state_dir: Path
+    secrets: SecretFiles
+    names: Names
+    config: Config | None = None
+
+    @property
+    def is_by_environment(self) -> bool:
+        """Whether the original's variables are in force."""
+        return self.config is None
+
+    def read_psk(self) -> str:
+        """Return what the Authorization header must be; empty if nothing is asked for. Raises ConfigError."""
+        if self.is_by_environment:
+            return os.environ.get("PSK", "").strip()
+        if self.table.psk_file is None:
+            try:
+                self.secrets.find(None, "relay-psk")
+            except SecretError:
+                return ""
+        return self._get("relay-psk", lambda: self.secrets.read(self.table.psk_file, "relay-psk"))
+
+    def find_key(self) -> Path | None:
+        """Return the private key of the server's certificate, None without TLS. Raises ConfigError."""
+        if self.table.certificate_file is None:
+            return None
+        return self._get("relay-tls-key", lambda: self.secrets.find(self.table.key_file, "relay-tls-key"))
+
+    def read_api_key(self) -> str:
+        """Return the API key. Raises KeyUnreadable."""
+        if self.is_by_environment:
+            return os.environ.get("API_KEY", "").strip()
+        try:
+            return self.secrets.read(self.table.api_key_file, "relay-api-key")
+        except SecretError as error:
+            raise KeyUnreadable(str(error), self.find_command("relay-api-key")) from None
+
+    def make_tenant(self) -> Tenant:
+        """Make the tenant. Raises ConfigError."""
+        if missing := [f"relay.{name}: missing" for name in ("fqdn", "api_key_id") if not getattr(self.table, name)]:
+            raise ConfigError(self.file, missing)
+        return make_tenant(self.table, self.names, self.read_api_key)
+
+    def make_plan(self, people: Found = NOBODY) -> Plan:
+        """Make the plan of what was given. Raises ConfigError."""
+        return make_plan(self.table, self.zone, self.state_dir, self.read_psk(), self.find_key(), people)
+
+    def find_command(self, name: str) -> str:
+        """Return the command that stores a secret."""
+        return next(secret.command for secret in self.table.find_secrets() if secret.name == name)
+
+    def _get(self, name: str, get: Callable[[], Secret]) -> Secret:
+        try:
+            return get()
+        except SecretError as error:
+            raise ConfigError(self.file, [f"relay: {error}; {self.find_command(name)}"]) from None
+
+
+def read_given(options: Options, log: FilteringBoundLogger) -> Given:
+    """Read the configuration, or the environment where it is the original's. Raises ConfigError."""
+    secrets = make_secret_files(log)
+    ca_name, ca_file = tables.find_ca_variable(os.environ)
+    if options.config is None and tables.is_by_environment(os.environ):
+        try:
+            table, ahead = tables.read_environment(os.environ)
+        except ValueError as error:
+            problems = str(error).splitlines()
+            if file := os.environ.get("UIDSYNC_CONFIG"):
+                problems.append(f"these variables come before $UIDSYNC_CONFIG; --config {file} comes before them")
+            raise ConfigError(ENVIRONMENT, problems) from None
+        place = Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or STATE_DIR)
+        return Given(ENVIRONMENT, table, timezone(ahead), place, secrets, replace(BY_ENVIRONMENT, ca_file=ca_name))
+    if options.config is None and not os.environ.get("UIDSYNC_CONFIG") and not os.path.exists(options.file):  # noqa: PTH110 (it may be closed)
+        ways = f"write it, with the table [relay], or set {', '.join(tables.NEEDED)} in the environment"
+        raise ConfigError(str(options.file), [f"does not exist: {ways}"])
+    config = options.read_config(is_whole=False)
+    table, names = config.of(tables.RelayConfig), BY_TABLE
+    if table.ca_file is None and ca_file:
+        table, names = table.model_copy(update={"ca_file": Path(ca_file)}), replace(names, ca_file=ca_name)
+    if table.who and config.source is None:
+        raise ConfigError(str(options.file), ["relay.who: needs [source], the table of the NAC"])
+    zone = ZoneInfo(table.time_zone)
+    return Given(str(options.file), table, zone, find_state_dir(config), secrets, names, config)
+
+
+def carry_out(options: Options, what: str, words: Sequence[str], order: setup.Order, *, as_json: bool) -> int:
+    """Do what is ordered, and return the exit code. Raises ConfigError, PanosError and Refusal."""
+    log = structlog.get_logger()
+    given = read_given(options, log)
+    ways: dict[str, Callable[[], int]] = {
+        "serve": lambda: _serve(options, given),
+        "check": lambda: _check(given, as_json=as_json),
+        "status": lambda: _show_status(given, as_json=as_json),
+        "dead": lambda: _deal_with_dead(given, words, as_json=as_json),
+        "setup": lambda: _set_up(options, given, words, order),
+    }
+    try:
+        return ways[what]()
+    except QueueFull:
+        log.error("queue.full", hint="nothing was moved; try again when alerts have been delivered")
+    except QueueLocked as error:
+        log.error("relay.locked", message=str(error))
+        return LOCKED
+    except QueueError as error:
+        log.error("queue.failed", message=str(error))
+    return INCOMPLETE
+
+
+def _serve(options: Options, given: Given) -> int:
+    tell: Callable[[str], None] = lambda _: None  # noqa: E731
+    if given.is_by_environment:
+        is_verbose = os.environ.get("DEBUG") is not None
+        tell = partial(tell_as_original, is_verbose=is_verbose)
+        if is_verbose and not options.quiet:
+            set_up_logging(verbosity=max(options.verbose, 1))
+    log = structlog.get_logger()
+    tenant, plan, listen = given.make_tenant(), given.make_plan(_find_people(given, log)), given.names.listen
+    try:
+        return OK if run(plan, tenant, given.names, log, tell) else BUG
+    except CannotStart as error:
+        raise ConfigError(given.file, [f"relay: {error}; check {error.keys}"]) from None
+    except PortTaken as error:
+        if not error.is_relay:
+            raise ConfigError(given.file, [f"{listen}: {error}"]) from None
+        log.error("relay.locked", message=str(error), hint=f"set {listen} to another port")
+        return LOCKED
+    except OSError as error:
+        raise ConfigError(given.file, [f"{listen}: {given.table.listen}: {error.strerror or error}"]) from None
+
+
+def _check(given: Given, *, as_json: bool) -> int:
+    """Try what a relay needs, and send no alert."""
+    is_made_by_root = os.geteuid() == 0 and not try_disk(checks.find_place(given.state_dir))
+    become_owner(given.state_dir, "nothing")
+    tenant, plan = given.make_tenant(), given.make_plan()
+    words = f"{given.file}: listens at {given.table.listen}, sends to {tenant.base}"
+    findings = checks.check(plan, tenant, given.names, datetime.now(UTC), is_made_by_root=is_made_by_root)
+    return _show([Finding("configuration", "green", words), *findings], as_json=as_json)
+
+
+def _show_status(given: Given, *, as_json: bool) -> int:
+    """Tell how the relay is, what waits, and what could not be read last."""
+    become_owner(given.state_dir, "nothing")
+    findings, counters = status.look(given.state_dir, given.table, datetime.now(UTC), start_by=given.names.start)
+    return _show(findings, as_json=as_json, counters=counters)
+
+
+def _show(findings: Sequence[Finding], *, as_json: bool, **more: Any) -> int:  # noqa: ANN401 (whatever JSON has)
+    if as_json:
+        print_json({"findings": [asdict(finding) for finding in findings], **more})
+    else:
+        for each in findings:
+            print_finding(each.colour, each.what, each.words, each.advice)
+    return INCOMPLETE if any(finding.colour == "red" for finding in findings) else OK
+
+
+def _deal_with_dead(given: Given, words: Sequence[str], *, as_json: bool) -> int:
+    """List dead letters, show them whole, put them back into the queue, or drop them."""
+    become_owner(given.state_dir, "write")
+    verb, names = letters.read_words(words, as_json=as_json)
+    with closing(Queue(given.state_dir, Limits(given.table.buffer_size), shared=True)) as queue:
+        answer = letters.deal(queue, verb, names, given.table.make_rules(given.zone), datetime.now(UTC))
+    if as_json:
+        print(letters.write_json(answer.found))
+    else:
+        _print(answer.lines)
+    for problem in (*([answer.note] if answer.note and not as_json else []), *answer.problems):
+        print(make_printable(problem), file=sys.stderr)
+    return INCOMPLETE if answer.problems else OK
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(make_printable(line.expandtabs()))
+
+
+def _set_up(options: Options, given: Given, words: Sequence[str], order: setup.Order) -> int:
+    """Show how the profile differs from the firewall's, and write it if that is wanted."""
+    if given.config is None or not given.config.target:
+        raise ConfigError(given.file, ["setup needs a configuration with the firewall as a [[target]]"])
+    if len(words) != 1:
+        raise Refusal("name one target, the firewall", "WORD")
+    (target,) = choose_targets(given.config, words, str(options.file))
+    if not isinstance(target, FirewallConfig):
+        raise ConfigError(given.file, [f"{target.name}: agents have no HTTP server profiles"])
+    become_owner(given.state_dir, "nothing")
+    scheme = "https" if given.table.certificate_file else "http"
+    order = replace(order, url=order.url or f"{scheme}://{given.table.listen}/in")
+    terminal = setup.Terminal(partial(_may_write, target.name), _print, partial(print, file=sys.stderr))
+    log = structlog.get_logger()
+    maker = TargetMaker(make_secret_files(log), log, make_deadline(given.config), attempts=1)
+    with closing(maker.make_firewall(target)) as firewall:
+        try:
+            return OK if setup.set_up(firewall, target.name, order, given.read_psk(), terminal) else INCOMPLETE
+        except Busy as error:
+            raise (error.advised(RIGHTS) if error.denied else error) from None
+        except Unauthorized as error:
+            raise error.advised(RIGHTS if error.is_denied else f"get a new key: uidsync keygen {target.name}") from None
+
+
+def _may_write(name: str) -> bool:
+    is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    return is_terminal and typer.confirm(f"Write this to the candidate configuration of {name}?", err=True)
+
+
+# ---- who had an address ------------------------------------------------------------------------------------------
+
+
+def _find_people(given: Given, log: FilteringBoundLogger) -> Found:
+    if given.config is None or not given.table.who:
+        return NOBODY
+    people = People(partial(_read_people, given.config, given.secrets), log)
+    return people.find, people.came
+
+
+def _read_people(config: Config, secrets: SecretFiles, addresses: Collection[Address]) -> Reading:
+    """Read the rows of these addresses, all in one. Raises NACError."""
+    source = make_source(config, secrets, make_deadline(config))  # its time limit is that of one read
+    try:
+        with source.open() as snapshot:
+            rules = make_rules(config, source)
+            found = map(make_row_reader(rules, snapshot.now), snapshot.read_addresses(addresses))
+            events = (event for event in found if isinstance(event, LoginEvent))
+            timelines = make_timelines(events, config.source.validity)
+            ended = find_end(snapshot, rules.dates, config.sync.stale_after)
+            return Reading(snapshot.now, {ip: partial(_tell, each, ended) for ip, each in timelines.items()})
+    except SourceError as error:
+        raise NACError(str(error)) from None
+
+
+def _tell(timeline: Timeline, ended: datetime | None, at: datetime) -> Person | None:
+    """Tell who had an address; nothing is sure after a moment at which the NAC's export ended."""
+    found = attribute(timeline, at)
+    if found.user is None or found.since is None:
+        return None
+    is_sure = found.mark == "user" and not (ended and at > ended)
+    return (found.user if is_sure else f"{found.user} {UNCERTAIN}"), found.since
