@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "reading": ("panos", "config", "source", "ledger", "plan"),
     "history": ("panos", "config", "source", "ledger", "plan"),
     "report": ("panos", "config", "source", "ledger", "plan"),
+    "checks": ("panos", "config", "source", "ledger", "plan", "reading", "report"),
     "standby": ("panos", "config", "source", "ledger", "plan", "reading"),
     "deliver": ("panos", "config", "source", "ledger", "plan", "reading", "report", "standby"),
     "sync": ("panos", "config", "source", "ledger", "plan", "reading", "report", "standby", "deliver"),

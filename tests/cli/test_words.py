@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uidsync.cli.words import advise_next, complete_commands, lay_out, tell_error, tell_event
+from uidsync.cli.words import advise_next, complete_commands, lay_out, tell_event
 from uidsync.panos import rank
+from uidsync.report.advice import tell_error
 from uidsync.report.report import INCOMPLETE, OK, SOURCE, UNSAFE, Problem, SyncReport, TargetReport
 from uidsync.spelling import spell_age, spell_span, spell_time_left
 

@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -356,7 +357,9 @@ def test_a_closed_pipe_is_no_bug(site):
 
 
 def test_a_wheel_is_whole(tmp_path):
-    """A wheel holds the SQL, the sample events and the configuration, and runs the demo without the source tree."""
+    """A wheel holds every module, the SQL, the sample events and the configuration, and runs the demo by itself."""
+    for left in ("build", "uidsync.egg-info"):  # an earlier build's files would be packed again
+        shutil.rmtree(ROOT / left, ignore_errors=True)
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
@@ -377,6 +380,10 @@ def test_a_wheel_is_whole(tmp_path):
         if arguments[0] == "-c":
             assert str(place) in ended.stdout
             assert "FROM clienthist" in ended.stdout
+    modules, packed = (
+        {str(file.relative_to(tree)) for file in (tree / "uidsync").rglob("*.py")} for tree in (ROOT, place)
+    )
+    assert modules <= packed
     statements = {str(file.relative_to(ROOT / "sql")) for file in (ROOT / "sql").rglob("*.sql")}
     assert statements == {
         str(file.relative_to(place / "uidsync/sql")) for file in (place / "uidsync/sql").rglob("*.sql")

@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 from uidsync.cli.app import DEFAULT_CONFIG, Options, command
-from uidsync.cli.secret import find_secrets, raise_if_unwritable
+from uidsync.cli.secret import raise_if_unwritable
 from uidsync.cli.setup import Setup, console, prompt
+from uidsync.config.secrets import find_secrets
 from uidsync.config.values import Secret
 from uidsync.report.report import INCOMPLETE, OK
 

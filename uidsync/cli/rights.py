@@ -14,7 +14,6 @@ from typing import Literal
 
 import structlog
 
-from uidsync.cli.neighbours import find_tunnels_table
 from uidsync.config.credentials import (
     SERVICE,
     SecretClosed,
@@ -24,8 +23,10 @@ from uidsync.config.credentials import (
     may_read,
     name_account,
 )
-from uidsync.config.models import Config, FirewallConfig, MySQLConfig, TargetConfig
+from uidsync.config.models import Config, TargetConfig
 from uidsync.config.reader import ConfigError
+from uidsync.config.secrets import find_password, find_ways_in
+from uidsync.config.values import Secret
 from uidsync.ledger.file import list_parts
 from uidsync.ledger.ledger import FILE
 from uidsync.report.output import LAST_RUN
@@ -137,20 +138,21 @@ def raise_if_locked_out(
     if os.geteuid() == 0 or _is_trusted(_read_owner(state_dir)):
         return
     secrets = SecretFiles(os.environ, lambda _: None)
-    needed = [list_secrets(config, target) for target in targets]
-    if is_source_needed and isinstance(config.source, MySQLConfig):
-        needed.insert(0, [(config.source.password_file, "source-password")])
-    closed = [_find_closed(secrets, names) for names in needed if names]
+    needed = [
+        list(find_password(config)) if is_source_needed else [],
+        *(find_ways_in(config, each) for each in targets),
+    ]
+    closed = [_find_closed(secrets, ways_in) for ways_in in needed if ways_in]
     if closed and all(closed):
         raise ConfigError("secrets", [str(closed[0])])
 
 
-def _find_closed(secrets: SecretFiles, names: Iterable[tuple[Path | None, str]]) -> SecretClosed | None:
+def _find_closed(secrets: SecretFiles, ways_in: Iterable[Secret]) -> SecretClosed | None:
     """Return why each of these secrets is closed to this account; None when one of them is not."""
     found = None
-    for explicit, name in names:
+    for each in ways_in:
         try:
-            secrets.find(explicit, name)
+            secrets.find(each.explicit, each.name)
         except SecretClosed as error:
             found = found or error
         except SecretError:  # that none is there is said elsewhere
@@ -158,15 +160,6 @@ def _find_closed(secrets: SecretFiles, names: Iterable[tuple[Path | None, str]])
         else:
             return None
     return found
-
-
-def list_secrets(config: Config, target: TargetConfig) -> list[tuple[Path | None, str]]:
-    """List the secrets of a target, any of which would do."""
-    if not isinstance(target, FirewallConfig):
-        return [(target.client_key_file, f"{target.name}-client-key")] if target.client_cert_file else []
-    if (tunnels := find_tunnels_table(config)) and target.name in tunnels.ssh:
-        return [(None, f"{target.name}-ssh-key"), (None, f"{target.name}-ssh-password")]
-    return [(target.api_key_file, f"{target.name}-api-key")]
 
 
 # ---- what needs no rights ----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from grp import getgrgid, getgrnam
@@ -18,19 +18,20 @@ from rich.table import Table
 
 from uidsync.cli.app import JSONOption, Options, command
 from uidsync.cli.show import make_console, print_json
-from uidsync.cli.wiring import advise_closing, make_secret_files
+from uidsync.cli.wiring import make_secret_files
 from uidsync.config.credentials import (
     CREDENTIALS,
     LONGEST,
     SERVICE,
     SecretError,
+    advise_closing,
     describe_refusal,
     is_open_to_others,
     name_account,
 )
-from uidsync.config.models import AgentConfig, Config, FirewallConfig, MySQLConfig
 from uidsync.config.reader import ConfigError
-from uidsync.config.values import NeighbourTable, Secret
+from uidsync.config.secrets import find_secrets
+from uidsync.config.values import Secret
 from uidsync.panos.wire.certfiles import describe
 from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
@@ -49,23 +50,6 @@ class Place:
     readers: str = ""
     problem: str = ""
     command: str = ""
-
-
-def find_secrets(config: Config) -> Iterator[Secret]:
-    """List the secrets that a configuration calls for."""
-    if isinstance(config.source, MySQLConfig):
-        yield Secret("source-password", f"password of {config.source.user}", config.source.password_file)
-    for target in config.target:
-        match target:
-            case FirewallConfig():
-                purpose, store_by = f"API key of {target.name}", f"uidsync keygen {target.name}"
-                yield Secret(f"{target.name}-api-key", purpose, target.api_key_file, store_by=store_by)
-            case AgentConfig(client_cert_file=Path()):
-                purpose = f"our private key for {target.name}"
-                yield Secret(f"{target.name}-client-key", purpose, target.client_key_file, is_key=True)
-    for _, table in config:
-        if isinstance(table, NeighbourTable):
-            yield from table.find_secrets()
 
 
 @command

@@ -12,21 +12,24 @@ from typing import Any
 import structlog
 import typer
 
+from uidsync.checks.finding import Finding, red, yellow
+from uidsync.checks.source import inspect_source
+from uidsync.checks.target import HINTS, inspect_target
 from uidsync.cli.app import DEFAULT_CONFIG
-from uidsync.cli.inspection import HINTS, Finding, inspect_target, red, yellow
-from uidsync.cli.inspection_source import inspect_source
 from uidsync.cli.keygen import ask_for_key
-from uidsync.cli.secret import MODE, check_secret, find_file, find_group, find_secrets, store
+from uidsync.cli.secret import MODE, check_secret, find_file, find_group, store
 from uidsync.cli.show import make_console
 from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
-from uidsync.cli.words import spell_finding, tell_kind
+from uidsync.cli.words import spell_finding
 from uidsync.config.credentials import CREDENTIALS, SecretFiles
 from uidsync.config.describing import render
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.config.reader import ConfigError, make_config
+from uidsync.config.secrets import find_secrets
 from uidsync.config.values import Secret
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.tls import see_certificate
+from uidsync.report.advice import tell_kind
 from uidsync.report.output import write_atomically
 
 HEAD = "Written by `uidsync init`. `uidsync config` prints every key with its default and what it does."

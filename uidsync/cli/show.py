@@ -15,11 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from uidsync.cli.app import GIVEN_CONFIG
-from uidsync.cli.words import advise_next, complete_commands, count, end_sentence, lay_out, spell_finding, tell_error
+from uidsync.cli.words import advise_next, complete_commands, lay_out, spell_finding
 from uidsync.ledger.values import OF_MAPPINGS, OF_TAGS
 from uidsync.panos import Subject, Tagged, rank
 from uidsync.panos.userid.messages import Login, Logout
 from uidsync.plan.due import Plan
+from uidsync.report.advice import count, end_sentence, tell_error
 from uidsync.report.report import SyncReport, TargetReport, to_plain
 from uidsync.source.rows import IGNORED, OTHER_DOMAIN
 from uidsync.spelling import make_printable, spell_moment

@@ -20,7 +20,6 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.cli.app import DEFAULT_CONFIG, JSONOption, Options, command
 from uidsync.cli.show import make_console, print_json, print_table, show_held_back
 from uidsync.cli.wiring import Site
-from uidsync.cli.words import tell_error
 from uidsync.config.models import TargetConfig
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
@@ -28,6 +27,7 @@ from uidsync.panos import Subject
 from uidsync.plan.dispatch import read_state
 from uidsync.plan.roles import make_tag_config
 from uidsync.reading.reader import read_clock
+from uidsync.report.advice import tell_error
 from uidsync.report.output import LAST_RUN
 from uidsync.report.report import INCOMPLETE, OK, Problem
 from uidsync.spelling import spell_age, spell_moment, spell_span

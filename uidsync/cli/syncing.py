@@ -14,7 +14,8 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import Options
-from uidsync.cli.wiring import Site, advise_closing, is_ping_exposed
+from uidsync.cli.wiring import Site
+from uidsync.config.credentials import advise_closing, is_ping_exposed
 from uidsync.deliver.recorder import Progress, Unwatched
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.places import LedgerCopy, Ledgers, Locked, lock
@@ -33,10 +34,10 @@ def sync_targets(
     log = structlog.get_logger().bind(**({"dry_run": True} if order.dry_run else {}))
     site = Site(options, "read" if order.dry_run else "write", names, log)
     site.raise_if_locked_out(site.targets, is_source_needed=True)
-    if is_ping_exposed(site.config, site.file):
+    telemetry = site.config.telemetry
+    if is_ping_exposed(telemetry.ping_url, site.file):
         hint = f"others can read telemetry.ping_url: {advise_closing(site.file)}"
         site.log.warning("secret.exposed", file=str(site.file), hint=hint)
-    telemetry = site.config.telemetry
     is_told = not order.dry_run and not names  # of a part of the targets it would say too much
     with _pinging(telemetry.ping_url if is_told else "", site.log) as tell:
         this = _run(site, order)

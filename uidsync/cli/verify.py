@@ -22,7 +22,7 @@ from uidsync.cli.show import (
     spell_status,
 )
 from uidsync.cli.wiring import Site, TargetMaker
-from uidsync.cli.words import MOST_NAMED, count, tell_error
+from uidsync.cli.words import MOST_NAMED
 from uidsync.config.models import FirewallConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos import Tagged, rank
@@ -32,6 +32,7 @@ from uidsync.plan.compare import KINDS, Comparison
 from uidsync.plan.compare import Finding as Difference
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.reader import Reading, read
+from uidsync.report.advice import count, tell_error
 from uidsync.report.report import BUG, INCOMPLETE, OK, UNREADABLE, UNSAFE, SyncReport
 from uidsync.side_by_side import do_for_each
 from uidsync.source import Source

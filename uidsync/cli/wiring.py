@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import Options, import_without
 from uidsync.cli.rights import Needs, become_owner, raise_if_locked_out
-from uidsync.config.credentials import SERVICE, SecretError, SecretFiles, is_open_to_others
+from uidsync.config.credentials import SecretError, SecretFiles, advise_closing
 from uidsync.config.models import STATE_DIR, AgentConfig, Config, CSVConfig, FirewallConfig, MySQLConfig, TargetConfig
 from uidsync.config.reader import ConfigError
 from uidsync.deadline import Deadline
@@ -47,18 +47,6 @@ def make_secret_files(log: FilteringBoundLogger) -> SecretFiles:
         os.environ,
         lambda file: log.warning("secret.exposed", file=str(file), hint=f"others can use it: {advise_closing(file)}"),
     )
-
-
-def advise_closing(file: Path) -> str:
-    """Say how a file is closed to all but the service."""
-    return f"chgrp {SERVICE} {file}; chmod 0640 {file}"
-
-
-def is_ping_exposed(config: Config, file: Path) -> bool:
-    """Tell whether others can read the configuration, and in it the URL of the dead-man service, which is a secret."""
-    with suppress(OSError):
-        return bool(config.telemetry.ping_url) and is_open_to_others(file.stat().st_mode)
-    return False
 
 
 def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Source:

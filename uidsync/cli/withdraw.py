@@ -14,7 +14,6 @@ import typer
 from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command, read_address
 from uidsync.cli.show import make_console, print_json, progress_bar, show_held_back, show_plans, show_withdrawal
 from uidsync.cli.wiring import Site
-from uidsync.cli.words import count
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import MEMORY
@@ -23,6 +22,7 @@ from uidsync.panos import rank
 from uidsync.plan.dispatch import Dispatch
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.reader import read_clock
+from uidsync.report.advice import count
 from uidsync.report.report import INCOMPLETE, OK, UNSAFE
 from uidsync.sync import join_plans
 from uidsync.withdraw import Chosen, find_withheld, give_back, plan_withdrawal, raise_if_unsafe

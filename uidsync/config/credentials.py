@@ -9,6 +9,7 @@ import os
 import pwd
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,18 @@ class SecretFiles:
 def is_open_to_others(mode: int) -> bool:
     """Tell by a file's mode whether anyone but its owner and its group can read or change it."""
     return bool(mode & (stat.S_IROTH | stat.S_IWOTH))
+
+
+def is_ping_exposed(url: str, file: Path) -> bool:
+    """Tell whether others can read a configuration, and in it the URL of the dead-man service, which is a secret."""
+    with suppress(OSError):
+        return bool(url) and is_open_to_others(file.stat().st_mode)
+    return False
+
+
+def advise_closing(file: Path) -> str:
+    """Say how a file is closed to all but the service."""
+    return f"chgrp {SERVICE} {file}; chmod 0640 {file}"
 
 
 def _show(place: Path) -> str:

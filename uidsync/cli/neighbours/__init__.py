@@ -8,12 +8,14 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uidsync.cli.app import NEIGHBOURS
+from uidsync.config.credentials import SecretError, SecretFiles
 from uidsync.config.models import Config
 from uidsync.config.values import NeighbourTable
 
@@ -56,6 +58,22 @@ def find_tunnels_table(config: Config) -> TunnelsConfig | None:
     """Return what the configuration says of tunnels, if their folder is there."""
     model: type[TunnelsConfig] | None = Neighbours()["tunnels"]  # type: ignore[assignment]
     return config.of(model) if model else None
+
+
+def list_file_problems(config: Config, secrets: SecretFiles) -> Iterator[str]:
+    """List what is wrong with the files that neighbours' tables name, but for secrets that are missing."""
+    for name, table in config:
+        if not isinstance(table, NeighbourTable) or not find_spec(f"uidsync.integrations.{name}.files"):
+            continue
+        keys = dict[str, Path]()
+        for each in table.find_secrets():
+            with suppress(SecretError):
+                keys |= {each.name: secrets.find(each.explicit, each.name)} if each.is_key else {}
+        try:
+            yield from import_module(f"uidsync.integrations.{name}.files").find_problems(table, keys)
+        except ModuleNotFoundError as error:
+            extra = next(extra for extra, packages in PACKAGES.items() if error.name in packages)
+            yield f"{name}: needs more packages: {advise_extra(extra)}"
 
 
 def lacks(extra: str) -> bool:

@@ -16,7 +16,6 @@ from uidsync.cli.app import JSONOption, Options, TargetOption, command
 from uidsync.cli.neighbours.looking import Looks
 from uidsync.cli.show import make_console, print_json
 from uidsync.cli.wiring import Site, TargetMaker, make_secret_files
-from uidsync.cli.words import NO_SECRET, end_sentence, tell_error
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.integrations.tunnels import answers, listing, nagios, zabbix
@@ -27,6 +26,7 @@ from uidsync.integrations.tunnels.outcome import Outcome, capture, collect
 from uidsync.panos.tunnels.look import Wants
 from uidsync.panos.wire.errors import PanosError
 from uidsync.refusal import Refusal
+from uidsync.report.advice import NO_SECRET, end_sentence, tell_error
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import do_for_each
 

@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from uidsync.cli.inspection import Finding, green, red, spell_milliseconds, yellow
-from uidsync.cli.words import NO_SECRET, advise_secret
+from uidsync.checks.finding import Finding, green, red, spell_milliseconds, yellow
 from uidsync.config.models import Config, CSVConfig, MySQLConfig
 from uidsync.ledger.position import LATE_WRITERS
 from uidsync.plan.newest import newest_per_address
@@ -16,6 +15,7 @@ from uidsync.reading.census import Census
 from uidsync.reading.reader import find_newest, make_rules
 from uidsync.reading.strangers import Strangers
 from uidsync.reading.survey import SHARED_BY, Silence, Survey, make_exclude_line, spell_duration
+from uidsync.report.advice import NO_SECRET, advise_secret
 from uidsync.source import Shape, Snapshot, Source, SourceError
 from uidsync.source.rows import AHEAD, Rules, make_row_reader
 from uidsync.spelling import spell_span

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import UTC, datetime
-from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from uidsync.cli.wiring import TargetMaker
-from uidsync.cli.words import NO_SECRET, advise_secret, count, tell_kind
+from uidsync.checks.finding import Colour, Finding, green, red, spell_milliseconds, yellow
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, RolesConfig, TargetConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos.userid.agent import Agent
@@ -23,10 +21,11 @@ from uidsync.panos.wire.errors import Busy, PanosError, RequestError, Unauthoriz
 from uidsync.panos.wire.tls import OTHER_FINGERPRINT, see_certificate
 from uidsync.plan.dispatch import find_seen_since, read_state
 from uidsync.plan.roles import make_tag_config
+from uidsync.report.advice import NO_SECRET, advise_secret, count, tell_kind
 from uidsync.report.report import describe_certificate
 from uidsync.spelling import spell_span
 
-Colour = Literal["green", "yellow", "red"]
+MakeTarget = Callable[[TargetConfig], Agent | Firewall]
 
 FIRST = {"user": (9, 1), "ip": (6, 0)}  # the release of PAN-OS that takes tags of a kind
 FIRST_LISTED = (8, 0)  # before it, address tags are listed in a file on the firewall
@@ -63,30 +62,19 @@ NEW_FINGERPRINT = "compare it with the target's own; if it is right, set fingerp
 BOTH_MEMBERS = "name both members of the pair: hosts instead of host"
 
 
-class Finding(NamedTuple):
-    """One line of the check: how it is, what was seen, and what to do about it."""
-
-    colour: Colour
-    message: str
-    advice: str = ""
-
-
-green, yellow, red = (partial(Finding, colour) for colour in ("green", "yellow", "red"))
-
-
 def inspect_target(
-    config: TargetConfig, maker: TargetMaker, roles: RolesConfig, held: int = 0, beliefs: Iterable[Finding] = ()
+    config: TargetConfig, make_target: MakeTarget, roles: RolesConfig, held: int = 0, beliefs: Iterable[Finding] = ()
 ) -> Iterator[Finding]:
     """Look at one target: whether it can be used, and what would make it better; it should show so many mappings.
 
     In the end comes what the ledger knows of it.
     """
-    yield from _inspect_contact(config, maker, roles, held)
+    yield from _inspect_contact(config, make_target, roles, held)
     yield from beliefs
 
 
-def _inspect_contact(config: TargetConfig, maker: TargetMaker, roles: RolesConfig, held: int) -> Iterator[Finding]:
-    target = maker(config)
+def _inspect_contact(config: TargetConfig, make_target: MakeTarget, roles: RolesConfig, held: int) -> Iterator[Finding]:
+    target = make_target(config)
     try:
         version = None
         if isinstance(target, Agent):
@@ -280,8 +268,3 @@ def _inspect_pair(firewall: Firewall) -> Iterator[Finding]:
     active = sum(role in ACTIVE for role in roles.values())
     if roles and active != 1 and all(isinstance(role, str) for role in roles.values()):
         yield red(f"{active} of its members are active", "look at their high availability")
-
-
-def spell_milliseconds(seconds: float) -> str:
-    """Return a duration that is a part of a second."""
-    return f"{seconds * 1000:.0f} ms"

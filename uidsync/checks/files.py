@@ -1,0 +1,74 @@
+"""Reads the files that a configuration names, and tells what is wrong with them. Asks nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from uidsync.config.credentials import SecretError, SecretFiles
+from uidsync.config.models import AgentConfig, Config, CSVConfig, TargetConfig
+from uidsync.config.secrets import find_password, find_ways_in
+from uidsync.config.values import NeighbourTable, Secret
+from uidsync.panos.wire.errors import PanosError
+from uidsync.panos.wire.tls import Trust, make_context
+from uidsync.source import SourceError
+from uidsync.source.csvfile import STDIN, CSVSource
+
+
+def list_problems(config: Config, secrets: SecretFiles) -> Iterator[str]:
+    """List what is wrong with the files of the source, of targets and of neighbours, a line for each."""
+    source = config.source
+    if isinstance(source, CSVConfig):
+        yield from (f"source: {words}" for words in (_judge_csv(source.path) if source.path != STDIN else ()))
+    else:
+        yield from (f"source: {words}" for words in _judge(Trust(source.ca_file), find_password(config), secrets))
+    for target in config.target:
+        yield from (f'target "{target.name}": {words}' for words in _judge_target(config, target, secrets))
+    for name, table in config:
+        if isinstance(table, NeighbourTable):
+            needed = (each for each in table.find_secrets() if each.needed)
+            yield from (f"{name}: {words}" for each in needed for words in find_missing([each], secrets))
+
+
+def _judge_csv(path: str) -> Iterator[str]:
+    """Tell of a file that cannot be read, or lacks a column. An empty one may get its rows later."""
+    try:
+        with CSVSource(path).open() as snapshot:
+            if snapshot.read_shape().columns:
+                next(snapshot.read_since(datetime.min.replace(tzinfo=UTC)), None)
+    except SourceError as error:
+        yield str(error)
+
+
+def _judge_target(config: Config, target: TargetConfig, secrets: SecretFiles) -> Iterator[str]:
+    yield from _judge(Trust(target.ca_file), find_ways_in(config, target), secrets)
+    if isinstance(target, AgentConfig) and target.client_cert_file:
+        try:
+            key = secrets.find(target.client_key_file, f"{target.name}-client-key")
+        except SecretError:
+            return  # told above
+        try:
+            make_context(Trust(verify=False), (target.client_cert_file, key))
+        except PanosError as error:
+            yield str(error)
+
+
+def _judge(trust: Trust, ways_in: Iterable[Secret], secrets: SecretFiles) -> Iterator[str]:
+    try:
+        make_context(trust)
+    except PanosError as error:
+        yield str(error)
+    yield from find_missing(ways_in, secrets)
+
+
+def find_missing(ways_in: Iterable[Secret], secrets: SecretFiles) -> list[str]:
+    """Tell of secrets any of which would do, if none is there."""
+    missing = []
+    for each in ways_in:
+        try:
+            (secrets.find if each.is_key else secrets.read)(each.explicit, each.name)
+        except SecretError as error:
+            missing.append(f"{error}; {'Get a key' if each.store_by else 'Store it'}: {each.command}")
+        else:
+            return []
+    return missing[:1]

@@ -1,0 +1,27 @@
+"""One thing that was looked at: how it is, what was seen, and what to do about it.
+
+Pure: no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+Colour = Literal["green", "yellow", "red"]
+
+
+class Finding(NamedTuple):
+    """One line of the check: how it is, what was seen, and what to do about it."""
+
+    colour: Colour
+    message: str
+    advice: str = ""
+
+
+green, yellow, red = (partial(Finding, colour) for colour in ("green", "yellow", "red"))
+
+
+def spell_milliseconds(seconds: float) -> str:
+    """Return a duration that is a part of a second."""
+    return f"{seconds * 1000:.0f} ms"
