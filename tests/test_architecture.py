@@ -43,13 +43,12 @@ MAY_IMPORT = {
     "integrations": ("panos", "config.values"),
 }
 EFFECTS = {
-    "requests", "urllib3", "pymysql", "tenacity", "structlog", "typer", "rich",
+    "requests", "pymysql", "tenacity", "structlog", "typer", "rich",
     "time", "os", "random", "secrets", "logging", "socket", "ssl", "threading", "subprocess", "sys", "sqlite3",
     "tempfile",
 }  # fmt: skip
 STANDS_ON = {
-    "cryptography", "durationpy", "lxml", "pydantic", "pymysql", "re2", "rich", "structlog", "tenacity",
-    "typer", "urllib3",
+    "cryptography", "durationpy", "lxml", "pydantic", "pymysql", "re2", "rich", "structlog", "tenacity", "typer",
 }  # fmt: skip
 FORBIDDEN = {"manager", "handler", "helper", "util", "utils", "common", "info", "misc"}
 
@@ -125,7 +124,7 @@ def draw():
 def test_the_walk_sees_imports():
     """The walk finds what is imported, inside functions too; without that the rest would prove nothing."""
     assert "panos.userid.messages" in inside("plan.due")
-    assert {"urllib3", "lxml"} <= outside("panos.wire.client")
+    assert {"http", "lxml"} <= outside("panos.wire.client")
     assert "source.mysql" in inside("cli.wiring")
     assert {"plan.due", "report.report", "panos.wire.errors", "panos.wire.xmlapi", "source.rows"} <= set(PURE)
     assert {"sync", "deliver.workers", "source.mysql"} <= set(CORE)

@@ -70,6 +70,7 @@ def _open_streams() -> None:
 
 def _heed_environment() -> None:
     """Take no width that no text fits into. Where no colour is wanted, show nothing else that a terminal must obey."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # nobody has any, and to look for them takes its time
     for name in ("COLUMNS", "TERMINAL_WIDTH"):
         if not re.fullmatch(r"[2-9][0-9]|[1-9][0-9]{2}", os.environ.get(name, "80")):
             del os.environ[name]

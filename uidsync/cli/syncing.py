@@ -20,7 +20,6 @@ from uidsync.deliver.recorder import Progress, Unwatched
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.places import LedgerCopy, Ledgers, Locked, lock
 from uidsync.report.output import name_run, write_report, write_textfile
-from uidsync.report.ping import PingFailed, ping
 from uidsync.report.report import BUG, INCOMPLETE, SyncReport
 from uidsync.sync import Order, Parts, Run, run
 
@@ -129,9 +128,12 @@ def _pinging(url: str, log: FilteringBoundLogger) -> Iterator[Callable[[int], No
     """
 
     def tell(exit_code: int) -> None:
+        if not url:
+            return
+        from uidsync.report.ping import PingFailed, ping  # noqa: PLC0415 (most sites have none)
+
         try:
-            if url:
-                ping(url, exit_code)
+            ping(url, exit_code)
         except PingFailed as error:
             log.warning("ping.failed", message=str(error))
 

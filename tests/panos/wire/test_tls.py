@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import http.client
 import socket
 import ssl
 import threading
@@ -9,7 +10,6 @@ from datetime import UTC, datetime
 
 import pytest
 import trustme
-import urllib3
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -248,9 +248,9 @@ FAILURES = [
     (UnicodeError("label too long"), Unreachable, "label too long"),
     (OSError(), Unreachable, "OSError"),
     # as the layers above wrap them
-    (caused(ConnectionError(), caused(urllib3.exceptions.ProtocolError(), REFUSED)), Unreachable, "refused"),
-    (caused(urllib3.exceptions.SSLError("x"), tls_alert("TLSV1_ALERT_UNKNOWN_CA")), Untrusted, "unknown ca"),
-    (caused(urllib3.exceptions.HTTPError("x"), TimeoutError("timed out")), Unreachable, "timed out"),
+    (caused(ConnectionError(), caused(http.client.HTTPException(), REFUSED)), Unreachable, "refused"),
+    (caused(http.client.HTTPException("x"), tls_alert("TLSV1_ALERT_UNKNOWN_CA")), Untrusted, "unknown ca"),
+    (caused(http.client.HTTPException("x"), TimeoutError("timed out")), Unreachable, "timed out"),
 ]  # fmt: skip
 
 

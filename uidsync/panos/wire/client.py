@@ -6,20 +6,20 @@ Answers are bounded in size and time. Redirects are not followed. The key travel
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
+from http.client import HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from types import MappingProxyType
-from typing import TypeVar, cast
+from typing import TypeVar
+from urllib.parse import urlsplit
 
-import urllib3
 from lxml import etree
-from urllib3.connection import HTTPSConnection
-from urllib3.connectionpool import HTTPSConnectionPool
 
 from uidsync.panos.wire.dial import meet
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
@@ -27,9 +27,6 @@ from uidsync.panos.wire.retries import Bounds, Tries
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.wire.words import cut, find_private, mask
 from uidsync.panos.wire.xmlapi import Request, read_response
-
-# uidsync warns of an unverified target itself, once a run. urllib3 would warn at every request.
-urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
 LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is rejected with a page of words
 LARGEST_TABLE = 256 * 2**20  # bytes: half a million mappings, the most that a firewall holds, are some 100 MB
@@ -121,16 +118,16 @@ class Client:
             raise error.unsent() from None
         self.attempts[request.type] += 1
         try:
-            with self._bounds.in_flight, lines.context.within(seconds), lines.post(request.body, seconds) as response:
+            with self._bounds.in_flight, lines.context.within(seconds), lines.post(request.body) as response:
                 try:
                     return read(response.status, _read_pieces(response, largest))
                 except Busy as error:
-                    with suppress(urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
-                        error.retry_after = urllib3.Retry().parse_retry_after(response.headers.get("Retry-After", ""))
+                    with suppress(ValueError, OverflowError):
+                        error.retry_after = float(int(response.headers.get("Retry-After", "")))
                     raise
         except PanosError as error:
             raise error.reworded(self._make_mask(request)(error.words)) from None
-        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             failure = read_failure(error, f"asking {self._url}")
             raise failure.reworded(self._make_mask(request)(failure.words)) from None
 
@@ -146,61 +143,81 @@ class Client:
                 if not self._key.isascii() or any(map(str.isspace, self._key)):
                     raise Unauthorized("the API key holds characters that no key has, such as blanks")
                 self._lines = _Lines(self._url, self._key, make_context(self._trust))
-            elif self._lines.pool is None:  # it was closed
-                self._lines = _Lines(self._url, self._key, self._lines.context)
             return self._lines
 
 
-class _Connection(HTTPSConnection):
+class _Line(HTTPSConnection):
     """A connection to the first of a host's addresses that answers, TLS included."""
 
-    _line: socket.socket
+    def __init__(self, host: str, port: int | None, context: TargetContext) -> None:
+        super().__init__(host, port, context=context)
+        self._trusted = context
 
     def connect(self) -> None:
         """Connect and shake hands."""
-        meet(self._dns_host.strip("[]"), self.port, self.timeout or 0, self._shake_hands)
+        self.sock = meet(self.host, self.port, self._trusted.seconds_left() or 0, self._shake_hands)
 
-    def _shake_hands(self, line: socket.socket, seconds: float) -> None:
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._line = line
-        with cast("TargetContext", self.ssl_context).within(seconds):
-            super().connect()
+    def _shake_hands(self, plain: socket.socket, seconds: float) -> socket.socket:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self._trusted.within(seconds):
+            return self._trusted.wrap_socket(plain, server_hostname=self.host)
 
-    def _new_conn(self) -> socket.socket:
-        return self._line
+    def close_if_over(self) -> None:
+        """Close the connection if the host has, or says what nobody asked for. The next call then connects anew."""
+        poller = select.poll()
+        poller.register(self.sock, select.POLLIN)
+        if poller.poll(0):
+            self.close()
 
 
-class _Lines(HTTPSConnectionPool):
-    """The connections to one host with our TLS context, and the parts that all calls share."""
-
-    ConnectionCls = _Connection
+class _Lines:
+    """The connections to one host that wait for the next call, and the parts that all calls share."""
 
     def __init__(self, url: str, key: str, context: TargetContext) -> None:
-        place = urllib3.util.parse_url(url)
         self.context = context
-        self._path = place.request_uri
-        headers = {"User-Agent": "uidsync", "Accept-Encoding": "identity", "Content-Type": FORM}
-        super().__init__(
-            str(place.host),
-            place.port,
-            maxsize=CALLS_IN_FLIGHT,
-            headers=headers | ({"X-PAN-KEY": key} if key else {}),
-            ssl_context=context,
-        )
+        self._place = urlsplit(url)
+        self._headers = {"User-Agent": "uidsync", "Content-Type": FORM} | ({"X-PAN-KEY": key} if key else {})
+        self._idle: deque[_Line] = deque()
 
-    def post(self, body: bytes, seconds: float) -> urllib3.BaseHTTPResponse:
-        """Make one call, and return the answer before its body is read."""
-        return self.urlopen(
-            "POST", self._path, body, timeout=seconds, retries=False, redirect=False, preload_content=False
-        )
+    @contextmanager
+    def post(self, body: bytes) -> Iterator[HTTPResponse]:
+        """Make one call, and yield the answer before its body is read."""
+        try:
+            line = self._idle.pop()
+            line.close_if_over()
+        except IndexError:
+            line = _Line(self._place.hostname or "", self._place.port, self.context)
+        is_read = False
+        try:
+            line.request("POST", self._place.path, body, self._headers)
+            with line.getresponse() as answer:
+                try:
+                    yield answer
+                except HTTPException:  # whatever the host says next belongs to this answer
+                    line.close()
+                    raise
+                finally:
+                    is_read = answer.isclosed()
+        finally:
+            if is_read and line.sock:
+                self._idle.append(line)
+            else:
+                line.close()
+
+    def close(self) -> None:
+        """End the connections that wait."""
+        while self._idle:
+            self._idle.pop().close()
 
 
-def _read_pieces(response: urllib3.BaseHTTPResponse, largest: int) -> Iterator[bytes]:
+def _read_pieces(response: HTTPResponse, largest: int) -> Iterator[bytes]:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BadReply("the answer is compressed, which was not asked for")
     size = 0
-    for piece in response.stream(PIECE):
+    while piece := response.read(PIECE):
         size += len(piece)
         if size > largest:
             raise BadReply(f"the answer is larger than {largest // 2**20} MiB")
         yield piece
+    if response.length:
+        raise IncompleteRead(b"", response.length)

@@ -180,8 +180,7 @@ def list_causes(error: BaseException) -> list[BaseException]:
     inner: BaseException | None = error
     while inner and inner not in causes:
         causes.append(inner)
-        wrapped = next((each for each in inner.args if isinstance(each, BaseException)), None)  # as urllib3 does it
-        inner = inner.__cause__ or wrapped or inner.__context__
+        inner = inner.__cause__ or inner.__context__
     return causes
 
 
