@@ -13,9 +13,9 @@ Read = TypeVar("Read")
 
 
 class Refusal(ValueError):
-    """What cannot be asked for, in words; `option` is the one at fault."""
+    """What cannot be asked for, in words; `option` is the one at fault, if it is one."""
 
-    def __init__(self, words: str, option: str) -> None:
+    def __init__(self, words: str, option: str = "") -> None:
         super().__init__(words)
         self.option = option
 

@@ -226,7 +226,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
         try:
             code = run(function, options, arguments)
         except Refusal as error:
-            raise typer.BadParameter(str(error), param_hint=error.option) from None
+            raise typer.BadParameter(str(error), param_hint=error.option or None) from None
         raise typer.Exit(code)
 
     called = _gather(function, carry_out)
@@ -312,10 +312,10 @@ def read_address(text: str, hint: str = "ADDRESS|USER") -> Address | None:
     except ValueError:
         if not text or re.fullmatch(r"[\d.:/\[\]]+|.*:.*:.*", text):
             words = "neither an address nor a user name" if "USER" in hint else "not an address"
-            raise typer.BadParameter(f"{text!r} is {words}", param_hint=hint) from None
+            raise Refusal(f"{text!r} is {words}", hint) from None
         return None
     if not isinstance(ip, IPv6Address):
         return ip
     if ip.scope_id:  # of an address that means nothing beyond its own link; a zone may be any text
-        raise typer.BadParameter(f"{text!r} names a zone, but mappings have no zone", param_hint=hint)
+        raise Refusal(f"{text!r} names a zone, but mappings have no zone", hint)
     return ip.ipv4_mapped or ip

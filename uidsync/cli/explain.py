@@ -21,6 +21,7 @@ from uidsync.panos.userid.tags import TagTarget
 from uidsync.panos.wire.errors import PanosError
 from uidsync.plan.roles import MOST_TAGS, make_tag_config
 from uidsync.reading.reader import make_rules, recall
+from uidsync.refusal import Refusal
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.side_by_side import do_for_each
 from uidsync.source.rows import BLANK, IGNORED, SKIPPED, Rules, make_row_reader
@@ -67,7 +68,7 @@ def explain(
     """
     ip = read_address(address.strip(), "ADDRESS")
     if ip is None:
-        raise typer.BadParameter(f"{address!r} is not an address; `uidsync who` finds the addresses of a user")
+        raise Refusal(f"{address!r} is not an address; `uidsync who` finds the addresses of a user")
     explanation = _explain(Site(options), ip)
     if as_json:
         print_json(_describe(explanation))

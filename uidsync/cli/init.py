@@ -17,6 +17,7 @@ from uidsync.cli.secret import raise_if_unwritable
 from uidsync.cli.setup import Setup, console, prompt
 from uidsync.config.secrets import find_secrets
 from uidsync.config.values import Secret
+from uidsync.refusal import Refusal
 from uidsync.report.report import INCOMPLETE, OK
 
 NAMED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)=(?P<host>\[[^\]]+\]|[^:]+)(:(?P<port>\d+))?")
@@ -112,7 +113,7 @@ def _may_replace(file: Path, *, is_asking: bool, replace: bool) -> bool:
 def _read_named(text: str, kind: str) -> tuple[str, str, int | None]:
     found = NAMED.fullmatch(text)
     if not found:
-        raise typer.BadParameter(f"{text!r} is not NAME=HOST or NAME=HOST:PORT", param_hint=f"--{kind}")
+        raise Refusal(f"{text!r} is not NAME=HOST or NAME=HOST:PORT", f"--{kind}")
     return found["name"], found["host"].strip("[]"), int(found["port"]) if found["port"] else None
 
 
@@ -121,8 +122,8 @@ def _ask_target(kind: str) -> tuple[str, str, int | None] | None:
     while text := prompt(f"Next {what}, as NAME=HOST or NAME=HOST:PORT (empty: no more)"):
         try:
             return _read_named(text, kind)
-        except typer.BadParameter as error:
-            console.print(f"  {error.message}; for example fw-east=fw-east.example.edu")
+        except Refusal as error:
+            console.print(f"  {error}; for example fw-east=fw-east.example.edu")
     return None
 
 

@@ -33,6 +33,7 @@ from uidsync.config.reader import ConfigError
 from uidsync.config.secrets import find_secrets
 from uidsync.config.values import Secret
 from uidsync.panos.wire.certfiles import describe
+from uidsync.refusal import Refusal
 from uidsync.report.output import write_atomically
 from uidsync.report.report import INCOMPLETE, OK
 
@@ -79,14 +80,14 @@ def secret(
     known = tuple(find_secrets(config))
     if what == "list":
         if name:
-            raise typer.BadParameter("`list` takes no name", param_hint="NAME")
+            raise Refusal("`list` takes no name", "NAME")
         return _list(known, as_json=as_json)
     if not name:
-        raise typer.BadParameter("name the secret; `uidsync secret list` shows the names", param_hint="NAME")
+        raise Refusal("name the secret; `uidsync secret list` shows the names", "NAME")
     chosen = next((each for each in known if each.name == name), None)
     if chosen is None:
         names = ", ".join(each.name for each in known)
-        raise typer.BadParameter(f"the configuration needs no secret {name}; it needs: {names}", param_hint="NAME")
+        raise Refusal(f"the configuration needs no secret {name}; it needs: {names}", "NAME")
     file = find_file(chosen)
     raise_if_unwritable(file, str(options.file))
     store(file, read_secret(chosen), str(options.file))
@@ -137,25 +138,25 @@ def find_place(secret: Secret) -> Place:
 
 
 def read_secret(secret: Secret) -> str:
-    """Ask for a secret on the terminal, or read it from standard input. Raises typer.BadParameter for what is none."""
+    """Ask for a secret on the terminal, or read it from standard input. Raises Refusal for what is none."""
     if not sys.stdin.isatty():
         return check_secret(secret, sys.stdin.buffer.read(LONGEST + 1).decode(errors="replace"))
     if secret.is_key:
-        raise typer.BadParameter(f"a private key is a file: {secret.command}", param_hint="NAME")
+        raise Refusal(f"a private key is a file: {secret.command}", "NAME")
     purpose = secret.purpose[:1].upper() + secret.purpose[1:]
     return check_secret(secret, typer.prompt(purpose, hide_input=True, err=True))
 
 
 def check_secret(secret: Secret, text: str) -> str:
-    """Return the text to store. Raises typer.BadParameter when it cannot be that secret."""
+    """Return the text to store. Raises Refusal when it cannot be that secret."""
     bare = text.strip("\r\n")
     if secret.is_key:
         if "PRIVATE KEY-----" in text:
             return text
         other = "is not a private key; a private key has a line -----BEGIN PRIVATE KEY-----"
-        raise typer.BadParameter(f"this {describe(text.encode(errors='replace')) or other}", param_hint=secret.name)
+        raise Refusal(f"this {describe(text.encode(errors='replace')) or other}", secret.name)
     if not bare or not bare.isprintable() or len(bare) >= LONGEST:
-        raise typer.BadParameter("a secret is one line of text, and not empty", param_hint=secret.name)
+        raise Refusal("a secret is one line of text, and not empty", secret.name)
     return bare + "\n"
 
 

@@ -29,6 +29,7 @@ from uidsync.config.secrets import find_secrets
 from uidsync.config.values import Secret
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.tls import see_certificate
+from uidsync.refusal import Refusal
 from uidsync.report.advice import tell_kind
 from uidsync.report.output import write_atomically
 
@@ -74,12 +75,12 @@ class Setup:
             try:
                 self.secrets[name] = Path(file).read_text("utf-8")
             except (OSError, ValueError) as error:
-                raise typer.BadParameter(f"{text}: the file cannot be read: {error}", param_hint="--secret") from None
+                raise Refusal(f"{text}: the file cannot be read: {error}", "--secret") from None
 
     def ask_source(self, csv: str, host: str, name: str, user: str) -> None:
         """Ask for the source until it answers, or is to stay as it is."""
         if not (csv or host or self._is_asking):
-            raise typer.BadParameter("name the source: --database HOST or --csv FILE", param_hint="--database")
+            raise Refusal("name the source: --database HOST or --csv FILE", "--database")
         is_again = False
 
         def ask(words: str, given: str, default: str) -> str:
@@ -205,8 +206,8 @@ class Setup:
                 self.secrets[secret.name] = check_secret(secret, text)
             except OSError as error:
                 console.print(f"  {text}: {error.strerror}")
-            except typer.BadParameter as error:
-                console.print(f"  {error.message}")
+            except Refusal as error:
+                console.print(f"  {error}")
 
     def _try(self, about: str, target: dict[str, Any]) -> bool:
         """Try the source or a target with the secrets that are known, and tell what was found; return if none is red.

@@ -15,6 +15,7 @@ import typer
 from uidsync.cli.app import Options, command
 from uidsync.cli.rights import step_down
 from uidsync.config.describing import render_keys
+from uidsync.refusal import Refusal
 
 NOT_OURS = {errno.EADDRINUSE, errno.EACCES, errno.EPERM}  # what a port may be that somebody chose
 
@@ -63,4 +64,4 @@ def simulate(
     except OSError as error:
         if error.errno not in NOT_OURS:
             raise
-        raise typer.BadParameter(f"cannot listen on port {port}: {error.strerror or error}") from None
+        raise Refusal(f"cannot listen on port {port}: {error.strerror or error}") from None

@@ -32,6 +32,7 @@ from uidsync.plan.compare import KINDS, Comparison
 from uidsync.plan.compare import Finding as Difference
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.reader import Reading, read
+from uidsync.refusal import Refusal
 from uidsync.report.advice import count, tell_error
 from uidsync.report.report import BUG, INCOMPLETE, OK, UNREADABLE, UNSAFE, SyncReport
 from uidsync.side_by_side import do_for_each
@@ -211,7 +212,7 @@ def _show_log(options: Options, address: str, names: list[str] | None, *, as_jso
     """Show login and logout events of an address as each firewall logged them."""
     ip = read_address(address, "--log")
     if ip is None:
-        raise typer.BadParameter(f"{address!r} is not an address", param_hint="--log")
+        raise Refusal(f"{address!r} is not an address", "--log")
     site = Site(options, names=names)
     maker = site.make_targets(attempts=1)
 

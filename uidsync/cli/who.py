@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from uidsync.history.timeline import NO_RECORD, Answer, Tenure
 from uidsync.panos import Address, rank
 from uidsync.plan.roles import make_tags
 from uidsync.reading.reader import make_rules
+from uidsync.refusal import Refusal, read_option
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.source import Snapshot
 from uidsync.source.rows import AHEAD, CUT_IPV6, CUT_LENGTH, IGNORED, OTHER_DOMAIN, RESERVED, LoginEvent
@@ -141,7 +143,7 @@ def who(
         uidsync who 192.0.2.7 192.0.2.9 --at "Tue 14:05"
     """
     questions = dict(map(_read_question, _list_names(whom or (), file)))
-    moment = None if at is None else _read_at(at)
+    moment = None if at is None else read_option("--at", partial(read_moment, now=datetime.now(UTC)), at)
     answers, scene = _ask(Site(options, "nothing"), questions, moment)
     if as_json:
         described = [_describe(name, found, scene) for name, found in answers.items()]
@@ -161,18 +163,11 @@ def _list_names(whom: Sequence[str], file: Path | None) -> list[str]:
             text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         words = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise typer.BadParameter(f"{file} cannot be read: {words}", param_hint="--file") from None
+        raise Refusal(f"{file} cannot be read: {words}", "--file") from None
     names = [*(name.strip() for name in whom), *filter(None, map(str.strip, text.splitlines()))]
     if not names:
-        raise typer.BadParameter("name an address, a MAC address or a user", param_hint=WHO)
+        raise Refusal("name an address, a MAC address or a user", WHO)
     return names
-
-
-def _read_at(text: str) -> Moment:
-    try:
-        return read_moment(text, datetime.now(UTC))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--at") from None
 
 
 def _read_question(name: str) -> tuple[str, Question]:
@@ -193,7 +188,7 @@ def _ask(
     with source.open() as snapshot:
         moment = asked or Moment(snapshot.now)
         if moment.at > snapshot.now + AHEAD:
-            raise typer.BadParameter(f"{moment.at.astimezone(moment.zone)} is still to come", param_hint="--at")
+            raise Refusal(f"{moment.at.astimezone(moment.zone)} is still to come", "--at")
         rules = make_rules(site.config, source)
         if rules.dates.is_shown_twice(moment.at):
             site.log.warning("moment.ambiguous", message=f"this hour came twice by the table's clock: {TWICE}")

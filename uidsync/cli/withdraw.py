@@ -22,6 +22,7 @@ from uidsync.panos import rank
 from uidsync.plan.dispatch import Dispatch
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.reader import read_clock
+from uidsync.refusal import Refusal
 from uidsync.report.advice import count
 from uidsync.report.report import INCOMPLETE, OK, UNSAFE
 from uidsync.sync import join_plans
@@ -78,9 +79,9 @@ def withdraw(
         uidsync withdraw --undo jdoe01             send it again
     """
     if wish.lists and (wish.undo or wish.everybody or wish.dry_run):
-        raise typer.BadParameter("--list goes only with addresses, users and --target")
+        raise Refusal("--list goes only with addresses, users and --target")
     if bool(who) == wish.everybody and not (wish.lists or wish.undo):
-        raise typer.BadParameter("name addresses or users, or say --all")
+        raise Refusal("name addresses or users, or say --all")
     site = Site(options, "write" if wish.changes_something else "read", target)
     chosen = _choose(who or (), everybody=wish.everybody or not who, only_tags=wish.tags)
     if wish.lists or wish.undo:
