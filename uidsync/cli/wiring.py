@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -30,13 +29,13 @@ from uidsync.panos.wire.client import CALLS_IN_FLIGHT, Client
 from uidsync.panos.wire.errors import Unauthorized
 from uidsync.panos.wire.retries import ATTEMPTS, Bounds, Patience, RetryPolicy
 from uidsync.panos.wire.tls import Trust
+from uidsync.refusal import suggest
 from uidsync.report.output import TEXTFILE_MODE, write_atomically
 from uidsync.source import Source, SourceError
 from uidsync.standby.lock import Turn, name_lock
 from uidsync.sync import Parts
 
 LONGEST_WAIT = 10.0  # seconds for the other host to end its run, which seldom takes longer
-MOST_NAMED = 20  # targets, where none has the name that was given
 
 Secret = TypeVar("Secret")
 
@@ -196,15 +195,8 @@ def choose_targets(config: Config, names: Sequence[str], file: str) -> tuple[Tar
     """Return the targets of these names, or all. Raises ConfigError for a name that no target has."""
     known = {target.name for target in config.target}
     if unknown := [name for name in names if name not in known]:
-        raise ConfigError(file, [f"no target has the name {name}; {suggest(name, known)}" for name in unknown])
+        raise ConfigError(file, [f"no target has the name {name}; {suggest(name, sorted(known))}" for name in unknown])
     return tuple(target for target in config.target if not names or target.name in names)
-
-
-def suggest(name: str, known: Collection[str]) -> str:
-    """Return which of the known names is meant, or what there is."""
-    by_case = {each.casefold(): each for each in sorted(known)}
-    close = difflib.get_close_matches(name.casefold(), by_case, n=1)
-    return f"did you mean {by_case[close[0]]}?" if close else f"there are: {', '.join(sorted(known)[:MOST_NAMED])}"
 
 
 def find_state_dir(config: Config) -> Path:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from difflib import get_close_matches
 from functools import partial
 from typing import TypeGuard
 
@@ -20,7 +19,7 @@ from uidsync.integrations.events.pages import Fetch
 from uidsync.panos.logs.events import Unfinished
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.wire.errors import PanosError, TargetError, Unauthorized
-from uidsync.refusal import Refusal
+from uidsync.refusal import Refusal, suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +149,7 @@ def raise_if_no_device(given: str, devices: Sequence[Device]) -> None:
     except PanosError:
         return
     if given.casefold() not in map(str.casefold, known):
-        alike = get_close_matches(given, known, n=1)
-        hint = f"did you mean {alike[0]}?" if alike else f"there are: {', '.join(known)}"
-        raise Refusal(f"no firewall has the name {given}; {hint}", "--device")
+        raise Refusal(f"no firewall has the name {given}; {suggest(given, known)}", "--device")
 
 
 def warn_of_speed(device: Device, log: FilteringBoundLogger) -> None:

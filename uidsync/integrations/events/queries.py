@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from ipaddress import ip_address
 
 from uidsync.integrations.events.config import EventsConfig
@@ -20,7 +19,7 @@ from uidsync.integrations.events.filters import (
     equals,
     equals_bare,
 )
-from uidsync.refusal import Refusal, read_option
+from uidsync.refusal import Refusal, read_option, suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +100,7 @@ def _find_name(given: str, known: Collection[str]) -> str:
     by_case = {name.casefold(): name for name in known}
     if given.casefold() in by_case:
         return by_case[given.casefold()]
-    alike = get_close_matches(given.casefold(), by_case, n=1)
-    hint = f"did you mean {by_case[alike[0]]}?" if alike else f"there are {', '.join(known)}"
-    raise Refusal(f"no query has the name {given}; {hint}", "NAME")
+    raise Refusal(f"no query has the name {given}; {suggest(given, known)}", "NAME")
 
 
 def _of_threat(number: str) -> str:
