@@ -33,7 +33,7 @@ def check(options: Options, *, target: TargetOption = None, as_json: JSONOption 
         uidsync --config new.toml check     before new.toml takes its place
         uidsync check --json | jq '.findings[] | select(.colour == "red")'
     """
-    site = Site(options, "nothing", target)
+    site = Site.open(options, "nothing", target)
     site.raise_if_locked_out(site.targets, is_source_needed=not target)
     with site.opened_ledger() as ledger:
         maker, make_source = site.make_targets(attempts=1), None if target else site.make_source

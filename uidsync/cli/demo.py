@@ -137,7 +137,7 @@ def _write_site(place: Path, document: dict[str, Any]) -> Site:
     """Write the configuration, and read it as any command does."""
     file = place / "uidsync.toml"
     write_atomically(file, render(document, "Written by `uidsync demo`."), 0o600)
-    return Site(Options(file), None)
+    return Site.open(Options(file), None)
 
 
 def _run(site: Site, *, dry_run: bool) -> Run:

@@ -69,7 +69,7 @@ def explain(
     ip = read_address(address.strip(), "ADDRESS")
     if ip is None:
         raise Refusal(f"{address!r} is not an address; `uidsync who` finds the addresses of a user")
-    explanation = _explain(Site(options), ip)
+    explanation = _explain(Site.open(options), ip)
     if as_json:
         print_json(_describe(explanation))
     else:

@@ -35,7 +35,7 @@ def keygen(
         uidsync keygen fw-east
         uidsync --config new.toml keygen fw-east
     """
-    site = Site(options, None, [target])
+    site = Site.open(options, None, [target])
     (chosen,) = site.targets
     if not isinstance(chosen, FirewallConfig):
         raise ConfigError(

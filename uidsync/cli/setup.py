@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import structlog
 import typer
 
 from uidsync.checks.finding import Finding, red, yellow
@@ -19,7 +18,7 @@ from uidsync.cli.app import DEFAULT_CONFIG
 from uidsync.cli.keygen import ask_for_key
 from uidsync.cli.secret import MODE, check_secret, find_file, find_group, store
 from uidsync.cli.show import make_console
-from uidsync.cli.wiring import TargetMaker, make_deadline, make_source
+from uidsync.cli.wiring import Site
 from uidsync.cli.words import spell_finding
 from uidsync.config.credentials import CREDENTIALS, SecretFiles
 from uidsync.config.describing import render
@@ -177,11 +176,9 @@ class Setup:
             password = prompt("Password (not stored)", hidden=True)
             if not password:
                 continue
-            maker = _make_maker(
-                self.read(target.model_dump(mode="python", exclude_defaults=True)), _find_secrets_in(".")
-            )
+            site = self._make_site(self.read(target.model_dump(mode="python", exclude_defaults=True)), ".")
             try:
-                self.secrets[name] = ask_for_key(maker, target, user, password) + "\n"
+                self.secrets[name] = ask_for_key(site.make_targets(attempts=1), target, user, password) + "\n"
             except PanosError as error:
                 _tell_failure(target.name, error)
 
@@ -223,15 +220,19 @@ class Setup:
         with tempfile.TemporaryDirectory(prefix="uidsync-init-") as place:
             for name, text in self.secrets.items():
                 write_atomically(Path(place, name), text, 0o600)
-            secrets, deadline = _find_secrets_in(place), make_deadline(config)
+            site = self._make_site(config, place)
             if target is _PLACEHOLDER:
-                found = inspect_source(config, make_source(config, secrets, deadline))
+                found = inspect_source(config, site.make_source())
             else:
-                found = inspect_target(config.target[-1], _make_maker(config, secrets), config.roles)
+                found = inspect_target(config.target[-1], site.make_targets(attempts=1), config.roles)
             for finding in found:
                 _tell(about, finding)
                 is_red = is_red or finding.colour == "red"
         return not is_red
+
+    def _make_site(self, config: Config, place: str) -> Site:
+        """Make what tries a configuration with the secrets in a directory."""
+        return Site(config, self._file, secrets=SecretFiles({"CREDENTIALS_DIRECTORY": place}, lambda _: None))
 
     def _find_missing(self, config: Config, about: str) -> Secret | None:
         """Return the secret of the source or of a target that is neither among the answers nor stored."""
@@ -271,14 +272,6 @@ class Setup:
 
 
 _PLACEHOLDER = {"name": "placeholder", "kind": "firewall", "host": "127.0.0.1"}
-
-
-def _find_secrets_in(place: str) -> SecretFiles:
-    return SecretFiles({"CREDENTIALS_DIRECTORY": place}, lambda _: None)
-
-
-def _make_maker(config: Config, secrets: SecretFiles) -> TargetMaker:
-    return TargetMaker(secrets, structlog.get_logger(), make_deadline(config), attempts=1)
 
 
 def _tell(about: str, finding: Finding) -> None:

@@ -87,7 +87,7 @@ def status(options: Options, *, as_json: JSONOption = False) -> int:
         uidsync status
         uidsync status --json | jq '.targets[] | select(.behind_since)'
     """
-    site = Site(options)
+    site = Site.open(options)
     last_run = _read_last_run(site.state_dir / LAST_RUN, site.log)
     with site.opened_ledger() as ledger:
         try:

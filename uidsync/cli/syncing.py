@@ -31,7 +31,7 @@ def sync_targets(
     gc.disable()  # a run makes many small values and hardly a cycle, and then it ends: a third of its time
     order = replace(order, run_id=name_run())
     log = structlog.get_logger().bind(**({"dry_run": True} if order.dry_run else {}))
-    site = Site(options, "read" if order.dry_run else "write", names, log)
+    site = Site.open(options, "read" if order.dry_run else "write", names, log)
     site.raise_if_locked_out(site.targets, is_source_needed=True)
     telemetry = site.config.telemetry
     if is_ping_exposed(telemetry.ping_url, site.file):

@@ -67,7 +67,7 @@ def verify(
     """
     if address is not None:
         return _show_log(options, address, target, as_json=as_json)
-    site = Site(options, "write" if mend else "read", target)
+    site = Site.open(options, "write" if mend else "read", target)
     site.heed_signals()
     look = _Look(site, site.make_source(), site.make_targets())
     with site.opened_ledger() as copy:
@@ -213,7 +213,7 @@ def _show_log(options: Options, address: str, names: list[str] | None, *, as_jso
     ip = read_address(address, "--log")
     if ip is None:
         raise Refusal(f"{address!r} is not an address", "--log")
-    site = Site(options, names=names)
+    site = Site.open(options, names=names)
     maker = site.make_targets(attempts=1)
 
     def read_log(target: FirewallConfig) -> tuple[str, tuple[UserIdEvent, ...], PanosError | None]:

@@ -144,7 +144,7 @@ def who(
     """
     questions = dict(map(_read_question, _list_names(whom or (), file)))
     moment = None if at is None else read_option("--at", partial(read_moment, now=datetime.now(UTC)), at)
-    answers, scene = _ask(Site(options, "nothing"), questions, moment)
+    answers, scene = _ask(Site.open(options, "nothing"), questions, moment)
     if as_json:
         described = [_describe(name, found, scene) for name, found in answers.items()]
         print_json({"answers": described} if file or len(described) > 1 else described[0])

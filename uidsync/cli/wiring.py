@@ -48,34 +48,6 @@ def make_secret_files(log: FilteringBoundLogger) -> SecretFiles:
     )
 
 
-def make_source(config: Config, secrets: SecretFiles, deadline: Deadline) -> Source:
-    """Make the source that the configuration names."""
-    # Inside the function: a run needs one of the two.
-    source = config.source
-    if isinstance(source, CSVConfig):
-        from uidsync.source.csvfile import CSVSource  # noqa: PLC0415
-
-        return CSVSource(source.path)
-    import_without("pymysql", "cryptography")  # which few logins need: see `mysql_login`
-    from uidsync.source.mysql import MySQLSource  # noqa: PLC0415
-    from uidsync.source.mysql_login import Login  # noqa: PLC0415
-
-    login = Login(
-        (source.host,) if source.host else source.hosts,
-        source.port,
-        source.unix_socket,
-        source.database,
-        source.user,
-        source.ca_file,
-        source.send_password_unverified,
-    )
-    if source.may_tell_anybody:
-        hint = "send_password_unverified = true: any server that answers may get the password; set source.ca_file"
-        structlog.get_logger().warning("source.unverified", hint=hint)
-    read_password = _translated(lambda: secrets.read(source.password_file, "source-password"), SourceError)
-    return MySQLSource(login, read_password, deadline)
-
-
 class TargetMaker:
     """Makes targets, and sees to it that those on one host share its calls in flight."""
 
@@ -191,22 +163,9 @@ def _translated(read: Callable[[], Secret], failure: type[Exception]) -> Callabl
     return read_or_fail
 
 
-def choose_targets(config: Config, names: Sequence[str], file: str) -> tuple[TargetConfig, ...]:
-    """Return the targets of these names, or all. Raises ConfigError for a name that no target has."""
-    known = {target.name for target in config.target}
-    if unknown := [name for name in names if name not in known]:
-        raise ConfigError(file, [f"no target has the name {name}; {suggest(name, sorted(known))}" for name in unknown])
-    return tuple(target for target in config.target if not names or target.name in names)
-
-
-def find_state_dir(config: Config) -> Path:
+def find_state_dir(configured: Path | None = None) -> Path:
     """Return where state is kept: as configured, as systemd says, or the default."""
-    return config.sync.state_dir or Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or STATE_DIR)
-
-
-def make_deadline(config: Config) -> Deadline:
-    """Make the end of the run that starts now."""
-    return Deadline(config.sync.deadline.total_seconds())
+    return configured or Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or STATE_DIR)
 
 
 class Site:
@@ -214,23 +173,39 @@ class Site:
 
     def __init__(
         self,
+        config: Config,
+        file: Path,
+        names: Sequence[str] | None = None,
+        log: FilteringBoundLogger | None = None,
+        secrets: SecretFiles | None = None,
+    ) -> None:
+        """Choose the targets of these names, or all. Raises ConfigError for a name that no target has."""
+        self.log: FilteringBoundLogger = log or structlog.get_logger()
+        self.file, self.config = file, config
+        known = sorted(target.name for target in config.target)
+        if unknown := [name for name in names or () if name not in known]:
+            problems = [f"no target has the name {name}; {suggest(name, known)}" for name in unknown]
+            raise ConfigError(str(file), problems)
+        self.targets = tuple(target for target in config.target if not names or target.name in names)
+        self.firewalls = [target for target in self.targets if isinstance(target, FirewallConfig)]
+        self._is_all = not names
+        self.state_dir = find_state_dir(config.sync.state_dir)
+        self.deadline = Deadline(config.sync.deadline.total_seconds())
+        self.secrets = secrets or make_secret_files(self.log)
+
+    @classmethod
+    def open(
+        cls,
         options: Options,
         needs: Needs | None = "read",
         names: Sequence[str] | None = None,
         log: FilteringBoundLogger | None = None,
-    ) -> None:
+    ) -> Site:
         """Read the configuration, and give up what rights are not needed; None keeps them all. Raises ConfigError."""
-        self.log: FilteringBoundLogger = log or structlog.get_logger()
-        self.file = options.file
-        self.config: Config = options.read_config()
-        self.targets: tuple[TargetConfig, ...] = choose_targets(self.config, names or (), str(self.file))
-        self.firewalls = [target for target in self.targets if isinstance(target, FirewallConfig)]
-        self._is_all = not names
-        self.state_dir = find_state_dir(self.config)
+        site = cls(options.read_config(), options.file, names, log)
         if needs:
-            self.become_owner(needs)
-        self.deadline: Deadline = make_deadline(self.config)
-        self.secrets = make_secret_files(self.log)
+            site.become_owner(needs)
+        return site
 
     def become_owner(self, needs: Needs) -> None:
         """Give up what rights are not needed. Raises ConfigError."""
@@ -257,7 +232,30 @@ class Site:
 
     def make_source(self) -> Source:
         """Make the source of login events."""
-        return make_source(self.config, self.secrets, self.deadline)
+        # Inside the function: a run needs one of the two.
+        source = self.config.source
+        if isinstance(source, CSVConfig):
+            from uidsync.source.csvfile import CSVSource  # noqa: PLC0415
+
+            return CSVSource(source.path)
+        import_without("pymysql", "cryptography")  # which few logins need: see `mysql_login`
+        from uidsync.source.mysql import MySQLSource  # noqa: PLC0415
+        from uidsync.source.mysql_login import Login  # noqa: PLC0415
+
+        login = Login(
+            (source.host,) if source.host else source.hosts,
+            source.port,
+            source.unix_socket,
+            source.database,
+            source.user,
+            source.ca_file,
+            source.send_password_unverified,
+        )
+        if source.may_tell_anybody:
+            hint = "send_password_unverified = true: any server that answers may get the password; set source.ca_file"
+            self.log.warning("source.unverified", hint=hint)
+        read_password = _translated(lambda: self.secrets.read(source.password_file, "source-password"), SourceError)
+        return MySQLSource(login, read_password, self.deadline)
 
     def make_targets(self, attempts: int = ATTEMPTS) -> TargetMaker:
         """Make what makes targets."""

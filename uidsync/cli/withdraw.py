@@ -82,7 +82,7 @@ def withdraw(
         raise Refusal("--list goes only with addresses, users and --target")
     if bool(who) == wish.everybody and not (wish.lists or wish.undo):
         raise Refusal("name addresses or users, or say --all")
-    site = Site(options, "write" if wish.changes_something else "read", target)
+    site = Site.open(options, "write" if wish.changes_something else "read", target)
     chosen = _choose(who or (), everybody=wish.everybody or not who, only_tags=wish.tags)
     if wish.lists or wish.undo:
         return _tell_or_undo(site, chosen, wish, as_json=as_json)

@@ -86,7 +86,7 @@ def events(
         uidsync events --log-type traffic --query '(app eq ssh)' --format jsonl
         uidsync events --forget 'CAMPUS\jdoe01'           drop what is remembered
     """
-    site, wish = Site(options, None, target), question.make_wish(tuple(names or ()))
+    site, wish = Site.open(options, None, target), question.make_wish(tuple(names or ()))
     try:
         if forget is None:
             return _report(site, Request(site.config.of(EventsConfig), wish, question, choice, _read_window(span)))

@@ -67,7 +67,7 @@ def exporter(
     if what in SHIPPED:
         print(files("uidsync.integrations.exporter").joinpath(SHIPPED[what]).read_text("utf-8"), end="")
         return OK
-    site = Site(options, "nothing")
+    site = Site.open(options, "nothing")
     if not may_read(site.state_dir / LAST_RUN):  # else there is something to tell without any key
         site.raise_if_locked_out(site.firewalls)
     if lacks("exporter"):

@@ -20,16 +20,9 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.cli.app import Options
 from uidsync.cli.rights import become_owner
 from uidsync.cli.show import print_finding, print_json
-from uidsync.cli.wiring import (
-    TargetMaker,
-    choose_targets,
-    find_state_dir,
-    make_deadline,
-    make_secret_files,
-    make_source,
-)
+from uidsync.cli.wiring import Site, find_state_dir, make_secret_files
 from uidsync.config.credentials import SecretError, SecretFiles
-from uidsync.config.models import STATE_DIR, Config, FirewallConfig
+from uidsync.config.models import Config
 from uidsync.config.reader import ConfigError
 from uidsync.history.timeline import Timeline, attribute, make_timelines
 from uidsync.integrations.relay import checks, letters, setup, status
@@ -135,8 +128,9 @@ def read_given(options: Options, log: FilteringBoundLogger) -> Given:
             if file := os.environ.get("UIDSYNC_CONFIG"):
                 problems.append(f"these variables come before $UIDSYNC_CONFIG; --config {file} comes before them")
             raise ConfigError(ENVIRONMENT, problems) from None
-        place = Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or STATE_DIR)
-        return Given(ENVIRONMENT, table, timezone(ahead), place, secrets, replace(BY_ENVIRONMENT, ca_file=ca_name))
+        return Given(
+            ENVIRONMENT, table, timezone(ahead), find_state_dir(), secrets, replace(BY_ENVIRONMENT, ca_file=ca_name)
+        )
     if options.config is None and not os.environ.get("UIDSYNC_CONFIG") and not os.path.exists(options.file):  # noqa: PTH110 (it may be closed)
         ways = f"write it, with the table [relay], or set {', '.join(tables.NEEDED)} in the environment"
         raise ConfigError(str(options.file), [f"does not exist: {ways}"])
@@ -147,7 +141,7 @@ def read_given(options: Options, log: FilteringBoundLogger) -> Given:
     if table.who and config.source is None:
         raise ConfigError(str(options.file), ["relay.who: needs [source], the table of the NAC"])
     zone = ZoneInfo(table.time_zone)
-    return Given(str(options.file), table, zone, find_state_dir(config), secrets, names, config)
+    return Given(str(options.file), table, zone, find_state_dir(config.sync.state_dir), secrets, names, config)
 
 
 def carry_out(options: Options, what: str, words: Sequence[str], order: setup.Order, *, as_json: bool) -> int:
@@ -247,16 +241,13 @@ def _set_up(options: Options, given: Given, words: Sequence[str], order: setup.O
         raise ConfigError(given.file, ["setup needs a configuration with the firewall as a [[target]]"])
     if len(words) != 1:
         raise Refusal("name one target, the firewall", "WORD")
-    (target,) = choose_targets(given.config, words, str(options.file))
-    if not isinstance(target, FirewallConfig):
-        raise ConfigError(given.file, [f"{target.name}: agents have no HTTP server profiles"])
+    site = Site(given.config, options.file, words)
+    (target,) = site.need_firewalls("HTTP server profiles")
     become_owner(given.state_dir, "nothing")
     scheme = "https" if given.table.certificate_file else "http"
     order = replace(order, url=order.url or f"{scheme}://{given.table.listen}/in")
     terminal = setup.Terminal(partial(_may_write, target.name), _print, partial(print, file=sys.stderr))
-    log = structlog.get_logger()
-    maker = TargetMaker(make_secret_files(log), log, make_deadline(given.config), attempts=1)
-    with closing(maker.make_firewall(target)) as firewall:
+    with closing(site.make_targets(attempts=1).make_firewall(target)) as firewall:
         try:
             return OK if setup.set_up(firewall, target.name, order, given.read_psk(), terminal) else INCOMPLETE
         except Busy as error:
@@ -276,13 +267,13 @@ def _may_write(name: str) -> bool:
 def _find_people(given: Given, log: FilteringBoundLogger) -> Found:
     if given.config is None or not given.table.who:
         return NOBODY
-    people = People(partial(_read_people, given.config, given.secrets), log)
+    people = People(partial(_read_people, given.config, Path(given.file)), log)
     return people.find, people.came
 
 
-def _read_people(config: Config, secrets: SecretFiles, addresses: Collection[Address]) -> Reading:
+def _read_people(config: Config, file: Path, addresses: Collection[Address]) -> Reading:
     """Read the rows of these addresses, all in one. Raises NACError."""
-    source = make_source(config, secrets, make_deadline(config))  # its time limit is that of one read
+    source = Site(config, file).make_source()  # its time limit is that of one read
     try:
         with source.open() as snapshot:
             rules = make_rules(config, source)

@@ -72,7 +72,7 @@ def tunnels(
     if action == "check":
         return _check(options, target, form.timeout)
     there = _read_file(options.file) if action == "learn" else ""  # before root's rights are given up
-    site = Site(options, "nothing", target)
+    site = Site.open(options, "nothing", target)
     if action == "capture":
         return _capture(site, form.timeout)
     if action == "learn":
@@ -110,7 +110,7 @@ def _tell_unknown(outcomes: Sequence[Outcome], table: TunnelsConfig) -> None:
 def _check(options: Options, names: Sequence[str] | None, timeout: float | None) -> int:
     """Print a check; a configuration that cannot be used is a check that is unknown, not one that is critical."""
     try:
-        text, code = nagios.write_check(_collect(Site(options, "nothing", names), Wants(role=True), timeout))
+        text, code = nagios.write_check(_collect(Site.open(options, "nothing", names), Wants(role=True), timeout))
     except ConfigError as error:
         text, code = nagios.write_unknown("; ".join(f"{error.file}: {problem}" for problem in error.problems))
     print(text)
