@@ -118,40 +118,40 @@ SELECT MIN(clientHistId) FROM clienthist
 SELECT clientHistId, transDate FROM clienthist WHERE clientHistId >= %s ORDER BY clientHistId LIMIT 1
 
 -- name: read_groups
--- The newest row of every address in a part of the window, how many rows the address has there, and their lowest id.
+-- The newest row of every address in the window, how many rows the address has there, and the highest id of those that have
+-- been written whole. A row that lies ahead or has no principal stands alone: it says nothing, or only beside the newest.
 -- Addresses are grouped by their bytes: a collation would join texts that uidsync tells apart.
--- The date, in seconds since the first parameter, and the id make one number; the id is its lower 36 bits.
+-- The date, in seconds since the window began, and the id make one number; the id is its lower 36 bits.
 -- The limit keeps the order. Without it the rows of a large table would be fetched from all over the disk.
 SELECT STRAIGHT_JOIN
   newest.clientHistId, newest.transDate, newest.currentIpAddress, LEFT(newest.principal, 4096), {macaddress},
-  address.size, address.lowest
+  address.size, address.settled
 FROM (
   SELECT
+    clientHistId * COALESCE(transDate > %(latest)s OR NOT principal > '', 1) AS alone,
     COUNT(*) AS size,
-    MIN(clientHistId) AS lowest,
-    MAX((UNIX_TIMESTAMP(transDate) - %s) * 68719476736 + clientHistId) & 68719476735 AS winner
+    MAX(clientHistId * (transDate <= %(settled)s)) AS settled,
+    MAX((LEAST(UNIX_TIMESTAMP(transDate), %(end)s) - %(began)s) * 68719476736 + clientHistId) & 68719476735 AS winner
   FROM clienthist
-  WHERE transDate >= %s AND transDate <= %s AND clientHistId > %s
-  GROUP BY CAST(currentIpAddress AS BINARY)
-  ORDER BY winner LIMIT 18446744073709551615
+  WHERE transDate >= %(since)s AND clientHistId > %(past)s
+  GROUP BY CAST(currentIpAddress AS BINARY), alone
+  ORDER BY alone > 0, winner LIMIT 18446744073709551615
 ) AS address
 JOIN clienthist AS newest ON newest.clientHistId = address.winner
 
--- name: read_others
--- Every row of the window that lies ahead, has one of these addresses, or may have a blank principal: none at all, or one
--- that begins with anything but a visible ASCII character.
+-- name: read_hidden
+-- Every row of these addresses that does not stand alone, or of all addresses.
 SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), {macaddress}
 FROM clienthist
-WHERE transDate >= %s AND clientHistId > %s
-  AND (transDate > %s OR currentIpAddress IN %s OR COALESCE(ORD(principal), 0) NOT BETWEEN 33 AND 127)
+WHERE transDate >= %(since)s AND clientHistId > %(past)s AND transDate <= %(latest)s AND principal > ''
+  AND (%(all)s OR currentIpAddress IN %(texts)s)
 
 -- name: read_highest
--- The thousand rows below an id that were written last, of a part of the window. They are found by the primary key, from its
--- end: an index on transDate would make the server sort the window. The last id is the lowest of the window: without it, a
--- window of fewer than a thousand rows would make the server search all that was written before.
+-- The thousand rows of the window that were written last. They are found by the primary key, from its end: an index on
+-- transDate would make the server sort the window.
 SELECT clientHistId, transDate, currentIpAddress, LEFT(principal, 4096), NULL
 FROM clienthist FORCE INDEX (PRIMARY)
-WHERE transDate >= %s AND transDate <= %s AND clientHistId < %s AND clientHistId >= %s
+WHERE transDate >= %(since)s AND clientHistId > %(past)s
 ORDER BY clientHistId DESC LIMIT 1000
 
 -- ---- The past of an address, for `who` and `explain`

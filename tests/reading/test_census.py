@@ -156,24 +156,15 @@ def test_rows_that_are_read_again_for_lying_ahead_are_not_among_the_newest():
 
 
 def test_groups_are_counted_by_their_newest_row():
-    """A group counts with all its rows, for the reason of its newest one; what is looked at again counts once."""
+    """A group counts with all its rows, by its newest one. A blank that takes its address is an event."""
     census = Census(SETTLED)
-    census.count_group(seen(7), 5)
-    census.count_group(SkippedRow(3, "bad_address"), 2)
-    watched = [
-        seen(7),
-        seen(9, user="ben", minutes=8),
-        seen(2, "10.0.0.2", None, why="null"),
-        seen(1, "10.0.0.2", None, why="blank"),
-        seen(8, user=None, why="blank", minutes=7),
-        SkippedRow(3, "bad_address"),
-        ahead(20),
-    ]
-    events = newest_per_address(census.watch_again(watched, {ip_address("10.0.0.1")}))
-    census.settle({}, events)
-    assert [event.event_id for event in events.values()] == [7]
-    assert (census.rows, census.events, census.ahead) == (8, 3, [20])
-    assert census.skipped == {"bad_address": 2, "blank_principal": 2, "ahead": 1}
+    census.count_group(seen(7), 5, settled=3)
+    census.count_group(SkippedRow(3, "bad_address"), 2, settled=12)
+    for alone in (seen(8, user=None, why="blank"), seen(9, user=None, why="blank"), ahead(20)):
+        census.count_group(alone, 1, settled=0)
+    assert (census.rows, census.events, census.ahead, census.highest_settled) == (10, 5, [20], 3)
+    census.settle({}, {ip_address("10.0.0.1"): seen(9, user=None, why="other_device")})
+    assert census.skipped == {"bad_address": 2, "blank_principal": 1, "ahead": 1}
 
 
 def test_the_newest_rows_may_be_given():

@@ -18,12 +18,13 @@ from tests.safeconnect import COLUMNS, fresh_export, read_statements
 from uidsync.deadline import Deadline
 from uidsync.source import SourceError
 from uidsync.source.mysql import ROWS_AT_ONCE, Login, MySQLSource
+from uidsync.source.mysql_groups import Window
 from uidsync.source.mysql_login import STATEMENTS
 from uidsync.source.rows import Row, Rules, make_row_reader
 
 EVER = datetime(1970, 1, 2, tzinfo=UTC)
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
-WEEK_AGO = NOON - timedelta(days=7)
+WINDOW = Window(NOON - timedelta(days=7), NOON, NOON)
 NAIVE = NOON.replace(tzinfo=None)
 ADA = (1, NAIVE, "192.0.2.1", "ada,Staff", "02:00:5e:10:00:0a")
 
@@ -162,9 +163,9 @@ def test_other_types_of_columns_are_read(safeconnect, column, kind):
         assert snapshot.highest_id == 1
         assert snapshot.read_machines({1}) == {1: "PC-1"}
         if snapshot.groups:
-            assert [group.newest for group in snapshot.groups.read_groups(WEEK_AGO, NOON)] == [Row(*ADA)]
-            assert list(snapshot.groups.read_others(WEEK_AGO, NOON, ("192.0.2.1",))) == [Row(*ADA)]
-            assert snapshot.groups.read_highest(WEEK_AGO, NOON, 9) == [Row(*ADA[:4], None)]
+            assert [group.newest for group in snapshot.groups.read_groups(WINDOW)] == [Row(*ADA)]
+            assert list(snapshot.groups.read_hidden(WINDOW, ["192.0.2.1"])) == [Row(*ADA)]
+            assert list(snapshot.groups.read_highest(WINDOW)) == [Row(*ADA[:4], None)]
 
 
 def test_a_number_for_text_costs_no_more_than_its_row(safeconnect):
@@ -182,8 +183,8 @@ def test_bytes_that_are_no_utf_8_cost_their_own_row(safeconnect):
     with make_source(safeconnect).open() as snapshot:
         for rows in (
             snapshot.read_since(EVER),
-            (group.newest for group in snapshot.groups.read_groups(WEEK_AGO, NOON)),
-            snapshot.groups.read_others(WEEK_AGO, NOON, ("192.0.2.1", "192.0.2.2")),
+            (group.newest for group in snapshot.groups.read_groups(WINDOW)),
+            snapshot.groups.read_hidden(WINDOW, ["192.0.2.1", "192.0.2.2"]),
         ):
             assert [(row.user, row.why) for row in map(read_row, rows)] == [(None, "unfit"), ("Jürgen", "")]
 
@@ -194,7 +195,7 @@ def test_of_a_long_principal_its_beginning_is_asked_for(safeconnect):
         run(safeconnect, f"ALTER TABLE clienthist MODIFY principal {kind}", "DELETE FROM clienthist")
         safeconnect.insert([(1, NAIVE, "192.0.2.1", "ada," + "ä" * 500_000, None)])
         with make_source(safeconnect).open() as snapshot:
-            groups = snapshot.groups.read_groups(WEEK_AGO, NOON)
+            groups = snapshot.groups.read_groups(WINDOW)
             for rows in (snapshot.read_since(EVER), (group.newest for group in groups)):
                 (row,) = rows
                 assert len(row.principal) <= 4096

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from uidsync.ledger.values import MINUTE
 from uidsync.panos import Subject, Tagged, bare_name
 from uidsync.panos.userid.messages import UserMapping
-from uidsync.source.rows import BLANK, IGNORED, OTHER_DEVICE, LoginEvent
+from uidsync.source.rows import CONDITIONAL, IGNORED, OTHER_DEVICE, LoginEvent
 
 
 def newest_per_address(
@@ -29,7 +29,7 @@ def newest_per_address(
         holder = newest.get(event.ip)
         if holder and event.key < holder.key:
             continue
-        if event.why in {IGNORED, BLANK}:
+        if event.why in CONDITIONAL:
             conditional.setdefault(event.ip, []).append(event)
             continue
         newest[event.ip] = event

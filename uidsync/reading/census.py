@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from uidsync.panos import Subject
@@ -53,28 +53,19 @@ class Census:
             self._count(row)
             yield row
 
-    def count_group(self, newest: LoginEvent | SkippedRow, size: int) -> None:
-        """Count the rows of one address by the newest of them. None lies ahead."""
+    def count_group(self, newest: LoginEvent | SkippedRow, size: int, settled: int) -> None:
+        """Count the rows of one address by the newest of them.
+
+        A row that lies ahead is alone, and so is one with a blank principal, unless its blanks are odd ones.
+        """
         self.rows += size
         if isinstance(newest, SkippedRow):
             self.skipped[newest.reason] += size
-
-    def watch_again(
-        self, rows: Iterable[LoginEvent | SkippedRow], doubtful: Container[Subject]
-    ) -> Iterator[LoginEvent]:
-        """Pass on the events at doubtful addresses. Count the rows that lie ahead, and the blank principals.
-
-        All others have been counted by groups.
-        """
-        for row in rows:
-            if isinstance(row, LoginEvent):
-                self._count(row)
-                if row.ip in doubtful:
-                    yield row
-            elif row.reason == IS_AHEAD:
-                self.rows += 1
-                self.skipped[IS_AHEAD] += 1
-                self.ahead.append(row.event_id)
+            if newest.reason == IS_AHEAD:
+                self.ahead.append(newest.event_id)
+            return
+        self.highest_settled = max(self.highest_settled, settled)
+        self._count(newest)
 
     def count_newest(self, rows: Iterable[LoginEvent | SkippedRow]) -> None:
         """Take these as the newest rows, if rows were counted by groups."""

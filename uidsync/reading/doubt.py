@@ -21,9 +21,8 @@ from uidsync.panos.userid.messages import Entry, Login, Logout
 from uidsync.plan.newest import is_same_user, make_demand
 from uidsync.plan.share import find_withdrawn
 from uidsync.source import Snapshot
-from uidsync.source.rows import BLANK, IGNORED, LoginEvent, RowReader, is_within
+from uidsync.source.rows import CONDITIONAL, LoginEvent, RowReader, is_within
 
-CONDITIONAL = frozenset({BLANK, IGNORED})
 AT_ONCE = 5000  # events
 AWAY = timedelta(hours=1)  # without a turn for so long, a host sends everything: hands may have been at work, too
 

@@ -7,30 +7,19 @@ decided elsewhere.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from datetime import datetime, timedelta
+from itertools import chain, islice
 from typing import Protocol
 
 from uidsync.ledger.position import LATE_WRITERS
 from uidsync.panos import Subject
 from uidsync.plan.newest import newest_per_address
-from uidsync.reading.census import Census
+from uidsync.reading.census import AHEAD_ROWS, Census
 from uidsync.source.dates import Dates
-from uidsync.source.mysql_groups import Group, Groups
-from uidsync.source.rows import AHEAD, BLANK, HIGHEST_ID, IGNORED, LoginEvent, RowReader
+from uidsync.source.mysql_groups import Group, Groups, Window
+from uidsync.source.rows import AHEAD, CONDITIONAL, LoginEvent, RowReader, SkippedRow
 
 AT_ONCE = 5000  # addresses whose events are in memory together
-END = datetime(9999, 12, 31, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The dates that a read asks for, as the table has them."""
-
-    since: datetime
-    settled: datetime  # what is dated so or earlier has been written whole
-    latest: datetime  # what is dated later lies ahead of the clock
 
 
 def make_window(dates: Dates, now: datetime, validity: timedelta) -> Window:
@@ -62,45 +51,31 @@ def read_by_groups(store: Store, groups: Groups, read_row: RowReader, window: Wi
 
     The order of the dates has to be that of the moments: no clock of the table's zone may change within the window.
     """
-    doubtful: dict[str, Subject] = {}
-    has_events = False
-    for some in _batched(groups.read_groups(window.since, window.latest)):
-        found = []
+    doubtful: dict[str, Subject] = {}  # where the newest row may leave its address to one before it
+    alone: list[LoginEvent] = []
+    for some in _batched(groups.read_groups(window)):
+        plain, conditional = [], []
         for group in some:
             newest = read_row(group.newest)
-            census.count_group(newest, group.size)
-            if isinstance(newest, LoginEvent):
-                found.append((str(group.newest.address), newest))
-        has_events = has_events or bool(found)
-        doubtful |= _settle_newest(store, found)
-    ips = set(doubtful.values())
+            census.count_group(newest, group.size, group.settled)
+            if isinstance(newest, SkippedRow):
+                continue
+            if newest.why not in CONDITIONAL:
+                plain.append(newest)
+            elif group.size == 1:
+                conditional.append(newest)
+            else:
+                doubtful[str(group.newest.address)] = newest.ip
+        settle(store, plain, store.read_events([event.ip for event in plain]))
+        known = store.read_events([event.ip for event in conditional])
+        alone += (event for event in conditional if event.ip not in known or event.key >= known[event.ip].key)
+    ips = {*doubtful.values(), *(event.ip for event in alone)}
     known = store.read_events(ips)
-    rows = map(read_row, groups.read_others(window.since, window.latest, doubtful))
-    census.settle(known, settle(store, census.watch_again(rows, ips), known))
-    census.count_newest(map(read_row, groups.read_highest(window.since, END, HIGHEST_ID)))
-    if has_events:
-        census.highest_settled = _find_settled(groups, read_row, window)
-
-
-def _settle_newest(store: Store, found: Collection[tuple[str, LoginEvent]]) -> dict[str, Subject]:
-    """Write what the newest rows decide. Return the others, which take their addresses only under conditions.
-
-    They are returned as texts, with the addresses that they mean.
-    """
-    plain = [event for _, event in found if event.why not in {IGNORED, BLANK}]
-    settle(store, plain, store.read_events([event.ip for event in plain]))
-    return {text: event.ip for text, event in found if event.why in {IGNORED, BLANK}}
-
-
-def _find_settled(groups: Groups, read_row: RowReader, window: Window) -> int:
-    """Return the highest id of an event that was written whole; 0 when there is none."""
-    below = HIGHEST_ID
-    while rows := groups.read_highest(window.since, window.settled, below):
-        for row in map(read_row, rows):
-            if isinstance(row, LoginEvent):
-                return row.event_id
-            below = row.event_id
-    return 0
+    rows = map(read_row, groups.read_hidden(window, doubtful)) if doubtful else ()
+    hidden = (row for row in rows if isinstance(row, LoginEvent) and row.ip in ips)
+    census.settle(known, settle(store, chain(alone, hidden), known))
+    if len(census.ahead) > AHEAD_ROWS or not census.events:
+        census.count_newest(map(read_row, groups.read_highest(window)))
 
 
 def _batched(groups: Iterator[Group]) -> Iterator[list[Group]]:

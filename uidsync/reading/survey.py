@@ -16,7 +16,7 @@ from typing import Literal
 
 from uidsync.ledger.values import MINUTE
 from uidsync.panos import Subject, rank
-from uidsync.source.rows import BLANK, IGNORED, LoginEvent, Network
+from uidsync.source.rows import CONDITIONAL, LoginEvent, Network
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # A lent laptop or a small DHCP pool shows two users of an address within an hour, a busy desk three.
@@ -71,7 +71,7 @@ class Survey:
     def watch(self, events: Iterable[LoginEvent]) -> Iterator[LoginEvent]:
         """Pass the events on. Events that take an address only under conditions are not surveyed."""
         for event in events:
-            if event.why not in {BLANK, IGNORED} and event.ip not in self._shared:
+            if event.why not in CONDITIONAL and event.ip not in self._shared:
                 self._events += 1
                 self._look_at(event, event.user.casefold() if event.user else None)
             yield event

@@ -5,7 +5,7 @@ The statements are in sql/source.sql. Values travel as parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -191,9 +191,9 @@ class MySQLSnapshot:
         return self._stream(name, *parameters)
 
     def _stream(self, name: str, *parameters: object) -> Iterator[Row]:
-        yield from map(self._make_row, self._ask(name, *parameters))
+        yield from map(self._make_row, self._ask(name, parameters))
 
-    def _ask(self, name: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
+    def _ask(self, name: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> Iterator[tuple[Any, ...]]:
         cursor: Any = self._connection.cursor()
         try:
             with self._translated():

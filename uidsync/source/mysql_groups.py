@@ -19,11 +19,23 @@ PROBES = 256  # rows that are looked at before a larger table is read
 MOST_LATE = timedelta(days=1)  # an appliance that was cut off may write down a day later what it saw
 
 
+class Window(NamedTuple):
+    """The dates that a read asks for, as the table has them."""
+
+    since: datetime
+    settled: datetime  # what is dated so or earlier has been written whole
+    latest: datetime  # what is dated later lies ahead of the clock
+
+
 class Group(NamedTuple):
-    """All rows that spell an address in one way: the newest by date and id, and how many there are."""
+    """Rows that spell an address in one way: the newest by date and id, and how many there are.
+
+    `settled` is the highest id of those that have been written whole; 0 if there are none.
+    """
 
     newest: Row
     size: int
+    settled: int
 
 
 def can_group(columns: Mapping[str, tuple[str, str]], highest_id: int | None) -> bool:
@@ -64,7 +76,7 @@ def find_past(probes: Iterable[tuple[int, datetime]], since: datetime) -> int | 
 
 
 class Groups:
-    """Answers about a window without sending all its rows. Dates are as the table has them.
+    """Answers about a window without sending all its rows.
 
     `ask` asks a question by its name and streams the rows of the answer.
     """
@@ -72,7 +84,6 @@ class Groups:
     def __init__(self, ask: Callable[..., Iterator[tuple[Any, ...]]], make_row: Callable[[Sequence[Any]], Row]) -> None:
         self._ask = ask
         self._make_row = make_row
-        self._lowest_id = GROUPED_ID  # of the rows seen so far
         self._past = 0  # the id up to which all rows are older than the window
 
     def skip_past(self, since: datetime, highest_id: int) -> bool:
@@ -84,42 +95,35 @@ class Groups:
         if highest_id - lowest_id < FEW_IDS:
             return True
         ids = range(lowest_id, highest_id + 1, (highest_id - lowest_id) // PROBES)
-        rows = {row for event_id in ids for row in self._ask("read_next", event_id)}
+        rows = {row for event_id in ids for row in self._ask("read_next", [event_id])}
         past = find_past(sorted(row for row in rows if isinstance(row[1], datetime)), write_date(since))
         self._past = past or 0
         return past is not None
 
-    def read_groups(self, since: datetime, until: datetime) -> Iterator[Group]:
-        """Read the newest row of every address in a part of the window. Raises SourceError."""
+    def read_groups(self, window: Window) -> Iterator[Group]:
+        """Read the newest row of every address, and then each row that stands alone. Raises SourceError.
+
+        A row stands alone if it lies ahead, or if its principal is NULL, empty, or blank as the server sees it.
+        """
         deque(self._ask("widen_groups"), maxlen=0)
-        moments = int(since.timestamp()), write_date(since), write_date(until)
-        for *row, size, lowest_id in self._ask("read_groups", *moments, self._past):
-            self._lowest_id = min(self._lowest_id, lowest_id)
-            yield Group(self._make_row(row), size)
+        for *row, size, settled in self._ask("read_groups", self._place(window)):
+            yield Group(self._make_row(row), size, settled)
 
-    def read_others(self, since: datetime, latest: datetime, texts: Collection[str]) -> Iterator[Row]:
-        """Read every row that is dated after `latest`, has one of these texts for an address, or a blank principal.
+    def read_hidden(self, window: Window, texts: Collection[str]) -> Iterator[Row]:
+        """Read the rows with one of these texts for an address that do not stand alone. Raises SourceError.
 
-        There may be others among them: every row, if that is too much to ask for. Raises SourceError.
+        There may be others among them: all of the window, if that is too much to ask for.
         """
-        question: tuple[object, ...] = (
-            "read_others",
-            write_date(since),
-            self._past,
-            write_date(latest),
-            tuple(texts) or ("-",),
-        )
         # A text that is not ASCII may mean more to a server than it says.
-        if len(texts) > MOST_TEXTS or not all(map(str.isascii, texts)):
-            question = "read_window", write_date(since)
-        for row in map(self._make_row, self._ask(*question)):
-            self._lowest_id = min(self._lowest_id, row.event_id or 0)
-            yield row
+        is_too_much = len(texts) > MOST_TEXTS or not all(map(str.isascii, texts))
+        asked = {"all": is_too_much, "texts": ["-"] if is_too_much else list(texts)}
+        return map(self._make_row, self._ask("read_hidden", self._place(window) | asked))
 
-    def read_highest(self, since: datetime, until: datetime, below: int) -> Sequence[Row]:
-        """Read the thousand rows with the highest ids below one, the highest first, without devices.
+    def read_highest(self, window: Window) -> Iterator[Row]:
+        """Read the thousand rows with the highest ids, the highest first, without devices. Raises SourceError."""
+        return map(self._make_row, self._ask("read_highest", self._place(window)))
 
-        The groups and the others have to be read first. Raises SourceError.
-        """
-        parameters = write_date(since), write_date(until), below, self._lowest_id
-        return list(map(self._make_row, self._ask("read_highest", *parameters)))
+    def _place(self, window: Window) -> dict[str, object]:
+        dates = dict(zip(window._fields, map(write_date, window), strict=True))
+        began, end = (int(date.timestamp()) for date in (window.since, window.latest))
+        return {**dates, "began": began, "end": end, "past": self._past}

@@ -40,6 +40,7 @@ LONGEST_MAC = 64  # characters; the longest kind of device address has 16 digits
 NULL, EMPTY, UNFIT, TOO_LONG, IGNORED, OTHER_DOMAIN, BLANK, OTHER_DEVICE = (
     "null", "empty", "unfit", "too_long", "ignored", "other_domain", "blank", "other_device"
 )  # fmt: skip
+CONDITIONAL = frozenset({BLANK, IGNORED})  # takes its address only under conditions: see plan/newest.py
 # Why a row is skipped.
 BAD_ROW, NO_ADDRESS, BAD_ADDRESS, RESERVED, CUT_IPV6, OUTSIDE, NO_DATE, IS_AHEAD = (
     "bad_row", "no_address", "bad_address", "reserved_address", "cut_ipv6", "outside_networks", "no_date", "ahead"
