@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final, Literal
 
 from uidsync.panos import Address, Tagged
@@ -87,14 +87,12 @@ class Timeline:
         self._validity = validity
         changes = dict(_find_changes(self._events, validity))  # of several changes in one moment the last one counts
         self._moments = list(changes)
-        self._stretches: list[int] = []  # for each moment, the number of its stretch: time without a change of holder
         self._tenures: list[Tenure | None] = []  # for each moment; None where nothing is known
         stretches = [list(stretch) for _, stretch in groupby(changes.items(), lambda change: _identify(change[1]))]
-        for number, stretch in enumerate(stretches):
-            since = stretch[0][0][0]
+        for stretch, following in pairwise([*stretches, []]):
+            (since, _), _ = stretch[0]
             for _, holder in stretch:  # nothing is known of the last stretch: it has no end
-                self._tenures.append(Tenure(holder, since, stretches[number + 1][0][0][0]) if holder else None)
-                self._stretches.append(number)
+                self._tenures.append(Tenure(holder, since, following[0][0][0]) if holder else None)
 
     def find(self, at: datetime) -> Tenure | None:
         """Find who had the address at a moment; None where nothing is known."""
@@ -103,11 +101,11 @@ class Timeline:
 
     def tell(self, at: datetime) -> Answer:
         """Tell who had the address at a moment, and who around it."""
-        place = self._find_place(at)
-        before = list(self._list_others(place, range(place, -1, -1)))
-        after = list(self._list_others(place, range(max(place, 0), len(self._moments))))
+        now, place = self.find(at), self._find_place(at)
+        before = list(_list_others(now, reversed(self._tenures[: place + 1])))
+        after = list(_list_others(now, self._tenures[place + 1 :]))
         return Answer(
-            self.find(at),
+            now,
             next(iter(before), None),
             next(iter(after), None),
             next((tenure for tenure in before if tenure.event.user is not None), None),
@@ -116,18 +114,14 @@ class Timeline:
 
     def list_between(self, since: datetime, until: datetime) -> list[Tenure]:
         """Return the tenures of a span of time, the first first; each as its last event in that time says it."""
-        places = range(max(self._find_place(since), 0), self._find_place(until) + 1)
-        by_stretch = {self._stretches[place]: self._tenures[place] for place in places}
-        return [tenure for tenure in by_stretch.values() if tenure]
+        tenures = self._tenures[max(self._find_place(since), 0) : self._find_place(until) + 1]
+        return list({tenure.since: tenure for tenure in tenures if tenure}.values())
 
     def find_tenures(self, is_meant: Callable[[LoginEvent], bool], since: datetime, at: datetime) -> list[Tenure]:
         """Return the tenures that are meant, and rest on an event of that time."""
-        tenures = {}
-        for place in range(max(self._find_place(since), 0), self._find_place(at) + 1):
-            tenure = self._tenures[place]
-            if tenure and tenure.event.seen_at >= since and is_meant(tenure.event):
-                tenures[self._stretches[place]] = tenure
-        return list(tenures.values())
+        tenures = self._tenures[max(self._find_place(since), 0) : self._find_place(at) + 1]
+        found = (each for each in tenures if each and each.event.seen_at >= since and is_meant(each.event))
+        return list({tenure.since: tenure for tenure in found}.values())
 
     def replay(self, now: datetime) -> Iterator[tuple[LoginEvent, Effect, LoginEvent | None]]:
         """Yield each event, what it did by `now`, and which event held the address after it, the oldest first."""
@@ -142,14 +136,14 @@ class Timeline:
     def _find_place(self, at: datetime) -> int:
         return bisect_right(self._moments, (at, AT)) - 1
 
-    def _list_others(self, place: int, places: range) -> Iterator[Tenure]:
-        """Yield the tenures that are met on the way from a place; each as the event that is met first says it."""
-        number = self._stretches[place] if place >= 0 else -1
-        for other in places:
-            if self._stretches[other] != number:
-                number = self._stretches[other]
-                if tenure := self._tenures[other]:
-                    yield tenure
+
+def _list_others(tenure: Tenure | None, tenures: Iterable[Tenure | None]) -> Iterator[Tenure]:
+    """Yield the tenures that are met on the way from one; each as the event that is met first says it."""
+    since = tenure and tenure.since
+    for other in tenures:
+        if other and other.since != since:
+            since = other.since
+            yield other
 
 
 def _identify(holder: LoginEvent | None) -> tuple[str | None] | None:

@@ -7,11 +7,13 @@ nearly in the order of their dates, as in a table. A late event may go uncounted
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
+from itertools import accumulate
 from typing import Literal
 
 from uidsync.ledger.values import MINUTE
@@ -103,12 +105,9 @@ class Survey:
 
     def _find_gap(self, percent: int) -> int:
         """Return how many minutes this percentage of the gaps last at most; 0 if there are no gaps."""
-        wanted = self._gaps.total() * percent
-        for minutes in sorted(self._gaps):
-            wanted -= self._gaps[minutes] * 100
-            if wanted <= 0:
-                return minutes
-        return 0
+        minutes = sorted(self._gaps)
+        counts = list(accumulate(self._gaps[each] for each in minutes))
+        return minutes[bisect_left(counts, self._gaps.total() * percent / 100)] if minutes else 0
 
     def _look_at(self, event: LoginEvent, user: str | None) -> None:
         place = self._places.get(event.ip)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Literal
+
+from uidsync.exposition import Sample, write_family
 
 REFUSED = ("full", "disk", "large", "slow", "broken", "compressed")
 UNKNOWN = ("time", "severity", "action")
@@ -42,17 +45,16 @@ def write_stats(counters: Mapping[str, int]) -> str:
 
 def write_metrics(counters: Mapping[str, int], oldest: float | None, now: float) -> str:
     """Return the counters in Prometheus' text format."""
-    lines: list[str] = []
+    families: list[str] = []
 
-    def add(name: str, kind: str, told: str, samples: Mapping[str, float]) -> None:
-        lines.extend((f"# HELP uidsync_relay_{name} {told}", f"# TYPE uidsync_relay_{name} {kind}"))
-        lines.extend(f"uidsync_relay_{name}{labels} {value}" for labels, value in samples.items())
+    def add(name: str, kind: Literal["gauge", "counter"], told: str, samples: list[Sample]) -> None:
+        families.append(write_family(f"uidsync_relay_{name}", kind, told, samples))
 
-    def count(name: str) -> dict[str, float]:
-        return {"": counters.get(name, 0)}
+    def count(name: str) -> list[Sample]:
+        return [((), counters.get(name, 0))]
 
-    def each(label: str, prefix: str, values: tuple[str, ...]) -> dict[str, float]:
-        return {f'{{{label}="{value}"}}': counters.get(f"{prefix}_{value}", 0) for value in values}
+    def each(label: str, prefix: str, values: tuple[str, ...]) -> list[Sample]:
+        return [(((label, value),), counters.get(f"{prefix}_{value}", 0)) for value in values]
 
     add("requests_total", "counter", "Requests to /in with the right key.", count("events_received"))
     add("psk_errors_total", "counter", "Requests with a wrong Authorization header.", count("psk_errors"))
@@ -73,5 +75,7 @@ def write_metrics(counters: Mapping[str, int], oldest: float | None, now: float)
     add("updates_total", "counter", "Requests to the tenant by what it answered.", each("answer", "updates", UPDATES))
     add("queued", "gauge", "Alerts that wait.", count("queued"))
     add("dead", "gauge", "Dead letters that are kept, as `dead list` shows them.", count("dead"))
-    add("oldest_seconds", "gauge", "Age of the alert that waits longest.", {"": max(now - oldest, 0) if oldest else 0})
-    return "\n".join(lines) + "\n"
+    add(
+        "oldest_seconds", "gauge", "Age of the alert that waits longest.", [((), max(now - oldest, 0) if oldest else 0)]
+    )
+    return "".join(families)
