@@ -281,7 +281,7 @@ def test_agreement_is_a_sentence_a_table_and_metrics(campus, firewall):
     text = file.read_text()
     assert 'uidsync_events_users{firewall="fw-simulated",zone="guest",verdict="blank"} 1\n' in text
     assert 'uidsync_events_rows{state="new"} 2\n' in text
-    assert 'uidsync_events_complete{target="fw"} 1.0\n' in text
+    assert 'uidsync_events_complete{target="fw"} 1\n' in text
 
 
 def test_what_was_not_read_stands_after_the_proof(campus, firewall, start):
