@@ -195,7 +195,7 @@ def test_the_sentence_of_agreement():
     ]  # fmt: skip
     text = write_metrics({"new": 1, "seen": 2}, Agreement({('f"w', "a\nb"): {"agree": 3}}), {"fw": False}, 1.5)
     assert 'uidsync_events_users{firewall="f\\"w",zone="a\\nb",verdict="agree"} 3\n' in text
-    assert 'uidsync_events_complete{target="fw"} 0.0\n' in text
+    assert 'uidsync_events_complete{target="fw"} 0\n' in text
 
 
 # ---- when --------------------------------------------------------------------------------------------------------
