@@ -17,7 +17,8 @@ PACKAGE = Path(__file__).parents[1] / "uidsync"
 LONGEST = 350  # lines of a module
 LONGEST_FUNCTION, MOST_PARAMETERS = 50, 7  # lines; the object itself does not count
 
-GROUND = ("deadline", "exposition", "refusal", "side_by_side", "spelling", "statements")  # what knows nothing of the job
+# What knows nothing of the job.
+GROUND = ("deadline", "exposition", "refusal", "side_by_side", "spelling", "statements")
 
 # Who may import whom: a folder those that are named, and itself. From the ground up, so that no arrow runs back.
 MAY_IMPORT = {

@@ -16,7 +16,7 @@ from uidsync.ledger.position import LATE_WRITERS
 from uidsync.plan.newest import newest_per_address
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.census import Census
-from uidsync.reading.fullread import AT_ONCE, read_by_groups
+from uidsync.reading.fullread import AT_ONCE, Sink, read_by_groups
 from uidsync.source.mysql_groups import FEW_IDS, GROUPED_ID, MOST_TEXTS, Window
 from uidsync.source.rows import AHEAD, LoginEvent, Row, Rules, make_row_reader
 
@@ -121,7 +121,7 @@ def judge_groups(snapshot, rules, known, now=NOW, since=SINCE):
     store, census = Events(known), Census(now - LATE_WRITERS)
     snapshot.groups.skip_past(since, snapshot.highest_id)
     window = Window(since, *map(rules.dates.find_first, (now - LATE_WRITERS, now + AHEAD)))
-    read_by_groups(store, snapshot.groups, make_row_reader(rules, now), window, census)
+    read_by_groups(Sink(store), snapshot.groups, make_row_reader(rules, now), window, census)
     return store, census
 
 

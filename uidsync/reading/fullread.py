@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import chain, islice
-from typing import Protocol
 
+from uidsync.ledger.events import EventsLedger
 from uidsync.ledger.position import LATE_WRITERS
 from uidsync.panos import Subject
 from uidsync.plan.newest import newest_per_address
@@ -27,26 +27,37 @@ def make_window(dates: Dates, now: datetime, validity: timedelta) -> Window:
     return Window(*map(dates.find_first, (now - validity, now - LATE_WRITERS, now + AHEAD)))
 
 
-class Store(Protocol):
-    """The events that hold their addresses, as far as they are known."""
+class Sink:
+    """Writes events to the ledger. Notes whether there are any, and how many no tail would have found.
 
-    def read_events(self, ips: Collection[Subject]) -> Mapping[Subject, LoginEvent]:
-        """Return the event that holds each of these addresses, where there is one."""
+    Where tags are made, `replaced` is what held an address before.
+    """
 
-    def write_events(self, events: Iterable[LoginEvent]) -> None:
-        """Note the events that hold their addresses from now on."""
+    def __init__(self, ledger: EventsLedger, tail: int = -1, *, is_tagging: bool = False) -> None:
+        self._ledger = ledger
+        self._tail = tail
+        self._is_tagging = is_tagging
+        self.replaced: dict[Subject, LoginEvent | None] = {}
+        self.late = 0
+        self.has_written = False
+
+    def read_events(self, ips: Collection[Subject] | None = None) -> Mapping[Subject, LoginEvent]:
+        """Return the event that holds each address, or each of these, where there is one."""
+        return self._ledger.read_events(ips)
+
+    def settle(self, events: Iterable[LoginEvent], known: Mapping[Subject, LoginEvent]) -> Mapping[Subject, LoginEvent]:
+        """Find who holds each address after these events, and write down what is new. Return who holds them."""
+        newest = newest_per_address(events, known)
+        written = [event for ip, event in newest.items() if known.get(ip) != event]
+        if self._is_tagging:
+            self.replaced = {event.ip: known.get(event.ip) for event in written} | self.replaced
+        self._ledger.write_events(written)
+        self.late += sum(event.event_id <= self._tail for event in written)
+        self.has_written = self.has_written or bool(written)
+        return newest
 
 
-def settle(
-    store: Store, events: Iterable[LoginEvent], known: Mapping[Subject, LoginEvent]
-) -> dict[Subject, LoginEvent]:
-    """Find who holds each address after these events, and write down what is new. Return who holds them."""
-    newest = newest_per_address(events, known)
-    store.write_events(event for ip, event in newest.items() if known.get(ip) != event)
-    return newest
-
-
-def read_by_groups(store: Store, groups: Groups, read_row: RowReader, window: Window, census: Census) -> None:
+def read_by_groups(sink: Sink, groups: Groups, read_row: RowReader, window: Window, census: Census) -> None:
     """Bring the events up to date with all rows of the window, and count them. Raises SourceError.
 
     The order of the dates has to be that of the moments: no clock of the table's zone may change within the window.
@@ -66,14 +77,14 @@ def read_by_groups(store: Store, groups: Groups, read_row: RowReader, window: Wi
                 conditional.append(newest)
             else:
                 doubtful[str(group.newest.address)] = newest.ip
-        settle(store, plain, store.read_events([event.ip for event in plain]))
-        known = store.read_events([event.ip for event in conditional])
+        sink.settle(plain, sink.read_events([event.ip for event in plain]))
+        known = sink.read_events([event.ip for event in conditional])
         alone += (event for event in conditional if event.ip not in known or event.key >= known[event.ip].key)
     ips = {*doubtful.values(), *(event.ip for event in alone)}
-    known = store.read_events(ips)
+    known = sink.read_events(ips)
     rows = map(read_row, groups.read_hidden(window, doubtful)) if doubtful else ()
     hidden = (row for row in rows if isinstance(row, LoginEvent) and row.ip in ips)
-    census.settle(known, settle(store, chain(alone, hidden), known))
+    census.settle(known, sink.settle(chain(alone, hidden), known))
     if len(census.ahead) > AHEAD_ROWS or not census.events:
         census.count_newest(map(read_row, groups.read_highest(window)))
 

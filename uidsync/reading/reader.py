@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -18,7 +18,7 @@ from uidsync.panos import Subject
 from uidsync.plan.roles import Replaced, make_tag_events, tell_cut
 from uidsync.reading.census import Census
 from uidsync.reading.doubt import News
-from uidsync.reading.fullread import make_window, read_by_groups, settle
+from uidsync.reading.fullread import Sink, make_window, read_by_groups
 from uidsync.source import Snapshot, Source
 from uidsync.source.dates import Dates, make_zone
 from uidsync.source.rows import AHEAD, HIGHEST_ID, LoginEvent, Rules, make_row_reader
@@ -75,7 +75,7 @@ def read(config: Config, source: Source, ledger: Ledger, *, full: bool, log: Fil
         has_aged = config.roles.is_used and position is not None and _has_aged(ledger, validity, position.full_at, now)
         ledger.drop_events(now, validity if is_known else None)
         has_tail = is_known and snapshot.highest_id is not None  # a file is always read as a whole
-        sink = _Sink(ledger, position.find_tail() if position and has_tail else -1, is_tagging=config.roles.is_used)
+        sink = Sink(ledger, position.find_tail() if position and has_tail else -1, is_tagging=config.roles.is_used)
         is_full = full or not position or position.is_full_due(*marks, snapshot.highest_id, now, config.sync.full_every)
         if is_full and not full and not (position and position.disordered_at):
             _skip_past(snapshot, rules.dates.find_first(now - validity), log)
@@ -123,7 +123,7 @@ def _skip_past(snapshot: Snapshot, since: datetime, log: FilteringBoundLogger) -
 
 
 def _read_rows(
-    snapshot: Snapshot, sink: _Sink, news: News, rules: Rules, validity: timedelta, position: Position | None
+    snapshot: Snapshot, sink: Sink, news: News, rules: Rules, validity: timedelta, position: Position | None
 ) -> Census:
     """Read the rows after a position, or all of the window if there is none. Count them, and note who holds what."""
     now, dates = snapshot.now, rules.dates
@@ -140,34 +140,8 @@ def _read_rows(
         events = list(events)
         ips = {event.ip for event in events}
     known = sink.read_events(ips)
-    census.settle(known, settle(sink, news.watch(events, known), known))
+    census.settle(known, sink.settle(news.watch(events, known), known))
     return census
-
-
-class _Sink:
-    """Writes events to the ledger. Notes whether there are any, and how many no tail would have found."""
-
-    def __init__(self, ledger: Ledger, tail: int, *, is_tagging: bool) -> None:
-        self._ledger = ledger
-        self._tail = tail
-        self._is_tagging = is_tagging
-        self.replaced: dict[Subject, LoginEvent | None] = {}  # what held an address before, where tags are made
-        self.late = 0
-        self.has_written = False
-
-    def read_events(self, ips: Collection[Subject] | None = None) -> Mapping[Subject, LoginEvent]:
-        """Return the event that holds each address, or each of these, where there is one."""
-        return self._ledger.read_events(ips)
-
-    def write_events(self, events: Iterable[LoginEvent]) -> None:
-        """Record the events that hold their addresses from now on."""
-        listed = list(events)
-        if self._is_tagging:
-            known = self._ledger.read_events([event.ip for event in listed])
-            self.replaced = {event.ip: known.get(event.ip) for event in listed} | self.replaced
-        self._ledger.write_events(listed)
-        self.late += sum(event.event_id <= self._tail for event in listed)
-        self.has_written = self.has_written or bool(listed)
 
 
 def _goes_on(position: Position | None, following: Position) -> bool:
@@ -175,7 +149,7 @@ def _goes_on(position: Position | None, following: Position) -> bool:
     return position is not None and not position.is_reset(following.source, following.watermark)
 
 
-def _write_position(ledger: Ledger, position: Position | None, following: Position, sink: _Sink) -> None:
+def _write_position(ledger: Ledger, position: Position | None, following: Position, sink: Sink) -> None:
     """Record how far was read. If ids begin anew, forget up to which event each target was served."""
     # A replica that lags has fewer rows as well, but no news.
     has_begun_anew = position is not None and following.watermark < position.watermark and sink.has_written
