@@ -102,11 +102,11 @@ def trace(
         holder = after
         is_remembered = event is known and effect == "takes"
         steps.append(_make_step(event, "remembered" if is_remembered else effect, holder))
-    for place in range(len(steps) - 1, -1, -1):
-        if holder and steps[place].event_id == holder.event_id:
-            steps[place] = replace(steps[place], is_decisive=True)
-            break
-    named = (replace(step, principal=principals.get(step.event_id)) for step in (*skipped, *steps))
+    decisive = next((step for step in reversed(steps) if holder and step.event_id == holder.event_id), None)
+    named = (
+        replace(step, principal=principals.get(step.event_id), is_decisive=step is decisive)
+        for step in (*skipped, *steps)
+    )
     return tuple(sorted(named, key=_order)), holder
 
 
