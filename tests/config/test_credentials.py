@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from uidsync.config.credentials import CREDENTIALS, SecretError, SecretFiles
+from uidsync.config.credentials import CREDENTIALS, SecretFiles
+from uidsync.config.values import SecretError
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from uidsync.config.credentials import SecretError, SecretFiles
+from uidsync.config.credentials import SecretFiles
 from uidsync.config.models import AgentConfig, Config, CSVConfig, TargetConfig
 from uidsync.config.secrets import find_password, find_ways_in
-from uidsync.config.values import NeighbourTable, Secret
+from uidsync.config.values import NeighbourTable, Secret, SecretError
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.tls import Trust, make_context
 from uidsync.source import SourceError

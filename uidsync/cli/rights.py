@@ -17,7 +17,6 @@ import structlog
 from uidsync.config.credentials import (
     SERVICE,
     SecretClosed,
-    SecretError,
     SecretFiles,
     describe_refusal,
     may_read,
@@ -26,7 +25,7 @@ from uidsync.config.credentials import (
 from uidsync.config.models import Config, TargetConfig
 from uidsync.config.reader import ConfigError
 from uidsync.config.secrets import find_password, find_ways_in
-from uidsync.config.values import Secret
+from uidsync.config.values import Secret, SecretError
 from uidsync.ledger.file import list_parts
 from uidsync.ledger.ledger import FILE
 from uidsync.report.output import LAST_RUN

@@ -23,7 +23,6 @@ from uidsync.config.credentials import (
     CREDENTIALS,
     LONGEST,
     SERVICE,
-    SecretError,
     advise_closing,
     describe_refusal,
     is_open_to_others,
@@ -31,7 +30,7 @@ from uidsync.config.credentials import (
 )
 from uidsync.config.reader import ConfigError
 from uidsync.config.secrets import find_secrets
-from uidsync.config.values import Secret
+from uidsync.config.values import Secret, SecretError
 from uidsync.panos.wire.certfiles import describe
 from uidsync.refusal import Refusal
 from uidsync.report.output import write_atomically

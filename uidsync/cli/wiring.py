@@ -15,9 +15,10 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import Options, import_without
 from uidsync.cli.rights import Needs, become_owner, raise_if_locked_out
-from uidsync.config.credentials import SecretError, SecretFiles, advise_closing
+from uidsync.config.credentials import SecretFiles, advise_closing
 from uidsync.config.models import STATE_DIR, AgentConfig, Config, CSVConfig, FirewallConfig, MySQLConfig, TargetConfig
 from uidsync.config.reader import ConfigError
+from uidsync.config.values import SecretError
 from uidsync.deadline import Deadline
 from uidsync.deliver.recorder import Progress
 from uidsync.ledger.ledger import Ledger

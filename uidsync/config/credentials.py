@@ -13,14 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from uidsync.config.values import SecretError
+
 SERVICE = "uidsync"  # the account of the units; its group may read the secrets
 CREDENTIALS = Path("/etc/uidsync/credentials")
 KINDS = {"directory": stat.S_ISDIR, "pipe": stat.S_ISFIFO, "socket": stat.S_ISSOCK}
 LONGEST = 64 * 2**10  # bytes; a file that is longer is no secret
-
-
-class SecretError(Exception):
-    """A secret cannot be read; the message says where it was looked for."""
 
 
 class SecretClosed(SecretError):

@@ -225,6 +225,10 @@ class Secret:
         return self.store_by or f"uidsync secret set {self.name}" + (" < KEY-FILE" if self.is_key else "")
 
 
+class SecretError(Exception):
+    """A secret cannot be read; the message says where it was looked for."""
+
+
 class NeighbourTable(Table):
     """The table of a neighbour. The neighbour brings its own model."""
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uidsync.cli.app import NEIGHBOURS
-from uidsync.config.credentials import SecretError, SecretFiles
+from uidsync.config.credentials import SecretFiles
 from uidsync.config.models import Config
-from uidsync.config.values import NeighbourTable
+from uidsync.config.values import NeighbourTable, SecretError
 
 if TYPE_CHECKING:
     from uidsync.integrations.tunnels.config import TunnelsConfig

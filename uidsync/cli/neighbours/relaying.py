@@ -6,12 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timezone, tzinfo
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
+from typing import Any
 
 import structlog
 import typer
@@ -21,20 +20,19 @@ from uidsync.cli.app import Options
 from uidsync.cli.rights import become_owner
 from uidsync.cli.show import print_finding, print_json
 from uidsync.cli.wiring import Site, find_state_dir, make_secret_files
-from uidsync.config.credentials import SecretError, SecretFiles
 from uidsync.config.models import Config
 from uidsync.config.reader import ConfigError
 from uidsync.history.timeline import Timeline, attribute, make_timelines
 from uidsync.integrations.relay import checks, letters, setup, status
 from uidsync.integrations.relay import config as tables
+from uidsync.integrations.relay.given import ENVIRONMENT, Given, by_environment, by_table
 from uidsync.integrations.relay.health import Finding, try_disk
 from uidsync.integrations.relay.lock import QueueError, QueueLocked
 from uidsync.integrations.relay.lookup import NACError, People, Person, Reading
-from uidsync.integrations.relay.names import BY_ENVIRONMENT, BY_TABLE, Names
 from uidsync.integrations.relay.queue import Limits, Queue, QueueFull
-from uidsync.integrations.relay.service import NOBODY, Plan, PortTaken, make_plan, run, tell_as_original
+from uidsync.integrations.relay.service import NOBODY, PortTaken, run, tell_as_original
 from uidsync.integrations.relay.service import People as Found
-from uidsync.integrations.relay.tenant import KeyUnreadable, Tenant, make_tenant
+from uidsync.integrations.relay.tenant import Tenant
 from uidsync.integrations.relay.tls import CannotStart
 from uidsync.panos import Address
 from uidsync.panos.wire.errors import Busy, Unauthorized
@@ -46,117 +44,47 @@ from uidsync.source import SourceError
 from uidsync.source.rows import LoginEvent, make_row_reader
 from uidsync.spelling import make_printable
 
-Secret = TypeVar("Secret")
-ENVIRONMENT = "environment"  # in the place of the file's name
 RIGHTS = "the key's role needs XML API > Operational Requests and Configuration, and Commit for --commit"
 UNCERTAIN = "(uncertain)"  # the address changed hands within minutes, or the NAC's export stopped before
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What a relay is told, by the configuration or by the original's environment variables."""
-
-    file: str
-    table: tables.RelayConfig
-    zone: tzinfo
-    state_dir: Path
-    secrets: SecretFiles
-    names: Names
-    config: Config | None = None
-
-    @property
-    def is_by_environment(self) -> bool:
-        """Whether the original's variables are in force."""
-        return self.config is None
-
-    def read_psk(self) -> str:
-        """Return what the Authorization header must be; empty if nothing is asked for. Raises ConfigError."""
-        if self.is_by_environment:
-            return os.environ.get("PSK", "").strip()
-        if self.table.psk_file is None:
-            try:
-                self.secrets.find(None, "relay-psk")
-            except SecretError:
-                return ""
-        return self._get("relay-psk", lambda: self.secrets.read(self.table.psk_file, "relay-psk"))
-
-    def find_key(self) -> Path | None:
-        """Return the private key of the server's certificate, None without TLS. Raises ConfigError."""
-        if self.table.certificate_file is None:
-            return None
-        return self._get("relay-tls-key", lambda: self.secrets.find(self.table.key_file, "relay-tls-key"))
-
-    def read_api_key(self) -> str:
-        """Return the API key. Raises KeyUnreadable."""
-        if self.is_by_environment:
-            return os.environ.get("API_KEY", "").strip()
-        try:
-            return self.secrets.read(self.table.api_key_file, "relay-api-key")
-        except SecretError as error:
-            raise KeyUnreadable(str(error), self.find_command("relay-api-key")) from None
-
-    def make_tenant(self) -> Tenant:
-        """Make the tenant. Raises ConfigError."""
-        if missing := [f"relay.{name}: missing" for name in ("fqdn", "api_key_id") if not getattr(self.table, name)]:
-            raise ConfigError(self.file, missing)
-        return make_tenant(self.table, self.names, self.read_api_key)
-
-    def make_plan(self, people: Found = NOBODY) -> Plan:
-        """Make the plan of what was given. Raises ConfigError."""
-        return make_plan(self.table, self.zone, self.state_dir, self.read_psk(), self.find_key(), people)
-
-    def find_command(self, name: str) -> str:
-        """Return the command that stores a secret."""
-        return next(secret.command for secret in self.table.find_secrets() if secret.name == name)
-
-    def _get(self, name: str, get: Callable[[], Secret]) -> Secret:
-        try:
-            return get()
-        except SecretError as error:
-            raise ConfigError(self.file, [f"relay: {error}; {self.find_command(name)}"]) from None
-
-
-def read_given(options: Options, log: FilteringBoundLogger) -> Given:
+def read_given(options: Options) -> tuple[Given, Config | None]:
     """Read the configuration, or the environment where it is the original's. Raises ConfigError."""
-    secrets = make_secret_files(log)
-    ca_name, ca_file = tables.find_ca_variable(os.environ)
+    secrets = make_secret_files(structlog.get_logger())
     if options.config is None and tables.is_by_environment(os.environ):
         try:
-            table, ahead = tables.read_environment(os.environ)
+            return by_environment(os.environ, secrets, find_state_dir()), None
         except ValueError as error:
             problems = str(error).splitlines()
             if file := os.environ.get("UIDSYNC_CONFIG"):
                 problems.append(f"these variables come before $UIDSYNC_CONFIG; --config {file} comes before them")
             raise ConfigError(ENVIRONMENT, problems) from None
-        return Given(
-            ENVIRONMENT, table, timezone(ahead), find_state_dir(), secrets, replace(BY_ENVIRONMENT, ca_file=ca_name)
-        )
     if options.config is None and not os.environ.get("UIDSYNC_CONFIG") and not os.path.exists(options.file):  # noqa: PTH110 (it may be closed)
         ways = f"write it, with the table [relay], or set {', '.join(tables.NEEDED)} in the environment"
         raise ConfigError(str(options.file), [f"does not exist: {ways}"])
     config = options.read_config(is_whole=False)
-    table, names = config.of(tables.RelayConfig), BY_TABLE
-    if table.ca_file is None and ca_file:
-        table, names = table.model_copy(update={"ca_file": Path(ca_file)}), replace(names, ca_file=ca_name)
+    table = config.of(tables.RelayConfig)
     if table.who and config.source is None:
         raise ConfigError(str(options.file), ["relay.who: needs [source], the table of the NAC"])
-    zone = ZoneInfo(table.time_zone)
-    return Given(str(options.file), table, zone, find_state_dir(config.sync.state_dir), secrets, names, config)
+    place = find_state_dir(config.sync.state_dir)
+    return by_table(str(options.file), table, os.environ, secrets, place), config
 
 
 def carry_out(options: Options, what: str, words: Sequence[str], order: setup.Order, *, as_json: bool) -> int:
     """Do what is ordered, and return the exit code. Raises ConfigError, PanosError and Refusal."""
     log = structlog.get_logger()
-    given = read_given(options, log)
+    given, config = read_given(options)
     ways: dict[str, Callable[[], int]] = {
-        "serve": lambda: _serve(options, given),
+        "serve": lambda: _serve(options, given, config),
         "check": lambda: _check(given, as_json=as_json),
         "status": lambda: _show_status(given, as_json=as_json),
         "dead": lambda: _deal_with_dead(given, words, as_json=as_json),
-        "setup": lambda: _set_up(options, given, words, order),
+        "setup": lambda: _set_up(options, given, config, words, order),
     }
     try:
         return ways[what]()
+    except CannotStart as error:
+        raise ConfigError(given.file, [f"relay: {error}; {error.advice}"]) from None
     except QueueFull:
         log.error("queue.full", hint="nothing was moved; try again when alerts have been delivered")
     except QueueLocked as error:
@@ -167,19 +95,18 @@ def carry_out(options: Options, what: str, words: Sequence[str], order: setup.Or
     return INCOMPLETE
 
 
-def _serve(options: Options, given: Given) -> int:
+def _serve(options: Options, given: Given, config: Config | None) -> int:
     tell: Callable[[str], None] = lambda _: None  # noqa: E731
-    if given.is_by_environment:
+    if given.environment is not None:
         is_verbose = os.environ.get("DEBUG") is not None
         tell = partial(tell_as_original, is_verbose=is_verbose)
         if is_verbose and not options.quiet:
             set_up_logging(verbosity=max(options.verbose, 1))
     log = structlog.get_logger()
-    tenant, plan, listen = given.make_tenant(), given.make_plan(_find_people(given, log)), given.names.listen
+    tenant, listen = _make_tenant(given), given.names.listen
+    plan = given.make_plan(_find_people(given, config, log))
     try:
         return OK if run(plan, tenant, given.names, log, tell) else BUG
-    except CannotStart as error:
-        raise ConfigError(given.file, [f"relay: {error}; check {error.keys}"]) from None
     except PortTaken as error:
         if not error.is_relay:
             raise ConfigError(given.file, [f"{listen}: {error}"]) from None
@@ -189,11 +116,17 @@ def _serve(options: Options, given: Given) -> int:
         raise ConfigError(given.file, [f"{listen}: {given.table.listen}: {error.strerror or error}"]) from None
 
 
+def _make_tenant(given: Given) -> Tenant:
+    if missing := given.find_missing():
+        raise ConfigError(given.file, missing)
+    return given.make_tenant()
+
+
 def _check(given: Given, *, as_json: bool) -> int:
     """Try what a relay needs, and send no alert."""
     is_made_by_root = os.geteuid() == 0 and not try_disk(checks.find_place(given.state_dir))
     become_owner(given.state_dir, "nothing")
-    tenant, plan = given.make_tenant(), given.make_plan()
+    tenant, plan = _make_tenant(given), given.make_plan()
     words = f"{given.file}: listens at {given.table.listen}, sends to {tenant.base}"
     findings = checks.check(plan, tenant, given.names, datetime.now(UTC), is_made_by_root=is_made_by_root)
     return _show([Finding("configuration", "green", words), *findings], as_json=as_json)
@@ -235,13 +168,13 @@ def _print(lines: Iterable[str]) -> None:
         print(make_printable(line.expandtabs()))
 
 
-def _set_up(options: Options, given: Given, words: Sequence[str], order: setup.Order) -> int:
+def _set_up(options: Options, given: Given, config: Config | None, words: Sequence[str], order: setup.Order) -> int:
     """Show how the profile differs from the firewall's, and write it if that is wanted."""
-    if given.config is None or not given.config.target:
+    if config is None or not config.target:
         raise ConfigError(given.file, ["setup needs a configuration with the firewall as a [[target]]"])
     if len(words) != 1:
         raise Refusal("name one target, the firewall", "WORD")
-    site = Site(given.config, options.file, words)
+    site = Site(config, options.file, words)
     (target,) = site.need_firewalls("HTTP server profiles")
     become_owner(given.state_dir, "nothing")
     scheme = "https" if given.table.certificate_file else "http"
@@ -264,10 +197,10 @@ def _may_write(name: str) -> bool:
 # ---- who had an address ------------------------------------------------------------------------------------------
 
 
-def _find_people(given: Given, log: FilteringBoundLogger) -> Found:
-    if given.config is None or not given.table.who:
+def _find_people(given: Given, config: Config | None, log: FilteringBoundLogger) -> Found:
+    if config is None or not given.table.who:
         return NOBODY
-    people = People(partial(_read_people, given.config, Path(given.file)), log)
+    people = People(partial(_read_people, config, Path(given.file)), log)
     return people.find, people.came
 
 

@@ -89,8 +89,8 @@ def check_chain(files: TlsFiles, now: datetime) -> Iterator[Finding]:
         make_server_context(files)
         chain = x509.load_pem_x509_certificates(files.certificate.read_bytes())
     except (CannotStart, OSError, ValueError) as error:
-        keys = error.keys if isinstance(error, CannotStart) else "relay.certificate_file"
-        yield Finding("certificate", "red", str(error), f"check {keys}")
+        advice = error.advice if isinstance(error, CannotStart) else "check relay.certificate_file"
+        yield Finding("certificate", "red", str(error), advice)
         return
     leaf = chain[0]
     names = _list_names(leaf)

@@ -17,4 +17,4 @@ def find_problems(table: RelayConfig, keys: Mapping[str, Path]) -> Iterator[str]
         try:
             make_server_context(TlsFiles(table.certificate_file, key, table.client_ca_file))
         except CannotStart as error:
-            yield f"relay: {error}; check {error.keys}"
+            yield f"relay: {error}; {error.advice}"

@@ -10,11 +10,11 @@ from uidsync.panos.wire.certfiles import describe, load_authorities, load_own, r
 
 
 class CannotStart(Exception):
-    """The relay cannot start; the message says why, and `keys` which keys of the configuration to look at."""
+    """The relay cannot start; the message says why, and `advice` what to do."""
 
-    def __init__(self, words: str, keys: str = "") -> None:
+    def __init__(self, words: str, advice: str) -> None:
         super().__init__(words)
-        self.keys = keys
+        self.advice = advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ def make_server_context(files: TlsFiles) -> ssl.SSLContext:
         load_own(context, (files.certificate, files.key))
     except ValueError as error:
         words = f"the certificate in {files.certificate} and {files.key} cannot be used: {error}"
-        raise CannotStart(words, "relay.certificate_file and relay.key_file") from None
+        raise CannotStart(words, "check relay.certificate_file and relay.key_file") from None
     if files.client_ca:
         try:
             load_authorities(context, files.client_ca)
         except (OSError, ValueError) as error:
             cause = error.strerror if isinstance(error, OSError) else error
-            raise CannotStart(f"{files.client_ca} cannot be used: {cause}", "relay.client_ca_file") from None
+            raise CannotStart(f"{files.client_ca} cannot be used: {cause}", "check relay.client_ca_file") from None
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
