@@ -46,6 +46,20 @@ FOUND = {
         ("a_run_that_keeps_nothing", {"facts": []}),
         ("the_clock_jumps", {"minutes": 0}),
     ),
+    "what was sent to an address that another source had is due while it is in doubt": (
+        ("begin", {"users": ["ada"] * len(ADDRESSES)}),
+        ("another_source_maps", {"name": "fw", "ips": [ADDRESSES[0]], "source": "AD"}),
+        ("time_passes", {"minutes": 121}),
+        ("another_source_maps", {"name": "fw", "ips": [ADDRESSES[0]], "source": "AD"}),
+        ("a_run", {}),
+        ("a_target_changes", {"name": "fw", "kind": "may not ask"}),
+        ("a_run", {}),
+        ("time_passes", {"minutes": 121}),
+        ("a_target_changes", {"name": "fw", "kind": "away"}),
+        ("a_run", {}),
+        ("a_target_changes", {"name": "fw", "kind": "well"}),
+        ("a_run", {}),
+    ),
 }
 
 names = st.sampled_from(NAMES)

@@ -88,7 +88,8 @@ def look_at(
     for ip, entries in table.items():
         mapping, believed = wanted.get(ip), belief.held.get(ip, ())
         if glance.waits and any(holding.sent_at > now - SETTLED for holding in believed):
-            held[ip], taken[ip] = _wait(mapping, believed, entries, glance), belief.taken.get(ip)
+            held[ip] = _wait(mapping, believed, entries, glance)
+            taken[ip] = belief.taken.get(ip) if entries else None
             continue
         ours, others = [], []
         for entry in entries:
