@@ -1,18 +1,25 @@
-"""Starts simulators as forks of a process that has imported them already, in a tenth of the time that a start takes.
+"""Starts simulators and the command as forks of a process that has imported them, in a tenth of the time of a start.
 
-Each is a process of its own all the same. How one starts from nothing is what tests/simulator/test_process.py proves.
-The command can be called in such forks as well, many at once.
+Each is a process of its own all the same. How a simulator starts from nothing is what tests/simulator/test_process.py
+proves, and tests/functional/test_start.py how the command does. Functions can be called in such forks as well.
 """
 
 import json
 import multiprocessing
+import os
 import resource
+import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from threading import Timer
 from typing import TextIO
 
+from uidsync.__main__ import main
 from uidsync.simulator.process import Simulator
 from uidsync.simulator.serve import serve_agent, serve_firewall
 from uidsync.simulator.table import Rules
@@ -20,7 +27,10 @@ from uidsync.simulator.tenant_web import serve_xdr
 
 FORKS = multiprocessing.get_context("forkserver")
 # What runs the tests is imported by every fork.
-FORKS.set_forkserver_preload(["pytest", __name__, "tests.command", "uidsync.cli.sync"])
+FORKS.set_forkserver_preload(
+    ["pytest", __name__, "tests.command", *(f"uidsync.cli.{name}" for name in ("sync", "exporter", "relay")),
+     "uidsync.integrations.exporter.server", "uidsync.integrations.relay.service"]
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +104,82 @@ def serve(line, kind, options):
     if "rules" in options:
         options["rules"] = Rules(**options["rules"])
     {"firewall": serve_firewall, "agent": serve_agent, "xdr": serve_xdr}[kind](**options, ends_with_stdin=True)
+
+
+class Command:
+    """The command in a process of its own, to be used as one of subprocess is."""
+
+    def __init__(self, words, environment, *, stdout=None, stderr=None):
+        """Start it; without files its streams are read here."""
+        self.stdout = self.stderr = self.returncode = None
+        with ExitStack() as stack:
+            if stdout is None:
+                self.stdout, stdout = _open_pipe(stack)
+            if stderr is None:
+                self.stderr, stderr = _open_pipe(stack)
+            lines = [stack.enter_context(Connection(os.dup(file.fileno()))) for file in (stdout, stderr)]
+            words = [*map(str, words)]
+            self._process = FORKS.Process(target=carry_out, args=(words, environment, os.getcwd(), lines), daemon=True)  # noqa: PTH109
+            self._process.start()
+        self.pid = self._process.pid
+
+    def poll(self):
+        """Return the exit code, None while it runs."""
+        self.returncode = self._process.exitcode
+        return self.returncode
+
+    def wait(self, timeout=None):
+        """Wait for its end and return the exit code."""
+        self._process.join(timeout)
+        assert self.poll() is not None, f"{self._process.name} does not end"
+        return self.returncode
+
+    def communicate(self, timeout):
+        """Return what it printed until its end; one that does not end is killed."""
+        killer = Timer(timeout, self.kill)
+        killer.start()
+        try:
+            with ThreadPoolExecutor(2) as pool:
+                said = [*pool.map(TextIO.read, (self.stdout, self.stderr))]
+            self.wait(timeout)
+        finally:
+            killer.cancel()
+            self.close()
+        return said
+
+    def send_signal(self, number):
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self):
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def close(self):
+        """Read no more of what it prints."""
+        for stream in filter(None, (self.stdout, self.stderr)):
+            stream.close()
+
+
+def _open_pipe(stack):
+    """Return both ends of a pipe; the one that is written to ends with the stack, here."""
+    read, write = os.pipe()
+    return os.fdopen(read, encoding="utf-8"), stack.enter_context(os.fdopen(write, "w"))
+
+
+def carry_out(words, environment, place, lines):
+    """Be the command: with its words, its environment, its place, and these lines for what it prints."""
+    for number, line in enumerate(lines, 1):
+        os.dup2(line.fileno(), number)
+        line.close()
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+    os.chdir(place)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["uidsync", *words]
+    main()
