@@ -4,6 +4,7 @@ Each is a process of its own all the same. How a simulator starts from nothing i
 proves, and tests/functional/test_start.py how the command does. Functions can be called in such forks as well.
 """
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -11,14 +12,19 @@ import resource
 import signal
 import socket
 import sys
+import termios
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from operator import methodcaller
+from pathlib import Path
+from subprocess import TimeoutExpired
 from threading import Timer
 from typing import TextIO
 
+from tests.limits import PATIENCE
 from uidsync.__main__ import main
 from uidsync.simulator.process import Simulator
 from uidsync.simulator.serve import serve_agent, serve_firewall
@@ -109,17 +115,20 @@ def serve(line, kind, options):
 class Command:
     """The command in a process of its own, to be used as one of subprocess is."""
 
-    def __init__(self, words, environment, *, stdout=None, stderr=None):
-        """Start it; without files its streams are read here."""
+    def __init__(self, words, environment, *, stdout=None, stderr=None, terminal=None):
+        """Start it on a terminal, or with its streams led into files; without them its streams are read here."""
         self.stdout = self.stderr = self.returncode = None
+        words = [*map(str, words)]
         with ExitStack() as stack:
+            if terminal is not None:
+                stdout = stderr = terminal
             if stdout is None:
                 self.stdout, stdout = _open_pipe(stack)
             if stderr is None:
                 self.stderr, stderr = _open_pipe(stack)
-            lines = [stack.enter_context(Connection(os.dup(file.fileno()))) for file in (stdout, stderr)]
-            words = [*map(str, words)]
-            self._process = FORKS.Process(target=carry_out, args=(words, environment, os.getcwd(), lines), daemon=True)  # noqa: PTH109
+            stdin = terminal or stack.enter_context(Path(os.devnull).open())
+            lines = [stack.enter_context(Connection(os.dup(file.fileno()))) for file in (stdin, stdout, stderr)]
+            self._process = FORKS.Process(target=carry_out, args=(words, environment, Path.cwd(), lines), daemon=True)
             self._process.start()
         self.pid = self._process.pid
 
@@ -131,21 +140,30 @@ class Command:
     def wait(self, timeout=None):
         """Wait for its end and return the exit code."""
         self._process.join(timeout)
-        assert self.poll() is not None, f"{self._process.name} does not end"
+        if self.poll() is None:
+            raise TimeoutExpired(self._process.name, timeout)
         return self.returncode
 
-    def communicate(self, timeout):
-        """Return what it printed until its end; one that does not end is killed."""
+    def communicate(self, timeout=PATIENCE):
+        """Return what it printed until its end, once; one that does not end is killed."""
+        streams = [stream for stream in (self.stdout, self.stderr) if not stream.closed]
         killer = Timer(timeout, self.kill)
         killer.start()
         try:
             with ThreadPoolExecutor(2) as pool:
-                said = [*pool.map(TextIO.read, (self.stdout, self.stderr))]
+                said = [*pool.map(methodcaller("read"), streams)]
             self.wait(timeout)
         finally:
             killer.cancel()
             self.close()
         return said
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+        self.wait(PATIENCE)
 
     def send_signal(self, number):
         """Send it a signal, unless it has ended."""
@@ -174,10 +192,14 @@ def _open_pipe(stack):
 
 def carry_out(words, environment, place, lines):
     """Be the command: with its words, its environment, its place, and these lines for what it prints."""
-    for number, line in enumerate(lines, 1):
+    os.setsid()
+    for number, line in enumerate(lines):
         os.dup2(line.fileno(), number)
         line.close()
-    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+    if os.isatty(0):
+        fcntl.ioctl(0, termios.TIOCSCTTY)
+    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C counts, whoever started these tests
     os.chdir(place)
     os.environ.clear()
     os.environ.update(environment)
