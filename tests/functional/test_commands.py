@@ -303,7 +303,7 @@ def test_keygen_stores_the_key_and_shows_no_secret(site, firewall):
     assert code == 0, shown
     assert key_file.stat().st_mode & 0o777 == 0o640
     assert key_file.read_text().strip() not in shown
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
 
 
 def test_a_key_that_the_firewall_does_not_know_is_told_with_the_release_it_takes(site, firewall):
@@ -316,7 +316,7 @@ def test_a_key_that_the_firewall_does_not_know_is_told_with_the_release_it_takes
     assert code == 0, shown
     assert "warning: fw: Invalid Credential; releases before" in shown
     assert "PAN-OS 9.0" in shown
-    checked = site.run("check")
+    checked = site.call("check")
     assert checked.code == 1
     assert "did not let uidsync in: Invalid Credential" in checked.out
     assert "PAN-OS 9.0" in checked.out
