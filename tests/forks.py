@@ -26,6 +26,7 @@ from typing import TextIO
 
 from tests.limits import PATIENCE
 from uidsync.__main__ import main
+from uidsync.cli import MODULES
 from uidsync.simulator.process import Simulator
 from uidsync.simulator.serve import serve_agent, serve_firewall
 from uidsync.simulator.table import Rules
@@ -34,7 +35,7 @@ from uidsync.simulator.tenant_web import serve_xdr
 FORKS = multiprocessing.get_context("forkserver")
 # What runs the tests is imported by every fork.
 FORKS.set_forkserver_preload(
-    ["pytest", __name__, "tests.command", *(f"uidsync.cli.{name}" for name in ("sync", "exporter", "relay")),
+    ["pytest", __name__, "tests.command", *(MODULES[name] for name in ("sync", "exporter", "relay")),
      "uidsync.integrations.exporter.server", "uidsync.integrations.relay.service"]
 )  # fmt: skip
 
