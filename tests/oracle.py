@@ -167,6 +167,7 @@ def judge_events(events: Sequence[Event], verdict: Verdict) -> Event | None:
     return holder
 
 
+@cache
 def judge_address(text: object, settings: Settings) -> Address | str:
     """Return the address that the text means, or why it is none that counts."""
     text = str(text or "").strip()
@@ -198,6 +199,7 @@ def is_in(address: Address, networks: Iterable[str]) -> bool:
     return any(address in ip_network(network) for network in networks)
 
 
+@cache
 def judge_principal(principal: object, settings: Settings) -> tuple[str | None, str | None]:
     """Return the user's name, or None and why it names nobody; None and None when it is blank."""
     text = str(principal or "")
