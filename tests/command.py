@@ -31,13 +31,13 @@ class Called:
     err: str
 
 
-def call(*words: object, environment: Mapping[str, str] | None = None) -> Called:
+def call(*words: object, environment: Mapping[str, str] | None = None, stdin: str = "") -> Called:
     """Call the command with these words; it ends with a code of its own, and nobody sees a trace."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace") for _ in range(2))
     with _undone(), redirect_stdout(out), redirect_stderr(err):
         os.environ.update(environment or {})
         faulthandler.dump_traceback_later(DEADLINE, exit=True, file=sys.__stderr__)
-        sys.argv = ["uidsync", *map(str, words)]
+        sys.argv, sys.stdin = ["uidsync", *map(str, words)], io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8")
         try:
             main()
             code = 0
@@ -56,14 +56,15 @@ def call(*words: object, environment: Mapping[str, str] | None = None) -> Called
 @contextmanager
 def _undone() -> Iterator[None]:
     """Take back what a command does to its process, which it takes for its own."""
-    words, environment, handlers = sys.argv, dict(os.environ), [signal.getsignal(number) for number in SIGNALS]
+    words, stdin, environment = sys.argv, sys.stdin, dict(os.environ)
+    handlers = [signal.getsignal(number) for number in SIGNALS]
     try:
         with warnings.catch_warnings():
             yield
     finally:
         faulthandler.cancel_dump_traceback_later()
         gc.enable()
-        sys.argv = words
+        sys.argv, sys.stdin = words, stdin
         os.environ.clear()
         os.environ.update(environment)
         for number, handler in zip(SIGNALS, handlers, strict=True):

@@ -1,18 +1,32 @@
-"""Starts simulators as forks of a process that has imported them already, in a tenth of the time that a start takes.
+"""Starts simulators and the command as forks of a process that has imported them, in a tenth of the time of a start.
 
-Each is a process of its own all the same. How one starts from nothing is what tests/simulator/test_process.py proves.
-The command can be called in such forks as well, many at once.
+Each is a process of its own all the same. How a simulator starts from nothing is what tests/simulator/test_process.py
+proves, and tests/functional/test_start.py how the command does. Functions can be called in such forks as well.
 """
 
+import fcntl
 import json
 import multiprocessing
+import os
 import resource
+import signal
 import socket
 import sys
+import termios
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from operator import methodcaller
+from pathlib import Path
+from subprocess import TimeoutExpired
+from threading import Timer
 from typing import TextIO
 
+from tests.limits import PATIENCE
+from uidsync.__main__ import main
+from uidsync.cli import MODULES
 from uidsync.simulator.process import Simulator
 from uidsync.simulator.serve import serve_agent, serve_firewall
 from uidsync.simulator.table import Rules
@@ -20,7 +34,10 @@ from uidsync.simulator.tenant_web import serve_xdr
 
 FORKS = multiprocessing.get_context("forkserver")
 # What runs the tests is imported by every fork.
-FORKS.set_forkserver_preload(["pytest", __name__, "tests.command", "uidsync.cli.sync"])
+FORKS.set_forkserver_preload(
+    ["pytest", __name__, "tests.command", *(MODULES[name] for name in ("sync", "exporter", "relay")),
+     "uidsync.integrations.exporter.server", "uidsync.integrations.relay.service"]
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +111,98 @@ def serve(line, kind, options):
     if "rules" in options:
         options["rules"] = Rules(**options["rules"])
     {"firewall": serve_firewall, "agent": serve_agent, "xdr": serve_xdr}[kind](**options, ends_with_stdin=True)
+
+
+class Command:
+    """The command in a process of its own, to be used as one of subprocess is."""
+
+    def __init__(self, words, environment, *, stdout=None, stderr=None, terminal=None):
+        """Start it on a terminal, or with its streams led into files; without them its streams are read here."""
+        self.stdout = self.stderr = self.returncode = None
+        words = [*map(str, words)]
+        with ExitStack() as stack:
+            if terminal is not None:
+                stdout = stderr = terminal
+            if stdout is None:
+                self.stdout, stdout = _open_pipe(stack)
+            if stderr is None:
+                self.stderr, stderr = _open_pipe(stack)
+            stdin = terminal or stack.enter_context(Path(os.devnull).open())
+            lines = [stack.enter_context(Connection(os.dup(file.fileno()))) for file in (stdin, stdout, stderr)]
+            self._process = FORKS.Process(target=carry_out, args=(words, environment, Path.cwd(), lines), daemon=True)
+            self._process.start()
+        self.pid = self._process.pid
+
+    def poll(self):
+        """Return the exit code, None while it runs."""
+        self.returncode = self._process.exitcode
+        return self.returncode
+
+    def wait(self, timeout=None):
+        """Wait for its end and return the exit code."""
+        self._process.join(timeout)
+        if self.poll() is None:
+            raise TimeoutExpired(self._process.name, timeout)
+        return self.returncode
+
+    def communicate(self, timeout=PATIENCE):
+        """Return what it printed until its end, once; one that does not end is killed."""
+        streams = [stream for stream in (self.stdout, self.stderr) if not stream.closed]
+        killer = Timer(timeout, self.kill)
+        killer.start()
+        try:
+            with ThreadPoolExecutor(2) as pool:
+                said = [*pool.map(methodcaller("read"), streams)]
+            self.wait(timeout)
+        finally:
+            killer.cancel()
+            self.close()
+        return said
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+        self.wait(PATIENCE)
+
+    def send_signal(self, number):
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self):
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def close(self):
+        """Read no more of what it prints."""
+        for stream in filter(None, (self.stdout, self.stderr)):
+            stream.close()
+
+
+def _open_pipe(stack):
+    """Return both ends of a pipe; the one that is written to ends with the stack, here."""
+    read, write = os.pipe()
+    return os.fdopen(read, encoding="utf-8"), stack.enter_context(os.fdopen(write, "w"))
+
+
+def carry_out(words, environment, place, lines):
+    """Be the command: with its words, its environment, its place, and these lines for what it prints."""
+    os.setsid()
+    for number, line in enumerate(lines):
+        os.dup2(line.fileno(), number)
+        line.close()
+    if os.isatty(0):
+        fcntl.ioctl(0, termios.TIOCSCTTY)
+    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C counts, whoever started these tests
+    os.chdir(place)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["uidsync", *words]
+    main()

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from zoneinfo import ZoneInfo
 
@@ -167,6 +167,7 @@ def judge_events(events: Sequence[Event], verdict: Verdict) -> Event | None:
     return holder
 
 
+@cache
 def judge_address(text: object, settings: Settings) -> Address | str:
     """Return the address that the text means, or why it is none that counts."""
     text = str(text or "").strip()
@@ -198,6 +199,7 @@ def is_in(address: Address, networks: Iterable[str]) -> bool:
     return any(address in ip_network(network) for network in networks)
 
 
+@cache
 def judge_principal(principal: object, settings: Settings) -> tuple[str | None, str | None]:
     """Return the user's name, or None and why it names nobody; None and None when it is blank."""
     text = str(principal or "")
@@ -300,7 +302,25 @@ class Piece:
         return None if self.holder is None else (self.holder.user or "").lower()
 
 
-def tell_pieces(rows: Iterable[Row], now: datetime, settings: Settings) -> dict[Address, list[Piece]]:
+class Pieces(list[Piece]):
+    """The pieces of an address, in order."""
+
+    @cached_property
+    def tenures(self) -> list[tuple[list[Piece], datetime]]:
+        """The pieces of each tenure, and when it ends."""
+        tenures: list[tuple[list[Piece], datetime]] = []
+        for number, piece in enumerate(self):
+            if piece.name is None:
+                continue
+            end = self[number + 1].moment[0]
+            if number and self[number - 1].name == piece.name:
+                tenures[-1] = ([*tenures[-1][0], piece], end)
+            else:
+                tenures.append(([piece], end))
+        return tenures
+
+
+def tell_pieces(rows: Iterable[Row], now: datetime, settings: Settings) -> dict[Address, Pieces]:
     """Return who had every address at each moment at which that may change, each judged from its window alone."""
     events = defaultdict(list)
     for event_id, date, address_text, principal, mac in rows:
@@ -316,9 +336,9 @@ def tell_pieces(rows: Iterable[Row], now: datetime, settings: Settings) -> dict[
         theirs.sort(key=lambda event: (event.seen_at, event.event_id))
         begins = {(event.seen_at, False) for event in theirs}
         ends = {(event.seen_at + settings.validity, True) for event in theirs}
-        pieces[address] = [
+        pieces[address] = Pieces(
             Piece(moment, judge_moment(theirs, moment, settings.validity)) for moment in sorted(begins | ends)
-        ]
+        )
     return pieces
 
 
@@ -331,32 +351,18 @@ def judge_moment(events: Sequence[Event], moment: Moment, validity: timedelta) -
     return judge_events(window, Verdict())
 
 
-def tell_tenures(pieces: Sequence[Piece]) -> list[tuple[list[Piece], datetime]]:
-    """Return the pieces of each tenure, and when it ends."""
-    tenures: list[tuple[list[Piece], datetime]] = []
-    for number, piece in enumerate(pieces):
-        if piece.name is None:
-            continue
-        end = pieces[number + 1].moment[0]
-        if number and pieces[number - 1].name == piece.name:
-            tenures[-1] = ([*tenures[-1][0], piece], end)
-        else:
-            tenures.append(([piece], end))
-    return tenures
-
-
 def make_tenure(tenure: tuple[list[Piece], datetime], piece: Piece) -> Tenure:
     """Return a tenure as one of its pieces tells it."""
     held, until = tenure
     return Tenure(piece.holder.user, piece.holder.why, held[0].moment[0], until, piece.holder.event_id)
 
 
-def who(pieces: Sequence[Piece], at: datetime) -> dict[str, Tenure | None]:
+def who(pieces: Pieces, at: datetime) -> dict[str, Tenure | None]:
     """Return who has the address at a time, who had it before and will have it after, and the users around it."""
     asked = (at, False)
     found: dict[str, Tenure | None] = dict.fromkeys(("now", "before", "after", "earlier_user", "later_user"))
     last = max((piece.moment for piece in pieces if piece.moment <= asked), default=None)
-    for tenure in tell_tenures(pieces):
+    for tenure in pieces.tenures:
         held, _ = tenure
         moments = [piece.moment for piece in held]
         if last in moments:
@@ -373,7 +379,7 @@ def who(pieces: Sequence[Piece], at: datetime) -> dict[str, Tenure | None]:
 
 
 def which(
-    pieces: dict[Address, list[Piece]], name: str, at: datetime, settings: Settings
+    pieces: dict[Address, Pieces], name: str, at: datetime, settings: Settings
 ) -> tuple[dict[Address, Tenure], set[tuple[Address, Tenure]]]:
     """Return the addresses that a user has at a time, and those that they had by earlier events of the window."""
     current, earlier = {}, set()
@@ -384,7 +390,7 @@ def which(
         now = who(theirs, at)["now"]
         if now and is_named(now.user, names):
             current[address] = now
-        for tenure in tell_tenures(theirs):
+        for tenure in theirs.tenures:
             in_window = [
                 piece
                 for piece in tenure[0]
@@ -399,4 +405,10 @@ def which(
 
 def is_named(user: str | None, names: set[str]) -> bool:
     """Say whether one of the names, in lower case, is a user's, whole or without domain and realm."""
-    return user is not None and (user.lower() in names or user.rpartition("\\")[2].partition("@")[0].lower() in names)
+    return user is not None and not names.isdisjoint(spell(user))
+
+
+@cache
+def spell(user: str) -> tuple[str, str]:
+    """Return a user's name in lower case, whole and without domain and realm."""
+    return user.lower(), user.rpartition("\\")[2].partition("@")[0].lower()

@@ -9,8 +9,6 @@ import sys
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 import uidsync
 
 PACKAGE = Path(__file__).parents[1] / "uidsync"
@@ -61,18 +59,32 @@ def name_of(file):
 
 
 MODULES = {name_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
-TREES = {name: ast.parse(file.read_text("utf-8")) for name, file in MODULES.items()}
-SAYS = {name: ast.get_docstring(tree) or "" for name, tree in TREES.items()}
-PURE = [
-    name for name, says in SAYS.items() if ("Pure:" in says or "No I/O" in says) and not name.startswith("simulator.")
-]
+
+
+@cache
+def parse(name):
+    """Return the tree of a module."""
+    return ast.parse(MODULES[name].read_text("utf-8"))
+
+
+@cache
+def read_opening(name):
+    """Return what a module says of itself."""
+    return ast.get_docstring(parse(name)) or ""
+
+
+@cache
+def find_pure():
+    """Return the modules that say they are pure."""
+    says = {name: read_opening(name) for name in MODULES if not is_of(name, "simulator")}
+    return [name for name, words in says.items() if "Pure:" in words or "No I/O" in words]
 
 
 @cache
 def find_imports(name):
     """Return every module that a module imports, wherever in it, and whether at its top level."""
     found = []
-    tree = TREES[name]
+    tree = parse(name)
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
@@ -127,26 +139,34 @@ def test_the_walk_sees_imports():
     assert "panos.userid.messages" in inside("plan.due")
     assert {"http", "lxml"} <= outside("panos.wire.client")
     assert "source.mysql" in inside("cli.wiring")
-    assert {"plan.due", "report.report", "panos.wire.errors", "panos.wire.xmlapi", "source.rows"} <= set(PURE)
+    assert {"plan.due", "report.report", "panos.wire.errors", "panos.wire.xmlapi", "source.rows"} <= set(find_pure())
     assert {"sync", "deliver.workers", "source.mysql"} <= set(CORE)
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name and not is_of(name, "cli", "__main__")])
-def test_no_arrow_runs_back_up(name):
+def each(names, find_wrong):
+    """Return what is wrong with each of these modules, where anything is."""
+    return {name: wrong for name in names if (wrong := find_wrong(name))}
+
+
+def test_no_arrow_runs_back_up():
     """A module imports what the table allows its folder, and the command line alone sees everything."""
-    folder = find_folder(name)
-    found = {imported for imported in inside(name) if imported in MODULES and find_folder(imported) != folder}
-    assert {imported for imported in found if not is_of(imported, *GROUND, *MAY_IMPORT.get(folder, ()))} == set()
+
+    def find_wrong(name):
+        folder = find_folder(name)
+        found = {imported for imported in inside(name) if imported in MODULES and find_folder(imported) != folder}
+        return {imported for imported in found if not is_of(imported, *GROUND, *MAY_IMPORT.get(folder, ()))}
+
+    assert each((name for name in MODULES if name and not is_of(name, "cli", "__main__")), find_wrong) == {}
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if "rich" in outside(name)])
-def test_a_terminal_shows_text_as_it_is(name):
+def test_a_terminal_shows_text_as_it_is():
     """Whatever prints by rich looks for no mark-up and no emoji: `:ab:` in an IPv6 address is a name of one."""
     asked = {"Console": {"markup", "emoji"}, "TextColumn": {"markup"}}
-    for node in ast.walk(TREES[name]):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in asked:
-            said = {word.arg for word in node.keywords if getattr(word.value, "value", None) is False}
-            assert asked[node.func.id] <= said, f"{name}, line {node.lineno}"
+    for name in MODULES:
+        for node in ast.walk(parse(name)) if "rich" in outside(name) else ():
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in asked:
+                said = {word.arg for word in node.keywords if getattr(word.value, "value", None) is False}
+                assert asked[node.func.id] <= said, f"{name}, line {node.lineno}"
 
 
 def test_the_table_has_no_way_back():
@@ -157,81 +177,97 @@ def test_the_table_has_no_way_back():
         above.add(folder)
 
 
-@pytest.mark.parametrize("name", of("plan"))
-def test_plans_are_pure(name):
+def test_plans_are_pure():
     """What decides what is sent is pure, but for the one file that fetches what is decided on."""
-    assert name in PURE or name in {"plan", "plan.dispatch"}
+    assert {name for name in of("plan") if name not in find_pure()} <= {"plan", "plan.dispatch"}
 
 
-@pytest.mark.parametrize("name", PURE)
-def test_pure_modules_have_no_effects(name):
+def test_pure_modules_have_no_effects():
     """A pure module imports nothing that acts, and nothing of ours that does."""
-    assert outside(name) & EFFECTS == set()
-    ours = {imported for imported in inside(name) if imported in MODULES}
-    assert {imported for imported in ours if imported not in PURE} == set()
+    pure = find_pure()
+    acting = MODULES.keys() - set(pure)
+    assert each(pure, lambda name: outside(name) & EFFECTS | inside(name) & acting) == {}
 
 
-@pytest.mark.parametrize("name", PURE)
-def test_pure_modules_look_at_no_clock(name):
+def test_pure_modules_look_at_no_clock():
     """Nor do they ask what time it is."""
-    calls = [node for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)]
-    assert [ast.unparse(call) for call in calls if ast.unparse(call.func).endswith((".now", ".today", ".utcnow"))] == []
+
+    def find_wrong(name):
+        calls = [ast.unparse(node.func) for node in ast.walk(parse(name)) if isinstance(node, ast.Call)]
+        return [call for call in calls if call.endswith((".now", ".today", ".utcnow"))]
+
+    assert each(find_pure(), find_wrong) == {}
 
 
-@pytest.mark.parametrize("name", of("integrations"))
-def test_neighbours_import_neither_the_core_nor_each_other(name):
+def test_neighbours_import_neither_the_core_nor_each_other():
     """What two integrations share is knowledge of PAN-OS, the ground floor, and the door of those that listen."""
-    own = ".".join(name.split(".")[:2])
-    shared = (*GROUND, "panos", "config.values", "integrations.door")
-    assert {each for each in inside(name) if not is_of(each, *shared, own)} - {"config", "integrations"} == set()
+
+    def find_wrong(name):
+        own = ".".join(name.split(".")[:2])
+        shared = (*GROUND, "panos", "config.values", "integrations.door")
+        return {each for each in inside(name) if not is_of(each, *shared, own)} - {"config", "integrations"}
+
+    assert each(of("integrations"), find_wrong) == {}
 
 
-@pytest.mark.parametrize("name", of("cli"))
-def test_commands_load_no_neighbour(name):
+def test_commands_load_no_neighbour():
     """No command but a neighbour's own loads an integration before it is called: a sync must not load a web server."""
-    top = {imported.partition(".")[2] for imported, is_top in find_imports(name) if is_top} & MODULES.keys()
     others = of("cli.neighbours")[1:]
-    assert {imported for imported in top if is_of(imported, "integrations", *others)} == set() or name in others
+
+    def find_wrong(name):
+        top = {imported.partition(".")[2] for imported, is_top in find_imports(name) if is_top} & MODULES.keys()
+        return {imported for imported in top if is_of(imported, "integrations", *others)}
+
+    assert each((name for name in of("cli") if name not in others), find_wrong) == {}
 
 
-@pytest.mark.parametrize("name", of("cli.neighbours")[1:])
-def test_a_neighbours_command_knows_one_neighbour(name):
+def test_a_neighbours_command_knows_one_neighbour():
     """What makes one neighbour's parts imports no other, for any of their folders may be deleted."""
-    assert len({imported.split(".")[1] for imported in inside(name) if is_of(imported, "integrations")}) <= 1
+
+    def find_wrong(name):
+        known = {imported.split(".")[1] for imported in inside(name) if is_of(imported, "integrations")}
+        return known if len(known) > 1 else set()
+
+    assert each(of("cli.neighbours")[1:], find_wrong) == {}
 
 
-@pytest.mark.parametrize("name", CORE + of("panos"))
-def test_the_core_stands_on_few_packages(name):
+def test_the_core_stands_on_few_packages():
     """Beyond Python the core imports the packages that it says it stands on, and no other."""
-    assert outside(name) - sys.stdlib_module_names <= STANDS_ON
+    known = sys.stdlib_module_names | STANDS_ON
+    assert each(CORE + of("panos"), lambda name: outside(name) - known) == {}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_no_module_is_too_long(name):
+def test_no_module_is_too_long():
     """A module that is longer knows or decides more than one thing."""
-    assert len(MODULES[name].read_text("utf-8").splitlines()) <= LONGEST
+    lines = {name: len(file.read_text("utf-8").splitlines()) for name, file in MODULES.items()}
+    assert {name: count for name, count in lines.items() if count > LONGEST} == {}
 
 
 def list_functions(name):
     """List the functions of a module: name, lines and parameters."""
-    for node in ast.walk(TREES[name]):
+    for node in ast.walk(parse(name)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             names = [each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
             yield node.name, node.end_lineno - node.lineno + 1, len(names) - (names[:1] in (["self"], ["cls"]))
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if not is_of(name, "simulator")])
-def test_no_function_is_too_long(name):
+def test_no_function_is_too_long():
     """A function fits on a screen, and nobody has to count its parameters."""
-    functions = list(list_functions(name))
-    assert [each for each in functions if each[1] > LONGEST_FUNCTION or each[2] > MOST_PARAMETERS] == []
+
+    def find_wrong(name):
+        return [
+            (function, lines, parameters)
+            for function, lines, parameters in list_functions(name)
+            if lines > LONGEST_FUNCTION or parameters > MOST_PARAMETERS
+        ]
+
+    assert each((name for name in MODULES if not is_of(name, "simulator")), find_wrong) == {}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_a_module_opens_by_saying_what_it_is(name):
+def test_every_module_opens_by_saying_what_it_is():
     """Every module opens with a sentence, and no name says nothing."""
-    assert SAYS[name].partition("\n")[0].endswith((".", ":"))
-    assert not FORBIDDEN & set(name.split("."))
+    assert [name for name in MODULES if not read_opening(name).partition("\n")[0].endswith((".", ":"))] == []
+    assert [name for name in MODULES if FORBIDDEN & set(name.split("."))] == []
 
 
 def test_every_rule_that_is_cited_is_told():

@@ -241,7 +241,6 @@ class History(RuleBasedStateMachine):
         """Hold what a target that is complete maps against what the rules want."""
         now, device, target = self.world.now, self.world.devices[name], self.world.targets[name]
         wanted = self._judge(target)
-        ever = self._judge(target, timedelta(days=9_000))
         holds = device.holds(now)
         note(f"{name} holds {holds}, wanted {wanted}")
         for ip, user in holds.items():
@@ -251,6 +250,7 @@ class History(RuleBasedStateMachine):
                 assert left + MINUTE >= min(sent / 2, wanted[ip][1] - now) or self._is_rejected(name, ip), (name, ip)
             else:  # an agent ends a mapping by its own clock
                 assert device.kind == "agent", (name, ip, user)
+                ever = self._judge(target, timedelta(days=9_000))
                 assert ip in ever, (name, ip, user)
                 assert _bare(ever[ip][0]) == _bare(user), (name, ip, user)
         missing = {ip for ip in wanted.keys() - holds.keys() if not self._is_rejected(name, ip)}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import call
-from tests.forks import start_simulator
+from tests.forks import Command, start_simulator
 from tests.limits import PATIENCE
 
 DEADLINE = PATIENCE  # for one command
@@ -142,13 +142,20 @@ class Site:
         file.write_text("\n".join(lines) + "\n")
         return file
 
-    def start(self, *arguments, **options):
-        """Start the command and return its process."""
+    def make_environment(self):
+        """Make the environment of the command."""
         self.state_dir.mkdir(exist_ok=True)
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("UIDSYNC_")}
+        return {key: value for key, value in os.environ.items() if not key.startswith("UIDSYNC_")} | self.environment
+
+    def start(self, *arguments):
+        """Start the command in a process of its own, which has imported it, and return the process."""
+        return Command([*arguments, "--config", self.write()], self.make_environment())
+
+    def start_afresh(self, *arguments, **options):
+        """Start the command from nothing and return its process."""
         return subprocess.Popen(
             [sys.executable, "-m", "uidsync", *map(str, arguments), "--config", self.write()],
-            env=environment | self.environment,
+            env=self.make_environment(),
             text=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -157,8 +164,8 @@ class Site:
         )
 
     def run(self, *arguments):
-        """Run the command to its end; whatever it printed holds no secret and no traceback."""
-        process = self.start(*arguments)
+        """Run the command from nothing to its end; whatever it printed holds no secret and no traceback."""
+        process = self.start_afresh(*arguments)
         out, err = process.communicate(timeout=DEADLINE)
         for secret in self.secrets:
             assert secret not in out
@@ -167,7 +174,7 @@ class Site:
         return Ended(process.returncode, out, err)
 
     def call(self, *arguments):
-        """Run the command in this process, which takes a tenth of the time; whatever it printed holds no secret."""
+        """Run the command in this process, which takes a fiftieth of the time; whatever it printed holds no secret."""
         self.state_dir.mkdir(exist_ok=True)
         called = call(*arguments, "--config", self.write(), environment=self.environment)
         assert [secret for secret in self.secrets if secret in called.out + called.err] == []

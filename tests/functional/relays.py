@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from contextlib import closing, contextmanager
+from pathlib import Path
 
+from tests.forks import Command
 from tests.functional.conftest import DEADLINE
 
 PSK = "hello, firewall"
@@ -136,17 +138,18 @@ class Relay:
         return self.process.wait(DEADLINE)
 
 
-def start(words, environment, state_dir, port, context=None, *, before=""):
-    """Start the command, and wait until it listens."""
+def start(words, environment, state_dir, port, context=None, *, before=None):
+    """Start the command as a fork, or from nothing after what a shell is to do before; wait until it listens."""
     state_dir.mkdir(exist_ok=True)
-    with (state_dir / "stderr").open("a") as log:
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", f'{before}exec "$@"', "sh", sys.executable, "-m", "uidsync", *map(str, words)],
-            env={name: value for name, value in os.environ.items() if not name.startswith("UIDSYNC_")} | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-        )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("UIDSYNC_")} | environment
+    with (state_dir / "stderr").open("a") as log, Path(os.devnull).open("w") as nobody:
+        if before is not None:
+            shell = ["/bin/sh", "-c", f'{before}exec "$@"', "sh", sys.executable, "-m", "uidsync", *map(str, words)]
+            process = subprocess.Popen(
+                shell, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log
+            )
+        else:
+            process = Command(words, environment, stdout=nobody, stderr=log)
     relay = Relay(process, port, state_dir, context)
 
     def is_up():
@@ -167,22 +170,22 @@ def make_environment(tenant, state_dir, port, **variables):
 
 
 @contextmanager
-def by_environment(tenant, place, **variables):
+def by_environment(tenant, place, *, before=None, **variables):
     """Run a relay by the original's environment variables."""
     port = find_port()
     (place / "stderr").unlink(missing_ok=True)
-    relay = start(["relay"], make_environment(tenant, place, port, **variables), place, port)
+    relay = start(["relay"], make_environment(tenant, place, port, **variables), place, port, before=before)
     yield from watched(relay)
 
 
 @contextmanager
-def by_configuration(site, tenant, context=None, **keys):
+def by_configuration(site, tenant, context=None, *, before=None, **keys):
     """Run a relay by a site's configuration."""
     port = find_port()
     configure(site, tenant, port, **keys)
     (site.state_dir / "stderr").unlink(missing_ok=True)
     words = ["relay", "--config", site.write()]
-    yield from watched(start(words, site.environment, site.state_dir, port, context))
+    yield from watched(start(words, site.environment, site.state_dir, port, context, before=before))
 
 
 def configure(site, tenant, port, **keys):

@@ -42,7 +42,7 @@ def raise_if_shown(secrets, *texts):
 
 def run(site, *words, code=1):
     """Run the command at -vv; whatever becomes of it, no secret is anywhere, and its end is no bug."""
-    process = site.start(*words, "-vv")
+    process = site.start_afresh(*words, "-vv")
     place = Path("/proc", str(process.pid))
     ours = "".join((place / name).read_bytes().decode(errors="replace") for name in ("cmdline", "environ"))
     out, err = process.communicate(timeout=PATIENCE)

@@ -20,6 +20,7 @@ import requests
 import tenacity
 
 from tests.command import call
+from tests.forks import Command
 from tests.limits import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -30,10 +31,9 @@ def converse(arguments, answers, timeout=PATIENCE):
 
     A prompt is known by words in it; it ends with a colon.
     """
-    child, terminal = pty.fork()
-    if child == 0:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a terminal's Ctrl-C counts, whoever started these tests
-        os.execv(sys.executable, [sys.executable, "-m", "uidsync", *map(str, arguments)])  # noqa: S606 (that is the point)
+    terminal, theirs = pty.openpty()
+    with os.fdopen(theirs, "r+b", buffering=0) as theirs:
+        process = Command(arguments, dict(os.environ), terminal=theirs)
     shown, since = b"", 0
     waiting = list(answers)
     with os.fdopen(terminal, "r+b", buffering=0) as conversation:
@@ -45,8 +45,7 @@ def converse(arguments, answers, timeout=PATIENCE):
             if waiting and shown.endswith(b": ") and waiting[0][0] in shown[since:]:
                 conversation.write(waiting.pop(0)[1] + b"\n")
                 since = len(shown)
-    _, status = os.waitpid(child, 0)  # a command that still waits has lost its terminal, and ends
-    return os.waitstatus_to_exitcode(status), shown.decode()
+    return process.wait(), shown.decode()  # a command that still waits has lost its terminal, and ends
 
 
 def test_the_demo_runs_by_itself():
@@ -304,7 +303,7 @@ def test_keygen_stores_the_key_and_shows_no_secret(site, firewall):
     assert code == 0, shown
     assert key_file.stat().st_mode & 0o777 == 0o640
     assert key_file.read_text().strip() not in shown
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
 
 
 def test_a_key_that_the_firewall_does_not_know_is_told_with_the_release_it_takes(site, firewall):
@@ -317,7 +316,7 @@ def test_a_key_that_the_firewall_does_not_know_is_told_with_the_release_it_takes
     assert code == 0, shown
     assert "warning: fw: Invalid Credential; releases before" in shown
     assert "PAN-OS 9.0" in shown
-    checked = site.run("check")
+    checked = site.call("check")
     assert checked.code == 1
     assert "did not let uidsync in: Invalid Credential" in checked.out
     assert "PAN-OS 9.0" in checked.out

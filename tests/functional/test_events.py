@@ -63,7 +63,7 @@ def nimnul(at, **fields):
 def report(site, day, time, *more):
     """Make the daily report of a published day."""
     end = f"{day} {time} MSK"
-    return site.run("events", "spyware", "--until", end, "--format", "report", *more)
+    return site.call("events", "spyware", "--until", end, "--format", "report", *more)
 
 
 @pytest.fixture
@@ -847,7 +847,7 @@ def test_a_file_is_written_whole_and_for_few(campus, firewall):
     os.mkfifo(pipe)
     link.symlink_to(file)
     for wrong in (campus.place / "nowhere" / "x", campus.place, pipe, link):
-        ended = campus.run("events", "--output", wrong)
+        ended = campus.call("events", "--output", wrong)
         assert (ended.code, f"{wrong}: " in ended.err) == (1, True)
     assert (pipe.is_fifo(), link.is_symlink(), firewall.requests()) == (True, True, [])
 

@@ -112,7 +112,7 @@ def world(tmp_path_factory):
         slow.do("tunnels", tunnels=TUNNELS)
         pair.do("tunnels", tunnels=[{"name": "HQ"}])
         pair.do("tunnels", unit="peer", tunnels=[{"name": "HQ", "state": "init"}])
-        report = site.run("sync", "--target", "fw-well", "--target", "uia-1", "--json").out
+        report = site.call("sync", "--target", "fw-well", "--target", "uia-1", "--json").out
         site.state_dir.joinpath("last-run.json").write_text(report)
         with running(site, ask_every="0s") as exporter:  # each test sets up the firewalls anew
             yield exporter, {"well": well, "slow": slow, "pair": pair}

@@ -468,7 +468,7 @@ def test_a_signal_at_any_moment_leaves_a_report(site, safeconnect, firewall, del
     insert(safeconnect, name_people(300), age=600)
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
-    process = site.start("sync", "--json")
+    process = site.start_afresh("sync", "--json")
     time.sleep(delay)
     os.kill(process.pid, signal.SIGTERM)
     out, err = process.communicate(timeout=60)

@@ -6,11 +6,13 @@ import stat
 import subprocess
 import sys
 import tomllib
+from contextlib import chdir
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tests.command import call
 from tests.functional.test_commands import converse
 from tests.limits import PATIENCE
 
@@ -26,17 +28,19 @@ def events(tmp_path):
 
 
 def run(place, *words, stdin=""):
-    """Run the command in a place, without a terminal; return its code and what it said."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "uidsync", "--config", place / "uidsync.toml", *map(str, words)],
-        input=stdin.encode(),
-        capture_output=True,
-        cwd=place,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert b"Traceback" not in ended.stderr
-    return ended.returncode, ended.stdout.decode() + ended.stderr.decode()
+    """Call the command in a place, without a terminal; return its code and what it said."""
+    with chdir(place):
+        called = call("--config", place / "uidsync.toml", *words, stdin=stdin)
+    return called.code, called.out + called.err
+
+
+def run_afresh(place, *words):
+    """Run the command as a script does, from nothing; return its code and what it said."""
+    command = [sys.executable, "-m", "uidsync", "--config", place / "uidsync.toml", *map(str, words)]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    ended = subprocess.run(command, **streams, text=True, cwd=place, timeout=PATIENCE, check=False)
+    assert "Traceback" not in ended.stdout
+    return ended.returncode, ended.stdout
 
 
 def read(place):
@@ -61,14 +65,14 @@ def test_a_script_sets_up_a_site_that_syncs(tmp_path, events, firewall):
     """What init writes needs nothing more: the next command delivers, and secrets are for the service alone."""
     key = place_key(tmp_path, firewall)
     words = ["--csv", events, "--firewall", f"fw=127.0.0.1:{firewall.port}", "--secret", f"fw-api-key={key}"]
-    code, said = run(tmp_path, "init", "--domain", "CAMPUS", *words, "--accept")
+    code, said = run_afresh(tmp_path, "init", "--domain", "CAMPUS", *words, "--accept")
     assert code == 0, said
     assert stat.S_IMODE((tmp_path / "credentials" / "fw-api-key").stat().st_mode) == 0o640
     assert firewall.line["api_key"] not in said
-    code, said = run(tmp_path, "secret", "list")
+    code, said = run_afresh(tmp_path, "secret", "list")
     assert code == 0, said
     assert read(tmp_path)["sync"] == {"state_dir": str(tmp_path / "state")}  # that of the service stays untouched
-    code, said = run(tmp_path, "sync")
+    code, said = run_afresh(tmp_path, "sync")
     assert code == 0, said
     assert firewall.mappings() == {"10.0.0.1": "CAMPUS\\ada"}
 

@@ -376,7 +376,7 @@ def test_an_installation_that_does_not_fit_together_moves_one_ledger(settled, tm
     sql = shutil.copytree(ROOT / "sql", tmp_path / "uidsync" / "sql") / "ledger.sql"
     sql.write_text(sql.read_text("utf-8").replace("SELECT ip, user, why,", "SELECT ip, user, reason,"), "utf-8")
     for _ in range(2):
-        process = settled.start("sync", cwd=tmp_path)
+        process = settled.start_afresh("sync", cwd=tmp_path)
         error = process.communicate()[1]
         assert (process.returncode, "Traceback" in error) == (1, False)
         assert "no such column: reason; a new ledger fails as well, so the old one was put back" in error

@@ -111,7 +111,7 @@ def test_one_target_harms_no_other(site, start, closed_port):
     site.add_firewall("fw-silent", silent, request_timeout="2s")
     site.add_firewall("fw-denied", denied)
     site.add_firewall("fw-good", good)
-    ended = site.run("sync", "--json")
+    ended = site.call("sync", "--json")
     targets = ended.targets
     assert ended.code == 1
     assert {name: target["status"] for name, target in targets.items()} == {
@@ -139,7 +139,7 @@ def test_a_dry_run_touches_nothing(site, safeconnect, firewall):
     assert ended.out.splitlines() == ["fw\tnew\t10.0.0.1\tada\t1440", "fw-2\tnew\t10.0.0.1\tada\t1440"]
     assert firewall.do("state")["counters"]["requests"] == 0
     assert list(site.state_dir.iterdir()) == []
-    report = site.run("sync", "--dry-run", "--json").report
+    report = site.call("sync", "--dry-run", "--json").report
     assert report["dry_run"]
     assert [target["status"] for target in report["targets"]] == ["not_tried", "not_tried"]
     assert [target["logins"]["not_tried"] for target in report["targets"]] == [1, 1]
@@ -214,9 +214,9 @@ def test_a_full_read_that_was_asked_for_looks_at_every_row(site, safeconnect, fi
     safeconnect.insert([*years, (1001, latest, "10.0.0.1", "ada", None), (500_000, latest, "10.0.0.2", "bob", None)])
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
-    assert site.run("sync").code == 0
+    assert site.call("sync").code == 0
     assert firewall.mappings() == {"10.0.0.2": "bob"}
-    assert site.run("sync", "--full").code == 0
+    assert site.call("sync", "--full").code == 0
     assert firewall.mappings() == {"10.0.0.1": "ada", "10.0.0.2": "bob"}
 
 
@@ -224,19 +224,19 @@ def test_exit_codes_of_what_cannot_run(site, safeconnect, firewall):
     """Usage and configuration exit 2, an unreadable source 3, an empty one 4; nothing is sent, the report says so."""
     site.add_firewall("fw", firewall)
     site.use_database(safeconnect)
-    assert site.run("sync", "--bogus").code == 2
-    assert site.run("sync", "--target", "nobody").code == 2
-    empty = site.run("sync", "--json")
+    assert site.call("sync", "--bogus").code == 2
+    assert site.call("sync", "--target", "nobody").code == 2
+    empty = site.call("sync", "--json")
     assert (empty.code, empty.report["error"]["kind"]) == (4, "UnsafePlan")
     assert site.last_run["exit_code"] == 4
     site.source["password_file"] = site.secret("wrong-password", "wrong-horse")
-    refused = site.run("sync", "--json")
+    refused = site.call("sync", "--json")
     assert (refused.code, refused.report["error"]["kind"]) == (3, "SourceError")
     assert [target["status"] for target in site.last_run["targets"]] == ["not_tried"]
     site.source |= {"password_file": "/nowhere"}
-    assert site.run("sync").code == 3
+    assert site.call("sync").code == 3
     site.sync = {"deadline": "soon"}
-    assert site.run("sync").code == 2
+    assert site.call("sync").code == 2
     assert firewall.do("state")["counters"]["requests"] == 0
 
 
@@ -246,7 +246,7 @@ def test_target_leaves_the_others_alone(site, start):
     site.use_rows([("10.0.0.1", "ada")])
     site.add_firewall("fw-east", east)
     site.add_firewall("fw-west", west)
-    ended = site.run("sync", "--json", "--target", "fw-west")
+    ended = site.call("sync", "--json", "--target", "fw-west")
     assert list(ended.targets) == ["fw-west"]
     assert (east.mappings(), west.mappings()) == ({}, {"10.0.0.1": "ada"})
     assert not (site.state_dir / "last-run.json").exists()
@@ -273,8 +273,8 @@ def test_options_stand_before_or_after_the_command(site, firewall):
     site.use_rows([("10.0.0.1", "ada")])
     site.add_firewall("fw", firewall)
     site.environment = {"UIDSYNC_CONFIG": str(site.write())}
-    assert site.run("-q", "sync", "--dry-run").err == ""
-    assert site.run("sync", "-q", "--dry-run").err == ""
+    assert site.call("-q", "sync", "--dry-run").err == ""
+    assert site.call("sync", "-q", "--dry-run").err == ""
 
 
 def test_the_clock_of_a_report_is_now(site, firewall):
@@ -282,6 +282,6 @@ def test_the_clock_of_a_report_is_now(site, firewall):
     site.use_rows([("10.0.0.1", "ada")])
     site.add_firewall("fw", firewall)
     before = datetime.now(UTC)
-    report = site.run("sync", "--json").report
+    report = site.call("sync", "--json").report
     assert before <= datetime.fromisoformat(report["started"]) <= datetime.fromisoformat(report["finished"])
     assert datetime.fromisoformat(report["targets"][0]["certificate_not_after"]) > before

@@ -49,7 +49,7 @@ def test_the_quick_test_works_as_printed(tenant, tmp_path):
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("curl is missing")
-    with by_environment(tenant, tmp_path, PSK="hello", DEBUG="yes", T1=None) as relay:
+    with by_environment(tenant, tmp_path, before="", PSK="hello", DEBUG="yes", T1=None) as relay:
         url = f"http://127.0.0.1:{relay.port}/in"
         words = [curl, "-si", "-X", "POST", "-H", "Authorization: hello", url, "-d", QUICK_TEST]
         head, _, body = subprocess.run(words, capture_output=True, check=True).stdout.partition(CRLF + CRLF)
@@ -343,7 +343,7 @@ def test_a_relay_at_another_address_is_not_taken_for_what_listens_here(site, ten
 
 def test_the_journal_has_no_personal_data(site, tenant):
     """Addresses and what alerts say are not in the log, in no answer of the relay to others, and in no process list."""
-    with by_configuration(site, tenant) as relay:
+    with by_configuration(site, tenant, before="") as relay:
         relay.send(range(5))
         relay.ask(body=b'{"src":"192.0.2.7","sport":70000}')
         wait_until(lambda: relay.stats["PipeOut"] == 5)

@@ -180,7 +180,7 @@ def test_a_crash_leaves_no_core(site):
     fifo = site.place / "events.fifo"
     os.mkfifo(fifo)
     site.source["path"] = fifo
-    process = site.start("sync", cwd=site.place, preexec_fn=raise_core_limit)
+    process = site.start_afresh("sync", cwd=site.place, preexec_fn=raise_core_limit)
     with fifo.open("w"):  # opens when the command has opened it
         limits = Path(f"/proc/{process.pid}/limits").read_text("ascii")
         process.send_signal(signal.SIGABRT)

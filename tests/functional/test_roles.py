@@ -65,7 +65,7 @@ def test_roles_become_tags_and_go_with_them(roles, firewall):
             ("10.0.0.2", "ben,ROLE_STAFF", 30),
         ]
     )
-    ended = roles.run("sync", "--json")
+    ended = roles.call("sync", "--json")
     assert ended.code == 0, ended.err
     assert list_tags(firewall) == {"ada": ["nac-staff"], "ben": ["nac-staff"]}
     assert ended.targets["fw"]["untags"]["delivered"] == 1
@@ -343,7 +343,7 @@ def test_a_firewall_that_is_too_old_for_user_tags_says_so(roles, firewall):
     """A run names the tags that are refused in one line of the log, and a comparison says why it cannot read them."""
     firewall.do("version", version="9.0.16")
     roles.use_rows([(f"10.0.0.{n}", f"user{n},ROLE_STAFF") for n in range(1, 31)])
-    ended = roles.run("sync", "--json")
+    ended = roles.call("sync", "--json")
     (failed,) = [facts["message"] for name, facts in ended.events if name == "batch.failed"]
     assert failed.startswith("it refuses all tags of users, which PAN-OS takes since 9.1: ")
     part = ended.targets["fw"]
@@ -373,7 +373,7 @@ def test_tags_that_were_never_accepted_are_not_held(roles, firewall):
     assert roles.call("sync").code == 0
     firewall.do("fault", name="reset_before_answer", types=["user-id"])
     roles.use_rows([("10.0.0.1", "ada,ROLE_STAFF"), ("10.0.0.2", "ben,ROLE_STAFF")])
-    ended = roles.run("sync", "--json")
+    ended = roles.call("sync", "--json")
     part = ended.targets["fw"]
     assert (part["tags_wanted"], part["tags_held"], part["tags_in_doubt"]) == (2, 0, 2)
     (standing,) = roles.call("status", "--json").report["targets"]
@@ -510,7 +510,7 @@ def test_tags_that_were_lost_with_the_mappings_come_back_with_them(roles, firewa
     with closing(sqlite3.connect(roles.state_dir / "ledger.sqlite3")) as ledger, ledger:  # by now it would show
         ledger.execute("UPDATE holding SET sent_at = sent_at - 180000000")
         ledger.execute("UPDATE tag_holding SET sent_at = sent_at - 180000000")
-    ended = roles.run("sync", "--json")
+    ended = roles.call("sync", "--json")
     assert len(firewall.mappings()) == 30
     assert len(list_tags(firewall)) == 30, ended.err
 

@@ -144,7 +144,7 @@ def test_one_works_and_the_other_says_so(export, tmp_path, firewall):
     one, other = make_hosts(tmp_path, export, firewall, batch_size=1)
     other.telemetry = {"textfile": other.place / "uidsync.prom"}
     with at_work(one, firewall, export) as process:
-        aside = other.run("sync", "--json")
+        aside = other.call("sync", "--json")
         dry = other.call("sync", "--dry-run", "--json")
         wait_for(lambda: len(firewall.requests()) > 2_000 / SLOW)
         firewall.do("fault", name=None)

@@ -141,7 +141,7 @@ def test_every_line_of_a_run_has_its_id(watched, firewall):
     watched.add_firewall("fw", firewall)
     firewall.do("fault", name="html_503", times=1)
 
-    ended = watched.run("sync", "--json", "-v")
+    ended = watched.call("sync", "--json", "-v")
 
     events = {event for event, _ in ended.events}
     assert events >= {"source.read", "plan.made", "retry.scheduled", "batch.delivered", "sync.finished"}

@@ -90,7 +90,7 @@ def test_check_and_verify_look_at_one_target(broken_site):
     """With --target nothing else is looked at, the database neither."""
     findings = broken_site.call("check", "--target", "fw-east", "--json").report["findings"]
     assert {finding["about"] for finding in findings} == {"configuration", "fw-east"}
-    broken_site.run("sync")
+    broken_site.call("sync")
     ended = broken_site.call("verify", "--target", "fw-east", "--json")
     assert (ended.code, list(ended.targets)) == (0, ["fw-east"])
     assert broken_site.call("verify", "--target", "fw-dead").code == 6
@@ -129,7 +129,7 @@ def test_a_source_that_fails_is_told_once(broken_site):
 
 def test_a_report_that_is_none_is_told(broken_site):
     """What is damaged is not taken for what is missing."""
-    broken_site.run("sync")
+    broken_site.call("sync")
     broken_site.state_dir.joinpath("last-run.json").write_text("{")
     code, shown = show(broken_site, "status")
     assert code == 1
@@ -139,7 +139,7 @@ def test_a_report_that_is_none_is_told(broken_site):
 def test_what_was_withdrawn_is_withdrawn_once(broken_site):
     """The second time the table says since which login, for all targets together, and the sentence how to undo it."""
     broken_site.targets[1:] = [{**broken_site.targets[0], "name": "fw-north"}]
-    broken_site.run("sync")
+    broken_site.call("sync")
     code, shown = show(broken_site, "withdraw", "10.0.0.9", "user10")
     assert code == 0
     assert "Withdrawn: 10.0.0.9 user10. Undo: uidsync withdraw --undo 10.0.0.9 user10" in join(shown)
@@ -161,7 +161,7 @@ def test_what_was_withdrawn_is_withdrawn_once(broken_site):
 
 def test_a_comparison_ends_with_what_to_do(broken_site):
     """What differs leads to a repair, and a firewall that could not be read to a check; zeros are dashes."""
-    broken_site.run("sync")
+    broken_site.call("sync")
     code, shown = show(broken_site, "verify")
     assert code == 6
     assert join(shown).endswith("Next: uidsync check --target fw-west --target fw-dead")

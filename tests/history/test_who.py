@@ -114,7 +114,7 @@ def test_ten_thousand_questions(safeconnect, settings):
         for _ in range(3_400):
             ip, at = rng.choice(places), make_moment(rng, begin, stored, settings)
             answer = history.ask_address(ip, at)
-            assert flatten_answer(answer) == flatten_answer(oracle.who(pieces.get(ip, []), at)), (ip, at)
+            assert flatten_answer(answer) == flatten_answer(oracle.who(pieces.get(ip, oracle.Pieces()), at)), (ip, at)
             answered += answer.is_answered
             asked[ip, at] = answer
         assert 1_300 < answered < 3_300

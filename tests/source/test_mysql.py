@@ -14,6 +14,7 @@ import pymysql
 import pytest
 import trustme
 
+from tests.limits import PATIENCE
 from tests.safeconnect import COLUMNS, fresh_export, read_statements
 from uidsync.deadline import Deadline
 from uidsync.source import SourceError
@@ -40,7 +41,7 @@ def make_source(export, *, password=None, deadline=None, **changes):
         "ca_file": export.ca_file,
     }
     password = export.password_file.read_text().strip() if password is None else password
-    return MySQLSource(Login(**login | changes), lambda: password, deadline or Deadline(60))
+    return MySQLSource(Login(**login | changes), lambda: password, deadline or Deadline(PATIENCE))
 
 
 def read(source, since=EVER):

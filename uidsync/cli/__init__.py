@@ -24,10 +24,10 @@ def load_commands(words: Collection[str]) -> None:
 
     That a word may be an option's value does no harm.
     """
-    for name, module in MODULES.items():
-        if name in words:
-            importlib.import_module(module)
-    announce([name for name, module in MODULES.items() if module not in sys.modules])
+    wanted = [name for name in COMMANDS if name in words]
+    for name in wanted:
+        importlib.import_module(MODULES[name])
+    announce(wanted)
 
 
 def main() -> None:

@@ -210,6 +210,9 @@ def before(options: Options) -> None:
     """
 
 
+_loaded: dict[str, Callable[..., None]] = {}
+
+
 def command(function: Callable[..., int | None]) -> Callable[..., None]:
     """Register a command; its first parameter is `Options`, its result the exit code.
 
@@ -230,7 +233,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
         raise typer.Exit(code)
 
     called = _gather(function, carry_out)
-    _register(function.__name__, called)
+    _loaded[function.__name__] = called
     return called
 
 
@@ -288,21 +291,16 @@ def import_without(package: str, *others: str) -> None:
         del sys.modules[name]
 
 
-def announce(missing: Collection[str]) -> None:
-    """Put these commands into the list of commands without importing what they do, and the list into its order."""
-    app.registered_commands[:] = [info for info in app.registered_commands if info.callback is not _do_nothing]
-    for name in missing:
-        _register(name, _do_nothing)
-    app.registered_commands.sort(key=lambda info: [*SUMMARIES].index(str(info.name)))
+def announce(wanted: Collection[str]) -> None:
+    """List every command in its order. Only those that are wanted know their options: to gather options takes time."""
+    app.registered_commands.clear()
+    for name, (group, words) in SUMMARIES.items():
+        act = _loaded[name] if name in wanted else _do_nothing
+        app.command(name, cls=_Command, short_help=words, rich_help_panel=group)(act)
 
 
 def _do_nothing() -> None:
     pass
-
-
-def _register(name: str, function: Callable[..., None]) -> None:
-    group, words = SUMMARIES[name]
-    app.command(name, cls=_Command, short_help=words, rich_help_panel=group)(function)
 
 
 def read_address(text: str, hint: str = "ADDRESS|USER") -> Address | None:
