@@ -1,7 +1,6 @@
 """Looks at tunnels: what is asked beside them takes the time that is left, and says when that was not enough."""
 
-from types import SimpleNamespace
-
+from uidsync.deadline import Deadline
 from uidsync.panos.tunnels.look import LACKS_RIGHT, Wants, look, look_at_all, make_look
 from uidsync.panos.tunnels.vpn import Flow, FlowTable
 from uidsync.panos.wire.errors import BadReply, Busy, Unauthorized, Unreachable
@@ -22,7 +21,7 @@ class ShortLine:
     @property
     def limit(self):
         """The time that is left, a second for each question."""
-        return SimpleNamespace(left=self._most - self.asked)
+        return Deadline(self._most - self.asked)
 
     def ask_flows(self):
         """List tunnels."""
