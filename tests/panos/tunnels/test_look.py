@@ -91,7 +91,7 @@ class Client:
 def test_a_right_that_is_missing_is_told_with_what_to_do():
     """To a single question it looks as a commit does; it is not called busy, for then nobody would give the right."""
     said = "Type [op] not authorized for user role"
-    client = Client(Busy(f"{said}.", denied=True))
+    client = Client(Busy(f"{said}.", is_denied=True))
     view = make_look("fw", client, "", Wants(role=True))(SECONDS)
     assert isinstance(view.table, Unauthorized)
     assert (view.table.is_denied, str(view.table)) == (True, f"{said}; {LACKS_RIGHT}")

@@ -148,7 +148,7 @@ def test_only_the_missing_right_is_marked(body, denied):
     """The 403 that a commit gives, and a role without the right, is told from a session that timed out."""
     with pytest.raises(Busy) as raised:
         read_response(403, body)
-    assert raised.value.denied is denied
+    assert raised.value.is_denied is denied
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from uidsync.integrations.events.devices import list_hostnames, may_keep_no_logs
 from uidsync.integrations.events.pages import Fetch
 from uidsync.panos.logs.events import Unfinished
 from uidsync.panos.userid.firewall import Firewall
-from uidsync.panos.wire.errors import PanosError, TargetError, Unauthorized
+from uidsync.panos.wire.errors import PanosError, TargetError
 from uidsync.refusal import Refusal, suggest
 
 
@@ -95,7 +95,7 @@ def check_clock(
     if isinstance(shown, PanosError):
         if is_away(shown):
             return Clock(zone, zone, error=shown)
-        why = "the key lacks Operational Requests" if is_denied(shown) else str(shown)
+        why = "the key lacks Operational Requests" if shown.is_denied else str(shown)
         return Clock(zone, zone, warning=f"{UNCHECKED}: {why}", doubt=UNCHECKED)
     asked = _find_offset(shown, now())
     if ask_panorama is not None:
@@ -121,12 +121,7 @@ def check_clock(
 
 def is_away(error: PanosError) -> TypeGuard[TargetError]:
     """Tell whether an error is one of the firewall and not of the question: then no other question is worth asking."""
-    return isinstance(error, TargetError) and not isinstance(error, Unfinished) and not is_denied(error)
-
-
-def is_denied(error: PanosError) -> bool:
-    """Tell whether the key's role lacks a right."""
-    return isinstance(error, Unauthorized) and error.is_denied
+    return isinstance(error, TargetError) and not isinstance(error, Unfinished) and not error.is_denied
 
 
 def _ask(ask: Callable[[], datetime]) -> datetime | PanosError:

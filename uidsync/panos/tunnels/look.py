@@ -133,7 +133,7 @@ def explain(error: PanosError) -> PanosError:
     A single question cannot tell a missing right from a running commit. But a missing right would stay Busy for ever,
     and nobody would notice.
     """
-    if isinstance(error, Busy) and error.denied:
+    if isinstance(error, Busy) and error.is_denied:
         return Unauthorized(f"{str(error).rstrip('.')}; {LACKS_RIGHT}", is_denied=True)
     return error
 

@@ -26,7 +26,7 @@ from uidsync.panos.userid.messages import (
 from uidsync.panos.userid.pair import HA_STATE, Pair, Roles, read_role
 from uidsync.panos.userid.table import TableEntry
 from uidsync.panos.wire.client import Client, Read
-from uidsync.panos.wire.errors import BadReply, BadRequest, PanosError, Unauthorized
+from uidsync.panos.wire.errors import BadReply, BadRequest, Unauthorized
 from uidsync.panos.wire.retries import Tries
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, address_to, make_op
 
@@ -228,11 +228,6 @@ def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Subject, tuple[Table
         if entry.type == table.XML_API:
             found[entry.ip] = (*found.get(entry.ip, ()), entry)
     return found
-
-
-def is_right_missing(error: PanosError) -> bool:
-    """Tell whether a refusal is of the role's lack of a right; a commit under way is worded alike."""
-    return isinstance(error, Unauthorized) and error.is_denied
 
 
 def read_clock(response: etree._Element) -> datetime:

@@ -64,7 +64,7 @@ class Patience:
         try:
             return self._try(attempt, request_timeout, tries)
         except Busy as error:
-            if error.denied:
+            if error.is_denied:
                 raise Unauthorized(str(error), is_denied=True) from None
             raise
 
@@ -98,7 +98,7 @@ class Patience:
     def _is_last(self, error: PanosError, number: int, pause: float, tries: Tries) -> bool:
         at_first = None if self._has_answered else self._policy.attempts_at_first
         most = 1 if tries == "once" else at_first or self._policy.attempts
-        is_denied = tries == "unless_denied" and isinstance(error, Busy) and error.denied
+        is_denied = tries == "unless_denied" and error.is_denied
         return is_denied or number >= most or pause >= min(self._left, self._policy.seconds_left())
 
     def _seconds_for_one_try(self, request_timeout: float) -> float:
@@ -123,6 +123,5 @@ class Bounds:
 
 def _choose_pause(error: PanosError, number: int) -> float:
     """Return how long to wait after so many tries; never less than the target asks for."""
-    asked = error.retry_after if isinstance(error, Busy) else None
     pause: float = min(WAIT_FIRST * 2 ** (number - 1), WAIT_LONGEST)
-    return max(asked or 0.0, pause + random.uniform(0, JITTER))  # noqa: S311 (targets are parted, nothing is kept secret)
+    return max(error.retry_after or 0.0, pause + random.uniform(0, JITTER))  # noqa: S311 (targets are parted, nothing is kept secret)

@@ -143,7 +143,7 @@ def read_response(status: int, body: bytes) -> etree._Element:
 def _read_refusal(status: int, response: etree._Element) -> Busy | Unauthorized | BadRequest:
     message = read_message(response) or f"HTTP {status} without a reason"
     if "not authorized for user role" in message.lower():
-        return Busy(message, denied=True)
+        return Busy(message, is_denied=True)
     is_taken_over = response.get("code") == OPERATION_DENIED and "passive" in message.lower()  # a member of a pair
     if is_taken_over or NOT_NOW.search(message):
         return Busy(message)
