@@ -13,7 +13,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import cache
 from http.client import HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from types import MappingProxyType
 from typing import TypeVar
@@ -25,7 +24,7 @@ from uidsync.panos.wire.dial import meet
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
 from uidsync.panos.wire.retries import Bounds, Tries
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
-from uidsync.panos.wire.words import cut, find_private, mask
+from uidsync.panos.wire.words import make_mask
 from uidsync.panos.wire.xmlapi import Request, read_response
 
 LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is rejected with a page of words
@@ -132,9 +131,8 @@ class Client:
             raise failure.reworded(self._make_mask(request)(failure.words)) from None
 
     def _make_mask(self, request: Request) -> Callable[[str], str]:
-        """Make what masks a target's words, each once: an answer repeats them. All words of a target pass here."""
-        private = find_private(request.text, (self._key, request.secret))
-        return cache(lambda words: cut(mask(words, private)))
+        """Make what masks the words of a target. All of them pass here."""
+        return make_mask(request.text, (self._key, request.secret))
 
     def _open(self) -> _Lines:
         with self._opening:
