@@ -19,6 +19,7 @@ from uidsync.panos.userid.tags import make_show_tags, read_tags
 from uidsync.panos.wire.client import OLD_RELEASE
 from uidsync.panos.wire.errors import Busy, PanosError, RequestError, Unauthorized, Untrusted
 from uidsync.panos.wire.tls import OTHER_FINGERPRINT, see_certificate
+from uidsync.panos.wire.xmlapi import read_whole
 from uidsync.plan.dispatch import find_seen_since, read_state
 from uidsync.plan.roles import make_tag_config
 from uidsync.report.advice import NO_SECRET, advise_secret, count, tell_kind
@@ -187,7 +188,9 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Ge
     yield from _judge_rights(lacks)
     if "op" not in lacks:
         ends_at = time.monotonic() + LONGEST_LOOK
-        known = ask_knowledge(firewall.read, firewall.vsys, lambda: time.monotonic() > ends_at)
+        known = ask_knowledge(
+            lambda request: firewall.read(request, read_whole), firewall.vsys, lambda: time.monotonic() > ends_at
+        )
         yield from (green(f"{head}: {text}") for head, text in describe(known, spell_span))
         yield from (red(words, advice) for words, advice in find_loss(known, held))
         yield from (yellow(words, advice) for words, advice in find_troubles(known))

@@ -19,7 +19,7 @@ from uidsync.panos.userid.knowledge import ask_knowledge
 from uidsync.panos.userid.pair import HA_STATE, read_role
 from uidsync.panos.wire.client import Client
 from uidsync.panos.wire.errors import Busy, PanosError, TargetError, Unauthorized, Unreachable
-from uidsync.panos.wire.xmlapi import Request, address_to, read_response
+from uidsync.panos.wire.xmlapi import Request, address_to, read_whole
 from uidsync.side_by_side import start
 
 Answer = TypeVar("Answer")
@@ -90,7 +90,7 @@ class _Caller:
         return self.ask(vpn.SHOW_FLOWS, vpn.read_flows)
 
     def ask_role(self) -> str:
-        return self.ask(HA_STATE, lambda status, pieces: read_role(read_response(status, b"".join(pieces))))
+        return self.ask(HA_STATE, lambda status, pieces: read_role(read_whole(status, pieces)))
 
     def ask(self, request: Request, read: Read[Answer]) -> Answer:
         seconds = max(self.limit.seconds_left(), SHORTEST_CALL)
@@ -112,7 +112,10 @@ def look(host: str, line: Line, wants: Wants) -> View:
         _attempt(lambda: line.ask(vpn.SHOW_IPSEC_SAS, vpn.read_ipsec_sas)) if wants.ipsec_sas else None,
     )
     if wants.users:
-        view = replace(view, users=ask_knowledge(line.ask, wants.vsys, lambda: line.limit.seconds_left() <= 0))
+        users = ask_knowledge(
+            lambda request: line.ask(request, read_whole), wants.vsys, lambda: line.limit.seconds_left() <= 0
+        )
+        view = replace(view, users=users)
     if wants.counters and isinstance(table, vpn.FlowTable):  # the last: they take what time is left
         table, counted = _add_counters(line, table)
         view = replace(view, table=table, counters=counted)

@@ -25,9 +25,8 @@ from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
 from uidsync.panos.wire.retries import Bounds, Tries
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.wire.words import make_mask
-from uidsync.panos.wire.xmlapi import Request, read_response
+from uidsync.panos.wire.xmlapi import Request, read_whole
 
-LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is rejected with a page of words
 LARGEST_TABLE = 256 * 2**20  # bytes: half a million mappings, the most that a firewall holds, are some 100 MB
 LARGE_TIMEOUT = 120.0  # seconds for such an answer: a busy management plane is slow
 PIECE = 64 * 2**10  # bytes read at once: four records of TLS
@@ -94,7 +93,7 @@ class Client:
         """Make one call without retries, within this many seconds. Raises PanosError."""
 
         def read(status: int, pieces: Iterator[bytes]) -> etree._Element:
-            answer = read_response(status, b"".join(pieces))
+            answer = read_whole(status, pieces)
             is_success = answer.get("status") == "success"  # it holds data, and no words of its own
             told = [entry for entry in answer.iterfind(".//uid-response//entry") if entry.get("message")]
             masked = self._make_mask(request) if told or not is_success else str
@@ -105,12 +104,10 @@ class Client:
                 element.tail = masked(element.tail) if element.tail and element.tail.strip() else element.tail
             return answer
 
-        return self.exchange_large(request, seconds, read, LARGEST_ANSWER)
+        return self.exchange_large(request, seconds, read)
 
-    def exchange_large(
-        self, request: Request, seconds: float, read: Read[Answer], largest: int = LARGEST_TABLE
-    ) -> Answer:
-        """Make one call whose answer may have so many bytes, without retries. Raises PanosError."""
+    def exchange_large(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
+        """Make one call whose answer may be large, without retries. Raises PanosError."""
         try:
             lines = self._open()
         except PanosError as error:
@@ -119,7 +116,7 @@ class Client:
         try:
             with self._bounds.in_flight, lines.context.within(seconds), lines.post(request.body) as response:
                 try:
-                    return read(response.status, _read_pieces(response, largest))
+                    return read(response.status, _read_pieces(response))
                 except Busy as error:
                     with suppress(ValueError, OverflowError):
                         error.retry_after = float(int(response.headers.get("Retry-After", "")))
@@ -208,14 +205,14 @@ class _Lines:
             self._idle.pop().close()
 
 
-def _read_pieces(response: HTTPResponse, largest: int) -> Iterator[bytes]:
+def _read_pieces(response: HTTPResponse) -> Iterator[bytes]:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BadReply("the answer is compressed, which was not asked for")
     size = 0
     while piece := response.read(PIECE):
         size += len(piece)
-        if size > largest:
-            raise BadReply(f"the answer is larger than {largest // 2**20} MiB")
+        if size > LARGEST_TABLE:
+            raise BadReply(f"the answer is larger than {LARGEST_TABLE // 2**20} MiB")
         yield piece
     if response.length:
         raise IncompleteRead(b"", response.length)

@@ -12,7 +12,7 @@ import string
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from itertools import chain, islice
+from itertools import chain
 from typing import NoReturn
 
 from lxml import etree
@@ -37,7 +37,7 @@ MOST_MARKUP = 20_000
 _KEPT, _APART = f"{string.ascii_letters}{string.digits}_.-~".encode(), b"% "
 LONGEST_MESSAGE = 2000  # characters of a target's own words that go into an error; whoever shows them cuts them
 ROOT = "response"
-REFUSAL_PIECES = 64  # pieces of an unexpected answer that are read: its words come first
+LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is rejected with a page of words
 
 Path = tuple[str, ...]  # the names of an element's ancestors, and its own
 
@@ -138,6 +138,16 @@ def read_response(status: int, body: bytes) -> etree._Element:
             raise _read_refusal(status, response)
         case other:
             raise BadReply(f"the answer's status is {_shorten(repr(other))}")
+
+
+def read_whole(status: int, pieces: Iterator[bytes]) -> etree._Element:
+    """Return the `response` element of an answer that comes in pieces, as `read_response` does; a large one is none."""
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if len(body) > LARGEST_ANSWER:
+            raise BadReply(f"the answer is larger than {LARGEST_ANSWER // 2**20} MiB")
+    return read_response(status, bytes(body))
 
 
 def _read_refusal(status: int, response: etree._Element) -> Busy | Unauthorized | BadRequest:
@@ -247,7 +257,7 @@ def read_elements(
 
 
 def _raise_refusal(status: int, pieces: Iterator[bytes], what: str) -> NoReturn:
-    read_response(status, b"".join(islice(pieces, REFUSAL_PIECES)))
+    read_whole(status, pieces)
     raise BadReply(f"the answer is not a {what}")
 
 
