@@ -94,14 +94,13 @@ class Client:
 
         def read(status: int, pieces: Iterator[bytes]) -> etree._Element:
             answer = read_whole(status, pieces)
-            is_success = answer.get("status") == "success"  # it holds data, and no words of its own
-            told = [entry for entry in answer.iterfind(".//uid-response//entry") if entry.get("message")]
-            masked = self._make_mask(request) if told or not is_success else str
-            for entry in told:
-                entry.set("message", masked(entry.get("message") or ""))
-            for element in () if is_success else answer.iter():
-                element.text = masked(element.text) if element.text and element.text.strip() else element.text
-                element.tail = masked(element.tail) if element.tail and element.tail.strip() else element.tail
+            # Other answers hold data, and no words of the target's own.
+            if answer.get("status") != "success" or answer.find(".//uid-response//entry[@message]") is not None:
+                masked = self._make_mask(request)
+                for element in answer.iter():
+                    element.text, element.tail = (text and masked(text) for text in (element.text, element.tail))
+                    if message := element.get("message"):
+                        element.set("message", masked(message))
             return answer
 
         return self.exchange_large(request, seconds, read)
