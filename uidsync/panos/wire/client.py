@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -172,6 +173,7 @@ class _Lines:
         self._place = urlsplit(url)
         self._headers = {"User-Agent": "uidsync", "Content-Type": FORM} | ({"X-PAN-KEY": key} if key else {})
         self._idle: deque[_Line] = deque()
+        weakref.finalize(self, _close, self._idle)  # of those whom nobody closes
 
     @contextmanager
     def post(self, body: bytes) -> Iterator[HTTPResponse]:
@@ -200,8 +202,12 @@ class _Lines:
 
     def close(self) -> None:
         """End the connections that wait."""
-        while self._idle:
-            self._idle.pop().close()
+        _close(self._idle)
+
+
+def _close(lines: deque[_Line]) -> None:
+    while lines:
+        lines.pop().close()
 
 
 def _read_pieces(response: HTTPResponse) -> Iterator[bytes]:
