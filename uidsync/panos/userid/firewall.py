@@ -173,7 +173,7 @@ class Firewall:
 
     def _only_ours(self, entries: Iterator[TableEntry]) -> Iterator[TableEntry]:
         """Leave out what lies in other virtual systems."""
-        return (entry for entry in entries if not self.vsys or entry.vsys in {"", self.vsys})
+        return (entry for entry in entries if self._is_ours(entry.vsys))
 
     def ask(self, ip: Subject) -> tuple[TableEntry, ...]:
         """Read what the mapping table has for one address. Raises PanosError."""

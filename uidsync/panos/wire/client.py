@@ -7,7 +7,6 @@ Answers are bounded in size and time. Redirects are not followed. The key travel
 from __future__ import annotations
 
 import select
-import socket
 import threading
 import weakref
 from collections import Counter, deque
@@ -21,7 +20,6 @@ from urllib.parse import urlsplit
 
 from lxml import etree
 
-from uidsync.panos.wire.dial import meet
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
 from uidsync.panos.wire.retries import Bounds, Tries
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
@@ -150,12 +148,7 @@ class _Line(HTTPSConnection):
 
     def connect(self) -> None:
         """Connect and shake hands."""
-        self.sock = meet(self.host, self.port, self._trusted.seconds_left() or 0, self._shake_hands)
-
-    def _shake_hands(self, plain: socket.socket, seconds: float) -> socket.socket:
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with self._trusted.within(seconds):
-            return self._trusted.wrap_socket(plain, server_hostname=self.host)
+        self.sock = self._trusted.connect(self.host, self.port, self._trusted.seconds_left() or 0)
 
     def close_if_over(self) -> None:
         """Close the connection if the host has, or says what nobody asked for. The next call then connects anew."""
