@@ -18,6 +18,7 @@ from typing import NoReturn
 from lxml import etree
 
 from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, Unauthorized
+from uidsync.spelling import make_printable
 
 SESSION_TIMED_OUT, OPERATION_DENIED = "22", "15"
 ROLE_LACKS_RIGHT = "16"  # "the API role does not have access rights to run this query"
@@ -209,7 +210,7 @@ def read_seconds(text: str | None) -> int | None:
 
 
 def _shorten(text: str) -> str:
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    text = make_printable(text, "?")
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
 
 
