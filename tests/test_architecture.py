@@ -42,12 +42,12 @@ MAY_IMPORT = {
     "integrations": ("panos", "config.values"),
 }
 EFFECTS = {
-    "requests", "pymysql", "tenacity", "structlog", "typer", "rich",
+    "requests", "pymysql", "structlog", "typer", "rich",
     "time", "os", "random", "secrets", "logging", "socket", "ssl", "threading", "subprocess", "sys", "sqlite3",
     "tempfile",
 }  # fmt: skip
 STANDS_ON = {
-    "cryptography", "durationpy", "lxml", "pydantic", "pymysql", "re2", "rich", "structlog", "tenacity", "typer",
+    "cryptography", "durationpy", "lxml", "pydantic", "pymysql", "re2", "rich", "structlog", "typer",
 }  # fmt: skip
 FORBIDDEN = {"manager", "handler", "helper", "util", "utils", "common", "info", "misc"}
 

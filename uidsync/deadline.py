@@ -1,4 +1,4 @@
-"""When a run has to end: at its deadline, or when a signal says so."""
+"""When a run, or a look at one host, has to end: at its deadline, or when a signal says so."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ class Interrupted(BaseException):
 
 
 class Deadline:
-    """The end of a run, which a signal may bring forward."""
+    """The end of so many seconds, which a signal may bring forward."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds  # how long it was at first
         self._clock = clock
         self._at = clock() + seconds
         self._look: Callable[[], None] = lambda: None

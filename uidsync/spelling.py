@@ -42,6 +42,6 @@ def spell_mac(digits: str | None) -> str | None:
     return ":".join(re.findall("..", digits)) if digits and re.fullmatch("[0-9a-f]{12}", digits) else digits
 
 
-def make_printable(line: str) -> str:
+def make_printable(line: str, otherwise: str = "\ufffd") -> str:
     """Return a line without what a terminal would obey: names of machines are their owners' choice."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in line)
+    return "".join(character if character.isprintable() else otherwise for character in line)

@@ -16,7 +16,7 @@ from uidsync.cli.neighbours.asking import _translated
 from uidsync.history.rows import read_name
 from uidsync.history.timeline import make_timelines
 from uidsync.integrations.events.agreement import Agreement
-from uidsync.integrations.events.clocks import FOLDED, RECEIVED, UNCHECKED, Spell, find_spell, write_bounds
+from uidsync.integrations.events.clocks import FOLDED, RECEIVED, UNCHECKED, Spell, find_spell, read_clock, write_bounds
 from uidsync.integrations.events.config import EventsConfig
 from uidsync.integrations.events.daily import make_line, write_date
 from uidsync.integrations.events.event import make_sort_key, read_threat
@@ -39,7 +39,6 @@ from uidsync.integrations.events.judging import (
 from uidsync.integrations.events.metrics import write_metrics
 from uidsync.integrations.events.places import check_clock
 from uidsync.integrations.events.queries import Wish, choose_queries, list_queries
-from uidsync.panos.userid.firewall import read_clock
 from uidsync.panos.wire.errors import BadReply, Unauthorized
 from uidsync.source.dates import Dates
 from uidsync.source.rows import LoginEvent, Rules

@@ -11,6 +11,7 @@ from uidsync.panos.tunnels.conditions import Rules, View
 from uidsync.panos.tunnels.vpn import IpsecSa
 from uidsync.panos.userid.knowledge import Knowledge, ask_knowledge
 from uidsync.panos.wire.errors import BadRequest, Busy, Unauthorized, Unreachable
+from uidsync.panos.wire.xmlapi import read_response
 
 DEVICE = {"77", "88", "192.0.2.1", "203.0.113.9", "tunnel.4"}
 
@@ -182,11 +183,11 @@ def test_questions_about_users_that_time_out_are_told(said, readable):
     """Where not all could be asked about User-ID, that part is not readable, and the text is not whole."""
     asked, late = [], []
 
-    def ask(request, read):
+    def ask(request):
         asked.append(request)
         if error := said(len(asked) - 1, late):
             raise error
-        return read(200, iter([b'<response status="success"><result><count>5</count></result></response>']))
+        return read_response(200, b'<response status="success"><result><count>5</count></result></response>')
 
     users = ask_knowledge(ask, "", lambda: bool(late))
     seen = view(flow("HQ"), users=users)

@@ -12,13 +12,14 @@ from uidsync.checks.finding import Colour, Finding, green, red, spell_millisecon
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, RolesConfig, TargetConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos.userid.agent import Agent
-from uidsync.panos.userid.firewall import Firewall, is_right_missing
+from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.knowledge import ask_knowledge, describe, find_loss, find_troubles
 from uidsync.panos.userid.pair import ACTIVE, OFF
 from uidsync.panos.userid.tags import make_show_tags, read_tags
 from uidsync.panos.wire.client import OLD_RELEASE
 from uidsync.panos.wire.errors import Busy, PanosError, RequestError, Unauthorized, Untrusted
 from uidsync.panos.wire.tls import OTHER_FINGERPRINT, see_certificate
+from uidsync.panos.wire.xmlapi import read_whole
 from uidsync.plan.dispatch import find_seen_since, read_state
 from uidsync.plan.roles import make_tag_config
 from uidsync.report.advice import NO_SECRET, advise_secret, count, tell_kind
@@ -161,7 +162,7 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Ge
     try:
         firewall.try_right()
     except Unauthorized as error:
-        if not is_right_missing(error):
+        if not error.is_denied:
             raise
         lacks["user-id"] = error
     else:
@@ -187,7 +188,9 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Ge
     yield from _judge_rights(lacks)
     if "op" not in lacks:
         ends_at = time.monotonic() + LONGEST_LOOK
-        known = ask_knowledge(firewall.read, firewall.vsys, lambda: time.monotonic() > ends_at)
+        known = ask_knowledge(
+            lambda request: firewall.read(request, read_whole), firewall.vsys, lambda: time.monotonic() > ends_at
+        )
         yield from (green(f"{head}: {text}") for head, text in describe(known, spell_span))
         yield from (red(words, advice) for words, advice in find_loss(known, held))
         yield from (yellow(words, advice) for words, advice in find_troubles(known))
@@ -231,7 +234,7 @@ def _judge_rights(lacks: dict[str, PanosError]) -> Iterator[Finding]:
         yield green(f"its key's role has {', '.join(has)}")
     for right, error in lacks.items():
         words, colour, what_for = RIGHTS[right]
-        if is_right_missing(error):
+        if error.is_denied:
             yield Finding(colour, f"its key's role lacks XML API > {words}", what_for)
         else:
             yield yellow(f"cannot be asked ({words}): {error}", what_for)
@@ -257,9 +260,7 @@ def _inspect_pair(firewall: Firewall) -> Iterator[Finding]:
         if isinstance(role, PanosError):
             # A single question to a member takes a missing right for a commit.
             words = f"{host} does not say whether it is active: {role.words}"
-            advice = (
-                PAIR_HINT if isinstance(role, Busy) and role.denied else role.advice or HINTS.get(role.kind, PAIR_HINT)
-            )
+            advice = PAIR_HINT if role.is_denied else role.advice or HINTS.get(role.kind, PAIR_HINT)
             yield red(words, advice)
         elif role == OFF:
             yield red(f"{host} is {role}", "is high availability set up? for a single firewall, use host")

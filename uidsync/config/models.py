@@ -46,12 +46,12 @@ STATE_DIR = Path("/var/lib/uidsync")
 class _SourceTable(Table):
     reauth_days: Annotated[int, Field(ge=1, le=366, strict=True)] = 7
     """The number of days after which the NAC asks for a new login. Older events are not read."""
-    idle_after: Annotated[Duration, AfterValidator(between(MINUTE, 366 * DAY))] | None = None
+    idle_after: Annotated[Duration, between(MINUTE, 366 * DAY)] | None = None
     """How long a mapping stays valid without a new event. The longest DHCP lease is a good value. Default: the same as
     `reauth_days`."""
     time_zone: TimeZone = "UTC"
     """The time zone of the dates in the table. Set it if the appliance writes local time: `Europe/Berlin`."""
-    time_offset: Annotated[Duration, AfterValidator(between(-2 * DAY, 2 * DAY))] = timedelta()
+    time_offset: Annotated[Duration, between(-2 * DAY, 2 * DAY)] = timedelta()
     """A correction that is added to every date. Use `-2h` if the appliance's clock is always two hours ahead."""
 
     @property
@@ -151,7 +151,7 @@ class RolesConfig(Table):
     """The same for roles that describe the device: its address gets the tag."""
     prefix: TagPrefix = "nac-"
     """What every tag begins with. uidsync owns all tags on a firewall that begin with it, and touches no other."""
-    timeout: Annotated[Duration, AfterValidator(between(2 * MINUTE, 30 * DAY))] = DAY
+    timeout: Annotated[Duration, between(2 * MINUTE, 30 * DAY)] = DAY
     """How long the firewall keeps a tag if uidsync does not renew it, from `2m` to `30d`. Tags are renewed at half of
     it."""
 
@@ -175,7 +175,7 @@ class SyncConfig(Table):
 
     batch_size: Annotated[int, Field(ge=1, le=100, strict=True)] = 100
     """The number of entries in one message, 1 to 100."""
-    full_every: Annotated[Duration, AfterValidator(between(MINUTE, 7 * DAY))] = 4 * HOUR
+    full_every: Annotated[Duration, between(MINUTE, 7 * DAY)] = 4 * HOUR
     """How often uidsync reads the whole window and every firewall's table. Other runs read only what is new."""
     max_logout_percent: Percent = 25
     """Safety limit for each target: logouts are refused if more than this percentage of its users would be logged out
@@ -183,10 +183,10 @@ class SyncConfig(Table):
     max_change_percent: Percent = 60
     """Safety limit for each target: the whole plan is refused if it would change the user of more than this percentage
     of its mappings (and of more than a hundred)."""
-    deadline: Annotated[Duration, AfterValidator(between(10 * SECOND, DAY))] = 5 * MINUTE
+    deadline: Annotated[Duration, between(10 * SECOND, DAY)] = 5 * MINUTE
     """The time limit for a whole run. Anything left is not tried. If you raise it, raise `TimeoutStartSec=` of the
     service, too."""
-    stale_after: Annotated[Duration, AfterValidator(between(MINUTE, 366 * DAY))] = HOUR
+    stale_after: Annotated[Duration, between(MINUTE, 366 * DAY)] = HOUR
     """A run warns if the newest event is older than this. The NAC's export may have stopped."""
     standby_lock: Flag = False
     """Set it to `true` on each of two hosts that run the same timer. A lock in the database then lets only one of them
@@ -223,7 +223,7 @@ class _TargetTable(Table):
     two members of an HA pair, or to add the next certificate before the change."""
     verify_tls: Flag = True
     """`false` sends mappings to a target without checking its certificate. Every run then warns."""
-    request_timeout: Annotated[Duration, AfterValidator(between(SECOND, 10 * MINUTE))] = 10 * SECOND
+    request_timeout: Annotated[Duration, between(SECOND, 10 * MINUTE)] = 10 * SECOND
     """The time limit for one request, from connecting to the end of the answer."""
     connections: Annotated[int, Field(ge=1, le=5, strict=True)] = 1
     """The number of calls at the same time, 1 to 5. The vendor asks for at most five."""
@@ -244,7 +244,7 @@ class FirewallConfig(_TargetTable):
     """The serial number of a firewall behind Panorama. `host` is then the Panorama. Default: none."""
     api_key_file: File = None
     """The file that holds the API key. `uidsync keygen NAME` creates it. Default: the secret `NAME-api-key`."""
-    mapping_timeout: Annotated[Duration, AfterValidator(between(2 * MINUTE, 60 * HOUR))] = 24 * HOUR
+    mapping_timeout: Annotated[Duration, between(2 * MINUTE, 60 * HOUR)] = 24 * HOUR
     """How long the firewall keeps a mapping if uidsync does not renew it, from `2m` to `60h`."""
     sole_writer: Flag = False
     """Set it to `true` if nothing else sends mappings to the XML API of this firewall. `uidsync verify` then treats all
@@ -264,7 +264,7 @@ class AgentConfig(_TargetTable):
     """The client certificate. Agents since version 8.0 require one. Default: none."""
     client_key_file: File = None
     """The private key of the client certificate. Default: the secret `NAME-client-key`."""
-    mapping_timeout: Annotated[Duration, AfterValidator(between(2 * MINUTE, 60 * HOUR))] = 45 * MINUTE
+    mapping_timeout: Annotated[Duration, between(2 * MINUTE, 60 * HOUR)] = 45 * MINUTE
     """The age-out, from `2m` to `60h`. Set this to the agent's own age-out; uidsync does not change it."""
     framing: Literal["raw", "put"] = "raw"
     """`raw` sends the message as it is. `put` wraps it in an HTTP PUT request, as some scripts do."""

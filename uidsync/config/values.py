@@ -23,6 +23,17 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from uidsync.config.rewriting import compile_linear
 
 
+def must(is_so: Callable[[Any], object], words: str) -> AfterValidator:
+    """Make the check that a value is so; the words say what is wrong if it is not."""
+
+    def check(value: object) -> object:
+        if not is_so(value):
+            raise ValueError(words)
+        return value
+
+    return AfterValidator(check)
+
+
 def _read_duration(value: object) -> object:
     if isinstance(value, timedelta):
         return value
@@ -37,15 +48,9 @@ def _spell(duration: timedelta) -> str:
     return f"{duration.days}d" if duration > DAY and not duration % DAY else durationpy.to_str(duration)
 
 
-def between(least: timedelta, most: timedelta) -> Callable[[timedelta], timedelta]:
+def between(least: timedelta, most: timedelta) -> AfterValidator:
     """Make the check that a duration lies in these bounds."""
-
-    def check(value: timedelta) -> timedelta:
-        if not least <= value <= most:
-            raise ValueError(f"must be between {_spell(least)} and {_spell(most)}")
-        return value
-
-    return check
+    return must(lambda value: least <= value <= most, f"must be between {_spell(least)} and {_spell(most)}")
 
 
 def _read_linear_regex(value: str) -> str:
@@ -55,12 +60,6 @@ def _read_linear_regex(value: str) -> str:
 
 def _read_fingerprints(value: object) -> object:
     return ([value] if value else []) if isinstance(value, str) else value
-
-
-def _read_fingerprint(value: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", value.replace(":", "").lower()):
-        raise ValueError("not a SHA-256 fingerprint of 64 hex digits")
-    return value
 
 
 def _read_host(value: str) -> str:
@@ -84,34 +83,13 @@ def _read_listen(value: str) -> str:
     return value
 
 
-def _check_printable(value: object) -> object:
-    if isinstance(value, str) and not value.isprintable():
-        raise ValueError("holds a character that cannot be printed")
-    return value
-
-
-def _read_file(value: object) -> object:
-    return None if value == "" else _check_printable(value)
-
-
-def _check_suffix(value: Path | None) -> Path | None:
-    if value is not None and value.suffix != ".prom":
-        raise ValueError("must end in .prom: node_exporter's textfile collector reads no other file")
-    return value
-
-
-def _check_ping_url(value: str) -> str:
-    """Check a URL whose path is a secret, so that no refusal repeats it."""
+def _is_url(value: str) -> bool:
     try:
         parts = urlsplit(value)
         is_url = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and not parts.fragment
     except ValueError:
-        is_url = False
-    if value and not (is_url and value.isascii() and value.isprintable() and " " not in value):
-        raise ValueError("must be a URL that begins with https:// or http://")
-    if value and "@" in parts.netloc:
-        raise ValueError("must not contain a user or a password")
-    return value
+        return False
+    return bool(is_url) and value.isascii() and value.isprintable() and " " not in value
 
 
 def _read_network(value: object) -> object:
@@ -155,44 +133,61 @@ def _check_prefix(value: object) -> object:
     return value
 
 
-def _check_tag(value: str) -> str:
-    if value != " ".join(value.split()) or not value.isprintable() or set(value) & set("'\"\\@,"):
-        raise ValueError("a tag must not contain a quote, a comma, a backslash, an @ or surplus blanks")
-    return value
-
-
 LAST_PORT = 65535
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
-Text = Annotated[str, AfterValidator(_check_printable)]
-Word = Annotated[str, Field(min_length=1), AfterValidator(_check_printable)]
+PRINTABLE = must(lambda value: str(value).isprintable(), "holds a character that cannot be printed")
+Text = Annotated[str, PRINTABLE]
+Word = Annotated[str, Field(min_length=1), PRINTABLE]
 RESERVED = ("and", "or", "not")  # words of a filter: no tag may be one, in any case
 PREFIX = r"^[A-Za-z0-9_.-]{1,24}$"
 DOMAIN, NAME, VSYS = r"^[^\\@,]*$", r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", r"^(vsys[0-9]{1,3})?$"
-Domain = Annotated[str, StringConstraints(pattern=DOMAIN, max_length=64), AfterValidator(_check_printable)]
+Domain = Annotated[str, StringConstraints(pattern=DOMAIN, max_length=64), PRINTABLE]
 LinearRegex = Annotated[str, AfterValidator(_read_linear_regex)]
 Host = Annotated[str, AfterValidator(_read_host)]
-File = Annotated[Path | None, BeforeValidator(_read_file)]
+File = Annotated[Path | None, PRINTABLE, BeforeValidator(lambda value: None if value == "" else value)]
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 Port = Annotated[int, Field(ge=1, le=LAST_PORT, strict=True)]
 Listen = Annotated[str, AfterValidator(_read_listen)]
-Count = Annotated[int, Field(ge=0, strict=True)]
 Percent = Annotated[int, Field(ge=0, le=100, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 
 TimeZone = Annotated[str, AfterValidator(_check_zone)]
-TextFile = Annotated[Path | None, AfterValidator(_check_suffix), BeforeValidator(_read_file)]
-PingURL = Annotated[str, AfterValidator(_check_ping_url)]
+TextFile = Annotated[
+    File,
+    must(
+        lambda file: file is None or file.suffix == ".prom",
+        "must end in .prom: node_exporter's textfile collector reads no other file",
+    ),
+]
+PingURL = Annotated[  # its path is a secret, so no refusal repeats it
+    str,
+    must(lambda url: not url or _is_url(url), "must be a URL that begins with https:// or http://"),
+    must(lambda url: "@" not in urlsplit(url).netloc, "must not contain a user or a password"),
+]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_read_network)]
-Tag = Annotated[str, StringConstraints(max_length=100), AfterValidator(_check_tag)]
+Tag = Annotated[
+    str,
+    StringConstraints(max_length=100),
+    must(
+        lambda tag: tag == " ".join(tag.split()) and tag.isprintable() and not set(tag) & set("'\"\\@,"),
+        "a tag must not contain a quote, a comma, a backslash, an @ or surplus blanks",
+    ),
+]
 TagPrefix = Annotated[str, StringConstraints(pattern=PREFIX), BeforeValidator(_check_prefix)]
 TagNames = Annotated[
     dict[str, Tag],
     AfterValidator(_check_globs),
     BeforeValidator(_read_tag_names, json_schema_input_type=Literal["all"] | dict[str, str]),
 ]
-Fingerprint = Annotated[str, AfterValidator(_read_fingerprint)]
+Fingerprint = Annotated[
+    str,
+    must(
+        lambda digits: re.fullmatch(r"[0-9a-f]{64}", digits.replace(":", "").lower()),
+        "not a SHA-256 fingerprint of 64 hex digits",
+    ),
+]
 Fingerprints = Annotated[
     tuple[Fingerprint, ...], BeforeValidator(_read_fingerprints, json_schema_input_type=str | list[str])
 ]

@@ -21,7 +21,7 @@ from uidsync.panos import Subject
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.table import XML_API, TableEntry
 from uidsync.panos.userid.tags import TagTarget
-from uidsync.panos.wire.errors import PanosError, RequestError, Unauthorized
+from uidsync.panos.wire.errors import PanosError, RequestError
 from uidsync.plan.compare import Glance, Look, glance_at, look_at
 from uidsync.plan.dispatch import Dispatch, Tally, find_seen_since, read_belief, take_parts
 from uidsync.plan.due import join
@@ -145,7 +145,7 @@ class Examiner:
 
     def _note_failure(self, error: PanosError) -> None:
         """Go by what is believed: a target that is away is not heard, and one that cannot be read is told of."""
-        if isinstance(error, RequestError) or (isinstance(error, Unauthorized) and error.is_denied):
+        if isinstance(error, RequestError) or error.is_denied:
             self._state.is_unreadable = self._found.is_heard = True
             self._refusal = str(error).rstrip(".")
         elif self._found.is_heard:  # it answers questions, and was asked for too much

@@ -28,7 +28,7 @@ from uidsync.panos.userid.messages import Entry, Login, Logout, Rejection
 from uidsync.panos.userid.tags import TagTarget
 from uidsync.plan.dispatch import Dispatch, find_limits
 from uidsync.plan.due import NOTHING_DUE, Batch
-from uidsync.report.report import Delivered, Failed, NotTried, Outcome, mask
+from uidsync.report.report import Delivered, Failed, NotTried, Outcome
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(hours=1), timedelta(days=1)  # before a rejected login is tried once more
 
@@ -184,8 +184,7 @@ class Recorder:
                 for rejection in rejections:
                     self._reject(rejection, log)
             case Failed(batch, error):
-                message = mask(str(error), batch.entries)
-                log.warning("batch.failed", entries=len(batch), error=error.kind, message=message)
+                log.warning("batch.failed", entries=len(batch), error=error.kind, message=str(error))
                 if error.is_unsent:
                     self._restore(batch.entries)
             case NotTried(batch, is_doubted=True):
@@ -257,9 +256,10 @@ class Recorder:
         with suppress(LedgerError):
             event = self.ledger.read_events([entry.ip]).get(entry.ip)
             known = next(iter(self.ledger.read_rejected(self.dispatch.name, [entry.ip])), None)
-        message = mask(rejection.message, [entry])
         named = {"entry": f"{entry.ip} {entry.user}"} if log.is_enabled_for(logging.DEBUG) else {}
-        log.warning("entry.rejected", clientHistId=event.event_id if event else None, message=message, **named)
+        log.warning(
+            "entry.rejected", clientHistId=event.event_id if event else None, message=rejection.message, **named
+        )
         if isinstance(entry, Login) and event:
             held = self._find_before([entry]).get(entry.ip, ())
             before = next((holding for holding in held if holding.user == entry.user), None)

@@ -13,7 +13,7 @@ from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import Entry, Login, Rejection
 from uidsync.panos.wire.errors import BadRequest, TargetError
 from uidsync.plan.due import Action, Batch
-from uidsync.report.report import Delivered, Failed, Outcome, mask
+from uidsync.report.report import Delivered, Failed, Outcome
 
 ALL_REFUSED = 10  # single entries refused before anything was accepted: the target refuses, not the entries
 REFUSED_LATER = (
@@ -48,10 +48,10 @@ class Refusals:
             yield from (Delivered(_alone(refused), (refused,)) for refused in self._take())
             yield Delivered(Batch(batch.action, accepted))
 
-    def give_up(self, batch: Batch, error: BadRequest) -> Iterator[Outcome]:
+    def give_up(self, error: BadRequest) -> Iterator[Outcome]:
         """Return the outcomes when the target refuses every entry: one of all that failed alike, not one of each."""
         refused = [each.entry for each in self._take()]
-        failure = TargetError(f"it refuses {_name_kind(refused)}: {mask(str(error), batch.entries)}")
+        failure = TargetError(f"it refuses {_name_kind(refused)}: {error}")
         yield from (Failed(Batch(action, tuple(some)), failure) for action, some in groupby(refused, _find_action))
 
     def end(self, rejected_before: Collection[Subject]) -> Iterator[Outcome]:

@@ -236,7 +236,7 @@ class _Worker:
                 case Failed(error=BadRequest() as error):
                     if self._refusals.add(batch, error, self._delivery.rejected_before):
                         self._is_stopped = True
-                        for failed in self._refusals.give_up(batch, error):
+                        for failed in self._refusals.give_up(error):
                             self._note(failed)
                 case Failed(error=error):
                     self._is_stopped = self._is_stopped or isinstance(error, TargetError)

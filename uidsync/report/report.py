@@ -5,17 +5,13 @@ Pure: no I/O, no clock. The report's fields are an interface; they are only ever
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from uidsync import __version__
-from uidsync.panos import Tagged
-from uidsync.panos.userid.messages import Entry, Rejection
+from uidsync.panos.userid.messages import Rejection
 from uidsync.panos.wire.errors import PanosError
-from uidsync.panos.wire.words import Private, cut
-from uidsync.panos.wire.words import mask as mask_private
 from uidsync.plan.due import Batch
 
 SCHEMA = 1
@@ -136,7 +132,7 @@ class TargetReport:
         logins, logouts = (self.tags, self.untags) if outcome.batch.is_of_tags else (self.logins, self.logouts)
         (logins if outcome.batch.action == "logins" else logouts).add(outcome)
         if isinstance(outcome, Failed) and self.error is None:
-            self.error = Problem(outcome.error.kind, mask(str(outcome.error), outcome.batch.entries))
+            self.error = Problem(outcome.error.kind, str(outcome.error))
 
     def settle(self, *, tried: bool) -> None:
         """Judge the whole: complete when all that was due was delivered, without contact if nothing was due."""
@@ -204,10 +200,3 @@ def describe_certificate(whose: str, end: datetime, now: datetime) -> tuple[str,
     days = (end - now).days
     words = f"ends in {days} days" if days >= 0 else f"ended {-days} days ago"
     return f"{whose} certificate {words}", end - now < CERTIFICATE_WARNING
-
-
-def mask(words: str, entries: Collection[Entry]) -> str:
-    """Return a target's words, cut short, without the user names and addresses of a batch: those are personal data."""
-    names = {entry.ip.name if isinstance(entry.ip, Tagged) else entry.user for entry in entries}
-    ips = {entry.ip for entry in entries if not isinstance(entry.ip, Tagged)}
-    return cut(mask_private(words, Private(names, ips)))

@@ -1,7 +1,6 @@
 """Looks at tunnels: what is asked beside them takes the time that is left, and says when that was not enough."""
 
-from types import SimpleNamespace
-
+from uidsync.deadline import Deadline
 from uidsync.panos.tunnels.look import LACKS_RIGHT, Wants, look, look_at_all, make_look
 from uidsync.panos.tunnels.vpn import Flow, FlowTable
 from uidsync.panos.wire.errors import BadReply, Busy, Unauthorized, Unreachable
@@ -22,7 +21,7 @@ class ShortLine:
     @property
     def limit(self):
         """The time that is left, a second for each question."""
-        return SimpleNamespace(left=self._most - self.asked)
+        return Deadline(self._most - self.asked)
 
     def ask_flows(self):
         """List tunnels."""
@@ -92,7 +91,7 @@ class Client:
 def test_a_right_that_is_missing_is_told_with_what_to_do():
     """To a single question it looks as a commit does; it is not called busy, for then nobody would give the right."""
     said = "Type [op] not authorized for user role"
-    client = Client(Busy(f"{said}.", denied=True))
+    client = Client(Busy(f"{said}.", is_denied=True))
     view = make_look("fw", client, "", Wants(role=True))(SECONDS)
     assert isinstance(view.table, Unauthorized)
     assert (view.table.is_denied, str(view.table)) == (True, f"{said}; {LACKS_RIGHT}")

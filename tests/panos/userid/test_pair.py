@@ -19,7 +19,7 @@ from uidsync.panos.wire.tls import Trust
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO
 
 PASSIVE = ("passive", "active-secondary", "initial", "suspended", "non-functional", "secondary-passive")
-DENIED = Busy("Type [op] not authorized for user role.", denied=True)
+DENIED = Busy("Type [op] not authorized for user role.", is_denied=True)
 REFUSALS = (
     DENIED,
     Unauthorized("Unauthorized request"),

@@ -32,7 +32,7 @@ def failing(*errors):
     return attempt
 
 
-@pytest.mark.parametrize("error", [Unreachable("refused"), Busy("answers HTTP 503"), Busy("role", denied=True)])
+@pytest.mark.parametrize("error", [Unreachable("refused"), Busy("answers HTTP 503"), Busy("role", is_denied=True)])
 def test_what_passes_is_tried_again(make_patience, clock, log, error):
     """A transient failure is waited out and told, and the answer comes in the end."""
     attempt = failing(error, error)
@@ -110,7 +110,7 @@ def test_a_target_that_failed_before_has_one_try_until_it_answers(make_patience,
 
 def test_a_right_that_is_missing_need_not_be_asked_for_again(make_patience, clock):
     """A caller may take a lack of rights at its word, and still wait out all else that passes."""
-    attempt = failing(Busy("answers HTTP 503"), Busy("role", denied=True), Busy("role", denied=True))
+    attempt = failing(Busy("answers HTTP 503"), Busy("role", is_denied=True), Busy("role", is_denied=True))
     with pytest.raises(Unauthorized, match="role"):
         make_patience().call(attempt, 10, tries="unless_denied")
     assert (len(attempt.limits), len(clock.slept)) == (2, 1)

@@ -18,6 +18,7 @@ from uidsync.panos.wire.xmlapi import (
     read_key,
     read_message,
     read_response,
+    read_whole,
 )
 
 PARTIAL_FAILURE = b"""<response status="error"><msg><line><uid-response>
@@ -148,7 +149,7 @@ def test_only_the_missing_right_is_marked(body, denied):
     """The 403 that a commit gives, and a role without the right, is told from a session that timed out."""
     with pytest.raises(Busy) as raised:
         read_response(403, body)
-    assert raised.value.denied is denied
+    assert raised.value.is_denied is denied
 
 
 @pytest.mark.parametrize(
@@ -329,3 +330,11 @@ def test_a_key_is_read_from_keygen_s_own_dialect():
     assert read_key(read_response(200, body)) == "LUFRPT1+/==="
     with pytest.raises(BadReply):
         read_key(read_response(200, b'<response status="success"><result><key/></result></response>'))
+
+
+def test_an_answer_without_end_is_not_kept():
+    """An answer that is far too long is none, and is not read to its end."""
+    pieces = iter([b"x" * 2**22] * 10)
+    with pytest.raises(BadReply, match="larger than 8 MiB"):
+        read_whole(200, pieces)
+    assert next(pieces, None) is not None

@@ -184,7 +184,7 @@ def _set_up(options: Options, given: Given, config: Config | None, words: Sequen
         try:
             return OK if setup.set_up(firewall, target.name, order, given.read_psk(), terminal) else INCOMPLETE
         except Busy as error:
-            raise (error.advised(RIGHTS) if error.denied else error) from None
+            raise (error.advised(RIGHTS) if error.is_denied else error) from None
         except Unauthorized as error:
             raise error.advised(RIGHTS if error.is_denied else f"get a new key: uidsync keygen {target.name}") from None
 

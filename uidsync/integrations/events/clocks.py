@@ -5,12 +5,20 @@ Pure: no I/O, no clock. A text without an offset shows the firewall's wall clock
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from lxml import etree
+
 from uidsync.integrations.events.filters import read_received
 from uidsync.panos.logs.events import HAPPENED, RECEIPT, YEARS, LogEntry, read_time
+from uidsync.panos.wire.errors import BadReply
+from uidsync.panos.wire.xmlapi import make_op
 
+SHOW_CLOCK = make_op("<show><clock></clock></show>")
+CLOCK = re.compile(r"(?:\w{3} +)?(\w{3}) +(\d{1,2}) +(\d\d:\d\d:\d\d) +(?:([A-Za-z]\w*|[+-]\d+) +)?(\d{4})")
 QUARTER, SECOND = timedelta(minutes=15), timedelta(seconds=1)
 LONGEST_CHANGE = 12  # quarters of an hour: clocks are put back by less
 LONGEST_SESSION = timedelta(days=30)
@@ -79,3 +87,17 @@ def write_bounds(since: datetime, until: datetime, zone: tzinfo | None) -> tuple
     inside = [moment for moment in (*later, *earlier) if since <= moment <= until]
     shown = [moment.astimezone(zone).replace(tzinfo=None) for moment in (since, until, *inside)]
     return min(shown), max(shown)
+
+
+def read_clock(response: etree._Element) -> datetime:
+    """Read what a device's clock shows, without a zone. Raises BadReply.
+
+    The form is that of `date`: `Tue Nov 17 14:05:00 CET 2026`.
+    """
+    text = " ".join("".join(part.itertext()) for part in response.iterfind("result")).strip()
+    found = CLOCK.search(" ".join(text.split()))
+    with suppress(ValueError):
+        if found:
+            month, day, time, _, year = found.groups()
+            return datetime.strptime(f"{year} {month} {day} {time}", "%Y %b %d %H:%M:%S")  # noqa: DTZ007
+    raise BadReply("the answer tells no time")

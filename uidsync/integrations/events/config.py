@@ -50,11 +50,11 @@ class EventsConfig(NeighbourTable):
 
     page: Annotated[int, Field(ge=1, le=MOST_ENTRIES, strict=True)] = 1000
     """How many log entries to ask for at once, 5000 at most. Panorama may fail above 1000."""
-    job_timeout: Annotated[Duration, AfterValidator(between(SECOND, HOUR))] = 2 * MINUTE
+    job_timeout: Annotated[Duration, between(SECOND, HOUR)] = 2 * MINUTE
     """The time limit for one query at a firewall."""
-    deadline: Annotated[Duration, AfterValidator(between(10 * SECOND, DAY))] = HOUR
+    deadline: Annotated[Duration, between(10 * SECOND, DAY)] = HOUR
     """The time limit for one report. The report says so if something is left unread."""
-    overlap: Annotated[Duration, AfterValidator(between(0 * SECOND, DAY))] = HOUR
+    overlap: Annotated[Duration, between(0 * SECOND, DAY)] = HOUR
     """How late an entry may arrive and still be listed by `--since last`."""
     time_zone: TimeZone | None = None
     """The time zone of the firewalls' clocks, for example `"Europe/Berlin"`. Without it, only entries that contain
@@ -64,11 +64,11 @@ class EventsConfig(NeighbourTable):
     same_domains: tuple[Value, ...] = ()
     """Domains and realms that mean the same, for example `["CAMPUS", "example.edu"]`. Then `jdoe01@example.edu` and
     `CAMPUS\\jdoe01` are one user."""
-    margin: Annotated[Duration, AfterValidator(between(0 * SECOND, DAY))] = 10 * MINUTE
+    margin: Annotated[Duration, between(0 * SECOND, DAY)] = 10 * MINUTE
     """An event gets a mark instead of a name if its address changed users within this time before or after it."""
     cnc_rule: Value = "cnc"
     """The name of the security rule that the query `cnc` looks for in the traffic log."""
-    remember: Annotated[Duration, AfterValidator(between(DAY, 3660 * DAY))] = 400 * DAY
+    remember: Annotated[Duration, between(DAY, 3660 * DAY)] = 400 * DAY
     """How long a report remembers a row as already seen."""
     textfile: TextFile = None
     """A file for node_exporter's textfile collector. The name must end in `.prom`. Default: none."""

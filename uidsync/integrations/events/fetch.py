@@ -13,7 +13,7 @@ from uidsync.integrations.events.clocks import write_bounds
 from uidsync.integrations.events.event import FIELDS, Origin, read_event
 from uidsync.integrations.events.filters import Search
 from uidsync.integrations.events.pages import Fetch, Gap, read_pages
-from uidsync.integrations.events.places import Place, is_away, is_denied
+from uidsync.integrations.events.places import Place, is_away
 from uidsync.integrations.events.queries import Query
 from uidsync.integrations.events.spool import Spool
 from uidsync.panos.logs.events import LogEntry, LogQuery
@@ -120,7 +120,7 @@ def write_gaps(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str, str]]:
             what = (
                 f"nothing was read from {when} on" if missing[0].is_rest else f"one entry at {when} could not be read"
             )
-            hint = "; tick Log in the XML API tab of the key's role" if is_denied(error) else ""
+            hint = "; tick Log in the XML API tab of the key's role" if error.is_denied else ""
             yield outcome.target, error.kind, f"{outcome.target}: {', '.join(names)}: {what}: {error}{hint}"
 
 

@@ -12,13 +12,13 @@ from typing import TypeGuard
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.deadline import Deadline
-from uidsync.integrations.events.clocks import QUARTER, UNCHECKED
+from uidsync.integrations.events.clocks import QUARTER, SHOW_CLOCK, UNCHECKED, read_clock
 from uidsync.integrations.events.config import SKEW_TOLD, EventsConfig
 from uidsync.integrations.events.devices import list_hostnames, may_keep_no_logs
 from uidsync.integrations.events.pages import Fetch
 from uidsync.panos.logs.events import Unfinished
 from uidsync.panos.userid.firewall import Firewall
-from uidsync.panos.wire.errors import PanosError, TargetError, Unauthorized
+from uidsync.panos.wire.errors import PanosError, TargetError
 from uidsync.refusal import Refusal, suggest
 
 
@@ -60,13 +60,18 @@ def make_places(
     """Make what is read of each firewall, and warn of clocks that nobody can rely on."""
     places, longest = [], table.job_timeout.total_seconds()
     for device in devices:
-        ask = device.firewall.read_clock
+        ask = partial(_read_clock, device.firewall)
         ask_panorama = partial(ask, of_panorama=True) if device.serial else None
         clock = check_clock(ask, ask_panorama, table.find_zone(device.name), lambda: datetime.now(UTC))
         _warn_of_clock(device.name, clock, log)
         fetch = partial(device.firewall.read_log, longest=longest, breakable=deadline.interruptible)
         places.append(Place(device.name, fetch, clock, device.serial))
     return places
+
+
+def _read_clock(firewall: Firewall, *, of_panorama: bool = False) -> datetime:
+    """Read what a firewall's clock shows, or that of the Panorama before it, naive. Raises PanosError."""
+    return read_clock(firewall.call(SHOW_CLOCK, tries="once", of_panorama=of_panorama))
 
 
 def _warn_of_clock(target: str, clock: Clock, log: FilteringBoundLogger) -> None:
@@ -95,7 +100,7 @@ def check_clock(
     if isinstance(shown, PanosError):
         if is_away(shown):
             return Clock(zone, zone, error=shown)
-        why = "the key lacks Operational Requests" if is_denied(shown) else str(shown)
+        why = "the key lacks Operational Requests" if shown.is_denied else str(shown)
         return Clock(zone, zone, warning=f"{UNCHECKED}: {why}", doubt=UNCHECKED)
     asked = _find_offset(shown, now())
     if ask_panorama is not None:
@@ -121,12 +126,7 @@ def check_clock(
 
 def is_away(error: PanosError) -> TypeGuard[TargetError]:
     """Tell whether an error is one of the firewall and not of the question: then no other question is worth asking."""
-    return isinstance(error, TargetError) and not isinstance(error, Unfinished) and not is_denied(error)
-
-
-def is_denied(error: PanosError) -> bool:
-    """Tell whether the key's role lacks a right."""
-    return isinstance(error, Unauthorized) and error.is_denied
+    return isinstance(error, TargetError) and not isinstance(error, Unfinished) and not error.is_denied
 
 
 def _ask(ask: Callable[[], datetime]) -> datetime | PanosError:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
-
 from uidsync.config.values import DAY, MINUTE, SECOND, Duration, Flag, Host, Listen, NeighbourTable, between
 
 
@@ -19,9 +17,9 @@ class ExporterConfig(NeighbourTable):
     """The address and port to listen on. Use a reverse proxy for TLS and passwords."""
     names: tuple[Host, ...] = ()
     """More host names that requests may use, for example the name of a reverse proxy. Default: none."""
-    timeout: Annotated[Duration, AfterValidator(between(SECOND, 2 * MINUTE))] = 8 * SECOND
+    timeout: Annotated[Duration, between(SECOND, 2 * MINUTE)] = 8 * SECOND
     """The time limit for a firewall, if Prometheus does not send one."""
-    ask_every: Annotated[Duration, AfterValidator(between(0 * SECOND, MINUTE))] = 5 * SECOND
+    ask_every: Annotated[Duration, between(0 * SECOND, MINUTE)] = 5 * SECOND
     """The shortest time between two queries to a firewall. Until then, all scrapers get the same answer."""
     gateways: Flag = True
     """`true` also reads IKE gateways and their SAs. This costs two more calls."""
@@ -35,7 +33,7 @@ class ExporterConfig(NeighbourTable):
     status_metric: Literal["ifIPsecOperStatus", "ifIPSECOperStatus", ""] = "ifIPsecOperStatus"
     """The name of the status metric for older dashboards. Some exporters use `ifIPSECOperStatus`. An empty text leaves
     the metric out."""
-    overdue_after: Annotated[Duration, AfterValidator(between(MINUTE, 7 * DAY))] = 15 * MINUTE
+    overdue_after: Annotated[Duration, between(MINUTE, 7 * DAY)] = 15 * MINUTE
     """The status page warns if no run has ended for this long."""
 
 

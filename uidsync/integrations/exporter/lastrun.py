@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from uidsync.spelling import make_printable
+
 SCHEMA = 1  # its fields are only ever added to
 LARGEST = 2**24  # bytes; a thousand targets take a megabyte
 LONGEST = 300  # characters of anybody's words
@@ -157,8 +159,7 @@ class Json:
 
 
 def _make_printable(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text[:LONGEST])
+    return make_printable(value[:LONGEST]) if isinstance(value, str) else ""
 
 
 def read_last_run(file: Path) -> LastRun | Unreadable:

@@ -12,6 +12,7 @@ from datetime import datetime
 from lxml import etree
 
 from uidsync.integrations.exporter.verdict import Verdict, describe_age, describe_moment
+from uidsync.spelling import make_printable
 
 # A URL, a moment, what has dots or colons between digits, and a number with its unit, each with the sign that ends it:
 # otherwise a line could begin with a comma. What is too long for any line is broken all the same.
@@ -25,20 +26,17 @@ Child = Element | str
 
 def tag(kind: str, /, *children: Child | None, **attributes: str) -> Element:
     """Make an element. Texts stay texts, without the characters that no document can hold."""
-    element = etree.Element(kind, {key.rstrip("_").replace("_", "-"): clean(text) for key, text in attributes.items()})
+    element = etree.Element(
+        kind, {key.rstrip("_").replace("_", "-"): make_printable(text) for key, text in attributes.items()}
+    )
     for child in children:
         if isinstance(child, Element):
             element.append(child)
         elif child and len(element):
-            element[-1].tail = (element[-1].tail or "") + clean(child)
+            element[-1].tail = (element[-1].tail or "") + make_printable(child)
         elif child:
-            element.text = (element.text or "") + clean(child)
+            element.text = (element.text or "") + make_printable(child)
     return element
-
-
-def clean(text: str) -> str:
-    """Return a text with a sign in the place of what cannot be printed."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def mark(verdict: Verdict, href: str = "") -> Element:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from uidsync.integrations.relay.names import BY_TABLE, Names
+from uidsync.spelling import make_printable
 
 ACCEPTED, REFUSED, DENIED, BUSY = "accepted", "refused", "denied", "busy"
 ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b|\b(?:[0-9A-Fa-f]{1,4}:|:)(?:[0-9A-Fa-f]{0,4}:){1,7}[0-9A-Fa-f]{0,4}")
@@ -88,7 +89,7 @@ def _read_words(body: bytes) -> str:
         return ""
     words = " ".join(str(reply.get(key) or "") for key in ("err_msg", "err_extra")).strip()
     words = ADDRESS.sub("(an address)", words)  # these words go into the log, which has no personal data
-    words = "".join(c if c.isprintable() else "?" for c in words)[:LONGEST_WORDS]
+    words = make_printable(words, "?")[:LONGEST_WORDS]
     return f": {words}" if words else ""
 
 

@@ -129,15 +129,15 @@ class RelayConfig(NeighbourTable):
     """The firewalls' time zone, for logs that contain local time only."""
     quota_size: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 600
     """The number of alerts that the tenant takes in `quota_time`."""
-    quota_time: Annotated[Duration, AfterValidator(between(SECOND, DAY))] = MINUTE
+    quota_time: Annotated[Duration, between(SECOND, DAY)] = MINUTE
     """The length of the quota. No window of this length has more alerts."""
     update_size: Annotated[int, Field(ge=1, le=60, strict=True)] = 60
     """The number of alerts in one request."""
     buffer_size: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] = 6000
     """The number of alerts that may wait. If the queue is full, the relay answers 503."""
-    poll_every: Annotated[Duration, AfterValidator(between(timedelta(milliseconds=10), MINUTE))] = 2 * SECOND
+    poll_every: Annotated[Duration, between(timedelta(milliseconds=10), MINUTE)] = 2 * SECOND
     """How often the relay looks for alerts to send."""
-    max_age: Annotated[Duration, AfterValidator(between(MINUTE, 366 * DAY))] = 7 * DAY
+    max_age: Annotated[Duration, between(MINUTE, 366 * DAY)] = 7 * DAY
     """How long an alert may wait. After that it becomes a dead letter."""
     alert_name: Annotated[Text, AfterValidator(check_alert_name)] = "{threat_name}"
     """The layout of alert names. `{threat_name} / {src}` tells hosts apart: XDR groups alerts that share a name."""
@@ -147,7 +147,7 @@ class RelayConfig(NeighbourTable):
     """What the tenant gets for an address that the log does not have. Default: an empty text."""
     who: Flag = False
     """`true` adds to the description who had the addresses at that moment. It needs `[source]`."""
-    who_wait: Annotated[Duration, AfterValidator(between(timedelta(), MINUTE))] = timedelta()
+    who_wait: Annotated[Duration, between(timedelta(), MINUTE)] = timedelta()
     """How long each alert waits before it is sent, so that its names are found. By default no alert waits: one that is
     sent within a second of its arrival may lack names. `3s` is enough for most databases."""
 

@@ -18,6 +18,7 @@ from uidsync.integrations.tunnels.outcome import Outcome
 from uidsync.panos.tunnels.conditions import PARTS, View, describe_role
 from uidsync.panos.tunnels.vpn import Condition
 from uidsync.panos.wire.errors import PanosError
+from uidsync.spelling import make_printable
 
 COLOURS = {
     Condition.UP: "green",
@@ -52,7 +53,7 @@ def show_outcomes(outcomes: Iterable[Outcome]) -> RenderableType:
 
 def _plain(text: str) -> Text:
     """Show a peer's words without what a terminal would obey."""
-    return Text("".join(character if character.isprintable() else "?" for character in text))
+    return Text(make_printable(text, "?"))
 
 
 def _tell_members(outcome: Outcome) -> Iterable[str]:

@@ -11,6 +11,7 @@ from uidsync.integrations.tunnels.outcome import BAD, Outcome
 from uidsync.panos.tunnels.conditions import describe_role
 from uidsync.panos.tunnels.vpn import Condition
 from uidsync.panos.wire.errors import PanosError
+from uidsync.spelling import make_printable
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 WORDS = {OK: "OK", WARNING: "WARNING", CRITICAL: "CRITICAL", UNKNOWN: "UNKNOWN"}
@@ -75,5 +76,4 @@ def _measure(outcome: Outcome) -> list[str]:
 
 def _plain(text: str) -> str:
     """Take out of a peer's words what means something here or to a terminal: bars, line breaks, control characters."""
-    words = " ".join(text.replace("|", "/").split())
-    return "".join(character if character.isprintable() else "?" for character in words)
+    return make_printable(" ".join(text.replace("|", "/").split()), "?")

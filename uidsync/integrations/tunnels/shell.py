@@ -16,6 +16,7 @@ from typing import Any
 
 import asyncssh
 
+from uidsync.deadline import Deadline
 from uidsync.integrations.tunnels.dialogue import Dialogue
 from uidsync.integrations.tunnels.refusals import Refusals
 from uidsync.integrations.tunnels.terminal import (
@@ -27,7 +28,7 @@ from uidsync.integrations.tunnels.terminal import (
     write_command,
 )
 from uidsync.panos.tunnels.conditions import View
-from uidsync.panos.tunnels.look import Answer, Limit, Look, Read, Wants, look
+from uidsync.panos.tunnels.look import Answer, Look, Read, Wants, look
 from uidsync.panos.tunnels.vpn import SHOW_FLOWS, FlowTable
 from uidsync.panos.wire.dial import connect
 from uidsync.panos.wire.errors import BadRequest, Busy, PanosError, Unauthorized, Unreachable, Untrusted
@@ -52,12 +53,12 @@ def make_shell_look(host: str, account: Account, wants: Wants) -> Look:
     """Make the look at one host by its command line. The prompt shows its HA state, which needs no question."""
 
     def look_once(seconds: float) -> View:
-        limit = Limit(seconds)
+        limit = Deadline(seconds)
         try:
             with _opened(host, account, limit) as line:
                 return look(host, line, wants)
         except PanosError as error:
-            return View(host, error, seconds=seconds - limit.left)
+            return View(host, error, seconds=seconds - limit.seconds_left())
 
     return look_once
 
@@ -68,14 +69,14 @@ Keys = tuple[asyncssh.SSHKey | None, asyncssh.SSHKnownHosts]  # ours, and those 
 
 
 @contextmanager
-def _opened(host: str, account: Account, limit: Limit) -> Iterator[_CommandLine]:
+def _opened(host: str, account: Account, limit: Deadline) -> Iterator[_CommandLine]:
     """Log in, and hang up at the end. Raises PanosError."""
     file, password = account.find_secret()
     key, known = _read_key(file) if file else None, read_known_hosts(account.known_hosts)
     whose, secret = (host, account.port, account.user), (password, key.public_data if key else b"")
     login = _Login(password)
     with ExitStack() as stack:
-        with account.refusals.taken_turn(whose, secret, limit.left):
+        with account.refusals.taken_turn(whose, secret, limit.seconds_left()):
             plug = stack.enter_context(_connect(host, account.port, limit))
             runner = stack.enter_context(asyncio.Runner())
             try:
@@ -96,7 +97,7 @@ def _opened(host: str, account: Account, limit: Limit) -> Iterator[_CommandLine]
         yield line
 
 
-def _connect(host: str, port: int, limit: Limit) -> socket.socket:
+def _connect(host: str, port: int, limit: Deadline) -> socket.socket:
     """Connect outside of an event loop: a loop waits for its threads, and so for a lookup of a name that hangs."""
     try:
         plug = connect(host, port, limit.seconds)
@@ -109,11 +110,11 @@ def _connect(host: str, port: int, limit: Limit) -> socket.socket:
 
 
 async def _log_in(
-    host: str, account: Account, keys: Keys, login: _Login, plug: socket.socket, limit: Limit
+    host: str, account: Account, keys: Keys, login: _Login, plug: socket.socket, limit: Deadline
 ) -> asyncssh.SSHClientConnection:
     key, known = keys
     try:
-        async with asyncio.timeout(limit.left):
+        async with asyncio.timeout(limit.seconds_left()):
             return await asyncssh.connect(
                 host,
                 account.port,
@@ -207,7 +208,7 @@ class _Login(asyncssh.SSHClient):
 class _CommandLine:
     """Asks one host by its command line. An error ends the session: nobody knows what it prints next."""
 
-    def __init__(self, runner: asyncio.Runner, host: str, user: str, limit: Limit) -> None:
+    def __init__(self, runner: asyncio.Runner, host: str, user: str, limit: Deadline) -> None:
         self.limit = limit
         self._runner = runner
         self._host = host
@@ -239,7 +240,7 @@ class _CommandLine:
             conversation.close()
             raise self._failure
         try:
-            return self._runner.run(asyncio.wait_for(conversation, self.limit.left))
+            return self._runner.run(asyncio.wait_for(conversation, self.limit.seconds_left()))
         except TimeoutError:
             self._failure = self._dialogue.blame(self.limit.seconds)
         except (asyncssh.Error, OSError) as error:

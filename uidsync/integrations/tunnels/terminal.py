@@ -18,6 +18,7 @@ from lxml import etree
 from uidsync.panos.tunnels.vpn import MONITORS, NOTHING, STATES, Flow, FlowTable, make_table, read_flows, read_word
 from uidsync.panos.wire.errors import BadReply
 from uidsync.panos.wire.xmlapi import Request
+from uidsync.spelling import make_printable
 
 ESCAPE = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;?]*[@-~]|\x1b[()][0-9A-Z]|\x1b[^\[\]()]|[\x00\x07\x08]"
@@ -112,7 +113,7 @@ def strip_echo(printed: str, command: str, name: str) -> str:
 
 def quote(text: str) -> str:
     """Return the beginning of a text on one line, in quotes."""
-    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    words = " ".join(make_printable(text, " ").split())
     return repr(words[:LONGEST_QUOTE])
 
 

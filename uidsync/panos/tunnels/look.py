@@ -12,13 +12,14 @@ from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from uidsync.deadline import Deadline
 from uidsync.panos.tunnels import vpn
 from uidsync.panos.tunnels.conditions import View
 from uidsync.panos.userid.knowledge import ask_knowledge
 from uidsync.panos.userid.pair import HA_STATE, read_role
 from uidsync.panos.wire.client import Client
 from uidsync.panos.wire.errors import Busy, PanosError, TargetError, Unauthorized, Unreachable
-from uidsync.panos.wire.xmlapi import Request, address_to, read_response
+from uidsync.panos.wire.xmlapi import Request, address_to, read_whole
 from uidsync.side_by_side import start
 
 Answer = TypeVar("Answer")
@@ -46,23 +47,10 @@ class Wants:
     vsys: str = ""
 
 
-class Limit:
-    """The time of one look, in seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._ends_at = time.monotonic() + seconds
-
-    @property
-    def left(self) -> float:
-        """What is left of it; negative when it is over."""
-        return self._ends_at - time.monotonic()
-
-
 class Line(Protocol):
     """A way to ask one host for a limited time: its XML API or its command line. All methods raise PanosError."""
 
-    limit: Limit
+    limit: Deadline
 
     def ask_flows(self) -> vpn.FlowTable:
         """Ask for all tunnels."""
@@ -76,7 +64,7 @@ class Line(Protocol):
 
 def make_look(host: str, client: Client, serial: str, wants: Wants) -> Look:
     """Make the look at one host by its XML API; with a serial, at the firewall behind the Panorama there."""
-    return lambda seconds: look(host, _Caller(client, serial, Limit(seconds)), wants)
+    return lambda seconds: look(host, _Caller(client, serial, Deadline(seconds)), wants)
 
 
 def look_at_all(looks: Mapping[str, Look], seconds: float) -> tuple[View, ...]:
@@ -93,7 +81,7 @@ def look_at_all(looks: Mapping[str, Look], seconds: float) -> tuple[View, ...]:
 class _Caller:
     """Asks one host by its XML API, each question within what is left of the host's time."""
 
-    def __init__(self, client: Client, serial: str, limit: Limit) -> None:
+    def __init__(self, client: Client, serial: str, limit: Deadline) -> None:
         self._client = client
         self._serial = serial
         self.limit = limit
@@ -102,10 +90,10 @@ class _Caller:
         return self.ask(vpn.SHOW_FLOWS, vpn.read_flows)
 
     def ask_role(self) -> str:
-        return self.ask(HA_STATE, lambda status, pieces: read_role(read_response(status, b"".join(pieces))))
+        return self.ask(HA_STATE, lambda status, pieces: read_role(read_whole(status, pieces)))
 
     def ask(self, request: Request, read: Read[Answer]) -> Answer:
-        seconds = max(self.limit.left, SHORTEST_CALL)
+        seconds = max(self.limit.seconds_left(), SHORTEST_CALL)
         return self._client.exchange_large(address_to(request, self._serial), seconds, read)
 
 
@@ -124,7 +112,10 @@ def look(host: str, line: Line, wants: Wants) -> View:
         _attempt(lambda: line.ask(vpn.SHOW_IPSEC_SAS, vpn.read_ipsec_sas)) if wants.ipsec_sas else None,
     )
     if wants.users:
-        view = replace(view, users=ask_knowledge(line.ask, wants.vsys, lambda: line.limit.left <= 0))
+        users = ask_knowledge(
+            lambda request: line.ask(request, read_whole), wants.vsys, lambda: line.limit.seconds_left() <= 0
+        )
+        view = replace(view, users=users)
     if wants.counters and isinstance(table, vpn.FlowTable):  # the last: they take what time is left
         table, counted = _add_counters(line, table)
         view = replace(view, table=table, counters=counted)
@@ -145,7 +136,7 @@ def explain(error: PanosError) -> PanosError:
     A single question cannot tell a missing right from a running commit. But a missing right would stay Busy for ever,
     and nobody would notice.
     """
-    if isinstance(error, Busy) and error.denied:
+    if isinstance(error, Busy) and error.is_denied:
         return Unauthorized(f"{str(error).rstrip('.')}; {LACKS_RIGHT}", is_denied=True)
     return error
 
@@ -159,7 +150,7 @@ def _add_counters(line: Line, table: vpn.FlowTable) -> tuple[vpn.FlowTable, int 
     asked = 0
     error: PanosError | None = None  # the first
     for flow in table.flows:
-        if line.limit.left <= 0:
+        if line.limit.seconds_left() <= 0:
             error = TOO_LATE
             break
         try:
@@ -167,7 +158,7 @@ def _add_counters(line: Line, table: vpn.FlowTable) -> tuple[vpn.FlowTable, int 
         except PanosError as failure:
             error = error or explain(failure)
             if isinstance(failure, TargetError):
-                error = TOO_LATE if line.limit.left <= 0 else error
+                error = TOO_LATE if line.limit.seconds_left() <= 0 else error
                 break
         else:
             counters |= {each.name: each.counters for each in found.flows}

@@ -29,7 +29,7 @@ from uidsync.panos.wire.errors import BadReply, BadRequest, PanosError
 from uidsync.panos.wire.handshake import note_progress
 from uidsync.panos.wire.retries import Bounds
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
-from uidsync.panos.wire.words import Private, cut, find_private, mask
+from uidsync.panos.wire.words import make_mask
 from uidsync.panos.wire.xmlapi import parse, read_response
 
 Framing = Literal["raw", "put"]
@@ -100,14 +100,15 @@ class Agent:
         def attempt(seconds: float) -> tuple[Rejection, ...]:
             answer = self._exchange(framed, seconds)
             try:
-                return read_answer(answer, batch)
+                rejections = read_answer(answer, batch)
             except PanosError as error:
-                raise error.reworded(cut(mask(error.words, find_private(message)))) from None
+                raise error.reworded(make_mask(message)(error.words)) from None
+            masked = make_mask(message) if rejections else str
+            return tuple(Rejection(each.entry, masked(each.message)) for each in rejections)
 
         rejections = self._bounds.patience.call(attempt, self._bounds.request_timeout)
         self._wait = LATER_WAIT
-        private = find_private(message) if rejections else Private()
-        return tuple(Rejection(each.entry, cut(mask(each.message, private))) for each in rejections)
+        return rejections
 
     def _exchange(self, message: bytes, seconds: float) -> bytes:
         context = self._open()

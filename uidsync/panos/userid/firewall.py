@@ -26,9 +26,9 @@ from uidsync.panos.userid.messages import (
 from uidsync.panos.userid.pair import HA_STATE, Pair, Roles, read_role
 from uidsync.panos.userid.table import TableEntry
 from uidsync.panos.wire.client import Client, Read
-from uidsync.panos.wire.errors import BadReply, BadRequest, PanosError, Unauthorized
+from uidsync.panos.wire.errors import BadRequest, Unauthorized
 from uidsync.panos.wire.retries import Tries
-from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, address_to, make_op
+from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request, address_to
 
 if TYPE_CHECKING:  # a run asks for no log: who does imports what it takes
     from uidsync.panos.logs.events import LogEntry, LogQuery, UserIdEvent
@@ -36,8 +36,6 @@ if TYPE_CHECKING:  # a run asks for no log: who does imports what it takes
 # Questions for single mappings that could not be logged out; for more of them the whole table is read, once.
 MOST_QUESTIONS = 100
 NO_JOB = "0"  # the jobs of a firewall are counted from 1
-SHOW_CLOCK = make_op("<show><clock></clock></show>")
-CLOCK = re.compile(r"(?:\w{3} +)?(\w{3}) +(\d{1,2}) +(\d\d:\d\d:\d\d) +(?:([A-Za-z]\w*|[+-]\d+) +)?(\d{4})")
 EVENTS_SHOWN = 100  # of an address, the newest: a login a minute would be more than an hour's
 
 Taken = TypeVar("Taken")
@@ -102,9 +100,9 @@ class Firewall:
         request = make_user_id(make_message(batch), self.vsys)
         return read_rejections(self.call(request), batch)
 
-    def call(self, request: Request) -> etree._Element:
-        """Make one call. Raises PanosError."""
-        return self._client.call(self._address(request))
+    def call(self, request: Request, *, tries: Tries = "usual", of_panorama: bool = False) -> etree._Element:
+        """Make one call, of the firewall or of the Panorama before it. Raises PanosError."""
+        return self._client.call(request if of_panorama else self._address(request), tries=tries)
 
     def read(self, request: Request, read: Read[Taken], *, tries: Tries = "usual") -> Taken:
         """Make one call whose answer may be large. Raises PanosError."""
@@ -155,7 +153,7 @@ class Firewall:
         from uidsync.panos.logs.events import make_finish  # noqa: PLC0415
 
         with suppress(BadRequest):  # "no such job", which is told to whom it may concern
-            self._client.call(make_finish(NO_JOB))
+            self.call(make_finish(NO_JOB), of_panorama=True)
 
     def ask_role(self) -> str:
         """Ask one firewall, which may be the member of a pair, what it is. Raises PanosError."""
@@ -175,11 +173,11 @@ class Firewall:
 
     def _only_ours(self, entries: Iterator[TableEntry]) -> Iterator[TableEntry]:
         """Leave out what lies in other virtual systems."""
-        return (entry for entry in entries if not self.vsys or entry.vsys in {"", self.vsys})
+        return (entry for entry in entries if self._is_ours(entry.vsys))
 
     def ask(self, ip: Subject) -> tuple[TableEntry, ...]:
         """Read what the mapping table has for one address. Raises PanosError."""
-        response = self._client.call(self._address(table.make_show_mappings(self.vsys, ip)), tries="unless_denied")
+        response = self.call(table.make_show_mappings(self.vsys, ip), tries="unless_denied")
         return tuple(self._only_ours(iter(table.read_mappings(response))))
 
     def read_user_id_log(self, ip: Address) -> tuple[UserIdEvent, ...]:
@@ -205,11 +203,6 @@ class Firewall:
 
         return read_log(self._client, query, longest=longest, breakable=breakable)
 
-    def read_clock(self, *, of_panorama: bool = False) -> datetime:
-        """Read what the firewall's clock shows, or that of the Panorama before it, naive. Raises PanosError."""
-        request = SHOW_CLOCK if of_panorama else self._address(SHOW_CLOCK)
-        return read_clock(self._client.call(request, tries="once"))
-
     def _is_ours(self, vsys: str) -> bool:
         return not self.vsys or vsys == self.vsys or not re.fullmatch("vsys[0-9]+", vsys)
 
@@ -228,25 +221,6 @@ def _sort_by_address(entries: Iterator[TableEntry]) -> dict[Subject, tuple[Table
         if entry.type == table.XML_API:
             found[entry.ip] = (*found.get(entry.ip, ()), entry)
     return found
-
-
-def is_right_missing(error: PanosError) -> bool:
-    """Tell whether a refusal is of the role's lack of a right; a commit under way is worded alike."""
-    return isinstance(error, Unauthorized) and error.is_denied
-
-
-def read_clock(response: etree._Element) -> datetime:
-    """Read what a device's clock shows, without a zone. Raises BadReply.
-
-    The form is that of `date`: `Tue Nov 17 14:05:00 CET 2026`.
-    """
-    text = " ".join("".join(part.itertext()) for part in response.iterfind("result")).strip()
-    found = CLOCK.search(" ".join(text.split()))
-    with suppress(ValueError):
-        if found:
-            month, day, time, _, year = found.groups()
-            return datetime.strptime(f"{year} {month} {day} {time}", "%Y %b %d %H:%M:%S")  # noqa: DTZ007
-    raise BadReply("the answer tells no time")
 
 
 def make_url(host: str, port: int) -> str:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from lxml import etree
 
 from uidsync.panos.userid.table import UIA, XML_API
-from uidsync.panos.wire.errors import BadReply, PanosError, TargetError, Unreachable
-from uidsync.panos.wire.xmlapi import Request, make_op, read_response
+from uidsync.panos.wire.errors import PanosError, TargetError, Unreachable
+from uidsync.panos.wire.xmlapi import Request, make_op
 
-MOST_BYTES = 2**20  # of an answer: a hundred agents are some 100 KB
 MOST_PEERS, LONGEST_NAME = 200, 63  # "up to 100 agents"; the names of objects are no longer
 MOST_NAMED, NEARLY_FULL = 5, 0.9
 GROUPS_OLD = 86_400  # seconds, as the alert has it
@@ -33,12 +31,6 @@ GROUPS_READ = re.compile(r"last action time: *([0-9]{1,9}) *sec", re.IGNORECASE)
 UPTIME = re.compile(r"(?:([0-9]{1,6}) days?, *)?([0-9]{1,2}):([0-9]{2}):([0-9]{2})")
 CONNECTED = re.compile(r"yes|up|connected\b.*|conn\b.*|ok", re.IGNORECASE)  # "conn:idle"
 CONNECTION = ("connected", "conn-status", "connection-status", "status", "state")  # elements that may tell
-
-Answer = TypeVar("Answer")
-
-
-# Makes one call, and returns what is read out of the answer. Raises PanosError.
-Ask = Callable[[Request, Callable[[int, Iterator[bytes]], object]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +52,8 @@ class Knowledge:
     failure: PanosError | None = None
 
 
-def ask_knowledge(ask: Ask, vsys: str, is_late: Callable[[], bool]) -> Knowledge:
-    """Ask all of it, one call each, until it is late or the firewall cannot be used. Raises nothing."""
+def ask_knowledge(ask: Callable[[Request], etree._Element], vsys: str, is_late: Callable[[], bool]) -> Knowledge:
+    """Ask all of it, one call each, until it is late or the firewall cannot be used. Raises nothing; `ask` may."""
     told: dict[str, Any] = {}
     failure: PanosError | None = None
     for about, (what, read) in QUESTIONS.items():
@@ -69,7 +61,7 @@ def ask_knowledge(ask: Ask, vsys: str, is_late: Callable[[], bool]) -> Knowledge
             failure = TOO_LATE
             break
         try:
-            told[about] = ask(make_op(f"<show>{what}</show>", vsys if about in COUNTED else ""), partial(_read, read))
+            told[about] = read(ask(make_op(f"<show>{what}</show>", vsys if about in COUNTED else "")))
         except TargetError as error:  # what a role may not ask, it may not ask in other words either
             failure = error
             break
@@ -162,15 +154,6 @@ def read_ha_age(response: etree._Element) -> int | None:
     """Read for how many seconds a firewall has been in its HA state; a Panorama has no group."""
     text = (response.findtext(".//local-info/state-duration") or "").strip()
     return int(text) if re.fullmatch("[0-9]{1,10}", text) else None
-
-
-def _read(read: Callable[[etree._Element], Answer], status: int, pieces: Iterator[bytes]) -> Answer:
-    body = bytearray()
-    for piece in pieces:
-        body += piece
-        if len(body) > MOST_BYTES:
-            raise BadReply("the answer is longer than any that is expected here")
-    return read(read_response(status, bytes(body)))
 
 
 def _join(response: etree._Element) -> str:

@@ -66,7 +66,7 @@ def choose(roles: Roles) -> Choice:
     unasked = tuple(
         host
         for host, error in failed.items()  # is there and does not say, for want of a right or of words
-        if isinstance(error, Unauthorized | RequestError) or (isinstance(error, Busy) and error.denied)
+        if isinstance(error, Unauthorized | RequestError) or error.is_denied
     )
     failed = {host: error for host, error in failed.items() if host not in unasked}
     warnings = {}

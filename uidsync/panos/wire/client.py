@@ -7,13 +7,12 @@ Answers are bounded in size and time. Redirects are not followed. The key travel
 from __future__ import annotations
 
 import select
-import socket
 import threading
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import cache
 from http.client import HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from types import MappingProxyType
 from typing import TypeVar
@@ -21,14 +20,12 @@ from urllib.parse import urlsplit
 
 from lxml import etree
 
-from uidsync.panos.wire.dial import meet
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
 from uidsync.panos.wire.retries import Bounds, Tries
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
-from uidsync.panos.wire.words import cut, find_private, mask
-from uidsync.panos.wire.xmlapi import Request, read_response
+from uidsync.panos.wire.words import make_mask
+from uidsync.panos.wire.xmlapi import Request, read_whole
 
-LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is rejected with a page of words
 LARGEST_TABLE = 256 * 2**20  # bytes: half a million mappings, the most that a firewall holds, are some 100 MB
 LARGE_TIMEOUT = 120.0  # seconds for such an answer: a busy management plane is slow
 PIECE = 64 * 2**10  # bytes read at once: four records of TLS
@@ -95,23 +92,20 @@ class Client:
         """Make one call without retries, within this many seconds. Raises PanosError."""
 
         def read(status: int, pieces: Iterator[bytes]) -> etree._Element:
-            answer = read_response(status, b"".join(pieces))
-            is_success = answer.get("status") == "success"  # it holds data, and no words of its own
-            told = [entry for entry in answer.iterfind(".//uid-response//entry") if entry.get("message")]
-            masked = self._make_mask(request) if told or not is_success else str
-            for entry in told:
-                entry.set("message", masked(entry.get("message") or ""))
-            for element in () if is_success else answer.iter():
-                element.text = masked(element.text) if element.text and element.text.strip() else element.text
-                element.tail = masked(element.tail) if element.tail and element.tail.strip() else element.tail
+            answer = read_whole(status, pieces)
+            # Other answers hold data, and no words of the target's own.
+            if answer.get("status") != "success" or answer.find(".//uid-response//entry[@message]") is not None:
+                masked = self._make_mask(request)
+                for element in answer.iter():
+                    element.text, element.tail = (text and masked(text) for text in (element.text, element.tail))
+                    if message := element.get("message"):
+                        element.set("message", masked(message))
             return answer
 
-        return self.exchange_large(request, seconds, read, LARGEST_ANSWER)
+        return self.exchange_large(request, seconds, read)
 
-    def exchange_large(
-        self, request: Request, seconds: float, read: Read[Answer], largest: int = LARGEST_TABLE
-    ) -> Answer:
-        """Make one call whose answer may have so many bytes, without retries. Raises PanosError."""
+    def exchange_large(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
+        """Make one call whose answer may be large, without retries. Raises PanosError."""
         try:
             lines = self._open()
         except PanosError as error:
@@ -120,7 +114,7 @@ class Client:
         try:
             with self._bounds.in_flight, lines.context.within(seconds), lines.post(request.body) as response:
                 try:
-                    return read(response.status, _read_pieces(response, largest))
+                    return read(response.status, _read_pieces(response))
                 except Busy as error:
                     with suppress(ValueError, OverflowError):
                         error.retry_after = float(int(response.headers.get("Retry-After", "")))
@@ -132,9 +126,8 @@ class Client:
             raise failure.reworded(self._make_mask(request)(failure.words)) from None
 
     def _make_mask(self, request: Request) -> Callable[[str], str]:
-        """Make what masks a target's words, each once: an answer repeats them. All words of a target pass here."""
-        private = find_private(request.text, (self._key, request.secret))
-        return cache(lambda words: cut(mask(words, private)))
+        """Make what masks the words of a target. All of them pass here."""
+        return make_mask(request.text, (self._key, request.secret))
 
     def _open(self) -> _Lines:
         with self._opening:
@@ -155,12 +148,7 @@ class _Line(HTTPSConnection):
 
     def connect(self) -> None:
         """Connect and shake hands."""
-        self.sock = meet(self.host, self.port, self._trusted.seconds_left() or 0, self._shake_hands)
-
-    def _shake_hands(self, plain: socket.socket, seconds: float) -> socket.socket:
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with self._trusted.within(seconds):
-            return self._trusted.wrap_socket(plain, server_hostname=self.host)
+        self.sock = self._trusted.connect(self.host, self.port, self._trusted.seconds_left() or 0)
 
     def close_if_over(self) -> None:
         """Close the connection if the host has, or says what nobody asked for. The next call then connects anew."""
@@ -178,6 +166,7 @@ class _Lines:
         self._place = urlsplit(url)
         self._headers = {"User-Agent": "uidsync", "Content-Type": FORM} | ({"X-PAN-KEY": key} if key else {})
         self._idle: deque[_Line] = deque()
+        weakref.finalize(self, _close, self._idle)  # of those whom nobody closes
 
     @contextmanager
     def post(self, body: bytes) -> Iterator[HTTPResponse]:
@@ -206,18 +195,22 @@ class _Lines:
 
     def close(self) -> None:
         """End the connections that wait."""
-        while self._idle:
-            self._idle.pop().close()
+        _close(self._idle)
 
 
-def _read_pieces(response: HTTPResponse, largest: int) -> Iterator[bytes]:
+def _close(lines: deque[_Line]) -> None:
+    while lines:
+        lines.pop().close()
+
+
+def _read_pieces(response: HTTPResponse) -> Iterator[bytes]:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BadReply("the answer is compressed, which was not asked for")
     size = 0
     while piece := response.read(PIECE):
         size += len(piece)
-        if size > largest:
-            raise BadReply(f"the answer is larger than {largest // 2**20} MiB")
+        if size > LARGEST_TABLE:
+            raise BadReply(f"the answer is larger than {LARGEST_TABLE // 2**20} MiB")
         yield piece
     if response.length:
         raise IncompleteRead(b"", response.length)

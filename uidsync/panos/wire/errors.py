@@ -22,12 +22,27 @@ from typing import Self
 class PanosError(Exception):
     """A target or a request failed; reports show `kind` and `str()`.
 
-    `str()` says what went wrong (`words`), and then what to do (`advice`), if that is known.
+    `str()` says what went wrong (`words`), and then what to do (`advice`), if that is known. `retry_after` is the time
+    in seconds that the target named. `is_denied` marks the refusal of a good key whose role lacks the right for this
+    request, so others may go through. If it is Busy as well, a commit in progress may be the cause.
     """
 
     advice = ""
     is_transient = False  # it may pass: another try makes sense
     is_unsent = False  # nothing was sent, so nobody can have acted on the request
+
+    def __init__(
+        self,
+        words: str = "",
+        *,
+        is_transient: bool | None = None,
+        is_denied: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(words)
+        self.is_transient = self.is_transient if is_transient is None else is_transient
+        self.is_denied = is_denied
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         return "; ".join(filter(None, (self.words, self.advice)))
@@ -35,7 +50,7 @@ class PanosError(Exception):
     @property
     def words(self) -> str:
         """What went wrong, without advice."""
-        return str(self.args[0]) if self.args else ""
+        return str(self.args[0])
 
     @property
     def kind(self) -> str:
@@ -71,24 +86,16 @@ class Unreachable(TargetError):
     Not transient if something answers, but not in TLS as we speak it: waiting does not help.
     """
 
-    def __init__(self, message: str, *, is_transient: bool = True) -> None:
-        super().__init__(message)
-        self.is_transient = is_transient
+    is_transient = True
 
 
 class Busy(TargetError):
     """The target answers, but cannot serve the request now. Transient.
 
-    `retry_after` is the time in seconds that the target named. `denied` marks the 403 "not authorized for user role":
-    a commit in progress causes it for a while, and a role without the right causes it for ever.
+    A commit in progress causes the 403 "not authorized for user role" for a while, a role without the right for ever.
     """
 
     is_transient = True
-
-    def __init__(self, message: str, *, retry_after: float | None = None, denied: bool = False) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-        self.denied = denied
 
 
 class Untrusted(TargetError):
@@ -96,14 +103,7 @@ class Untrusted(TargetError):
 
 
 class Unauthorized(TargetError):
-    """The key is wrong, lacks a right, or cannot be read.
-
-    `is_denied` marks a good key whose role lacks the right for this request. Other requests may go through.
-    """
-
-    def __init__(self, message: str, *, is_denied: bool = False) -> None:
-        super().__init__(message)
-        self.is_denied = is_denied
+    """The key is wrong, lacks a right, or cannot be read."""
 
 
 class RequestError(PanosError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-import tenacity
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.panos.wire.errors import Busy, PanosError, RequestError, Unauthorized
@@ -61,58 +61,51 @@ class Patience:
         `seconds` is how long one attempt may take. The last error is raised as it came. Only the 403
         "not authorized for user role", which a commit gives, too, becomes Unauthorized once it outlasts the tries.
         """
-        failed: PanosError | None = None
+        try:
+            return self._try(attempt, request_timeout, tries)
+        except Busy as error:
+            if error.is_denied:
+                raise Unauthorized(str(error), is_denied=True) from None
+            raise
 
-        def try_once() -> Answer:
-            nonlocal failed
-            # Whoever slept may have been frozen: by now another host may be at work.
-            if failed and self._policy.seconds_left() <= 0:
-                raise failed
-            started = self._clock()
+    def _try(self, attempt: Callable[[float], Answer], request_timeout: float, tries: Tries) -> Answer:
+        number, is_unsent = 0, True
+        while True:
+            number, started = number + 1, self._clock()
             try:
                 answer = attempt(self._seconds_for_one_try(request_timeout))
             except PanosError as error:
-                if error.is_transient:
-                    self._spend(self._clock() - started)
                 self._has_answered = self._has_answered or isinstance(error, RequestError)
-                error.is_unsent = error.is_unsent and (failed is None or failed.is_unsent)
-                failed = error
-                raise
-            self._has_answered = True
-            return answer
+                is_unsent = error.is_unsent = is_unsent and error.is_unsent
+                if not error.is_transient:
+                    raise
+                self._spend(self._clock() - started)
+                pause = _choose_pause(error, number)
+                if self._is_last(error, number, pause, tries):
+                    raise
+                self._spend(pause)
+                self._log.info(
+                    "retry.scheduled", error=error.kind, message=str(error), attempt=number, seconds=round(pause, 1)
+                )
+                self._sleep(pause)
+                # Whoever slept may have been frozen: by now another host may be at work.
+                if self._policy.seconds_left() <= 0:
+                    raise
+            else:
+                self._has_answered = True
+                return answer
 
-        def is_last(state: tenacity.RetryCallState) -> bool:
-            at_first = None if self._has_answered else self._policy.attempts_at_first
-            most = 1 if tries == "once" else at_first or self._policy.attempts
-            is_denied = tries == "unless_denied" and getattr(_error_of(state), "denied", False)
-            is_spent = state.upcoming_sleep >= min(self._left, self._policy.seconds_left())
-            return is_denied or is_spent or state.attempt_number >= most
-
-        try:
-            return tenacity.Retrying(
-                retry=tenacity.retry_if_exception(lambda error: getattr(error, "is_transient", False)),
-                wait=_wait,
-                stop=is_last,
-                before_sleep=self._tell,
-                sleep=self._sleep,
-                reraise=True,
-            )(try_once)
-        except Busy as error:
-            if error.denied:
-                raise Unauthorized(str(error), is_denied=True) from None
-            raise
+    def _is_last(self, error: PanosError, number: int, pause: float, tries: Tries) -> bool:
+        at_first = None if self._has_answered else self._policy.attempts_at_first
+        most = 1 if tries == "once" else at_first or self._policy.attempts
+        is_denied = tries == "unless_denied" and error.is_denied
+        return is_denied or number >= most or pause >= min(self._left, self._policy.seconds_left())
 
     def _seconds_for_one_try(self, request_timeout: float) -> float:
         left = self._policy.seconds_left()
         if self._left < self._policy.seconds:  # something failed before
             left = min(left, self._left)
         return max(min(request_timeout, left), SHORTEST_TRY)
-
-    def _tell(self, state: tenacity.RetryCallState) -> None:
-        self._spend(state.upcoming_sleep)
-        error, seconds = _error_of(state), round(state.upcoming_sleep, 1)
-        kind, number = getattr(error, "kind", None), state.attempt_number
-        self._log.info("retry.scheduled", error=kind, message=str(error), attempt=number, seconds=seconds)
 
     def _spend(self, seconds: float) -> None:
         with self._lock:
@@ -128,12 +121,7 @@ class Bounds:
     in_flight: threading.Semaphore
 
 
-_backoff = tenacity.wait_exponential(multiplier=WAIT_FIRST, max=WAIT_LONGEST) + tenacity.wait_random(0, JITTER)
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    return max(getattr(_error_of(state), "retry_after", None) or 0.0, _backoff(state))
-
-
-def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
+def _choose_pause(error: PanosError, number: int) -> float:
+    """Return how long to wait after so many tries; never less than the target asks for."""
+    pause: float = min(WAIT_FIRST * 2 ** (number - 1), WAIT_LONGEST)
+    return max(error.retry_after or 0.0, pause + random.uniform(0, JITTER))  # noqa: S311 (targets are parted, nothing is kept secret)

@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,6 +72,16 @@ class TargetContext(ssl.SSLContext):
             if left <= 0:
                 raise TimeoutError("timed out")
             line.settimeout(left)
+
+    def connect(self, host: str, port: int, seconds: float) -> ssl.SSLSocket:
+        """Connect to the first of a host's addresses that answers, and shake hands. Raises what `meet` raises."""
+
+        def shake_hands(plain: socket.socket, share: float) -> ssl.SSLSocket:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self.within(share):
+                return self.wrap_socket(plain, server_hostname=host)
+
+        return meet(host, port, seconds, shake_hands)
 
     def check_certificate(self, line: ssl.SSLSocket | ssl.SSLObject) -> None:
         """Remember when the target's certificate ends. Raises ssl.SSLError for a wrong fingerprint."""
@@ -225,13 +235,8 @@ def see_certificate(host: str, port: int, seconds: float) -> Seen:
 
 
 def _shake_hands(host: str, port: int, seconds: float, trust: Trust) -> bytes:
-    context = make_context(trust)
-
-    def greet(plain: socket.socket, share: float) -> bytes:
-        with context.within(share), closing(context.wrap_socket(plain, server_hostname=host)) as line:
-            return line.getpeercert(binary_form=True) or b""
-
     try:
-        return meet(host, port, seconds, greet)
+        with make_context(trust).connect(host, port, seconds) as line:
+            return line.getpeercert(binary_form=True) or b""
     except OSError as error:
         raise read_failure(error, f"asking {host}:{port} for its certificate") from None

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Collection, Iterator
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
 from urllib.parse import quote, quote_plus
 
@@ -32,33 +31,29 @@ NO_LETTERS = re.compile(r"[\W_]+")
 NAMED = re.compile(r"\b(?:name|user)=\"([^\"]*)\"")  # in a message that we sent
 
 
-@dataclass(frozen=True, slots=True)
-class Private:
-    """What a request holds that is nobody's business: names of users, their addresses, secrets."""
+def make_mask(sent: str, secrets: Collection[str] = ()) -> Callable[[str], str]:
+    """Make what masks a target's words: without the names and addresses in what was sent to it, and without secrets.
 
-    names: Collection[str] = ()
-    ips: AbstractSet[Address] = frozenset()
-    secrets: Collection[str] = ()
+    What is a name by its form goes, too. Long words are cut. Each text is masked once: an answer repeats them.
+    """
+    names = {html.unescape(name) for name in NAMED.findall(sent)}
+    ips = {ip for like_ip in (LIKE_IPV4, LIKE_IPV6) for text in like_ip.findall(sent) for ip in _read_ips(text)}
 
+    @cache
+    def mask(words: str) -> str:
+        for secret in filter(None, secrets):
+            for spelling in (secret, quote_plus(secret), quote(secret), quote(secret, safe=""), html.escape(secret)):
+                words = words.replace(spelling, "[secret]")
+        for like_ip in (LIKE_IPV4, LIKE_IPV6):
+            words = like_ip.sub(lambda like: like[0] if ips.isdisjoint(_read_ips(like[0])) else "…", words)
+        if found := list(_find_names(words, names)):
+            pattern = "|".join(map(_spell, sorted(found, key=len, reverse=True)))
+            words = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", "…", words, flags=re.IGNORECASE)
+        words = LIKE_USER_REALM.sub("…", LIKE_DOMAIN_USER.sub(r"\\…", words))
+        # Cut when masked, lest half a name is left.
+        return words if len(words) <= LONGEST_WORDS else words[: LONGEST_WORDS - 1] + "…"
 
-def find_private(request: str, secrets: Collection[str] = ()) -> Private:
-    """Find what is private in the text of a request: the entries of a message, the address of a question."""
-    names = {html.unescape(name) for name in NAMED.findall(request)}
-    ips = {ip for like_ip in (LIKE_IPV4, LIKE_IPV6) for text in like_ip.findall(request) for ip in _read_ips(text)}
-    return Private(names, ips, tuple(filter(None, secrets)))
-
-
-def mask(words: str, private: Private) -> str:
-    """Return a target's words without what is private, and without what is a name by its form; not cut."""
-    for secret in private.secrets:
-        for spelling in (secret, quote_plus(secret), quote(secret), quote(secret, safe=""), html.escape(secret)):
-            words = words.replace(spelling, "[secret]")
-    for like_ip in (LIKE_IPV4, LIKE_IPV6):
-        words = like_ip.sub(lambda like: like[0] if private.ips.isdisjoint(_read_ips(like[0])) else "…", words)
-    if names := list(_find_names(words, private.names)):
-        pattern = "|".join(map(_spell, sorted(names, key=len, reverse=True)))
-        words = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", "…", words, flags=re.IGNORECASE)
-    return LIKE_USER_REALM.sub("…", LIKE_DOMAIN_USER.sub(r"\\…", words))
+    return mask
 
 
 def _find_names(words: str, names: Collection[str]) -> Iterator[str]:
@@ -71,11 +66,6 @@ def _find_names(words: str, names: Collection[str]) -> Iterator[str]:
 def _keep_letters(text: str) -> str:
     """Return the letters and digits alone, as patterns compare them."""
     return NO_LETTERS.sub("", text.casefold()).replace("\N{LATIN SMALL LETTER DOTLESS I}", "i")
-
-
-def cut(words: str) -> str:
-    """Return words no longer than what is shown of them: when they are masked, lest half a name is left."""
-    return words if len(words) <= LONGEST_WORDS else words[: LONGEST_WORDS - 1] + "…"
 
 
 def _spell(name: str) -> str:

@@ -12,12 +12,13 @@ import string
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from itertools import chain, islice
+from itertools import chain
 from typing import NoReturn
 
 from lxml import etree
 
 from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, Unauthorized
+from uidsync.spelling import make_printable
 
 SESSION_TIMED_OUT, OPERATION_DENIED = "22", "15"
 ROLE_LACKS_RIGHT = "16"  # "the API role does not have access rights to run this query"
@@ -37,7 +38,7 @@ MOST_MARKUP = 20_000
 _KEPT, _APART = f"{string.ascii_letters}{string.digits}_.-~".encode(), b"% "
 LONGEST_MESSAGE = 2000  # characters of a target's own words that go into an error; whoever shows them cuts them
 ROOT = "response"
-REFUSAL_PIECES = 64  # pieces of an unexpected answer that are read: its words come first
+LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is rejected with a page of words
 
 Path = tuple[str, ...]  # the names of an element's ancestors, and its own
 
@@ -140,10 +141,20 @@ def read_response(status: int, body: bytes) -> etree._Element:
             raise BadReply(f"the answer's status is {_shorten(repr(other))}")
 
 
+def read_whole(status: int, pieces: Iterator[bytes]) -> etree._Element:
+    """Return the `response` element of an answer that comes in pieces, as `read_response` does; a large one is none."""
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if len(body) > LARGEST_ANSWER:
+            raise BadReply(f"the answer is larger than {LARGEST_ANSWER // 2**20} MiB")
+    return read_response(status, bytes(body))
+
+
 def _read_refusal(status: int, response: etree._Element) -> Busy | Unauthorized | BadRequest:
     message = read_message(response) or f"HTTP {status} without a reason"
     if "not authorized for user role" in message.lower():
-        return Busy(message, denied=True)
+        return Busy(message, is_denied=True)
     is_taken_over = response.get("code") == OPERATION_DENIED and "passive" in message.lower()  # a member of a pair
     if is_taken_over or NOT_NOW.search(message):
         return Busy(message)
@@ -199,7 +210,7 @@ def read_seconds(text: str | None) -> int | None:
 
 
 def _shorten(text: str) -> str:
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    text = make_printable(text, "?")
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
 
 
@@ -247,7 +258,7 @@ def read_elements(
 
 
 def _raise_refusal(status: int, pieces: Iterator[bytes], what: str) -> NoReturn:
-    read_response(status, b"".join(islice(pieces, REFUSAL_PIECES)))
+    read_whole(status, pieces)
     raise BadReply(f"the answer is not a {what}")
 
 
