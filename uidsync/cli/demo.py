@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import signal
 import sys
 import tempfile
 from contextlib import ExitStack, closing
@@ -27,7 +25,9 @@ from uidsync.report.report import INCOMPLETE, OK
 from uidsync.simulator.process import Simulator
 from uidsync.simulator.scene import (
     FIREWALLS,
+    find_command,
     find_free_port,
+    heed_signals,
     keep_running,
     put_alerts,
     say_what_to_try,
@@ -36,8 +36,6 @@ from uidsync.simulator.scene import (
 )
 from uidsync.spelling import spell_time_left
 from uidsync.sync import Order, Run, run
-
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @command
@@ -62,10 +60,7 @@ def demo(
     if not options.verbose:
         set_up(-1)
     step_down()
-    # Ctrl-C is heeded even where a shell had it ignored, as it does for its background; nohup means what it says.
-    for number in ENDING:
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
+    heed_signals()
     console = make_console(soft_wrap=False)
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="uidsync-demo-")))
@@ -85,7 +80,7 @@ def demo(
         _read_back(site)
     are_complete = [part.name for part in this.report.targets if part.status == "complete"]
     console.print(
-        f"The dead target cost the others nothing. To try every command, run `{_find_command()} demo --keep`. "
+        f"The dead target cost the others nothing. To try every command, run `{find_command()} demo --keep`. "
         "For a real site, install uidsync, then run `uidsync init`.",
         soft_wrap=True,
     )
@@ -111,26 +106,12 @@ def _keep(place: Path, document: dict[str, Any], console: Console) -> int:
     page = f"No status page: packages are missing. To have it: {advise_extra('exporter')}"
     if "exporter" in services:
         page = f"The status page: http://{listen}/"
-    told = Path(_find_command())
+    told = Path(find_command())
     path = "" if told.name == str(told) else f"\n  export PATH={told.absolute().parent}:$PATH"
     words = say_what_to_try(page, file, path, document)
     command = (sys.executable, "-m", "uidsync", "--config", str(file))
     keep_running(command, services, place / "log", lambda: console.print(words, soft_wrap=True))
     return OK
-
-
-def _stop(_number: int, _frame: object) -> None:
-    """Begin to put everything away, and let no second signal disturb that: a closed terminal sends several."""
-    for number in ENDING:
-        signal.signal(number, lambda *_: None)
-    raise KeyboardInterrupt
-
-
-def _find_command() -> str:
-    """Return what a shell needs to call this command: its name alone where that is found, else its path."""
-    called = Path(sys.argv[0])
-    found = shutil.which("uidsync")
-    return "uidsync" if called.name != "uidsync" or (found and Path(found).samefile(called)) else str(called)
 
 
 def _write_site(place: Path, document: dict[str, Any]) -> Site:

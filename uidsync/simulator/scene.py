@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import shutil
+import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,6 +21,7 @@ FRESH = timedelta(minutes=2)  # how old the newest sample event is made
 RELAY_PSK = "hello"
 FIREWALLS = ("fw-east", "fw-west")
 HOUR = timedelta(hours=1)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EVERY = 60  # seconds between runs, as the timer has it
 TO_TRY = """
 {page}
@@ -40,6 +44,27 @@ TO_EVENTS = """
 TO_RELAY = """
   uidsync relay status          what became of alerts for a simulated Cortex XDR. This sends one:
   curl -H 'Authorization: {psk}' http://{listen}/in -d '{{"src":"192.0.2.21","threat_name":"a rehearsal"}}'"""
+
+
+def heed_signals() -> None:
+    """End at Ctrl-C, also where a shell had it ignored, as it does for its background; nohup means what it says."""
+    for number in ENDING:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def _stop(_number: int, _frame: object) -> None:
+    """Begin to put everything away, and let no second signal disturb that: a closed terminal sends several."""
+    for number in ENDING:
+        signal.signal(number, lambda *_: None)
+    raise KeyboardInterrupt
+
+
+def find_command() -> str:
+    """Return what a shell needs to call this command: its name alone where that is found, else its path."""
+    called = Path(sys.argv[0])
+    found = shutil.which("uidsync")
+    return "uidsync" if called.name != "uidsync" or (found and Path(found).samefile(called)) else str(called)
 
 
 def find_free_port() -> int:
