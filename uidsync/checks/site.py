@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -75,12 +76,12 @@ def begin(
         beliefs, held = list(inspect_belief(config, target, ledger, now)), count_settled(target, ledger, now)
         calls = QUESTIONS * (CALLS_OF_HOST if target.host else CALLS_OF_PAIR)
         limit = calls * target.request_timeout.total_seconds() + GRACE
-        inspect = partial(inspect_target, target, make_target, config.roles, held, beliefs)
-        parts.append(Part(target.name, inspect, limit))
+        found = inspect_target(target, make_target, config.roles, held)
+        parts.append(Part(target.name, partial(chain, found, beliefs), limit))
     return parts
 
 
-def gather(parts: Iterable[Part]) -> Iterator[tuple[str, Finding]]:
+def gather(parts: Sequence[Part]) -> Iterator[tuple[str, Finding]]:
     """Yield what each part is about and its findings, as they come; raise the bug that ended a part."""
     for part in parts:
         yield from part.gather()

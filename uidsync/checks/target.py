@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -64,17 +64,9 @@ BOTH_MEMBERS = "name both members of the pair: hosts instead of host"
 
 
 def inspect_target(
-    config: TargetConfig, make_target: MakeTarget, roles: RolesConfig, held: int = 0, beliefs: Iterable[Finding] = ()
+    config: TargetConfig, make_target: MakeTarget, roles: RolesConfig, held: int = 0
 ) -> Iterator[Finding]:
-    """Look at one target: whether it can be used, and what would make it better; it should show so many mappings.
-
-    In the end comes what the ledger knows of it.
-    """
-    yield from _inspect_contact(config, make_target, roles, held)
-    yield from beliefs
-
-
-def _inspect_contact(config: TargetConfig, make_target: MakeTarget, roles: RolesConfig, held: int) -> Iterator[Finding]:
+    """Look at one target: whether it can be used, and what would make it better; it should show so many mappings."""
     target = make_target(config)
     try:
         version = None
