@@ -150,6 +150,10 @@ class _Line(HTTPSConnection):
         """Connect and shake hands."""
         self.sock = self._trusted.connect(self.host, self.port, self._trusted.seconds_left() or 0)
 
+    def __del__(self) -> None:
+        """Close the connection when nobody can use it any more: a run ends without closing each of its targets."""
+        self.close()
+
     def close_if_over(self) -> None:
         """Close the connection if the host has, or says what nobody asked for. The next call then connects anew."""
         poller = select.poll()
