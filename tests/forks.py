@@ -119,7 +119,7 @@ class Command:
     def __init__(self, words, environment, *, stdout=None, stderr=None, terminal=None):
         """Start it on a terminal, or with its streams led into files; without them its streams are read here."""
         self.stdout = self.stderr = self.returncode = None
-        words = [*map(str, words)]
+        self.args = [*map(str, words)]
         with ExitStack() as stack:
             if terminal is not None:
                 stdout = stderr = terminal
@@ -129,7 +129,9 @@ class Command:
                 self.stderr, stderr = _open_pipe(stack)
             stdin = terminal or stack.enter_context(Path(os.devnull).open())
             lines = [stack.enter_context(Connection(os.dup(file.fileno()))) for file in (stdin, stdout, stderr)]
-            self._process = FORKS.Process(target=carry_out, args=(words, environment, Path.cwd(), lines), daemon=True)
+            self._process = FORKS.Process(
+                target=carry_out, args=(self.args, environment, Path.cwd(), lines), daemon=True
+            )
             self._process.start()
         self.pid = self._process.pid
 

@@ -17,6 +17,7 @@ import yaml
 from pydantic_core import PydanticUndefined
 
 from docs.generate import TABLES, write_parts
+from tests.command import call
 from uidsync.cli import COMMANDS, load_commands
 from uidsync.cli.app import SUMMARIES, app
 from uidsync.cli.neighbours import Neighbours
@@ -61,11 +62,11 @@ def read_rows(text):
             yield [cell.strip() for cell in line.strip("|").split(" | ")]
 
 
-def run(*arguments, **environment):
-    """Run the real command and return what it prints."""
-    command = [sys.executable, "-m", "uidsync", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=True)
-    return ended.stdout
+def show(*words):
+    """Call a command that ends well, and return what it prints."""
+    called = call(*words)
+    assert called.code == 0, called.err
+    return called.out
 
 
 def test_every_part_is_in_a_page():
@@ -92,7 +93,7 @@ def test_every_key_is_described(model):
 
 def test_the_schema_describes_every_key():
     """`uidsync config schema` prints JSON that knows every table, and what each key means."""
-    schema = json.loads(run("config", "schema"))
+    schema = json.loads(show("config", "schema"))
     assert schema["properties"].keys() == make_model(Neighbours()).model_fields.keys()
     for model in MODELS:
         shown = schema["$defs"][model.__name__]["properties"]
@@ -101,7 +102,7 @@ def test_the_schema_describes_every_key():
 
 def read_shown():
     """Return the tables of `uidsync config`, with every optional line made a real one: the kind, and its keys."""
-    tables = re.split(r"^#?(?=\[)|^(?=#kind = \"csv\")", run("config"), flags=re.MULTILINE)[1:]
+    tables = re.split(r"^#?(?=\[)|^(?=#kind = \"csv\")", show("config"), flags=re.MULTILINE)[1:]
     texts = [re.sub(r"^#(?=[a-z_0-9]+ = )", "", table, flags=re.MULTILINE) for table in tables]
     return [(re.match(r"\[*(\w*)", text)[1], tomllib.loads(re.sub(r"^\[.*", "", text))) for text in texts]
 
@@ -132,7 +133,7 @@ def test_every_line_of_the_annotated_configuration_is_valid(place):
 
 def test_the_annotated_configuration_is_valid_as_it_is():
     """What `uidsync config` prints is a configuration, with nothing filled in."""
-    config = make_config(tomllib.loads(run("config")), "uidsync config", Neighbours())
+    config = make_config(tomllib.loads(show("config")), "uidsync config", Neighbours())
     assert config.source.validity == timedelta(days=7)
 
 
@@ -302,9 +303,20 @@ def test_the_index_brings_and_costs_what_was_measured():
 
 
 def test_the_demo_shows_what_the_readme_shows():
-    """The demo's output holds the README's excerpt, line by line, but for seconds and the port of the dead target."""
+    """The demo runs by itself, past a dead target, and says what to do next.
+
+    Its output holds the README's excerpt, line by line, but for seconds and the port of the dead target.
+    """
     quoted = re.search(r"^```\n(uidsync sync\n.*?)^```", README, re.DOTALL | re.MULTILINE).group(1)
-    assert level(quoted) in level(run("demo", COLUMNS="80"))
+    command = [sys.executable, "-m", "uidsync", "demo"]
+    environment = os.environ | {"COLUMNS": "80"}
+    ended = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=True
+    )
+    assert level(quoted) in level(ended.stdout)
+    for words in ("219 logins due", "fw-east holds 219 mappings", "uidsync init"):
+        assert words in " ".join(ended.stdout.split())
+    assert "Traceback" not in ended.stderr
 
 
 def level(text):

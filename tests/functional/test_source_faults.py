@@ -1,7 +1,7 @@
 """Every fault of the source: nothing is sent, the report says which, the run ends, and the next one puts it right.
 
 The rows are in source_faults.py. They are played side by side, on a real database and with targets over real TLS; each
-has an export, a site and a part of the addresses to itself. Each run is a process of its own.
+has an export, a site and targets to itself. Each run is a process of its own.
 """
 
 import os
@@ -178,21 +178,13 @@ class Scene:
     # ---- the targets ----
 
     def find_held(self):
-        """Return what each target has of this row's addresses."""
-        prefix = f"10.{self.number}."
-        return tuple(
-            {ip: user for ip, user in target.mappings().items() if ip.startswith(prefix)} for target in self.targets
-        )
+        """Return what each target has."""
+        return tuple(target.mappings() for target in self.targets)
 
     def count_requests(self):
-        """Return how many requests of this row the firewall got."""
+        """Return how many requests the firewall got."""
         firewall, _ = self.targets
-        return sum(request["vsys"] == self.vsys for request in firewall.requests())
-
-    @property
-    def vsys(self):
-        """The vsys of this row, by which its requests are told apart."""
-        return f"vsys{self.number}"
+        return firewall.counters()["requests"]
 
     # ---- the fault ----
 
@@ -319,7 +311,7 @@ class Scene:
                 self.execute(export, [f"ALTER TABLE clienthist ENGINE={fault.engine}"])
             if fault.wire or (fault.act and fault.act not in {"down", "fill"}):
                 self.wire = stack.enter_context(Wire(export.port))
-            self.site.add_firewall("fw", firewall, vsys=self.vsys)
+            self.site.add_firewall("fw", firewall)
             self.site.add_agent("uia", agent)
             self.insert(export)
             if fault.tail:
@@ -356,23 +348,20 @@ def stories(safeconnect_server, private_servers, tmp_path_factory):
     """Play every row, several at once, the longest first; yield what is to become of each, by name."""
     place = tmp_path_factory.mktemp("source")
     rows = sorted(enumerate(FAULTS + ODDITIES, 1), key=lambda row: -row[1].within)
-    with (
-        start_simulator("firewall") as firewall,
-        start_simulator("agent") as agent,
-        ThreadPoolExecutor(AT_ONCE) as pool,
-        ThreadPoolExecutor(PRIVATE) as breakers,
-    ):
-        targets = _Shared(firewall), _Shared(agent)
+    pairs = SimpleQueue()
+    with ExitStack() as stack, ThreadPoolExecutor(AT_ONCE) as pool, ThreadPoolExecutor(PRIVATE) as breakers:
+        for _ in range(AT_ONCE + PRIVATE):
+            pairs.put([stack.enter_context(start_simulator(kind)) for kind in ("firewall", "agent")])
 
         def play(number, fault, server=safeconnect_server):
-            return Scene(fault, number, place / str(number), server, targets).play()
+            with taken(pairs) as targets:
+                for target in targets:
+                    target.do("clear")
+                return Scene(fault, number, place / str(number), server, targets).play()
 
         def play_on_a_private_server(number, fault):
-            server = private_servers.get()
-            try:
+            with taken(private_servers) as server:
                 return play(number, fault, server)
-            finally:
-                private_servers.put(server)
 
         yield {
             fault.name: pool.submit(play, number, fault)
@@ -382,23 +371,14 @@ def stories(safeconnect_server, private_servers, tmp_path_factory):
         }
 
 
-class _Shared:
-    """A simulator that several threads give orders to."""
-
-    def __init__(self, simulator):
-        self._simulator = simulator
-        self._lock = threading.Lock()
-
-    def __getattr__(self, name):
-        value = getattr(self._simulator, name)
-        if not callable(value):
-            return value
-
-        def call(*arguments):
-            with self._lock:
-                return value(*arguments)
-
-        return call
+@contextmanager
+def taken(free):
+    """Take what is free from a queue, and put it back."""
+    thing = free.get()
+    try:
+        yield thing
+    finally:
+        free.put(thing)
 
 
 @pytest.fixture
