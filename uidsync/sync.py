@@ -18,7 +18,7 @@ from uidsync.deliver import summary
 from uidsync.deliver.recorder import Progress, Recorder
 from uidsync.deliver.workers import Delivery, Sender, Target, deliver
 from uidsync.ledger.ledger import Ledger
-from uidsync.ledger.values import read_subject
+from uidsync.panos import read_subject
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.tags import TagTarget
 from uidsync.plan.dispatch import Dispatch, find_limits, find_seen_since, plan_dispatches, read_state

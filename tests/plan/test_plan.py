@@ -657,6 +657,7 @@ def test_what_may_go_and_what_is_refused_are_the_plan(plan, ordered, limits):
     """Nothing of a plan is lost or sent twice, what may go is within the limits, and what is refused has its reason."""
     may_go, refused, words = plan.limit(limits, ordered)
     for part in ("logouts", "changed", "new", "refreshed"):
-        assert sorted(getattr(may_go, part) + getattr(refused, part), key=repr) == sorted(getattr(plan, part), key=repr)
+        both = *getattr(may_go, part), *getattr(refused, part)
+        assert sorted(both, key=repr) == sorted(getattr(plan, part), key=repr)
     assert bool(words) == bool(refused)
     assert may_go.limit(limits, ordered) == (may_go, NOTHING_DUE, "")

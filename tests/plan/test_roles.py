@@ -327,8 +327,8 @@ def test_a_repair_leaves_what_is_wanted_and_what_is_not_ours(of_user, of_address
         subject for subject in was if {tag for tag in was[subject] if tag.startswith("nac-")} != wanted[subject]
     }
     plan = look().share.plan
-    if plan.logouts + plan.logins:
-        table.apply(etree.fromstring(make_tag_message(plan.logouts + plan.logins)), "vsys1", 0)
+    if due := [*plan.logouts, *plan.logins]:
+        table.apply(etree.fromstring(make_tag_message(due)), "vsys1", 0)
     has = {name: set(tags) for registry in (table.users, table.addresses) for _, name, tags in registry.current(0)}
     for subject, tags in was.items():
         others = {tag for tag in tags if not tag.startswith("nac-")}

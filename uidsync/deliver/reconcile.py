@@ -16,8 +16,8 @@ from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import Config, TargetConfig
 from uidsync.ledger.ledger import Ledger
-from uidsync.ledger.values import TargetState, read_subject
-from uidsync.panos import Subject
+from uidsync.ledger.values import TargetState
+from uidsync.panos import Subject, read_subject
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.table import XML_API, TableEntry
 from uidsync.panos.userid.tags import TagTarget

@@ -24,7 +24,7 @@ from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import Holding, Rejected
 from uidsync.panos import Subject
 from uidsync.panos.userid.firewall import Firewall
-from uidsync.panos.userid.messages import Entry, Login, Logout, Rejection
+from uidsync.panos.userid.messages import Entry, Login, Rejection, pack
 from uidsync.panos.userid.tags import TagTarget
 from uidsync.plan.dispatch import Dispatch, find_limits
 from uidsync.plan.due import NOTHING_DUE, Batch
@@ -160,7 +160,7 @@ class Recorder:
 
     def sending(self, delivery: Delivery, batches: Sequence[Batch]) -> None:
         """Note what was accepted before, and that what is sent is in doubt from now on. Rule: at least once."""
-        entries = [entry for batch in batches for entry in batch.entries]
+        entries = pack(*(batch.entries for batch in batches))
 
         def note() -> None:
             with self.ledger.together():  # one wait for the disk
@@ -180,7 +180,7 @@ class Recorder:
                     log.debug("batch.delivered", entries=[f"{entry.ip} {entry.user}" for entry in batch.entries])
                 rejected = {rejection.entry for rejection in rejections}
                 accepted = [entry for entry in batch.entries if entry not in rejected] if rejected else batch.entries
-                self._accept(accepted)
+                self._accept(replace(batch, entries=accepted))
                 for rejection in rejections:
                     self._reject(rejection, log)
             case Failed(batch, error):
@@ -238,10 +238,11 @@ class Recorder:
             if before and (rest := before.entries - {entry}):
                 self._before[entry.ip] = _Before(rest, before.held)
 
-    def _accept(self, entries: Sequence[Entry]) -> None:
+    def _accept(self, batch: Batch) -> None:
         ordered = self.dispatch.ordered
-        logouts = sum(isinstance(entry, Logout) and entry.ip not in ordered for entry in entries)
-        self._accepted.append((entries, self._clock(), 0 if self._is_ordered else logouts))
+        counts = batch.action == "logouts" and not self._is_ordered
+        logouts = sum(entry.ip not in ordered for entry in batch.entries) if counts else 0
+        self._accepted.append((batch.entries, self._clock(), logouts))
 
     def _note_accepted(self) -> None:
         """Record what the target has accepted since the last note."""

@@ -102,6 +102,8 @@ def deliver(lanes: Sequence[Sequence[tuple[Delivery, Observer]]], batch_size: in
     What is left at the deadline is not tried, nor what comes after a plan that could not be sent to its end; this
     returns a few seconds later at most, whatever a target does.
     """
+    for delivery, _ in chain.from_iterable(lanes):
+        delivery.plan.batches(batch_size)  # made once, before threads that share a plan would all make them
     queues = [[_Worker(delivery, batch_size, observer, deadline) for delivery, observer in lane] for lane in lanes]
     workers = [worker for queue in queues for worker in queue]
     waiting = {start(_run_in_turn, queue) for queue in queues}

@@ -155,7 +155,7 @@ class Verdict:
 def judge(share: Share, ip: Subject, holder: LoginEvent | None) -> Verdict:
     """Judge one address of a target's share."""
     plan = share.plan
-    logins: dict[Due, tuple[Login, ...]] = {"changed": plan.changed, "new": plan.new, "refreshed": plan.refreshed}
+    logins: dict[Due, Sequence[Login]] = {"changed": plan.changed, "new": plan.new, "refreshed": plan.refreshed}
     held = tuple(each for each in share.held.get(ip, ()) if share.now < each.held_until + LOGOUT_GRACE)
     return Verdict(
         share.name,

@@ -22,14 +22,13 @@ from uidsync.ledger.values import (
     SETTLED,
     read_duration,
     read_number,
-    read_subject,
     read_text,
     read_text_or_none,
     read_time,
     read_time_or_none,
     write_time,
 )
-from uidsync.panos import Subject, spell
+from uidsync.panos import Subject, read_subject, spell
 from uidsync.source.rows import LoginEvent, Network, is_within
 
 # What is done with what is known of moments that lie ahead.

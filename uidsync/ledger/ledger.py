@@ -7,7 +7,7 @@ nor forget what may have been. Rule: at least once.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 
@@ -25,15 +25,14 @@ from uidsync.ledger.values import (
     Withdrawn,
     read_duration,
     read_number,
-    read_subject,
     read_text,
     read_text_or_none,
     read_time,
     read_time_or_none,
     write_time,
 )
-from uidsync.panos import Subject, spell
-from uidsync.panos.userid.messages import Entry, Login, Logout
+from uidsync.panos import Subject, read_subject
+from uidsync.panos.userid.messages import Entry, Login, Packed, pack
 from uidsync.source.rows import Network
 
 FILE = "ledger.sqlite3"
@@ -146,13 +145,11 @@ class Ledger(TableLedger):
 
         That is on the disk when this returns.
         """
-        logins = [entry for entry in entries if isinstance(entry, Login)]
-        logouts = [entry for entry in entries if isinstance(entry, Logout)]
-        sent = {"target": target, "logins": _list_logins(logins), "now": write_time(now)}
         with self._writing() as write:
-            write("note_doubt", [sent])
+            logins, logouts = _part(entries)
+            write("note_doubt", [{"target": target, "logins": logins.json, "now": write_time(now)}])
             write("note_latest", [(write_time(now),)])
-            write("doubt_logout", [(target, str(logout.ip), logout.user) for logout in logouts])
+            write("doubt_logout", [(target, *row) for row in json.loads(logouts.json)])
 
     def note_accepted(
         self, target: str, entries: Collection[Entry], now: datetime, *, counted: int | None = None
@@ -162,13 +159,12 @@ class Ledger(TableLedger):
         So many of the logouts are `counted` against the limit of later runs; all, unless it is said. Should the power
         go out, some of what was accepted last may be in doubt again.
         """
-        logins = [entry for entry in entries if isinstance(entry, Login)]
-        logouts = [entry for entry in entries if isinstance(entry, Logout)]
-        held = {"target": target, "logins": _list_logins(logins), "now": write_time(now)}
         with self._writing(is_urgent=False) as write:
+            logins, logouts = _part(entries)
+            held = {"target": target, "logins": logins.json, "now": write_time(now)}
             for statement in ("drop_replaced", "note_accepted", "end_rejections", "end_takings"):
                 write(statement, [held])
-            write("drop_holding", [(target, str(logout.ip), logout.user) for logout in logouts])
+            write("drop_holding", [(target, *row) for row in json.loads(logouts.json)])
             write("note_latest", [(write_time(now),)])
             if count := len(logouts) if counted is None else counted:
                 write("write_logouts", [(target, write_time(now), count)])
@@ -301,8 +297,16 @@ def _write_holding(target: str, ip: Subject, holding: Holding) -> tuple[object, 
     return (target, str(ip), holding.user, holding.timeout, *times, doubt, holding.event_id)
 
 
-def _list_logins(logins: Collection[Login]) -> str:
-    return json.dumps([(spell(login.ip), login.user, login.timeout) for login in logins], ensure_ascii=False)
+def _part(entries: Iterable[Entry]) -> tuple[Packed[Entry], Packed[Entry]]:
+    """Part logins from logouts, whose lines end with a name."""
+    packed = pack(entries)
+    lasts = [text.endswith('"]') or '"]\n' in text for text in packed.texts]
+    if not any(lasts):
+        return packed, Packed()
+    parts: tuple[list[str], list[str]] = [], []
+    for line in packed.lines:
+        parts[line.endswith('"]')].append(line)
+    return Packed("\n".join(parts[False])), Packed("\n".join(parts[True]))
 
 
 def _plain(value: object) -> object:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
 from uidsync.ledger.events import Addresses, EventsLedger, list_ips, list_networks
-from uidsync.ledger.values import MICROSECOND, SETTLED, TOLERANCE, read_subject, write_time
-from uidsync.panos import Subject
+from uidsync.ledger.values import MICROSECOND, SETTLED, TOLERANCE, write_time
+from uidsync.panos import Subject, read_subject
 from uidsync.panos.userid.table import UIA, XML_API, TableEntry
 from uidsync.source.rows import Network
 

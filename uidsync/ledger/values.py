@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from ipaddress import ip_address
 
-from uidsync.panos import Subject, Tagged
+from uidsync.panos import Subject
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -39,14 +37,6 @@ class Words:
 
 OF_MAPPINGS = Words()
 OF_TAGS = Words("tags", "untags", "tag sets", "changes of tags", "had other tags")
-
-
-# One address stands in the events and in every target's holdings, which are read a part at a time.
-@lru_cache(2**15)
-def read_subject(text: str) -> Subject:
-    """Read an address, or what has tags. Raises ValueError."""
-    kind, blank, name = str(text).partition(" ")
-    return Tagged("user" if kind == "user" else "ip", name) if blank else ip_address(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,19 @@ Rules: timeout, login due, logout due. Pure: no I/O, no clock, no randomness, no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, islice, product
 from typing import Literal
 
 from uidsync.ledger.values import LOGOUT_GRACE, MINUTE, Holding
 from uidsync.panos import Subject, Tagged
-from uidsync.panos.userid.messages import Entry, Login, Logout, UserMapping
+from uidsync.panos.userid.messages import Entry, Login, Logout, Packed, UserMapping, pack
 from uidsync.plan.newest import is_same_at
 from uidsync.plan.safety import Limits, UnsafePlan
+
+OF_USER, OF_TAGS = '["user ', ('["user ', '["ip ')  # how lines begin that are about what has tags
 
 Action = Literal["logins", "logouts"]
 Due = Literal["changed", "new", "refreshed"]
@@ -26,7 +28,7 @@ class Batch:
     """What one message carries: logins or logouts, never both."""
 
     action: Action
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -34,7 +36,7 @@ class Batch:
     @property
     def is_of_tags(self) -> bool:
         """Whether its entries are about what has tags."""
-        return isinstance(self.entries[0].ip, Tagged)
+        return next(pack(self.entries).lines).startswith(OF_TAGS)
 
     def halve(self) -> tuple[Batch, Batch]:
         """Return the two halves of a batch of at least two entries."""
@@ -44,27 +46,31 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All changes for one target, in the order in which they are sent.
+    """All changes for one target, in the order in which they are sent, and packed: there may be many.
 
     `renewals` are addresses whose login was delivered before, for the same event: another source may have taken them
     since, and then they are left to it.
     """
 
-    logouts: tuple[Logout, ...] = ()
-    changed: tuple[Login, ...] = ()
-    new: tuple[Login, ...] = ()
-    refreshed: tuple[Login, ...] = ()
+    logouts: Sequence[Logout] = ()
+    changed: Sequence[Login] = ()
+    new: Sequence[Login] = ()
+    refreshed: Sequence[Login] = ()
     lapsed: int = 0  # wanted mappings that ran out on the target
     renewals: frozenset[Subject] = frozenset()
     _batches: dict[int, tuple[Batch, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("logouts", "changed", "new", "refreshed"):
+            object.__setattr__(self, name, pack(getattr(self, name)))
 
     def __len__(self) -> int:
         return len(self.logouts) + len(self.logins)
 
     @property
-    def logins(self) -> tuple[Login, ...]:
+    def logins(self) -> Sequence[Login]:
         """Changed users first, for theirs are the wrong names; refreshes last."""
-        return self.changed + self.new + self.refreshed
+        return pack(self.changed, self.new, self.refreshed)
 
     @property
     def may_undo(self) -> bool:
@@ -87,17 +93,13 @@ class Plan:
         They are made once: targets that are sent the same share them.
         """
         if size not in self._batches:
-            both: tuple[tuple[Action, tuple[Entry, ...]], ...] = (("logouts", self.logouts), ("logins", self.logins))
-            parts = (
-                (action, [entry for entry in entries if _is_of_user(entry) is of_users])
-                for of_users in (False, True)
-                for action, entries in both
-            )
-            self._batches[size] = tuple(
-                Batch(action, tuple(entries[start : start + size]))
-                for action, entries in parts
-                for start in range(0, len(entries), size)
-            )
+            both: tuple[tuple[Action, Sequence[Entry]], ...] = (("logouts", self.logouts), ("logins", self.logins))
+            batches = []
+            for of_users, (action, entries) in product((False, True), both):
+                lines = (line for line in pack(entries).lines if line.startswith(OF_USER) is of_users)
+                while some := list(islice(lines, size)):
+                    batches.append(Batch(action, Packed("\n".join(some))))
+            self._batches[size] = tuple(batches)
         return self._batches[size]
 
     def limit(self, limits: Limits, ordered: Collection[Subject] = ()) -> tuple[Plan, Plan, str]:
@@ -121,20 +123,16 @@ class Plan:
             raise UnsafePlan(words)
 
 
-def _is_of_user(entry: Entry) -> bool:
-    return isinstance(entry.ip, Tagged) and entry.ip.kind == "user"
-
-
 NOTHING_DUE = Plan()
 
 
 def join(plans: Collection[Plan]) -> Plan:
     """Return the plan that all of these are together."""
     return Plan(
-        tuple(chain.from_iterable(plan.logouts for plan in plans)),
-        tuple(chain.from_iterable(plan.changed for plan in plans)),
-        tuple(chain.from_iterable(plan.new for plan in plans)),
-        tuple(chain.from_iterable(plan.refreshed for plan in plans)),
+        pack(*(plan.logouts for plan in plans)),
+        pack(*(plan.changed for plan in plans)),
+        pack(*(plan.new for plan in plans)),
+        pack(*(plan.refreshed for plan in plans)),
         sum(plan.lapsed for plan in plans),
         frozenset(chain.from_iterable(plan.renewals for plan in plans)),
     )
