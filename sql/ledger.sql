@@ -173,9 +173,6 @@ ORDER BY ip LIMIT 1 OFFSET :place
 INSERT OR REPLACE INTO holding (target, ip, user, timeout, sent_at, held_until, in_doubt, event_id)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
--- name: drop_holding
-DELETE FROM holding WHERE target = ? AND ip = ? AND user = ?
-
 -- name: drop_holdings
 -- What was withdrawn stays: the target may be the same one under another name, and still have the mapping.
 DELETE FROM holding WHERE target = ? AND NOT EXISTS (
@@ -195,40 +192,57 @@ DELETE FROM holding WHERE held_until < ?
 
 -- ---- What becomes of messages
 
--- name: note_doubt
--- Logins, as a list of [address, user, minutes]. A refresh under way may last longer than what is held already, and no
--- shorter: the longer of the two counts.
+-- name: write_message
+INSERT OR REPLACE INTO message (target, number, at, entries) VALUES (?, ?, ?, ?)
+
+-- name: drop_message
+DELETE FROM message WHERE target = ? AND number = ?
+
+-- name: find_message
+SELECT 1 FROM message UNION ALL SELECT 1 FROM tag_message LIMIT 1
+
+-- name: doubt_logins
+-- A refresh under way may last longer than what is held already, and no shorter: the longer of the two counts.
 INSERT INTO holding (target, ip, user, timeout, sent_at, held_until, in_doubt, event_id)
-SELECT :target, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-    :now, :now + json_extract(value, '$[2]') * 60000000, 1,
+SELECT target, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+    at, at + json_extract(value, '$[2]') * 60000000, 1,
     coalesce((SELECT event_id FROM event WHERE ip = json_extract(value, '$[0]')), 0)
-FROM json_each(:logins) WHERE true
+FROM message, json_each(entries) WHERE number <= :last AND json_array_length(value) > 2 ORDER BY at
 ON CONFLICT (target, ip, user) DO UPDATE SET timeout = excluded.timeout, sent_at = excluded.sent_at,
     held_until = max(held_until, excluded.held_until), in_doubt = 1,
     event_id = excluded.event_id
 
--- name: doubt_logout
--- A logout is about to be sent: whether the mapping is still there is not known until it is answered.
-UPDATE holding SET in_doubt = 1 WHERE target = ? AND ip = ? AND user = ?
+-- name: doubt_logouts
+-- Whether the mapping is still there is not known until a logout is answered.
+UPDATE holding SET in_doubt = 1 WHERE (target, ip, user) IN (
+    SELECT target, json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM message, json_each(entries)
+    WHERE number <= :last AND json_array_length(value) = 2
+)
+
+-- name: drop_messages
+DELETE FROM message WHERE number <= :last
 
 -- name: drop_replaced
 -- One address has one user: an accepted login takes the place of whatever was there.
-DELETE FROM holding WHERE target = :target AND ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:logins))
+DELETE FROM holding WHERE target = :target AND ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:entries))
+
+-- name: drop_logged_out
+DELETE FROM holding WHERE target = :target
+  AND (ip, user) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:entries))
 
 -- name: note_accepted
--- Logins, as a list of [address, user, minutes].
 INSERT OR REPLACE INTO holding (target, ip, user, timeout, sent_at, held_until, in_doubt, event_id)
 SELECT :target, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
     :now, :now + json_extract(value, '$[2]') * 60000000, 0,
     coalesce((SELECT event_id FROM event WHERE ip = json_extract(value, '$[0]')), 0)
-FROM json_each(:logins)
+FROM json_each(:entries)
 
 -- name: end_rejections
 -- Of the target's rejections, which are few: the sign makes SQLite go through them, and not through the logins.
-DELETE FROM rejected WHERE target = :target AND +ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:logins))
+DELETE FROM rejected WHERE target = :target AND +ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:entries))
 
 -- name: end_takings
-DELETE FROM taken WHERE target = :target AND +ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:logins))
+DELETE FROM taken WHERE target = :target AND +ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:entries))
 
 -- name: write_logouts
 INSERT INTO logout (target, at, entries) VALUES (?, ?, ?)

@@ -201,3 +201,21 @@ ALTER TABLE target ADD COLUMN compared_at INTEGER;
 ALTER TABLE target ADD COLUMN differing INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tag_target ADD COLUMN compared_at INTEGER;
 ALTER TABLE tag_target ADD COLUMN differing INTEGER NOT NULL DEFAULT 0;
+
+-- name: migrate_7
+-- Messages on their way, each with its entries as a list of [address, user, minutes]; a logout has no minutes. Whoever
+-- finds one here takes it as in doubt: what became of it was not recorded.
+CREATE TABLE message (
+    target TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    entries TEXT NOT NULL,
+    PRIMARY KEY (target, number)
+);
+CREATE TABLE tag_message (
+    target TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    entries TEXT NOT NULL,
+    PRIMARY KEY (target, number)
+);

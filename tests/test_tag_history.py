@@ -133,7 +133,8 @@ def test_what_another_host_has_had_to_do_with_is_in_doubt(tmp_path):
     }
     world.export.rows.append((3, START.replace(tzinfo=None), "10.0.0.2", "cleo", None))
     with closing(FragileLedger.open(world.file)) as ledger:
-        ledger.power, ledger.own_now = world.power, world.true_now
+        for each in (ledger, ledger.tags):
+            each.power, each.own_now = world.power, world.true_now
         read(config, world.export, ledger, full=False, log=SILENT)
         held = ledger.tags.read_holdings("fw")
     assert {subject.name: each.in_doubt for subject, holdings in held.items() for each in holdings} == {

@@ -113,6 +113,7 @@ class FragileLedger(Ledger):
     own_now: datetime
     keep = _fragile(Ledger.keep)
     write_target = _fragile(Ledger.write_target)
+    note_sending = _fragile(Ledger.note_sending)
     note_doubt = _fragile(Ledger.note_doubt)
     note_accepted = _fragile(Ledger.note_accepted)
     note_rejected = _fragile(Ledger.note_rejected)
@@ -331,7 +332,8 @@ class World:
         )
         self.power = Power(self.file, crash_after)
         with closing(FragileLedger.open(self.file) if keeps else self._copy_ledger()) as ledger:
-            ledger.power, ledger.own_now = self.power, self.true_now
+            for each in (ledger, ledger.tags):
+                each.power, each.own_now = self.power, self.true_now
             chosen = [target for target in config.target if not names or target.name in names]
             self.turns = Turns(target.name for target in chosen)
             parts = Parts(

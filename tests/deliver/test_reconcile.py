@@ -14,7 +14,6 @@ from uidsync.config.reader import make_config
 from uidsync.deliver.reconcile import FIRST_PAUSE, find_pause, is_reconcile_due, look_here, look_through, settle_alike
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import SETTLED, TOLERANCE, Holding, Rejected, TargetState, Withdrawn
-from uidsync.panos.userid.messages import Login
 from uidsync.panos.userid.table import TableEntry
 from uidsync.plan.compare import glance_at
 from uidsync.plan.dispatch import describe_target
@@ -199,7 +198,7 @@ def fill(config, ledger, cases):
         for ip, case in known:
             if case.rejected:
                 rejected = Rejected(ip, "ada", case.rejected, NOW - HOUR, NOW - MINUTE, HOUR)
-                ledger.note_rejected(name, Login(ip, "nobody", 1), None, rejected)
+                ledger.note_rejected(name, rejected)
         entries = [TableEntry(ip, "vsys1", kind, user, left) for ip, case in known for user, kind, left in case.shown]
         ledger.keep_table(name, entries)
     return ips

@@ -1,6 +1,7 @@
 """What a run settles on before it sends anything, by what the ledger can say."""
 
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -81,7 +82,7 @@ def test_too_much_is_refused_and_the_rest_is_sent(ledger):
 def test_what_was_rejected_before_is_known(ledger):
     """Whoever judges refusals knows which logins the target has rejected before."""
     rejected = Rejected(IPS[3], "ada", 7, NOW, NOW, timedelta(hours=1))
-    ledger.note_rejected("fw", Login(IPS[3], "ada", 60), None, rejected)
+    ledger.note_rejected("fw", rejected)
     assert prepare(ledger, Plan(new=LOGINS)).rejected_before == {IPS[3]}
 
 
@@ -126,7 +127,7 @@ def test_what_never_went_out_is_not_in_doubt(ledger, entry, is_unsent):
     batch = Batch("logouts" if isinstance(entry, Logout) else "logins", (entry,))
     recorder.sending(delivery, [batch])
     is_lost = is_unsent is False
-    failed = NotTried(batch, is_doubted=True) if is_unsent is None else Failed(batch, fail(is_unsent=is_unsent))
+    failed = NotTried(batch) if is_unsent is None else Failed(batch, fail(is_unsent=is_unsent))
     recorder.ended(delivery, failed)
     assert list_held(ledger, IPS[0]) == ({"ada": entry.user == "ada", entry.user: True} if is_lost else {"ada": False})
 
@@ -147,7 +148,7 @@ def test_what_another_message_put_in_doubt_stays_so(ledger):
     """Where two messages for one address are on their way, one that never went out takes back its own doubt alone."""
     ledger.note_doubt("fw", [Login(IPS[0], "ben", 60)], NOW - timedelta(minutes=5))
     recorder, delivery = make_recorder(ledger, NOTHING_DUE), Delivery("fw", None, NOTHING_DUE)
-    lost, unsent = (Batch("logouts", (Logout(IPS[0], user),)) for user in ("ada", "ben"))
+    lost, unsent = (Batch("logouts", (Logout(IPS[0], user),), number) for number, user in enumerate(("ada", "ben")))
     recorder.sending(delivery, [lost])
     recorder.sending(delivery, [unsent])
     recorder.ended(delivery, Failed(lost, fail(is_unsent=False)))
@@ -171,13 +172,17 @@ def test_whoever_watches_hears_what_became_of_every_entry(ledger):
 def test_what_was_accepted_is_recorded_with_what_is_sent_next(ledger):
     """What was accepted is held as soon as the next messages are announced, or at the end of the run."""
     recorder, delivery = make_recorder(ledger, NOTHING_DUE), Delivery("fw", None, NOTHING_DUE)
-    first, second = (Batch("logins", (Login(ip, "ben", 60),)) for ip in IPS[:2])
+    first, second, last = (Batch("logins", (Login(ip, "ben", 60),), number) for number, ip in enumerate(IPS[:3]))
     recorder.sending(delivery, [first])
     recorder.ended(delivery, Delivered(first))
-    assert list_held(ledger, IPS[0])["ben"], "in doubt"
+    assert list_held(ledger, IPS[0]) == {"ada": False}
     recorder.sending(delivery, [second])
     assert list_held(ledger, IPS[0]) == {"ben": False}
     recorder.ended(delivery, Delivered(second))
+    recorder.sending(delivery, [last])
+    recorder.ended(delivery, Delivered(replace(last, entries=())))
     recorder.finish()
+    ledger.doubt_messages()
+    assert list_held(ledger, IPS[2]) == {"ada": False, "ben": True}, "that message is not settled"
     recorder.purge(timedelta(days=7))
     assert list_held(ledger, IPS[1]) == {"ben": False}

@@ -246,7 +246,7 @@ def test_a_damaged_file_gives_a_ledger_or_says_so(file, data):
     with closing(Ledger.open(file)) as ledger:
         ledger.write_target(FW)
         ledger.note_accepted("fw", [login(ip_address(n + 1), f"user{n}") for n in range(100)], NOW)
-        ledger.note_rejected("fw", login(TWO, "ben"), None, REJECTED)
+        ledger.note_rejected("fw", REJECTED)
         ledger.withdraw("fw", [Withdrawn(TWO, "ada", (NOW, 1))])
         ledger.correct("fw", {}, {TWO: 7})
         position = make_position("mysql", "r", NOW, [(NOW, 9)], (), timedelta())
@@ -299,7 +299,7 @@ def test_reading_what_a_killed_run_left_writes_not_one_byte(tmp_path):
         "import os, sys; from pathlib import Path; from datetime import *; from ipaddress import ip_address;"
         "from uidsync.ledger.ledger import Ledger; from uidsync.panos.userid.messages import Login;"
         "ledger = Ledger.open(Path(sys.argv[1]));"
-        "ledger.note_doubt('fw', [Login(ip_address('10.0.0.1'), 'ada', 60)], datetime.now(UTC)); os._exit(9)"
+        "ledger.note_sending('fw', {0: [Login(ip_address('10.0.0.1'), 'ada', 60)]}, datetime.now(UTC)); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", script, file], check=False).returncode == 9
     before = look(tmp_path)
@@ -307,6 +307,8 @@ def test_reading_what_a_killed_run_left_writes_not_one_byte(tmp_path):
     with closing(Ledger.open_read_only(file)) as reader:
         assert held(reader) == [("ada", True)]
     assert look(tmp_path) == before
+    with closing(Ledger.open(file)) as next_run:
+        assert held(next_run) == [("ada", True)]
 
 
 def test_a_reader_sees_what_was_written_last(ledger, file):
@@ -321,7 +323,7 @@ def test_a_reader_sees_what_was_written_last(ledger, file):
 def test_all_of_a_ledger_is_copied(ledger, tmp_path):
     """A copy knows all that its original does, whatever it knew before."""
     ledger.note_accepted("fw", [login()], NOW)
-    ledger.note_rejected("fw", login(TWO, "ben"), None, REJECTED)
+    ledger.note_rejected("fw", REJECTED)
     with closing(Ledger.open(Path(tmp_path, "other"))) as other:
         other.write_target(TargetState("old", "x"))
         other.note_accepted("fw", [login(SIX)], NOW)

@@ -11,7 +11,7 @@ import pytest
 from uidsync.config.reader import make_config
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import Holding, Rejected, TargetState, Withdrawn
-from uidsync.panos.userid.messages import Login, Logout
+from uidsync.panos.userid.messages import Logout
 from uidsync.plan.dispatch import describe_target, find_limits, find_seen_since, plan_dispatches, read_belief
 from uidsync.plan.newest import make_demand
 from uidsync.plan.share import is_pass_due, is_readable, make_share
@@ -102,9 +102,8 @@ def hold_back(rng, ledger, target, ip, event):
     if rng.random() < 0.5:
         ledger.withdraw(target, [Withdrawn(ip, user, (seen_at, event_id))])
         return
-    before = next((each for each in ledger.read_holdings(target, [ip]).get(ip, ()) if each.user == user), None)
     rejected = Rejected(ip, user, event_id, NOW - HOUR, NOW - make_span(rng), rng.choice((HOUR, 0 * HOUR)))
-    ledger.note_rejected(target, Login(ip, user, 1), before, rejected)
+    ledger.note_rejected(target, rejected)
 
 
 def is_hearsay(holding, event):

@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -21,14 +21,13 @@ from uidsync.deliver.reconcile import Examiner
 from uidsync.deliver.workers import Delivery
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
-from uidsync.ledger.values import Holding, Rejected
-from uidsync.panos import Subject
+from uidsync.ledger.values import Rejected
 from uidsync.panos.userid.firewall import Firewall
-from uidsync.panos.userid.messages import Entry, Login, Rejection, pack
+from uidsync.panos.userid.messages import Login, Rejection
 from uidsync.panos.userid.tags import TagTarget
 from uidsync.plan.dispatch import Dispatch, find_limits
 from uidsync.plan.due import NOTHING_DUE, Batch
-from uidsync.report.report import Delivered, Failed, NotTried, Outcome
+from uidsync.report.report import Delivered, Failed, Outcome
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(hours=1), timedelta(days=1)  # before a rejected login is tried once more
 
@@ -73,14 +72,6 @@ class Means(Protocol):
         """Whoever watches."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Before:
-    """What is on its way to an address, and what was held there before; None where that is not known any more."""
-
-    entries: frozenset[Entry]
-    held: tuple[Holding, ...] | None
-
-
 class Recorder:
     """The observer of one delivery; its methods are called from the worker's threads.
 
@@ -105,8 +96,9 @@ class Recorder:
         self._is_ordered = is_ordered
         self.when_lost: Callable[[], None] | None = None
         self._clock = clock
-        self._before: dict[Subject, _Before] = {}  # where something is on its way
-        self._accepted: deque[tuple[Sequence[Entry], datetime, int]] = deque()
+        self._open: dict[int, int] = {}  # how many entries of a message, by its number, have no outcome yet
+        self._settled: deque[int] = deque()
+        self._accepted: deque[tuple[Batch, datetime]] = deque()
         self._log = means.log.bind(target=dispatch.name)
         self._progress = means.progress
         self.warnings: list[str] = []
@@ -140,8 +132,7 @@ class Recorder:
         self._progress.begin(dispatch.name, len(plan) + len(delivery.refused))
         tell = self._log.info if plan else self._log.debug  # every minute, for as long as nothing is due
         words = self.ledger.words
-        counts = {words.logouts: len(plan.logouts), words.logins: len(plan.logins)}
-        tell("plan.made", **counts)
+        tell("plan.made", **{words.logouts: len(plan.logouts), words.logins: len(plan.logins)})
         if delivery.refusal:
             self._log.error("plan.refused", message=delivery.refusal)
 
@@ -160,13 +151,13 @@ class Recorder:
 
     def sending(self, delivery: Delivery, batches: Sequence[Batch]) -> None:
         """Note what was accepted before, and that what is sent is in doubt from now on. Rule: at least once."""
-        entries = pack(*(batch.entries for batch in batches))
+        self._open |= {batch.number: len(batch) for batch in batches}
 
         def note() -> None:
             with self.ledger.together():  # one wait for the disk
                 self._note_accepted()
-                self._remember(entries)
-                self.ledger.note_doubt(delivery.name, entries, self._clock())
+                messages = {batch.number: batch.entries for batch in batches}
+                self.ledger.note_sending(delivery.name, messages, self._clock())
 
         self._write(note)
 
@@ -175,21 +166,22 @@ class Recorder:
         log = self._log.bind(action=getattr(self.ledger.words, outcome.batch.action))
         self._progress.advance(delivery.name, len(outcome.batch))
         match outcome:
-            case Delivered(batch, rejections):
+            case Delivered(batch, ()):
                 if log.is_enabled_for(logging.DEBUG):
                     log.debug("batch.delivered", entries=[f"{entry.ip} {entry.user}" for entry in batch.entries])
-                rejected = {rejection.entry for rejection in rejections}
-                accepted = [entry for entry in batch.entries if entry not in rejected] if rejected else batch.entries
-                self._accept(replace(batch, entries=accepted))
+                self._accepted.append((batch, self._clock()))
+            case Delivered(_, rejections):  # of an entry that stands alone
                 for rejection in rejections:
                     self._reject(rejection, log)
             case Failed(batch, error):
                 log.warning("batch.failed", entries=len(batch), error=error.kind, message=str(error))
-                if error.is_unsent:
-                    self._restore(batch.entries)
-            case NotTried(batch, is_doubted=True):
-                self._restore(batch.entries)
-        self._forget(outcome.batch.entries)
+                if not error.is_unsent:
+                    self._write(lambda: self.ledger.note_doubt(delivery.name, batch.entries, self._clock()))
+        number = outcome.batch.number
+        if number in self._open:
+            self._open[number] -= len(outcome.batch)
+            if not self._open[number]:
+                self._settled.append(number)
 
     def finish(self) -> None:
         """Record what the run leaves of the target."""
@@ -201,55 +193,16 @@ class Recorder:
         # By the earlier of both clocks: one that is ahead for a while must not cost any evidence.
         self._write(lambda: self.ledger.purge(min(self._clock(), datetime.now(UTC)), validity))
 
-    def _restore(self, entries: Sequence[Entry]) -> None:
-        held = self._find_before(entries)
-        self._write(lambda: self.ledger.restore(self.dispatch.name, held))
-
-    def _remember(self, entries: Sequence[Entry]) -> None:
-        """Keep what is held where something is sent until it is known what became of it; of a message's halves as well.
-
-        At an address that another message is on its way to, nothing is known of this one alone.
-        """
-        if self.dispatch.is_empty:  # then nothing is held there
-            return
-        unseen = [entry for entry in entries if entry.ip not in self._before]
-        for entry in entries:
-            before = self._before.get(entry.ip)
-            if before and entry not in before.entries:
-                self._before[entry.ip] = _Before(before.entries | {entry}, None)
-        if unseen:
-            with suppress(LedgerError):  # then there is nothing to go back to, and it is sent again
-                held = self.ledger.read_holdings(self.dispatch.name, [entry.ip for entry in unseen])
-                for entry in unseen:
-                    before = self._before.get(entry.ip)  # of the same message
-                    entries_there = before.entries if before else frozenset[Entry]()
-                    self._before[entry.ip] = _Before(entries_there | {entry}, held.get(entry.ip, ()))
-
-    def _find_before(self, entries: Sequence[Entry]) -> dict[Subject, tuple[Holding, ...]]:
-        """Find what was held at the addresses of a message, where that is known."""
-        if self.dispatch.is_empty:
-            return {entry.ip: () for entry in entries}
-        found = {entry.ip: self._before.get(entry.ip) for entry in entries}
-        return {ip: before.held for ip, before in found.items() if before and before.held is not None}
-
-    def _forget(self, entries: Sequence[Entry]) -> None:
-        for entry in entries if self._before else ():
-            before = self._before.pop(entry.ip, None)
-            if before and (rest := before.entries - {entry}):
-                self._before[entry.ip] = _Before(rest, before.held)
-
-    def _accept(self, batch: Batch) -> None:
-        ordered = self.dispatch.ordered
-        counts = batch.action == "logouts" and not self._is_ordered
-        logouts = sum(entry.ip not in ordered for entry in batch.entries) if counts else 0
-        self._accepted.append((batch.entries, self._clock(), logouts))
-
     def _note_accepted(self) -> None:
         """Record what the target has accepted since the last note."""
         with self.ledger.together():
-            while self._accepted:
-                entries, at, counted = self._accepted.popleft()
-                self.ledger.note_accepted(self.dispatch.name, entries, at, counted=counted)
+            settled = [self._settled.popleft() for _ in range(len(self._settled))]
+            while self._accepted:  # what is settled was accepted before that
+                batch, at = self._accepted.popleft()
+                counts = batch.action == "logouts" and not self._is_ordered
+                counted = sum(entry.ip not in self.dispatch.ordered for entry in batch.entries) if counts else 0
+                self.ledger.note_accepted(self.dispatch.name, batch.entries, at, counted=counted)
+            self.ledger.note_settled(self.dispatch.name, settled)
 
     def _reject(self, rejection: Rejection, log: FilteringBoundLogger) -> None:
         entry, now = rejection.entry, self._clock()
@@ -262,13 +215,11 @@ class Recorder:
             "entry.rejected", clientHistId=event.event_id if event else None, message=rejection.message, **named
         )
         if isinstance(entry, Login) and event:
-            held = self._find_before([entry]).get(entry.ip, ())
-            before = next((holding for holding in held if holding.user == entry.user), None)
             rejected = Rejected(entry.ip, entry.user, event.event_id, now, now, timedelta())
             if known and (known.user, known.event_id) == (entry.user, event.event_id):
                 pause = min(max(FIRST_PAUSE, 2 * known.pause), LONGEST_PAUSE)
                 rejected = Rejected(entry.ip, entry.user, event.event_id, known.since, now, pause)
-            self._write(lambda: self.ledger.note_rejected(self.dispatch.name, entry, before, rejected))
+            self._write(lambda: self.ledger.note_rejected(self.dispatch.name, rejected))
 
     def _warn(self, event: str, message: str) -> None:
         self._log.warning(event, message=message)

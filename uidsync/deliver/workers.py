@@ -186,9 +186,8 @@ class _Worker:
                 self._note(outcome)
             for batch in self._in_flight:
                 self._note(Failed(batch, error))
-            for batch in self._ready:
-                self._note(NotTried(batch, is_doubted=True))
-            for batch in (*chain.from_iterable(self._waiting), *self._delivery.refused.batches(self._batch_size)):
+            refused = self._delivery.refused.batches(self._batch_size)
+            for batch in (*self._ready, *chain.from_iterable(self._waiting), *refused):
                 self._note(NotTried(batch))
 
     def _empty(self, waiting: deque[Batch]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from copy import copy
 from functools import cached_property
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -19,7 +19,7 @@ from uidsync.ledger.values import OF_MAPPINGS, OF_TAGS, read_text
 from uidsync.statements import read_statements
 
 APPLICATION = 0x75696473  # "uids", in the file's header
-SCHEMA, TAGS = 6, 5  # the numbers of the last migration, and of the one that tags came with
+SCHEMA, TAGS = 7, 5  # the numbers of the last migration, and of the one that tags came with
 ROWS_AT_ONCE = 1000
 BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
 
@@ -38,7 +38,7 @@ class LedgerDamaged(LedgerError):
 
 STATEMENTS = read_statements("ledger")
 # Tags are kept as mappings are, by the same statements, in tables of their own.
-TWICE = "event|holding|withdrawn|rejected|taken|logout|shown|alike|target"
+TWICE = "event|holding|withdrawn|rejected|taken|logout|shown|alike|target|message"
 TABLES = re.compile(rf"\b((?:FROM|INTO|JOIN|UPDATE|EXISTS) )({TWICE})\b|\b({TWICE})(?=\.)")
 TAG_STATEMENTS = {
     name: TABLES.sub(lambda found: f"{found[1] or ''}tag_{found[2] or found[3]}", sql)
@@ -175,6 +175,7 @@ class LedgerFile:
                 raise_if_damaged(connection, file)
             with ledger._writing() as write:
                 write("probe", [()])
+            ledger.doubt_messages()
         except BaseException:
             ledger.close()
             raise
@@ -195,7 +196,14 @@ class LedgerFile:
                 connection = _connect(uri)
             if read_version(connection, file) != SCHEMA:
                 raise LedgerDamaged(f"{file} is of another version")
-        return cls(connection, file)
+            if is_at_work := connection.execute(STATEMENTS["find_message"]).fetchone() is not None:
+                there, connection = connection, _connect("file::memory:")
+                with closing(there):
+                    there.backup(connection)
+        ledger = cls(connection, file)
+        if is_at_work:  # or broke off
+            ledger.doubt_messages()
+        return ledger
 
     @classmethod
     def make_empty(cls) -> Self:
@@ -213,6 +221,12 @@ class LedgerFile:
         """Write all of this ledger over another."""
         with self._lock, translated(other.file):
             self._connection.backup(other._connection)
+
+    def doubt_messages(self, last: int = 2**62) -> None:
+        """Doubt what messages carry that were on their way, up to this number."""
+        with self._writing():
+            for each, statement in product((self, self.tags), ("doubt_logins", "doubt_logouts", "drop_messages")):
+                each.write(statement, [{"last": last}])
 
     @contextmanager
     def provisional(self) -> Iterator[Callable[[], None]]:

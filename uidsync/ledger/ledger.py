@@ -32,7 +32,7 @@ from uidsync.ledger.values import (
     write_time,
 )
 from uidsync.panos import Subject, read_subject
-from uidsync.panos.userid.messages import Entry, Login, Packed, pack
+from uidsync.panos.userid.messages import Entry, pack
 from uidsync.source.rows import Network
 
 FILE = "ledger.sqlite3"
@@ -40,6 +40,8 @@ LOGOUTS_COUNTED = timedelta(hours=1)  # for the limit of logouts
 REMEMBERED = timedelta(hours=60)  # after its end by the source's clock, which may be ahead: as long as any may last
 
 UNDATED = 2  # what is in doubt for its time alone
+LOGGED_IN = ("drop_replaced", "note_accepted", "end_rejections", "end_takings")  # what an accepted login changes
+OUT_OF_TURN = -1  # the number of a message that is in doubt at once
 
 
 class Ledger(TableLedger):
@@ -140,48 +142,45 @@ class Ledger(TableLedger):
 
     # ---- what becomes of messages ----------------------------------------------------------------------------------
 
-    def note_doubt(self, target: str, entries: Collection[Entry], now: datetime) -> None:
-        """Record what is about to be sent: logins may be held from now on, and what is logged out may be gone.
-
-        That is on the disk when this returns.
-        """
+    def note_sending(self, target: str, messages: Mapping[int, Iterable[Entry]], now: datetime) -> None:
+        """Record messages, by their numbers, that are about to be sent. Unless they are settled, they are in doubt."""
+        at = write_time(now)
         with self._writing() as write:
-            logins, logouts = _part(entries)
-            write("note_doubt", [{"target": target, "logins": logins.json, "now": write_time(now)}])
-            write("note_latest", [(write_time(now),)])
-            write("doubt_logout", [(target, *row) for row in json.loads(logouts.json)])
+            write("write_message", [(target, number, at, pack(each).json) for number, each in messages.items()])
+            write("note_latest", [(at,)])
 
-    def note_accepted(
-        self, target: str, entries: Collection[Entry], now: datetime, *, counted: int | None = None
-    ) -> None:
-        """Record what a target accepted: logins are held, one user an address; what was logged out is gone.
+    def note_settled(self, target: str, numbers: Iterable[int]) -> None:
+        """Forget messages: what became of all their entries is recorded."""
+        with self._writing(is_urgent=False) as write:
+            write("drop_message", [(target, number) for number in numbers])
+
+    def note_doubt(self, target: str, entries: Iterable[Entry], now: datetime) -> None:
+        """Record what may have been sent: logins may be held from now on, and what is logged out may be gone."""
+        with self._writing():
+            self.note_sending(target, {OUT_OF_TURN: entries}, now)
+            self.doubt_messages(OUT_OF_TURN)
+
+    def note_accepted(self, target: str, entries: Iterable[Entry], now: datetime, counted: int | None = None) -> None:
+        """Record logins that a target accepted, and hold, one user an address; or logouts: those mappings are gone.
 
         So many of the logouts are `counted` against the limit of later runs; all, unless it is said. Should the power
         go out, some of what was accepted last may be in doubt again.
         """
         with self._writing(is_urgent=False) as write:
-            logins, logouts = _part(entries)
-            held = {"target": target, "logins": logins.json, "now": write_time(now)}
-            for statement in ("drop_replaced", "note_accepted", "end_rejections", "end_takings"):
-                write(statement, [held])
-            write("drop_holding", [(target, *row) for row in json.loads(logouts.json)])
+            packed = pack(entries)
+            are_logouts = packed.json.endswith('"]]')  # the line of a login does not end with a name
+            for statement in ("drop_logged_out",) if are_logouts else LOGGED_IN:
+                write(statement, [{"target": target, "entries": packed.json, "now": write_time(now)}])
             write("note_latest", [(write_time(now),)])
-            if count := len(logouts) if counted is None else counted:
+            if count := len(packed) * are_logouts if counted is None else counted:
                 write("write_logouts", [(target, write_time(now), count)])
 
-    def note_rejected(self, target: str, login: Login, before: Holding | None, rejected: Rejected | None) -> None:
-        """Record that a target did not accept a login; what it held for this user `before` stands.
-
-        `rejected` says when it is tried again.
-        """
+    def note_rejected(self, target: str, rejected: Rejected) -> None:
+        """Record that a target did not accept a login, and when it is tried again; what it held stands."""
+        ip, *times = str(rejected.ip), write_time(rejected.since), write_time(rejected.tried_at)
         with self._writing() as write:
-            write("drop_holding", [(target, str(login.ip), login.user)])
-            if before:
-                write("write_holding", [_write_holding(target, login.ip, before)])
-            if rejected:
-                ip, *times = str(rejected.ip), write_time(rejected.since), write_time(rejected.tried_at)
-                pause = rejected.pause // MICROSECOND
-                write("write_rejected", [(target, ip, rejected.user, rejected.event_id, *times, pause)])
+            pause = rejected.pause // MICROSECOND
+            write("write_rejected", [(target, ip, rejected.user, rejected.event_id, *times, pause)])
 
     def read_rejected(self, target: str, ips: Addresses | None = None) -> tuple[Rejected, ...]:
         """Return the logins that a target rejected, at these addresses if any are given."""
@@ -253,13 +252,6 @@ class Ledger(TableLedger):
         with self._writing() as write:
             write("drop_holdings_at", [(target, list_ips(ips))])
 
-    def restore(self, target: str, held: Mapping[Subject, Collection[Holding]]) -> None:
-        """Put what was believed before a message in the place of the doubt: the message was never sent."""
-        rows = [_write_holding(target, ip, each) for ip, holdings in held.items() for each in holdings]
-        with self._writing(is_urgent=False) as write:
-            write("drop_holdings_at", [(target, list_ips(held.keys()))])
-            write("write_holding", rows)
-
     def correct(
         self, target: str, held: Mapping[Subject, Collection[Holding]], taken: Mapping[Subject, int | None]
     ) -> None:
@@ -295,18 +287,6 @@ def _write_holding(target: str, ip: Subject, holding: Holding) -> tuple[object, 
     times = write_time(holding.sent_at), write_time(holding.held_until)
     doubt = UNDATED if holding.undated else int(holding.in_doubt)
     return (target, str(ip), holding.user, holding.timeout, *times, doubt, holding.event_id)
-
-
-def _part(entries: Iterable[Entry]) -> tuple[Packed[Entry], Packed[Entry]]:
-    """Part logins from logouts, whose lines end with a name."""
-    packed = pack(entries)
-    lasts = [text.endswith('"]') or '"]\n' in text for text in packed.texts]
-    if not any(lasts):
-        return packed, Packed()
-    parts: tuple[list[str], list[str]] = [], []
-    for line in packed.lines:
-        parts[line.endswith('"]')].append(line)
-    return Packed("\n".join(parts[False])), Packed("\n".join(parts[True]))
 
 
 def _plain(value: object) -> object:

@@ -29,6 +29,7 @@ class Batch:
 
     action: Action
     entries: Sequence[Entry]
+    number: int = 0  # in its plan; parts of a batch keep it
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -94,11 +95,11 @@ class Plan:
         """
         if size not in self._batches:
             both: tuple[tuple[Action, Sequence[Entry]], ...] = (("logouts", self.logouts), ("logins", self.logins))
-            batches = []
+            batches: list[Batch] = []
             for of_users, (action, entries) in product((False, True), both):
                 lines = (line for line in pack(entries).lines if line.startswith(OF_USER) is of_users)
                 while some := list(islice(lines, size)):
-                    batches.append(Batch(action, Packed("\n".join(some))))
+                    batches.append(Batch(action, Packed("\n".join(some)), len(batches)))
             self._batches[size] = tuple(batches)
         return self._batches[size]
 

@@ -37,10 +37,9 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class NotTried:
-    """The batch was never sent. It `is_doubted` if it was announced: the ledger then holds it in doubt."""
+    """The batch was never sent."""
 
     batch: Batch
-    is_doubted: bool = False
 
 
 Outcome = Delivered | Failed | NotTried

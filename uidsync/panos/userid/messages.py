@@ -63,12 +63,10 @@ class Logout:
 
 
 Entry = Login | Logout
-
-
 Some = TypeVar("Some", bound=Entry)
 
 
-class Packed(Sequence[Some]):  # noqa: PLW1641 (it is equal to any sequence of the same entries, and has no hash)
+class Packed(Sequence[Some]):
     """Entries as lines of JSON, which take a fifth of the memory. An entry is made when it is asked for.
 
     A line is a list: subject and user, then a login's timeout, then what it replaces if that is anything.
@@ -102,8 +100,11 @@ class Packed(Sequence[Some]):  # noqa: PLW1641 (it is equal to any sequence of t
     def __getitem__(self, key: Any) -> Any:  # noqa: ANN401 (one entry, or some)
         return tuple(self)[key]
 
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+        return isinstance(other, Sequence) and self.json == pack(other).json
 
 
 def pack(*many: Iterable[Some]) -> Packed[Some]:
