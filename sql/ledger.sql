@@ -231,11 +231,13 @@ DELETE FROM holding WHERE target = :target
   AND (ip, user) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:entries))
 
 -- name: note_accepted
+WITH login AS MATERIALIZED (
+    SELECT json_extract(value, '$[0]') AS ip, json_extract(value, '$[1]') AS user, json_extract(value, '$[2]') AS timeout
+    FROM json_each(:entries)
+)
 INSERT OR REPLACE INTO holding (target, ip, user, timeout, sent_at, held_until, in_doubt, event_id)
-SELECT :target, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-    :now, :now + json_extract(value, '$[2]') * 60000000, 0,
-    coalesce((SELECT event_id FROM event WHERE ip = json_extract(value, '$[0]')), 0)
-FROM json_each(:entries)
+SELECT :target, login.ip, login.user, timeout, :now, :now + timeout * 60000000, 0, coalesce(event_id, 0)
+FROM login LEFT JOIN event ON event.ip = login.ip
 
 -- name: end_rejections
 -- Of the target's rejections, which are few: the sign makes SQLite go through them, and not through the logins.
