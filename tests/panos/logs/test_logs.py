@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tests.panos import peer
 from uidsync.cli.verify import show_user_id_log
 from uidsync.panos.logs.events import (
-    MOST_KEPT,
     LogQuery,
     make_enqueue,
     make_user_id_query,
@@ -25,7 +24,7 @@ from uidsync.panos.logs.job import LONGEST_JOB, read_log
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.messages import Login, Logout
 from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, PanosError, Unauthorized, Unreachable
-from uidsync.panos.wire.xmlapi import read_response
+from uidsync.panos.wire.xmlapi import MOST_KEPT, read_response
 
 ADA_AT, OTHER = ip_address("192.0.2.1"), ip_address("192.0.2.11")
 ADA = Login(ADA_AT, "CAMPUS\\ada", 60)

@@ -58,7 +58,6 @@ def test_what_is_expected_and_gone_is_missing():
         "Gone": MISSING, "T": DEGRADED, "Whole": UP, "New": UP,
     }  # fmt: skip
     assert [name for name, tunnel in found.items() if tunnel.is_unexpected] == ["New"]
-    assert [row.name for row in found["T"].rows(Rules())] == ["T:a", "T:b"]
     assert found["T"].missing == ("T:b",)
 
 

@@ -43,7 +43,7 @@ def show_outcomes(outcomes: Iterable[Outcome]) -> RenderableType:
         for part, error in outcome.unread.items():
             notes.append(Text(f"{outcome.target}: {PARTS[part]}: {error}", "yellow"))
         for tunnel in outcome.tunnels:
-            for row in tunnel.rows(outcome.rules):
+            for row in outcome.list_rows(tunnel):
                 words = Text(f"{row.condition}{', unexpected' if tunnel.is_unexpected else ''}", COLOURS[row.condition])
                 flow = row.flow
                 cells = (flow.tunnel, flow.proxy_id, words, flow.state, flow.monitor, flow.interface, flow.peer_ip)

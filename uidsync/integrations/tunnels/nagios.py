@@ -63,7 +63,7 @@ def _list_odd(outcome: Outcome) -> list[str]:
         f"{outcome.target}: {_plain(row.name)} is {row.condition}"
         + (f" ({_plain(row.flow.state)}, monitor {_plain(row.flow.monitor or 'not told')})" if row.flow.state else "")
         for tunnel in outcome.tunnels
-        for row in tunnel.rows(outcome.rules)
+        for row in outcome.list_rows(tunnel)
         if row.condition != Condition.UP
     ] + [f"{outcome.target}: {_plain(tunnel.name)} is unexpected" for tunnel in outcome.tunnels if tunnel.is_unexpected]
 

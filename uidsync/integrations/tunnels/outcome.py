@@ -6,15 +6,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from uidsync.panos.tunnels.conditions import Rules, Tunnel, View, describe_role, read_tunnels
+from uidsync.panos.tunnels.conditions import Rules, Tunnel, View, describe_role, judge_flow, read_tunnels
 from uidsync.panos.tunnels.look import Look, look_at_all
-from uidsync.panos.tunnels.vpn import SHOW_FLOWS, Condition, make_table
+from uidsync.panos.tunnels.vpn import SHOW_FLOWS, Condition, Flow, make_table
 from uidsync.panos.wire.client import Client
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
 from uidsync.panos.wire.xmlapi import address_to
 
 GOOD = {Condition.UP, Condition.DEGRADED}
 BAD = {Condition.DOWN, Condition.MISSING}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One flow of a tunnel and its condition; a missing flow has nothing but a name."""
+
+    name: str
+    condition: Condition
+    flow: Flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,11 @@ class Outcome:
             raise self.tunnels
         return self.tunnels
 
+    def list_rows(self, tunnel: Tunnel) -> tuple[Row, ...]:
+        """Return the flows of a tunnel, each judged by itself, and those that are missing."""
+        found = [Row(flow.name, judge_flow(flow, self.rules), flow) for flow in tunnel.flows]
+        return (*found, *(Row(name, Condition.MISSING, Flow(name, "")) for name in tunnel.missing))
+
     def find(self, name: str) -> Condition:
         """Return the condition of the tunnel, or of the proxy-id of one, that has this name.
 
@@ -74,7 +88,7 @@ class Outcome:
         for tunnel in tunnels:
             if name in tunnel.missing:
                 return Condition.MISSING
-            for row in tunnel.rows(self.rules):
+            for row in self.list_rows(tunnel):
                 if row.name == name:
                     return row.condition
         raise BadReply(f"{self.target} has no tunnel of this name, and none is expected")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from uidsync.integrations.tunnels.outcome import GOOD, Outcome
-from uidsync.panos.tunnels.conditions import Row, View, count_up_gateways, describe_role
+from uidsync.integrations.tunnels.outcome import GOOD, Outcome, Row
+from uidsync.panos.tunnels.conditions import View, count_up_gateways, describe_role
 from uidsync.panos.tunnels.vpn import Condition
 from uidsync.panos.wire.errors import BadReply, PanosError
 
@@ -42,7 +42,7 @@ def write_array(outcome: Outcome) -> str:
                 "{#PEERIP}": row.flow.peer_ip,
             }
             for tunnel in outcome.know()
-            for row in tunnel.rows(outcome.rules)
+            for row in outcome.list_rows(tunnel)
         ]
     )
 
@@ -95,15 +95,15 @@ def make_document(outcome: Outcome) -> dict[str, Any]:
                     "name": tunnel.name,
                     "state": NUMBERS[tunnel.condition],
                     "condition": str(tunnel.condition),
-                    "flows": len(tunnel.rows(outcome.rules)),
-                    "flows_up": sum(row.condition in GOOD for row in tunnel.rows(outcome.rules)),
+                    "flows": len(outcome.list_rows(tunnel)),
+                    "flows_up": sum(row.condition in GOOD for row in outcome.list_rows(tunnel)),
                     "unexpected": int(tunnel.is_unexpected),
                     "gateway": tunnel.gateway,
                 }
                 for tunnel in tunnels
             ],
             "flows": [
-                _make_flow(tunnel.name, row, remaining) for tunnel in tunnels for row in tunnel.rows(outcome.rules)
+                _make_flow(tunnel.name, row, remaining) for tunnel in tunnels for row in outcome.list_rows(tunnel)
             ],
         }
         | ({} if gateways is None else {"gateways": [{"name": name, "up": int(up)} for name, up in gateways.items()]})

@@ -24,7 +24,6 @@ USER_ID = "userid"
 FINISHED = "FIN"
 # Of one query: "Illegal value for parameter nlogs [5200]. Should be between 1 to 5000".
 MOST_ENTRIES = 5000
-MOST_KEPT = 1000  # signs of markup: an entry of the widest log, traffic, has some 240
 LONGEST_FIELD = 65_536  # characters
 STATE_PATH = ("response", "result", "job", "status")
 LOGS_PATH = ("response", "result", "log", "logs")
@@ -145,7 +144,7 @@ def read_job(status: int, pieces: Iterator[bytes], fields: Sequence[str] = ()) -
     """
     state, said = "", None
     entries: list[LogEntry] | None = None
-    for path, element in read_elements(status, pieces, "log", TAGS, {ENTRY_PATH}, MOST_KEPT):
+    for path, element in read_elements(status, pieces, "log", TAGS, {ENTRY_PATH}):
         if path == STATE_PATH:
             state = (element.text or "").strip()
         elif path == LOGS_PATH:

@@ -99,20 +99,6 @@ class Tunnel:
     is_unexpected: bool = False
     gateway: str = ""
 
-    def rows(self, rules: Rules) -> tuple[Row, ...]:
-        """Return its flows, each judged by itself, and those that are missing."""
-        found = [Row(flow.name, judge_flow(flow, rules), flow) for flow in self.flows]
-        return (*found, *(Row(name, Condition.MISSING, Flow(name, "")) for name in self.missing))
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One flow of a tunnel and its condition; a missing flow has nothing but a name."""
-
-    name: str
-    condition: Condition
-    flow: Flow
-
 
 def read_tunnels(view: View, rules: Rules) -> tuple[Tunnel, ...]:
     """Judge the tunnels of one view, in order of their names. Raises the PanosError that makes them unknown."""

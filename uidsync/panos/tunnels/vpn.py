@@ -30,7 +30,6 @@ ENTRY_PATH: Path = (*RESULT_PATH, "entry")
 WORDS = {"result", "error", "line", "msg", "member"}
 FLOW_TAGS = {"entry", "IPSec", "dp", "num_ipsec", "result", "error", "line"}
 ENTRY_TAGS = {"entry", "ntun", "ngw", *WORDS}
-MOST_KEPT = 100_000  # signs of markup: of a list that lies deeper than the known ones, nothing is forgotten
 LONGEST_NAME = 1000  # characters: ten times what PAN-OS allows for a tunnel and a proxy-id together
 LONGEST_WORDS = 200  # characters of an answer that an error shows if the answer is not a list
 
@@ -161,7 +160,7 @@ def read_flows(status: int, pieces: Iterator[bytes]) -> FlowTable:
     dataplanes: dict[etree._Element | None, str] = {}
     declared: list[int] = []
     is_list, words, layout = False, "", "short"
-    for path, element in read_elements(status, pieces, "list of tunnels", FLOW_TAGS, {FLOW_PATH}, MOST_KEPT):
+    for path, element in read_elements(status, pieces, "list of tunnels", FLOW_TAGS, {FLOW_PATH}):
         parent = element.getparent()
         match path[-1]:
             case "entry" if path[-2] == "IPSec":
@@ -229,7 +228,7 @@ def _read_entries(status: int, pieces: Iterator[bytes], what: str) -> list[dict[
     found: list[dict[str, str]] = []
     declared: int | None = None
     words = ""
-    for at, element in read_elements(status, pieces, what, ENTRY_TAGS, {ENTRY_PATH, ENTRIES_PATH}, MOST_KEPT):
+    for at, element in read_elements(status, pieces, what, ENTRY_TAGS, {ENTRY_PATH, ENTRIES_PATH}):
         if at in {ENTRY_PATH, ENTRIES_PATH}:
             found.append(_read_fields(element))
         elif at in {(*RESULT_PATH, "ntun"), (*RESULT_PATH, "ngw")}:

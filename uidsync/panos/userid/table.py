@@ -18,7 +18,6 @@ from uidsync.panos.wire.xmlapi import Request, make_op, read_elements, read_seco
 
 XML_API, UIA = "XMLAPI", "UIA"  # a table's names for its sources: this API, and an agent
 ENTRY_PATH, COUNT_PATH = ("response", "result", "entry"), ("response", "result", "count")
-MOST_KEPT = 200  # signs of markup: an entry has fourteen
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def read_table(status: int, pieces: Iterator[bytes]) -> Iterator[TableEntry]:
     differs from the number that the table gives.
     """
     said, seen, is_strange = None, 0, False
-    for path, element in read_elements(status, pieces, "table", {"result", "entry", "count"}, {ENTRY_PATH}, MOST_KEPT):
+    for path, element in read_elements(status, pieces, "table", {"result", "entry", "count"}, {ENTRY_PATH}):
         if path == ENTRY_PATH:
             seen += 1
             if entry := _read_entry(element):

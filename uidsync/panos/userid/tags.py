@@ -14,13 +14,12 @@ from lxml import etree
 from uidsync.panos import Subject, Tagged, join_tags, split_tags
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.messages import Entry, Login, Rejection, make_user_id, quote, read_rejections, wrap
-from uidsync.panos.userid.table import ENTRY_PATH, MOST_KEPT, XML_API, TableEntry
+from uidsync.panos.userid.table import ENTRY_PATH, XML_API, TableEntry
 from uidsync.panos.wire.errors import BadReply
 from uidsync.panos.wire.xmlapi import Request, make_op, read_elements
 
 PAGE = 500  # entries that a firewall lists at once
 SETTLED = ("already exists, ignore", "does not exist, ignore unreg")  # what is as it should be
-OUTFILE = ("response", "result", "msg", "line", "outfile")  # what PAN-OS before 8.0 lists addresses in
 
 Taken = TypeVar("Taken")
 
@@ -70,13 +69,11 @@ def make_show_tags(
 
 def read_tags(status: int, pieces: Iterator[bytes]) -> list[tuple[Tagged, list[str]]]:
     """Read a page of what has tags, and the tags of each. Raises what `read_elements` raises."""
-    found: list[tuple[Tagged, list[str]]] = []
-    for path, element in read_elements(status, pieces, "list of tags", {"entry", "outfile"}, {ENTRY_PATH}, MOST_KEPT):
-        if path == OUTFILE:
-            raise BadReply("lists tags in a file: PAN-OS 8.0 or later is needed")
-        if path == ENTRY_PATH:
-            found.append((_read_subject(element), [member.text or "" for member in element.iterfind("tag/member")]))
-    return found
+    return [
+        (_read_subject(element), [member.text or "" for member in element.iterfind("tag/member")])
+        for path, element in read_elements(status, pieces, "list of tags", {"entry"}, {ENTRY_PATH})
+        if path == ENTRY_PATH
+    ]
 
 
 def _read_subject(element: etree._Element) -> Tagged:
