@@ -63,24 +63,16 @@ SELECT RELEASE_LOCK(%s)
 SELECT MAX(clientHistId), UTC_TIMESTAMP() FROM clienthist
 
 -- name: read_columns
--- The columns that this account may read, their types, and whether they are the primary key.
-SELECT column_name, column_type, column_key FROM information_schema.columns
+-- The columns that this account may read, their types, how an index begins with them (PRI is the primary key), and how text
+-- is stored in them.
+SELECT column_name, column_type, column_key, CONCAT_WS(' ', character_set_name, collation_name)
+FROM information_schema.columns
 WHERE table_schema = DATABASE() AND table_name = 'clienthist'
-
--- name: read_charset
--- How names are stored. An account may ask this of every column that it may read.
-SELECT character_set_name, collation_name FROM information_schema.columns
-WHERE table_schema = DATABASE() AND table_name = 'clienthist' AND column_name = 'principal'
 
 -- name: read_size
 -- How large the table is, in rows and bytes, by the server's estimate.
 SELECT table_rows, data_length + index_length FROM information_schema.tables
 WHERE table_schema = DATABASE() AND table_name = 'clienthist'
-
--- name: read_indexed
--- The columns that indexes begin with. The primary key is always there, if the server shows indexes to this account at all.
-SELECT column_name FROM information_schema.statistics
-WHERE table_schema = DATABASE() AND table_name = 'clienthist' AND seq_in_index = 1
 
 -- name: read_last
 -- The row that was written last, by the primary key.

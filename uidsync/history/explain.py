@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
-from typing import Any, Literal
+from typing import Literal
 
 from uidsync.config.models import Config
 from uidsync.history import timeline
@@ -41,15 +41,8 @@ RULES: dict[Effect, tuple[int, str]] = {
 }
 
 
-# The keys of [identity] that change a name, and what each is when it is not set.
-WITHOUT: dict[str, Any] = {
-    "rewrite": (),
-    "strip_realm": False,
-    "ignore_users": (),
-    "other_domains": "keep",
-    "lowercase": False,
-    "domain": "",
-}
+# The keys of [identity] that change a name.
+CHANGING = ("rewrite", "strip_realm", "ignore_users", "other_domains", "lowercase", "domain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +105,9 @@ def trace(
 
 def find_keys(principal: str | None, rules: Rules) -> tuple[str, ...]:
     """Return the keys of [identity] that made a principal the name that it is: without each, it would be another."""
-    name = make_name_reader(rules)(principal)
-    return tuple(
-        key for key, off in WITHOUT.items() if make_name_reader(replace(rules, **{key: off}))(principal) != name
-    )
+    name, unset = make_name_reader(rules)(principal), Rules()
+    without = {key: replace(rules, **{key: getattr(unset, key)}) for key in CHANGING}
+    return tuple(key for key, others in without.items() if make_name_reader(others)(principal) != name)
 
 
 def _make_step(event: LoginEvent, effect: Effect, holder: LoginEvent | None) -> Step:

@@ -18,7 +18,7 @@ from uidsync.deadline import Deadline
 from uidsync.panos import Address
 from uidsync.source import Scan, Shape, SourceError
 from uidsync.source.mysql_failures import FAILURES, describe_failure
-from uidsync.source.mysql_groups import Groups, can_group
+from uidsync.source.mysql_groups import Column, Groups, can_group
 from uidsync.source.mysql_login import (
     CONNECT_TIMEOUT,
     STATEMENTS,
@@ -35,6 +35,7 @@ from uidsync.source.rows import Row, choose_row_maker, read_id, read_text, write
 ROWS_AT_ONCE = 1000
 ANSWER_TIMEOUT = 2.0  # seconds for a question that touches no table; a slower server counts as down
 IPV4 = 4
+FIRST = {"MUL", "UNI"}  # the key of a column that an index begins with
 TEXTS_AT_ONCE = 10_000  # a question of old servers has to fit into a megabyte
 LINE_ENDS = ("", " ", "\t", "\r", "\n", "\r\n")  # what a careless writer leaves behind an address
 
@@ -114,21 +115,24 @@ class MySQLSnapshot:
             self.now: datetime = now.replace(tzinfo=UTC)
             # From here on nobody else can lock the table. For a locked table the server would list no columns, without
             # an error.
-            columns = [(str(name).lower(), str(kind).lower(), key) for name, kind, key in self._run("read_columns")]
-        self.columns = frozenset(name for name, _, _ in columns)
+            self._columns = {
+                str(name).lower(): Column(str(kind).lower(), str(key), str(charset))
+                for name, kind, key, charset in self._run("read_columns")
+            }
+        self.columns = frozenset(self._columns)
         mac = "macaddress" if "macaddress" in self.columns else "NULL AS macaddress"
         self._statements = {name: text.replace("{macaddress}", mac) for name, text in STATEMENTS.items()}
-        kinds = {name: (kind, key) for name, kind, key in columns}
-        self._make_row = choose_row_maker({name: kind for name, (kind, _) in kinds.items()})
-        self.groups = Groups(self._ask, self._make_row) if can_group(kinds, self.highest_id) else None
+        self._make_row = choose_row_maker({name: column.type for name, column in self._columns.items()})
+        self.groups = Groups(self._ask, self._make_row) if can_group(self._columns, self.highest_id) else None
 
     def read_shape(self) -> Shape:
         """Read what the table is like. Raises SourceError."""
-        charset = " ".join(filter(None, next(iter(self._glance("read_charset")), ())))
-        rows, size = next(iter(self._glance("read_size")), (None, None))
-        indexed = [str(column).lower() for (column,) in self._glance("read_indexed")]
-        rows, size = (None if number is None else int(number) for number in (rows, size))
-        return Shape(self.columns, charset or None, rows, size, "transdate" in indexed if indexed else None)
+        rows, size = (
+            None if each is None else int(each) for each in next(iter(self._glance("read_size")), (None, None))
+        )
+        principal, date = (self._columns.get(name, Column()) for name in ("principal", "transdate"))
+        shows_indexes = any(column.key for column in self._columns.values())  # that of the primary key is always there
+        return Shape(self.columns, principal.charset or None, rows, size, date.key in FIRST if shows_indexes else None)
 
     def read_last_date(self) -> datetime | None:
         """Read the date of the row that was written last, as the table has it. Raises SourceError."""

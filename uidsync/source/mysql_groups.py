@@ -38,21 +38,27 @@ class Group(NamedTuple):
     settled: int
 
 
-def can_group(columns: Mapping[str, tuple[str, str]], highest_id: int | None) -> bool:
-    """Tell whether a table is as its vendor makes it, by each column's type and its part in the primary key.
+class Column(NamedTuple):
+    """A column's type, how an index begins with it, if one does, and how text is stored in it."""
+
+    type: str = ""
+    key: str = ""
+    charset: str = ""
+
+
+def can_group(columns: Mapping[str, Column], highest_id: int | None) -> bool:
+    """Tell whether a table is as its vendor makes it.
 
     Then dates are whole seconds, no date in the window is zero, and an id, which is never negative, finds its row.
     """
-    nothing = "", ""
-    id_type, id_key = columns.get("clienthistid", nothing)
-    date_type, _ = columns.get("transdate", nothing)
-    address_type, _ = columns.get("currentipaddress", nothing)
+    names = "clienthistid", "transdate", "currentipaddress"
+    event_id, date, address = (columns.get(name, Column()) for name in names)
     return (
-        id_key == "PRI"
-        and "int" in id_type
-        and "unsigned" in id_type
-        and date_type.partition(" ")[0] == "timestamp"
-        and "char(" in address_type
+        event_id.key == "PRI"
+        and "int" in event_id.type
+        and "unsigned" in event_id.type
+        and date.type.partition(" ")[0] == "timestamp"
+        and "char(" in address.type
         and highest_id is not None
         and highest_id < GROUPED_ID
     )
