@@ -27,6 +27,7 @@ Network = IPv4Network | IPv6Network
 AHEAD = timedelta(minutes=5)  # how far a date may lie ahead of the database's clock
 HIGHEST_ID = 2**63 - 1  # what a signed number holds; the column is unsigned, but no table has that many rows
 BROADCAST = IPv4Address("255.255.255.255")
+RESERVED_BYTES = frozenset({0, 127, 169, *range(224, 256)})  # all reserved IPv4 addresses begin with one of these
 CUT_LENGTH = 15  # `currentIpAddress` is a char(15): an IPv6 address of that length may have lost its end
 LONGEST_PRINCIPAL = 1024  # characters of a principal that are read; sql/source.sql asks for four bytes each
 CACHED = 2**16  # names, addresses and devices whose meaning is cached: a campus has that many, and rows repeat them
@@ -278,7 +279,10 @@ def _make_address_reader(rules: Rules) -> Callable[[str], Address | str]:
             if ip.scope_id:
                 return BAD_ADDRESS
             ip = ip.ipv4_mapped or ip
-        if ip.is_unspecified or ip.is_loopback or ip.is_link_local or ip.is_multicast or ip == BROADCAST:
+        may_be_reserved = isinstance(ip, IPv6Address) or int(ip) >> 24 in RESERVED_BYTES  # most are not, at a glance
+        if may_be_reserved and (
+            ip.is_unspecified or ip.is_loopback or ip.is_link_local or ip.is_multicast or ip == BROADCAST
+        ):
             return RESERVED
         return ip if is_within(ip, rules.include_networks, rules.exclude_networks) else OUTSIDE
 
