@@ -1,6 +1,5 @@
 """Whom the database's password is told, what cannot log in, and which limits a session lifts."""
 
-import re
 import socket
 import ssl
 from contextlib import suppress
@@ -15,7 +14,7 @@ from uidsync.deadline import Deadline
 from uidsync.source import SourceError
 from uidsync.source.mysql import MySQLSource
 from uidsync.source.mysql_failures import FAILURES, Refusal
-from uidsync.source.mysql_login import LIMITS, PROVING, STATEMENTS, TELLING, Connection, Login, is_loopback, log_in
+from uidsync.source.mysql_login import PROVING, TELLING, Connection, Login, is_loopback, log_in
 
 PASSWORD = b"correct horse battery"
 ALL = sorted(plugin.encode() for plugin in TELLING)
@@ -154,12 +153,6 @@ def test_an_account_that_is_not_let_in_is_told_with_what_to_do(safeconnect, chan
     said, _, told = str(raised.value).partition("; ")
     assert words in said
     assert advice in told
-
-
-def test_each_limit_is_asked_for_and_lifted():
-    """Every limit that is asked for by name is lifted, and no other, for this session alone."""
-    assert set(re.findall("'([a-z_]+)'", STATEMENTS["read_limits"])) == set(LIMITS)
-    assert STATEMENTS["lift_limit"].endswith("\nSET SESSION {limit} = %s")
 
 
 # ---- limits --------------------------------------------------------------------------------------------------------

@@ -225,14 +225,20 @@ def lift_limits(connection: pymysql.Connection[SSCursor]) -> None:
     Raises what the driver raises when the connection breaks.
     """
     with connection.cursor(Cursor) as cursor:
-        limits = set(LIMITS)  # if the server does not tell, try each
+        limits = dict.fromkeys(LIMITS, "")  # if the server does not tell, try each
         with passed_over():
-            cursor.execute(STATEMENTS["read_limits"])
-            limits = {str(name).lower() for name, _ in cursor.fetchall()}
+            cursor.execute(STATEMENTS["read_limits"], [list(LIMITS)])
+            limits = {str(name).lower(): str(value) for name, value in cursor.fetchall()}
         for name, value in LIMITS.items():
-            if name in limits:
+            if name in limits and _is_limited(limits[name], value):
                 with passed_over():
                     cursor.execute(STATEMENTS["lift_limit"].format(limit=name), (value,))
+
+
+def _is_limited(found: str, lifted: int) -> bool:
+    """Tell whether a limit is lower than it has to be. Of most, 0 is none."""
+    number = float({"ON": 1, "OFF": 0}.get(found, found or -1))
+    return number < lifted or (lifted == 0 and number != 0)
 
 
 @contextmanager
