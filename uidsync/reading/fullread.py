@@ -6,7 +6,8 @@ decided elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain, islice
 
@@ -27,32 +28,28 @@ def make_window(dates: Dates, now: datetime, validity: timedelta) -> Window:
     return Window(*map(dates.find_first, (now - validity, now - LATE_WRITERS, now + AHEAD)))
 
 
+@dataclass(slots=True)
 class Sink:
     """Writes events to the ledger. Notes whether there are any, and how many no tail would have found.
 
     Where tags are made, `replaced` is what held an address before.
     """
 
-    def __init__(self, ledger: EventsLedger, tail: int = -1, *, is_tagging: bool = False) -> None:
-        self._ledger = ledger
-        self._tail = tail
-        self._is_tagging = is_tagging
-        self.replaced: dict[Subject, LoginEvent | None] = {}
-        self.late = 0
-        self.has_written = False
-
-    def read_events(self, ips: Collection[Subject] | None = None) -> Mapping[Subject, LoginEvent]:
-        """Return the event that holds each address, or each of these, where there is one."""
-        return self._ledger.read_events(ips)
+    ledger: EventsLedger
+    tail: int = -1
+    is_tagging: bool = False
+    replaced: dict[Subject, LoginEvent | None] = field(default_factory=dict)
+    late: int = 0
+    has_written: bool = False
 
     def settle(self, events: Iterable[LoginEvent], known: Mapping[Subject, LoginEvent]) -> Mapping[Subject, LoginEvent]:
         """Find who holds each address after these events, and write down what is new. Return who holds them."""
         newest = newest_per_address(events, known)
         written = [event for ip, event in newest.items() if known.get(ip) != event]
-        if self._is_tagging:
+        if self.is_tagging:
             self.replaced = {event.ip: known.get(event.ip) for event in written} | self.replaced
-        self._ledger.write_events(written)
-        self.late += sum(event.event_id <= self._tail for event in written)
+        self.ledger.write_events(written)
+        self.late += sum(event.event_id <= self.tail for event in written)
         self.has_written = self.has_written or bool(written)
         return newest
 
@@ -77,11 +74,11 @@ def read_by_groups(sink: Sink, groups: Groups, read_row: RowReader, window: Wind
                 conditional.append(newest)
             else:
                 doubtful[str(group.newest.address)] = newest.ip
-        sink.settle(plain, sink.read_events([event.ip for event in plain]))
-        known = sink.read_events([event.ip for event in conditional])
+        sink.settle(plain, sink.ledger.read_events([event.ip for event in plain]))
+        known = sink.ledger.read_events([event.ip for event in conditional])
         alone += (event for event in conditional if event.ip not in known or event.key >= known[event.ip].key)
     ips = {*doubtful.values(), *(event.ip for event in alone)}
-    known = sink.read_events(ips)
+    known = sink.ledger.read_events(ips)
     rows = map(read_row, groups.read_hidden(window, doubtful)) if doubtful else ()
     hidden = (row for row in rows if isinstance(row, LoginEvent) and row.ip in ips)
     census.settle(known, sink.settle(chain(alone, hidden), known))

@@ -139,7 +139,7 @@ def _read_rows(
     if position:  # a tail touches few addresses
         events = list(events)
         ips = {event.ip for event in events}
-    known = sink.read_events(ips)
+    known = sink.ledger.read_events(ips)
     census.settle(known, sink.settle(news.watch(events, known), known))
     return census
 
