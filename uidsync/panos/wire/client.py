@@ -150,10 +150,6 @@ class _Line(HTTPSConnection):
         """Connect and shake hands."""
         self.sock = self._trusted.connect(self.host, self.port, self._trusted.seconds_left() or 0)
 
-    def __del__(self) -> None:
-        """Close the connection when nobody can use it any more: a run ends without closing each of its targets."""
-        self.close()
-
     def close_if_over(self) -> None:
         """Close the connection if the host has, or says what nobody asked for. The next call then connects anew."""
         poller = select.poll()
@@ -170,7 +166,7 @@ class _Lines:
         self._place = urlsplit(url)
         self._headers = {"User-Agent": "uidsync", "Content-Type": FORM} | ({"X-PAN-KEY": key} if key else {})
         self._idle: deque[_Line] = deque()
-        weakref.finalize(self, _close, self._idle)  # of those whom nobody closes
+        weakref.finalize(self, _close, self._idle)  # a run ends without closing each of its targets
 
     @contextmanager
     def post(self, body: bytes) -> Iterator[HTTPResponse]:
