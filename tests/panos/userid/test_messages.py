@@ -17,6 +17,7 @@ from uidsync.panos.userid.messages import (
     make_empty_message,
     make_message,
     make_user_id,
+    pack,
     read_rejections,
 )
 from uidsync.panos.userid.table import TableEntry, make_show_mappings, read_mappings
@@ -39,6 +40,25 @@ LOGOUTS = st.builds(Logout, ADDRESSES, NAMES)
 def test_a_subject_is_spelled_as_python_does(subject):
     """An address is spelled in the way of Python's own library, in which everything else reads it."""
     assert spell(subject) == str(subject)
+
+
+TAGGED = st.builds(Tagged, st.sampled_from(["user", "ip"]), NAMES)
+TAGS = st.builds(Login, TAGGED, NAMES, st.integers(1, 3600), st.lists(NAMES, max_size=2).map(tuple))
+
+
+@given(st.lists(LOGINS | TAGS | LOGOUTS | st.builds(Logout, TAGGED, NAMES)), st.integers(0, 5))
+@example([Logout(ip_address("192.0.2.1"), 'a"]'), Login(ip_address("192.0.2.1"), 'a"]\n\\', 1)], 1)
+def test_what_is_packed_is_what_it_was(entries, place):
+    """Packed entries are the same in the same order, a line each, and equal to any sequence of the same."""
+    packed = pack(entries[:place], pack(entries[place:]))
+    assert list(packed) == entries
+    assert (len(packed), len(list(packed.lines))) == (len(entries), len(entries))
+    assert packed == tuple(entries) == packed
+    assert packed[place:] == tuple(entries[place:])
+    assert hash(packed) == hash(tuple(entries))
+    assert packed != [*entries, ADA]
+    ends = [line.endswith('"]') for line in packed.lines]
+    assert ends == [isinstance(entry, Logout) for entry in entries], "by this the ledger tells them apart"
 
 
 def read_back(message):
