@@ -68,7 +68,8 @@ def end(error: BaseException) -> NoReturn:
         case BrokenPipeError():  # whoever read our output has seen enough
             _close_output()
         case OSError():
-            _close_output()
+            if error.filename is None:  # it is of the output, and would come again at the end
+                _close_output()
             message = f"{error.filename or 'standard output'}: {error.strerror}"
             log.error("uidsync.failed", message=message, exc_info=error)
         case _:
