@@ -9,6 +9,7 @@ import io
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -36,6 +37,7 @@ def call(*words: object, environment: Mapping[str, str] | None = None, stdin: st
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace") for _ in range(2))
     with _undone(), redirect_stdout(out), redirect_stderr(err):
         os.environ.update(environment or {})
+        time.tzset()  # a process reads TZ once, and this one has
         faulthandler.dump_traceback_later(DEADLINE, exit=True, file=sys.__stderr__)
         sys.argv, sys.stdin = ["uidsync", *map(str, words)], io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8")
         try:
@@ -67,5 +69,6 @@ def _undone() -> Iterator[None]:
         sys.argv, sys.stdin = words, stdin
         os.environ.clear()
         os.environ.update(environment)
+        time.tzset()
         for number, handler in zip(SIGNALS, handlers, strict=True):
             signal.signal(number, handler)

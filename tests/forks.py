@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import termios
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -206,5 +207,6 @@ def carry_out(words, environment, place, lines):
     os.chdir(place)
     os.environ.clear()
     os.environ.update(environment)
+    time.tzset()
     sys.argv = ["uidsync", *words]
     main()

@@ -103,7 +103,7 @@ def test_a_user_s_addresses_are_told(told):
 
 def test_time_is_local_and_the_answer_says_so(told):
     """Times are told in local time, unless they name a zone, and in UTC beside it; what is doubtful is said."""
-    told.environment = {"TZ": "America/New_York"}  # which a process heeds once
+    told.environment = {"TZ": "America/New_York"}
     at = (NOW - timedelta(hours=3)).astimezone()
     out = told.run("who", "192.0.2.7", "--at", "3h ago").out
     assert out.startswith("192.0.2.7 at 2")
