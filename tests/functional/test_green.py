@@ -104,15 +104,6 @@ def test_a_lost_ledger_leaves_nobody_behind_where_all_is_ours(settled, safeconne
     assert len(firewall.requests()) <= 5, "the table is not read again"
 
 
-def test_half_a_table_is_noticed(settled, firewall):
-    """When every second mapping is gone, two runs bring all of them back."""
-    for ip in list(name_people(300))[::2]:
-        firewall.do("forget", ip=ip)
-    for _ in range(2):
-        assert settled.call("sync").code == 0
-    assert firewall.mappings() == name_people(300)
-
-
 def test_a_run_with_nothing_due_asks_at_most_five_things(settled, firewall):
     """With nothing due three to five small questions are asked, others each time, and no message is sent."""
     asked = []

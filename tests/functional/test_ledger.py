@@ -99,18 +99,6 @@ def test_new_rows_cost_a_tail_and_a_message(site, safeconnect, firewall, agent):
         )
 
 
-def test_a_mapping_is_refreshed_when_half_its_time_is_over(settled, firewall):
-    """Only mappings that have less than half of their timeout left are sent again."""
-    day = 24 * 3600 * MICROSECONDS
-    ask_ledger(settled, "UPDATE holding SET held_until = held_until - ? WHERE ip = '10.0.0.7'", day * 13 // 24)
-    ask_ledger(settled, "UPDATE holding SET held_until = held_until - ? WHERE ip = '10.0.0.8'", day * 11 // 24)
-    firewall.do("reset-counters")
-    assert settled.call("sync").code == 0
-    assert [request["entries"] for request in firewall.requests() if request["type"] == "user-id"] == [1]
-    ((left,),) = ask_ledger(settled, "SELECT held_until - sent_at FROM holding WHERE ip = '10.0.0.7'")
-    assert left == day
-
-
 def test_a_dead_target_gets_exactly_what_it_missed(site, safeconnect, start):
     """A target that takes nothing for three runs gets its logouts, changes and new users afterwards, and only those."""
     fine, gone = start("firewall"), start("firewall")

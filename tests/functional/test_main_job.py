@@ -89,17 +89,6 @@ def test_timeouts_end_with_the_events(site, firewall):
     assert 0 < left["10.0.0.4"] <= 60
 
 
-def test_a_control_character_costs_its_own_row_alone(site, firewall):
-    """A name with a control character leaves its address with nobody; the batch goes out with the rest."""
-    site.use_rows([("10.0.0.1", "ada"), ("10.0.0.2", "be\x07n"), ("10.0.0.3", 'cl&<"eo')])
-    site.source["path"].write_text(site.source["path"].read_text().replace('cl&<"eo', 'cl&<""eo'))
-    site.add_firewall("fw", firewall)
-    ended = site.call("sync", "--json")
-    assert ended.code == 0
-    assert firewall.mappings() == {"10.0.0.1": "ada", "10.0.0.3": 'cl&<"eo'}
-    assert ended.report["source"]["nobody"] == {"unfit": 1}
-
-
 def test_one_target_harms_no_other(site, start, closed_port):
     """Beside a dead, a silent and a forbidden target the fourth completes at once; the report says which and why."""
     site.use_rows([(f"10.0.{n // 250}.{n % 250 + 1}", f"user{n}") for n in range(1000)])
@@ -157,27 +146,6 @@ def test_rejected_entries_are_counted_and_not_named(site, firewall):
     ((_, facts),) = [event for event in ended.events if event[0] == "entry.rejected"]
     assert (facts["clientHistId"], facts["message"]) == (3, "… at … is no good")
     assert "user3" not in ended.err
-
-
-def test_a_refused_message_is_halved_to_the_entry_at_fault(site, firewall):
-    """When a firewall refuses a whole message for one entry, that entry is rejected and the other 249 are held."""
-    site.use_rows([(f"10.0.0.{n}", f"user{n}") for n in range(1, 251)])
-    site.add_firewall("fw", firewall)
-    firewall.do("fault", name="refuse_message", text="user77")
-    ended = site.call("sync", "--json")
-    assert ended.targets["fw"]["logins"] == {"due": 250, "delivered": 249, "rejected": 1, "failed": 0, "not_tried": 0}
-    assert len(firewall.mappings()) == 249
-
-
-def test_a_firewall_that_refuses_everything_is_at_fault_itself(site, firewall):
-    """When ten single entries in a row are refused, the target has failed and no entry is called rejected."""
-    site.use_rows([(f"10.0.0.{n}", f"user{n}") for n in range(1, 251)])
-    site.add_firewall("fw", firewall)
-    firewall.do("fault", name="refuse_message")
-    target = site.call("sync", "--json").targets["fw"]
-    assert target["error"]["kind"] == "TargetError"
-    assert target["logins"]["rejected"] == target["logins"]["delivered"] == 0
-    assert target["logins"]["not_tried"] > 200
 
 
 def test_an_agent_without_our_certificate_is_no_success(site, start):

@@ -109,9 +109,9 @@ def test_time_is_local_and_the_answer_says_so(told):
     assert out.startswith("192.0.2.7 at 2")
     assert " UTC): CAMPUS\\ADA" in out
     assert " EST (" in out or " EDT (" in out
-    out = told.call("who", "192.0.2.7", "--at", f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC").out
+    out = told.run("who", "192.0.2.7", "--at", f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC").out
     assert out.startswith(f"192.0.2.7 at {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC: CAMPUS\\ADA")
-    twice = told.call("who", "192.0.2.7", "--at", "2025-11-02 01:30")
+    twice = told.run("who", "192.0.2.7", "--at", "2025-11-02 01:30")
     assert [facts["message"] for event, facts in twice.events if event == "moment.ambiguous"]
 
 
