@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from uidsync.deadline import Deadline
 from uidsync.deliver.refusals import ALL_REFUSED, REFUSED_LATER
 from uidsync.deliver.workers import GRACE, Delivery, deliver
+from uidsync.panos import Tagged
 from uidsync.panos.userid.messages import Login, Logout, Rejection
 from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, TargetError, Unauthorized, Unreachable, Untrusted
 from uidsync.plan.due import Plan
@@ -331,6 +332,14 @@ def test_a_few_refused_entries_have_failed(size, answer):
     assert set(errors(delivery)) == {"BadRequest"}
     assert {str(outcome.error) for outcome in delivery.outcomes} == {"no"}
     assert all(len(outcome.batch) == 1 for outcome in delivery.outcomes)
+
+
+@pytest.mark.parametrize(("size", "outcome"), [(ALL_REFUSED - 1, "rejected"), (ALL_REFUSED, "failed")])
+def test_a_few_that_have_no_room_for_tags_are_rejected(size, outcome):
+    """Whom a target names for too many tags concerns nobody else; of many it may be the target's own fault."""
+    tags = tuple(Login(Tagged("ip", f"10.0.0.{n}"), "nac-staff", 60) for n in range(size))
+    delivery = send(Peer(lambda batch: [Rejection(entry, "too many tags") for entry in batch]), Plan(new=tags))
+    assert count(delivery) == {outcome: size}
 
 
 @pytest.mark.parametrize("kind", [refusing, rejecting])
