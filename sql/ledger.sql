@@ -30,7 +30,11 @@ SELECT why, count(*) FROM event WHERE user IS NULL GROUP BY why
 SELECT count(*) FROM event WHERE user IS NOT NULL AND seen_at >= :since AND (:networks = '' OR is_within(ip, :networks))
 
 -- name: write_event
-INSERT OR REPLACE INTO event (ip, user, why, seen_at, event_id, mac, roles) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT OR REPLACE INTO event (ip, user, why, seen_at, event_id, mac, roles, written)
+SELECT ?, ?, ?, ?, ?, ?, ?, written FROM latest
+
+-- name: count_writing
+UPDATE latest SET written = written + 1
 
 -- name: drop_events
 DELETE FROM event
@@ -93,6 +97,9 @@ SELECT 1 FROM holding WHERE target = ? LIMIT 1
 SELECT count(*), coalesce(sum(in_doubt > 0), 0), min(held_until), max(held_until) FROM holding
 WHERE target = ? AND held_until > ?
 
+-- name: read_quiet_sums
+SELECT held, 0, first_end, last_end FROM quiet WHERE target = ? AND min(until, first_end) > ?
+
 -- name: count_settled
 SELECT count(*) FROM holding WHERE target = ? AND held_until > ? AND sent_at <= ? AND NOT in_doubt
 
@@ -151,23 +158,64 @@ UNION
 SELECT ip FROM rejected WHERE target = :target
 ORDER BY ip
 
+-- name: read_quiet
+SELECT quiet.written, quiet.written = latest.written AND is_confirmed FROM quiet JOIN latest
+WHERE target = :target AND terms = :terms AND until > :now
+
+-- name: list_news
+-- Where something may be due on a target that lacked nothing after a write: where events came since, also after another
+-- source took the address, or logins are held back.
+SELECT ip FROM (
+    SELECT ip FROM event WHERE written > :written
+    UNION
+    SELECT event.ip FROM taken JOIN event ON event.ip = taken.ip WHERE target = :target AND written > :written
+    UNION
+    SELECT ip FROM withdrawn WHERE target = :target
+    UNION
+    SELECT ip FROM rejected WHERE target = :target
+) ORDER BY ip
+
+-- name: note_quiet
+-- Of a target that lacks nothing: it does until half of a timeout is over, where a login would then last longer.
+INSERT OR REPLACE INTO quiet (target, terms, written, until, is_confirmed, held, first_end, last_end)
+SELECT :target, :terms, (SELECT written FROM latest),
+    coalesce(min(CASE
+        WHEN in_doubt THEN 0
+        WHEN :is_fixed OR event.seen_at + :validity >= held_until + 60000000 THEN held_until - timeout * 30000000
+    END), :latest),
+    coalesce(max(holding.event_id NOT IN (0, event.event_id)), 0) = 0,
+    coalesce(sum(held_until > :now), 0), min(CASE WHEN held_until > :now THEN held_until END), max(held_until)
+FROM holding LEFT JOIN event ON event.ip = holding.ip
+WHERE target = :target AND held_until > :gone
+
+-- name: drop_quiet
+DELETE FROM quiet WHERE target = ?
+
+-- name: drop_doubtful_quiet
+DELETE FROM quiet WHERE target IN (SELECT target FROM message WHERE number <= :last)
+
+-- name: drop_all_quiet
+DELETE FROM quiet
+
 -- name: list_unconfirmed
 -- Mappings of users who have come again since they were sent: another source may have had the address in between.
-SELECT holding.ip FROM holding JOIN event ON event.ip = holding.ip AND event.user = holding.user
+SELECT holding.ip
+FROM (SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM quiet JOIN latest USING (written) WHERE target = :target AND is_confirmed))
+CROSS JOIN holding JOIN event ON event.ip = holding.ip AND event.user = holding.user
 WHERE holding.target = :target AND holding.event_id NOT IN (0, event.event_id)
   AND NOT in_doubt AND held_until > :now
 ORDER BY holding.ip LIMIT :most
 
--- name: count_fit
--- What is in doubt, was sent just now or ends soon is not fit to be asked for.
-SELECT count(*) FROM holding
-WHERE target = :target AND NOT in_doubt AND sent_at <= :settled AND held_until > :lasting
+-- name: count_mappings
+SELECT count(*) FROM holding WHERE target = ?
 
 -- name: pick_fit
--- The mapping at a place in the order of addresses.
+-- The first mapping from a place in the order of addresses on that is fit to be asked for: it is not in doubt, was not sent
+-- just now and does not end soon.
 SELECT ip FROM holding
-WHERE target = :target AND NOT in_doubt AND sent_at <= :settled AND held_until > :lasting
-ORDER BY ip LIMIT 1 OFFSET :place
+WHERE target = :target AND ip >= (SELECT ip FROM holding WHERE target = :target ORDER BY ip LIMIT 1 OFFSET :place)
+  AND NOT in_doubt AND sent_at <= :settled AND held_until > :lasting
+ORDER BY ip LIMIT 1
 
 -- name: write_holding
 INSERT OR REPLACE INTO holding (target, ip, user, timeout, sent_at, held_until, in_doubt, event_id)
@@ -186,8 +234,10 @@ UPDATE holding SET in_doubt = 1 WHERE target = ?
 DELETE FROM holding WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
 
 -- name: drop_lapsed
--- What ran out is remembered for as long as its event holds the address: that it was delivered is known by that.
-DELETE FROM holding WHERE held_until < ?
+-- What ran out is remembered for as long as its event holds the address: that it was delivered is known by that. Where
+-- nothing is due, that can wait.
+DELETE FROM holding WHERE held_until < :until
+  AND target IN (SELECT name FROM target WHERE name NOT IN (SELECT target FROM quiet WHERE until > :now))
   AND NOT EXISTS (SELECT 1 FROM event WHERE event.ip = holding.ip AND event.event_id = holding.event_id)
 
 -- ---- What becomes of messages

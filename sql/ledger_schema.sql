@@ -219,3 +219,24 @@ CREATE TABLE tag_message (
     entries TEXT NOT NULL,
     PRIMARY KEY (target, number)
 );
+
+-- name: migrate_8
+-- The number of the write that an event came with: by these, news are found without a look at all events.
+ALTER TABLE event ADD COLUMN written INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tag_event ADD COLUMN written INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE latest ADD COLUMN written INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX event_written ON event (written);
+CREATE INDEX tag_event_written ON tag_event (written);
+
+-- Targets that lacked nothing after that write, and until when they lack nothing but for news, if they are served on the
+-- same terms. Whatever changes what is believed of a target drops its row.
+CREATE TABLE quiet (
+    target TEXT PRIMARY KEY,
+    terms TEXT NOT NULL,
+    written INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    is_confirmed INTEGER NOT NULL,  -- none of its users has come again since the mapping was sent
+    held INTEGER NOT NULL,
+    first_end INTEGER,
+    last_end INTEGER
+) WITHOUT ROWID;

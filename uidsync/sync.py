@@ -244,6 +244,9 @@ def _deliver(this: Run, recorders: Sequence[Recorder]) -> None:
                 dispatch.state.reconciled_at = dispatch.now
                 dispatch.state.is_suspect = False
         finish(this.report, recorders, parts)
+        for each in recorders:
+            if named[each.dispatch.name].status == "complete":
+                each.note_quiet()
     if parts.turn:
         summary.report_turn(this.report, parts.turn)
 

@@ -361,7 +361,7 @@ def test_a_damaged_ledger_is_moved_aside(place, log, heard, harm):
 
 
 @pytest.mark.parametrize(
-    "harm", ["INSERT INTO event VALUES ('10.0.0.q', 'ada', '', 1, 1, NULL, '')", "DROP TABLE mark"]
+    "harm", ["INSERT INTO event VALUES ('10.0.0.q', 'ada', '', 1, 1, NULL, '', 0)", "DROP TABLE mark"]
 )
 def test_what_turns_out_to_be_damaged_is_moved_aside_as_well(place, log, heard, harm):
     """A ledger that opens and holds what none does is taken as empty by whoever looks, and moved aside by who runs."""

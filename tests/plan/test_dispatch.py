@@ -3,6 +3,7 @@
 import os
 import random
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -12,7 +13,14 @@ from uidsync.config.reader import make_config
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos.userid.messages import Logout
-from uidsync.plan.dispatch import describe_target, find_limits, find_seen_since, plan_dispatches, read_belief
+from uidsync.plan.dispatch import (
+    describe_target,
+    find_limits,
+    find_seen_since,
+    note_quiet,
+    plan_dispatches,
+    read_belief,
+)
 from uidsync.plan.newest import make_demand
 from uidsync.plan.share import is_pass_due, is_readable, make_share
 from uidsync.source.rows import NULL, LoginEvent, is_within
@@ -44,7 +52,7 @@ def make_world(rng, ledger):
     identity = {"exclude_networks": rng.choice(([], [], ["10.0.0.64/27"]))}
     source = {"kind": "mysql", "host": "db", "idle_after": "8h"}
     config = make_config({"source": source, "identity": identity, "target": targets}, "uidsync.toml")
-    ips = [ip_address(f"2001:db8::{n:x}" if n % 9 == 0 else f"10.0.0.{n}") for n in range(1, PLACES + 1)]
+    ips = list_ips()
     # What was read by other rules is not in a ledger any more; what is held, is.
     admitted = [ip for ip in ips if is_within(ip, (), config.identity.exclude_networks)]
     events = {ip: make_event(rng, ip) for ip in admitted if rng.random() < 0.8}
@@ -68,6 +76,11 @@ def make_world(rng, ledger):
             if rng.random() < 0.2:
                 hold_back(rng, ledger, target.name, ip, events.get(ip))
     return config
+
+
+def list_ips():
+    """List the addresses of a world."""
+    return [ip_address(f"2001:db8::{n:x}" if n % 9 == 0 else f"10.0.0.{n}") for n in range(1, PLACES + 1)]
 
 
 def make_span(rng):
@@ -117,6 +130,42 @@ def list_due(plan):
     return sorted((str(entry.ip), part, str(entry)) for part, entries in parts.items() for entry in entries)
 
 
+def check_plan(config, target, ledger, now, *, full=False):
+    """Plan for one target, by itself, and compare that with the plan, the counts and the orders of all addresses."""
+    events, belief = ledger.read_events(), read_belief(ledger, target)
+    (dispatch,) = plan_dispatches(config, [target], ledger, now, full=full)
+    is_due, can_be_read = is_pass_due(config, belief.state, now), is_readable(target, belief.state)
+    resend = full or (is_due and belief.state.is_unreadable)
+    retry = is_due and not can_be_read
+    share = make_share(config, target, belief, make_demand(events, VALIDITY, now), resend=resend, retry=retry)
+    assert list_due(dispatch.plan) == list_due(share.plan)
+    assert dispatch.plan.renewals == share.plan.renewals
+    assert dispatch.plan.lapsed == share.plan.lapsed
+    assert dispatch.wanted == len(share.wanted)
+    logouts = {logout.ip for logout in share.plan.logouts}
+    assert logouts & set(dispatch.ordered) == logouts & set(share.ordered)
+    assert dispatch.resend == resend
+    assert dispatch.is_empty == (not belief.held)
+    # Of a target that is another than it was as well.
+    holdings = ledger.read_holdings(target.name)
+    lasting = {ip: [each for each in there if each.held_until > now] for ip, there in holdings.items()}
+    held = sum(any(not is_hearsay(each, events.get(ip)) for each in there) for ip, there in lasting.items())
+    assert dispatch.is_empty or ledger.count_held_addresses(target.name, now) == held
+    ends = sorted((each.held_until, each.in_doubt) for there in lasting.values() for each in there)
+    doubts = sum(in_doubt for _, in_doubt in ends)
+    first, last = (ends[0][0], ends[-1][0]) if ends else (None, None)
+    assert ledger.sum_up_holdings(target.name, now) == (len(ends) - doubts, doubts, first, last)
+    unconfirmed = {ip for ip, there in lasting.items() if any(has_come_again(each, events.get(ip)) for each in there)}
+    assert set(ledger.list_unconfirmed(target.name, PLACES, now)) == unconfirmed
+    return dispatch, share
+
+
+def has_come_again(holding, event):
+    """Tell whether a holding was sent for an earlier event of the same user than the newest."""
+    is_same = event is not None and event.user == holding.user
+    return is_same and not holding.in_doubt and holding.event_id not in {0, event.event_id}
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nothing_is_due_where_nobody_looks(seed):
     """Whatever ledger and configuration meet, the plan, its counts and what was ordered are those of all addresses."""
@@ -124,28 +173,11 @@ def test_nothing_is_due_where_nobody_looks(seed):
     with closing(Ledger.make_empty()) as ledger:
         config, full = make_world(rng, ledger), rng.random() < 0.1
         events = ledger.read_events()
-        demand = make_demand(events, VALIDITY, NOW)
         # Each for itself: where one target looks, the others look as well.
         for target in config.target:
-            (dispatch,) = plan_dispatches(config, [target], ledger, NOW, full=full)
-            belief = read_belief(ledger, target)
-            is_due, can_be_read = is_pass_due(config, belief.state, NOW), is_readable(target, belief.state)
-            resend = full or (is_due and belief.state.is_unreadable)
-            retry = is_due and not can_be_read
-            share = make_share(config, target, belief, demand, resend=resend, retry=retry)
-            assert list_due(dispatch.plan) == list_due(share.plan)
-            assert dispatch.plan.renewals == share.plan.renewals
-            assert dispatch.plan.lapsed == share.plan.lapsed
-            assert dispatch.wanted == len(share.wanted)
-            assert set(dispatch.ordered) == set(share.ordered)
-            assert dispatch.resend == resend
-            assert dispatch.is_empty == (not belief.held)
-            held = sum(
-                any(each.held_until > NOW and not is_hearsay(each, events.get(ip)) for each in there)
-                for ip, there in belief.held.items()
-            )
-            assert dispatch.is_empty or ledger.count_held_addresses(target.name, NOW) == held
-            if not (resend or dispatch.is_empty):
+            dispatch, share = check_plan(config, target, ledger, NOW, full=full)
+            belief = share.belief
+            if not (dispatch.resend or dispatch.is_empty):
                 since = find_seen_since(config, NOW)
                 concerns = set(ledger.list_concerns(target.name, target.networks, NOW, since))
                 assert {str(entry.ip) for entry in (*share.plan.logouts, *share.plan.logins)} <= concerns
@@ -162,3 +194,56 @@ def test_nothing_is_due_where_nobody_looks(seed):
             limits = find_limits(config, dispatch, ledger)
             assert limits.held == (0 if dispatch.is_empty else ledger.count_held_addresses(target.name, NOW))
             assert limits.recent_logouts == ledger.count_logouts(target.name, NOW)
+
+
+def go_on(rng, config, ledger, target, now):
+    """Let something happen between two runs, seldom much."""
+    admitted = [ip for ip in list_ips() if is_within(ip, (), config.identity.exclude_networks)]
+    ips = rng.sample(admitted, 3)
+    events, holdings = ledger.read_events(ips), ledger.read_holdings(target.name, ips)
+    match rng.randrange(14):
+        case 0 | 1 | 2:
+            some = rng.sample(ips, 2)
+            ledger.write_events(replace(make_event(rng, ip), seen_at=now, event_id=rng.randrange(9)) for ip in some)
+        case 3:
+            known = [event for event in events.values() if event.user]
+            ledger.write_events(replace(event, seen_at=now, event_id=event.event_id + 1) for event in known)
+        case 4:
+            hold_back(rng, ledger, target.name, ips[0], events.get(ips[0]))
+        case 5:
+            ledger.end_withdrawals(target.name, [login.ip for login in ledger.read_withdrawn(target.name)])
+        case 6:
+            taken = {ip: rng.choice((events[ip].event_id if ip in events else 0, None)) for ip in ips}
+            ledger.correct(target.name, {ip: rng.choice((holdings.get(ip, ()), ())) for ip in ips}, taken)
+        case 7:
+            ledger.forget(target.name, ips)
+        case 8:
+            ledger.purge(now, VALIDITY)
+        case 9:
+            ledger.drop_events(now, VALIDITY)
+        case 10 if rng.random() < 0.2:
+            ledger.forget_seen()
+        case 11 if rng.random() < 0.2:
+            ledger.disbelieve(now - HOUR, now - HOUR)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_news_alone_make_the_plan_of_all_addresses(seed):
+    """However a history goes on, a target that lacked nothing is planned by its news as by all that is known."""
+    rng, now = random.Random(seed), NOW
+    with closing(Ledger.make_empty()) as ledger:
+        config = make_world(rng, ledger)
+        for _ in range(15):
+            now += abs(make_span(rng)) if rng.random() < 0.03 else rng.choice((MICROSECOND, MINUTE, 7 * MINUTE))
+            for target in config.target:
+                if rng.random() < 0.5:
+                    go_on(rng, config, ledger, target, now)
+                dispatch, _ = check_plan(config, target, ledger, now)
+                ledger.write_target(replace(dispatch.state, is_new=False, reconciled_at=now, is_unreadable=False))
+                logouts, logins = dispatch.plan.logouts, dispatch.plan.logins
+                for entries in filter(None, (logouts, logins)):
+                    ledger.note_doubt(target.name, entries, now)
+                if rng.random() < 0.8:
+                    for entries in filter(None, (logouts, logins)):
+                        ledger.note_accepted(target.name, entries, now)
+                    note_quiet(config, dispatch, ledger)

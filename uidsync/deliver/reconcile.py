@@ -139,7 +139,8 @@ class Examiner:
         state, dispatch = self._state, self._found.dispatch
         if not state.is_suspect and state.tried_at and self._now >= state.tried_at + state.pause:
             state.pause = timedelta()
-        self._ledger.correct(self._target.name, look.held, look.taken)
+        if not look.is_as_believed:
+            self._ledger.correct(self._target.name, look.held, look.taken)
         plan = replace(join([dispatch.plan.without(look.held), look.share.plan]), lapsed=dispatch.plan.lapsed)
         self._found.dispatch = replace(dispatch, plan=plan)
 

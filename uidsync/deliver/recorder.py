@@ -25,7 +25,7 @@ from uidsync.ledger.values import Rejected
 from uidsync.panos.userid.firewall import Firewall
 from uidsync.panos.userid.messages import Login, Rejection
 from uidsync.panos.userid.tags import TagTarget
-from uidsync.plan.dispatch import Dispatch, find_limits
+from uidsync.plan.dispatch import Dispatch, find_limits, note_quiet
 from uidsync.plan.due import NOTHING_DUE, Batch
 from uidsync.report.report import Delivered, Failed, Outcome
 
@@ -187,6 +187,10 @@ class Recorder:
         """Record what the run leaves of the target."""
         self._write(self._note_accepted)
         self._write(partial(self.ledger.write_target, self.dispatch.state))
+
+    def note_quiet(self) -> None:
+        """Record that the target has all that it should by the run's plan."""
+        self._write(partial(note_quiet, self._config, self.dispatch, self.ledger))
 
     def purge(self, validity: timedelta) -> None:
         """Drop what is over, at whatever target."""

@@ -42,6 +42,7 @@ FUTURE = (
     "doubt_future_withdrawals",
     "doubt_future_rejections",
     "suspect_targets",
+    "drop_all_quiet",
     "reset_latest",
 )
 
@@ -156,6 +157,7 @@ class EventsLedger(LedgerFile):
             for one in events
         ]
         with self._writing() as write:
+            write("count_writing", [()] if rows else ())
             write("write_event", rows)
 
     def drop_events(self, now: datetime, validity: timedelta | None = None) -> None:
@@ -191,7 +193,7 @@ class EventsLedger(LedgerFile):
     def forget_seen(self) -> None:
         """Forget for which events mappings were sent, rejected or taken: the source's ids began anew."""
         with self._writing() as write:
-            for statement in ("forget_sent", "drop_takings", "drop_rejections"):
+            for statement in ("forget_sent", "drop_takings", "drop_rejections", "drop_all_quiet"):
                 for each in (write, self.tags.write):
                     each(statement, [()])
 
@@ -219,6 +221,7 @@ class EventsLedger(LedgerFile):
                 if abs(step) > AHEAD:
                     each("prolong_holdings", [limits | {"step": max(step // MICROSECOND, 0)}])
                     each("suspect_targets", [()])
+                    each("drop_all_quiet", [()])
             if latest <= now + AHEAD:
                 return None
             for statement in FUTURE:

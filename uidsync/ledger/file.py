@@ -19,7 +19,7 @@ from uidsync.ledger.values import OF_MAPPINGS, OF_TAGS, read_text
 from uidsync.statements import read_statements
 
 APPLICATION = 0x75696473  # "uids", in the file's header
-SCHEMA, TAGS = 7, 5  # the numbers of the last migration, and of the one that tags came with
+SCHEMA, TAGS = 8, 5  # the numbers of the last migration, and of the one that tags came with
 ROWS_AT_ONCE = 1000
 BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
 
@@ -38,7 +38,7 @@ class LedgerDamaged(LedgerError):
 
 STATEMENTS = read_statements("ledger")
 # Tags are kept as mappings are, by the same statements, in tables of their own.
-TWICE = "event|holding|withdrawn|rejected|taken|logout|shown|alike|target|message"
+TWICE = "event|holding|withdrawn|rejected|taken|logout|shown|alike|target|message|quiet"
 TABLES = re.compile(rf"\b((?:FROM|INTO|JOIN|UPDATE|EXISTS) )({TWICE})\b|\b({TWICE})(?=\.)")
 TAG_STATEMENTS = {
     name: TABLES.sub(lambda found: f"{found[1] or ''}tag_{found[2] or found[3]}", sql)
@@ -82,10 +82,10 @@ def migrate(connection: sqlite3.Connection, file: Path, until: int = SCHEMA) -> 
     for number in range(version + 1, until + 1):
         marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
         connection.executescript(f"BEGIN IMMEDIATE; {read_statements('ledger_schema')[f'migrate_{number}']} {marks}")
-        if number == TAGS:
+        if number >= TAGS:
             for name, sql in connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall():
                 if re.fullmatch(TWICE, name):
-                    connection.execute(sql.replace(name, f"tag_{name}", 1))
+                    connection.execute(sql.replace(name, f"tag_{name}", 1).replace("TABLE", "TABLE IF NOT EXISTS", 1))
         connection.execute("COMMIT")
 
 
@@ -225,7 +225,8 @@ class LedgerFile:
     def doubt_messages(self, last: int = 2**62) -> None:
         """Doubt what messages carry that were on their way, up to this number."""
         with self._writing():
-            for each, statement in product((self, self.tags), ("doubt_logins", "doubt_logouts", "drop_messages")):
+            statements = ("drop_doubtful_quiet", "doubt_logins", "doubt_logouts", "drop_messages")
+            for each, statement in product((self, self.tags), statements):
                 each.write(statement, [{"last": last}])
 
     @contextmanager

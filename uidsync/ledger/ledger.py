@@ -6,13 +6,12 @@ nor forget what may have been. Rule: at least once.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 
-from uidsync.ledger.events import Addresses, list_ips, list_networks
-from uidsync.ledger.table import TableLedger
+from uidsync.ledger.concerns import ConcernsLedger
+from uidsync.ledger.events import Addresses, list_ips
 from uidsync.ledger.values import (
     LOGOUT_GRACE,
     LONGEST_PAUSE,
@@ -33,7 +32,6 @@ from uidsync.ledger.values import (
 )
 from uidsync.panos import Subject, read_subject
 from uidsync.panos.userid.messages import Entry, pack
-from uidsync.source.rows import Network
 
 FILE = "ledger.sqlite3"
 LOGOUTS_COUNTED = timedelta(hours=1)  # for the limit of logouts
@@ -44,7 +42,7 @@ LOGGED_IN = ("drop_replaced", "note_accepted", "end_rejections", "end_takings") 
 OUT_OF_TURN = -1  # the number of a message that is in doubt at once
 
 
-class Ledger(TableLedger):
+class Ledger(ConcernsLedger):
     """An open ledger. Threads may share it, every write is one transaction, and all methods raise LedgerError."""
 
     # ---- the targets' side ---------------------------------------------------------------------------------------
@@ -62,7 +60,7 @@ class Ledger(TableLedger):
         known = self._read("read_target", _read_state, (state.name,))
         with self._writing() as write:
             if not known or known[0].identity != state.identity:
-                for table in ("holdings", "rejected", "taken"):
+                for table in ("holdings", "rejected", "taken", "quiet"):
                     write(f"drop_{table}", [(state.name,)])
                 write("doubt_holdings", [(state.name,)])
             write("write_target", [{name: _plain(getattr(state, name)) for name in STATE}])
@@ -103,12 +101,15 @@ class Ledger(TableLedger):
 
     def sum_up_holdings(self, target: str, now: datetime) -> tuple[int, int, datetime | None, datetime | None]:
         """Return the same, and when the first and the last of them expire."""
-        (found,) = self._read(
-            "sum_up_holdings",
-            lambda rows, doubts, *ends: (rows - doubts, doubts, *map(read_time_or_none, ends)),
-            (target, write_time(now)),
-        )
-        return found
+        parameters = (target, write_time(now))
+
+        def make(
+            rows: int, doubts: int, first: int | None, last: int | None
+        ) -> tuple[int, int, datetime | None, datetime | None]:
+            return rows - doubts, doubts, read_time_or_none(first), read_time_or_none(last)
+
+        found = self._read("read_quiet_sums", make, parameters) or self._read("sum_up_holdings", make, parameters)
+        return found[0]
 
     def count_settled(self, target: str, now: datetime) -> int:
         """Return how many unexpired mappings a target has accepted so long ago that they show."""
@@ -120,32 +121,13 @@ class Ledger(TableLedger):
         (count,) = self._read("count_held_addresses", int, (target, write_time(now)))
         return count
 
-    def list_addresses(self, *targets: str) -> Iterator[str]:
-        """List every address that has an event, or a mapping on these targets or one held back from them, in order."""
-        return self._walk("list_addresses", {"targets": json.dumps(targets)})
-
-    def list_concerns(
-        self, target: str, networks: Collection[Network], now: datetime, seen_since: datetime
-    ) -> Iterator[str]:
-        """List the addresses where something may be due on a target with these networks, in order.
-
-        At all others in them the user that was seen since is held, and for at least half of the timeout.
-        """
-        parameters = {
-            "target": target,
-            "networks": list_networks(networks),
-            "now": write_time(now),
-            "gone": write_time(now - LOGOUT_GRACE),
-            "since": write_time(seen_since),
-        }
-        return self._walk("list_concerns", parameters)
-
     # ---- what becomes of messages ----------------------------------------------------------------------------------
 
     def note_sending(self, target: str, messages: Mapping[int, Iterable[Entry]], now: datetime) -> None:
         """Record messages, by their numbers, that are about to be sent. Unless they are settled, they are in doubt."""
         at = write_time(now)
         with self._writing() as write:
+            write("drop_quiet", [(target,)])
             write("write_message", [(target, number, at, pack(each).json) for number, each in messages.items()])
             write("note_latest", [(at,)])
 
@@ -179,6 +161,7 @@ class Ledger(TableLedger):
         """Record that a target did not accept a login, and when it is tried again; what it held stands."""
         ip, *times = str(rejected.ip), write_time(rejected.since), write_time(rejected.tried_at)
         with self._writing() as write:
+            write("drop_quiet", [(target,)])
             pause = rejected.pause // MICROSECOND
             write("write_rejected", [(target, ip, rejected.user, rejected.event_id, *times, pause)])
 
@@ -211,6 +194,7 @@ class Ledger(TableLedger):
     def end_withdrawals(self, target: str, ips: Addresses) -> None:
         """Forget what was withdrawn at some addresses: it is due again."""
         with self._writing() as write:
+            write("drop_quiet", [(target,)])
             write("drop_withdrawn_at", [(target, list_ips(ips))])
 
     def read_withdrawn(self, target: str, ips: Addresses | None = None) -> tuple[Withdrawn, ...]:
@@ -250,6 +234,7 @@ class Ledger(TableLedger):
     def forget(self, target: str, ips: Addresses) -> None:
         """Forget what a target was believed to hold at some addresses."""
         with self._writing() as write:
+            write("drop_quiet", [(target,)])
             write("drop_holdings_at", [(target, list_ips(ips))])
 
     def correct(
@@ -258,6 +243,7 @@ class Ledger(TableLedger):
         """Put what a target was seen to hold, and what others took, in the place of what was believed there."""
         rows = [_write_holding(target, ip, each) for ip, holdings in held.items() for each in holdings]
         with self._writing() as write:
+            write("drop_quiet", [(target,)])
             write("drop_holdings_at", [(target, list_ips(held.keys()))])
             write("write_holding", rows)
             write("drop_taken_at", [(target, list_ips(taken.keys()))])
@@ -273,7 +259,7 @@ class Ledger(TableLedger):
     def purge(self, now: datetime, validity: timedelta) -> None:
         """Drop what no rule asks for any more."""
         with self._writing() as write:
-            write("drop_lapsed", [(write_time(now - REMEMBERED),)])
+            write("drop_lapsed", [{"until": write_time(now - REMEMBERED), "now": write_time(now)}])
             write("drop_old_logouts", [(write_time(now - LOGOUTS_COUNTED),)])
             write(
                 "drop_old_withdrawn",

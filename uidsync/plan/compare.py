@@ -59,6 +59,7 @@ class Look:
     missing: frozenset[Subject]
     strange: frozenset[Subject]
     kept: int
+    is_as_believed: bool
 
 
 def glance_at(target: TargetConfig, *, waits: bool) -> Glance:
@@ -117,7 +118,7 @@ def look_at(
     )
     stale = {ip for ip, _ in shown} - wanted.keys()
     share = make_share(config, target, truth, demand, retry=True, stale=stale)
-    return Look(share, held, taken, shown, foreign, frozenset(missing), frozenset(strange), kept)
+    return Look(share, held, taken, shown, foreign, frozenset(missing), frozenset(strange), kept, truth == belief)
 
 
 def _wait(

@@ -68,7 +68,7 @@ def plan_dispatches(
     whole = [each.name for each in dispatches if each.resend or each.is_empty]
     streams = [ledger.list_addresses(*whole)] if whole else []
     streams += [
-        ledger.list_concerns(each.name, each.target.networks, now, seen_since)
+        ledger.list_concerns(each.name, each.target.networks, now, seen_since, name_terms(config, each.target))
         for each in dispatches
         if each.name not in whole
     ]
@@ -98,6 +98,18 @@ def plan_dispatches(
         )
         for dispatch, tally in zip(dispatches, tallies, strict=True)
     )
+
+
+def name_terms(config: Config, target: TargetConfig) -> str:
+    """Name all of the configuration that says what is due on a target."""
+    return repr((target, config.identity, config.roles, config.source.validity))
+
+
+def note_quiet(config: Config, dispatch: Dispatch, ledger: Ledger) -> None:
+    """Note that a target has all that it should, and for how long, so that no plan need look before. May raise."""
+    target = dispatch.target
+    is_fixed = make_terms(target, Belief(dispatch.state, {})).is_timeout_fixed
+    ledger.note_quiet(target.name, name_terms(config, target), dispatch.now, config.source.validity, is_fixed=is_fixed)
 
 
 def find_seen_since(config: Config, now: datetime) -> datetime:
