@@ -188,12 +188,6 @@ SELECT :target, :terms, (SELECT written FROM latest),
 FROM holding LEFT JOIN event ON event.ip = holding.ip
 WHERE target = :target AND held_until > :gone
 
--- name: drop_quiet
-DELETE FROM quiet WHERE target = ?
-
--- name: drop_doubtful_quiet
-DELETE FROM quiet WHERE target IN (SELECT target FROM message WHERE number <= :last)
-
 -- name: drop_all_quiet
 DELETE FROM quiet
 

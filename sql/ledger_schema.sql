@@ -229,7 +229,7 @@ CREATE INDEX event_written ON event (written);
 CREATE INDEX tag_event_written ON tag_event (written);
 
 -- Targets that lacked nothing after that write, and until when they lack nothing but for news, if they are served on the
--- same terms. Whatever changes what is believed of a target drops its row.
+-- same terms. Whatever changes what is believed of a target drops its row: the triggers below see to it.
 CREATE TABLE quiet (
     target TEXT PRIMARY KEY,
     terms TEXT NOT NULL,
@@ -240,3 +240,37 @@ CREATE TABLE quiet (
     first_end INTEGER,
     last_end INTEGER
 ) WITHOUT ROWID;
+CREATE TABLE tag_quiet (
+    target TEXT PRIMARY KEY,
+    terms TEXT NOT NULL,
+    written INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    is_confirmed INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    first_end INTEGER,
+    last_end INTEGER
+) WITHOUT ROWID;
+CREATE TRIGGER holding_inserted AFTER INSERT ON holding
+BEGIN DELETE FROM quiet WHERE target = NEW.target; END;
+CREATE TRIGGER holding_updated AFTER UPDATE ON holding
+BEGIN DELETE FROM quiet WHERE target = NEW.target; END;
+CREATE TRIGGER holding_deleted AFTER DELETE ON holding
+BEGIN DELETE FROM quiet WHERE target = OLD.target; END;
+CREATE TRIGGER withdrawn_deleted AFTER DELETE ON withdrawn
+BEGIN DELETE FROM quiet WHERE target = OLD.target; END;
+CREATE TRIGGER rejected_deleted AFTER DELETE ON rejected
+BEGIN DELETE FROM quiet WHERE target = OLD.target; END;
+CREATE TRIGGER taken_deleted AFTER DELETE ON taken
+BEGIN DELETE FROM quiet WHERE target = OLD.target; END;
+CREATE TRIGGER tag_holding_inserted AFTER INSERT ON tag_holding
+BEGIN DELETE FROM tag_quiet WHERE target = NEW.target; END;
+CREATE TRIGGER tag_holding_updated AFTER UPDATE ON tag_holding
+BEGIN DELETE FROM tag_quiet WHERE target = NEW.target; END;
+CREATE TRIGGER tag_holding_deleted AFTER DELETE ON tag_holding
+BEGIN DELETE FROM tag_quiet WHERE target = OLD.target; END;
+CREATE TRIGGER tag_withdrawn_deleted AFTER DELETE ON tag_withdrawn
+BEGIN DELETE FROM tag_quiet WHERE target = OLD.target; END;
+CREATE TRIGGER tag_rejected_deleted AFTER DELETE ON tag_rejected
+BEGIN DELETE FROM tag_quiet WHERE target = OLD.target; END;
+CREATE TRIGGER tag_taken_deleted AFTER DELETE ON tag_taken
+BEGIN DELETE FROM tag_quiet WHERE target = OLD.target; END;

@@ -193,7 +193,7 @@ class EventsLedger(LedgerFile):
     def forget_seen(self) -> None:
         """Forget for which events mappings were sent, rejected or taken: the source's ids began anew."""
         with self._writing() as write:
-            for statement in ("forget_sent", "drop_takings", "drop_rejections", "drop_all_quiet"):
+            for statement in ("forget_sent", "drop_takings", "drop_rejections"):
                 for each in (write, self.tags.write):
                     each(statement, [()])
 

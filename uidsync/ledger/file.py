@@ -82,10 +82,10 @@ def migrate(connection: sqlite3.Connection, file: Path, until: int = SCHEMA) -> 
     for number in range(version + 1, until + 1):
         marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
         connection.executescript(f"BEGIN IMMEDIATE; {read_statements('ledger_schema')[f'migrate_{number}']} {marks}")
-        if number >= TAGS:
+        if number == TAGS:
             for name, sql in connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall():
                 if re.fullmatch(TWICE, name):
-                    connection.execute(sql.replace(name, f"tag_{name}", 1).replace("TABLE", "TABLE IF NOT EXISTS", 1))
+                    connection.execute(sql.replace(name, f"tag_{name}", 1))
         connection.execute("COMMIT")
 
 
@@ -225,8 +225,7 @@ class LedgerFile:
     def doubt_messages(self, last: int = 2**62) -> None:
         """Doubt what messages carry that were on their way, up to this number."""
         with self._writing():
-            statements = ("drop_doubtful_quiet", "doubt_logins", "doubt_logouts", "drop_messages")
-            for each, statement in product((self, self.tags), statements):
+            for each, statement in product((self, self.tags), ("doubt_logins", "doubt_logouts", "drop_messages")):
                 each.write(statement, [{"last": last}])
 
     @contextmanager

@@ -60,7 +60,7 @@ class Ledger(ConcernsLedger):
         known = self._read("read_target", _read_state, (state.name,))
         with self._writing() as write:
             if not known or known[0].identity != state.identity:
-                for table in ("holdings", "rejected", "taken", "quiet"):
+                for table in ("holdings", "rejected", "taken"):
                     write(f"drop_{table}", [(state.name,)])
                 write("doubt_holdings", [(state.name,)])
             write("write_target", [{name: _plain(getattr(state, name)) for name in STATE}])
@@ -127,7 +127,6 @@ class Ledger(ConcernsLedger):
         """Record messages, by their numbers, that are about to be sent. Unless they are settled, they are in doubt."""
         at = write_time(now)
         with self._writing() as write:
-            write("drop_quiet", [(target,)])
             write("write_message", [(target, number, at, pack(each).json) for number, each in messages.items()])
             write("note_latest", [(at,)])
 
@@ -161,7 +160,6 @@ class Ledger(ConcernsLedger):
         """Record that a target did not accept a login, and when it is tried again; what it held stands."""
         ip, *times = str(rejected.ip), write_time(rejected.since), write_time(rejected.tried_at)
         with self._writing() as write:
-            write("drop_quiet", [(target,)])
             pause = rejected.pause // MICROSECOND
             write("write_rejected", [(target, ip, rejected.user, rejected.event_id, *times, pause)])
 
@@ -194,7 +192,6 @@ class Ledger(ConcernsLedger):
     def end_withdrawals(self, target: str, ips: Addresses) -> None:
         """Forget what was withdrawn at some addresses: it is due again."""
         with self._writing() as write:
-            write("drop_quiet", [(target,)])
             write("drop_withdrawn_at", [(target, list_ips(ips))])
 
     def read_withdrawn(self, target: str, ips: Addresses | None = None) -> tuple[Withdrawn, ...]:
@@ -234,7 +231,6 @@ class Ledger(ConcernsLedger):
     def forget(self, target: str, ips: Addresses) -> None:
         """Forget what a target was believed to hold at some addresses."""
         with self._writing() as write:
-            write("drop_quiet", [(target,)])
             write("drop_holdings_at", [(target, list_ips(ips))])
 
     def correct(
@@ -243,7 +239,6 @@ class Ledger(ConcernsLedger):
         """Put what a target was seen to hold, and what others took, in the place of what was believed there."""
         rows = [_write_holding(target, ip, each) for ip, holdings in held.items() for each in holdings]
         with self._writing() as write:
-            write("drop_quiet", [(target,)])
             write("drop_holdings_at", [(target, list_ips(held.keys()))])
             write("write_holding", rows)
             write("drop_taken_at", [(target, list_ips(taken.keys()))])
