@@ -260,6 +260,8 @@ CREATE TRIGGER withdrawn_deleted AFTER DELETE ON withdrawn
 BEGIN DELETE FROM quiet WHERE target = OLD.target; END;
 CREATE TRIGGER rejected_deleted AFTER DELETE ON rejected
 BEGIN DELETE FROM quiet WHERE target = OLD.target; END;
+CREATE TRIGGER taken_inserted AFTER INSERT ON taken
+BEGIN DELETE FROM quiet WHERE target = NEW.target; END;
 CREATE TRIGGER taken_deleted AFTER DELETE ON taken
 BEGIN DELETE FROM quiet WHERE target = OLD.target; END;
 CREATE TRIGGER tag_holding_inserted AFTER INSERT ON tag_holding
@@ -272,5 +274,7 @@ CREATE TRIGGER tag_withdrawn_deleted AFTER DELETE ON tag_withdrawn
 BEGIN DELETE FROM tag_quiet WHERE target = OLD.target; END;
 CREATE TRIGGER tag_rejected_deleted AFTER DELETE ON tag_rejected
 BEGIN DELETE FROM tag_quiet WHERE target = OLD.target; END;
+CREATE TRIGGER tag_taken_inserted AFTER INSERT ON tag_taken
+BEGIN DELETE FROM tag_quiet WHERE target = NEW.target; END;
 CREATE TRIGGER tag_taken_deleted AFTER DELETE ON tag_taken
 BEGIN DELETE FROM tag_quiet WHERE target = OLD.target; END;
