@@ -541,7 +541,7 @@ def test_few_messages_are_announced_before_their_turn():
 
 
 def test_what_is_in_flight_counts_as_announced():
-    """Eight messages of a target are without an outcome at most, over all connections: so many a crash puts in doubt."""
+    """Over all connections of a target, at most eight messages lack an outcome: so many a crash puts in doubt."""
     has_gone_on, most = threading.Event(), []
 
     class Counting(Observer):
