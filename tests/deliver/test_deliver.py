@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.limits import PATIENCE
 from uidsync.deadline import Deadline
 from uidsync.deliver.refusals import ALL_REFUSED, REFUSED_LATER
 from uidsync.deliver.workers import GRACE, Delivery, deliver
@@ -537,6 +538,27 @@ def test_few_messages_are_announced_before_their_turn():
     deliver([[(delivery, observer)]], 50, Deadline(60))
     assert sent == [8, 7, 6]
     assert count(delivery) == {"delivered": 100, "failed": 50, "not_tried": 850}
+
+
+def test_what_is_in_flight_counts_as_announced():
+    """Over all connections of a target, at most eight messages lack an outcome: so many a crash puts in doubt."""
+    has_gone_on, most = threading.Event(), []
+
+    class Counting(Observer):
+        def sending(self, delivery, batches):
+            super().sending(delivery, batches)
+            kinds = Counter(what for _, what, _ in self.heard)
+            most.append(kinds["sending"] - kinds["ended"])
+            if len(most) > 1:
+                has_gone_on.set()
+
+    def answer(batch):
+        if batch[0].user == "user0":
+            assert has_gone_on.wait(PATIENCE)
+        return ()
+
+    deliver([[(Delivery("fw", Peer(answer), make_plan(100), connections=2), Counting())]], 1, Deadline(60))
+    assert max(most) == 8
 
 
 # ---- bugs --------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from uidsync.report.report import Delivered, Failed, NotTried, Outcome
 from uidsync.side_by_side import start
 
 POLL = 0.05  # seconds between looks at the deadline, which a signal may bring forward
-AHEAD = 8  # messages of a target that are announced at once; after a crash as many are in doubt
+AHEAD = 8  # messages of a target that are announced and have not ended; after a crash as many are in doubt
 GRACE = 5.0  # seconds after the deadline for calls in flight to end: looking up a name obeys no limit of ours
 
 
@@ -201,8 +201,8 @@ class _Worker:
     def _take(self, waiting: deque[Batch]) -> Batch | None:
         with self._turn:
             with self._lock:
-                some = 0 if self._ready or self._is_over() else min(AHEAD, len(waiting))
-                following = [waiting.popleft() for _ in range(some)]
+                room = 0 if self._ready or self._is_over() else AHEAD - len(self._in_flight)
+                following = [waiting.popleft() for _ in range(min(room, len(waiting)))]
                 self._ready.extend(following)
             if following:
                 self._observer.sending(self._delivery, following)

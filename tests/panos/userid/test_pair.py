@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
+from tests.panos.peer import make_answer, read_request
 from uidsync.panos.userid.messages import Login, make_message, make_user_id
 from uidsync.panos.userid.pair import ACTIVE, OFF, Pair, choose, read_role
 from uidsync.panos.userid.table import make_show_mappings
@@ -274,6 +275,35 @@ def test_without_the_right_to_ask_all_must_fail_for_a_failure(units, make_pair):
         units.do("fault", name=None, **unit)
     log_in(pair, 3)
     assert set(units.mappings()) == {"10.0.0.1", "10.0.0.3"}
+
+
+def test_what_one_member_may_have_got_was_sent(units, make_pair):
+    """A message that nobody could hand to one member, and that the other may have acted on, is in doubt."""
+    for unit in ({}, {"unit": "peer"}):
+        units.do("role", types=["user-id"], **unit)
+    pair = make_pair(RetryPolicy(attempts=1))
+    log_in(pair, 1)
+    units.do("fault", name="refuse")
+    units.do("fault", name="reset_before_answer", unit="peer", applied=True)
+    with pytest.raises(Unreachable, match="refused") as raised:
+        log_in(pair, 2)
+    assert not raised.value.is_unsent
+
+
+def test_what_a_member_accepted_was_sent(run_peer, make_client, make_patience):
+    """A member that accepts a message, and is gone before it says whether it is still active, may hold it."""
+    active = b'<response status="success"><result><local-info><state>active</state></local-info></result></response>'
+
+    def serve(peer, tls):
+        for answer in (make_answer(active), make_answer(Connection="close")):
+            read_request(tls)
+            tls.sendall(answer)
+        peer.close()
+
+    pair = Pair({ONE: make_client(run_peer(serve))}, request_timeout=2.0, patience=make_patience(RetryPolicy(1)))
+    with pytest.raises(Unreachable, match="refused") as raised:
+        log_in(pair)
+    assert not raised.value.is_unsent
 
 
 def test_of_two_answers_the_better_counts(units, make_pair):

@@ -5,6 +5,8 @@ import http.client
 import socket
 import ssl
 import threading
+from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.limits import within
-from tests.panos.peer import answering, make_answer
+from tests.panos.peer import answering, make_answer, read_request
 from uidsync.panos.userid.firewall import Firewall, make_url
 from uidsync.panos.userid.messages import Login, Logout, Rejection
 from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, PanosError, Unauthorized, Unreachable, Untrusted
@@ -209,6 +211,71 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_again(run_peer, make_c
     for _ in range(3):
         client.call(SYSTEM_INFO)
     assert peer.connections == 3
+
+
+def test_a_connection_that_ends_as_we_send_costs_nothing(run_peer, make_client, clock):
+    """A peer that ends each connection after an answer, however late, gets the next call at once over a new one."""
+
+    def serve(peer, tls):
+        answering(SUCCESS)(peer, OneRequest(tls))
+        read_request(tls)
+
+    peer = run_peer(serve)
+    client = make_client(peer, policy=RetryPolicy())
+    for _ in range(60):
+        client.call(SYSTEM_INFO)
+    assert (peer.connections, clock.slept) == (60, [])
+
+
+def test_what_was_lost_with_a_connection_may_have_been_carried_out(run_peer, make_client):
+    """A peer that is gone for good after it heard a second message may have acted on it."""
+
+    def serve(peer, tls):
+        answering(SUCCESS)(peer, OneRequest(tls))
+        read_request(tls)
+        peer.close()
+
+    client = make_client(run_peer(serve))
+    client.call(SYSTEM_INFO)
+    with pytest.raises(Unreachable) as raised:
+        client.call(SYSTEM_INFO)
+    assert not raised.value.is_unsent
+
+
+REFUSAL = make_answer(b'<response status="error"><msg>not this one</msg></response>')
+IN_ONE_BUFFER = SUCCESS.ljust(8192)  # of Python's own, so that what follows waits in that of TLS
+
+
+@pytest.mark.parametrize(
+    "answers", [(b"HTTP/1.1 102 Processing\r\n\r\n", SUCCESS), (IN_ONE_BUFFER + SUCCESS, b"")], ids=["late", "twice"]
+)
+def test_no_answer_is_taken_for_that_of_another_call(run_peer, make_client, answers):
+    """What a peer says late, or once too often, is not the answer to the next call."""
+    waiting = deque(answers)
+
+    def serve(peer, tls):
+        is_first = peer.connections == 1
+        while read_request(tls):
+            tls.sendall(waiting.popleft() if is_first else REFUSAL)
+
+    client = make_client(run_peer(serve))
+    with suppress(BadReply):
+        client.call(SYSTEM_INFO)
+    with pytest.raises(BadRequest, match="not this one"):
+        client.call(SYSTEM_INFO)
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 99", b"Transfer-Encoding: chunked"])
+def test_an_answer_that_breaks_off_is_told_without_its_words(run_peer, make_client, head):
+    """The error says what happened, and nothing of what did come."""
+    said = b"HTTP/1.1 200 OK\r\n%s\r\n\r\n4\r\nada \r\n4\r\n" % head
+
+    def serve(_, tls):
+        tls.recv(65536)
+        tls.sendall(said)
+
+    with pytest.raises(Unreachable, match=r"^the answer broke off while asking https://127\.0\.0\.1:[0-9]+/api/$"):
+        make_client(run_peer(serve)).call(SYSTEM_INFO)
 
 
 class OneRequest:

@@ -165,23 +165,27 @@ class Pair:
         choice = self._choose(seconds)
         hosts = choice.hosts
         for host in hosts:
-            member = self._members[host]
+            member, has_answered = self._members[host], False
             try:
                 if len(hosts) > 1:  # each has its own retries: a member that stumbles must not miss what the other took
                     answers.append(member.call(request, tries=tries))
                     continue
                 answer = member.exchange(request, max(ends_at - time.monotonic(), SHORTEST_TRY))
+                has_answered = True
                 if request.type == MESSAGE and choice.is_told:
                     role = read_role(member.exchange(HA_STATE, max(ends_at - time.monotonic(), SHORTEST_TRY)))
                     if not _is_active(role):  # another has taken over
                         raise Busy(f"{host} is {role} now; mappings that it accepted may be lost")
                 answers.append(answer)
             except PanosError as error:
+                error.is_unsent = error.is_unsent and not has_answered
                 failures.append(error)
                 if isinstance(error, TargetError):
                     self._leave(host, error)
         if not answers:
-            raise min(failures, key=lambda error: isinstance(error, TargetError))
+            failure = min(failures, key=lambda error: isinstance(error, TargetError))
+            failure.is_unsent = all(error.is_unsent for error in failures)  # any of them may have acted on it
+            raise failure
         return min(
             answers, key=lambda answer: answer.get("status") != "success" and sum(1 for _ in answer.iter("entry"))
         )

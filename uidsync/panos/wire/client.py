@@ -7,6 +7,7 @@ Answers are bounded in size and time. Redirects are not followed. The key travel
 from __future__ import annotations
 
 import select
+import ssl
 import threading
 import weakref
 from collections import Counter, deque
@@ -20,7 +21,8 @@ from urllib.parse import urlsplit
 
 from lxml import etree
 
-from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
+from uidsync.panos.wire.dial import UNMET
+from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized, Unreachable
 from uidsync.panos.wire.retries import Bounds, Tries
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.wire.words import make_mask
@@ -121,6 +123,8 @@ class Client:
                     raise
         except PanosError as error:
             raise error.reworded(self._make_mask(request)(error.words)) from None
+        except IncompleteRead:  # holds what did come
+            raise Unreachable(f"the answer broke off while asking {self._url}") from None
         except (OSError, ValueError, HTTPException) as error:
             failure = read_failure(error, f"asking {self._url}")
             raise failure.reworded(self._make_mask(request)(failure.words)) from None
@@ -150,12 +154,11 @@ class _Line(HTTPSConnection):
         """Connect and shake hands."""
         self.sock = self._trusted.connect(self.host, self.port, self._trusted.seconds_left() or 0)
 
-    def close_if_over(self) -> None:
-        """Close the connection if the host has, or says what nobody asked for. The next call then connects anew."""
+    def is_silent(self) -> bool:
+        """Tell whether the host has neither ended the connection nor said what nobody asked for."""
         poller = select.poll()
         poller.register(self.sock, select.POLLIN)
-        if poller.poll(0):
-            self.close()
+        return not (self.sock.pending() or poller.poll(0))
 
 
 class _Lines:
@@ -171,27 +174,52 @@ class _Lines:
     @contextmanager
     def post(self, body: bytes) -> Iterator[HTTPResponse]:
         """Make one call, and yield the answer before its body is read."""
-        try:
-            line = self._idle.pop()
-            line.close_if_over()
-        except IndexError:
-            line = _Line(self._place.hostname or "", self._place.port, self.context)
+        line, answer = self._ask(body)
         is_read = False
         try:
-            line.request("POST", self._place.path, body, self._headers)
-            with line.getresponse() as answer:
+            with answer:
                 try:
                     yield answer
-                except HTTPException:  # whatever the host says next belongs to this answer
-                    line.close()
-                    raise
                 finally:
                     is_read = answer.isclosed()
+        except (HTTPException, BadReply):  # whatever the host says next may belong to this answer
+            is_read = False
+            raise
         finally:
             if is_read and line.sock:
                 self._idle.append(line)
             else:
                 line.close()
+
+    def _ask(self, body: bytes) -> tuple[_Line, HTTPResponse]:
+        """Send a request, and return its connection and the head of its answer.
+
+        Hosts end connections at any time, just after an answer, too. That is no failure: the call goes out at once over
+        a new one. The host may have acted on it, and gets it again, as it would after a pause.
+        """
+        was_sent = False
+        with suppress(IndexError):
+            line = self._idle.pop()
+            if line.is_silent():
+                with suppress(ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                    was_sent = True
+                    return line, self._ask_over(line, body)
+            line.close()
+        line = _Line(self._place.hostname or "", self._place.port, self.context)
+        try:
+            return line, self._ask_over(line, body)
+        except OSError as error:
+            if was_sent:  # though not over this one
+                vars(error).pop(UNMET, None)
+            raise
+
+    def _ask_over(self, line: _Line, body: bytes) -> HTTPResponse:
+        try:
+            line.request("POST", self._place.path, body, self._headers)
+            return line.getresponse()
+        except BaseException:
+            line.close()
+            raise
 
     def close(self) -> None:
         """End the connections that wait."""

@@ -17,6 +17,7 @@ from errno import EINPROGRESS
 from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
+UNMET = "is_unmet"  # the attribute of an error that came before anything was sent
 NEXT_AFTER = 0.25  # seconds that an address has to itself: the recommended "Connection Attempt Delay" of RFC 8305
 
 AddressInfo = tuple[int, int, int, str, Any]  # as `socket.getaddrinfo` has it
@@ -59,13 +60,13 @@ def meet(
                 if not infos:
                     raise
     except Exception as error:
-        error.is_unmet = True  # type: ignore[attr-defined]
+        setattr(error, UNMET, True)
         raise
 
 
 def is_unmet(error: BaseException) -> bool:
     """Tell whether an error came from `meet`, so that nothing can have been sent."""
-    return getattr(error, "is_unmet", False)
+    return getattr(error, UNMET, False)
 
 
 def _race(host: str, infos: Sequence[AddressInfo], seconds: float) -> tuple[socket.socket, AddressInfo]:
