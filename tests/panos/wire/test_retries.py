@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.limits import PATIENCE
 from uidsync.panos.wire.errors import (
     BadReply,
     BadRequest,
@@ -185,19 +186,45 @@ def test_a_wait_that_outlasts_the_run_is_the_last(make_patience, clock):
 
 
 def test_threads_share_a_patience(make_patience, clock):
-    """Failures in several threads are all counted."""
+    """Failures in several threads, one after the other, are all counted."""
     patience = make_patience(RetryPolicy(attempts=2, seconds=1000))
-    start = threading.Barrier(5)
+    for _ in range(5):
+        thread = threading.Thread(target=patience.call, args=(failing(Busy("answers HTTP 429", retry_after=100)), 10))
+        thread.start()
+        thread.join()
+    assert clock.slept == [100] * 5
+    with pytest.raises(Busy):
+        patience.call(failing(Busy("answers HTTP 429", retry_after=501)), 10)
+
+
+def test_an_outage_costs_its_time_however_many_connections(make_patience, clock):
+    """What five threads wait for side by side counts once: an outage that one would outlast, all outlast."""
+    together = threading.Barrier(5)
+    back_at, pauses, answers = clock.now + 8, [], []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        if not together.wait(PATIENCE):  # all are here
+            clock.now += max(pauses)
+            pauses.clear()
+        together.wait(PATIENCE)
+
+    def attempt(_):
+        if clock.now < back_at:
+            raise Unreachable("refused")
+        return "answer"
 
     def call():
-        start.wait()
-        patience.call(failing(Busy("answers HTTP 429", retry_after=100)), 10)
+        try:
+            answers.append(patience.call(attempt, 10))
+        except PanosError:
+            together.abort()
 
+    clock.sleep = sleep
+    patience = make_patience(RetryPolicy(seconds=30, attempts=9))
     threads = [threading.Thread(target=call) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert clock.slept == [100] * 5
-    with pytest.raises(Busy):
-        patience.call(failing(Busy("answers HTTP 429", retry_after=501)), 10)
+    assert answers == ["answer"] * 5

@@ -52,6 +52,7 @@ class Patience:
         self._clock = clock
         self._sleep = sleep
         self._left = policy.seconds
+        self._spent_until = clock()
         self._has_answered = False
         self._lock = threading.Lock()
 
@@ -79,11 +80,12 @@ class Patience:
                 is_unsent = error.is_unsent = is_unsent and error.is_unsent
                 if not error.is_transient:
                     raise
-                self._spend(self._clock() - started)
+                failed = self._clock()
+                self._spend(started, failed)
                 pause = _choose_pause(error, number)
                 if self._is_last(error, number, pause, tries):
                     raise
-                self._spend(pause)
+                self._spend(failed, failed + pause)
                 self._log.info(
                     "retry.scheduled", error=error.kind, message=str(error), attempt=number, seconds=round(pause, 1)
                 )
@@ -107,9 +109,11 @@ class Patience:
             left = min(left, self._left)
         return max(min(request_timeout, left), SHORTEST_TRY)
 
-    def _spend(self, seconds: float) -> None:
+    def _spend(self, since: float, until: float) -> None:
+        """Count time that went to failures; what several threads spend side by side counts once."""
         with self._lock:
-            self._left -= seconds
+            self._left -= max(until - max(since, self._spent_until), 0)
+            self._spent_until = max(until, self._spent_until)
 
 
 @dataclass(frozen=True, slots=True)
