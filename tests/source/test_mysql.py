@@ -540,7 +540,7 @@ def test_values_travel_as_parameters(safeconnect):
             (f"%{safeconnect.user}%",),
         )
         asked = [statement.strip() for (statement,) in cursor.fetchall()]
-    values = r"([0-9]+|'[-0-9: ]+'|\([0-9,]+\))"
+    values = r"([0-9]+|'[-0-9: ]+'|\([0-9,]+\)|\(('[a-z_]+',?)+\))"
     texts = [text.replace("{macaddress}", "macaddress") for text in STATEMENTS.values()]
     known = [re.escape(text).replace("%s", values).replace(r"\{limit\}", "[a-z_]+") for text in texts] + [
         "SET (NAMES|AUTOCOMMIT).*"
