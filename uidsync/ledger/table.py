@@ -27,6 +27,8 @@ class TableLedger(EventsLedger):
     def choose_sample(self, target: str, asked: int, now: datetime) -> Iterator[Subject]:
         """Choose mappings to ask a target for, spread over all: each is chosen in its turn, after so many others."""
         fit = {"target": target, "settled": write_time(now - SETTLED), "lasting": write_time(now + SETTLED)}
+        if not self._read("pick_fit", read_subject, fit | {"place": 0}):  # all was sent just now, say
+            return
         (count,) = self._read("count_mappings", int, (target,))
         for choice in range(asked, asked + min(count, MOST_CHOICES)):
             place = int(choice * GOLDEN % 1 * count)  # this sequence leaves no gaps, however many there are
