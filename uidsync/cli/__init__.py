@@ -1,4 +1,8 @@
-"""The command line: commands, wiring and exit codes; the only place that sees everything."""
+"""The command line: commands, wiring and exit codes; the only place that sees everything.
+
+Imports everything.
+Start at `main` below, and at `sync.sync`.
+"""
 
 from __future__ import annotations
 

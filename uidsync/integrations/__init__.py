@@ -1,4 +1,4 @@
 """Neighbours of the main job over the same firewalls; each folder is one subcommand and one unit.
 
-Those that listen share `door.py`.
+Imports `panos` and `config.values`, and no other neighbour. Those that listen share `door.py`.
 """

@@ -1,4 +1,4 @@
-"""Where something may be due on a target, and until when nothing is."""
+"""Where something may be due on a target, and the note of how long nothing will be."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ConcernsLedger(TableLedger):
         that is known to be quiet on these terms, only the news are listed.
         """
         parameters = {"target": target, "terms": terms, "now": write_time(now)}
-        for written in self._read("read_quiet", lambda written, _: read_number(written), parameters):
-            return self._walk("list_news", {"target": target, "written": written})
+        if found := self._read("read_quiet", lambda written, _: read_number(written), parameters):
+            return self._walk("list_news", {"target": target, "written": found[0]})
         parameters |= {"networks": list_networks(networks)}
         parameters |= {"gone": write_time(now - LOGOUT_GRACE), "since": write_time(seen_since)}
         return self._walk("list_concerns", parameters)

@@ -100,7 +100,7 @@ class Ledger(ConcernsLedger):
         return self.sum_up_holdings(target, now)[:2]
 
     def sum_up_holdings(self, target: str, now: datetime) -> tuple[int, int, datetime | None, datetime | None]:
-        """Return the same, and when the first and the last of them expire."""
+        """Return how many unexpired mappings are held and in doubt, and when the first and the last of them expire."""
         parameters = (target, write_time(now))
 
         def make(

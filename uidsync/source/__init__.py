@@ -1,4 +1,8 @@
-"""Where login events come from: the NAC's `clienthist` in MySQL or MariaDB, or the same columns in a CSV file."""
+"""Where login events come from: the NAC's `clienthist` in MySQL or MariaDB, or the same columns in a CSV file.
+
+Imports `panos` and `config`.
+Start at `Source` below, and at `rows.make_row_reader`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of two hosts works.
+"""Which of two hosts runs.
 
 Imports `ledger`, `plan` and below.
 Start at `lock.Turn`.

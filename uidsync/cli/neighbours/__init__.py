@@ -1,6 +1,7 @@
 """The neighbours of the main job: their commands, their tables of the configuration, the packages that they need.
 
-Here lie the commands, each loaded by nobody else: they hand to a neighbour what it needs of the core.
+One file for each command, which no other command imports. A command hands its neighbour what it needs of the core.
+Start at `events.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 """IPsec tunnels for Zabbix, for Nagios and its like, and for people: one collection, one verdict, several forms.
 
-What a firewall says by its command line is read here, too: start at `shell.make_shell_look`.
+Imports `panos` and `config.values`.
+Start at `answers.answer`; a firewall's command line is read from `shell.make_shell_look` on.
 """

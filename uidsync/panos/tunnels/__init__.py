@@ -1,5 +1,5 @@
 """IPsec tunnels: the firewall's listings, read into conditions.
 
-Imports `panos.wire`.
+Imports `panos.wire` and `panos.userid`.
 Start at `look.look`.
 """

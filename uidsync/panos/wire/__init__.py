@@ -1,5 +1,5 @@
 """How Palo Alto devices are reached: connections, TLS, retries, errors, the XML API.
 
-Imports nothing else of uidsync.
+Imports `panos`.
 Start at `client.Client`.
 """
