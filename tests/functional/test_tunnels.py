@@ -371,6 +371,7 @@ def ask_both_ways(watched, tunnels, site, *words, **settings):
         use_ssh(site, command_line)
         called = tunnels("all", *words)
     for document in (by_api, by_ssh := show(called)):
+        assert "seconds" in document, called
         del document["seconds"], document["members"]
         if settings.get("layout") == "collapsed":  # has lost the column
             document["flows"] = [flow | {"interface": ""} for flow in document["flows"]]
