@@ -28,11 +28,15 @@ class Peer:
         """Where its API would be."""
         return f"https://{self.host}:{self.port}/api/"
 
-    def close(self) -> None:
-        """End the server and its connections."""
+    def stop_listening(self) -> None:
+        """Refuse new connections."""
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
+
+    def close(self) -> None:
+        """End the server and its connections."""
+        self.stop_listening()
         for connection in self._connections:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

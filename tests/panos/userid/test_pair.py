@@ -295,10 +295,11 @@ def test_what_a_member_accepted_was_sent(run_peer, make_client, make_patience):
     active = b'<response status="success"><result><local-info><state>active</state></local-info></result></response>'
 
     def serve(peer, tls):
-        for answer in (make_answer(active), make_answer(Connection="close")):
-            read_request(tls)
-            tls.sendall(answer)
-        peer.close()
+        read_request(tls)
+        tls.sendall(make_answer(active))
+        read_request(tls)
+        peer.stop_listening()  # before the client asks again
+        tls.sendall(make_answer(Connection="close"))
 
     pair = Pair({ONE: make_client(run_peer(serve))}, request_timeout=2.0, patience=make_patience(RetryPolicy(1)))
     with pytest.raises(Unreachable, match="refused") as raised:
