@@ -137,11 +137,19 @@ def test_a_password_is_no_acceptance(prompt):
     "printed",
     [
         "show vpn flow\n<a>\n", "<a>\n", "show \nops@fw> show vpn \nops@fw(active)> show vpn flow\n<a>\n", "\n\n<a>\n",
+        "ops@fw(active)> ops@fw> ops@fw> show vpn flow\n<a>\n", "ops@fw>ops@fw# \n ops@fw> show \n<a>\n",
     ],
 )  # fmt: skip
 def test_an_echo_is_not_printed(printed):
-    """The command comes back at once, in parts with prompts between them, or not at all."""
+    """The command comes back at once, in parts with prompts between them, after several prompts, or not at all."""
     assert strip_echo(printed, "show vpn flow", "ops@fw").strip() == "<a>"
+
+
+@pytest.mark.parametrize("count", range(1, 5))
+def test_prompts_alone_are_no_output(count):
+    """Prompts that come late, from an earlier command, are not what this command prints: on one line or on several."""
+    for between in ("", " ", "\n"):
+        assert not strip_echo(between.join(["ops@fw(active)>"] * count), "show vpn flow", "ops@fw").strip()
 
 
 @pytest.mark.parametrize("piece", HOSTILE)

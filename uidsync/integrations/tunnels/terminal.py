@@ -100,15 +100,10 @@ def find_question(shown: str, questions: Questions) -> Question | None:
 
 
 def strip_echo(printed: str, command: str, name: str) -> str:
-    """Return what a command printed, without prompts and echo; the echo may come in parts, and repeatedly."""
-    prompt = re.compile(rf"{re.escape(name)}[^>#]{{0,40}}[>#]")
-
-    def is_echo(line: str) -> bool:
-        words = line.strip()
-        seen = prompt.match(words)
-        return command.startswith(words[seen.end() :].strip() if seen else words)
-
-    return "\n".join(dropwhile(is_echo, printed.split("\n")))
+    """Return what a command printed, without prompts and echo; both may come repeatedly, and the echo in parts."""
+    prompts = re.compile(rf"\s*(?:{re.escape(name)}[^>#]{{0,40}}[>#]\s*)*")
+    lines = printed.split("\n")
+    return "\n".join(dropwhile(lambda line: command.startswith(prompts.sub("", line, count=1).rstrip()), lines))
 
 
 def quote(text: str) -> str:
