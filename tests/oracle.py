@@ -9,11 +9,13 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 Address = IPv4Address | IPv6Address
 Row = Sequence[object]
@@ -24,8 +26,7 @@ BLANK = "\u115f\u1160\u2800\u3164\uffa0\U0001d159"  # letters and symbols withou
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """The keys of [source] and [identity] that decide about mappings, with their defaults."""
 
     reauth_days: float = 7
@@ -48,8 +49,7 @@ class Settings:
         return reauth if self.idle_after is None else min(reauth, self.idle_after)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """A row that could be read: exactly one of user and why is set, but for the blank, which has neither."""
 
     address: Address
@@ -60,8 +60,7 @@ class Event:
     device: str | None
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(Struct):
     """What the rows come to."""
 
     wanted: dict[Address, tuple[str, datetime]] = field(default_factory=dict)
@@ -278,8 +277,7 @@ Moment = tuple[datetime, bool]
 """A time, and whether just after it is meant: then what ends its validity at that time has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tenure:
+class Tenure(Struct, frozen=True):
     """Somebody's time at an address: user or why, since, until, and the row that says so."""
 
     user: str | None
@@ -289,8 +287,7 @@ class Tenure:
     event_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """Who has an address from one moment to the next; None when nothing is known."""
 
     moment: Moment

@@ -6,10 +6,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 
+from msgspec import Struct
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
@@ -34,8 +35,7 @@ from uidsync.standby.lock import OnStandby, StandbyLost, Turn
 MakeTarget = Callable[[Dispatch], Target]
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """What a run is made of. With a `turn`, that is taken first, or left to another host."""
 
     config: Config
@@ -52,8 +52,7 @@ class Parts:
 Planned = tuple[Parts, Sequence[Dispatch]]
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What is wanted of a run.
 
     A dry run stops with the plan. `full` reads the whole window and sends all of it; with `force` what looks unsafe is
@@ -66,8 +65,7 @@ class Order:
     run_id: str = ""
 
 
-@dataclass(slots=True)
-class Run:
+class Run(Struct):
     """A run as far as it came: its report, what it read, and what it planned for every target."""
 
     parts: Parts

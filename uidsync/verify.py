@@ -7,9 +7,9 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
+
+from msgspec import Struct
 
 from uidsync.config.models import Config, FirewallConfig, TargetConfig
 from uidsync.ledger.ledger import Ledger
@@ -23,8 +24,7 @@ from uidsync.source.rows import LoginEvent
 from uidsync.sync import Parts, begin, carry_out, finish, make_tagging
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """Whose mappings are meant: those at addresses, those of users (without a domain: in any), or all.
 
     With `only_tags`, their tags alone are meant.

@@ -1,13 +1,14 @@
 """What is believed is held against what is there: all of it where they may differ, and nothing where they are alike."""
 
 from contextlib import closing
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tests.world import World
 from uidsync.config.reader import make_config
@@ -49,8 +50,7 @@ CONFIG, PART = make_site(), make_site([f"{INSIDE}0/24"])
 ADA = LoginEvent(None, "ada", "", NOW - HOUR, EVENT, None)
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(Struct, frozen=True):
     """An address: who was seen there, what is held there, what is shown, and what is held back.
 
     As it is made, all is well.

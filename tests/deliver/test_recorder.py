@@ -1,13 +1,13 @@
 """What a run settles on before it sends anything, by what the ledger can say."""
 
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from types import SimpleNamespace
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from uidsync.config.reader import make_config
 from uidsync.deliver.recorder import Recorder

@@ -3,13 +3,13 @@
 import shutil
 from collections import Counter
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import FILE, REMEMBERED, Ledger

@@ -1,11 +1,11 @@
 """How far the source was read: when a tail does, where it begins, and which rows it reads again."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from uidsync.ledger.position import DISORDER_LASTS, MOST_AHEAD, make_position
 

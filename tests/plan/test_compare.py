@@ -1,12 +1,12 @@
 """What differs between what a target holds, should hold and is believed to: every way a table can be tampered with."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from uidsync.config.reader import make_config
 from uidsync.ledger.values import LOGOUT_GRACE, MINUTE, SETTLED, TOLERANCE, Holding, Rejected, TargetState, Withdrawn

@@ -3,11 +3,11 @@
 import os
 import random
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import pytest
+from msgspec.structs import replace
 
 from uidsync.config.reader import make_config
 from uidsync.ledger.ledger import Ledger

@@ -1,10 +1,10 @@
 """What concerns one target: what it should hold, what is held back from it, and where nobody shall be."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import pytest
+from msgspec.structs import replace
 
 from uidsync.config.reader import make_config
 from uidsync.ledger.values import Holding, Rejected, TargetState, Withdrawn

@@ -12,13 +12,13 @@ import sys
 import tomllib
 from collections.abc import Callable, Collection
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, is_dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+from msgspec import Struct
 from typer.core import TyperCommand, TyperGroup
 
 from uidsync import __version__
@@ -118,8 +118,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
         raise typer.Exit
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """The options that stand before or after any command."""
 
     config: Annotated[
@@ -240,25 +239,25 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
 def _gather(function: Callable[..., Any], act: Callable[[typer.Context, dict[str, Any]], None]) -> Callable[..., None]:
     """Return what typer is to call in the place of a function, so that `act` gets its arguments.
 
-    A parameter whose type is a dataclass stands for a group of options: its fields.
+    A parameter whose type is a Struct stands for a group of options: its fields.
     """
     own, groups = inspect.signature(function, eval_str=True), dict[str, Any]()
     parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
     for name, parameter in own.parameters.items():
         group = parameter.annotation
-        if not is_dataclass(group):
+        if not (isinstance(group, type) and issubclass(group, Struct)):
             parameters.append(parameter)
             continue
         groups[name], hints = group, get_type_hints(group, include_extras=True)
         parameters += [
-            parameter.replace(name=field.name, default=field.default, annotation=hints[field.name])
-            for field in fields(group)
+            option.replace(kind=parameter.kind, annotation=hints[name])
+            for name, option in inspect.signature(group).parameters.items()
         ]
 
     @functools.wraps(function)
     def called(context: typer.Context, **arguments: Any) -> None:  # noqa: ANN401 (whatever the command takes)
         for name, group in groups.items():
-            arguments[name] = group(**{field.name: arguments.pop(field.name) for field in fields(group)})
+            arguments[name] = group(**{option: arguments.pop(option) for option in group.__struct_fields__})
         act(context, arguments)
 
     called.__signature__ = own.replace(  # type: ignore[attr-defined]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from uidsync.cli.app import JSONOption, Options, command, read_address
 from uidsync.cli.show import NOBODY, print_json, print_lines
@@ -35,8 +36,7 @@ LONGEST_PRINCIPAL = 80  # characters, shown to people
 LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """Everything that bears on one address; `untagged` says why some targets get no tags."""
 
     now: datetime

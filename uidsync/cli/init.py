@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec import Struct
 
 from uidsync.cli.app import DEFAULT_CONFIG, Options, command
 from uidsync.cli.secret import raise_if_unwritable
@@ -23,8 +23,7 @@ from uidsync.report.report import INCOMPLETE, OK
 NAMED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)=(?P<host>\[[^\]]+\]|[^:]+)(:(?P<port>\d+))?")
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """The answers that the command line gives."""
 
     host: Annotated[str, typer.Option("--database", metavar="HOST[:PORT]", help="The database server.")] = ""

@@ -6,7 +6,6 @@ import stat
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
 from grp import getgrgid, getgrnam
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -14,6 +13,8 @@ from typing import Annotated, Literal
 
 import structlog
 import typer
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 from rich.table import Table
 
 from uidsync.cli.app import JSONOption, Options, command
@@ -40,8 +41,7 @@ MODE = 0o640
 ELSEWHERE = "create that directory, or name a file elsewhere in the configuration"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a secret was found, and who can read it; or why it was not found, and the command that stores it."""
 
     name: str

@@ -9,11 +9,12 @@ import stat
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from rich.text import Text
 from structlog.typing import FilteringBoundLogger
 
@@ -40,8 +41,7 @@ PATIENCE = 2.0  # seconds
 MOMENT = re.compile(r"^NextElapseUSecRealtime=\w+ (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """Where one target stands.
 
     `expiring` mappings have less than five minutes left; logins that are `held_back` were rejected or withdrawn, and
@@ -67,8 +67,7 @@ class Standing:
     reconciled_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Timer:
+class Timer(Struct, frozen=True):
     """The timer of runs. While a run is active, `next_run` is None."""
 
     is_on: bool

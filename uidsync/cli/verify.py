@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from msgspec import Struct
+from msgspec.structs import asdict
 from rich.text import Text
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command, read_address
@@ -84,8 +85,7 @@ def verify(
     return report.exit_code if report and report.exit_code in {BUG, UNSAFE} else _judge(found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(Struct, frozen=True):
     """A look at the targets that are meant. One at an agent needs all firewalls: they tell what they learned of it."""
 
     site: Site

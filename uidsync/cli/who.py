@@ -6,13 +6,13 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import Struct, field
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import JSONOption, Options, command, read_address
@@ -47,8 +47,7 @@ TWICE = "the rows of that hour count from its end, so the answer may be that of 
 Question = Address | str | None  # an address, the twelve hex digits of a MAC address, or a user's name as it stands
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(Struct, frozen=True):
     """What an answer is told with: the moment asked for, the source's clock, and what else the table has."""
 
     moment: Moment

@@ -6,10 +6,10 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
+from msgspec import Struct
 
 from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command, read_address
 from uidsync.cli.show import make_console, print_json, progress_bar, show_held_back, show_plans, show_withdrawal
@@ -30,8 +30,7 @@ from uidsync.withdraw import Chosen, find_withheld, give_back, plan_withdrawal, 
 from uidsync.withdraw import withdraw as carry_out
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What is to be done with the mappings that are meant."""
 
     everybody: Annotated[bool, typer.Option("--all", help="Withdraw all mappings, whatever the limit of logouts.")] = (

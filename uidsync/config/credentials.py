@@ -10,8 +10,9 @@ import pwd
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from uidsync.config.values import SecretError
 
@@ -25,8 +26,7 @@ class SecretClosed(SecretError):
     """A secret may be there, but this account may not read it."""
 
 
-@dataclass(frozen=True, slots=True)
-class SecretFiles:
+class SecretFiles(Struct, frozen=True):
     """Where secrets are looked for: the file that the configuration names, and no other place.
 
     Where it names none: the service's credentials, then the system's directory.

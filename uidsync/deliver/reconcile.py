@@ -7,11 +7,12 @@ planned anew. A full look comes every `full_every`, and after anything odd.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
 import durationpy
+from msgspec import Struct, field
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import Config, TargetConfig
@@ -34,8 +35,7 @@ FIRST_PAUSE = timedelta(minutes=5)  # between two looks that a missing mapping b
 CAN_WAIT = timedelta(minutes=6)  # a renewal that has longer can wait for the next look
 
 
-@dataclass(slots=True)
-class Examination:
+class Examination(Struct):
     """What came of looking at a target: the dispatch with what is due by now, and what to tell.
 
     `error` is why the target did not answer; then nothing of this says that it is well.

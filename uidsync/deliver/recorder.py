@@ -9,11 +9,11 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol
 
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import Config

@@ -7,8 +7,9 @@ something afterwards: a target that is busy or full refuses whatever comes. Pure
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from itertools import chain, groupby
+
+from msgspec.structs import replace
 
 from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import Entry, Rejection

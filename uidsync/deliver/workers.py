@@ -10,10 +10,11 @@ import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, groupby
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from uidsync.deadline import Deadline
 from uidsync.deliver.refusals import Refusals
@@ -59,8 +60,7 @@ class Target(Sender, Protocol):
         """End the connections."""
 
 
-@dataclass(slots=True)
-class Delivery:
+class Delivery(Struct):
     """One target's plan on its way, and what became of every entry of it.
 
     A part of the plan may be `refused`, for the words of `refusal`. `error` is why the target did not answer before

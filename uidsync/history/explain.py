@@ -6,10 +6,12 @@ Tags are told of as mappings are. It reads nothing but the ledger.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 from typing import Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from uidsync.config.models import Config
 from uidsync.history import timeline
@@ -45,8 +47,7 @@ RULES: dict[Effect, tuple[int, str]] = {
 CHANGING = ("rewrite", "strip_realm", "ignore_users", "other_domains", "lowercase", "domain")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One row and what it did, and why it is no event or names nobody. The decisive one says who has it now."""
 
     event_id: int | None
@@ -132,8 +133,7 @@ Due = Literal["logout", "changed", "new", "refreshed"]
 Rest = Literal["nobody", "no_event", "short", "outside", "withdrawn", "held", "rejected", "taken"]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What one target should have at an address, and what the next run would do there."""
 
     name: str
@@ -187,8 +187,7 @@ def _find_reason(share: Share, ip: Subject, holder: LoginEvent | None) -> Rest:
 Shown = tuple[TableEntry, ...] | PanosError | None  # by a firewall, or why not; an agent cannot be asked
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
+class Story(Struct, frozen=True):
     """Whose an address is, or which tags an address or a user has: by the event that says so, and at each target.
 
     `sources` are the tags that each address gives, `changed` the roles that no tag can be named like, and `shown` has

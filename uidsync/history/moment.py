@@ -13,11 +13,12 @@ import calendar
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import durationpy
+from msgspec import Struct
+from msgspec.structs import replace
 
 EXAMPLES = "2026-11-17 14:05, 2026-11-17T14:05:00Z, 14:05, yesterday, Tue 14:05 or 2h ago"
 WEEKDAYS = tuple(map(str.lower, calendar.day_name))
@@ -35,8 +36,7 @@ ZONE = re.compile(
 TIME = re.compile(r"(?:^|\s|(?<=\d)t)(?P<hour>\d{1,2})(?P<rest>:\d\d(?::\d\d(?:\.\d+)?)?)?\s?(?P<half>[ap]m)?(?=\s|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """A moment in UTC, the zone that it was taken in (None is the system's), and in words what had to be decided."""
 
     at: datetime

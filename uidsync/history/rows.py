@@ -9,10 +9,12 @@ import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 from itertools import groupby
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.history.timeline import NO_RECORD, Answer, Tenure, Timeline, group_by_address, make_timelines
 from uidsync.panos import Address, Tagged, bare_name
@@ -38,8 +40,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TABLE = "CREATE TABLE seen (ip BLOB, at INTEGER, event INTEGER, user TEXT, why TEXT, mac TEXT)"
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
+class Addresses(Struct, frozen=True):
     """What a user had: at the moment asked for, and earlier in the window that ends with it."""
 
     current: tuple[Tenure, ...] = ()

@@ -9,10 +9,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from uidsync.panos import Address, Tagged
 from uidsync.plan.newest import newest_per_address
@@ -30,8 +31,7 @@ MARGIN = timedelta(minutes=10)  # the NAC exports every 5 minutes by default, an
 Effect = Literal["takes", "leaves", "keeps", "too_old"]
 
 
-@dataclass(frozen=True, slots=True)
-class Tenure:
+class Tenure(Struct, frozen=True):
     """A span of time in which an address was one user's, or nobody's, without a break.
 
     `event` is the one that says so. `until` is when another event takes the address, or when the validity of the last
@@ -43,8 +43,7 @@ class Tenure:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """Who had an address at a moment, and around it. `before` and `after` may be nobody's; the last two never are."""
 
     tenure: Tenure | None = None
@@ -180,8 +179,7 @@ def _find_changes(events: list[LoginEvent], validity: timedelta) -> Iterator[tup
             yield (event.seen_at, AT), holder
 
 
-@dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(Struct, frozen=True):
     """Who had an address at a moment, in plain values for those who know nothing of the NAC.
 
     `others` had the address within the margin around the moment, the first first; None among them is nobody.

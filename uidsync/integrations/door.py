@@ -14,11 +14,11 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from aiohttp import web
+from msgspec import Struct
 
 # Nothing that is answered is for other sites' pages, nor for a cache.
 HEADERS = {
@@ -33,8 +33,7 @@ IDLE, BUSY = False, True
 PAUSE = 0.1  # seconds after an accept that failed for want of descriptors
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What clients may take of us.
 
     `connections` at once, `request_seconds` for the headers and again for the body, from the connection or the last

@@ -7,7 +7,6 @@ nor forget what may have been. Rule: at least once.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime, timedelta
 
 from uidsync.ledger.concerns import ConcernsLedger
@@ -279,8 +278,8 @@ def _plain(value: object) -> object:
     return value
 
 
-# The columns of a target's row, in their order.
-STATE = tuple(field.name for field in fields(TargetState) if field.name != "is_new")
+# The columns of a target's row, in their order: all but `is_new`.
+STATE = TargetState.__struct_fields__[:-1]
 _READERS: Mapping[str, Callable[[object], object]] = {
     "timedelta": lambda value: read_duration(value, LONGEST_PAUSE),
     "datetime | None": read_time_or_none,
@@ -289,7 +288,7 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "str | None": read_text_or_none,
     "int": read_number,
 }
-_READ_COLUMN = [_READERS[str(field.type)] for field in fields(TargetState) if field.name != "is_new"]
+_READ_COLUMN = [_READERS[TargetState.__annotations__[name]] for name in STATE]
 
 
 def _read_state(*columns: object) -> TargetState:

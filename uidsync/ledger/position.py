@@ -6,8 +6,9 @@ Pure: no I/O, no clock.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 LATE_WRITERS = timedelta(minutes=30)  # appliances write out of order, and a large transaction commits late
 LEAST_OVERLAP = 1000  # ids
@@ -15,8 +16,7 @@ DISORDER_LASTS = timedelta(days=1)  # so long after ids were last seen not to gr
 MOST_AHEAD = 1000  # rows that lie ahead whose ids are kept; more than that hold the watermark back
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(Struct, frozen=True):
     """How far a source was read, by which rules, and when all of it.
 
     `marks` are the highest ids known at earlier times, oldest first; `ahead` are the ids of rows whose date lay ahead:

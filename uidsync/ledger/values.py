@@ -6,8 +6,9 @@ Pure: no I/O, no clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from uidsync.panos import Subject
 
@@ -24,8 +25,7 @@ TOLERANCE = timedelta(minutes=2)  # between the clocks of a firewall and the sou
 AHEAD = timedelta(minutes=5)  # a moment that lies further ahead of the clock it was taken by is not believed
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """How people are told of what targets hold; a tag set is all tags of ours of one user or address."""
 
     logins: str = "logins"
@@ -39,8 +39,7 @@ OF_MAPPINGS = Words()
 OF_TAGS = Words("tags", "untags", "tag sets", "changes of tags", "had other tags")
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(Struct, frozen=True):
     """What a target holds at an address, or may hold: `in_doubt` was sent and its acceptance never seen.
 
     One that is `undated` as well was accepted, at a moment that is not believed.
@@ -57,8 +56,7 @@ class Holding:
     undated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
+class Withdrawn(Struct, frozen=True):
     """A login that somebody withdrew: it is not sent again until an event newer than `key`."""
 
     ip: Subject
@@ -66,8 +64,7 @@ class Withdrawn:
     key: tuple[datetime, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Struct, frozen=True):
     """A login that a target rejected, for an event: it is tried again after a pause, each longer than the last."""
 
     ip: Subject
@@ -78,8 +75,7 @@ class Rejected:
     pause: timedelta
 
 
-@dataclass(slots=True)
-class TargetState:
+class TargetState(Struct):
     """What is known of a target beside its mappings; `identity` is what it was learned for.
 
     Of a target that `is_new` the ledger knows nothing, or only what another of its name held. Its table was last put

@@ -6,16 +6,16 @@ Start at `wire.client.Client`, or at `userid.firewall.Firewall`.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Literal
 
+from msgspec import Struct
+
 Address = IPv4Address | IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
-class Tagged:
+class Tagged(Struct, frozen=True):
     """What has tags: a user or an address, by the name of the attribute that messages have for it."""
 
     kind: Literal["user", "ip"]

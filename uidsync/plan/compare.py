@@ -6,9 +6,11 @@ Pure: no I/O, no clock. The one place that says whether a mapping is there, whet
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import asdict, replace
 
 from uidsync.config.models import Config, FirewallConfig, TargetConfig
 from uidsync.ledger.values import LOGOUT_GRACE, MINUTE, SETTLED, TOLERANCE, Holding
@@ -26,8 +28,7 @@ DIFFERENCES = frozenset(KINDS) - {"foreign"}  # that is another's affair
 NEVER = timedelta(days=3650)  # until a mapping ends that does not
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(Struct, frozen=True):
     """How a table is looked at.
 
     Ours are entries of `own_type` whose user is wanted at their address or was sent there, in whatever spelling; with
@@ -42,8 +43,7 @@ class Glance:
     slack: timedelta = timedelta()
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """What a target's table comes to at some addresses, and what is due there.
 
     `held` is what it really holds, `taken` the event at whose address another source has been since, or None.
@@ -224,8 +224,7 @@ def _outlasts(holding: Holding, mapping: UserMapping, now: datetime) -> bool:
 # ---- what is told of it ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One address: the user that it should have, the one that the target shows, and where it has that from."""
 
     ip: Subject
@@ -235,8 +234,7 @@ class Finding:
     seconds_left: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """What was found at one target, and what would mend it. `error` says why it could not be read."""
 
     name: str

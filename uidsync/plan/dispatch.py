@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby, islice
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.ledger.events import Addresses
@@ -25,8 +27,7 @@ from uidsync.source.rows import is_within
 AT_ONCE = 10_000  # addresses
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(Struct, frozen=True):
     """What a run brings to one target; `now` is the source's clock.
 
     `wanted` counts the mappings that the target should have. `ordered` are addresses whose logout somebody asked for,
@@ -125,8 +126,7 @@ def find_limits(config: Config, dispatch: Dispatch, ledger: Ledger) -> Limits:
     return Limits(held, recent, config.sync.max_logout_percent, config.sync.max_change_percent, ledger.words)
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What comes together for one target, part by part."""
 
     plans: list[Plan] = field(default_factory=list)

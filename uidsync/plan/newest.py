@@ -6,8 +6,10 @@ Pure: no I/O, no clock, no randomness, no logging.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.ledger.values import MINUTE
 from uidsync.panos import Subject, Tagged, bare_name
@@ -71,8 +73,7 @@ def is_meant(user: str | None, names: Collection[str]) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(Struct, frozen=True):
     """What the source says of some addresses at `now`, its own time: the newest event of each, and who is wanted."""
 
     events: Mapping[Subject, LoginEvent]

@@ -5,7 +5,7 @@ Pure: no I/O, no clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from uidsync.ledger.values import OF_MAPPINGS, Words
 
@@ -16,8 +16,7 @@ class UnsafePlan(Exception):
     """The source looks broken, or a plan would undo too much: it was not sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How much a plan may undo of what a target holds.
 
     `held` is the number of addresses with an unexpired mapping, `recent_logouts` counts the logouts of the last hour:

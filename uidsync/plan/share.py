@@ -6,8 +6,9 @@ Pure: no I/O, no clock.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.ledger.values import LOGOUT_GRACE, TOLERANCE, Holding, Rejected, TargetState, Withdrawn
@@ -18,8 +19,7 @@ from uidsync.plan.newest import Demand, is_same_at
 from uidsync.source.rows import LoginEvent, is_within
 
 
-@dataclass(frozen=True, slots=True)
-class Belief:
+class Belief(Struct, frozen=True):
     """What the ledger knows of one target: of all its addresses, or of some."""
 
     state: TargetState
@@ -35,8 +35,7 @@ class Belief:
         return not (self.held or self.withdrawn or self.rejected or self.taken)
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Struct, frozen=True):
     """What concerns one target in a run.
 
     `unwanted` are addresses where nobody shall be mapped, `ordered` those of them that somebody asked to withdraw, or

@@ -7,9 +7,10 @@ decided elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain, islice
+
+from msgspec import Struct, field
 
 from uidsync.ledger.events import EventsLedger
 from uidsync.ledger.position import LATE_WRITERS
@@ -28,8 +29,7 @@ def make_window(dates: Dates, now: datetime, validity: timedelta) -> Window:
     return Window(*map(dates.find_first, (now - validity, now - LATE_WRITERS, now + AHEAD)))
 
 
-@dataclass(slots=True)
-class Sink:
+class Sink(Struct):
     """Writes events to the ledger. Notes whether there are any, and how many no tail would have found.
 
     Where tags are made, `replaced` is what held an address before.

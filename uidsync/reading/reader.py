@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from msgspec import Struct
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import Config, MySQLConfig, RolesConfig
@@ -26,8 +27,7 @@ from uidsync.source.rows import AHEAD, HIGHEST_ID, LoginEvent, Rules, make_row_r
 UNCACHED = 0  # where a row stands for all of its address, hardly any repeats what another says
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What was read: the source's clock, the counts, and how far it went.
 
     `addresses` counts those with an event, `nobody` those of them that the event leaves with nobody, by why.
@@ -255,7 +255,7 @@ def make_rules(config: Config, source: Source) -> Rules:
 
 def _make_marks(config: Config, rules: Rules) -> tuple[str, str]:
     """Return a mark of the source and a mark of the rules. They change when either does."""
-    read_by = (rules, config.source.validity, *filter(None, [rules.roles]))
+    read_by = (replace(rules, role_globs=()), config.source.validity)
     return _describe(config), hashlib.sha256(repr(read_by).encode()).hexdigest()
 
 

@@ -6,8 +6,9 @@ firewall.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
+
+from msgspec.structs import replace
 
 from uidsync.source.rows import OTHER_DOMAIN, LoginEvent, Row, RowReader, Rules, SkippedRow, make_name_reader
 

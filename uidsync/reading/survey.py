@@ -10,11 +10,12 @@ import json
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 from itertools import accumulate
 from typing import Literal
+
+from msgspec import Struct, field
 
 from uidsync.ledger.values import MINUTE
 from uidsync.panos import Subject, rank
@@ -37,8 +38,7 @@ LATE_PERCENT = 10  # beyond it, the order of the events says nothing of gaps
 STEPS = (*(hours * HOUR for hours in (1, 2, 3, 4, 6, 8, 12)), *(days * DAY for days in range(1, 367)))
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
+class Silence(Struct, frozen=True):
     """How long users are silent, and the `idle_after` that bridges it: None if it cannot be told, and `why`.
 
     `usual` is the median gap. 99 of 100 gaps are no longer than `long`.
@@ -51,8 +51,7 @@ class Silence:
     why: Literal["", "few", "single", "unordered"] = ""
 
 
-@dataclass(slots=True)
-class _Place:
+class _Place(Struct):
     """What is known of an address: its last user, and the other users of the hour before."""
 
     user: str | None

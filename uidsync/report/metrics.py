@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from uidsync.exposition import Labels, write_family
 
@@ -21,8 +22,7 @@ ACTIONS, OF_TAGS = ("logins", "logouts"), ("tags", "untags")
 OUTCOMES = ("delivered", "rejected", "failed", "not_tried")
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """A gauge by its name, what it means, and how to find its samples in a report."""
 
     name: str

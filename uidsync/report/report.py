@@ -5,9 +5,11 @@ Pure: no I/O, no clock. The report's fields are an interface; they are only ever
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from uidsync import __version__
 from uidsync.panos.userid.messages import Rejection
@@ -19,24 +21,21 @@ CERTIFICATE_WARNING = timedelta(days=30)  # before a certificate ends: time to h
 OK, INCOMPLETE, USAGE, SOURCE, UNSAFE, LOCKED, UNREADABLE, BUG = 0, 1, 2, 3, 4, 5, 6, 70  # exit codes
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(Struct, frozen=True):
     """The target took the batch, but for the entries that it rejected."""
 
     batch: Batch
     rejections: tuple[Rejection, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """Whether the target took the batch is not known."""
 
     batch: Batch
     error: PanosError
 
 
-@dataclass(frozen=True, slots=True)
-class NotTried:
+class NotTried(Struct, frozen=True):
     """The batch was never sent."""
 
     batch: Batch
@@ -45,8 +44,7 @@ class NotTried:
 Outcome = Delivered | Failed | NotTried
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """How many logins, or logouts, were due and what became of them: due is the sum of the other four."""
 
     due: int = 0
@@ -68,8 +66,7 @@ class Tally:
                 self.not_tried += len(batch)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """An error by its kind and in words."""
 
     kind: str
@@ -79,8 +76,7 @@ class Problem:
 Status = Literal["complete", "incomplete", "not_tried", "refused"]
 
 
-@dataclass(slots=True)
-class TargetReport:
+class TargetReport(Struct):
     """What became of one target's plan.
 
     Logins that are `held_back` were rejected by the target or withdrawn by somebody; `foreign` addresses were taken by
@@ -141,8 +137,7 @@ class TargetReport:
             self.status = "incomplete" if tried else "not_tried"
 
 
-@dataclass(slots=True)
-class SourceReport:
+class SourceReport(Struct):
     """What was read."""
 
     rows: int = 0
@@ -153,8 +148,7 @@ class SourceReport:
     newest_event: datetime | None = None
 
 
-@dataclass(slots=True)
-class SyncReport:
+class SyncReport(Struct):
     """What became of a run."""
 
     run_id: str
@@ -179,7 +173,7 @@ class SyncReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as what JSON can hold, times in RFC 3339."""
-        return {"schema": SCHEMA, "version": __version__, **to_plain(asdict(self))}
+        return {"schema": SCHEMA, "version": __version__, **to_plain(self)}
 
 
 def to_plain(value: Any) -> Any:  # noqa: ANN401 (whatever a report is made of)
@@ -187,6 +181,8 @@ def to_plain(value: Any) -> Any:  # noqa: ANN401 (whatever a report is made of)
     match value:
         case datetime():
             return value.isoformat()
+        case Struct():
+            return to_plain(asdict(value))
         case dict():
             return {key: to_plain(item) for key, item in value.items()}
         case list() | tuple():

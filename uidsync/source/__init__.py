@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from uidsync.panos import Address
 from uidsync.source.mysql_groups import Groups
@@ -21,16 +22,14 @@ class SourceError(Exception):
     """The source could not be read, or not to its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(Struct, frozen=True):
     """How a source finds the rows of a question, by its own estimate. Without an index it reads all rows."""
 
     index: str
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """What a source says of its table: the readable columns, and its size by its own estimate.
 
     `charset` is the character set of names, with its collation. None stands for what the source does not tell.

@@ -6,11 +6,11 @@ Pure: no I/O, no clock.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 import durationpy
+from msgspec import Struct
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 # Time zones differ from UTC by multiples of these: zones behind UTC by half hours, zones ahead by quarters.
@@ -24,8 +24,7 @@ def make_zone(name: str) -> tzinfo:
     return UTC if name == "UTC" else ZoneInfo(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Dates:
+class Dates(Struct, frozen=True):
     """How to read the dates of a table: dates without a zone are in `time_zone`, and `time_offset` is added to each.
 
     A date as the table has it is naive. To be passed on, it is written as if it were in UTC.

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pymysql
+from msgspec.structs import replace
 from pymysql.cursors import Cursor, DictCursor, SSCursor
 
 from uidsync.deadline import Deadline

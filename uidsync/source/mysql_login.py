@@ -11,7 +11,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from ipaddress import ip_address
@@ -21,6 +20,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pymysql
+from msgspec import Struct
 from pymysql import _auth
 from pymysql.constants import CLIENT, CR, FIELD_TYPE
 from pymysql.converters import conversions
@@ -58,8 +58,7 @@ LIMITS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(Struct, frozen=True):
     """Where the database is and who asks."""
 
     hosts: tuple[str, ...]

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from fnmatch import translate
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Literal, NamedTuple, TypeVar
+
+from msgspec import Struct
 
 from uidsync.config.rewriting import make_rewriter
 from uidsync.panos import Address, Subject, Tagged, bare_name
@@ -78,8 +79,7 @@ class Row(NamedTuple):
     mac: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class LoginEvent:
+class LoginEvent(Struct, frozen=True):
     """Somebody was seen at an address.
 
     If the event names no usable user, `user` is None and `why` says the reason. `BLANK` and `IGNORED` events take the
@@ -101,8 +101,7 @@ class LoginEvent:
         return self.seen_at, self.event_id
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedRow:
+class SkippedRow(Struct, frozen=True):
     """A row that says nothing, and why. `seen_at` is set if its date lies ahead."""
 
     event_id: int
@@ -110,8 +109,7 @@ class SkippedRow:
     seen_at: datetime | None = None
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """How rows are read: the identity rules, the networks that count, and how dates are corrected."""
 
     domain: str = ""
@@ -125,8 +123,8 @@ class Rules:
     time_zone: tzinfo = UTC
     time_offset: timedelta = timedelta()
     may_cut_addresses: bool = True
-    roles: str = field(default="", repr=False)  # what is made of them
-    role_globs: tuple[str, ...] = field(default=(), repr=False)  # the roles that are kept; there may be hundreds more
+    roles: str = ""  # what is made of them
+    role_globs: tuple[str, ...] = ()  # the roles that are kept; there may be hundreds more
 
     @property
     def dates(self) -> Dates:

@@ -1,10 +1,9 @@
 """What a firewall knows of User-ID: read leniently, and missing where it is not told."""
 
-from dataclasses import fields
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import fields
 
 from uidsync.panos.userid import knowledge
 from uidsync.panos.userid.knowledge import TOO_LATE, Knowledge, ask_knowledge, describe, find_troubles

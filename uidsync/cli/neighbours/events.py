@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated
@@ -11,6 +10,7 @@ from typing import Annotated
 import durationpy
 import structlog
 import typer
+from msgspec import Struct
 
 from uidsync.cli.app import Options, TargetOption, command
 from uidsync.cli.neighbours.asking import NAC
@@ -31,8 +31,7 @@ LONGEST = timedelta(days=3660)
 SHOWN = "%Y-%m-%d %H:%M:%S %Z"
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """The options that say of which time."""
 
     since: Annotated[

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import math
 import socket
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from msgspec.structs import replace
 
 from uidsync import __version__
 from uidsync.cli.app import Options, command

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from uidsync.cli.neighbours import advise_extra, find_tunnels_table, lacks
 from uidsync.cli.wiring import TargetMaker

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import structlog
 import typer
+from msgspec.structs import asdict, replace
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import Options

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from uidsync.integrations.events.judging import AGREE, BLANK, DIFFERS, UNJUDGED, VERDICTS
 from uidsync.integrations.events.spool import Spool
@@ -19,8 +20,7 @@ QUERY = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(Struct, frozen=True):
     """How often each verdict was given, by firewall and zone."""
 
     counts: Mapping[Zone, Mapping[str, int]] = field(default_factory=dict)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from msgspec import Struct
 
 from uidsync.integrations.events.columns import read_columns
 from uidsync.refusal import Refusal, read_option
@@ -28,8 +28,7 @@ GOES_WITH: dict[str, tuple[tuple[Kind, ...], tuple[Form, ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """How a report is to look, as options say it; `columns` is None unless somebody named some."""
 
     by: Annotated[str, typer.Option("--by", metavar="user", help="Show one line for each person.")] = ""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from lxml import etree
+from msgspec import Struct
 
 from uidsync.integrations.events.filters import read_received
 from uidsync.panos.logs.events import HAPPENED, RECEIPT, YEARS, LogEntry, read_time
@@ -28,8 +28,7 @@ ROUNDING = timedelta(seconds=2)  # by which a session's start may seem to be aft
 FOLDED, UNCHECKED, RECEIVED = "clocks were put back", "time zone not checked", "time of receipt"
 
 
-@dataclass(frozen=True, slots=True)
-class Spell:
+class Spell(Struct, frozen=True):
     """The earliest and the latest moment of an event, and why they are not sure. They are equal for one moment."""
 
     first: datetime

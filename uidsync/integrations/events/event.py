@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from uidsync.integrations.events.clocks import FOLDED, Spell, find_spell
 from uidsync.integrations.events.pages import find_key
@@ -60,8 +61,7 @@ class Event(NamedTuple):
     at: float  # the moment of its receipt, by which events are sorted, whatever the zones of their firewalls
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where entries come from: the target, the query, and the zone of the firewall's clock, if it is known.
 
     `asked` is the zone of the clock by which entries are received: that of a Panorama, where one is asked.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from uidsync.integrations.events.clocks import write_bounds
 from uidsync.integrations.events.event import FIELDS, Origin, read_event
@@ -20,8 +21,7 @@ from uidsync.panos.logs.events import LogEntry, LogQuery
 from uidsync.panos.wire.errors import TargetError
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What to read of each firewall: from when to when, how much at once; and which fields to keep as they are."""
 
     queries: Sequence[Query]
@@ -49,8 +49,7 @@ class Watch(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """What was read of one firewall; complete if there is no gap."""
 
     target: str

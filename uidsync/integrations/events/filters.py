@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.panos import Address
 from uidsync.panos.logs.events import plain_address
@@ -26,8 +28,7 @@ JOINTS = frozenset({"and", "or", "not"})
 BARE = re.compile(r"[A-Za-z0-9_.-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(Struct, frozen=True):
     """What to read of one log: a condition, and the first and the last `receive_time`.
 
     Both times have no zone: they show the wall clock of the device that is asked. `device_name` and `serial` choose a

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from uidsync.integrations.events.clocks import FOLDED, Spell
 
@@ -25,8 +26,7 @@ BLUR = timedelta(hours=2)
 IN_A_NAME = re.compile(r" or | ?\((?:NAC|firewall): |\)$", re.IGNORECASE)  # what parts the names that `name` joins
 
 
-@dataclass(frozen=True, slots=True)
-class Stay:
+class Stay(Struct, frozen=True):
     """An address was one user's, or nobody's (None), from when to when; by which row, on which device."""
 
     user: str | None
@@ -36,8 +36,7 @@ class Stay:
     mac: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What the NAC knows of an address at a moment: who had it, who before and after; and why no name is sure."""
 
     now: Stay | None = None
@@ -50,8 +49,7 @@ class Known:
 Tell = Callable[[datetime], Known]
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """Whom one side of an event is told of: `stay` where that is sure, else why not and who else may be meant."""
 
     mark: str

@@ -8,11 +8,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -40,8 +40,7 @@ MODE = 0o640  # what is in it is not for everybody
 STANDARD = "standard"
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """What is told: the events, when, when earlier reports were, what could not be read, and proof of differences."""
 
     spool: Spool

@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from uidsync.integrations.events.filters import Search, read_received
 from uidsync.panos.logs.events import LogEntry, LogQuery, Unfinished
@@ -26,16 +27,14 @@ MOST_BAD = 20  # single entries that a search may leave out
 Fetch = Callable[[LogQuery], Sequence[LogEntry]]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """Entries, the oldest first, and the time up to which the log is read now."""
 
     entries: Sequence[LogEntry]
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Struct, frozen=True):
     """What was not read, and why: one entry at `since`, or everything from there on."""
 
     since: datetime

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import partial
 from typing import TypeGuard
 
+from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.deadline import Deadline
@@ -22,8 +22,7 @@ from uidsync.panos.wire.errors import PanosError, TargetError
 from uidsync.refusal import Refusal, suggest
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Struct, frozen=True):
     """A firewall of the configuration, one behind Panorama (`serial`), or a pair of them."""
 
     name: str
@@ -32,8 +31,7 @@ class Device:
     is_pair: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(Struct, frozen=True):
     """How a firewall's clock is meant: `zone` for its entries, if it is believed; `asked` for the times in filters."""
 
     zone: tzinfo | None
@@ -44,8 +42,7 @@ class Clock:
     error: TargetError | None = None  # why the firewall cannot be asked for anything
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """One firewall, or one behind Panorama: its name, what runs a query there, and how its clock is meant."""
 
     name: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+
+from msgspec import Struct
 
 from uidsync.integrations.events.agreement import count_events
 from uidsync.integrations.events.event import read_ip
@@ -22,8 +23,7 @@ QUERY = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """A firewall named another user than the NAC at an address, so often, and first at a moment."""
 
     target: str

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from ipaddress import ip_address
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.integrations.events.config import EventsConfig
 from uidsync.integrations.events.filters import (
@@ -22,8 +24,7 @@ from uidsync.integrations.events.filters import (
 from uidsync.refusal import Refusal, read_option, suggest
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """What to look for in which log; without a condition it is all of the log."""
 
     name: str
@@ -31,8 +32,7 @@ class Query:
     condition: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What somebody asks for: queries by name, or one of its own, and what narrows all of them."""
 
     names: Sequence[str] = ()

@@ -6,10 +6,11 @@ What it needs of the core is handed in: the firewalls, what answers for the NAC,
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from msgspec import Struct
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.deadline import Deadline
@@ -32,8 +33,7 @@ from uidsync.panos.wire.errors import PanosError
 from uidsync.refusal import Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How a report ended: whether nothing is new and nothing is missing, whether the NAC was away, and in numbers."""
 
     is_quiet: bool

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
+from msgspec import Struct
 
 from uidsync.integrations.events.choice import Choice
 from uidsync.integrations.events.config import EventsConfig
@@ -15,8 +15,7 @@ from uidsync.integrations.events.queries import Wish, choose_queries
 from uidsync.refusal import Refusal, read_option
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """From when to when; None begins where the last reading of a log ended, or else so long before the end."""
 
     since: datetime | None
@@ -24,8 +23,7 @@ class Window:
     span: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """Which events are asked for, as options say it."""
 
     log_type: Annotated[
@@ -54,8 +52,7 @@ class Question:
         return Wish(names, self.log_type, self.query, self.threat_id, self.nat)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """What somebody asks for."""
 
     table: EventsConfig

@@ -13,10 +13,11 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from uidsync.spelling import make_printable
 
@@ -28,23 +29,20 @@ ACTIONS, TAG_ACTIONS = ("logins", "logouts"), ("tags", "untags")
 OUTCOMES = ("due", "delivered", "rejected", "failed", "not_tried")
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True):
     """There is no report, or none that can be read."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """An error by its kind and in words that have no user names in them."""
 
     kind: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class TargetRun:
+class TargetRun(Struct, frozen=True):
     """What became of one target; None, or no key, is what the report does not say."""
 
     name: str
@@ -92,8 +90,7 @@ class TargetRun:
         return sum(self.outcomes.get((action, outcome), 0) for action in actions)
 
 
-@dataclass(frozen=True, slots=True)
-class LastRun:
+class LastRun(Struct, frozen=True):
     """What became of a run; None is what the report does not say."""
 
     document: Mapping[str, Any]  # as it was read

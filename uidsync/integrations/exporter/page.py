@@ -8,11 +8,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib.resources import files
 
 from lxml import etree
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.integrations.exporter.lastrun import LastRun, TargetRun, Unreadable
 from uidsync.integrations.exporter.markup import Child, Element, draw_table, hold, mark, moment_of, number_of, tag
@@ -48,8 +49,7 @@ RELOAD = 60  # seconds
 LATE = timedelta(minutes=2)  # what is older than a page that loads itself anew is no news
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """All that is shown: `targets` are the configuration's names and kinds, `hosts` by the names of firewalls."""
 
     now: datetime

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as Unfinished
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from msgspec import Struct, field
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.exporter.verdict import Host, Seen
@@ -28,8 +28,7 @@ MOST_LOOKS = 4
 SPENT = 0.9  # of its time, from which on a look is taken to have ended for want of more
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A firewall of the configuration, or a pair: its hosts, how it is judged, and how to ask it in so many seconds."""
 
     name: str
@@ -38,8 +37,7 @@ class Asked:
     look: Callable[[float], tuple[View, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Collection:
+class Collection(Struct, frozen=True):
     """What the hosts of a firewall said, and when."""
 
     at: datetime
@@ -50,14 +48,13 @@ class Broken(PanosError):
     """A bug, which the log tells of."""
 
 
-@dataclass(eq=False, slots=True)
-class _Look:
+class _Look(Struct, eq=False):
     """One collection: how long it may take, when it began, how long it took once it has ended, and what came of it."""
 
     seconds: float
     begun: float
     took: float | None = None
-    future: Future[Collection] = field(init=False)
+    future: Future[Collection] = field(default_factory=Future)
 
     def serves(self, seconds: float) -> bool:
         """Tell whether somebody who would allow so long learns here what he would learn from a look of his own."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from msgspec import Struct
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -37,8 +37,7 @@ FRESH = timedelta(seconds=30)  # what the page asks for again when it is older
 PAGE_PATIENCE = 2.0  # seconds that whoever opens the page waits for firewalls
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """How the exporter answers; `targets` are the configuration's names and kinds, times are in seconds."""
 
     version: str

@@ -6,9 +6,11 @@ Asks nobody, and looks at no clock.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.integrations.exporter.lastrun import LastRun, Problem, TargetRun, Unreadable
 from uidsync.panos.tunnels.conditions import Tunnel, View, describe_role
@@ -40,8 +42,7 @@ class Mark(Enum):
     OPEN = "◇"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What is to be thought of something, what to do, and which target it is about."""
 
     mark: Mark
@@ -50,8 +51,7 @@ class Verdict:
     about: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """The tunnels of a host when they were known last, and since when each has been seen to be as it is."""
 
     at: datetime
@@ -89,8 +89,7 @@ TUNNEL_ADVICE = {
 WORDS = {condition: condition.value for condition in Condition} | {Condition.UNKNOWN: "not known"}
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """A firewall, or a member of a pair, as it was seen last.
 
     `tunnels` is None when they are not known; then `error` says why. `seen` is what they were when last known.

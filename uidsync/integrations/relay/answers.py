@@ -9,9 +9,10 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+
+from msgspec import Struct
 
 from uidsync.integrations.relay.names import BY_TABLE, Names
 from uidsync.spelling import make_printable
@@ -35,8 +36,7 @@ ADVICE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What became of an update.
 
     ACCEPTED: the tenant has the alerts. REFUSED: it does not take this update. DENIED: it takes none until somebody

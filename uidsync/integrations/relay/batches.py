@@ -7,9 +7,11 @@ update may also be too much as a whole for a tenant or a proxy, with no alert at
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.integrations.relay.answers import ACCEPTED, REFUSED
 from uidsync.integrations.relay.mapping import Alert
@@ -19,16 +21,14 @@ DEDUCIBLE = 8  # alerts of a refused update: one at fault among more is sent alo
 BY_DEDUCTION = "the tenant refuses every update with this alert, and takes those without"
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """One alert as it goes out, for one log or for many alike; `ids` are those of the logs in the queue."""
 
     ids: tuple[int, ...]
     alert: Alert
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What became of the logs of an update: those delivered, those dead, and who is suspected now."""
 
     delivered: tuple[int, ...] = ()

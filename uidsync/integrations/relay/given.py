@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import timezone, tzinfo
 from pathlib import Path
 from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.config.values import SecretError
 from uidsync.integrations.relay.config import RelayConfig, find_ca_variable, read_environment
@@ -32,8 +34,7 @@ class Secrets(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """What a relay is told. With an `environment`, that is where the original's secrets are."""
 
     file: str

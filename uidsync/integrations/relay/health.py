@@ -6,12 +6,14 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import disk_usage
 from tempfile import TemporaryFile
 from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from uidsync.integrations.relay.answers import ACCEPTED, DENIED, DENIED_WAIT, REFUSED
 from uidsync.integrations.relay.queue import Update
@@ -31,8 +33,7 @@ SENDERS = "senders"  # what is told of firewalls and others that were refused
 REFUSAL_SECONDS = 3600.0  # for which a refusal is told
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that was looked at, and what to do about it."""
 
     what: str
@@ -41,8 +42,7 @@ class Finding:
     advice: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """A request or a connection that was refused, so that an alert may be lost: when, whose, why, and what to do."""
 
     at: float

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from uidsync.integrations.relay.mapping import Rules, read_alert
 from uidsync.integrations.relay.queue import Dead, Queue
@@ -17,8 +19,7 @@ VERBS = ("list", "show", "replay", "drop")
 LONGEST_NUMBER = 18  # digits of a dead letter's number
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What was done with dead letters: those that were found, what to print, and why others were left."""
 
     found: Sequence[Dead]

@@ -7,10 +7,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
 
+from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.panos import Address
@@ -29,8 +29,7 @@ class NACError(Exception):
     """The NAC could not be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What tells who had each address, as far as there is anything to tell, up to a moment by the NAC's clock."""
 
     until: datetime

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from ipaddress import IPv6Address, ip_address
 from string import Formatter
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.integrations.relay.reading import Fields, Unreadable, read_body
 from uidsync.integrations.relay.template import FIELDS
@@ -40,8 +42,7 @@ FIRST_YEAR = 2000  # what is older was never set
 FindPerson = Callable[[str, datetime], tuple[str, datetime] | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """How fields become an alert: the firewall's zone, the name of an alert, what stands for an empty address."""
 
     zone: tzinfo = UTC
@@ -49,18 +50,17 @@ class Rules:
     empty_address: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(Struct, frozen=True):
     """An alert as the tenant takes it; `oddities` says what was not known, to be counted.
 
     `places` are the two addresses, for whoever knows who had them at that moment, `user` is whom the firewall names.
     """
 
-    content: dict[str, Any] = field(repr=False)
+    content: dict[str, Any]
     moment: datetime
-    places: tuple[str, str] = field(repr=False)
+    places: tuple[str, str]
     oddities: tuple[str, ...] = ()
-    user: str = field(default="", repr=False)
+    user: str = ""
 
 
 def check_alert_name(layout: str) -> str:

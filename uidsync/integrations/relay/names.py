@@ -5,11 +5,10 @@ Pure: no I/O.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Struct, frozen=True):
     """How hints name what may be wrong, and what to do."""
 
     fqdn: str = "relay.fqdn"

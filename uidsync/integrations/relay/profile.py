@@ -10,11 +10,11 @@ import difflib
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from lxml import etree
+from msgspec import Struct
 
 from uidsync.integrations.relay.template import find_separator
 from uidsync.panos.wire.xmlapi import Request
@@ -28,8 +28,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,30}")
 MASKED = "(the PSK)"
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What a profile is to say."""
 
     name: str
@@ -37,10 +36,12 @@ class Wish:
     port: int
     is_tls: bool
     path: str
-    psk: str = field(default="", repr=False)
+    psk: str = ""
     certificate_profile: str = ""
     release: tuple[int, int] = FIRST_THREAT_NAME
-    payloads: Mapping[str, str] = field(default_factory=dict)  # by the type of the log
+    payloads: Mapping[str, str] = {}  # by the type of the log
+
+    __repr__ = object.__repr__  # it holds a secret
 
     @property
     def xpath(self) -> str:

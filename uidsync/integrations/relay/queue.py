@@ -12,9 +12,11 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import astuple
 
 from uidsync.integrations.relay.lock import MODE, QueueError, take_lock
 from uidsync.integrations.relay.quota import Sent
@@ -43,8 +45,7 @@ class QueueFull(Exception):
     """There is no room for another alert."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How much is kept: alerts that wait, and dead letters by number and by bytes of their bodies."""
 
     alerts: int = 6000
@@ -52,17 +53,15 @@ class Limits:
     dead_bytes: int = 64 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """An alert in the queue, as it came."""
 
     id: int
     received: float
-    body: bytes = field(repr=False)
+    body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Struct, frozen=True):
     """The last update that was answered: when, how many alerts it had, with what result; `failures` are in a row."""
 
     answered: float
@@ -73,8 +72,7 @@ class Update:
     failures: int
 
 
-@dataclass(frozen=True, slots=True)
-class Dead:
+class Dead(Struct, frozen=True):
     """An alert that nobody tries any more, and why."""
 
     id: int
@@ -82,15 +80,15 @@ class Dead:
     died: float
     kind: str
     reason: str
-    body: bytes = field(repr=False)
+    body: bytes
 
 
 class Queue:
     """The queue of a state directory, for threads to share. Raises QueueError when it cannot be opened."""
 
-    def __init__(self, place: Path, limits: Limits = Limits(), *, shared: bool = False) -> None:
+    def __init__(self, place: Path, limits: Limits | None = None, *, shared: bool = False) -> None:
         """Open the queue, made if it is not there. `shared` is for a look at it beside the relay that has it."""
-        self.limits = limits
+        self.limits = limits or Limits()
         self._changing = threading.Lock()
         self._trouble = ""
         self._last: Update | None = None

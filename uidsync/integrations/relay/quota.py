@@ -7,13 +7,13 @@ in flight counts until its answer, and for the whole window from then on.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 Sent = tuple[float | None, int]  # when an update was answered (None: it is in flight), and how many alerts it had
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(Struct, frozen=True):
     """So many alerts in so many seconds."""
 
     size: int = 600

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from uidsync.integrations.relay.template import FIELDS, FIRST_WORD, MARKER, NUMBERS, ORIGINAL, find_separator
 
@@ -20,8 +21,7 @@ NO_PAYLOAD = "neither JSON nor the payload of uidsync relay template"
 MOST_KEYS = 200  # of a JSON object; a firewall's has a dozen
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True):
     """A body that is no alert, and why."""
 
     reason: str

@@ -9,10 +9,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from aiohttp import web
+from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.door import HEADERS, Door, Limits, say
@@ -83,14 +83,15 @@ def _resolve(futures: Sequence[asyncio.Future[bool | QueueError]], result: int |
             future.set_result(result if isinstance(result, QueueError) else place < result)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """On what terms alerts are taken; `came` is told which addresses an alert has, and when it happened."""
 
     rules: Rules = RULES
-    psk: str = field(default="", repr=False)
+    psk: str = ""
     limits: Limits = LIMITS
     came: Came | None = None
+
+    __repr__ = object.__repr__  # it holds a secret
 
 
 class Receiver:

@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.relay.answers import ACCEPTED, DENIED, DENIED_WAIT, REFUSED, Answer, choose_wait
@@ -30,8 +30,7 @@ LOOK = 10  # updates' worth of alerts that are looked at together
 QUOTA, RULES = Quota(), Rules()
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """How alerts are sent."""
 
     quota: Quota = QUOTA

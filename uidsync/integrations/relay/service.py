@@ -14,11 +14,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 
+from msgspec import Struct, field
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.integrations.door import Door, listen
@@ -54,8 +54,7 @@ LOGGED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """All that a relay is made of."""
 
     state_dir: Path
@@ -190,8 +189,7 @@ def run(plan: Plan, tenant: Tenant, names: Names, log: FilteringBoundLogger, tel
         mark.close()
 
 
-@dataclass(slots=True)
-class _Life:
+class _Life(Struct):
     plan: Plan
     queue: Queue
     sender: Sender

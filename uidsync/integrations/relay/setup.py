@@ -6,11 +6,12 @@ import secrets
 import string
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
 from typing import Annotated, Protocol
 
 import typer
 from lxml import etree
+from msgspec import Struct
+from msgspec.structs import fields, replace
 
 from uidsync.integrations.relay import profile
 from uidsync.integrations.relay.profile import FIRST_RELEASE, FIRST_THREAT_NAME, LOG_TYPES, Wish
@@ -27,8 +28,7 @@ AFTERWARDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What `setup` and `template` are asked for, as options say it."""
 
     original: Annotated[bool, typer.Option("--original", help="`template`, `setup`: the payload of xdrgateway.")] = (
@@ -89,8 +89,7 @@ class Caller(Protocol):
         """Return the answer. Raises PanosError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What writing a profile would change, in lines; none if the firewall has it already."""
 
     lines: tuple[str, ...]
@@ -148,8 +147,7 @@ def find_change(caller: Caller, wish: Wish, log_types: Sequence[str], *, is_orig
     return Change(tuple(profile.show_difference(there, wanted, wish.psk)), write)
 
 
-@dataclass(frozen=True, slots=True)
-class Terminal:
+class Terminal(Struct, frozen=True):
     """Who is asked and told: `show` gets the answer, `tell` all else."""
 
     may_write: Callable[[], bool]

@@ -9,13 +9,14 @@ import secrets
 import string
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import requests
 import urllib3
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.integrations.relay.answers import BUSY, DENIED, Answer, measure_clock, read_answer
 from uidsync.integrations.relay.config import RelayConfig, make_base
@@ -38,13 +39,14 @@ BROKEN = (  # what no later try changes
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """An API key and its id."""
 
     id: str
-    secret: str = field(repr=False)
+    secret: str
     kind: KeyKind = "advanced"
+
+    __repr__ = object.__repr__  # it holds a secret
 
     def sign(self, nonce: str, milliseconds: int) -> dict[str, str]:
         """Make the headers that authenticate one request."""
@@ -59,8 +61,7 @@ class Key:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """How a tenant is reached: by which CA it is known, over which proxy, and by what names somebody sets both.
 
     Without a proxy that of the environment counts.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from uidsync.panos.wire.certfiles import describe, load_authorities, load_own, read_file
 
@@ -17,8 +18,7 @@ class CannotStart(Exception):
         self.advice = advice
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
+class TlsFiles(Struct, frozen=True):
     """The certificate with its chain, its key, and the CA of clients that must show one."""
 
     certificate: Path

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated, Literal
 
 import typer
+from msgspec import Struct
 from rich.console import RenderableType
 
 from uidsync.integrations.tunnels import listing, zabbix
@@ -20,8 +20,7 @@ FOR_PEOPLE = {"list", "doctor"}
 SHOW_ALL = {"list", "all", "doctor"}  # they show what is asked for beside the tunnels
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Struct, frozen=True):
     """What is asked of a firewall, and how the answer is printed, as options say it."""
 
     lld: Annotated[

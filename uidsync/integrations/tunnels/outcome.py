@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.panos.tunnels.conditions import Rules, Tunnel, View, describe_role, judge_flow, read_tunnels
 from uidsync.panos.tunnels.look import Look, look_at_all
@@ -17,8 +19,7 @@ GOOD = {Condition.UP, Condition.DEGRADED}
 BAD = {Condition.DOWN, Condition.MISSING}
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One flow of a tunnel and its condition; a missing flow has nothing but a name."""
 
     name: str
@@ -26,8 +27,7 @@ class Row:
     flow: Flow
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """Of a firewall or pair: its tunnels, or the error for which they are not known.
 
     `view` is the one that counts, None when no member's does. `views` are those of all members.

@@ -9,12 +9,12 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import asyncssh
+from msgspec import Struct
 
 from uidsync.deadline import Deadline
 from uidsync.integrations.tunnels.dialogue import Dialogue
@@ -38,8 +38,7 @@ WIDTH, HEIGHT = 500, 1000  # columns, and lines where the pager cannot be switch
 GOODBYE = 0.2  # seconds for a connection to end
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """How to log in: the user, and a private key's file, a password, or both; empty if there is none."""
 
     user: str

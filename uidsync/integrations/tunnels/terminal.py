@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from html import escape
 from itertools import dropwhile, takewhile
 
 from lxml import etree
+from msgspec import Struct
 
 from uidsync.panos.tunnels.vpn import MONITORS, NOTHING, STATES, Flow, FlowTable, make_table, read_flows, read_word
 from uidsync.panos.wire.errors import BadReply
@@ -53,8 +53,7 @@ ACCEPTANCES: Questions = (
 BANNERS: Questions = (*ACCEPTANCES, *PAGERS)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """Words that wait for an answer at the end of the text, and what to type."""
 
     words: str

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 from typing import Literal
 
 from lxml import etree
+from msgspec import Struct
 
 from uidsync.panos import Address
 from uidsync.panos.wire.errors import BadReply, Busy
@@ -37,8 +37,7 @@ Direction = Literal["backward", "forward"]
 LogEntry = Mapping[str, str]  # the fields of one entry of any log: their names and texts
 
 
-@dataclass(frozen=True, slots=True)
-class LogQuery:
+class LogQuery(Struct, frozen=True):
     """Which entries to read: at most `most` of the log `log_type` that match `words`, the newest first if backward.
 
     `words` is a filter in the language of the web interface's Monitor tab. It must hold nothing that somebody typed,
@@ -62,16 +61,14 @@ class Unfinished(Busy):
     """A job was not finished in its time; one that finds less may be."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobAnswer:
+class JobAnswer(Struct, frozen=True):
     """The state of a job (PEND, ACT, FIN), and its entries once it is finished."""
 
     state: str
     entries: tuple[LogEntry, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class UserIdEvent:
+class UserIdEvent(Struct, frozen=True):
     """A login or a logout as the firewall recorded it.
 
     `at` is the time by the firewall's clock, or None if the entry has no readable date. It has a zone if the entry

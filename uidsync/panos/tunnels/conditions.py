@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+from msgspec import Struct
 
 from uidsync.panos.tunnels.vpn import Condition, Flow, FlowTable, IpsecSa
 from uidsync.panos.userid.knowledge import Knowledge
@@ -19,8 +20,7 @@ from uidsync.panos.wire.errors import BadReply, PanosError
 FORWARDING = ACTIVE | {"active-secondary", OFF}
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """How tunnels are chosen and judged.
 
     A tunnel that matches a glob of `require_all` is up only with all its proxy-ids; for others one is enough, and they
@@ -49,8 +49,7 @@ class Rules:
 PARTS = {"gateways": "gateways", "ike_sas": "IKE SAs", "ipsec_sas": "IPsec SAs", "counters": "counters"}
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """What one firewall, or one member of a pair, said in one collection, or why it said nothing.
 
     `role` is its HA state (`active`, `passive`, …, or `OFF` without a pair), an error if it did not say, or None if it
@@ -84,8 +83,7 @@ class View:
         return {part: said for part, said in asked.items() if isinstance(said, PanosError)}
 
 
-@dataclass(frozen=True, slots=True)
-class Tunnel:
+class Tunnel(Struct, frozen=True):
     """A tunnel with all of its proxy-ids, and its condition.
 
     A missing tunnel has no `flows`. `missing` holds the expected names that do not exist. `is_unexpected` is true if

@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, wait
-from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.deadline import Deadline
 from uidsync.panos.tunnels import vpn
@@ -31,8 +33,7 @@ TOO_LATE = Busy("time was up; allow it more")
 LACKS_RIGHT = "give the key's role XML API > Operational Requests; while a commit runs it looks the same"
 
 
-@dataclass(frozen=True, slots=True)
-class Wants:
+class Wants(Struct, frozen=True):
     """What to ask for beside the tunnels. Each takes one question; `counters` takes one for each tunnel, `users` nine.
 
     `users` is what the firewall, or its `vsys`, knows of User-ID.

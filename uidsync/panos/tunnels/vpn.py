@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from html import escape
 
 from lxml import etree
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from uidsync.panos.wire.errors import BadReply
 from uidsync.panos.wire.xmlapi import Path, Request, make_op, read_elements
@@ -56,8 +57,7 @@ class Condition(StrEnum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """A row of `show vpn flow`: a tunnel without proxy-ids, or one proxy-id of a tunnel.
 
     `name` is the whole name, `TUNNEL` or `TUNNEL:PROXY-ID`, and the only identity: numbers change when a tunnel is
@@ -104,8 +104,7 @@ class Flow:
         return Condition.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class FlowTable:
+class FlowTable(Struct, frozen=True):
     """All of `show vpn flow`: each name once, in the firewall's order.
 
     `rows` is the number of rows; `declared` is the number that the firewall gives, None if it gives none. `layout`
@@ -130,8 +129,7 @@ class FlowTable:
         return f"the firewall declares {self.declared} IPsec tunnels and lists {self.rows}"
 
 
-@dataclass(frozen=True, slots=True)
-class IpsecSa:
+class IpsecSa(Struct, frozen=True):
     """A phase 2 that is up, by its flow's name; `life` and `remaining` are in seconds, None if not given.
 
     While keys are renewed, two may have one name.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, TypeVar
 
 from lxml import etree
+from msgspec import Struct
 
 from uidsync.panos import Address, Subject
 from uidsync.panos.userid import table
@@ -41,8 +41,7 @@ EVENTS_SHOWN = 100  # of an address, the newest: a login a minute would be more 
 Taken = TypeVar("Taken")
 
 
-@dataclass(frozen=True, slots=True)
-class System:
+class System(Struct, frozen=True):
     """What a firewall says of itself."""
 
     hostname: str

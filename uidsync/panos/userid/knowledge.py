@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from lxml import etree
+from msgspec import Struct, field
 
 from uidsync.panos.userid.table import UIA, XML_API
 from uidsync.panos.wire.errors import PanosError, TargetError, Unreachable
@@ -33,8 +33,7 @@ CONNECTED = re.compile(r"yes|up|connected\b.*|conn\b.*|ok", re.IGNORECASE)  # "c
 CONNECTION = ("connected", "conn-status", "connection-status", "status", "state")  # elements that may tell
 
 
-@dataclass(frozen=True, slots=True)
-class Knowledge:
+class Knowledge(Struct, frozen=True):
     """What a firewall told; what it did not tell is None or missing.
 
     `mappings` counts by type, `most` is how many the platform takes. `agents` and redistribution `peers` are connected

@@ -10,7 +10,6 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import ip_address
@@ -19,6 +18,7 @@ from json.encoder import encode_basestring as write_text
 from typing import Any, TypeVar, cast
 
 from lxml import etree
+from msgspec import Struct
 
 from uidsync.panos import Subject, read_subject, spell
 from uidsync.panos.wire.errors import BadReply, BadRequest
@@ -31,8 +31,7 @@ _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;",
 _SPECIAL = re.compile('[&<>"\t\n\r]')  # few names have any: looking for them takes a quarter of a translation's time
 
 
-@dataclass(frozen=True, slots=True)
-class UserMapping:
+class UserMapping(Struct, frozen=True):
     """Who has an address, until when that may be believed, and the id of the event that says so."""
 
     ip: Subject
@@ -41,8 +40,7 @@ class UserMapping:
     event_id: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(Struct, frozen=True):
     """Map `ip` to `user` for `timeout` minutes; never 0, which means for ever.
 
     If `ip` is a user or an address that gets tags, `user` is the tags, and `replaces` the tags it may have now.
@@ -54,8 +52,7 @@ class Login:
     replaces: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Logout:
+class Logout(Struct, frozen=True):
     """Remove the mapping of `ip` to exactly this `user`."""
 
     ip: Subject
@@ -120,8 +117,7 @@ def _write_line(entry: Entry) -> str:
     return f"{named},{entry.timeout}{f',{json.dumps(entry.replaces, ensure_ascii=False)}' if entry.replaces else ''}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(Struct, frozen=True):
     """One entry that the target did not accept, in the target's words."""
 
     entry: Entry

@@ -14,10 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lxml import etree
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.panos.wire.client import LARGE_TIMEOUT, Answer, Client, Read
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, RequestError, TargetError, Unauthorized, Unreachable
@@ -37,8 +38,7 @@ LATE = 1.0  # seconds for the other member once one says it is active: a dead me
 Roles = Mapping[str, str | PanosError]  # by host: its role, or why it does not say
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """The hosts that get messages; `is_told` if one of them says that it is active. Warnings by log event."""
 
     hosts: tuple[str, ...]

@@ -6,10 +6,10 @@ Pure: no I/O, no clock. Source: public captures of `show user ip-user-mapping`. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from lxml import etree
+from msgspec import Struct
 
 from uidsync.panos import Subject
 from uidsync.panos.userid.messages import Logout
@@ -20,8 +20,7 @@ XML_API, UIA = "XMLAPI", "UIA"  # a table's names for its sources: this API, and
 ENTRY_PATH, COUNT_PATH = ("response", "result", "entry"), ("response", "result", "count")
 
 
-@dataclass(frozen=True, slots=True)
-class TableEntry:
+class TableEntry(Struct, frozen=True):
     """One row of a firewall's mapping table; `seconds_left` is None for one that never expires."""
 
     ip: Subject

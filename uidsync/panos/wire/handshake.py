@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from uidsync.panos.wire.errors import TargetError, Unreachable, Untrusted
 
@@ -80,8 +81,7 @@ DISAGREEMENT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """How far a failed connection came: whether a cipher was agreed upon, and whether we have a certificate."""
 
     is_agreed: bool

@@ -6,9 +6,9 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.panos.wire.errors import Busy, PanosError, RequestError, Unauthorized
@@ -23,8 +23,7 @@ JITTER = 1.0  # seconds at most, on top: the targets of a run must not all come 
 SHORTEST_TRY = 0.5  # seconds: a try that begins just before a limit still gets a chance
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """The bounds: `seconds` is what one target may spend on failures, `seconds_left` what the run has left.
 
     A target that failed before gets so many `attempts_at_first`, until it answers.
@@ -116,8 +115,7 @@ class Patience:
             self._spent_until = max(until, self._spent_until)
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """How long one request may take, in seconds, how often it is tried, and how many calls a host gets at once."""
 
     request_timeout: float

@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
+
+from msgspec import Struct
 
 from uidsync.panos.wire.certfiles import load_authorities, load_own
 from uidsync.panos.wire.dial import is_unmet, meet
@@ -26,8 +27,7 @@ from uidsync.panos.wire.handshake import note_progress, read_handshake_failure, 
 OTHER_FINGERPRINT = "it is not the one whose fingerprint is configured"
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(Struct, frozen=True):
     """Which certificates prove the target: by a CA file, by SHA-256, by the system's trust store, or any at all."""
 
     ca_file: Path | None = None
@@ -207,8 +207,7 @@ def _words(error: BaseException) -> str:
     return str(error.args[0] if len(error.args) == 1 else error) or type(error).__name__
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """A certificate that was shown: its SHA-256 with colons, as browsers show it; why it does not verify, if so."""
 
     fingerprint: str

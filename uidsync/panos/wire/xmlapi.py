@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from itertools import chain
 from typing import NoReturn
 
 from lxml import etree
+from msgspec import Struct
+from msgspec.structs import replace
 
 from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, Unauthorized
 from uidsync.spelling import make_printable
@@ -45,16 +46,18 @@ LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is r
 Path = tuple[str, ...]  # the names of an element's ancestors, and its own
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One call of the API: its type and parameters, without key and address.
 
     The right that an administrator's role must have for it bears the type's name.
     """
 
     type: str
-    parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    secret: str = field(default="", repr=False)  # a parameter that must not come back in anybody's words
+    parameters: tuple[tuple[str, str], ...] = ()
+    secret: str = ""  # a parameter that must not come back in anybody's words
+
+    def __repr__(self) -> str:
+        return f"Request(type={self.type!r})"
 
     @property
     def form(self) -> dict[str, str]:
