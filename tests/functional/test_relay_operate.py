@@ -8,12 +8,12 @@ import ssl
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
 from lxml import etree
-from msgspec.structs import astuple
 
 from tests.command import call
 from tests.functional.conftest import Ended

@@ -64,8 +64,10 @@ class Plan(Struct, frozen=True):
     def __post_init__(self) -> None:
         for name in ("logouts", "changed", "new", "refreshed"):
             force_setattr(self, name, pack(getattr(self, name)))
+        force_setattr(self, "_batches", {})  # a plan that was made from another has messages of its own
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash(astuple(self)[:-1])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Plan) and astuple(self)[:-1] == astuple(other)[:-1]
