@@ -137,7 +137,7 @@ def draw():
 def test_the_walk_sees_imports():
     """The walk finds what is imported, inside functions too; without that the rest would prove nothing."""
     assert "panos.userid.messages" in inside("plan.due")
-    assert {"http", "lxml"} <= outside("panos.wire.client")
+    assert {"ssl", "lxml"} <= outside("panos.wire.client")
     assert "source.mysql" in inside("cli.wiring")
     assert {"plan.due", "report.report", "panos.wire.errors", "panos.wire.xmlapi", "source.rows"} <= set(find_pure())
     assert {"sync", "deliver.workers", "source.mysql"} <= set(CORE)

@@ -10,7 +10,7 @@ from tests.source import rogue
 IMPORTED = re.compile(r"^import time:\s+\d+ \|\s+\d+ \|\s+(\S+)$", re.MULTILINE)
 # What a run with nothing due has no use for.
 UNUSED = re.compile(
-    r"(rich\.style|pygments|markdown_it|attr|paramiko|aiohttp|requests|urllib3|trustme|asyncio\.\w+|xml\.sax)\b"
+    r"(rich\.style|pygments|markdown_it|attr|paramiko|http\.client|aiohttp|requests|urllib3|trustme|asyncio\.\w+|xml\.sax)\b"
     r"|cryptography\.(x509|hazmat\.primitives)\b"
     r"|uidsync\.(simulator|integrations|history|verify|withdraw|web|source\.csvfile|panos\.tunnels|panos\.logs\.\w+)\b"
     r"|uidsync\.cli\.(neighbours\.\w|(?!app|failures|neighbours|rights|sync|syncing|wiring|words))"
@@ -37,7 +37,7 @@ def test_a_run_with_nothing_due_imports_what_it_uses(site, safeconnect, start):
     safeconnect.insert([(n, now, f"10.0.0.{n}", "ada", None) for n in range(1, 9)])
     assert site.run("sync").code == 0
     imported = list_imports(site, "sync", "--json")
-    assert {"pymysql.connections", "http.client", "uidsync.sync"} <= imported
+    assert {"pymysql.connections", "uidsync.panos.wire.line", "uidsync.sync"} <= imported
     assert [name for name in sorted(imported) if UNUSED.match(name)] == []
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import http.client
 import socket
 import ssl
 import threading
@@ -248,9 +247,9 @@ FAILURES = [
     (UnicodeError("label too long"), Unreachable, "label too long"),
     (OSError(), Unreachable, "OSError"),
     # as the layers above wrap them
-    (caused(ConnectionError(), caused(http.client.HTTPException(), REFUSED)), Unreachable, "refused"),
-    (caused(http.client.HTTPException("x"), tls_alert("TLSV1_ALERT_UNKNOWN_CA")), Untrusted, "unknown ca"),
-    (caused(http.client.HTTPException("x"), TimeoutError("timed out")), Unreachable, "timed out"),
+    (caused(ConnectionError(), caused(EOFError(), REFUSED)), Unreachable, "refused"),
+    (caused(EOFError("x"), tls_alert("TLSV1_ALERT_UNKNOWN_CA")), Untrusted, "unknown ca"),
+    (caused(EOFError("x"), TimeoutError("timed out")), Unreachable, "timed out"),
 ]  # fmt: skip
 
 

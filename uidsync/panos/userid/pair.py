@@ -20,7 +20,7 @@ from lxml import etree
 from msgspec import Struct
 from msgspec.structs import replace
 
-from uidsync.panos.wire.client import LARGE_TIMEOUT, Answer, Client, Read
+from uidsync.panos.wire.client import LARGE_TIMEOUT, Client, Read, Taken
 from uidsync.panos.wire.errors import BadReply, Busy, PanosError, RequestError, TargetError, Unauthorized, Unreachable
 from uidsync.panos.wire.retries import SHORTEST_TRY, Patience, Tries
 from uidsync.panos.wire.xmlapi import Request, make_op
@@ -134,11 +134,11 @@ class Pair:
             lambda seconds: self._exchange(request, seconds, tries), self._request_timeout, tries=tries
         )
 
-    def read(self, request: Request, read: Read[Answer], *, tries: Tries = "usual") -> Answer:
+    def read(self, request: Request, read: Read[Taken], *, tries: Tries = "usual") -> Taken:
         """Make one call whose answer may be large, to one of the hosts that get messages. Raises PanosError."""
         return self._patience.call(lambda seconds: self._read(request, seconds, read), LARGE_TIMEOUT, tries=tries)
 
-    def _read(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
+    def _read(self, request: Request, seconds: float, read: Read[Taken]) -> Taken:
         host = self._choose(min(seconds, self._request_timeout)).hosts[0]
         try:
             return self._members[host].exchange_large(request, seconds, read)

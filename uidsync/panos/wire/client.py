@@ -6,7 +6,6 @@ Answers are bounded in size and time. Redirects are not followed. The key travel
 
 from __future__ import annotations
 
-import select
 import ssl
 import threading
 import weakref
@@ -14,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from http.client import HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
+from functools import cached_property
 from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -22,7 +21,8 @@ from urllib.parse import urlsplit
 from lxml import etree
 
 from uidsync.panos.wire.dial import UNMET
-from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized, Unreachable
+from uidsync.panos.wire.errors import BadReply, Busy, PanosError, Unauthorized
+from uidsync.panos.wire.line import Answer, Line
 from uidsync.panos.wire.retries import Bounds, Tries
 from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_failure
 from uidsync.panos.wire.words import make_mask
@@ -30,13 +30,11 @@ from uidsync.panos.wire.xmlapi import Request, read_whole
 
 LARGEST_TABLE = 256 * 2**20  # bytes: half a million mappings, the most that a firewall holds, are some 100 MB
 LARGE_TIMEOUT = 120.0  # seconds for such an answer: a busy management plane is slow
-PIECE = 64 * 2**10  # bytes read at once: four records of TLS
-FORM = "application/x-www-form-urlencoded"
 OLD_RELEASE = "releases before PAN-OS 9.0 do not accept the key in the header X-PAN-KEY: update the firewall"
 CALLS_IN_FLIGHT = 5  # "Limit the number of concurrent API calls to five": PAN-OS XML API components
 
-Answer = TypeVar("Answer")
-Read = Callable[[int, Iterator[bytes]], Answer]
+Taken = TypeVar("Taken")
+Read = Callable[[int, Iterator[bytes]], Taken]
 
 
 class Client:
@@ -81,7 +79,7 @@ class Client:
         limit = self._bounds.request_timeout
         return self._bounds.patience.call(lambda seconds: self.exchange(request, seconds), limit, tries=tries)
 
-    def read(self, request: Request, read: Read[Answer], *, tries: Tries = "usual") -> Answer:
+    def read(self, request: Request, read: Read[Taken], *, tries: Tries = "usual") -> Taken:
         """Make one call whose answer may be large, and return what `read` makes of it. Raises PanosError.
 
         `read` gets the HTTP status and the pieces of the body as they arrive. Each retry calls it anew.
@@ -106,7 +104,7 @@ class Client:
 
         return self.exchange_large(request, seconds, read)
 
-    def exchange_large(self, request: Request, seconds: float, read: Read[Answer]) -> Answer:
+    def exchange_large(self, request: Request, seconds: float, read: Read[Taken]) -> Taken:
         """Make one call whose answer may be large, without retries. Raises PanosError."""
         try:
             lines = self._open()
@@ -114,18 +112,16 @@ class Client:
             raise error.unsent() from None
         self.attempts[request.type] += 1
         try:
-            with self._bounds.in_flight, lines.context.within(seconds), lines.post(request.body) as response:
+            with self._bounds.in_flight, lines.context.within(seconds), lines.post(request.body) as answer:
                 try:
-                    return read(response.status, _read_pieces(response))
+                    return read(answer.status, _read_pieces(answer))
                 except Busy as error:
                     with suppress(ValueError, OverflowError):
-                        error.retry_after = float(int(response.headers.get("Retry-After", "")))
+                        error.retry_after = float(int(answer.fields.get("retry-after", "")))
                     raise
         except PanosError as error:
             raise error.reworded(self._make_mask(request)(error.words)) from None
-        except IncompleteRead:  # holds what did come
-            raise Unreachable(f"the answer broke off while asking {self._url}") from None
-        except (OSError, ValueError, HTTPException) as error:
+        except (OSError, EOFError, ValueError) as error:
             failure = read_failure(error, f"asking {self._url}")
             raise failure.reworded(self._make_mask(request)(failure.words)) from None
 
@@ -143,55 +139,44 @@ class Client:
             return self._lines
 
 
-class _Line(HTTPSConnection):
-    """A connection to the first of a host's addresses that answers, TLS included."""
-
-    def __init__(self, host: str, port: int | None, context: TargetContext) -> None:
-        super().__init__(host, port, context=context)
-        self._trusted = context
-
-    def connect(self) -> None:
-        """Connect and shake hands."""
-        self.sock = self._trusted.connect(self.host, self.port, self._trusted.seconds_left() or 0)
-
-    def is_silent(self) -> bool:
-        """Tell whether the host has neither ended the connection nor said what nobody asked for."""
-        poller = select.poll()
-        poller.register(self.sock, select.POLLIN)
-        return not (self.sock.pending() or poller.poll(0))
-
-
 class _Lines:
     """The connections to one host that wait for the next call, and the parts that all calls share."""
 
     def __init__(self, url: str, key: str, context: TargetContext) -> None:
         self.context = context
         self._place = urlsplit(url)
-        self._headers = {"User-Agent": "uidsync", "Content-Type": FORM} | ({"X-PAN-KEY": key} if key else {})
-        self._idle: deque[_Line] = deque()
+        self._key = key
+        self._idle: deque[Line] = deque()
         weakref.finalize(self, _close, self._idle)  # a run ends without closing each of its targets
 
+    @cached_property
+    def _head(self) -> bytes:
+        """The head of every request, but for the length of its body."""
+        fields = {
+            "Host": self._place.netloc.removesuffix(":443"),
+            "Accept-Encoding": "identity",
+            "User-Agent": "uidsync",
+            "Content-Type": "application/x-www-form-urlencoded",
+        } | ({"X-PAN-KEY": self._key} if self._key else {})
+        lines = [f"POST {self._place.path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        return "\r\n".join(lines).encode("ascii") + b"\r\nContent-Length: %d\r\n\r\n"
+
     @contextmanager
-    def post(self, body: bytes) -> Iterator[HTTPResponse]:
+    def post(self, body: bytes) -> Iterator[Answer]:
         """Make one call, and yield the answer before its body is read."""
-        line, answer = self._ask(body)
-        is_read = False
+        line, answer = self._ask(self._head % len(body) + body)
         try:
-            with answer:
-                try:
-                    yield answer
-                finally:
-                    is_read = answer.isclosed()
-        except (HTTPException, BadReply):  # whatever the host says next may belong to this answer
-            is_read = False
+            yield answer
+        except BadReply:  # whatever the host says next may belong to this answer
+            line.close()
             raise
         finally:
-            if is_read and line.sock:
+            if line.is_free:
                 self._idle.append(line)
             else:
                 line.close()
 
-    def _ask(self, body: bytes) -> tuple[_Line, HTTPResponse]:
+    def _ask(self, request: bytes) -> tuple[Line, Answer]:
         """Send a request, and return its connection and the head of its answer.
 
         Hosts end connections at any time, just after an answer, too. That is no failure: the call goes out at once over
@@ -203,22 +188,15 @@ class _Lines:
             if line.is_silent():
                 with suppress(ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
                     was_sent = True
-                    return line, self._ask_over(line, body)
+                    return line, line.ask(request)
             line.close()
-        line = _Line(self._place.hostname or "", self._place.port, self.context)
         try:
-            return line, self._ask_over(line, body)
+            place = self._place
+            line = Line(self.context.connect(place.hostname or "", place.port or 443, self.context.seconds_left() or 0))
+            return line, line.ask(request)
         except OSError as error:
             if was_sent:  # though not over this one
                 vars(error).pop(UNMET, None)
-            raise
-
-    def _ask_over(self, line: _Line, body: bytes) -> HTTPResponse:
-        try:
-            line.request("POST", self._place.path, body, self._headers)
-            return line.getresponse()
-        except BaseException:
-            line.close()
             raise
 
     def close(self) -> None:
@@ -226,19 +204,17 @@ class _Lines:
         _close(self._idle)
 
 
-def _close(lines: deque[_Line]) -> None:
+def _close(lines: deque[Line]) -> None:
     while lines:
         lines.pop().close()
 
 
-def _read_pieces(response: HTTPResponse) -> Iterator[bytes]:
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+def _read_pieces(answer: Answer) -> Iterator[bytes]:
+    if answer.fields.get("content-encoding", "identity").lower() != "identity":
         raise BadReply("the answer is compressed, which was not asked for")
     size = 0
-    while piece := response.read(PIECE):
+    for piece in answer.body:
         size += len(piece)
         if size > LARGEST_TABLE:
             raise BadReply(f"the answer is larger than {LARGEST_TABLE // 2**20} MiB")
         yield piece
-    if response.length:
-        raise IncompleteRead(b"", response.length)
