@@ -122,7 +122,7 @@ def read_log_by_pan_python(place: dict) -> int:
 
 
 def send_by_uidsync(place: dict) -> float:
-    """Send by uidsync's own client, the certificate verified; return the seconds that sending took."""
+    """Send a plan, as a run has it, by uidsync's own client, which verifies; return the seconds that sending took."""
     from ipaddress import ip_address  # noqa: PLC0415
 
     import structlog  # noqa: PLC0415
@@ -132,8 +132,9 @@ def send_by_uidsync(place: dict) -> float:
     from uidsync.panos.wire.client import Client  # noqa: PLC0415
     from uidsync.panos.wire.retries import Bounds, Patience, RetryPolicy  # noqa: PLC0415
     from uidsync.panos.wire.tls import Trust  # noqa: PLC0415
+    from uidsync.plan.due import Plan  # noqa: PLC0415
 
-    logins = [Login(ip_address(ip), user, timeout) for user, ip, timeout in _read_entries(place)]
+    plan = Plan(new=[Login(ip_address(ip), user, timeout) for user, ip, timeout in _read_entries(place)])
     started = time.monotonic()
     client = Client(
         make_url("127.0.0.1", place["ports"][0]),
@@ -142,9 +143,8 @@ def send_by_uidsync(place: dict) -> float:
         bounds=Bounds(10, Patience(RetryPolicy(), structlog.get_logger()), threading.Semaphore(5)),
     )
     firewall = Firewall(client, vsys="vsys1")
-    for start in range(0, len(logins), BATCH):
-        rejections = firewall.send(logins[start : start + BATCH])
-        if rejections:
+    for batch in plan.batches(BATCH):
+        if rejections := firewall.send(batch.entries):
             raise SystemExit(f"rejected: {rejections}")
     return time.monotonic() - started
 

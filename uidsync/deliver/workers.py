@@ -136,7 +136,8 @@ class _Worker:
         self._deadline = deadline
         self._started = time.monotonic()
         self._lock = threading.RLock()
-        self._turn = threading.Lock()  # held by whoever takes the next message
+        self._turn = threading.Lock()  # held by whoever announces messages, or takes one
+        self._free = threading.Semaphore(delivery.connections)
         self._is_filled = False
         self._waiting: list[deque[Batch]] = []  # one after the other
         self._ready: deque[Batch] = deque()  # announced to the observer, and not sent yet
@@ -151,10 +152,10 @@ class _Worker:
             self._observer.prepare(self._delivery)
             self._fill()
             for waiting in self._waiting:
-                others = range(1, min(self._delivery.connections, len(waiting)))
-                connections = [start(self._empty, waiting) for _ in others]
+                # One more than there are connections: it announces the next messages while these are in use.
+                others = [start(self._empty, waiting) for _ in range(min(self._delivery.connections, len(waiting) - 1))]
                 self._empty(waiting)
-                wait(connections)
+                wait(others)
         except Exception as bug:  # noqa: BLE001 (whatever it is, it fails this target alone)
             self._delivery.bug = bug
             return
@@ -192,13 +193,16 @@ class _Worker:
 
     def _empty(self, waiting: deque[Batch]) -> None:
         try:
-            while batch := self._take(waiting):
-                self._settle(batch, self._send(batch))
+            while self._announce(waiting):
+                with self._free:
+                    if batch := self._take():
+                        self._settle(batch, self._send(batch))
         except Exception as bug:  # noqa: BLE001 (whatever it is, it fails this target alone)
             self._delivery.bug = bug
             self._is_stopped = True
 
-    def _take(self, waiting: deque[Batch]) -> Batch | None:
+    def _announce(self, waiting: deque[Batch]) -> bool:
+        """Announce the next messages unless some are ready, and tell whether any is."""
         with self._turn:
             with self._lock:
                 room = 0 if self._ready or self._is_over() else AHEAD - len(self._in_flight)
@@ -206,12 +210,15 @@ class _Worker:
                 self._ready.extend(following)
             if following:
                 self._observer.sending(self._delivery, following)
-            with self._lock:
-                if not self._ready or self._is_over():
-                    return None
-                self._in_flight.append(self._ready.popleft())
-                self._delivery.messages += 1
-                return self._in_flight[-1]
+            return bool(self._ready) and not self._is_over()
+
+    def _take(self) -> Batch | None:
+        with self._turn, self._lock:
+            if not self._ready or self._is_over():
+                return None
+            self._in_flight.append(self._ready.popleft())
+            self._delivery.messages += 1
+            return self._in_flight[-1]
 
     def _is_over(self) -> bool:
         return self._is_stopped or self._has_ended or self._deadline.seconds_left() <= 0

@@ -158,9 +158,12 @@ def _make_message(entries: str, timeouts: bool) -> str:  # noqa: FBT001 (a cache
     rows = json.loads(entries)
     if _SPECIAL.search("".join([row[1] for row in rows])):
         rows = [(ip, quote(user), *timeout) for ip, user, *timeout in rows]
-    section, last = ("login", ' timeout="{2}"') if len(rows[0]) > len(("subject", "user")) else ("logout", "")
-    form = f'<entry name="{{1}}" ip="{{0}}"{last if timeouts else ""}/>'
-    return wrap(f"<{section}>{''.join([form.format(*row) for row in rows])}</{section}>")
+    section = "logout" if len(rows[0]) == len(("subject", "user")) else "login"
+    if section == "login" and timeouts:
+        parts = [f'<entry name="{user}" ip="{ip}" timeout="{minutes}"/>' for ip, user, minutes in rows]
+    else:
+        parts = [f'<entry name="{row[1]}" ip="{row[0]}"/>' for row in rows]
+    return wrap(f"<{section}>{''.join(parts)}</{section}>")
 
 
 def quote(text: str) -> str:
