@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import wait
 from datetime import datetime
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -136,7 +136,7 @@ class _Worker:
         self._deadline = deadline
         self._started = time.monotonic()
         self._lock = threading.RLock()
-        self._turn = threading.Lock()  # held by whoever announces messages, or takes one
+        self._turn = threading.Lock()  # held by whoever announces messages
         self._free = threading.Semaphore(delivery.connections)
         self._is_filled = False
         self._waiting: list[deque[Batch]] = []  # one after the other
@@ -202,18 +202,23 @@ class _Worker:
             self._is_stopped = True
 
     def _announce(self, waiting: deque[Batch]) -> bool:
-        """Announce the next messages unless some are ready, and tell whether any is."""
-        with self._turn:
-            with self._lock:
-                room = 0 if self._ready or self._is_over() else AHEAD - len(self._in_flight)
-                following = [waiting.popleft() for _ in range(min(room, len(waiting)))]
-                self._ready.extend(following)
-            if following:
-                self._observer.sending(self._delivery, following)
-            return bool(self._ready) and not self._is_over()
+        """Announce the next messages if few are left, and tell whether any is ready."""
+        if self._turn.acquire(blocking=not self._ready):
+            try:
+                with self._lock:
+                    is_time = len(self._ready) < AHEAD // 2 and not self._is_over()
+                    room = max(AHEAD - len(self._ready) - len(self._in_flight), 0) if is_time else 0
+                    following = list(islice(waiting, room))
+                if following:
+                    self._observer.sending(self._delivery, following)
+                with self._lock:
+                    self._ready.extend(waiting.popleft() for _ in following)
+            finally:
+                self._turn.release()
+        return bool(self._ready) and not self._is_over()
 
     def _take(self) -> Batch | None:
-        with self._turn, self._lock:
+        with self._lock:
             if not self._ready or self._is_over():
                 return None
             self._in_flight.append(self._ready.popleft())
