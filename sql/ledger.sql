@@ -27,11 +27,20 @@ SELECT count(*), max(seen_at) FROM event
 SELECT why, count(*) FROM event WHERE user IS NULL GROUP BY why
 
 -- name: count_wanted
-SELECT count(*) FROM event WHERE user IS NOT NULL AND seen_at >= :since AND (:networks = '' OR is_within(ip, :networks))
+SELECT count(*) FROM event WHERE user IS NOT NULL AND seen_at >= :since
+
+-- name: count_wanted_within
+-- IPv4 addresses are found by ranges of text, along the key. The others, and users with tags, are looked at one by one.
+SELECT count(*) FROM (
+    SELECT user, seen_at FROM json_each(:ranges) AS range
+    CROSS JOIN event ON ip >= json_extract(range.value, '$[0]') AND ip < json_extract(range.value, '$[1]')
+    UNION ALL
+    SELECT user, seen_at FROM event WHERE (instr(ip, ':') OR ip >= 'user') AND is_within(ip, :networks)
+) WHERE user IS NOT NULL AND seen_at >= :since
 
 -- name: write_event
 INSERT OR REPLACE INTO event (ip, user, why, seen_at, event_id, mac, roles, written)
-SELECT ?, ?, ?, ?, ?, ?, ?, written FROM latest
+VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT written FROM latest))
 
 -- name: count_writing
 UPDATE latest SET written = written + 1

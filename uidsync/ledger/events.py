@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network, collapse_addresses, ip_network
 from pathlib import Path
 from socket import AF_INET, inet_pton
 
@@ -71,6 +71,17 @@ def list_ips(ips: Addresses) -> str:
 def list_networks(networks: Collection[Network]) -> str:
     """Return networks as a parameter."""
     return ",".join(map(str, networks))
+
+
+def list_ranges(networks: Collection[Network]) -> str:
+    """Return the ranges of text that hold the addresses of IPv4 networks, and no others, as a parameter."""
+    ranges = []
+    for network in collapse_addresses(each for each in networks if isinstance(each, IPv4Network)):
+        octets = max(1, -(-network.prefixlen // 8))
+        for part in network.subnets(new_prefix=8 * octets):
+            text = ".".join(str(part.network_address).split(".")[:octets])
+            ranges += [[start + text, f"{start}{text}/"] for start in ("", "ip ")]  # the slash comes after the dot
+    return json.dumps(ranges)
 
 
 @lru_cache
@@ -146,8 +157,10 @@ class EventsLedger(LedgerFile):
 
     def count_wanted(self, seen_since: datetime, networks: Collection[Network] = ()) -> int:
         """Return how many addresses have a user that was seen since, in these networks if any are given."""
-        parameters = {"since": write_time(seen_since), "networks": list_networks(networks)}
-        (count,) = self._read("count_wanted", int, parameters)
+        parameters = {"since": write_time(seen_since)}
+        if networks:
+            parameters |= {"networks": list_networks(networks), "ranges": list_ranges(networks)}
+        (count,) = self._read("count_wanted_within" if networks else "count_wanted", int, parameters)
         return count
 
     def write_events(self, events: Iterable[LoginEvent]) -> None:

@@ -13,6 +13,7 @@ from typing import Literal
 from msgspec import Struct
 
 Address = IPv4Address | IPv6Address
+_OCTETS = {str(octet): octet for octet in range(256)}
 
 
 class Tagged(Struct, frozen=True):
@@ -36,12 +37,21 @@ def spell(subject: Subject) -> str:
     return str(subject)
 
 
+def read_address(text: str) -> Address:
+    """Read an address as `ip_address` does; an IPv4 address, as most are, in less than half of the time."""
+    try:
+        one, two, three, four = text.split(".")
+        return IPv4Address(_OCTETS[one] << 24 | _OCTETS[two] << 16 | _OCTETS[three] << 8 | _OCTETS[four])
+    except (KeyError, ValueError):
+        return ip_address(text)
+
+
 # One address stands in the events and in every target's holdings, which are read a part at a time.
 @lru_cache(2**15)
 def read_subject(text: str) -> Subject:
     """Read what `spell` returned: an address, or what has tags. Raises ValueError."""
     kind, blank, name = str(text).partition(" ")
-    return Tagged("user" if kind == "user" else "ip", name) if blank else ip_address(text)
+    return Tagged("user" if kind == "user" else "ip", name) if blank else read_address(kind)
 
 
 def rank(subject: Subject) -> tuple[int, int, str]:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from fnmatch import translate
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from msgspec import Struct
 
 from uidsync.config.rewriting import make_rewriter
-from uidsync.panos import Address, Subject, Tagged, bare_name
+from uidsync.panos import Address, Subject, Tagged, bare_name, read_address
 from uidsync.panos.userid.messages import LONGEST_NAME, is_carriable
 from uidsync.source.dates import Dates
 
@@ -36,6 +36,7 @@ LONGEST_CACHED = 64  # characters; longer texts are rare, and strangers choose t
 MOST_ROLES, LONGEST_ROLE = 64, 255  # of a principal that are kept, and characters of each
 UNSEEN = frozenset({"Cc", "Cf", "Cs", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"})  # categories that alone show no name
 FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")  # letters and symbols that are drawn as blanks
+NO_DIGITS = bytes(set(range(128)) - set(b"0123456789abcdef"))  # of ASCII, what no device address is made of
 LONGEST_MAC = 64  # characters; the longest kind of device address has 16 digits with signs in between
 
 # Why an event leaves its address with nobody.
@@ -142,7 +143,7 @@ def make_row_reader(rules: Rules, now: datetime, cached: int = CACHED, since: da
     A row from before `since` is passed over: sources may give more than they are asked for.
     """
     read_name = make_name_reader(rules, cached)
-    read_address = _remember(_make_address_reader(rules), cached)
+    judge_address = _remember(_make_address_reader(rules), cached)
     read_device = _remember(read_mac, cached)
     is_kept = re.compile("|".join(translate(glob.casefold()) for glob in rules.role_globs)).match
     dates, latest = rules.dates, now + AHEAD
@@ -162,7 +163,7 @@ def make_row_reader(rules: Rules, now: datetime, cached: int = CACHED, since: da
             return SkippedRow(row.event_id, NO_DATE)
         if seen_at > latest:
             return SkippedRow(row.event_id, IS_AHEAD, seen_at)
-        address = read_address((row.address or "").strip())
+        address = judge_address((row.address or "").strip())
         if isinstance(address, str):
             return SkippedRow(row.event_id, address)
         user, why = read_name(row.principal)
@@ -175,7 +176,7 @@ def make_row_reader(rules: Rules, now: datetime, cached: int = CACHED, since: da
 def _remember(read: Callable[[str], Read], cached: int) -> Callable[[str], Read]:
     """Cache the reading of this many texts. Long texts are not cached, so that strangers cannot fill the memory."""
     remembered = lru_cache(cached)(read)
-    return lambda text: remembered(text) if len(text) <= LONGEST_CACHED else read(text)
+    return (lambda text: remembered(text) if len(text) <= LONGEST_CACHED else read(text)) if cached else read
 
 
 def make_name_reader(rules: Rules, cached: int = CACHED) -> Callable[[str | None], tuple[str | None, str]]:
@@ -264,11 +265,11 @@ def brings_other_domain(name: str, domain: str) -> bool:
 def _make_address_reader(rules: Rules) -> Callable[[str], Address | str]:
     """Make the function from a text to its address, or to the reason to skip its row."""
 
-    def read_address(text: str) -> Address | str:
+    def judge(text: str) -> Address | str:
         if not text:
             return NO_ADDRESS
         try:
-            ip = ip_address(text)
+            ip = read_address(text)
         except ValueError:
             return BAD_ADDRESS
         if isinstance(ip, IPv6Address):
@@ -284,13 +285,13 @@ def _make_address_reader(rules: Rules) -> Callable[[str], Address | str]:
             return RESERVED
         return ip if is_within(ip, rules.include_networks, rules.exclude_networks) else OUTSIDE
 
-    return read_address
+    return judge
 
 
 def is_within(ip: Subject, include: tuple[Network, ...], exclude: tuple[Network, ...] = ()) -> bool:
     """Tell whether an address lies in an included network (none: in all) and in no excluded one. A user always does."""
     if isinstance(ip, Tagged):
-        return ip.kind == "user" or is_within(ip_address(ip.name), include, exclude)
+        return ip.kind == "user" or is_within(read_address(ip.name), include, exclude)
     return (not include or any(ip in network for network in include)) and not any(ip in network for network in exclude)
 
 
@@ -303,7 +304,7 @@ def read_mac(text: str | None) -> str | None:
     """Return a device's address as bare hex digits, so that devices compare; None if all digits are zero."""
     if text is None or len(text) > LONGEST_MAC:
         return None
-    digits = re.sub(r"[^0-9a-f]", "", text.lower())
+    digits = text.lower().encode("ascii", "ignore").translate(None, NO_DIGITS).decode()
     return digits if digits.strip("0") else None
 
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from lxml import etree
 
-from uidsync.panos import Tagged, bare_name, spell
+from uidsync.panos import Tagged, bare_name, read_address, spell
 from uidsync.panos.userid.messages import (
     Login,
     Logout,
@@ -40,6 +40,21 @@ LOGOUTS = st.builds(Logout, ADDRESSES, NAMES)
 def test_a_subject_is_spelled_as_python_does(subject):
     """An address is spelled in the way of Python's own library, in which everything else reads it."""
     assert spell(subject) == str(subject)
+
+
+@given(ADDRESSES.map(str) | st.lists(st.text("0123456789", max_size=4), max_size=5).map(".".join) | st.text())
+@example("1.2.3.04")
+@example("1.2.3.256")
+@example("1.2.3.\u0664")
+def test_an_address_is_read_as_python_does(text):
+    """A text is the address that Python's own library reads in it, or no address."""
+    try:
+        expected = ip_address(text)
+    except ValueError:
+        with pytest.raises(ValueError, match="does not appear"):
+            read_address(text)
+    else:
+        assert read_address(text) == expected
 
 
 TAGGED = st.builds(Tagged, st.sampled_from(["user", "ip"]), NAMES)
