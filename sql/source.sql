@@ -103,19 +103,18 @@ SELECT MIN(clientHistId) FROM clienthist
 SELECT clientHistId, transDate FROM clienthist WHERE clientHistId >= %s ORDER BY clientHistId LIMIT 1
 
 -- name: read_groups
--- The newest row of every address in the window, how many rows the address has there, and the highest id of those that have
--- been written whole. A row that lies ahead or has no principal stands alone: it says nothing, or only beside the newest.
+-- The newest row of every address in the window, and how many rows the address has there. A row that lies ahead or has no
+-- principal stands alone: it says nothing, or only beside the newest.
 -- Addresses are grouped by their bytes: a collation would join texts that uidsync tells apart.
 -- The date, in seconds since the window began, and the id make one number; the id is its lower 36 bits.
 -- The limit keeps the order. Without it the rows of a large table would be fetched from all over the disk.
 SELECT STRAIGHT_JOIN
   newest.clientHistId, newest.transDate, newest.currentIpAddress, LEFT(newest.principal, 4096), {macaddress},
-  address.size, address.settled
+  address.size
 FROM (
   SELECT
-    clientHistId * COALESCE(transDate > %(latest)s OR NOT principal > '', 1) AS alone,
+    IF(principal > '' AND transDate <= %(latest)s, 0, clientHistId) AS alone,
     COUNT(*) AS size,
-    MAX(clientHistId * (transDate <= %(settled)s)) AS settled,
     MAX((LEAST(UNIX_TIMESTAMP(transDate), %(end)s) - %(began)s) * 68719476736 + clientHistId) & 68719476735 AS winner
   FROM clienthist
   WHERE transDate >= %(since)s AND clientHistId > %(past)s

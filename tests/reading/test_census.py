@@ -158,10 +158,11 @@ def test_rows_that_are_read_again_for_lying_ahead_are_not_among_the_newest():
 def test_groups_are_counted_by_their_newest_row():
     """A group counts with all its rows, by its newest one. A blank that takes its address is an event."""
     census = Census(SETTLED)
-    census.count_group(seen(7), 5, settled=3)
-    census.count_group(SkippedRow(3, "bad_address"), 2, settled=12)
+    census.count_group(seen(7), 4)
+    census.count_group(seen(3, minutes=30), 1)
+    census.count_group(SkippedRow(3, "bad_address"), 2)
     for alone in (seen(8, user=None, why="blank"), seen(9, user=None, why="blank"), ahead(20)):
-        census.count_group(alone, 1, settled=0)
+        census.count_group(alone, 1)
     assert (census.rows, census.events, census.ahead, census.highest_settled) == (10, 5, [20], 3)
     census.settle({}, {ip_address("10.0.0.1"): seen(9, user=None, why="other_device")})
     assert census.skipped == {"bad_address": 2, "blank_principal": 1, "ahead": 1}

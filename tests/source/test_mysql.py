@@ -25,7 +25,7 @@ from uidsync.source.rows import Row, Rules, make_row_reader
 
 EVER = datetime(1970, 1, 2, tzinfo=UTC)
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
-WINDOW = Window(NOON - timedelta(days=7), NOON, NOON)
+WINDOW = Window(NOON - timedelta(days=7), NOON)
 NAIVE = NOON.replace(tzinfo=None)
 ADA = (1, NAIVE, "192.0.2.1", "ada,Staff", "02:00:5e:10:00:0a")
 

@@ -193,8 +193,9 @@ def make_plan(
     ]
     renewals, lapsed = [], 0
     for mapping in wanted.values():
-        known = [holding for holding in held.get(mapping.ip, ()) if is_same_at(mapping.ip, holding.user, mapping.user)]
-        others = [holding for holding in held.get(mapping.ip, ()) if holding not in known and holding.held_until > now]
+        there = held.get(mapping.ip, ())
+        known = [holding for holding in there if is_same_at(mapping.ip, holding.user, mapping.user)]
+        others = [holding for holding in there if holding not in known and holding.held_until > now]
         if mapping.ip in apart.rejected:
             logouts += [Logout(mapping.ip, holding.user) for holding in others]
             continue

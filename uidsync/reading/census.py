@@ -37,7 +37,7 @@ class Census:
         self.skipped: Counter[str] = Counter()
         self.highest_id = 0
         self.ahead: list[int] = []  # the ids of rows that were skipped as ahead
-        self.highest_settled = 0  # the highest id of an event that was dated `settled` or earlier
+        self.highest_settled = 0  # the highest id of an event dated `settled` or earlier; in groups, some are not seen
         self._newest_rows: list[tuple[int, datetime | None]] = []  # a heap of ids, and the date of one that lies ahead
 
     def watch(self, rows: Iterable[LoginEvent | SkippedRow]) -> Iterator[LoginEvent]:
@@ -53,7 +53,7 @@ class Census:
             self._count(row)
             yield row
 
-    def count_group(self, newest: LoginEvent | SkippedRow, size: int, settled: int) -> None:
+    def count_group(self, newest: LoginEvent | SkippedRow, size: int) -> None:
         """Count the rows of one address by the newest of them.
 
         A row that lies ahead is alone, and so is one with a blank principal, unless its blanks are odd ones.
@@ -64,7 +64,6 @@ class Census:
             if newest.reason == IS_AHEAD:
                 self.ahead.append(newest.event_id)
             return
-        self.highest_settled = max(self.highest_settled, settled)
         self._count(newest)
 
     def count_newest(self, rows: Iterable[LoginEvent | SkippedRow]) -> None:
@@ -101,14 +100,14 @@ class Census:
     def _count(self, event: LoginEvent) -> None:
         if event.why == BLANK:
             self.skipped[BLANK_PRINCIPAL] += 1
+        if event.event_id > self.highest_settled and event.seen_at <= self._settled:
+            self.highest_settled = event.event_id
 
     def _remember(self, row: LoginEvent | SkippedRow) -> None:
         self.highest_id = max(self.highest_id, row.event_id)
         ahead = _date_ahead(row)
         if ahead:
             self.ahead.append(row.event_id)
-        if isinstance(row, LoginEvent) and row.seen_at <= self._settled and row.event_id > self.highest_settled:
-            self.highest_settled = row.event_id
         if row.event_id <= self._after:
             return
         if len(self._newest_rows) < NEWEST_ROWS:

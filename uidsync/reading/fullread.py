@@ -13,7 +13,6 @@ from itertools import chain, islice
 from msgspec import Struct, field
 
 from uidsync.ledger.events import EventsLedger
-from uidsync.ledger.position import LATE_WRITERS
 from uidsync.panos import Subject
 from uidsync.plan.newest import newest_per_address
 from uidsync.reading.census import AHEAD_ROWS, Census
@@ -26,7 +25,7 @@ AT_ONCE = 5000  # addresses whose events are in memory together
 
 def make_window(dates: Dates, now: datetime, validity: timedelta) -> Window:
     """Make the window that ends now, by the source's clock."""
-    return Window(*map(dates.find_first, (now - validity, now - LATE_WRITERS, now + AHEAD)))
+    return Window(*map(dates.find_first, (now - validity, now + AHEAD)))
 
 
 class Sink(Struct):
@@ -65,7 +64,7 @@ def read_by_groups(sink: Sink, groups: Groups, read_row: RowReader, window: Wind
         plain, conditional = [], []
         for group in some:
             newest = read_row(group.newest)
-            census.count_group(newest, group.size, group.settled)
+            census.count_group(newest, group.size)
             if isinstance(newest, SkippedRow):
                 continue
             if newest.why not in CONDITIONAL:

@@ -23,19 +23,14 @@ class Window(NamedTuple):
     """The dates that a read asks for, as the table has them."""
 
     since: datetime
-    settled: datetime  # what is dated so or earlier has been written whole
     latest: datetime  # what is dated later lies ahead of the clock
 
 
 class Group(NamedTuple):
-    """Rows that spell an address in one way: the newest by date and id, and how many there are.
-
-    `settled` is the highest id of those that have been written whole; 0 if there are none.
-    """
+    """Rows that spell an address in one way: the newest by date and id, and how many there are."""
 
     newest: Row
     size: int
-    settled: int
 
 
 class Column(NamedTuple):
@@ -112,8 +107,8 @@ class Groups:
         A row stands alone if it lies ahead, or if its principal is NULL, empty, or blank as the server sees it.
         """
         deque(self._ask("widen_groups"), maxlen=0)
-        for *row, size, settled in self._ask("read_groups", self._place(window)):
-            yield Group(self._make_row(row), size, settled)
+        for *row, size in self._ask("read_groups", self._place(window)):
+            yield Group(self._make_row(row), size)
 
     def read_hidden(self, window: Window, texts: Collection[str]) -> Iterator[Row]:
         """Read the rows with one of these texts for an address that do not stand alone. Raises SourceError.
