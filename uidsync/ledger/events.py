@@ -157,9 +157,8 @@ class EventsLedger(LedgerFile):
 
     def count_wanted(self, seen_since: datetime, networks: Collection[Network] = ()) -> int:
         """Return how many addresses have a user that was seen since, in these networks if any are given."""
-        parameters = {"since": write_time(seen_since)}
-        if networks:
-            parameters |= {"networks": list_networks(networks), "ranges": list_ranges(networks)}
+        since, ranges = write_time(seen_since), list_ranges(networks)
+        parameters = {"since": since, "networks": list_networks(networks), "ranges": ranges}
         (count,) = self._read("count_wanted_within" if networks else "count_wanted", int, parameters)
         return count
 
