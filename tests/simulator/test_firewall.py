@@ -4,7 +4,6 @@ import base64
 import re
 import socket
 import ssl
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -220,18 +219,6 @@ def test_an_expired_key(firewall, caller):
     assert 'status="success"' in caller.log_in().text
 
 
-def test_roles(firewall, caller):
-    """A role that lacks a type of request is refused that type, others not."""
-    firewall.do("role", types=["user-id"])
-    assert 'status="success"' in caller.log_in().text
-    answer = caller.post(type="op", cmd="<show><system><info/></system></show>")
-    assert answer.status_code == 403
-    assert answer.text == (
-        "<response status = 'error' code = '403'><result><msg>Type [op] not authorized for user role.</msg></result>"
-        "</response>"
-    )
-
-
 def test_reading_back(firewall, caller):
     """Mappings are listed with the seconds they have left and their count at last, filtered as asked."""
     caller.send(ADA)
@@ -293,40 +280,6 @@ def test_vsys_that_exist():
         assert "<multi-vsys>on</multi-vsys>" in caller.post(type="version").text
 
 
-def test_firewalls_behind_panorama():
-    """A Panorama keeps a table for each firewall behind it and knows no others."""
-    with start_simulator("firewall", serials=["0011", "0022"]) as panorama, Caller(panorama) as caller:
-        caller.log_in(target="0022")
-        caller.send(ADA)
-        assert "0033 is not connected" in caller.log_in(target="0033").text
-        assert [(row["serial"], row["user"]) for row in panorama.do("state")["mappings"]] == [
-            (None, "CAMPUS\\ada"),
-            ("0022", "ada"),
-        ]
-
-
-def test_a_pair_keeps_mappings_in_sync():
-    """Two units of a pair have one table, opposite states, and faults of their own."""
-    state = "<show><high-availability><state/></high-availability></show>"
-    with (
-        start_simulator("firewall", pair=True) as pair,
-        Caller(pair) as one,
-        Caller(pair, pair.line["peer"]["host"]) as other,
-    ):
-        one.log_in()
-        assert "<count>1</count>" in other.show("<all/>")
-        assert ["<local-info><mode>Active-Passive</mode><state>active" in unit.ask(state) for unit in (one, other)] == [
-            True,
-            False,
-        ]
-        pair.do("ha", state="passive")
-        assert [
-            "<peer-info><conn-status>up</conn-status><state>active" in unit.ask(state) for unit in (one, other)
-        ] == [True, False]
-        pair.do("fault", name="html_503", unit="peer")
-        assert [unit.log_in().status_code for unit in (one, other)] == [200, 503]
-
-
 def test_logs(firewall, caller):
     """Logins and logouts are in the USERID log, newest first, by a job that is gone once it was fetched."""
     caller.send(ADA)
@@ -351,22 +304,6 @@ def test_too_large(caller):
     """A request over five megabytes is not read."""
     assert caller.post(type="user-id", cmd="x" * 5_300_000).status_code == 413
     assert caller.session.get(caller.url, params={"cmd": "x" * 40_000}, timeout=PATIENCE).status_code == 414
-
-
-def test_calls_in_flight_are_counted(firewall, caller):
-    """Calls that are being answered are counted, and the most there were at one time are remembered."""
-    firewall.do("fault", name="accepted_never_answered")
-    with ThreadPoolExecutor(4) as pool:
-        calls = [pool.submit(caller.log_in) for _n in range(4)]
-        while firewall.counters()["in_flight"] < 4:
-            assert not any(call.done() for call in calls)
-        firewall.do("fault", name="refuse")
-        assert all(isinstance(call.exception(), requests.ConnectionError) for call in calls)
-    while firewall.counters()["in_flight"]:
-        pass
-    firewall.do("fault", name=None)
-    assert caller.log_in().ok
-    assert firewall.counters()["most_in_flight"] == 4
 
 
 def test_a_client_that_asks_first(firewall, caller):
@@ -405,10 +342,3 @@ def test_nonsense(any_firewall, anyone, target, headers, body):
         request.headers.update(headers)
         assert session.send(request, timeout=PATIENCE, verify=anyone.session.verify).status_code in {400, 403, 404, 411}
     assert anyone.log_in().ok
-
-
-def test_connections_are_kept(firewall, caller):
-    """Calls of one session share a connection."""
-    for _call in range(3):
-        caller.log_in()
-    assert (firewall.counters()["connections"], firewall.counters()["requests"]) == (1, 3)
