@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from tests import oracle
 from tests.clienthist_rows import make_rows
 from tests.oracle import Settings
+from tests.plan.test_plan import make_rules
 from tests.source.test_mysql import make_source
 from uidsync.cli.who import Scene, tell_address
 from uidsync.history.moment import Moment
@@ -43,23 +44,6 @@ REWRITTEN = replace(CAMPUS, rewrite=((r"^host/.*$", ""), (r"^jdoe0", "student"))
 WHYS = {"control": "unfit", "length": "too_long", "blank": "other_device"}
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 IP = ip_address("10.0.0.1")
-
-
-def make_rules(settings):
-    """Make the rules that the oracle's settings stand for."""
-    as_networks = {
-        name: tuple(map(oracle.ip_network, getattr(settings, name)))
-        for name in ("include_networks", "exclude_networks")
-    }
-    return Rules(
-        domain=settings.domain or "",
-        lowercase=settings.lowercase,
-        strip_realm=settings.strip_realm,
-        ignore_users=settings.ignore_users,
-        rewrite=settings.rewrite,
-        time_offset=settings.time_offset,
-        **as_networks,
-    )
 
 
 def flatten(tenure):

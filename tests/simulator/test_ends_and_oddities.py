@@ -7,7 +7,7 @@ import pytest
 
 from tests.forks import start_simulator
 from tests.limits import PATIENCE
-from tests.simulator.caller import Caller, write_logins, write_message
+from tests.simulator.caller import write_logins, write_message
 from uidsync.simulator.spoilers import ODD_ANSWERS, make_odd
 
 DOCUMENT = write_message(write_logins({"192.0.2.1": "ada"})).encode()
@@ -28,25 +28,11 @@ def agent():
         yield simulator
 
 
-@pytest.fixture(scope="module")
-def lasting_firewall():
-    """Start a firewall that outlives its faults."""
-    with start_simulator("firewall") as simulator:
-        yield simulator
-
-
 @pytest.fixture
 def firewall(lasting_firewall):
-    """Give that firewall with nothing wrong."""
+    """Give a firewall with nothing wrong."""
     lasting_firewall.do("fault", name=None)
     return lasting_firewall
-
-
-@pytest.fixture
-def caller(firewall):
-    """Give a client of the firewall."""
-    with Caller(firewall) as caller:
-        yield caller
 
 
 def test_a_fault_may_begin_later(firewall, caller):
@@ -76,6 +62,12 @@ def test_an_entity_bomb_in_another_encoding(firewall, caller):
     answer = caller.log_in()
     assert b"<!ENTITY" not in answer.content
     assert "<!ENTITY" in answer.content.decode("utf-16")
+
+
+def test_an_entity_may_name_a_file(firewall, caller):
+    """Whoever resolves entities reads a file."""
+    firewall.do("fault", name="external_entity")
+    assert 'SYSTEM "file:///etc/passwd"' in caller.log_in().text
 
 
 def exchange(agent, most=2**20):

@@ -9,7 +9,6 @@ import pytest
 import requests
 from lxml import etree
 
-from tests.forks import start_simulator
 from tests.limits import PATIENCE, within
 from tests.simulator.caller import write_logins
 from uidsync.simulator.faults import FAULTS, Faults
@@ -17,16 +16,9 @@ from uidsync.simulator.process import Simulator
 from uidsync.simulator.understanding import OrderError
 
 
-@pytest.fixture(scope="module")
-def lasting_firewall():
-    """Start a firewall that outlives its faults."""
-    with start_simulator("firewall") as simulator:
-        yield simulator
-
-
 @pytest.fixture
 def firewall(lasting_firewall):
-    """Give that firewall with nothing wrong and nobody in its table."""
+    """Give a firewall with nothing wrong and nobody in its table."""
     lasting_firewall.do("fault", name=None)
     lasting_firewall.do("clear")
     lasting_firewall.do("reset-counters")

@@ -22,16 +22,9 @@ INVALID = "<response status = 'error' code = '403'><result><msg>Invalid Credenti
 
 
 @pytest.fixture(scope="module")
-def any_firewall():
-    """Start a firewall for questions that do not change it, or change what others do not ask for."""
-    with start_simulator("firewall") as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def anyone(any_firewall):
+def anyone(lasting_firewall):
     """Give someone who may call it."""
-    with Caller(any_firewall) as caller:
+    with Caller(lasting_firewall) as caller:
         yield caller
 
 
@@ -90,14 +83,16 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_request(any_firewall, anyone, form):
+def test_every_form_of_request(lasting_firewall, anyone, form):
     """A message is taken in every form in which clients in the field send it."""
-    any_firewall.do("clear")
+    lasting_firewall.do("clear")
     with keyless(anyone) as session:
-        answer = session.request(**{"method": "POST", "timeout": 10} | FORMS[form](anyone.url, any_firewall.api_key))
+        answer = session.request(
+            **{"method": "POST", "timeout": 10} | FORMS[form](anyone.url, lasting_firewall.api_key)
+        )
     assert (answer.status_code, answer.text) == (200, ACCEPTED)
     assert answer.headers["Content-Type"] == "application/xml; charset=UTF-8"
-    assert any_firewall.mappings() == {"192.0.2.1": "CAMPUS\\ada"}
+    assert lasting_firewall.mappings() == {"192.0.2.1": "CAMPUS\\ada"}
 
 
 def test_requests_are_remembered(firewall, caller):
@@ -178,10 +173,10 @@ def test_missing_parameter(anyone):
     assert anyone.session.get(anyone.url.replace("/api/", "/php/login.php"), timeout=PATIENCE).status_code == 404
 
 
-def test_keygen(any_firewall, anyone):
+def test_keygen(lasting_firewall, anyone):
     """A key is made for the right name and password, by POST and by GET, and never for Basic alone."""
     right = {"type": "keygen", "user": "admin", "password": "admin"}
-    expected = f"<response status = 'success'><result><key>{any_firewall.api_key}</key></result></response>"
+    expected = f"<response status = 'success'><result><key>{lasting_firewall.api_key}</key></result></response>"
     with keyless(anyone) as session:
         assert session.post(anyone.url, data=right, timeout=PATIENCE).text == expected
         assert session.get(anyone.url, params=right, timeout=PATIENCE).text == expected
@@ -191,9 +186,9 @@ def test_keygen(any_firewall, anyone):
 
 
 @pytest.mark.parametrize("key", [None, "", "wrong", "ключ"])
-def test_a_wrong_key(any_firewall, anyone, key):
+def test_a_wrong_key(lasting_firewall, anyone, key):
     """Without the right key nothing is done, and the front end says so."""
-    any_firewall.do("clear")
+    lasting_firewall.do("clear")
     with keyless(anyone) as session:
         form = {"type": "user-id", "cmd": DOCUMENT} | ({} if key is None else {"key": key})
         answer = session.post(anyone.url, data=form, timeout=PATIENCE)
@@ -201,7 +196,7 @@ def test_a_wrong_key(any_firewall, anyone, key):
         basic = session.post(anyone.url, data={"type": "version"}, headers=wrong, timeout=PATIENCE)
     assert (answer.status_code, answer.text) == (403, INVALID)
     assert (basic.status_code, basic.text) == (403, INVALID)
-    assert any_firewall.mappings() == {}
+    assert lasting_firewall.mappings() == {}
 
 
 def test_an_expired_key(firewall, caller):
@@ -333,9 +328,9 @@ def test_a_client_that_asks_first(firewall, caller):
         ("/api/?type=op&target=%00%01", {}, b""),
     ],
 )
-def test_nonsense(any_firewall, anyone, target, headers, body):
+def test_nonsense(lasting_firewall, anyone, target, headers, body):
     """Nonsense is answered by an error of the client's, and the next call is answered as ever."""
-    url = f"https://127.0.0.1:{any_firewall.port}{target}"
+    url = f"https://127.0.0.1:{lasting_firewall.port}{target}"
     with keyless(anyone) as session:
         request = requests.Request("POST", anyone.url, headers=headers, data=body).prepare()
         request.url = url
