@@ -283,16 +283,6 @@ def test_whoever_asks_finds_nothing_where_a_table_is_alike(cases):
 
 
 @given(WORLDS)
-def test_whoever_is_out_of_a_target_s_networks_is_looked_at(cases):
-    """Where a target serves a part of the addresses, what it shows elsewhere differs, however well it is known."""
-    with closing(Ledger.make_empty()) as ledger:
-        ips = fill(PART, ledger, cases)
-        _, differences = settle(PART, ledger)
-        looks = look_at_each(PART, ledger, ips)
-        assert {ip for ip, look in looks.items() if is_change(ledger, ip, look)} <= differences
-
-
-@given(WORLDS)
 def test_looking_where_tables_differ_is_looking_everywhere(cases):
     """What comes of the differences, part by part, is what comes of a look at every single address."""
     with closing(Ledger.make_empty()) as ledger:
@@ -313,14 +303,6 @@ def test_looking_where_tables_differ_is_looking_everywhere(cases):
             }
 
         assert gather(parts) == gather(each)
-
-
-def test_a_table_that_is_as_it_should_be_has_no_difference():
-    """Of a table with nothing but what was delivered no address is looked at, however many there are."""
-    with closing(Ledger.make_empty()) as ledger:
-        fill(CONFIG, ledger, [Case()] * 200)
-        assert settle(CONFIG, ledger) == (200, set())
-        assert list(look_through(CONFIG, CONFIG.target[0], ledger, NOW, glance_at(CONFIG.target[0], waits=True))) == []
 
 
 def test_who_is_seen_is_there_by_the_newest_event():

@@ -17,11 +17,12 @@ from msgspec.structs import replace
 from tests import oracle
 from tests.clienthist_rows import make_rows
 from tests.oracle import Settings
+from tests.plan.test_plan import make_rules
 from tests.source.test_mysql import make_source
 from uidsync.cli.who import Scene, tell_address
 from uidsync.history.moment import Moment
 from uidsync.history.rows import History, make_needle
-from uidsync.history.timeline import Attribution, Timeline, attribute, make_timelines
+from uidsync.history.timeline import Timeline, attribute, make_timelines
 from uidsync.plan.newest import is_meant, newest_per_address
 from uidsync.source.csvfile import CSVSource
 from uidsync.source.rows import LoginEvent, Row, Rules, make_row_reader
@@ -43,23 +44,6 @@ REWRITTEN = replace(CAMPUS, rewrite=((r"^host/.*$", ""), (r"^jdoe0", "student"))
 WHYS = {"control": "unfit", "length": "too_long", "blank": "other_device"}
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 IP = ip_address("10.0.0.1")
-
-
-def make_rules(settings):
-    """Make the rules that the oracle's settings stand for."""
-    as_networks = {
-        name: tuple(map(oracle.ip_network, getattr(settings, name)))
-        for name in ("include_networks", "exclude_networks")
-    }
-    return Rules(
-        domain=settings.domain or "",
-        lowercase=settings.lowercase,
-        strip_realm=settings.strip_realm,
-        ignore_users=settings.ignore_users,
-        rewrite=settings.rewrite,
-        time_offset=settings.time_offset,
-        **as_networks,
-    )
 
 
 def flatten(tenure):
@@ -177,61 +161,6 @@ def tell(*events, hours=0, validity=timedelta(hours=24)):
     return make_timelines(events, validity)[IP].tell(NOON - timedelta(hours=hours))
 
 
-def hours_before(tenure):
-    """Return a tenure as user, first and last hour before noon, and event."""
-    since, until = ((NOON - moment) / timedelta(hours=1) for moment in (tenure.since, tenure.until))
-    return tenure.event.user, since, until, tenure.event.event_id
-
-
-def test_logins_of_the_same_user_are_one_tenure():
-    """Repeated logins extend a tenure, whatever the case of the name; its event is the newest at the moment."""
-    events = [event(10, "ada", 1), event(8, "ADA", 2), event(4, "ada", 3), event(2, "bob", 4)]
-    assert hours_before(tell(*events, hours=5).tenure) == ("ADA", 10, 2, 2)
-    assert hours_before(tell(*events, hours=10).tenure) == ("ada", 10, 2, 1)
-    assert hours_before(tell(*events, hours=2).tenure) == ("bob", 2, -22, 4)
-
-
-def test_a_tenure_that_lapsed_is_broken():
-    """An event that comes after the validity of the last one begins another tenure; between them there is no record."""
-    events = [event(50, "ada", 1), event(20, "ada", 2)]
-    between = tell(*events, hours=25)
-    assert not between.is_answered
-    assert (hours_before(between.before), hours_before(between.after)) == (("ada", 50, 26, 1), ("ada", 20, -4, 2))
-    assert hours_before(tell(*events, hours=26).tenure) == ("ada", 50, 26, 1)  # the last moment counts
-    assert hours_before(tell(event(44, "ada", 1), event(20, "ada", 2), hours=19).tenure) == ("ada", 44, -4, 2)
-
-
-def test_those_around_are_told_past_nobody():
-    """Before and after may be nobody; the users before and after that are told as well."""
-    events = [
-        event(9, "ada", 1),
-        event(8, None, 2, why="null"),
-        event(6, "bob", 3),
-        event(5, None, 4, why="empty"),
-        event(3, "cy", 5),
-    ]
-    answer = tell(*events, hours=6)
-    assert hours_before(answer.tenure) == ("bob", 6, 5, 3)
-    assert (hours_before(answer.before), answer.before.event.why) == ((None, 8, 6, 2), "null")
-    assert (hours_before(answer.after), answer.after.event.why) == ((None, 5, 3, 4), "empty")
-    assert (answer.earlier_user.event.user, answer.later_user.event.user) == ("ada", "cy")
-    assert tell(*events, hours=7).before == tell(*events, hours=7).earlier_user
-
-
-def test_of_one_second_the_highest_id_counts():
-    """Whoever came and went in one second never had the address."""
-    answer = tell(event(5, "bob", 2), event(5, "ada", 3), event(9, "ada", 1), hours=5)
-    assert hours_before(answer.tenure) == ("ada", 9, -19, 3)
-    assert answer.before is None
-
-
-def test_what_took_nothing_may_take_later():
-    """An ignored user's event leaves the user's own device alone while the user's event is valid, and no longer."""
-    events = [event(30, "ada", 1, mac="a"), event(10, None, 2, why="ignored", mac="a")]
-    assert hours_before(tell(*events, hours=7).tenure) == ("ada", 30, 6, 1)
-    assert hours_before(tell(*events, hours=5).tenure) == (None, 6, -14, 2)
-
-
 HISTORIES = st.lists(
     st.builds(
         lambda hours, named, mac: (hours, *named, mac),
@@ -303,23 +232,6 @@ def test_a_hand_over_that_is_near_is_marked(events, rng, halves, width):
     others.remove(holder[0])
     assert sorted(map(str, others)) == sorted(str(user and user.casefold()) for user in found.others)
     assert found.mark == ("hand_over" if others else "user" if holder[0] else "nobody")
-
-
-def test_attributions_say_what_a_neighbour_shows():
-    """User and since when; both names near a hand-over; nothing where no event counts."""
-    events = [event(9, "ada", 1, mac="a"), event(5, "bob", 2), event(3, None, 3, why="null")]
-
-    def ask(hours):
-        found = attribute(Timeline(events, timedelta(hours=24)), NOON - timedelta(hours=hours), timedelta(minutes=10))
-        return found.mark, found.user, found.others
-
-    assert ask(7) == ("user", "ada", ())
-    assert ask(5.1) == ("hand_over", "ada", ("bob",))
-    assert ask(5) == ("hand_over", "bob", ("ada",))
-    assert ask(3.1) == ("hand_over", "bob", (None,))
-    assert ask(1) == ("nobody", None, ())
-    assert ask(9.1) == ("no_record", None, ())
-    assert attribute(Timeline([], timedelta(hours=24)), NOON) == Attribution("no_record")
 
 
 def test_a_csv_file_answers_many_at_once(tmp_path):

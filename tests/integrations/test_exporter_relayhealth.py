@@ -56,8 +56,3 @@ def test_findings_of_another_shape_do_no_harm(tmp_path, findings):
     """What is not as expected is not there."""
     (tmp_path / FILE).write_text(json.dumps({"written_at": NOW.isoformat(), "findings": findings}))
     assert all(verdict.mark is Mark.BAD for verdict in read_relay(tmp_path, NOW))
-
-
-def test_the_file_is_the_relay_s():
-    """Both know it by the same name."""
-    assert health.FILE == FILE

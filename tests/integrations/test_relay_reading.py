@@ -77,11 +77,6 @@ def test_the_quick_test_is_read_as_printed():
     }  # fmt: skip
 
 
-def test_an_alert_is_read_as_it_was():
-    """What the template makes of an alert is that alert again."""
-    assert pick(send()) == ALERT
-
-
 @pytest.mark.parametrize(
     "changes",
     [

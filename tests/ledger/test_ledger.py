@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tests.ledger.conftest import FW
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import FILE, REMEMBERED, Ledger
 from uidsync.ledger.position import Position, make_position
@@ -23,21 +24,6 @@ NOW = datetime(2026, 3, 10, 12, 0, 0, 123456, tzinfo=UTC)
 MICROSECOND, MINUTE, HOUR = timedelta(microseconds=1), timedelta(minutes=1), timedelta(hours=1)
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 ONE, TWO, SIX = ip_address("10.0.0.1"), ip_address("10.0.0.2"), ip_address("2001:db8::6")
-FW = TargetState("fw", "firewall fw:443")
-
-
-@pytest.fixture
-def file(tmp_path):
-    """Name the file of a ledger."""
-    return tmp_path / FILE
-
-
-@pytest.fixture
-def ledger(file):
-    """Open a new ledger that knows one target."""
-    with closing(Ledger.open(file)) as ledger:
-        ledger.write_target(FW)
-        yield ledger
 
 
 def login(ip=ONE, user="ada", timeout=60):

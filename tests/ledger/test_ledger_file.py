@@ -16,42 +16,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tests.ledger.conftest import FW
+from tests.ledger.test_ledger import held, login
 from uidsync.ledger.file import APPLICATION, SCHEMA, LedgerDamaged, LedgerError, migrate
 from uidsync.ledger.ledger import FILE, Ledger
 from uidsync.ledger.position import Position, make_position
 from uidsync.ledger.values import Holding, Rejected, TargetState, Withdrawn, write_time
-from uidsync.panos.userid.messages import Login
 from uidsync.source.rows import LoginEvent
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 123456, tzinfo=UTC)
 MICROSECOND, MINUTE, HOUR = timedelta(microseconds=1), timedelta(minutes=1), timedelta(hours=1)
 ONE, TWO, SIX = ip_address("10.0.0.1"), ip_address("10.0.0.2"), ip_address("2001:db8::6")
-FW = TargetState("fw", "firewall fw:443")
 REJECTED = Rejected(TWO, "ben", 7, NOW - HOUR, NOW, HOUR)
-
-
-@pytest.fixture
-def file(tmp_path):
-    """Name the file of a ledger."""
-    return tmp_path / FILE
-
-
-@pytest.fixture
-def ledger(file):
-    """Open a new ledger that knows one target."""
-    with closing(Ledger.open(file)) as ledger:
-        ledger.write_target(FW)
-        yield ledger
-
-
-def login(ip=ONE, user="ada", timeout=60):
-    """Make a login."""
-    return Login(ip, user, timeout)
-
-
-def held(ledger, ip=ONE, target="fw"):
-    """Return what a target holds at an address, as (name, in doubt)."""
-    return sorted((holding.user, holding.in_doubt) for holding in ledger.read_holdings(target).get(ip, ()))
 
 
 # ---- whose a file is, and who may read it ------------------------------------------------------------------------

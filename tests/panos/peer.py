@@ -104,3 +104,16 @@ def reset(tls: ssl.SSLSocket) -> None:
     """End a connection by a reset."""
     tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     tls.close()
+
+
+class Failing:
+    """In the place of the count of calls in flight: something below fails when a call is made."""
+
+    def __init__(self, error):
+        self._error = error
+
+    def __enter__(self):
+        raise self._error
+
+    def __exit__(self, *_exception):
+        pass

@@ -363,13 +363,6 @@ def test_another_source_that_came_later_keeps_the_address(known, before, is_take
     assert list(seen.foreign) == [THEIRS]
 
 
-def test_an_event_that_was_not_delivered_takes_the_address():
-    """Somebody who was sent for an older event, and has come again since, takes the address from another source."""
-    seen = look(ADA, [(1, hold("CAMPUS\\ada", event_id=EVENT))], [THEIRS], IN_A_RUN)
-    assert seen.taken == {ip(1): None}
-    assert seen.share.plan.new
-
-
 def test_an_address_that_was_taken_is_ours_again_when_they_are_gone():
     """When nobody is there any more, or ours is, another source does not have the address."""
     taken = {ip(1): EVENT + 1}

@@ -16,7 +16,7 @@ from tests.oracle import Settings, judge, share
 from uidsync.ledger.values import LOGOUT_GRACE, Holding
 from uidsync.panos import Tagged
 from uidsync.panos.userid.messages import Login, Logout, UserMapping
-from uidsync.plan.due import NOTHING_DUE, Apart, Batch, Plan, Terms, join, make_login, make_plan
+from uidsync.plan.due import NOTHING_DUE, Apart, Plan, Terms, join, make_login, make_plan
 from uidsync.plan.newest import is_same_user, newest_per_address, wanted
 from uidsync.plan.safety import FEW_CHANGES, FEW_LOGOUTS, Limits, UnsafePlan
 from uidsync.reading.census import Census
@@ -195,57 +195,6 @@ def test_an_event_read_anew_is_read_by_the_rules_of_today():
     assert (known[IP].user, events[IP].user) == ("ada", "CAMPUS\\ada")
 
 
-def tell(*events):
-    """Return who has an address, as name or why nobody, after events of (principal, mac), one an hour in this order."""
-    rows = [(n, NOON - (50 - n) * HOUR, str(IP), principal, mac) for n, (principal, mac) in enumerate(events)]
-    events, _ = read(rows, SERVICES)
-    assert events == read(rows[::-1], SERVICES)[0]
-    return (events[IP].user or events[IP].why) if IP in events else None
-
-
-@pytest.mark.parametrize(
-    ("events", "expected"),
-    [
-        ([("ada", A), ("alan", A)], "alan"),
-        ([("ada", A), ("null", A)], "null"),
-        ([("ada", A), (",Staff", A)], "empty"),
-        ([("ada", A), ("a\x07b", A)], "unfit"),
-        ([("ada", A), ("x" * 256, A)], "too_long"),
-        # an ignored user: nothing on the user's own device, else nobody
-        ([("ada", A), ("svc-a", A)], "ada"),
-        ([("ada", A), ("svc-a", "0200.5e10.000A")], "ada"),
-        ([("ada", A), ("svc-a", B)], "ignored"),
-        ([("ada", A), ("svc-a", None)], "ignored"),
-        ([("ada", None), ("svc-a", A)], "ignored"),
-        ([("ada", None), ("svc-a", None)], "ignored"),
-        ([("null", A), ("svc-a", A)], "ignored"),
-        ([("svc-a", A)], "ignored"),
-        ([("svc-a", A), ("ada", A)], "ada"),
-        # a blank principal: nothing, unless another device than the user's says it
-        ([("ada", A), (None, A)], "ada"),
-        ([("ada", A), ("", None)], "ada"),
-        ([("ada", None), ("", B)], "ada"),
-        ([("ada", A), ("  ", B)], "other_device"),
-        ([("ada", A), ("", B), ("", A)], "other_device"),
-        ([("ada", A), ("", B), ("ada", A)], "ada"),
-        ([("ada", A), ("svc-a", A), ("", B)], "other_device"),
-        ([("ada", A), ("", B), ("svc-a", B)], "ignored"),
-        ([("ada", A), ("svc-a", B), ("", B)], "ignored"),
-        ([("null", A), ("", B)], "null"),
-        ([("", B)], None),
-    ],
-)
-def test_an_address_belongs_to_its_newest_event_that_says_something(events, expected):
-    """Every event with a principal takes its address; ignored and blank ones are excused by their device."""
-    assert tell(*events) == expected
-
-
-def test_equal_seconds_go_by_id():
-    """Of two events in the same second the one with the higher id is the newer."""
-    rows = [(7, NOON, str(IP), "alan", B), (5, NOON, str(IP), "ada", A)]
-    assert read(rows, SERVICES)[0][IP].user == "alan"
-
-
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
@@ -288,11 +237,6 @@ def test_a_mapping_is_wanted_while_a_minute_is_left(age, is_wanted):
     event = LoginEvent(IP, "ada", "", NOW - age, 1, None)
     expected = {IP: UserMapping(IP, "ada", NOW - age + HOUR, 1)} if is_wanted else {}
     assert wanted({IP: event}, HOUR, NOW) == expected
-
-
-def test_nobody_is_not_wanted():
-    """An address that its newest event leaves with nobody has no mapping."""
-    assert wanted({IP: LoginEvent(IP, None, "null", NOW, 1, None)}, HOUR, NOW) == {}
 
 
 @given(left=st.timedeltas(MINUTE, 400 * DAY), mapping_timeout=st.timedeltas(2 * MINUTE, 60 * HOUR))
@@ -553,16 +497,6 @@ def test_tags_of_users_come_after_those_of_addresses(address_untags, user_untags
     assert sent == sorted(sent)
     assert len(sent) == len(untags) + len(tags)
     assert all(len({entry.ip.kind for entry in batch.entries}) == 1 for batch in batches)
-
-
-@given(st.integers(2, 100))
-def test_halves_are_the_batch(size):
-    """The halves of a batch are the batch, in its order, and differ by one entry at most."""
-    batch = Batch("logins", tuple(Login(ip_address(n + 1), "ada", 60) for n in range(size)))
-    first, second = batch.halve()
-    assert first.entries + second.entries == batch.entries
-    assert 0 <= len(second) - len(first) <= 1
-    assert first.action == second.action == "logins"
 
 
 # ---- safety ------------------------------------------------------------------------------------------------------

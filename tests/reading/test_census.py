@@ -95,16 +95,6 @@ def test_too_many_dates_ahead_refuse_the_source(rows, lie_ahead, refused):
 
 
 @pytest.mark.parametrize(
-    ("minutes", "offset"), [(61, "-1h15m"), (120, "-2h"), (329, "-5h30m"), (330, "-5h30m"), (7 * 60 - 4, "-7h")]
-)
-def test_the_offset_that_corrects_it_is_named(minutes, offset):
-    """The refusal names a time_offset in quarters of an hour that takes the dates back to the clock."""
-    census, _ = count(*(ahead(n, minutes - n % 3) for n in range(3, 33)))
-    with pytest.raises(UnsafePlan, match=f'time_offset = "{offset}"'):
-        census.raise_if_ahead(NOW)
-
-
-@pytest.mark.parametrize(
     ("dates", "words"),
     [
         (Dates(time_offset=300 * MINUTE), 'set source.time_offset = "4h"'),

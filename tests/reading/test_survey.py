@@ -183,13 +183,6 @@ def test_logins_alone_say_nothing():
     assert survey([*restless, *quiet[:1]]).judge_silence(WEEK).why == ""
 
 
-def test_several_rows_of_one_login_are_no_gap():
-    """What comes within a minute is one event, however many rows tell of it."""
-    events = [event(hour * 3600 + second, "ada") for hour in range(ENOUGH_GAPS + 1) for second in range(3)]
-    silence = survey(events).judge_silence(WEEK)
-    assert (silence.gaps, silence.usual) == (ENOUGH_GAPS, HOUR)
-
-
 def test_rows_in_no_order_say_nothing():
     """A file that has its newest row first tells no gaps."""
     events = list(make_stays([60] * ENOUGH_GAPS))[::-1]
@@ -208,13 +201,6 @@ def test_what_takes_nothing_ends_no_gap(why):
     """An event that takes its address under conditions alone is passed over."""
     assert survey([event(0), event(60, None, why=why), event(120)]).judge_silence(WEEK).gaps == 1
     assert survey([event(0), event(60, None, why=NULL), event(120)]).judge_silence(WEEK).gaps == 0
-
-
-def test_somebody_between_ends_a_gap():
-    """What lies between two stays of a user is no gap, be it another's stay or nobody's."""
-    for other in ("bob", None):
-        events = [event(0), event(60, other), event(7200), event(7260)]
-        assert survey(events).judge_silence(WEEK).gaps == 1
 
 
 # ---- bounds ------------------------------------------------------------------------------------------------------

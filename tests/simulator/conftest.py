@@ -13,6 +13,13 @@ def firewall():
         yield simulator
 
 
+@pytest.fixture(scope="module")
+def lasting_firewall():
+    """Start a firewall for all tests of a module that can share one."""
+    with start_simulator("firewall") as simulator:
+        yield simulator
+
+
 @pytest.fixture
 def caller(firewall):
     """Give someone who may call the firewall."""

@@ -85,17 +85,6 @@ def test_http(agent, framing):
     assert agent.requests()[0]["framing"] == framing
 
 
-def test_replies(agent):
-    """An agent says nothing, or an XML document, or that by HTTP."""
-    agent.do("agent", reply="xml")
-    assert exchange(agent, DOCUMENT).startswith(b'<response status="success">')
-    logout = write_message('<logout><entry name="x" ip="192.0.2.9"/></logout>').encode()
-    assert b'message="Delete mapping failed"' in exchange(agent, logout)
-    assert b"Malformed" in exchange(agent, b"<uid-message><type></uid-message>")
-    agent.do("agent", reply="http")
-    assert exchange(agent, DOCUMENT).startswith(b"HTTP/1.1 200 OK\r\n")
-
-
 def test_an_agent_that_stays(agent):
     """An agent that does not close takes message after message."""
     agent.do("agent", reply="xml", closes=False)
@@ -136,25 +125,6 @@ def test_timeouts_are_the_agents_own(agent):
     agent.do("rules", honour_timeout=False)
 
 
-def test_no_client_certificate_tls_12(agent):
-    """Under TLS 1.2 the handshake fails for a client without a certificate."""
-    with pytest.raises(ssl.SSLError, match=r"HANDSHAKE_FAILURE|CERTIFICATE_REQUIRED"):
-        exchange(agent, DOCUMENT, make_context(agent, "1.2", certified=False))
-    assert agent.mappings() == {}
-
-
-def test_no_client_certificate_tls_13(agent):
-    """Under TLS 1.3 a client without a certificate can write, and learns by reading only that nobody listened."""
-    plain = socket.create_connection(("127.0.0.1", agent.port), timeout=PATIENCE)
-    context = make_context(agent, certified=False)
-    with context.wrap_socket(plain, server_hostname="localhost") as connection:
-        connection.sendall(DOCUMENT)
-        with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
-            connection.recv(1)
-    assert agent.mappings() == {}
-    assert agent.counters()["handshakes_failed"] == 1
-
-
 def test_an_agent_that_drops_silently():
     """An agent may let a client without a certificate in and take no notice of what it says."""
     with start_simulator("agent", client_certificate="dropped", reply="xml") as agent:
@@ -171,57 +141,3 @@ def test_an_old_agent():
         assert agent.mappings() == HELD
         with pytest.raises(ssl.SSLError, match="VERSION"):
             exchange(agent, DOCUMENT, make_context(agent, "1.3"))
-
-
-def test_a_foreign_client_certificate(agent):
-    """A certificate of another CA's is not taken."""
-    with start_simulator("agent") as other:
-        context = make_context(agent, "1.2", certified=False)
-        context.load_cert_chain(other.line["client_cert_file"], other.line["client_key_file"])
-        with pytest.raises(ssl.SSLError, match="UNKNOWN_CA"):
-            exchange(agent, DOCUMENT, context)
-
-
-@pytest.mark.parametrize("name", ["close_in_message", "reset_before_answer"])
-def test_resets(agent, name):
-    """A connection is reset within the message, or after it; nothing is applied."""
-    agent.do("fault", name=name)
-    with pytest.raises(OSError, match=r"reset|Broken pipe|EOF"):
-        exchange(agent, DOCUMENT * 10_000 if name == "close_in_message" else DOCUMENT)
-    assert agent.mappings() == {}
-
-
-def test_closes(agent):
-    """An agent may read a message, close and have forgotten it."""
-    agent.do("fault", name="close_before_answer")
-    assert exchange(agent, DOCUMENT) == b""
-    assert agent.mappings() == {}
-
-
-def test_never_answers(agent):
-    """An agent may read and neither answer nor close."""
-    agent.do("fault", name="accepted_never_answered")
-    plain = socket.create_connection(("127.0.0.1", agent.port), timeout=PATIENCE)
-    with make_context(agent).wrap_socket(plain, server_hostname="localhost") as connection:
-        connection.sendall(DOCUMENT)
-        connection.settimeout(0.2)
-        with pytest.raises(TimeoutError):
-            connection.recv(1)
-
-
-def test_verdicts(agent):
-    """An agent rejects entries and refuses messages as a firewall does, and takes its time."""
-    agent.do("agent", reply="xml")
-    agent.do("fault", name="reject_every", every=1)
-    assert b"Rejected as asked" in exchange(agent, DOCUMENT)
-    agent.do("fault", name="refuse_message")
-    assert b"uid-message: refused" in exchange(agent, DOCUMENT)
-    assert agent.mappings() == {}
-
-
-@pytest.mark.parametrize("name", ["refuse", "close_after_accept"])
-def test_nobody_there(agent, name):
-    """An agent may be gone, or close before TLS."""
-    agent.do("fault", name=name)
-    with pytest.raises(OSError, match=r"refused|EOF|reset"):
-        exchange(agent, DOCUMENT)

@@ -1,6 +1,5 @@
 """Each fault of a simulated firewall shows what its name claims, and is over when it is said to be."""
 
-import gzip
 import socket
 import ssl
 import time
@@ -10,26 +9,16 @@ import pytest
 import requests
 from lxml import etree
 
-from tests.forks import start_simulator
 from tests.limits import PATIENCE, within
-from tests.simulator.caller import Caller, write_logins
+from tests.simulator.caller import write_logins
 from uidsync.simulator.faults import FAULTS, Faults
-from uidsync.simulator.process import Simulator, SimulatorError
+from uidsync.simulator.process import Simulator
 from uidsync.simulator.understanding import OrderError
-
-ROLE_MISSING = "Type [user-id] not authorized for user role."
-
-
-@pytest.fixture(scope="module")
-def lasting_firewall():
-    """Start a firewall that outlives its faults."""
-    with start_simulator("firewall") as simulator:
-        yield simulator
 
 
 @pytest.fixture
 def firewall(lasting_firewall):
-    """Give that firewall with nothing wrong and nobody in its table."""
+    """Give a firewall with nothing wrong and nobody in its table."""
     lasting_firewall.do("fault", name=None)
     lasting_firewall.do("clear")
     lasting_firewall.do("reset-counters")
@@ -64,56 +53,6 @@ def exchange(simulator: Simulator) -> tuple[bytes, type[OSError] | None]:
     return received, None
 
 
-WHOLE_ANSWERS = {
-    "invalid_key": (403, "<msg>Invalid Credential</msg>"),
-    "invalid_key_old": (200, "<msg>Invalid credentials.</msg>"),
-    "role_missing": (403, ROLE_MISSING),
-    "session_timed_out": (200, 'status="unauth" code="22"'),
-    "unauthorized_16": (200, 'status="unauth" code="16"'),
-    "html_200": (200, "<!DOCTYPE html>"),
-    "html_502": (502, "<html>"),
-    "html_503": (503, "<html>"),
-    "busy_429": (429, "<html>"),
-    "redirect": (302, ""),
-    "refuse_message": (200, "<line>uid-message: refused as asked</line>"),
-    "external_entity": (200, 'SYSTEM "file:///etc/passwd"'),
-}
-
-
-@pytest.mark.parametrize("name", WHOLE_ANSWERS)
-def test_other_answers(firewall, caller, name):
-    """The answer is another one, nothing was applied, and without the fault all is well."""
-    firewall.do("fault", name=name)
-    answer = caller.log_in()
-    status, words = WHOLE_ANSWERS[name]
-    assert answer.status_code == status
-    assert words in answer.text
-    assert firewall.mappings() == {}
-    assert firewall.requests()[-1]["fault"] == name
-    firewall.do("fault", name=None)
-    assert 'status="success"' in caller.log_in().text
-
-
-def test_busy_names_a_time(firewall, caller):
-    """A busy device says when to come again."""
-    firewall.do("fault", name="busy_429", retry_after=7)
-    assert caller.log_in().headers["Retry-After"] == "7"
-
-
-def test_redirect_leads_away(firewall, caller):
-    """A redirect leads to the login page, or wherever it is told to."""
-    firewall.do("fault", name="redirect")
-    assert caller.log_in().headers["Location"] == f"https://127.0.0.1:{firewall.port}/php/login.php"
-    firewall.do("fault", name="redirect", location="https://127.0.0.1:1/")
-    assert caller.log_in().headers["Location"] == "https://127.0.0.1:1/"
-
-
-def test_empty_body(firewall, caller):
-    """There is a status and nothing else."""
-    firewall.do("fault", name="empty_body")
-    assert (caller.log_in().status_code, caller.log_in().content) == (200, b"")
-
-
 @pytest.mark.parametrize(
     ("name", "kept"), [("truncated_xml", False), ("stray_cdata_end", False), ("wrong_content_type", True)]
 )
@@ -138,35 +77,6 @@ def test_answers_result_empty(firewall, caller):
     assert "Delete mapping failed" in caller.send('<logout><entry ip="192.0.2.9"/></logout>').text
 
 
-def test_bombs(firewall, caller):
-    """A small answer holds a very large document."""
-    firewall.do("fault", name="gzip_bomb", megabytes=16)
-    answer = caller.session.post(caller.url, data={"type": "version"}, stream=True, timeout=PATIENCE)
-    packed = answer.raw.read(decode_content=False)
-    assert answer.headers["Content-Encoding"] == "gzip"
-    assert (len(packed) < 100_000, len(gzip.decompress(packed))) == (True, 16 * 1024 * 1024)
-    firewall.do("fault", name="entity_bomb")
-    with pytest.raises(etree.XMLSyntaxError, match=r"[Ee]ntity"):
-        etree.fromstring(caller.log_in().content)
-
-
-def test_endless_body(firewall, caller):
-    """The answer goes on for as long as it is read."""
-    firewall.do("fault", name="endless_body")
-    with caller.session.post(caller.url, data={"type": "version"}, stream=True, timeout=PATIENCE) as answer:
-        chunks = answer.iter_content(1_000_000)
-        assert sum(len(next(chunks)) for _chunk in range(20)) == 20_000_000
-
-
-def test_drip(firewall, caller):
-    """The body comes a byte at a time, and in the end it is whole."""
-    firewall.do("fault", name="drip", interval=0.002)
-    with caller.session.post(caller.url, data={"type": "version"}, stream=True, timeout=PATIENCE) as answer:
-        pieces = list(iter(answer.raw.read1, b""))
-    assert len(pieces) > 10
-    assert b"".join(pieces).endswith(b"</response>")
-
-
 @pytest.mark.parametrize(
     ("name", "received", "ending"),
     [
@@ -182,14 +92,6 @@ def test_ends_of_connections(firewall, name, received, ending):
     answer, ended = exchange(firewall)
     assert (bool(answer), ended) == (received, ending)
     assert b"</response>" not in answer
-
-
-def test_accepted_never_answered(firewall, caller):
-    """A request is taken and stays without an answer."""
-    firewall.do("fault", name="accepted_never_answered")
-    with pytest.raises(requests.ReadTimeout):
-        caller.session.post(caller.url, data={"type": "version"}, timeout=0.2)
-    assert firewall.counters()["requests"] == 1
 
 
 @pytest.mark.parametrize("applied", [True, False])
@@ -208,14 +110,6 @@ def test_close_after_accept(firewall):
         open_tls(firewall)
 
 
-def test_silent_handshake(firewall):
-    """A connection is taken and TLS is never answered."""
-    firewall.do("fault", name="silent_handshake")
-    context = ssl.create_default_context(cafile=firewall.ca_file)
-    with socket.create_connection(("127.0.0.1", firewall.port), timeout=0.2) as plain, pytest.raises(TimeoutError):
-        context.wrap_socket(plain, server_hostname="localhost")
-
-
 def test_refuse(firewall, caller):
     """Nobody listens, connections that are open end, and the same port answers again afterwards."""
     caller.log_in()
@@ -224,15 +118,6 @@ def test_refuse(firewall, caller):
         open_tls(firewall)
     with pytest.raises(requests.ConnectionError):
         caller.log_in()
-    firewall.do("fault", name=None)
-    assert caller.log_in().ok
-
-
-def test_black_hole(firewall, caller):
-    """Attempts to connect hang, and are answered afterwards."""
-    firewall.do("fault", name="black_hole")
-    with pytest.raises(TimeoutError):
-        socket.create_connection(("127.0.0.1", firewall.port), timeout=0.3)
     firewall.do("fault", name=None)
     assert caller.log_in().ok
 
@@ -248,13 +133,6 @@ def test_a_port_comes_back(firewall, caller, name):
                 break
             except requests.ConnectionError:
                 time.sleep(0.01)
-
-
-def test_commit_window(firewall, caller):
-    """During a commit the role seems to be missing; after so many requests, or some seconds, it is not."""
-    firewall.do("fault", name="commit_window", times=2)
-    assert [caller.log_in().status_code for _call in range(3)] == [403, 403, 200]
-    assert "seconds" in Faults("firewall", time.monotonic).set("commit_window", {}).options
 
 
 def test_reject_every(firewall, caller):
@@ -305,19 +183,6 @@ def test_faults_of_a_type(firewall, caller):
     assert caller.post(type="op", cmd="<show/>").status_code == 200
 
 
-@pytest.mark.parametrize("kind", ["expired", "wrong-host", "foreign"])
-def test_bad_certificates(firewall, caller, kind):
-    """A certificate that is bad in one way is not taken, and the good one is again."""
-    firewall.do("certificate", kind=kind)
-    try:
-        with pytest.raises(ssl.SSLCertVerificationError):
-            open_tls(firewall)
-        assert firewall.counters()["handshakes_failed"] >= 0
-    finally:
-        firewall.do("certificate", kind="good")
-    assert caller.log_in().ok
-
-
 def test_addresses_that_may_connect(firewall, caller):
     """Who is not on the list is turned away before TLS."""
     firewall.do("allow", addresses=["192.0.2.1"])
@@ -327,16 +192,6 @@ def test_addresses_that_may_connect(firewall, caller):
     finally:
         firewall.do("allow", addresses=None)
     assert caller.log_in().ok
-
-
-def test_no_such_fault(firewall):
-    """A fault or an option that does not exist is an error, and what stood stands."""
-    firewall.do("fault", name="html_503")
-    for wrong in ({"name": "nothing"}, {"name": "slow", "limit": 3}, {"name": "close_in_message"}, {}):
-        with pytest.raises(SimulatorError):
-            firewall.do("fault", **wrong)
-    with Caller(firewall) as caller:
-        assert caller.log_in().status_code == 503
 
 
 def test_a_fault_ends_by_the_clock():

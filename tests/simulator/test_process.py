@@ -82,27 +82,6 @@ def tell(simulator, line):
     return json.loads(simulator._child.stdout.readline())  # noqa: SLF001
 
 
-@pytest.mark.parametrize(
-    "order",
-    ["[]", "no JSON", "{}", '{"do": "dance"}', '{"do": "learn"}', '{"do": "learn", "ip": "x", "user": "y"}',
-     '{"do": "advance", "seconds": "x"}', '{"do": "ha", "state": "asleep"}', '{"do": "agent", "reply": "xml"}',
-     '{"do": "certificate", "kind": "x"}', '{"do": "state", "plane": "x"}', '{"do": "clear", "plane": "x"}',
-     '{"do": "forget", "ip": "192.0.2.1", "serial": "1"}', '{"do": "state", "unit": "peer"}', '{"do": ["x"]}',
-     '{"do": "rules", "colour": 1}', '{"do": "fault"}', '{"do": "role", "types": null}',
-     '{"do": "role", "types": "log"}',
-     '{"do": "log-add", "log_type": "threat", "entries": null}', '{"do": "clock", "skew": null}',
-     '{"do": "log-add", "log_type": "threat", "entries": [{"src": 1}]}', '{"do": "clock", "zone": 5}',
-     '{"do": "log-add", "log_type": "nonsense", "entries": []}', '{"do": "clock", "zone": "Mars"}',
-     '{"do": "log-flood", "log_type": "threat", "count": null}', '{"do": "log-jobs", "losses": "x"}',
-     '{"do": "log-flood", "log_type": "nonsense", "count": 0}',
-     '{"do": "log-flood", "log_type": "threat"}', '{"do": "allow", "addresses": "192.0.2.1"}'],
-)  # fmt: skip
-def test_wrong_orders(lasting, order):
-    """An order that is none is answered by an error, and the simulator goes on."""
-    assert list(tell(lasting, order)) == ["error"]
-    assert lasting.do("state")["ok"]
-
-
 @pytest.fixture(scope="module")
 def lasting():
     """Start a firewall for all wrong orders."""

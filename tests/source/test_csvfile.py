@@ -254,15 +254,6 @@ def test_a_file_that_is_no_table_is_refused(read, content, words):
     assert "export.csv" in str(raised.value)
 
 
-@pytest.mark.parametrize("end", [b"2", b"2,2026-03-10 12:00:01,192.0.2", b"2,2026-03-10 12:00:01,192.0.2.2,al\n",
-                                 b'2,2026-03-10 12:00:01,192.0.2.2,"al'])  # fmt: skip
-def test_a_file_that_breaks_off_costs_its_last_row(read, end):
-    """A last line with too few fields, or in the middle of one, is a bad row; those before it are read."""
-    rows = read(HEAD + ADA + end)
-    assert [row.event_id for row in rows] == [1, None]
-    assert rows[0] == ADA_ROW
-
-
 @pytest.mark.parametrize("last", ["clientHistId", "transDate", "principal", "currentIpAddress", "macaddress", "other"])
 def test_a_last_field_that_may_be_cut_is_not_believed(read, last):
     """Without a line end the last field may be cut: one that is needed costs the row, and a device is not told."""

@@ -1,18 +1,14 @@
 """clienthist in a real database: one consistent snapshot, in UTC, read to its end or refused."""
 
-import gc
 import re
 import socket
 import threading
-import warnings
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from pathlib import Path
 
 import pymysql
 import pytest
-import trustme
 
 from tests.limits import PATIENCE
 from tests.safeconnect import COLUMNS, fresh_export, read_statements
@@ -294,45 +290,6 @@ def find_connections(export):
     return ids
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"password": "wrong"}, r"Access denied.*\(1045\)"),
-        ({"password": ""}, r"Access denied.*\(1045\)"),
-        ({"user": "nobody"}, r"Access denied.*\(1045\)"),
-        ({"database": "elsewhere"}, r"Access denied.*\(1044\)"),
-        ({"ca_file": Path("/nowhere/ca.pem")}, "no such file|cannot find|No such file"),
-    ],
-)
-def test_what_keeps_us_out_is_told(safeconnect, changes, words):
-    """A wrong password, user, database or path is an error that says so, and never shows the password."""
-    said = refused(make_source(safeconnect, **changes), words)
-    assert f"database {changes.get('database', safeconnect.database)}" in said
-    assert safeconnect.password_file.read_text().strip() not in said
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "DROP TABLE clienthist",
-        "ALTER TABLE clienthist DROP COLUMN principal",
-        "ALTER TABLE clienthist CHANGE transDate transTime timestamp NOT NULL",
-        "RENAME TABLE clienthist TO clients",
-    ],
-)
-def test_a_table_that_is_another_is_refused(safeconnect, change):
-    """Without the table or a column of it nothing is read."""
-    source = make_source(safeconnect)
-    run(safeconnect, change)
-    refused(source, r"\(1[0-9]{3}\)")
-
-
-def test_an_account_without_the_right_is_refused(safeconnect):
-    """Without the right to read there is an error and no empty table."""
-    run(safeconnect, f"REVOKE ALL, GRANT OPTION FROM '{safeconnect.user}'@'%'")
-    refused(make_source(safeconnect), r"denied.*\(1[0-9]{3}\)")
-
-
 def test_the_account_changes_nothing(safeconnect):
     """The account of sql/grants.sql reads six columns of one table and writes nowhere."""
     safeconnect.insert([ADA])
@@ -360,74 +317,7 @@ def test_the_account_changes_nothing(safeconnect):
     assert read(make_source(safeconnect)) == [Row(*ADA)]
 
 
-def test_a_killed_connection_is_no_short_table(safeconnect):
-    """A connection that dies in the middle of the rows is an error: a short table would log people out."""
-    safeconnect.insert([(n, NAIVE, "192.0.2.1", "x" * 2000, None) for n in range(1, 20 * ROWS_AT_ONCE)])
-    with make_source(safeconnect).open() as snapshot:
-        streamed = snapshot.read_since(EVER)
-        next(streamed)
-        with safeconnect.admin() as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT id FROM information_schema.processlist WHERE user = %s", (safeconnect.user,))
-            ((number,),) = cursor.fetchall()
-            cursor.execute(f"KILL {number}")
-        with pytest.raises(SourceError, match=safeconnect.database):
-            list(streamed)
-
-
-def test_the_deadline_ends_a_reading(safeconnect):
-    """A table that is longer than the run has time for is an error and no short table."""
-    safeconnect.insert([(n, NAIVE, "192.0.2.1", "ada", None) for n in range(1, 3 * ROWS_AT_ONCE)])
-    times = [0.0]
-    with make_source(safeconnect, deadline=Deadline(60, lambda: times[0])).open() as snapshot:
-        streamed = snapshot.read_since(EVER)
-        next(streamed)
-        times[0] = 61.0
-        with pytest.raises(SourceError, match="deadline"):
-            list(streamed)
-
-
 # ---- connections -------------------------------------------------------------------------------------------------
-
-
-def test_tls_is_demanded_and_verified_when_a_ca_is_named(safeconnect, tmp_path):
-    """With a CA the connection is encrypted, and a server of another CA, or for another host, is refused."""
-    if not safeconnect.ca_file:
-        pytest.skip("the server that was named has no CA")
-    run(safeconnect, f"ALTER USER '{safeconnect.user}'@'%' REQUIRE SSL")
-    safeconnect.insert([ADA])
-    assert read(make_source(safeconnect)) == [Row(*ADA)]
-    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
-    refused(make_source(safeconnect, ca_file=tmp_path / "other.pem"), "(?i)certificate")
-    refused(make_source(safeconnect, hosts=("127.0.0.2",)), "(?i)certificate|refused")
-
-
-def test_a_server_without_tls_is_refused_when_a_ca_is_named(safeconnect):
-    """A server, or whoever stands in for it, cannot talk us out of TLS."""
-    if not safeconnect.ca_file:
-        pytest.skip("the server that was named has no CA")
-    with speaking_plain() as port:
-        refused(make_source(safeconnect, port=port), "(?i)ssl")
-
-
-@contextmanager
-def speaking_plain():
-    """Run a server that greets as MariaDB does and offers no TLS."""
-    capabilities = 0x0001 | 0x0200 | 0x8000 | 0x80000  # long password, protocol 4.1, secure connection, plugins
-    greeting = (
-        b"\x0a10.11.0-MariaDB\0"
-        + (1).to_bytes(4, "little")
-        + b"x" * 8
-        + b"\0"
-        + (capabilities & 0xFFFF).to_bytes(2, "little")
-        + b"\x2d\x02\0"
-        + (capabilities >> 16).to_bytes(2, "little")
-        + b"\x15"
-        + b"\0" * 10
-        + b"y" * 12
-        + b"\0mysql_native_password\0"
-    )
-    with speaking(len(greeting).to_bytes(3, "little") + b"\0" + greeting) as port:
-        yield port
 
 
 @contextmanager
@@ -482,29 +372,6 @@ def test_a_socket_will_do(safeconnect):
     for ca_file in (None, safeconnect.ca_file):
         source = make_source(safeconnect, unix_socket=str(safeconnect.socket), hosts=(), ca_file=ca_file)
         assert read(source) == [Row(*ADA)]
-
-
-def test_a_socket_that_is_none_is_told(safeconnect):
-    """A wrong path is told."""
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # the driver forgets the socket it made
-        refused(make_source(safeconnect, unix_socket="/nowhere/socket"), "/nowhere/socket")
-        gc.collect()
-
-
-def test_the_first_host_that_answers_is_read(safeconnect):
-    """Hosts that are down are passed over, and when all are, each is told."""
-    safeconnect.insert([ADA])
-    down = "127.0.0.3"  # nobody listens there
-    assert read(make_source(safeconnect, hosts=(down, safeconnect.host))) == [Row(*ADA)]
-    said = refused(make_source(safeconnect, hosts=(down, "127.0.0.4")), "no database host can be used")
-    assert "127.0.0.3 port " in said
-    assert "127.0.0.4 port " in said
-
-
-def test_a_host_that_refuses_us_is_not_passed_over(safeconnect):
-    """A wrong password is told at the first host: the next one would not know better."""
-    said = refused(make_source(safeconnect, password="wrong", hosts=(safeconnect.host, "127.0.0.3")), "denied")  # noqa: S106
-    assert "no database host can be used" not in said
 
 
 def test_a_password_that_cannot_be_read_is_its_own_failure(safeconnect):

@@ -115,20 +115,6 @@ def test_what_is_carriable_is_what_xml_holds_without_control_characters(user):
     assert is_carriable(user) == (entry.get("name") == user and not has_control)
 
 
-@given(NAMES)
-def test_no_control_character_is_sent(user):
-    """A message of carriable names holds no control character at all."""
-    assert not any(unicodedata.category(character) == "Cc" for character in make_message([Login(ADA.ip, user, 1)]))
-
-
-@pytest.mark.parametrize(
-    "character", ["\0", "\t", "\n", "\r", "\x1b", "\x7f", "\x85", "\x9f", "\ud800", "\ufffe", "\uffff"]
-)
-def test_characters_that_no_name_may_hold(character):
-    """Control characters, halves of surrogate pairs and what is no character make a name unfit."""
-    assert not is_carriable(f"a{character}b")
-
-
 def test_an_empty_message_changes_nothing():
     """The message that tries a right is a message without a section."""
     assert read_back(make_empty_message()) == []

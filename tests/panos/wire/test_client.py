@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.limits import within
-from tests.panos.peer import answering, make_answer, read_request
+from tests.panos.peer import Failing, answering, make_answer, read_request
 from uidsync.panos.userid.firewall import Firewall, make_url
 from uidsync.panos.userid.messages import Login, Logout, Rejection
 from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, PanosError, Unauthorized, Unreachable, Untrusted
@@ -589,19 +589,6 @@ def test_whatever_a_peer_says_is_an_error_of_ours(run_peer, make_client):
 # ---- failures of the layers below --------------------------------------------------------------------------------
 
 
-class Failing:
-    """In the place of the count of calls in flight: something below fails when a call is made."""
-
-    def __init__(self, error):
-        self._error = error
-
-    def __enter__(self):
-        raise self._error
-
-    def __exit__(self, *_exception):
-        pass
-
-
 @pytest.mark.parametrize(
     "error",
     [ssl.SSLError(1), TimeoutError(), ConnectionResetError(), socket.gaierror(1), EOFError(), ValueError()],
@@ -643,24 +630,6 @@ def test_a_missing_right_is_told_in_the_end(firewall, make_client, clock):
         Firewall(make_client(firewall, policy=RetryPolicy())).send([ADA])
     assert firewall.counters()["requests"] == 5
     assert 0 < sum(clock.slept) <= 30
-
-
-def test_a_session_that_stays_timed_out_is_busy(firewall, make_client):
-    """A session that times out again and again is given up as it is."""
-    firewall.do("key", expired=True)
-    with pytest.raises(Busy, match="session timed out"):
-        make_client(firewall, policy=RetryPolicy()).call(SYSTEM_INFO)
-    firewall.do("key", expired=False)
-    assert firewall.counters()["requests"] == 5
-
-
-@pytest.mark.parametrize("fault", ["invalid_key", "unauthorized_16", "refuse_message", "html_200", "redirect"])
-def test_what_stays_is_tried_once(firewall, make_client, clock, fault):
-    """What another try would not mend is not tried again."""
-    firewall.do("fault", name=fault)
-    with pytest.raises(PanosError):
-        Firewall(make_client(firewall, policy=RetryPolicy())).send([ADA])
-    assert (firewall.counters()["requests"], clock.slept) == (1, [])
 
 
 @pytest.mark.parametrize(("asked", "requests_seen"), [(9, 5), (3600, 1)])
