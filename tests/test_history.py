@@ -123,7 +123,10 @@ class History(RuleBasedStateMachine):
         device.is_away, device.may_ask, device.rejects = False, True, frozenset()
         device.answers.clear()
 
-    @rule(name=names, faults=st.lists(st.sampled_from((None, "lost", "dropped", "garbled", "refused")), max_size=5))
+    @rule(
+        name=names,
+        faults=st.lists(st.sampled_from((None, "lost", "dropped", "garbled", "refused", "again")), max_size=5),
+    )
     def a_target_answers_badly(self, name, faults):
         """Lose, refuse or apply its next messages, and lose or spoil some of the answers."""
         self.world.devices[name].answers.extend(faults)

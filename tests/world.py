@@ -180,6 +180,10 @@ class Device:
         found = (self.table.users.current(now.timestamp()), self.table.addresses.current(now.timestamp()))
         return {whose: set(tags) for rows in found for _, whose, tags in rows}
 
+    def count_tries(self) -> int:
+        """Say how often the next message goes out."""
+        return 2 if self.answers and self.answers[0] == "again" else 1
+
     def lasts(self, ip: str, now: datetime) -> tuple[timedelta, timedelta]:
         """Return how long a mapping lasts, and how long it was to last when it was sent."""
         left = self.table.find("vsys1", ip, now.timestamp()).expires - now.timestamp()
@@ -208,6 +212,9 @@ class Device:
                 else None
             ),
         )
+        if fault == "again":  # the answer is lost, the message goes out once more, and is refused now
+            self._remember(message, entries if len(entries) == 1 else [], world)
+            return read_response(200, replies.error("refused as asked"))
         names = {dict(entry.attributes).get("ip") for section in rejected.values() for entry in section}
         self._remember(message, [entry for entry in entries if entry.get("ip") in names], world)
         power.spend()
@@ -258,6 +265,8 @@ class Wire:
         """Make one call of the XML API."""
         del tries
         self._world.turns.take(self._name)
+        if request.type == "user-id":
+            self.attempts[request.type] += self._device.count_tries()
         answer = self._device.ask if request.type == "op" else self._device.take
         return answer(dict(request.parameters)["cmd"].encode(), self._world)
 
@@ -285,7 +294,7 @@ class AgentTarget:
 
     def send(self, batch):
         """Send one message."""
-        self.attempts += 1
+        self.attempts += self._device.count_tries()
         document = make_message(batch, timeouts=False).encode()
         rejections = read_rejections(self._device.take(document, self._world), batch)
         return tuple(rejection for rejection in rejections if not rejection.is_about_gone)

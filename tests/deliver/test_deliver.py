@@ -74,6 +74,10 @@ class Observer:
         """Hear that messages are about to be sent."""
         self.heard += [(delivery.name, "sending", batch) for batch in batches]
 
+    def doubting(self, delivery, batch):
+        """Hear that a refused message may have been taken before."""
+        self.heard.append((delivery.name, "doubting", batch))
+
     def ended(self, delivery, outcome):
         """Hear what became of entries."""
         self.heard.append((delivery.name, "ended", outcome))
@@ -559,6 +563,24 @@ def test_what_is_in_flight_counts_as_announced():
 
     deliver([[(Delivery("fw", Peer(answer), make_plan(100), connections=2), Counting())]], 1, Deadline(60))
     assert max(most) == 8
+
+
+@pytest.mark.parametrize("answer", [refusing({"user1"}), rejecting({"user1"})], ids=["all of it", "an entry"])
+@pytest.mark.parametrize("tries", [1, 2])
+def test_what_is_refused_when_it_comes_again_may_have_been_taken(answer, tries):
+    """Of a message that went out more than once, an earlier copy may have been accepted: its entries are in doubt."""
+
+    class Stumbling(Peer):
+        def send(self, batch):
+            if len(batch) == 3:  # the message as it was planned, and none of its parts
+                self.batches += [batch] * (tries - 1)
+            return super().send(batch)
+
+    observer = Observer()
+    delivery = send(Stumbling(answer), make_plan(3), observer=observer)
+    assert count(delivery) == {"delivered": 2, "rejected": 1}
+    doubted = [(each[1], len(each[2])) for each in observer.heard if each[1] == "doubting"]
+    assert doubted == [("doubting", 3)] * (tries - 1)
 
 
 # ---- bugs --------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_a_target_is_told_by_the_worst_that_came_of_it(outcomes, facts, status, 
     report, part = report_on(*outcomes, **facts)
     assert (part.status, report.exit_code) == (status, exit_code)
     if facts.get("refusal"):
-        assert part.error == Problem("UnsafePlan", "too many; if it is right, run once with --force")
+        assert part.error == Problem("UnsafePlan", "too many; if it is right, run `uidsync sync --force` once")
         assert report.error == Problem("UnsafePlan", f"fw: {part.error.message}")
 
 

@@ -93,6 +93,19 @@ def test_a_lost_table_is_noticed_beside_another_source(settled, firewall, shown)
     assert {ip: user for ip, user in held.items() if user != "AD\\someone"} == dict(list(people.items())[shown:])
 
 
+def test_what_is_missing_is_told_though_the_table_is_not_read_yet(settled, firewall):
+    """A table that is lost again within five minutes is read later: until then each report tells of what it lacks."""
+    for event in ("table.lost", "table.differs"):
+        firewall.do("clear")
+        ended = settled.call("sync", "--json")
+        assert [words for words in ended.report["warnings"] if words.startswith(f"fw: {event}: ")]
+        let_pass(settled, firewall, seconds=180)
+    let_pass(settled, firewall, seconds=180)
+    assert settled.call("sync").code == 0
+    assert firewall.mappings() == name_people(300)
+    assert settled.call("sync", "--json").report["warnings"] == []
+
+
 def test_a_lost_ledger_leaves_nobody_behind_where_all_is_ours(settled, safeconnect, firewall):
     """With `sole_writer`, whoever left while the ledger was lost is logged out by the next run, and not in hours."""
     settled.targets[0]["sole_writer"] = True

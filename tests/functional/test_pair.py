@@ -131,6 +131,22 @@ def test_a_key_that_may_not_ask_is_warned_of_each_time(site, start):
     assert "red    fw: 127.0.0.2 does not say whether it is active" in checked.out
 
 
+def test_what_one_member_rejects_the_other_may_have(site, start):
+    """A login that one member rejects, and whose answer the other one loses, is logged out when it is withdrawn."""
+    pair = set_up(site, start, ROWS[:10])
+    for unit in ({}, PEER):
+        pair.do("role", types=["user-id"], **unit)
+    pair.do("fault", name="reject_matching", text="user7")
+    pair.do("fault", name="reset_before_answer", applied=True, types=["user-id"], **PEER)
+    part = site.call("sync", "--json").targets["fw"]
+    assert (part["held_back"]["rejected"], part["in_doubt"]) == (1, 1)
+    for unit in ({}, PEER):
+        pair.do("fault", name=None, **unit)
+    assert pair.mappings()["10.0.0.8"] == "user7"
+    assert site.call("withdraw", "user7").code == 0
+    assert "10.0.0.8" not in pair.mappings()
+
+
 def test_check_tells_the_roles(site, start):
     """`check` is green for a pair of which one member is active, and names them."""
     set_up(site, start, ROWS[:10])

@@ -84,7 +84,8 @@ class Examiner:
             shown = self._ask()
             if shown:
                 self._found.is_heard, self._state.is_unreadable = True, False
-            look = self._look_at(shown)
+            glance = glance_at(self._target, waits=True)
+            look = look_here(self._config, self._target, self._ledger, shown, self._now, glance)
             is_suspect = (
                 bool(look.missing or look.strange) or (was_unreadable and bool(shown)) or self._is_handed_over()
             )
@@ -121,22 +122,13 @@ class Examiner:
                 break
         return shown
 
-    def _look_at(self, shown: Mapping[Subject, tuple[TableEntry, ...]]) -> Look:
-        glance = glance_at(self._target, waits=True)
-        look = look_here(self._config, self._target, self._ledger, shown, self._now, glance)
-        if look.missing or look.strange:
-            self._log.warning(
-                "table.differs",
-                target=self._target.name,
-                missing=len(look.missing),
-                wrong=len(look.strange),
-                asked=len(shown),
-            )
-        return look
-
     def _settle(self, look: Look) -> None:
         """Go by what a few questions showed."""
         state, dispatch = self._state, self._found.dispatch
+        if look.missing or look.strange:
+            found = f"of {len(look.held)} {self._ledger.words.held} {len(look.missing)} are gone"
+            others = f", {len(look.strange)} {self._ledger.words.others}" if look.strange else ""
+            self._found.warnings["table.differs"] = f"{found}{others}; a run soon reads the whole table"
         if not state.is_suspect and state.tried_at and self._now >= state.tried_at + state.pause:
             state.pause = timedelta()
         if not look.is_as_believed:

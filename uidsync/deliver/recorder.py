@@ -161,6 +161,10 @@ class Recorder:
 
         self._write(note)
 
+    def doubting(self, delivery: Delivery, batch: Batch) -> None:
+        """Note that nobody knows what became of entries, or that a target may hold what it rejects by now."""
+        self._write(lambda: self.ledger.note_doubt(delivery.name, batch.entries, self._clock()))
+
     def ended(self, delivery: Delivery, outcome: Outcome) -> None:
         """Note what was accepted and what was rejected; what failed stays in doubt, unless it was never sent."""
         log = self._log.bind(action=getattr(self.ledger.words, outcome.batch.action))
@@ -176,7 +180,7 @@ class Recorder:
             case Failed(batch, error):
                 log.warning("batch.failed", entries=len(batch), error=error.kind, message=str(error))
                 if not error.is_unsent:
-                    self._write(lambda: self.ledger.note_doubt(delivery.name, batch.entries, self._clock()))
+                    self.doubting(delivery, batch)
         number = outcome.batch.number
         if number in self._open:
             self._open[number] -= len(outcome.batch)

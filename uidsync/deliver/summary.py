@@ -85,7 +85,7 @@ def report_plans(report: SyncReport, dispatches: Sequence[Dispatch], taggings: S
 
 def offer_force(words: str) -> str:
     """Return why a plan was refused, and how it is sent all the same."""
-    return f"{words}{' If' if words.endswith('?') else '; if'} it is right, run once with --force"
+    return f"{words}{' If' if words.endswith('?') else '; if'} it is right, run `uidsync sync --force` once"
 
 
 def report_refusal(report: SyncReport, part: TargetReport, words: str) -> None:

@@ -36,13 +36,13 @@ class Sender(Protocol):
     def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         """Send one message; return what the target rejects. Raises PanosError."""
 
-
-class Target(Sender, Protocol):
-    """Where mappings go."""
-
     @property
     def attempts(self) -> int:
         """Messages sent so far, those of retries included."""
+
+
+class Target(Sender, Protocol):
+    """Where mappings go."""
 
     @property
     def certificate_not_after(self) -> datetime | None:
@@ -91,6 +91,9 @@ class Observer(Protocol):
 
     def sending(self, delivery: Delivery, batches: Sequence[Batch]) -> None:
         """Hear that the next messages are about to be sent."""
+
+    def doubting(self, delivery: Delivery, batch: Batch) -> None:
+        """Hear that a message was refused that went out more than once: it may have been accepted before."""
 
     def ended(self, delivery: Delivery, outcome: Outcome) -> None:
         """Hear what became of entries."""
@@ -193,10 +196,13 @@ class _Worker:
 
     def _empty(self, waiting: deque[Batch]) -> None:
         try:
+            target = self._delivery.target
             while self._announce(waiting):
                 with self._free:
                     if batch := self._take():
-                        self._settle(batch, self._send(batch))
+                        before = target.attempts
+                        outcome = self._send(batch)
+                        self._settle(batch, outcome, is_first=target.attempts <= before + 1)
         except Exception as bug:  # noqa: BLE001 (whatever it is, it fails this target alone)
             self._delivery.bug = bug
             self._is_stopped = True
@@ -234,11 +240,14 @@ class _Worker:
         except PanosError as error:
             return Failed(batch, error)
 
-    def _settle(self, batch: Batch, outcome: Delivered | Failed) -> None:
+    def _settle(self, batch: Batch, outcome: Delivered | Failed, *, is_first: bool) -> None:
         with self._lock:
             if self._has_ended:
                 return
             self._in_flight.remove(batch)
+            match outcome:
+                case Delivered(rejections=[_, *_]) | Failed(error=BadRequest()) if not is_first:
+                    self._observer.doubting(self._delivery, batch)
             match outcome:
                 case Delivered(rejections=rejections):
                     for settled in self._refusals.settle(batch, rejections):

@@ -224,6 +224,7 @@ def test_a_connection_that_ends_as_we_send_costs_nothing(run_peer, make_client, 
     for _ in range(60):
         client.call(SYSTEM_INFO)
     assert (peer.connections, clock.slept) == (60, [])
+    assert client.attempts == {"op": 60 + 59}  # all but the first call went out twice
 
 
 def test_what_was_lost_with_a_connection_may_have_been_carried_out(run_peer, make_client):

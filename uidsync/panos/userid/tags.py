@@ -97,6 +97,11 @@ class TagTarget:
         """The member of a pair that answers."""
         return self._firewall.member
 
+    @property
+    def attempts(self) -> int:
+        """Messages sent, those of mappings and of retries included."""
+        return self._firewall.attempts
+
     def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
         """Send one batch; return what the firewall rejects. Raises PanosError."""
         answer = self._firewall.call(make_user_id(make_tag_message(batch), self._firewall.vsys))

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -58,7 +58,12 @@ class Client:
         self._opening = threading.Lock()
         self._lines: _Lines | None = None
         self._key = ""
-        self.attempts: Counter[str] = Counter()  # by request type, retries included
+        self._sent: list[str] = []  # the type of each request; threads may append at the same time
+
+    @property
+    def attempts(self) -> Counter[str]:
+        """Calls made, by request type, retries included."""
+        return Counter(self._sent)
 
     @property
     def certificate_not_after(self) -> datetime | None:
@@ -110,9 +115,9 @@ class Client:
             lines = self._open()
         except PanosError as error:
             raise error.unsent() from None
-        self.attempts[request.type] += 1
+        sent = partial(self._sent.append, request.type)
         try:
-            with self._bounds.in_flight, lines.context.within(seconds), lines.post(request.body) as answer:
+            with self._bounds.in_flight, lines.context.within(seconds), lines.post(request.body, sent) as answer:
                 try:
                     return read(answer.status, _read_pieces(answer))
                 except Busy as error:
@@ -162,9 +167,9 @@ class _Lines:
         return "\r\n".join(lines).encode("ascii") + b"\r\nContent-Length: %d\r\n\r\n"
 
     @contextmanager
-    def post(self, body: bytes) -> Iterator[Answer]:
-        """Make one call, and yield the answer before its body is read."""
-        line, answer = self._ask(self._head % len(body) + body)
+    def post(self, body: bytes, sent: Callable[[], None]) -> Iterator[Answer]:
+        """Make one call, and yield the answer before its body is read; `sent` hears of each try."""
+        line, answer = self._ask(self._head % len(body) + body, sent)
         try:
             yield answer
         except BadReply:  # whatever the host says next may belong to this answer
@@ -176,7 +181,7 @@ class _Lines:
             else:
                 line.close()
 
-    def _ask(self, request: bytes) -> tuple[Line, Answer]:
+    def _ask(self, request: bytes, sent: Callable[[], None]) -> tuple[Line, Answer]:
         """Send a request, and return its connection and the head of its answer.
 
         Hosts end connections at any time, just after an answer, too. That is no failure: the call goes out at once over
@@ -188,8 +193,10 @@ class _Lines:
             if line.is_silent():
                 with suppress(ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
                     was_sent = True
+                    sent()
                     return line, line.ask(request)
             line.close()
+        sent()
         try:
             place = self._place
             line = Line(self.context.connect(place.hostname or "", place.port or 443, self.context.seconds_left() or 0))
