@@ -220,7 +220,7 @@ def _read_pieces(answer: Answer) -> Iterator[bytes]:
     if answer.fields.get("content-encoding", "identity").lower() != "identity":
         raise BadReply("the answer is compressed, which was not asked for")
     size = 0
-    for piece in answer.body:
+    for piece in answer.read_body():
         size += len(piece)
         if size > LARGEST_TABLE:
             raise BadReply(f"the answer is larger than {LARGEST_TABLE // 2**20} MiB")
