@@ -47,7 +47,8 @@ EFFECTS = {
     "tempfile",
 }  # fmt: skip
 STANDS_ON = {
-    "cryptography", "durationpy", "httptools", "lxml", "msgspec", "pydantic", "pymysql", "re2", "rich", "structlog", "typer",
+    "cryptography", "durationpy", "httptools", "lxml", "msgspec", "pydantic", "pymysql", "re2", "rich", "structlog",
+    "typer",
 }  # fmt: skip
 FORBIDDEN = {"manager", "handler", "helper", "util", "utils", "common", "info", "misc"}
 
