@@ -153,8 +153,13 @@ SELECT ip FROM (
     ORDER BY ip, user LIMIT -1
 )
 UNION
-SELECT ip FROM holding
-WHERE target = :target AND held_until > :gone AND :networks <> '' AND NOT is_within(ip, :networks)
+SELECT ip FROM (
+    SELECT ip FROM holding WHERE target = :target AND held_until > :gone AND :networks <> ''
+    EXCEPT
+    SELECT ip FROM json_each(:ranges) AS range
+    CROSS JOIN holding ON target = :target AND ip >= json_extract(range.value, '$[0]') AND ip < json_extract(range.value, '$[1]')
+    ORDER BY ip LIMIT -1
+) WHERE NOT is_within(ip, :networks)
 UNION
 -- others write to the target as well, and there is a newer event than the one that was sent;
 SELECT event.ip FROM event JOIN holding ON holding.target = :target AND holding.ip = event.ip

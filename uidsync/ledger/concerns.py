@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
-from uidsync.ledger.events import list_networks
+from uidsync.ledger.events import place_networks
 from uidsync.ledger.table import TableLedger
 from uidsync.ledger.values import LATEST, LOGOUT_GRACE, MICROSECOND, read_number, write_time
 from uidsync.source.rows import Network
@@ -27,10 +27,9 @@ class ConcernsLedger(TableLedger):
         At all others in them the user that was seen since is held, and for at least half of the timeout. Of a target
         that is known to be quiet on these terms, only the news are listed.
         """
-        parameters = {"target": target, "terms": terms, "now": write_time(now)}
+        parameters = {"target": target, "terms": terms, "now": write_time(now), **place_networks(networks)}
         if found := self._read("read_quiet", lambda written, _: read_number(written), parameters):
             return self._walk("list_news", {"target": target, "written": found[0]})
-        parameters |= {"networks": list_networks(networks)}
         parameters |= {"gone": write_time(now - LOGOUT_GRACE), "since": write_time(seen_since)}
         return self._walk("list_concerns", parameters)
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
-from uidsync.ledger.events import Addresses, EventsLedger, list_ips, list_networks
+from uidsync.ledger.events import Addresses, EventsLedger, list_ips, place_networks
 from uidsync.ledger.values import MICROSECOND, SETTLED, TOLERANCE, write_time
 from uidsync.panos import Subject, read_subject
 from uidsync.panos.userid.table import UIA, XML_API, TableEntry
@@ -62,7 +62,7 @@ class TableLedger(EventsLedger):
         """
         parameters = {
             "target": target,
-            "networks": list_networks(networks),
+            **place_networks(networks),
             "now": write_time(now),
             "since": write_time(seen_since),
             "type": XML_API,

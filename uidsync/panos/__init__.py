@@ -29,7 +29,7 @@ class Tagged(Struct, frozen=True):
 Subject = Address | Tagged  # what an entry is about: a mapping is about an address
 
 
-def spell(subject: Subject) -> str:
+def spell(subject: Subject | str) -> str:
     """Return a subject as `str` does; of an IPv4 address, as most are, in less than half of the time."""
     if isinstance(subject, IPv4Address):
         one, two, three, four = subject.packed

@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby, islice
+from typing import TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -25,6 +26,8 @@ from uidsync.plan.share import Belief, Share, is_pass_due, is_readable, make_sha
 from uidsync.source.rows import is_within
 
 AT_ONCE = 10_000  # addresses
+
+Value = TypeVar("Value")
 
 
 class Dispatch(Struct, frozen=True):
@@ -157,10 +160,10 @@ def _take_together(streams: Sequence[Iterable[str]]) -> Iterator[list[str]]:
     return take_parts(ip for ip, _ in groupby(heapq.merge(*streams)))
 
 
-def take_parts(ips: Iterable[str]) -> Iterator[list[str]]:
-    """Yield addresses so many at a time."""
-    ips = iter(ips)
-    while some := list(islice(ips, AT_ONCE)):
+def take_parts(values: Iterable[Value], size: int = AT_ONCE) -> Iterator[list[Value]]:
+    """Yield values so many at a time."""
+    values = iter(values)
+    while some := list(islice(values, size)):
         yield some
 
 

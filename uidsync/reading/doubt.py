@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 
 from uidsync.config.models import Config
 from uidsync.ledger.ledger import Ledger
@@ -18,6 +17,7 @@ from uidsync.ledger.position import Position
 from uidsync.ledger.values import MINUTE, Holding
 from uidsync.panos import Subject, Tagged
 from uidsync.panos.userid.messages import Entry, Login, Logout
+from uidsync.plan.dispatch import take_parts
 from uidsync.plan.newest import is_same_user, make_demand
 from uidsync.plan.share import find_withdrawn
 from uidsync.source import Snapshot
@@ -56,7 +56,7 @@ class News:
         if self._last:
             rows = map(read_row, self._snapshot.read_after(self._tail, self._last.ahead, since))
             events = (row for row in rows if isinstance(row, LoginEvent))
-            while some := list(islice(events, AT_ONCE)):
+            for some in take_parts(events, AT_ONCE):
                 deque(self.watch(some, self._ledger.read_events({event.ip for event in some})), 0)
 
     def watch(self, events: Iterable[LoginEvent], known: Mapping[Subject, LoginEvent]) -> Iterator[LoginEvent]:

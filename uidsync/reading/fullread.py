@@ -6,18 +6,19 @@ decided elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from itertools import chain, islice
+from itertools import chain
 
 from msgspec import Struct, field
 
 from uidsync.ledger.events import EventsLedger
 from uidsync.panos import Subject
+from uidsync.plan.dispatch import take_parts
 from uidsync.plan.newest import newest_per_address
 from uidsync.reading.census import AHEAD_ROWS, Census
 from uidsync.source.dates import Dates
-from uidsync.source.mysql_groups import Group, Groups, Window
+from uidsync.source.mysql_groups import Groups, Window
 from uidsync.source.rows import AHEAD, CONDITIONAL, LoginEvent, RowReader, SkippedRow
 
 AT_ONCE = 5000  # addresses whose events are in memory together
@@ -60,7 +61,7 @@ def read_by_groups(sink: Sink, groups: Groups, read_row: RowReader, window: Wind
     """
     doubtful: dict[str, Subject] = {}  # where the newest row may leave its address to one before it
     alone: list[LoginEvent] = []
-    for some in _batched(groups.read_groups(window)):
+    for some in take_parts(groups.read_groups(window), AT_ONCE):
         plain, conditional = [], []
         for group in some:
             newest = read_row(group.newest)
@@ -83,8 +84,3 @@ def read_by_groups(sink: Sink, groups: Groups, read_row: RowReader, window: Wind
     census.settle(known, sink.settle(chain(alone, hidden), known))
     if len(census.ahead) > AHEAD_ROWS or not census.events:
         census.count_newest(map(read_row, groups.read_highest(window)))
-
-
-def _batched(groups: Iterator[Group]) -> Iterator[list[Group]]:
-    while some := list(islice(groups, AT_ONCE)):
-        yield some
