@@ -6,7 +6,6 @@ import re
 import socket
 import threading
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 
@@ -128,38 +127,6 @@ def test_what_ends_too_soon_gets_nothing_worse(address, request_):
         connection.shutdown(socket.SHUT_WR)
         assert b"200" not in read_all(connection)
     assert ask(address)[0] == 200
-
-
-def test_endless_headers_end(address):
-    """A client that never ends its headers is refused once they are too many bytes, however it goes on."""
-    with socket.create_connection(address, 10) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\n")
-        lines = (b"X-%d: y\r\n" % number for number in range(100_000))
-        with pytest.raises(OSError, match=r"reset|pipe"):
-            deque(map(connection.sendall, lines), maxlen=0)
-
-
-def test_a_dripping_client_is_cut_off_and_holds_up_nobody(address):
-    """Bytes that keep coming gain a request no time, and meanwhile others are answered."""
-    with socket.create_connection(address, 10) as connection:
-        drip = threading.Event()
-
-        def send():
-            connection.sendall(b"GET / HTTP/1.1\r\nX: ")
-            while not drip.wait(0.02):
-                try:
-                    connection.sendall(b"y")
-                except OSError:
-                    return
-
-        thread = threading.Thread(target=send)
-        thread.start()
-        try:
-            assert ask(address)[0] == 200
-            assert b"200" not in read_all(connection)  # returns when the server has had enough
-        finally:
-            drip.set()
-            thread.join()
 
 
 def test_a_client_that_takes_nothing_is_let_go():

@@ -1,9 +1,6 @@
 """What is in the queue's file survives, is counted once, and belongs to one process."""
 
-import os
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 from contextlib import closing, suppress
@@ -199,31 +196,6 @@ def test_sends_are_remembered(tmp_path):
     queue.begin_sending(1)
     assert queue.read_last_update() == Update(900.0, 1, BUSY, "HTTP 503", "wait", 4)
     assert queue.read_counters()["updates_tried"] == 5
-    queue.close()
-
-
-KILLED = """
-import os, sys, time
-from pathlib import Path
-from uidsync.integrations.relay.queue import Queue
-queue = Queue(Path(sys.argv[1]))
-for number in range(100):
-    queue.put([b"%d" % number], float(number))
-    print(number, flush=True)
-    if number == 50:
-        os.kill(os.getpid(), 9)
-"""
-
-
-def test_a_kill_loses_nothing_that_put_has_returned_for(tmp_path):
-    """Whatever was acknowledged before SIGKILL is in the file."""
-    ended = subprocess.run(
-        [sys.executable, "-c", KILLED, tmp_path], capture_output=True, text=True, check=False, env=os.environ
-    )
-    told = ended.stdout.split()
-    queue = Queue(tmp_path)
-    assert [each.body.decode() for each in queue.read_first(1000)] == told
-    assert len(told) == 51
     queue.close()
 
 

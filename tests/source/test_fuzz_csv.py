@@ -23,7 +23,7 @@ NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 EVER = datetime(1, 1, 1, tzinfo=UTC)
 HEADER = b"clientHistId,transDate,currentIpAddress,principal,macaddress\n"
 ROW = b"1,2026-03-10 11:00:00,10.0.0.1,ada,\n"
-WIDE_ROW = ROW.replace(b"ada", b"a" * 250)
+WIDE_ROW = ROW.replace(b"ada", b'"%s"' % (b"a" * 250))
 
 
 def read(path):
@@ -81,6 +81,10 @@ def test_another_encoding_is_told(encoding):
         (b"a,b\n", "lacks clientHistId"),
         (HEADER.strip() + b",PRINCIPAL\n" + ROW, "has principal more than once"),
         (HEADER.strip() + b", macaddress \n" + ROW, "has macaddress more than once"),
+        (b"\n" + HEADER, "lacks"),
+        (HEADER.replace(b"principal", b"user"), "lacks principal"),
+        (HEADER[:-11] + b'"macaddress\n' + ROW, "the header line cannot be read"),
+        *((HEADER.replace(b",", sign) + ROW, "separated by commas") for sign in (b";", b"\t", b"|")),
         (b"x" * (2 * LONGEST_ROW) + b"\n" + ROW, "more than"),
         (b'"a\n",' * 300_000, "more than"),
     ],
@@ -100,6 +104,7 @@ def test_what_is_wrong_is_said(content, words):
         (b'","\n' * 3_000, 3_000),
         (b"x" * (3 * LONGEST_ROW) + b"\n", 1),
         (b'"' + b"x" * (3 * LONGEST_ROW) + b"\n", 1),
+        *((ROW.replace(b"ada,", quote), 1) for quote in (b'"', b'x"', b',"', b',"x', b',""x"')),
     ],
     ids=lambda value: str(value)[:20],
 )

@@ -8,7 +8,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-import trustme
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -17,8 +16,7 @@ from tests.limits import within
 from tests.panos.peer import Failing, reset
 from uidsync.panos.userid.agent import FIRST_WAIT, LATER_WAIT, read_answer
 from uidsync.panos.userid.messages import Login, Logout, Rejection
-from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, PanosError, Unauthorized, Unreachable, Untrusted
-from uidsync.panos.wire.retries import RetryPolicy
+from uidsync.panos.wire.errors import BadReply, BadRequest, Busy, PanosError, Unauthorized, Unreachable
 from uidsync.panos.wire.tls import Trust
 
 ADA = Login(ip_address("192.0.2.1"), "CAMPUS\\ada", 60)
@@ -42,16 +40,6 @@ def agent(shared_agent):
     shared_agent.do("agent", reply="nothing", closes=True)
     shared_agent.do("clear")
     shared_agent.do("reset-counters")
-
-
-@pytest.fixture
-def stranger(tmp_path):
-    """Give a client certificate and its key that no agent knows the CA of."""
-    leaf = trustme.CA().issue_cert("uidsync.example")
-    files = tmp_path / "cert.pem", tmp_path / "key.pem"
-    leaf.cert_chain_pems[0].write_to_path(files[0])
-    leaf.private_key_pem.write_to_path(files[1])
-    return files
 
 
 def read_message(tls):
@@ -163,16 +151,6 @@ def test_an_answer_that_ends_is_not_waited_for(run_peer, make_agent, answer):
     target = make_agent(run_peer(after_message(lambda tls: (tls.sendall(answer), tls.recv(1)))))
     with within(FIRST_WAIT if answer.endswith(b">") else FIRST_WAIT + 1):
         assert target.send(BATCH) == ()
-
-
-@pytest.mark.parametrize(
-    "end", [lambda tls: tls.unwrap(), lambda tls: tls.close(), lambda tls: (tls.sendall(b"?"), tls.close())]
-)
-def test_a_clean_close_is_delivery(run_peer, make_agent, end):
-    """An agent that takes the message and closes, with TLS's good-bye or without, has taken it."""
-    peer = run_peer(after_message(end))
-    assert make_agent(peer).send(BATCH) == ()
-    assert len(peer.heard) == 1
 
 
 @pytest.mark.parametrize(("size", "pause", "seconds"), [(65536, 0, FIRST_WAIT), (10, 0.01, FIRST_WAIT + 1)])
@@ -324,21 +302,6 @@ def test_whatever_an_agent_says_is_read_or_an_error_of_ours(answer):
 # ---- failed ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", ["1.2", "1.3"])
-def test_without_a_certificate_nothing_is_delivered(start, make_agent, stranger, version):
-    """An agent that demands a certificate refuses none and a stranger's, and that is never taken for success.
-
-    Under TLS 1.3 the message was written before the refusal came.
-    """
-    agent = start("agent", tls_versions=(version, version))
-    for certificate in (None, stranger):
-        target = make_agent(agent, find_certificate=lambda files=certificate: files, policy=RetryPolicy())
-        with pytest.raises(Untrusted, match="our certificate"):
-            target.send(BATCH)
-        assert target.attempts == 1
-    assert agent.mappings() == {}
-
-
 def test_a_certificate_that_cannot_be_used_is_told(agent, make_agent):
     """A missing file, and a key that cannot be found, are this target's failure before anything is sent."""
     missing = Path("/nowhere/cert.pem"), Path("/nowhere/key.pem")
@@ -351,15 +314,6 @@ def test_a_certificate_that_cannot_be_used_is_told(agent, make_agent):
     with pytest.raises(Unauthorized, match="no secret uia-client-key"):
         make_agent(agent, find_certificate=find_certificate).send(BATCH)
     assert agent.counters()["connections"] == 0
-
-
-@pytest.mark.parametrize("kind", ["foreign", "expired", "wrong-host"])
-def test_an_agent_that_does_not_verify_hears_nothing(agent, make_agent, kind):
-    """An agent's certificate is verified as a firewall's is."""
-    agent.do("certificate", kind=kind)
-    with pytest.raises(Untrusted, match="its certificate"):
-        make_agent(agent).send(BATCH)
-    assert agent.mappings() == {}
 
 
 def test_an_unverified_agent_only_when_asked(agent, make_agent):
@@ -389,25 +343,6 @@ def test_a_close_within_the_message_is_a_failure(run_peer, make_agent, end):
         make_agent(peer).send(LONG)
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [("refuse", "refused"), ("close_after_accept", "sending to"), ("close_in_message", "sending to")],
-)
-def test_who_does_not_listen_is_unreachable(agent, make_agent, fault, words):
-    """An agent that refuses, closes or breaks off is Unreachable, and nothing was delivered."""
-    agent.do("fault", name=fault)
-    with pytest.raises(Unreachable, match=words):
-        make_agent(agent).send(LONG[:100])
-
-
-@pytest.mark.parametrize("fault", ["black_hole", "silent_handshake"])
-def test_who_hangs_is_given_up(agent, make_agent, fault):
-    """An agent that accepts nothing, or never speaks TLS, holds us for the time limit and no longer."""
-    agent.do("fault", name=fault)
-    with within(2, least=0.4), pytest.raises(Unreachable, match="timed out while sending"):
-        make_agent(agent, request_timeout=0.5).send(BATCH)
-
-
 def test_who_does_not_read_is_given_up(run_peer, make_agent):
     """An agent that reads nothing of a long message holds us for the time limit and no longer."""
     peer, over = run_peer(lambda _, __: over.wait()), threading.Event()
@@ -416,21 +351,6 @@ def test_who_does_not_read_is_given_up(run_peer, make_agent):
             make_agent(peer, request_timeout=0.5).send(LONG)
     finally:
         over.set()
-
-
-@pytest.mark.parametrize("fault", ["close_after_accept", "refuse"])
-def test_what_passes_is_tried_again(agent, make_agent, clock, fault):
-    """A connection that fails is made again, and the message arrives."""
-
-    def sleep(seconds):
-        clock.slept.append(seconds)
-        agent.do("fault", name=None)
-
-    clock.sleep = sleep
-    agent.do("fault", name=fault)
-    target = make_agent(agent, policy=RetryPolicy())
-    assert target.send(BATCH) == ()
-    assert (target.attempts, len(clock.slept), len(agent.mappings())) == (2, 1, 2)
 
 
 @pytest.mark.parametrize(

@@ -325,17 +325,6 @@ def test_a_host_that_is_none_is_the_target_s_failure(make_client, host):
 # ---- trust -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["foreign", "expired", "wrong-host"])
-def test_a_certificate_that_does_not_verify_is_refused(firewall, make_client, kind):
-    """Whose certificate does not verify hears nothing from us, and it is not tried again."""
-    firewall.do("certificate", kind=kind)
-    client = make_client(firewall, policy=RetryPolicy())
-    with pytest.raises(Untrusted):
-        client.call(SYSTEM_INFO)
-    assert client.attempts == {"op": 1}
-    assert firewall.counters()["requests"] == 0
-
-
 @pytest.mark.parametrize("kind", ["foreign", "expired", "wrong-host", "good"])
 def test_a_fingerprint_names_the_one_certificate(firewall, make_client, kind):
     """The certificate of the fingerprint is taken, whoever signed it, and no other is."""
@@ -440,17 +429,6 @@ def test_every_fault_of_a_firewall_has_its_name(firewall, make_client, fault, er
             target.send([ADA])
     assert type(raised.value) is error
     assert words in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("fault", "options"),
-    [("black_hole", {}), ("silent_handshake", {}), ("accepted_never_answered", {}), ("drip", {"interval": 0.05})],
-)
-def test_no_call_lasts_longer_than_it_may(firewall, make_client, fault, options):
-    """A peer that hangs, or drips a byte now and then, holds a call for its time limit and no longer."""
-    firewall.do("fault", name=fault, **options)
-    with within(2, least=0.4), pytest.raises(Unreachable, match="timed out while asking"):
-        make_client(firewall, request_timeout=0.5).call(SYSTEM_INFO)
 
 
 def test_a_dripped_head_is_bounded_too(run_peer, make_client):
@@ -602,52 +580,6 @@ def test_every_exception_of_the_layers_below_is_mapped(make_client, error):
 
 
 # ---- retries -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "fault", ["html_502", "html_503", "busy_429", "session_timed_out", "reset_before_answer", "close_in_answer"]
-)
-def test_what_passes_is_tried_again(firewall, make_client, clock, fault):
-    """A transient failure costs waits, and the batch arrives in the end."""
-    firewall.do("fault", name=fault, times=2)
-    target = Firewall(make_client(firewall, policy=RetryPolicy()))
-    assert target.send([ADA]) == ()
-    assert target.attempts == 3
-    assert len(clock.slept) == 2
-
-
-def test_a_commit_is_waited_out(firewall, make_client, clock):
-    """The 403 that a firewall gives during a commit is waited out."""
-    firewall.do("fault", name="commit_window", times=4)
-    target = Firewall(make_client(firewall, policy=RetryPolicy()))
-    assert target.send([ADA]) == ()
-    assert len(clock.slept) == 4
-
-
-def test_a_missing_right_is_told_in_the_end(firewall, make_client, clock):
-    """The same 403, when it lasts, is a missing right."""
-    firewall.do("fault", name="role_missing")
-    with pytest.raises(Unauthorized, match=r"Type \[user-id\] not authorized for user role"):
-        Firewall(make_client(firewall, policy=RetryPolicy())).send([ADA])
-    assert firewall.counters()["requests"] == 5
-    assert 0 < sum(clock.slept) <= 30
-
-
-@pytest.mark.parametrize(("asked", "requests_seen"), [(9, 5), (3600, 1)])
-def test_the_wait_that_a_firewall_names_is_honoured_within_bounds(firewall, make_client, clock, asked, requests_seen):
-    """Retry-After is obeyed as long as there is time for it."""
-    firewall.do("fault", name="busy_429", retry_after=asked)
-    with pytest.raises(Busy):
-        make_client(firewall, policy=RetryPolicy(seconds=60)).call(SYSTEM_INFO)
-    assert firewall.counters()["requests"] == requests_seen
-    assert all(seconds >= asked for seconds in clock.slept)
-
-
-def test_a_lost_answer_is_asked_for_again(firewall, make_client):
-    """A message that was carried out though its answer was lost is sent again, and nothing is lost or doubled."""
-    firewall.do("fault", name="reset_before_answer", times=1, applied=True)
-    assert Firewall(make_client(firewall, policy=RetryPolicy())).send([ADA]) == ()
-    assert firewall.mappings() == {"192.0.2.1": "CAMPUS\\ada"}
 
 
 # ---- side by side ------------------------------------------------------------------------------------------------

@@ -340,6 +340,7 @@ def test_a_ca_file_is_read_in_whatever_form_it_comes(serve, authority, tmp_path,
         (lambda authority: authority.cert_pem.bytes()[:200], "damaged"),
         (lambda authority: authority.cert_pem.bytes().replace(b"\n", b"\\n"), "damaged"),
         (lambda _: b"words", "holds no certificate"),
+        (lambda _: b"-----BEGIN CERTIFICATE-----\nAAAA\n", "damaged"),
         (lambda _: b"", "holds no certificate"),
     ],
 )
