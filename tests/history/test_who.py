@@ -19,7 +19,7 @@ from tests.clienthist_rows import make_rows
 from tests.oracle import Settings
 from tests.plan.test_plan import make_rules
 from tests.source.test_mysql import make_source
-from uidsync.cli.who import Scene, tell_address
+from uidsync.cli.who import Scene, tell_found
 from uidsync.history.moment import Moment
 from uidsync.history.rows import History, make_needle
 from uidsync.history.timeline import Timeline, attribute, make_timelines
@@ -308,4 +308,4 @@ def test_the_page_shows_what_is_printed():
     (timeline,) = make_timelines(events, timedelta(days=7)).values()
     scene = Scene(moment, datetime(2026, 11, 18, tzinfo=UTC), None, {184223: "PC-0042"})
     quoted = re.search(r"^```\n(192\.0\.2\.7 at [^\n]* UTC\): .*?)^```", PAGE, re.DOTALL | re.MULTILINE)[1]
-    assert list(tell_address("192.0.2.7", timeline.tell(moment.at), scene)) == quoted.splitlines()
+    assert list(tell_found("192.0.2.7", timeline.tell(moment.at), scene)) == quoted.splitlines()

@@ -32,7 +32,7 @@ OF_NODE_EXPORTER = {"node_textfile_mtime_seconds"}
 AGREEMENT = Agreement({("fw", "trust"): {"agree": 1}})
 OF_EVENTS = set(re.findall("^# TYPE ([a-z_]+)", write_events({"new": 0}, AGREEMENT, {"fw": True}, 0.0), re.MULTILINE))
 KNOWN = (
-    {metric.name for metric in METRICS}
+    METRICS.keys()
     | GAUGES.keys()
     | {f"{name}_total" for name in COUNTERS}
     | {"uidsync_report_readable"}  # of the exporter itself

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
 import os
@@ -12,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Collection
 from contextvars import ContextVar
+from functools import partial, wraps
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from types import ModuleType
@@ -90,14 +90,8 @@ class _WithoutTypes:
         return params
 
 
-class _Command(_WithoutTypes, TyperCommand):
-    pass
-
-
-class _Group(_WithoutTypes, TyperGroup):
-    pass
-
-
+_Command = type("_Command", (_WithoutTypes, TyperCommand), {})
+_Group = type("_Group", (_WithoutTypes, TyperGroup), {})
 app = typer.Typer(
     name="uidsync",
     cls=_Group,
@@ -112,46 +106,33 @@ app = typer.Typer(
 EVERYWHERE = "Options before or after any command"
 
 
+def option(spec: str, words: str, **how: Any) -> Any:  # noqa: ANN401 (what typer takes for a default)
+    """Describe an option as manuals do, by its names and what it takes: `-y --yes`, `--csv FILE`."""
+    names = [name for name in spec.split() if name.startswith("-")]
+    metavar = next((word for word in spec.split() if not word.startswith("-")), None)
+    # A file that cannot be read is refused by whoever reads it, in better words.
+    return typer.Option(*names, metavar=metavar, help=words, readable=False, **how)
+
+
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
     if wanted:
         print(f"uidsync {__version__}")
         raise typer.Exit
 
 
+_everywhere = partial(option, rich_help_panel=EVERYWHERE)
+_CONFIG = "The configuration file [default: $UIDSYNC_CONFIG, then /etc/uidsync/uidsync.toml]."
+_VERBOSE = "Show the log, with every entry (personal data); twice: traces of bugs."
+_VERSION = "Show the version and exit."
+
+
 class Options(Struct, frozen=True):
     """The options that stand before or after any command."""
 
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            readable=False,  # whoever reads it says better why it cannot be read
-            rich_help_panel=EVERYWHERE,
-            help="The configuration file [default: $UIDSYNC_CONFIG, then /etc/uidsync/uidsync.toml].",
-        ),
-    ] = None
-    verbose: Annotated[
-        int,
-        typer.Option(
-            "-v",
-            "--verbose",
-            count=True,
-            show_default=False,
-            rich_help_panel=EVERYWHERE,
-            help="Show the log, with every entry (personal data); twice: traces of bugs.",
-        ),
-    ] = 0
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", rich_help_panel=EVERYWHERE, help="Log only warnings.")] = False
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            callback=_show_version,
-            is_eager=True,
-            rich_help_panel=EVERYWHERE,
-            help="Show the version and exit.",
-        ),
-    ] = False
+    config: Annotated[Path | None, _everywhere("--config FILE", _CONFIG)] = None
+    verbose: Annotated[int, _everywhere("-v --verbose", _VERBOSE, count=True, show_default=False)] = 0
+    quiet: Annotated[bool, _everywhere("-q --quiet", "Log only warnings.")] = False
+    version: Annotated[bool, _everywhere("--version", _VERSION, callback=_show_version, is_eager=True)] = False
 
     def or_else(self, before: Options) -> Options:
         """Return these options, completed by those that stood before the command."""
@@ -193,11 +174,10 @@ def complete_targets(context: typer.Context) -> list[str]:
     return [target["name"] for target in targets if isinstance(target, dict) and isinstance(target.get("name"), str)]
 
 
-JSONOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and contact no target.")]
+JSONOption = Annotated[bool, option("--json", "Print the report as JSON.")]
+DryRunOption = Annotated[bool, option("--dry-run", "Print what would be sent, and contact no target.")]
 TargetOption = Annotated[
-    list[str] | None,
-    typer.Option("--target", metavar="NAME", help="Use only this target; repeatable.", autocompletion=complete_targets),
+    list[str] | None, option("--target NAME", "Use only this target; repeatable.", autocompletion=complete_targets)
 ]
 
 
@@ -254,7 +234,7 @@ def _gather(function: Callable[..., Any], act: Callable[[typer.Context, dict[str
             for name, option in inspect.signature(group).parameters.items()
         ]
 
-    @functools.wraps(function)
+    @wraps(function)
     def called(context: typer.Context, **arguments: Any) -> None:  # noqa: ANN401 (whatever the command takes)
         for name, group in groups.items():
             arguments[name] = group(**{option: arguments.pop(option) for option in group.__struct_fields__})
@@ -294,12 +274,8 @@ def announce(wanted: Collection[str]) -> None:
     """List every command in its order. Only those that are wanted know their options: to gather options takes time."""
     app.registered_commands.clear()
     for name, (group, words) in SUMMARIES.items():
-        act = _loaded[name] if name in wanted else _do_nothing
+        act = _loaded[name] if name in wanted else lambda: None
         app.command(name, cls=_Command, short_help=words, rich_help_panel=group)(act)
-
-
-def _do_nothing() -> None:
-    pass
 
 
 def read_address(text: str, hint: str = "ADDRESS|USER") -> Address | None:

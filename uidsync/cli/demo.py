@@ -8,10 +8,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from rich.console import Console
 
-from uidsync.cli.app import Options, command
+from uidsync.cli.app import Options, command, option
 from uidsync.cli.failures import set_up
 from uidsync.cli.neighbours import Neighbours, advise_extra, lacks
 from uidsync.cli.rights import step_down
@@ -42,9 +41,7 @@ from uidsync.sync import Order, Run, run
 def demo(
     options: Options,
     *,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep it all running until Ctrl-C, with the status page.")
-    ] = False,
+    keep: Annotated[bool, option("--keep", "Keep it all running until Ctrl-C, with the status page.")] = False,
 ) -> int:
     """Show uidsync at work on loopback: sample events, two firewalls, an agent and a dead target.
 

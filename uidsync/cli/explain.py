@@ -15,8 +15,7 @@ from uidsync.cli.app import JSONOption, Options, command, read_address
 from uidsync.cli.show import NOBODY, print_json, print_lines
 from uidsync.cli.wiring import Site, TargetMaker
 from uidsync.config.models import FirewallConfig, TargetConfig
-from uidsync.history.explain import Shown, Step, Story, Verdict, find_keys, judge_at, trace, trace_tags
-from uidsync.ledger.values import Holding
+from uidsync.history.explain import Effect, Rest, Shown, Step, Story, Verdict, find_keys, judge_at, trace, trace_tags
 from uidsync.panos import Address, Subject, Tagged, split_tags
 from uidsync.panos.userid.tags import TagTarget
 from uidsync.panos.wire.errors import PanosError
@@ -28,10 +27,6 @@ from uidsync.side_by_side import do_for_each
 from uidsync.source.rows import BLANK, IGNORED, SKIPPED, Rules, make_row_reader
 from uidsync.spelling import spell_mac, spell_moment, spell_span
 
-KEEPS = {
-    IGNORED: "an ignored user logged in on the device of the present user",
-    BLANK: "the row has no name, and comes from no other device",
-}
 LONGEST_PRINCIPAL = 80  # characters, shown to people
 LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
 
@@ -177,19 +172,15 @@ def _describe_targets(story: Story) -> list[dict[str, Any]]:
 
 
 def _tell(explanation: Explanation) -> Iterator[str]:
-    address, steps = explanation.address, explanation.steps
-    yield f"{address.subject} at {_at(explanation.now)}, {explanation.now.astimezone():%Z}"
+    address, steps, shown = explanation.address, explanation.steps, explanation.steps[-LATEST_STEPS:]
+    yield f"{address.subject} at {spell_moment(explanation.now)}, {explanation.now.astimezone():%Z}"
     yield ""
-    if len(steps) > LATEST_STEPS:
-        yield f"The last {LATEST_STEPS} of {len(steps)} rows of the table, the oldest first:"
-    elif steps:
-        yield "Rows of the table, the oldest first:"
-    else:
-        yield "The table has no row of this address."
-    for step in steps[-LATEST_STEPS:]:
-        mark = "->" if step.is_decisive else "  "
-        device = f", device {spell_mac(step.mac)}" if step.mac else ""
-        yield f"{mark} {step.event_id or '?':>10}  {_at(step.at)}  {_tell_effect(step)} (rule: {step.rule[1]}){device}"
+    which = f"The last {len(shown)} of {len(steps)} rows" if len(shown) < len(steps) else "Rows"
+    yield f"{which} of the table, the oldest first:" if steps else "The table has no row of this address."
+    for step in shown:
+        mark, device = "->" if step.is_decisive else "  ", f", device {spell_mac(step.mac)}" if step.mac else ""
+        at = spell_moment(step.at, "without a date     ")
+        yield f"{mark} {step.event_id or '?':>10}  {at}  {_tell_effect(step)} (rule: {step.rule[1]}){device}"
         if step.principal:
             keys = find_keys(step.principal, explanation.rules)
             by = f", changed by identity.{', identity.'.join(keys)}" if keys else ""
@@ -210,30 +201,32 @@ def _tell(explanation: Explanation) -> Iterator[str]:
 
 
 def _tell_target(verdict: Verdict, story: Story) -> Iterator[str]:
+    held = (
+        f"{'in doubt: ' if each.in_doubt else ''}{_spell(each.user, story)}, sent {spell_moment(each.sent_at)}, "
+        f"until {spell_moment(each.held_until)}"
+        for each in verdict.held
+    )
     yield verdict.name
     yield f"  should have  {_tell_wanted(verdict, story)}"
     yield f"  next run     {_tell_due(verdict, story)}"
-    yield f"  ledger       {'; '.join(_tell_holding(each, story) for each in verdict.held) or 'nothing'}"
+    yield f"  ledger       {'; '.join(held) or 'nothing'}"
     yield f"  it shows     {_tell_shown(story.shown[verdict.name], story)}"
 
 
-def _tell_effect(step: Step) -> str:
-    match step.effect:
-        case "takes":
-            return f"gives it to {step.user}"
-        case "remembered":
-            return f"gives it to {step.user}; known from an earlier read, no longer in the table"
-        case "leaves":
-            return f"leaves it with {NOBODY.get(step.why, step.why)}"
-        case "keeps":
-            return f"changes nothing: {KEEPS.get(step.why, 'an earlier row')}"
-        case "too_old":
-            return f"too old to count: {step.user or NOBODY.get(step.why, 'nobody')}"
-    return f"no event: {SKIPPED.get(step.why, step.why)}"
-
-
-WANTED = {
-    "no_event": "no row of the last {} counts; what is there expires",
+EFFECTS: dict[Effect, str] = {
+    "takes": "gives it to {user}",
+    "remembered": "gives it to {user}; known from an earlier read, no longer in the table",
+    "leaves": "leaves it with {nobody}",
+    "keeps": "changes nothing: {kept}",
+    "too_old": "too old to count: {holder}",
+    "skipped": "no event: {skipped}",
+}
+KEEPS = {
+    IGNORED: "an ignored user logged in on the device of the present user",
+    BLANK: "the row has no name, and comes from no other device",
+}
+WANTED: dict[Rest, str] = {
+    "no_event": "no row of the last {validity} counts; what is there expires",
     "withdrawn": "withdrawn by hand, until a newer event",
     "outside": "the address is outside of its networks",
     "short": "the event has less than a minute left",
@@ -243,6 +236,20 @@ DUE = {
     "new": "the ledger does not have it",
     "refreshed": "less than half of its time is left, or the target has not confirmed it",
 }
+WAITS: dict[Rest, str] = {
+    "rejected": "the target rejected it; runs try again now and then, after a newer event and with --full",
+    "taken": "another source has taken the address; a newer event or --full takes it back",
+}
+
+
+def _tell_effect(step: Step) -> str:
+    return EFFECTS[step.effect].format(
+        user=step.user,
+        nobody=NOBODY.get(step.why, step.why),
+        kept=KEEPS.get(step.why, "an earlier row"),
+        holder=step.user or NOBODY.get(step.why, "nobody"),
+        skipped=SKIPPED.get(step.why, step.why),
+    )
 
 
 def _spell(user: str, story: Story) -> str:
@@ -251,12 +258,11 @@ def _spell(user: str, story: Story) -> str:
 
 def _tell_wanted(verdict: Verdict, story: Story) -> str:
     if verdict.wanted:
-        return f"{_spell(verdict.wanted.user, story)}, until {_at(verdict.wanted.expires_at)}"
-    if verdict.reason in WANTED:
-        return f"nothing: {WANTED[verdict.reason].format(spell_span(story.validity))}"
+        return f"{_spell(verdict.wanted.user, story)}, until {spell_moment(verdict.wanted.expires_at)}"
+    nobody = NOBODY.get(story.event.why if story.event else "", "nobody")
     if isinstance(story.subject, Tagged):
-        return "nothing: no role of its newest rows becomes such a tag"
-    return f"nothing: {NOBODY.get(story.event.why if story.event else '', 'nobody')}"
+        nobody = "no role of its newest rows becomes such a tag"
+    return f"nothing: {WANTED.get(verdict.reason, nobody).format(validity=spell_span(story.validity))}"
 
 
 def _tell_due(verdict: Verdict, story: Story) -> str:
@@ -267,18 +273,10 @@ def _tell_due(verdict: Verdict, story: Story) -> str:
             else f"sends {_spell(user, story)} for {minutes} minutes: {DUE[kind]}"
             for kind, user, minutes in verdict.due
         )
-    if verdict.reason == "rejected":
-        return "nothing: the target rejected it; runs try again now and then, after a newer event and with --full"
-    if verdict.reason == "taken":
-        return "nothing: another source has taken the address; a newer event or --full takes it back"
-    if verdict.wanted and verdict.renewed_at:
-        return f"nothing: renewed after {_at(verdict.renewed_at)}"
-    return "nothing: lasts as long as its row counts" if verdict.wanted else "nothing"
-
-
-def _tell_holding(holding: Holding, story: Story) -> str:
-    doubt = "in doubt: " if holding.in_doubt else ""
-    return f"{doubt}{_spell(holding.user, story)}, sent {_at(holding.sent_at)}, until {_at(holding.held_until)}"
+    if verdict.reason in WAITS or not verdict.wanted:
+        return ": ".join(("nothing", *filter(None, [WAITS.get(verdict.reason)])))
+    until = verdict.renewed_at
+    return f"nothing: {f'renewed after {spell_moment(until)}' if until else 'lasts as long as its row counts'}"
 
 
 def _tell_failure(shown: PanosError | None, *, with_kind: bool = False) -> str:
@@ -292,13 +290,5 @@ def _tell_shown(shown: Shown, story: Story) -> str:
         return _tell_failure(shown)
     if isinstance(story.subject, Tagged):
         return ", ".join(_spell(entry.user, story) for entry in shown) or "no tags of ours"
-    entries = (
-        f"{entry.user} from {entry.type}"
-        + (f", {spell_span(entry.seconds_left)} left" if entry.seconds_left is not None else ", for ever")
-        for entry in shown
-    )
-    return "; ".join(entries) or "nobody"
-
-
-def _at(moment: datetime | None) -> str:
-    return spell_moment(moment, "without a date     ")
+    left = (", for ever" if each.seconds_left is None else f", {spell_span(each.seconds_left)} left" for each in shown)
+    return "; ".join(f"{each.user} from {each.type}{time}" for each, time in zip(shown, left, strict=True)) or "nobody"

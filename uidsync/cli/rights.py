@@ -14,14 +14,7 @@ from typing import Literal
 
 import structlog
 
-from uidsync.config.credentials import (
-    SERVICE,
-    SecretClosed,
-    SecretFiles,
-    describe_refusal,
-    may_read,
-    name_account,
-)
+from uidsync.config.credentials import SERVICE, SecretClosed, SecretFiles, describe_refusal, may_read, name_account
 from uidsync.config.models import Config, TargetConfig
 from uidsync.config.reader import ConfigError
 from uidsync.config.secrets import find_password, find_ways_in

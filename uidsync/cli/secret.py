@@ -170,16 +170,11 @@ def raise_if_unwritable(file: Path, configuration: str) -> None:
 
 
 def store(file: Path, text: str, configuration: str) -> None:
-    """Write a secret in one step, for root and the service alone. Raises ConfigError."""
+    """Write a secret, or what names one, in one step, for root and the service alone. Raises ConfigError."""
+    group = None
+    with suppress(KeyError):
+        group = getgrnam(SERVICE).gr_gid
     try:
-        write_atomically(file, text, MODE, find_group())
+        write_atomically(file, text, MODE, group)
     except OSError as error:
         raise ConfigError(configuration, [f"{file} cannot be written: {error.strerror}"]) from None
-
-
-def find_group() -> int | None:
-    """Return the group that may read secrets: the service's, where it exists."""
-    try:
-        return getgrnam(SERVICE).gr_gid
-    except KeyError:
-        return None

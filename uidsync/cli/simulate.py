@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from uidsync.cli.app import Options, command
+from uidsync.cli.app import Options, command, option
 from uidsync.cli.rights import step_down
 from uidsync.config.describing import render_keys
 from uidsync.refusal import Refusal
@@ -27,17 +27,13 @@ def simulate(
         Literal["firewall", "agent", "xdr"], typer.Argument(metavar="firewall|agent|xdr", help="What to simulate.")
     ],
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="The port; 0 takes a free one.")] = 0,
+    port: Annotated[int, option("--port PORT", "The port; 0 takes a free one.", min=0, max=65535)] = 0,
     api_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The API key of firewall or tenant [default: a random one].")
+        str | None, option("--api-key KEY", "The API key of firewall or tenant [default: a random one].")
     ] = None,
-    vsys: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Virtual systems, separated by commas [default: any].")
-    ] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="The name of a firewall [default: fw-sim].")] = None,
-    as_toml: Annotated[
-        bool, typer.Option("--toml", help="Print the TOML to paste, and how to store its secret.")
-    ] = False,
+    vsys: Annotated[str | None, option("--vsys NAMES", "Virtual systems, separated by commas [default: any].")] = None,
+    name: Annotated[str | None, option("--name NAME", "The name of a firewall [default: fw-sim].")] = None,
+    as_toml: Annotated[bool, option("--toml", "Print the TOML to paste, and how to store its secret.")] = False,
 ) -> None:
     """Simulate a target on loopback, to rehearse a configuration against.
 

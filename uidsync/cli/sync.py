@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
-from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command
+from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command, option
 
 
 @command
@@ -14,9 +12,9 @@ def sync(
     options: Options,
     *,
     dry_run: DryRunOption = False,
-    shows_all: Annotated[bool, typer.Option("--all", help="With --dry-run on a terminal: print every row.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Read the whole window and send all of it.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Send even a plan that looks unsafe.")] = False,
+    shows_all: Annotated[bool, option("--all", "With --dry-run on a terminal: print every row.")] = False,
+    full: Annotated[bool, option("--full", "Read the whole window and send all of it.")] = False,
+    force: Annotated[bool, option("--force", "Send even a plan that looks unsafe.")] = False,
     target: TargetOption = None,
     as_json: JSONOption = False,
 ) -> int:

@@ -7,21 +7,12 @@ from contextlib import closing
 from datetime import datetime
 from typing import Annotated, Any
 
-import typer
 from msgspec import Struct
 from msgspec.structs import asdict
 from rich.text import Text
 
-from uidsync.cli.app import JSONOption, Options, TargetOption, command, read_address
-from uidsync.cli.show import (
-    make_console,
-    print_json,
-    print_rows,
-    print_table,
-    progress_bar,
-    show_rows,
-    spell_status,
-)
+from uidsync.cli.app import JSONOption, Options, TargetOption, command, option, read_address
+from uidsync.cli.show import make_console, print_json, print_rows, print_table, progress_bar, show_rows, spell_status
 from uidsync.cli.wiring import Site, TargetMaker
 from uidsync.cli.words import MOST_NAMED
 from uidsync.config.models import FirewallConfig
@@ -47,9 +38,9 @@ from uidsync.verify import verify as compare_all
 def verify(
     options: Options,
     *,
-    mend: Annotated[bool, typer.Option("--repair", help="Send exactly what differs, and compare again.")] = False,
+    mend: Annotated[bool, option("--repair", "Send exactly what differs, and compare again.")] = False,
     address: Annotated[
-        str | None, typer.Option("--log", metavar="ADDRESS", help="Show what each firewall logged about this address.")
+        str | None, option("--log ADDRESS", "Show what each firewall logged about this address.")
     ] = None,
     target: TargetOption = None,
     as_json: JSONOption = False,

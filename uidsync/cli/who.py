@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ import typer
 from msgspec import Struct, field
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import JSONOption, Options, command, read_address
+from uidsync.cli.app import JSONOption, Options, command, option, read_address
 from uidsync.cli.show import NOBODY, print_json, print_lines
 from uidsync.cli.wiring import Site
 from uidsync.config.models import RolesConfig
@@ -26,6 +27,7 @@ from uidsync.panos import Address, rank
 from uidsync.plan.roles import make_tags
 from uidsync.reading.reader import make_rules
 from uidsync.refusal import Refusal, read_option
+from uidsync.report.advice import count
 from uidsync.report.report import INCOMPLETE, OK
 from uidsync.source import Snapshot
 from uidsync.source.rows import AHEAD, CUT_IPV6, CUT_LENGTH, IGNORED, OTHER_DOMAIN, RESERVED, LoginEvent
@@ -110,16 +112,11 @@ def who(
         ),
     ] = None,
     *,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", metavar="FILE", readable=False, help="Ask for each line of FILE; - is standard input."),
-    ] = None,
+    file: Annotated[Path | None, option("--file FILE", "Ask for each line of FILE; - is standard input.")] = None,
     at: Annotated[
         str | None,
-        typer.Option(
-            "--at",
-            metavar="TIME",
-            help=f"{EXAMPLES}; local time unless it names a zone; a day alone is its beginning [default: now].",
+        option(
+            "--at TIME", f"{EXAMPLES}; local time unless it names a zone; a day alone is its beginning [default: now]."
         ),
     ] = None,
     as_json: JSONOption = False,
@@ -148,7 +145,8 @@ def who(
         described = [_describe(name, found, scene) for name, found in answers.items()]
         print_json({"answers": described} if file or len(described) > 1 else described[0])
     else:
-        print_lines(_tell(answers, scene))
+        parted = ([*([""] if place else []), *tell_found(*each, scene)] for place, each in enumerate(answers.items()))
+        print_lines(chain.from_iterable(parted))
     return OK if all(found.is_answered for found in answers.values()) else INCOMPLETE
 
 
@@ -156,10 +154,8 @@ def who(
 
 
 def _list_names(whom: Sequence[str], file: Path | None) -> list[str]:
-    text = ""
     try:
-        if file:
-            text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
+        text = "" if file is None else sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         words = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise Refusal(f"{file} cannot be read: {words}", "--file") from None
@@ -248,26 +244,27 @@ def _describe(name: str, found: Answer | Addresses, scene: Scene) -> dict[str, A
 # ---- the answer, for people --------------------------------------------------------------------------------------
 
 
-def _tell(answers: Mapping[str, Answer | Addresses], scene: Scene) -> Iterator[str]:
-    for place, (name, found) in enumerate(answers.items()):
-        if place:
-            yield ""
-        yield from tell_address(name, found, scene) if isinstance(found, Answer) else _tell_user(name, found, scene)
-
-
-def tell_address(address: str, answer: Answer, scene: Scene) -> Iterator[str]:
-    """Yield the lines that tell who had an address."""
-    tenure = answer.tenure
-    holder = _name(tenure) if tenure else f"no record: {NO_RECORDS[answer.why]}"
-    yield f"{address} at {scene.show_asked()}: {holder}"
-    if tenure:
-        yield f"  since    {scene.show(tenure.since)}"
-        yield f"  until    {scene.show_until(tenure)}"
-        yield f"  event    {scene.show_event(tenure)}"
-        yield from _tell_tags("tags    ", tenure, scene)
+def tell_found(name: str, found: Answer | Addresses, scene: Scene) -> Iterator[str]:
+    """Yield the lines that tell who had an address, or which addresses a user or a device had."""
+    if not found.is_answered:
+        answer = f"no record: {NO_RECORDS[found.why]}"
+    elif isinstance(found, Addresses):
+        answer = _count(found.current)
     else:
-        yield from _tell_table(scene)
-    around = {"before": (answer.before, answer.earlier_user), "after ": (answer.after, answer.later_user)}
+        answer = _name(found.tenure) if found.tenure else ""
+    yield f"{name} at {scene.show_asked()}: {answer}"
+    if not found.is_answered and scene.oldest and scene.oldest > scene.moment.at:
+        yield f"  the first row of the table has the date {scene.show(scene.oldest)}"
+    if isinstance(found, Addresses):
+        yield from _tell_list(found.current, scene)
+        yield from (f"earlier: {_count(each)}" for each in [found.earlier] if each)
+        yield from _tell_list(found.earlier, scene)
+        return
+    if found.tenure:
+        yield f"  since    {scene.show(found.tenure.since)}"
+        yield f"  until    {scene.show_until(found.tenure)}"
+        yield from _tell_event("  ", found.tenure, scene)
+    around = {"before": (found.before, found.earlier_user), "after ": (found.after, found.later_user)}
     for word, (nearest, user) in around.items():
         if nearest:
             yield f"  {word}   {scene.show_tenure(nearest)}"
@@ -275,40 +272,23 @@ def tell_address(address: str, answer: Answer, scene: Scene) -> Iterator[str]:
             yield f"           {scene.show_tenure(user)}"
 
 
-def _tell_user(name: str, found: Addresses, scene: Scene) -> Iterator[str]:
-    if not found.is_answered:
-        yield f"{name} at {scene.show_asked()}: no record: {NO_RECORDS[found.why]}"
-        yield from _tell_table(scene)
-        return
-    yield f"{name} at {scene.show_asked()}: {_count(len(found.current))}"
-    yield from _tell_list(found.current, scene)
-    if found.earlier:
-        yield f"earlier: {_count(len(found.earlier))}"
-        yield from _tell_list(found.earlier, scene)
-
-
 def _tell_list(tenures: tuple[Tenure, ...], scene: Scene) -> Iterator[str]:
     for tenure in sorted(tenures, key=lambda tenure: rank(tenure.event.ip)):
         yield f"  {tenure.event.ip}  {scene.show_tenure(tenure)}"
-        yield f"    event  {scene.show_event(tenure)}"
-        yield from _tell_tags("  tags  ", tenure, scene)
+        yield from _tell_event("    ", tenure, scene)
 
 
-def _tell_tags(head: str, tenure: Tenure, scene: Scene) -> Iterator[str]:
-    found = {whose: tags for whose, tags in scene.find_tags(tenure.event).items() if tags}
-    if found:
-        told = "; ".join(f"for the {whose}: {', '.join(tags)}" for whose, tags in found.items())
-        yield f"  {head} {told}"
-
-
-def _tell_table(scene: Scene) -> Iterator[str]:
-    if scene.oldest and scene.oldest > scene.moment.at:
-        yield f"  the first row of the table has the date {scene.show(scene.oldest)}"
+def _tell_event(indent: str, tenure: Tenure, scene: Scene) -> Iterator[str]:
+    """Yield the row that a tenure is by, and the tags that it gives."""
+    tags = [f"for the {whose}: {', '.join(tags)}" for whose, tags in scene.find_tags(tenure.event).items() if tags]
+    for word, told in {"event": scene.show_event(tenure), "tags": "; ".join(tags)}.items():
+        if told:
+            yield f"{indent + word:11}{told}"
 
 
 def _name(tenure: Tenure) -> str:
     return tenure.event.user or NOBODY[tenure.event.why]
 
 
-def _count(addresses: int) -> str:
-    return f"{addresses or 'no'} address{'' if addresses == 1 else 'es'}"
+def _count(tenures: tuple[Tenure, ...]) -> str:
+    return count(len(tenures), "addresses") if tenures else "no addresses"

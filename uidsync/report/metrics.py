@@ -7,41 +7,26 @@ holds as something else, is left out: it may come from a file, of another versio
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
-
 from uidsync.exposition import Labels, write_family
 
-Found = Iterator[tuple[Labels, object]]  # what stands in a report, whether it is of use or not
 Report = Mapping[str, Any]
-
 ACTIONS, OF_TAGS = ("logins", "logouts"), ("tags", "untags")
 OUTCOMES = ("delivered", "rejected", "failed", "not_tried")
 
 
-class Metric(Struct, frozen=True):
-    """A gauge by its name, what it means, and how to find its samples in a report."""
-
-    name: str
-    meaning: str
-    find: Callable[[Report], Found]
-
-
 def write_metrics(report: Report) -> str:
     """Return the metrics of a report, given as JSON has it, in the text format 0.0.4."""
-    families = []
-    for metric in METRICS:
-        read = _read_time if metric.name.endswith("timestamp_seconds") else _read_number
-        values = {labels: read(value) for labels, value in metric.find(report)}
+    families, told = [], _complete(report)
+    for name, (path, meaning) in METRICS.items():
+        read = _read_time if name.endswith("timestamp_seconds") else _read_number
+        values = {labels: read(value) for labels, value in _find(told, path.split("."))}
         samples = [(labels, value) for labels, value in values.items() if value is not None]
-        families.append(write_family(metric.name, "gauge", metric.meaning, samples))
+        families.append(write_family(name, "gauge", meaning, samples))
     return "".join(families)
-
-
-# ---- what a report may hold --------------------------------------------------------------------------------------
 
 
 def _read_number(value: object) -> float | None:
@@ -64,144 +49,122 @@ def _table(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _targets(report: Report) -> Iterator[tuple[Labels, Report]]:
-    targets = report.get("targets")
-    for part in map(_table, targets if isinstance(targets, list) else []):
-        if isinstance(name := part.get("name"), str):
-            yield (("target", name),), part
-
-
-def _one(*path: str) -> Callable[[Report], Found]:
-    """Make the search for one value, by the keys that lead to it."""
-
-    def find(report: Report) -> Found:
-        *tables, key = path
-        for table in tables:
-            report = _table(report.get(table))
-        yield (), report.get(key)
-
-    return find
-
-
-def _counts(label: str, *path: str) -> Callable[[Report], Found]:
-    """Make the search for a table of numbers, whose keys become a label."""
-    find_table = _one(*path)
-
-    def find(report: Report) -> Found:
-        for _, table in find_table(report):
-            yield from ((((label, str(key)),), value) for key, value in _table(table).items())
-
-    return find
-
-
-def _each(find: str | Callable[[Report], Found]) -> Callable[[Report], Found]:
-    """Make the search for a value of every target, by its key, or for more of each."""
-    of_one = _one(find) if isinstance(find, str) else find
-    return lambda report: (
-        ((*target, *labels), value) for target, part in _targets(report) for labels, value in of_one(part)
-    )
-
-
-def _has_tags(part: Report) -> bool:
-    return any(_read_number(part.get(key)) for key in ("tags_held", "tags_in_doubt", "tags_wanted"))
-
-
-def _tags(key: str) -> Callable[[Report], Found]:
-    """Make the search for a number of tags, of the targets that have or should have any."""
-    return _each(lambda part: iter([((), part.get(key))] if _has_tags(part) else []))
-
-
-def _mappings(part: Report) -> Found:
-    for action in (*ACTIONS, *(OF_TAGS if _has_tags(part) else ())):
-        for outcome in OUTCOMES:
-            yield (("action", action), ("outcome", outcome)), _table(part.get(action)).get(outcome)
-
-
-def _differing(part: Report) -> Found:
-    yield (), part.get("differing") if part.get("compared_at") else None
-
-
-def _seconds(report: Report) -> Found:
+def _complete(report: Report) -> Report:
+    """Return a report with what follows from it, with its targets by name, and without what says nothing of them."""
     started, finished = _read_time(report.get("started")), _read_time(report.get("finished"))
-    yield (), None if started is None or finished is None else round(finished - started, 3)
+    version, warnings, targets = (report.get(key) for key in ("version", "warnings", "targets"))
+    return {
+        **report,
+        "seconds": None if started is None or finished is None else round(finished - started, 3),
+        "version": {version: 1} if isinstance(version, str) else None,
+        "warnings": len(warnings) if isinstance(warnings, list) else None,
+        "targets": {
+            name: _complete_target(part)
+            for part in map(_table, targets if isinstance(targets, list) else [])
+            if isinstance(name := part.get("name"), str)
+        },
+    }
 
 
-def _version(report: Report) -> Found:
-    if isinstance(version := report.get("version"), str):
-        yield (("version", version),), 1
+def _complete_target(part: Report) -> Report:
+    has_tags = any(_read_number(part.get(key)) for key in ("tags_held", "tags_in_doubt", "tags_wanted"))
+    mappings = {
+        action: {outcome: _table(part.get(action)).get(outcome) for outcome in OUTCOMES}
+        for action in (*ACTIONS, *(OF_TAGS if has_tags else ()))
+    }
+    absent = {} if has_tags else {"tags_held": None, "tags_wanted": None}
+    return {**part, **absent, **({} if part.get("compared_at") else {"differing": None}), "mappings": mappings}
 
 
-def _warnings(report: Report) -> Found:
-    warnings = report.get("warnings")
-    yield (), len(warnings) if isinstance(warnings, list) else None
+def _find(value: object, path: Sequence[str], labels: Labels = ()) -> Iterator[tuple[Labels, object]]:
+    """Yield what stands at a path of keys; at `=label` that is every key of a table, and becomes the label's value."""
+    if not path:
+        yield labels, value
+    elif path[0].startswith("="):
+        for key, inner in _table(value).items():
+            yield from _find(inner, path[1:], (*labels, (path[0][1:], str(key))))
+    else:
+        yield from _find(_table(value).get(path[0]), path[1:], labels)
 
 
-def _gauge(name: str, meaning: str, find: Callable[[Report], Found]) -> Metric:
-    return Metric(f"uidsync_{name}", meaning, find)
-
-
-METRICS = (
-    _gauge("build_info", "The version of uidsync that made the last run.", _version),
-    _gauge("last_attempt_timestamp_seconds", "When the last run ended, well or not.", _one("finished")),
-    _gauge("exit_code", "How the last run ended: 0 is well.", _one("exit_code")),
-    _gauge("standby", "1 when the last run left the work to another host, else 0.", _one("standby")),
-    _gauge("warnings", "Warnings in the report of the last run.", _warnings),
-    _gauge("run_seconds", "How long the last run took.", _seconds),
-    _gauge("phase_seconds", "How long each phase of the last run took.", _counts("phase", "phases")),
-    _gauge("source_rows", "Rows that the last run read.", _one("source", "rows")),
-    _gauge("source_events", "Login events among the rows.", _one("source", "events")),
-    _gauge("source_skipped", "Rows that are no events, by reason.", _counts("reason", "source", "skipped")),
-    _gauge("source_nobody", "Addresses whose newest event names nobody, by why.", _counts("why", "source", "nobody")),
-    _gauge("source_addresses", "Addresses with any event.", _one("source", "addresses")),
-    _gauge(
-        "source_newest_event_timestamp_seconds",
-        "The date of the newest event; missing when nothing was read.",
-        _one("source", "newest_event"),
-    ),
-    _gauge("wanted", "Mappings that the target should hold.", _each("wanted")),
-    _gauge("held", "Mappings that the target accepted and that have not expired.", _each("held")),
-    _gauge("in_doubt", "Mappings whose acceptance was not seen, or may be undone.", _each("in_doubt")),
-    _gauge(
-        "held_back",
-        "Logins that are not sent: the target rejected them, or somebody withdrew them.",
-        _each(_counts("why", "held_back")),
-    ),
-    _gauge("foreign", "Addresses that another source has taken since ours was delivered.", _each("foreign")),
-    _gauge("tags_held", "Users and addresses whose tags the target accepted; missing without any.", _tags("tags_held")),
-    _gauge("tags_wanted", "Users and addresses that should have tags; missing without any.", _tags("tags_wanted")),
-    _gauge("lapsed", "Mappings that ran out although they were wanted.", _each("lapsed")),
-    _gauge(
-        "compared_timestamp_seconds",
-        "When the target's whole table was last compared with what it should hold; missing when it never was.",
-        _each("compared_at"),
-    ),
-    _gauge("differing", "Entries that differed then, and were sent again.", _each(_differing)),
-    _gauge("mappings", "What was due in the last run, by action and outcome.", _each(_mappings)),
-    _gauge("messages", "Messages to the target in the last run, without retries.", _each("batches")),
-    _gauge("target_seconds", "How long the last run took for the target.", _each("seconds")),
-    _gauge(
-        "last_success_timestamp_seconds",
-        "When a run of this host last delivered all that was due; missing if none has.",
-        _each("last_success"),
-    ),
-    _gauge(
-        "behind_since_timestamp_seconds",
-        "Since when no run has delivered all that was due; missing when the target is up to date.",
-        _each("behind_since"),
-    ),
-    _gauge(
-        "first_expiry_timestamp_seconds",
-        "When the first of the target's mappings runs out unless it is renewed; missing when it has none.",
-        _each("first_expiry"),
-    ),
-    _gauge(
-        "certificate_not_after_timestamp_seconds",
-        "When the certificate ends that the target last showed.",
-        _each("certificate_not_after"),
-    ),
-    _gauge(
-        "client_certificate_not_after_timestamp_seconds",
-        "When the certificate ends that the target is shown.",
-        _each("client_certificate_not_after"),
-    ),
-)
+# Each by its name: where it stands in a report, and what it means.
+METRICS = {
+    f"uidsync_{name}": (path, meaning)
+    for name, path, meaning in (
+        ("build_info", "version.=version", "The version of uidsync that made the last run."),
+        ("last_attempt_timestamp_seconds", "finished", "When the last run ended, well or not."),
+        ("exit_code", "exit_code", "How the last run ended: 0 is well."),
+        ("standby", "standby", "1 when the last run left the work to another host, else 0."),
+        ("warnings", "warnings", "Warnings in the report of the last run."),
+        ("run_seconds", "seconds", "How long the last run took."),
+        ("phase_seconds", "phases.=phase", "How long each phase of the last run took."),
+        ("source_rows", "source.rows", "Rows that the last run read."),
+        ("source_events", "source.events", "Login events among the rows."),
+        ("source_skipped", "source.skipped.=reason", "Rows that are no events, by reason."),
+        ("source_nobody", "source.nobody.=why", "Addresses whose newest event names nobody, by why."),
+        ("source_addresses", "source.addresses", "Addresses with any event."),
+        (
+            "source_newest_event_timestamp_seconds",
+            "source.newest_event",
+            "The date of the newest event; missing when nothing was read.",
+        ),
+        ("wanted", "targets.=target.wanted", "Mappings that the target should hold."),
+        ("held", "targets.=target.held", "Mappings that the target accepted and that have not expired."),
+        ("in_doubt", "targets.=target.in_doubt", "Mappings whose acceptance was not seen, or may be undone."),
+        (
+            "held_back",
+            "targets.=target.held_back.=why",
+            "Logins that are not sent: the target rejected them, or somebody withdrew them.",
+        ),
+        ("foreign", "targets.=target.foreign", "Addresses that another source has taken since ours was delivered."),
+        (
+            "tags_held",
+            "targets.=target.tags_held",
+            "Users and addresses whose tags the target accepted; missing without any.",
+        ),
+        (
+            "tags_wanted",
+            "targets.=target.tags_wanted",
+            "Users and addresses that should have tags; missing without any.",
+        ),
+        ("lapsed", "targets.=target.lapsed", "Mappings that ran out although they were wanted."),
+        (
+            "compared_timestamp_seconds",
+            "targets.=target.compared_at",
+            "When the target's whole table was last compared with what it should hold; missing when it never was.",
+        ),
+        ("differing", "targets.=target.differing", "Entries that differed then, and were sent again."),
+        (
+            "mappings",
+            "targets.=target.mappings.=action.=outcome",
+            "What was due in the last run, by action and outcome.",
+        ),
+        ("messages", "targets.=target.batches", "Messages to the target in the last run, without retries."),
+        ("target_seconds", "targets.=target.seconds", "How long the last run took for the target."),
+        (
+            "last_success_timestamp_seconds",
+            "targets.=target.last_success",
+            "When a run of this host last delivered all that was due; missing if none has.",
+        ),
+        (
+            "behind_since_timestamp_seconds",
+            "targets.=target.behind_since",
+            "Since when no run has delivered all that was due; missing when the target is up to date.",
+        ),
+        (
+            "first_expiry_timestamp_seconds",
+            "targets.=target.first_expiry",
+            "When the first of the target's mappings runs out unless it is renewed; missing when it has none.",
+        ),
+        (
+            "certificate_not_after_timestamp_seconds",
+            "targets.=target.certificate_not_after",
+            "When the certificate ends that the target last showed.",
+        ),
+        (
+            "client_certificate_not_after_timestamp_seconds",
+            "targets.=target.client_certificate_not_after",
+            "When the certificate ends that the target is shown.",
+        ),
+    )
+}

@@ -12,7 +12,7 @@ import structlog
 import typer
 from msgspec import Struct
 
-from uidsync.cli.app import Options, TargetOption, command
+from uidsync.cli.app import Options, TargetOption, command, option
 from uidsync.cli.neighbours.asking import NAC
 from uidsync.cli.wiring import Site
 from uidsync.deadline import Deadline, Interrupted
@@ -36,16 +36,13 @@ class Span(Struct, frozen=True):
 
     since: Annotated[
         str | None,
-        typer.Option(
-            "--since",
-            metavar="TIME",
-            help=f"{EXAMPLES}, in this machine's zone unless it names one; `last`: where the last reading ended.",
+        option(
+            "--since TIME",
+            f"{EXAMPLES}, in this machine's zone unless it names one; `last`: where the last reading ended.",
         ),
     ] = None
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="The end. Default: now.")] = None
-    last: Annotated[
-        str | None, typer.Option("--last", metavar="SPAN", help="How long before --until, as 12h or 7d. Default: 1d.")
-    ] = None
+    until: Annotated[str | None, option("--until TIME", "The end. Default: now.")] = None
+    last: Annotated[str | None, option("--last SPAN", "How long before --until, as 12h or 7d. Default: 1d.")] = None
 
 
 @command
@@ -65,8 +62,7 @@ def events(
     question: Question,
     choice: Choice,
     forget: Annotated[
-        str | None,
-        typer.Option("--forget", metavar="WHAT", help="Forget rows by user, address or threat number; or `all`."),
+        str | None, option("--forget WHAT", "Forget rows by user, address or threat number; or `all`.")
     ] = None,
 ) -> int:
     r"""Show security events of the firewalls' logs, by person, and what is new.

@@ -14,7 +14,7 @@ import typer
 from msgspec.structs import replace
 
 from uidsync import __version__
-from uidsync.cli.app import Options, command
+from uidsync.cli.app import Options, command, option
 from uidsync.cli.neighbours import advise_extra, lacks
 from uidsync.cli.neighbours.looking import Looks
 from uidsync.cli.wiring import Site, TargetMaker
@@ -46,10 +46,7 @@ def exporter(
     ] = "serve",
     *,
     textfile: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", readable=False, help="Write the metrics of all tunnels there, for node_exporter, and end."
-        ),
+        Path | None, option("--textfile FILE", "Write the metrics of all tunnels there, for node_exporter, and end.")
     ] = None,
 ) -> int:
     """Serve Prometheus metrics, of runs and of the firewalls' IPsec tunnels, and a status page.
