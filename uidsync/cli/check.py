@@ -12,7 +12,7 @@ from rich.text import Text
 from uidsync.checks.finding import Finding
 from uidsync.checks.site import begin, gather
 from uidsync.cli.app import JSONOption, Options, TargetOption, command
-from uidsync.cli.show import make_console, print_finding, print_json, print_within_width
+from uidsync.cli.show import make_console, print_finding, print_json, print_laid_out
 from uidsync.cli.wiring import Site
 from uidsync.report.report import INCOMPLETE, OK
 
@@ -62,7 +62,7 @@ def _show(console: Console, about: str, finding: Finding, *, is_first: bool) -> 
     grid.add_column(width=COLOUR_WIDTH)
     grid.add_column(overflow="fold")
     grid.add_row(Text(finding.colour, finding.colour), Text(finding.message))
-    print_within_width(grid)
+    print_laid_out(grid)
     if finding.advice:
         console.print(f"{'':{COLOUR_WIDTH + 2}}-> {finding.advice}")
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Literal
@@ -29,9 +30,6 @@ LOADED_LATE = ("_strptime", "cryptography.x509", "cryptography.hazmat.primitives
 UNPRIVILEGED = (SERVICE, "nobody")  # accounts for what needs no rights; the first that there is
 
 
-# ---- the state directory -----------------------------------------------------------------------------------------
-
-
 def become_owner(state_dir: Path, needs: Needs = "read") -> None:
     """Go on as the owner of the state directory when started as root, so that no file ends up as root's.
 
@@ -43,36 +41,31 @@ def become_owner(state_dir: Path, needs: Needs = "read") -> None:
             _raise_if_outsider(state_dir, needs)
         return
     place = state_dir.absolute()
-    there = (each for each in (place, *place.parents) if os.path.exists(each))  # noqa: PTH110 (whatever its name is)
-    nearest = next(there, Path("/"))
-    is_there = nearest == place
-    owner = _find_owner(nearest) or (None if is_there else _find_account(SERVICE))
-    if owner is None:
-        if needs == "write" and not is_there:
-            message = f"belongs to root, because there is no account {SERVICE}"
-            hint = "if another account is to use it: chown it to that account"
-            structlog.get_logger().warning("state.root_owned", directory=str(state_dir), message=message, hint=hint)
-        return
-    if needs == "write" and not is_there:
+    nearest = next(each for each in (place, *place.parents) if os.path.exists(each))  # noqa: PTH110 (whatever its name is)
+    is_made = needs == "write" and nearest != place
+    account = _find_owner(nearest) or (None if nearest == place else _find_account(SERVICE))
+    if account and is_made:
         with suppress(OSError):  # where it cannot be made, the run says so itself
             state_dir.mkdir(mode=STATE_MODE, parents=True)
             opened = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                os.fchown(opened, owner.pw_uid, owner.pw_gid)
+                os.fchown(opened, account.pw_uid, account.pw_gid)
             finally:
                 os.close(opened)
-    _become(owner)
+    if account:
+        _become(account)
+    elif is_made:
+        message = f"belongs to root, because there is no account {SERVICE}"
+        hint = "if another account is to use it: chown it to that account"
+        structlog.get_logger().warning("state.root_owned", directory=str(state_dir), message=message, hint=hint)
 
 
 def _find_owner(place: Path) -> pwd.struct_passwd | None:
     """Return the account that owns a directory, unless it is root's."""
     owner = _read_owner(place)
-    if not owner:
-        return None
-    try:
-        return pwd.getpwuid(owner)
-    except KeyError:  # an account of another host: its numbers do
-        return pwd.struct_passwd(("", "", owner, place.stat().st_gid, "", "", ""))
+    with suppress(KeyError):
+        return pwd.getpwuid(owner) if owner else None
+    return pwd.struct_passwd(("", "", owner, place.stat().st_gid, "", "", ""))  # of another host: its numbers do
 
 
 def _find_account(name: str) -> pwd.struct_passwd | None:
@@ -84,10 +77,7 @@ def _find_account(name: str) -> pwd.struct_passwd | None:
 def _become(account: pwd.struct_passwd) -> None:
     for name in LOADED_LATE:  # the account may have no right to read where these lie
         import_module(name)
-    if account.pw_name:
-        os.initgroups(account.pw_name, account.pw_gid)
-    else:
-        os.setgroups([])
+    os.setgroups(os.getgrouplist(account.pw_name, account.pw_gid) if account.pw_name else [])
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
 
@@ -117,9 +107,6 @@ def _raise_if_outsider(state_dir: Path, needs: Needs) -> None:
         raise ConfigError("state", [describe_refusal(state_dir, name, "write")])
 
 
-# ---- secrets -----------------------------------------------------------------------------------------------------
-
-
 def raise_if_locked_out(
     config: Config, state_dir: Path, targets: Iterable[TargetConfig], *, is_source_needed: bool = True
 ) -> None:
@@ -129,19 +116,18 @@ def raise_if_locked_out(
     """
     if os.geteuid() == 0 or _is_trusted(_read_owner(state_dir)):
         return
-    secrets = SecretFiles(os.environ, lambda _: None)
     needed = [
-        list(find_password(config)) if is_source_needed else [],
+        list(find_password(config) if is_source_needed else ()),
         *(find_ways_in(config, each) for each in targets),
     ]
-    closed = [_find_closed(secrets, ways_in) for ways_in in needed if ways_in]
+    closed = [_find_closed(ways_in) for ways_in in needed if ways_in]
     if closed and all(closed):
         raise ConfigError("secrets", [str(closed[0])])
 
 
-def _find_closed(secrets: SecretFiles, ways_in: Iterable[Secret]) -> SecretClosed | None:
+def _find_closed(ways_in: Iterable[Secret]) -> SecretClosed | None:
     """Return why each of these secrets is closed to this account; None when one of them is not."""
-    found = None
+    secrets, found = SecretFiles(os.environ, lambda _: None), None
     for each in ways_in:
         try:
             secrets.find(each.explicit, each.name)
@@ -154,42 +140,29 @@ def _find_closed(secrets: SecretFiles, ways_in: Iterable[Secret]) -> SecretClose
     return found
 
 
-# ---- what needs no rights ----------------------------------------------------------------------------------------
-
-
 def step_down(*, port: int = 0) -> None:
     """Go on as an account without rights when started as root, or say why not; `port` is to be listened on."""
     if os.geteuid() != 0:
         return
-    log = structlog.get_logger()
-    account = next(filter(None, map(_find_account, UNPRIVILEGED)), None)
+    account, first_free = next(filter(None, map(_find_account, UNPRIVILEGED)), None), 1024
+    with suppress(OSError, ValueError):
+        first_free = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text("ascii"))
     if account is None:
         reason = f"there is no account {' or '.join(UNPRIVILEGED)}"
-    elif 0 < port < _read_first_free_port():
+    elif 0 < port < first_free:
         reason = f"port {port} is for root alone"
     elif not _may_run(account):
         reason = f"the account {account.pw_name} cannot run {Path(sys.executable).resolve()} (harmless here)"
     else:
         _become(account)
         return
-    log.warning("root.kept", message=f"stays root: {reason}")
-
-
-def _read_first_free_port() -> int:
-    """Return the first port that an account without rights may listen on."""
-    with suppress(OSError, ValueError):
-        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text("ascii"))
-    return 1024
+    structlog.get_logger().warning("root.kept", message=f"stays root: {reason}")
 
 
 def _may_run(account: pwd.struct_passwd) -> bool:
     """Tell whether an account may run this program: one in somebody's home it may not."""
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-c", "import uidsync.simulator.serve"],
-            user=account.pw_uid, group=account.pw_gid, extra_groups=[], stdin=subprocess.DEVNULL, capture_output=True,
-            check=False,
-        )  # fmt: skip
-    except OSError:
-        return False
-    return ended.returncode == 0
+    command = [sys.executable, "-c", "import uidsync.simulator.serve"]
+    run = partial(subprocess.run, command, check=False, stdin=subprocess.DEVNULL, capture_output=True)
+    with suppress(OSError):
+        return run(user=account.pw_uid, group=account.pw_gid, extra_groups=[]).returncode == 0
+    return False

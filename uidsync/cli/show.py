@@ -64,10 +64,10 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[str | Text]], righ
         table.add_column(head, justify="right" if head in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    print_within_width(table)
+    print_laid_out(table)
 
 
-def print_within_width(shown: RenderableType) -> None:
+def print_laid_out(shown: RenderableType) -> None:
     """Print what rich lays out, on a terminal within its width."""
     console = make_console()
     console.print(shown, soft_wrap=not console.is_terminal)
@@ -97,12 +97,9 @@ def show_rows(
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print an answer in sentences, on a terminal within its width."""
-    console, shown = make_console(), list(map(make_printable, lines))
-    if not console.is_terminal:
-        print(*shown, sep="\n")
-        return
-    for line in shown:
-        console.print(line)
+    console = make_console()
+    for line in lines:
+        console.print(make_printable(line))
 
 
 def print_finding(colour: str, about: str, words: str, advice: str) -> None:
@@ -111,7 +108,7 @@ def print_finding(colour: str, about: str, words: str, advice: str) -> None:
     make_console().print(line.append(make_printable(spell_finding(about, words, advice)), "default"))
 
 
-def print_rows(target: str, rows: Sequence[Sequence[Any]]) -> None:
+def print_rows(target: str, rows: Iterable[Sequence[Any]]) -> None:
     """Print all rows for a pipe: parted by tabs, the target first."""
     for row in rows:
         print(target, *(make_printable(str(word)) for word in row), sep="\t")
@@ -119,6 +116,7 @@ def print_rows(target: str, rows: Sequence[Sequence[Any]]) -> None:
 
 # ---- plans and reports -------------------------------------------------------------------------------------------
 
+COUNTS = ("due", "delivered", "rejected", "failed", "not_tried")
 # Why an address is left with nobody.
 NOBODY = {
     "null": "nobody logged in",
@@ -158,14 +156,14 @@ def progress_bar() -> Iterator[Bar]:
 
 def show_plans(plans: Mapping[str, Plan], *, as_tables: bool, shows_all: bool = False) -> None:
     """Print what is due for each target: in tables, which are cut short unless all is asked for, or a line an entry."""
-    if not as_tables:
-        for name, plan in plans.items():
-            for action, user, ip, minutes in _list_entries(plan):
-                print(name, action, ip, user, minutes, sep="\t")
+    listed = {name: (_count_entries(plan), _list_entries(plan)) for name, plan in plans.items()}
+    if as_tables:
+        heads, how_to_see_all = ("action", "user", "address", "minutes"), None if shows_all else "`--all` shows all"
+        for (counts, rows), names in _group(listed).items():
+            show_rows(f"{names}: {counts} due", heads, rows, how_to_see_all)
         return
-    heads, how_to_see_all = ("action", "user", "address", "minutes"), None if shows_all else "`--all` shows all"
-    for plan, names in _group(plans).items():
-        show_rows(f"{names}: {_count_entries(plan)} due", heads, _list_entries(plan), how_to_see_all)
+    for name, (_, rows) in listed.items():
+        print_rows(name, ((action, ip, user, minutes) for action, user, ip, minutes in rows))
 
 
 def _group(values: Mapping[str, Value]) -> dict[Value, str]:
@@ -178,15 +176,15 @@ def _group(values: Mapping[str, Value]) -> dict[Value, str]:
 
 def _count_entries(plan: Plan) -> str:
     """Count in words what a plan has of mappings, and of tags if it has any."""
-    logouts, logins = ([isinstance(entry.ip, Tagged) for entry in entries] for entries in (plan.logouts, plan.logins))
-    each = [(OF_MAPPINGS, False), *([(OF_TAGS, True)] if any(logouts + logins) else [])]
+    of_tags = [[isinstance(entry.ip, Tagged) for entry in entries] for entries in (plan.logouts, plan.logins)]
+    each = [(OF_MAPPINGS, False), *([(OF_TAGS, True)] if any(map(any, of_tags)) else [])]
     return ", ".join(
-        f"{count(logouts.count(is_of_tags), words.logouts)}, {count(logins.count(is_of_tags), words.logins)}"
+        f"{count(of_tags[0].count(is_of_tags), words.logouts)}, {count(of_tags[1].count(is_of_tags), words.logins)}"
         for words, is_of_tags in each
     )
 
 
-def _list_entries(plan: Plan) -> list[tuple[str, str, str, str]]:
+def _list_entries(plan: Plan) -> tuple[tuple[str, str, str, str], ...]:
     parts: dict[str, Sequence[Login | Logout]] = {
         "logout": plan.logouts,
         "changed": plan.changed,
@@ -199,14 +197,13 @@ def _list_entries(plan: Plan) -> list[tuple[str, str, str, str]]:
             minutes = str(entry.timeout) if isinstance(entry, Login) else ""
             word = "untag" if action == "logout" and isinstance(entry.ip, Tagged) else action
             listed.append((word, entry.user, str(entry.ip), minutes))
-    return listed
+    return tuple(listed)
 
 
 def show_report(report: SyncReport) -> None:
     """Print what became of every target, as a table; of a run that nothing was read or sent in, there is none."""
-    console = make_console()
     if report.standby:
-        console.print("On standby: another host works. Nothing was sent.")
+        make_console().print("On standby: another host works. Nothing was sent.")
     elif report.source.rows or any(map(_list_counts, report.targets)):
         show_outcome(report)
     show_end(report, told=" ".join(_tell_errors(report)))
@@ -214,11 +211,8 @@ def show_report(report: SyncReport) -> None:
 
 def show_outcome(report: SyncReport) -> None:
     """Print what was read, and what became of every target."""
-    source = report.source
-    make_console().print(
-        f"{count(source.rows, 'rows')}, {count(source.events, 'events')}, {count(source.addresses, 'addresses')}, "
-        f"{report.wanted:,} wanted"
-    )
+    read = (count(getattr(report.source, each), each) for each in ("rows", "events", "addresses"))
+    make_console().print(f"{', '.join(read)}, {report.wanted:,} wanted")
     show_withdrawal(report)
 
 
@@ -239,10 +233,11 @@ def show_end(report: SyncReport, told: str = "") -> None:
 def show_withdrawal(report: SyncReport) -> None:
     """Print what became of every target."""
     numbers = ("due", "delivered", "rejected", "failed", "not tried", "seconds")
-    rows: list[tuple[str | Text, ...]] = []
-    for part in report.targets:
-        counts = (f"{count:,}" for count in _list_counts(part) or (0, 0, 0, 0, 0))
-        rows.append((part.name, spell_status(part.status), *counts, f"{part.seconds:.2f}"))
+    rows: list[Sequence[str | Text]] = [
+        (part.name, spell_status(part.status), *(f"{each:,}" for each in counts), f"{part.seconds:.2f}")
+        for part in report.targets
+        for counts in [_list_counts(part) or (0,) * len(COUNTS)]
+    ]
     print_table(("target", "status", *numbers), rows, numbers)
     for words in _tell_errors(report):
         make_console().print(words)
@@ -254,27 +249,25 @@ def _tell_errors(report: SyncReport) -> list[str]:
 
 def _list_counts(part: TargetReport) -> tuple[int, ...]:
     """List what was due and what became of it; nothing where nothing was due."""
-    names = ("due", "delivered", "rejected", "failed", "not_tried")
-    counts = tuple(sum(getattr(tally, name) for tally in part.tallies) for name in names)
+    counts = tuple(sum(getattr(tally, name) for tally in part.tallies) for name in COUNTS)
     return counts if any(counts) or part.error else ()
 
 
 WHY = {"rejected": "rejected by the target since", "withdrawn": "withdrawn: the login of"}
+HeldBack = tuple[str, Subject, str, datetime]  # why, address, user, and since when or of when
 
 
-def show_held_back(
-    entries: Mapping[str, Sequence[tuple[str, Subject, str, datetime]]], title: str = "held back"
-) -> None:
-    """Print the logins that are not sent to each target: why, address, user, and since when or of when.
-
-    On a terminal targets with the same logins share a table.
-    """
-    ordered = {name: tuple(sorted(listed, key=lambda entry: rank(entry[1]))) for name, listed in entries.items()}
+def show_held_back(entries: Mapping[str, Sequence[HeldBack]], title: str = "held back") -> None:
+    """Print the logins that are not sent to each target; on a terminal, targets with the same logins share a table."""
+    ordered = {name: sorted(listed, key=lambda entry: rank(entry[1])) for name, listed in entries.items()}
     if not make_console().is_terminal:
         for name, listed in ordered.items():
-            print_rows(name, [(why, ip, user, at.isoformat()) for why, ip, user, at in listed])
+            print_rows(name, ((why, ip, user, at.isoformat()) for why, ip, user, at in listed))
         return
-    for listed, names in _group(ordered).items():
-        if listed:
-            rows = [(str(ip), user, f"{WHY[why]} {spell_moment(at)}") for why, ip, user, at in listed]
+    tables = {
+        name: tuple((str(ip), user, f"{WHY[why]} {spell_moment(at)}") for why, ip, user, at in listed)
+        for name, listed in ordered.items()
+    }
+    for rows, names in _group(tables).items():
+        if rows:
             show_rows(f"{names}: {title}", ("address", "user", "why"), rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
@@ -13,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Struct
-from msgspec.structs import asdict
 from rich.text import Text
 from structlog.typing import FilteringBoundLogger
 
@@ -96,8 +95,7 @@ def status(options: Options, *, as_json: JSONOption = False) -> int:
             standings = _stand_all(site.targets, Ledger.make_empty())
     timer = ask_timer() if site.file == DEFAULT_CONFIG else None  # it runs with no other file
     if as_json:
-        targets = [asdict(standing) for standing in standings]
-        print_json({"last_run": last_run, "timer": timer and asdict(timer), "targets": targets})
+        print_json({"last_run": last_run, "timer": timer, "targets": standings})
     else:
         now = datetime.now(UTC)
         _show_runs(last_run, timer, now)
@@ -122,22 +120,24 @@ def _show_runs(last_run: Mapping[str, Any] | None, timer: Timer | None, now: dat
     if timer and not timer.is_on:
         console.print(Text("next run: none, the timer is off. Turn it on: systemctl enable --now uidsync.timer", "red"))
     elif timer:
-        console.print(f"next run: {_spell(timer.next_run, now) if timer.next_run else 'a run is active now'}")
+        console.print(f"next run: {_spell(timer.next_run, now, 'a run is active now')}")
+
+
+def _spell(moment: datetime | None, now: datetime, otherwise: str = "never") -> str:
+    return f"{spell_moment(moment)} ({spell_age(moment, now)})" if moment else otherwise
 
 
 def _show_targets(standings: Sequence[Standing], now: datetime, tagged: Collection[str]) -> None:
     """Print where every target stands: a table, what is held back, and what is wrong. Those `tagged` get tags."""
-    console = make_console()
-    numbers = ["held", "doubt", "expiring", "held back"]
-    if any(each.tags or each.tags_in_doubt for each in standings):
-        numbers.append("tags")
-    rows = []
+    console, has_tags = make_console(), any(each.tags or each.tags_in_doubt for each in standings)
+    numbers = ["held", "doubt", "expiring", "held back", *(["tags"] if has_tags else [])]
+    rows: list[Sequence[str | Text]] = []
     for each in standings:
         counts = [f"{number:,}" for number in (each.held, each.in_doubt, each.expiring, each.held_back)]
-        counts += [f"{each.tags:,}" if each.tags or each.name in tagged else "-"][: len(numbers) - len(counts)]
+        tags = [f"{each.tags:,}" if each.tags or each.name in tagged else "-"] if has_tags else []
         ages = (spell_age(moment, now, "never", 1) for moment in (each.reconciled_at, each.last_success))
         behind = Text(spell_span(now - each.behind_since), "red") if each.behind_since else "-"
-        rows.append((each.name, *counts, *ages, behind))
+        rows.append((each.name, *counts, *tags, *ages, behind))
     print_table(("target", *numbers, "reconciled", "success", "behind"), rows, numbers)
     if console.is_terminal:
         show_held_back({each.name: each.not_sent for each in standings})
@@ -149,33 +149,25 @@ def _show_targets(standings: Sequence[Standing], now: datetime, tagged: Collecti
             console.print(tell_error(each.name, each.error.kind, each.error.message))
 
 
-def _spell(moment: datetime | None, now: datetime) -> str:
-    return f"{spell_moment(moment)} ({spell_age(moment, now)})" if moment else "never"
-
-
 def _read_last_run(file: Path, log: FilteringBoundLogger) -> dict[str, Any] | None:
     report = None
     try:
         # Neither does it wait for a pipe, nor take a device to its end.
         with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
             text = opened.read(LARGEST_REPORT) if stat.S_ISREG(os.fstat(opened.fileno()).st_mode) else b""
-        with suppress(ValueError, RecursionError):  # whatever is there instead, the targets' standings are not in it
-            report = json.loads(text, parse_constant=_refuse)
+        # Whatever is there instead, the targets' standings are not in it.
+        with suppress(msgspec.DecodeError, ValueError, RecursionError):
+            report = msgspec.json.decode(text)
     except FileNotFoundError:
         return None
     except OSError as error:
         log.warning("report.unreadable", file=str(file), message=error.strerror)
         return None
     if not isinstance(report, dict):
-        log.warning(
-            "report.damaged", file=str(file), message="is not the report of a run", hint="the next run replaces it"
-        )
+        words = "is not the report of a run"
+        log.warning("report.damaged", file=str(file), message=words, hint="the next run replaces it")
         return None
     return report
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"JSON has no {constant}")
 
 
 def _stand_all(targets: Sequence[TargetConfig], ledger: Ledger) -> list[Standing]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from msgspec import Struct
@@ -21,7 +22,6 @@ from uidsync.panos import Tagged, rank
 from uidsync.panos.logs.events import UserIdEvent
 from uidsync.panos.wire.errors import PanosError
 from uidsync.plan.compare import KINDS, Comparison
-from uidsync.plan.compare import Finding as Difference
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.reader import Reading, read
 from uidsync.refusal import Refusal
@@ -71,9 +71,10 @@ def verify(
         print_json({"targets": _list_found(found, report)})
     else:
         _show_found(found, report)
-    if is_unsafe:
-        return UNSAFE
-    return report.exit_code if report and report.exit_code in {BUG, UNSAFE} else _judge(found)
+    if is_unsafe or (report and report.exit_code in {BUG, UNSAFE}):
+        return report.exit_code if report else UNSAFE
+    states = {comparison.status for comparison in found}
+    return INCOMPLETE if "differs" in states else UNREADABLE if "unreadable" in states else OK
 
 
 class _Look(Struct, frozen=True):
@@ -85,8 +86,7 @@ class _Look(Struct, frozen=True):
 
     def read(self, ledger: Ledger, *, corrects: bool = False) -> tuple[Reading, Found]:
         """Read the source, and compare."""
-        site = self.site
-        reading = read(site.config, self.source, ledger, full=True, log=site.log)
+        reading = read(self.site.config, self.source, ledger, full=True, log=self.site.log)
         return reading, self.compare(ledger, reading.clock(), corrects=corrects)
 
     def compare(self, ledger: Ledger, now: datetime, *, corrects: bool = False) -> Found:
@@ -96,6 +96,11 @@ class _Look(Struct, frozen=True):
             config = config.model_copy(update={"target": meant})
         found = compare_all(config, ledger, now, self.maker.make_firewall, corrects=corrects)
         return tuple(each for each in found if each.name in {target.name for target in meant})
+
+    def compare_anew(self, reading: Reading) -> Found:
+        """Compare once more, by what the ledger has now."""
+        with self.site.opened_ledger() as copy:
+            return self.compare(copy, reading.clock())
 
 
 def _mend(look: _Look) -> tuple[Found, SyncReport | None, bool]:
@@ -113,22 +118,13 @@ def _mend(look: _Look) -> tuple[Found, SyncReport | None, bool]:
         except UnsafePlan as error:
             site.log.error("repair.refused", message=str(error), hint="if the repair is right, raise the limit once")
             return found, None, True
-    if site.deadline.seconds_left() > 0:
+    left = site.deadline.seconds_left()
+    if left > 0:
         site.deadline.is_interruptible = True  # nothing is under way any more
-
-        def look_at_firewalls() -> Found:
-            with site.opened_ledger() as copy:
-                return look.compare(copy, reading.clock())
-
         # What was delivered may take a while to show; after a failure there is nothing to wait for.
-        patience = site.deadline.seconds_left() if report.exit_code == OK else 0.0
-        found = look_again(found, look_at_firewalls, patience, site.log)
+        patience = left if report.exit_code == OK else 0.0
+        found = look_again(found, partial(look.compare_anew, reading), patience, site.log)
     return found, report, False
-
-
-def _judge(found: Found) -> int:
-    states = {comparison.status for comparison in found}
-    return INCOMPLETE if "differs" in states else UNREADABLE if "unreadable" in states else OK
 
 
 def _list_found(found: Found, report: SyncReport | None) -> list[dict[str, Any]]:
@@ -147,12 +143,16 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
     if not console.is_terminal:
         for each in found:
             print(each.name, each.status, *filter(None, [each.why_unread]), sep="\t")
-            print_rows(each.name, [_list_words(*row, _write_seconds) for row in _list_differences(each)])
+            print_rows(each.name, _list_differences(each, lambda left: "never" if left is None else str(left)))
         return
-    rows: list[tuple[str | Text, ...]] = []
-    for each in found:
-        counts = (f"{len(some):,}" if (some := each.list_findings(kind)) else "-" for kind in KINDS)
-        rows.append((each.name, spell_status(each.status), *counts))
+    rows: list[Sequence[str | Text]] = [
+        (
+            each.name,
+            spell_status(each.status),
+            *(f"{len(some):,}" if (some := each.list_findings(kind)) else "-" for kind in KINDS),
+        )
+        for each in found
+    ]
     print_table(("target", "status", *KINDS), rows, KINDS)
     for part in report.targets if report else ():
         if sent := sum(tally.delivered for tally in part.tallies):
@@ -165,35 +165,30 @@ def _show_found(found: Found, report: SyncReport | None) -> None:
             kind, _, words = each.why_unread.partition(": ")
             told = tell_error(each.name, kind, words) if words else f"{each.name}: {each.why_unread}"
             console.print(told)
-        if differences := _list_differences(each):
-            heads = ("", "address", "should have", "has", "from", "time left")
-            show_rows(each.name, heads, [_list_words(*row, spell_time_left) for row in differences])
-    advice = _advise(found, is_repaired=report is not None)
-    if advice and not told.endswith(advice.removeprefix("Next: ")):  # of one target it was told above
-        console.print(advice)
-
-
-def _advise(found: Found, *, is_repaired: bool) -> str:
-    """Say what to run next; nothing if nothing differs, and every target was compared."""
+        if differences := _list_differences(each, spell_time_left):
+            show_rows(each.name, ("", "address", "should have", "has", "from", "time left"), differences)
+    unread = [f"--target {each.name}" for each in found if each.status == "unreadable"][:MOST_NAMED]
+    advice = " ".join(("uidsync check", *unread)) if unread else ""
     if any(each.status == "differs" for each in found):
-        return f"Next: uidsync {'check, which tests every target' if is_repaired else 'verify --repair'}"
-    unread = [each.name for each in found if each.status == "unreadable"]
-    return " ".join(("Next: uidsync check", *(f"--target {name}" for name in unread[:MOST_NAMED]))) if unread else ""
+        advice = f"uidsync {'check, which tests every target' if report else 'verify --repair'}"
+    if advice and not told.endswith(advice):  # of one target it was told above
+        console.print(f"Next: {advice}")
 
 
-def _list_differences(each: Comparison) -> list[tuple[str, Difference]]:
-    return [(kind, item) for kind in KINDS for item in sorted(each.list_findings(kind), key=lambda item: rank(item.ip))]
-
-
-def _list_words(kind: str, item: Difference, spell: Callable[[int | None], str]) -> tuple[str, ...]:
-    source, left = item.type or "-", "-" if item.held is None else spell(item.seconds_left)
-    if isinstance(item.ip, Tagged):  # of tags, no firewall tells where they are from or how long they last
-        source, left = "-", "-"
-    return kind, str(item.ip), item.user or "-", item.held or "-", source, left
-
-
-def _write_seconds(seconds: int | None) -> str:
-    return "never" if seconds is None else str(seconds)
+def _list_differences(each: Comparison, spell: Callable[[int | None], str]) -> list[tuple[str, ...]]:
+    """List what differs in words, sorted by kind and address; of tags, nothing tells their source and their time."""
+    return [
+        (
+            kind,
+            str(item.ip),
+            item.user or "-",
+            item.held or "-",
+            "-" if isinstance(item.ip, Tagged) else item.type or "-",
+            "-" if isinstance(item.ip, Tagged) or item.held is None else spell(item.seconds_left),
+        )
+        for kind in KINDS
+        for item in sorted(each.list_findings(kind), key=lambda item: rank(item.ip))
+    ]
 
 
 # ---- what firewalls logged ---------------------------------------------------------------------------------------
@@ -215,17 +210,16 @@ def _show_log(options: Options, address: str, names: list[str] | None, *, as_jso
                 return target.name, (), error
 
     logs = do_for_each(read_log, site.firewalls)
+    listed = [
+        {"name": name, "events": list(map(asdict, events)), "error": f"{error.kind}: {error}" if error else None}
+        for name, events, error in logs
+    ]
     if as_json:
-        listed = [
-            {"name": name, "events": list(map(asdict, events)), "error": f"{error.kind}: {error}" if error else None}
-            for name, events, error in logs
-        ]
         print_json({"targets": listed})
-    else:
-        for name, events, error in logs:
-            if error:
-                site.log.warning("log.unreadable", target=name, error=error.kind, message=str(error))
-            show_user_id_log(name, events)
+    for name, events, error in logs if not as_json else ():
+        if error:
+            site.log.warning("log.unreadable", target=name, error=error.kind, message=str(error))
+        show_user_id_log(name, events)
     return UNREADABLE if any(error for *_, error in logs) else OK
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -19,7 +19,6 @@ from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.places import MEMORY
 from uidsync.ledger.values import Withdrawn
 from uidsync.panos import rank
-from uidsync.plan.dispatch import Dispatch
 from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.reader import read_clock
 from uidsync.refusal import Refusal
@@ -39,11 +38,6 @@ class Wish(Struct, frozen=True):
     tags: Annotated[bool, option("--tags", "Only remove tags; log nobody out.")] = False
     dry_run: DryRunOption = False
     yes: Annotated[bool, option("-y --yes", "Do not ask before --all.")] = False
-
-    @property
-    def changes_something(self) -> bool:
-        """Whether the ledger is to be written."""
-        return not (self.lists or self.dry_run)
 
 
 @command
@@ -77,19 +71,21 @@ def withdraw(
         raise Refusal("--list goes only with addresses, users and --target")
     if bool(who) == wish.everybody and not (wish.lists or wish.undo):
         raise Refusal("name addresses or users, or say --all")
-    site = Site.open(options, "write" if wish.changes_something else "read", target)
-    chosen = _choose(who or (), everybody=wish.everybody or not who, only_tags=wish.tags)
-    if wish.lists or wish.undo:
-        return _tell_or_undo(site, chosen, wish, as_json=as_json)
-    if wish.everybody and not (wish.yes or wish.dry_run) and not _confirm(site, only_tags=wish.tags):
-        return INCOMPLETE
-    return _withdraw(site, chosen, dry_run=wish.dry_run, as_json=as_json)
-
-
-def _choose(who: Sequence[str], *, everybody: bool, only_tags: bool) -> Chosen:
-    read = {word: read_address(word) for word in who}
+    changes_something = not (wish.lists or wish.dry_run)
+    site = Site.open(options, "write" if changes_something else "read", target)
+    read = {word: read_address(word) for word in who or ()}
     users = {word for word, ip in read.items() if ip is None}
-    return Chosen(set(filter(None, read.values())), users, everybody, only_tags)
+    chosen = Chosen(set(filter(None, read.values())), users, wish.everybody or not who, wish.tags)
+    asks = wish.everybody and not (wish.yes or wish.dry_run or wish.undo)
+    if asks and not _confirm(site, only_tags=wish.tags):
+        return INCOMPLETE
+    site.heed_signals()
+    with site.opened_ledger(writes=changes_something) as ledger:
+        if changes_something and ledger.file == MEMORY:  # the next run would not know what was written
+            raise LedgerError(f"{site.state_dir} cannot be written, so nothing was changed; make it writable first")
+        if wish.lists or wish.undo:
+            return _tell_or_undo(site, ledger, chosen, wish, as_json=as_json)
+        return _withdraw(site, ledger, chosen, dry_run=wish.dry_run, as_json=as_json)
 
 
 def _name(chosen: Chosen) -> str:
@@ -108,35 +104,23 @@ def _confirm(site: Site, *, only_tags: bool) -> bool:
     return typer.confirm(f"{what} that uidsync sent to {names}, and withhold it?", err=True)
 
 
-@contextmanager
-def _opened(site: Site, *, writes: bool) -> Iterator[Ledger]:
-    """Open the ledger. Raises LedgerError if the next run would not know what was written."""
-    with site.opened_ledger(writes=writes) as ledger:
-        if writes and ledger.file == MEMORY:
-            raise LedgerError(f"{site.state_dir} cannot be written, so nothing was changed; make it writable first")
-        yield ledger
-
-
-# ---- to withdraw -------------------------------------------------------------------------------------------------
-
-
-def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> int:
-    site.heed_signals()
+def _withdraw(site: Site, ledger: Ledger, chosen: Chosen, *, dry_run: bool, as_json: bool) -> int:
     source = site.make_source()
     with ExitStack() as stack:
-        ledger = stack.enter_context(_opened(site, writes=not dry_run))
         if not dry_run:
             stack.enter_context(site.taken_turn(source, needed=False))
         now = read_clock(ledger.read_position())
         planned = plan_withdrawal(site.config, site.targets, ledger, chosen, now)
         dispatches = [dispatch for _, each in planned for dispatch in each]
+        is_empty = not any(dispatch.plan.logouts for dispatch in dispatches)
         try:
             if dry_run:
                 show_plans(join_plans(dispatches), as_tables=sys.stdout.isatty())
                 raise_if_unsafe(site.config, planned, chosen)
-                return _tell_if_empty(site, dispatches, ledger, chosen)
-            if _tell_if_empty(site, dispatches, ledger, chosen):
-                return INCOMPLETE
+            if is_empty:
+                _tell_empty(site, ledger, chosen)
+            if is_empty or dry_run:
+                return INCOMPLETE if is_empty else OK
             progress = stack.enter_context(progress_bar())
             report = carry_out(site.make_parts(source, ledger, site.make_targets(), progress), planned, chosen)
         except UnsafePlan as error:
@@ -147,17 +131,15 @@ def _withdraw(site: Site, chosen: Chosen, *, dry_run: bool, as_json: bool) -> in
     elif sys.stdout.isatty():
         show_withdrawal(report)
         if report.exit_code == OK:
-            meant = "" if chosen.everybody else _name(chosen)
-            undo = " ".join(("uidsync withdraw --undo", *(["--tags"] if chosen.only_tags else []), meant)).rstrip()
+            meant = [] if chosen.everybody else [_name(chosen)]
+            undo = " ".join(("uidsync withdraw --undo", *(["--tags"] if chosen.only_tags else []), *meant))
             what = "Tags withdrawn" if chosen.only_tags else "Withdrawn"
-            make_console().print(f"{what}: {meant or 'everybody'}. Undo: {undo}")
+            make_console().print(f"{what}: {''.join(meant) or 'everybody'}. Undo: {undo}")
     return report.exit_code
 
 
-def _tell_if_empty(site: Site, dispatches: Sequence[Dispatch], ledger: Ledger, chosen: Chosen) -> int:
-    """Say so if there is nothing to withdraw; return the exit code."""
-    if any(dispatch.plan.logouts for dispatch in dispatches):
-        return OK
+def _tell_empty(site: Site, ledger: Ledger, chosen: Chosen) -> None:
+    """Say that there is nothing to withdraw, and why."""
     withheld = find_withheld(site.targets, ledger, chosen)
     if any(withheld.values()):
         if sys.stdout.isatty():
@@ -169,10 +151,6 @@ def _tell_if_empty(site: Site, dispatches: Sequence[Dispatch], ledger: Ledger, c
         spelling = "write a name as a whole, with or without its domain"
         hint = spelling if chosen.users else "`uidsync explain` shows what an address has"
     site.log.warning("withdrawal.empty", message=words, hint=hint)
-    return INCOMPLETE
-
-
-# ---- what is withheld --------------------------------------------------------------------------------------------
 
 
 def _show_withheld(withheld: Mapping[str, Sequence[Withdrawn]], title: str = "held back") -> None:
@@ -182,24 +160,25 @@ def _show_withheld(withheld: Mapping[str, Sequence[Withdrawn]], title: str = "he
     show_held_back(listed, title)
 
 
-def _tell_or_undo(site: Site, chosen: Chosen, wish: Wish, *, as_json: bool) -> int:
+def _tell_or_undo(site: Site, ledger: Ledger, chosen: Chosen, wish: Wish, *, as_json: bool) -> int:
     """Tell what is withheld, and end that if it is wanted; exit 1 when there is nothing to end."""
-    with _opened(site, writes=wish.changes_something) as ledger:
-        withheld = find_withheld(site.targets, ledger, chosen)
-        logins = [(name, login) for name, some in withheld.items() for login in some]
-        if as_json:
-            print_json(
-                [{"target": name, "ip": str(each.ip), "user": each.user, "event": each.key[0]} for name, each in logins]
-            )
-        else:
-            _show_withheld(withheld, "no longer held back" if wish.undo and not wish.dry_run else "held back")
-        if wish.undo and not logins:
-            words = "no such mapping is withheld; `uidsync withdraw --list` shows all that are"
-            site.log.warning("withdrawal.unknown", message=words)
-            return INCOMPLETE
-        if wish.undo and not wish.dry_run:
-            give_back(withheld, ledger)
-            words = f"{count(len(logins), 'withdrawals')} {'is' if len(logins) == 1 else 'are'} undone"
-            hint = "the next run sends what is still wanted"
-            site.log.info("withdrawal.undone", entries=len(logins), message=words, hint=hint)
+    withheld, undoes = find_withheld(site.targets, ledger, chosen), wish.undo and not wish.dry_run
+    logins = [
+        {"target": name, "ip": str(each.ip), "user": each.user, "event": each.key[0]}
+        for name, some in withheld.items()
+        for each in some
+    ]
+    if as_json:
+        print_json(logins)
+    else:
+        _show_withheld(withheld, "no longer held back" if undoes else "held back")
+    if wish.undo and not logins:
+        words = "no such mapping is withheld; `uidsync withdraw --list` shows all that are"
+        site.log.warning("withdrawal.unknown", message=words)
+        return INCOMPLETE
+    if undoes:
+        give_back(withheld, ledger)
+        words = f"{count(len(logins), 'withdrawals')} {'is' if len(logins) == 1 else 'are'} undone"
+        hint = "the next run sends what is still wanted"
+        site.log.info("withdrawal.undone", entries=len(logins), message=words, hint=hint)
     return OK
