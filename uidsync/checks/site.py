@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from uidsync.checks.finding import Finding, green, red, yellow
+from uidsync.checks import Finding, green, red, yellow
 from uidsync.checks.source import inspect_source
 from uidsync.checks.target import MakeTarget, count_settled, inspect_belief, inspect_target
 from uidsync.config.credentials import advise_closing, is_ping_exposed
@@ -42,6 +42,11 @@ class Part:
         self.ended = start(self._run, inspect)
         self.ended.add_done_callback(lambda _: self._found.put(None))
 
+    def _run(self, inspect: Callable[[], Iterable[Finding]]) -> None:
+        for finding in inspect():
+            self._heard_at = time.monotonic()
+            self._found.put(finding)
+
     def gather(self) -> Iterator[tuple[str, Finding]]:
         """Yield the findings as they come, to the end or until the limit."""
         try:
@@ -50,11 +55,6 @@ class Part:
         except Empty:
             advice = "does the name server answer? a pipe or a lost network drive has the same effect"
             yield self._about, red(f"no answer for {self._limit:.0f} s", advice)
-
-    def _run(self, inspect: Callable[[], Iterable[Finding]]) -> None:
-        for finding in inspect():
-            self._heard_at = time.monotonic()
-            self._found.put(finding)
 
 
 def begin(

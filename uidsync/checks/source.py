@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from uidsync.checks.finding import Finding, green, red, spell_milliseconds, yellow
+from uidsync.checks import Finding, green, red, spell_milliseconds, yellow
 from uidsync.config.models import Config, CSVConfig, MySQLConfig
 from uidsync.ledger.position import LATE_WRITERS
 from uidsync.plan.newest import newest_per_address
@@ -25,6 +25,15 @@ NEEDED = ("clientHistId", "transDate", "currentIpAddress", "principal")
 # Rows: without an index, each such million costs the server 0.3 s of a full read (sql/index.sql).
 LARGE_TABLE = 1_000_000
 MEGABYTE = 10**6
+# Why no `idle_after` is recommended, and what to do.
+EXCUSES = {
+    "single": ("most users have a single event: the NAC seems to report logins only", "leave source.idle_after out"),
+    "unordered": ("no advice on idle_after: the rows are not in the order of their dates", ""),
+    "few": (
+        "not enough events yet for advice on idle_after: {gaps:,} gaps between events of a user",
+        "look again after a week",
+    ),
+}
 
 
 def inspect_source(config: Config, source: Source) -> Iterator[Finding]:
@@ -90,10 +99,9 @@ def _judge_size(shape: Shape) -> Iterator[Finding]:
 
 
 def _judge_newest(config: Config, rules: Rules, snapshot: Snapshot) -> Finding:
-    last = rules.dates.read(snapshot.read_last_date(), snapshot.now)
-    newest = (
-        last if last and last > snapshot.now + AHEAD else find_newest(snapshot, rules.dates, config.sync.stale_after)
-    )
+    newest = rules.dates.read(snapshot.read_last_date(), snapshot.now)
+    if newest is None or newest <= snapshot.now + AHEAD:
+        newest = find_newest(snapshot, rules.dates, config.sync.stale_after)
     if newest is None:
         return yellow("the table is empty, or no row has a usable date", "does the NAC export to it?")
     age = snapshot.now - newest
@@ -106,10 +114,8 @@ def _judge_newest(config: Config, rules: Rules, snapshot: Snapshot) -> Finding:
     if age > config.sync.stale_after:
         advice = rules.dates.advise(-age)
         return yellow(words, f"the NAC's export may have stopped; {advice}".removesuffix("; "))
-    if config.source.time_offset and not zone:
-        advice = "if the appliance changes to summer time, set source.time_zone instead of source.time_offset"
-        return green(words, advice)
-    return green(words)
+    advice = "if the appliance changes to summer time, set source.time_zone instead of source.time_offset"
+    return green(words, advice if config.source.time_offset and not zone else "")
 
 
 def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Finding]:
@@ -132,11 +138,11 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
     except UnsafePlan as refusal:
         words, _, advice = str(refusal).partition("; ")
         yield red(words, advice)
-    skipped = census.tell_skipped()
-    addresses = f"{len(newest):,} addresses{_limit(config)}"
+    skipped, validity = census.tell_skipped(), config.source.validity
+    limit = "" if validity == reauth else f" with an event in the last {spell_span(validity)}"
     words = (
         f"read the last {config.source.reauth_days} days in {time.monotonic() - started:.1f} s: {census.rows:,} rows, "
-        f"{census.events:,} events, {addresses}{skipped and f'; skipped rows: {skipped}'}"
+        f"{census.events:,} events, {len(newest):,} addresses{limit}{skipped and f'; skipped rows: {skipped}'}"
     )
     if not census.events:
         yield red(words, "no event counts, so `sync` would refuse to run: look at the skipped rows and at reauth_days")
@@ -144,51 +150,28 @@ def _survey(config: Config, source: Source, snapshot: Snapshot) -> Iterator[Find
     yield green(words)
     if told := strangers.tell():
         yield Finding(*told)
-    yield _judge_silence(config, survey.judge_silence(reauth))
+    yield _judge_silence(validity, survey.judge_silence(reauth), is_shortened=validity < reauth)
     if shared := survey.shared:
         words = f"{len(shared):,} addresses had {SHARED_BY} or more users within an hour: NAT, or shared machines"
-        line = make_exclude_line(shared, config.identity.exclude_networks)
-        yield yellow(words, f"in [identity]: {line}")
+        yield yellow(words, f"in [identity]: {make_exclude_line(shared, config.identity.exclude_networks)}")
     else:
         yield green(f"no address had {SHARED_BY} users within an hour")
 
 
-def _limit(config: Config) -> str:
-    """Say of which time the addresses are, where events are not believed as long as they are read."""
-    validity = config.source.validity
-    return (
-        ""
-        if validity == timedelta(days=config.source.reauth_days)
-        else f" with an event in the last {spell_span(validity)}"
-    )
-
-
-def _judge_silence(config: Config, silence: Silence) -> Finding:
-    validity = config.source.validity
+def _judge_silence(validity: timedelta, silence: Silence, *, is_shortened: bool) -> Finding:
+    """Judge how long an address is believed by how long users are silent, or say why no `idle_after` is recommended."""
     if silence.idle_after is None:
-        return _excuse(silence, is_shortened=validity < timedelta(days=config.source.reauth_days))
+        words, advice = EXCUSES[silence.why]
+        if silence.why == "single" and is_shortened:
+            return yellow(words, f"{advice}: users who stay lose their names")
+        return green(words.format(gaps=silence.gaps), advice)
     words = (
         f"a user who stays usually has another event after {spell_span(silence.usual)}, "
         f"and in 99 of 100 cases within {spell_span(silence.long)}"
     )
     line = f'in [source]: idle_after = "{spell_duration(silence.idle_after)}"'
     if validity < silence.idle_after:
-        advice = f"users who stay lose their names after {spell_span(validity)}; {line}"
-        return yellow(words, advice)
+        return yellow(words, f"users who stay lose their names after {spell_span(validity)}; {line}")
     if silence.idle_after < validity:
         return green(words, f"{line} is enough, or the longest DHCP lease if that is longer")
     return green(f"{words}: idle_after is right as it is")
-
-
-def _excuse(silence: Silence, *, is_shortened: bool) -> Finding:
-    """Say why no `idle_after` is recommended."""
-    if silence.why == "single":
-        words = "most users have a single event: the NAC seems to report logins only"
-        if is_shortened:
-            return yellow(words, "leave source.idle_after out: users who stay lose their names")
-        return green(words, "leave source.idle_after out")
-    if silence.why == "unordered":
-        words = "no advice on idle_after: the rows are not in the order of their dates"
-        return green(words)
-    words = f"not enough events yet for advice on idle_after: {silence.gaps:,} gaps between events of a user"
-    return green(words, "look again after a week")

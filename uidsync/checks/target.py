@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
-from uidsync.checks.finding import Colour, Finding, green, red, spell_milliseconds, yellow
+from uidsync.checks import Colour, Finding, green, red, spell_milliseconds, yellow
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, RolesConfig, TargetConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.panos.userid.agent import Agent
@@ -27,8 +27,9 @@ from uidsync.report.report import describe_certificate
 from uidsync.spelling import spell_span
 
 MakeTarget = Callable[[TargetConfig], Agent | Firewall]
+Kind = Literal["user", "ip"]
 
-FIRST = {"user": (9, 1), "ip": (6, 0)}  # the release of PAN-OS that takes tags of a kind
+FIRST = {"user": ("user tags", (9, 1)), "ip": ("address tags", (6, 0))}  # the release of PAN-OS that takes these tags
 FIRST_LISTED = (8, 0)  # before it, address tags are listed in a file on the firewall
 LONGEST_LOOK = 5.0  # seconds for what a firewall knows of User-ID, in small questions
 SLOW = 1.0  # seconds for an answer: 30,000 logins are 300 messages, and would take the whole of sync.deadline
@@ -57,6 +58,7 @@ RIGHTS: dict[str, tuple[str, Colour, str]] = {
     ),
     "log": ("Log", "green", "only `events` and `verify --log` need it"),
 }
+SLOW_HINT = "`connections` above 1 sends more at once; is its management plane busy?"
 PAIR_HINT = "are both hosts one pair, do both know the key, and has its role XML API > Operational Requests?"
 PAIR_BUSY_HINT = "check the high availability of its members; if a commit is running, try again later"
 NEW_FINGERPRINT = "compare it with the target's own; if it is right, set fingerprint_sha256 to it"
@@ -69,13 +71,13 @@ def inspect_target(
     """Look at one target: whether it can be used, and what would make it better; it should show so many mappings."""
     target = make_target(config)
     try:
-        version = None
         if isinstance(target, Agent):
             yield from _inspect_agent(config, target)
         else:
-            version = yield from _inspect_firewall(config, target, held)
-        if roles.is_used:
-            yield from _inspect_tags(config, target, roles, version)
+            yield from _inspect_firewall(config, target, roles, held)
+        if roles.is_used and not (isinstance(config, FirewallConfig) and config.tags):
+            why = "agents take none" if isinstance(target, Agent) else "tags = false"
+            yield green(f"gets no tags of [roles]: {why}")
     except PanosError as error:
         words = tell_kind(error.kind, error.words) + _tell_fingerprint(config, error)
         yield red(words, error.advice or _advise(config, error))
@@ -140,15 +142,13 @@ def _advise(config: TargetConfig, error: PanosError) -> str:
 
 def _inspect_agent(config: TargetConfig, agent: Agent) -> Iterator[Finding]:
     agent.try_right()
-    words = f"accepted a message; the connection took {spell_milliseconds(agent.seconds_to_connect)}"
-    yield green(words)
+    yield green(f"accepted a message; the connection took {spell_milliseconds(agent.seconds_to_connect)}")
     if isinstance(config, AgentConfig) and config.client_cert_file is None:
         advice = "agents since 8.0 silently drop messages without a client certificate"
         yield yellow("no client certificate", advice)
 
 
-def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Generator[Finding, None, str | None]:
-    """Look at a firewall; return its release of PAN-OS, None if it may not be asked."""
+def _inspect_firewall(config: TargetConfig, firewall: Firewall, roles: RolesConfig, held: int) -> Iterator[Finding]:
     lacks: dict[str, PanosError] = {}
     yield from _inspect_pair(firewall)
     try:
@@ -160,54 +160,41 @@ def _inspect_firewall(config: TargetConfig, firewall: Firewall, held: int) -> Ge
     else:
         yield green("takes messages")
     # By now the connection stands, and this is a round trip.
-    started = time.monotonic()
+    started, system = time.monotonic(), None
     try:
         system = firewall.read_system()
     except (Unauthorized, RequestError) as error:
         lacks["op"] = error
     took = time.monotonic() - started
-    if "op" not in lacks:
+    if system:
         yield green(f"is {system.hostname}, a {system.model} with PAN-OS {system.version}")
     words = f"answers in {spell_milliseconds(took)}"
-    advice = "`connections` above 1 sends more at once; is its management plane busy?"
-    yield yellow(words, advice) if took > SLOW else green(words)
-    if config.host is not None and "op" not in lacks:
+    yield yellow(words, SLOW_HINT) if took > SLOW else green(words)
+    if system and config.host is not None:
         yield _inspect_role(firewall)
     try:
         firewall.try_log_right()
     except (Unauthorized, RequestError) as error:
         lacks["log"] = error
     yield from _judge_rights(lacks)
-    if "op" not in lacks:
-        ends_at = time.monotonic() + LONGEST_LOOK
-        known = ask_knowledge(
-            lambda request: firewall.read(request, read_whole), firewall.vsys, lambda: time.monotonic() > ends_at
-        )
-        yield from (green(f"{head}: {text}") for head, text in describe(known, spell_span))
-        yield from (red(words, advice) for words, advice in find_loss(known, held))
-        yield from (yellow(words, advice) for words, advice in find_troubles(known))
-        return system.version
-    return None
+    if system is None:  # nothing more may be asked
+        return
+    ends_at = time.monotonic() + LONGEST_LOOK
+    known = ask_knowledge(
+        lambda request: firewall.read(request, read_whole), firewall.vsys, lambda: time.monotonic() > ends_at
+    )
+    yield from (green(f"{head}: {text}") for head, text in describe(known, spell_span))
+    yield from (red(words, advice) for words, advice in find_loss(known, held))
+    yield from (yellow(words, advice) for words, advice in find_troubles(known))
+    if isinstance(config, FirewallConfig) and config.tags:
+        kinds: dict[Kind, object] = {"user": roles.user_tags, "ip": roles.address_tags}
+        yield from (_judge_tags(kind, firewall, system.version) for kind, names in kinds.items() if names)
 
 
-def _inspect_tags(
-    config: TargetConfig, target: Agent | Firewall, roles: RolesConfig, version: str | None
-) -> Iterator[Finding]:
-    """Tell whether a target takes the tags that are configured; without a `version`, it may not be asked anything."""
-    if isinstance(target, Agent) or not isinstance(config, FirewallConfig):
-        yield green("gets no tags of [roles]: agents take none")
-    elif not config.tags:
-        yield green("gets no tags of [roles]: tags = false")
-    elif version is not None:
-        if roles.user_tags:
-            yield _judge_tags("user", "user tags", target, version)
-        if roles.address_tags:
-            yield _judge_tags("ip", "address tags", target, version)
-
-
-def _judge_tags(kind: Literal["user", "ip"], tags: str, firewall: Firewall, version: str) -> Finding:
+def _judge_tags(kind: Kind, firewall: Firewall, version: str) -> Finding:
+    """Tell whether a firewall takes the tags of a kind, and lists them."""
     found = re.match(r"([0-9]{1,3})\.([0-9]{1,3})\b", version)
-    release, first = (int(found[1]), int(found[2])) if found else FIRST_LISTED, FIRST[kind]
+    release, (tags, first) = (int(found[1]), int(found[2])) if found else FIRST_LISTED, FIRST[kind]
     if found and release < first:
         words = f"takes no {tags}: PAN-OS {version} is older than {first[0]}.{first[1]}"
         return red(words, "upgrade it, or set tags = false for this firewall")
@@ -220,9 +207,8 @@ def _judge_tags(kind: Literal["user", "ip"], tags: str, firewall: Firewall, vers
     return green(f"lists {tags}")
 
 
-def _judge_rights(lacks: dict[str, PanosError]) -> Iterator[Finding]:
-    has = [words for right, (words, *_) in RIGHTS.items() if right not in lacks]
-    if has:
+def _judge_rights(lacks: Mapping[str, PanosError]) -> Iterator[Finding]:
+    if has := [words for right, (words, *_) in RIGHTS.items() if right not in lacks]:
         yield green(f"its key's role has {', '.join(has)}")
     for right, error in lacks.items():
         words, colour, what_for = RIGHTS[right]

@@ -106,12 +106,12 @@ app = typer.Typer(
 EVERYWHERE = "Options before or after any command"
 
 
-def option(spec: str, words: str, **how: Any) -> Any:  # noqa: ANN401 (what typer takes for a default)
-    """Describe an option as manuals do, by its names and what it takes: `-y --yes`, `--csv FILE`."""
+def usage(spec: str, words: str | None, **how: Any) -> Any:  # noqa: ANN401 (what typer takes for a default)
+    """Describe an argument or an option as manuals do: `NAME`, `-y --yes`, `--csv FILE`."""
     names = [name for name in spec.split() if name.startswith("-")]
-    metavar = next((word for word in spec.split() if not word.startswith("-")), None)
+    how |= {"metavar": next((word for word in spec.split() if word not in names), None), "help": words}
     # A file that cannot be read is refused by whoever reads it, in better words.
-    return typer.Option(*names, metavar=metavar, help=words, readable=False, **how)
+    return typer.Option(*names, readable=False, **how) if names else typer.Argument(**how)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
@@ -120,7 +120,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
         raise typer.Exit
 
 
-_everywhere = partial(option, rich_help_panel=EVERYWHERE)
+_everywhere = partial(usage, rich_help_panel=EVERYWHERE)
 _CONFIG = "The configuration file [default: $UIDSYNC_CONFIG, then /etc/uidsync/uidsync.toml]."
 _VERBOSE = "Show the log, with every entry (personal data); twice: traces of bugs."
 _VERSION = "Show the version and exit."
@@ -133,10 +133,6 @@ class Options(Struct, frozen=True):
     verbose: Annotated[int, _everywhere("-v --verbose", _VERBOSE, count=True, show_default=False)] = 0
     quiet: Annotated[bool, _everywhere("-q --quiet", "Log only warnings.")] = False
     version: Annotated[bool, _everywhere("--version", _VERSION, callback=_show_version, is_eager=True)] = False
-
-    def or_else(self, before: Options) -> Options:
-        """Return these options, completed by those that stood before the command."""
-        return Options(self.config or before.config, max(self.verbose, before.verbose), self.quiet or before.quiet)
 
     @property
     def file(self) -> Path:
@@ -174,14 +170,14 @@ def complete_targets(context: typer.Context) -> list[str]:
     return [target["name"] for target in targets if isinstance(target, dict) and isinstance(target.get("name"), str)]
 
 
-JSONOption = Annotated[bool, option("--json", "Print the report as JSON.")]
-DryRunOption = Annotated[bool, option("--dry-run", "Print what would be sent, and contact no target.")]
+JSONOption = Annotated[bool, usage("--json", "Print the report as JSON.")]
+DryRunOption = Annotated[bool, usage("--dry-run", "Print what would be sent, and contact no target.")]
 TargetOption = Annotated[
-    list[str] | None, option("--target NAME", "Use only this target; repeatable.", autocompletion=complete_targets)
+    list[str] | None, usage("--target NAME", "Use only this target; repeatable.", autocompletion=complete_targets)
 ]
 
 
-def before(options: Options) -> None:
+def introduce(options: Options) -> None:
     """Keep firewalls' user mappings in step with the NAC.
 
     New here? Run `uidsync demo`. Set up your site with `uidsync init`. Test it with `uidsync check` and
@@ -200,7 +196,8 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
 
     def carry_out(context: typer.Context, arguments: dict[str, Any]) -> None:
         _raise_if_blank(context)
-        options = arguments.pop("options").or_else(context.obj)
+        own, before = arguments.pop("options"), context.obj  # those after the command, and those before it
+        options = Options(own.config or before.config, max(own.verbose, before.verbose), own.quiet or before.quiet)
         GIVEN_CONFIG.set(options.config)
         import_without("structlog", "rich", "asyncio")  # it would draw traces in colour, and log asynchronously
         from uidsync.cli.failures import run  # noqa: PLC0415 (a help ends before)
@@ -246,18 +243,16 @@ def _gather(function: Callable[..., Any], act: Callable[[typer.Context, dict[str
     return called
 
 
-app.callback()(_gather(before, lambda context, given: setattr(context, "obj", given["options"])))
+app.callback()(_gather(introduce, lambda context, given: setattr(context, "obj", given["options"])))
 
 
 def _raise_if_blank(context: typer.Context) -> None:
     """Refuse an option whose value is empty: a script's unset variable would mean all users, or all targets."""
     for option in context.command.params:
-        name = option.name or ""
-        source = context.get_parameter_source(name)
-        if option.param_type_name != "option" or source is None or source.name != "COMMANDLINE":
-            continue
-        value = context.params.get(name)
-        if any(isinstance(text, str) and not text.strip() for text in (value if isinstance(value, list) else [value])):
+        value, source = context.params.get(option.name or ""), context.get_parameter_source(option.name or "")
+        texts = value if isinstance(value, list) else [value]
+        is_blank = any(isinstance(text, str) and not text.strip() for text in texts)
+        if is_blank and option.param_type_name == "option" and source and source.name == "COMMANDLINE":
             raise typer.BadParameter("it is empty: give a value, or leave the option out", param_hint=option.opts[0])
 
 

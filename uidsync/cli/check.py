@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from uidsync.checks.finding import Finding
+from uidsync.checks import Finding
 from uidsync.checks.site import begin, gather
 from uidsync.cli.app import JSONOption, Options, TargetOption, command
 from uidsync.cli.show import make_console, print_finding, print_json, print_laid_out
@@ -44,11 +43,15 @@ def check(options: Options, *, target: TargetOption = None, as_json: JSONOption 
         if not as_json:
             _show(console, about, finding, is_first=not findings or findings[-1][0] != about)
         findings.append((about, finding))
+    red_ones = dict.fromkeys(about for about, finding in findings if finding.colour == "red")
     if as_json:
         print_json({"findings": [{"about": about, **finding._asdict()} for about, finding in findings]})
     else:
-        console.print(*([""] if console.is_terminal else []), _sum_up(findings), sep="\n")
-    return INCOMPLETE if any(finding.colour == "red" for _, finding in findings) else OK
+        counts = Counter(finding.colour for _, finding in findings)
+        words = ", ".join(f"{counts[colour]} {colour}" for colour in ("red", "yellow", "green") if counts[colour])
+        end = f"not ready: {', '.join(red_ones)}" if red_ones else "ready"
+        console.print(*([""] if console.is_terminal else []), f"{words}; {end}", sep="\n")
+    return INCOMPLETE if red_ones else OK
 
 
 def _show(console: Console, about: str, finding: Finding, *, is_first: bool) -> None:
@@ -65,10 +68,3 @@ def _show(console: Console, about: str, finding: Finding, *, is_first: bool) -> 
     print_laid_out(grid)
     if finding.advice:
         console.print(f"{'':{COLOUR_WIDTH + 2}}-> {finding.advice}")
-
-
-def _sum_up(findings: Sequence[tuple[str, Finding]]) -> str:
-    counts = Counter(finding.colour for _, finding in findings)
-    red_ones = dict.fromkeys(about for about, finding in findings if finding.colour == "red")
-    words = ", ".join(f"{counts[colour]} {colour}" for colour in ("red", "yellow", "green") if counts[colour])
-    return f"{words}; not ready: {', '.join(red_ones)}" if red_ones else f"{words}; ready"

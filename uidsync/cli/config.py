@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Annotated, Literal
 
 import structlog
-import typer
 
-from uidsync.checks.files import list_problems
-from uidsync.cli.app import Options, command
+from uidsync.cli.app import Options, command, usage
 from uidsync.cli.neighbours import Neighbours, list_file_problems
 from uidsync.cli.wiring import make_secret_files
+from uidsync.config.credentials import SecretFiles
 from uidsync.config.describing import make_schema
-from uidsync.config.models import Config, CSVConfig
+from uidsync.config.models import AgentConfig, Config, CSVConfig, TargetConfig
 from uidsync.config.reader import ConfigError, make_model
+from uidsync.config.secrets import find_password, find_ways_in
+from uidsync.config.values import NeighbourTable, Secret, SecretError
+from uidsync.panos.wire.errors import PanosError
+from uidsync.panos.wire.tls import Trust, make_context
+from uidsync.source import SourceError
+from uidsync.source.csvfile import STDIN, CSVSource
+
+WHAT = "`schema` prints the JSON Schema, for editors; `check` reads the file and the files that it names."
 
 
 @command
 def config(
     options: Options,
-    what: Annotated[
-        Literal["default", "schema", "check"],
-        typer.Argument(
-            metavar="default|schema|check",
-            help="`schema` prints the JSON Schema, for editors; `check` reads the file and the files that it names.",
-        ),
-    ] = "default",
+    what: Annotated[Literal["default", "schema", "check"], usage("default|schema|check", WHAT)] = "default",
 ) -> None:
     """Print a configuration to fill in, print its schema, or check the present configuration.
 
@@ -43,24 +46,80 @@ def config(
         uidsync config check
     """
     if what == "check":
-        config = options.read_config()
-        secrets = make_secret_files(structlog.get_logger())
-        if problems := [*list_problems(config, secrets), *list_file_problems(config, secrets)]:
-            raise ConfigError(str(options.file), problems)
-        print(_describe(config, str(options.file)))
-        return
-    if what == "schema":
+        _check(options.read_config(), str(options.file))
+    elif what == "schema":
         print(json.dumps(make_schema(make_model(Neighbours())), indent=1))
     else:
         print(files("uidsync").joinpath("uidsync.toml").read_text("utf-8"), end="")
 
 
-def _describe(config: Config, file: str) -> str:
-    """Say in one line what a configuration is about."""
-    source = config.source
+def _check(config: Config, file: str) -> None:
+    """Say in one line what a configuration is about. Raises ConfigError for the files that it names."""
+    secrets, source = make_secret_files(structlog.get_logger()), config.source
+    if problems := [*_list_problems(config, secrets), *list_file_problems(config, secrets)]:
+        raise ConfigError(file, problems)
     if isinstance(source, CSVConfig):
         where = source.path
     else:
         where = f"{source.database} at {source.unix_socket or source.host or ' or '.join(source.hosts)}"
     targets = ", ".join(f"{target.name} ({target.kind})" for target in config.target)
-    return f"{file} is right: it reads {where}, and serves {targets}"
+    print(f"{file} is right: it reads {where}, and serves {targets}")
+
+
+def _list_problems(config: Config, secrets: SecretFiles) -> Iterator[str]:
+    """List what is wrong with the files of the source, of targets and of neighbours, a line for each."""
+    source = config.source
+    if isinstance(source, CSVConfig):
+        yield from (f"source: {words}" for words in (_judge_csv(source.path) if source.path != STDIN else ()))
+    else:
+        yield from (f"source: {words}" for words in _judge(Trust(source.ca_file), find_password(config), secrets))
+    for target in config.target:
+        yield from (f'target "{target.name}": {words}' for words in _judge_target(config, target, secrets))
+    for name, table in config:
+        if isinstance(table, NeighbourTable):
+            needed = (each for each in table.find_secrets() if each.needed)
+            yield from (f"{name}: {words}" for each in needed for words in _find_missing([each], secrets))
+
+
+def _judge_csv(path: str) -> Iterator[str]:
+    """Tell of a file that cannot be read, or lacks a column. An empty one may get its rows later."""
+    try:
+        with CSVSource(path).open() as snapshot:
+            if snapshot.read_shape().columns:
+                next(snapshot.read_since(datetime.min.replace(tzinfo=UTC)), None)
+    except SourceError as error:
+        yield str(error)
+
+
+def _judge_target(config: Config, target: TargetConfig, secrets: SecretFiles) -> Iterator[str]:
+    yield from _judge(Trust(target.ca_file), find_ways_in(config, target), secrets)
+    if isinstance(target, AgentConfig) and target.client_cert_file:
+        try:
+            key = secrets.find(target.client_key_file, f"{target.name}-client-key")
+        except SecretError:
+            return  # told above
+        try:
+            make_context(Trust(verify=False), (target.client_cert_file, key))
+        except PanosError as error:
+            yield str(error)
+
+
+def _judge(trust: Trust, ways_in: Iterable[Secret], secrets: SecretFiles) -> Iterator[str]:
+    try:
+        make_context(trust)
+    except PanosError as error:
+        yield str(error)
+    yield from _find_missing(ways_in, secrets)
+
+
+def _find_missing(ways_in: Iterable[Secret], secrets: SecretFiles) -> list[str]:
+    """Tell of secrets any of which would do, if none is there."""
+    missing = []
+    for each in ways_in:
+        try:
+            (secrets.find if each.is_key else secrets.read)(each.explicit, each.name)
+        except SecretError as error:
+            missing.append(f"{error}; {'Get a key' if each.store_by else 'Store it'}: {each.command}")
+        else:
+            return []
+    return missing[:1]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from rich.console import Console
 
-from uidsync.cli.app import Options, command, option
+from uidsync.cli.app import Options, command, usage
 from uidsync.cli.failures import set_up
 from uidsync.cli.neighbours import Neighbours, advise_extra, lacks
 from uidsync.cli.rights import step_down
@@ -41,7 +41,7 @@ from uidsync.sync import Order, Run, run
 def demo(
     options: Options,
     *,
-    keep: Annotated[bool, option("--keep", "Keep it all running until Ctrl-C, with the status page.")] = False,
+    keep: Annotated[bool, usage("--keep", "Keep it all running until Ctrl-C, with the status page.")] = False,
 ) -> int:
     """Show uidsync at work on loopback: sample events, two firewalls, an agent and a dead target.
 

@@ -7,11 +7,10 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import typer
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from uidsync.cli.app import JSONOption, Options, command, read_address
+from uidsync.cli.app import JSONOption, Options, command, read_address, usage
 from uidsync.cli.show import NOBODY, print_json, print_lines
 from uidsync.cli.wiring import Site, TargetMaker
 from uidsync.config.models import FirewallConfig, TargetConfig
@@ -48,9 +47,7 @@ class Explanation(Struct, frozen=True):
 
 
 @command
-def explain(
-    options: Options, address: Annotated[str, typer.Argument(metavar="ADDRESS")], *, as_json: JSONOption = False
-) -> int:
+def explain(options: Options, address: Annotated[str, usage("ADDRESS", None)], *, as_json: JSONOption = False) -> int:
     """Tell why each target holds, or lacks, a mapping for an address.
 
     Shows the rows of the table, and the rule that decided each row. For every target it shows what the next run would

@@ -15,10 +15,10 @@ from typing import Annotated, Any, TypeVar
 import typer
 from msgspec import Struct
 
-from uidsync.checks.finding import Colour, Finding, red, yellow
+from uidsync.checks import Colour, Finding, red, yellow
 from uidsync.checks.source import inspect_source
 from uidsync.checks.target import HINTS, inspect_target
-from uidsync.cli.app import DEFAULT_CONFIG, Options, command, option
+from uidsync.cli.app import DEFAULT_CONFIG, Options, command, usage
 from uidsync.cli.keygen import ask_for_key
 from uidsync.cli.secret import check_secret, find_file, raise_if_unwritable, store
 from uidsync.cli.show import make_console
@@ -55,14 +55,14 @@ console = make_console(stderr=True)
 class Given(Struct, frozen=True):
     """The answers that the command line gives."""
 
-    host: Annotated[str, option("--database HOST[:PORT]", "The database server.")] = ""
-    user: Annotated[str, option("--user NAME", "The database account [default: uidsync].")] = ""
-    name: Annotated[str, option("--schema NAME", "The database's name [default: backupDB].")] = ""
-    csv: Annotated[str, option("--csv FILE", "A CSV file instead of a database.")] = ""
-    domain: Annotated[str, option("--domain NAME", "The domain to put before names, such as CAMPUS.")] = ""
-    firewall: Annotated[list[str] | None, option("--firewall NAME=HOST[:PORT]", "A firewall; repeatable.")] = None
-    agent: Annotated[list[str] | None, option("--agent NAME=HOST[:PORT]", "A User-ID agent; repeatable.")] = None
-    client_cert: Annotated[Path | None, option("--client-cert FILE", "Our certificate for the agents.")] = None
+    host: Annotated[str, usage("--database HOST[:PORT]", "The database server.")] = ""
+    user: Annotated[str, usage("--user NAME", "The database account [default: uidsync].")] = ""
+    name: Annotated[str, usage("--schema NAME", "The database's name [default: backupDB].")] = ""
+    csv: Annotated[str, usage("--csv FILE", "A CSV file instead of a database.")] = ""
+    domain: Annotated[str, usage("--domain NAME", "The domain to put before names, such as CAMPUS.")] = ""
+    firewall: Annotated[list[str] | None, usage("--firewall NAME=HOST[:PORT]", "A firewall; repeatable.")] = None
+    agent: Annotated[list[str] | None, usage("--agent NAME=HOST[:PORT]", "A User-ID agent; repeatable.")] = None
+    client_cert: Annotated[Path | None, usage("--client-cert FILE", "Our certificate for the agents.")] = None
 
 
 @command
@@ -71,10 +71,10 @@ def init(
     *,
     given: Given,
     secret: Annotated[
-        list[str] | None, option("--secret NAME=FILE", "Take this secret from a file; repeatable.")
+        list[str] | None, usage("--secret NAME=FILE", "Take this secret from a file; repeatable.")
     ] = None,
-    accept: Annotated[bool, option("--accept", "Trust the certificates seen now, without asking.")] = False,
-    replace: Annotated[bool, option("--replace", "Replace a configuration that is there, without asking.")] = False,
+    accept: Annotated[bool, usage("--accept", "Trust the certificates seen now, without asking.")] = False,
+    replace: Annotated[bool, usage("--replace", "Replace a configuration that is there, without asking.")] = False,
 ) -> int:
     """Ask for the database, the domain and every target, test each answer, and write the configuration.
 

@@ -5,25 +5,21 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import Options, command, complete_targets
+from uidsync.cli.app import Options, command, complete_targets, usage
 from uidsync.cli.secret import raise_if_unwritable, store
 from uidsync.cli.wiring import Site, TargetMaker
 from uidsync.config.credentials import CREDENTIALS
 from uidsync.config.models import FirewallConfig
 from uidsync.config.reader import ConfigError
-from uidsync.panos.wire.client import OLD_RELEASE, Client
+from uidsync.panos.wire.client import OLD_RELEASE
 from uidsync.panos.wire.errors import PanosError, Unauthorized, Unreachable
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, make_keygen, read_key
 
 
 @command
 def keygen(
-    options: Options,
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="A firewall's name.", autocompletion=complete_targets)
-    ],
+    options: Options, target: Annotated[str, usage("TARGET", "A firewall's name.", autocompletion=complete_targets)]
 ) -> None:
     """Ask for an administrator's name and password, get an API key from the firewall, and store it.
 
@@ -38,9 +34,8 @@ def keygen(
     site = Site.open(options, None, [target])
     (chosen,) = site.targets
     if not isinstance(chosen, FirewallConfig):
-        raise ConfigError(
-            str(options.file), [f"{target}: only firewalls have API keys; agents use a client certificate"]
-        )
+        problem = f"{target}: only firewalls have API keys; agents use a client certificate"
+        raise ConfigError(str(options.file), [problem])
     file = chosen.api_key_file or CREDENTIALS / f"{target}-api-key"
     raise_if_unwritable(file, str(options.file))
     user = typer.prompt("Administrator", err=True)
@@ -52,27 +47,20 @@ def keygen(
         raise Unauthorized(f"{target} does not accept this name and password: {error}") from None
     store(file, key + "\n", str(options.file))
     print(f"stored the API key of {target} in {file}")
-    for client in maker.make_clients(chosen, lambda: key).values():
-        _warn_if_unknown(client, site.log.bind(target=target))
-
-
-def _warn_if_unknown(client: Client, log: FilteringBoundLogger) -> None:
-    """Warn of a firewall that does not know the key that was just given; what else may be wrong is for `check`."""
-    try:
-        client.call(SYSTEM_INFO)
-    except Unauthorized as error:
-        if not error.is_denied:
-            log.warning("key.refused", message=str(error), hint=OLD_RELEASE)
-    except PanosError:
-        return
-    finally:
-        client.close()
+    for client in maker.make_clients(chosen, key).values():
+        try:
+            client.call(SYSTEM_INFO)
+        except PanosError as error:  # what else may be wrong is for `check`
+            if isinstance(error, Unauthorized) and not error.is_denied:
+                site.log.warning("key.refused", target=target, message=str(error), hint=OLD_RELEASE)
+        finally:
+            client.close()
 
 
 def ask_for_key(maker: TargetMaker, target: FirewallConfig, user: str, password: str) -> str:
     """Ask a firewall for a key; of a pair the first member that can be reached, for they share administrators."""
     failure: PanosError = Unreachable("has no host")
-    for client in maker.make_clients(target, None).values():
+    for client in maker.make_clients(target, "").values():
         try:
             return read_key(client.call(make_keygen(user, password)))
         except Unreachable as error:

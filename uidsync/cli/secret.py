@@ -14,10 +14,10 @@ from typing import Annotated, Literal
 import structlog
 import typer
 from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 from rich.table import Table
 
-from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.app import JSONOption, Options, command, usage
 from uidsync.cli.show import make_console, print_json
 from uidsync.cli.wiring import make_secret_files
 from uidsync.config.credentials import (
@@ -55,11 +55,8 @@ class Place(Struct, frozen=True):
 @command
 def secret(
     options: Options,
-    what: Annotated[
-        Literal["set", "list"],
-        typer.Argument(metavar="set|list", help="`set` stores one, `list` shows where they are."),
-    ],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The secret's name, as `list` shows it.")] = "",
+    what: Annotated[Literal["set", "list"], usage("set|list", "`set` stores one, `list` shows where they are.")],
+    name: Annotated[str, usage("NAME", "The secret's name, as `list` shows it.")] = "",
     *,
     as_json: JSONOption = False,
 ) -> int:
@@ -75,8 +72,7 @@ def secret(
         uidsync secret set fw-east-api-key < key.txt
         uidsync secret list --json | jq '.secrets[] | select(.problem != "")'
     """
-    config = options.read_config(is_whole=False)
-    known = tuple(find_secrets(config))
+    known = tuple(find_secrets(options.read_config(is_whole=False)))
     if what == "list":
         if name:
             raise Refusal("`list` takes no name", "NAME")
@@ -89,24 +85,24 @@ def secret(
         raise Refusal(f"the configuration needs no secret {name}; it needs: {names}", "NAME")
     file = find_file(chosen)
     raise_if_unwritable(file, str(options.file))
-    store(file, read_secret(chosen), str(options.file))
+    store(file, _read_secret(chosen), str(options.file))
     print(f"stored {chosen.name} in {file}")
     return OK
 
 
 def _list(known: Sequence[Secret], *, as_json: bool) -> int:
-    places = [find_place(each) for each in known]
+    places = [_find_place(each) for each in known]
     if as_json:
-        print_json({"secrets": [asdict(place) for place in places]})
+        print_json({"secrets": places})
     else:
-        table = Table(box=None, pad_edge=False, show_edge=False)
-        for heading in ("NAME", "FILE", "CAN BE READ BY"):
-            table.add_column(heading, overflow="fold")
+        table = Table("NAME", "FILE", "CAN BE READ BY", box=None, pad_edge=False, show_edge=False)
+        for column in table.columns:
+            column.overflow = "fold"
         for place in places:
             table.add_row(place.name, place.file, place.readers or f"{place.problem}: {place.command}")
         make_console(soft_wrap=False).print(table)
-    missing = [place for each, place in zip(known, places, strict=True) if place.problem and each.needed]
-    return INCOMPLETE if missing else OK
+    is_missing = any(place.problem and each.needed for each, place in zip(known, places, strict=True))
+    return INCOMPLETE if is_missing else OK
 
 
 def find_file(secret: Secret) -> Path:
@@ -114,7 +110,7 @@ def find_file(secret: Secret) -> Path:
     return secret.explicit or CREDENTIALS / secret.name
 
 
-def find_place(secret: Secret) -> Place:
+def _find_place(secret: Secret) -> Place:
     """Find a secret as a run would, and tell who can read it."""
     files, place = make_secret_files(structlog.get_logger()), Place(secret.name, secret.purpose, str(find_file(secret)))
     try:
@@ -122,11 +118,11 @@ def find_place(secret: Secret) -> Place:
         if not secret.is_key:
             files.read(secret.explicit, secret.name)
         status = file.stat()
-    except SecretError as error:
-        problem = str(error) if find_file(secret).exists() else "missing" if secret.needed else "not set"
+    except (SecretError, OSError) as error:
+        problem = str(error.strerror if isinstance(error, OSError) else error)
+        if isinstance(error, SecretError) and not find_file(secret).exists():
+            problem = "missing" if secret.needed else "not set"
         return replace(place, problem=problem, command=secret.command)
-    except OSError as error:
-        return replace(place, problem=str(error.strerror), command=secret.command)
     readers = [name_account(status.st_uid)]
     if status.st_mode & stat.S_IRGRP:
         with suppress(KeyError):
@@ -136,7 +132,7 @@ def find_place(secret: Secret) -> Place:
     return replace(place, file=str(file), readers=", ".join(readers))
 
 
-def read_secret(secret: Secret) -> str:
+def _read_secret(secret: Secret) -> str:
     """Ask for a secret on the terminal, or read it from standard input. Raises Refusal for what is none."""
     if not sys.stdin.isatty():
         return check_secret(secret, sys.stdin.buffer.read(LONGEST + 1).decode(errors="replace"))

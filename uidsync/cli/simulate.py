@@ -10,9 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
-from uidsync.cli.app import Options, command, option
+from uidsync.cli.app import Options, command, usage
 from uidsync.cli.rights import step_down
 from uidsync.config.describing import render_keys
 from uidsync.refusal import Refusal
@@ -23,17 +21,15 @@ NOT_OURS = {errno.EADDRINUSE, errno.EACCES, errno.EPERM}  # what a port may be t
 @command
 def simulate(
     options: Options,
-    kind: Annotated[
-        Literal["firewall", "agent", "xdr"], typer.Argument(metavar="firewall|agent|xdr", help="What to simulate.")
-    ],
+    kind: Annotated[Literal["firewall", "agent", "xdr"], usage("firewall|agent|xdr", "What to simulate.")],
     *,
-    port: Annotated[int, option("--port PORT", "The port; 0 takes a free one.", min=0, max=65535)] = 0,
+    port: Annotated[int, usage("--port PORT", "The port; 0 takes a free one.", min=0, max=65535)] = 0,
     api_key: Annotated[
-        str | None, option("--api-key KEY", "The API key of firewall or tenant [default: a random one].")
+        str | None, usage("--api-key KEY", "The API key of firewall or tenant [default: a random one].")
     ] = None,
-    vsys: Annotated[str | None, option("--vsys NAMES", "Virtual systems, separated by commas [default: any].")] = None,
-    name: Annotated[str | None, option("--name NAME", "The name of a firewall [default: fw-sim].")] = None,
-    as_toml: Annotated[bool, option("--toml", "Print the TOML to paste, and how to store its secret.")] = False,
+    vsys: Annotated[str | None, usage("--vsys NAMES", "Virtual systems, separated by commas [default: any].")] = None,
+    name: Annotated[str | None, usage("--name NAME", "The name of a firewall [default: fw-sim].")] = None,
+    as_toml: Annotated[bool, usage("--toml", "Print the TOML to paste, and how to store its secret.")] = False,
 ) -> None:
     """Simulate a target on loopback, to rehearse a configuration against.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command, option
+from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command, usage
 
 
 @command
@@ -12,9 +12,9 @@ def sync(
     options: Options,
     *,
     dry_run: DryRunOption = False,
-    shows_all: Annotated[bool, option("--all", "With --dry-run on a terminal: print every row.")] = False,
-    full: Annotated[bool, option("--full", "Read the whole window and send all of it.")] = False,
-    force: Annotated[bool, option("--force", "Send even a plan that looks unsafe.")] = False,
+    shows_all: Annotated[bool, usage("--all", "With --dry-run on a terminal: print every row.")] = False,
+    full: Annotated[bool, usage("--full", "Read the whole window and send all of it.")] = False,
+    force: Annotated[bool, usage("--force", "Send even a plan that looks unsafe.")] = False,
     target: TargetOption = None,
     as_json: JSONOption = False,
 ) -> int:

@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
 
 import structlog
 from msgspec.structs import replace
@@ -16,10 +15,11 @@ from structlog.typing import FilteringBoundLogger
 from uidsync.cli.app import Options
 from uidsync.cli.wiring import Site
 from uidsync.config.credentials import advise_closing, is_ping_exposed
-from uidsync.deliver.recorder import Progress, Unwatched
+from uidsync.deliver.recorder import Unwatched
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.places import LedgerCopy, Ledgers, Locked, lock
-from uidsync.report.output import name_run, write_report, write_textfile
+from uidsync.report.metrics import write_metrics
+from uidsync.report.output import name_run, write_report
 from uidsync.report.report import BUG, INCOMPLETE, SyncReport
 from uidsync.sync import Order, Parts, Run, run
 
@@ -41,19 +41,19 @@ def sync_targets(
     with _pinging(telemetry.ping_url if is_told else "", site.log) as tell:
         this = _run(site, order)
         if is_told:
-            _write_files(this.report, site.state_dir, telemetry.textfile, site.log)
+            _write_files(this.report, site)
         tell(this.report.exit_code)
+    is_terminal = sys.stdout.isatty()
     if as_json:
         print(json.dumps(this.report.to_json(), indent=1))
-    elif order.dry_run:
-        from uidsync.cli.show import show_end, show_plans  # noqa: PLC0415 (the timer's runs show nothing)
+    elif order.dry_run or is_terminal:
+        from uidsync.cli.show import show_end, show_plans, show_report  # noqa: PLC0415 (the timer's runs show nothing)
 
-        show_plans(this.plans, as_tables=sys.stdout.isatty(), shows_all=shows_all)
-        show_end(this.report)
-    elif sys.stdout.isatty():
-        from uidsync.cli.show import show_report  # noqa: PLC0415
-
-        show_report(this.report)
+        if order.dry_run:
+            show_plans(this.plans, as_tables=is_terminal, shows_all=shows_all)
+            show_end(this.report)
+        else:
+            show_report(this.report)
     return this.report.exit_code
 
 
@@ -71,24 +71,17 @@ def _run(site: Site, order: Order) -> Run:
             ledgers = stack.enter_context(closing(Ledgers(site.state_dir, site.log)))
             if turn := site.make_turn(source):
                 stack.callback(turn.close)
-        maker, ledger, bar = site.make_targets(), ledgers.open(), stack.enter_context(_progress())
+        maker, ledger, bar = site.make_targets(), ledgers.open(), None
+        if sys.stderr.isatty():
+            from uidsync.cli.show import progress_bar  # noqa: PLC0415 (the timer's runs are watched by nobody)
+
+            bar = stack.enter_context(progress_bar())
         parts = replace(
-            site.make_parts(source, ledger, maker, bar),
+            site.make_parts(source, ledger, maker, bar or Unwatched()),
             make_target=lambda dispatch: maker(dispatch.target, is_doubtful=dispatch.state.is_unusable),
             turn=turn,
         )
         return _run_somewhere(parts, order, ledgers)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    if sys.stderr.isatty():
-        from uidsync.cli.show import progress_bar  # noqa: PLC0415 (the timer's runs are watched by nobody)
-
-        with progress_bar() as bar:
-            yield bar
-    else:
-        yield Unwatched()
 
 
 def _run_somewhere(parts: Parts, order: Order, ledgers: Ledgers | LedgerCopy) -> Run:
@@ -105,19 +98,15 @@ def _run_somewhere(parts: Parts, order: Order, ledgers: Ledgers | LedgerCopy) ->
             return this
 
 
-def _write_files(report: SyncReport, state_dir: Path, textfile: Path | None, log: FilteringBoundLogger) -> None:
+def _write_files(report: SyncReport, site: Site) -> None:
     """Write the metrics and the report, which tells of metrics that could not be written."""
-    if textfile:
-        try:
-            write_textfile(report, textfile)
-        except OSError as error:
-            hint = "is the directory there, and may the service write to it (ReadWritePaths=)?"
-            log.warning("textfile.unwritten", file=str(textfile), message=error.strerror, hint=hint)
-            report.warnings.append(f"textfile.unwritten: {textfile}: {error.strerror}")
+    if textfile := site.config.telemetry.textfile:
+        problem = site.write_metrics(textfile, write_metrics(report.to_json()))
+        report.warnings += [problem] if problem else []
     try:
-        write_report(report, state_dir)
+        write_report(report, site.state_dir)
     except OSError as error:
-        log.warning("report.unwritten", directory=str(state_dir), message=error.strerror)
+        site.log.warning("report.unwritten", directory=str(site.state_dir), message=error.strerror)
 
 
 @contextmanager
@@ -139,11 +128,7 @@ def _pinging(url: str, log: FilteringBoundLogger) -> Iterator[Callable[[int], No
 
     try:
         yield tell
-    except Locked:
-        raise
-    except (LedgerError, OSError):
-        tell(INCOMPLETE)
-        raise
-    except Exception:
-        tell(BUG)
+    except Exception as error:
+        if not isinstance(error, Locked):
+            tell(INCOMPLETE if isinstance(error, LedgerError | OSError) else BUG)
         raise

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 from rich.text import Text
 
-from uidsync.cli.app import JSONOption, Options, TargetOption, command, option, read_address
+from uidsync.cli.app import JSONOption, Options, TargetOption, command, read_address, usage
 from uidsync.cli.show import make_console, print_json, print_rows, print_table, progress_bar, show_rows, spell_status
 from uidsync.cli.wiring import Site, TargetMaker
 from uidsync.cli.words import MOST_NAMED
@@ -38,10 +38,8 @@ from uidsync.verify import verify as compare_all
 def verify(
     options: Options,
     *,
-    mend: Annotated[bool, option("--repair", "Send exactly what differs, and compare again.")] = False,
-    address: Annotated[
-        str | None, option("--log ADDRESS", "Show what each firewall logged about this address.")
-    ] = None,
+    mend: Annotated[bool, usage("--repair", "Send exactly what differs, and compare again.")] = False,
+    address: Annotated[str | None, usage("--log ADDRESS", "Show what each firewall logged about this address.")] = None,
     target: TargetOption = None,
     as_json: JSONOption = False,
 ) -> int:

@@ -12,11 +12,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from msgspec import Struct, field
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.cli.app import JSONOption, Options, command, option, read_address
+from uidsync.cli.app import JSONOption, Options, command, read_address, usage
 from uidsync.cli.show import NOBODY, print_json, print_lines
 from uidsync.cli.wiring import Site
 from uidsync.config.models import RolesConfig
@@ -102,23 +101,17 @@ class Scene(Struct, frozen=True):
         }
 
 
+WHOM = "A user name without a domain matches in every domain. A MAC address names a device."
+AT = f"{EXAMPLES}; local time unless it names a zone; a day alone is its beginning [default: now]."
+
+
 @command
 def who(
     options: Options,
-    whom: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar=WHO, help="A user name without a domain matches in every domain. A MAC address names a device."
-        ),
-    ] = None,
+    whom: Annotated[list[str] | None, usage(WHO, WHOM)] = None,
     *,
-    file: Annotated[Path | None, option("--file FILE", "Ask for each line of FILE; - is standard input.")] = None,
-    at: Annotated[
-        str | None,
-        option(
-            "--at TIME", f"{EXAMPLES}; local time unless it names a zone; a day alone is its beginning [default: now]."
-        ),
-    ] = None,
+    file: Annotated[Path | None, usage("--file FILE", "Ask for each line of FILE; - is standard input.")] = None,
+    at: Annotated[str | None, usage("--at TIME", AT)] = None,
     as_json: JSONOption = False,
 ) -> int:
     r"""Tell who had an address at a moment, or which addresses a user had, from the NAC's table.

@@ -74,44 +74,47 @@ class TargetMaker:
     def make_firewall(self, target: FirewallConfig, *, is_doubtful: bool = False) -> Firewall:
         """Make a firewall."""
         patience = self._make_patience(target, is_doubtful=is_doubtful)
-        members = self.make_clients(target, self.find_key(target), patience)
-        if target.host:
-            return Firewall(members[target.host], vsys=target.vsys, serial=target.serial)
-        pair = Pair(members, request_timeout=target.request_timeout.total_seconds(), patience=patience)
-        return Firewall(pair, vsys=target.vsys, serial=target.serial)
-
-    def find_key(self, target: FirewallConfig) -> Callable[[], str]:
-        """Return what reads a firewall's API key when it is needed first."""
-        return lambda: self._secrets.read(target.api_key_file, f"{target.name}-api-key")
+        members = self.make_clients(target, patience=patience)
+        seconds = target.request_timeout.total_seconds()
+        caller = members.get(target.host or "") or Pair(members, request_timeout=seconds, patience=patience)
+        return Firewall(caller, vsys=target.vsys, serial=target.serial)
 
     def find_login(self, name: str) -> tuple[Path | None, str]:
         """Find a private key's file, or a password, or both, for a firewall's command line. Raises Unauthorized."""
-        key, password, missing = None, "", []
-        try:
-            key = self._secrets.find(None, f"{name}-ssh-key")
-        except SecretError as error:
-            missing.append(str(error))
-        try:
-            password = self._secrets.read(None, f"{name}-ssh-password")
-        except SecretError as error:
-            missing.append(str(error))
+        missing = []
+
+        def look_for(get: Callable[[Path | None, str], Secret], secret: str) -> Secret | None:
+            try:
+                return get(None, secret)
+            except SecretError as error:
+                missing.append(str(error))
+                return None
+
+        key, password = (
+            look_for(self._secrets.find, f"{name}-ssh-key"),
+            look_for(self._secrets.read, f"{name}-ssh-password"),
+        )
         if not key and not password:
             raise Unauthorized("; ".join(missing))
-        return key, password
+        return key, password or ""
 
     def make_clients(
-        self, target: FirewallConfig, read_key: Callable[[], str] | None, patience: Patience | None = None
+        self, target: FirewallConfig, key: str | None = None, patience: Patience | None = None
     ) -> dict[str, Client]:
-        """Make the client of a firewall's API, or one for each member of a pair; without a key it can ask for one.
+        """Make the client of a firewall's API, or one for each member of a pair; with an empty key it can ask for one.
 
-        They share the patience with their target.
+        Without a `key` the stored one is read when it is needed first. They share the patience with their target.
         """
         trust, patience = self._make_trust(target), patience or self._make_patience(target)
+
+        def read_key() -> str:
+            return self._secrets.read(target.api_key_file, f"{target.name}-api-key") if key is None else key
+
         return {
             host: Client(
                 make_url(host, target.port),
                 trust=trust,
-                read_key=_translated(read_key, Unauthorized) if read_key else None,
+                read_key=_translated(read_key, Unauthorized),
                 bounds=self._make_bounds(target, host, patience),
             )
             for host in ([target.host] if target.host else target.hosts)
@@ -222,14 +225,15 @@ class Site:
             raise ConfigError(str(self.file), problems)
         return self.firewalls
 
-    def write_metrics(self, file: Path, text: str) -> bool:
-        """Write metrics for node_exporter, and tell whether that worked."""
+    def write_metrics(self, file: Path, text: str) -> str:
+        """Write metrics for node_exporter, and tell why that did not work."""
         try:
             write_atomically(file, text, TEXTFILE_MODE)
         except OSError as error:
-            self.log.error("textfile.unwritten", file=str(file), message=error.strerror)
-            return False
-        return True
+            hint = "is the directory there, and may the service write to it (ReadWritePaths=)?"
+            self.log.warning("textfile.unwritten", file=str(file), message=error.strerror, hint=hint)
+            return f"textfile.unwritten: {file}: {error.strerror}"
+        return ""
 
     def make_source(self) -> Source:
         """Make the source of login events."""

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from msgspec import Struct
 
-from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command, option, read_address
+from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command, read_address, usage
 from uidsync.cli.show import make_console, print_json, progress_bar, show_held_back, show_plans, show_withdrawal
 from uidsync.cli.wiring import Site
 from uidsync.ledger.file import LedgerError
@@ -32,20 +32,18 @@ from uidsync.withdraw import withdraw as carry_out
 class Wish(Struct, frozen=True):
     """What is to be done with the mappings that are meant."""
 
-    everybody: Annotated[bool, option("--all", "Withdraw all mappings, whatever the limit of logouts.")] = False
-    lists: Annotated[bool, option("--list", "Show what is withheld; change nothing.")] = False
-    undo: Annotated[bool, option("--undo", "Stop withholding; the next run sends the mapping again.")] = False
-    tags: Annotated[bool, option("--tags", "Only remove tags; log nobody out.")] = False
+    everybody: Annotated[bool, usage("--all", "Withdraw all mappings, whatever the limit of logouts.")] = False
+    lists: Annotated[bool, usage("--list", "Show what is withheld; change nothing.")] = False
+    undo: Annotated[bool, usage("--undo", "Stop withholding; the next run sends the mapping again.")] = False
+    tags: Annotated[bool, usage("--tags", "Only remove tags; log nobody out.")] = False
     dry_run: DryRunOption = False
-    yes: Annotated[bool, option("-y --yes", "Do not ask before --all.")] = False
+    yes: Annotated[bool, usage("-y --yes", "Do not ask before --all.")] = False
 
 
 @command
 def withdraw(
     options: Options,
-    who: Annotated[
-        list[str] | None, typer.Argument(metavar="ADDRESS|USER", help="Addresses or users to log out.")
-    ] = None,
+    who: Annotated[list[str] | None, usage("ADDRESS|USER", "Addresses or users to log out.")] = None,
     *,
     target: TargetOption = None,
     wish: Wish,

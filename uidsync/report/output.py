@@ -11,12 +11,12 @@ import tempfile
 import uuid
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from uidsync.report.metrics import write_metrics
 from uidsync.report.report import SyncReport
 
 LAST_RUN = "last-run.json"
@@ -43,7 +43,7 @@ def set_up_logging(*, verbosity: int, tell: Callable[[Mapping[str, Any]], str] |
         render,
     ]
     if is_terminal and tell and verbosity < 1:
-        processors = [_Sentence(tell)]
+        processors = [partial(_say, tell)]
     structlog.configure(
         processors=[structlog.processors.add_log_level, *processors],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -58,26 +58,10 @@ def name_run() -> str:
     """
     run_id = str(uuid.uuid4())
 
-    def add_run_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401
-        event["run_id"] = run_id
-        return event
-
-    processors = structlog.get_config()["processors"]
-    if isinstance(processors[-1], structlog.processors.JSONRenderer):
-        structlog.configure(processors=[*processors[:-1], add_run_id, processors[-1]])
+    *processors, last = structlog.get_config()["processors"]
+    if isinstance(last, structlog.processors.JSONRenderer):
+        structlog.configure(processors=[*processors, lambda _, __, event: {**event, "run_id": run_id}, last])
     return run_id
-
-
-class _Sentence:
-    """Renders a log event as what `tell` makes of it; drops it if that is nothing."""
-
-    def __init__(self, tell: Callable[[Mapping[str, Any]], str]) -> None:
-        self._tell = tell
-
-    def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> str:  # noqa: ANN401
-        if sentence := self._tell(event):
-            return sentence
-        raise structlog.DropEvent
 
 
 class _StandardError:
@@ -92,6 +76,13 @@ class _StandardError:
             sys.stderr.flush()
 
 
+def _say(tell: Callable[[Mapping[str, Any]], str], _: Any, __: str, event: MutableMapping[str, Any]) -> str:  # noqa: ANN401
+    """Return a log event as what `tell` makes of it; drop it if that is nothing."""
+    if sentence := tell(event):
+        return sentence
+    raise structlog.DropEvent
+
+
 def _drop_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401
     event.pop("exc_info", None)
     return event
@@ -100,11 +91,6 @@ def _drop_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapp
 def write_report(report: SyncReport, state_dir: Path) -> None:
     """Replace the report of the last run, whole or not at all. Raises OSError."""
     write_atomically(state_dir / LAST_RUN, json.dumps(report.to_json(), indent=1) + "\n", REPORT_MODE)
-
-
-def write_textfile(report: SyncReport, file: Path) -> None:
-    """Replace the metrics of the last run, for node_exporter's textfile collector. Raises OSError."""
-    write_atomically(file, write_metrics(report.to_json()), TEXTFILE_MODE)
 
 
 def write_atomically(file: Path, text: str, mode: int, group: int | None = None) -> None:

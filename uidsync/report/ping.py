@@ -7,11 +7,10 @@ the URL as it is says that all is well, and the URL with the exit code behind it
 from __future__ import annotations
 
 import http.client
-import socket
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -33,30 +32,22 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Leave the answer as it is, which then is an error."""
 
 
-def _connect(address: tuple[str, int], seconds: float, _source: object) -> socket.socket:
-    """Connect as `socket.create_connection` does, but to whichever of a host's addresses answers first."""
-    return connect(*address, seconds)
-
-
-def _dialling(kind: type[http.client.HTTPConnection]) -> Callable[..., http.client.HTTPConnection]:
-    """Return what makes a connection of a kind that takes whichever of a host's addresses answers first."""
-
-    def make(host: str, **options: Any) -> http.client.HTTPConnection:  # noqa: ANN401 (http.client's own)
-        connection = kind(host, **options)
-        connection._create_connection = _connect  # type: ignore[attr-defined] # noqa: SLF001
-        return connection
-
-    return make
+def _dial(kind: type[http.client.HTTPConnection], host: str, **options: Any) -> http.client.HTTPConnection:  # noqa: ANN401 (http.client's own)
+    """Make a connection that takes whichever of a host's addresses answers first."""
+    connection = kind(host, **options)
+    to_any = lambda place, seconds, _source: connect(place[0], place[1], seconds)  # noqa: E731 (as http.client calls it)
+    connection._create_connection = to_any  # type: ignore[attr-defined] # noqa: SLF001
+    return connection
 
 
 class _HTTP(urllib.request.HTTPHandler):
     def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_dialling(http.client.HTTPConnection), request)
+        return self.do_open(partial(_dial, http.client.HTTPConnection), request)
 
 
 class _HTTPS(urllib.request.HTTPSHandler):
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_dialling(http.client.HTTPSConnection), request)
+        return self.do_open(partial(_dial, http.client.HTTPSConnection), request)
 
 
 def ping(url: str, exit_code: int, *, seconds: float = LONGEST) -> None:
@@ -76,23 +67,22 @@ def make_url(url: str, exit_code: int) -> str:
 
 
 def _ask(url: str, seconds: float) -> str:
-    """Make the request and leave its answer unread; return in words why it failed, nothing when it did not."""
+    """Make the request and leave its answer unread; say why it failed, in none of the words that may hold the URL."""
     opener = urllib.request.build_opener(_NoRedirects, _HTTP, _HTTPS)
     request = urllib.request.Request(url, headers={"User-Agent": "uidsync"})  # noqa: S310 (http and https alone)
+    reason: object = None
     try:
         opener.open(request, timeout=seconds).close()
     except urllib.error.HTTPError as error:
         error.close()
         return f"answers {error.code}"
+    except urllib.error.URLError as error:
+        reason = error.reason
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return _describe(error)
-    return ""
-
-
-def _describe(error: BaseException) -> str:
-    """Say what went wrong, in none of the words that may hold the URL."""
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        reason = error
     match reason:
+        case None:
+            return ""
         case ssl.SSLError() if failure := read_handshake_failure(reason):
             return failure.words
         case TimeoutError():

@@ -13,15 +13,11 @@ from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from uidsync.cli.app import NEIGHBOURS
 from uidsync.config.credentials import SecretFiles
 from uidsync.config.models import Config
 from uidsync.config.values import NeighbourTable, SecretError
-
-if TYPE_CHECKING:
-    from uidsync.integrations.tunnels.config import TunnelsConfig
 
 PACKAGES = {
     "exporter": ("aiohttp", "prometheus_client"),
@@ -53,12 +49,6 @@ class Neighbours(Mapping[str, type[NeighbourTable] | None]):
     def __len__(self) -> int:
         """Count the neighbours."""
         return len(NEIGHBOURS)
-
-
-def find_tunnels_table(config: Config) -> TunnelsConfig | None:
-    """Return what the configuration says of tunnels, if their folder is there."""
-    model: type[TunnelsConfig] | None = Neighbours()["tunnels"]  # type: ignore[assignment]
-    return config.of(model) if model else None
 
 
 def list_file_problems(config: Config, secrets: SecretFiles) -> Iterator[str]:

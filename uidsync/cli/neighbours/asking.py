@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import ip_address
 
 from uidsync.config.models import Config, CSVConfig
-from uidsync.history import rows
+from uidsync.history.rows import History
 from uidsync.history.timeline import Tenure, Timeline
+from uidsync.integrations.events.config import EventsConfig
 from uidsync.integrations.events.judging import ENDED, MANY, Known, Names, Stay, Tell
 from uidsync.integrations.events.people import NACError
 from uidsync.panos import Address
@@ -29,11 +30,11 @@ CACHED = 2**14  # addresses whose place is kept: logs repeat them
 class NAC:
     """What answers for the NAC: which names are one user, which addresses it knows, and who had them."""
 
-    def __init__(self, config: Config, source: Source, same_domains: Collection[str]) -> None:
+    def __init__(self, config: Config, source: Source) -> None:
         self._config = config
         self._source = source
         read = make_name_reader(make_rules(config, source), NAMES_CACHED)
-        self.names = Names(same_domains, lambda name: read(name)[0] or name)
+        self.names = Names(config.of(EventsConfig).same_domains, lambda name: read(name)[0] or name)
         self.is_known = lru_cache(CACHED)(self._is_known)
 
     def _is_known(self, text: str) -> bool:
@@ -50,42 +51,35 @@ class NAC:
         return not is_within(ip, (), self._config.identity.exclude_networks)
 
     @contextmanager
-    def opened(self) -> Iterator[History]:
+    def opened(self) -> Iterator[Past]:
         """Open the table for the length of the block. Raises NACError, also for what fails in the block."""
         try:
             with self._source.open() as snapshot:
-                yield History(self._config, self._source, snapshot)
+                yield Past(self._config, self._source, snapshot)
         except SourceError as error:
             raise NACError(str(error)) from None
 
 
-class History:
+class Past:
     """The NAC's table at one moment."""
 
     def __init__(self, config: Config, source: Source, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+        rules = make_rules(config, source)
+        self._history = History(snapshot, rules, config.source.validity)
+        self._now, self._dates = snapshot.now, rules.dates
         self.rows_at_once = IDS_IN_A_FILE if isinstance(config.source, CSVConfig) else IDS_AT_ONCE
-        self._dates = make_rules(config, source).dates
-        self.ended = find_end(snapshot, self._dates, config.sync.stale_after)
+        self.ended = find_end(snapshot, rules.dates, config.sync.stale_after)
         self.age = spell_span(snapshot.now - self.ended) if self.ended else ""
-        self._past = rows.History(snapshot, make_rules(config, source), config.source.validity)
+        self.name_machines, self.find_addresses = snapshot.read_machines, self._history.find_addresses
 
     def tell(self, addresses: Collection[Address], since: datetime, until: datetime) -> Iterator[tuple[Address, Tell]]:
         """Yield what tells of each address of which something is known. Raises SourceError."""
         shared = Known(doubt=MANY)
-        for ip, timeline in self._past.read_timelines(addresses, since, until):
+        for ip, timeline in self._history.read_timelines(addresses, since, until):
             if timeline is None:
                 yield ip, lambda _at: shared
             else:
-                yield ip, _translated(timeline, self._dates, self._snapshot.now + AHEAD, self.ended)
-
-    def name_machines(self, event_ids: Collection[int]) -> Mapping[int, str]:
-        """Return the names of the machines in these rows. Raises SourceError."""
-        return self._snapshot.read_machines(event_ids)
-
-    def find_addresses(self, name: str, since: datetime, until: datetime) -> tuple[set[Address], set[str]]:
-        """Return the addresses that a user had between two moments, and by which names. Raises SourceError."""
-        return self._past.find_addresses(name, since, until)
+                yield ip, _translated(timeline, self._dates, self._now + AHEAD, self.ended)
 
 
 def _translated(timeline: Timeline, dates: Dates, last: datetime, ended: datetime | None = None) -> Tell:

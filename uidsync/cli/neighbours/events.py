@@ -9,10 +9,9 @@ from typing import Annotated
 
 import durationpy
 import structlog
-import typer
 from msgspec import Struct
 
-from uidsync.cli.app import Options, TargetOption, command, option
+from uidsync.cli.app import Options, TargetOption, command, usage
 from uidsync.cli.neighbours.asking import NAC
 from uidsync.cli.wiring import Site
 from uidsync.deadline import Deadline, Interrupted
@@ -28,42 +27,33 @@ from uidsync.report.report import INCOMPLETE, OK, SOURCE
 
 LAST = "last"  # --since: where the last reading ended
 LONGEST = timedelta(days=3660)
+SINCE = f"{EXAMPLES}, in this machine's zone unless it names one; `last`: where the last reading ended."
+QUERIES = (
+    "Queries by name: virus, spyware, brute-force-ssh, brute-force-mail, brute-force-sip, cnc, malware, "
+    "or one of your own. Without a name, all of the threat log."
+)
+FORGET = "Forget rows by user, address or threat number; or `all`."
 SHOWN = "%Y-%m-%d %H:%M:%S %Z"
 
 
 class Span(Struct, frozen=True):
     """The options that say of which time."""
 
-    since: Annotated[
-        str | None,
-        option(
-            "--since TIME",
-            f"{EXAMPLES}, in this machine's zone unless it names one; `last`: where the last reading ended.",
-        ),
-    ] = None
-    until: Annotated[str | None, option("--until TIME", "The end. Default: now.")] = None
-    last: Annotated[str | None, option("--last SPAN", "How long before --until, as 12h or 7d. Default: 1d.")] = None
+    since: Annotated[str | None, usage("--since TIME", SINCE)] = None
+    until: Annotated[str | None, usage("--until TIME", "The end. Default: now.")] = None
+    last: Annotated[str | None, usage("--last SPAN", "How long before --until, as 12h or 7d. Default: 1d.")] = None
 
 
 @command
 def events(
     options: Options,
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="NAME",
-            help="Queries by name: virus, spyware, brute-force-ssh, brute-force-mail, brute-force-sip, cnc, malware, "
-            "or one of your own. Without a name, all of the threat log.",
-        ),
-    ] = None,
+    names: Annotated[list[str] | None, usage("NAME", QUERIES)] = None,
     *,
     target: TargetOption = None,
     span: Span,
     question: Question,
     choice: Choice,
-    forget: Annotated[
-        str | None, option("--forget WHAT", "Forget rows by user, address or threat number; or `all`.")
-    ] = None,
+    forget: Annotated[str | None, usage("--forget WHAT", FORGET)] = None,
 ) -> int:
     r"""Show security events of the firewalls' logs, by person, and what is new.
 
@@ -87,10 +77,14 @@ def events(
             return _report(site, Request(site.config.of(EventsConfig), wish, question, choice, _read_window(span)))
         if names or target or (span, question, choice) != (Span(), Question(), Choice()):
             raise Refusal("use it alone, without names and other options", "--forget")
-        return _forget(site, forget)
+        site.become_owner("write")
+        memory = site.state_dir / FILE
+        with spooled(NAC(site.config, site.make_source()).names, memory) as spool:
+            site.log.info("memory.forgotten", rows=Memory(spool, memory).forget(forget))
     except MemoryProblem as error:
         site.log.error("memory.unusable", message=str(error))
         return INCOMPLETE
+    return OK
 
 
 def _report(site: Site, request: Request) -> int:
@@ -101,7 +95,7 @@ def _report(site: Site, request: Request) -> int:
     table, memory = request.table, site.state_dir / FILE
     site.deadline = Deadline(table.deadline.total_seconds())
     site.heed_signals()
-    maker, nac = site.make_targets(), NAC(site.config, site.make_source(), table.same_domains)
+    maker, nac = site.make_targets(), NAC(site.config, site.make_source())
     devices = [Device(each.name, maker.make_firewall(each), each.serial, bool(each.hosts)) for each in firewalls]
     try:
         with spooled(nac.names, memory) as spool:
@@ -111,17 +105,6 @@ def _report(site: Site, request: Request) -> int:
     if ending.metrics and table.textfile:
         site.write_metrics(table.textfile, ending.metrics)
     return SOURCE if ending.is_nac_away else OK if ending.is_quiet else INCOMPLETE
-
-
-def _forget(site: Site, what: str) -> int:
-    """Forget rows of earlier reports."""
-    site.become_owner("write")
-    memory = site.state_dir / FILE
-    nac = NAC(site.config, site.make_source(), site.config.of(EventsConfig).same_domains)
-    with spooled(nac.names, memory) as spool:
-        rows = Memory(spool, memory).forget(what)
-    site.log.info("memory.forgotten", rows=rows)
-    return OK
 
 
 def _read_window(given: Span) -> Window:

@@ -10,11 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
 from msgspec.structs import replace
 
 from uidsync import __version__
-from uidsync.cli.app import Options, command, option
+from uidsync.cli.app import Options, command, usage
 from uidsync.cli.neighbours import advise_extra, lacks
 from uidsync.cli.neighbours.looking import Looks
 from uidsync.cli.wiring import Site, TargetMaker
@@ -39,14 +38,11 @@ def exporter(
     options: Options,
     what: Annotated[
         Literal["serve", "rules", "dashboard"],
-        typer.Argument(
-            metavar="serve|rules|dashboard",
-            help="`rules` and `dashboard` print what is shipped for Prometheus and Grafana.",
-        ),
+        usage("serve|rules|dashboard", "`rules` and `dashboard` print what is shipped for Prometheus and Grafana."),
     ] = "serve",
     *,
     textfile: Annotated[
-        Path | None, option("--textfile FILE", "Write the metrics of all tunnels there, for node_exporter, and end.")
+        Path | None, usage("--textfile FILE", "Write the metrics of all tunnels there, for node_exporter, and end.")
     ] = None,
 ) -> int:
     """Serve Prometheus metrics, of runs and of the firewalls' IPsec tunnels, and a status page.
@@ -127,7 +123,7 @@ def _write(site: Site, table: ExporterConfig, textfile: Path) -> int:
 
     probes = _make_probes(site, table)
     text, are_known = write_tunnels(probes, list(probes.asked), table.timeout.total_seconds(), table.status_metric)
-    return OK if site.write_metrics(textfile, text) and are_known else INCOMPLETE
+    return OK if not site.write_metrics(textfile, text) and are_known else INCOMPLETE
 
 
 def _now() -> datetime:

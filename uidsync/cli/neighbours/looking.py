@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from uidsync.cli.neighbours import advise_extra, find_tunnels_table, lacks
+from uidsync.cli.neighbours import Neighbours, advise_extra, lacks
 from uidsync.cli.wiring import TargetMaker
 from uidsync.config.models import Config, FirewallConfig
 from uidsync.config.reader import ConfigError
 from uidsync.panos.tunnels.conditions import Rules
 from uidsync.panos.tunnels.look import Look, Wants, make_look
 
+if TYPE_CHECKING:
+    from uidsync.integrations.tunnels.config import TunnelsConfig
+
 
 class Looks:
     """Makes looks at firewalls, which share what is known of refused logins over SSH."""
 
     def __init__(self, config: Config, maker: TargetMaker, wants: Wants) -> None:
-        self._table = find_tunnels_table(config)
+        model: type[TunnelsConfig] | None = Neighbours()["tunnels"]  # type: ignore[assignment]
+        self._table = config.of(model) if model else None
         self._maker = maker
         self._wants = wants
         if self._table and self._table.ssh:
@@ -32,16 +37,8 @@ class Looks:
         table = self._table
         if table is None:
             return Rules()
-        return Rules(
-            require_all=table.require_all,
-            include=table.include,
-            exclude=table.exclude,
-            include_gateways=table.include_gateways,
-            exclude_gateways=table.exclude_gateways,
-            expected=table.list_expected().get(name, ()),
-            monitor_is_down=table.monitor_is_down,
-            check_counts=table.check_counts,
-        )
+        told = {key: getattr(table, key) for key in Rules.__struct_fields__}
+        return Rules(**told | {"expected": table.list_expected().get(name, ())})
 
     def make(self, target: FirewallConfig) -> Mapping[str, Look]:
         """Make the looks at one firewall, or at each member of a pair, by host; over SSH if it is to be read so.
@@ -57,7 +54,7 @@ class Looks:
         )
         table, maker = self._table, self._maker
         if table is None or target.name not in table.ssh:
-            clients = maker.make_clients(target, maker.find_key(target))
+            clients = maker.make_clients(target)
             return {host: make_look(host, client, target.serial, wants) for host, client in clients.items()}
         if lacks("ssh"):
             raise ConfigError("tunnels.ssh", [f"{target.name}: needs more packages: {advise_extra('ssh')}"])

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import structlog
-import typer
 
-from uidsync.cli.app import JSONOption, Options, command
+from uidsync.cli.app import JSONOption, Options, command, usage
 from uidsync.cli.neighbours import advise_extra, lacks
 from uidsync.integrations.relay.setup import Order, write_template
 from uidsync.refusal import Refusal
@@ -20,15 +19,10 @@ Action = Literal["serve", "check", "status", "setup", "template", "dead"]
 def relay(
     options: Options,
     what: Annotated[
-        Action,
-        typer.Argument(
-            metavar="serve|check|status|setup|template|dead",
-            help="`serve` relays until SIGTERM. The others: see above.",
-        ),
+        Action, usage("serve|check|status|setup|template|dead", "`serve` relays until SIGTERM. The others: see above.")
     ] = "serve",
     words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="WORD", help="`setup`: a target. `dead`: what to do, and numbers or `all`."),
+        list[str] | None, usage("WORD", "`setup`: a target. `dead`: what to do, and numbers or `all`.")
     ] = None,
     *,
     order: Order,

@@ -9,12 +9,11 @@ from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 import typer
-from msgspec.structs import asdict, replace
-from structlog.typing import FilteringBoundLogger
+from msgspec.structs import replace
 
 from uidsync.cli.app import Options
 from uidsync.cli.rights import become_owner
@@ -31,7 +30,6 @@ from uidsync.integrations.relay.lock import QueueError, QueueLocked
 from uidsync.integrations.relay.lookup import NACError, People, Person, Reading
 from uidsync.integrations.relay.queue import Limits, Queue, QueueFull
 from uidsync.integrations.relay.service import NOBODY, PortTaken, run, tell_as_original
-from uidsync.integrations.relay.service import People as Found
 from uidsync.integrations.relay.tenant import Tenant
 from uidsync.integrations.relay.tls import CannotStart
 from uidsync.panos import Address
@@ -74,15 +72,15 @@ def carry_out(options: Options, what: str, words: Sequence[str], order: setup.Or
     """Do what is ordered, and return the exit code. Raises ConfigError, PanosError and Refusal."""
     log = structlog.get_logger()
     given, config = read_given(options)
-    ways: dict[str, Callable[[], int]] = {
-        "serve": lambda: _serve(options, given, config),
-        "check": lambda: _check(given, as_json=as_json),
-        "status": lambda: _show_status(given, as_json=as_json),
-        "dead": lambda: _deal_with_dead(given, words, as_json=as_json),
-        "setup": lambda: _set_up(options, given, config, words, order),
-    }
     try:
-        return ways[what]()
+        match what:
+            case "serve":
+                return _serve(options, given, config)
+            case "dead":
+                return _deal_with_dead(given, words, as_json=as_json)
+            case "setup":
+                return _set_up(options, given, config, words, order)
+        return _look(given, what, as_json=as_json)
     except CannotStart as error:
         raise ConfigError(given.file, [f"relay: {error}; {error.advice}"]) from None
     except QueueFull:
@@ -102,11 +100,13 @@ def _serve(options: Options, given: Given, config: Config | None) -> int:
         tell = partial(tell_as_original, is_verbose=is_verbose)
         if is_verbose and not options.quiet:
             set_up_logging(verbosity=max(options.verbose, 1))
-    log = structlog.get_logger()
+    log, people = structlog.get_logger(), NOBODY
     tenant, listen = _make_tenant(given), given.names.listen
-    plan = given.make_plan(_find_people(given, config, log))
+    if config is not None and given.table.who:
+        found = People(partial(_read_people, config, Path(given.file)), log)
+        people = found.find, found.came
     try:
-        return OK if run(plan, tenant, given.names, log, tell) else BUG
+        return OK if run(given.make_plan(people), tenant, given.names, log, tell) else BUG
     except PortTaken as error:
         if not error.is_relay:
             raise ConfigError(given.file, [f"{listen}: {error}"]) from None
@@ -122,29 +122,26 @@ def _make_tenant(given: Given) -> Tenant:
     return given.make_tenant()
 
 
-def _check(given: Given, *, as_json: bool) -> int:
-    """Try what a relay needs, and send no alert."""
-    is_made_by_root = os.geteuid() == 0 and not try_disk(checks.find_place(given.state_dir))
+def _look(given: Given, what: str, *, as_json: bool) -> int:
+    """Try what a relay needs, and send no alert; or tell how it is, what waits, and what could not be read last."""
+    is_made_by_root = what == "check" and os.geteuid() == 0 and not try_disk(checks.find_place(given.state_dir))
     become_owner(given.state_dir, "nothing")
-    tenant, plan = _make_tenant(given), given.make_plan()
-    words = f"{given.file}: listens at {given.table.listen}, sends to {tenant.base}"
-    findings = checks.check(plan, tenant, given.names, datetime.now(UTC), is_made_by_root=is_made_by_root)
-    return _show([Finding("configuration", "green", words), *findings], as_json=as_json)
-
-
-def _show_status(given: Given, *, as_json: bool) -> int:
-    """Tell how the relay is, what waits, and what could not be read last."""
-    become_owner(given.state_dir, "nothing")
-    findings, counters = status.look(given.state_dir, given.table, datetime.now(UTC), start_by=given.names.start)
-    return _show(findings, as_json=as_json, counters=counters)
-
-
-def _show(findings: Sequence[Finding], *, as_json: bool, **more: Any) -> int:  # noqa: ANN401 (whatever JSON has)
-    if as_json:
-        print_json({"findings": [asdict(finding) for finding in findings], **more})
+    now, answer = datetime.now(UTC), dict[str, Any]()
+    if what == "status":
+        findings, counters = status.look(given.state_dir, given.table, now, start_by=given.names.start)
+        answer = {"findings": findings, "counters": counters}
     else:
-        for each in findings:
-            print_finding(each.colour, each.what, each.words, each.advice)
+        tenant, plan = _make_tenant(given), given.make_plan()
+        words = f"{given.file}: listens at {given.table.listen}, sends to {tenant.base}"
+        findings = [
+            Finding("configuration", "green", words),
+            *checks.check(plan, tenant, given.names, now, is_made_by_root=is_made_by_root),
+        ]
+        answer = {"findings": findings}
+    if as_json:
+        print_json(answer)
+    for each in findings if not as_json else ():
+        print_finding(each.colour, each.what, each.words, each.advice)
     return INCOMPLETE if any(finding.colour == "red" for finding in findings) else OK
 
 
@@ -158,14 +155,13 @@ def _deal_with_dead(given: Given, words: Sequence[str], *, as_json: bool) -> int
         print(letters.write_json(answer.found))
     else:
         _print(answer.lines)
-    for problem in (*([answer.note] if answer.note and not as_json else []), *answer.problems):
-        print(make_printable(problem), file=sys.stderr)
+    _print(([answer.note] if answer.note and not as_json else []) + [*answer.problems], sys.stderr)
     return INCOMPLETE if answer.problems else OK
 
 
-def _print(lines: Iterable[str]) -> None:
+def _print(lines: Iterable[str], file: TextIO | None = None) -> None:
     for line in lines:
-        print(make_printable(line.expandtabs()))
+        print(make_printable(line.expandtabs()), file=file)
 
 
 def _set_up(options: Options, given: Given, config: Config | None, words: Sequence[str], order: setup.Order) -> int:
@@ -179,29 +175,17 @@ def _set_up(options: Options, given: Given, config: Config | None, words: Sequen
     become_owner(given.state_dir, "nothing")
     scheme = "https" if given.table.certificate_file else "http"
     order = replace(order, url=order.url or f"{scheme}://{given.table.listen}/in")
-    terminal = setup.Terminal(partial(_may_write, target.name), _print, partial(print, file=sys.stderr))
+    asks = sys.stdin.isatty() and sys.stderr.isatty()
+    question = f"Write this to the candidate configuration of {target.name}?"
+    may_write, tell = lambda: asks and typer.confirm(question, err=True), partial(print, file=sys.stderr)
+    terminal, psk = setup.Terminal(may_write, _print, tell), given.read_psk()
     with closing(site.make_targets(attempts=1).make_firewall(target)) as firewall:
         try:
-            return OK if setup.set_up(firewall, target.name, order, given.read_psk(), terminal) else INCOMPLETE
+            return OK if setup.set_up(firewall, target.name, order, psk, terminal) else INCOMPLETE
         except Busy as error:
             raise (error.advised(RIGHTS) if error.is_denied else error) from None
         except Unauthorized as error:
             raise error.advised(RIGHTS if error.is_denied else f"get a new key: uidsync keygen {target.name}") from None
-
-
-def _may_write(name: str) -> bool:
-    is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
-    return is_terminal and typer.confirm(f"Write this to the candidate configuration of {name}?", err=True)
-
-
-# ---- who had an address ------------------------------------------------------------------------------------------
-
-
-def _find_people(given: Given, config: Config | None, log: FilteringBoundLogger) -> Found:
-    if config is None or not given.table.who:
-        return NOBODY
-    people = People(partial(_read_people, config, Path(given.file)), log)
-    return people.find, people.came
 
 
 def _read_people(config: Config, file: Path, addresses: Collection[Address]) -> Reading:

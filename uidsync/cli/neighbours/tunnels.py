@@ -5,14 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import structlog
-import typer
-from rich.console import RenderableType
 
-from uidsync.cli.app import JSONOption, Options, TargetOption, command
+from uidsync.cli.app import JSONOption, Options, TargetOption, command, usage
 from uidsync.cli.neighbours.looking import Looks
 from uidsync.cli.show import make_console, print_json
 from uidsync.cli.wiring import Site, TargetMaker, make_secret_files
@@ -37,10 +34,8 @@ SIDE_BY_SIDE = 32  # firewalls that are asked at once
 @command
 def tunnels(
     options: Options,
-    action: Annotated[Action, typer.Argument(metavar="ACTION", help="See above.", show_default=False)],
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A tunnel, or TUNNEL:PROXY-ID; for `status`.", show_default=False)
-    ] = "",
+    action: Annotated[Action, usage("ACTION", "See above.", show_default=False)],
+    name: Annotated[str, usage("NAME", "A tunnel, or TUNNEL:PROXY-ID; for `status`.", show_default=False)] = "",
     *,
     target: TargetOption = None,
     form: Form,
@@ -71,28 +66,28 @@ def tunnels(
         return OK
     if action == "check":
         return _check(options, target, form.timeout)
-    there = _read_file(options.file) if action == "learn" else ""  # before root's rights are given up
+    there = ""
+    if action == "learn":
+        with suppress(PermissionError):  # before root's rights are given up; the configuration says who may read it
+            there = options.file.read_text("utf-8-sig") if options.file.is_file() else ""
     site = Site.open(options, "nothing", target)
     if action == "capture":
         return _capture(site, form.timeout)
-    if action == "learn":
-        return _learn(site, form.timeout, there)
     outcomes = _collect(site, form.make_wants(action), form.timeout, is_of_one=action in answers.OF_ONE)
+    if action == "learn":
+        return _learn(site, outcomes, there)
     if action == "list" and as_json:
         print_json([zabbix.make_document(outcome) for outcome in outcomes])
-    else:
-        _show(answers.answer(action, name, form, outcomes), is_table=action == "list")
-        if action in answers.FOR_PEOPLE:
-            _tell_unknown(outcomes, site.config.of(TunnelsConfig))
-    return OK if answers.is_whole(action, outcomes) else INCOMPLETE
-
-
-def _show(answer: str | RenderableType, *, is_table: bool) -> None:
+        return OK if answers.is_whole(action, outcomes) else INCOMPLETE
+    answer, is_table = answers.answer(action, name, form, outcomes), action == "list"
     if isinstance(answer, str):  # for machines
         print(answer)
     else:
         width = WIDTH if is_table and not sys.stdout.isatty() else None
         make_console(soft_wrap=not is_table, width=width).print(answer)
+    if action in answers.FOR_PEOPLE:
+        _tell_unknown(outcomes, site.config.of(TunnelsConfig))
+    return OK if answers.is_whole(action, outcomes) else INCOMPLETE
 
 
 def _tell_unknown(outcomes: Sequence[Outcome], table: TunnelsConfig) -> None:
@@ -121,22 +116,14 @@ def _capture(site: Site, timeout: float | None) -> int:
     """Print what one firewall, or each member of a pair, answers, without what says whose it is."""
     (target,) = _list_firewalls(site, is_of_one=True)
     maker = site.make_targets(attempts=1)
-    for client in maker.make_clients(target, maker.find_key(target)).values():
+    for client in maker.make_clients(target).values():
         seconds = timeout or target.request_timeout.total_seconds()
         print(anonymise(capture(client, target.serial, seconds)))
     return OK
 
 
-def _read_file(file: Path) -> str:
-    """Return the configuration as it is now; nothing of what cannot be read, or be added to."""
-    with suppress(PermissionError):  # the configuration says who may read it
-        return file.read_text("utf-8-sig") if file.is_file() else ""
-    return ""
-
-
-def _learn(site: Site, timeout: float | None, there: str) -> int:
+def _learn(site: Site, outcomes: Sequence[Outcome], there: str) -> int:
     """Print what is there as what to expect, to be put at the end of the configuration, any number of times."""
-    outcomes = _collect(site, Wants(role=True), timeout)
     if expected := listing.write_expected(outcomes, there, site.config.of(TunnelsConfig).list_expected()):
         print(expected)
     else:
