@@ -7,14 +7,25 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict
 
 from uidsync.cli.app import JSONOption, Options, command, read_address, usage
 from uidsync.cli.show import NOBODY, print_json, print_lines
 from uidsync.cli.wiring import Site, TargetMaker
 from uidsync.config.models import FirewallConfig, TargetConfig
-from uidsync.history.explain import Effect, Rest, Shown, Step, Story, Verdict, find_keys, judge_at, trace, trace_tags
+from uidsync.history.explain import (
+    RULES,
+    Effect,
+    Rest,
+    Shown,
+    Step,
+    Story,
+    Verdict,
+    find_keys,
+    judge_at,
+    trace,
+    trace_tags,
+)
 from uidsync.panos import Address, Subject, Tagged, split_tags
 from uidsync.panos.userid.tags import TagTarget
 from uidsync.panos.wire.errors import PanosError
@@ -26,24 +37,9 @@ from uidsync.side_by_side import do_for_each
 from uidsync.source.rows import BLANK, IGNORED, SKIPPED, Rules, make_row_reader
 from uidsync.spelling import spell_mac, spell_moment, spell_span
 
+Told = dict[str, Any]  # as programs get it
 LONGEST_PRINCIPAL = 80  # characters, shown to people
 LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
-
-
-class Explanation(Struct, frozen=True):
-    """Everything that bears on one address; `untagged` says why some targets get no tags."""
-
-    now: datetime
-    steps: tuple[Step, ...]
-    rules: Rules
-    address: Story
-    tags: tuple[Story, ...]  # of the address and of the user
-    untagged: Mapping[str, str]
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether there is any record of the address."""
-        return bool(self.steps or any(verdict.held for verdict in self.address.verdicts))
 
 
 @command
@@ -61,15 +57,16 @@ def explain(options: Options, address: Annotated[str, usage("ADDRESS", None)], *
     ip = read_address(address.strip(), "ADDRESS")
     if ip is None:
         raise Refusal(f"{address!r} is not an address; `uidsync who` finds the addresses of a user")
-    explanation = _explain(Site.open(options), ip)
+    told, untagged = _explain(Site.open(options), ip)
     if as_json:
-        print_json(_describe(explanation))
+        print_json(told)
     else:
-        print_lines(_tell(explanation))
-    return OK if explanation.is_answered else INCOMPLETE
+        print_lines(_tell(told, untagged))
+    return OK if told["events"] or any(target["ledger"] for target in told["targets"]) else INCOMPLETE
 
 
-def _explain(site: Site, ip: Address) -> Explanation:
+def _explain(site: Site, ip: Address) -> tuple[Told, Mapping[str, str]]:
+    """Return everything that bears on an address, and why some targets get no tags."""
     config, source = site.config, site.make_source()
     rules, tagging = make_rules(config, source), make_tag_config(config, config.target)
     with site.opened_ledger() as ledger, source.open() as snapshot:
@@ -84,17 +81,20 @@ def _explain(site: Site, ip: Address) -> Explanation:
             stories += trace_tags(config, tagging, ledger, stories[0], now)
     maker, subjects = site.make_targets(attempts=1), [story.subject for story in stories]
     answers = do_for_each(lambda target: _ask(target, subjects, maker, config.roles.prefix), config.target)
-    address, *tags = (
-        replace(story, shown={target.name: shown for target, shown in zip(config.target, each, strict=True)})
-        for story, each in zip(stories, zip(*answers, strict=True), strict=True)
-    )
     names_tagged = {target.name for target in tagging.target}
     untagged = {
         target.name: "tags = false" if isinstance(target, FirewallConfig) else "agents take none"
         for target in config.target
         if target.name not in names_tagged
     }
-    return Explanation(now, steps, rules, address, tuple(tags), untagged)
+    targets, *of_tags = (
+        _describe_targets(story, {target.name: shown for target, shown in zip(config.target, each, strict=True)})
+        for story, each in zip(stories, zip(*answers, strict=True), strict=True)
+    )
+    events = [_describe_step(step, rules) for step in steps]
+    told = {"address": str(ip), "now": now, "events": events, "targets": targets}
+    tags = [_describe_tags(*each) for each in zip(stories[1:], of_tags, strict=True)]
+    return told | ({"tags": tags} if tags else {}), untagged
 
 
 def _ask(target: TargetConfig, subjects: Sequence[Subject], maker: TargetMaker, prefix: str) -> list[Shown]:
@@ -112,39 +112,30 @@ def _ask(target: TargetConfig, subjects: Sequence[Subject], maker: TargetMaker, 
     return shown + [None] * (len(subjects) - len(shown))
 
 
-# ---- for programs ------------------------------------------------------------------------------------------------
+def _describe_step(step: Step, rules: Rules) -> Told:
+    nobody = NOBODY.get(step.why, step.why)
+    verdict = EFFECTS[step.effect].format(
+        user=step.user,
+        nobody=nobody,
+        kept=KEEPS.get(step.why, "an earlier row"),
+        holder=step.user or (nobody if step.why else "nobody"),
+        skipped=SKIPPED.get(step.why, step.why),
+    )
+    more = {"mac": spell_mac(step.mac), "rule": step.rule[0], "verdict": verdict}
+    return asdict(step) | more | {"keys": find_keys(step.principal, rules)}
 
 
-def _describe(explanation: Explanation) -> dict[str, Any]:
-    steps = [
-        asdict(step)
-        | {
-            "mac": spell_mac(step.mac),
-            "rule": step.rule[0],
-            "verdict": _tell_effect(step),
-            "keys": find_keys(step.principal, explanation.rules),
-        }
-        for step in explanation.steps
-    ]
-    tags = [
-        {
-            story.subject.kind: story.subject.name,
-            "wanted": story.tags,
-            "from": story.sources,
-            "changed": story.changed,
-            "count": story.count,
-            "targets": _describe_targets(story),
-        }
-        for story in explanation.tags
-        if isinstance(story.subject, Tagged)
-    ]
-    address = explanation.address
-    described = {"address": str(address.subject), "now": explanation.now, "events": steps}
-    return described | {"targets": _describe_targets(address)} | ({"tags": tags} if tags else {})
+def _describe_tags(story: Story, targets: list[Told]) -> Told:
+    of = story.subject
+    whose = {of.kind: of.name} if isinstance(of, Tagged) else {}
+    told = {"wanted": story.tags, "from": story.sources, "changed": story.changed, "count": story.count}
+    return whose | told | {"targets": targets}
 
 
-def _describe_targets(story: Story) -> list[dict[str, Any]]:
-    def name(user: str) -> dict[str, Any]:
+def _describe_targets(story: Story, shown: Mapping[str, Shown]) -> list[Told]:
+    """Describe what each target should have, what is due there, what the ledger has of it, and what it shows."""
+
+    def name(user: str) -> Told:
         return {"tags": split_tags(user)} if isinstance(story.subject, Tagged) else {"user": user}
 
     return [
@@ -155,59 +146,18 @@ def _describe_targets(story: Story) -> list[dict[str, Any]]:
             "due": [{"action": kind, **name(user), "minutes": minutes} for kind, user, minutes in verdict.due],
             "why": _tell_due(verdict, story),
             "ledger": [asdict(held) | name(held.user) for held in verdict.held],
-            "shows": [asdict(each) | {"ip": str(each.ip)} | name(each.user) for each in shown]
-            if isinstance(shown, tuple)
+            "shows": [asdict(each) | {"ip": str(each.ip)} | name(each.user) for each in entries]
+            if isinstance(entries, tuple)
             else None,
-            "error": None if isinstance(shown, tuple) else _tell_failure(shown, with_kind=True),
+            "error": f"could not be asked: {entries.kind}: {entries}"
+            if isinstance(entries, PanosError)
+            else "an agent cannot be asked"
+            if entries is None
+            else None,
         }
         for verdict in story.verdicts
-        for shown in [story.shown[verdict.name]]
+        for entries in [shown[verdict.name]]
     ]
-
-
-# ---- for people --------------------------------------------------------------------------------------------------
-
-
-def _tell(explanation: Explanation) -> Iterator[str]:
-    address, steps, shown = explanation.address, explanation.steps, explanation.steps[-LATEST_STEPS:]
-    yield f"{address.subject} at {spell_moment(explanation.now)}, {explanation.now.astimezone():%Z}"
-    yield ""
-    which = f"The last {len(shown)} of {len(steps)} rows" if len(shown) < len(steps) else "Rows"
-    yield f"{which} of the table, the oldest first:" if steps else "The table has no row of this address."
-    for step in shown:
-        mark, device = "->" if step.is_decisive else "  ", f", device {spell_mac(step.mac)}" if step.mac else ""
-        at = spell_moment(step.at, "without a date     ")
-        yield f"{mark} {step.event_id or '?':>10}  {at}  {_tell_effect(step)} (rule: {step.rule[1]}){device}"
-        if step.principal:
-            keys = find_keys(step.principal, explanation.rules)
-            by = f", changed by identity.{', identity.'.join(keys)}" if keys else ""
-            yield f"{'':15}principal {step.principal[:LONGEST_PRINCIPAL]!r}{by}"
-    for verdict in address.verdicts:
-        yield ""
-        yield from _tell_target(verdict, address)
-    for story in explanation.tags:
-        yield ""
-        yield f"Tags of {str(story.subject).partition(' ')[2]}: {', '.join(story.tags) or 'none'}"
-        yield from (f"  from {given}: {', '.join(tags)}" for given, tags in story.sources.items())
-        yield from (f"  changed: role {role!r} is tag {tag!r}" for role, tag in story.changed.items())
-        if story.count > MOST_TAGS:
-            yield f"  cut: {story.count} tags, of which the first {MOST_TAGS} are sent"
-        for verdict in story.verdicts:
-            yield from (f"  {line}" for line in _tell_target(verdict, story))
-        yield from (f"  {name} gets no tags: {why}" for name, why in explanation.untagged.items())
-
-
-def _tell_target(verdict: Verdict, story: Story) -> Iterator[str]:
-    held = (
-        f"{'in doubt: ' if each.in_doubt else ''}{_spell(each.user, story)}, sent {spell_moment(each.sent_at)}, "
-        f"until {spell_moment(each.held_until)}"
-        for each in verdict.held
-    )
-    yield verdict.name
-    yield f"  should have  {_tell_wanted(verdict, story)}"
-    yield f"  next run     {_tell_due(verdict, story)}"
-    yield f"  ledger       {'; '.join(held) or 'nothing'}"
-    yield f"  it shows     {_tell_shown(story.shown[verdict.name], story)}"
 
 
 EFFECTS: dict[Effect, str] = {
@@ -239,20 +189,6 @@ WAITS: dict[Rest, str] = {
 }
 
 
-def _tell_effect(step: Step) -> str:
-    return EFFECTS[step.effect].format(
-        user=step.user,
-        nobody=NOBODY.get(step.why, step.why),
-        kept=KEEPS.get(step.why, "an earlier row"),
-        holder=step.user or NOBODY.get(step.why, "nobody"),
-        skipped=SKIPPED.get(step.why, step.why),
-    )
-
-
-def _spell(user: str, story: Story) -> str:
-    return ", ".join(split_tags(user)) if isinstance(story.subject, Tagged) else user
-
-
 def _tell_wanted(verdict: Verdict, story: Story) -> str:
     if verdict.wanted:
         return f"{_spell(verdict.wanted.user, story)}, until {spell_moment(verdict.wanted.expires_at)}"
@@ -276,16 +212,57 @@ def _tell_due(verdict: Verdict, story: Story) -> str:
     return f"nothing: {f'renewed after {spell_moment(until)}' if until else 'lasts as long as its row counts'}"
 
 
-def _tell_failure(shown: PanosError | None, *, with_kind: bool = False) -> str:
-    if shown is None:
-        return "an agent cannot be asked"
-    return f"could not be asked: {f'{shown.kind}: ' if with_kind else ''}{shown}"
+def _spell(user: str, story: Story) -> str:
+    return ", ".join(split_tags(user)) if isinstance(story.subject, Tagged) else user
 
 
-def _tell_shown(shown: Shown, story: Story) -> str:
-    if not isinstance(shown, tuple):
-        return _tell_failure(shown)
-    if isinstance(story.subject, Tagged):
-        return ", ".join(_spell(entry.user, story) for entry in shown) or "no tags of ours"
-    left = (", for ever" if each.seconds_left is None else f", {spell_span(each.seconds_left)} left" for each in shown)
-    return "; ".join(f"{each.user} from {each.type}{time}" for each, time in zip(shown, left, strict=True)) or "nobody"
+# ---- for people --------------------------------------------------------------------------------------------------
+
+
+def _tell(told: Told, untagged: Mapping[str, str]) -> Iterator[str]:
+    """Yield the lines that tell people what programs are told."""
+    steps, shown = told["events"], told["events"][-LATEST_STEPS:]
+    yield f"{told['address']} at {spell_moment(told['now'])}, {told['now'].astimezone():%Z}"
+    yield ""
+    which = f"The last {len(shown)} of {len(steps)} rows" if len(shown) < len(steps) else "Rows"
+    yield f"{which} of the table, the oldest first:" if steps else "The table has no row of this address."
+    for step in shown:
+        mark, device = "->" if step["is_decisive"] else "  ", f", device {step['mac']}" if step["mac"] else ""
+        at, rule = spell_moment(step["at"], "without a date     "), RULES[step["effect"]][1]
+        yield f"{mark} {step['event_id'] or '?':>10}  {at}  {step['verdict']} (rule: {rule}){device}"
+        if step["principal"]:
+            by = f", changed by identity.{', identity.'.join(step['keys'])}" if step["keys"] else ""
+            yield f"{'':15}principal {step['principal'][:LONGEST_PRINCIPAL]!r}{by}"
+    for target in told["targets"]:
+        yield ""
+        yield from _tell_target(target)
+    for of in told.get("tags", ()):
+        yield ""
+        yield f"Tags of {of.get('user') or of.get('ip')}: {', '.join(of['wanted']) or 'none'}"
+        yield from (f"  from {given}: {', '.join(tags)}" for given, tags in of["from"].items())
+        yield from (f"  changed: role {role!r} is tag {tag!r}" for role, tag in of["changed"].items())
+        if of["count"] > MOST_TAGS:
+            yield f"  cut: {of['count']} tags, of which the first {MOST_TAGS} are sent"
+        for target in of["targets"]:
+            yield from (f"  {line}" for line in _tell_target(target, "no tags of ours"))
+        yield from (f"  {name} gets no tags: {why}" for name, why in untagged.items())
+
+
+def _tell_target(target: Told, nothing: str = "nobody") -> Iterator[str]:
+    held = (
+        f"{'in doubt: ' if each['in_doubt'] else ''}{', '.join(each.get('tags') or [each['user']])}, "
+        f"sent {spell_moment(each['sent_at'])}, until {spell_moment(each['held_until'])}"
+        for each in target["ledger"]
+    )
+    shown = (
+        ", ".join(each["tags"])
+        if "tags" in each
+        else f"{each['user']} from {each['type']}, "
+        + ("for ever" if each["seconds_left"] is None else f"{spell_span(each['seconds_left'])} left")
+        for each in target["shows"] or ()
+    )
+    yield target["name"]
+    yield f"  should have  {target['verdict']}"
+    yield f"  next run     {target['why']}"
+    yield f"  ledger       {'; '.join(held) or 'nothing'}"
+    yield f"  it shows     {target['error'] or '; '.join(shown) or nothing}"
