@@ -13,19 +13,8 @@ from uidsync.cli.app import JSONOption, Options, command, read_address, usage
 from uidsync.cli.show import NOBODY, print_json, print_lines
 from uidsync.cli.wiring import Site, TargetMaker
 from uidsync.config.models import FirewallConfig, TargetConfig
-from uidsync.history.explain import (
-    RULES,
-    Effect,
-    Rest,
-    Shown,
-    Step,
-    Story,
-    Verdict,
-    find_keys,
-    judge_at,
-    trace,
-    trace_tags,
-)
+from uidsync.history import explain as history
+from uidsync.history.explain import Effect, Rest, Shown, Step, Story, Verdict
 from uidsync.panos import Address, Subject, Tagged, split_tags
 from uidsync.panos.userid.tags import TagTarget
 from uidsync.panos.wire.errors import PanosError
@@ -75,10 +64,10 @@ def _explain(site: Site, ip: Address) -> tuple[Told, Mapping[str, str]]:
         known = recall(config, rules, ledger, ip, now)
         rows, read_row = snapshot.read_addresses([ip]), make_row_reader(rules, now)
         validity = config.source.validity
-        steps, holder = trace(ip, rows, known, read_row, validity=validity, now=now, dates=rules.dates)
-        stories = [Story(ip, holder, validity, judge_at(config, ledger, ip, holder, now))]
+        steps, holder = history.trace(ip, rows, known, read_row, validity=validity, now=now, dates=rules.dates)
+        stories = [Story(ip, holder, validity, history.judge_at(config, ledger, ip, holder, now))]
         if config.roles.is_used:
-            stories += trace_tags(config, tagging, ledger, stories[0], now)
+            stories += history.trace_tags(config, tagging, ledger, stories[0], now)
     maker, subjects = site.make_targets(attempts=1), [story.subject for story in stories]
     answers = do_for_each(lambda target: _ask(target, subjects, maker, config.roles.prefix), config.target)
     names_tagged = {target.name for target in tagging.target}
@@ -122,7 +111,7 @@ def _describe_step(step: Step, rules: Rules) -> Told:
         skipped=SKIPPED.get(step.why, step.why),
     )
     more = {"mac": spell_mac(step.mac), "rule": step.rule[0], "verdict": verdict}
-    return asdict(step) | more | {"keys": find_keys(step.principal, rules)}
+    return asdict(step) | more | {"keys": history.find_keys(step.principal, rules)}
 
 
 def _describe_tags(story: Story, targets: list[Told]) -> Told:
@@ -228,7 +217,7 @@ def _tell(told: Told, untagged: Mapping[str, str]) -> Iterator[str]:
     yield f"{which} of the table, the oldest first:" if steps else "The table has no row of this address."
     for step in shown:
         mark, device = "->" if step["is_decisive"] else "  ", f", device {step['mac']}" if step["mac"] else ""
-        at, rule = spell_moment(step["at"], "without a date     "), RULES[step["effect"]][1]
+        at, rule = spell_moment(step["at"], "without a date     "), history.RULES[step["effect"]][1]
         yield f"{mark} {step['event_id'] or '?':>10}  {at}  {step['verdict']} (rule: {rule}){device}"
         if step["principal"]:
             by = f", changed by identity.{', identity.'.join(step['keys'])}" if step["keys"] else ""

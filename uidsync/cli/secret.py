@@ -20,15 +20,7 @@ from rich.table import Table
 from uidsync.cli.app import JSONOption, Options, command, usage
 from uidsync.cli.show import make_console, print_json
 from uidsync.cli.wiring import make_secret_files
-from uidsync.config.credentials import (
-    CREDENTIALS,
-    LONGEST,
-    SERVICE,
-    advise_closing,
-    describe_refusal,
-    is_open_to_others,
-    name_account,
-)
+from uidsync.config import credentials
 from uidsync.config.reader import ConfigError
 from uidsync.config.secrets import find_secrets
 from uidsync.config.values import Secret, SecretError
@@ -107,7 +99,7 @@ def _list(known: Sequence[Secret], *, as_json: bool) -> int:
 
 def find_file(secret: Secret) -> Path:
     """Return the file to write a secret to."""
-    return secret.explicit or CREDENTIALS / secret.name
+    return secret.explicit or credentials.CREDENTIALS / secret.name
 
 
 def _find_place(secret: Secret) -> Place:
@@ -123,19 +115,19 @@ def _find_place(secret: Secret) -> Place:
         if isinstance(error, SecretError) and not find_file(secret).exists():
             problem = "missing" if secret.needed else "not set"
         return replace(place, problem=problem, command=secret.command)
-    readers = [name_account(status.st_uid)]
+    readers = [credentials.name_account(status.st_uid)]
     if status.st_mode & stat.S_IRGRP:
         with suppress(KeyError):
             readers.append(f"group {getgrgid(status.st_gid).gr_name}")
-    if is_open_to_others(status.st_mode):
-        readers.append(f"EVERYBODY; close it: {advise_closing(file)}")
+    if credentials.is_open_to_others(status.st_mode):
+        readers.append(f"EVERYBODY; close it: {credentials.advise_closing(file)}")
     return replace(place, file=str(file), readers=", ".join(readers))
 
 
 def _read_secret(secret: Secret) -> str:
     """Ask for a secret on the terminal, or read it from standard input. Raises Refusal for what is none."""
     if not sys.stdin.isatty():
-        return check_secret(secret, sys.stdin.buffer.read(LONGEST + 1).decode(errors="replace"))
+        return check_secret(secret, sys.stdin.buffer.read(credentials.LONGEST + 1).decode(errors="replace"))
     if secret.is_key:
         raise Refusal(f"a private key is a file: {secret.command}", "NAME")
     purpose = secret.purpose[:1].upper() + secret.purpose[1:]
@@ -150,7 +142,7 @@ def check_secret(secret: Secret, text: str) -> str:
             return text
         other = "is not a private key; a private key has a line -----BEGIN PRIVATE KEY-----"
         raise Refusal(f"this {describe(text.encode(errors='replace')) or other}", secret.name)
-    if not bare or not bare.isprintable() or len(bare) >= LONGEST:
+    if not bare or not bare.isprintable() or len(bare) >= credentials.LONGEST:
         raise Refusal("a secret is one line of text, and not empty", secret.name)
     return bare + "\n"
 
@@ -160,7 +152,7 @@ def raise_if_unwritable(file: Path, configuration: str) -> None:
     try:
         TemporaryFile(dir=file.parent).close()
     except PermissionError:
-        raise ConfigError(configuration, [describe_refusal(file.parent, "root", "write")]) from None
+        raise ConfigError(configuration, [credentials.describe_refusal(file.parent, "root", "write")]) from None
     except OSError as error:
         raise ConfigError(configuration, [f"cannot write in {file.parent}: {error.strerror}; {ELSEWHERE}"]) from None
 
@@ -169,7 +161,7 @@ def store(file: Path, text: str, configuration: str) -> None:
     """Write a secret, or what names one, in one step, for root and the service alone. Raises ConfigError."""
     group = None
     with suppress(KeyError):
-        group = getgrnam(SERVICE).gr_gid
+        group = getgrnam(credentials.SERVICE).gr_gid
     try:
         write_atomically(file, text, MODE, group)
     except OSError as error:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Struct, field
-from structlog.typing import FilteringBoundLogger
 
 from uidsync.cli.app import JSONOption, Options, command, read_address, usage
 from uidsync.cli.show import NOBODY, print_json, print_lines
@@ -28,7 +27,6 @@ from uidsync.reading.reader import make_rules
 from uidsync.refusal import Refusal, read_option
 from uidsync.report.advice import count
 from uidsync.report.report import INCOMPLETE, OK
-from uidsync.source import Snapshot
 from uidsync.source.rows import AHEAD, CUT_IPV6, CUT_LENGTH, IGNORED, OTHER_DOMAIN, RESERVED, LoginEvent
 from uidsync.spelling import spell_mac
 
@@ -85,20 +83,20 @@ class Scene(Struct, frozen=True):
         names = {"address": self.roles.address_tags, "user": self.roles.user_tags if event.user else {}}
         return {whose: make_tags(event.roles, globs, self.roles.prefix) for whose, globs in names.items()}
 
-    def describe(self, tenure: Tenure) -> dict[str, Any]:
-        """Return a tenure as programs get it."""
-        event = tenure.event
-        return {
-            "user": event.user,
-            "why": event.why or None,
-            "since": tenure.since,
-            "until": tenure.until,
-            "event_id": event.event_id,
-            "seen_at": event.seen_at,
-            "mac": spell_mac(event.mac),
-            "machine": self.machines.get(event.event_id),
-            **({"tags": self.find_tags(event)} if self.roles.is_used else {}),
+    def describe(self, tenure: Tenure | None, why: str | None = None) -> dict[str, Any]:
+        """Return a tenure as programs get it, or why there is none."""
+        event = tenure and tenure.event
+        told = {
+            "user": event and event.user,
+            "why": event.why or None if event else why,
+            "since": tenure and tenure.since,
+            "until": tenure and tenure.until,
+            "event_id": event and event.event_id,
+            "seen_at": event and event.seen_at,
+            "mac": event and spell_mac(event.mac),
+            "machine": event and self.machines.get(event.event_id),
         }
+        return told | ({"tags": self.find_tags(event)} if event and self.roles.is_used else {})
 
 
 WHOM = "A user name without a domain matches in every domain. A MAC address names a device."
@@ -131,7 +129,7 @@ def who(
         uidsync who 02:00:5e:10:00:0a                  where a device is
         uidsync who 192.0.2.7 192.0.2.9 --at "Tue 14:05"
     """
-    questions = dict(map(_read_question, _list_names(whom or (), file)))
+    questions = _read_questions(whom or (), file)
     moment = None if at is None else read_option("--at", partial(read_moment, now=datetime.now(UTC)), at)
     answers, scene = _ask(Site.open(options, "nothing"), questions, moment)
     if as_json:
@@ -146,24 +144,23 @@ def who(
 # ---- the question ------------------------------------------------------------------------------------------------
 
 
-def _list_names(whom: Sequence[str], file: Path | None) -> list[str]:
+def _read_questions(whom: Sequence[str], file: Path | None) -> dict[str, Question]:
+    """Return the words as they are shown, and what each asks for."""
     try:
         text = "" if file is None else sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         words = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise Refusal(f"{file} cannot be read: {words}", "--file") from None
-    names = [*(name.strip() for name in whom), *filter(None, map(str.strip, text.splitlines()))]
-    if not names:
+    questions: dict[str, Question] = {}
+    for name in (*map(str.strip, whom), *filter(None, map(str.strip, text.splitlines()))):
+        if DEVICE.fullmatch(name):
+            questions[name] = re.sub("[:.-]", "", name.lower())
+        else:
+            ip = read_address(name, WHO)
+            questions[str(ip or name)] = ip
+    if not questions:
         raise Refusal("name an address, a MAC address or a user", WHO)
-    return names
-
-
-def _read_question(name: str) -> tuple[str, Question]:
-    """Return a word as it is shown, and what it asks for."""
-    if DEVICE.fullmatch(name):
-        return name, re.sub("[:.-]", "", name.lower())
-    ip = read_address(name, WHO)
-    return str(ip or name), ip
+    return questions
 
 
 def _ask(
@@ -195,16 +192,14 @@ def _ask(
         ids = {tenure.event.event_id for each in found.values() for tenure in each.list_tenures()}
         oldest = None if all(each.is_answered for each in found.values()) else snapshot.read_oldest_date()
         first, machines = rules.dates.read(oldest, snapshot.now), snapshot.read_machines(ids)
-        _log_reading(site.log, snapshot, history.rows, time.monotonic() - started)
+        by = [f"index {scan.index}" if scan.index else "the whole table" for scan in snapshot.scans]
+        where, seconds = ", ".join(by) or ("the whole file" if history.rows else "nothing"), time.monotonic() - started
+        is_slow = not all(scan.index for scan in snapshot.scans)
+        hints = {"hint": "the indexes in sql/index.sql avoid that"} if is_slow else {}
+        examined = sum(scan.rows for scan in snapshot.scans)  # by the server's estimate
+        facts = {"by": where, "examined": examined, "rows": history.rows, "seconds": round(seconds, 3)}
+        site.log.info("history.read", **facts, **hints)
         return found, Scene(moment, snapshot.now, first, machines, site.config.roles)
-
-
-def _log_reading(log: FilteringBoundLogger, snapshot: Snapshot, rows: int, seconds: float) -> None:
-    by = [f"index {scan.index}" if scan.index else "the whole table" for scan in snapshot.scans]
-    hints = {} if all(scan.index for scan in snapshot.scans) else {"hint": "the indexes in sql/index.sql avoid that"}
-    examined = sum(scan.rows for scan in snapshot.scans)  # by the server's estimate
-    where = ", ".join(by) or ("the whole file" if rows else "nothing")
-    log.info("history.read", by=where, examined=examined, rows=rows, seconds=round(seconds, 3), **hints)
 
 
 # ---- the answer, for programs ------------------------------------------------------------------------------------
@@ -213,25 +208,15 @@ def _log_reading(log: FilteringBoundLogger, snapshot: Snapshot, rows: int, secon
 def _describe(name: str, found: Answer | Addresses, scene: Scene) -> dict[str, Any]:
     at = scene.moment.at
     if isinstance(found, Answer):
-        empty = ("since", "until", "event_id", "seen_at", "mac", "machine")
-        nothing = {"user": None, "why": found.why, **dict.fromkeys(empty)}
         others = {key: getattr(found, key) for key in ("before", "after", "earlier_user", "later_user")}
-        return {
-            "address": name,
-            "at": at,
-            **(scene.describe(found.tenure) if found.tenure else nothing),
-            **{key: tenure and scene.describe(tenure) for key, tenure in others.items()},
-        }
-    lists = {"addresses": found.current, "earlier": found.earlier}
-    return {
-        "device" if DEVICE.fullmatch(name) else "user": name,
-        "at": at,
-        **{
-            key: [{"address": str(tenure.event.ip), **scene.describe(tenure)} for tenure in tenures]
-            for key, tenures in lists.items()
-        },
-        "why": None if found.is_answered else found.why,
+        around = {key: tenure and scene.describe(tenure) for key, tenure in others.items()}
+        return {"address": name, "at": at, **scene.describe(found.tenure, found.why), **around}
+    lists = {
+        key: [{"address": str(tenure.event.ip), **scene.describe(tenure)} for tenure in tenures]
+        for key, tenures in {"addresses": found.current, "earlier": found.earlier}.items()
     }
+    kind = "device" if DEVICE.fullmatch(name) else "user"
+    return {kind: name, "at": at, **lists, "why": None if found.is_answered else found.why}
 
 
 # ---- the answer, for people --------------------------------------------------------------------------------------

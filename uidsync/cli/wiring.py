@@ -141,9 +141,8 @@ class TargetMaker:
     def _make_trust(self, target: TargetConfig) -> Trust:
         if not target.verify_tls and target.name not in self._unverified:
             self._unverified.add(target.name)
-            self._log.warning(
-                "target.unverified", target=target.name, hint="verify_tls = false: anyone can pose as this target"
-            )
+            hint = "verify_tls = false: anyone can pose as this target"
+            self._log.warning("target.unverified", target=target.name, hint=hint)
         return Trust(target.ca_file, target.fingerprint_sha256, target.verify_tls)
 
     def _make_patience(self, target: TargetConfig, *, is_doubtful: bool = False) -> Patience:
@@ -217,7 +216,7 @@ class Site:
 
     def need_firewalls(self, what: str) -> list[FirewallConfig]:
         """Return the firewalls that are meant. Raises ConfigError for agents, which have no such thing."""
-        others = [] if self._is_all else [target for target in self.targets if not isinstance(target, FirewallConfig)]
+        others = [] if self._is_all else [target for target in self.targets if target not in self.firewalls]
         problems = [f"{target.name}: agents have no {what}" for target in others]
         if not (problems or self.firewalls):
             problems = [f"target: there is no firewall, and agents have no {what}"]
@@ -247,15 +246,8 @@ class Site:
         from uidsync.source.mysql import MySQLSource  # noqa: PLC0415
         from uidsync.source.mysql_login import Login  # noqa: PLC0415
 
-        login = Login(
-            (source.host,) if source.host else source.hosts,
-            source.port,
-            source.unix_socket,
-            source.database,
-            source.user,
-            source.ca_file,
-            source.send_password_unverified,
-        )
+        hosts, place = (source.host,) if source.host else source.hosts, (source.port, source.unix_socket)
+        login = Login(hosts, *place, source.database, source.user, source.ca_file, source.send_password_unverified)
         if source.may_tell_anybody:
             hint = "send_password_unverified = true: any server that answers may get the password; set source.ca_file"
             self.log.warning("source.unverified", hint=hint)
@@ -268,10 +260,8 @@ class Site:
 
     def make_parts(self, source: Source, ledger: Ledger, maker: TargetMaker, progress: Progress) -> Parts:
         """Make the parts of a job."""
-        log, deadline = self.log, self.deadline
-        return Parts(
-            self.config, self.targets, source, ledger, lambda each: maker(each.target), deadline, log, progress
-        )
+        make, whose = lambda each: maker(each.target), (self.config, self.targets)
+        return Parts(*whose, source, ledger, make, self.deadline, self.log, progress)
 
     def heed_signals(self) -> None:
         """Let SIGTERM and Ctrl-C end the job in order."""

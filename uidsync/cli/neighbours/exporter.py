@@ -30,6 +30,7 @@ from uidsync.report.report import INCOMPLETE, OK, USAGE
 if TYPE_CHECKING:
     from uidsync.integrations.exporter.probes import Probes
 
+NOW = functools.partial(datetime.now, UTC)
 SHIPPED = {"rules": "rules.yml", "dashboard": "dashboard.json"}
 
 
@@ -67,7 +68,14 @@ def exporter(
         site.log.error("exporter.missing", message="the exporter needs more packages", hint=advise_extra("exporter"))
         return USAGE
     table = site.config.of(ExporterConfig)
-    return _write(site, table, textfile) if textfile else _serve(site, table)
+    probes = _make_probes(site, table)
+    if textfile is None:
+        _serve(site, table, probes)
+        return OK
+    from uidsync.integrations.exporter.site import write_tunnels  # noqa: PLC0415
+
+    text, are_known = write_tunnels(probes, list(probes.asked), table.timeout.total_seconds(), table.status_metric)
+    return OK if not site.write_metrics(textfile, text) and are_known else INCOMPLETE
 
 
 def _make_probes(site: Site, table: ExporterConfig) -> Probes:
@@ -92,39 +100,20 @@ def _make_probes(site: Site, table: ExporterConfig) -> Probes:
             target.name, hosts, looks.make_rules(target.name), lambda seconds: look_at_all(looks.make(target), seconds)
         )
 
-    return Probes(list(map(make_probe, site.firewalls)), site.log, _now, table.ask_every.total_seconds())
+    return Probes(list(map(make_probe, site.firewalls)), site.log, NOW, table.ask_every.total_seconds())
 
 
-def _serve(site: Site, table: ExporterConfig) -> int:
-    from uidsync.integrations.exporter.lastrun import Runs  # noqa: PLC0415
-    from uidsync.integrations.exporter.server import CannotListen, serve  # noqa: PLC0415
-    from uidsync.integrations.exporter.site import Settings  # noqa: PLC0415
-    from uidsync.integrations.exporter.site import Site as Pages  # noqa: PLC0415
+def _serve(site: Site, table: ExporterConfig, probes: Probes) -> None:
+    from uidsync.integrations.exporter import lastrun, server  # noqa: PLC0415
+    from uidsync.integrations.exporter import site as pages  # noqa: PLC0415
 
-    settings = Settings(
-        __version__,
-        socket.gethostname(),
-        {target.name: target.kind for target in site.config.target},
-        table.timeout.total_seconds(),
-        table.status_metric,
-        table.overdue_after,
+    kinds, seconds = {target.name: target.kind for target in site.config.target}, table.timeout.total_seconds()
+    settings = pages.Settings(
+        __version__, socket.gethostname(), kinds, seconds, table.status_metric, table.overdue_after
     )
-    runs = Runs(site.state_dir / LAST_RUN, _now)
-    pages = Pages(settings, runs, _make_probes(site, table), write_metrics, _now)
+    runs = lastrun.Runs(site.state_dir / LAST_RUN, NOW)
     try:
-        serve(pages.find_answer, table.listen, table.names, site.log)
-    except CannotListen as error:
+        find_answer = pages.Site(settings, runs, probes, write_metrics, NOW).find_answer
+        server.serve(find_answer, table.listen, table.names, site.log)
+    except server.CannotListen as error:
         raise ConfigError(str(site.file), [f"exporter.listen: {error}"]) from None
-    return OK
-
-
-def _write(site: Site, table: ExporterConfig, textfile: Path) -> int:
-    from uidsync.integrations.exporter.site import write_tunnels  # noqa: PLC0415
-
-    probes = _make_probes(site, table)
-    text, are_known = write_tunnels(probes, list(probes.asked), table.timeout.total_seconds(), table.status_metric)
-    return OK if not site.write_metrics(textfile, text) and are_known else INCOMPLETE
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

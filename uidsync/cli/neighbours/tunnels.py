@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import structlog
+from rich.console import RenderableType
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command, usage
 from uidsync.cli.neighbours.looking import Looks
@@ -74,20 +75,28 @@ def tunnels(
     if action == "capture":
         return _capture(site, form.timeout)
     outcomes = _collect(site, form.make_wants(action), form.timeout, is_of_one=action in answers.OF_ONE)
-    if action == "learn":
-        return _learn(site, outcomes, there)
+    table = site.config.of(TunnelsConfig)
+    if action == "learn":  # to be put at the end of the configuration, any number of times
+        if expected := listing.write_expected(outcomes, there, table.list_expected()):
+            print(expected)
+        else:
+            site.log.info("tunnels.unchanged", message="these tunnels are expected already")
+        return OK
     if action == "list" and as_json:
         print_json([zabbix.make_document(outcome) for outcome in outcomes])
-        return OK if answers.is_whole(action, outcomes) else INCOMPLETE
-    answer, is_table = answers.answer(action, name, form, outcomes), action == "list"
+    else:
+        _show(answers.answer(action, name, form, outcomes), is_table=action == "list")
+        if action in answers.FOR_PEOPLE:
+            _tell_unknown(outcomes, table)
+    return OK if answers.is_whole(action, outcomes) else INCOMPLETE
+
+
+def _show(answer: str | RenderableType, *, is_table: bool) -> None:
     if isinstance(answer, str):  # for machines
         print(answer)
     else:
         width = WIDTH if is_table and not sys.stdout.isatty() else None
         make_console(soft_wrap=not is_table, width=width).print(answer)
-    if action in answers.FOR_PEOPLE:
-        _tell_unknown(outcomes, site.config.of(TunnelsConfig))
-    return OK if answers.is_whole(action, outcomes) else INCOMPLETE
 
 
 def _tell_unknown(outcomes: Sequence[Outcome], table: TunnelsConfig) -> None:
@@ -119,15 +128,6 @@ def _capture(site: Site, timeout: float | None) -> int:
     for client in maker.make_clients(target).values():
         seconds = timeout or target.request_timeout.total_seconds()
         print(anonymise(capture(client, target.serial, seconds)))
-    return OK
-
-
-def _learn(site: Site, outcomes: Sequence[Outcome], there: str) -> int:
-    """Print what is there as what to expect, to be put at the end of the configuration, any number of times."""
-    if expected := listing.write_expected(outcomes, there, site.config.of(TunnelsConfig).list_expected()):
-        print(expected)
-    else:
-        site.log.info("tunnels.unchanged", message="these tunnels are expected already")
     return OK
 
 
