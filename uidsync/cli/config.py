@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
 from typing import Annotated, Literal
 
@@ -15,7 +17,7 @@ from uidsync.cli.neighbours import Neighbours, list_file_problems
 from uidsync.cli.wiring import make_secret_files
 from uidsync.config.credentials import SecretFiles
 from uidsync.config.describing import make_schema
-from uidsync.config.models import AgentConfig, Config, CSVConfig, TargetConfig
+from uidsync.config.models import AgentConfig, Config, CSVConfig
 from uidsync.config.reader import ConfigError, make_model
 from uidsync.config.secrets import find_password, find_ways_in
 from uidsync.config.values import NeighbourTable, Secret, SecretError
@@ -67,59 +69,52 @@ def _check(config: Config, file: str) -> None:
 
 
 def _list_problems(config: Config, secrets: SecretFiles) -> Iterator[str]:
-    """List what is wrong with the files of the source, of targets and of neighbours, a line for each."""
+    """List what is wrong with the files of the source, of targets and of neighbours, a line for each. Asks nobody."""
     source = config.source
     if isinstance(source, CSVConfig):
-        yield from (f"source: {words}" for words in (_judge_csv(source.path) if source.path != STDIN else ()))
+        yield from _try("source", partial(_read_csv, source.path))
     else:
-        yield from (f"source: {words}" for words in _judge(Trust(source.ca_file), find_password(config), secrets))
+        yield from _try("source", partial(make_context, Trust(source.ca_file)))
+        yield from _find_missing("source", find_password(config), secrets)
     for target in config.target:
-        yield from (f'target "{target.name}": {words}' for words in _judge_target(config, target, secrets))
+        about = f'target "{target.name}"'
+        yield from _try(about, partial(make_context, Trust(target.ca_file)))
+        yield from _find_missing(about, find_ways_in(config, target), secrets)
+        if isinstance(target, AgentConfig) and target.client_cert_file:
+            with suppress(SecretError):  # told above
+                ours = target.client_cert_file, secrets.find(target.client_key_file, f"{target.name}-client-key")
+                yield from _try(about, partial(make_context, Trust(verify=False), ours))
     for name, table in config:
         if isinstance(table, NeighbourTable):
-            needed = (each for each in table.find_secrets() if each.needed)
-            yield from (f"{name}: {words}" for each in needed for words in _find_missing([each], secrets))
+            for each in table.find_secrets():
+                yield from _find_missing(name, [each] if each.needed else [], secrets)
 
 
-def _judge_csv(path: str) -> Iterator[str]:
-    """Tell of a file that cannot be read, or lacks a column. An empty one may get its rows later."""
+def _try(about: str, read: Callable[[], object]) -> Iterator[str]:
     try:
-        with CSVSource(path).open() as snapshot:
-            if snapshot.read_shape().columns:
-                next(snapshot.read_since(datetime.min.replace(tzinfo=UTC)), None)
-    except SourceError as error:
-        yield str(error)
+        read()
+    except (SourceError, PanosError) as error:
+        yield f"{about}: {error}"
 
 
-def _judge_target(config: Config, target: TargetConfig, secrets: SecretFiles) -> Iterator[str]:
-    yield from _judge(Trust(target.ca_file), find_ways_in(config, target), secrets)
-    if isinstance(target, AgentConfig) and target.client_cert_file:
-        try:
-            key = secrets.find(target.client_key_file, f"{target.name}-client-key")
-        except SecretError:
-            return  # told above
-        try:
-            make_context(Trust(verify=False), (target.client_cert_file, key))
-        except PanosError as error:
-            yield str(error)
+def _read_csv(path: str) -> None:
+    """Raise SourceError for a file that cannot be read, or lacks a column. An empty one may get its rows later."""
+    if path == STDIN:
+        return
+    with CSVSource(path).open() as snapshot:
+        if snapshot.read_shape().columns:
+            next(snapshot.read_since(datetime.min.replace(tzinfo=UTC)), None)
 
 
-def _judge(trust: Trust, ways_in: Iterable[Secret], secrets: SecretFiles) -> Iterator[str]:
-    try:
-        make_context(trust)
-    except PanosError as error:
-        yield str(error)
-    yield from _find_missing(ways_in, secrets)
-
-
-def _find_missing(ways_in: Iterable[Secret], secrets: SecretFiles) -> list[str]:
+def _find_missing(about: str, ways_in: Iterable[Secret], secrets: SecretFiles) -> list[str]:
     """Tell of secrets any of which would do, if none is there."""
     missing = []
     for each in ways_in:
         try:
             (secrets.find if each.is_key else secrets.read)(each.explicit, each.name)
         except SecretError as error:
-            missing.append(f"{error}; {'Get a key' if each.store_by else 'Store it'}: {each.command}")
+            how = "Get a key" if each.store_by else "Store it"
+            missing.append(f"{about}: {error}; {how}: {each.command}")
         else:
             return []
     return missing[:1]

@@ -25,15 +25,14 @@ from uidsync.history.timeline import Timeline, attribute, make_timelines
 from uidsync.integrations.relay import checks, letters, setup, status
 from uidsync.integrations.relay import config as tables
 from uidsync.integrations.relay.given import ENVIRONMENT, Given, by_environment, by_table
-from uidsync.integrations.relay.health import Finding, try_disk
+from uidsync.integrations.relay.health import try_disk
 from uidsync.integrations.relay.lock import QueueError, QueueLocked
 from uidsync.integrations.relay.lookup import NACError, People, Person, Reading
-from uidsync.integrations.relay.queue import Limits, Queue, QueueFull
+from uidsync.integrations.relay.queue import QueueFull
 from uidsync.integrations.relay.service import NOBODY, PortTaken, run, tell_as_original
 from uidsync.integrations.relay.tenant import Tenant
 from uidsync.integrations.relay.tls import CannotStart
 from uidsync.panos import Address
-from uidsync.panos.wire.errors import Busy, Unauthorized
 from uidsync.reading.reader import find_end, make_rules
 from uidsync.refusal import Refusal
 from uidsync.report.output import set_up_logging
@@ -42,7 +41,6 @@ from uidsync.source import SourceError
 from uidsync.source.rows import LoginEvent, make_row_reader
 from uidsync.spelling import make_printable
 
-RIGHTS = "the key's role needs XML API > Operational Requests and Configuration, and Commit for --commit"
 UNCERTAIN = "(uncertain)"  # the address changed hands within minutes, or the NAC's export stopped before
 
 
@@ -126,20 +124,13 @@ def _look(given: Given, what: str, *, as_json: bool) -> int:
     """Try what a relay needs, and send no alert; or tell how it is, what waits, and what could not be read last."""
     is_made_by_root = what == "check" and os.geteuid() == 0 and not try_disk(checks.find_place(given.state_dir))
     become_owner(given.state_dir, "nothing")
-    now, answer = datetime.now(UTC), dict[str, Any]()
+    now, more = datetime.now(UTC), dict[str, Any]()
     if what == "status":
-        findings, counters = status.look(given.state_dir, given.table, now, start_by=given.names.start)
-        answer = {"findings": findings, "counters": counters}
+        findings, more["counters"] = status.look(given.state_dir, given.table, now, start_by=given.names.start)
     else:
-        tenant, plan = _make_tenant(given), given.make_plan()
-        words = f"{given.file}: listens at {given.table.listen}, sends to {tenant.base}"
-        findings = [
-            Finding("configuration", "green", words),
-            *checks.check(plan, tenant, given.names, now, is_made_by_root=is_made_by_root),
-        ]
-        answer = {"findings": findings}
+        findings = list(checks.check(given, _make_tenant(given), now, is_made_by_root=is_made_by_root))
     if as_json:
-        print_json(answer)
+        print_json({"findings": findings, **more})
     for each in findings if not as_json else ():
         print_finding(each.colour, each.what, each.words, each.advice)
     return INCOMPLETE if any(finding.colour == "red" for finding in findings) else OK
@@ -148,14 +139,9 @@ def _look(given: Given, what: str, *, as_json: bool) -> int:
 def _deal_with_dead(given: Given, words: Sequence[str], *, as_json: bool) -> int:
     """List dead letters, show them whole, put them back into the queue, or drop them."""
     become_owner(given.state_dir, "write")
-    verb, names = letters.read_words(words, as_json=as_json)
-    with closing(Queue(given.state_dir, Limits(given.table.buffer_size), shared=True)) as queue:
-        answer = letters.deal(queue, verb, names, given.table.make_rules(given.zone), datetime.now(UTC))
-    if as_json:
-        print(letters.write_json(answer.found))
-    else:
-        _print(answer.lines)
-    _print(([answer.note] if answer.note and not as_json else []) + [*answer.problems], sys.stderr)
+    answer = letters.carry_out(given, words, datetime.now(UTC), as_json=as_json)
+    _print(answer.lines)
+    _print(filter(None, (answer.note, *answer.problems)), sys.stderr)
     return INCOMPLETE if answer.problems else OK
 
 
@@ -180,12 +166,7 @@ def _set_up(options: Options, given: Given, config: Config | None, words: Sequen
     may_write, tell = lambda: asks and typer.confirm(question, err=True), partial(print, file=sys.stderr)
     terminal, psk = setup.Terminal(may_write, _print, tell), given.read_psk()
     with closing(site.make_targets(attempts=1).make_firewall(target)) as firewall:
-        try:
-            return OK if setup.set_up(firewall, target.name, order, psk, terminal) else INCOMPLETE
-        except Busy as error:
-            raise (error.advised(RIGHTS) if error.is_denied else error) from None
-        except Unauthorized as error:
-            raise error.advised(RIGHTS if error.is_denied else f"get a new key: uidsync keygen {target.name}") from None
+        return OK if setup.set_up(firewall, target.name, order, psk, terminal) else INCOMPLETE
 
 
 def _read_people(config: Config, file: Path, addresses: Collection[Address]) -> Reading:

@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtensionOID
 
 from uidsync.integrations.relay.answers import ACCEPTED, CLOCK_LIMIT, DENIED, REFUSED
+from uidsync.integrations.relay.given import Given
 from uidsync.integrations.relay.health import Finding, is_full, try_disk
 from uidsync.integrations.relay.names import Names
 from uidsync.integrations.relay.queue import FILE, Limits
@@ -54,8 +55,11 @@ def _show_size(number: int) -> str:
     return f"{-(-number // MEBIBYTE)} MiB"
 
 
-def check(plan: Plan, tenant: Tenant, names: Names, now: datetime, *, is_made_by_root: bool) -> Iterator[Finding]:
-    """Look at all that a relay needs, and send no alert."""
+def check(given: Given, tenant: Tenant, now: datetime, *, is_made_by_root: bool) -> Iterator[Finding]:
+    """Look at all that a relay needs, and send no alert. Raises CannotStart."""
+    plan, names = given.make_plan(), given.names
+    words = f"{given.file}: listens at {given.table.listen}, sends to {tenant.base}"
+    yield Finding("configuration", "green", words)
     if plan.terms.psk or (plan.tls and plan.tls.client_ca):
         yield Finding("senders", "green", "must show a PSK or a certificate")
     else:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
+from uidsync.integrations.relay.given import Given
 from uidsync.integrations.relay.mapping import Rules, read_alert
-from uidsync.integrations.relay.queue import Dead, Queue
+from uidsync.integrations.relay.queue import Dead, Limits, Queue
 from uidsync.integrations.relay.reading import Unreadable
 from uidsync.refusal import Refusal
 
@@ -68,11 +70,18 @@ def read_words(words: Sequence[str], *, as_json: bool) -> tuple[str, Sequence[st
     return verb, names
 
 
-def deal(queue: Queue, verb: str, names: Sequence[str], rules: Rules, now: datetime) -> Answer:
+def carry_out(given: Given, words: Sequence[str], now: datetime, *, as_json: bool) -> Answer:
     """List dead letters, show them, put them back into the queue, or drop them.
 
     Raises Refusal, QueueFull and QueueError.
     """
+    verb, names = read_words(words, as_json=as_json)
+    with closing(Queue(given.state_dir, Limits(given.table.buffer_size), shared=True)) as queue:
+        answer = _deal(queue, verb, names, given.table.make_rules(given.zone), now)
+    return replace(answer, lines=(write_json(answer.found),), note="") if as_json else answer
+
+
+def _deal(queue: Queue, verb: str, names: Sequence[str], rules: Rules, now: datetime) -> Answer:
     if verb == "list":
         found = queue.read_dead()
         return Answer(found, tuple(list_letters(found)), note="" if found else "no dead letters")

@@ -16,12 +16,13 @@ from msgspec.structs import fields, replace
 from uidsync.integrations.relay import profile
 from uidsync.integrations.relay.profile import FIRST_RELEASE, FIRST_THREAT_NAME, LOG_TYPES, Wish
 from uidsync.integrations.relay.template import make_original, make_safe
-from uidsync.panos.wire.errors import BadRequest, PanosError
+from uidsync.panos.wire.errors import BadRequest, Busy, PanosError, Unauthorized
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request
 from uidsync.refusal import Refusal, read_option
 
 SEPARATOR_LENGTH = 10
 LOOK_SECONDS, COMMIT_LOOKS = 2.0, 120
+RIGHTS = "the key's role needs XML API > Operational Requests and Configuration, and Commit for --commit"
 AFTERWARDS = (
     "still to do: create a Log Forwarding profile (Objects > Log Forwarding) with this HTTP profile for {logs} logs of "
     "medium severity and above, and use it in all security rules whose alerts matter"
@@ -161,6 +162,15 @@ def set_up(caller: Caller, target: str, order: Order, psk: str, terminal: Termin
 
     Raises Refusal and PanosError.
     """
+    try:
+        return _set_up(caller, target, order, psk, terminal)
+    except Busy as error:
+        raise (error.advised(RIGHTS) if error.is_denied else error) from None
+    except Unauthorized as error:
+        raise error.advised(RIGHTS if error.is_denied else f"get a new key: uidsync keygen {target}") from None
+
+
+def _set_up(caller: Caller, target: str, order: Order, psk: str, terminal: Terminal) -> bool:
     if not profile.NAME.fullmatch(order.profile):
         raise Refusal(f"{order.profile}: must be up to 31 letters, digits, _, . and -", "--profile")
     address, port, is_tls = read_option("--url", profile.read_url, order.url)
