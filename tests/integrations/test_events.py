@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lxml import etree
 from pydantic import ValidationError
 
-from uidsync.cli.neighbours.asking import _translated
+from uidsync.cli.neighbours.events import _translated
 from uidsync.history.rows import read_name
 from uidsync.history.timeline import make_timelines
 from uidsync.integrations.events.agreement import Agreement

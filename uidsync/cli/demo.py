@@ -67,14 +67,7 @@ def demo(
         console.print("\nuidsync sync", style="bold")
         this = _run(site, dry_run=False)
         show_outcome(this.report)
-        with closing(site.make_targets().make_firewall(site.firewalls[0])) as firewall:
-            held = sorted(firewall.read_table(tuple), key=lambda entry: rank(entry.ip))
-    show_rows(
-        f"\nfw-east holds {len(held)} mappings, read back from its API",
-        ("address", "vsys", "from", "user", "time left"),
-        [(str(each.ip), each.vsys, each.type, each.user, spell_time_left(each.seconds_left)) for each in held],
-        "its API has them all",
-    )
+        _read_back(site)
     are_complete = [part.name for part in this.report.targets if part.status == "complete"]
     console.print(
         f"The dead target cost the others nothing. To try every command, run `{scene.find_command()} demo --keep`. "
@@ -112,3 +105,15 @@ def _run(site: Site, *, dry_run: bool) -> Run:
     with progress_bar() as bar:
         parts = site.make_parts(site.make_source(), Ledger.make_empty(), site.make_targets(attempts=3), bar)
         return run(parts, Order(dry_run=dry_run))
+
+
+def _read_back(site: Site) -> None:
+    """Print what the first firewall holds by now."""
+    with closing(site.make_targets().make_firewall(site.firewalls[0])) as firewall:
+        held = sorted(firewall.read_table(tuple), key=lambda entry: rank(entry.ip))
+    show_rows(
+        f"\nfw-east holds {len(held)} mappings, read back from its API",
+        ("address", "vsys", "from", "user", "time left"),
+        [(str(each.ip), each.vsys, each.type, each.user, spell_time_left(each.seconds_left)) for each in held],
+        "its API has them all",
+    )

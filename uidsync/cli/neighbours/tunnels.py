@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import structlog
@@ -67,27 +68,19 @@ def tunnels(
         return OK
     if action == "check":
         return _check(options, target, form.timeout)
-    there = ""
-    if action == "learn":
-        with suppress(PermissionError):  # before root's rights are given up; the configuration says who may read it
-            there = options.file.read_text("utf-8-sig") if options.file.is_file() else ""
+    there = _read_file(options.file) if action == "learn" else ""  # before root's rights are given up
     site = Site.open(options, "nothing", target)
     if action == "capture":
         return _capture(site, form.timeout)
     outcomes = _collect(site, form.make_wants(action), form.timeout, is_of_one=action in answers.OF_ONE)
-    table = site.config.of(TunnelsConfig)
-    if action == "learn":  # to be put at the end of the configuration, any number of times
-        if expected := listing.write_expected(outcomes, there, table.list_expected()):
-            print(expected)
-        else:
-            site.log.info("tunnels.unchanged", message="these tunnels are expected already")
-        return OK
+    if action == "learn":
+        return _learn(site, outcomes, there)
     if action == "list" and as_json:
         print_json([zabbix.make_document(outcome) for outcome in outcomes])
     else:
         _show(answers.answer(action, name, form, outcomes), is_table=action == "list")
         if action in answers.FOR_PEOPLE:
-            _tell_unknown(outcomes, table)
+            _tell_unknown(outcomes, site.config.of(TunnelsConfig))
     return OK if answers.is_whole(action, outcomes) else INCOMPLETE
 
 
@@ -128,6 +121,22 @@ def _capture(site: Site, timeout: float | None) -> int:
     for client in maker.make_clients(target).values():
         seconds = timeout or target.request_timeout.total_seconds()
         print(anonymise(capture(client, target.serial, seconds)))
+    return OK
+
+
+def _read_file(file: Path) -> str:
+    """Return the configuration as it is now; nothing of what cannot be read, or be added to."""
+    with suppress(PermissionError):  # the configuration says who may read it
+        return file.read_text("utf-8-sig") if file.is_file() else ""
+    return ""
+
+
+def _learn(site: Site, outcomes: Sequence[Outcome], there: str) -> int:
+    """Print what is there as what to expect, to be put at the end of the configuration, any number of times."""
+    if expected := listing.write_expected(outcomes, there, site.config.of(TunnelsConfig).list_expected()):
+        print(expected)
+    else:
+        site.log.info("tunnels.unchanged", message="these tunnels are expected already")
     return OK
 
 
