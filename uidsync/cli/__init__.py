@@ -6,16 +6,16 @@ Start at `main` below, and at `sync.sync`.
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import resource
 import sys
 import warnings
 from collections.abc import Collection
+from importlib import import_module
 from pathlib import Path
 
-from uidsync.cli.app import NEIGHBOURS, SUMMARIES, announce, app
+from uidsync.cli.app import NEIGHBOURS, SUMMARIES, Command, app
 from uidsync.deadline import Interrupted
 
 COMMANDS = tuple(SUMMARIES)
@@ -24,14 +24,15 @@ COMPLETING = "_UIDSYNC_COMPLETE"  # set by the shell's script, with what it asks
 
 
 def load_commands(words: Collection[str]) -> None:
-    """Import the commands among these words, each of which registers itself; the others are listed and no more.
+    """Import the commands among these words, and list them all: to gather the options of the others takes time.
 
     That a word may be an option's value does no harm.
     """
-    wanted = [name for name in COMMANDS if name in words]
-    for name in wanted:
-        importlib.import_module(MODULES[name])
-    announce(wanted)
+    wanted = {name: import_module(MODULES[name]) for name in COMMANDS if name in words}
+    app.registered_commands.clear()
+    for name, (group, summary) in SUMMARIES.items():
+        act = getattr(wanted[name], name) if name in wanted else lambda: None
+        app.command(name, cls=Command, short_help=summary, rich_help_panel=group)(act)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import re
 import stat
 import sys
 import tomllib
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial, wraps
 from ipaddress import IPv6Address, ip_address
@@ -90,7 +90,7 @@ class _WithoutTypes:
         return params
 
 
-_Command = type("_Command", (_WithoutTypes, TyperCommand), {})
+Command = type("Command", (_WithoutTypes, TyperCommand), {})
 _Group = type("_Group", (_WithoutTypes, TyperGroup), {})
 app = typer.Typer(
     name="uidsync",
@@ -185,11 +185,8 @@ def introduce(options: Options) -> None:
     """
 
 
-_loaded: dict[str, Callable[..., None]] = {}
-
-
 def command(function: Callable[..., int | None]) -> Callable[..., None]:
-    """Register a command; its first parameter is `Options`, its result the exit code.
+    """Make a command of a function; its first parameter is `Options`, its result the exit code.
 
     Errors that a user can mend end it with a line that says how.
     """
@@ -208,9 +205,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
             raise typer.BadParameter(str(error), param_hint=error.option or None) from None
         raise typer.Exit(code)
 
-    called = _gather(function, carry_out)
-    _loaded[function.__name__] = called
-    return called
+    return _gather(function, carry_out)
 
 
 def _gather(function: Callable[..., Any], act: Callable[[typer.Context, dict[str, Any]], None]) -> Callable[..., None]:
@@ -263,14 +258,6 @@ def import_without(package: str, *others: str) -> None:
     importlib.import_module(package)
     for name in absent:
         del sys.modules[name]
-
-
-def announce(wanted: Collection[str]) -> None:
-    """List every command in its order. Only those that are wanted know their options: to gather options takes time."""
-    app.registered_commands.clear()
-    for name, (group, words) in SUMMARIES.items():
-        act = _loaded[name] if name in wanted else lambda: None
-        app.command(name, cls=_Command, short_help=words, rich_help_panel=group)(act)
 
 
 def read_address(text: str, hint: str = "ADDRESS|USER") -> Address | None:

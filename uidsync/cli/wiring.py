@@ -246,8 +246,15 @@ class Site:
         from uidsync.source.mysql import MySQLSource  # noqa: PLC0415
         from uidsync.source.mysql_login import Login  # noqa: PLC0415
 
-        hosts, place = (source.host,) if source.host else source.hosts, (source.port, source.unix_socket)
-        login = Login(hosts, *place, source.database, source.user, source.ca_file, source.send_password_unverified)
+        login = Login(
+            (source.host,) if source.host else source.hosts,
+            source.port,
+            source.unix_socket,
+            source.database,
+            source.user,
+            source.ca_file,
+            source.send_password_unverified,
+        )
         if source.may_tell_anybody:
             hint = "send_password_unverified = true: any server that answers may get the password; set source.ca_file"
             self.log.warning("source.unverified", hint=hint)
@@ -260,8 +267,10 @@ class Site:
 
     def make_parts(self, source: Source, ledger: Ledger, maker: TargetMaker, progress: Progress) -> Parts:
         """Make the parts of a job."""
-        make, whose = lambda each: maker(each.target), (self.config, self.targets)
-        return Parts(*whose, source, ledger, make, self.deadline, self.log, progress)
+        log, deadline = self.log, self.deadline
+        return Parts(
+            self.config, self.targets, source, ledger, lambda each: maker(each.target), deadline, log, progress
+        )
 
     def heed_signals(self) -> None:
         """Let SIGTERM and Ctrl-C end the job in order."""
