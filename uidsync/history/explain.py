@@ -190,8 +190,7 @@ Shown = tuple[TableEntry, ...] | PanosError | None  # by a firewall, or why not;
 class Story(Struct, frozen=True):
     """Whose an address is, or which tags an address or a user has: by the event that says so, and at each target.
 
-    `sources` are the tags that each address gives, `changed` the roles that no tag can be named like, and `shown` has
-    what each firewall shows.
+    `sources` are the tags that each address gives, and `changed` the roles that no tag can be named like.
     """
 
     subject: Subject
@@ -200,7 +199,6 @@ class Story(Struct, frozen=True):
     verdicts: tuple[Verdict, ...]
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     changed: Mapping[str, str] = field(default_factory=dict)
-    shown: Mapping[str, Shown] = field(default_factory=dict)
 
     @property
     def tags(self) -> tuple[str, ...]:
