@@ -26,6 +26,7 @@ from uidsync.side_by_side import do_for_each
 from uidsync.source.rows import BLANK, IGNORED, SKIPPED, Rules, make_row_reader
 from uidsync.spelling import spell_mac, spell_moment, spell_span
 
+ShownBy = Mapping[str, Mapping[Subject, Shown]]  # by a target, of an address or of what has tags
 Told = dict[str, Any]  # as programs get it
 LONGEST_PRINCIPAL = 80  # characters, shown to people
 LATEST_STEPS = 12  # of the rows that are shown to people; programs get them all
@@ -69,36 +70,32 @@ def _explain(site: Site, ip: Address) -> tuple[Told, Mapping[str, str]]:
         if config.roles.is_used:
             stories += history.trace_tags(config, tagging, ledger, stories[0], now)
     maker, subjects = site.make_targets(attempts=1), [story.subject for story in stories]
-    answers = do_for_each(lambda target: _ask(target, subjects, maker, config.roles.prefix), config.target)
+    prefix = config.roles.prefix
+    shown = dict(do_for_each(lambda target: (target.name, _ask(target, subjects, maker, prefix)), config.target))
     names_tagged = {target.name for target in tagging.target}
     untagged = {
         target.name: "tags = false" if isinstance(target, FirewallConfig) else "agents take none"
         for target in config.target
         if target.name not in names_tagged
     }
-    targets, *of_tags = (
-        _describe_targets(story, {target.name: shown for target, shown in zip(config.target, each, strict=True)})
-        for story, each in zip(stories, zip(*answers, strict=True), strict=True)
-    )
-    events = [_describe_step(step, rules) for step in steps]
+    events, targets = [_describe_step(step, rules) for step in steps], _describe_targets(stories[0], shown)
+    tags = [_describe_tags(story, shown) for story in stories[1:]]
     told = {"address": str(ip), "now": now, "events": events, "targets": targets}
-    tags = [_describe_tags(*each) for each in zip(stories[1:], of_tags, strict=True)]
     return told | ({"tags": tags} if tags else {}), untagged
 
 
-def _ask(target: TargetConfig, subjects: Sequence[Subject], maker: TargetMaker, prefix: str) -> list[Shown]:
-    """Ask a target what it shows of an address, and of what has tags."""
-    if not isinstance(target, FirewallConfig):
-        return [None] * len(subjects)
-    shown: list[Shown] = []
-    with closing(maker.make_firewall(target)) as firewall:
-        tagged = TagTarget(firewall, prefix, tuple)
-        for subject in subjects if target.tags else subjects[:1]:
-            try:
-                shown.append((tagged if isinstance(subject, Tagged) else firewall).ask(subject))
-            except PanosError as error:
-                shown.append(error)
-    return shown + [None] * (len(subjects) - len(shown))
+def _ask(target: TargetConfig, subjects: Sequence[Subject], maker: TargetMaker, prefix: str) -> dict[Subject, Shown]:
+    """Ask a target what it shows of an address, and of what has tags; nothing of an agent."""
+    shown: dict[Subject, Shown] = {}
+    if isinstance(target, FirewallConfig):
+        with closing(maker.make_firewall(target)) as firewall:
+            tagged = TagTarget(firewall, prefix, tuple)
+            for subject in subjects if target.tags else subjects[:1]:
+                try:
+                    shown[subject] = (tagged if isinstance(subject, Tagged) else firewall).ask(subject)
+                except PanosError as error:
+                    shown[subject] = error
+    return shown
 
 
 def _describe_step(step: Step, rules: Rules) -> Told:
@@ -114,14 +111,14 @@ def _describe_step(step: Step, rules: Rules) -> Told:
     return asdict(step) | more | {"keys": history.find_keys(step.principal, rules)}
 
 
-def _describe_tags(story: Story, targets: list[Told]) -> Told:
+def _describe_tags(story: Story, shown: ShownBy) -> Told:
     of = story.subject
     whose = {of.kind: of.name} if isinstance(of, Tagged) else {}
     told = {"wanted": story.tags, "from": story.sources, "changed": story.changed, "count": story.count}
-    return whose | told | {"targets": targets}
+    return whose | told | {"targets": _describe_targets(story, shown)}
 
 
-def _describe_targets(story: Story, shown: Mapping[str, Shown]) -> list[Told]:
+def _describe_targets(story: Story, shown: ShownBy) -> list[Told]:
     """Describe what each target should have, what is due there, what the ledger has of it, and what it shows."""
 
     def name(user: str) -> Told:
@@ -145,7 +142,7 @@ def _describe_targets(story: Story, shown: Mapping[str, Shown]) -> list[Told]:
             else None,
         }
         for verdict in story.verdicts
-        for entries in [shown[verdict.name]]
+        for entries in [shown[verdict.name].get(story.subject)]
     ]
 
 
