@@ -23,7 +23,7 @@ from uidsync.plan.safety import UnsafePlan
 from uidsync.reading.reader import read_clock
 from uidsync.refusal import Refusal
 from uidsync.report.advice import count
-from uidsync.report.report import INCOMPLETE, OK, UNSAFE
+from uidsync.report.report import INCOMPLETE, OK, UNSAFE, SyncReport
 from uidsync.sync import join_plans
 from uidsync.withdraw import Chosen, find_withheld, give_back, plan_withdrawal, raise_if_unsafe
 from uidsync.withdraw import withdraw as carry_out
@@ -83,7 +83,8 @@ def withdraw(
             raise LedgerError(f"{site.state_dir} cannot be written, so nothing was changed; make it writable first")
         if wish.lists or wish.undo:
             return _tell_or_undo(site, ledger, chosen, wish, as_json=as_json)
-        return _withdraw(site, ledger, chosen, dry_run=wish.dry_run, as_json=as_json)
+        ended = _withdraw(site, ledger, chosen, dry_run=wish.dry_run)
+    return ended if isinstance(ended, int) else _tell(ended, chosen, as_json=as_json)
 
 
 def _name(chosen: Chosen) -> str:
@@ -102,7 +103,8 @@ def _confirm(site: Site, *, only_tags: bool) -> bool:
     return typer.confirm(f"{what} that uidsync sent to {names}, and withhold it?", err=True)
 
 
-def _withdraw(site: Site, ledger: Ledger, chosen: Chosen, *, dry_run: bool, as_json: bool) -> int:
+def _withdraw(site: Site, ledger: Ledger, chosen: Chosen, *, dry_run: bool) -> SyncReport | int:
+    """Withdraw what is chosen and return the report, or the exit code where nothing is sent."""
     source = site.make_source()
     with ExitStack() as stack:
         if not dry_run:
@@ -120,10 +122,14 @@ def _withdraw(site: Site, ledger: Ledger, chosen: Chosen, *, dry_run: bool, as_j
             if is_empty or dry_run:
                 return INCOMPLETE if is_empty else OK
             progress = stack.enter_context(progress_bar())
-            report = carry_out(site.make_parts(source, ledger, site.make_targets(), progress), planned, chosen)
+            return carry_out(site.make_parts(source, ledger, site.make_targets(), progress), planned, chosen)
         except UnsafePlan as error:
             site.log.error("withdrawal.refused", message=str(error), hint="`--all` has no limit")
             return UNSAFE
+
+
+def _tell(report: SyncReport, chosen: Chosen, *, as_json: bool) -> int:
+    """Tell what became of a withdrawal, and what undoes it."""
     if as_json:
         print_json(report.to_json())
     elif sys.stdout.isatty():
