@@ -207,12 +207,8 @@ class Site:
         """Read the configuration, and give up what rights are not needed; None keeps them all. Raises ConfigError."""
         site = cls(options.read_config(), options.file, names, log)
         if needs:
-            site.become_owner(needs)
+            become_owner(site.state_dir, needs)
         return site
-
-    def become_owner(self, needs: Needs) -> None:
-        """Give up what rights are not needed. Raises ConfigError."""
-        become_owner(self.state_dir, needs)
 
     def need_firewalls(self, what: str) -> list[FirewallConfig]:
         """Return the firewalls that are meant. Raises ConfigError for agents, which have no such thing."""

@@ -15,6 +15,7 @@ import structlog
 from msgspec import Struct
 
 from uidsync.cli.app import Options, TargetOption, command, usage
+from uidsync.cli.rights import become_owner
 from uidsync.cli.wiring import Site
 from uidsync.config.models import Config, CSVConfig
 from uidsync.deadline import Deadline, Interrupted
@@ -94,7 +95,7 @@ def events(
             return _report(site, Request(site.config.of(EventsConfig), wish, question, choice, _read_window(span)))
         if names or target or (span, question, choice) != (Span(), Question(), Choice()):
             raise Refusal("use it alone, without names and other options", "--forget")
-        site.become_owner("write")
+        become_owner(site.state_dir, "write")
         memory = site.state_dir / FILE
         with spooled(NAC(site.config, site.make_source()).names, memory) as spool:
             site.log.info("memory.forgotten", rows=Memory(spool, memory).forget(forget))
@@ -107,7 +108,7 @@ def events(
 def _report(site: Site, request: Request) -> int:
     request.raise_if_odd()
     firewalls = site.need_firewalls("logs of security events")
-    site.become_owner("write" if request.needs_memory else "nothing")
+    become_owner(site.state_dir, "write" if request.needs_memory else "nothing")
     site.raise_if_locked_out(firewalls, is_source_needed=not request.question.no_who)
     table, memory = request.table, site.state_dir / FILE
     site.deadline = Deadline(table.deadline.total_seconds())
