@@ -11,7 +11,7 @@ import pymysql
 import pytest
 
 from tests.limits import PATIENCE
-from tests.safeconnect import COLUMNS, fresh_export, read_statements
+from tests.safeconnect import COLUMNS, read_statements
 from uidsync.deadline import Deadline
 from uidsync.source import SourceError
 from uidsync.source.mysql import ROWS_AT_ONCE, Login, MySQLSource
@@ -125,14 +125,6 @@ def test_a_zero_date_is_no_date(safeconnect):
         assert snapshot.read_last_date() is None
 
 
-@pytest.mark.parametrize("charset", ["latin1", "utf8mb4"])
-def test_either_charset_will_do(safeconnect_server, tmp_path, charset):
-    """Names come through whole from a table of either charset."""
-    with fresh_export(safeconnect_server, tmp_path, charset) as export:
-        export.insert([(1, NAIVE, "192.0.2.1", "Jürgen Ö,Straße", None)])
-        assert [row.principal for row in read(make_source(export))] == ["Jürgen Ö,Straße"]
-
-
 @pytest.mark.parametrize(
     ("column", "kind"),
     [
@@ -207,20 +199,6 @@ def test_addresses_are_cut_by_the_column(safeconnect):
     cut, whole = map(read_row, sorted(read(source)))
     assert cut.reason in {"bad_address", "cut_ipv6"}
     assert whole.ip == ip_address("192.0.2.1")
-
-
-def test_a_table_without_devices_will_do(safeconnect):
-    """The column of devices may be missing, or kept from the account."""
-    safeconnect.insert([ADA])
-    source = make_source(safeconnect)
-    columns = ", ".join(column for column in COLUMNS if column != "macaddress")
-    table = f"{safeconnect.database}.clienthist"
-    account = f"'{safeconnect.user}'@'%'"
-    run(safeconnect, f"REVOKE ALL, GRANT OPTION FROM {account}", f"GRANT SELECT ({columns}) ON {table} TO {account}")
-    assert read(source) == [Row(*ADA[:4], None)]
-    run(safeconnect, "ALTER TABLE clienthist DROP COLUMN macaddress", f"GRANT SELECT ON {table} TO {account}")
-    with source.open() as snapshot:
-        assert list(snapshot.read_since(EVER)) == list(snapshot.read_after(0, [], EVER)) == [Row(*ADA[:4], None)]
 
 
 # ---- one moment --------------------------------------------------------------------------------------------------

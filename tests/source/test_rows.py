@@ -2,7 +2,7 @@
 
 import re
 import tracemalloc
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -24,7 +24,6 @@ from uidsync.source.rows import (
     brings_other_domain,
     is_seen,
     is_within,
-    make_name_reader,
     make_row_reader,
     read_mac,
 )
@@ -56,20 +55,10 @@ def read(principal="ada", address="192.0.2.1", date=NOON, mac=None, rules=None):
 @pytest.mark.parametrize(
     ("principal", "rules", "user"),
     [
-        ("JDoe,Staff,VPN", Rules(), "JDoe"),
-        ("  JDoe \t,Staff", Rules(), "JDoe"),
         ("\u3000JDoe\xa0", Rules(), "JDoe"),
-        ("0", Rules(), "0"),
-        ("Jane Doe,Staff", Rules(), "Jane Doe"),
-        ("JDoe", Rules(lowercase=True), "jdoe"),
-        ("JDoe", Rules(domain="Campus", lowercase=True), "Campus\\jdoe"),
-        ("LAB\\JDoe", Rules(domain="CAMPUS"), "LAB\\JDoe"),
-        ("JDoe@example.edu", Rules(domain="CAMPUS"), "JDoe@example.edu"),
-        ("JDoe@example.edu", Rules(domain="CAMPUS", strip_realm=True), "CAMPUS\\JDoe"),
         ("a@b@example.edu", Rules(strip_realm=True), "a@b"),
         ("LAB\\JDoe@example.edu", Rules(domain="CAMPUS", strip_realm=True), "LAB\\JDoe"),
         ("uid=jdoe;ou=x", Rules(rewrite=(("^uid=([^;]*).*$", r"\1"), ("^j", "J"))), "Jdoe"),
-        ("nullable", Rules(), "nullable"),
         ("JDOE", Rules(rewrite=(("^JDOE$", "null"),)), "null"),
         ("x" * LONGEST_NAME, Rules(), "x" * LONGEST_NAME),
         ("x" * (LONGEST_NAME - 7), Rules(domain="CAMPUS"), "CAMPUS\\" + "x" * (LONGEST_NAME - 7)),
@@ -91,7 +80,6 @@ def test_a_name_is_made_in_the_order_of_the_rule(principal, rules, user):
 @pytest.mark.parametrize(
     ("principal", "rules", "why"),
     [
-        *((principal, Rules(), "null") for principal in ("null", "NULL", " nUlL ,Staff", "Null,")),
         *((principal, Rules(), "null") for principal in ("null@example.edu,Staff", "CAMPUS\\NULL", "X\\null @y")),
         *((principal, Rules(), "empty") for principal in (",Staff", " ,", ",")),
         *(
@@ -99,13 +87,11 @@ def test_a_name_is_made_in_the_order_of_the_rule(principal, rules, user):
             for principal in ("@example.edu", "@example.edu,Staff", "CAMPUS\\", "\\", "@")
         ),
         ("CAMPUS\\@example.edu", Rules(strip_realm=True), "ignored"),
-        ("host/pc-1", CAMPUS, "ignored"),
         ("ada", Rules(rewrite=(("^.*$", "@example.edu"),), strip_realm=True), "ignored"),
         *((f"a{character}b", Rules(), "unfit") for character in "\0\t\n\x1b\x7f\x85\ud800\ufffe\uffff"),
         ("ab", Rules(rewrite=(("b", "\x07"),)), "unfit"),
         ("x" * (LONGEST_NAME + 1), Rules(), "too_long"),
         ("x" * (LONGEST_NAME - 6), Rules(domain="CAMPUS"), "too_long"),
-        *((principal, CAMPUS, "ignored") for principal in ("svc-a", "SVC-A,Staff", "CAMPUS\\svc-a", "svc-a@x", "PC1$")),
         ("svc-" + "x" * 4000, CAMPUS, "too_long"),
         ("host/" + "x" * LONGEST_NAME, CAMPUS, "too_long"),
         ("a" * 5, Rules(rewrite=(("a", "b" * 100), ("^b+$", "ada"))), "too_long"),
@@ -214,12 +200,6 @@ def test_no_name_holds_a_rewrite(match, name):
     assert read(name, rules=rules).why == ("too_long" if len(name) > LONGEST_NAME else "")
 
 
-def test_ten_thousand_names_hold_no_rewrite():
-    """Nor do many names together, each of which would hold an engine that tries every way."""
-    read_name = make_name_reader(Rules(rewrite=((r"^((a+)+)+$", ""),)))
-    assert {read_name(f"{'a' * 30}{n}")[1] for n in range(10_000)} == {""}
-
-
 @pytest.mark.parametrize("part", ["a" * 200, "\U0001f600" * 200, "x," + "ROLE," * 1100, "\u3000" * 5000])
 def test_what_is_remembered_is_bound(part):
     """A campus of names of any length, with roles of any length, takes no more memory than short names do."""
@@ -252,24 +232,14 @@ def test_of_a_principal_so_much_is_looked_at():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("192.0.2.1", "192.0.2.1"),
-        (" 192.0.2.1     ", "192.0.2.1"),
         ("240.0.0.1", "240.0.0.1"),
         ("2001:DB8:0::9", "2001:db8::9"),
-        ("::ffff:10.0.1.7", "cut_ipv6"),
-        ("::ffff:9.8.7.6", "9.8.7.6"),
         ("::ffff:c000:201", "cut_ipv6"),
         ("::FFFF:909:909", "9.9.9.9"),
-        ("2001:db8::12:34", "cut_ipv6"),
         ("2001:db8:1:2:3:", "bad_address"),
-        *((text, "no_address") for text in (None, "", "   ")),
-        *((text, "bad_address") for text in ("unknown", "10.1.2", "999.1.2.3", "10.1.2.3/24", "010.001.002.003")),
         *((text, "bad_address") for text in ("10.1.2.3 4", "fe80::1%eth0", "2001:db8::1%1", "\u0661.2.3.4")),
         ("1" * 5000, "bad_address"),
-        *((text, "reserved_address") for kind in ("unspecified", "loopback", "link-local") for text in ADDRESSES[kind]),
-        *((text, "reserved_address") for kind in ("multicast", "broadcast") for text in ADDRESSES[kind]),
         ("::ffff:127.0.0.1", "reserved_address"),
-        ("10.9.1.1", "outside_networks"),
     ],
 )  # fmt: skip
 def test_an_address_counts_or_the_row_is_skipped(text, expected):
@@ -305,27 +275,6 @@ def test_networks_include_and_exclude(ip, include, exclude, expected):
 
 
 # ---- dates and devices -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("date", "offset", "expected"),
-    [
-        (NOON, timedelta(), NOW),
-        (NOW.astimezone(timezone(timedelta(hours=-5))), timedelta(), NOW),
-        (NOON + timedelta(hours=4), timedelta(hours=-4), NOW),
-        (NOON + timedelta(seconds=300), timedelta(), NOW + timedelta(seconds=300)),
-        (NOON + timedelta(seconds=301), timedelta(), "ahead"),
-        (NOON, timedelta(seconds=301), "ahead"),
-        (None, timedelta(), "no_date"),
-        (ZERO_DATE, timedelta(), "no_date"),
-        (NOON.replace(year=9999), timedelta(days=365), "no_date"),
-        (NOON.replace(year=1), timedelta(days=-365), "no_date"),
-    ],
-)
-def test_a_date_counts_or_the_row_is_skipped(date, offset, expected):
-    """Dates are UTC and the offset counts first; none, and one over five minutes ahead, make no event."""
-    row = read(date=date, rules=Rules(time_offset=offset))
-    assert (row.seen_at if isinstance(row, LoginEvent) else row.reason) == expected
 
 
 @pytest.mark.parametrize(("age", "counts"), [(3600, True), (3601, False)])

@@ -79,14 +79,6 @@ def test_a_batch_reaches_the_agent(agent, make_agent, framing, reply):
     target.close()
 
 
-@pytest.mark.parametrize("version", ["1.2", "1.3"])
-def test_both_versions_of_tls_will_do(start, make_agent, version):
-    """An agent may speak either version."""
-    agent = start("agent", tls_versions=(version, version))
-    assert make_agent(agent).send(BATCH) == ()
-    assert len(agent.mappings()) == 2
-
-
 def test_each_message_has_a_connection(agent, make_agent):
     """Every message comes on a connection of its own: agents are not known to take two."""
     target = make_agent(agent)

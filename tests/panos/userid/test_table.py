@@ -94,13 +94,6 @@ def test_what_a_table_has_besides_is_passed_over():
     assert len(read(HEAD + b"<note>well</note>" + write_entry(*ROWS[0]) + b"<more><a/></more>" + TAIL)) == 1
 
 
-def test_who_is_unknown_is_nobody():
-    """An entry without a user is counted and left out; one that never expires has no seconds."""
-    rows = [("10.0.0.1", "vsys1", "Unknown", "unknown", 2), ("10.0.0.2", "vsys1", "AD", "", 2)]
-    (entry,) = read(write_table([*rows, ("10.0.0.3", "vsys1", "AD", "ada", "Never")], 3))
-    assert (entry.user, entry.seconds_left) == ("ada", None)
-
-
 def test_a_large_table_needs_little_memory():
     """Twenty thousand entries pass through in the memory of a few pieces."""
     entries = (write_entry("10.0.0.1", "vsys1", "XMLAPI", "ada", 5) for _ in range(20_000))
