@@ -148,9 +148,9 @@ def judge(share: Share, ip: Subject, holder: LoginEvent | None) -> Verdict:
     """Judge one address of a target's share."""
     plan = share.plan
     logins: dict[Due, Sequence[Login]] = {"changed": plan.changed, "new": plan.new, "refreshed": plan.refreshed}
-    held = tuple(each for each in share.held.get(ip, ()) if share.now < each.held_until + LOGOUT_GRACE)
+    held = tuple(each for each in share.belief.held.get(ip, ()) if share.now < each.held_until + LOGOUT_GRACE)
     return Verdict(
-        share.name,
+        share.target.name,
         share.wanted.get(ip),
         _find_reason(share, ip, holder),
         (

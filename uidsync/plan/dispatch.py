@@ -77,7 +77,7 @@ def plan_dispatches(
         if each.name not in whole
     ]
     tallies = [Tally() for _ in targets]
-    for ips in _take_together(streams):
+    for ips in take_parts(ip for ip, _ in groupby(heapq.merge(*streams))):
         demand = make_demand(ledger.read_events(ips), config.source.validity, now)
         shares: dict[object, Share] = {}  # targets of which nothing is known have one alike
         for dispatch, tally in zip(dispatches, tallies, strict=True):
@@ -153,11 +153,6 @@ def _begin(config: Config, target: TargetConfig, ledger: Ledger, now: datetime, 
         blindly=blindly,
         is_empty=state.is_new or not ledger.has_holdings(target.name),
     )
-
-
-def _take_together(streams: Sequence[Iterable[str]]) -> Iterator[list[str]]:
-    """Yield what comes in any of some ordered streams, each once, so many at a time."""
-    return take_parts(ip for ip, _ in groupby(heapq.merge(*streams)))
 
 
 def take_parts(values: Iterable[Value], size: int = AT_ONCE) -> Iterator[list[Value]]:

@@ -53,21 +53,6 @@ class Share(Struct, frozen=True):
     rejected: Collection[Subject] = ()
     taken: Collection[Subject] = ()
 
-    @property
-    def name(self) -> str:
-        """The target's name."""
-        return self.target.name
-
-    @property
-    def state(self) -> TargetState:
-        """What is known of the target beside its mappings."""
-        return self.belief.state
-
-    @property
-    def held(self) -> Mapping[Subject, tuple[Holding, ...]]:
-        """What the target is believed to hold."""
-        return self.belief.held
-
 
 def is_pass_due(config: Config, state: TargetState, now: datetime) -> bool:
     """Tell whether it is time to put a target right as a whole: by its table, or by sending all that is wanted."""

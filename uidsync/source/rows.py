@@ -292,7 +292,8 @@ def is_within(ip: Subject, include: tuple[Network, ...], exclude: tuple[Network,
     """Tell whether an address lies in an included network (none: in all) and in no excluded one. A user always does."""
     if isinstance(ip, Tagged):
         return ip.kind == "user" or is_within(read_address(ip.name), include, exclude)
-    return (not include or any(ip in network for network in include)) and not any(ip in network for network in exclude)
+    is_included = not include or any(ip in network for network in include)
+    return is_included and not (exclude and any(ip in network for network in exclude))
 
 
 def write_date(moment: datetime) -> datetime:
