@@ -37,6 +37,18 @@ def broken(_seconds):
     raise ZeroDivisionError
 
 
+def saying(*views):
+    """Make a firewall that says this, one after the other, the last for ever; it notes how long it was asked for."""
+    left = list(views)
+
+    def fickle(seconds):
+        fickle.asked.append(seconds)
+        return (left.pop(0) if len(left) > 1 else left[0],)
+
+    fickle.asked = []
+    return fickle
+
+
 def find_condition(views):
     """Return the condition of the one tunnel that was told."""
     return views[0].table.flows[0].condition
@@ -227,12 +239,8 @@ def test_a_bug_costs_its_firewall_alone():
 
 def test_a_failure_is_told_when_it_begins_and_ends():
     """A firewall that stays dead is one line in the log, not one a minute, and its return another."""
-    said = [Unreachable("x"), Unreachable("y"), view(flow("HQ")).table]
-
-    def fickle(_seconds):
-        return (View("host", said.pop(0)),)
-
-    probes = make_probes(fickle)
+    gone = (View("fw.example.edu", Unreachable(words)) for words in "xy")
+    probes = make_probes(saying(*gone, view(flow("HQ"))))
     with capture_logs() as logs:
         for _ in range(3):
             probes.probe("fickle", 5)
@@ -242,30 +250,20 @@ def test_a_failure_is_told_when_it_begins_and_ends():
 def test_a_part_that_is_not_all_there_is_told_when_it_begins():
     """Counters that were cut off are one line in the log, not one a minute; once they were whole they are told anew."""
     cut = Busy("the counters of 1 of 2 tunnels were read: time was up")
-    said = [cut, cut, 2, cut]
-
-    def busy(_seconds):
-        return (view(flow("HQ"), counters=said.pop(0)),)
-
-    probes = make_probes(busy)
+    probes = make_probes(saying(*(view(flow("HQ"), counters=said) for said in (cut, cut, 2, cut))))
     with capture_logs() as logs:
         for _ in range(4):
-            probes.probe("busy", 5)
+            probes.probe("fickle", 5)
     assert [(line["event"], line["part"]) for line in logs] == [("probe.incomplete", "counters")] * 2
 
 
 def test_what_is_known_outlasts_a_failure():
     """A failed collection changes nothing of what was known, and a state lasts since it was seen first."""
-    said = ["active", "active", None, "active", "init"]
-    clock = iter(NOW + timedelta(minutes=minute) for minute in range(len(said)))
-
-    def fickle(_seconds):
-        state = said.pop(0)
-        return (view(flow("HQ", state)) if state else View("fw.example.edu", Unreachable("x")),)
-
-    probes = make_probes(fickle, now=lambda: next(clock))
+    gone, up = View("fw.example.edu", Unreachable("x")), view(flow("HQ", "active"))
+    clock = iter(NOW + timedelta(minutes=minute) for minute in range(5))
+    probes = make_probes(saying(up, up, gone, up, view(flow("HQ", "init"))), now=lambda: next(clock))
     seen = []
-    while said:
+    for _ in range(5):
         probes.probe("fickle", 5)
         (host,) = probes.show("fickle")
         seen.append((host.tunnels is not None, host.seen.at.minute - 30, host.seen.since["HQ"].minute - 30))
@@ -283,20 +281,14 @@ def test_the_page_waits_for_nobody_long(stuck):
 
 def test_what_is_fresh_is_not_asked_for_again():
     """Whoever opens the page again and again costs the firewalls one question."""
-    calls = []
-
-    def counted(_seconds):
-        calls.append(1)
-        return (view(flow("HQ")),)
-
-    now = [NOW]
-    probes = make_probes(counted, now=lambda: now[0])
+    firewall, now = saying(view(flow("HQ"))), [NOW]
+    probes = make_probes(firewall, now=lambda: now[0])
     for _ in range(5):
         probes.refresh(timedelta(seconds=30), 10, 5)
-    assert len(calls) == 1
+    assert len(firewall.asked) == 1
     now[0] -= timedelta(hours=1)  # a clock was put right: what was told in its future is as old as any
     probes.refresh(timedelta(seconds=30), 10, 5)
-    assert len(calls) == 2
+    assert len(firewall.asked) == 2
 
 
 @pytest.mark.parametrize(
