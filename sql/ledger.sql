@@ -15,10 +15,10 @@ SELECT event_id FROM ahead ORDER BY event_id
 SELECT ip, user, why, seen_at, event_id, mac, roles FROM event
 
 -- name: read_events_at
-SELECT ip, user, why, seen_at, event_id, mac, roles FROM event WHERE ip IN (SELECT value FROM json_each(?))
+SELECT ip, user, why, seen_at, event_id, mac, roles FROM event WHERE ip IN (SELECT value FROM json_each(:ips))
 
 -- name: read_events_of
-SELECT ip, user, why, seen_at, event_id, mac, roles FROM event WHERE casefold(user) IN (SELECT value FROM json_each(?))
+SELECT ip, user, why, seen_at, event_id, mac, roles FROM event WHERE casefold(user) IN (SELECT value FROM json_each(:users))
 
 -- name: count_events
 SELECT count(*), max(seen_at) FROM event
@@ -59,7 +59,7 @@ DELETE FROM event WHERE seen_at <= :until AND NOT EXISTS (
 
 -- name: write_reading
 INSERT OR REPLACE INTO reading (only, source, rules, watermark, full_at, clock_offset, disordered_at)
-VALUES (1, ?, ?, ?, ?, ?, ?)
+VALUES (1, :source, :rules, :watermark, :full_at, :clock_offset, :disordered_at)
 
 -- name: clear_marks
 DELETE FROM mark
@@ -80,7 +80,7 @@ SELECT name, identity, last_success, behind_since, error_kind, error_message, is
     reconciled_at, tried_at, pause, asked, member, certificate_not_after, client_certificate_not_after, compared_at,
     differing
 FROM target
-WHERE name = ?
+WHERE name = :target
 
 -- name: write_target
 INSERT OR REPLACE INTO target (name, identity, last_success, behind_since, error_kind, error_message, is_unusable,
@@ -93,28 +93,29 @@ VALUES (:name, :identity, :last_success, :behind_since, :error_kind, :error_mess
 -- ---- What targets hold
 
 -- name: read_holdings
-SELECT ip, user, timeout, sent_at, held_until, in_doubt, event_id FROM holding WHERE target = ?
+SELECT ip, user, timeout, sent_at, held_until, in_doubt > 0 AS in_doubt, event_id, in_doubt = 2 AS undated FROM holding
+WHERE target = :target
 
 -- name: read_holdings_at
-SELECT ip, user, timeout, sent_at, held_until, in_doubt, event_id FROM holding
-WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+SELECT ip, user, timeout, sent_at, held_until, in_doubt > 0 AS in_doubt, event_id, in_doubt = 2 AS undated FROM holding
+WHERE target = :target AND ip IN (SELECT value FROM json_each(:ips))
 
 -- name: has_holdings
-SELECT 1 FROM holding WHERE target = ? LIMIT 1
+SELECT 1 FROM holding WHERE target = :target LIMIT 1
 
 -- name: sum_up_holdings
 SELECT count(*), coalesce(sum(in_doubt > 0), 0), min(held_until), max(held_until) FROM holding
-WHERE target = ? AND held_until > ?
+WHERE target = :target AND held_until > :now
 
 -- name: read_quiet_sums
-SELECT held, 0, first_end, last_end FROM quiet WHERE target = ? AND min(until, first_end) > ?
+SELECT held, 0, first_end, last_end FROM quiet WHERE target = :target AND min(until, first_end) > :now
 
 -- name: count_settled
-SELECT count(*) FROM holding WHERE target = ? AND held_until > ? AND sent_at <= ? AND NOT in_doubt
+SELECT count(*) FROM holding WHERE target = :target AND held_until > :now AND sent_at <= :settled AND NOT in_doubt
 
 -- name: count_held_addresses
 -- Where doubt is noted for an event with nobody, others alone may have sent somebody.
-SELECT count(DISTINCT ip) FROM holding WHERE target = ? AND held_until > ? AND NOT (in_doubt AND EXISTS (
+SELECT count(DISTINCT ip) FROM holding WHERE target = :target AND held_until > :now AND NOT (in_doubt AND EXISTS (
     SELECT 1 FROM event WHERE event.ip = holding.ip AND event.event_id = holding.event_id AND event.user IS NULL
 ))
 
@@ -143,7 +144,7 @@ SELECT ip FROM (
     SELECT event.ip, event.user FROM taken JOIN event ON event.ip = taken.ip AND event.event_id = taken.event_id
     WHERE taken.target = :target
     ORDER BY ip, user LIMIT -1
-) WHERE :networks = '' OR is_within(ip, :networks)
+) WHERE :networks = '[]' OR is_within(ip, :networks)
 UNION
 -- somebody is held, or was until just now, who is not to be there, or outside of the networks;
 SELECT ip FROM (
@@ -154,7 +155,7 @@ SELECT ip FROM (
 )
 UNION
 SELECT ip FROM (
-    SELECT ip FROM holding WHERE target = :target AND held_until > :gone AND :networks <> ''
+    SELECT ip FROM holding WHERE target = :target AND held_until > :gone AND :networks <> '[]'
     EXCEPT
     SELECT ip FROM json_each(:ranges) AS range
     CROSS JOIN holding ON target = :target AND ip >= json_extract(range.value, '$[0]') AND ip < json_extract(range.value, '$[1]')
@@ -215,7 +216,7 @@ WHERE holding.target = :target AND holding.event_id NOT IN (0, event.event_id)
 ORDER BY holding.ip LIMIT :most
 
 -- name: count_mappings
-SELECT count(*) FROM holding WHERE target = ?
+SELECT count(*) FROM holding WHERE target = :target
 
 -- name: pick_fit
 -- The first mapping from a place in the order of addresses on that is fit to be asked for: it is not in doubt, was not sent
@@ -227,19 +228,19 @@ ORDER BY ip LIMIT 1
 
 -- name: write_holding
 INSERT OR REPLACE INTO holding (target, ip, user, timeout, sent_at, held_until, in_doubt, event_id)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (:target, :ip, :user, :timeout, :sent_at, :held_until, iif(:undated, 2, :in_doubt), :event_id)
 
 -- name: drop_holdings
 -- What was withdrawn stays: the target may be the same one under another name, and still have the mapping.
-DELETE FROM holding WHERE target = ? AND NOT EXISTS (
+DELETE FROM holding WHERE target = :target AND NOT EXISTS (
     SELECT 1 FROM withdrawn WHERE withdrawn.target = holding.target AND withdrawn.ip = holding.ip
 )
 
 -- name: doubt_holdings
-UPDATE holding SET in_doubt = 1 WHERE target = ?
+UPDATE holding SET in_doubt = 1 WHERE target = :target
 
 -- name: drop_holdings_at
-DELETE FROM holding WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+DELETE FROM holding WHERE target = :target AND ip IN (SELECT value FROM json_each(:ips))
 
 -- name: drop_lapsed
 -- What ran out is remembered for as long as its event holds the address: that it was delivered is known by that. Where
@@ -255,9 +256,6 @@ INSERT OR REPLACE INTO message (target, number, at, entries) VALUES (?, ?, ?, ?)
 
 -- name: drop_message
 DELETE FROM message WHERE target = ? AND number = ?
-
--- name: find_message
-SELECT 1 FROM message UNION ALL SELECT 1 FROM tag_message LIMIT 1
 
 -- name: doubt_logins
 -- A refresh under way may last longer than what is held already, and no shorter: the longer of the two counts.
@@ -305,28 +303,28 @@ DELETE FROM rejected WHERE target = :target AND +ip IN (SELECT json_extract(valu
 DELETE FROM taken WHERE target = :target AND +ip IN (SELECT json_extract(value, '$[0]') FROM json_each(:entries))
 
 -- name: write_logouts
-INSERT INTO logout (target, at, entries) VALUES (?, ?, ?)
+INSERT INTO logout (target, at, entries) VALUES (:target, :at, :entries)
 
 -- name: count_logouts
-SELECT coalesce(sum(entries), 0) FROM logout WHERE target = ? AND at > ?
+SELECT coalesce(sum(entries), 0) FROM logout WHERE target = :target AND at > :since
 
 -- name: drop_old_logouts
-DELETE FROM logout WHERE at < ?
+DELETE FROM logout WHERE at < :until
 
 -- ---- What a target rejected
 
 -- name: read_rejected
-SELECT ip, user, event_id, since, tried_at, pause FROM rejected WHERE target = ? ORDER BY ip
+SELECT ip, user, event_id, since, tried_at, pause FROM rejected WHERE target = :target ORDER BY ip
 
 -- name: read_rejected_at
 SELECT ip, user, event_id, since, tried_at, pause FROM rejected
-WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+WHERE target = :target AND ip IN (SELECT value FROM json_each(:ips))
 
 -- name: write_rejected
-INSERT OR REPLACE INTO rejected (target, ip, user, event_id, since, tried_at, pause) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT OR REPLACE INTO rejected (target, ip, user, event_id, since, tried_at, pause) VALUES (:target, :ip, :user, :event_id, :since, :tried_at, :pause)
 
 -- name: drop_rejected
-DELETE FROM rejected WHERE target = ?
+DELETE FROM rejected WHERE target = :target
 
 -- name: drop_rejections
 DELETE FROM rejected
@@ -341,17 +339,17 @@ DELETE FROM rejected WHERE NOT EXISTS (
 -- ---- What somebody withdrew
 
 -- name: read_withdrawn
-SELECT ip, user, seen_at, event_id FROM withdrawn WHERE target = ? ORDER BY ip
+SELECT ip, user, seen_at, event_id FROM withdrawn WHERE target = :target ORDER BY ip
 
 -- name: read_withdrawn_at
 SELECT ip, user, seen_at, event_id FROM withdrawn
-WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+WHERE target = :target AND ip IN (SELECT value FROM json_each(:ips))
 
 -- name: write_withdrawn
-INSERT OR REPLACE INTO withdrawn (target, ip, user, seen_at, event_id) VALUES (?, ?, ?, ?, ?)
+INSERT OR REPLACE INTO withdrawn (target, ip, user, seen_at, event_id) VALUES (:target, :ip, :user, :seen_at, :event_id)
 
 -- name: drop_withdrawn_at
-DELETE FROM withdrawn WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+DELETE FROM withdrawn WHERE target = :target AND ip IN (SELECT value FROM json_each(:ips))
 
 -- name: drop_old_withdrawn
 -- A withdrawal is over once a newer event came, or another name would be sent; it stays for as long as it is evidence.
@@ -364,19 +362,22 @@ DELETE FROM withdrawn WHERE (seen_at < :until AND NOT EXISTS (
         OR (event.user IS NOT NULL AND casefold(event.user) <> casefold(withdrawn.user)))
 )
 
--- name: count_held_back
-SELECT (SELECT count(*) FROM rejected WHERE target = :target), (SELECT count(*) FROM withdrawn WHERE target = :target)
+-- name: count_withdrawn
+SELECT count(*) FROM withdrawn WHERE target = :target
+
+-- name: count_rejected
+SELECT count(*) FROM rejected WHERE target = :target
 
 -- ---- What another source took
 
 -- name: read_taken
-SELECT ip, event_id FROM taken WHERE target = ?
+SELECT ip, event_id FROM taken WHERE target = :target
 
 -- name: read_taken_at
-SELECT ip, event_id FROM taken WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+SELECT ip, event_id FROM taken WHERE target = :target AND ip IN (SELECT value FROM json_each(:ips))
 
 -- name: count_taken
-SELECT count(*) FROM taken WHERE target = ?
+SELECT count(*) FROM taken WHERE target = :target
 
 -- name: write_taken
 INSERT OR REPLACE INTO taken (target, ip, event_id) VALUES (?, ?, ?)
@@ -385,10 +386,10 @@ INSERT OR REPLACE INTO taken (target, ip, event_id) VALUES (?, ?, ?)
 DELETE FROM taken
 
 -- name: drop_taken
-DELETE FROM taken WHERE target = ?
+DELETE FROM taken WHERE target = :target
 
 -- name: drop_taken_at
-DELETE FROM taken WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+DELETE FROM taken WHERE target = :target AND ip IN (SELECT value FROM json_each(:ips))
 
 -- name: drop_old_taken
 DELETE FROM taken
@@ -412,7 +413,7 @@ INSERT OR IGNORE INTO shown (target, ip, vsys, type, user, seconds_left) VALUES 
 
 -- name: read_shown
 SELECT ip, vsys, type, user, seconds_left FROM shown
-WHERE target = ? AND ip IN (SELECT value FROM json_each(?))
+WHERE target = :target AND ip IN (SELECT value FROM json_each(:ips))
 
 -- name: copy_shown
 INSERT OR IGNORE INTO shown (target, ip, vsys, type, user, seconds_left)
@@ -445,7 +446,7 @@ WHERE shown.target = :target AND shown.type = :type AND lower(shown.user) = lowe
   AND (SELECT count(*) FROM holding AS each WHERE each.target = :target AND each.ip = shown.ip) = 1
   AND NOT EXISTS (SELECT 1 FROM withdrawn WHERE target = :target AND ip = shown.ip)
   AND NOT EXISTS (SELECT 1 FROM taken WHERE target = :target AND ip = shown.ip)
-  AND (:networks = '' OR is_within(shown.ip, :networks))
+  AND (:networks = '[]' OR is_within(shown.ip, :networks))
 
 -- name: count_alike
 SELECT count(*) FROM alike WHERE target = :target
@@ -483,7 +484,7 @@ SELECT at FROM latest
 
 -- name: note_latest
 -- The latest moment that anything here is of.
-UPDATE latest SET at = ?1 WHERE at < ?1
+UPDATE latest SET at = :at WHERE at < :at
 
 -- name: drop_future_events
 DELETE FROM event WHERE seen_at > :limit

@@ -71,7 +71,7 @@ class TagHistory(History):
             by_address[ip] = {"nac-quarantined"} if "Quarantined" in roles else set()
         for name in FIREWALLS:
             has = {whose.casefold(): tags for whose, tags in ours(self.world.devices[name], now).items()}
-            with closing(Ledger.open_read_only(self.world.file)) as ledger:  # what waits to be tried again
+            with closing(Ledger.open_copy(self.world.file)) as ledger:  # what waits to be tried again
                 rejected = {each.ip.name.casefold() for each in ledger.tags.read_rejected(name)}
             for user, tags in by_user.items():
                 assert user in rejected or has.get(user, set()) == tags, (name, user)

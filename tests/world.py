@@ -354,16 +354,13 @@ class World:
         return this
 
     def _copy_ledger(self):
-        ledger = FragileLedger.make_empty()
-        with closing(FragileLedger.open_read_only(self.file)) as home:
-            home.copy_to(ledger)
-        return ledger
+        return FragileLedger.open_copy(self.file)
 
     def read_believed(self, name: str):
         """Return, by address and name, whether what the ledger holds on a target is in doubt."""
         if not self.file.exists():
             return {}
-        with closing(Ledger.open_read_only(self.file)) as ledger:
+        with closing(Ledger.open_copy(self.file)) as ledger:
             return {
                 str(ip): {holding.user: holding.in_doubt for holding in holdings}
                 for ip, holdings in ledger.read_holdings(name).items()

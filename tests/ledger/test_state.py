@@ -7,7 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -17,7 +17,7 @@ from structlog.testing import LogCapture
 
 from uidsync.ledger.file import SCHEMA, LedgerDamaged, LedgerError
 from uidsync.ledger.ledger import FILE, Ledger
-from uidsync.ledger.places import LedgerCopy, Ledgers, Locked, lock, open_ledger, open_ledger_read_only
+from uidsync.ledger.places import LedgerCopy, Ledgers, Locked, lock
 from uidsync.ledger.values import TargetState
 from uidsync.panos.userid.messages import Login
 
@@ -73,9 +73,16 @@ def disk(place):
     subprocess.run([shutil.which("umount"), place], check=True)
 
 
+@contextmanager
+def opened(place, log, kind=Ledgers):
+    """Open the ledger, wherever it is kept, or take a copy of it."""
+    with closing(kind(place, log)) as ledgers:
+        yield ledgers.open()
+
+
 def remember(place, log, ip=ONE, user="ada", *, at=NOW):
     """Note in the ledger that a firewall holds a mapping."""
-    with open_ledger(place, log) as ledger:
+    with opened(place, log) as ledger:
         write(ledger, ip, user, at=at)
 
 
@@ -86,9 +93,9 @@ def write(ledger, ip=ONE, user="ada", *, at=NOW):
     ledger.note_accepted("fw", [Login(ip, user, 60)], at)
 
 
-def recall(place, log, open_it=open_ledger):
+def recall(place, log, kind=Ledgers):
     """Return who is held at which address."""
-    with open_it(place, log) as ledger:
+    with opened(place, log, kind) as ledger:
         return read(ledger)
 
 
@@ -167,7 +174,7 @@ def test_a_directory_that_cannot_be_written_is_made_up_for(place, log, heard):
     assert recall(place, log) == {ONE: "ada", TWO: "ben"}
     assert {"state.unwritable", "ledger.elsewhere"} <= {name for name, _ in names(heard)}
     assert {level for _, level in names(heard)} == {"warning"}
-    assert recall(place, log, open_ledger_read_only) == {ONE: "ada", TWO: "ben"}, "whoever looks sees it too"
+    assert recall(place, log, LedgerCopy) == {ONE: "ada", TWO: "ben"}, "whoever looks sees it too"
 
 
 def put_away(place):
@@ -322,7 +329,7 @@ def test_a_ledger_that_cannot_go_back_is_not_lost(disk, log):
     remember(disk, log)
     fill(disk)
     logins = [Login(ip_address(n + 1), f"user{n:0200}", 60) for n in range(4_000)]
-    with open_ledger(disk, log) as ledger:
+    with opened(disk, log) as ledger:
         ledger.note_accepted("fw", logins, NOW)
     (disk / "filler").unlink()
     assert len(recall(disk, log)) == 4_001, "there is room for a little, and not for this"
@@ -349,7 +356,7 @@ def test_a_damaged_ledger_is_moved_aside(place, log, heard, harm):
     remember(place, log)
     harm(place / FILE)
     was = (place / FILE).read_bytes()
-    assert recall(place, log, open_ledger_read_only) == {}
+    assert recall(place, log, LedgerCopy) == {}
     assert names(heard) == [("ledger.unreadable", "warning")]
     assert recall(place, log) == {}
     assert names(heard)[-1] == ("ledger.moved_aside", "error")
@@ -370,7 +377,7 @@ def test_what_turns_out_to_be_damaged_is_moved_aside_as_well(place, log, heard, 
     with closing(sqlite3.connect(place / FILE)) as database:
         database.execute(harm)
         database.commit()
-    assert recall(place, log, open_ledger_read_only) == {}
+    assert recall(place, log, LedgerCopy) == {}
     assert names(heard) == [("ledger.unreadable", "warning")]
     with closing(Ledgers(place, log)) as ledgers:
         ledger = ledgers.open()
@@ -419,10 +426,10 @@ def test_a_copy_is_of_one_moment(place, log):
     """What a run writes while somebody looks is not seen, nor is the run kept from writing it."""
     place.mkdir()
     remember(place, log)
-    with open_ledger_read_only(place, log) as copy:
+    with opened(place, log, LedgerCopy) as copy:
         remember(place, log, TWO, "ben")
         assert read(copy) == {ONE: "ada"}
-    assert recall(place, log, open_ledger_read_only) == {ONE: "ada", TWO: "ben"}
+    assert recall(place, log, LedgerCopy) == {ONE: "ada", TWO: "ben"}
 
 
 def test_a_journal_of_a_damaged_ledger_does_not_live_on(place, log):
@@ -461,12 +468,12 @@ def test_nowhere_to_write_is_no_reason_to_fail(place, log, heard, monkeypatch):
 def test_looking_makes_nothing(place, log, heard, tmp_path):
     """Whoever looks at a ledger that is not there finds it empty, and leaves everything as it was."""
     before = look(tmp_path)
-    assert recall(place, log, open_ledger_read_only) == {}
+    assert recall(place, log, LedgerCopy) == {}
     place.mkdir()
-    assert recall(place, log, open_ledger_read_only) == {}
+    assert recall(place, log, LedgerCopy) == {}
     place.rmdir()
     (tmp_path / "file").write_text("")
-    assert recall(tmp_path / "file" / "state", log, open_ledger_read_only) == {}
+    assert recall(tmp_path / "file" / "state", log, LedgerCopy) == {}
     (tmp_path / "file").unlink()
     assert look(tmp_path) == before
     assert names(heard) == []
@@ -475,14 +482,14 @@ def test_looking_makes_nothing(place, log, heard, tmp_path):
 def test_a_ledger_that_we_may_not_look_for_is_not_taken_for_none(place, log, heard):
     """Where the directory lets nobody in, as another account's does, that is said."""
     place.symlink_to(place)  # this lets not even root in
-    assert recall(place, log, open_ledger_read_only) == {}
+    assert recall(place, log, LedgerCopy) == {}
     assert names(heard) == [("ledger.unreadable", "warning")]
 
 
 def test_what_goes_wrong_in_the_block_is_not_the_ledgers(place, log):
     """The ledger is closed whatever happens while it is open, and no error is taken for its own."""
     place.mkdir()
-    with pytest.raises(ZeroDivisionError), open_ledger(place, log) as ledger:
+    with pytest.raises(ZeroDivisionError), opened(place, log) as ledger:
         _ = 1 / 0
     with pytest.raises(LedgerError):
         ledger.read_events()

@@ -22,7 +22,7 @@ from uidsync.config.values import SecretError
 from uidsync.deadline import Deadline
 from uidsync.deliver.recorder import Progress
 from uidsync.ledger.ledger import Ledger
-from uidsync.ledger.places import lock, open_ledger, open_ledger_read_only
+from uidsync.ledger.places import LedgerCopy, Ledgers, lock
 from uidsync.panos.userid.agent import Agent
 from uidsync.panos.userid.firewall import Firewall, make_url
 from uidsync.panos.userid.pair import Pair
@@ -283,8 +283,8 @@ class Site:
         with ExitStack() as stack:
             if writes:
                 stack.enter_context(lock(self.state_dir, self.log))
-            opened = (open_ledger if writes else open_ledger_read_only)(self.state_dir, self.log)
-            yield stack.enter_context(opened)
+            ledgers = (Ledgers if writes else LedgerCopy)(self.state_dir, self.log)
+            yield stack.enter_context(closing(ledgers)).open()
 
     def make_turn(self, source: Source) -> Turn | None:
         """Make the turn to work of one of two hosts, or nothing where there is one; `source` is what will be read."""

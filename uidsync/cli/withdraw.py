@@ -14,9 +14,8 @@ from msgspec import Struct
 from uidsync.cli.app import DryRunOption, JSONOption, Options, TargetOption, command, read_address, usage
 from uidsync.cli.show import make_console, print_json, progress_bar, show_held_back, show_plans, show_withdrawal
 from uidsync.cli.wiring import Site
-from uidsync.ledger.file import LedgerError
+from uidsync.ledger.file import MEMORY, LedgerError
 from uidsync.ledger.ledger import Ledger
-from uidsync.ledger.places import MEMORY
 from uidsync.ledger.values import Withdrawn
 from uidsync.panos import rank
 from uidsync.plan.safety import UnsafePlan

@@ -10,24 +10,13 @@ from functools import lru_cache
 from ipaddress import IPv4Network, collapse_addresses, ip_network
 from pathlib import Path
 
-from uidsync.ledger.file import LedgerDamaged, LedgerFile
+from msgspec.structs import asdict
+
+from uidsync.ledger.columns import read_number, read_text, read_time, read_time_or_none
+from uidsync.ledger.file import Addresses, LedgerDamaged, LedgerFile
 from uidsync.ledger.position import Position
-from uidsync.ledger.values import (
-    AHEAD,
-    LATEST,
-    LOGOUT_GRACE,
-    LONGEST_OFFSET,
-    MICROSECOND,
-    SETTLED,
-    read_duration,
-    read_number,
-    read_text,
-    read_text_or_none,
-    read_time,
-    read_time_or_none,
-    write_time,
-)
-from uidsync.panos import Subject, read_subject, spell
+from uidsync.ledger.values import AHEAD, LOGOUT_GRACE, SETTLED
+from uidsync.panos import Subject, read_subject
 from uidsync.source.rows import LoginEvent, Network, is_within
 
 # What is done with what is known of moments that lie ahead.
@@ -45,29 +34,8 @@ FUTURE = (
     "reset_latest",
 )
 
-Addresses = Collection[Subject] | Collection[str]
 
-
-def _make_event(
-    ip: object, user: object, why: object, seen_at: object, event_id: object, mac: object, roles: object
-) -> LoginEvent:
-    return LoginEvent(
-        read_subject(ip),
-        read_text_or_none(user),
-        read_text(why),
-        read_time(seen_at),
-        read_number(event_id),
-        read_text_or_none(mac),
-        tuple(filter(None, read_text(roles).split(","))),
-    )
-
-
-def list_ips(ips: Addresses) -> str:
-    """Return addresses as a parameter."""
-    return json.dumps(list(map(spell, ips)))
-
-
-def place_networks(networks: Collection[Network]) -> dict[str, str]:
+def place_networks(networks: Collection[Network]) -> dict[str, object]:
     """Return networks as parameters: as they are, and the ranges of text that hold the IPv4 addresses in them alone."""
     ranges = []
     for network in collapse_addresses(each for each in networks if isinstance(each, IPv4Network)):
@@ -75,12 +43,12 @@ def place_networks(networks: Collection[Network]) -> dict[str, str]:
         for part in network.subnets(new_prefix=8 * octets):
             text = ".".join(str(part.network_address).split(".")[:octets])
             ranges += [[start + text, f"{start}{text}/"] for start in ("", "ip ")]  # the slash comes after the dot
-    return {"networks": ",".join(map(str, networks)), "ranges": json.dumps(ranges)}
+    return {"networks": [*networks], "ranges": json.dumps(ranges)}
 
 
 @lru_cache
 def _read_networks(text: str) -> tuple[Network, ...]:
-    return tuple(map(ip_network, text.split(",")))
+    return tuple(map(ip_network, json.loads(text)))
 
 
 def _is_within(ip: str, networks: str) -> bool:
@@ -99,35 +67,19 @@ class EventsLedger(LedgerFile):
         """Return how far the source was read, or None before the first read."""
         marks = tuple(self._read("read_marks", lambda at, highest_id: (read_time(at), read_number(highest_id))))
         ahead = tuple(self._read("read_ahead", read_number))
-        positions = self._read(
-            "read_reading",
-            lambda source, rules, watermark, full_at, offset, disordered_at: Position(
-                read_text(source),
-                read_text(rules),
-                read_number(watermark),
-                read_time(full_at),
-                read_duration(offset, LONGEST_OFFSET),
-                marks,
-                ahead,
-                read_time_or_none(disordered_at, LATEST),
-            ),
-        )
-        if positions and not marks:
-            raise LedgerDamaged(f"{self.file} does not say how far was read")
-        return positions[0] if positions else None
+        for source, rules, watermark, full_at, offset, disordered_at in self._read_rows("read_reading", Position):
+            if not marks:
+                raise LedgerDamaged(f"{self.file} does not say how far was read")
+            return Position(source, rules, watermark, full_at, offset, marks, ahead, disordered_at)
+        return None
 
     def read_events(self, ips: Addresses | None = None) -> dict[Subject, LoginEvent]:
         """Return the event that holds each address, or each of these."""
-        events = self._read(
-            "read_events" if ips is None else "read_events_at",
-            _make_event,
-            () if ips is None else (list_ips(ips),),
-        )
-        return {event.ip: event for event in events}
+        return {event.ip: event for event in self._read_rows("read_events", LoginEvent, ips, LoginEvent)}
 
     def read_events_of(self, users: Collection[str]) -> list[LoginEvent]:
         """Return the events that name one of these users, who are given in lower case (casefold)."""
-        return self._read("read_events_of", _make_event, (json.dumps(list(users)),))
+        return self._read_rows("read_events_of", LoginEvent, None, LoginEvent, users=[*users])
 
     def count_events(self) -> tuple[int, datetime | None]:
         """Return at how many addresses there is an event, and when the newest was."""
@@ -141,55 +93,43 @@ class EventsLedger(LedgerFile):
     def count_wanted(self, seen_since: datetime, networks: Collection[Network] = ()) -> int:
         """Return how many addresses have a user that was seen since, in these networks if any are given."""
         statement = "count_wanted_within" if networks else "count_wanted"
-        (count,) = self._read(statement, int, {"since": write_time(seen_since), **place_networks(networks)})
-        return count
+        return self._count(statement, since=seen_since, **place_networks(networks))
 
     def write_events(self, events: Iterable[LoginEvent]) -> None:
         """Record the events that hold their addresses now."""
-        rows = [
-            (spell(one.ip), one.user, one.why, write_time(one.seen_at), one.event_id, one.mac, ",".join(one.roles))
-            for one in events
-        ]
-        with self._writing() as write:
-            write("count_writing", [()] if rows else ())
-            write("write_event", rows)
+        rows = [(one.ip, one.user, one.why, one.seen_at, one.event_id, one.mac, ",".join(one.roles)) for one in events]
+        with self.together():
+            if rows:
+                self.write("count_writing")
+            self.write_each("write_event", rows)
 
     def drop_events(self, now: datetime, validity: timedelta | None = None) -> None:
         """Forget all events, or those that are not valid any more.
 
         Those stay that are evidence: at their address somebody else is held, who is to be logged out.
         """
-        with self._writing() as write:
+        with self.together():
             if validity is None:
-                write("drop_events", [()])
+                self.write("drop_events")
             else:
-                gone = write_time(now - LOGOUT_GRACE)
-                write("drop_old_events", [{"until": write_time(now - validity), "gone": gone}])
+                self.write("drop_old_events", until=now - validity, gone=now - LOGOUT_GRACE)
 
     def write_position(self, position: Position) -> None:
         """Record how far the source was read."""
-        reading = (
-            position.source,
-            position.rules,
-            position.watermark,
-            write_time(position.full_at),
-            position.clock_offset // MICROSECOND,
-            position.disordered_at and write_time(position.disordered_at),
-        )
-        with self._writing() as write:
-            write("write_reading", [reading])
-            write("note_latest", [(write_time(at),) for at, _ in position.marks[-1:]])
-            write("clear_marks", [()])
-            write("write_mark", [(write_time(at), highest_id) for at, highest_id in position.marks])
-            write("clear_ahead", [()])
-            write("write_ahead", [(event_id,) for event_id in position.ahead])
+        with self.together():
+            self.write("write_reading", **asdict(position))
+            self.write("note_latest", at=position.marks[-1][0])
+            self.write("clear_marks")
+            self.write_each("write_mark", position.marks)
+            self.write("clear_ahead")
+            self.write_each("write_ahead", [(event_id,) for event_id in position.ahead])
 
     def forget_seen(self) -> None:
         """Forget for which events mappings were sent, rejected or taken: the source's ids began anew."""
-        with self._writing() as write:
+        with self.together():
             for statement in ("forget_sent", "drop_takings", "drop_rejections"):
-                for each in (write, self.tags.write):
-                    each(statement, [()])
+                for each in (self, self.tags):
+                    each.write(statement)
 
     def read_latest(self) -> datetime:
         """Return the latest moment that anything here is of, by the source's clock."""
@@ -205,26 +145,24 @@ class EventsLedger(LedgerFile):
         dropped, and the next read is full; what was sent then is in doubt, and every table is suspect. So is all that
         was sent before either clock was changed: when it ends is not known. Rule: nothing from the future.
         """
-        limits = {"now": write_time(now), "limit": write_time(now + AHEAD), "settled": write_time(now - SETTLED)}
-        own = {"own_now": write_time(own_now), "own_limit": write_time(own_now + AHEAD)}
+        limits = {"now": now, "limit": now + AHEAD, "settled": now - SETTLED}
         latest, step = self.read_latest(), self._find_step(now, own_now)
-        with self._writing() as write:
-            write("note_clocks", [limits | own])
-            for each in (write, self.tags.write):
-                each("doubt_own_times", [own])
+        with self.together():
+            self.write("note_clocks", now=now, own_now=own_now)
+            for each in (self, self.tags):
+                each.write("doubt_own_times", own_now=own_now, own_limit=own_now + AHEAD)
                 if abs(step) > AHEAD:
-                    each("prolong_holdings", [limits | {"step": max(step // MICROSECOND, 0)}])
-                    each("suspect_targets", [()])
-                    each("drop_all_quiet", [()])
+                    each.write("prolong_holdings", **limits, step=max(step, timedelta()))
+                    each.write("suspect_targets")
+                    each.write("drop_all_quiet")
             if latest <= now + AHEAD:
                 return None
             for statement in FUTURE:
-                for each in (write, self.tags.write):
-                    each(statement, [limits])
+                for each in (self, self.tags):
+                    each.write(statement, **limits)
         return latest - now
 
     def _find_step(self, now: datetime, own_now: datetime) -> timedelta:
         """Find how much further the source's clock has gone than ours since they were looked at; negative for less."""
-        (clocks,) = self._read("read_clocks", lambda *clocks: [read_time_or_none(clock, LATEST) for clock in clocks])
-        before, own_before = clocks
+        ((before, own_before),) = self._read("read_clocks", lambda *clocks: [*map(read_time_or_none, clocks)])
         return (now - before) - (own_now - own_before) if before and own_before else timedelta()

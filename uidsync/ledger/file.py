@@ -8,24 +8,30 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from copy import copy
 from functools import cached_property
-from itertools import islice, product
+from itertools import product
+from operator import call
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from uidsync.ledger.values import OF_MAPPINGS, OF_TAGS, read_text
+from msgspec import Struct
+
+from uidsync.ledger.columns import READERS, read_text
+from uidsync.ledger.values import OF_MAPPINGS, OF_TAGS
+from uidsync.panos import Subject
 from uidsync.statements import read_statements
 
 APPLICATION = 0x75696473  # "uids", in the file's header
 SCHEMA, TAGS = 8, 5  # the numbers of the last migration, and of the one that tags came with
 ROWS_AT_ONCE = 1000
+MEMORY = Path(":memory:")
 BUSY_TIMEOUT = 5.0  # seconds; whoever else reads the file is done long before
 
 Made = TypeVar("Made")
 Row = tuple[object, ...] | Mapping[str, object]
-Write = Callable[[str, Collection[Row]], object]  # a statement, and its parameters for each time it runs
+Addresses = Collection[Subject] | Collection[str]
 
 
 class LedgerError(Exception):
@@ -44,23 +50,10 @@ TAG_STATEMENTS = {
     name: TABLES.sub(lambda found: f"{found[1] or ''}tag_{found[2] or found[3]}", sql)
     for name, sql in STATEMENTS.items()
 }
-PRIMARY = 0xFF  # the bits of an error's code that name its kind
 # What may pass: others are at work, a disk is full or away. All else that SQLite says is the file's own fault.
-MAY_PASS = frozenset(
-    {
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_INTERRUPT,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_AUTH,
-    }
-)
+MAY_PASS = {
+    "PERM", "BUSY", "LOCKED", "NOMEM", "READONLY", "INTERRUPT", "IOERR", "FULL", "CANTOPEN", "PROTOCOL", "AUTH",
+}  # fmt: skip
 
 
 def raise_if_no_file(file: Path) -> None:
@@ -76,7 +69,10 @@ def list_parts(file: Path) -> list[Path]:
 
 
 def migrate(connection: sqlite3.Connection, file: Path, until: int = SCHEMA) -> None:
-    """Bring the schema up to date, by the migrations' numbers. Raises LedgerDamaged for a file that is not ours."""
+    """Bring the schema up to date, by the migrations' numbers.
+
+    Raises LedgerDamaged for a file that is not ours, or not sound.
+    """
     version = read_version(connection, file)
     connection.execute("PRAGMA journal_mode = WAL")
     for number in range(version + 1, until + 1):
@@ -87,10 +83,6 @@ def migrate(connection: sqlite3.Connection, file: Path, until: int = SCHEMA) -> 
                 if re.fullmatch(TWICE, name):
                     connection.execute(sql.replace(name, f"tag_{name}", 1))
         connection.execute("COMMIT")
-
-
-def raise_if_damaged(connection: sqlite3.Connection, file: Path) -> None:
-    """Raise LedgerDamaged when the file's pages are not sound."""
     if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
         raise LedgerDamaged(f"{file} is damaged")
 
@@ -113,7 +105,7 @@ def translated(file: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:  # some come from Python's side, without a code: text that is none
-        may_pass = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY in MAY_PASS
+        may_pass = getattr(error, "sqlite_errorname", "SQLITE_ERROR").split("_")[1] in MAY_PASS
         raise (LedgerError if may_pass else LedgerDamaged)(f"{file}: {error}") from error
     except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
         raise LedgerDamaged(f"{file}: {error}") from error
@@ -125,16 +117,21 @@ def _connect(uri: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
 
 
-def _read_copy(*parts: Path) -> sqlite3.Connection:
-    """Read a copy of a database and its journal into memory."""
-    with tempfile.TemporaryDirectory(prefix="uidsync-") as place:
-        for part in parts:
-            shutil.copyfile(part, Path(place, part.name))
-        copy, connection = _connect(Path(place, parts[0].name).as_uri()), _connect("file::memory:")
-        with closing(copy):
-            copy.backup(connection)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
+@contextmanager
+def _opened_to_look(file: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database without writing a byte beside it."""
+    # Without a journal nobody writes to the file just now, and SQLite need not make one to find that out. A journal
+    # that is there is read, and its index left as it is. A journal without an index, as in a backup, is of nobody at
+    # work: SQLite would make the index, so it gets a copy of both.
+    _, journal, index, _ = list_parts(file)
+    with ExitStack() as stack:
+        uri = f"{file.absolute().as_uri()}?mode=ro&{'readonly_shm' if journal.exists() else 'immutable'}=1"
+        if journal.exists() and not index.exists():
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="uidsync-")))
+            copies = [shutil.copyfile(part, place / part.name) for part in (file, journal)]
+            if not index.exists():  # who makes one now may have written into what was copied
+                uri = copies[0].as_uri()
+        yield stack.enter_context(closing(_connect(uri)))
 
 
 def _casefold(text: str | None) -> str | None:
@@ -167,14 +164,12 @@ class LedgerFile:
         with translated(file):
             raise_if_no_file(file)
             file.touch(0o640)
-            connection = sqlite3.connect(file, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-        ledger = cls(connection, file)
+            ledger = cls(_connect(file.absolute().as_uri()), file)
         try:
             with translated(file):
-                migrate(connection, file)
-                raise_if_damaged(connection, file)
-            with ledger._writing() as write:
-                write("probe", [()])
+                migrate(ledger._connection, file)
+            with ledger.together():
+                ledger.write("probe")
             ledger.doubt_messages()
         except BaseException:
             ledger.close()
@@ -182,35 +177,24 @@ class LedgerFile:
         return ledger
 
     @classmethod
-    def open_read_only(cls, file: Path) -> Self:
-        """Open the ledger without writing a byte beside it."""
-        # Without a journal nobody writes to the file just now, and SQLite need not make one to find that out; a journal
-        # that is there is read, and its index left as it is. A journal without an index, as in a backup, is nobody's:
-        # SQLite would make the index, so it gets a copy of both, and what it reads there is kept in memory.
+    def open_copy(cls, file: Path) -> Self:
+        """Copy the ledger into memory, as it is at this moment: runs go on writing to the file."""
         with translated(file):
             raise_if_no_file(file)
-            _, journal, index, _ = list_parts(file)
-            connection = _read_copy(file, journal) if journal.exists() and not index.exists() else None
-            if connection is None or index.exists():  # who makes one now may have written into what was copied
-                uri = f"{file.absolute().as_uri()}?mode=ro&{'readonly_shm' if journal.exists() else 'immutable'}=1"
-                connection = _connect(uri)
-            if read_version(connection, file) != SCHEMA:
-                raise LedgerDamaged(f"{file} is of another version")
-            if is_at_work := connection.execute(STATEMENTS["find_message"]).fetchone() is not None:
-                there, connection = connection, _connect("file::memory:")
-                with closing(there):
-                    there.backup(connection)
-        ledger = cls(connection, file)
-        if is_at_work:  # or broke off
-            ledger.doubt_messages()
+            ledger = cls(_connect("file::memory:"), file)
+            with _opened_to_look(file) as connection:
+                if read_version(connection, file) != SCHEMA:
+                    raise LedgerDamaged(f"{file} is of another version")
+                connection.backup(ledger._connection)
+        ledger.doubt_messages()  # of who is at work, or broke off
         return ledger
 
     @classmethod
     def make_empty(cls) -> Self:
         """Make a ledger that is forgotten with the process."""
-        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        migrate(connection, Path(":memory:"))
-        return cls(connection, Path(":memory:"))
+        ledger = cls(_connect("file::memory:"), MEMORY)
+        migrate(ledger._connection, MEMORY)
+        return ledger
 
     def close(self) -> None:
         """Close the file."""
@@ -224,9 +208,9 @@ class LedgerFile:
 
     def doubt_messages(self, last: int = 2**62) -> None:
         """Doubt what messages carry that were on their way, up to this number."""
-        with self._writing():
+        with self.together():
             for each, statement in product((self, self.tags), ("doubt_logins", "doubt_logouts", "drop_messages")):
-                each.write(statement, [{"last": last}])
+                each.write(statement, last=last)
 
     @contextmanager
     def provisional(self) -> Iterator[Callable[[], None]]:
@@ -248,14 +232,38 @@ class LedgerFile:
         with self._lock, translated(self.file):
             self._connection.execute("COMMIT")
 
-    def _read(
-        self, name: str, make: Callable[..., Made], parameters: tuple[object, ...] | Mapping[str, object] = ()
-    ) -> list[Made]:
+    def _read(self, name: str, make: Callable[..., Made], /, **parameters: object) -> list[Made]:
         with self._lock, translated(self.file):
             rows = self._connection.execute(self._statements[name], parameters)
             return [make(*row) for row in rows]
 
-    def _walk(self, name: str, parameters: Mapping[str, object]) -> Iterator[str]:
+    def _count(self, name: str, /, **parameters: object) -> int:
+        """Return the only number that a statement finds."""
+        (count,) = self._read(name, int, **parameters)
+        return count
+
+    def _read_rows(
+        self,
+        name: str,
+        kind: type[Struct],
+        ips: Addresses | None = None,
+        make: Callable[..., object] = lambda *columns: columns,
+        /,
+        **parameters: object,
+    ) -> list[Any]:
+        """Read rows, at these addresses if any are given; columns are read as the fields of their names of this kind.
+
+        A row stays the columns that it is, or becomes what is made of them.
+        """
+        if ips is not None:
+            name, parameters["ips"] = f"{name}_at", [*ips]
+        fields = {"ip": "Subject"} | kind.__annotations__
+        with self._lock, translated(self.file):
+            rows = self._connection.execute(self._statements[name], parameters)
+            reads = [READERS[fields[column]] for column, *_ in rows.description]
+            return [make(*map(call, reads, row)) for row in rows]
+
+    def _walk(self, name: str, /, **parameters: object) -> Iterator[str]:
         """Read a column of text row by row, of a result that may be large. Writes may come between."""
         with self._lock, translated(self.file):
             cursor = self._connection.execute(self._statements[name], parameters)
@@ -267,44 +275,30 @@ class LedgerFile:
             yield from texts
 
     @contextmanager
-    def _writing(self, *, is_urgent: bool = True) -> Iterator[Write]:
-        """Collect the writes of the block in one transaction, which is taken back when the block fails.
+    def together(self, *, is_urgent: bool = True) -> Iterator[None]:
+        """Make one transaction of what is written in the block; it is taken back when the block fails.
 
         What is urgent is on the disk at the end; the rest outlives the process, and reaches the disk with what is next.
         Within another transaction it is a part of that.
         """
         with self._lock, translated(self.file):
             if self._connection.in_transaction:
-                yield self.write
+                yield
                 return
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_urgent else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self.write
+                yield
             except BaseException:
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
 
-    def together(self) -> AbstractContextManager[object]:
-        """Make one transaction of what other methods write in the block."""
-        return self._writing()
-
-    def _keep(self, name: str, rows: Iterable[Row]) -> None:
-        """Write to what lives beside the ledger and ends with the connection: nobody else waits for that."""
-        rows = iter(rows)
-        while some := list(islice(rows, ROWS_AT_ONCE)):
-            with self._lock, translated(self.file):
-                if self._connection.in_transaction:
-                    self.write(name, some)
-                    continue
-                self._connection.execute("BEGIN")
-                try:
-                    self.write(name, some)
-                finally:
-                    self._connection.execute("COMMIT")
-
-    def write(self, name: str, rows: Collection[Row]) -> None:
+    def write(self, name: str, /, **parameters: object) -> None:
         """Run a statement within a transaction that another method began."""
+        self._connection.execute(self._statements[name], parameters)
+
+    def write_each(self, name: str, rows: Iterable[Row]) -> None:
+        """Run a statement for each of these rows, within a transaction that another method began."""
         self._connection.executemany(self._statements[name], rows)

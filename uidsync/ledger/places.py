@@ -6,17 +6,16 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from uidsync.ledger.file import LedgerDamaged, LedgerError, list_parts
+from uidsync.ledger.file import MEMORY, LedgerDamaged, LedgerError, list_parts, translated
 from uidsync.ledger.ledger import FILE, Ledger
 
 LOCK = "lock"
-MEMORY = Path(":memory:")
 RUNTIME_DIR = "/run/uidsync"  # RuntimeDirectory= of the units
 
 
@@ -30,44 +29,36 @@ def lock(state_dir: Path, log: FilteringBoundLogger) -> Iterator[None]:
 
     The kernel drops it with the process that holds it, however that ends.
     """
-    with _open_lock(state_dir, log) as file:
+    file = _open_lock(state_dir, log)
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Locked(f"another run holds {state_dir / LOCK}: {_read_holder(file)}") from None
+            holder = "it does not say who"
+            with suppress(OSError):  # a directory or a pipe locks as well, and names nobody
+                holder = os.pread(file, 200, 0).decode(errors="replace").strip()
+            raise Locked(f"another run holds {state_dir / LOCK}: {holder}") from None
         with suppress(OSError):  # whom to name is a courtesy
             os.ftruncate(file, 0)
             os.write(file, f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
         yield
-
-
-def _read_holder(file: int) -> str:
-    with suppress(OSError):  # a directory or a pipe locks as well, and names nobody
-        return os.pread(file, 200, 0).decode(errors="replace").strip()
-    return "it does not say who"
-
-
-@contextmanager
-def _open_lock(state_dir: Path, log: FilteringBoundLogger) -> Iterator[int]:
-    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        file = os.open(state_dir / LOCK, flags, 0o640)
-    except OSError as error:
-        log.warning("state.unwritable", directory=str(state_dir), message=error.strerror)
-        file = _open_lock_elsewhere(state_dir, flags)
-    try:
-        yield file
     finally:
         os.close(file)
 
 
-def _open_lock_elsewhere(state_dir: Path, flags: int) -> int:
+def _open_lock(state_dir: Path, log: FilteringBoundLogger) -> int:
+    """Open the lock, or what stands for it while the state directory cannot be written."""
+    own, writes, flags = state_dir / LOCK, os.O_RDWR | os.O_CREAT, os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        return os.open(own, writes | flags, 0o640)
+    except OSError as error:
+        log.warning("state.unwritable", directory=str(state_dir), message=error.strerror)
     with suppress(OSError):
-        return os.open(state_dir / LOCK, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # who may read it may lock it
+        return os.open(own, os.O_RDONLY | flags)  # who may read it may lock it
     if place := _name_substitute(state_dir, LOCK):
         with suppress(OSError):
-            return os.open(place, flags, 0o640)
+            return os.open(place, writes | flags, 0o640)
     return os.memfd_create(LOCK)  # nowhere to write, and so nothing that two runs could spoil
 
 
@@ -97,22 +88,21 @@ class Ledgers:
         """
         if ledger.file == MEMORY:
             raise error
-        if isinstance(error, LedgerDamaged):
+        if not isinstance(error, LedgerDamaged):
+            self._log.warning("ledger.unwritable", message=str(error))
+            self._ledger = self._open_elsewhere(self._substitute if ledger.file == self._home else None, ledger)
             ledger.close()
-            if self._replaced:
-                with suppress(OSError):
-                    _move(*self._replaced)
-                words = "a new ledger fails as well, so the old one was put back; reinstall uidsync"
-                raise LedgerError(f"{error}; {words}") from error
-            if aside := self._move_aside(ledger.file, error):
-                self._replaced = aside, ledger.file
-                return self.open()
-            self._ledger = Ledger.make_empty()
             return self._ledger
-        self._log.warning("ledger.unwritable", message=str(error))
-        place = self._substitute if ledger.file == self._home else None
-        self._ledger = self._open_elsewhere(place, ledger)
         ledger.close()
+        if self._replaced:
+            with suppress(OSError):
+                _move(*self._replaced)
+            words = "a new ledger fails as well, so the old one was put back; reinstall uidsync"
+            raise LedgerError(f"{error}; {words}") from error
+        if aside := self._move_aside(ledger.file, error):
+            self._replaced = aside, ledger.file
+            return self.open()
+        self._ledger = Ledger.make_empty()
         return self._ledger
 
     def close(self) -> None:
@@ -121,14 +111,17 @@ class Ledgers:
             self._ledger.close()
 
     def _open_home(self) -> Ledger | None:
-        try:
-            ledger = self._open_or_replace(self._home)
-        except (LedgerError, OSError) as error:
-            self._log.warning("ledger.unwritable", message=str(error))
-            return None
-        if self._substitute and self._substitute.exists():
+        """Open the ledger at home, and bring home what was kept elsewhere."""
+        ledger = self._open_or_replace(self._home)
+        if ledger and self._substitute and _exists(self._substitute):
             try:
-                _take_over(self._substitute, ledger, self._log)
+                with closing(Ledger.open(self._substitute)) as kept:
+                    if kept.read_latest() >= ledger.read_latest():
+                        kept.copy_to(ledger)
+                        self._log.info("ledger.returned", source=str(self._substitute))
+                    else:  # somebody ran at home since
+                        words = "dropped: the state directory's ledger is newer"
+                        self._log.info("ledger.outdated", source=str(self._substitute), hint=words)
             except LedgerDamaged as error:
                 self._log.warning("ledger.unreadable", message=str(error))
             except LedgerError as error:  # no room for what it knows: it stays where it is, and is used there
@@ -141,41 +134,36 @@ class Ledgers:
         return ledger
 
     def _open_elsewhere(self, place: Path | None, before: Ledger | None) -> Ledger:
-        """Open the substitute, or a ledger in memory, with what is known so far."""
-        ledger = None
-        if place:
-            try:
-                is_there = place.exists()
-                ledger = self._open_or_replace(place)
+        """Open the substitute, or a ledger in memory, with what is known so far: by the one before, or at home."""
+        with ExitStack() as stack:
+            if before is None:
+                with suppress(LedgerError):
+                    before = stack.enter_context(closing(Ledger.open_copy(self._home)))
+            was_there = bool(place and _exists(place))
+            if ledger := self._open_or_replace(place) if place else None:
                 self._log.warning("ledger.elsewhere", file=str(place), hint="until the state directory can be written")
-                if is_there and not self._is_home_newer(ledger):
+                if was_there and not (before and _is_newer(before, ledger)):
                     return ledger
-            except (LedgerError, OSError) as error:
-                self._log.warning("ledger.unwritable", message=str(error))
-        if ledger is None:
-            self._log.warning("ledger.in_memory", hint="the next run sends again what is sent now")
-            ledger = Ledger.make_empty()
-        with suppress(LedgerError):
-            if before:
-                before.copy_to(ledger)
             else:
-                with closing(Ledger.open_read_only(self._home)) as home:
-                    home.copy_to(ledger)
+                self._log.warning("ledger.in_memory", hint="the next run sends again what is sent now")
+                ledger = Ledger.make_empty()
+            with suppress(LedgerError):
+                if before:
+                    before.copy_to(ledger)
         return ledger
 
-    def _is_home_newer(self, substitute: Ledger) -> bool:
-        """Tell whether the ledger at home, as far as it can be read, knows of later moments."""
-        with suppress(LedgerError), closing(Ledger.open_read_only(self._home)) as home:
-            return home.read_latest() > substitute.read_latest()
-        return False
-
-    def _open_or_replace(self, file: Path) -> Ledger:
+    def _open_or_replace(self, file: Path) -> Ledger | None:
+        """Open a ledger, or an empty one in the place of a damaged one; None, and a warning, where neither can be."""
         try:
-            return Ledger.open(file)
-        except LedgerDamaged as error:
-            if not self._move_aside(file, error):
-                raise LedgerError(str(error)) from error
-            return Ledger.open(file)
+            try:
+                return Ledger.open(file)
+            except LedgerDamaged as error:
+                if self._move_aside(file, error):
+                    return Ledger.open(file)
+                raise
+        except (LedgerError, OSError) as error:
+            self._log.warning("ledger.unwritable", message=str(error))
+        return None
 
     def _move_aside(self, file: Path, error: LedgerError) -> Path | None:
         """Move a damaged ledger out of the way, so that the next one begins empty; return where it is now."""
@@ -197,21 +185,11 @@ def _move(file: Path, to: Path) -> None:
             part.replace(place)
 
 
-def _take_over(substitute: Path, home: Ledger, log: FilteringBoundLogger) -> None:
-    """Bring home what was kept elsewhere, unless home knows of later moments: somebody ran with it since."""
-    with closing(Ledger.open(substitute)) as kept:
-        if kept.read_latest() >= home.read_latest():
-            kept.copy_to(home)
-            log.info("ledger.returned", source=str(substitute))
-        else:
-            log.info("ledger.outdated", source=str(substitute), hint="dropped: the state directory's ledger is newer")
-
-
-@contextmanager
-def open_ledger(state_dir: Path, log: FilteringBoundLogger) -> Iterator[Ledger]:
-    """Open a ledger for something that is done once, wherever it can be kept."""
-    with closing(Ledgers(state_dir, log)) as ledgers:
-        yield ledgers.open()
+def _is_newer(one: Ledger, other: Ledger) -> bool:
+    """Tell whether a ledger, as far as both can be read, knows of later moments."""
+    with suppress(LedgerError):
+        return one.read_latest() > other.read_latest()
+    return False
 
 
 class LedgerCopy:
@@ -231,8 +209,7 @@ class LedgerCopy:
         file = substitute if substitute and _exists(substitute) else self._state_dir / FILE
         try:
             if _is_there(file):
-                with closing(Ledger.open_read_only(file)) as there:
-                    there.copy_to(self._ledger)
+                self._ledger = Ledger.open_copy(file)
             self._ledger.read_position()
             self._ledger.read_events()  # whoever looks sees all of it or nothing
         except LedgerError as error:
@@ -251,22 +228,12 @@ class LedgerCopy:
         self._ledger.close()
 
 
-@contextmanager
-def open_ledger_read_only(state_dir: Path, log: FilteringBoundLogger) -> Iterator[Ledger]:
-    """Take a copy of the ledger to look at once."""
-    with closing(LedgerCopy(state_dir, log)) as copy:
-        yield copy.open()
-
-
 def _is_there(file: Path) -> bool:
     """Tell whether there is anything by that name. Raises LedgerError where we may not know."""
-    try:
+    with translated(file), suppress(FileNotFoundError, NotADirectoryError):
         file.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise LedgerError(f"{file}: {error.strerror}") from error
-    return True
+        return True
+    return False
 
 
 def _exists(file: Path) -> bool:

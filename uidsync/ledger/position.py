@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from uidsync.ledger.values import Offset
+
 LATE_WRITERS = timedelta(minutes=30)  # appliances write out of order, and a large transaction commits late
 LEAST_OVERLAP = 1000  # ids
 DISORDER_LASTS = timedelta(days=1)  # so long after ids were last seen not to grow with time, every read is full
@@ -28,7 +30,7 @@ class Position(Struct, frozen=True):
     rules: str
     watermark: int
     full_at: datetime
-    clock_offset: timedelta
+    clock_offset: Offset
     marks: tuple[tuple[datetime, int], ...]
     ahead: tuple[int, ...] = ()
     disordered_at: datetime | None = None

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
-from uidsync.ledger.events import Addresses
+from uidsync.ledger.file import Addresses
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import MINUTE, TargetState
 from uidsync.panos import Subject
