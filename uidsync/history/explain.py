@@ -87,21 +87,26 @@ def trace(
             if event.ip == ip:
                 events.append(event)
         elif _read_ip(row.address) == ip:
-            skipped.append(Step(row.event_id, dates.read(row.date, now), "skipped", why=event.reason))
+            at = dates.read(row.date, now)
+            skipped.append(Step(row.event_id, at, "skipped", why=event.reason, principal=row.principal))
     if known and all(event.key != known.key for event in events):
         events.append(known)
-    steps: list[Step] = []
-    holder: LoginEvent | None = None
-    for event, effect, after in Timeline(events, validity).replay(now):
-        holder = after
-        is_remembered = event is known and effect == "takes"
-        steps.append(_make_step(event, "remembered" if is_remembered else effect, holder))
-    decisive = next((step for step in reversed(steps) if holder and step.event_id == holder.event_id), None)
-    named = (
-        replace(step, principal=principals.get(step.event_id), is_decisive=step is decisive)
-        for step in (*skipped, *steps)
-    )
-    return tuple(sorted(named, key=_order)), holder
+    replayed = list(Timeline(events, validity).replay(now))
+    holder = replayed[-1][2] if replayed else None
+    steps = [
+        Step(
+            event.event_id,
+            event.seen_at,
+            "remembered" if event is known and effect == "takes" else effect,
+            event.user,
+            after.why if effect == "leaves" and after else event.why,
+            event.mac,
+            holder is not None and event.key == holder.key,
+            principals.get(event.event_id),
+        )
+        for event, effect, after in replayed
+    ]
+    return tuple(sorted((*skipped, *steps), key=_order)), holder
 
 
 def find_keys(principal: str | None, rules: Rules) -> tuple[str, ...]:
@@ -109,11 +114,6 @@ def find_keys(principal: str | None, rules: Rules) -> tuple[str, ...]:
     name, unset = make_name_reader(rules)(principal), Rules()
     without = {key: replace(rules, **{key: getattr(unset, key)}) for key in CHANGING}
     return tuple(key for key, others in without.items() if make_name_reader(others)(principal) != name)
-
-
-def _make_step(event: LoginEvent, effect: Effect, holder: LoginEvent | None) -> Step:
-    why = holder.why if effect == "leaves" and holder else event.why
-    return Step(event.event_id, event.seen_at, effect, event.user, why, event.mac)
 
 
 def _order(step: Step) -> tuple[bool, float, int]:
@@ -148,18 +148,11 @@ def judge(share: Share, ip: Subject, holder: LoginEvent | None) -> Verdict:
     """Judge one address of a target's share."""
     plan = share.plan
     logins: dict[Due, Sequence[Login]] = {"changed": plan.changed, "new": plan.new, "refreshed": plan.refreshed}
+    due: list[tuple[Due, str, int | None]] = [("logout", each.user, None) for each in plan.logouts if each.ip == ip]
+    due += [(kind, login.user, login.timeout) for kind in logins for login in logins[kind] if login.ip == ip]
     held = tuple(each for each in share.belief.held.get(ip, ()) if share.now < each.held_until + LOGOUT_GRACE)
-    return Verdict(
-        share.target.name,
-        share.wanted.get(ip),
-        _find_reason(share, ip, holder),
-        (
-            *(("logout", logout.user, None) for logout in plan.logouts if logout.ip == ip),
-            *((kind, login.user, login.timeout) for kind in logins for login in logins[kind] if login.ip == ip),
-        ),
-        held,
-        _find_renewal(share.wanted.get(ip), held),
-    )
+    wanted, reason = share.wanted.get(ip), _find_reason(share, ip, holder)
+    return Verdict(share.target.name, wanted, reason, tuple(due), held, _find_renewal(wanted, held))
 
 
 def _find_renewal(mapping: UserMapping | None, held: Sequence[Holding]) -> datetime | None:

@@ -9,7 +9,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 from itertools import groupby
 
@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from uidsync.history.timeline import NO_RECORD, Answer, Tenure, Timeline, group_by_address, make_timelines
+from uidsync.ledger.columns import read_time
 from uidsync.panos import Address, Tagged, bare_name
 from uidsync.plan.newest import is_meant
 from uidsync.source import Snapshot
@@ -35,9 +36,7 @@ from uidsync.source.rows import (
 )
 
 EXCLUDED, NOT_INCLUDED = "exclude_networks", "include_networks"  # why there is no record
-MICROSECOND = timedelta(microseconds=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-TABLE = "CREATE TABLE seen (ip BLOB, at INTEGER, event INTEGER, user TEXT, why TEXT, mac TEXT)"
+TABLE = "CREATE TABLE seen (ip BLOB, user TEXT, why TEXT, seen_at INTEGER, event_id INTEGER, mac TEXT)"
 
 
 class Addresses(Struct, frozen=True):
@@ -117,17 +116,14 @@ class History:
             kept.execute(TABLE)
             kept.execute("BEGIN")
             rows = (
-                (ip.packed, (event.seen_at - EPOCH) // MICROSECOND, event.event_id, event.user, event.why, event.mac)
+                (ip.packed, event.user, event.why, event.seen_at, event.event_id, event.mac)
                 for event in self._read_past(since)
                 if not isinstance(ip := event.ip, Tagged) and ip in alone and event.seen_at <= until
             )
             kept.executemany("INSERT INTO seen VALUES (?, ?, ?, ?, ?, ?)", rows)
             for key, theirs in groupby(kept.execute("SELECT * FROM seen ORDER BY ip"), lambda row: row[0]):
                 ip = ip_address(key)
-                login_events = [
-                    LoginEvent(ip, user, why, EPOCH + at * MICROSECOND, event_id, mac)
-                    for _, at, event_id, user, why, mac in theirs
-                ]
+                login_events = (LoginEvent(ip, user, why, read_time(at), *rest) for _, user, why, at, *rest in theirs)
                 yield ip, Timeline(login_events, self._validity)
 
     def _find_obstacle(self, ip: Address) -> str:

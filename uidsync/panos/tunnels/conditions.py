@@ -6,6 +6,7 @@ Asks nobody and looks at no clock. After a failed collection every tunnel is unk
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
@@ -76,11 +77,8 @@ class View(Struct, frozen=True):
     @property
     def unread(self) -> Mapping[str, PanosError]:
         """What was asked for beside tunnels and role and is missing or incomplete, with the reason."""
-        asked = {
-            "gateways": self.gateways, "ike_sas": self.ike_sas, "ipsec_sas": self.ipsec_sas,
-            "counters": self.counters, "users": self.users and self.users.failure,
-        }  # fmt: skip
-        return {part: said for part, said in asked.items() if isinstance(said, PanosError)}
+        said = {part: getattr(self, part) for part in PARTS} | {"users": self.users and self.users.failure}
+        return {part: error for part, error in said.items() if isinstance(error, PanosError)}
 
 
 class Tunnel(Struct, frozen=True):
@@ -116,18 +114,17 @@ def judge(flows: Sequence[Flow], rules: Rules, gateways: dict[str, str] | None =
     An expected name is missing only if no flow has it, excluded flows included.
     """
     names = gateways or {}
-    groups: dict[str, list[Flow]] = {}
+    groups: defaultdict[str, list[Flow]] = defaultdict(list)
     for flow in flows:
         gateway = names.get(flow.gateway_number, "")
-        if _is_chosen(flow.name, rules.include, rules.exclude) and _is_chosen(
-            gateway, rules.include_gateways, rules.exclude_gateways
-        ):
-            groups.setdefault(flow.tunnel, []).append(flow)
+        is_chosen = _is_chosen(flow.name, rules.include, rules.exclude)
+        if is_chosen and _is_chosen(gateway, rules.include_gateways, rules.exclude_gateways):
+            groups[flow.tunnel].append(flow)
     there = {flow.name for flow in flows} | {flow.tunnel for flow in flows}
-    gone: dict[str, list[str]] = {}
+    gone: defaultdict[str, list[str]] = defaultdict(list)
     for name in rules.expected:
         if name not in there:
-            gone.setdefault(name.partition(":")[0], []).append(name)
+            gone[name.partition(":")[0]].append(name)
     tunnels = []
     for name in sorted(groups.keys() | gone.keys()):
         found, missing = tuple(groups.get(name, ())), tuple(gone.get(name, ()))

@@ -37,6 +37,10 @@ LONGEST_WORDS = 200  # characters of an answer that an error shows if the answer
 SHORTEST_CUT = 6  # letters of a word that a column may have cut short: some columns show "inactiv"
 STATES = ("active", "inactive", "init", "down")
 MONITORS = ("off", "up", "down", "on")
+PLAIN_FIELDS = {
+    "name": "name", "interface": "inner-if", "outer_interface": "outer-if", "local_ip": "localip",
+    "peer_ip": "peerip", "number": "id", "gateway_number": "gwid", "mode": "ipsec-mode",
+}  # fmt: skip
 COUNTERS = {
     "pkt-encap", "byte-encap", "pkt-decap", "byte-decap", "dec-err", "auth-err", "inner-warn", "pkt-replay",
     "pkt-lifetime", "pkt-lifesize",
@@ -247,18 +251,13 @@ NOTHING = re.compile(r"\bno\b.*\bfound|\bnot found|\btotal:? 0\b", re.IGNORECASE
 
 def _read_flow(entry: etree._Element) -> Flow:
     fields = _read_fields(entry)
+    plain = {field: fields.get(key, "") for field, key in PLAIN_FIELDS.items()}
+    counters = {key: number for key in COUNTERS if (number := _number(fields.get(key, ""))) is not None}
     return Flow(
-        fields.get("name", ""),
-        read_word(fields.get("state", ""), STATES),
-        _read_monitor(entry, fields),
-        fields.get("inner-if", ""),
-        fields.get("outer-if", ""),
-        fields.get("localip", ""),
-        fields.get("peerip", ""),
-        fields.get("id", ""),
-        fields.get("gwid", ""),
-        fields.get("ipsec-mode", ""),
-        counters={key: number for key in COUNTERS if (number := _number(fields.get(key, ""))) is not None},
+        state=read_word(fields.get("state", ""), STATES),
+        monitor=_read_monitor(entry, fields),
+        counters=counters,
+        **plain,
     )
 
 
