@@ -303,6 +303,27 @@ def finish(report: SyncReport, recorders: Sequence[Recorder], parts: Parts) -> N
     report.finished = datetime.now(UTC)
 
 
+def send(
+    parts: Parts,
+    planned: Sequence[Planned],
+    clock: Callable[[], datetime],
+    keep: Callable[[], None],
+    *,
+    is_ordered: bool,
+) -> SyncReport:
+    """Deliver what was planned outside of a run, of mappings and of tags, and report it.
+
+    `keep` records what else must be known before anything is sent. Raises LedgerError as long as nothing was.
+    """
+    report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
+    report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in planned[0][1]]
+    recorders = begin(planned, clock, is_ordered=is_ordered)
+    keep()
+    carry_out(report, recorders, parts)
+    finish(report, recorders, parts)
+    return report
+
+
 @contextmanager
 def _timed(report: SyncReport, phase: str) -> Iterator[None]:
     """Report how long a phase takes, also of one that fails."""

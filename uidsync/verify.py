@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import datetime
 
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
@@ -25,9 +24,9 @@ from uidsync.plan.dispatch import Dispatch, read_state
 from uidsync.plan.due import Plan, join
 from uidsync.plan.roles import make_tag_config
 from uidsync.reading.reader import Reading
-from uidsync.report.report import SyncReport, TargetReport
+from uidsync.report.report import SyncReport
 from uidsync.side_by_side import do_for_each
-from uidsync.sync import Parts, begin, carry_out, finish, make_tagged, make_tagging, raise_if_source_is_unsafe
+from uidsync.sync import Parts, make_tagged, make_tagging, raise_if_source_is_unsafe, send
 
 MakeFirewall = Callable[[FirewallConfig], Firewall]
 MakeReadable = Callable[[FirewallConfig], Firewall | TagTarget]
@@ -128,21 +127,13 @@ def repair(parts: Parts, found: Found, reading: Reading, keep: Callable[[], None
     long as nothing was sent.
     """
     raise_if_source_is_unsafe(reading)
-    due = {each.name: each for each in found if each.is_to_mend}
-    planned = (
-        (parts, _make_dispatches(parts, {name: each.plan for name, each in due.items()}, reading.now)),
-        (
-            tagging := make_tagging(parts),
-            _make_dispatches(tagging, {name: each.tags.plan for name, each in due.items() if each.tags}, reading.now),
-        ),
-    )
-    report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
-    report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in planned[0][1]]
-    recorders = begin(planned, reading.clock, is_ordered=False)
-    keep()
-    carry_out(report, recorders, parts)
-    finish(report, recorders, parts)
-    return report
+    due = [each for each in found if each.is_to_mend]
+    plans = {each.name: each.plan for each in due}, {each.name: each.tags.plan for each in due if each.tags}
+    planned = [
+        (of, _make_dispatches(of, ours, reading.now))
+        for of, ours in zip((parts, make_tagging(parts)), plans, strict=True)
+    ]
+    return send(parts, planned, reading.clock, keep, is_ordered=False)
 
 
 def _make_dispatches(parts: Parts, plans: Mapping[str, Plan], now: datetime) -> list[Dispatch]:

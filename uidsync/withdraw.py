@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -19,9 +18,9 @@ from uidsync.plan.due import Plan
 from uidsync.plan.newest import is_meant
 from uidsync.plan.roles import make_tag_config
 from uidsync.plan.safety import Limits, UnsafePlan
-from uidsync.report.report import SyncReport, TargetReport
+from uidsync.report.report import SyncReport
 from uidsync.source.rows import LoginEvent
-from uidsync.sync import Parts, begin, carry_out, finish, make_tagging
+from uidsync.sync import Parts, make_tagging, send
 
 
 class Chosen(Struct, frozen=True):
@@ -99,17 +98,16 @@ def withdraw(parts: Parts, withdrawal: Withdrawal, chosen: Chosen) -> SyncReport
     """
     raise_if_unsafe(parts.config, withdrawal, chosen)
     (_, dispatches), (_, taggings) = withdrawal
-    report = SyncReport(str(uuid.uuid4()), datetime.now(UTC))
-    report.targets = [TargetReport(dispatch.name, dispatch.target.kind) for dispatch in dispatches]
-    now, planned = dispatches[0].now, ((parts, dispatches), (make_tagging(parts), taggings))
-    recorders = begin(planned, lambda: now + (datetime.now(UTC) - report.started), is_ordered=True)
-    for ledger, ours in withdrawal:
-        events = ledger.read_events()
-        for dispatch in ours:
-            ledger.withdraw(dispatch.name, _list_withdrawn(dispatch, events, chosen))
-    carry_out(report, recorders, parts)
-    finish(report, recorders, parts)
-    return report
+    now, started = dispatches[0].now, datetime.now(UTC)
+
+    def withhold() -> None:
+        for ledger, ours in withdrawal:
+            events = ledger.read_events()
+            for dispatch in ours:
+                ledger.withdraw(dispatch.name, _list_withdrawn(dispatch, events, chosen))
+
+    planned = (parts, dispatches), (make_tagging(parts), taggings)
+    return send(parts, planned, lambda: now + (datetime.now(UTC) - started), withhold, is_ordered=True)
 
 
 def _list_withdrawn(dispatch: Dispatch, events: Mapping[Subject, LoginEvent], chosen: Chosen) -> list[Withdrawn]:

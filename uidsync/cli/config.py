@@ -19,7 +19,6 @@ from uidsync.config.credentials import SecretFiles
 from uidsync.config.describing import make_schema
 from uidsync.config.models import AgentConfig, Config, CSVConfig
 from uidsync.config.reader import ConfigError, make_model
-from uidsync.config.secrets import find_password, find_ways_in
 from uidsync.config.values import NeighbourTable, Secret, SecretError
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.tls import Trust, make_context
@@ -75,11 +74,11 @@ def _list_problems(config: Config, secrets: SecretFiles) -> Iterator[str]:
         yield from _try("source", partial(_read_csv, source.path))
     else:
         yield from _try("source", partial(make_context, Trust(source.ca_file)))
-        yield from _find_missing("source", find_password(config), secrets)
+        yield from _find_missing("source", config.source.find_secrets(), secrets)
     for target in config.target:
         about = f'target "{target.name}"'
         yield from _try(about, partial(make_context, Trust(target.ca_file)))
-        yield from _find_missing(about, find_ways_in(config, target), secrets)
+        yield from _find_missing(about, config.find_ways_in(target), secrets)
         if isinstance(target, AgentConfig) and target.client_cert_file:
             with suppress(SecretError):  # told above
                 ours = target.client_cert_file, secrets.find(target.client_key_file, f"{target.name}-client-key")

@@ -28,7 +28,6 @@ from uidsync.config.credentials import CREDENTIALS, SecretFiles
 from uidsync.config.describing import render
 from uidsync.config.models import AgentConfig, Config, FirewallConfig, TargetConfig
 from uidsync.config.reader import ConfigError, make_config
-from uidsync.config.secrets import find_secrets
 from uidsync.config.values import Secret
 from uidsync.panos.wire.errors import PanosError
 from uidsync.panos.wire.tls import see_certificate
@@ -103,7 +102,7 @@ def init(
     console.print("next:")
     if file.absolute() != DEFAULT_CONFIG:  # so that whatever a command advises works as it is printed
         console.print(f"  export UIDSYNC_CONFIG={shlex.quote(str(file.absolute()))}", soft_wrap=True)
-    for each in find_secrets(setup.read()):
+    for each in setup.read().find_secrets():
         if each.needed and each.name not in setup.secrets:
             console.print(f"  {each.command}")
     console.print("  uidsync check\n  uidsync sync --dry-run")
@@ -286,7 +285,7 @@ class _Setup:
         """
         config = self.read(target)
         names = {f"{about}{end}" for end in ("-password", "-api-key", "-client-key")} - self.secrets.keys()
-        asked = (each for each in find_secrets(config) if each.needed and each.name in names)
+        asked = (each for each in config.find_secrets() if each.needed and each.name in names)
         if missing := next((each for each in asked if not find_file(each).exists()), None):
             _tell(about, (yellow if self._is_asking else red)(f"not tried: {missing.name} is not stored yet"))
             return self._is_asking
@@ -330,7 +329,7 @@ class _Setup:
                     target["client_key_file"] = str(place / f"{target['name']}-client-key")
         if self._is_asking:
             typer.confirm(f"Write {self._file}, and the secrets to {place}?", default=True, abort=True, err=True)
-        if any(find_secrets(self.read())):
+        if any(self.read().find_secrets()):
             place.mkdir(mode=0o750, exist_ok=True)
         if "sync" in document:
             state_dir.mkdir(mode=0o750, exist_ok=True)

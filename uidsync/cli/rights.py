@@ -18,7 +18,6 @@ import structlog
 from uidsync.config.credentials import SERVICE, SecretClosed, SecretFiles, describe_refusal, may_read, name_account
 from uidsync.config.models import Config, TargetConfig
 from uidsync.config.reader import ConfigError
-from uidsync.config.secrets import find_password, find_ways_in
 from uidsync.config.values import Secret, SecretError
 from uidsync.ledger.file import list_parts
 from uidsync.ledger.ledger import FILE
@@ -117,8 +116,8 @@ def raise_if_locked_out(
     if os.geteuid() == 0 or _is_trusted(_read_owner(state_dir)):
         return
     needed = [
-        list(find_password(config) if is_source_needed else ()),
-        *(find_ways_in(config, each) for each in targets),
+        list(config.source.find_secrets() if is_source_needed else ()),
+        *(config.find_ways_in(each) for each in targets),
     ]
     closed = [_find_closed(ways_in) for ways_in in needed if ways_in]
     if closed and all(closed):

@@ -22,7 +22,6 @@ from uidsync.cli.show import make_console, print_json
 from uidsync.cli.wiring import make_secret_files
 from uidsync.config import credentials
 from uidsync.config.reader import ConfigError
-from uidsync.config.secrets import find_secrets
 from uidsync.config.values import Secret, SecretError
 from uidsync.panos.wire.certfiles import describe
 from uidsync.refusal import Refusal
@@ -64,7 +63,7 @@ def secret(
         uidsync secret set fw-east-api-key < key.txt
         uidsync secret list --json | jq '.secrets[] | select(.problem != "")'
     """
-    known = tuple(find_secrets(options.read_config(is_whole=False)))
+    known = tuple(options.read_config(is_whole=False).find_secrets())
     if what == "list":
         if name:
             raise Refusal("`list` takes no name", "NAME")

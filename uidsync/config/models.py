@@ -5,6 +5,7 @@ Pure: no I/O. It contains no secrets. Secrets are files: see credentials.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -30,6 +31,7 @@ from uidsync.config.values import (
     Percent,
     PingURL,
     Port,
+    Secret,
     Table,
     TagNames,
     TagPrefix,
@@ -90,6 +92,10 @@ class MySQLConfig(_SourceTable):
     def may_tell_anybody(self) -> bool:
         """Whether the password may go to a server that nobody verified."""
         return self.send_password_unverified and self.ca_file is None and not self.unix_socket
+
+    def find_secrets(self) -> Iterator[Secret]:
+        """List the secret of the source."""
+        yield Secret("source-password", f"password of {self.user}", self.password_file)
 
 
 class CSVConfig(_SourceTable):
@@ -252,6 +258,11 @@ class FirewallConfig(_TargetTable):
     tags: Flag = True
     """`false` sends no tags to this firewall."""
 
+    def find_secrets(self) -> Iterator[Secret]:
+        """List the secret of the firewall."""
+        store_by = f"uidsync keygen {self.name}"
+        yield Secret(f"{self.name}-api-key", f"API key of {self.name}", self.api_key_file, store_by=store_by)
+
 
 class AgentConfig(_TargetTable):
     """A Windows User-ID agent."""
@@ -270,6 +281,12 @@ class AgentConfig(_TargetTable):
     """`raw` sends the message as it is. `put` wraps it in an HTTP PUT request, as some scripts do."""
     send_timeout: Flag = False
     """`true` adds the timeout to each login. Agents are not known to honour it."""
+
+    def find_secrets(self) -> Iterator[Secret]:
+        """List the secret of the agent, if we show it a certificate."""
+        if self.client_cert_file:
+            purpose = f"our private key for {self.name}"
+            yield Secret(f"{self.name}-client-key", purpose, self.client_key_file, is_key=True)
 
 
 TargetConfig = FirewallConfig | AgentConfig
@@ -294,3 +311,15 @@ class Config(Table):
     def of(self, model: type[Own]) -> Own:
         """Return a neighbour's own table, as it says by default if there is none."""
         return next((table for _, table in self if isinstance(table, model)), model())
+
+    def find_secrets(self) -> Iterator[Secret]:
+        """List the secrets that the configuration calls for."""
+        for _, tables in self:
+            for table in tables if isinstance(tables, tuple) else (tables,):
+                if isinstance(table, Table):  # one of a neighbour that is not installed is not
+                    yield from table.find_secrets()
+
+    def find_ways_in(self, target: TargetConfig) -> list[Secret]:
+        """List the secrets of a target, any of which would do: those for SSH, where a neighbour reads it so."""
+        names = {f"{target.name}-ssh-key", f"{target.name}-ssh-password"}
+        return [each for each in self.find_secrets() if each.name in names] or list(target.find_secrets())

@@ -199,6 +199,10 @@ class Table(BaseModel):
     # Built when first used: a table within another is built with that one, and not for itself as well.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
+    def find_secrets(self) -> Iterator[Secret]:
+        """List the secrets that the table needs, as it is filled in."""
+        return iter(())
+
 
 class Secret(Struct, frozen=True):
     """A secret that the configuration calls for. A private key is a whole file; all others are one line of text.
@@ -233,8 +237,4 @@ class NeighbourTable(Table):
         firewalls: Mapping[str, Mapping[str, Any]],  # noqa: ARG003
     ) -> Iterator[tuple[str, str]]:
         """Find keys that name a firewall that does not exist. Yield each key and what is wrong with it."""
-        return iter(())
-
-    def find_secrets(self) -> Iterator[Secret]:
-        """List the secrets that the neighbour needs, as its table is filled in."""
         return iter(())
