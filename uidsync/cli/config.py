@@ -74,7 +74,7 @@ def _list_problems(config: Config, secrets: SecretFiles) -> Iterator[str]:
         yield from _try("source", partial(_read_csv, source.path))
     else:
         yield from _try("source", partial(make_context, Trust(source.ca_file)))
-        yield from _find_missing("source", config.source.find_secrets(), secrets)
+        yield from _find_missing("source", source.find_secrets(), secrets)
     for target in config.target:
         about = f'target "{target.name}"'
         yield from _try(about, partial(make_context, Trust(target.ca_file)))
