@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from tests.ledger.conftest import FW
 from tests.ledger.test_ledger import held, login
 from uidsync.ledger.columns import EPOCH
-from uidsync.ledger.file import APPLICATION, SCHEMA, LedgerDamaged, LedgerError, migrate
+from uidsync.ledger.file import APPLICATION, SCHEMA, LedgerDamaged, LedgerError, migrate, translated
 from uidsync.ledger.ledger import FILE, Ledger
 from uidsync.ledger.position import Position, make_position
 from uidsync.ledger.values import Holding, Rejected, TargetState, Withdrawn
@@ -361,3 +361,13 @@ def test_a_backup_is_read(ledger, file, tmp_path, index, journal):
         assert held(reader) == [("ada", True)]
         reader.write_target(FW)
     assert look(backup.parent) == before
+
+
+@pytest.mark.parametrize(("code", "is_damage"), [(sqlite3.SQLITE_IOERR, False), (sqlite3.SQLITE_CORRUPT, True)])
+def test_what_an_error_means_is_in_the_last_bits_of_its_code(file, code, is_damage):
+    """A code that is more exact than any that Python knows is of the kind that its last bits say."""
+    error = sqlite3.OperationalError("odd")
+    error.sqlite_errorcode = code | 99 << 8
+    with pytest.raises(LedgerError, match="odd") as caught, translated(file):
+        raise error
+    assert isinstance(caught.value, LedgerDamaged) == is_damage

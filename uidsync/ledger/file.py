@@ -51,9 +51,9 @@ TAG_STATEMENTS = {
     for name, sql in STATEMENTS.items()
 }
 # What may pass: others are at work, a disk is full or away. All else that SQLite says is the file's own fault.
-MAY_PASS = {
-    "PERM", "BUSY", "LOCKED", "NOMEM", "READONLY", "INTERRUPT", "IOERR", "FULL", "CANTOPEN", "PROTOCOL", "AUTH",
-}  # fmt: skip
+PASSING = ("PERM", "BUSY", "LOCKED", "NOMEM", "READONLY", "INTERRUPT", "IOERR", "FULL", "CANTOPEN", "PROTOCOL", "AUTH")
+MAY_PASS = {getattr(sqlite3, f"SQLITE_{name}") for name in PASSING}
+PRIMARY = 0xFF  # the bits of an error's code that name its kind
 
 
 def raise_if_no_file(file: Path) -> None:
@@ -105,7 +105,7 @@ def translated(file: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:  # some come from Python's side, without a code: text that is none
-        may_pass = getattr(error, "sqlite_errorname", "SQLITE_ERROR").split("_")[1] in MAY_PASS
+        may_pass = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY in MAY_PASS
         raise (LedgerError if may_pass else LedgerDamaged)(f"{file}: {error}") from error
     except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
         raise LedgerDamaged(f"{file}: {error}") from error

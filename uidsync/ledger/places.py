@@ -201,31 +201,31 @@ class LedgerCopy:
     def __init__(self, state_dir: Path, log: FilteringBoundLogger) -> None:
         self._state_dir = state_dir
         self._log = log
-        self._ledger = Ledger.make_empty()
+        self._ledger: Ledger | None = None
 
     def open(self) -> Ledger:
         """Copy the ledger, from wherever it is kept just now."""
         substitute = _name_substitute(self._state_dir, FILE, is_looking=True)
         file = substitute if substitute and _exists(substitute) else self._state_dir / FILE
         try:
-            if _is_there(file):
-                self._ledger = Ledger.open_copy(file)
+            self._ledger = Ledger.open_copy(file) if _is_there(file) else Ledger.make_empty()
             self._ledger.read_position()
             self._ledger.read_events()  # whoever looks sees all of it or nothing
         except LedgerError as error:
             return self.replace(self._ledger, error)
         return self._ledger
 
-    def replace(self, ledger: Ledger, error: LedgerError) -> Ledger:
+    def replace(self, _: Ledger | None, error: LedgerError) -> Ledger:
         """Take the ledger as empty."""
         self._log.warning("ledger.unreadable", message=str(error), hint="taken as empty")
-        ledger.close()
+        self.close()
         self._ledger = Ledger.make_empty()
         return self._ledger
 
     def close(self) -> None:
         """Forget the copy."""
-        self._ledger.close()
+        if self._ledger:
+            self._ledger.close()
 
 
 def _is_there(file: Path) -> bool:
