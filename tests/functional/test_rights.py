@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.accounts import ORDINARY, OWNER, call_as, needs_root
-from tests.functional.conftest import Ended, Site
+from tests.functional.conftest import Site
 from tests.limits import PATIENCE
 from uidsync.ledger.ledger import FILE, Ledger
 
@@ -55,8 +55,7 @@ def installed(site, safeconnect):
 def call_each(site, uid, *commands):
     """Call commands as an account, with the site's configuration; return what each came to."""
     file = site.write()
-    called = call_as(uid, *([*words.split(), "--config", file] for words in commands))
-    return [Ended(each.code, each.out, each.err) for each in called]
+    return call_as(uid, *([*words.split(), "--config", file] for words in commands))
 
 
 def find_refusal(ended):
