@@ -182,6 +182,22 @@ def site(tmp_path):
 
 
 @pytest.fixture
+def small_site(site, firewall):
+    """Set up a site with one user and one firewall."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall)
+    return site
+
+
+@pytest.fixture
+def database_site(site, safeconnect, firewall):
+    """Set up a site that reads the database and has one firewall."""
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    return site
+
+
+@pytest.fixture
 def start():
     """Start simulators that end with the test."""
     with ExitStack() as stack:

@@ -146,13 +146,11 @@ def test_a_demo_without_an_extra_shows_no_address(tmp_path):
     assert "[exporter]" in told
 
 
-def test_the_exporter_ends_however_many_signals_come(site, firewall):
+def test_the_exporter_ends_however_many_signals_come(small_site):
     """Ctrl-C reaches a whole group, and whoever started the exporter may end it as well: it ends once."""
-    site.use_rows([("10.0.0.1", "ada")])
-    site.add_firewall("fw", firewall)
-    site.tables["exporter"] = {"listen": "127.0.0.1:0"}
+    small_site.tables["exporter"] = {"listen": "127.0.0.1:0"}
     for _ in range(5):
-        process = site.start("exporter")
+        process = small_site.start("exporter")
         for line in process.stderr:
             if "exporter.started" in line:
                 break

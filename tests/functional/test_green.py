@@ -221,21 +221,19 @@ def test_a_clock_that_is_put_forward_costs_no_logout(site, safeconnect, start, k
 # ---- refusals ----------------------------------------------------------------------------------------------------
 
 
-def test_rejected_logins_are_told_and_tried_again(site, safeconnect, firewall):
+def test_rejected_logins_are_told_and_tried_again(database_site, safeconnect, firewall):
     """Of every second login that a full firewall rejected, reports and status tell until it takes them after all."""
     safeconnect.log_in(name_people(94), age=600)
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
     firewall.do("fault", name="reject_every", every=2, message="User ID database full")
-    assert site.call("sync").code == 1
+    assert database_site.call("sync").code == 1
     firewall.do("fault", name=None)
-    ended = site.call("sync", "--json")
+    ended = database_site.call("sync", "--json")
     assert (ended.code, ended.targets["fw"]["held_back"]) == (0, {"rejected": 47, "withdrawn": 0})
     assert any("logins.rejected: 47" in warning for warning in ended.report["warnings"])
-    status = site.call("status", "--json").report["targets"][0]
+    status = database_site.call("status", "--json").report["targets"][0]
     assert (status["held_back"], status["rejected"], len(status["not_sent"])) == (47, 47, 47)
-    let_pass(site, firewall, seconds=FULL_EVERY + 60)
-    ended = site.call("sync", "--json")
+    let_pass(database_site, firewall, seconds=FULL_EVERY + 60)
+    ended = database_site.call("sync", "--json")
     assert (ended.code, ended.targets["fw"]["held_back"]["rejected"]) == (0, 0)
     assert firewall.mappings() == name_people(94)
 
@@ -344,23 +342,21 @@ def test_a_withdrawal_is_listed_and_undone(settled, firewall):
 # ---- a source whose ids lead astray, and signals -----------------------------------------------------------------
 
 
-def test_ids_that_do_not_grow_with_time_are_noticed(site, safeconnect, firewall):
+def test_ids_that_do_not_grow_with_time_are_noticed(database_site, safeconnect, firewall):
     """After a full read has found newer events below the ids of the last one, reads stay full, and say why."""
     written = datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(minutes=90)
     rows = [(100_000 + number, written, f"10.1.0.{number}", f"high{number}", None) for number in range(1, 20)]
     safeconnect.insert(rows)
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
-    assert site.call("sync").code == 0
+    assert database_site.call("sync").code == 0
     now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
     safeconnect.insert([(500, now, "10.2.0.1", "low", None)])
-    assert site.call("sync", "--json").report["mode"] == "tail"
-    site.ask_ledger("UPDATE reading SET full_at = full_at - ?", FULL_EVERY * MICROSECONDS)
-    ended = site.call("sync", "--json")
+    assert database_site.call("sync", "--json").report["mode"] == "tail"
+    database_site.ask_ledger("UPDATE reading SET full_at = full_at - ?", FULL_EVERY * MICROSECONDS)
+    ended = database_site.call("sync", "--json")
     assert ended.report["mode"] == "full"
     assert any("source.disordered: 1" in warning for warning in ended.report["warnings"])
     safeconnect.insert([(501, now, "10.2.0.2", "low2", None)])
-    assert site.call("sync", "--json").report["mode"] == "full"
+    assert database_site.call("sync", "--json").report["mode"] == "full"
     assert firewall.mappings()["10.2.0.2"] == "low2"
 
 
@@ -400,12 +396,10 @@ def test_ids_that_begin_anew_are_those_of_newer_events(settled, safeconnect, fir
 
 
 @pytest.mark.parametrize("delay", [0.25, 0.4, 0.55, 0.7, 0.85, 1.0])
-def test_a_signal_at_any_moment_leaves_a_report(site, safeconnect, firewall, delay):
+def test_a_signal_at_any_moment_leaves_a_report(database_site, safeconnect, delay):
     """However early or late a run is stopped, it ends in order: a report on disk and on standard output."""
     safeconnect.log_in(name_people(300), age=600)
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
-    process = site.start_afresh("sync", "--json")
+    process = database_site.start_afresh("sync", "--json")
     time.sleep(delay)
     os.kill(process.pid, signal.SIGTERM)
     out, err = process.communicate(timeout=60)
@@ -413,7 +407,7 @@ def test_a_signal_at_any_moment_leaves_a_report(site, safeconnect, firewall, del
         return
     assert process.returncode in {0, 1}, err
     assert out.startswith("{"), err
-    assert site.last_run["exit_code"] == process.returncode
+    assert database_site.last_run["exit_code"] == process.returncode
 
 
 def test_nothing_is_in_doubt_where_nobody_was_met(site, start, firewall, tmp_path):

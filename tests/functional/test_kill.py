@@ -100,18 +100,16 @@ def test_a_stopped_run_finishes_what_is_in_flight(site, start):
     assert len(firewall.mappings()) == 500
 
 
-def test_a_run_that_is_stopped_while_it_reads_sends_nothing(site, safeconnect, firewall):
+def test_a_run_that_is_stopped_while_it_reads_sends_nothing(database_site, safeconnect, firewall):
     """SIGTERM before anything was sent: exit 1, a report that says so, and no message."""
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
     write_events(safeconnect, random.Random(1), 100)
     with safeconnect.admin() as connection, connection.cursor() as cursor:
         cursor.execute("LOCK TABLES clienthist WRITE")
-        process = site.start("sync")
+        process = database_site.start("sync")
         wait_until(lambda: safeconnect.ask(WAITING, safeconnect.user)[0] == (1,))
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=PATIENCE)
         cursor.execute("UNLOCK TABLES")
     assert process.returncode == 1, err
-    assert site.last_run["error"]["kind"] == "Interrupted"
+    assert database_site.last_run["error"]["kind"] == "Interrupted"
     assert firewall.counters()["messages"] == 0

@@ -45,17 +45,15 @@ def settled(site, safeconnect, firewall):
 # ---- reading and sending no more than needed ---------------------------------------------------------------------
 
 
-def test_new_rows_cost_a_tail_and_a_message(site, safeconnect, firewall, agent):
+def test_new_rows_cost_a_tail_and_a_message(database_site, safeconnect, firewall, agent):
     """Fifty new rows: the tail is read, the last thousand ids and the new ones, and each target gets one message."""
     old = [row for round_ in range(30) for row in make_rows(name_users(100), age=7200, first_id=1 + round_ * 100)]
     safeconnect.insert(old)
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
-    site.add_agent("uia", agent)
-    assert site.call("sync", "--json").report["source"]["rows"] == 3000
+    database_site.add_agent("uia", agent)
+    assert database_site.call("sync", "--json").report["source"]["rows"] == 3000
     sent = [count_messages(target) for target in (firewall, agent)]
     safeconnect.insert(make_rows([f"new{number}" for number in range(50)], first_id=3001))
-    ended = site.call("sync", "--json")
+    ended = database_site.call("sync", "--json")
     assert (ended.code, ended.report["mode"], ended.report["source"]["rows"]) == (0, "tail", 1050)
     assert [count_messages(target) for target in (firewall, agent)] == [messages + 1 for messages in sent]
     for target in (firewall, agent):
@@ -103,18 +101,16 @@ def test_rows_that_are_written_late_are_found(settled, safeconnect, firewall):
     assert firewall.mappings()["10.0.0.5"] == "moved"
 
 
-def test_a_table_that_begins_anew_is_read_in_full(site, safeconnect, firewall):
+def test_a_table_that_begins_anew_is_read_in_full(database_site, safeconnect, firewall):
     """After TRUNCATE the ids are low again: the read is a full one, finds them, and logs nobody out for lost rows."""
     safeconnect.insert(make_rows(name_users(20), age=7200, first_id=50_000))
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
-    assert site.call("sync").code == 0
+    assert database_site.call("sync").code == 0
     safeconnect.ask("TRUNCATE clienthist")
     safeconnect.insert(make_rows(["ada"]))
-    ended = site.call("sync", "--json")
+    ended = database_site.call("sync", "--json")
     assert (ended.code, ended.report["mode"]) == (0, "full")
     assert firewall.mappings() == {f"10.0.0.{n}": name for n, name in enumerate(["ada", *name_users(20)[1:]], 1)}
-    assert site.call("sync", "--json").report["mode"] == "tail"
+    assert database_site.call("sync", "--json").report["mode"] == "tail"
 
 
 def test_a_thinned_table_takes_nobody_away(settled, safeconnect, firewall):
@@ -211,23 +207,21 @@ def test_another_database_is_read_in_full(settled, safeconnect_server, firewall,
 # ---- what may happen to a target ---------------------------------------------------------------------------------
 
 
-def test_a_rejected_login_is_not_sent_again(site, safeconnect, firewall):
+def test_a_rejected_login_is_not_sent_again(database_site, safeconnect, firewall):
     """What a target rejected is held back until its event changes or everything is sent; such a run is complete."""
     safeconnect.insert(make_rows(["ada", "ben"], age=60))
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
     firewall.do("fault", name="reject_matching", text="ada")
-    assert site.call("sync").code == 1
+    assert database_site.call("sync").code == 1
     sent = count_messages(firewall)
-    assert site.call("sync").code == 0
+    assert database_site.call("sync").code == 0
     assert count_messages(firewall) == sent
     safeconnect.insert(make_rows(["ada"]))
-    assert site.call("sync").code == 1
+    assert database_site.call("sync").code == 1
     assert count_messages(firewall) == sent + 1
     firewall.do("fault", name=None)
-    assert site.call("sync").code == 0
+    assert database_site.call("sync").code == 0
     assert firewall.mappings() == {"10.0.0.2": "ben"}
-    assert site.call("sync", "--full").code == 0
+    assert database_site.call("sync", "--full").code == 0
     assert firewall.mappings() == {"10.0.0.1": "ada", "10.0.0.2": "ben"}
 
 
@@ -298,21 +292,19 @@ def test_an_installation_that_does_not_fit_together_moves_one_ledger(settled, tm
     assert settled.call("sync", "--json").targets["fw"]["batches"] == 0
 
 
-def test_a_state_directory_that_cannot_be_written_stops_nothing(site, safeconnect, firewall, tmp_path):
+def test_a_state_directory_that_cannot_be_written_stops_nothing(database_site, safeconnect, firewall, tmp_path):
     """Without its state directory a run delivers, warns and remembers elsewhere until the directory is back."""
     (tmp_path / "full").touch()
     (tmp_path / "elsewhere").mkdir()
-    site.sync = {"state_dir": tmp_path / "full" / "state"}
-    site.environment = {"RUNTIME_DIRECTORY": str(tmp_path / "elsewhere")}
+    database_site.sync = {"state_dir": tmp_path / "full" / "state"}
+    database_site.environment = {"RUNTIME_DIRECTORY": str(tmp_path / "elsewhere")}
     safeconnect.insert(make_rows(name_users(5)))
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
-    first = site.call("sync", "--json")
+    first = database_site.call("sync", "--json")
     assert (first.code, len(firewall.mappings())) == (0, 5)
     assert {"ledger.elsewhere", "report.unwritten"} <= {name for name, _ in first.events}
-    assert site.call("sync", "--json").targets["fw"]["batches"] == 0
+    assert database_site.call("sync", "--json").targets["fw"]["batches"] == 0
     (tmp_path / "full").unlink()
-    back = site.call("sync", "--json")
+    back = database_site.call("sync", "--json")
     assert (back.code, back.targets["fw"]["batches"]) == (0, 0)
     assert "ledger.returned" in dict(back.events)
 
@@ -332,12 +324,10 @@ def test_whoever_a_run_that_kept_nothing_sent_is_not_forgotten(settled, safeconn
     assert len(firewall.mappings()) == 20
 
 
-def test_a_source_that_fell_silent_is_said(site, safeconnect, firewall):
+def test_a_source_that_fell_silent_is_said(database_site, safeconnect, firewall):
     """When the newest event is older than `stale_after`, log and report say so, and the run goes on."""
     safeconnect.insert(make_rows(["ada"], age=7200))
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
-    ended = site.call("sync", "--json")
+    ended = database_site.call("sync", "--json")
     assert ended.code == 0
     assert "source.stale" in dict(ended.events)
     assert any("source.stale" in warning for warning in ended.report["warnings"])

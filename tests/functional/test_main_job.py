@@ -115,7 +115,7 @@ def test_rejected_entries_are_not_named(site, firewall):
     assert (facts["clientHistId"], facts["message"], "user3" in ended.err) == (3, "… at … is no good", False)
 
 
-def test_a_full_read_that_was_asked_for_looks_at_every_row(site, safeconnect, firewall):
+def test_a_full_read_that_was_asked_for_looks_at_every_row(database_site, safeconnect, firewall):
     """A newer row among years of older ones has an id that a read of the window alone may pass by; --full finds it."""
     _, now = read_export(safeconnect)
     latest = now.replace(tzinfo=None)
@@ -124,31 +124,27 @@ def test_a_full_read_that_was_asked_for_looks_at_every_row(site, safeconnect, fi
         for number in range(1, 490)
     ]
     safeconnect.insert([*years, (1001, latest, "10.0.0.1", "ada", None), (500_000, latest, "10.0.0.2", "bob", None)])
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
-    assert site.call("sync").code == 0
+    assert database_site.call("sync").code == 0
     assert firewall.mappings() == {"10.0.0.2": "bob"}
-    assert site.call("sync", "--full").code == 0
+    assert database_site.call("sync", "--full").code == 0
     assert firewall.mappings() == {"10.0.0.1": "ada", "10.0.0.2": "bob"}
 
 
-def test_exit_codes_of_what_cannot_run(site, safeconnect, firewall):
+def test_exit_codes_of_what_cannot_run(database_site, firewall):
     """Usage and configuration exit 2, an unreadable source 3, an empty one 4; nothing is sent, the report says so."""
-    site.add_firewall("fw", firewall)
-    site.use_database(safeconnect)
-    assert site.call("sync", "--bogus").code == 2
-    assert site.call("sync", "--target", "nobody").code == 2
-    empty = site.call("sync", "--json")
+    assert database_site.call("sync", "--bogus").code == 2
+    assert database_site.call("sync", "--target", "nobody").code == 2
+    empty = database_site.call("sync", "--json")
     assert (empty.code, empty.report["error"]["kind"]) == (4, "UnsafePlan")
-    assert site.last_run["exit_code"] == 4
-    site.source["password_file"] = site.secret("wrong-password", "wrong-horse")
-    refused = site.call("sync", "--json")
+    assert database_site.last_run["exit_code"] == 4
+    database_site.source["password_file"] = database_site.secret("wrong-password", "wrong-horse")
+    refused = database_site.call("sync", "--json")
     assert (refused.code, refused.report["error"]["kind"]) == (3, "SourceError")
-    assert [target["status"] for target in site.last_run["targets"]] == ["not_tried"]
-    site.source |= {"password_file": "/nowhere"}
-    assert site.call("sync").code == 3
-    site.sync = {"deadline": "soon"}
-    assert site.call("sync").code == 2
+    assert [target["status"] for target in database_site.last_run["targets"]] == ["not_tried"]
+    database_site.source |= {"password_file": "/nowhere"}
+    assert database_site.call("sync").code == 3
+    database_site.sync = {"deadline": "soon"}
+    assert database_site.call("sync").code == 2
     assert firewall.do("state")["counters"]["requests"] == 0
 
 
@@ -180,20 +176,16 @@ def test_too_many_dates_ahead_refuse_the_source(site, firewall, count):
     assert len(firewall.mappings()) == count
 
 
-def test_options_stand_before_or_after_the_command(site, firewall):
+def test_options_stand_before_or_after_the_command(small_site):
     """--config and its like are understood on both sides of the command."""
-    site.use_rows([("10.0.0.1", "ada")])
-    site.add_firewall("fw", firewall)
-    site.environment = {"UIDSYNC_CONFIG": str(site.write())}
-    assert site.call("-q", "sync", "--dry-run").err == ""
-    assert site.call("sync", "-q", "--dry-run").err == ""
+    small_site.environment = {"UIDSYNC_CONFIG": str(small_site.write())}
+    assert small_site.call("-q", "sync", "--dry-run").err == ""
+    assert small_site.call("sync", "-q", "--dry-run").err == ""
 
 
-def test_the_clock_of_a_report_is_now(site, firewall):
+def test_the_clock_of_a_report_is_now(small_site):
     """Times in the report are RFC 3339 in UTC, and of this run."""
-    site.use_rows([("10.0.0.1", "ada")])
-    site.add_firewall("fw", firewall)
     before = datetime.now(UTC)
-    report = site.call("sync", "--json").report
+    report = small_site.call("sync", "--json").report
     assert before <= datetime.fromisoformat(report["started"]) <= datetime.fromisoformat(report["finished"])
     assert datetime.fromisoformat(report["targets"][0]["certificate_not_after"]) > before
