@@ -138,31 +138,6 @@ def test_what_another_source_took_is_left_to_it(settled, safeconnect, firewall):
     assert firewall.mappings()["10.0.0.7"] == "user6"
 
 
-@pytest.mark.parametrize("order", ["then they come", "then users come again"])
-def test_the_last_one_has_the_address(settled, safeconnect, firewall, order):
-    """However many come at once: whoever comes again after another source has the address, and not who came before."""
-    people = dict(list(name_people(300).items())[40:60])
-
-    def come_again():
-        safeconnect.log_in(people)
-        for _ in range(3):
-            firewall.do("reset-counters")
-            assert settled.call("sync").code == 0
-            assert len(firewall.requests()) <= 6 or order == "then users come again"  # the table's among them
-
-    def take():
-        for ip in people:
-            firewall.do("learn", ip=ip, user="AD\\eve", type="AD", timeout=10_000)
-
-    for happen in (come_again, take) if order == "then they come" else (take, come_again):
-        happen()
-    let_pass(settled, firewall, seconds=FULL_EVERY + 60)
-    ended = settled.call("sync", "--json")
-    theirs = set(people) if order == "then they come" else set()
-    assert {ip for ip, user in firewall.mappings().items() if user == "AD\\eve"} == theirs
-    assert ended.targets["fw"]["foreign"] == len(theirs)
-
-
 def test_a_few_renewals_are_asked_for_first(settled, firewall):
     """Renewals of a few mappings are decided by asking for them: one that another source has by now is left alone."""
     firewall.do("learn", ip="10.0.0.7", user="AD\\eve", type="AD", timeout=10_000)
@@ -172,20 +147,6 @@ def test_a_few_renewals_are_asked_for_first(settled, firewall):
     ended = settled.call("sync", "--json")
     assert (ended.code, ended.targets["fw"]["logins"]["due"]) == (0, 1)
     assert firewall.mappings()["10.0.0.7"] == "AD\\eve"
-
-
-def test_a_changed_clock_makes_everything_doubtful(settled, safeconnect, firewall):
-    """What was sent while the source's clock was days ahead is sent anew once the clock is right, with a warning."""
-    with put_off(safeconnect, timedelta(days=3)):
-        assert settled.call("sync").code == 0
-    ended = settled.call("sync", "--json")
-    assert ended.code == 0
-    assert any("clock.ran_back" in warning for warning in ended.report["warnings"])
-    for hours in range(4, 80, 4):
-        let_pass(settled, firewall, seconds=4 * 3600)
-        safeconnect.log_in({"10.0.0.1": "user0"})
-        assert settled.call("sync").code == 0, hours
-        assert firewall.mappings() == name_people(300), hours
 
 
 def test_a_clock_that_is_ahead_for_a_while_costs_no_evidence(settled, safeconnect, firewall):
@@ -391,7 +352,8 @@ def test_ids_that_begin_anew_are_those_of_newer_events(settled, safeconnect, fir
     safeconnect.ask("TRUNCATE clienthist")
     safeconnect.ask(f"ALTER TABLE clienthist AUTO_INCREMENT = {event_id}")
     safeconnect.log_in({"10.0.0.1": expected})
-    assert settled.call("sync").code == 0
+    ended = settled.call("sync", "--json")
+    assert (ended.code, ended.report["mode"], len(firewall.mappings())) == (0, "full", 300)  # lost rows log nobody out
     assert firewall.mappings()["10.0.0.1"] == expected
 
 
@@ -432,15 +394,3 @@ def test_nothing_is_in_doubt_where_nobody_was_met(site, start, firewall, tmp_pat
     assert {name: (part["logins"]["failed"], part["in_doubt"]) for name, part in ended.targets.items()} == {
         target["name"]: (1, 0) for target in site.targets
     }
-
-
-def test_what_was_never_sent_is_not_in_doubt(settled, safeconnect, firewall):
-    """Logins and logouts for a firewall that refuses connections leave no doubt: nothing can have arrived."""
-    safeconnect.log_in({"10.0.0.1": "somebody", "10.0.0.2": "null"})
-    firewall.do("fault", name="refuse")
-    part = settled.call("sync", "--json").targets["fw"]
-    assert (part["logouts"]["failed"], part["in_doubt"], part["held"]) == (1, 0, 300)
-    firewall.do("fault", name=None)
-    assert settled.call("sync").code == 0
-    expected = name_people(300) | {"10.0.0.1": "somebody"}
-    assert firewall.mappings() == {ip: user for ip, user in expected.items() if ip != "10.0.0.2"}

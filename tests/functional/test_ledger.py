@@ -62,55 +62,7 @@ def test_new_rows_cost_a_tail_and_a_message(database_site, safeconnect, firewall
         )
 
 
-def test_a_dead_target_gets_exactly_what_it_missed(site, safeconnect, start):
-    """A target that takes nothing for three runs gets its logouts, changes and new users afterwards, and only those."""
-    fine, gone = start("firewall"), start("firewall")
-    safeconnect.insert(make_rows(name_users(20), age=600))
-    site.use_database(safeconnect)
-    site.add_firewall("fw-fine", fine)
-    site.add_firewall("fw-gone", gone)
-    assert site.call("sync").code == 0
-    gone.do("fault", name="invalid_key")
-    for names in (["ada"], ["ada", "null"], ["ada", "null", "cleo", *name_users(20)[3:], "dan"]):
-        safeconnect.insert(make_rows(names))
-        ended = site.call("sync", "--json")
-        assert (ended.code, ended.targets["fw-fine"]["status"]) == (1, "complete")
-        assert ended.targets["fw-gone"]["behind_since"]
-    gone.do("fault", name=None)
-    gone.do("reset-counters")
-    back = site.call("sync", "--json")
-    assert (back.code, back.targets["fw-gone"]["behind_since"]) == (0, None)
-    assert (back.targets["fw-gone"]["logins"]["due"], back.targets["fw-gone"]["logouts"]["due"]) == (3, 1)
-    assert back.targets["fw-fine"]["batches"] == 0
-    assert gone.mappings() == fine.mappings()
-    assert "10.0.0.2" not in gone.mappings()
-
-
 # ---- what may happen to the table --------------------------------------------------------------------------------
-
-
-def test_rows_that_are_written_late_are_found(settled, safeconnect, firewall):
-    """A tail finds a row whose id is below the highest known, and a row whose date was moved."""
-    safeconnect.insert(make_rows(["null"], age=60, first_id=900))
-    assert settled.call("sync").code == 0
-    safeconnect.insert([(400, *make_rows(["late"])[0][1:])])
-    safeconnect.ask("UPDATE clienthist SET transDate = UTC_TIMESTAMP(), principal = 'moved' WHERE clientHistId = 5")
-    ended = settled.call("sync", "--json")
-    assert (ended.code, ended.report["mode"]) == (0, "tail")
-    assert firewall.mappings()["10.0.0.1"] == "late"
-    assert firewall.mappings()["10.0.0.5"] == "moved"
-
-
-def test_a_table_that_begins_anew_is_read_in_full(database_site, safeconnect, firewall):
-    """After TRUNCATE the ids are low again: the read is a full one, finds them, and logs nobody out for lost rows."""
-    safeconnect.insert(make_rows(name_users(20), age=7200, first_id=50_000))
-    assert database_site.call("sync").code == 0
-    safeconnect.ask("TRUNCATE clienthist")
-    safeconnect.insert(make_rows(["ada"]))
-    ended = database_site.call("sync", "--json")
-    assert (ended.code, ended.report["mode"]) == (0, "full")
-    assert firewall.mappings() == {f"10.0.0.{n}": name for n, name in enumerate(["ada", *name_users(20)[1:]], 1)}
-    assert database_site.call("sync", "--json").report["mode"] == "tail"
 
 
 def test_a_thinned_table_takes_nobody_away(settled, safeconnect, firewall):
@@ -166,32 +118,6 @@ def test_a_new_domain_changes_every_user(settled, firewall):
     assert settled.call("sync", "--json").targets["fw"]["batches"] == 0
 
 
-def test_networks_that_are_excluded_are_logged_out(settled, firewall):
-    """Mappings that the configuration no longer admits are logged out, within the limit or by force."""
-    settled.identity = {"exclude_networks": ["10.0.0.0/29"]}
-    assert settled.call("sync").code == 0
-    assert len(firewall.mappings()) == 13
-    settled.identity = {}
-    settled.ask_ledger("DELETE FROM logout")
-    assert settled.call("sync").code == 0
-    assert len(firewall.mappings()) == 20
-    settled.identity = {"exclude_networks": ["10.0.0.0/28"]}
-    assert settled.call("sync").code == 4
-    assert len(firewall.mappings()) == 20
-    assert settled.call("sync", "--force").code == 0
-    assert len(firewall.mappings()) == 5
-
-
-def test_another_place_is_another_target(settled, start):
-    """When a target's port changes, what was believed of it is dropped and everything is sent there."""
-    other = start("firewall")
-    settled.targets.clear()
-    settled.add_firewall("fw", other)
-    ended = settled.call("sync", "--json")
-    assert (ended.code, ended.report["mode"], ended.report["full_send"]) == (0, "tail", True)
-    assert len(other.mappings()) == 20
-
-
 def test_another_database_is_read_in_full(settled, safeconnect_server, firewall, tmp_path):
     """Events of another database are not this one's: they are dropped, and this one is read in full."""
     with fresh_export(safeconnect_server, tmp_path) as other:
@@ -205,24 +131,6 @@ def test_another_database_is_read_in_full(settled, safeconnect_server, firewall,
 
 
 # ---- what may happen to a target ---------------------------------------------------------------------------------
-
-
-def test_a_rejected_login_is_not_sent_again(database_site, safeconnect, firewall):
-    """What a target rejected is held back until its event changes or everything is sent; such a run is complete."""
-    safeconnect.insert(make_rows(["ada", "ben"], age=60))
-    firewall.do("fault", name="reject_matching", text="ada")
-    assert database_site.call("sync").code == 1
-    sent = count_messages(firewall)
-    assert database_site.call("sync").code == 0
-    assert count_messages(firewall) == sent
-    safeconnect.insert(make_rows(["ada"]))
-    assert database_site.call("sync").code == 1
-    assert count_messages(firewall) == sent + 1
-    firewall.do("fault", name=None)
-    assert database_site.call("sync").code == 0
-    assert firewall.mappings() == {"10.0.0.2": "ben"}
-    assert database_site.call("sync", "--full").code == 0
-    assert firewall.mappings() == {"10.0.0.1": "ada", "10.0.0.2": "ben"}
 
 
 # ---- the files ---------------------------------------------------------------------------------------------------

@@ -291,6 +291,9 @@ def test_what_listens_already_is_told(site, tenant, tmp_path):
             ended = site.call("relay")
             assert (ended.code, f"{who} listens at {address}:{relay.port} already" in ended.err) == (code, True)
             assert ("set relay.listen to another port" in ended.err) == (code == 5)
+    with by_environment(tenant, tmp_path / "other") as relay:  # on all addresses
+        configure(site, tenant, relay.port)
+        assert site.call("relay").code == 5
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         ended = call("relay", environment=make_environment(tenant, tmp_path, other.getsockname()[1]))
         assert (ended.code, "PORT: another program (ss -ltnp" in ended.err) == (2, True)
