@@ -117,6 +117,15 @@ class SafeConnect:
         written = datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(seconds=age)
         self.insert([(None, written, ip, principal, None) for ip, principal in people.items()])
 
+    @contextlib.contextmanager
+    def clock(self, timestamp: str) -> Iterator[None]:
+        """Set the clock that ordinary accounts see, as seconds or an expression, for as long as the block runs."""
+        self.ask(f"SET GLOBAL init_connect = 'SET SESSION timestamp = {timestamp}'")
+        try:
+            yield
+        finally:
+            self.ask("SET GLOBAL init_connect = ''")
+
     def ask(self, statement: str, *values: object) -> Sequence[Sequence[Any]]:
         """Run a statement with all rights, in UTC, and return its rows."""
         with self.admin() as connection, connection.cursor() as cursor:

@@ -426,11 +426,11 @@ def test_a_person_stays_known_whatever_the_firewall_said(campus, firewall):
     firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "ADA", minutes=25 * 60)])
     assert told_new(campus.call("events", *yesterday)) == (1, 0)
     firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", minutes=m) for m in (40, 41)])
-    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "eve", minutes=20)])
+    firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.1", "mallory", minutes=20)])
     ended = campus.call("events", "--format", "report")
     assert (ended.code, told_new(ended)) == (0, (0, 1))
-    assert [word for word in ("ada", "eve", "10.0.0.1") if word in ended.err] == []  # logs hold no person
-    assert "10.0.0.1;CAMPUS\\ada (firewall: eve);178.218.122.66;" in ended.out
+    assert [word for word in ("ada", "mallory", "10.0.0.1") if word in ended.err] == []  # logs hold no person
+    assert "10.0.0.1;CAMPUS\\ada (firewall: mallory);178.218.122.66;" in ended.out
     assert ended.out.rstrip().endswith(";3")
 
 
@@ -627,58 +627,58 @@ def test_a_feed_waits_for_the_nac(campus, firewall):
     assert campus.call(*feed).out == ""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--device", "a' or 'b"], "for --device: \"a' or 'b\" contains a quote"),
-        (["--query", "(app eq 'ssh)"], 'for --query: "(app eq \'ssh)": a quote is not closed'),
-        (["--query", "(app eq ssh)) or ((app eq web"], "parenthesis"),
-        (["--threat-id", "40007 or 1"], "for --threat-id: '40007 or 1' is not the number of a threat"),
-        (["no-such-query"], "for NAME: no query has the name"),
-        (["spywear"], "did you mean spyware?"),
-        (["--query", "app eq ssh"], "into parentheses"),
-        (["--columns", "time,dst_nmae"], "did you mean dst_name?"),
-        (["--columns", "pcap_id"], "log_pcap_id"),
-        *(([option, " "], f"for {option}: it is empty") for option in OPTIONS.split()),
-        (["--columns", "time,,dst"], "name a set"),
-        (["--columns", "minimal,threat_id"], "for --columns: minimal is a set"),
-        (["--format", "xml"], "'--format': 'xml' is not one of 'csv'"),
-        (["--device", "fw-simulatd"], "did you mean fw-simulated?"),
-        (["--by", "device"], "by user, not by 'device'"),
-        (["--by", "user", "--columns", "all"], "for --columns: it changes nothing with --by user"),
-        (["--by", "user", "--count", "sessions"], "for --count sessions: it changes nothing with --by user"),
-        (["--format", "jsonl", "--count", "sessions"], "for --count sessions: it changes nothing with --format jsonl"),
-        (["--columns", "all", "--count", "sessions"], "for --count sessions: it changes nothing with --columns"),
-        (["--by", "user", "--agreement"], "for --by user: it changes nothing with --agreement"),
-        (["--by", "user", "--format", "report"], "for --by user: it goes with --format csv or jsonl or table"),
-        (["--agreement", "--format", "html"], "for --agreement: it goes with --format"),
-        (["--proof"], "for --proof: it needs --agreement"),
-        (["--agreement", "--proof", "--format", "csv"], "for --proof: it goes with --format table"),
-        (["--spreadsheet", "--format", "table"], "for --spreadsheet: it goes with --format csv or report"),
-        (["--columns", "all", "--format", "report"], "for --columns: it changes nothing with --format report"),
-        (["--forget", "ada", "spyware"], "use it alone"),
-        (["--forget", "ada", "--last", "2d"], "use it alone"),
-        (["--since", "2026-11-01", "--last", "2d"], "leave out --last"),
-        (["--user", "ada", "--since", "last"], "with --user, give a beginning"),
-        (["--since", "2026-11-31"], "no such day: 2026-11-31"),
-        (["--until", "2099-01-01 23:30"], "lies in the future; give a time that has passed"),
-        (["--until", "1969-01-01"], "for --until: 1969-01-01 is too early: the first year is 1971"),
-        (["--since", "0001-01-01"], "is too early: the first year is 1971"),
-        (["spyware", "--log-type", "url"], "for --log-type: leave it out: the name of a query says which"),
-        (["--log-type", "threats"], "for --log-type: 'threats' is not a log; did you mean threat"),
-        (["--last", "soon"], "not a time span"),
-        (["--since", "2026-11-02", "--until", "2026-11-01"], "not before"),
-        (["--nat", "192.0.2.1"], "for --nat: '192.0.2.1' is not ADDRESS:PORT"),
-        (["--nat", "192.0.2.1:65536"], "ADDRESS:PORT"),
-        (["--nat", "192.0.2.1:999999"], "ADDRESS:PORT"),
-        (["--by", "user", "--no-who"], "for --no-who: leave it out: --by user needs the NAC"),
-    ],
+REFUSED = (
+    (["--device", "a' or 'b"], "for --device: \"a' or 'b\" contains a quote"),
+    (["--query", "(app eq 'ssh)"], 'for --query: "(app eq \'ssh)": a quote is not closed'),
+    (["--query", "(app eq ssh)) or ((app eq web"], "parenthesis"),
+    (["--threat-id", "40007 or 1"], "for --threat-id: '40007 or 1' is not the number of a threat"),
+    (["no-such-query"], "for NAME: no query has the name"),
+    (["spywear"], "did you mean spyware?"),
+    (["--query", "app eq ssh"], "into parentheses"),
+    (["--columns", "time,dst_nmae"], "did you mean dst_name?"),
+    (["--columns", "pcap_id"], "log_pcap_id"),
+    *(([option, " "], f"for {option}: it is empty") for option in OPTIONS.split()),
+    (["--columns", "time,,dst"], "name a set"),
+    (["--columns", "minimal,threat_id"], "for --columns: minimal is a set"),
+    (["--format", "xml"], "'--format': 'xml' is not one of 'csv'"),
+    (["--device", "fw-simulatd"], "did you mean fw-simulated?"),
+    (["--by", "device"], "by user, not by 'device'"),
+    (["--by", "user", "--columns", "all"], "for --columns: it changes nothing with --by user"),
+    (["--by", "user", "--count", "sessions"], "for --count sessions: it changes nothing with --by user"),
+    (["--format", "jsonl", "--count", "sessions"], "for --count sessions: it changes nothing with --format jsonl"),
+    (["--columns", "all", "--count", "sessions"], "for --count sessions: it changes nothing with --columns"),
+    (["--by", "user", "--agreement"], "for --by user: it changes nothing with --agreement"),
+    (["--by", "user", "--format", "report"], "for --by user: it goes with --format csv or jsonl or table"),
+    (["--agreement", "--format", "html"], "for --agreement: it goes with --format"),
+    (["--proof"], "for --proof: it needs --agreement"),
+    (["--agreement", "--proof", "--format", "csv"], "for --proof: it goes with --format table"),
+    (["--spreadsheet", "--format", "table"], "for --spreadsheet: it goes with --format csv or report"),
+    (["--columns", "all", "--format", "report"], "for --columns: it changes nothing with --format report"),
+    (["--forget", "ada", "spyware"], "use it alone"),
+    (["--forget", "ada", "--last", "2d"], "use it alone"),
+    (["--since", "2026-11-01", "--last", "2d"], "leave out --last"),
+    (["--user", "ada", "--since", "last"], "with --user, give a beginning"),
+    (["--since", "2026-11-31"], "no such day: 2026-11-31"),
+    (["--until", "2099-01-01 23:30"], "lies in the future; give a time that has passed"),
+    (["--until", "1969-01-01"], "for --until: 1969-01-01 is too early: the first year is 1971"),
+    (["--since", "0001-01-01"], "is too early: the first year is 1971"),
+    (["spyware", "--log-type", "url"], "for --log-type: leave it out: the name of a query says which"),
+    (["--log-type", "threats"], "for --log-type: 'threats' is not a log; did you mean threat"),
+    (["--last", "soon"], "not a time span"),
+    (["--since", "2026-11-02", "--until", "2026-11-01"], "not before"),
+    (["--nat", "192.0.2.1"], "for --nat: '192.0.2.1' is not ADDRESS:PORT"),
+    (["--nat", "192.0.2.1:65536"], "ADDRESS:PORT"),
+    (["--nat", "192.0.2.1:999999"], "ADDRESS:PORT"),
+    (["--by", "user", "--no-who"], "for --no-who: leave it out: --by user needs the NAC"),
 )
-def test_what_is_asked_must_make_sense(campus, firewall, arguments, words):
+
+
+def test_what_is_asked_must_make_sense(campus, firewall):
     """What can widen a filter, is a slip or changes nothing is refused before a log is asked."""
     firewall.do("reset-counters")
-    ended = campus.call("events", *arguments)
-    assert (ended.code, words in unwrapped(ended.err)) == (2, True), ended.err
+    for arguments, words in REFUSED:
+        ended = campus.call("events", *arguments)
+        assert (ended.code, words in unwrapped(ended.err)) == (2, True), (arguments, ended.err)
     assert [request for request in firewall.requests() if request["type"] == "log"] == []
 
 
@@ -868,8 +868,9 @@ def see(site, *arguments):
     return shown
 
 
-def test_a_terminal_obeys_nothing_in_a_log(campus, firewall):
+def test_a_terminal_obeys_nothing_in_a_log(campus, firewall, monkeypatch):
     """What a terminal would obey is not printed on one, in any form; a pipe gets every byte."""
+    monkeypatch.setenv("COLUMNS", "160")
     odd = "A\u009b31m\u202eB"
     firewall.do("log-add", log_type="threat", entries=[hit("10.0.0.77", odd)])
     for arguments in ([], ["--format", "jsonl"], ["--format", "table"]):
@@ -878,11 +879,12 @@ def test_a_terminal_obeys_nothing_in_a_log(campus, firewall):
     assert odd in campus.call("events").out
 
 
-def test_a_terminal_shows_how_far_the_reading_is(campus, firewall):
+def test_a_terminal_shows_how_far_the_reading_is(campus, firewall, monkeypatch):
     """On a terminal pages, entries and the time span are shown while logs are read; in a pipe nothing is."""
     firewall.do("log-flood", log_type="threat", count=3000, start=(NOW - timedelta(hours=23)).timestamp(),
                 per_second=1, addresses=50)  # fmt: skip
     campus.tables["events"]["page"] = 200
+    monkeypatch.setenv("COLUMNS", "160")
     shown = see(campus, "--output", campus.place / "out")
     assert re.search(r"fw threat .*\d+ pages, [\d,]+ entries, up to \d\d-\d\d \d\d:\d\d:\d\d", shown)
     assert (campus.place / "out").read_text().count("\n") > 50

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -37,15 +36,9 @@ def grow_old(site, safeconnect, *, seconds):
     let_pass(site, seconds=seconds)
 
 
-@contextmanager
 def put_off(safeconnect, span):
     """Let the clock of the database be wrong."""
-    timestamp = f"UNIX_TIMESTAMP() + {span.total_seconds():.0f}"
-    safeconnect.ask(f"SET GLOBAL init_connect = 'SET SESSION timestamp = {timestamp}'")
-    try:
-        yield
-    finally:
-        safeconnect.ask("SET GLOBAL init_connect = ''")
+    return safeconnect.clock(f"UNIX_TIMESTAMP() + {span.total_seconds():.0f}")
 
 
 @pytest.fixture

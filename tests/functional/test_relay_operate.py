@@ -140,9 +140,7 @@ def test_a_file_that_does_not_fit_is_named(ready):
     assert (finding["words"], finding["advice"]) == tuple(words.split("; "))
 
 
-@pytest.mark.parametrize(
-    ("keys", "words"),
-    [
+WRONG = (
         ({"fqdn": None}, "relay.fqdn: missing"), ({"api_key_id": None}, "relay.api_key_id: missing"),
         ({"update_size": 61}, "relay.update_size: must be at most 60"), ({"listen": "8080"}, "relay.listen: not an"),
         ({"alert_name": "{nothing}"}, "relay.alert_name: {nothing} is no field"),
@@ -152,15 +150,15 @@ def test_a_file_that_does_not_fit_is_named(ready):
         ({"client_ca_file": "ca.pem"}, "relay.client_ca_file: needs certificate_file"),
         ({"psk_file": "/nowhere/psk"}, "no secret relay-psk"), ({"fqnd": "x"}, "did you mean fqdn?"),
         ({"networks": ["192.0.2.1/24"]}, "has host bits set"), ({"max_age": "1s"}, "relay.max_age: must be between"),
-    ],
-    ids=lambda value: str(value)[:30],
 )  # fmt: skip
-def test_a_configuration_that_is_wrong_is_told(site, tenant, keys, words):
+
+
+def test_a_configuration_that_is_wrong_is_told(site, tenant):
     """Each key that is wrong is named, with what it may be."""
-    configure(site, tenant, free_port(), **keys)
-    ended = site.call("relay")
-    assert ended.code == 2
-    assert words in ended.err
+    for keys, words in WRONG:
+        configure(site, tenant, free_port(), **keys)
+        ended = site.call("relay")
+        assert (ended.code, words in ended.err) == (2, True), (keys, ended.err)
 
 
 # ---- a table alone -----------------------------------------------------------------------------------------------
@@ -515,22 +513,21 @@ def test_status_says_why_alerts_wait(site, tenant):
         )
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+REFUSED = (
         "template --json", "template --logs threat,url", "template --commit", f"check --url {URL}", "check --commit",
         "status --yes", f"setup fw-east --url {URL} --json", "--json", "dead replay all --json", "dead list --original",
         "dead list 7", "status x", "setup",
         "setup fw-east --url relay.example.edu", "setup fw-east --url https://relay.example.edu/other",
         "setup fw-east --url https://0.0.0.0:8443/in", f"setup fw-east --url {URL} --profile 'a b'", "setup fw-east",
         f"setup fw-east --url {URL} --logs traffic", f"setup fw-west --url {URL}", f"setup fw-east fw-west --url {URL}",
-    ],
 )  # fmt: skip
-def test_what_does_not_fit_on_the_command_line_is_refused(targeted, words):
+
+
+def test_what_does_not_fit_on_the_command_line_is_refused(targeted):
     """A word, a URL or a target that is none, and an option that an action cannot heed, are usage errors."""
-    ended = targeted.call("relay", *shlex.split(words))
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.err
+    for words in REFUSED:
+        ended = targeted.call("relay", *shlex.split(words))
+        assert (ended.code, ended.out, bool(ended.err)) == (2, "", True), words
 
 
 def test_setup_refuses_a_certificate_profile_without_tls(targeted, firewall):

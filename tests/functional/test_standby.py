@@ -5,7 +5,6 @@ import subprocess
 import tempfile
 import time
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pymysql
@@ -22,6 +21,7 @@ from uidsync.standby.lock import name_lock
 
 SLOW = 150  # milliseconds that a message takes
 USERS = 100  # a quarter of a minute, unless something ends it
+PEOPLE = {f"10.1.0.{number + 1}": f"user{number},Staff" for number in range(USERS)}
 NOTICED = 8.0  # seconds until nothing is sent any more, and the process that says so has ended
 
 
@@ -42,17 +42,6 @@ def export(private, tmp_path):
     """Set up an export on that server, which may not be there any more in the end."""
     with suppress(pymysql.OperationalError), fresh_export(private.server, tmp_path) as export:
         yield export
-
-
-def write(export, *rows, age=60):
-    """Write rows of address and principal, each a second younger than the one before."""
-    now = datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(seconds=age)
-    export.insert(
-        [
-            (None, now + timedelta(seconds=number), address, principal, None)
-            for number, (address, principal) in enumerate(rows)
-        ]
-    )
 
 
 def make_host(place, export, firewall, **sync):
@@ -130,7 +119,7 @@ def test_one_works_and_the_other_says_so(export, tmp_path, firewall):
     The server is one that ends connections which say nothing for a second.
     """
     export.ask("SET GLOBAL wait_timeout = 1")
-    write(export, *((f"10.1.0.{n + 1}", f"user{n},Staff") for n in range(USERS)))
+    export.log_in(PEOPLE, age=60)
     one, other = make_hosts(tmp_path, export, firewall, batch_size=1)
     other.telemetry = {"textfile": other.place / "uidsync.prom"}
     with at_work(one, firewall, export) as process:
@@ -188,7 +177,7 @@ def test_what_somebody_ordered_waits_for_the_other_host(safeconnect, tmp_path, f
 
     When the database does not answer, a withdrawal goes on, and says that the other may be at work.
     """
-    write(safeconnect, ("10.1.0.1", "ada,Staff"), ("10.1.0.2", "bob,Staff"))
+    safeconnect.log_in({"10.1.0.1": "ada,Staff", "10.1.0.2": "bob,Staff"}, age=60)
     host = make_host(tmp_path / "a", safeconnect, firewall)
     assert host.call("sync").code == 0
     firewall.do("forget", ip="10.1.0.2")
@@ -219,7 +208,7 @@ def test_what_somebody_ordered_waits_for_the_other_host(safeconnect, tmp_path, f
 @pytest.mark.parametrize("how", ["connection killed", "server frozen", "server killed"])
 def test_a_lock_that_is_lost_is_noticed(private, export, tmp_path, firewall, how):
     """When the lock is lost in the middle, nothing more is begun, the run says so, and another one goes on."""
-    write(export, *((f"10.1.0.{n + 1}", f"user{n},Staff") for n in range(USERS)))
+    export.log_in(PEOPLE, age=60)
     one, other = make_hosts(tmp_path, export, firewall, batch_size=1)
     with at_work(one, firewall, export) as process:
         lost = time.monotonic()
@@ -258,14 +247,14 @@ def test_when_one_dies_the_other_is_right_at_once(safeconnect, tmp_path, firewal
     A user whom the other logged out is back; one who came and one who replaced another have gone, at addresses that
     are nobody's by now.
     """
-    write(safeconnect, ("10.1.0.7", "ada,Staff"), ("10.1.0.8", "bob,Staff"), age=600)
+    safeconnect.log_in({"10.1.0.7": "ada,Staff", "10.1.0.8": "bob,Staff"}, age=600)
     one, other = make_hosts(tmp_path, safeconnect, firewall)
     sync(one)
     sync(other)
-    write(safeconnect, ("10.1.0.7", "null"), ("10.1.0.8", "carol,Staff"), ("10.1.0.9", "dan,Staff"), age=60)
+    safeconnect.log_in({"10.1.0.7": "null", "10.1.0.8": "carol,Staff", "10.1.0.9": "dan,Staff"}, age=60)
     sync(one)
     assert firewall.mappings() == {"10.1.0.8": "carol", "10.1.0.9": "dan"}
-    write(safeconnect, ("10.1.0.7", "ada,Staff"), ("10.1.0.8", "null"), ("10.1.0.9", "null"), age=30)
+    safeconnect.log_in({"10.1.0.7": "ada,Staff", "10.1.0.8": "null", "10.1.0.9": "null"}, age=30)
     report = sync(other)
     assert firewall.mappings() == {"10.1.0.7": "ada"}
     assert report["mode"] == "tail"
@@ -273,7 +262,7 @@ def test_when_one_dies_the_other_is_right_at_once(safeconnect, tmp_path, firewal
 
 def test_a_host_that_freezes_gives_the_lock_up(safeconnect, tmp_path, firewall):
     """A host that is frozen inside a run holds the lock no longer than its silence is borne; the other goes on."""
-    write(safeconnect, *((f"10.1.0.{n + 1}", f"user{n},Staff") for n in range(USERS)))
+    safeconnect.log_in(PEOPLE, age=60)
     one, other = make_hosts(tmp_path, safeconnect, firewall, batch_size=1)
     with at_work(one, firewall, safeconnect) as process:
         process.send_signal(signal.SIGSTOP)
@@ -292,7 +281,7 @@ def test_a_host_that_freezes_gives_the_lock_up(safeconnect, tmp_path, firewall):
 
 def test_a_host_that_freezes_between_two_tries_tries_no_more(safeconnect, tmp_path, firewall):
     """What was on its way to a busy firewall when a host froze is not sent once another host has worked."""
-    write(safeconnect, ("10.1.0.7", "ada,Staff"), age=60)
+    safeconnect.log_in({"10.1.0.7": "ada,Staff"}, age=60)
     one, other = make_hosts(tmp_path, safeconnect, firewall)
     firewall.do("fault", name="html_503", types=["user-id"])
     process = one.start("sync", "--json")
@@ -302,7 +291,7 @@ def test_a_host_that_freezes_between_two_tries_tries_no_more(safeconnect, tmp_pa
         process.send_signal(signal.SIGSTOP)
         wait_until(lambda: find_holder(safeconnect) is None)
         firewall.do("fault", name=None)
-        write(safeconnect, ("10.1.0.7", "null"), age=30)
+        safeconnect.log_in({"10.1.0.7": "null"}, age=30)
         sync(other)
         firewall.do("reset-counters")
         process.send_signal(signal.SIGCONT)
