@@ -118,6 +118,22 @@ def test_a_new_domain_changes_every_user(settled, firewall):
     assert settled.call("sync", "--json").targets["fw"]["batches"] == 0
 
 
+def test_networks_that_are_excluded_are_logged_out(settled, firewall):
+    """Mappings that the configuration no longer admits are logged out, within the limit or by force."""
+    settled.identity = {"exclude_networks": ["10.0.0.0/29"]}
+    assert settled.call("sync").code == 0
+    assert len(firewall.mappings()) == 13
+    settled.identity = {}
+    settled.ask_ledger("DELETE FROM logout")
+    assert settled.call("sync").code == 0
+    assert len(firewall.mappings()) == 20
+    settled.identity = {"exclude_networks": ["10.0.0.0/28"]}
+    assert settled.call("sync").code == 4
+    assert len(firewall.mappings()) == 20
+    assert settled.call("sync", "--force").code == 0
+    assert len(firewall.mappings()) == 5
+
+
 def test_another_database_is_read_in_full(settled, safeconnect_server, firewall, tmp_path):
     """Events of another database are not this one's: they are dropped, and this one is read in full."""
     with fresh_export(safeconnect_server, tmp_path) as other:
