@@ -65,6 +65,20 @@ def test_new_rows_cost_a_tail_and_a_message(database_site, safeconnect, firewall
 # ---- what may happen to the table --------------------------------------------------------------------------------
 
 
+def test_a_table_that_begins_anew_is_read_in_full(site, safeconnect, firewall):
+    """After TRUNCATE the ids are low again: the read is a full one, finds them, and logs nobody out for lost rows."""
+    safeconnect.insert(make_rows(name_users(20), age=7200, first_id=50_000))
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    assert site.call("sync").code == 0
+    safeconnect.ask("TRUNCATE clienthist")
+    safeconnect.insert(make_rows(["ada"]))
+    ended = site.call("sync", "--json")
+    assert (ended.code, ended.report["mode"]) == (0, "full")
+    assert firewall.mappings() == {f"10.0.0.{n}": name for n, name in enumerate(["ada", *name_users(20)[1:]], 1)}
+    assert site.call("sync", "--json").report["mode"] == "tail"
+
+
 def test_a_thinned_table_takes_nobody_away(settled, safeconnect, firewall):
     """Rows that vanish are no evidence: whoever they named stays, in a tail and in a full read."""
     safeconnect.ask("DELETE FROM clienthist WHERE clientHistId <= 18")
