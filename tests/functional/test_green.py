@@ -131,6 +131,31 @@ def test_what_another_source_took_is_left_to_it(settled, safeconnect, firewall):
     assert firewall.mappings()["10.0.0.7"] == "user6"
 
 
+@pytest.mark.parametrize("order", ["then they come", "then users come again"])
+def test_the_last_one_has_the_address(settled, safeconnect, firewall, order):
+    """However many come at once: whoever comes again after another source has the address, and not who came before."""
+    people = dict(list(name_people(300).items())[40:60])
+
+    def come_again():
+        safeconnect.log_in(people)
+        for _ in range(3):
+            firewall.do("reset-counters")
+            assert settled.call("sync").code == 0
+            assert len(firewall.requests()) <= 6 or order == "then users come again"  # the table's among them
+
+    def take():
+        for ip in people:
+            firewall.do("learn", ip=ip, user="AD\\eve", type="AD", timeout=10_000)
+
+    for happen in (come_again, take) if order == "then they come" else (take, come_again):
+        happen()
+    let_pass(settled, firewall, seconds=FULL_EVERY + 60)
+    ended = settled.call("sync", "--json")
+    theirs = set(people) if order == "then they come" else set()
+    assert {ip for ip, user in firewall.mappings().items() if user == "AD\\eve"} == theirs
+    assert ended.targets["fw"]["foreign"] == len(theirs)
+
+
 def test_a_few_renewals_are_asked_for_first(settled, firewall):
     """Renewals of a few mappings are decided by asking for them: one that another source has by now is left alone."""
     firewall.do("learn", ip="10.0.0.7", user="AD\\eve", type="AD", timeout=10_000)

@@ -163,6 +163,26 @@ def test_another_database_is_read_in_full(settled, safeconnect_server, firewall,
 # ---- what may happen to a target ---------------------------------------------------------------------------------
 
 
+def test_a_rejected_login_is_not_sent_again(site, safeconnect, firewall):
+    """What a target rejected is held back until its event changes or everything is sent; such a run is complete."""
+    safeconnect.insert(make_rows(["ada", "ben"], age=60))
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    firewall.do("fault", name="reject_matching", text="ada")
+    assert site.call("sync").code == 1
+    sent = count_messages(firewall)
+    assert site.call("sync").code == 0
+    assert count_messages(firewall) == sent
+    safeconnect.insert(make_rows(["ada"]))
+    assert site.call("sync").code == 1
+    assert count_messages(firewall) == sent + 1
+    firewall.do("fault", name=None)
+    assert site.call("sync").code == 0
+    assert firewall.mappings() == {"10.0.0.2": "ben"}
+    assert site.call("sync", "--full").code == 0
+    assert firewall.mappings() == {"10.0.0.1": "ada", "10.0.0.2": "ben"}
+
+
 # ---- the files ---------------------------------------------------------------------------------------------------
 
 
