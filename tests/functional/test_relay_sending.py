@@ -1,6 +1,7 @@
 """What `uidsync relay` makes of the tenant's answers: what is sent again, what is given up, and what stops it."""
 
 import re
+import signal
 import time
 
 import pytest
@@ -128,6 +129,34 @@ def test_a_tenant_that_refuses_every_update_is_red(tenant, tmp_path):
         tenant.do("fault", name=None)
         relay.send([100])
         wait_until(lambda: relay.health["tenant"]["colour"] == "green")
+
+
+def test_the_quota_holds_over_restarts(start, tmp_path):
+    """In no window of the quota's length does the tenant see more than the quota, whoever restarts the relay when."""
+    tenant = start("xdr", quota_size=20, quota_seconds=4.0)
+    tenant.do("close")
+    variables = {"QUOTA_SIZE": "20", "QUOTA_SECONDS": "4", "UPDATE_SIZE": "7"}
+    with by_environment(tenant, tmp_path, **variables) as relay:
+        relay.send(range(70))
+        tenant.do("open")
+        wait_until(lambda: relay.stats["PipeOut"] >= 20)
+        relay.process.send_signal(signal.SIGKILL)
+        relay.process.wait()
+    for number in (signal.SIGTERM, signal.SIGKILL, None):
+        with by_environment(tenant, tmp_path, **variables) as relay:
+            before = relay.stats["PipeOut"]
+            wait_until(lambda: relay.stats["PipeOut"] > before or relay.stats["PipeOut"] == 70)  # noqa: B023
+            if number is None:
+                wait_until(lambda: relay.stats["PipeOut"] == 70)
+            else:
+                relay.process.send_signal(number)
+                relay.process.wait()
+    state = tenant.do("state")
+    assert state["counters"].get("over_quota", 0) == 0
+    assert len(set(read_numbers(tenant))) == 70
+    taken = [(at, alerts) for at, alerts, status in state["updates"] if status == 200]
+    for at, _ in taken:
+        assert sum(alerts for other, alerts in taken if at <= other < at + 4.0) <= 20
 
 
 @pytest.mark.parametrize("kind", ["standard", "advanced"])
