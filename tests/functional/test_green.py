@@ -167,6 +167,20 @@ def test_a_few_renewals_are_asked_for_first(settled, firewall):
     assert firewall.mappings()["10.0.0.7"] == "AD\\eve"
 
 
+def test_a_changed_clock_makes_everything_doubtful(settled, safeconnect, firewall):
+    """What was sent while the source's clock was days ahead is sent anew once the clock is right, with a warning."""
+    with put_off(safeconnect, timedelta(days=3)):
+        assert settled.call("sync").code == 0
+    ended = settled.call("sync", "--json")
+    assert ended.code == 0
+    assert any("clock.ran_back" in warning for warning in ended.report["warnings"])
+    for hours in range(4, 80, 4):
+        let_pass(settled, firewall, seconds=4 * 3600)
+        safeconnect.log_in({"10.0.0.1": "user0"})
+        assert settled.call("sync").code == 0, hours
+        assert firewall.mappings() == name_people(300), hours
+
+
 def test_a_clock_that_is_ahead_for_a_while_costs_no_evidence(settled, safeconnect, firewall):
     """A month ahead, with new rows at that: what was withdrawn stays so afterwards, and leavers are logged out."""
     assert settled.call("withdraw", "user3").code == 0
