@@ -93,7 +93,8 @@ def make_rows(  # noqa: PLR0913
     for number in range(count):
         table, kind = kinds[number - count + len(kinds)] if number >= count - len(kinds) else (None, "")
         row_id += rng.choice((1, 1, 1, 2, 5))
-        place = rng.randrange(addresses)
+        # An odd date decides about an address of its own: of others something newer is known.
+        place = addresses + number if table is dates else rng.randrange(addresses)
         device = rng.choices((0, 1, 2), (70, 25, 5))[0]
 
         name = f"jdoe{(place * 2 + device) % max(addresses, 2):05}"

@@ -6,6 +6,7 @@ For what has to be tried thousands of times; a process of its own for each would
 import faulthandler
 import gc
 import io
+import json
 import os
 import signal
 import sys
@@ -30,6 +31,22 @@ class Called:
     code: int
     out: str
     err: str
+
+    @property
+    def report(self):
+        """The report that it printed."""
+        return json.loads(self.out)
+
+    @property
+    def targets(self):
+        """The targets of the report, by name."""
+        return {target["name"]: target for target in self.report["targets"]}
+
+    @property
+    def events(self):
+        """The log events, as (name, facts)."""
+        lines = (json.loads(line) for line in self.err.splitlines() if line.startswith("{"))
+        return [(line["event"], line) for line in lines]
 
 
 def call(*words: object, environment: Mapping[str, str] | None = None, stdin: str = "") -> Called:

@@ -31,7 +31,7 @@ LONGEST = (
     "functional/test_examples.py",
     "functional/test_verify.py",
     "functional/test_standby.py",
-    "functional/test_check.py",
+    "checks/test_check.py",
     "functional/test_kill.py",
     "test_history.py",
     "functional/test_exporter.py",

@@ -18,6 +18,16 @@ def raise_if_late(seconds: float, most: float) -> None:
     assert not HOLD or seconds < most, f"took {seconds:.2f} s, and may take {most:g} s"
 
 
+def wait_until(is_so, what="it never came to that"):
+    """Wait until something is so, however long the machine takes; return what it came to."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        if result := is_so():
+            return result
+        time.sleep(0.02)
+    raise AssertionError(what)
+
+
 @contextmanager
 def within(most: float, *, least: float = 0.0) -> Iterator[None]:
     """Let the block take so many seconds at most, where that is held, and at least so many everywhere."""

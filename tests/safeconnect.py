@@ -17,9 +17,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pymysql
@@ -109,6 +111,26 @@ class SafeConnect:
             cursor.execute("SET sql_mode = ''")
             cursor.executemany(statement, rows)
             connection.commit()
+
+    def log_in(self, people: Mapping[str, str], age: float = 0) -> None:
+        """Write logins as of so many seconds ago: a principal for each address."""
+        written = datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(seconds=age)
+        self.insert([(None, written, ip, principal, None) for ip, principal in people.items()])
+
+    @contextlib.contextmanager
+    def clock(self, timestamp: str) -> Iterator[None]:
+        """Set the clock that ordinary accounts see, as seconds or an expression, for as long as the block runs."""
+        self.ask(f"SET GLOBAL init_connect = 'SET SESSION timestamp = {timestamp}'")
+        try:
+            yield
+        finally:
+            self.ask("SET GLOBAL init_connect = ''")
+
+    def ask(self, statement: str, *values: object) -> Sequence[Sequence[Any]]:
+        """Run a statement with all rights, in UTC, and return its rows."""
+        with self.admin() as connection, connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return cursor.fetchall()
 
 
 @contextlib.contextmanager

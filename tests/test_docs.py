@@ -177,15 +177,6 @@ def test_options_that_are_named_exist():
         assert used <= known, name
 
 
-def test_the_exit_codes_are_those_of_the_report():
-    """The table of exit codes has each that uidsync ends with, and no other."""
-    codes = {
-        report.OK, report.INCOMPLETE, report.USAGE, report.SOURCE, report.UNSAFE, report.LOCKED, report.UNREADABLE,
-        report.BUG,
-    }  # fmt: skip
-    assert {int(row[0]) for row in read_rows(read_section(README, "## Exit codes"))} == codes
-
-
 def test_every_field_of_the_report_is_told():
     """The table of the report's fields has each field that a report has, and no other."""
     part = report.TargetReport("fw", "firewall")

@@ -2,46 +2,22 @@
 
 import json
 import os
-import socket
+import sqlite3
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.command import call
+from tests.command import Called, call
 from tests.forks import Command, start_simulator
 from tests.limits import PATIENCE
+from tests.safeconnect import free_port
 
 DEADLINE = PATIENCE  # for one command
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def report(self):
-        """The report that it printed."""
-        return json.loads(self.out)
-
-    @property
-    def targets(self):
-        """The targets of the report, by name."""
-        return {target["name"]: target for target in self.report["targets"]}
-
-    @property
-    def events(self):
-        """The log events, as (name, facts)."""
-        lines = (json.loads(line) for line in self.err.splitlines() if line.startswith("{"))
-        return [(line["event"], line) for line in lines]
 
 
 @dataclass(slots=True)
@@ -171,14 +147,21 @@ class Site:
             assert secret not in out
             assert secret not in err
         assert "Traceback" not in err
-        return Ended(process.returncode, out, err)
+        return Called(process.returncode, out, err)
 
     def call(self, *arguments):
         """Run the command in this process, which takes a fiftieth of the time; whatever it printed holds no secret."""
         self.state_dir.mkdir(exist_ok=True)
         called = call(*arguments, "--config", self.write(), environment=self.environment)
         assert [secret for secret in self.secrets if secret in called.out + called.err] == []
-        return Ended(called.code, called.out, called.err)
+        return called
+
+    def ask_ledger(self, statement, *parameters):
+        """Run a statement on the ledger, which is at rest, and return the rows."""
+        with closing(sqlite3.connect(self.state_dir / "ledger.sqlite3")) as ledger, ledger:
+            if statement.startswith("UPDATE holding"):
+                ledger.execute("DELETE FROM quiet")  # as uidsync does where it changes what is held
+            return ledger.execute(statement, parameters).fetchall()
 
 
 def _toml(value):
@@ -196,6 +179,22 @@ def _toml(value):
 def site(tmp_path):
     """Set up a site without source and targets."""
     return Site(tmp_path)
+
+
+@pytest.fixture
+def small_site(site, firewall):
+    """Set up a site with one user and one firewall."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall)
+    return site
+
+
+@pytest.fixture
+def database_site(site, safeconnect, firewall):
+    """Set up a site that reads the database and has one firewall."""
+    site.use_database(safeconnect)
+    site.add_firewall("fw", firewall)
+    return site
 
 
 @pytest.fixture
@@ -226,6 +225,4 @@ def agent(start):
 @pytest.fixture
 def closed_port():
     """Name a port that nobody listens on."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        return nobody.getsockname()[1]
+    return free_port()

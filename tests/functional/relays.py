@@ -13,18 +13,15 @@ import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import trustme
+
 from tests.forks import Command
 from tests.functional.conftest import DEADLINE
+from tests.limits import wait_until
+from tests.safeconnect import free_port
 
 PSK = "hello, firewall"
 QUICK = {"poll_every": "50ms"}
-
-
-def find_port():
-    """Name a port that is free."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        return nobody.getsockname()[1]
 
 
 def make_body(number=1, **changes):
@@ -40,16 +37,6 @@ def make_body(number=1, **changes):
 def read_numbers(tenant):
     """Return the numbers of the alerts that the tenant took, in order."""
     return [int(alert["alert_name"].partition("-")[2]) for alert in tenant.do("state")["alerts"]]
-
-
-def wait_until(is_so, what="it never came to that"):
-    """Wait until something is so, however long the machine takes."""
-    until = time.monotonic() + DEADLINE
-    while time.monotonic() < until:
-        if result := is_so():
-            return result
-        time.sleep(0.05)
-    raise AssertionError(what)
 
 
 class Relay:
@@ -172,7 +159,7 @@ def make_environment(tenant, state_dir, port, **variables):
 @contextmanager
 def by_environment(tenant, place, *, before=None, **variables):
     """Run a relay by the original's environment variables."""
-    port = find_port()
+    port = free_port()
     (place / "stderr").unlink(missing_ok=True)
     relay = start(["relay"], make_environment(tenant, place, port, **variables), place, port, before=before)
     yield from watched(relay)
@@ -181,7 +168,7 @@ def by_environment(tenant, place, *, before=None, **variables):
 @contextmanager
 def by_configuration(site, tenant, context=None, *, before=None, **keys):
     """Run a relay by a site's configuration."""
-    port = find_port()
+    port = free_port()
     configure(site, tenant, port, **keys)
     (site.state_dir / "stderr").unlink(missing_ok=True)
     words = ["relay", "--config", site.write()]
@@ -227,3 +214,20 @@ def trust(ca_file, certificate=None):
     if certificate:
         context.load_cert_chain(*certificate)
     return context
+
+
+def write_chain(place, *, not_after=None, names=("127.0.0.1",), swapped=False):
+    """Write a certificate with its chain and its key, and return the keys of the configuration."""
+    authority = trustme.CA().create_child_ca()
+    leaf = authority.issue_cert(*names, not_after=not_after)
+    blobs = [blob.bytes() for blob in leaf.cert_chain_pems]
+    if swapped:
+        blobs = [blobs[0], trustme.CA().cert_pem.bytes()]
+    (place / "relay.pem").write_bytes(b"".join(blobs))
+    leaf.private_key_pem.write_to_path(place / "relay-key.pem")
+    return {"certificate_file": place / "relay.pem", "key_file": place / "relay-key.pem"}
+
+
+def find(ended):
+    """Return the findings of a command that printed JSON, by what was looked at."""
+    return {finding["what"]: finding for finding in ended.report["findings"]}

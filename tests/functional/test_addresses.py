@@ -5,13 +5,14 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests.functional.test_telemetry import serving
+from tests.functional.wire import Wire, black_hole, pass_all
 
 DUAL = "dual.example.edu"
 ELSEWHERE = "192.0.2.1"  # in a network of its own, this host by an address that is not loopback
@@ -30,60 +31,10 @@ def second_address(port, *, is_deaf):
 
     There nobody answers, for the queue is full, or connections are taken and nothing is said: it `is_deaf`.
     """
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(100 if is_deaf else 0)
-        for _ in range(0 if is_deaf else 4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.settimeout(0)
-            with suppress(BlockingIOError):
-                waiting.connect(listener.getsockname())
-        living = stack.enter_context(socket.create_server(("127.0.0.9", listener.getsockname()[1])))
-        threading.Thread(target=_accept, args=(living, port), daemon=True).start()
-        yield living.getsockname()[1]
-        living.shutdown(socket.SHUT_RDWR)
-
-
-def _accept(listener, port):
-    with suppress(OSError):
-        while True:
-            line, _ = listener.accept()
-            other = socket.create_connection(("127.0.0.1", port))
-            for ends in ((line, other), (other, line)):
-                threading.Thread(target=_pass_on, args=ends, daemon=True).start()
-
-
-def _pass_on(source, sink):
-    with suppress(OSError), sink:
-        while piece := source.recv(65536):
-            sink.sendall(piece)
-        sink.shutdown(socket.SHUT_WR)
-        source.recv(1)
-
-
-@contextmanager
-def pinged():
-    """Run a dead-man service; it has `asked`."""
-
-    class Answer(BaseHTTPRequestHandler):
-        """Remembers that it was asked."""
-
-        def do_GET(self):
-            self.server.asked.append(self.path)
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
-        server.asked = []
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    with socket.create_server(("127.0.0.1", 0)) if is_deaf else nullcontext() as silent, ExitStack() as stack:
+        place = silent.getsockname()[1] if silent else stack.enter_context(black_hole())
+        stack.enter_context(Wire(port, pass_all, "127.0.0.9", place))
+        yield place
 
 
 @pytest.mark.skipif(not is_possible("--mount"), reason="needs root, and a mount namespace")
@@ -95,7 +46,7 @@ def test_the_second_address_of_a_name_will_do(site, start, safeconnect, is_deaf)
     hosts = site.place / "hosts"
     hosts.write_text(f"127.0.0.1 {DUAL}\n127.0.0.9 {DUAL} localhost\n")
     with ExitStack() as stack:
-        service = stack.enter_context(pinged())
+        service = stack.enter_context(serving())
         at = {"host": DUAL, "ca_file": "", "verify_tls": False, "request_timeout": "4s"}
         ports = [
             stack.enter_context(second_address(port, is_deaf=is_deaf))
@@ -110,7 +61,7 @@ def test_the_second_address_of_a_name_will_do(site, start, safeconnect, is_deaf)
              sys.executable, "-m", "uidsync", "--config", site.write(), "sync"],
             check=False, capture_output=True, text=True,
         )  # fmt: skip
-        assert is_deaf or service.asked == ["/x"], ended.stderr
+        assert is_deaf or service.heard == ["/x"], ended.stderr
     assert ended.returncode == 0, ended.stderr
     assert "retry.scheduled" not in ended.stderr
     assert firewall.mappings() == agent.mappings() == {"10.0.0.1": "ada"}

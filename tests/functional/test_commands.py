@@ -17,11 +17,10 @@ from pathlib import Path
 
 import pytest
 import requests
-import tenacity
 
 from tests.command import call
 from tests.forks import Command
-from tests.limits import PATIENCE
+from tests.limits import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,9 +71,7 @@ def test_a_demo_that_is_kept_can_be_tried():
                 break
         file = Path(re.search(r"UIDSYNC_CONFIG=(\S+)", told)[1])
         state_dir = file.parent / "state"
-        for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.2), stop=tenacity.stop_after_delay(PATIENCE)):
-            with attempt:
-                assert (state_dir / "last-run.json").exists()
+        wait_until((state_dir / "last-run.json").exists)
         assert "fw-dead" in requests.get(re.search(r"http://\S+", told)[0], timeout=PATIENCE).text
         for words in re.findall(r"^  uidsync ((?:status|who|explain)[^\n]*?)  ", told, re.MULTILINE):
             called = call(*words.split(), "--config", file)
@@ -85,13 +82,8 @@ def test_a_demo_that_is_kept_can_be_tried():
         assert "; blank: 6, all from zone guest of fw-west; differs: 1, all from zone trust of fw-east" in agreement.out
         curl = shlex.split(re.search(r"^  curl (.*)$", told, re.MULTILINE)[1])
         name, value = curl[1].split(": ")
-        for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.2), stop=tenacity.stop_after_delay(PATIENCE)):
-            with attempt:
-                answer = requests.post(curl[2], curl[4], headers={name: value}, timeout=PATIENCE)
-                assert answer.status_code == 200
-        for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.2), stop=tenacity.stop_after_delay(PATIENCE)):
-            with attempt:
-                assert ", 1 delivered, 0 waiting" in call("relay", "status", "--config", file).out
+        wait_until(lambda: requests.post(curl[2], curl[4], headers={name: value}, timeout=PATIENCE).status_code == 200)
+        wait_until(lambda: ", 1 delivered, 0 waiting" in call("relay", "status", "--config", file).out)
         demo.send_signal(signal.SIGINT)
         assert demo.wait() == 0
     assert not file.parent.exists()
@@ -135,9 +127,7 @@ def test_a_demo_takes_all_that_it_started_with_it(number, tmp_path):
             demo.send_signal(number)
             assert demo.wait() == 0
             assert not list(tmp_path.iterdir())
-        for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.2), stop=tenacity.stop_after_delay(PATIENCE)):
-            with attempt:
-                assert not find_processes(tmp_path)
+        wait_until(lambda: not find_processes(tmp_path))
 
 
 def test_a_demo_without_an_extra_shows_no_address(tmp_path):
@@ -156,13 +146,11 @@ def test_a_demo_without_an_extra_shows_no_address(tmp_path):
     assert "[exporter]" in told
 
 
-def test_the_exporter_ends_however_many_signals_come(site, firewall):
+def test_the_exporter_ends_however_many_signals_come(small_site):
     """Ctrl-C reaches a whole group, and whoever started the exporter may end it as well: it ends once."""
-    site.use_rows([("10.0.0.1", "ada")])
-    site.add_firewall("fw", firewall)
-    site.tables["exporter"] = {"listen": "127.0.0.1:0"}
+    small_site.tables["exporter"] = {"listen": "127.0.0.1:0"}
     for _ in range(5):
-        process = site.start("exporter")
+        process = small_site.start("exporter")
         for line in process.stderr:
             if "exporter.started" in line:
                 break

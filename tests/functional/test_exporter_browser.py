@@ -12,7 +12,8 @@ import pytest
 
 from tests.browser import running_browser
 from tests.functional.conftest import Site
-from tests.functional.test_exporter import ROWS, TUNNELS, find_port, running
+from tests.functional.test_exporter import ROWS, TUNNELS, running
+from tests.safeconnect import free_port
 from uidsync.simulator.process import Simulator
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -48,7 +49,7 @@ def page(tmp_path_factory):
         pair = stack.enter_context(Simulator.start("firewall", pair=True))
         site.add_firewall("fw-well", well)
         site.add_pair("fw-pair", pair)
-        site.add_firewall("fw-dead", host="127.0.0.1", port=find_port(), api_key_file=site.targets[0]["api_key_file"])
+        site.add_firewall("fw-dead", host="127.0.0.1", port=free_port(), api_key_file=site.targets[0]["api_key_file"])
         branches = [{"name": f"branch-{number}"} for number in range(20)]
         well.do(
             "tunnels", tunnels=[*TUNNELS, {"name": LONG, "state": "inactive", "peer_ip": "2001:db8::" + "1:" * 5 + "1"}]

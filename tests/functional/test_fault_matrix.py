@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import Called
 from tests.forks import start_simulator
-from tests.functional.conftest import Ended, Site
+from tests.functional.conftest import Site
 from tests.functional.fault_matrix import (
     AGENTS,
     AT_ONCE,
@@ -80,7 +81,7 @@ CASES = [
 class Measured:
     """A command that has ended, how long it took in seconds, its peak in KiB, and what each target then held."""
 
-    ended: Ended
+    ended: Called
     seconds: float
     peak: int
     held: Mapping[str, Mapping[str, str]]
@@ -112,7 +113,7 @@ def measure(site, simulators, *arguments):
     seconds = time.monotonic() - began
     *lines, peak = ended.stderr.splitlines()
     held = {name: simulator.mappings() for name, simulator in simulators.items()}
-    return Measured(Ended(ended.returncode, ended.stdout, "\n".join(lines)), seconds, int(peak), held)
+    return Measured(Called(ended.returncode, ended.stdout, "\n".join(lines)), seconds, int(peak), held)
 
 
 class Field:

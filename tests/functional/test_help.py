@@ -1,7 +1,5 @@
 """What helps at the command line: the help of every command, the manual page, colours."""
 
-import os
-import pty
 import re
 import shlex
 import shutil
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import call
+from tests.functional.test_commands import converse
 from tests.manual import PAGE, draw, find_commands, find_options
 from uidsync.cli.app import GROUPS
 from uidsync.report import report
@@ -78,11 +77,12 @@ def test_the_manual_is_up_to_date():
 
 def test_an_exit_code_means_one_thing():
     """The README and the manual say of each code the same, and so does the help of the one command that has its own."""
-    rows = re.findall(r"^\| (\d+) \| (.*?) \|$", README.partition("## Exit codes")[2], re.MULTILINE)
+    section = README.partition("## Exit codes")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|$", section, re.MULTILINE)
     page = PAGE.read_text("utf-8").replace("\\-", "-").partition(".SH EXIT STATUS")[2].partition(".SH")[0]
     told = dict(re.findall(r"^\.TP\n\\fB(\d+)\\fR\n(.*)$", page, re.MULTILINE))
     assert {int(code) for code in told} == EXIT_CODES
-    assert {code: words.replace("`", "") for code, words in rows[: len(told)]} == told
+    assert {code: words.replace("`", "") for code, words in rows} == told
     assert told["6"].removeprefix("verify: ") in " ".join(CALLS[NAMES.index("verify")].command.help.split())
 
 
@@ -98,32 +98,15 @@ def test_the_manual_is_well_formed(tool, name):
     assert complaints == []
 
 
-def show(arguments, **environment):
-    """Return what a command shows on a terminal."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.environ.update(environment)
-        os.execv(sys.executable, [sys.executable, "-m", "uidsync", *arguments])  # noqa: S606 (that is the point)
-    shown = b""
-    with os.fdopen(terminal, "rb", buffering=0) as conversation:
-        while True:
-            try:
-                shown += conversation.read(4096)
-            except OSError:  # the terminal is gone with the command
-                break
-    os.waitpid(child, 0)
-    return shown.decode()
-
-
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "-v", "--config", "/missing.toml"]])
-def test_nothing_is_coloured_for_those_who_say_so(arguments):
+def test_nothing_is_coloured_for_those_who_say_so(arguments, monkeypatch):
     """A terminal is shown colours; with NO_COLOR it is shown plain text, and so is what is no terminal."""
-    assert ESCAPE in show(arguments, TERM="xterm-256color", NO_COLOR="")
-    assert ESCAPE not in show(arguments, TERM="xterm-256color", NO_COLOR="1")
-    piped = subprocess.run(
-        [sys.executable, "-m", "uidsync", *arguments], capture_output=True, text=True, check=False,
-        env=os.environ | {"TERM": "xterm-256color"},
-    )  # fmt: skip
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for value, is_coloured in (("", True), ("1", False)):
+        monkeypatch.setenv("NO_COLOR", value)
+        assert (ESCAPE in converse(arguments, [], afresh=True)[1]) == is_coloured
+    monkeypatch.delenv("NO_COLOR")
+    piped = subprocess.run([sys.executable, "-m", "uidsync", *arguments], capture_output=True, text=True, check=False)
     assert ESCAPE not in piped.stdout + piped.stderr
 
 

@@ -3,20 +3,17 @@
 import os
 import random
 import signal
-import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
-from tests.limits import PATIENCE, within
+from tests.limits import PATIENCE, wait_until, within
 from tests.oracle import Settings, judge
+from tests.safeconnect import COLUMNS
 
 SEEDS = range(100 if os.environ.get("UIDSYNC_SOAK") else 5)
 ADDRESSES = 400
-ALL_ROWS = "SELECT clientHistId, transDate, currentIpAddress, principal, macaddress FROM clienthist"
-
 WAITING = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = %s AND state LIKE '%%metadata lock%%'"
 
 
@@ -39,19 +36,10 @@ def write_events(safeconnect, chance, rows):
 
 def judge_export(safeconnect):
     """Return who is wanted at each address, by the oracle."""
-    with safeconnect.admin() as connection, connection.cursor() as cursor:
-        cursor.execute(ALL_ROWS)
-        rows = cursor.fetchall()
-        cursor.execute("SELECT UTC_TIMESTAMP()")
-        ((now,),) = cursor.fetchall()
+    rows = safeconnect.ask(f"SELECT {', '.join(COLUMNS)} FROM clienthist")  # noqa: S608
+    ((now,),) = safeconnect.ask("SELECT UTC_TIMESTAMP()")
     verdict = judge(rows, now.replace(tzinfo=UTC), Settings())
     return {str(ip): user for ip, (user, _) in verdict.wanted.items()}
-
-
-def count_in_ledger(site, statement):
-    """Return the one number that a statement finds in the ledger."""
-    with sqlite3.connect(site.state_dir / "ledger.sqlite3") as ledger:
-        return ledger.execute(statement).fetchone()[0]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -82,8 +70,8 @@ def test_a_killed_run_is_put_right_by_the_next(site, safeconnect, start, seed):
     expected = judge_export(safeconnect)
     for simulator in targets:
         assert simulator.mappings() == expected
-    assert count_in_ledger(site, "PRAGMA quick_check") == "ok"
-    assert count_in_ledger(site, "SELECT count(*) FROM holding WHERE in_doubt") == 0
+    assert site.ask_ledger("PRAGMA quick_check") == [("ok",)]
+    assert site.ask_ledger("SELECT count(*) FROM holding WHERE in_doubt") == [(0,)]
     again = site.call("sync", "--json")
     assert [target["batches"] for target in again.targets.values()] == [0, 0, 0]
 
@@ -104,7 +92,7 @@ def test_a_stopped_run_finishes_what_is_in_flight(site, start):
     assert process.returncode == 1
     logins = site.last_run["targets"][0]["logins"]
     assert logins["failed"] == 0
-    assert logins["delivered"] == len(firewall.mappings()) == count_in_ledger(site, "SELECT count(*) FROM holding")
+    assert [(logins["delivered"],)] == [(len(firewall.mappings()),)] == site.ask_ledger("SELECT count(*) FROM holding")
     assert logins["not_tried"] == 500 - logins["delivered"] > 0
     firewall.do("fault", name=None)
     after = site.call("sync", "--json").targets["fw"]
@@ -112,38 +100,16 @@ def test_a_stopped_run_finishes_what_is_in_flight(site, start):
     assert len(firewall.mappings()) == 500
 
 
-def test_a_run_that_is_stopped_while_it_reads_sends_nothing(site, safeconnect, firewall):
+def test_a_run_that_is_stopped_while_it_reads_sends_nothing(database_site, safeconnect, firewall):
     """SIGTERM before anything was sent: exit 1, a report that says so, and no message."""
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
     write_events(safeconnect, random.Random(1), 100)
     with safeconnect.admin() as connection, connection.cursor() as cursor:
         cursor.execute("LOCK TABLES clienthist WRITE")
-        process = site.start("sync")
-        for attempt in Retrying(wait=wait_fixed(0.05), stop=stop_after_delay(PATIENCE)):
-            with attempt:
-                cursor.execute(WAITING, (safeconnect.user,))
-                assert cursor.fetchone() == (1,)
+        process = database_site.start("sync")
+        wait_until(lambda: safeconnect.ask(WAITING, safeconnect.user)[0] == (1,))
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=PATIENCE)
         cursor.execute("UNLOCK TABLES")
     assert process.returncode == 1, err
-    assert site.last_run["error"]["kind"] == "Interrupted"
+    assert database_site.last_run["error"]["kind"] == "Interrupted"
     assert firewall.counters()["messages"] == 0
-
-
-def test_the_second_run_says_who_is_at_work(site, start):
-    """One run at a time: the second exits 5 and names the process that holds the lock."""
-    firewall = start("firewall")
-    site.use_rows([("10.0.0.1", "ada")])
-    site.add_firewall("fw", firewall)
-    firewall.do("fault", name="slow", latency_ms=2000)
-    first = site.start("sync")
-    while not firewall.counters()["requests"] and not (site.state_dir / "lock").exists():
-        time.sleep(0.02)
-    second = site.call("sync")
-    assert second.code == 5
-    assert f"process {first.pid} " in second.err
-    assert site.call("sync", "--dry-run").code == 0
-    first.communicate()
-    assert first.returncode == 0

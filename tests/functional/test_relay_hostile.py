@@ -16,9 +16,10 @@ import pytest
 import trustme
 
 from tests.forks import start_simulator
-from tests.functional.relays import PSK, by_configuration, by_environment, make_body, trust, wait_until
+from tests.functional.relays import PSK, by_configuration, by_environment, make_body, trust
 from tests.functional.test_relay import CLOSE, chunk, request
 from tests.integrations.test_relay_reading import ALERT
+from tests.limits import wait_until
 from uidsync.integrations.door import Limits
 from uidsync.integrations.relay.reading import Unreadable, read_body
 

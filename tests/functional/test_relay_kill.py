@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.functional.relays import PSK, by_environment, make_body, wait_until
+from tests.functional.relays import PSK, by_environment, make_body
+from tests.limits import wait_until
 from uidsync.integrations.relay.queue import Queue
 
 KILLS = 100 if os.environ.get("UIDSYNC_SOAK") else 12

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.accounts import ORDINARY, OWNER, call_as, needs_root
-from tests.functional.conftest import Ended, Site
+from tests.functional.conftest import Site
 from tests.limits import PATIENCE
 from uidsync.ledger.ledger import FILE, Ledger
 
@@ -55,8 +55,7 @@ def installed(site, safeconnect):
 def call_each(site, uid, *commands):
     """Call commands as an account, with the site's configuration; return what each came to."""
     file = site.write()
-    called = call_as(uid, *([*words.split(), "--config", file] for words in commands))
-    return [Ended(each.code, each.out, each.err) for each in called]
+    return call_as(uid, *([*words.split(), "--config", file] for words in commands))
 
 
 def find_refusal(ended):
@@ -132,22 +131,22 @@ def test_the_service_is_not_turned_away(installed):
 
 @needs_root
 @pytest.mark.parametrize("place", ["state", "not/yet/there"])
-def test_root_leaves_no_state_of_its_own(site, firewall, place):
+def test_root_leaves_no_state_of_its_own(small_site, firewall, place):
     """A first run as root gives the directory, and all in it, to the owner of the place where it will be."""
-    home = site.place / "home"
+    home = small_site.place / "home"
     home.mkdir()
     os.chown(home, OWNER, OWNER)
-    site.use_rows([("10.0.0.1", "ada")])
-    site.add_firewall("fw", firewall)
-    for file in (site.place / "fw-api-key", firewall.ca_file, Path(site.source["path"])):
+    for file in (small_site.place / "fw-api-key", firewall.ca_file, Path(small_site.source["path"])):
         file.chmod(0o644)
     for directory in firewall.ca_file.parents[:2]:
         if directory != Path("/tmp"):  # noqa: S108 (where simulators work)
             directory.chmod(0o711)
-    site.sync = {"state_dir": home / place}
-    assert [ended.code for ended in (*call_each(site, 0, "sync --dry-run"), *call_each(site, 0, "status"))] == [0, 1]
+    small_site.sync = {"state_dir": home / place}
+    assert [
+        ended.code for ended in (*call_each(small_site, 0, "sync --dry-run"), *call_each(small_site, 0, "status"))
+    ] == [0, 1]
     assert not (home / place).exists()
-    (ended,) = call_each(site, 0, "sync")
+    (ended,) = call_each(small_site, 0, "sync")
     assert ended.code == 0, ended.err
     assert "ledger.unwritable" not in ended.err
     left = [home / place, *(home / place).iterdir()]

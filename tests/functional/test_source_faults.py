@@ -20,11 +20,11 @@ from queue import SimpleQueue
 
 import pymysql
 import pytest
-import tenacity
 import trustme
 
+from tests.command import Called
 from tests.forks import call_in_fork, start_simulator
-from tests.functional.conftest import Ended, Site
+from tests.functional.conftest import Site
 from tests.functional.private_server import PrivateServer
 from tests.functional.source_faults import (
     CLOSED,
@@ -36,7 +36,7 @@ from tests.functional.source_faults import (
     WRONG_CA,
 )
 from tests.functional.wire import Wire, black_hole, cut, meanwhile
-from tests.limits import raise_if_late
+from tests.limits import raise_if_late, wait_until
 from tests.safeconnect import free_port, fresh_export
 from uidsync.deadline import Deadline
 from uidsync.source import SourceError
@@ -61,7 +61,7 @@ REMEMBERED = ("reading", "mark", "ahead", "event", "holding", "withdrawn", "reje
 class Run:
     """A run of the command that has ended, and what it cost."""
 
-    ended: Ended
+    ended: Called
     seconds: float
     peak: int  # KiB
 
@@ -171,9 +171,8 @@ class Scene:
             "account": f"'{export.user}'@'%'",
             "password": export.password_file.read_text().strip(),
         }
-        with export.admin() as connection, connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement.format(**words))
+        for statement in statements:
+            export.ask(statement.format(**words))
 
     # ---- the targets ----
 
@@ -261,10 +260,8 @@ class Scene:
         if self.fault.act.startswith("SIG"):
             self.private.stop(signal.Signals[self.fault.act])
             return
-        with export.admin() as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT id FROM information_schema.processlist WHERE user = %s", (export.user,))
-            ((number,),) = cursor.fetchall()
-            cursor.execute(self.fault.act.format(connection=number))
+        ((number,),) = export.ask("SELECT id FROM information_schema.processlist WHERE user = %s", export.user)
+        export.ask(self.fault.act.format(connection=number))
 
     @contextmanager
     def hold(self, export, statements):
@@ -280,23 +277,16 @@ class Scene:
 
             thread = threading.Thread(target=execute)
             thread.start()
-            for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.05), stop=tenacity.stop_after_delay(60)):
-                with attempt:
-                    assert not thread.is_alive() or self.is_waiting(export)
+            wait_until(lambda: not thread.is_alive() or self.is_waiting(export))
             yield
             if thread.is_alive():
-                with export.admin() as other, other.cursor() as killer:
-                    killer.execute(f"KILL QUERY {connection.thread_id()}")
+                export.ask(f"KILL QUERY {connection.thread_id()}")
                 thread.join()
 
     def is_waiting(self, export):
         """Tell whether a session waits for the table."""
-        with export.admin() as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT COUNT(*) FROM information_schema.processlist WHERE db = %s AND state LIKE '%%metadata lock%%'",
-                (export.database,),
-            )
-            return cursor.fetchone()[0] > 0
+        sessions = "SELECT id FROM information_schema.processlist WHERE db = %s AND state LIKE '%%metadata lock%%'"
+        return export.ask(sessions, export.database)
 
     # ---- the story ----
 

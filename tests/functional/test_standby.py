@@ -5,16 +5,15 @@ import subprocess
 import tempfile
 import time
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pymysql
 import pytest
-import tenacity
 
-from tests.functional.conftest import DEADLINE, Ended, Site
+from tests.command import Called
+from tests.functional.conftest import DEADLINE, Site
 from tests.functional.private_server import PrivateServer
-from tests.limits import raise_if_late
+from tests.limits import raise_if_late, wait_until
 from tests.safeconnect import fresh_export
 from uidsync.deadline import Deadline
 from uidsync.source.mysql import Login, MySQLSource, NamedLock
@@ -22,6 +21,7 @@ from uidsync.standby.lock import name_lock
 
 SLOW = 150  # milliseconds that a message takes
 USERS = 100  # a quarter of a minute, unless something ends it
+PEOPLE = {f"10.1.0.{number + 1}": f"user{number},Staff" for number in range(USERS)}
 NOTICED = 8.0  # seconds until nothing is sent any more, and the process that says so has ended
 
 
@@ -44,17 +44,6 @@ def export(private, tmp_path):
         yield export
 
 
-def write(export, *rows, age=60):
-    """Write rows of address and principal, each a second younger than the one before."""
-    now = datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(seconds=age)
-    export.insert(
-        [
-            (None, now + timedelta(seconds=number), address, principal, None)
-            for number, (address, principal) in enumerate(rows)
-        ]
-    )
-
-
 def make_host(place, export, firewall, **sync):
     """Set up one of two hosts."""
     place.mkdir()
@@ -70,18 +59,9 @@ def make_hosts(place, export, firewall, **sync):
     return [make_host(place / name, export, firewall, **sync) for name in "ab"]
 
 
-def wait_for(condition):
-    """Wait until something is so."""
-    for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.02), stop=tenacity.stop_after_delay(30)):
-        with attempt:
-            assert condition()
-
-
 def ask(export, question, *values):
     """Ask the database one thing, as its administrator."""
-    with export.admin() as connection, connection.cursor() as cursor:
-        cursor.execute(question, values)
-        ((answer,),) = cursor.fetchall()
+    ((answer,),) = export.ask(question, *values)
     return answer
 
 
@@ -94,7 +74,7 @@ def end(process):
     """Wait for the end of a command."""
     out, err = process.communicate(timeout=DEADLINE)
     assert "Traceback" not in err
-    return Ended(process.returncode, out, err)
+    return Called(process.returncode, out, err)
 
 
 def sync(host):
@@ -106,10 +86,10 @@ def sync(host):
 
 
 @contextmanager
-def held(export):
+def held(export, name=None):
     """Hold the lock as another host does."""
     with export.admin() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT GET_LOCK(%s, 0)", (name_lock(export.database, export.user),))
+        cursor.execute("SELECT GET_LOCK(%s, 0)", (name or name_lock(export.database, export.user),))
         assert cursor.fetchone() == (1,)
         yield
 
@@ -121,7 +101,7 @@ def at_work(host, firewall, export):
     firewall.do("fault", name="slow", latency_ms=SLOW)
     process = host.start("sync", "--json")
     try:
-        wait_for(lambda: len(firewall.requests()) > 2)
+        wait_until(lambda: len(firewall.requests()) > 2)
         assert find_holder(export)
         yield process
     finally:
@@ -138,15 +118,14 @@ def test_one_works_and_the_other_says_so(export, tmp_path, firewall):
 
     The server is one that ends connections which say nothing for a second.
     """
-    with export.admin() as connection, connection.cursor() as cursor:
-        cursor.execute("SET GLOBAL wait_timeout = 1")
-    write(export, *((f"10.1.0.{n + 1}", f"user{n},Staff") for n in range(USERS)))
+    export.ask("SET GLOBAL wait_timeout = 1")
+    export.log_in(PEOPLE, age=60)
     one, other = make_hosts(tmp_path, export, firewall, batch_size=1)
     other.telemetry = {"textfile": other.place / "uidsync.prom"}
     with at_work(one, firewall, export) as process:
         aside = other.call("sync", "--json")
         dry = other.call("sync", "--dry-run", "--json")
-        wait_for(lambda: len(firewall.requests()) > 2_000 / SLOW)
+        wait_until(lambda: len(firewall.requests()) > 2_000 / SLOW)
         firewall.do("fault", name=None)
         worked = end(process)
 
@@ -188,9 +167,7 @@ def test_a_lock_that_a_living_connection_lost_is_not_ours(safeconnect):
         assert lock.is_ours()
         lock._ask("release_lock", 2.0)  # noqa: SLF001 (what a proxy does, on the same connection)
         assert not lock.is_ours()
-        with safeconnect.admin() as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT GET_LOCK('uidsync.tried', 0)")
-            assert cursor.fetchone() == (1,)
+        with held(safeconnect, "uidsync.tried"):
             assert not lock.is_ours()
             assert not lock.take()
 
@@ -200,7 +177,7 @@ def test_what_somebody_ordered_waits_for_the_other_host(safeconnect, tmp_path, f
 
     When the database does not answer, a withdrawal goes on, and says that the other may be at work.
     """
-    write(safeconnect, ("10.1.0.1", "ada,Staff"), ("10.1.0.2", "bob,Staff"))
+    safeconnect.log_in({"10.1.0.1": "ada,Staff", "10.1.0.2": "bob,Staff"}, age=60)
     host = make_host(tmp_path / "a", safeconnect, firewall)
     assert host.call("sync").code == 0
     firewall.do("forget", ip="10.1.0.2")
@@ -212,7 +189,7 @@ def test_what_somebody_ordered_waits_for_the_other_host(safeconnect, tmp_path, f
         with held(safeconnect):
             process = host.start(*words)
             waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = %s AND command = 'Sleep'"
-            wait_for(lambda waiting=waiting: ask(safeconnect, waiting, safeconnect.user) > 0)
+            wait_until(lambda waiting=waiting: ask(safeconnect, waiting, safeconnect.user) > 0)
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.3)
             assert firewall.mappings() == before
@@ -231,12 +208,12 @@ def test_what_somebody_ordered_waits_for_the_other_host(safeconnect, tmp_path, f
 @pytest.mark.parametrize("how", ["connection killed", "server frozen", "server killed"])
 def test_a_lock_that_is_lost_is_noticed(private, export, tmp_path, firewall, how):
     """When the lock is lost in the middle, nothing more is begun, the run says so, and another one goes on."""
-    write(export, *((f"10.1.0.{n + 1}", f"user{n},Staff") for n in range(USERS)))
+    export.log_in(PEOPLE, age=60)
     one, other = make_hosts(tmp_path, export, firewall, batch_size=1)
     with at_work(one, firewall, export) as process:
         lost = time.monotonic()
         if how == "connection killed":
-            ask_to_kill(export)
+            export.ask(f"KILL {find_holder(export)}")
         else:
             private.send(signal.SIGSTOP if how == "server frozen" else signal.SIGKILL)
         ended = end(process)
@@ -255,16 +232,10 @@ def test_a_lock_that_is_lost_is_noticed(private, export, tmp_path, firewall, how
     assert part["logins"]["not_tried"] > 0
     assert part["logins"]["delivered"] + part["logins"]["not_tried"] == USERS
     assert len(firewall.mappings()) == part["logins"]["delivered"]
-    wait_for(lambda: find_holder(export) is None)
+    wait_until(lambda: find_holder(export) is None)
     if how == "connection killed":  # the server is as it was; of the others, this proves nothing more
         sync(other)
         assert len(firewall.mappings()) == USERS
-
-
-def ask_to_kill(export):
-    """Kill the connection that has the lock."""
-    with export.admin() as connection, connection.cursor() as cursor:
-        cursor.execute(f"KILL {find_holder(export)}")
 
 
 # ---- one takes over ----------------------------------------------------------------------------------------------
@@ -276,14 +247,14 @@ def test_when_one_dies_the_other_is_right_at_once(safeconnect, tmp_path, firewal
     A user whom the other logged out is back; one who came and one who replaced another have gone, at addresses that
     are nobody's by now.
     """
-    write(safeconnect, ("10.1.0.7", "ada,Staff"), ("10.1.0.8", "bob,Staff"), age=600)
+    safeconnect.log_in({"10.1.0.7": "ada,Staff", "10.1.0.8": "bob,Staff"}, age=600)
     one, other = make_hosts(tmp_path, safeconnect, firewall)
     sync(one)
     sync(other)
-    write(safeconnect, ("10.1.0.7", "null"), ("10.1.0.8", "carol,Staff"), ("10.1.0.9", "dan,Staff"), age=60)
+    safeconnect.log_in({"10.1.0.7": "null", "10.1.0.8": "carol,Staff", "10.1.0.9": "dan,Staff"}, age=60)
     sync(one)
     assert firewall.mappings() == {"10.1.0.8": "carol", "10.1.0.9": "dan"}
-    write(safeconnect, ("10.1.0.7", "ada,Staff"), ("10.1.0.8", "null"), ("10.1.0.9", "null"), age=30)
+    safeconnect.log_in({"10.1.0.7": "ada,Staff", "10.1.0.8": "null", "10.1.0.9": "null"}, age=30)
     report = sync(other)
     assert firewall.mappings() == {"10.1.0.7": "ada"}
     assert report["mode"] == "tail"
@@ -291,12 +262,12 @@ def test_when_one_dies_the_other_is_right_at_once(safeconnect, tmp_path, firewal
 
 def test_a_host_that_freezes_gives_the_lock_up(safeconnect, tmp_path, firewall):
     """A host that is frozen inside a run holds the lock no longer than its silence is borne; the other goes on."""
-    write(safeconnect, *((f"10.1.0.{n + 1}", f"user{n},Staff") for n in range(USERS)))
+    safeconnect.log_in(PEOPLE, age=60)
     one, other = make_hosts(tmp_path, safeconnect, firewall, batch_size=1)
     with at_work(one, firewall, safeconnect) as process:
         process.send_signal(signal.SIGSTOP)
         assert other.call("sync", "--json").report["standby"] is True
-        wait_for(lambda: find_holder(safeconnect) is None)
+        wait_until(lambda: find_holder(safeconnect) is None)
         firewall.do("fault", name=None)
         sync(other)
         assert len(firewall.mappings()) == USERS
@@ -310,17 +281,17 @@ def test_a_host_that_freezes_gives_the_lock_up(safeconnect, tmp_path, firewall):
 
 def test_a_host_that_freezes_between_two_tries_tries_no_more(safeconnect, tmp_path, firewall):
     """What was on its way to a busy firewall when a host froze is not sent once another host has worked."""
-    write(safeconnect, ("10.1.0.7", "ada,Staff"), age=60)
+    safeconnect.log_in({"10.1.0.7": "ada,Staff"}, age=60)
     one, other = make_hosts(tmp_path, safeconnect, firewall)
     firewall.do("fault", name="html_503", types=["user-id"])
     process = one.start("sync", "--json")
     try:
-        wait_for(lambda: len(firewall.requests()) > 2)
+        wait_until(lambda: len(firewall.requests()) > 2)
         time.sleep(0.5)  # by now the answer is read, and the next try is seconds away
         process.send_signal(signal.SIGSTOP)
-        wait_for(lambda: find_holder(safeconnect) is None)
+        wait_until(lambda: find_holder(safeconnect) is None)
         firewall.do("fault", name=None)
-        write(safeconnect, ("10.1.0.7", "null"), age=30)
+        safeconnect.log_in({"10.1.0.7": "null"}, age=30)
         sync(other)
         firewall.do("reset-counters")
         process.send_signal(signal.SIGCONT)

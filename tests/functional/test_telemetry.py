@@ -3,7 +3,7 @@
 import fcntl
 import stat
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -38,13 +38,20 @@ class _Answer(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def service():
+@contextmanager
+def serving():
     """Run a dead-man service."""
     with Service() as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()
+
+
+@pytest.fixture
+def service():
+    """Run a dead-man service."""
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """An appliance that writes local time, over the changes of clocks, with a database whose clock the test sets."""
 
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -16,13 +17,8 @@ LORD_HOWE = datetime(2026, 4, 4, 15, tzinfo=UTC)  # and there by half an hour, b
 @pytest.fixture
 def set_clock(safeconnect):
     """Set the database's clock, as every ordinary account sees it; it is put right at the end."""
-
-    def run(statement):
-        with safeconnect.admin() as connection, connection.cursor() as cursor:
-            cursor.execute("SET GLOBAL init_connect = %s", (statement,))
-
-    yield lambda moment: run(f"SET SESSION timestamp = {moment.timestamp():.0f}")
-    run("")
+    with ExitStack() as stack:
+        yield lambda moment: stack.enter_context(safeconnect.clock(f"{moment.timestamp():.0f}"))
 
 
 def make_rows(change, zone, spell=6 * HOUR, step=2 * MINUTE):

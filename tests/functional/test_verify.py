@@ -3,9 +3,8 @@
 import fcntl
 
 import pytest
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from tests.limits import PATIENCE, within
+from tests.limits import PATIENCE, wait_until, within
 
 ROWS = [(f"10.0.0.{number}", f"user{number}", 60) for number in range(1, 151)]
 USERS = {ip: user for ip, user, _ in ROWS}
@@ -255,9 +254,7 @@ def test_a_signal_ends_it(synced, firewall, arguments):
     firewall.do("reset-counters")
     firewall.do("fault", name="accepted_never_answered", types=["op"])
     process = synced.start("verify", *arguments)
-    Retrying(retry=retry_if_result(lambda count: count == 0), wait=wait_fixed(0.05), stop=stop_after_delay(PATIENCE))(
-        lambda: len(firewall.requests())
-    )
+    wait_until(firewall.requests)
     with within(5):
         process.terminate()
         _, err = process.communicate(timeout=PATIENCE)

@@ -1,7 +1,5 @@
 """Withdrawing what was sent, and asking where every target stands."""
 
-import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,19 +16,6 @@ FIELDS = {
 }  # fmt: skip
 
 
-def insert(safeconnect, people, *, age=0):
-    """Write logins as of so many seconds ago: a principal for each address."""
-    written = datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(seconds=age)
-    safeconnect.insert([(None, written, ip, principal, None) for ip, principal in people.items()])
-
-
-def change_ledger(site, statement, *parameters):
-    """Run a statement on the ledger of a site that is at rest."""
-    with closing(sqlite3.connect(site.state_dir / "ledger.sqlite3")) as ledger, ledger:
-        ledger.execute("DELETE FROM quiet")  # as uidsync does where it changes what is held
-        ledger.execute(statement, parameters)
-
-
 def read_status(site):
     """Ask for the status, and return its exit code and where each target stands, by name."""
     ended = site.call("status", "--json")
@@ -40,7 +25,7 @@ def read_status(site):
 @pytest.fixture
 def settled(site, safeconnect, firewall, agent):
     """Set up a site whose firewall and agent hold the people already."""
-    insert(safeconnect, PEOPLE, age=600)
+    safeconnect.log_in(PEOPLE, age=600)
     site.use_database(safeconnect)
     site.add_firewall("fw", firewall)
     site.add_agent("uia", agent)
@@ -75,23 +60,21 @@ def test_what_is_withdrawn_is_logged_out_and_stays_out(settled, firewall, agent,
 def test_a_withdrawal_ends_with_a_newer_event(settled, safeconnect, firewall):
     """Whoever logs in after the withdrawal is sent, the same user too; the others stay away."""
     assert settled.call("withdraw", "--all").code == 0
-    insert(safeconnect, {"10.0.0.1": "CAMPUS\\ada", "10.0.0.4": "eve"})
+    safeconnect.log_in({"10.0.0.1": "CAMPUS\\ada", "10.0.0.4": "eve"})
     assert settled.call("sync").code == 0
     assert firewall.mappings() == {"10.0.0.1": "CAMPUS\\ada", "10.0.0.4": "eve"}
 
 
-def test_a_withdrawal_ends_with_another_name(site, safeconnect, firewall):
+def test_a_withdrawal_ends_with_another_name(database_site, safeconnect, firewall):
     """A bad rollout: with the right domain the same event gives another name, which is sent; the old one is not."""
-    insert(safeconnect, {"10.0.0.1": "ada", "10.0.0.2": "ben"}, age=600)
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
-    site.identity = {"domain": "WRONG"}
-    assert site.call("sync").code == 0
-    assert site.call("withdraw", "--all").code == 0
-    assert site.call("sync").code == 0
+    safeconnect.log_in({"10.0.0.1": "ada", "10.0.0.2": "ben"}, age=600)
+    database_site.identity = {"domain": "WRONG"}
+    assert database_site.call("sync").code == 0
+    assert database_site.call("withdraw", "--all").code == 0
+    assert database_site.call("sync").code == 0
     assert firewall.mappings() == {}
-    site.identity = {"domain": "CAMPUS"}
-    assert site.call("sync").code == 0
+    database_site.identity = {"domain": "CAMPUS"}
+    assert database_site.call("sync").code == 0
     assert firewall.mappings() == {"10.0.0.1": "CAMPUS\\ada", "10.0.0.2": "CAMPUS\\ben"}
 
 
@@ -152,43 +135,40 @@ def test_a_withdrawal_outlasts_a_corrected_address(settled, firewall, agent, is_
     assert firewall.mappings() == agent.mappings() == PEOPLE
 
 
-def test_many_withdrawals_need_all(site, safeconnect, firewall):
+def test_many_withdrawals_need_all(database_site, safeconnect, firewall):
     """By name no more may go than the limit allows: exit 4 and nothing sent; --all may, and counts against nobody."""
-    insert(safeconnect, {f"10.0.0.{number}": f"user{number}" for number in range(1, 31)}, age=600)
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
-    assert site.call("sync").code == 0
+    safeconnect.log_in({f"10.0.0.{number}": f"user{number}" for number in range(1, 31)}, age=600)
+    assert database_site.call("withdraw", "--all").code == 1  # nothing was sent yet: nobody is withdrawn
+    assert database_site.call("sync").code == 0
     names = [f"user{number}" for number in range(1, 13)]
     for options in ([], ["--dry-run"]):
-        refused = site.call("withdraw", *options, *names)
+        refused = database_site.call("withdraw", *options, *names)
         assert refused.code == 4
         assert "withdrawal.refused" in dict(refused.events)
     assert len(firewall.mappings()) == 30
-    assert site.call("withdraw", *names[:10]).code == 0
+    assert database_site.call("withdraw", *names[:10]).code == 0
     assert len(firewall.mappings()) == 20
-    insert(safeconnect, {"10.0.0.30": "null"})
-    assert site.call("sync").code == 0
+    safeconnect.log_in({"10.0.0.30": "null"})
+    assert database_site.call("sync").code == 0
     assert len(firewall.mappings()) == 19
-    assert site.call("withdraw", "--all").code == 0
+    assert database_site.call("withdraw", "--all").code == 0
     assert firewall.mappings() == {}
 
 
-def test_what_was_ordered_counts_against_nobody(site, safeconnect, firewall):
+def test_what_was_ordered_counts_against_nobody(database_site, safeconnect, firewall):
     """All that a target could not be told at once the next run tells it, and the one after is judged without that."""
     people = {f"10.0.0.{number}": f"user{number}" for number in range(1, 31)}
-    insert(safeconnect, people, age=600)
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
-    assert site.call("sync").code == 0
+    safeconnect.log_in(people, age=600)
+    assert database_site.call("sync").code == 0
     firewall.do("fault", name="invalid_key")
-    assert site.call("withdraw", "--all").code == 1
+    assert database_site.call("withdraw", "--all").code == 1
     firewall.do("fault", name=None)
-    assert site.call("sync").code == 0
+    assert database_site.call("sync").code == 0
     assert firewall.mappings() == {}
-    insert(safeconnect, people, age=5)
-    assert site.call("sync").code == 0
-    insert(safeconnect, {"10.0.0.30": "null"})
-    assert site.call("sync").code == 0
+    safeconnect.log_in(people, age=5)
+    assert database_site.call("sync").code == 0
+    safeconnect.log_in({"10.0.0.30": "null"})
+    assert database_site.call("sync").code == 0
     assert len(firewall.mappings()) == 29
 
 
@@ -213,25 +193,21 @@ def test_a_withdrawal_that_nothing_would_remember_is_refused(settled, firewall, 
     assert firewall.mappings() == PEOPLE
 
 
-def test_status_is_behind_before_the_first_run(site, safeconnect, firewall):
+def test_status_is_behind_before_the_first_run(database_site):
     """Before anything was ever delivered, `status` exits 1, holds nothing, and makes no ledger."""
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
-    code, standings = read_status(site)
+    code, standings = read_status(database_site)
     assert code == 1
     assert standings["fw"]["held"] == 0
     assert standings["fw"]["last_success"] is None
-    assert list(site.state_dir.iterdir()) == []
+    assert list(database_site.state_dir.iterdir()) == []
 
 
-def test_status_says_what_it_may_not_read(site, safeconnect, firewall):
+def test_status_says_what_it_may_not_read(database_site):
     """Where the state directory lets nobody in, as for another account, what seems to be none is told to be unread."""
-    site.use_database(safeconnect)
-    site.add_firewall("fw", firewall)
-    closed = site.place / "closed"
+    closed = database_site.place / "closed"
     closed.symlink_to(closed)  # this lets not even root in
-    site.sync = {"state_dir": closed}
-    ended = site.call("status", "--json")
+    database_site.sync = {"state_dir": closed}
+    ended = database_site.call("status", "--json")
     assert ended.code == 1
     assert [event for event, _ in ended.events] == ["report.unreadable", "ledger.unreadable"]
 
@@ -248,12 +224,12 @@ def test_status_tells_where_every_target_stands(settled, safeconnect, firewall):
         assert (standing["behind_since"], standing["error"]) == (None, None)
 
     four_minutes = (datetime.now(UTC) + timedelta(minutes=4)).timestamp() * 10**6
-    change_ledger(settled, "UPDATE holding SET held_until = ? WHERE target = 'uia' AND ip < '10.0.0.3'", four_minutes)
+    settled.ask_ledger("UPDATE holding SET held_until = ? WHERE target = 'uia' AND ip < '10.0.0.3'", four_minutes)
     _, standings = read_status(settled)
     assert (standings["uia"]["held"], standings["uia"]["expiring"]) == (4, 2)
 
     firewall.do("fault", name="html_200")
-    insert(safeconnect, {"10.0.0.4": "eve"})
+    safeconnect.log_in({"10.0.0.4": "eve"})
     before = datetime.now(UTC)
     assert settled.call("sync").code == 1
     code, standings = read_status(settled)

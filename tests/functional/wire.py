@@ -59,8 +59,14 @@ class Wire:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         server.connect(("127.0.0.1", self.upstream_port))
         self.passed = 0
-        self.pump(client, server, after)
+        if greeting := server.recv(RECEIVE_BUFFER):
+            self._hand_on(_without_tls(greeting, server)[:after], client)
+            self.pump(client, server, after)
         return server
+
+    def _hand_on(self, answer, client):
+        self.passed += len(answer)  # before the client has them, and may ask how many they were
+        client.sendall(answer)
 
     def pump(self, client, server, after=None):
         """Pass bytes both ways, until `after` bytes of answers have been passed or one side closes."""
@@ -74,10 +80,7 @@ class Wire:
                 room = RECEIVE_BUFFER if after is None else min(RECEIVE_BUFFER, after - self.passed)
                 if not (answer := server.recv(room)):
                     break
-                if not self.passed:
-                    answer = _without_tls(answer, server)[:after]
-                self.passed += len(answer)  # before the client has them, and may ask how many they were
-                client.sendall(answer)
+                self._hand_on(answer, client)
 
 
 def _without_tls(greeting, server):
@@ -97,6 +100,28 @@ def _without_tls(greeting, server):
 def pass_on(wire, client):
     """Pass bytes until one side closes."""
     wire.pass_answers(client).close()
+
+
+def pass_all(wire, client):
+    """Pass bytes of any protocol until one side closes."""
+    with socket.create_connection(("127.0.0.1", wire.upstream_port)) as server:
+        wire.pump(client, server)
+
+
+def proxy(asked):
+    """Connect a client to where it asks for, as a proxy of HTTP does, and note the place."""
+
+    def fault(wire, client):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        asked.add(place := head.split()[1].decode())
+        host, _, port = place.rpartition(":")
+        with socket.create_connection((host, int(port))) as server:
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            wire.pump(client, server)
+
+    return fault
 
 
 def silent(wire, client):
