@@ -147,30 +147,6 @@ def test_a_sole_writer_owns_all_of_its_type():
     assert seen.share.plan.logouts == (Logout(ip(2), "CAMPUS\\grace"),)
 
 
-def test_the_plan_is_exactly_the_difference():
-    """What is missing, wrong and expiring is logged in, what is stale is logged out as it was sent, and no more."""
-    users = {1: "CAMPUS\\ada", 2: "CAMPUS\\alan", 3: "CAMPUS\\grace", 4: "CAMPUS\\joan", 6: "CAMPUS\\karen"}
-    known = [(number, users.get(number, "CAMPUS\\old")) for number in range(1, 7)] + [(2, "CAMPUS\\old")]
-    entries = [
-        entry(2, "CAMPUS\\old"),
-        entry(3, "campus\\grace"),
-        entry(4, "CAMPUS\\joan", seconds=60),
-        entry(5, "old"),
-        entry(6, "CAMPUS\\karen", "AD"),
-    ]
-    seen = look(users, known, entries)
-    assert kinds_of(seen) == {"missing": [1], "wrong": [2], "expiring": [4], "stale": [5], "foreign": [6]}
-    plan = seen.share.plan
-    assert plan.logouts == (Logout(ip(5), "CAMPUS\\old"),)
-    assert set(plan.logins) == {Login(ip(number), users[number], FULL) for number in (1, 2, 4)}
-    (wrong,) = find(seen)["wrong"]
-    assert (wrong.user, wrong.held, wrong.type) == ("CAMPUS\\alan", "CAMPUS\\old", "XMLAPI")
-    (stale,) = find(seen)["stale"]
-    assert (stale.user, stale.held, stale.seconds_left) == (None, "old", FULL * 60)
-    (foreign,) = find(seen)["foreign"]
-    assert (foreign.user, foreign.held, foreign.type) == ("CAMPUS\\karen", "CAMPUS\\karen", "AD")
-
-
 # ---- what is held, by what is there ------------------------------------------------------------------------------
 
 
@@ -251,14 +227,6 @@ def test_a_name_is_ours_in_any_spelling(known, shown, user):
     assert changed == ([] if user in {None, "CAMPUS\\ada"} else ["CAMPUS\\ada"])
 
 
-def test_two_spellings_of_one_user_are_one():
-    """What two firewalls, or two virtual systems, show of one user is held once; two users are two."""
-    entries = [entry(1, "CAMPUS\\ada"), entry(1, "ada"), entry(1, "CAMPUS\\alan")]
-    seen = look(ADA, [(1, "CAMPUS\\ada"), (1, "CAMPUS\\alan")], entries, IN_A_RUN)
-    assert [each.user for each in held_at(seen)] == ["CAMPUS\\ada", "CAMPUS\\alan"]
-    assert seen.share.plan.changed == (Login(ip(1), "CAMPUS\\ada", FULL),)
-
-
 # ---- what is missing or strange ----------------------------------------------------------------------------------
 
 
@@ -280,14 +248,6 @@ def test_what_must_be_there_and_is_not_is_missing(believed, entries, is_missing)
     seen = look(ADA, [(1, believed)], entries, IN_A_RUN)
     assert seen.missing == ({ip(1)} if is_missing else frozenset())
     assert seen.kept == any(each.user == "CAMPUS\\ada" for each in entries)
-
-
-def test_what_is_missing_is_due_and_known_to_be_gone():
-    """Nothing is held where nothing is there, and whoever is wanted there is sent."""
-    seen = look(ADA, [(1, "CAMPUS\\ada"), (2, "CAMPUS\\alan")], [], IN_A_RUN)
-    assert (held_at(seen, 1), held_at(seen, 2)) == ((end(hold("CAMPUS\\ada")),), ())
-    assert seen.share.plan.new == (Login(ip(1), "CAMPUS\\ada", FULL),)
-    assert len(seen.share.plan) == 1, "and whom nobody wants and nothing shows is not logged out"
 
 
 @pytest.mark.parametrize(
@@ -377,12 +337,6 @@ def test_an_address_that_was_taken_is_ours_again_when_they_are_gone():
     assert (back.taken, len(back.share.plan)) == ({ip(1): None}, 0)
 
 
-def test_an_address_where_ours_is_too_is_not_taken():
-    """Where ours is shown beside another source's, in another virtual system, nothing is taken from us."""
-    seen = look(ADA, [(1, hold("CAMPUS\\ada", event_id=EVENT + 1))], [THEIRS, entry(1, "CAMPUS\\ada")], IN_A_RUN)
-    assert (seen.taken, seen.foreign, seen.kept, len(seen.share.plan)) == ({ip(1): None}, [THEIRS], 1, 0)
-
-
 def test_what_is_gone_is_remembered():
     """That ours was delivered is known for as long as others may come, and that it is not there any more."""
     lapsed, lasting = hold("CAMPUS\\ada", -HOUR, event_id=EVENT + 1), hold("CAMPUS\\ada", event_id=EVENT + 1)
@@ -394,13 +348,6 @@ def test_what_is_gone_is_remembered():
     assert held_at(look(ADA, [(1, replace(lasting, in_doubt=True))], [], IN_A_RUN)) == ()
     assert held_at(look(ADA, [(1, replace(lapsed, event_id=EVENT))], [THEIRS], IN_A_RUN)) == ()
     assert held_at(look({1: None}, [(1, lapsed)], [THEIRS], IN_A_RUN)) == ()
-
-
-def test_nothing_is_taken_where_nobody_is_wanted():
-    """An address that nobody of ours should have is another's, and nothing is noted of that."""
-    for users in ({}, {1: None}):
-        seen = look(users, [(1, "CAMPUS\\ada")], [THEIRS], IN_A_RUN)
-        assert (seen.taken, held_at(seen), len(seen.share.plan)) == ({ip(1): None}, (), 0)
 
 
 @pytest.mark.parametrize(
