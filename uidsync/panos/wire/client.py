@@ -12,6 +12,7 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from datetime import datetime
 from functools import cached_property, partial
 from types import MappingProxyType
@@ -100,7 +101,7 @@ class Client:
             answer = read_whole(status, pieces)
             # Other answers hold data, and no words of the target's own.
             if answer.get("status") != "success" or answer.find(".//uid-response//entry[@message]") is not None:
-                masked = self._make_mask(request)
+                answer, masked = deepcopy(answer), self._make_mask(request)
                 for element in answer.iter():
                     element.text, element.tail = (text and masked(text) for text in (element.text, element.tail))
                     if message := element.get("message"):

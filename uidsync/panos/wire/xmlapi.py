@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from http import HTTPStatus
 from itertools import chain
 from typing import NoReturn
@@ -112,8 +113,11 @@ def read_key(response: etree._Element) -> str:
     return key
 
 
+# A firewall gives every message that it accepts the same answer. To read the last one again costs as much as to make
+# the message.
+@lru_cache(1)
 def read_response(status: int, body: bytes) -> etree._Element:
-    """Return the `response` element of an answer that PAN-OS gave, or raise.
+    """Return the `response` element of an answer that PAN-OS gave, or raise. Others may get the same: do not change it.
 
     `status` is the HTTP status. An answer with `status="error"` that lists entries (a `uid-response`) is returned, too:
     it is normal traffic, and the sender of the entries knows how to read it.
