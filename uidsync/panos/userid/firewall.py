@@ -19,7 +19,7 @@ from uidsync.panos.userid.messages import (
     Logout,
     Rejection,
     make_empty_message,
-    make_message,
+    make_update,
     make_user_id,
     read_rejections,
 )
@@ -96,8 +96,7 @@ class Firewall:
         return tuple(rejection for rejection in rejections if not rejection.is_about_gone or rejection.entry in left)
 
     def _send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:
-        request = make_user_id(make_message(batch), self.vsys)
-        return read_rejections(self.call(request), batch)
+        return read_rejections(self.call(make_update(batch, self.vsys)), batch)
 
     def call(self, request: Request, *, tries: Tries = "usual", of_panorama: bool = False) -> etree._Element:
         """Make one call, of the firewall or of the Panorama before it. Raises PanosError."""

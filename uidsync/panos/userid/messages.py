@@ -153,11 +153,20 @@ def make_message(entries: Sequence[Entry], *, timeouts: bool = True) -> str:
     Only logins or only logouts: inside one document a target applies logins before logouts, whatever their order.
     Without `timeouts` the target's own setting decides how long a login lasts.
     """
-    return _make_message(pack(entries).json, timeouts)
+    return _write_message(pack(entries).json, timeouts=timeouts)
+
+
+def make_update(entries: Sequence[Entry], vsys: str) -> Request:
+    """Make the request that carries the uid-message of one batch."""
+    return _make_update(pack(entries).json, vsys)
 
 
 @lru_cache(64)  # targets that are sent the same are sent it at about the same time
-def _make_message(entries: str, timeouts: bool) -> str:  # noqa: FBT001 (a cache takes what has no name faster)
+def _make_update(entries: str, vsys: str) -> Request:
+    return make_user_id(_write_message(entries), vsys)
+
+
+def _write_message(entries: str, *, timeouts: bool = True) -> str:
     rows = decode(entries)
     if _SPECIAL.search("".join([row[1] for row in rows])):
         rows = [(ip, quote(user), *timeout) for ip, user, *timeout in rows]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Collection, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from http import HTTPStatus
 from itertools import chain
 from typing import NoReturn
@@ -47,7 +47,7 @@ LARGEST_ANSWER = 8 * 2**20  # bytes: far above a batch in which every entry is r
 Path = tuple[str, ...]  # the names of an element's ancestors, and its own
 
 
-class Request(Struct, frozen=True):
+class Request(Struct, frozen=True, dict=True):
     """One call of the API: its type and parameters, without key and address.
 
     The right that an administrator's role must have for it bears the type's name.
@@ -65,7 +65,7 @@ class Request(Struct, frozen=True):
         """The form to post."""
         return {"type": self.type, **dict(self.parameters)}
 
-    @property
+    @cached_property
     def body(self) -> bytes:
         """The form as it goes over the wire."""
         return b"&".join(b"%s=%s" % (_quote(name), _quote(value)) for name, value in self.form.items())
