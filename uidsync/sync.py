@@ -271,7 +271,7 @@ def carry_out(report: SyncReport, recorders: Sequence[Recorder], parts: Parts) -
     lanes = {name: [(_make_delivery(parts, targets[name], each), each) for each in by_name[name]] for name in by_name}
     for first, *others in by_name.values():
         # Whatever lost the mappings may have lost the tags: these come after them, and are looked at as well.
-        first.when_lost = others[0].suspect if others else None
+        first.when_table_lost = others[0].suspect if others else None
     deliver(list(lanes.values()), parts.config.sync.batch_size, parts.deadline)
     for part in report.targets:
         deliveries = [delivery for delivery, _ in lanes[part.name]]

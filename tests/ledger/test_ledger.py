@@ -231,14 +231,14 @@ def test_unexpired_mappings_are_counted(ledger):
 def test_logouts_of_the_last_hour_are_counted(ledger):
     """Delivered logouts count for an hour, on the target that they went to; logins do not."""
     ledger.note_accepted("fw", [login(TWO)], NOW)
-    ledger.note_accepted("fw", [Logout(ONE, "ada"), Logout(TWO, "ben")], NOW - 50 * MINUTE)
-    ledger.note_accepted("fw", [Logout(ONE, "cleo")], NOW)
+    ledger.note_accepted("fw", [Logout(ONE, "ada"), Logout(TWO, "ben")], NOW - 50 * MINUTE, counted=2)
+    ledger.note_accepted("fw", [Logout(ONE, "cleo")], NOW, counted=1)
     assert ledger.count_logouts("fw", NOW) == 3
     assert ledger.count_logouts("fw", NOW + 10 * MINUTE) == 1
     assert ledger.count_logouts("uia", NOW) == 0
     ledger.note_accepted("fw", [Logout(ip_address(n), "ada") for n in range(5)], NOW, counted=2)
     assert ledger.count_logouts("fw", NOW) == 5
-    ledger.note_accepted("fw", [Logout(ONE, "ada")], NOW, counted=0)
+    ledger.note_accepted("fw", [Logout(ONE, "ada")], NOW)
     assert ledger.count_logouts("fw", NOW) == 5, "what somebody ordered does not count"
 
 
@@ -281,7 +281,7 @@ def test_a_mapping_is_remembered_for_longer_than_any_lasts(ledger):
     """What ran out is forgotten once no target can have it any more, whatever its clock says; logouts an hour later."""
     assert timedelta(hours=60) <= REMEMBERED, "the longest that can be configured"
     ledger.note_accepted("fw", [login(ONE, timeout=60), login(TWO, timeout=59)], NOW - HOUR - REMEMBERED)
-    ledger.note_accepted("fw", [Logout(SIX, "ada")], NOW - HOUR)
+    ledger.note_accepted("fw", [Logout(SIX, "ada")], NOW - HOUR, counted=1)
     ledger.purge(NOW, WEEK)
     assert ledger.read_holdings("fw").keys() == {ONE}
     assert ledger.count_logouts("fw", NOW - MINUTE) == 1
@@ -573,8 +573,8 @@ def jumped(ledger):
     ledger.note_accepted("fw", [login(ONE)], NOW - 9 * MINUTE)
     ledger.note_accepted("fw", [login(TWO, "ben", 30)], THEN)
     ledger.note_doubt("fw", [login(SIX, "cleo", 600)], THEN)
-    ledger.note_accepted("fw", [Logout(ONE, "zoe")], NOW - MINUTE)
-    ledger.note_accepted("fw", [Logout(TWO, "zoe"), Logout(SIX, "zoe")], THEN)
+    ledger.note_accepted("fw", [Logout(ONE, "zoe")], NOW - MINUTE, counted=1)
+    ledger.note_accepted("fw", [Logout(TWO, "zoe"), Logout(SIX, "zoe")], THEN, counted=2)
     note_rejected(ledger, reject(ip_address("10.0.0.7"), at=NOW - HOUR))
     note_rejected(ledger, reject(ip_address("10.0.0.8"), at=THEN))
     ledger.withdraw("fw", [Withdrawn(ONE, "ada", (NOW - HOUR, 7)), Withdrawn(TWO, "ben", (THEN, 8))])
@@ -695,7 +695,7 @@ def test_a_jump_is_told_once(jumped):
         lambda ledger: ledger.note_doubt("fw", [login()], THEN),
         lambda ledger: ledger.note_doubt("fw", [Logout(ONE, "ada")], THEN),
         lambda ledger: ledger.note_accepted("fw", [login()], THEN),
-        lambda ledger: ledger.note_accepted("fw", [Logout(ONE, "ada")], THEN),
+        lambda ledger: ledger.note_accepted("fw", [Logout(ONE, "ada")], THEN, counted=1),
         lambda ledger: ledger.withdraw("fw", [Withdrawn(ONE, "ada", (THEN, 1)), Withdrawn(TWO, "ben", (NOW, 2))]),
     ],
 )

@@ -29,7 +29,7 @@ from uidsync.plan.dispatch import Dispatch, find_limits, note_quiet
 from uidsync.plan.due import NOTHING_DUE, Batch
 from uidsync.report.report import Delivered, Failed, Outcome
 
-FIRST_PAUSE, LONGEST_PAUSE = timedelta(hours=1), timedelta(days=1)  # before a rejected login is tried once more
+FIRST_REST, LONGEST_REST = timedelta(hours=1), timedelta(days=1)  # before a rejected login is tried once more
 
 
 class Progress(Protocol):
@@ -77,7 +77,7 @@ class Recorder:
 
     `clock` is the source's clock. With `looks`, a firewall is asked what it holds before anything is sent. What
     somebody ordered, by a withdrawal or by force, is sent however much it undoes, and does not count against the limits
-    of later runs. `when_lost` hears that the target's table was lost.
+    of later runs. `when_table_lost` hears that the target's table was lost.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Recorder:
         self.dispatch = dispatch  # by what is known of the target by now
         self._looks = looks
         self._is_ordered = is_ordered
-        self.when_lost: Callable[[], None] | None = None
+        self.when_table_lost: Callable[[], None] | None = None
         self._clock = clock
         self._open: dict[int, int] = {}  # how many entries of a message, by its number, have no outcome yet
         self._settled: deque[int] = deque()
@@ -144,8 +144,8 @@ class Recorder:
             return
         for event, message in found.warnings.items():
             self._warn(event, message)
-        if "table.lost" in found.warnings and self.when_lost:
-            self.when_lost()
+        if "table.lost" in found.warnings and self.when_table_lost:
+            self.when_table_lost()
         delivery.error, delivery.is_heard = found.error, found.is_heard
         self.dispatch = found.dispatch
 
@@ -225,7 +225,7 @@ class Recorder:
         if isinstance(entry, Login) and event:
             rejected = Rejected(entry.ip, entry.user, event.event_id, now, now, timedelta())
             if known and (known.user, known.event_id) == (entry.user, event.event_id):
-                pause = min(max(FIRST_PAUSE, 2 * known.pause), LONGEST_PAUSE)
+                pause = min(max(FIRST_REST, 2 * known.pause), LONGEST_REST)
                 rejected = Rejected(entry.ip, entry.user, event.event_id, known.since, now, pause)
             self._write(lambda: self.ledger.note_rejected(self.dispatch.name, rejected))
 

@@ -26,7 +26,7 @@ from uidsync.report.report import Delivered, Failed, NotTried, Outcome
 from uidsync.side_by_side import start
 
 POLL = 0.05  # seconds between looks at the deadline, which a signal may bring forward
-AHEAD = 8  # messages of a target that are announced and have not ended; after a crash as many are in doubt
+ANNOUNCED = 8  # messages of a target that are announced and have not ended; after a crash as many are in doubt
 GRACE = 5.0  # seconds after the deadline for calls in flight to end: looking up a name obeys no limit of ours
 
 
@@ -212,8 +212,8 @@ class _Worker:
         if self._turn.acquire(blocking=not self._ready):
             try:
                 with self._lock:
-                    is_time = len(self._ready) < AHEAD // 2 and not self._is_over()
-                    room = max(AHEAD - len(self._ready) - len(self._in_flight), 0) if is_time else 0
+                    is_time = len(self._ready) < ANNOUNCED // 2 and not self._is_over()
+                    room = max(ANNOUNCED - len(self._ready) - len(self._in_flight), 0) if is_time else 0
                     following = list(islice(waiting, room))
                 if following:
                     self._observer.sending(self._delivery, following)

@@ -17,7 +17,7 @@ from uidsync.ledger.events import EventsLedger, place_networks
 from uidsync.ledger.file import ROWS_AT_ONCE, Addresses
 from uidsync.ledger.values import LOGOUT_GRACE, SETTLED, TOLERANCE, Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos import Subject, read_subject
-from uidsync.panos.userid.messages import Entry, pack
+from uidsync.panos.userid.messages import Entry, are_logouts, pack
 from uidsync.panos.userid.table import UIA, XML_API, TableEntry
 from uidsync.source.rows import LoginEvent, Network
 
@@ -25,7 +25,8 @@ FILE = "ledger.sqlite3"
 LOGOUTS_COUNTED = timedelta(hours=1)  # for the limit of logouts
 REMEMBERED = timedelta(hours=60)  # after its end by the source's clock, which may be ahead: as long as any may last
 
-LOGGED_IN = ("drop_replaced", "note_accepted", "end_rejections", "end_takings")  # what an accepted login changes
+# What accepted logouts change, and accepted logins.
+LOGGED_OUT, LOGGED_IN = ("drop_logged_out",), ("drop_replaced", "note_accepted", "end_rejections", "end_takings")
 GOLDEN = (5**0.5 - 1) / 2
 MOST_CHOICES = 20  # in a run, some of which may be asked for anyway, or be about to leave
 OUT_OF_TURN = -1  # the number of a message that is in doubt at once
@@ -152,20 +153,19 @@ class Ledger(EventsLedger):
             self.note_sending(target, {OUT_OF_TURN: entries}, now)
             self.doubt_messages(OUT_OF_TURN)
 
-    def note_accepted(self, target: str, entries: Iterable[Entry], now: datetime, counted: int | None = None) -> None:
+    def note_accepted(self, target: str, entries: Iterable[Entry], now: datetime, counted: int = 0) -> None:
         """Record logins that a target accepted, and hold, one user an address; or logouts: those mappings are gone.
 
-        So many of the logouts are `counted` against the limit of later runs; all, unless it is said. Should the power
-        go out, some of what was accepted last may be in doubt again.
+        So many of the logouts are `counted` against the limit of later runs. Should the power go out, some of what was
+        accepted last may be in doubt again.
         """
+        packed = pack(entries).json
         with self.together(is_urgent=False):
-            packed = pack(entries)
-            are_logouts = packed.json.endswith('"]]')  # the line of a login does not end with a name
-            for statement in ("drop_logged_out",) if are_logouts else LOGGED_IN:
-                self.write(statement, target=target, entries=packed.json, now=now)
+            for statement in LOGGED_OUT if are_logouts(packed) else LOGGED_IN:
+                self.write(statement, target=target, entries=packed, now=now)
             self.write("note_latest", at=now)
-            if count := len(packed) * are_logouts if counted is None else counted:
-                self.write("write_logouts", target=target, at=now, entries=count)
+            if counted:
+                self.write("write_logouts", target=target, at=now, entries=counted)
 
     def note_rejected(self, target: str, rejected: Rejected) -> None:
         """Record that a target did not accept a login, and when it is tried again; what it held stands."""

@@ -82,7 +82,7 @@ class Client:
         self.asked = []
         self._error = error
 
-    def exchange_large(self, request, _seconds, _read):
+    def fetch(self, request, _seconds, _read):
         """Make one call."""
         self.asked.append(request)
         raise self._error

@@ -171,7 +171,7 @@ def test_keygen_needs_no_key(firewall, make_client):
     assert {request["key_place"] for request in firewall.requests()} == {"none"}
 
 
-@pytest.mark.parametrize("key", ["ключ", "“LUFRPT1”", "a b", "é", "x" * 70_000])
+@pytest.mark.parametrize("key", ["ключ", "“LUFRPT1”", "a b", "é", "%d%s", "x" * 70_000])
 def test_a_key_that_no_header_can_hold_is_the_target_s_failure(firewall, make_client, key):
     """A key file with the wrong text in it fails this target and is no bug."""
     client = make_client(firewall, read_key=lambda: key)

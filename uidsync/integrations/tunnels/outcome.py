@@ -101,7 +101,7 @@ def collect(target: str, looks: Mapping[str, Look], rules: Rules, seconds: float
 
 def capture(client: Client, serial: str, seconds: float) -> bytes:
     """Ask a firewall for its tunnels, and return its answer unread. Raises PanosError."""
-    return client.exchange_large(address_to(SHOW_FLOWS, serial), seconds, lambda _, pieces: b"".join(pieces))
+    return client.fetch(address_to(SHOW_FLOWS, serial), seconds, lambda _, pieces: b"".join(pieces))
 
 
 def conclude(target: str, views: Sequence[View], rules: Rules) -> Outcome:

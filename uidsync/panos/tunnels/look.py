@@ -95,7 +95,7 @@ class _Caller:
 
     def ask(self, request: Request, read: Read[Answer]) -> Answer:
         seconds = max(self.limit.seconds_left(), SHORTEST_CALL)
-        return self._client.exchange_large(address_to(request, self._serial), seconds, read)
+        return self._client.fetch(address_to(request, self._serial), seconds, read)
 
 
 def look(host: str, line: Line, wants: Wants) -> View:

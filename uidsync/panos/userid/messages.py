@@ -110,6 +110,11 @@ def pack(*many: Iterable[Some]) -> Packed[Some]:
     return Packed(*chain.from_iterable(texts))
 
 
+def are_logouts(entries: str) -> bool:
+    """Tell whether the JSON of packed entries is of logouts: the line of a login does not end with a name."""
+    return entries.endswith('"]]')
+
+
 def _write_lines(entries: Iterable[Entry]) -> str:
     rows = (
         (spell(entry.ip), entry.user, entry.timeout, *([entry.replaces] if entry.replaces else ()))
@@ -170,7 +175,7 @@ def _write_message(entries: str, *, timeouts: bool = True) -> str:
     rows = decode(entries)
     if _SPECIAL.search("".join([row[1] for row in rows])):
         rows = [(ip, quote(user), *timeout) for ip, user, *timeout in rows]
-    section = "logout" if len(rows[0]) == len(("subject", "user")) else "login"
+    section = "logout" if are_logouts(entries) else "login"
     if section == "login" and timeouts:
         parts = [f'<entry name="{user}" ip="{ip}" timeout="{minutes}"/>' for ip, user, minutes in rows]
     else:

@@ -141,7 +141,7 @@ class Pair:
     def _read(self, request: Request, seconds: float, read: Read[Taken]) -> Taken:
         host = self._choose(min(seconds, self._request_timeout)).hosts[0]
         try:
-            return self._members[host].exchange_large(request, seconds, read)
+            return self._members[host].fetch(request, seconds, read)
         except TargetError as error:
             self._leave(host, error)
             raise

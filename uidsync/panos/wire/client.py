@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -29,7 +29,7 @@ from uidsync.panos.wire.tls import TargetContext, Trust, make_context, read_fail
 from uidsync.panos.wire.words import make_mask
 from uidsync.panos.wire.xmlapi import Request, read_whole
 
-LARGEST_TABLE = 256 * 2**20  # bytes: half a million mappings, the most that a firewall holds, are some 100 MB
+LARGEST_BODY = 256 * 2**20  # bytes of any answer: half a million mappings, the most that a firewall has, are 100 MB
 LARGE_TIMEOUT = 120.0  # seconds for such an answer: a busy management plane is slow
 OLD_RELEASE = "releases before PAN-OS 9.0 do not accept the key in the header X-PAN-KEY: update the firewall"
 CALLS_IN_FLIGHT = 5  # "Limit the number of concurrent API calls to five": PAN-OS XML API components
@@ -53,12 +53,15 @@ class Client:
         bounds: Bounds,
     ) -> None:
         self._url = url
+        self._place = urlsplit(url)
         self._trust = trust
         self._read_key = read_key
         self._bounds = bounds
         self._opening = threading.Lock()
-        self._lines: _Lines | None = None
+        self._context: TargetContext | None = None
         self._key = ""
+        self._idle: deque[Line] = deque()  # connections that wait for the next call
+        weakref.finalize(self, _close, self._idle)  # a run ends without closing each of its targets
         self._sent: list[str] = []  # the type of each request; threads may append at the same time
 
     @property
@@ -69,7 +72,7 @@ class Client:
     @property
     def certificate_not_after(self) -> datetime | None:
         """When the certificate ends that the host last showed."""
-        return self._lines.context.certificate_not_after if self._lines else None
+        return self._context.certificate_not_after if self._context else None
 
     def ask_roles(self) -> Mapping[str, str | PanosError]:
         """Return nothing: there is no pair to ask."""
@@ -77,8 +80,7 @@ class Client:
 
     def close(self) -> None:
         """End the connections."""
-        if self._lines:
-            self._lines.close()
+        _close(self._idle)
 
     def call(self, request: Request, *, tries: Tries = "usual") -> etree._Element:
         """Make one call, retry transient failures, and return the `response` element. Raises PanosError."""
@@ -91,7 +93,7 @@ class Client:
         `read` gets the HTTP status and the pieces of the body as they arrive. Each retry calls it anew.
         """
         return self._bounds.patience.call(
-            lambda seconds: self.exchange_large(request, seconds, read), LARGE_TIMEOUT, tries=tries
+            lambda seconds: self.fetch(request, seconds, read), LARGE_TIMEOUT, tries=tries
         )
 
     def exchange(self, request: Request, seconds: float) -> etree._Element:
@@ -108,17 +110,16 @@ class Client:
                         element.set("message", masked(message))
             return answer
 
-        return self.exchange_large(request, seconds, read)
+        return self.fetch(request, seconds, read)
 
-    def exchange_large(self, request: Request, seconds: float, read: Read[Taken]) -> Taken:
+    def fetch(self, request: Request, seconds: float, read: Read[Taken]) -> Taken:
         """Make one call whose answer may be large, without retries. Raises PanosError."""
         try:
-            lines = self._open()
+            context = self._open()
         except PanosError as error:
             raise error.unsent() from None
-        sent = partial(self._sent.append, request.type)
         try:
-            with self._bounds.in_flight, lines.context.within(seconds), lines.post(request.body, sent) as answer:
+            with self._bounds.in_flight, context.within(seconds), self._post(request, context) as answer:
                 try:
                     return read(answer.status, _read_pieces(answer))
                 except Busy as error:
@@ -135,29 +136,18 @@ class Client:
         """Make what masks the words of a target. All of them pass here."""
         return make_mask(request.text, (self._key, request.secret))
 
-    def _open(self) -> _Lines:
+    def _open(self) -> TargetContext:
         with self._opening:
-            if self._lines is None:
+            if self._context is None:
                 self._key = self._read_key() if self._read_key else ""
                 if not self._key.isascii() or any(map(str.isspace, self._key)):
                     raise Unauthorized("the API key holds characters that no key has, such as blanks")
-                self._lines = _Lines(self._url, self._key, make_context(self._trust))
-            return self._lines
-
-
-class _Lines:
-    """The connections to one host that wait for the next call, and the parts that all calls share."""
-
-    def __init__(self, url: str, key: str, context: TargetContext) -> None:
-        self.context = context
-        self._place = urlsplit(url)
-        self._key = key
-        self._idle: deque[Line] = deque()
-        weakref.finalize(self, _close, self._idle)  # a run ends without closing each of its targets
+                self._context = make_context(self._trust)
+            return self._context
 
     @cached_property
     def _head(self) -> bytes:
-        """The head of every request, but for the length of its body."""
+        """The head of every request, up to the length of its body."""
         fields = {
             "Host": self._place.netloc.removesuffix(":443"),
             "Accept-Encoding": "identity",
@@ -165,12 +155,12 @@ class _Lines:
             "Content-Type": "application/x-www-form-urlencoded",
         } | ({"X-PAN-KEY": self._key} if self._key else {})
         lines = [f"POST {self._place.path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-        return "\r\n".join(lines).encode("ascii") + b"\r\nContent-Length: %d\r\n\r\n"
+        return "\r\n".join([*lines, "Content-Length: "]).encode("ascii")
 
     @contextmanager
-    def post(self, body: bytes, sent: Callable[[], None]) -> Iterator[Answer]:
-        """Make one call, and yield the answer before its body is read; `sent` hears of each try."""
-        line, answer = self._ask(self._head % len(body) + body, sent)
+    def _post(self, request: Request, context: TargetContext) -> Iterator[Answer]:
+        """Make one call, and yield the answer before its body is read."""
+        line, answer = self._ask(request, context)
         try:
             yield answer
         except BadReply:  # whatever the host says next may belong to this answer
@@ -182,34 +172,30 @@ class _Lines:
             else:
                 line.close()
 
-    def _ask(self, request: bytes, sent: Callable[[], None]) -> tuple[Line, Answer]:
+    def _ask(self, request: Request, context: TargetContext) -> tuple[Line, Answer]:
         """Send a request, and return its connection and the head of its answer.
 
         Hosts end connections at any time, just after an answer, too. That is no failure: the call goes out at once over
         a new one. The host may have acted on it, and gets it again, as it would after a pause.
         """
-        was_sent = False
+        was_sent, sent = False, b"%s%d\r\n\r\n%s" % (self._head, len(request.body), request.body)
         with suppress(IndexError):
             line = self._idle.pop()
             if line.is_silent():
                 with suppress(ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
                     was_sent = True
-                    sent()
-                    return line, line.ask(request)
+                    self._sent.append(request.type)
+                    return line, line.ask(sent)
             line.close()
-        sent()
+        self._sent.append(request.type)
         try:
-            place = self._place
-            line = Line(self.context.connect(place.hostname or "", place.port or 443, self.context.seconds_left() or 0))
-            return line, line.ask(request)
+            seconds = context.seconds_left() or 0
+            line = Line(context.connect(self._place.hostname or "", self._place.port or 443, seconds))
+            return line, line.ask(sent)
         except OSError as error:
             if was_sent:  # though not over this one
                 vars(error).pop(UNMET, None)
             raise
-
-    def close(self) -> None:
-        """End the connections that wait."""
-        _close(self._idle)
 
 
 def _close(lines: deque[Line]) -> None:
@@ -223,6 +209,6 @@ def _read_pieces(answer: Answer) -> Iterator[bytes]:
     size = 0
     for piece in answer.read_body():
         size += len(piece)
-        if size > LARGEST_TABLE:
-            raise BadReply(f"the answer is larger than {LARGEST_TABLE // 2**20} MiB")
+        if size > LARGEST_BODY:
+            raise BadReply(f"the answer is larger than {LARGEST_BODY // 2**20} MiB")
         yield piece
