@@ -12,7 +12,7 @@ CHUNKS = b"%X\r\n%s\r\n%x;name=value\r\n%s\r\n0\r\n" % (HALF, BODY[:HALF], len(B
 # What is said, and whether the connection can be used again.
 WHOLE = {
     "by its length": (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY), True),
-    "in odd words": (b"HTTP/1.1 200\nX: y\ncontent-LENGTH:%d \n\n%s" % (len(BODY), BODY), True),
+    "in odd words": (b"HTTP/1.1 200\r\nX: y\r\ncontent-LENGTH:%d \r\n\r\n%s" % (len(BODY), BODY), True),
     "in chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n" % CHUNKS, True),
     "with trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n%sX: y\r\nZ: z\r\n\r\n" % CHUNKS, True),
     "after a word to go on": (
@@ -32,13 +32,11 @@ NO_HTTP = {
     "a length that is too long": b"HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\nx" % (b"9" * 5000),
     "a chunk without a size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\nx",
     "a chunk of a negative size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nx",
-    "an unknown coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "another protocol": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
     "a status of four digits": b"HTTP/1.1 2000 OK\r\n\r\n",
-    "nothing at all": b"\r\n",
-    "a head of too many lines": b"HTTP/1.1 200 OK\r\n%s\r\n" % (b"X: y\r\n" * 101),
-    "a line that is too long": b"HTTP/1.1 200 OK\r\nX: %s" % (b"y" * 200_000),
-    "too many trailers": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n%s\r\n" % (b"X: y\r\n" * 101),
+    "a head without end": b"HTTP/1.1 200 OK\r\n%s" % (b"X: y\r\n" * 50_000),
+    "a line without end": b"HTTP/1.1 200 OK\r\nX: %s" % (b"y" * 300_000),
+    "trailers without end": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n%s" % (b"X: y\r\n" * 50_000),
 }
 
 
@@ -50,7 +48,7 @@ def saying(said, size=2**20):
             peer.heard.append(request)
             for start in range(0, len(said), size):
                 tls.sendall(said[start : start + size])
-            if b"\r\n\r\n<" in said and b"Content-Length" not in said:
+            if b"\r\n\r\n<" in said and b"content-length" not in said.lower():
                 return
 
     return serve
@@ -82,7 +80,7 @@ def test_what_is_not_http_is_told(run_peer, make_client, kind):
     peer = run_peer(saying(NO_HTTP[kind]))
     client = make_client(peer)
     for _ in range(2):
-        with pytest.raises(Unreachable, match=r"^what came is not HTTP while asking https://"):
+        with pytest.raises(Unreachable, match=r"^what came is not HTTP: .+ while asking https://"):
             client.call(SYSTEM_INFO)
     assert peer.connections == 2
 

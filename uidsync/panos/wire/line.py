@@ -15,8 +15,7 @@ from http import HTTPStatus
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 PIECE = 64 * 2**10  # bytes read at once: four records of TLS
-LARGEST_HEAD = 256 * 2**10  # bytes
-NO_HTTP = "what came is not HTTP"
+LARGEST_HEAD = 256 * 2**10  # bytes, also of what may come behind a body
 
 
 class Line:
@@ -65,7 +64,7 @@ class Answer:
         self.is_over = False  # and the connection may be used again
         self._tls = tls
         self._parser = HttpResponseParser(self)
-        self._heard = 0  # bytes
+        self._heard = 0  # bytes since the last piece of the body
         self._pieces = deque[bytes]()
         self._is_whole = False
 
@@ -83,7 +82,9 @@ class Answer:
                 self._hear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head."""
+        """Take a field of the head; there may be some behind the body."""
+        if self.status:
+            return
         key, words = name.decode("latin-1").lower(), value.decode("latin-1")
         self.fields[key] = f"{self.fields[key]}, {words}" if key in self.fields else words
 
@@ -96,6 +97,7 @@ class Answer:
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body."""
+        self._heard = 0
         self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
@@ -108,18 +110,18 @@ class Answer:
         if not heard:
             self._end()
         self._heard += len(heard)
+        wrong = f"more than {LARGEST_HEAD // 2**10} KiB of head" if self._heard > LARGEST_HEAD else ""
         try:
             self._parser.feed_data(heard)
-        except (HttpParserError, HttpParserUpgrade):
+        except (HttpParserError, HttpParserUpgrade) as error:
             self.is_over = False
-            if not self._is_whole:
-                raise ValueError(NO_HTTP) from None
-        if not self.status and self._heard > LARGEST_HEAD:
-            raise ValueError(NO_HTTP)
+            wrong = "" if self._is_whole else str(error)
+        if wrong:
+            raise ValueError(f"what came is not HTTP: {wrong}")
 
     def _end(self) -> None:
         """Take note that the host ended the connection."""
-        if not self._heard:
+        if not (self._heard or self.status):
             raise ConnectionResetError("closed without an answer")
         if not self.status or {"content-length", "transfer-encoding"} & self.fields.keys():
             raise EOFError("the answer broke off")
