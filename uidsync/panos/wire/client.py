@@ -57,17 +57,12 @@ class Client:
         self._trust = trust
         self._read_key = read_key
         self._bounds = bounds
-        self._opening = threading.Lock()
+        self._lock = threading.Lock()
         self._context: TargetContext | None = None
         self._key = ""
         self._idle: deque[Line] = deque()  # connections that wait for the next call
         weakref.finalize(self, _close, self._idle)  # a run ends without closing each of its targets
-        self._sent: list[str] = []  # the type of each request; threads may append at the same time
-
-    @property
-    def attempts(self) -> Counter[str]:
-        """Calls made, by request type, retries included."""
-        return Counter(self._sent)
+        self.attempts: Counter[str] = Counter()  # by request type, retries included
 
     @property
     def certificate_not_after(self) -> datetime | None:
@@ -137,7 +132,7 @@ class Client:
         return make_mask(request.text, (self._key, request.secret))
 
     def _open(self) -> TargetContext:
-        with self._opening:
+        with self._lock:
             if self._context is None:
                 self._key = self._read_key() if self._read_key else ""
                 if not self._key.isascii() or any(map(str.isspace, self._key)):
@@ -184,10 +179,10 @@ class Client:
             if line.is_silent():
                 with suppress(ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
                     was_sent = True
-                    self._sent.append(request.type)
+                    self._count(request)
                     return line, line.ask(sent)
             line.close()
-        self._sent.append(request.type)
+        self._count(request)
         try:
             seconds = context.seconds_left() or 0
             line = Line(context.connect(self._place.hostname or "", self._place.port or 443, seconds))
@@ -196,6 +191,10 @@ class Client:
             if was_sent:  # though not over this one
                 vars(error).pop(UNMET, None)
             raise
+
+    def _count(self, request: Request) -> None:
+        with self._lock:
+            self.attempts[request.type] += 1
 
 
 def _close(lines: deque[Line]) -> None:
