@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import subprocess
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -21,15 +22,15 @@ from uidsync.cli.app import DEFAULT_CONFIG, JSONOption, Options, command
 from uidsync.cli.show import make_console, print_json, print_table, show_held_back
 from uidsync.cli.wiring import Site
 from uidsync.config.models import TargetConfig
+from uidsync.deliver.summary import report_states
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
-from uidsync.panos import Subject
 from uidsync.plan.dispatch import read_state
 from uidsync.plan.roles import make_tag_config
 from uidsync.reading.reader import read_clock
 from uidsync.report.advice import tell_error
 from uidsync.report.output import LAST_RUN
-from uidsync.report.report import INCOMPLETE, OK, Problem
+from uidsync.report.report import INCOMPLETE, OK, Problem, SyncReport, TargetReport
 from uidsync.spelling import spell_age, spell_moment, spell_span
 
 SOON = timedelta(minutes=5)  # a few runs of the timer: what lasts less and is not renewed will be missed
@@ -40,30 +41,7 @@ PATIENCE = 2.0  # seconds
 MOMENT = re.compile(r"^NextElapseUSecRealtime=\w+ (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC$", re.MULTILINE)
 
 
-class Standing(Struct, frozen=True):
-    """Where one target stands.
-
-    `expiring` mappings have less than five minutes left; logins that are `held_back` were rejected or withdrawn, and
-    `not_sent` lists them: why, address, user, and since when. `tags` counts the users and addresses
-    whose tags it accepted.
-    """
-
-    name: str
-    kind: str
-    held: int = 0
-    in_doubt: int = 0
-    expiring: int = 0
-    held_back: int = 0
-    last_success: datetime | None = None
-    behind_since: datetime | None = None
-    error: Problem | None = None
-    rejected: int = 0
-    withdrawn: int = 0
-    foreign: int = 0
-    not_sent: Sequence[tuple[str, Subject, str, datetime]] = ()
-    tags: int = 0
-    tags_in_doubt: int = 0
-    reconciled_at: datetime | None = None
+Standing = dict[str, Any]  # of a target, as programs get it
 
 
 class Timer(Struct, frozen=True):
@@ -100,7 +78,7 @@ def status(options: Options, *, as_json: JSONOption = False) -> int:
         now = datetime.now(UTC)
         _show_runs(last_run, timer, now)
         _show_targets(standings, now, {each.name for each in make_tag_config(site.config, site.targets).target})
-    is_behind = any(standing.behind_since or not standing.last_success for standing in standings)
+    is_behind = any(each["behind_since"] or not each["last_success"] for each in standings)
     return INCOMPLETE if is_behind else OK
 
 
@@ -129,24 +107,26 @@ def _spell(moment: datetime | None, now: datetime, otherwise: str = "never") -> 
 
 def _show_targets(standings: Sequence[Standing], now: datetime, tagged: Collection[str]) -> None:
     """Print where every target stands: a table, what is held back, and what is wrong. Those `tagged` get tags."""
-    console, has_tags = make_console(), any(each.tags or each.tags_in_doubt for each in standings)
-    numbers = ["held", "doubt", "expiring", "held back", *(["tags"] if has_tags else [])]
+    console, has_tags = make_console(), any(each["tags"] or each["tags_in_doubt"] for each in standings)
+    numbers = {"held": "held", "doubt": "in_doubt", "expiring": "expiring", "held back": "held_back"}
+    heads = [*numbers, *(["tags"] if has_tags else [])]
     rows: list[Sequence[str | Text]] = []
     for each in standings:
-        counts = [f"{number:,}" for number in (each.held, each.in_doubt, each.expiring, each.held_back)]
-        tags = [f"{each.tags:,}" if each.tags or each.name in tagged else "-"] if has_tags else []
-        ages = (spell_age(moment, now, "never", 1) for moment in (each.reconciled_at, each.last_success))
-        behind = Text(spell_span(now - each.behind_since), "red") if each.behind_since else "-"
-        rows.append((each.name, *counts, *tags, *ages, behind))
-    print_table(("target", *numbers, "reconciled", "success", "behind"), rows, numbers)
+        counts = [f"{each[key]:,}" for key in numbers.values()]
+        if has_tags:
+            counts.append(f"{each['tags']:,}" if each["tags"] or each["name"] in tagged else "-")
+        ages = (spell_age(each[key], now, "never", 1) for key in ("reconciled_at", "last_success"))
+        behind = Text(spell_span(now - each["behind_since"]), "red") if each["behind_since"] else "-"
+        rows.append((each["name"], *counts, *ages, behind))
+    print_table(("target", *heads, "reconciled", "success", "behind"), rows, heads)
     if console.is_terminal:
-        show_held_back({each.name: each.not_sent for each in standings})
+        show_held_back({each["name"]: each["not_sent"] for each in standings})
     for each in standings:
-        if each.behind_since:
-            success = f"last success {spell_moment(each.last_success, 'never')}"
-            console.print(f"{each.name}: behind since {spell_moment(each.behind_since)}, {success}")
-        if each.error:
-            console.print(tell_error(each.name, each.error.kind, each.error.message))
+        if each["behind_since"]:
+            success = f"last success {spell_moment(each['last_success'], 'never')}"
+            console.print(f"{each['name']}: behind since {spell_moment(each['behind_since'])}, {success}")
+        if each["error"]:
+            console.print(tell_error(each["name"], each["error"].kind, each["error"].message))
 
 
 def _read_last_run(file: Path, log: FilteringBoundLogger) -> dict[str, Any] | None:
@@ -177,32 +157,39 @@ def _stand_all(targets: Sequence[TargetConfig], ledger: Ledger) -> list[Standing
 
 
 def _stand(target: TargetConfig, ledger: Ledger, now: datetime) -> Standing:
+    """Tell where a target stands, as a run reports it, and more.
+
+    `expiring` mappings have less than five minutes left. Logins that are `held_back` were rejected or withdrawn, and
+    `not_sent` lists them: why, address, user, and since when. `tags` counts the users and addresses whose tags it
+    accepted.
+    """
     state, both, name = read_state(ledger, target), (ledger, ledger.tags), target.name
-    withdrawn = [("withdrawn", each.ip, each.user, each.key[0]) for of in both for each in of.read_withdrawn(name)]
-    back = len(withdrawn)
-    if state.is_new:  # what else is known is of another target of that name
-        return Standing(name, target.kind, held_back=back, withdrawn=back, not_sent=withdrawn)
-    rejected = [("rejected", each.ip, each.user, each.since) for of in both for each in of.read_rejected(name)]
-    held, in_doubt = ledger.count_holdings(name, now)
-    tags, tags_in_doubt = ledger.tags.count_holdings(name, now)
-    return Standing(
-        name,
-        target.kind,
-        held=held,
-        in_doubt=in_doubt,
-        expiring=held + in_doubt - sum(ledger.count_holdings(name, now + SOON)),
-        held_back=len(rejected) + back,
-        last_success=state.last_success,
-        behind_since=state.behind_since,
-        error=Problem(state.error_kind, state.error_message or "") if state.error_kind else None,
-        rejected=len(rejected),
-        withdrawn=back,
-        foreign=ledger.count_taken(name),
-        not_sent=[*rejected, *withdrawn],
-        tags=tags,
-        tags_in_doubt=tags_in_doubt,
-        reconciled_at=state.reconciled_at,
-    )
+    part, expiring = TargetReport(name, target.kind), 0
+    not_sent = [("withdrawn", each.ip, each.user, each.key[0]) for of in both for each in of.read_withdrawn(name)]
+    if not state.is_new:  # else what is known is of another target of that name
+        report_states(SyncReport("", now, targets=[part]), [state], ledger, now)
+        rejected = [("rejected", each.ip, each.user, each.since) for of in both for each in of.read_rejected(name)]
+        not_sent = rejected + not_sent
+        expiring = part.held + part.in_doubt - sum(ledger.count_holdings(name, now + SOON))
+    counts = Counter(why for why, *_ in not_sent)
+    return {
+        "name": name,
+        "kind": target.kind,
+        "held": part.held,
+        "in_doubt": part.in_doubt,
+        "expiring": expiring,
+        "held_back": len(not_sent),
+        "last_success": part.last_success,
+        "behind_since": part.behind_since,
+        "error": Problem(state.error_kind, state.error_message or "") if state.error_kind else None,
+        "rejected": counts["rejected"],
+        "withdrawn": counts["withdrawn"],
+        "foreign": part.foreign,
+        "not_sent": not_sent,
+        "tags": part.tags_held,
+        "tags_in_doubt": part.tags_in_doubt,
+        "reconciled_at": state.reconciled_at,
+    }
 
 
 def ask_timer() -> Timer | None:
