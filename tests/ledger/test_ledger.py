@@ -15,10 +15,10 @@ from tests.ledger.conftest import FW
 from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import FILE, REMEMBERED, Ledger
 from uidsync.ledger.position import Position, make_position
-from uidsync.ledger.values import AHEAD, LOGOUT_GRACE, SETTLED, Holding, Rejected, TargetState, Withdrawn
+from uidsync.ledger.values import LOGOUT_GRACE, SETTLED, Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos import Tagged
 from uidsync.panos.userid.messages import Login, Logout
-from uidsync.source.rows import LoginEvent, is_within
+from uidsync.source.rows import AHEAD, LoginEvent, is_within
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 123456, tzinfo=UTC)
 MICROSECOND, MINUTE, HOUR = timedelta(microseconds=1), timedelta(minutes=1), timedelta(hours=1)

@@ -15,9 +15,9 @@ from msgspec.structs import asdict
 from uidsync.ledger.columns import read_number, read_text, read_time, read_time_or_none
 from uidsync.ledger.file import Addresses, LedgerDamaged, LedgerFile
 from uidsync.ledger.position import Position
-from uidsync.ledger.values import AHEAD, LOGOUT_GRACE, SETTLED
+from uidsync.ledger.values import LOGOUT_GRACE, SETTLED
 from uidsync.panos import Subject, read_subject
-from uidsync.source.rows import LoginEvent, Network, is_within
+from uidsync.source.rows import AHEAD, LoginEvent, Network, is_within
 
 # What is done with what is known of moments that lie ahead.
 FUTURE = (

@@ -15,7 +15,6 @@ MINUTE = timedelta(minutes=1)
 LOGOUT_GRACE = timedelta(minutes=5)  # how long after its end a mapping may still stand on a target
 SETTLED = timedelta(minutes=2)  # a mapping may take as long to show in a firewall's table
 TOLERANCE = timedelta(minutes=2)  # between the clocks of a firewall and the source
-AHEAD = timedelta(minutes=5)  # a moment that lies further ahead of the clock it was taken by is not believed
 
 
 class Words(Struct, frozen=True):

@@ -25,7 +25,7 @@ from uidsync.source.dates import Dates
 
 Network = IPv4Network | IPv6Network
 
-AHEAD = timedelta(minutes=5)  # how far a date may lie ahead of the database's clock
+AHEAD = timedelta(minutes=5)  # a moment that lies further ahead of the database's clock is not believed
 HIGHEST_ID = 2**63 - 1  # what a signed number holds; the column is unsigned, but no table has that many rows
 BROADCAST = IPv4Address("255.255.255.255")
 RESERVED_BYTES = frozenset({0, 127, 169, *range(224, 256)})  # all reserved IPv4 addresses begin with one of these
