@@ -86,10 +86,8 @@ class Examiner:
                 self._found.is_heard, self._state.is_unreadable = True, False
             glance = glance_at(self._target, waits=True)
             look = look_here(self._config, self._target, self._ledger, shown, self._now, glance)
-            is_suspect = (
-                bool(look.missing or look.strange) or (was_unreadable and bool(shown)) or self._is_handed_over()
-            )
-            self._state.is_suspect = self._state.is_suspect or is_suspect
+            if look.missing or look.strange or (was_unreadable and shown) or self._is_handed_over():
+                self._state.is_suspect = True
             can_look_again = self._found.dispatch.blindly and not self._state.is_unreadable
             is_due = can_look_again or is_reconcile_due(self._config, self._state, self._now)
             if is_due or self._are_renewals_many() or self._are_unconfirmed_many():

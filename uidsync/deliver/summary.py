@@ -25,6 +25,7 @@ from uidsync.report.report import (
     Problem,
     SourceReport,
     SyncReport,
+    Tally,
     TargetReport,
     describe_certificate,
 )
@@ -141,10 +142,7 @@ def _tell_target(part: TargetReport, log: FilteringBoundLogger) -> None:
         "target.finished",
         target=part.name,
         status=part.status,
-        delivered=sum(tally.delivered for tally in part.tallies),
-        rejected=sum(tally.rejected for tally in part.tallies),
-        failed=sum(tally.failed for tally in part.tallies),
-        not_tried=sum(tally.not_tried for tally in part.tallies),
+        **{name: sum(getattr(tally, name) for tally in part.tallies) for name in Tally.__struct_fields__[1:]},
         seconds=part.seconds,
         **({"error": part.error.kind, "message": part.error.message} if part.error else {}),
     )
