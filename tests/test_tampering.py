@@ -276,13 +276,13 @@ class Tampering(RuleBasedStateMachine):
         notes, device, now = self.notes[name], self.world.devices[name], self.world.true_now
         verdict = self._judge()
         holds = device.holds(now)
-        wanted = {str(ip): user for ip, (user, _) in verdict.wanted.items()}
+        wanted = {str(ip): mapping for ip, mapping in verdict.wanted.items()}
         for ip in wanted.keys() | holds.keys():
-            user, held = wanted.get(ip), holds.get(ip)
+            (user, until), held = wanted.get(ip, (None, None)), holds.get(ip)
             is_right = held is not None and user is not None and _bare(held) == _bare(user)
             if (
                 is_right
-                or (held is None and user is None)
+                or (held is None and (user is None or until - self.world.now <= MINUTE))  # it is not sent for so short
                 or self._may_stay(name, ip, held, verdict)
                 or (user is None and self._ends_by_itself(name, ip, verdict))
                 or (ip, user) in device.rejected

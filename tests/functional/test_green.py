@@ -243,6 +243,32 @@ def test_a_refused_key_is_an_incomplete_target(settled, firewall):
         assert part["behind_since"]
 
 
+def test_a_refused_key_is_told_of_where_nothing_is_to_be_sent(site, firewall):
+    """A firewall that holds nothing, and is to hold nothing, is asked all the same whether our key is good."""
+    site.use_rows([("10.0.0.1", "ada")])
+    site.add_firewall("fw", firewall, networks=["192.0.2.0/24"])
+    for _ in range(2):
+        assert site.call("sync").code == 0
+        firewall.do("fault", name="invalid_key")
+        (site.state_dir / "ledger.sqlite3").unlink()
+        for _ in range(2):
+            ended = site.call("sync", "--json")
+            assert (ended.code, ended.targets["fw"]["error"]["kind"]) == (1, "Unauthorized")
+        firewall.do("fault", name=None)
+
+
+def test_what_is_all_ours_is_seen_where_nobody_is_wanted(settled, safeconnect, firewall):
+    """With `sole_writer`, a run that has lost its ledger, and wants nobody, sees whoever is left."""
+    settled.targets[0]["sole_writer"] = True
+    settled.targets[0]["networks"] = ["10.0.0.1/32"]
+    (settled.state_dir / "ledger.sqlite3").unlink()
+    for ip in name_people(300).keys() - {"10.0.0.1"}:
+        firewall.do("forget", ip=ip)
+    safeconnect.log_in({"10.0.0.1": "null"})
+    assert settled.call("sync").code == 0
+    assert firewall.mappings() == {}
+
+
 def test_a_right_that_is_lost_does_not_put_off_a_full_send(settled, firewall):
     """When a key turns out to lack the right just as the table is to be read, the next run sends everything."""
     firewall.do("role", types=["user-id"])

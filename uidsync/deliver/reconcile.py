@@ -71,7 +71,7 @@ class Examiner:
     def examine(self) -> Examination:
         """Ask for a few mappings, or read the table if it is time to or something is odd. Raises LedgerError."""
         dispatch = self._found.dispatch
-        if dispatch.blindly or not (dispatch.resend or dispatch.is_empty):
+        if dispatch.blindly or not dispatch.is_full_send:
             self._examine()
         if self._state.is_unreadable and not self._found.error:
             words = f"everything is sent every {durationpy.to_str(self._config.sync.full_every)} instead"
@@ -166,7 +166,9 @@ class Examiner:
             ledger.drop_table(name)
         dispatch = self._found.dispatch
         plan = replace(join(tally.plans), lapsed=dispatch.plan.lapsed)
-        self._found.dispatch = replace(dispatch, plan=plan, ordered=frozenset(tally.ordered), resend=False)
+        self._found.dispatch = replace(
+            dispatch, plan=plan, ordered=frozenset(tally.ordered), resend=False, is_empty=False
+        )
         self._found.is_heard = True
         self._tell(missing, mended, kept)
         state = self._state
