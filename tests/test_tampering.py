@@ -230,8 +230,9 @@ class Tampering(RuleBasedStateMachine):
         ip = record.ip
         holder = holders.get(ip)
         if record.subtype == "login":
-            if ip in theirs and holder and self.world.devices[part.name].may_ask and not self.world.jump:
-                note(f"{part.name}: {record} over {theirs[ip]}")
+            other = theirs.pop(ip, None)  # a message that comes again finds ours
+            if other and holder and self.world.devices[part.name].may_ask and not self.world.jump:
+                note(f"{part.name}: {record} over {other}")
                 assert holder.event_id > notes.lowest.get(ip, 0) or ip in self.doubted[part.name], (part.name, ip)
             notes.theirs.pop(ip, None)
             if self.world.jump and not keeps:  # nobody remembers whom it sent, nor why
