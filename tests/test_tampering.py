@@ -46,6 +46,13 @@ FOUND = {
         ("a_run_that_keeps_nothing", {"facts": []}),
         ("the_clock_jumps", {"minutes": 0}),
     ),
+    "what was sent by a clock that was ahead was not sent just now, though its time has come": (
+        ("begin", {"users": ["ada"] * len(ADDRESSES)}),
+        ("the_clock_jumps", {"minutes": 121}),
+        ("time_passes", {"minutes": 121}),
+        ("another_source_maps", {"name": "fw", "ips": [ADDRESSES[0]], "source": "AD"}),
+        ("the_clock_jumps", {"minutes": 0}),
+    ),
     "what was sent to an address that another source had is due while it is in doubt": (
         ("begin", {"users": ["ada"] * len(ADDRESSES)}),
         ("another_source_maps", {"name": "fw", "ips": [ADDRESSES[0]], "source": "AD"}),
