@@ -296,6 +296,9 @@ class Tampering(RuleBasedStateMachine):
                 or (ip, user) in device.rejected
             ):
                 continue
+            if held and "@" in held and not device.may_ask:  # nobody could ask whether the logout took effect
+                self._leave(name, ip, held)
+                continue
             note(f"{name} {ip}: wanted {user}, holds {held}; {notes.touched.get(ip)}")
             has_run_out = held is None and ip in notes.theirs  # what another source said, and nobody has looked since
             assert ip in notes.touched or has_run_out, (name, ip, user, held)
