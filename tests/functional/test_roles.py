@@ -469,7 +469,7 @@ def test_what_a_limit_costs_is_told(roles, firewall):
     roles.use_rows([("10.0.0.1", "ada,R@x," + "R" * 200), ("10.0.0.2", f"ben,{many}"), ("10.0.0.3", "cy,R1")])
     (warning,) = [words for words in roles.call("sync", "--json").report["warnings"] if "tags.cut" in words]
     assert "2 roles are too long" in warning
-    assert "1 users or addresses have more than 32 tags" in warning
+    assert "users or addresses with more than 32 tags: 1" in warning
     (found,) = [each for each in roles.call("check", "--json").report["findings"] if "[roles]" in each["message"]]
     assert (found["colour"], found["message"]) == ("yellow", f"[roles]: {warning.removeprefix('tags.cut: ')}")
     assert len(list_tags(firewall)["ben"]) == 32

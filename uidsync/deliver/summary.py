@@ -61,7 +61,7 @@ def report_reading(report: SyncReport, reading: Reading) -> None:
         report.warnings.append(f"tags.cut: {reading.cut}")
     if reading.disordered:
         report.warnings.append(
-            f"source.disordered: {reading.disordered} newer events have lower ids than rows that were read before; "
+            f"source.disordered: newer events with lower ids than rows that were read before: {reading.disordered}; "
             "every read is full until a day passes without such events"
         )
 
@@ -206,11 +206,11 @@ def report_warnings(report: SyncReport, config: Config, reading: Reading, log: F
             warn(
                 "mappings.lapsed",
                 part.name,
-                f"{part.lapsed} mappings expired too early: the timer is slower than the timeout",
+                f"mappings that expired too early: {part.lapsed}; the timer is slower than the timeout",
             )
         if rejected := part.held_back["rejected"]:
             words = (
-                f"{rejected} entries were rejected and are tried again from time to time; `uidsync status` lists them"
+                f"entries that were rejected and are tried again from time to time: {rejected}; see `uidsync status`"
             )
             warn("logins.rejected", part.name, words)
         for whose, end in (("its", part.certificate_not_after), ("our", part.client_certificate_not_after)):

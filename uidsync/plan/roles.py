@@ -88,7 +88,7 @@ def tell_cut(roles: RolesConfig, events: Iterable[LoginEvent], made: Iterable[Lo
     changed, crowded = len(set().union(*each)), sum(bool(event.roles) for event in made)
     words = [f"{changed:,} roles are too long for a tag or hold a character that tags may not have"] if changed else []
     words += (
-        [f"{crowded:,} users or addresses have more than {MOST_TAGS} tags; the rest is not sent"] if crowded else []
+        [f"users or addresses with more than {MOST_TAGS} tags: {crowded:,}; the rest is not sent"] if crowded else []
     )
     return "; ".join(words)
 
