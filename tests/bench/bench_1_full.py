@@ -28,7 +28,6 @@ def test_a_full_run_beside_the_plain_way_and_the_floor(ground, campus, ratios):
     asked = {}
 
     with FastFirewall.start(0.005, 0.005) as firewall:
-        ground.use_firewalls(firewall)
 
         def note(name, run):
             firewall.ask("reset")
@@ -37,9 +36,13 @@ def test_a_full_run_beside_the_plain_way_and_the_floor(ground, campus, ratios):
             asked[name] = {"bytes": read_sent(campus) - sent, **firewall.ask()[0]}
             return took
 
-        def ours():
+        def ours(name="ours", connections=1):
+            ground.use_firewalls(firewall, connections=connections)
             ground.forget()
-            return note("ours", ground.run)
+            return note(name, ground.run)
+
+        def wide():
+            return ours("five", connections=5)
 
         def plain():
             return note("plain", lambda: ground.run_rival("plain", **login, password=password, ports=firewall.ports))
@@ -56,7 +59,7 @@ def test_a_full_run_beside_the_plain_way_and_the_floor(ground, campus, ratios):
         assert first.report["source"]["rows"] == ROWS
         assert ours_asked > ADDRESSES * 0.9
         assert asked["ours"]["entries"] == ours_asked
-        us, them, read, written = medians(ours, plain, reading, writing)
+        us, five, them, read, written = medians(ours, wide, plain, reading, writing)
     floor = read.seconds + float(written.out)
     ratios.add("a full run / the plain way", us.seconds, them.seconds, most=0.25, before=0.5)
     ratios.add(
@@ -66,11 +69,16 @@ def test_a_full_run_beside_the_plain_way_and_the_floor(ground, campus, ratios):
         most=1.3,
         before=2.34,
     )
+    ratios.add("with 5 connections to each firewall / the plain way", five.seconds, them.seconds)
+    ratios.add("with 5 connections to each firewall / the floor", five.seconds, floor)
     ratios.add("processor time / the plain way", us.busy, them.busy)
     ratios.add("peak memory / the plain way", us.peak, them.peak, "MB")
     ratios.add("calls to each firewall / the plain way", asked["ours"]["calls"], asked["plain"]["calls"], "")
     ratios.add(
-        "connections to each firewall / the plain way", asked["ours"]["connections"], asked["plain"]["connections"], ""
+        "connections to each firewall / the plain way",
+        asked["ours"]["connections"],
+        asked["plain"]["connections"],
+        "",
     )
     ratios.add("bytes sent by the database / the plain way", asked["ours"]["bytes"], asked["plain"]["bytes"], "MB")
     ratios.raise_if_missed()
