@@ -7,7 +7,7 @@ COUNT = scaled(60_000, 6000)
 
 
 def test_sending_beside_the_libraries(ground, ratios):
-    """The client sends eight times as many mappings a second as pan-os-python. The stand-in takes far more."""
+    """The client sends eight times as many mappings a second as pan-os-python. The stand-in takes more than twice as many."""
     entries = write_entries(ground.place / "entries.json", COUNT)
     rates = {}
     with FastFirewall.start(0.0) as firewall, FastFirewall.start(0.0, options=("--nagle",)) as slow:
@@ -29,6 +29,6 @@ def test_sending_beside_the_libraries(ground, ratios):
         )
     ratios.add("mappings a second / pan-os-python", rates["uidsync"], rates["pan-os-python"], "/s", least=8, before=4.2)
     ratios.add("mappings a second / pan-python", rates["uidsync"], rates["pan-python"], "/s")
-    ratios.add("mappings a second from a bare socket / ours", rates["socket"], rates["uidsync"], "/s", least=4)
+    ratios.add("mappings a second from a bare socket / ours", rates["socket"], rates["uidsync"], "/s", least=2)
     ratios.add("30 connections without TCP_NODELAY / with", float(held.out), float(quick.out))
     ratios.raise_if_missed()

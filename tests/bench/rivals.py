@@ -7,6 +7,7 @@ floor        the messages of a file by a bare TLS socket, one for each port, sid
 """
 
 import argparse
+import gc
 import json
 import socket
 import ssl
@@ -134,6 +135,7 @@ def send_by_uidsync(place: dict) -> float:
     from uidsync.panos.wire.tls import Trust  # noqa: PLC0415
     from uidsync.plan.due import Plan  # noqa: PLC0415
 
+    gc.disable()  # as the command does
     plan = Plan(new=[Login(ip_address(ip), user, timeout) for user, ip, timeout in _read_entries(place)])
     started = time.monotonic()
     client = Client(

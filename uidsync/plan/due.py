@@ -5,7 +5,7 @@ Rules: timeout, login due, logout due. Pure: no I/O, no clock, no randomness, no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain, islice, product
 from typing import Literal
@@ -104,7 +104,7 @@ class Plan(Struct, frozen=True):
             both: tuple[tuple[Action, Sequence[Entry]], ...] = (("logouts", self.logouts), ("logins", self.logins))
             batches: list[Batch] = []
             for of_users, (action, entries) in product((False, True), both):
-                lines = (line for line in pack(entries).lines if line.startswith(OF_USER) is of_users)
+                lines = _find_lines(pack(entries), of_users=of_users)
                 while some := list(islice(lines, size)):
                     batches.append(Batch(action, Packed("\n".join(some)), len(batches)))
             self._batches[size] = tuple(batches)
@@ -129,6 +129,13 @@ class Plan(Struct, frozen=True):
         """Raise UnsafePlan when any part of this would be refused."""
         if words := self.limit(limits)[2]:
             raise UnsafePlan(words)
+
+
+def _find_lines(entries: Packed[Entry], *, of_users: bool) -> Iterator[str]:
+    """Return the lines about tags of users, or all others; mostly there are none of the former."""
+    if not any(OF_USER in text for text in entries.texts):
+        return iter(()) if of_users else entries.lines
+    return (line for line in entries.lines if line.startswith(OF_USER) is of_users)
 
 
 NOTHING_DUE = Plan()
