@@ -77,6 +77,17 @@ def test_a_script_sets_up_a_site_that_syncs(tmp_path, events, firewall):
     assert firewall.mappings() == {"10.0.0.1": "CAMPUS\\ada"}
 
 
+def test_a_secret_that_nothing_needs_is_not_stored(tmp_path, events, firewall):
+    """A misspelt name of a secret is told, and leaves no file behind that nobody reads."""
+    key = place_key(tmp_path, firewall)
+    secrets = ["--secret", f"fw-api-key={key}", "--secret", f"fw-api-kay={key}"]
+    words = ["--csv", events, "--firewall", f"fw=127.0.0.1:{firewall.port}", *secrets, "--accept"]
+    code, said = run(tmp_path, "init", *words)
+    assert code == 0, said
+    assert "fw-api-kay: not stored" in said
+    assert [file.name for file in (tmp_path / "credentials").iterdir()] == ["fw-api-key"]
+
+
 def test_no_certificate_is_trusted_by_itself(tmp_path, events, firewall):
     """Without --accept an unknown certificate is shown and not trusted, and no key goes to whoever has it."""
     key = place_key(tmp_path, firewall)
@@ -111,6 +122,9 @@ def test_what_is_there_stays(tmp_path, events):
         (["--csv", "e.csv", "--firewall", "fw 1=h"], "NAME=HOST"),
         (["--csv", "e.csv"], "at least one"),
         (["--csv", "e.csv", "--secret", "fw-api-key=nowhere", "--firewall", "fw=h"], "cannot be read"),
+        (["--csv", "e.csv", "--secret", "fw-api-key=.", "--firewall", "fw=h"], "cannot be read: Is a directory"),
+        (["--csv", "e.csv", "--secret", "fw-api-key", "--firewall", "fw=h"], "'fw-api-key' is not NAME=FILE"),
+        (["--csv", "e.csv", "--secret", "../fw-api-key=e.csv", "--firewall", "fw=h"], "is not NAME=FILE"),
         (["--csv", "e.csv", "--domain", "A\\B", "--firewall", "fw=h"], "domain"),
     ],
 )

@@ -57,6 +57,13 @@ def test_what_is_withdrawn_is_logged_out_and_stays_out(settled, firewall, agent,
     assert firewall.mappings() == agent.mappings() == left
 
 
+def test_a_list_of_nothing_says_so(settled):
+    """Whoever asks what is withheld gets an answer, also when it is nothing."""
+    listed = settled.call("withdraw", "--list")
+    assert (listed.code, listed.out) == (0, "")
+    assert "nothing is withheld" in listed.err
+
+
 def test_a_withdrawal_ends_with_a_newer_event(settled, safeconnect, firewall):
     """Whoever logs in after the withdrawal is sent, the same user too; the others stay away."""
     assert settled.call("withdraw", "--all").code == 0

@@ -42,10 +42,8 @@ HALF = len("00:" * 16)  # of a fingerprint: all of it is wider than 80 columns
 NOT_TRUSTED = "its certificate is not trusted"
 NAMED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)=(?P<host>\[[^\]]+\]|[^:]+)(:(?P<port>\d+))?")
 HOST = re.compile(r"(?P<host>[^:]+|\[.*\]):(?P<port>\d+)")
-KINDS = {
-    "firewall": "Next firewall, as NAME=HOST or NAME=HOST:PORT (empty: no more)",
-    "agent": "Next User-ID agent, as NAME=HOST or NAME=HOST:PORT (empty: no more)",
-}
+ANOTHER = "Next {}, as NAME=HOST or NAME=HOST:PORT (empty: no more)"
+KINDS = {"firewall": ANOTHER.format("firewall"), "agent": ANOTHER.format("User-ID agent")}
 PLACEHOLDER = {"name": "placeholder", "kind": "firewall", "host": "127.0.0.1"}  # makes a configuration whole
 Read = TypeVar("Read")
 console = make_console(stderr=True)
@@ -111,8 +109,7 @@ def init(
 
 def _prompt(words: str, default: str = "", *, hidden: bool = False) -> str:
     """Ask whoever sits at the terminal; an empty answer is the default."""
-    answer: str = typer.prompt(words, default=default, show_default=bool(default), hide_input=hidden, err=True)
-    return answer
+    return str(typer.prompt(words, default=default, show_default=bool(default), hide_input=hidden, err=True))
 
 
 class _Setup:
@@ -128,10 +125,13 @@ class _Setup:
         self.is_red = False
         for text in secrets:
             name, _, place = text.partition("=")
+            if not place or "/" in name:
+                raise Refusal(f"{text!r} is not NAME=FILE; for example source-password=password.txt", "--secret")
             try:
                 self.secrets[name] = Path(place).read_text("utf-8")
             except (OSError, ValueError) as error:
-                raise Refusal(f"{text}: the file cannot be read: {error}", "--secret") from None
+                why = getattr(error, "strerror", "it is not text")
+                raise Refusal(f"{text}: the file cannot be read: {why}", "--secret") from None
 
     def read(self, *more: dict[str, Any], **tables: Any) -> Config:  # noqa: ANN401 (as TOML has them)
         """Read the answers so far, with more targets and other tables, as a configuration. Raises ConfigError."""
@@ -191,9 +191,8 @@ class _Setup:
             else:
                 name, user = ask("Name of the database", name, "backupDB"), ask("Account", user, "uidsync")
                 place = HOST.fullmatch(server)
-                host = (place["host"] if place else server).strip("[]")
-                source = {"kind": "mysql", "host": host, "database": name, "user": user}
-                source |= {"port": int(place["port"])} if place else {}
+                host, port = (place["host"], {"port": int(place["port"])}) if place else (server, {})
+                source = {"kind": "mysql", "host": host.strip("[]"), "database": name, "user": user} | port
                 self._ask_secret(Secret("source-password", f"Password of {user}"))
             self._document["source"] = source
             if self._is_kept(is_good=self._try("source", PLACEHOLDER)):
@@ -305,15 +304,14 @@ class _Setup:
 
     def _is_kept(self, *, is_good: bool) -> bool:
         """Tell whether answers are kept: those that work, and those that nobody wants to give anew."""
-        asks = self._is_asking and not is_good
-        if asks and typer.confirm("  Do you want to give other answers?", default=True, err=True):
+        words = "  Do you want to give other answers?"
+        if self._is_asking and not is_good and typer.confirm(words, default=True, err=True):
             return False
         self.is_red |= not is_good
         return True
 
     def write(self) -> None:
         """Write the secrets and then the configuration. Raises ConfigError."""
-        self.read()
         document, there = self._document, self._file.absolute().parent
         place, state_dir = there / "credentials", there / "state"
         if self._file.absolute() == DEFAULT_CONFIG:
@@ -327,6 +325,9 @@ class _Setup:
                     target["api_key_file"] = str(place / f"{target['name']}-api-key")
                 elif "client_cert_file" in target:
                     target["client_key_file"] = str(place / f"{target['name']}-client-key")
+        for name in sorted(self.secrets.keys() - {each.name for each in self.read().find_secrets()}):
+            del self.secrets[name]
+            _tell(name, yellow("not stored, for the configuration needs no secret of this name"))
         if self._is_asking:
             typer.confirm(f"Write {self._file}, and the secrets to {place}?", default=True, abort=True, err=True)
         if any(self.read().find_secrets()):

@@ -175,6 +175,8 @@ def _tell_or_undo(site: Site, ledger: Ledger, chosen: Chosen, wish: Wish, *, as_
         print_json(logins)
     else:
         _show_withheld(withheld, "no longer held back" if undoes else "held back")
+    if wish.lists and not logins:
+        site.log.info("withdrawal.none", message="nothing is withheld")
     if wish.undo and not logins:
         words = "no such mapping is withheld; `uidsync withdraw --list` shows all that are"
         site.log.warning("withdrawal.unknown", message=words)

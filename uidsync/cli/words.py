@@ -20,7 +20,7 @@ MOST_NAMED = 3  # targets in one command
 SUBJECTS = ("target", "file", "directory")  # of a log event: what it is about
 UNTOLD = {*SUBJECTS, "event", "level", "timestamp", "message", "problem", "hint", "run_id", "dry_run", "exc_info"}
 IN_REPORT = {"target.finished", "batch.failed", "entry.rejected", "plan.refused", "sync.finished"}
-NEWS = {"exporter.started", "withdrawal.undone", "tunnels.unchanged"}  # no warnings, and yet answers
+NEWS = {"exporter.started", "withdrawal.none", "withdrawal.undone", "tunnels.unchanged"}  # no warnings, and yet answers
 
 
 def spell_finding(about: str, words: str, advice: str) -> str:

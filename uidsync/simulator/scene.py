@@ -25,7 +25,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EVERY = 60  # seconds between runs, as the timer has it
 TO_TRY = """
 {page}
-A run starts every minute. The first takes half a minute, because it retries the dead target.
+A run starts every minute. The first takes about ten seconds, because it retries the dead target.
 In another terminal:
 
   export UIDSYNC_CONFIG={file}{path}

@@ -247,7 +247,7 @@ IN_ONE_BUFFER = SUCCESS.ljust(8192)  # of Python's own, so that what follows wai
 
 
 @pytest.mark.parametrize(
-    "answers", [(b"HTTP/1.1 102 Processing\r\n\r\n", SUCCESS), (IN_ONE_BUFFER + SUCCESS, b"")], ids=["late", "twice"]
+    "answers", [(b"HTTP/1.1 204 No Content\r\n\r\n", SUCCESS), (IN_ONE_BUFFER + SUCCESS, b"")], ids=["late", "twice"]
 )
 def test_no_answer_is_taken_for_that_of_another_call(run_peer, make_client, answers):
     """What a peer says late, or once too often, is not the answer to the next call."""

@@ -19,6 +19,19 @@ WHOLE = {
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY),
         True,
     ),
+    "after an early hint": (
+        b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY),
+        True,
+    ),
+    "with another one behind it": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%sHTTP/1.1 403 No\r\nContent-Length: 1\r\n\r\nx"
+        % (len(BODY), BODY),
+        False,
+    ),
+    "with the beginning of another one behind it": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%sHTTP/1.1 4" % (len(BODY), BODY),
+        False,
+    ),
     "the last one": (
         b"HTTP/1.1 200 OK\r\nConnection: Close\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY),
         False,
@@ -34,6 +47,8 @@ NO_HTTP = {
     "a chunk of a negative size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nx",
     "another protocol": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
     "a status of four digits": b"HTTP/1.1 2000 OK\r\n\r\n",
+    "a status that is none": b"HTTP/1.1 000 None\r\n\r\n%s" % (b"x" * 300_000),
+    "a change to another protocol": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
     "a head without end": b"HTTP/1.1 200 OK\r\n%s" % (b"X: y\r\n" * 50_000),
     "a line without end": b"HTTP/1.1 200 OK\r\nX: %s" % (b"y" * 300_000),
     "trailers without end": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n%s" % (b"X: y\r\n" * 50_000),
@@ -80,7 +95,7 @@ def test_what_is_not_http_is_told(run_peer, make_client, kind):
     peer = run_peer(saying(NO_HTTP[kind]))
     client = make_client(peer)
     for _ in range(2):
-        with pytest.raises(Unreachable, match=r"^what came is not HTTP: .+ while asking https://"):
+        with pytest.raises(Unreachable, match=r"^what came is not HTTP: [A-Za-z].+ while asking https://"):
             client.call(SYSTEM_INFO)
     assert peer.connections == 2
 

@@ -89,21 +89,28 @@ class Answer:
         self.fields[key] = f"{self.fields[key]}, {words}" if key in self.fields else words
 
     def on_headers_complete(self) -> None:
-        """Take the status; an answer of `100 Continue` goes before the real one."""
-        if (status := self._parser.get_status_code()) == HTTPStatus.CONTINUE:
+        """Take the status; an answer such as `100 Continue` goes before the real one."""
+        if self.status:
+            return
+        if (status := self._parser.get_status_code()) < HTTPStatus.OK:
             self.fields.clear()
         else:
             self.status = status
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body."""
-        self._heard = 0
-        self._pieces.append(piece)
+        if self.status and not self._is_whole:
+            self._heard = 0
+            self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        """Take note that this is all; a second answer belongs to no call."""
-        self.is_over = self.status > 0 and not self._is_whole and self._parser.should_keep_alive()
-        self._is_whole = self.status > 0
+        """Take note that this is all."""
+        if self.status and not self._is_whole:
+            self._is_whole, self.is_over = True, self._parser.should_keep_alive()
+
+    def on_message_begin(self) -> None:
+        """Take note that more comes: behind the answer it belongs to no call."""
+        self.is_over = False
 
     def _hear(self) -> None:
         heard = self._tls.recv(PIECE)
@@ -115,7 +122,8 @@ class Answer:
             self._parser.feed_data(heard)
         except (HttpParserError, HttpParserUpgrade) as error:
             self.is_over = False
-            wrong = "" if self._is_whole else str(error)
+            if not self._is_whole:
+                wrong = str(error) if isinstance(error, HttpParserError) else "another protocol"
         if wrong:
             raise ValueError(f"what came is not HTTP: {wrong}")
 
