@@ -7,7 +7,7 @@ COUNT = scaled(60_000, 6000)
 
 
 def test_sending_beside_the_libraries(ground, ratios):
-    """The client sends eight times as many mappings a second as pan-os-python. The stand-in takes more than twice as many."""
+    """The client sends eight times as many mappings a second as pan-os-python; the stand-in takes twice as many."""
     entries = write_entries(ground.place / "entries.json", COUNT)
     rates = {}
     with FastFirewall.start(0.0) as firewall, FastFirewall.start(0.0, options=("--nagle",)) as slow:

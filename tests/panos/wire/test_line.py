@@ -1,9 +1,12 @@
 """HTTP on a connection: whatever way an answer is put into words, it is the same answer, and ends where it ends."""
 
+import gc
+
 import pytest
 
 from tests.panos.peer import read_request
 from uidsync.panos.wire.errors import Unreachable
+from uidsync.panos.wire.line import Answer
 from uidsync.panos.wire.xmlapi import SYSTEM_INFO, Request
 
 BODY = b'<response status="success"><result>%s</result></response>' % (b"ada " * 20)
@@ -123,3 +126,17 @@ def test_a_call_goes_out_in_one_write(run_peer, make_client):
 
     make_client(run_peer(serve)).call(Request("user-id", (("cmd", "x" * 10_000),)))
     assert heard[0].endswith(b"&cmd=" + b"x" * 10_000)
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_an_answer_leaves_no_garbage(run_peer, make_client, kind):
+    """A run does not search for garbage: an answer that was read is gone without."""
+    client = make_client(run_peer(saying(WHOLE[kind][0])))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            client.call(SYSTEM_INFO)
+        assert sum(isinstance(each, Answer) for each in gc.get_objects()) <= 1
+    finally:
+        gc.enable()

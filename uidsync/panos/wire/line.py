@@ -126,6 +126,8 @@ class Answer:
                 wrong = str(error) if isinstance(error, HttpParserError) else "another protocol"
         if wrong:
             raise ValueError(f"what came is not HTTP: {wrong}")
+        if self._is_whole:
+            del self._parser  # it refers to this answer: a circle, and a run is not searched for those
 
     def _end(self) -> None:
         """Take note that the host ended the connection."""
