@@ -259,14 +259,18 @@ class Wire:
         self._name = name
         self._device = device
         self._world = world
-        self.attempts = Counter()
+        self._attempts = Counter()  # by thread
+
+    def count_attempts(self, kind):
+        """Count the messages of this thread."""
+        return self._attempts[threading.get_ident()] if kind == "user-id" else 0
 
     def call(self, request, *, tries="usual"):
         """Make one call of the XML API."""
         del tries
         self._world.turns.take(self._name)
         if request.type == "user-id":
-            self.attempts[request.type] += self._device.count_tries()
+            self._attempts[threading.get_ident()] += self._device.count_tries()
         answer = self._device.ask if request.type == "op" else self._device.take
         return answer(dict(request.parameters)["cmd"].encode(), self._world)
 

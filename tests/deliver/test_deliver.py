@@ -37,18 +37,20 @@ class Peer:
     def __init__(self, answer=lambda _: ()):
         self.answer = answer
         self.batches = []
+        self._attempts = Counter()
         self.in_flight = self.most_in_flight = 0
         self._lock = threading.Lock()
 
     @property
     def attempts(self):
-        """How many messages came."""
-        return len(self.batches)
+        """How many messages came from this thread."""
+        return self._attempts[threading.get_ident()]
 
     def send(self, batch):
         """Take a batch."""
         with self._lock:
             self.batches.append(batch)
+            self._attempts[threading.get_ident()] += 1
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -197,7 +199,7 @@ def test_targets_are_judged_apart():
 def test_nothing_due_is_nothing_sent():
     """A target without anything due is not contacted."""
     delivery = send(peer := Peer(), Plan())
-    assert (delivery.outcomes, delivery.messages, peer.attempts, delivery.bug) == ([], 0, 0, None)
+    assert (delivery.outcomes, delivery.messages, len(peer.batches), delivery.bug) == ([], 0, 0, None)
     deliver([], 100, Deadline(60))
 
 
@@ -230,7 +232,7 @@ def test_the_plan_may_be_settled_late():
             delivery.plan, delivery.refused = make_plan(3), make_plan(0, 5)
 
     delivery = send(peer := Peer(), make_plan(9), observer=Late())
-    assert (peer.attempts, count(delivery)) == (1, {"delivered": 3, "not_tried": 5})
+    assert (len(peer.batches), count(delivery)) == (1, {"delivered": 3, "not_tried": 5})
     assert {type(entry) for batch in peer.batches for entry in batch} == {Login}
 
 
@@ -325,7 +327,7 @@ def test_a_target_that_refuses_all_is_given_up():
     assert count(delivery) == {"failed": ALL_REFUSED, "not_tried": 500 - ALL_REFUSED}
     assert set(errors(delivery)) == {"TargetError"}
     assert "vsys7 is unknown" in str(delivery.outcomes[0].error)
-    assert peer.attempts < 3 * ALL_REFUSED
+    assert len(peer.batches) < 3 * ALL_REFUSED
 
 
 @pytest.mark.parametrize("answer", [raising(BadRequest("no")), lambda batch: [Rejection(e, "no") for e in batch]])
@@ -404,7 +406,7 @@ def test_a_target_that_refuses_all_later_is_given_up_too():
     delivery = send(peer := Peer(refusing({entry.user for entry in plan.new[100:]})), plan)
     assert count(delivery) == {"delivered": 100, "failed": REFUSED_LATER, "not_tried": 900 - REFUSED_LATER}
     assert errors(delivery) == ["TargetError"]  # one for all, and so one line in the log
-    assert peer.attempts < 3 * REFUSED_LATER
+    assert len(peer.batches) < 3 * REFUSED_LATER
     assert delivery.is_heard
 
 
@@ -412,7 +414,7 @@ def test_an_answer_that_is_none_fails_its_batch_alone():
     """What is not PAN-OS's answer is not halved, and the next batch is sent all the same."""
     delivery = send(peer := Peer(raising(BadReply("the answer is empty"))), make_plan(250))
     assert count(delivery) == {"failed": 250}
-    assert (peer.attempts, errors(delivery)) == (3, ["BadReply"] * 3)
+    assert (len(peer.batches), errors(delivery)) == (3, ["BadReply"] * 3)
 
 
 @pytest.mark.parametrize("kind", [Unreachable, Busy, Untrusted, Unauthorized, TargetError])
@@ -420,7 +422,7 @@ def test_a_target_that_cannot_be_used_is_left_alone(kind):
     """After an error of the target's own the rest is not tried."""
     delivery = send(peer := Peer(raising(kind("no"))), make_plan(250, 30))
     assert count(delivery) == {"failed": 30, "not_tried": 250}
-    assert (peer.attempts, errors(delivery)) == (1, [kind.__name__])
+    assert (len(peer.batches), errors(delivery)) == (1, [kind.__name__])
 
 
 # ---- time --------------------------------------------------------------------------------------------------------
@@ -522,7 +524,7 @@ def test_an_error_on_one_connection_stops_all():
         return ()
 
     delivery = send(peer := Peer(die_in_time), make_plan(1000), batch_size=1, connections=5)
-    assert peer.attempts <= 20 + 5
+    assert len(peer.batches) <= 20 + 5
     assert sum(count(delivery).values()) == 1000
 
 
@@ -573,7 +575,7 @@ def test_what_is_refused_when_it_comes_again_may_have_been_taken(answer, tries):
     class Stumbling(Peer):
         def send(self, batch):
             if len(batch) == 3:  # the message as it was planned, and none of its parts
-                self.batches += [batch] * (tries - 1)
+                self._attempts[threading.get_ident()] += tries - 1
             return super().send(batch)
 
     observer = Observer()
@@ -581,6 +583,24 @@ def test_what_is_refused_when_it_comes_again_may_have_been_taken(answer, tries):
     assert count(delivery) == {"delivered": 2, "rejected": 1}
     doubted = [(each[1], len(each[2])) for each in observer.heard if each[1] == "doubting"]
     assert doubted == [("doubting", 3)] * (tries - 1)
+    assert delivery.attempts == delivery.messages + tries - 1
+
+
+@pytest.mark.parametrize("kind", [refusing, rejecting])
+def test_what_is_refused_beside_others_went_out_once(kind):
+    """Messages on other connections are no second try: what a target refuses meanwhile is not in doubt."""
+    others = threading.Semaphore(0)
+
+    def answer(batch):
+        if "user1" not in {entry.user for entry in batch}:
+            others.release()
+        elif len(batch) == 3:  # the message as it was planned, and none of its parts
+            assert all(others.acquire(timeout=PATIENCE) for _ in range(4))
+        return kind({"user1"})(batch)
+
+    observer, peer = Observer(), Peer(answer)
+    deliver([[(Delivery("fw", peer, make_plan(21), connections=2), observer)]], 3, Deadline(60))
+    assert [each[1:] for each in observer.heard if each[1] == "doubting"] == []
 
 
 # ---- bugs --------------------------------------------------------------------------------------------------------

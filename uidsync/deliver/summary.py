@@ -121,7 +121,7 @@ def report_deliveries(
         if each.error and not (each.is_heard or part.error):
             part.status, part.error = "incomplete", Problem(each.error.kind, str(each.error))
         report_refusal(report, part, each.refusal)
-    part.attempts = target.attempts
+    part.attempts = sum(each.attempts for each in deliveries)
     part.seconds = round(sum(each.seconds for each in deliveries), 3)
     part.certificate_not_after = target.certificate_not_after
     part.client_certificate_not_after = target.client_certificate_not_after

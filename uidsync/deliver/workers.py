@@ -38,7 +38,7 @@ class Sender(Protocol):
 
     @property
     def attempts(self) -> int:
-        """Messages sent so far, those of retries included."""
+        """Messages that this thread has sent so far, those of retries included."""
 
 
 class Target(Sender, Protocol):
@@ -77,6 +77,7 @@ class Delivery(Struct):
     rejected_before: Collection[Subject] = ()
     outcomes: list[Outcome] = field(default_factory=list)
     messages: int = 0
+    attempts: int = 0  # with those of retries
     seconds: float = 0.0
     error: PanosError | None = None
     is_heard: bool = False
@@ -189,6 +190,7 @@ class _Worker:
             for outcome in self._refusals.end(self._delivery.rejected_before):
                 self._note(outcome)
             for batch in self._in_flight:
+                self._delivery.attempts += 1
                 self._note(Failed(batch, error))
             refused = self._delivery.refused.batches(self._batch_size)
             for batch in (*self._ready, *chain.from_iterable(self._waiting), *refused):
@@ -202,7 +204,7 @@ class _Worker:
                     if batch := self._take():
                         before = target.attempts
                         outcome = self._send(batch)
-                        self._settle(batch, outcome, is_first=target.attempts <= before + 1)
+                        self._settle(batch, outcome, target.attempts - before)
         except Exception as bug:  # noqa: BLE001 (whatever it is, it fails this target alone)
             self._delivery.bug = bug
             self._is_stopped = True
@@ -240,13 +242,14 @@ class _Worker:
         except PanosError as error:
             return Failed(batch, error)
 
-    def _settle(self, batch: Batch, outcome: Delivered | Failed, *, is_first: bool) -> None:
+    def _settle(self, batch: Batch, outcome: Delivered | Failed, attempts: int) -> None:
         with self._lock:
             if self._has_ended:
                 return
             self._in_flight.remove(batch)
+            self._delivery.attempts += attempts
             match outcome:
-                case Delivered(rejections=[_, *_]) | Failed(error=BadRequest()) if not is_first:
+                case Delivered(rejections=[_, *_]) | Failed(error=BadRequest()) if attempts > 1:
                     self._observer.doubting(self._delivery, batch)
             match outcome:
                 case Delivered(rejections=rejections):

@@ -16,6 +16,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
@@ -70,8 +71,13 @@ class Agent:
         self._opening = threading.Lock()
         self._context: TargetContext | None = None
         self._wait = FIRST_WAIT
-        self.attempts = 0
+        self._attempts: Counter[int] = Counter()  # by thread
         self.seconds_to_connect = 0.0  # TCP and TLS of the last message
+
+    @property
+    def attempts(self) -> int:
+        """Messages that this thread has sent, those of retries included."""
+        return self._attempts[threading.get_ident()]
 
     @property
     def certificate_not_after(self) -> datetime | None:
@@ -112,7 +118,7 @@ class Agent:
 
     def _exchange(self, message: bytes, seconds: float) -> bytes:
         context = self._open()
-        self.attempts += 1
+        self._attempts[threading.get_ident()] += 1
         began = time.monotonic()
         try:
             with self._bounds.in_flight, context.within(seconds), ExitStack() as plugs:

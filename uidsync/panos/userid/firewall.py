@@ -65,8 +65,8 @@ class Firewall:
 
     @property
     def attempts(self) -> int:
-        """Messages sent, those of retries included, without questions."""
-        return self._client.attempts["user-id"]
+        """Messages that this thread has sent, those of retries included, without questions."""
+        return self._client.count_attempts("user-id")
 
     @property
     def certificate_not_after(self) -> datetime | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import datetime
@@ -103,10 +102,9 @@ class Pair:
         self._choice: Choice | None = None
         self.warnings: dict[str, str] = {}
 
-    @property
-    def attempts(self) -> Counter[str]:
-        """Calls made to both members, by request type, retries included."""
-        return sum((member.attempts for member in self._members.values()), Counter())
+    def count_attempts(self, kind: str) -> int:
+        """Return how many requests of a type this thread has made to both members, retries included."""
+        return sum(member.count_attempts(kind) for member in self._members.values())
 
     @property
     def certificate_not_after(self) -> datetime | None:

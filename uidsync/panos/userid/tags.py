@@ -99,7 +99,7 @@ class TagTarget:
 
     @property
     def attempts(self) -> int:
-        """Messages sent, those of mappings and of retries included."""
+        """Messages that this thread has sent, those of mappings and of retries included."""
         return self._firewall.attempts
 
     def send(self, batch: Sequence[Entry]) -> tuple[Rejection, ...]:

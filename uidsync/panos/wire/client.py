@@ -62,12 +62,16 @@ class Client:
         self._key = ""
         self._idle: deque[Line] = deque()  # connections that wait for the next call
         weakref.finalize(self, _close, self._idle)  # a run ends without closing each of its targets
-        self.attempts: Counter[str] = Counter()  # by request type, retries included
+        self._attempts: Counter[tuple[str, int]] = Counter()  # by request type and thread
 
     @property
     def certificate_not_after(self) -> datetime | None:
         """When the certificate ends that the host last showed."""
         return self._context.certificate_not_after if self._context else None
+
+    def count_attempts(self, kind: str) -> int:
+        """Return how many requests of a type this thread has made, retries included."""
+        return self._attempts[kind, threading.get_ident()]
 
     def ask_roles(self) -> Mapping[str, str | PanosError]:
         """Return nothing: there is no pair to ask."""
@@ -179,10 +183,10 @@ class Client:
             if line.is_silent():
                 with suppress(ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
                     was_sent = True
-                    self._count(request)
+                    self._attempts[request.type, threading.get_ident()] += 1
                     return line, line.ask(sent)
             line.close()
-        self._count(request)
+        self._attempts[request.type, threading.get_ident()] += 1
         try:
             seconds = context.seconds_left() or 0
             line = Line(context.connect(self._place.hostname or "", self._place.port or 443, seconds))
@@ -191,10 +195,6 @@ class Client:
             if was_sent:  # though not over this one
                 vars(error).pop(UNMET, None)
             raise
-
-    def _count(self, request: Request) -> None:
-        with self._lock:
-            self.attempts[request.type] += 1
 
 
 def _close(lines: deque[Line]) -> None:
