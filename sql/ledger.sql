@@ -524,7 +524,7 @@ SELECT source_clock, own_clock FROM latest
 UPDATE latest SET source_clock = :now, own_clock = :own_now
 
 -- name: prolong_holdings
--- What stood before the clock was put forward still does, and how much longer is in doubt, and when it was sent.
+-- What stood before the clock was put forward still does. How much longer, and when it was sent, is in doubt.
 UPDATE holding SET in_doubt = CASE in_doubt WHEN 0 THEN 2 ELSE in_doubt END, sent_at = min(sent_at, :settled),
     held_until = min(held_until + :step, :now + timeout * 60000000)
 WHERE held_until > :now - :step
