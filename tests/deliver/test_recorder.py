@@ -9,9 +9,11 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
+from tests.deliver.test_deliver import Peer, count, make_plan
 from uidsync.config.reader import make_config
+from uidsync.deadline import Deadline
 from uidsync.deliver.recorder import Recorder
-from uidsync.deliver.workers import Delivery
+from uidsync.deliver.workers import Delivery, deliver
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import Rejected, TargetState
 from uidsync.panos.userid.messages import Login, Logout
@@ -186,3 +188,22 @@ def test_what_was_accepted_is_recorded_with_what_is_sent_next(ledger):
     assert list_held(ledger, IPS[2]) == {"ada": False, "ben": True}, "that message is not settled"
     recorder.purge(timedelta(days=7))
     assert list_held(ledger, IPS[1]) == {"ben": False}
+
+
+@pytest.mark.parametrize("connections", [1, 5])
+def test_a_ledger_that_fails_in_the_middle_is_one_warning(ledger, connections):
+    """All messages go out, over however many connections, and the warning comes once."""
+    turns = iter(range(1000))
+
+    def answer(_):
+        if next(turns) == 9:
+            ledger.close()
+        return ()
+
+    recorder = make_recorder(ledger, plan := make_plan(500, 300), is_ordered=True)
+    delivery = Delivery("fw", Peer(answer), plan, connections=connections)
+    deliver([[(delivery, recorder)]], 10, Deadline(60))
+    recorder.finish()
+    assert count(delivery) == {"delivered": 800}
+    (warning,) = recorder.warnings
+    assert warning.startswith("ledger.unwritable: ")

@@ -23,6 +23,7 @@ from uidsync.ledger.file import APPLICATION, SCHEMA, LedgerDamaged, LedgerError,
 from uidsync.ledger.ledger import FILE, Ledger
 from uidsync.ledger.position import Position, make_position
 from uidsync.ledger.values import Holding, Rejected, TargetState, Withdrawn
+from uidsync.side_by_side import start
 from uidsync.source.rows import LoginEvent
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 123456, tzinfo=UTC)
@@ -40,6 +41,19 @@ def test_only_the_owner_writes_and_his_group_reads(ledger, file):
     parts = list(file.parent.glob(f"{FILE}*"))
     assert len(parts) > 1
     assert {stat.S_IMODE(part.stat().st_mode) for part in parts} == {0o640}
+
+
+def test_a_ledger_is_closed_between_two_writes(file):
+    """Whoever closes a ledger waits for a write in another thread: SQLite crashes otherwise."""
+    ledger = Ledger.open(file)
+    with ledger.together():
+        closed = start(ledger.close)
+        with pytest.raises(TimeoutError):
+            closed.result(0.1)
+        ledger.write("probe")
+    closed.result()
+    with pytest.raises(LedgerError, match="closed"):
+        ledger.write_target(FW)
 
 
 @pytest.mark.parametrize("version", range(SCHEMA + 1))

@@ -197,8 +197,8 @@ class LedgerFile:
         return ledger
 
     def close(self) -> None:
-        """Close the file."""
-        with suppress(sqlite3.Error):
+        """Close the file, once nobody reads or writes it: SQLite may crash if it is closed meanwhile."""
+        with self._lock, suppress(sqlite3.Error):
             self._connection.close()
 
     def copy_to(self, other: LedgerFile) -> None:
