@@ -318,11 +318,12 @@ def test_of_two_answers_the_better_counts(units, make_pair):
 
 
 def test_two_active_members_both_get_messages(units, make_pair):
-    """Split in two, each half has its own traffic; it is told."""
+    """Split in two, each half has its own traffic; it is told. A copy for the other half is no second try."""
     units.do("ha", state="active", unit="peer", alone=True)
     pair = make_pair()
     log_in(pair)
     assert count_messages(units) == [1, 1]
+    assert pair.count_attempts("user-id") == 1
     assert "pair.two_active" in pair.warnings
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import datetime
@@ -100,11 +101,13 @@ class Pair:
         self._patience = patience
         self._choosing = threading.Lock()
         self._choice: Choice | None = None
+        self._copies: Counter[tuple[str, int]] = Counter()  # for the other member, by request type and thread
         self.warnings: dict[str, str] = {}
 
     def count_attempts(self, kind: str) -> int:
-        """Return how many requests of a type this thread has made to both members, retries included."""
-        return sum(member.count_attempts(kind) for member in self._members.values())
+        """Return how many requests of a type this thread has made, with retries; one to both members counts once."""
+        made = sum(member.count_attempts(kind) for member in self._members.values())
+        return made - self._copies[kind, threading.get_ident()]
 
     @property
     def certificate_not_after(self) -> datetime | None:
@@ -162,6 +165,7 @@ class Pair:
         ends_at = time.monotonic() + seconds
         choice = self._choose(seconds)
         hosts = choice.hosts
+        self._copies[request.type, threading.get_ident()] += len(hosts) - 1
         for host in hosts:
             member, has_answered = self._members[host], False
             try:
