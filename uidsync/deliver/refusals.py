@@ -18,9 +18,8 @@ from uidsync.plan.due import Batch
 from uidsync.report.report import Delivered, Failed, Outcome
 
 ALL_REFUSED = 10  # single entries refused before anything was accepted: the target refuses, not the entries
-REFUSED_LATER = (
-    100  # the same in a row after the target took some: ten bad entries may stand together, a batch does not
-)
+# The same in a row after the target took some: ten bad entries may stand together, a batch does not.
+REFUSED_LATER = 100
 
 
 class Refusals:
