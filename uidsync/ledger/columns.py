@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from uidsync.panos import Tagged, read_subject, spell
+from uidsync.panos import SpelledAddress, Tagged, read_subject
 
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 LATEST = 253_370_764_800 * 10**6  # microseconds, the end of 9998: later times cannot be reckoned with
@@ -61,8 +61,8 @@ READERS: dict[str, Callable[[Any], object]] = {
     "tuple[str, ...]": lambda value: tuple(filter(None, read_text(value).split(","))),
 }
 # How a parameter is written. Texts and numbers are as they are.
-for kind in (IPv4Address, IPv6Address, Tagged):
-    sqlite3.register_adapter(kind, spell)  # type: ignore[arg-type]
+for kind in (IPv4Address, SpelledAddress, IPv6Address, Tagged):
+    sqlite3.register_adapter(kind, str)
 sqlite3.register_adapter(datetime, lambda moment: (moment - EPOCH) // MICROSECOND)
 sqlite3.register_adapter(timedelta, lambda span: span // MICROSECOND)
-sqlite3.register_adapter(list, lambda several: json.dumps([*map(spell, several)]))
+sqlite3.register_adapter(list, lambda several: json.dumps([*map(str, several)]))

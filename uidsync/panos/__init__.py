@@ -29,19 +29,28 @@ class Tagged(Struct, frozen=True):
 Subject = Address | Tagged  # what an entry is about: a mapping is about an address
 
 
-def spell(subject: Subject | str) -> str:
-    """Return a subject as `str` does; of an IPv4 address, as most are, in less than half of the time."""
-    if isinstance(subject, IPv4Address):
-        one, two, three, four = subject.packed
-        return f"{one}.{two}.{three}.{four}"
-    return str(subject)
+class SpelledAddress(IPv4Address):
+    """An IPv4 address that keeps its text and its hash, which others make anew each time they are asked."""
+
+    __slots__ = ("_hash", "_text")
+
+    def __init__(self, address: object, text: str = "") -> None:
+        super().__init__(address)
+        self._text = text or super().__str__()
+        self._hash = super().__hash__()
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 def read_address(text: str) -> Address:
     """Read an address as `ip_address` does; an IPv4 address, as most are, in less than half of the time."""
     try:
         one, two, three, four = text.split(".")
-        return IPv4Address(_OCTETS[one] << 24 | _OCTETS[two] << 16 | _OCTETS[three] << 8 | _OCTETS[four])
+        return SpelledAddress(_OCTETS[one] << 24 | _OCTETS[two] << 16 | _OCTETS[three] << 8 | _OCTETS[four], text)
     except (KeyError, ValueError):
         return ip_address(text)
 
@@ -49,7 +58,7 @@ def read_address(text: str) -> Address:
 # One address stands in the events and in every target's holdings, which are read a part at a time.
 @lru_cache(2**15)
 def read_subject(text: str) -> Subject:
-    """Read what `spell` returned: an address, or what has tags. Raises ValueError."""
+    """Read a subject's text: an address, or what has tags. Raises ValueError."""
     kind, blank, name = str(text).partition(" ")
     return Tagged("user" if kind == "user" else "ip", name) if blank else read_address(kind)
 

@@ -19,7 +19,7 @@ from lxml import etree
 from msgspec import Struct
 from msgspec.json import Encoder, decode
 
-from uidsync.panos import Subject, read_subject, spell
+from uidsync.panos import Subject, read_subject
 from uidsync.panos.wire.errors import BadReply, BadRequest
 from uidsync.panos.wire.xmlapi import Request, read_message
 
@@ -117,9 +117,9 @@ def are_logouts(entries: str) -> bool:
 
 def _write_lines(entries: Iterable[Entry]) -> str:
     rows = (
-        (spell(entry.ip), entry.user, entry.timeout, *([entry.replaces] if entry.replaces else ()))
+        (str(entry.ip), entry.user, entry.timeout, *([entry.replaces] if entry.replaces else ()))
         if isinstance(entry, Login)
-        else (spell(entry.ip), entry.user)
+        else (str(entry.ip), entry.user)
         for entry in entries
     )
     return _ENCODER.encode_lines(rows).decode()[:-1]

@@ -6,12 +6,11 @@ Pure: no I/O, no clock. Source: public captures of `show user ip-user-mapping`. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address
 
 from lxml import etree
 from msgspec import Struct
 
-from uidsync.panos import Subject
+from uidsync.panos import Subject, read_address
 from uidsync.panos.userid.messages import Logout
 from uidsync.panos.wire.errors import BadReply
 from uidsync.panos.wire.xmlapi import Request, make_op, read_elements, read_seconds
@@ -99,7 +98,7 @@ def _read_entry(entry: etree._Element) -> TableEntry | None:
     if not user or user == "unknown":
         return None
     try:
-        ip = ip_address((entry.findtext("ip") or "").strip())
+        ip = read_address((entry.findtext("ip") or "").strip())
     except ValueError:
         raise BadReply("the mapping table holds an entry without an address") from None
     left = read_seconds(entry.findtext("timeout"))
