@@ -69,24 +69,13 @@ SUMMARIES = {
 
 
 class _WithoutTypes:
-    """A command whose help and errors show nothing of Python's, such as `<bool>`, and nothing beside a flag."""
-
-    def parse_args(self, ctx: Any, args: Any) -> Any:  # noqa: ANN401 (as below)
-        """Read the arguments; a value that is refused is an error of its own, and not a `Value error`."""
-        try:
-            return super().parse_args(ctx, args)  # type: ignore[misc]
-        except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")
-            raise
+    """A command whose help shows nothing of Python's, such as `<str>`, and nothing beside a flag."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 (the library's own, which is not public)
         """Return the parameters; a name in capitals says enough of each."""
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for each in params:
-            if getattr(each, "is_flag", False) or getattr(each, "count", False):
-                each.metavar = ""
-            elif each.param_type_name == "argument":
-                each.display_type_rich = lambda **_: None
+            each.type.get_metavar = lambda **_: ""
         return params
 
 
@@ -159,7 +148,7 @@ def complete_targets(context: typer.Context) -> list[str]:
     """
     chain = [context, *filter(None, [context.parent])]
     given = next((each.params["config"] for each in chain if each.params.get("config")), None)
-    file = Options(given).file
+    file = Options(given and Path(given)).file
     try:
         if not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for ever
             return []

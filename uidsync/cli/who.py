@@ -106,7 +106,7 @@ AT = f"{EXAMPLES}; local time unless it names a zone; a day alone is its beginni
 @command
 def who(
     options: Options,
-    whom: Annotated[list[str] | None, usage(WHO, WHOM)] = None,
+    whom: Annotated[list[str] | None, usage(f"[{WHO}]...", WHOM)] = None,
     *,
     file: Annotated[Path | None, usage("--file FILE", "Ask for each line of FILE; - is standard input.")] = None,
     at: Annotated[str | None, usage("--at TIME", AT)] = None,

@@ -42,7 +42,7 @@ class Wish(Struct, frozen=True):
 @command
 def withdraw(
     options: Options,
-    who: Annotated[list[str] | None, usage("ADDRESS|USER", "Addresses or users to log out.")] = None,
+    who: Annotated[list[str] | None, usage("[ADDRESS|USER]...", "Addresses or users to log out.")] = None,
     *,
     target: TargetOption = None,
     wish: Wish,

@@ -65,7 +65,7 @@ class Span(Struct, frozen=True):
 @command
 def events(
     options: Options,
-    names: Annotated[list[str] | None, usage("NAME", QUERIES)] = None,
+    names: Annotated[list[str] | None, usage("[NAME]...", QUERIES)] = None,
     *,
     target: TargetOption = None,
     span: Span,

@@ -22,7 +22,7 @@ def relay(
         Action, usage("serve|check|status|setup|template|dead", "`serve` relays until SIGTERM. The others: see above.")
     ] = "serve",
     words: Annotated[
-        list[str] | None, usage("WORD", "`setup`: a target. `dead`: what to do, and numbers or `all`.")
+        list[str] | None, usage("[WORD]...", "`setup`: a target. `dead`: what to do, and numbers or `all`.")
     ] = None,
     *,
     order: Order,

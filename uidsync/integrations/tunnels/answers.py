@@ -24,7 +24,8 @@ class Form(Struct, frozen=True):
     """What is asked of a firewall, and how the answer is printed, as options say it."""
 
     lld: Annotated[
-        Literal["seed", "array"], typer.Option(help="For `discover`: tunnels in the old form, or all proxy-ids.")
+        Literal["seed", "array"],
+        typer.Option(metavar="seed|array", help="For `discover`: tunnels in the old form, or all proxy-ids."),
     ] = "seed"
     down_value: Annotated[int, typer.Option(metavar="NUMBER", help="For `status`: the number for down.")] = 2
     degraded_value: Annotated[int, typer.Option(metavar="NUMBER", help="For `status`: the number for degraded.")] = 1
