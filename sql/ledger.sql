@@ -129,6 +129,12 @@ UNION
 SELECT ip FROM rejected WHERE target IN (SELECT value FROM json_each(:targets))
 ORDER BY ip
 
+-- name: list_logins
+-- An event that was seen at the limit has a minute left.
+SELECT ip, user, iif(:is_fixed, :longest, min(:longest, (seen_at - :since) / 60000000 + 1)) FROM event
+WHERE user IS NOT NULL AND seen_at >= :since AND (:networks = '[]' OR is_within(ip, :networks))
+ORDER BY ip
+
 -- name: list_concerns
 -- What lists in the order of a key do not share is found by walking along them, which takes a third of the time that
 -- looking up each row does. The limits, which are none, keep that order.

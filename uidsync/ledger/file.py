@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 
 from msgspec import Struct
 
-from uidsync.ledger.columns import READERS, read_text
+from uidsync.ledger.columns import READERS
 from uidsync.ledger.values import OF_MAPPINGS, OF_TAGS
 from uidsync.panos import Subject
 from uidsync.statements import read_statements
@@ -263,16 +263,16 @@ class LedgerFile:
             reads = [READERS[fields[column]] for column, *_ in rows.description]
             return [make(*map(call, reads, row)) for row in rows]
 
-    def _walk(self, name: str, /, **parameters: object) -> Iterator[str]:
-        """Read a column of text row by row, of a result that may be large. Writes may come between."""
+    def _walk(self, name: str, make: Callable[..., Made], /, **parameters: object) -> Iterator[Made]:
+        """Read row by row what may be a large result. Writes may come between."""
         with self._lock, translated(self.file):
             cursor = self._connection.execute(self._statements[name], parameters)
         while True:
             with self._lock, translated(self.file):
-                texts = [read_text(value) for (value,) in cursor.fetchmany(ROWS_AT_ONCE)]
-            if not texts:
+                some = [make(*row) for row in cursor.fetchmany(ROWS_AT_ONCE)]
+            if not some:
                 return
-            yield from texts
+            yield from some
 
     @contextmanager
     def together(self, *, is_urgent: bool = True) -> Iterator[None]:

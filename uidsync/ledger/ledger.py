@@ -12,12 +12,12 @@ from itertools import islice
 
 from msgspec.structs import asdict
 
-from uidsync.ledger.columns import LATEST, read_number, read_time_or_none
+from uidsync.ledger.columns import LATEST, LONGEST_TIMEOUT, read_number, read_text, read_time_or_none
 from uidsync.ledger.events import EventsLedger, place_networks
 from uidsync.ledger.file import ROWS_AT_ONCE, Addresses
 from uidsync.ledger.values import LOGOUT_GRACE, SETTLED, TOLERANCE, Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos import Subject, read_subject
-from uidsync.panos.userid.messages import Entry, are_logouts, pack
+from uidsync.panos.userid.messages import Entry, Login, are_logouts, pack
 from uidsync.panos.userid.table import UIA, XML_API, TableEntry
 from uidsync.source.rows import LoginEvent, Network
 
@@ -32,6 +32,10 @@ MOST_CHOICES = 20  # in a run, some of which may be asked for anyway, or be abou
 OUT_OF_TURN = -1  # the number of a message that is in doubt at once
 
 
+def _read_login(ip: object, user: object, timeout: object) -> Login:
+    return Login(read_subject(read_text(ip)), read_text(user), read_number(timeout, LONGEST_TIMEOUT))
+
+
 class Ledger(EventsLedger):
     """An open ledger. Threads may share it, every write is one transaction, and all methods raise LedgerError."""
 
@@ -39,7 +43,17 @@ class Ledger(EventsLedger):
 
     def list_addresses(self, *targets: str) -> Iterator[str]:
         """List every address that has an event, or a mapping on these targets or one held back from them, in order."""
-        return self._walk("list_addresses", targets=[*targets])
+        return self._walk("list_addresses", read_text, targets=[*targets])
+
+    def list_logins(
+        self, networks: Collection[Network], seen_since: datetime, longest: int, *, is_fixed: bool
+    ) -> Iterator[Login]:
+        """List the logins of all who were seen since, in these networks if any are given, in the order of addresses.
+
+        Their timeout is the `longest`, in minutes, but ends with the event unless it `is_fixed`.
+        """
+        terms = {"since": seen_since, "longest": longest, "is_fixed": is_fixed, "networks": [*networks]}
+        return self._walk("list_logins", _read_login, **terms)
 
     def list_concerns(
         self, target: str, networks: Collection[Network], now: datetime, seen_since: datetime, terms: str = ""
@@ -52,9 +66,9 @@ class Ledger(EventsLedger):
         for written in self._read(
             "read_quiet", lambda written, _: read_number(written), target=target, terms=terms, now=now
         ):
-            return self._walk("list_news", target=target, written=written)
+            return self._walk("list_news", read_text, target=target, written=written)
         limits = {"now": now, "gone": now - LOGOUT_GRACE, "since": seen_since}
-        return self._walk("list_concerns", target=target, **limits, **place_networks(networks))
+        return self._walk("list_concerns", read_text, target=target, **limits, **place_networks(networks))
 
     def note_quiet(self, target: str, terms: str, now: datetime, validity: timedelta, *, is_fixed: bool) -> None:
         """Note until when a target will lack nothing but for news: on these terms it has all that it should by now.
@@ -274,7 +288,7 @@ class Ledger(EventsLedger):
 
     def list_differences(self, target: str) -> Iterator[str]:
         """List the addresses where a target's table may show something else than is believed or wanted, in order."""
-        return self._walk("list_differences", target=target)
+        return self._walk("list_differences", read_text, target=target)
 
     def read_table(self, target: str, ips: Addresses) -> dict[Subject, tuple[TableEntry, ...]]:
         """Return what a target's table shows at some addresses."""

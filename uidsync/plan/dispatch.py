@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import cache, partial
 from itertools import groupby, islice
 from typing import TypeVar
 
@@ -19,11 +20,12 @@ from uidsync.ledger.file import Addresses
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import MINUTE, TargetState
 from uidsync.panos import Subject
-from uidsync.plan.due import NOTHING_DUE, Plan, join
+from uidsync.panos.userid.messages import pack
+from uidsync.plan.due import NOTHING_DUE, Plan, Terms, join
 from uidsync.plan.newest import make_demand
 from uidsync.plan.safety import Limits
 from uidsync.plan.share import Belief, Share, is_pass_due, is_readable, make_share, make_terms
-from uidsync.source.rows import is_within
+from uidsync.source.rows import Network, is_within
 
 AT_ONCE = 10_000  # addresses
 
@@ -68,40 +70,47 @@ def plan_dispatches(
     """
     dispatches = [_begin(config, target, ledger, now, full=full) for target in targets]
     seen_since = find_seen_since(config, now)
+    plan_all = cache(partial(_plan_all, ledger, seen_since))  # targets that are served alike share a plan
+    tallies = {each.name: Tally() for each in dispatches}
+    for each in dispatches:
+        if each.is_empty and (belief := read_belief(ledger, each.target)).is_blank:
+            tallies[each.name].plans.append(plan_all(each.target.networks, make_terms(each.target, belief)))
+    known = [each for each in dispatches if not tallies[each.name].plans]
     # All addresses are looked at where all are sent; else those where something may be due.
-    whole = [each.name for each in dispatches if each.resend or each.is_empty]
+    whole = [each.name for each in known if each.resend or each.is_empty]
     streams = [ledger.list_addresses(*whole)] if whole else []
     streams += [
         ledger.list_concerns(each.name, each.target.networks, now, seen_since, name_terms(config, each.target))
-        for each in dispatches
+        for each in known
         if each.name not in whole
     ]
-    tallies = [Tally() for _ in targets]
     for ips in take_parts(ip for ip, _ in groupby(heapq.merge(*streams))):
         demand = make_demand(ledger.read_events(ips), config.source.validity, now)
-        shares: dict[object, Share] = {}  # targets of which nothing is known have one alike
-        for dispatch, tally in zip(dispatches, tallies, strict=True):
-            target, resend = dispatch.target, dispatch.resend
+        for dispatch in known:
+            target, tally = dispatch.target, tallies[dispatch.name]
+            # A table that can be read is put right by reading it, and then what was rejected is tried again.
+            retry = is_pass_due(config, dispatch.state, now) and not is_readable(target, dispatch.state)
             belief = read_belief(ledger, target, ips)
-            key = (target.networks, make_terms(target, belief, resend=resend)) if belief.is_blank else target.name
-            if key not in shares:
-                # A table that can be read is put right by reading it, and then what was rejected is tried again.
-                retry = is_pass_due(config, dispatch.state, now) and not is_readable(target, dispatch.state)
-                shares[key] = make_share(config, target, belief, demand, resend=resend, retry=retry)
-            tally.add(shares[key])
-            withdrawn = shares[key].ordered
-            tally.withheld += sum(ip in demand.mappings and is_within(ip, target.networks) for ip in withdrawn)
+            share = make_share(config, target, belief, demand, resend=dispatch.resend, retry=retry)
+            tally.add(share)
+            tally.withheld += sum(ip in demand.mappings and is_within(ip, target.networks) for ip in share.ordered)
     counts = {networks: ledger.count_wanted(seen_since, networks) for networks in {each.networks for each in targets}}
-    joined: dict[tuple[int, ...], Plan] = {}  # what targets that are planned alike share
     return tuple(
         replace(
             dispatch,
-            plan=joined.setdefault(tuple(map(id, tally.plans)), join(tally.plans)),
+            plan=join(tally.plans),
             wanted=counts[dispatch.target.networks] - tally.withheld,
             ordered=frozenset(tally.ordered),
         )
-        for dispatch, tally in zip(dispatches, tallies, strict=True)
+        for dispatch, tally in zip(dispatches, tallies.values(), strict=True)
     )
+
+
+def _plan_all(ledger: Ledger, seen_since: datetime, networks: Collection[Network], terms: Terms) -> Plan:
+    """Plan for a target of which nothing is known: all that is wanted is due there."""
+    longest, is_fixed = terms.mapping_timeout // MINUTE, terms.is_timeout_fixed
+    logins = ledger.list_logins(networks, seen_since, longest, is_fixed=is_fixed)
+    return Plan(new=pack(*map(pack, take_parts(logins))))
 
 
 def name_terms(config: Config, target: TargetConfig) -> str:

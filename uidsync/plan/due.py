@@ -143,6 +143,8 @@ NOTHING_DUE = Plan()
 
 def join(plans: Collection[Plan]) -> Plan:
     """Return the plan that all of these are together."""
+    if len(plans) == 1:
+        return next(iter(plans))
     return Plan(
         pack(*(plan.logouts for plan in plans)),
         pack(*(plan.changed for plan in plans)),
