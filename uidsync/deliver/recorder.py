@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -23,7 +25,7 @@ from uidsync.ledger.file import LedgerError
 from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import Rejected
 from uidsync.panos.userid.firewall import Firewall
-from uidsync.panos.userid.messages import Login, Rejection
+from uidsync.panos.userid.messages import Entry, Login, Rejection, pack
 from uidsync.panos.userid.tags import TagTarget
 from uidsync.plan.dispatch import Dispatch, find_limits, note_quiet
 from uidsync.plan.due import NOTHING_DUE, Batch
@@ -98,7 +100,7 @@ class Recorder:
         self._clock = clock
         self._open: dict[int, int] = {}  # how many entries of a message, by its number, have no outcome yet
         self._settled: deque[int] = deque()
-        self._accepted: deque[tuple[Batch, datetime]] = deque()
+        self._accepted: deque[tuple[tuple[str, datetime], Sequence[Entry]]] = deque()  # by action and second
         self._log = means.log.bind(target=dispatch.name)
         self._progress = means.progress
         self.warnings: list[str] = []
@@ -173,7 +175,8 @@ class Recorder:
             case Delivered(batch, ()):
                 if log.is_enabled_for(logging.DEBUG):
                     log.debug("batch.delivered", entries=[f"{entry.ip} {entry.user}" for entry in batch.entries])
-                self._accepted.append((batch, self._clock()))
+                # What is accepted within a second is noted at once; a target counts in minutes.
+                self._accepted.append(((batch.action, self._clock().replace(microsecond=0)), batch.entries))
             case Delivered(_, rejections):  # of an entry that stands alone
                 for rejection in rejections:
                     self._reject(rejection, log)
@@ -205,11 +208,12 @@ class Recorder:
         """Record what the target has accepted since the last note."""
         with self.ledger.together():
             settled = [self._settled.popleft() for _ in range(len(self._settled))]
-            while self._accepted:  # what is settled was accepted before that
-                batch, at = self._accepted.popleft()
-                counts = batch.action == "logouts" and not self._is_ordered
-                counted = sum(entry.ip not in self.dispatch.ordered for entry in batch.entries) if counts else 0
-                self.ledger.note_accepted(self.dispatch.name, batch.entries, at, counted=counted)
+            accepted = [self._accepted.popleft() for _ in range(len(self._accepted))]  # with all that is settled
+            for (action, at), some in groupby(accepted, itemgetter(0)):
+                entries = pack(*(each for _, each in some))
+                counts = action == "logouts" and not self._is_ordered
+                counted = sum(entry.ip not in self.dispatch.ordered for entry in entries) if counts else 0
+                self.ledger.note_accepted(self.dispatch.name, entries, at, counted=counted)
             self.ledger.note_settled(self.dispatch.name, settled)
 
     def _reject(self, rejection: Rejection, log: FilteringBoundLogger) -> None:

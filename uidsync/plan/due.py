@@ -38,7 +38,7 @@ class Batch(Struct, frozen=True):
     @property
     def is_of_tags(self) -> bool:
         """Whether its entries are about what has tags."""
-        return next(pack(self.entries).lines).startswith(OF_TAGS)
+        return pack(self.entries).texts[0].startswith(OF_TAGS)
 
     def halve(self) -> tuple[Batch, Batch]:
         """Return the two halves of a batch of at least two entries."""

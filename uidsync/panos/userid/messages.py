@@ -106,6 +106,8 @@ class Packed(Sequence[Some]):
 
 def pack(*many: Iterable[Some]) -> Packed[Some]:
     """Pack entries, those of one after those of the other."""
+    if len(many) == 1 and isinstance(many[0], Packed):
+        return many[0]
     texts = (some.texts if isinstance(some, Packed) else [_write_lines(some)] for some in many)
     return Packed(*chain.from_iterable(texts))
 
