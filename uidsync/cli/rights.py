@@ -25,7 +25,7 @@ from uidsync.report.output import LAST_RUN
 
 Needs = Literal["nothing", "read", "write"]
 STATE_MODE = 0o750
-LOADED_LATE = ("_strptime", "cryptography.x509", "cryptography.hazmat.primitives.serialization.pkcs7")  # by TLS
+LOADED_LATE = ("html", "cryptography.x509", "cryptography.hazmat.primitives.serialization.pkcs7")  # for some targets
 UNPRIVILEGED = (SERVICE, "nobody")  # accounts for what needs no rights; the first that there is
 
 

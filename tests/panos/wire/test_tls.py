@@ -12,10 +12,12 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.limits import within
 from uidsync.panos.wire.errors import TargetError, Unauthorized, Unreachable, Untrusted
-from uidsync.panos.wire.tls import Trust, make_context, read_failure
+from uidsync.panos.wire.tls import Trust, make_context, read_date, read_failure
 
 
 def talk(peer, trust, seconds=60.0, *, name="127.0.0.1"):
@@ -55,6 +57,13 @@ def test_a_certificate_of_the_ca_is_trusted(friend, ca_file):
     der = ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((friend.host, friend.port)))
     assert context.certificate_not_after == x509.load_der_x509_certificate(der).not_valid_after_utc > datetime.now(UTC)
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+@given(st.datetimes(datetime(1950, 1, 1), datetime(9999, 12, 31)))  # noqa: DTZ001 (a date has no zone)
+def test_a_date_is_read_as_python_reads_it(date):
+    """The end of a certificate, as OpenSSL spells it, is the moment that Python's own reader finds."""
+    text = date.strftime(f"%b {date.day:2} %H:%M:%S {date.year} GMT")
+    assert read_date(text).timestamp() == ssl.cert_time_to_seconds(text)
 
 
 def test_a_fingerprint_stands_for_a_ca(friend, fingerprint):

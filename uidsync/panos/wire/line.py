@@ -10,10 +10,10 @@ import select
 import ssl
 from collections import deque
 from collections.abc import Iterator
-from http import HTTPStatus
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+FIRST_FINAL = 200  # the least status of an answer proper
 PIECE = 64 * 2**10  # bytes read at once: four records of TLS
 LARGEST_HEAD = 256 * 2**10  # bytes, also of what may come behind a body
 
@@ -92,7 +92,7 @@ class Answer:
         """Take the status; an answer such as `100 Continue` goes before the real one."""
         if self.status:
             return
-        if (status := self._parser.get_status_code()) < HTTPStatus.OK:
+        if (status := self._parser.get_status_code()) < FIRST_FINAL:
             self.fields.clear()
         else:
             self.status = status

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from uidsync.panos.wire.dial import is_unmet, meet
 from uidsync.panos.wire.errors import PanosError, Unauthorized, Unreachable, Untrusted
 from uidsync.panos.wire.handshake import note_progress, read_handshake_failure, show_reason
 
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 OTHER_FINGERPRINT = "it is not the one whose fingerprint is configured"
 
 
@@ -123,13 +124,20 @@ def _read_end(verified: Mapping[str, Any] | None, certificate: bytes) -> datetim
     """Return when a certificate ends: by what OpenSSL says of one that it verified, otherwise by reading it."""
     try:
         if verified:
-            return datetime.fromtimestamp(ssl.cert_time_to_seconds(verified["notAfter"]), UTC)
+            return read_date(verified["notAfter"])
         from cryptography import x509  # noqa: PLC0415 (it takes a run as long to import as a database's driver)
 
         load = x509.load_pem_x509_certificate if b"-----BEGIN " in certificate else x509.load_der_x509_certificate
         return load(certificate).not_valid_after_utc
     except ValueError:  # OpenSSL accepts some certificates that this parser does not
         return None
+
+
+def read_date(text: str) -> datetime:
+    """Read a date as OpenSSL spells it: `Jan  5 09:34:43 2018 GMT`. Raises ValueError."""
+    # `ssl.cert_time_to_seconds` would import what parses any date, for each run anew.
+    month, day, clock, year, _ = text.split()
+    return datetime.fromisoformat(f"{year}-{MONTHS.index(month) + 1:02}-{day:0>2}T{clock}Z")
 
 
 def make_context(trust: Trust, certificate: tuple[Path, Path] | None = None) -> TargetContext:

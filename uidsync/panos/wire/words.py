@@ -8,7 +8,6 @@ Pure: no I/O.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -36,13 +35,15 @@ def make_mask(sent: str, secrets: Collection[str] = ()) -> Callable[[str], str]:
 
     What is a name by its form goes, too. Long words are cut. Each text is masked once: an answer repeats them.
     """
-    names = {html.unescape(name) for name in NAMED.findall(sent)}
+    from html import escape, unescape  # noqa: PLC0415 (few runs mask words, and its table is large)
+
+    names = {unescape(name) for name in NAMED.findall(sent)}
     ips = {ip for like_ip in (LIKE_IPV4, LIKE_IPV6) for text in like_ip.findall(sent) for ip in _read_ips(text)}
 
     @cache
     def mask(words: str) -> str:
         for secret in filter(None, secrets):
-            for spelling in (secret, quote_plus(secret), quote(secret), quote(secret, safe=""), html.escape(secret)):
+            for spelling in (secret, quote_plus(secret), quote(secret), quote(secret, safe=""), escape(secret)):
                 words = words.replace(spelling, "[secret]")
         for like_ip in (LIKE_IPV4, LIKE_IPV6):
             words = like_ip.sub(lambda like: like[0] if ips.isdisjoint(_read_ips(like[0])) else "…", words)

@@ -11,7 +11,6 @@ import re
 import string
 from collections.abc import Collection, Iterator
 from functools import cached_property, lru_cache
-from http import HTTPStatus
 from itertools import chain
 from typing import NoReturn
 
@@ -27,7 +26,7 @@ ROLE_LACKS_RIGHT = "16"  # "the API role does not have access rights to run this
 DENIED = frozenset({ROLE_LACKS_RIGHT, "401", "403"})
 # Request timeout, too many requests, internal error, bad gateway, service unavailable, gateway timeout.
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
-FORBIDDEN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+OK, BAD_REQUEST, FORBIDDEN = 200, 400, frozenset({401, 403})
 DOCTYPE_REFUSED = "the answer declares a document type, which PAN-OS does not"
 BAD_KEY = ("invalid credential", "key expired")  # the first in a 403, and in a 200 of old releases; the other in a 400
 # A management plane that is starting, and a Panorama that has lost the firewall: both pass. How they are worded is not
@@ -126,7 +125,7 @@ def read_response(status: int, body: bytes) -> etree._Element:
     """
     if status in TRANSIENT:
         raise Busy(f"answers HTTP {status}")
-    if status not in {HTTPStatus.OK, HTTPStatus.BAD_REQUEST, *FORBIDDEN}:
+    if status not in {OK, BAD_REQUEST, *FORBIDDEN}:
         raise BadReply(f"answers HTTP {status}, which PAN-OS does not")
     try:
         response = parse(body, ROOT)
@@ -135,7 +134,7 @@ def read_response(status: int, body: bytes) -> etree._Element:
             raise Unauthorized(f"answers HTTP {status}") from None
         raise
     match response.get("status"):
-        case "success" if status == HTTPStatus.OK:
+        case "success" if status == OK:
             return response
         case "error" | "failed" if response.find(".//uid-response//entry") is not None:
             return response
@@ -227,7 +226,7 @@ def read_elements(
     siblings. The rest is kept whole. `status` is the HTTP status, and `what` is for errors. Raises what `read_response`
     raises for a refusal, and BadReply for an answer that breaks off. Read to the end: part of an answer is no answer.
     """
-    if status != HTTPStatus.OK:
+    if status != OK:
         _raise_refusal(status, pieces, what)
     # The parser looks for the tags: to hand over every element takes five times as long.
     parser = etree.XMLPullParser(
