@@ -68,6 +68,18 @@ def test_any_words_end_in_a_known_way(site, command, rest):
     assert called.out or called.err or called.code == report.OK or "-q" in rest
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["sync --target=", "withdraw --all --target fw --target=", "who --at=", "sync --config=", "--config= sync"],
+)
+def test_an_option_without_a_value_is_refused(site, words):
+    """An empty value, as of a script's unset variable, does not stand for all; the option is named."""
+    called = call(*words.split(), environment={"UIDSYNC_CONFIG": str(site)})
+    option = next(word for word in words.split() if word.endswith("="))
+    assert (called.code, called.out) == (report.USAGE, "")
+    assert f"{option[:-1]}: it is empty" in called.err
+
+
 @settings(max_examples=30)
 @given(st.lists(words, max_size=3))
 def test_any_words_before_a_command_end_in_a_known_way(site, rest):

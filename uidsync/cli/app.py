@@ -181,7 +181,6 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
     """
 
     def carry_out(context: typer.Context, arguments: dict[str, Any]) -> None:
-        _raise_if_blank(context)
         own, before = arguments.pop("options"), context.obj  # those after the command, and those before it
         options = Options(own.config or before.config, max(own.verbose, before.verbose), own.quiet or before.quiet)
         GIVEN_CONFIG.set(options.config)
@@ -217,6 +216,7 @@ def _gather(function: Callable[..., Any], act: Callable[[typer.Context, dict[str
 
     @wraps(function)
     def called(context: typer.Context, **arguments: Any) -> None:  # noqa: ANN401 (whatever the command takes)
+        _raise_if_blank(context)
         for name, group in groups.items():
             arguments[name] = group(**{option: arguments.pop(option) for option in group.__struct_fields__})
         act(context, arguments)
@@ -234,7 +234,7 @@ def _raise_if_blank(context: typer.Context) -> None:
     """Refuse an option whose value is empty: a script's unset variable would mean all users, or all targets."""
     for option in context.command.params:
         value, source = context.params.get(option.name or ""), context.get_parameter_source(option.name or "")
-        texts = value if isinstance(value, list) else [value]
+        texts = value if isinstance(value, tuple) else [value]
         is_blank = any(isinstance(text, str) and not text.strip() for text in texts)
         if is_blank and option.param_type_name == "option" and source and source.name == "COMMANDLINE":
             raise typer.BadParameter("it is empty: give a value, or leave the option out", param_hint=option.opts[0])
