@@ -105,7 +105,8 @@ SELECT clientHistId, transDate FROM clienthist WHERE clientHistId >= %s ORDER BY
 -- name: read_groups
 -- The newest row of every address in the window, and how many rows the address has there. A row that lies ahead or has no
 -- principal stands alone: it says nothing, or only beside the newest.
--- Addresses are grouped by their bytes: a collation would join texts that uidsync tells apart.
+-- Addresses are grouped by their bytes: a collation would join texts that uidsync tells apart. A row that stands alone is
+-- grouped by its id. One text for both, in which the sign tells them apart, takes the server less time than two columns.
 -- The date, in seconds since the window began, and the id make one number; the id is its lower 36 bits.
 -- The limit keeps the order. Without it the rows of a large table would be fetched from all over the disk.
 SELECT STRAIGHT_JOIN
@@ -113,13 +114,13 @@ SELECT STRAIGHT_JOIN
   address.size
 FROM (
   SELECT
-    IF(principal > '' AND transDate <= %(latest)s, 0, clientHistId) AS alone,
+    IF(principal > '' AND transDate <= %(latest)s, CONCAT(CAST('=' AS BINARY), currentIpAddress), clientHistId) AS spelling,
     COUNT(*) AS size,
-    MAX((LEAST(UNIX_TIMESTAMP(transDate), %(end)s) - %(began)s) * 68719476736 + clientHistId) & 68719476735 AS winner
+    MAX((UNIX_TIMESTAMP(transDate) - %(began)s << 36) + clientHistId) & 68719476735 AS winner
   FROM clienthist
   WHERE transDate >= %(since)s AND clientHistId > %(past)s
-  GROUP BY CAST(currentIpAddress AS BINARY), alone
-  ORDER BY alone > 0, winner LIMIT 18446744073709551615
+  GROUP BY spelling
+  ORDER BY spelling < '=', winner LIMIT 18446744073709551615
 ) AS address
 JOIN clienthist AS newest ON newest.clientHistId = address.winner
 

@@ -126,5 +126,4 @@ class Groups:
 
     def _place(self, window: Window) -> dict[str, object]:
         dates = dict(zip(window._fields, map(write_date, window), strict=True))
-        began, end = (int(date.timestamp()) for date in (window.since, window.latest))
-        return {**dates, "began": began, "end": end, "past": self._past}
+        return {**dates, "began": int(window.since.timestamp()), "past": self._past}
