@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from uidsync.panos.userid.messages import is_carriable
 from uidsync.source import SourceError
@@ -64,7 +65,7 @@ def read(tmp_path):
 )
 def test_rows_are_read(read, content):
     """Columns are found by name in any order and case; marks, blank lines and quotes change nothing."""
-    rows = [row._replace(date=Dates().read(row.date, NOON).replace(tzinfo=None)) for row in read(content)]
+    rows = [replace(row, date=Dates().read(row.date, NOON).replace(tzinfo=None)) for row in read(content)]
     assert rows == [ADA_ROW, ALAN_ROW]
 
 
@@ -235,7 +236,7 @@ def test_a_last_field_that_may_be_cut_is_not_believed(read, last):
     (row,) = read(content + b"\n")
     assert row == Row(12, NAIVE, "192.0.2.12", "ada", "02:00:5e:10:00:0a")
     (cut,) = read(content)
-    assert cut == {"macaddress": row._replace(mac=None), "other": row}.get(last, Row(None, None, None, None, None))
+    assert cut == {"macaddress": replace(row, mac=None), "other": row}.get(last, Row(None, None, None, None, None))
 
 
 @pytest.mark.parametrize("size", range(len(HEAD), len(HEAD + ADA + ALAN)))
@@ -243,8 +244,8 @@ def test_a_file_cut_anywhere_is_never_another_table(read, size):
     """Of a file that breaks off whole rows are read, and at most one bad one: never a row that was not in it."""
     rows = read((HEAD + ADA + ALAN)[:size])
     whole = [row for row in rows if row.event_id is not None]
-    assert [row[:4] for row in whole] == [row[:4] for row in [ADA_ROW, ALAN_ROW][: len(whole)]]
-    assert all(row.mac in {None, given.mac} for row, given in zip(whole, [ADA_ROW, ALAN_ROW], strict=False))
+    for row, given in zip(whole, [ADA_ROW, ALAN_ROW], strict=False):
+        assert row in {given, replace(given, mac=None)}
     assert len(rows) - len(whole) <= 1
 
 

@@ -63,17 +63,17 @@ def read_by_groups(sink: Sink, groups: Groups, read_row: RowReader, window: Wind
     alone: list[LoginEvent] = []
     for some in take_parts(groups.read_groups(window), AT_ONCE):
         plain, conditional = [], []
-        for group in some:
-            newest = read_row(group.newest)
-            census.count_group(newest, group.size)
+        for row in some:
+            newest = read_row(row)
+            census.count_group(newest, row.size)
             if isinstance(newest, SkippedRow):
                 continue
             if newest.why not in CONDITIONAL:
                 plain.append(newest)
-            elif group.size == 1:
+            elif row.size == 1:
                 conditional.append(newest)
             else:
-                doubtful[str(group.newest.address)] = newest.ip
+                doubtful[str(row.address)] = newest.ip
         sink.settle(plain, sink.ledger.read_events([event.ip for event in plain]))
         known = sink.ledger.read_events([event.ip for event in conditional])
         alone += (event for event in conditional if event.ip not in known or event.key >= known[event.ip].key)

@@ -197,7 +197,7 @@ def _read_row(texts: Mapping[str, str | None]) -> Row:
     date = None
     with suppress(ValueError):
         date = datetime.fromisoformat((texts.get("transdate") or "").strip())
-    return Row(event_id, date, *map(texts.get, ("currentipaddress", "principal", "macaddress")))
+    return Row(event_id, date, texts.get("currentipaddress"), texts.get("principal"), texts.get("macaddress"))
 
 
 class _Lines:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import starmap
 from typing import Any
 
 import pymysql
@@ -195,7 +196,7 @@ class MySQLSnapshot:
         return self._stream(name, *parameters)
 
     def _stream(self, name: str, *parameters: object) -> Iterator[Row]:
-        yield from map(self._make_row, self._ask(name, parameters))
+        yield from starmap(self._make_row, self._ask(name, parameters))
 
     def _ask(self, name: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> Iterator[tuple[Any, ...]]:
         cursor: Any = self._connection.cursor()

@@ -6,8 +6,9 @@ Knows which tables can be asked. Of any other table, all rows have to be read.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import starmap
 from typing import Any, NamedTuple
 
 from uidsync.source.rows import Row, write_date
@@ -24,13 +25,6 @@ class Window(NamedTuple):
 
     since: datetime
     latest: datetime  # what is dated later lies ahead of the clock
-
-
-class Group(NamedTuple):
-    """Rows that spell an address in one way: the newest by date and id, and how many there are."""
-
-    newest: Row
-    size: int
 
 
 class Column(NamedTuple):
@@ -82,7 +76,7 @@ class Groups:
     `ask` asks a question by its name and streams the rows of the answer.
     """
 
-    def __init__(self, ask: Callable[..., Iterator[tuple[Any, ...]]], make_row: Callable[[Sequence[Any]], Row]) -> None:
+    def __init__(self, ask: Callable[..., Iterator[tuple[Any, ...]]], make_row: Callable[..., Row]) -> None:
         self._ask = ask
         self._make_row = make_row
         self._past = 0  # the id up to which all rows are older than the window
@@ -101,14 +95,13 @@ class Groups:
         self._past = past or 0
         return past is not None
 
-    def read_groups(self, window: Window) -> Iterator[Group]:
-        """Read the newest row of every address, and then each row that stands alone. Raises SourceError.
+    def read_groups(self, window: Window) -> Iterator[Row]:
+        """Read the newest row of every spelling, by date and id, and then each that stands alone. Raises SourceError.
 
         A row stands alone if it lies ahead, or if its principal is NULL, empty, or blank as the server sees it.
         """
         deque(self._ask("widen_groups"), maxlen=0)
-        for *row, size in self._ask("read_groups", self._place(window)):
-            yield Group(self._make_row(row), size)
+        yield from starmap(self._make_row, self._ask("read_groups", self._place(window)))
 
     def read_hidden(self, window: Window, texts: Collection[str]) -> Iterator[Row]:
         """Read the rows with one of these texts for an address that do not stand alone. Raises SourceError.
@@ -118,11 +111,11 @@ class Groups:
         # A text that is not ASCII may mean more to a server than it says.
         is_too_much = len(texts) > MOST_TEXTS or not all(map(str.isascii, texts))
         asked = {"all": is_too_much, "texts": ["-"] if is_too_much else list(texts)}
-        return map(self._make_row, self._ask("read_hidden", self._place(window) | asked))
+        return starmap(self._make_row, self._ask("read_hidden", self._place(window) | asked))
 
     def read_highest(self, window: Window) -> Iterator[Row]:
         """Read the thousand rows with the highest ids, the highest first, without devices. Raises SourceError."""
-        return map(self._make_row, self._ask("read_highest", self._place(window)))
+        return starmap(self._make_row, self._ask("read_highest", self._place(window)))
 
     def _place(self, window: Window) -> dict[str, object]:
         dates = dict(zip(window._fields, map(write_date, window), strict=True))

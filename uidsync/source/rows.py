@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from fnmatch import translate
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
@@ -67,10 +67,11 @@ NUMBERS = ("tinyint", "smallint", "mediumint", "int", "bigint")
 OtherDomains = Literal["keep", "replace", "nobody"]
 
 
-class Row(NamedTuple):
+class Row(Struct, frozen=True, order=True):
     """One row as a source gives it: plain text, and dates that are naive unless they name a time zone.
 
-    A line that is not a row has no `event_id`. An invalid date stays text.
+    A line that is not a row has no `event_id`. An invalid date stays text. A row may be the newest of `size` rows that
+    spell an address in one way.
     """
 
     event_id: int | None
@@ -78,6 +79,7 @@ class Row(NamedTuple):
     address: str | None
     principal: str | None
     mac: str | None
+    size: int = 1
 
 
 class LoginEvent(Struct, frozen=True):
@@ -203,7 +205,10 @@ def read_roles(principal: str) -> tuple[str, ...]:
 
 def is_seen(text: str) -> bool:
     """Tell whether a text shows anything. Zero-width characters, marks without a letter and fillers do not."""
-    return any(unicodedata.category(character) not in UNSEEN and character not in FILLERS for character in text)
+    first = text[:1]
+    return (first.isascii() and first.isalnum()) or any(
+        unicodedata.category(character) not in UNSEEN and character not in FILLERS for character in text
+    )
 
 
 def _make_name_judge(rules: Rules) -> Callable[[str], tuple[str | None, str]]:
@@ -309,21 +314,21 @@ def read_mac(text: str | None) -> str | None:
     return digits if digits.strip("0") else None
 
 
-def choose_row_maker(kinds: Mapping[str, str]) -> Callable[[Sequence[Any]], Row]:
-    """Return the function that makes a row of five values, given the type of each column by its name.
+def choose_row_maker(kinds: Mapping[str, str]) -> Callable[..., Row]:
+    """Return the function that makes a row of its values, given the type of each column by its name.
 
     Columns may have other types than the vendor's, such as bytes for text. An unreadable value costs only its own row.
     """
     names = {column: re.split(r"[( ]", kind)[0] for column, kind in kinds.items()}
     texts = [names[name] for name in ("currentipaddress", "principal", "macaddress") if name in names]
     is_plain = all(name in TEXT for name in texts) and names.get("clienthistid") in NUMBERS
-    return Row._make if is_plain else _make_odd_row
+    return Row if is_plain else _make_odd_row
 
 
-def _make_odd_row(values: Sequence[Any]) -> Row:
-    event_id, date, address, *texts = values
-    filled = [text.rstrip(b"\0") if isinstance(text, bytes) else text for text in texts]  # BINARY has a fixed width
-    return Row(read_id(event_id), date, read_text(address), *map(read_text, filled))
+def _make_odd_row(event_id: object, date: datetime, ip: object, name: object, mac: object, size: int = 1) -> Row:
+    # BINARY has a fixed width.
+    user, device = (read_text(text.rstrip(b"\0") if isinstance(text, bytes) else text) for text in (name, mac))
+    return Row(read_id(event_id), date, read_text(ip), user, device, size)
 
 
 def read_id(value: Any) -> int | None:  # noqa: ANN401 (what a driver makes of a column)
