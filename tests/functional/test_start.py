@@ -17,7 +17,7 @@ UNUSED = re.compile(
 )
 # What not even a run needs before it begins.
 OF_A_RUN = re.compile(
-    r"(structlog|pymysql|requests|http|lxml|pydantic|tenacity|sqlite3|cryptography)\b|uidsync\.(config|ledger)\b"
+    r"(attr|structlog|pymysql|requests|http|lxml|pydantic|tenacity|sqlite3|cryptography)\b|uidsync\.(config|ledger)\b"
 )
 
 

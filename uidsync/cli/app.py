@@ -71,7 +71,12 @@ SUMMARIES = {
 class _WithoutTypes:
     """A command whose help shows nothing of Python's, such as `<str>`, and nothing beside a flag."""
 
-    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 (the library's own, which is not public)
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 (the library's own, which is not public)
+        """Draw the help."""
+        import_without("rich.pretty", "attr")  # of which nothing is drawn
+        super().format_help(ctx, formatter)  # type: ignore[misc]
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 (as above)
         """Return the parameters; a name in capitals says enough of each."""
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for each in params:

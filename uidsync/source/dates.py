@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from datetime import UTC, datetime, timedelta, tzinfo
-from zoneinfo import ZoneInfo
 
 import durationpy
 from msgspec import Struct
@@ -22,7 +21,11 @@ MOST_OFFSET = 2 * DAY
 
 def make_zone(name: str) -> tzinfo:
     """Return the time zone of a valid name. UTC needs no table of zones."""
-    return UTC if name == "UTC" else ZoneInfo(name)
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 (most tables need none)
+
+    return ZoneInfo(name)
 
 
 class Dates(Struct, frozen=True):
