@@ -228,6 +228,23 @@ def test_unexpired_mappings_are_counted(ledger):
     assert ledger.count_held_addresses("fw", NOW + 45 * MINUTE) == 1
 
 
+@pytest.mark.parametrize(
+    "learn",
+    [
+        lambda ledger: ledger.note_accepted("fw", [login()], NOW),
+        lambda ledger: ledger.note_doubt("fw", [login()], NOW),
+        lambda ledger: ledger.correct("fw", {ONE: [Holding("ada", 60, NOW, NOW + HOUR)]}, {}),
+    ],
+    ids=["accepted", "doubt", "seen"],
+)
+def test_a_new_mapping_ends_the_note_that_nothing_is_due(ledger, learn):
+    """A target that lacked nothing is looked at again once it holds more than it did."""
+    ledger.note_quiet("fw", "", NOW, WEEK, is_fixed=False)
+    assert list(ledger.list_concerns("fw", (), NOW, NOW - DAY)) == []
+    learn(ledger)
+    assert list(ledger.list_concerns("fw", (), NOW, NOW - DAY)) == [str(ONE)], "nobody is to be there"
+
+
 def test_logouts_of_the_last_hour_are_counted(ledger):
     """Delivered logouts count for an hour, on the target that they went to; logins do not."""
     ledger.note_accepted("fw", [login(TWO)], NOW)

@@ -26,7 +26,8 @@ LOGOUTS_COUNTED = timedelta(hours=1)  # for the limit of logouts
 REMEMBERED = timedelta(hours=60)  # after its end by the source's clock, which may be ahead: as long as any may last
 
 # What accepted logouts change, and accepted logins.
-LOGGED_OUT, LOGGED_IN = ("drop_logged_out",), ("drop_replaced", "note_accepted", "end_rejections", "end_takings")
+LOGGED_OUT = ("drop_logged_out",)
+LOGGED_IN = ("drop_replaced", "note_accepted", "end_rejections", "end_takings", "drop_quiet")
 GOLDEN = (5**0.5 - 1) / 2
 MOST_CHOICES = 20  # in a run, some of which may be asked for anyway, or be about to leave
 OUT_OF_TURN = -1  # the number of a message that is in doubt at once
@@ -235,6 +236,7 @@ class Ledger(EventsLedger):
         """Put what a target was seen to hold, and what others took, in the place of what was believed there."""
         with self.together():
             self.forget(target, held.keys())
+            self.write("drop_quiet", target=target)
             rows = ((ip, holding) for ip, holdings in held.items() for holding in holdings)
             self.write_each("write_holding", ({"target": target, "ip": ip, **asdict(each)} for ip, each in rows))
             self.write("drop_taken_at", target=target, ips=[*taken])
