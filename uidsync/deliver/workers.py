@@ -201,10 +201,12 @@ class _Worker:
             target = self._delivery.target
             while self._announce(waiting):
                 with self._free:
-                    if batch := self._take():
+                    while batch := self._take():
                         before = target.attempts
                         outcome = self._send(batch)
                         self._settle(batch, outcome, target.attempts - before)
+                        if self._are_few:  # announce more, and let another thread send meanwhile
+                            break
         except Exception as bug:  # noqa: BLE001 (whatever it is, it fails this target alone)
             self._delivery.bug = bug
             self._is_stopped = True
@@ -214,7 +216,7 @@ class _Worker:
         if self._turn.acquire(blocking=not self._ready):
             try:
                 with self._lock:
-                    is_time = len(self._ready) < ANNOUNCED // 2 and not self._is_over()
+                    is_time = self._are_few and not self._is_over()
                     room = max(ANNOUNCED - len(self._ready) - len(self._in_flight), 0) if is_time else 0
                     following = list(islice(waiting, room))
                 if following:
@@ -224,6 +226,11 @@ class _Worker:
             finally:
                 self._turn.release()
         return bool(self._ready) and not self._is_over()
+
+    @property
+    def _are_few(self) -> bool:
+        """Whether it is time to announce more messages."""
+        return len(self._ready) < ANNOUNCED // 2
 
     def _take(self) -> Batch | None:
         with self._lock:
