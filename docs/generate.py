@@ -14,17 +14,19 @@ from collections.abc import Iterator
 from datetime import timedelta
 from inspect import get_annotations
 from pathlib import Path
+from typing import get_args
 
 import durationpy
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from msgspec import NODEFAULT
+from msgspec.structs import FieldInfo
 
 from tests.functional.fault_matrix import make_summary
 from uidsync import __version__
 from uidsync.cli.app import GROUPS
 from uidsync.cli.neighbours import Neighbours
 from uidsync.config import models
-from uidsync.config.describing import describe_keys
+from uidsync.config.describing import describe_keys, get_default
+from uidsync.config.tables import list_fields
 from uidsync.config.values import DAY, Table
 from uidsync.integrations.events.columns import PROFILES
 
@@ -109,14 +111,14 @@ The manual page uidsync.toml(5) has the same text.
 
 def name_table(table: str, model: type[Table]) -> str:
     """Return the name of a table, with its kind if it may have several."""
-    kind = model.model_fields.get("kind")
-    return f"{table} {kind.annotation.__args__[0]}" if kind and kind.annotation else table
+    kind = list_fields(model).get("kind")
+    return f"{table} {get_args(kind.type)[0]}" if kind else table
 
 
 def describe(model: type[Table]) -> dict[str, str]:
     """Return the description of every key of a table. Ends with what to do if one is missing."""
     texts = describe_keys(model)
-    if silent := model.model_fields.keys() - texts.keys():
+    if silent := list_fields(model).keys() - texts.keys():
         raise SystemExit(
             f"{model.__module__}: describe {', '.join(sorted(silent))} of {model.__name__}, below each key"
         )
@@ -127,7 +129,7 @@ def list_keys(model: type[Table], *, own: bool = False) -> list[str]:
     """Return the keys of a table in the order in which they are shown: its own before those of both kinds."""
     shared = {key for base in model.__mro__[1:] for key in get_annotations(base)}
     keys = sorted(
-        model.model_fields, key=lambda key: FIRST.index(key) if key in FIRST else len(FIRST) + (key in shared)
+        list_fields(model), key=lambda key: FIRST.index(key) if key in FIRST else len(FIRST) + (key in shared)
     )
     return [key for key in keys if not own or key not in shared]
 
@@ -156,7 +158,7 @@ def write_duration(value: timedelta) -> str:
 
 def has_default(field: FieldInfo) -> bool:
     """Tell whether a key has a default that is worth showing."""
-    return field.default not in (PydanticUndefined, None, "", ())
+    return get_default(field) not in (NODEFAULT, None, "", ())
 
 
 def write_toml() -> str:
@@ -184,11 +186,13 @@ def write_keys(table: str, model: type[Table], *, is_comment: bool) -> Iterator[
     shown = ("kind", "host", "name")
     texts, examples = describe(model), EXAMPLES.get(table, {})
     for key in list_keys(model):
-        field = model.model_fields[key]
+        field = list_fields(model)[key]
         if table == "source csv" and key not in ("kind", "path"):
             continue  # those of both kinds stand above
         value = (
-            f'"{table.rsplit(maxsplit=1)[-1]}"' if key == "kind" else examples.get(key) or write_value(field.default)
+            f'"{table.rsplit(maxsplit=1)[-1]}"'
+            if key == "kind"
+            else examples.get(key) or write_value(get_default(field))
         )
         mark = "#" if is_comment or key not in shown else ""
         yield from ("", *write_comment(texts[key]), f"{mark}{key} = {value}")
@@ -198,8 +202,8 @@ def write_table(model: type[Table], *, own: bool) -> str:
     """Write the keys of a table as Markdown."""
     texts, lines = describe(model), ["| key | default | meaning |", "|---|---|---|"]
     for key in list_keys(model, own=own):
-        field = model.model_fields[key]
-        default = "required" if field.is_required() else f"`{write_value(field.default)}`" if has_default(field) else ""
+        field = list_fields(model)[key]
+        default = "required" if field.required else f"`{write_value(get_default(field))}`" if has_default(field) else ""
         lines.append(f"| `{key}` | {default} | {texts[key]} |")
     return "\n".join(lines)
 
@@ -219,9 +223,9 @@ def write_manual() -> str:
             lines += [rf".SS kind = \(dq{name.rsplit(maxsplit=1)[-1]}\(dq"] if len(kinds) > 1 else []
             lines.append(spell(model.__doc__ or ""))
             for key in list_keys(model):
-                field = model.model_fields[key]
+                field = list_fields(model)[key]
                 default = (
-                    "required" if field.is_required() else write_value(field.default) if has_default(field) else ""
+                    "required" if field.required else write_value(get_default(field)) if has_default(field) else ""
                 )
                 lines += [
                     ".TP",

@@ -45,7 +45,7 @@ EFFECTS = {
     "tempfile",
 }  # fmt: skip
 STANDS_ON = {
-    "cryptography", "durationpy", "httptools", "lxml", "msgspec", "pydantic", "pymysql", "re2", "rich", "structlog",
+    "cryptography", "durationpy", "httptools", "lxml", "msgspec", "pymysql", "re2", "rich", "structlog",
     "typer",
 }  # fmt: skip
 FORBIDDEN = {"manager", "handler", "helper", "util", "utils", "common", "info", "misc"}

@@ -14,18 +14,19 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
-from pydantic_core import PydanticUndefined
+from msgspec import NODEFAULT
 
 from docs.generate import TABLES, write_parts
 from tests.command import call
 from uidsync.cli import COMMANDS, load_commands
 from uidsync.cli.app import SUMMARIES, app
 from uidsync.cli.neighbours import Neighbours
-from uidsync.config.describing import describe_keys
+from uidsync.config.describing import describe_keys, get_default
 from uidsync.config.models import (
     CSVConfig,
 )
 from uidsync.config.reader import make_config, make_model
+from uidsync.config.tables import list_fields
 from uidsync.deliver.reconcile import FIRST_PAUSE, MOST_ASKED, TOLD
 from uidsync.ledger.values import MINUTE
 from uidsync.panos.userid.agent import FIRST_WAIT, LATER_WAIT
@@ -87,14 +88,14 @@ def test_what_is_generated_is_up_to_date():
 def test_every_key_is_described(model):
     """Each key of the configuration has a description, which ends as a sentence does."""
     texts = describe_keys(model)
-    assert texts.keys() == model.model_fields.keys()
+    assert texts.keys() == list_fields(model).keys()
     assert [key for key, text in texts.items() if not text.endswith(".")] == []
 
 
 def test_the_schema_describes_every_key():
     """`uidsync config schema` prints JSON that knows every table, and what each key means."""
     schema = json.loads(show("config", "schema"))
-    assert schema["properties"].keys() == make_model(Neighbours()).model_fields.keys()
+    assert schema["properties"].keys() == list_fields(make_model(Neighbours())).keys()
     for model in MODELS:
         shown = schema["$defs"][model.__name__]["properties"]
         assert {key: value["description"] for key, value in shown.items()} == describe_keys(model)
@@ -110,24 +111,24 @@ def read_shown():
 def test_the_annotated_configuration_has_every_key():
     """`uidsync config` shows each key of each table and kind, and no other."""
     shown = {frozenset(table) for _, table in read_shown()}
-    shared = frozenset(CSVConfig.__base__.model_fields)
+    shared = frozenset(CSVConfig.__base__.__struct_fields__)
     whole = {table | shared if table == {"kind", "path"} else table for table in shown}
-    assert whole == {frozenset(model.model_fields) for model in MODELS}
+    assert whole == {frozenset(model.__struct_fields__) for model in MODELS}
 
 
 @pytest.mark.parametrize("place", range(len(MODELS)), ids=lambda place: MODELS[place].__name__)
 def test_every_line_of_the_annotated_configuration_is_valid(place):
     """Each optional line, made a real one, is valid, and is the default where there is one."""
-    models = {frozenset(model.model_fields): model for model in MODELS}
+    models = {frozenset(model.__struct_fields__): model for model in MODELS}
     models[frozenset({"kind", "path"})] = CSVConfig
     _, table = read_shown()[place]
     model = models[frozenset(table)]
     needed = {key: table[key] for key in ("kind", "name", "host", "path") if key in table}
     for key, value in table.items():
         base = {other: needed[other] for other in needed if not (key == "hosts" and other == "host")}
-        read = getattr(model.model_validate({**base, key: value}), key)
-        default = model.model_fields[key].default
-        if default not in (PydanticUndefined, None, "", (), {}):
+        read = getattr(model.read({**base, key: value})[0], key)
+        default = get_default(list_fields(model)[key])
+        if default not in (NODEFAULT, None, "", (), {}):
             assert (key, read) == (key, default)
 
 

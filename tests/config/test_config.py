@@ -8,7 +8,6 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from uidsync.config.models import (
     AgentConfig,
@@ -168,14 +167,14 @@ def test_every_key_is_read():
 )
 def test_the_password_is_told_to_anybody_only_when_asked(keys, may_tell):
     """The key alone allows it, and where the server is known there is nothing to allow."""
-    source = MySQLConfig.model_validate({"kind": "mysql", "host": "db"} | keys)
+    source, _ = MySQLConfig.read({"kind": "mysql", "host": "db"} | keys)
     assert source.may_tell_anybody is may_tell
 
 
 def test_a_configuration_does_not_change():
     """What was read stays as it was read."""
     config = make_config(document(), "uidsync.toml")
-    with pytest.raises(ValidationError):
+    with pytest.raises(AttributeError):
         config.sync.batch_size = 7
 
 
@@ -330,7 +329,7 @@ def test_every_kind_of_wrong_value_is_told_by_its_path(changes, expected):
     problems = problems_of(document(**changes))
     assert [problem for problem in problems if problem.startswith(expected)], problems
     assert len(problems) == len(set(problems))
-    assert all("pydantic" not in problem and "\n" not in problem for problem in problems)
+    assert not any("\n" in problem for problem in problems)
 
 
 @pytest.mark.parametrize(

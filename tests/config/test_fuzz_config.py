@@ -8,8 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.command import call
+from uidsync.config import models
 from uidsync.config.models import Config
-from uidsync.config.reader import TABLES, ConfigError, make_config, read_config
+from uidsync.config.reader import ConfigError, make_config, read_config
+from uidsync.config.values import Table
 
 VALID = {
     "source": {"kind": "mysql", "host": "db", "port": 3306, "reauth_days": 7, "idle_after": "7d", "time_offset": "0s",
@@ -32,8 +34,8 @@ PLAIN = (
                        "{x}", "[[a]", "(" * 400, "\0", "x" * 10_000])
 )  # fmt: skip
 VALUES = st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=6)
-MODELS = (*(model for models in TABLES.values() for model in models), Config)
-KEYS = st.text(max_size=5) | st.sampled_from(sorted({key for model in MODELS for key in model.model_fields}))
+MODELS = [each for each in vars(models).values() if isinstance(each, type) and issubclass(each, Table)]
+KEYS = st.text(max_size=5) | st.sampled_from(sorted({key for model in MODELS for key in model.__struct_fields__}))
 
 
 def read(document):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
+from msgspec.structs import replace
 
 from uidsync.config.reader import make_config
 from uidsync.ledger.values import Holding, TargetState
@@ -142,7 +143,7 @@ def test_no_more_tags_than_pan_os_takes():
 
 def test_without_roles_nothing_is_planned():
     """Without roles, or without a firewall that gets tags, there is nothing to tag by."""
-    assert make_tag_config(CONFIG.model_copy(update={"roles": type(CONFIG.roles)()}), CONFIG.target).target == ()
+    assert make_tag_config(replace(CONFIG, roles=type(CONFIG.roles)()), CONFIG.target).target == ()
     assert make_tag_config(CONFIG, CONFIG.target[1:]).target == ()
 
 

@@ -13,7 +13,7 @@ from uidsync.checks import Finding, green, red, yellow
 from uidsync.checks.source import inspect_source
 from uidsync.checks.target import MakeTarget, count_settled, inspect_belief, inspect_target
 from uidsync.config.credentials import advise_closing, is_ping_exposed
-from uidsync.config.models import Config, TargetConfig
+from uidsync.config.models import NO_ROLES, Config, TargetConfig
 from uidsync.ledger.ledger import Ledger
 from uidsync.plan.roles import tell_cut
 from uidsync.reading.reader import read_clock
@@ -95,7 +95,7 @@ def _inspect_configuration(
 ) -> Iterator[Finding]:
     roles = config.roles
     yield green(f"{file}: {', '.join(target.name for target in targets)}")
-    if "roles" in config.model_fields_set and not roles.is_used:
+    if roles is not NO_ROLES and not roles.is_used:
         yield yellow("[roles] gives no role a tag", "no tags are sent; set user_tags or address_tags in it")
     if roles.is_used and (cut := tell_cut(roles, ledger.read_events().values(), ledger.tags.read_events().values())):
         yield yellow(f"[roles]: {cut}", "`uidsync explain ADDRESS` shows which")

@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Annotated, Literal
 
 import structlog
+from msgspec.structs import asdict
 
 from uidsync.cli.app import Options, command, usage
 from uidsync.cli.neighbours import Neighbours, list_file_problems
@@ -83,7 +84,7 @@ def _list_problems(config: Config, secrets: SecretFiles) -> Iterator[str]:
             with suppress(SecretError):  # told above
                 ours = target.client_cert_file, secrets.find(target.client_key_file, f"{target.name}-client-key")
                 yield from _try(about, partial(make_context, Trust(verify=False), ours))
-    for name, table in config:
+    for name, table in asdict(config).items():
         if isinstance(table, NeighbourTable):
             for each in table.find_secrets():
                 yield from _find_missing(name, [each] if each.needed else [], secrets)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 from rich.text import Text
 
 from uidsync.cli.app import JSONOption, Options, TargetOption, command, read_address, usage
@@ -91,7 +91,7 @@ class _Look(Struct, frozen=True):
         """Compare what was read with what the targets hold."""
         config, meant = self.site.config, self.site.targets
         if all(isinstance(target, FirewallConfig) for target in meant):
-            config = config.model_copy(update={"target": meant})
+            config = replace(config, target=meant)
         found = compare_all(config, ledger, now, self.maker.make_firewall, corrects=corrects)
         return tuple(each for each in found if each.name in {target.name for target in meant})
 

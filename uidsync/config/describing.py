@@ -10,24 +10,64 @@ import ast
 import inspect
 import json
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
+
+import msgspec
+from msgspec import NODEFAULT
+from msgspec.structs import FieldInfo
 
 from uidsync.config.models import Config
+from uidsync.config.tables import Before, find_tables, list_fields
 from uidsync.config.values import Table
 
 
 def make_schema(model: type[Config]) -> dict[str, Any]:
     """Make the JSON Schema of a configuration, with a description of every key."""
-    schema = model.model_json_schema()
-    for table in _find_tables(Table):
-        shown = schema["$defs"].get(table.__name__, {}).get("properties", {})
-        for key, text in describe_keys(table).items():
-            if key in shown:
-                shown[key]["description"] = text
-    return schema
+    tables = dict[str, Any]()
+    _show_table(model, tables)
+    return {"$defs": tables, **tables.pop(model.__name__)}
+
+
+def _show(kind: Any, tables: dict[str, Any]) -> Any:  # noqa: ANN401 (as annotations are)
+    """Return the schema of what a key may be. Add those of the tables in it to the tables."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        return {"type": "array", "items": _show(parts[0], tables)}
+    if origin is dict:
+        return {
+            "type": "object",
+            "propertyNames": _show(parts[0], tables),
+            "additionalProperties": _show(parts[1], tables),
+        }
+    if find_tables(kind):
+        return {"anyOf": [_show_table(model, tables) for model in find_tables(kind)]}
+    written = [check.written for check in parts if isinstance(check, Before) and check.written]
+    return msgspec.json.schema(*written or (kind,))
+
+
+def _show_table(model: type[Table], tables: dict[str, Any]) -> dict[str, str]:
+    """Add the schema of a table to the tables. Return what refers to it."""
+    texts, keys = describe_keys(model), dict[str, Any]()
+    for name, field in list_fields(model).items():
+        default = get_default(field)
+        keys[name] = _show(field.type, tables) | ({"description": texts[name]} if name in texts else {})
+        keys[name] |= {} if default is NODEFAULT else {"default": msgspec.to_builtins(default, enc_hook=str)}
+    tables[model.__name__] = {
+        "type": "object",
+        "description": inspect.getdoc(model),
+        "properties": keys,
+        "required": [name for name, field in list_fields(model).items() if field.required],
+        "additionalProperties": False,
+    }
+    return {"$ref": f"#/$defs/{model.__name__}"}
+
+
+def get_default(field: FieldInfo) -> Any:  # noqa: ANN401
+    """Return the default of a key, or NODEFAULT for one that has none to show."""
+    return {} if field.default_factory is dict else field.default
 
 
 def describe_keys(model: type[Table]) -> dict[str, str]:
@@ -37,12 +77,6 @@ def describe_keys(model: type[Table]) -> dict[str, str]:
         if issubclass(base, Table):
             texts |= _read_docstrings(base)
     return texts
-
-
-def _find_tables(base: type[Table]) -> Iterator[type[Table]]:
-    for table in base.__subclasses__():
-        yield table
-        yield from _find_tables(table)
 
 
 def _read_docstrings(model: type[Table]) -> dict[str, str]:

@@ -10,7 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from msgspec import Meta, field
+from msgspec.structs import asdict
 
 from uidsync.config.rewriting import make_rewriter
 from uidsync.config.values import (
@@ -18,12 +19,10 @@ from uidsync.config.values import (
     HOUR,
     MINUTE,
     SECOND,
-    VSYS,
     Domain,
     Duration,
     File,
     Fingerprints,
-    Flag,
     Host,
     LinearRegex,
     Name,
@@ -38,6 +37,7 @@ from uidsync.config.values import (
     Text,
     TextFile,
     TimeZone,
+    Vsys,
     Word,
     between,
 )
@@ -45,8 +45,8 @@ from uidsync.config.values import (
 STATE_DIR = Path("/var/lib/uidsync")
 
 
-class _SourceTable(Table):
-    reauth_days: Annotated[int, Field(ge=1, le=366, strict=True)] = 7
+class _SourceTable(Table, frozen=True, kw_only=True):
+    reauth_days: Annotated[int, Meta(ge=1, le=366)] = 7
     """The number of days after which the NAC asks for a new login. Older events are not read."""
     idle_after: Annotated[Duration, between(MINUTE, 366 * DAY)] | None = None
     """How long a mapping stays valid without a new event. The longest DHCP lease is a good value. Default: the same as
@@ -62,7 +62,7 @@ class _SourceTable(Table):
         return min(self.reauth_days * DAY, self.idle_after or self.reauth_days * DAY)
 
 
-class MySQLConfig(_SourceTable):
+class MySQLConfig(_SourceTable, frozen=True, kw_only=True):
     """Where login events come from: a table in MySQL or MariaDB."""
 
     kind: Literal["mysql"]
@@ -85,7 +85,7 @@ class MySQLConfig(_SourceTable):
     ca_file: File = None
     """The CA of the server's certificate (PEM, DER or PKCS#7). If it is set, TLS is required and the certificate is
     checked. If not, the connection is encrypted if the server supports it, and the certificate is not checked."""
-    send_password_unverified: Flag = False
+    send_password_unverified: bool = False
     """`true` sends the password itself even to a server whose certificate is not checked. Every run then warns."""
 
     @property
@@ -98,7 +98,7 @@ class MySQLConfig(_SourceTable):
         yield Secret("source-password", f"password of {self.user}", self.password_file)
 
 
-class CSVConfig(_SourceTable):
+class CSVConfig(_SourceTable, frozen=True, kw_only=True):
     """Where login events come from: a CSV file with the same columns."""
 
     kind: Literal["csv"]
@@ -107,7 +107,7 @@ class CSVConfig(_SourceTable):
     """The file. `-` is standard input."""
 
 
-class Rewrite(Table):
+class Rewrite(Table, frozen=True, kw_only=True):
     """A change to user names by a regular expression."""
 
     match: LinearRegex
@@ -115,21 +115,20 @@ class Rewrite(Table):
     replace: str
     r"""The text that replaces the match. It may use groups: `\1`, `\g<name>`."""
 
-    @model_validator(mode="after")
-    def _check_groups(self) -> Rewrite:
+    def __post_init__(self) -> None:
+        """Raise ValueError if the two do not fit."""
         make_rewriter(self.match, self.replace)
-        return self
 
 
-class IdentityConfig(Table):
+class IdentityConfig(Table, frozen=True, kw_only=True):
     """How a user name is made from the NAC's principal, and which addresses count."""
 
     domain: Domain = ""
     r"""The domain that is put before each name: `jdoe01` becomes `CAMPUS\jdoe01`. A name that already has a domain or
     realm stays as it is. Default: names are sent as the NAC has them."""
-    lowercase: Flag = False
+    lowercase: bool = False
     """`true` sends names in lower case. The configured `domain` is not changed."""
-    strip_realm: Flag = False
+    strip_realm: bool = False
     """`true` removes the realm: `jdoe01@example.edu` becomes `jdoe01`."""
     ignore_users: tuple[str, ...] = ()
     """Users that are never mapped, as glob patterns. They are compared without the domain, and case does not matter.
@@ -147,13 +146,13 @@ class IdentityConfig(Table):
     none."""
 
 
-class RolesConfig(Table):
+class RolesConfig(Table, frozen=True, kw_only=True):
     """Which roles of a principal become tags on firewalls. By default none does. See docs/roles.md."""
 
-    user_tags: TagNames = Field(default_factory=dict)
+    user_tags: TagNames = field(default_factory=dict[str, str])
     """Roles that describe the person, as glob patterns, and the tag for each. Case does not matter, the first match
     counts, and an empty tag keeps the role's own name. `"all"` takes every role."""
-    address_tags: TagNames = Field(default_factory=dict)
+    address_tags: TagNames = field(default_factory=dict[str, str])
     """The same for roles that describe the device: its address gets the tag."""
     prefix: TagPrefix = "nac-"
     """What every tag begins with. uidsync owns all tags on a firewall that begin with it, and touches no other."""
@@ -166,20 +165,21 @@ class RolesConfig(Table):
         """Whether any role becomes a tag."""
         return bool(self.user_tags or self.address_tags)
 
-
-def _check_roles(roles: RolesConfig) -> RolesConfig:
-    """Check what no key of the table can know alone."""
-    for name in (*roles.user_tags.values(), *roles.address_tags.values()):
-        if name.startswith(roles.prefix):
-            rest = name.removeprefix(roles.prefix)
-            raise ValueError(f'the tag {name!r} would begin with the prefix twice: write "{rest}"')
-    return roles
+    def __post_init__(self) -> None:
+        """Raise ValueError for a tag that has the prefix already."""
+        for name in (*self.user_tags.values(), *self.address_tags.values()):
+            if name.startswith(self.prefix):
+                rest = name.removeprefix(self.prefix)
+                raise ValueError(f'the tag {name!r} would begin with the prefix twice: write "{rest}"')
 
 
-class SyncConfig(Table):
+NO_ROLES = RolesConfig()  # those of a file without the table
+
+
+class SyncConfig(Table, frozen=True, kw_only=True):
     """How a run works: sizes, safety limits and time limits."""
 
-    batch_size: Annotated[int, Field(ge=1, le=100, strict=True)] = 100
+    batch_size: Annotated[int, Meta(ge=1, le=100)] = 100
     """The number of entries in one message, 1 to 100."""
     full_every: Annotated[Duration, between(MINUTE, 7 * DAY)] = 4 * HOUR
     """How often uidsync reads the whole window and every firewall's table. Other runs read only what is new."""
@@ -194,7 +194,7 @@ class SyncConfig(Table):
     service, too."""
     stale_after: Annotated[Duration, between(MINUTE, 366 * DAY)] = HOUR
     """A run warns if the newest event is older than this. The NAC's export may have stopped."""
-    standby_lock: Flag = False
+    standby_lock: bool = False
     """Set it to `true` on each of two hosts that run the same timer. A lock in the database then lets only one of them
     work at a time."""
     state_dir: File = None
@@ -202,7 +202,7 @@ class SyncConfig(Table):
     `/var/lib/uidsync`."""
 
 
-class TelemetryConfig(Table):
+class TelemetryConfig(Table, frozen=True, kw_only=True):
     """Who is told how a run ended."""
 
     textfile: TextFile = None
@@ -214,7 +214,7 @@ class TelemetryConfig(Table):
     Default: none."""
 
 
-class _TargetTable(Table):
+class _TargetTable(Table, frozen=True, kw_only=True):
     name: Name
     """A unique name: letters, digits, dots, dashes and underscores. Secrets and reports use this name."""
     host: Host | None = None
@@ -227,15 +227,15 @@ class _TargetTable(Table):
     fingerprint_sha256: Fingerprints = ()
     """The SHA-256 fingerprint of a self-signed certificate, instead of a CA. Colons are optional. Use a list for the
     two members of an HA pair, or to add the next certificate before the change."""
-    verify_tls: Flag = True
+    verify_tls: bool = True
     """`false` sends mappings to a target without checking its certificate. Every run then warns."""
     request_timeout: Annotated[Duration, between(SECOND, 10 * MINUTE)] = 10 * SECOND
     """The time limit for one request, from connecting to the end of the answer."""
-    connections: Annotated[int, Field(ge=1, le=5, strict=True)] = 1
+    connections: Annotated[int, Meta(ge=1, le=5)] = 1
     """The number of calls at the same time, 1 to 5. The vendor asks for at most five."""
 
 
-class FirewallConfig(_TargetTable):
+class FirewallConfig(_TargetTable, frozen=True, kw_only=True):
     """A firewall, an HA pair (`hosts`), or a firewall behind Panorama (`serial`)."""
 
     kind: Literal["firewall"]
@@ -244,18 +244,18 @@ class FirewallConfig(_TargetTable):
     """The two members of an HA pair, instead of `host`. Messages go to the active member."""
     port: Port = 443
     """The HTTPS port."""
-    vsys: Annotated[str, StringConstraints(pattern=VSYS)] = "vsys1"
+    vsys: Vsys = "vsys1"
     """The virtual system that gets the mappings. An empty text leaves the choice to the firewall."""
-    serial: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{0,32}$")] = ""
+    serial: Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{0,32}$")] = ""
     """The serial number of a firewall behind Panorama. `host` is then the Panorama. Default: none."""
     api_key_file: File = None
     """The file that holds the API key. `uidsync keygen NAME` creates it. Default: the secret `NAME-api-key`."""
     mapping_timeout: Annotated[Duration, between(2 * MINUTE, 60 * HOUR)] = 24 * HOUR
     """How long the firewall keeps a mapping if uidsync does not renew it, from `2m` to `60h`."""
-    sole_writer: Flag = False
+    sole_writer: bool = False
     """Set it to `true` if nothing else sends mappings to the XML API of this firewall. `uidsync verify` then treats all
     of them as its own."""
-    tags: Flag = True
+    tags: bool = True
     """`false` sends no tags to this firewall."""
 
     def find_secrets(self) -> Iterator[Secret]:
@@ -264,7 +264,7 @@ class FirewallConfig(_TargetTable):
         yield Secret(f"{self.name}-api-key", f"API key of {self.name}", self.api_key_file, store_by=store_by)
 
 
-class AgentConfig(_TargetTable):
+class AgentConfig(_TargetTable, frozen=True, kw_only=True):
     """A Windows User-ID agent."""
 
     kind: Literal["agent"]
@@ -279,7 +279,7 @@ class AgentConfig(_TargetTable):
     """The age-out, from `2m` to `60h`. Set this to the agent's own age-out; uidsync does not change it."""
     framing: Literal["raw", "put"] = "raw"
     """`raw` sends the message as it is. `put` wraps it in an HTTP PUT request, as some scripts do."""
-    send_timeout: Flag = False
+    send_timeout: bool = False
     """`true` adds the timeout to each login. Agents are not known to honour it."""
 
     def find_secrets(self) -> Iterator[Secret]:
@@ -294,27 +294,27 @@ TargetConfig = FirewallConfig | AgentConfig
 Own = TypeVar("Own", bound=Table)
 
 
-SourceConfig = Annotated[MySQLConfig | CSVConfig, Field(discriminator="kind")]
-Targets = tuple[Annotated[TargetConfig, Field(discriminator="kind")], ...]
+SourceConfig = MySQLConfig | CSVConfig
+Targets = tuple[TargetConfig, ...]
 
 
-class Config(Table):
+class Config(Table, frozen=True, kw_only=True):
     """All of uidsync.toml."""
 
     source: SourceConfig
     identity: IdentityConfig = IdentityConfig()
-    roles: Annotated[RolesConfig, AfterValidator(_check_roles)] = RolesConfig()
+    roles: RolesConfig = NO_ROLES
     sync: SyncConfig = SyncConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     target: Targets
 
     def of(self, model: type[Own]) -> Own:
         """Return a neighbour's own table, as it says by default if there is none."""
-        return next((table for _, table in self if isinstance(table, model)), model())
+        return next((table for table in asdict(self).values() if isinstance(table, model)), model())
 
     def find_secrets(self) -> Iterator[Secret]:
         """List the secrets that the configuration calls for."""
-        for _, tables in self:
+        for tables in asdict(self).values():
             for table in tables if isinstance(tables, tuple) else (tables,):
                 if isinstance(table, Table):  # one of a neighbour that is not installed is not
                     yield from table.find_secrets()

@@ -5,7 +5,6 @@ What it may say is in models.py; the tables of neighbours are handed in by whoev
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import re
@@ -16,11 +15,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError, create_model
+import msgspec
 
 from uidsync.config import models
 from uidsync.config.credentials import describe_refusal
-from uidsync.config.values import DOMAIN, NAME, VSYS, NeighbourTable, Table
+from uidsync.config.tables import BACKSLASH
+from uidsync.config.values import NAME, NeighbourTable
 
 NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 PAIR = 2  # members of an HA pair
@@ -32,7 +32,6 @@ MOST_PARTS = 32  # of a dotted key; ours have four. What tomllib takes for one g
 QUOTED = re.compile(r"""\"{3}(?s:.*?)\"{3,5}|'{3}(?s:.*?)'{3,5}|\"(?:[^\"\\\n]|\\.)*+\"?|'[^'\n]*+'?|#.*""")
 # What was probably meant where a file is not TOML. No hint repeats a value: that may be a secret.
 TWO_BRACKETS = "write [[target]] with two brackets, once for each target"
-BACKSLASH = "a backslash in \"...\" starts an escape: write '...' in single quotes"
 PLACE = re.compile(r"at line (\d+)")
 MEANT = {  # what tomllib says, and what to do
     "Illegal character '\\n'": "a text ends with the quote that it begins with, on the same line",
@@ -40,7 +39,6 @@ MEANT = {  # what tomllib says, and what to do
     "Cannot declare": "that table is there already: put all its keys into one",
 }
 BARE_VALUE = re.compile(r"""\s*([\w.-]+)\s*=\s*[^\s"'\[{#]""")
-ESCAPES = re.compile(r"[\b\t\n\f\r]")  # what \b, \t, \n, \f and \r become
 # TOML's own limit is 64 bits. Python reads longer numbers, and refuses to print some of them.
 HUGE = re.compile(r"0x[0-9A-Fa-f_]{17}|0o[0-7_]{23}|0b[01_]{65}|(?<![\w.])[0-9][0-9_]{19}")
 
@@ -129,11 +127,10 @@ def make_model(neighbours: Neighbours, *, is_whole: bool = True) -> type[models.
     """Make the model of a configuration with the tables of these neighbours."""
     if not neighbours:
         return models.Config
-    tables: dict[str, Any] = {name: (model or object, model and model()) for name, model in neighbours.items()}
+    tables: list[tuple[str, Any, Any]] = [(name, own or object, own and own()) for name, own in neighbours.items()]
     if not is_whole:
-        tables |= {"source": (models.SourceConfig, None), "target": (models.Targets, ())}
-    model: type[models.Config] = create_model("Config", __base__=models.Config, **tables)
-    return model
+        tables += [("source", models.SourceConfig, None), ("target", models.Targets, ())]
+    return msgspec.defstruct("Config", tables, bases=(models.Config,), frozen=True, kw_only=True)  # type: ignore[return-value]
 
 
 def make_config(
@@ -144,15 +141,11 @@ def make_config(
     if isinstance(document.get("target"), dict):  # the one [[target]] was meant
         document = {**document, "target": [document["target"]]}
         problems = [f"target: {TWO_BRACKETS}"]
-    present = {name: neighbours[name] for name in neighbours if name in document}  # the others are not even imported
+    present = {name: neighbours[name] if name in document else None for name in neighbours}  # no other is imported
     problems += _find_contradictions(document, present)
-    try:
-        config = make_model(present, is_whole=is_whole).model_validate(document)
-    except ValidationError as error:
-        problems = [
-            _describe(problem, neighbours)[:LONGEST_PROBLEM] for problem in error.errors(include_url=False)
-        ] + problems
-    if problems:
+    config, wrong = make_model(present, is_whole=is_whole).read(document)
+    problems = [problem[:LONGEST_PROBLEM] for problem in wrong] + problems
+    if config is None or problems:
         raise ConfigError(file, _name_targets(problems, document))
     return config
 
@@ -197,7 +190,7 @@ def _find_contradictions(document: Mapping[str, Any], neighbours: Neighbours) ->
     for name, model in neighbours.items():
         table = document.get(name)
         if model is not None and isinstance(table, dict):
-            yield from (f"{name}.{key}: {wrong}" for key, wrong in model.find_strangers(table, firewalls))
+            yield from (f"{name}.{key}: {wrong}" for key, wrong in model.find_contradictions(table, firewalls))
 
 
 def _check_hosts(table: Mapping[str, Any], path: str) -> Iterator[str]:
@@ -206,66 +199,3 @@ def _check_hosts(table: Mapping[str, Any], path: str) -> Iterator[str]:
             yield f"{path}.host: missing"
         case True, True:
             yield f"{path}.hosts: cannot be set together with host; keep one of them"
-
-
-PLAIN_WORDS = {
-    "missing": "missing",
-    "model_type": "must be a table",
-    "model_attributes_type": "must be a table",
-    "tuple_type": "must be a list",
-    "string_type": "must be text in quotes",
-    "bool_type": "must be true or false",
-    "int_type": "must be a whole number",
-    "path_type": "must be a path in quotes",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "string_too_short": "must not be empty",
-    "string_too_long": "must have at most {max_length} characters",
-    "string_pattern_mismatch": "holds a character that is not allowed, or is too long",
-    "union_tag_invalid": "kind {tag!r} is none of {expected_tags}",
-    "union_tag_not_found": "kind is missing",
-    "literal_error": "must be {expected}",
-    "value_error": "{error}",
-}
-ALLOWED = {  # what to write instead, by the pattern that a text does not match
-    DOMAIN: "; name the domain alone, without \\, @ or a comma",
-    NAME: "; letters, digits, _, . and - are allowed, 64 at most",
-    VSYS: '; write "vsys1", for example',
-}
-
-
-def _describe(problem: Any, neighbours: Neighbours) -> str:  # noqa: ANN401 (pydantic's own type for it is not public)
-    path, parts = "", list(problem["loc"])
-    tag = {"source": 1, "target": 2}.get(str(parts[0]), len(parts))  # where pydantic puts the kind into the path
-    for part in parts[:tag] + parts[tag + 1 :]:
-        if part == "[key]":  # what is wrong is a key of ours, whose name comes before
-            continue
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    path = path.removeprefix(".")
-    if problem["type"] == "extra_forbidden":
-        return f"{path}: unknown key{_suggest(path, neighbours)}"
-    words: str = PLAIN_WORDS.get(problem["type"], problem["msg"])
-    facts = problem.get("ctx", {})
-    is_escaped = isinstance(problem["input"], str) and ESCAPES.search(problem["input"])
-    hint = f"; {BACKSLASH}" if is_escaped else ALLOWED.get(facts.get("pattern", ""), "")
-    return f"{path}: {words.format_map(facts)}{hint}"
-
-
-TABLES: dict[str, tuple[type[Table], ...]] = {
-    "source": (models.MySQLConfig, models.CSVConfig),
-    "identity": (models.IdentityConfig,),
-    "roles": (models.RolesConfig,),
-    "sync": (models.SyncConfig,),
-    "telemetry": (models.TelemetryConfig,),
-    "target": (models.FirewallConfig, models.AgentConfig),
-}
-
-
-def _suggest(path: str, neighbours: Neighbours) -> str:
-    """Suggest the key of the same table that was probably meant."""
-    name, _, key = path.rpartition(".")
-    own = neighbours.get(table := name.partition("[")[0])
-    meant = (own,) if own else TABLES.get(table, (models.Config,))
-    known = {name for model in meant for name in model.model_fields} | (set() if table else neighbours.keys())
-    close = difflib.get_close_matches(key, sorted(known - {key}), n=1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -12,26 +12,25 @@ from datetime import timedelta
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 import durationpy
-from msgspec import Struct
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from msgspec import Meta, Struct
 
 from uidsync.config.rewriting import compile_linear
+from uidsync.config.tables import Before, read_value
 
 
-def must(is_so: Callable[[Any], object], words: str) -> AfterValidator:
+def must(is_so: Callable[[Any], object], words: str) -> Callable[[Any], None]:
     """Make the check that a value is so; the words say what is wrong if it is not."""
 
-    def check(value: object) -> object:
+    def check(value: object) -> None:
         if not is_so(value):
             raise ValueError(words)
-        return value
 
-    return AfterValidator(check)
+    return check
 
 
 def _read_duration(value: object) -> object:
@@ -48,22 +47,23 @@ def _spell(duration: timedelta) -> str:
     return f"{duration.days}d" if duration > DAY and not duration % DAY else durationpy.to_str(duration)
 
 
-def between(least: timedelta, most: timedelta) -> AfterValidator:
+def between(least: timedelta, most: timedelta) -> Callable[[Any], None]:
     """Make the check that a duration lies in these bounds."""
     return must(lambda value: least <= value <= most, f"must be between {_spell(least)} and {_spell(most)}")
 
 
-def _read_linear_regex(value: str) -> str:
-    compile_linear(value)
-    return value
+def _read_path(value: object) -> Path | None:
+    if isinstance(value, str | Path):
+        return Path(value) if value != "" else None
+    raise ValueError("must be a path in quotes")
 
 
 def _read_fingerprints(value: object) -> object:
     return ([value] if value else []) if isinstance(value, str) else value
 
 
-def _read_host(value: str) -> str:
-    if re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}", value):
+def _read_host(value: object) -> object:
+    if not isinstance(value, str) or re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}", value):
         return value
     try:
         return str(IPv6Address(value))
@@ -71,7 +71,7 @@ def _read_host(value: str) -> str:
         raise ValueError(f"{value!r} is neither a host name nor an address; a port has a key of its own") from None
 
 
-def _read_listen(value: str) -> str:
+def _check_listen(value: str) -> None:
     host, colon, port = value.rpartition(":")
     try:
         ip_address(host.removeprefix("[").removesuffix("]"))
@@ -80,7 +80,6 @@ def _read_listen(value: str) -> str:
         is_port = False
     if not colon or not is_port or ("[" in host) != (":" in host):
         raise ValueError('not an address and a port such as "127.0.0.1:9876" or "[::1]:9876"')
-    return value
 
 
 def _is_url(value: str) -> bool:
@@ -99,7 +98,7 @@ def _read_network(value: object) -> object:
         raise ValueError(str(error)) from None
 
 
-def _check_zone(value: str) -> str:
+def _check_zone(value: str) -> None:
     try:
         ZoneInfo(value)
     except (KeyError, ValueError, OSError):
@@ -107,7 +106,6 @@ def _check_zone(value: str) -> str:
         close = get_close_matches(value.rpartition("/")[2].replace(" ", "_").casefold(), by_end, n=1, cutoff=0.8)
         hint = f"; did you mean {by_end[close[0]]}?" if close else " such as UTC or America/New_York"
         raise ValueError(f"{value!r} is not a time zone{hint}") from None
-    return value
 
 
 def _read_tag_names(value: object) -> object:
@@ -116,44 +114,48 @@ def _read_tag_names(value: object) -> object:
     return {"*": ""} if value == "all" else value
 
 
-def _check_globs(value: dict[str, str]) -> dict[str, str]:
+def _check_globs(value: dict[str, str]) -> None:
     for glob in value:
         if not glob or "," in glob:
             raise ValueError(
                 f"{glob!r} matches no role: a role is never empty and has no comma. Give each role a pattern"
             )
-    return value
 
 
-def _check_prefix(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(PREFIX, value):
+def _check_prefix(value: str) -> None:
+    if not re.fullmatch(PREFIX, value):
         raise ValueError("must be 1 to 24 characters: letters without accents, digits, . _ and -")
-    if isinstance(value, str) and any(word.startswith(value.casefold()) for word in RESERVED):
+    if any(word.startswith(value.casefold()) for word in RESERVED):
         raise ValueError(f'{value!r} could make a tag "and", "or" or "not", which PAN-OS forbids: choose a longer one')
-    return value
 
 
 LAST_PORT = 65535
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
-Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
 PRINTABLE = must(lambda value: str(value).isprintable(), "holds a character that cannot be printed")
+Duration = Annotated[timedelta, Before(_read_duration)]
 Text = Annotated[str, PRINTABLE]
-Word = Annotated[str, Field(min_length=1), PRINTABLE]
+Word = Annotated[str, Meta(min_length=1), PRINTABLE]
 RESERVED = ("and", "or", "not")  # words of a filter: no tag may be one, in any case
 PREFIX = r"^[A-Za-z0-9_.-]{1,24}$"
-DOMAIN, NAME, VSYS = r"^[^\\@,]*$", r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", r"^(vsys[0-9]{1,3})?$"
-Domain = Annotated[str, StringConstraints(pattern=DOMAIN, max_length=64), PRINTABLE]
-LinearRegex = Annotated[str, AfterValidator(_read_linear_regex)]
-Host = Annotated[str, AfterValidator(_read_host)]
-File = Annotated[Path | None, PRINTABLE, BeforeValidator(lambda value: None if value == "" else value)]
-Name = Annotated[str, StringConstraints(pattern=NAME)]
-Port = Annotated[int, Field(ge=1, le=LAST_PORT, strict=True)]
-Listen = Annotated[str, AfterValidator(_read_listen)]
-Percent = Annotated[int, Field(ge=0, le=100, strict=True)]
-Flag = Annotated[bool, Field(strict=True)]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+Domain = Annotated[
+    str,
+    Meta(max_length=64, pattern=r"^[^\\@,]*$", extra={"hint": "name the domain alone, without \\, @ or a comma"}),
+    PRINTABLE,
+]
+Vsys = Annotated[str, Meta(pattern=r"^(vsys[0-9]{1,3})?$", extra={"hint": 'write "vsys1", for example'})]
+LinearRegex = Annotated[str, compile_linear]
+Host = Annotated[str, Before(_read_host)]
+File = Annotated[
+    Path | None, Before(_read_path, Annotated[str | None, Meta(extra_json_schema={"format": "path"})]), PRINTABLE
+]
+Name = Annotated[str, Meta(pattern=NAME, extra={"hint": "letters, digits, _, . and - are allowed, 64 at most"})]
+Port = Annotated[int, Meta(ge=1, le=LAST_PORT)]
+Listen = Annotated[str, _check_listen]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 
-TimeZone = Annotated[str, AfterValidator(_check_zone)]
+TimeZone = Annotated[str, _check_zone]
 TextFile = Annotated[
     File,
     must(
@@ -166,21 +168,23 @@ PingURL = Annotated[  # its path is a secret, so no refusal repeats it
     must(lambda url: not url or _is_url(url), "must be a URL that begins with https:// or http://"),
     must(lambda url: "@" not in urlsplit(url).netloc, "must not contain a user or a password"),
 ]
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_read_network)]
+Network = Annotated[
+    IPv4Network | IPv6Network,
+    Before(
+        _read_network,
+        Annotated[str, Meta(extra_json_schema={"anyOf": [{"format": "ipv4network"}, {"format": "ipv6network"}]})],
+    ),
+]
 Tag = Annotated[
     str,
-    StringConstraints(max_length=100),
+    Meta(max_length=100),
     must(
         lambda tag: tag == " ".join(tag.split()) and tag.isprintable() and not set(tag) & set("'\"\\@,"),
         "a tag must not contain a quote, a comma, a backslash, an @ or surplus blanks",
     ),
 ]
-TagPrefix = Annotated[str, StringConstraints(pattern=PREFIX), BeforeValidator(_check_prefix)]
-TagNames = Annotated[
-    dict[str, Tag],
-    AfterValidator(_check_globs),
-    BeforeValidator(_read_tag_names, json_schema_input_type=Literal["all"] | dict[str, str]),
-]
+TagPrefix = Annotated[str, _check_prefix, Meta(pattern=PREFIX)]
+TagNames = Annotated[dict[str, Tag], Before(_read_tag_names, Literal["all"] | dict[str, str]), _check_globs]
 Fingerprint = Annotated[
     str,
     must(
@@ -188,16 +192,18 @@ Fingerprint = Annotated[
         "not a SHA-256 fingerprint of 64 hex digits",
     ),
 ]
-Fingerprints = Annotated[
-    tuple[Fingerprint, ...], BeforeValidator(_read_fingerprints, json_schema_input_type=str | list[str])
-]
+Fingerprints = Annotated[tuple[Fingerprint, ...], Before(_read_fingerprints, str | list[str])]
 
 
-class Table(BaseModel):
+class Table(Struct, frozen=True, kw_only=True):
     """A table of the configuration. It is frozen, and unknown keys are errors."""
 
-    # Built when first used: a table within another is built with that one, and not for itself as well.
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> tuple[Self | None, list[str]]:
+        """Read the table. Return it, unless something is wrong with it, and all that is."""
+        problems: list[str] = []
+        table = read_value(cls, document, "", problems)
+        return None if problems else table, problems
 
     def find_secrets(self) -> Iterator[Secret]:
         """List the secrets that the table needs, as it is filled in."""
@@ -227,14 +233,14 @@ class SecretError(Exception):
     """A secret cannot be read; the message says where it was looked for."""
 
 
-class NeighbourTable(Table):
+class NeighbourTable(Table, frozen=True):
     """The table of a neighbour. The neighbour brings its own model."""
 
     @classmethod
-    def find_strangers(
+    def find_contradictions(
         cls,
-        table: Mapping[str, Any],  # noqa: ARG003 (of those that name any)
+        table: Mapping[str, Any],  # noqa: ARG003 (of those that may have any)
         firewalls: Mapping[str, Mapping[str, Any]],  # noqa: ARG003
     ) -> Iterator[tuple[str, str]]:
-        """Find keys that name a firewall that does not exist. Yield each key and what is wrong with it."""
+        """Find keys that lack another, or name a firewall that does not exist. Yield each, and what is wrong."""
         return iter(())

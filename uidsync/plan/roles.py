@@ -12,6 +12,8 @@ from fnmatch import translate
 from functools import cache, partial
 from itertools import chain
 
+from msgspec.structs import replace
+
 from uidsync.config.models import Config, FirewallConfig, RolesConfig, TargetConfig
 from uidsync.panos import Subject, Tagged, join_tags
 from uidsync.source.rows import LoginEvent
@@ -97,8 +99,8 @@ def make_tag_config(config: Config, targets: Collection[TargetConfig]) -> Config
     """Return the configuration by which tags are planned and looked at, with those of the targets that get any."""
     tagged = tuple(
         # Whatever has the prefix is ours, also where the ledger knows nothing of it.
-        target.model_copy(update={"mapping_timeout": config.roles.timeout, "sole_writer": True})
+        replace(target, mapping_timeout=config.roles.timeout, sole_writer=True)
         for target in targets
         if config.roles.is_used and isinstance(target, FirewallConfig) and target.tags
     )
-    return config.model_copy(update={"target": tagged})
+    return replace(config, target=tagged)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from msgspec import Struct
-from msgspec.structs import replace
+from msgspec import Struct, json
+from msgspec.structs import asdict, replace
 from structlog.typing import FilteringBoundLogger
 
 from uidsync.config.models import Config, MySQLConfig, RolesConfig
@@ -235,7 +235,8 @@ def find_end(snapshot: Snapshot, dates: Dates, stale_after: timedelta) -> dateti
 
 def make_rules(config: Config, source: Source) -> Rules:
     """Make the rules for reading this source's rows."""
-    identity = config.identity
+    identity, roles = config.identity, asdict(config.roles)
+    del roles["timeout"]  # what changes it changes no tag
     return Rules(
         domain=identity.domain,
         lowercase=identity.lowercase,
@@ -248,7 +249,7 @@ def make_rules(config: Config, source: Source) -> Rules:
         time_zone=make_zone(config.source.time_zone),
         time_offset=config.source.time_offset,
         may_cut_addresses=source.may_cut_addresses,
-        roles=config.roles.model_dump_json(exclude={"timeout"}) if config.roles.is_used else "",
+        roles=json.encode(roles).decode() if config.roles.is_used else "",
         role_globs=(*config.roles.user_tags, *config.roles.address_tags),
     )
 

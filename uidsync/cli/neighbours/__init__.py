@@ -14,6 +14,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from msgspec.structs import asdict
+
 from uidsync.cli.app import NEIGHBOURS
 from uidsync.config.credentials import SecretFiles
 from uidsync.config.models import Config
@@ -53,7 +55,7 @@ class Neighbours(Mapping[str, type[NeighbourTable] | None]):
 
 def list_file_problems(config: Config, secrets: SecretFiles) -> Iterator[str]:
     """List what is wrong with the files that neighbours' tables name, but for secrets that are missing."""
-    for name, table in config:
+    for name, table in asdict(config).items():
         if not isinstance(table, NeighbourTable) or not find_spec(f"uidsync.integrations.{name}.files"):
             continue
         keys = dict[str, Path]()

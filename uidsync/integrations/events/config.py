@@ -10,7 +10,7 @@ from datetime import UTC, timedelta, tzinfo
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, StringConstraints
+from msgspec import Meta
 
 from uidsync.config.values import (
     DAY,
@@ -28,13 +28,13 @@ from uidsync.config.values import (
 from uidsync.integrations.events.filters import check_condition, check_log_type, check_value
 from uidsync.panos.logs.events import MOST_ENTRIES
 
-LogType = Annotated[str, AfterValidator(check_log_type)]
-Condition = Annotated[str, AfterValidator(check_condition)]
-Value = Annotated[str, AfterValidator(check_value)]
-ThreatId = Annotated[str, StringConstraints(pattern=r"^([0-9]{1,10})?$")]
+LogType = Annotated[str, check_log_type]
+Condition = Annotated[str, check_condition]
+Value = Annotated[str, check_value]
+ThreatId = Annotated[str, Meta(pattern=r"^([0-9]{1,10})?$")]
 
 
-class OwnQuery(Table):
+class OwnQuery(Table, frozen=True, kw_only=True):
     """A query of your own: which log, and which of its entries."""
 
     log_type: LogType = "threat"
@@ -45,10 +45,10 @@ class OwnQuery(Table):
     """Only this threat, by its number."""
 
 
-class EventsConfig(NeighbourTable):
+class EventsConfig(NeighbourTable, frozen=True, kw_only=True):
     """How `uidsync events` reads the firewalls' logs."""
 
-    page: Annotated[int, Field(ge=1, le=MOST_ENTRIES, strict=True)] = 1000
+    page: Annotated[int, Meta(ge=1, le=MOST_ENTRIES)] = 1000
     """How many log entries to ask for at once, 5000 at most. Panorama may fail above 1000."""
     job_timeout: Annotated[Duration, between(SECOND, HOUR)] = 2 * MINUTE
     """The time limit for one query at a firewall."""
@@ -59,7 +59,7 @@ class EventsConfig(NeighbourTable):
     time_zone: TimeZone | None = None
     """The time zone of the firewalls' clocks, for example `"Europe/Berlin"`. Without it, only entries that contain
     their offset from UTC get a name."""
-    time_zones: dict[Name, TimeZone] = {}  # noqa: RUF012 (pydantic copies it)
+    time_zones: dict[Name, TimeZone] = {}  # noqa: RUF012 (a Struct copies it)
     """The same for single firewalls."""
     same_domains: tuple[Value, ...] = ()
     """Domains and realms that mean the same, for example `["CAMPUS", "example.edu"]`. Then `jdoe01@example.edu` and
@@ -87,7 +87,7 @@ class EventsConfig(NeighbourTable):
         return ZoneInfo(zones.pop()) if len(zones) == 1 else UTC
 
     @classmethod
-    def find_strangers(
+    def find_contradictions(
         cls, table: Mapping[str, Any], firewalls: Mapping[str, Mapping[str, Any]]
     ) -> Iterator[tuple[str, str]]:
         """Find names of firewalls that there are not."""

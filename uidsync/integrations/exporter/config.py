@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from uidsync.config.values import DAY, MINUTE, SECOND, Duration, Flag, Host, Listen, NeighbourTable, between
+from uidsync.config.values import DAY, MINUTE, SECOND, Duration, Host, Listen, NeighbourTable, between
 
 
-class ExporterConfig(NeighbourTable):
+class ExporterConfig(NeighbourTable, frozen=True, kw_only=True):
     """How `uidsync exporter` serves Prometheus metrics and the status page."""
 
     listen: Listen = "127.0.0.1:9876"
@@ -21,13 +21,13 @@ class ExporterConfig(NeighbourTable):
     """The time limit for a firewall, if Prometheus does not send one."""
     ask_every: Annotated[Duration, between(0 * SECOND, MINUTE)] = 5 * SECOND
     """The shortest time between two queries to a firewall. Until then, all scrapers get the same answer."""
-    gateways: Flag = True
+    gateways: bool = True
     """`true` also reads IKE gateways and their SAs. This costs two more calls."""
-    sas: Flag = True
+    sas: bool = True
     """`true` also reads how long IPsec SAs last. This costs one more call."""
-    counters: Flag = False
+    counters: bool = False
     """`true` also reads bytes, packets and errors. This costs one more call for each tunnel."""
-    users: Flag = True
+    users: bool = True
     """`true` also reads what the firewall knows of User-ID: counts of mappings, agents, groups, uptime. This costs nine
     more calls."""
     status_metric: Literal["ifIPsecOperStatus", "ifIPSECOperStatus", ""] = "ifIPsecOperStatus"

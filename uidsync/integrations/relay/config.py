@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta, tzinfo
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
+from msgspec import Meta
 
 from uidsync.config.values import (
     DAY,
@@ -21,7 +20,6 @@ from uidsync.config.values import (
     SECOND,
     Duration,
     File,
-    Flag,
     Listen,
     NeighbourTable,
     Network,
@@ -91,13 +89,7 @@ def _check_fqdn(value: str) -> str:
     return value
 
 
-def _check_client_ca(value: Path | None, table: ValidationInfo) -> Path | None:
-    if value and not table.data.get("certificate_file"):
-        raise ValueError("needs certificate_file")
-    return value
-
-
-class RelayConfig(NeighbourTable):
+class RelayConfig(NeighbourTable, frozen=True, kw_only=True):
     """How `uidsync relay` receives alerts of firewalls and sends them to Cortex XDR."""
 
     listen: Listen = "127.0.0.1:8080"
@@ -109,11 +101,11 @@ class RelayConfig(NeighbourTable):
     """The server's certificate with its chain (PEM). Without one, the relay speaks plain HTTP."""
     key_file: File = None
     """The file that holds the private key of the certificate. Default: the secret `relay-tls-key`."""
-    client_ca_file: Annotated[File, AfterValidator(_check_client_ca)] = None
+    client_ca_file: File = None
     """If it is set, clients must show a certificate of this CA (PEM)."""
     networks: tuple[Network, ...] = ()
     """The networks that clients may come from. Default: all."""
-    fqdn: Annotated[Text, AfterValidator(_check_fqdn)] = ""
+    fqdn: Annotated[Text, _check_fqdn] = ""
     """The name of the tenant, with or without `api-` before it. Required for the relay."""
     api_key_id: Text = ""
     """The number of the API key. Required for the relay."""
@@ -123,29 +115,29 @@ class RelayConfig(NeighbourTable):
     """The kind of the API key, as the tenant shows it."""
     ca_file: File = None
     """The CA of the tenant, or of a proxy that decrypts TLS (PEM). Default: the public CAs."""
-    proxy: Annotated[Text, AfterValidator(_check_proxy)] = ""
+    proxy: Annotated[Text, _check_proxy] = ""
     """The URL of a proxy to the tenant. Default: that of the environment variable `HTTPS_PROXY`."""
     time_zone: TimeZone = "UTC"
     """The firewalls' time zone, for logs that contain local time only."""
-    quota_size: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 600
+    quota_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 600
     """The number of alerts that the tenant takes in `quota_time`."""
     quota_time: Annotated[Duration, between(SECOND, DAY)] = MINUTE
     """The length of the quota. No window of this length has more alerts."""
-    update_size: Annotated[int, Field(ge=1, le=60, strict=True)] = 60
+    update_size: Annotated[int, Meta(ge=1, le=60)] = 60
     """The number of alerts in one request."""
-    buffer_size: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] = 6000
+    buffer_size: Annotated[int, Meta(ge=1, le=10_000_000)] = 6000
     """The number of alerts that may wait. If the queue is full, the relay answers 503."""
     poll_every: Annotated[Duration, between(timedelta(milliseconds=10), MINUTE)] = 2 * SECOND
     """How often the relay looks for alerts to send."""
     max_age: Annotated[Duration, between(MINUTE, 366 * DAY)] = 7 * DAY
     """How long an alert may wait. After that it becomes a dead letter."""
-    alert_name: Annotated[Text, AfterValidator(check_alert_name)] = "{threat_name}"
+    alert_name: Annotated[Text, check_alert_name] = "{threat_name}"
     """The layout of alert names. `{threat_name} / {src}` tells hosts apart: XDR groups alerts that share a name."""
-    storm: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] = 0
+    storm: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     """If more alerts than this wait under one name, they are sent as one. `0` never does that."""
     empty_address: Literal["", "0.0.0.0"] = ""  # noqa: S104 (what XDR is told of an address that is not known)
     """What the tenant gets for an address that the log does not have. Default: an empty text."""
-    who: Flag = False
+    who: bool = False
     """`true` adds to the description who had the addresses at that moment. It needs `[source]`."""
     who_wait: Annotated[Duration, between(timedelta(), MINUTE)] = timedelta()
     """How long each alert waits before it is sent, so that its names are found. By default no alert waits: one that is
@@ -159,6 +151,16 @@ class RelayConfig(NeighbourTable):
     def make_rules(self, zone: tzinfo) -> Rules:
         """Make the rules by which alerts are read, of firewalls in this zone."""
         return Rules(zone, self.alert_name, self.empty_address)
+
+    @classmethod
+    def find_contradictions(
+        cls,
+        table: Mapping[str, Any],
+        firewalls: Mapping[str, Mapping[str, Any]],  # noqa: ARG003
+    ) -> Iterator[tuple[str, str]]:
+        """Find a CA for clients without a certificate for the server."""
+        if table.get("client_ca_file") and not table.get("certificate_file"):
+            yield "client_ca_file", "needs certificate_file"
 
     def find_secrets(self) -> Iterator[Secret]:
         """List the secrets of a relay that is set up: its key, what firewalls show it, and its own TLS key."""
@@ -206,20 +208,15 @@ def read_environment(environment: Mapping[str, str]) -> tuple[RelayConfig, timed
     hours = float(offset) if FRACTION.fullmatch(offset) else MOST_HOURS
     if abs(hours) >= MOST_HOURS:
         problems.append(f"OFFSET: {offset!r} must be hours such as 0, -5 or 5.5")
-    try:
-        config = RelayConfig.model_validate(keys)
-    except ValidationError as error:
-        problems += [_describe(each, given) for each in error.errors(include_url=False)]
-    if problems:
+    config, wrong = RelayConfig.read(keys)
+    variables = {key: name for name, (key, _) in NUMBERS.items()}
+    for problem in wrong:
+        key, _, words = problem.partition("; ")[0].partition(": ")  # hints are for whoever writes a file
+        name = variables.get(key, key.upper())
+        problems.append(f"{name}: {given.get(name, '')} {words}")
+    if config is None or problems:
         raise ValueError("\n".join(problems))
     return config, timedelta(hours=hours)
-
-
-def _describe(problem: Any, given: Mapping[str, str]) -> str:  # noqa: ANN401 (pydantic's own type is not public)
-    key = str(problem["loc"][0])
-    name = next((name for name, (known, _) in NUMBERS.items() if known == key), key.upper())
-    words = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
-    return f"{name}: {given.get(name, '')} {words}"
 
 
 def find_ca_variable(environment: Mapping[str, str]) -> tuple[str, str]:

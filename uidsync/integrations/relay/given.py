@@ -104,5 +104,5 @@ def by_table(file: str, table: RelayConfig, environment: Mapping[str, str], secr
     """Take what a table says, but for the file of CAs: that may be the environment's."""
     names, (ca_name, ca_file) = BY_TABLE, find_ca_variable(environment)
     if table.ca_file is None and ca_file:
-        table, names = table.model_copy(update={"ca_file": Path(ca_file)}), replace(names, ca_file=ca_name)
+        table, names = replace(table, ca_file=Path(ca_file)), replace(names, ca_file=ca_name)
     return Given(file, table, ZoneInfo(table.time_zone), state_dir, secrets, names)

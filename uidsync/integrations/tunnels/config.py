@@ -11,9 +11,7 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
-
-from uidsync.config.values import Flag, Name, NeighbourTable, Port, Secret, Word
+from uidsync.config.values import Name, NeighbourTable, Port, Secret, Word
 
 
 def _read_regex(value: str) -> str:
@@ -25,11 +23,11 @@ def _read_regex(value: str) -> str:
     return value
 
 
-Regex = Annotated[str, AfterValidator(_read_regex)]
+Regex = Annotated[str, _read_regex]
 Expected = dict[Name, tuple[Word, ...]]
 
 
-class TunnelsConfig(NeighbourTable):
+class TunnelsConfig(NeighbourTable, frozen=True, kw_only=True):
     """Which IPsec tunnels are watched, how they are read, and how they are judged."""
 
     require_all: tuple[Word, ...] = ()
@@ -44,15 +42,15 @@ class TunnelsConfig(NeighbourTable):
     """Regular expressions for names of IKE gateways. Reading gateways costs one more call each time. Default: all."""
     exclude_gateways: tuple[Regex, ...] = ()
     """IKE gateways to leave out. Default: none."""
-    expected: Expected = {}  # noqa: RUF012 (pydantic copies it)
+    expected: Expected = {}  # noqa: RUF012 (a Struct copies it)
     """The tunnels that must exist, by firewall. A tunnel that does not is `missing`. `uidsync tunnels learn` prints
     this list."""
     learned: tuple[Expected, ...] = ()
     """Lists that `uidsync tunnels learn` adds later, as `[[tunnels.learned]]`. For each firewall the last list counts,
     and replaces `expected`."""
-    monitor_is_down: Flag = False
+    monitor_is_down: bool = False
     """`true`: an active tunnel is down if its monitor is down. `false`: it is degraded."""
-    check_counts: Flag = True
+    check_counts: bool = True
     """`false` accepts a list of tunnels that is shorter than the firewall says it is."""
     ssh: tuple[Name, ...] = ()
     """The names of firewalls that are read over SSH, not by the XML API. Default: none."""
@@ -69,7 +67,7 @@ class TunnelsConfig(NeighbourTable):
         return dict(ChainMap(*reversed(self.learned), self.expected))
 
     @classmethod
-    def find_strangers(
+    def find_contradictions(
         cls, table: Mapping[str, Any], firewalls: Mapping[str, Mapping[str, Any]]
     ) -> Iterator[tuple[str, str]]:
         """Find names of firewalls that there are not, and of those that SSH does not reach."""
