@@ -42,8 +42,8 @@ def _show(kind: Any, tables: dict[str, Any]) -> Any:  # noqa: ANN401 (as annotat
             "propertyNames": _show(parts[0], tables),
             "additionalProperties": _show(parts[1], tables),
         }
-    if find_tables(kind):
-        return {"anyOf": [_show_table(model, tables) for model in find_tables(kind)]}
+    if shown := [_show_table(model, tables) for model in find_tables(kind)]:
+        return {"anyOf": shown} if len(shown) > 1 else shown[0]
     written = [check.written for check in parts if isinstance(check, Before) and check.written]
     return msgspec.json.schema(*written or (kind,))
 
@@ -85,16 +85,12 @@ def _read_docstrings(model: type[Table]) -> dict[str, str]:
         body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
     except (OSError, SyntaxError):  # a class that was made, or whose source was not shipped
         return {}
-    lines = body.body if isinstance(body, ast.ClassDef) else []
-    return {
-        line.target.id: " ".join(below.value.value.split())
-        for line, below in pairwise(lines)
-        if isinstance(line, ast.AnnAssign)
-        and isinstance(line.target, ast.Name)
-        and isinstance(below, ast.Expr)
-        and isinstance(below.value, ast.Constant)
-        and isinstance(below.value.value, str)
-    }
+    texts = dict[str, str]()
+    for pair in pairwise(getattr(body, "body", ())):
+        match pair:
+            case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(text))):
+                texts[key] = " ".join(text.split())
+    return texts
 
 
 def render(document: Mapping[str, Any], head: str) -> str:

@@ -42,6 +42,15 @@ def make_rewriter(match: str, replace: str) -> Callable[[str], str]:
     return rewrite
 
 
+def check_regex(match: str) -> None:
+    """Raise ValueError, in words, for what is no expression of Python's."""
+    try:
+        with warnings.catch_warnings(action="error"):  # of what a later Python will read otherwise
+            re.compile(match)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+
+
 def compile_linear(match: str) -> Any:  # noqa: ANN401
     """Compile an expression. Raises ValueError, in words."""
     import re2  # type: ignore[import-untyped]  # noqa: PLC0415 (takes its time to load, and most sites rewrite nothing)
@@ -49,13 +58,12 @@ def compile_linear(match: str) -> Any:  # noqa: ANN401
     options = re2.Options()
     options.log_errors = False  # it would write to stderr
     try:
-        with warnings.catch_warnings(action="error"):  # of what a later Python will read otherwise
-            re.compile(re.sub(r"\\[pP](?:\{\^?\w+\}|\w)", r"\\w", match))  # which Python lacks
+        check_regex(re.sub(r"\\[pP](?:\{\^?\w+\}|\w)", r"\\w", match))  # which Python lacks
         return re2.compile("".join(_translate(match)), options)
     except re2.error as error:
         words = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
         raise ValueError(f"not a regular expression: {words}; {HINT}") from None
-    except (re.error, OverflowError, RecursionError, Warning, UnicodeEncodeError) as error:
+    except (re.error, UnicodeEncodeError) as error:
         raise ValueError(f"not a regular expression: {error}") from None
 
 

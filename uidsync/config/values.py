@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import durationpy
 from msgspec import Meta, Struct
 
-from uidsync.config.rewriting import compile_linear
+from uidsync.config.rewriting import check_regex, compile_linear
 from uidsync.config.tables import Before, read_value
 
 
@@ -145,6 +145,7 @@ Domain = Annotated[
     PRINTABLE,
 ]
 Vsys = Annotated[str, Meta(pattern=r"^(vsys[0-9]{1,3})?$", extra={"hint": 'write "vsys1", for example'})]
+Regex = Annotated[str, check_regex]
 LinearRegex = Annotated[str, compile_linear]
 Host = Annotated[str, Before(_read_host)]
 File = Annotated[
@@ -237,10 +238,6 @@ class NeighbourTable(Table, frozen=True):
     """The table of a neighbour. The neighbour brings its own model."""
 
     @classmethod
-    def find_contradictions(
-        cls,
-        table: Mapping[str, Any],  # noqa: ARG003 (of those that may have any)
-        firewalls: Mapping[str, Mapping[str, Any]],  # noqa: ARG003
-    ) -> Iterator[tuple[str, str]]:
+    def find_contradictions(cls, table: Mapping[str, Any], firewalls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:  # noqa: ARG003
         """Find keys that lack another, or name a firewall that does not exist. Yield each, and what is wrong."""
         return iter(())

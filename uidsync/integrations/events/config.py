@@ -87,9 +87,7 @@ class EventsConfig(NeighbourTable, frozen=True, kw_only=True):
         return ZoneInfo(zones.pop()) if len(zones) == 1 else UTC
 
     @classmethod
-    def find_contradictions(
-        cls, table: Mapping[str, Any], firewalls: Mapping[str, Mapping[str, Any]]
-    ) -> Iterator[tuple[str, str]]:
+    def find_contradictions(cls, table: Mapping[str, Any], firewalls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Find names of firewalls that there are not."""
         zones = table.get("time_zones")
         for name in zones if isinstance(zones, dict) else ():

@@ -153,11 +153,7 @@ class RelayConfig(NeighbourTable, frozen=True, kw_only=True):
         return Rules(zone, self.alert_name, self.empty_address)
 
     @classmethod
-    def find_contradictions(
-        cls,
-        table: Mapping[str, Any],
-        firewalls: Mapping[str, Mapping[str, Any]],  # noqa: ARG003
-    ) -> Iterator[tuple[str, str]]:
+    def find_contradictions(cls, table: Mapping[str, Any], firewalls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:  # noqa: ARG003
         """Find a CA for clients without a certificate for the server."""
         if table.get("client_ca_file") and not table.get("certificate_file"):
             yield "client_ca_file", "needs certificate_file"

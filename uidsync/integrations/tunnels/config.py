@@ -5,25 +5,12 @@ Pure: no I/O.
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from uidsync.config.values import Name, NeighbourTable, Port, Secret, Word
+from uidsync.config.values import Name, NeighbourTable, Port, Regex, Secret, Word
 
-
-def _read_regex(value: str) -> str:
-    try:
-        with warnings.catch_warnings(action="error"):  # of what a later Python will read otherwise
-            re.compile(value)
-    except (re.error, OverflowError, RecursionError, Warning) as error:
-        raise ValueError(f"not a regular expression: {error}") from None
-    return value
-
-
-Regex = Annotated[str, _read_regex]
 Expected = dict[Name, tuple[Word, ...]]
 
 
@@ -67,9 +54,7 @@ class TunnelsConfig(NeighbourTable, frozen=True, kw_only=True):
         return dict(ChainMap(*reversed(self.learned), self.expected))
 
     @classmethod
-    def find_contradictions(
-        cls, table: Mapping[str, Any], firewalls: Mapping[str, Mapping[str, Any]]
-    ) -> Iterator[tuple[str, str]]:
+    def find_contradictions(cls, table: Mapping[str, Any], firewalls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Find names of firewalls that there are not, and of those that SSH does not reach."""
         learned = table.get("learned")
         lists = [("expected", table.get("expected")), ("ssh", table.get("ssh"))]
