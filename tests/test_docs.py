@@ -101,6 +101,38 @@ def test_the_schema_describes_every_key():
         assert {key: value["description"] for key, value in shown.items()} == describe_keys(model)
 
 
+@pytest.mark.parametrize(
+    ("table", "key", "shown"),
+    [
+        ("MySQLConfig", "kind", {"enum": ["mysql"]}),
+        ("MySQLConfig", "port", {"type": "integer", "minimum": 1, "maximum": 65535, "default": 3306}),
+        ("MySQLConfig", "database", {"type": "string", "minLength": 1, "default": "backupDB"}),
+        ("IdentityConfig", "domain", {"type": "string", "maxLength": 64, "pattern": r"^[^\\@,]*$", "default": ""}),
+        ("IdentityConfig", "rewrite", {"type": "array", "items": {"$ref": "#/$defs/Rewrite"}, "default": []}),
+        ("SyncConfig", "deadline", {"type": "string", "format": "duration", "default": "PT300S"}),
+        ("FirewallConfig", "host", {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None}),
+        ("FirewallConfig", "fingerprint_sha256",
+         {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}], "default": []}),
+        ("RolesConfig", "user_tags",
+         {"anyOf": [{"enum": ["all"]}, {"type": "object", "additionalProperties": {"type": "string"}}]}),
+    ],
+)  # fmt: skip
+def test_the_schema_says_what_a_key_may_be(table, key, shown):
+    """An editor learns of types, limits, choices, and what else may stand in the place of a value."""
+    said = json.loads(show("config", "schema"))["$defs"][table]["properties"][key]
+    assert {name: value for name, value in said.items() if name != "description"} == shown
+
+
+def test_the_schema_knows_the_kinds_and_what_is_needed():
+    """A source is one of two tables, targets are a list of them, and both are needed."""
+    schema = json.loads(show("config", "schema"))
+    kinds = [{"$ref": f"#/$defs/{name}"} for name in ("FirewallConfig", "AgentConfig")]
+    assert schema["properties"]["target"]["items"] == {"anyOf": kinds}
+    assert schema["required"] == ["source", "target"]
+    assert schema["$defs"]["Rewrite"]["required"] == ["match", "replace"]
+    assert schema["additionalProperties"] is schema["$defs"]["Rewrite"]["additionalProperties"] is False
+
+
 def read_shown():
     """Return the tables of `uidsync config`, with every optional line made a real one: the kind, and its keys."""
     tables = re.split(r"^#?(?=\[)|^(?=#kind = \"csv\")", show("config"), flags=re.MULTILINE)[1:]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from uidsync.cli.neighbours import Neighbours
 from uidsync.config.models import (
     AgentConfig,
     CSVConfig,
@@ -343,6 +344,11 @@ def test_every_kind_of_wrong_value_is_told_by_its_path(changes, expected):
         ({"source__csv": 1}, "source.csv: unknown key"),
         ({"0__firewall": 1}, 'target "fw-east": firewall: unknown key'),
         ({"sync__zzz": 1}, "sync.zzz: unknown key"),
+        ({"0__client_cert_fil": 1}, 'target "fw-east": client_cert_fil: unknown key'),
+        (
+            {"identity__rewrite": [{"match": "a", "replace": "", "mach": ""}]},
+            "identity.rewrite[0].mach: unknown key; did you mean match?",
+        ),
     ],
 )
 def test_an_unknown_key_is_an_error_that_helps(changes, expected):
@@ -522,3 +528,12 @@ def test_roles_that_no_firewall_takes_are_refused(key, value, problem):
     """A tag that PAN-OS would not take, or a prefix that owns everything, is named with its place."""
     (found,) = problems_of(document(roles={key: value}))
     assert found.startswith(problem)
+
+
+def test_what_need_not_be_whole_may_lack_its_source():
+    """A file for secrets or for the relay alone may lack source and targets, whichever tables it has."""
+    for given in ({}, {"identity": {"domain": "CAMPUS"}}, {"relay": {"fqdn": "tenant.example.com"}}):
+        config = make_config(given, "", Neighbours(), is_whole=False)
+        assert (config.source, config.target) == (None, ())
+    with pytest.raises(ConfigError, match="path: missing"):
+        make_config({"source": {"kind": "csv"}}, "", Neighbours(), is_whole=False)

@@ -10,7 +10,7 @@ from tests.source import rogue
 IMPORTED = re.compile(r"^import time:\s+\d+ \|\s+\d+ \|\s+(\S+)$", re.MULTILINE)
 # What a run with nothing due has no use for.
 UNUSED = re.compile(
-    r"(rich\.style|pygments|markdown_it|attr|paramiko|html|http|_strptime|aiohttp|requests|urllib3|trustme|asyncio\.\w+|xml\.sax)\b"
+    r"(rich\.style|pygments|markdown_it|attr|paramiko|html|http|_strptime|aiohttp|requests|urllib3|trustme|pydantic|asyncio\.\w+|xml\.sax)\b"
     r"|cryptography\.(x509|hazmat\.primitives)\b"
     r"|uidsync\.(simulator|integrations|history|verify|withdraw|web|source\.csvfile|panos\.tunnels|panos\.logs\.\w+)\b"
     r"|uidsync\.cli\.(neighbours\.\w|(?!app|failures|neighbours|rights|sync|syncing|wiring|words))"
