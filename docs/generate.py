@@ -91,6 +91,7 @@ EXAMPLES = {
         "host": '"fw-east.example.edu"',
         "hosts": '["fw-east-a", "fw-east-b"]',
         "api_key_file": '"/etc/uidsync/credentials/fw-east-api-key"',
+        "connections": "2",
     },
     "target agent": {
         "name": '"uia-1"',
@@ -98,6 +99,7 @@ EXAMPLES = {
         "ca_file": '"/etc/uidsync/uia-ca.pem"',
         "client_cert_file": '"/etc/uidsync/credentials/uia-1-client.pem"',
         "client_key_file": '"/etc/uidsync/credentials/uia-1-client-key"',
+        "connections": "1",
     },
 }
 HEAD = """\

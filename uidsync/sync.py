@@ -285,7 +285,7 @@ def _make_delivery(parts: Parts, target: Target, recorder: Recorder) -> Delivery
     sender: Sender = target
     if is_of_tags and isinstance(target, Firewall):
         sender = make_tagged(target, parts.config, parts.ledger, dispatch.name)
-    return Delivery(dispatch.name, sender, dispatch.plan, dispatch.target.connections)
+    return Delivery(dispatch.name, sender, dispatch.plan, dispatch.connections)
 
 
 def make_tagged(firewall: Firewall, config: Config, ledger: Ledger, name: str) -> TagTarget:

@@ -3,13 +3,14 @@
 import threading
 from collections import Counter
 from ipaddress import ip_address
+from itertools import count as count_up
 from types import MappingProxyType
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.limits import PATIENCE
+from tests.limits import PATIENCE, wait_until
 from uidsync.deadline import Deadline
 from uidsync.deliver.refusals import ALL_REFUSED, REFUSED_LATER
 from uidsync.deliver.workers import GRACE, Delivery, deliver
@@ -480,15 +481,63 @@ def test_a_target_that_hangs_does_not_hold_the_run(connections):
 
 @pytest.mark.parametrize("connections", [1, 2, 5])
 def test_no_more_connections_than_allowed(connections):
-    """So many messages are in flight at a time, and never more."""
+    """So many messages are in flight at a time once the target accepted one, and never more."""
     together = threading.Barrier(connections)
 
-    def meet(_):
-        together.wait(5)
+    def meet(batch):
+        if batch[0].user == "user0":
+            assert len(peer.batches) == 1
+        else:
+            together.wait(PATIENCE)
         return ()
 
-    delivery = send(peer := Peer(meet), make_plan(10 * connections), batch_size=1, connections=connections)
-    assert (peer.most_in_flight, count(delivery)) == (connections, {"delivered": 10 * connections})
+    delivery = send(peer := Peer(meet), make_plan(1 + 10 * connections), batch_size=1, connections=connections)
+    assert (peer.most_in_flight, count(delivery)) == (connections, {"delivered": 1 + 10 * connections})
+
+
+@pytest.mark.parametrize("error", [Unauthorized, Unreachable, Busy])
+def test_a_target_that_cannot_be_used_gets_one_message(error):
+    """However many connections there may be: a wrong key is shown once."""
+    delivery = send(peer := Peer(raising(error("no"))), make_plan(100), batch_size=10, connections=5)
+    assert (len(peer.batches), count(delivery)) == (1, {"failed": 10, "not_tried": 90})
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+@pytest.mark.parametrize("error", [Busy("crowded"), Unreachable("refused").unsent()], ids=["busy", "refused"])
+def test_a_target_that_takes_fewer_calls_gets_fewer(limit, error):
+    """All is delivered; what failed beside other calls is sent again, and is in doubt if it may have been accepted."""
+    observer, together, numbers, later = Observer(), threading.Barrier(5), count_up(), []
+
+    def answer(_):
+        number = next(numbers)
+        if 1 <= number <= 5:
+            together.wait(PATIENCE)
+            if number > limit:
+                raise error
+            wait_until(lambda: peer.in_flight <= limit)
+        later.append(peer.in_flight)
+        return ()
+
+    delivery = send(peer := Peer(answer), make_plan(50), batch_size=1, connections=5, observer=observer)
+    assert count(delivery) == {"delivered": 50}
+    assert delivery.messages == len(peer.batches) == 50 + 5 - limit
+    assert max(later) == limit
+    doubted = sum(what == "doubting" for _, what, _ in observer.heard)
+    assert doubted == (0 if error.is_unsent else 5 - limit)
+
+
+def test_a_target_that_dies_beside_other_calls_is_given_up():
+    """The last call that fails decides: what failed before it was sent to nobody else, and is not tried again."""
+    together = threading.Barrier(3)
+
+    def answer(batch):
+        if batch[0].user != "user0":
+            together.wait(PATIENCE)
+            raise Unreachable("gone")
+        return ()
+
+    delivery = send(peer := Peer(answer), make_plan(50), batch_size=1, connections=3)
+    assert (len(peer.batches), count(delivery)) == (4, {"delivered": 1, "failed": 1, "not_tried": 48})
 
 
 def test_logouts_end_before_logins_begin():
@@ -559,12 +608,12 @@ def test_what_is_in_flight_counts_as_announced():
                 has_gone_on.set()
 
     def answer(batch):
-        if batch[0].user == "user0":
+        if batch[0].user == "user1":
             assert has_gone_on.wait(PATIENCE)
         return ()
 
-    deliver([[(Delivery("fw", Peer(answer), make_plan(100), connections=2), Counting())]], 1, Deadline(60))
-    assert max(most) == 8
+    delivery = send(Peer(answer), make_plan(100), batch_size=1, connections=2, observer=Counting())
+    assert (max(most), count(delivery)) == (8, {"delivered": 100})
 
 
 @pytest.mark.parametrize("answer", [refusing({"user1"}), rejecting({"user1"})], ids=["all of it", "an entry"])
@@ -592,14 +641,15 @@ def test_what_is_refused_beside_others_went_out_once(kind):
     others = threading.Semaphore(0)
 
     def answer(batch):
-        if "user1" not in {entry.user for entry in batch}:
+        if "user4" not in {entry.user for entry in batch}:
             others.release()
         elif len(batch) == 3:  # the message as it was planned, and none of its parts
-            assert all(others.acquire(timeout=PATIENCE) for _ in range(4))
-        return kind({"user1"})(batch)
+            assert all(others.acquire(timeout=PATIENCE) for _ in range(5))
+        return kind({"user4"})(batch)
 
-    observer, peer = Observer(), Peer(answer)
-    deliver([[(Delivery("fw", peer, make_plan(21), connections=2), observer)]], 3, Deadline(60))
+    observer = Observer()
+    delivery = send(Peer(answer), make_plan(21), batch_size=3, connections=2, observer=observer)
+    assert count(delivery) == {"delivered": 20, "rejected": 1}
     assert [each[1:] for each in observer.heard if each[1] == "doubting"] == []
 
 

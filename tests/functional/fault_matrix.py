@@ -23,6 +23,7 @@ AT_ONCE, IN_TIME = DEADLINE / 2, DEADLINE + GRACE
 
 # What is reported of the 30: delivered, rejected, failed, not tried.
 DONE, STOPPED, ALL_FAILED, LATER = (30, 0, 0, 0), (0, 0, 10, 20), (0, 0, 30, 0), (10, 0, 10, 10)
+TWO_FAILED = (10, 0, 20, 0)  # both that were in flight
 MANY = 99  # tries, retries included: as many as there is time for
 FULL = "--full"  # what repairs where the ledger cannot know that there is anything to do
 
@@ -206,7 +207,7 @@ FIREWALLS = {
     ),
     DENIED: (
         Row("role without the right",      fault("role_missing"),                           STOPPED,     0, MANY, 3),
-        Row("right taken away mid-run",    fault("role_missing", after=1),                  LATER,      10, MANY, 2),
+        Row("right taken away mid-run",    fault("role_missing", after=1),                  TWO_FAILED, 10, MANY, 2),
     ),
     BUSY: (
         Row("502",                         fault("html_502"),                               STOPPED,     0, MANY, 3),

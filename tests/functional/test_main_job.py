@@ -65,7 +65,7 @@ def test_every_target_holds_what_the_rules_say(site, safeconnect, start):
         assert max(request["entries"] for request in state["requests"]) == 100
         assert not any("?" in request["path"] for request in state["requests"])
     assert east.do("state")["counters"]["most_in_flight"] <= 3
-    assert west.do("state")["counters"]["connections"] == 1
+    assert west.do("state")["counters"]["connections"] == 2
     report = ended.report
     assert report["wanted"] == len(expected)
     assert report["source"]["rows"] == report["source"]["events"] + sum(report["source"]["skipped"].values())

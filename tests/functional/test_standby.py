@@ -50,7 +50,7 @@ def make_host(place, export, firewall, **sync):
     host = Site(place)
     host.use_database(export)
     host.sync = {"standby_lock": True, "max_logout_percent": 100} | sync
-    host.add_firewall("fw", firewall)
+    host.add_firewall("fw", firewall, connections=1)  # a run lasts as long as its calls
     return host
 
 

@@ -14,6 +14,7 @@ from uidsync.ledger.ledger import Ledger
 from uidsync.ledger.values import Holding, Rejected, TargetState, Withdrawn
 from uidsync.panos.userid.messages import Logout
 from uidsync.plan.dispatch import (
+    Dispatch,
     describe_target,
     find_limits,
     find_seen_since,
@@ -247,3 +248,22 @@ def test_news_alone_make_the_plan_of_all_addresses(seed):
                     for entries in filter(None, (logouts, logins)):
                         ledger.note_accepted(target.name, entries, now)
                     note_quiet(config, dispatch, ledger)
+
+
+@pytest.mark.parametrize(
+    ("keys", "connections"),
+    [
+        ({"kind": "firewall"}, 2),
+        ({"kind": "firewall", "host": "", "hosts": ["a", "b"]}, 2),
+        ({"kind": "firewall", "serial": "0123"}, 1),
+        ({"kind": "agent"}, 1),
+        ({"kind": "firewall", "connections": 1}, 1),
+        ({"kind": "firewall", "serial": "0123", "connections": 3}, 3),
+        ({"kind": "agent", "connections": 5}, 5),
+    ],
+)
+def test_a_firewall_gets_two_calls_at_the_same_time(keys, connections):
+    """One behind Panorama and an agent get one; whoever writes a number gets that number."""
+    keys = {key: value for key, value in ({"name": "it", "host": "it"} | keys).items() if value}
+    config = make_config({"source": {"kind": "mysql", "host": "db"}, "target": [keys]}, "uidsync.toml")
+    assert Dispatch(config.target[0], TargetState("it", "it"), NOW).connections == connections

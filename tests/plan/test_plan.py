@@ -485,6 +485,19 @@ def test_batches_are_the_plan(logouts, changed, new, refreshed, size):
     assert len(batches) == -(-logouts // size) + -(-(changed + new + refreshed) // size)
 
 
+@given(st.lists(st.integers(1, 4), max_size=30), st.integers(1, 20))
+def test_logouts_at_one_address_are_in_one_message(names, size):
+    """They would be in two calls at the same time. Only what is too much for one message is in several."""
+    logouts = [Logout(ip_address(n + 1), f"user{name}") for n, several in enumerate(names) for name in range(several)]
+    batches = Plan(tuple(logouts)).batches(size)
+    assert [entry for batch in batches for entry in batch.entries] == logouts
+    assert all(1 <= len(batch) <= size for batch in batches)
+    messages = Counter(ip for batch in batches for ip in {entry.ip for entry in batch.entries})
+    assert {ip for ip, several in messages.items() if several > 1} == {
+        ip for ip, several in Counter(logout.ip for logout in logouts).items() if several > size
+    }
+
+
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30), st.integers(0, 30), st.integers(1, 20))
 def test_tags_of_users_come_after_those_of_addresses(address_untags, user_untags, addresses, users, size):
     """No message is about both, and none about a user comes before one about an address; untags come first."""

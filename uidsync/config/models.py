@@ -231,8 +231,9 @@ class _TargetTable(Table, frozen=True, kw_only=True):
     """`false` sends mappings to a target without checking its certificate. Every run then warns."""
     request_timeout: Annotated[Duration, between(SECOND, 10 * MINUTE)] = 10 * SECOND
     """The time limit for one request, from connecting to the end of the answer."""
-    connections: Annotated[int, Meta(ge=1, le=5)] = 1
-    """The number of calls at the same time, 1 to 5. The vendor asks for at most five."""
+    connections: Annotated[int, Meta(ge=1, le=5)] | None = None
+    """The number of calls at the same time, 1 to 5. The vendor asks for at most five. Default: 2 for a firewall, 1 for
+    an agent and for a firewall behind Panorama."""
 
 
 class FirewallConfig(_TargetTable, frozen=True, kw_only=True):

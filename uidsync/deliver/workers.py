@@ -125,7 +125,11 @@ def _run_in_turn(workers: Sequence[_Worker]) -> None:
 
 
 class _Worker:
-    """Sends one target's batches over its connections: logouts before logins."""
+    """Sends one target's batches over its connections: logouts before logins.
+
+    All connections but one wait until the target has accepted a message. If a call fails beside others, the target may
+    take fewer at a time: it gets the message again, and one call fewer from then on.
+    """
 
     def __init__(
         self,
@@ -141,7 +145,8 @@ class _Worker:
         self._started = time.monotonic()
         self._lock = threading.RLock()
         self._turn = threading.Lock()  # held by whoever announces messages
-        self._free = threading.Semaphore(delivery.connections)
+        self._free = threading.Semaphore(1)
+        self._width, self._widest = 1, delivery.connections  # calls at the same time
         self._is_filled = False
         self._waiting: list[deque[Batch]] = []  # one after the other
         self._ready: deque[Batch] = deque()  # announced to the observer, and not sent yet
@@ -204,7 +209,8 @@ class _Worker:
                     while batch := self._take():
                         before = target.attempts
                         outcome = self._send(batch)
-                        self._settle(batch, outcome, target.attempts - before)
+                        if self._settle(batch, outcome, target.attempts - before):
+                            self._free.acquire()  # for good
                         if self._are_few:  # announce more, and let another thread send meanwhile
                             break
         except Exception as bug:  # noqa: BLE001 (whatever it is, it fails this target alone)
@@ -249,10 +255,11 @@ class _Worker:
         except PanosError as error:
             return Failed(batch, error)
 
-    def _settle(self, batch: Batch, outcome: Delivered | Failed, attempts: int) -> None:
+    def _settle(self, batch: Batch, outcome: Delivered | Failed, attempts: int) -> bool:
+        """Settle what became of a message, and tell whether there is to be one call fewer at a time."""
         with self._lock:
             if self._has_ended:
-                return
+                return False
             self._in_flight.remove(batch)
             self._delivery.attempts += attempts
             match outcome:
@@ -263,6 +270,7 @@ class _Worker:
                     for settled in self._refusals.settle(batch, rejections):
                         self._delivery.is_heard = True
                         self._note(settled)
+                        self._widen()
                 case Failed(error=BadRequest()) if len(batch) > 1:
                     self._ready.extendleft(reversed(batch.halve()))
                 case Failed(error=BadRequest() as error):
@@ -270,9 +278,21 @@ class _Worker:
                         self._is_stopped = True
                         for failed in self._refusals.give_up(error):
                             self._note(failed)
+                case Failed(error=TargetError(is_transient=True) as error) if self._width > 1 and not self._is_over():
+                    self._width = self._widest = self._width - 1
+                    self._ready.appendleft(batch)
+                    if not error.is_unsent:
+                        self._observer.doubting(self._delivery, batch)
+                    return True
                 case Failed(error=error):
                     self._is_stopped = self._is_stopped or isinstance(error, TargetError)
                     self._note(outcome)
+            return False
+
+    def _widen(self) -> None:
+        while self._width < self._widest:
+            self._width += 1
+            self._free.release()
 
     def _note(self, outcome: Outcome) -> None:
         self._delivery.outcomes.append(outcome)

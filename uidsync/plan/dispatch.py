@@ -56,6 +56,13 @@ class Dispatch(Struct, frozen=True):
         return self.target.name
 
     @property
+    def connections(self) -> int:
+        """How many calls the target gets at the same time: as configured, else two for a firewall."""
+        target = self.target
+        is_direct = isinstance(target, FirewallConfig) and not target.serial  # many firewalls may share a Panorama
+        return target.connections or (2 if is_direct else 1)
+
+    @property
     def is_full_send(self) -> bool:
         """Whether all that is wanted is sent, as to a target that holds nothing."""
         return bool(self.plan.logins) and (self.resend or self.is_empty)

@@ -104,8 +104,7 @@ class Plan(Struct, frozen=True):
             both: tuple[tuple[Action, Sequence[Entry]], ...] = (("logouts", self.logouts), ("logins", self.logins))
             batches: list[Batch] = []
             for of_users, (action, entries) in product((False, True), both):
-                lines = _find_lines(pack(entries), of_users=of_users)
-                while some := list(islice(lines, size)):
+                for some in _cut(_find_lines(pack(entries), of_users=of_users), size):
                     batches.append(Batch(action, Packed("\n".join(some)), len(batches)))
             self._batches[size] = tuple(batches)
         return self._batches[size]
@@ -136,6 +135,25 @@ def _find_lines(entries: Packed[Entry], *, of_users: bool) -> Iterator[str]:
     if not any(OF_USER in text for text in entries.texts):
         return iter(()) if of_users else entries.lines
     return (line for line in entries.lines if line.startswith(OF_USER) is of_users)
+
+
+def _cut(lines: Iterator[str], size: int) -> Iterator[list[str]]:
+    """Yield the lines of one message after the other.
+
+    Two messages may be sent at the same time. So lines about one address stay together, unless they do not fit.
+    """
+    some: list[str] = []
+    while some := [*some, *islice(lines, size + 1 - len(some))]:
+        end = min(size, len(some))
+        while 0 < end < len(some) and some[end].startswith(_find_subject(some[end - 1])):
+            end -= 1
+        yield some[: end or size]
+        del some[: end or size]
+
+
+def _find_subject(line: str) -> str:
+    """Return the beginning of a line, up to its user."""
+    return line[: line.index('",') + 2]
 
 
 NOTHING_DUE = Plan()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
@@ -59,6 +60,7 @@ class Firewall:
         self._client = client
         self.vsys = vsys
         self._serial = serial
+        self._looking = threading.Lock()  # several threads may log out, and one of them reads the table for all
         self._questions = 0
         self._shown: dict[Subject, tuple[TableEntry, ...]] | None = None
         self._warnings: dict[str, str] = {}
@@ -127,9 +129,10 @@ class Firewall:
 
     def _look(self, ip: Subject) -> tuple[TableEntry, ...]:
         """Return what is shown at an address: asked for it at first, looked up in the whole table when it gets much."""
-        self._questions += 1
-        if self._questions > MOST_QUESTIONS and self._shown is None:
-            self._shown = self.read_table(_sort_by_address)
+        with self._looking:
+            self._questions += 1
+            if self._questions > MOST_QUESTIONS and self._shown is None:
+                self._shown = self.read_table(_sort_by_address)
         return self.ask(ip) if self._shown is None else self._shown.get(ip, ())
 
     def try_right(self) -> None:
