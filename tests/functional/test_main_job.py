@@ -171,3 +171,17 @@ def test_the_clock_of_a_report_is_now(small_site):
     report = small_site.call("sync", "--json").report
     assert before <= datetime.fromisoformat(report["started"]) <= datetime.fromisoformat(report["finished"])
     assert datetime.fromisoformat(report["targets"][0]["certificate_not_after"]) > before
+
+
+def test_a_second_connection_is_for_several_messages(site, start):
+    """One message goes over one connection; of several, two are on their way at the same time once one was accepted."""
+    firewall = start("firewall")
+    firewall.do("fault", name="slow", latency_ms=100)
+    site.add_firewall("fw", firewall)
+    rows = [(f"10.0.{number // 100}.{number % 100}", f"user{number}") for number in range(400)]
+    for some, connections in (100, 1), (400, 2):
+        site.use_rows(rows[:some])
+        firewall.do("reset-counters")
+        assert site.call("sync").code == 0
+        counters = firewall.counters()
+        assert (counters["connections"], counters["most_in_flight"]) == (connections, connections)
