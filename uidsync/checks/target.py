@@ -58,7 +58,7 @@ RIGHTS: dict[str, tuple[str, Colour, str]] = {
     ),
     "log": ("Log", "green", "only `events` and `verify --log` need it"),
 }
-SLOW_HINT = "`connections` above 1 sends more at once; is its management plane busy?"
+SLOW_HINT = "a higher number of `connections` sends more at once; is its management plane busy?"
 PAIR_HINT = "are both hosts one pair, do both know the key, and has its role XML API > Operational Requests?"
 PAIR_BUSY_HINT = "check the high availability of its members; if a commit is running, try again later"
 NEW_FINGERPRINT = "compare it with the target's own; if it is right, set fingerprint_sha256 to it"
