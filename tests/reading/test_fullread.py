@@ -33,7 +33,7 @@ COLLATIONS = (
 ADDRESSES = (
     "10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.2", " 10.0.0.1", "10.0.0.1\t", "\u300010.0.0.2",
     "::ffff:10.0.0.1", "::FFFF:10.0.0.2", "10.0.0.1\0", "\uff110.0.0.1", "2001:db8::ab", "2001:DB8::AB",
-    "2001:db8:aaaa:b", "10.9.9.9", "127.0.0.1", "unknown", "", " ", None,
+    "2001:db8:aaaa:b", "10.9.9.9", "127.0.0.1", "unknown", "3", "=3", "", " ", None,
 )  # fmt: skip
 PRINCIPALS = (
     "ada", "ada", "ADA,Staff", "ben,Staff", "ben", "ada\\ben", "ada@example.edu", "null,Guest", "NULL", " nUll ,x",

@@ -41,6 +41,11 @@ def read_time(value: object, most: int = LATEST) -> datetime:
     return EPOCH + read_number(value, most) * MICROSECOND
 
 
+def write_time(moment: datetime) -> int:
+    """Return a time as a number, for `read_time`."""
+    return (moment - EPOCH) // MICROSECOND
+
+
 def read_time_or_none(value: object) -> datetime | None:
     """Read a time that may be missing, and that no other is reckoned from. Raises ValueError and OverflowError."""
     return None if value is None else read_time(value, 2**63)
@@ -63,6 +68,6 @@ READERS: dict[str, Callable[[Any], object]] = {
 # How a parameter is written. Texts and numbers are as they are.
 for kind in (IPv4Address, SpelledAddress, IPv6Address, Tagged):
     sqlite3.register_adapter(kind, str)
-sqlite3.register_adapter(datetime, lambda moment: (moment - EPOCH) // MICROSECOND)
+sqlite3.register_adapter(datetime, write_time)
 sqlite3.register_adapter(timedelta, lambda span: span // MICROSECOND)
 sqlite3.register_adapter(list, lambda several: json.dumps([*map(str, several)]))
