@@ -215,9 +215,6 @@ DELETE FROM quiet
 -- name: drop_quiet
 DELETE FROM quiet WHERE target = :target
 
--- name: drop_doubted_quiet
-DELETE FROM quiet WHERE target IN (SELECT target FROM message WHERE number <= :last)
-
 -- name: list_unconfirmed
 -- Mappings of users who have come again since they were sent: another source may have had the address in between.
 SELECT holding.ip

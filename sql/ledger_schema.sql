@@ -229,8 +229,8 @@ CREATE INDEX event_written ON event (written);
 CREATE INDEX tag_event_written ON tag_event (written);
 
 -- Targets that lacked nothing after that write, and until when they lack nothing but for news, if they are served on the
--- same terms. Whatever changes what is believed of a target drops its row: the triggers below see to it, and
--- for new mappings, of which there are many at once, the statement drop_quiet.
+-- same terms. Whatever changes what is believed of a target drops its row: the triggers below see to it. New
+-- mappings, of which there are thousands, are those of a message, or come with the statement drop_quiet.
 CREATE TABLE quiet (
     target TEXT PRIMARY KEY,
     terms TEXT NOT NULL,
@@ -251,6 +251,8 @@ CREATE TABLE tag_quiet (
     first_end INTEGER,
     last_end INTEGER
 ) WITHOUT ROWID;
+CREATE TRIGGER message_inserted AFTER INSERT ON message
+BEGIN DELETE FROM quiet WHERE target = NEW.target; END;
 CREATE TRIGGER holding_updated AFTER UPDATE ON holding
 BEGIN DELETE FROM quiet WHERE target = NEW.target; END;
 CREATE TRIGGER holding_deleted AFTER DELETE ON holding
@@ -263,6 +265,8 @@ CREATE TRIGGER taken_inserted AFTER INSERT ON taken
 BEGIN DELETE FROM quiet WHERE target = NEW.target; END;
 CREATE TRIGGER taken_deleted AFTER DELETE ON taken
 BEGIN DELETE FROM quiet WHERE target = OLD.target; END;
+CREATE TRIGGER tag_message_inserted AFTER INSERT ON tag_message
+BEGIN DELETE FROM tag_quiet WHERE target = NEW.target; END;
 CREATE TRIGGER tag_holding_updated AFTER UPDATE ON tag_holding
 BEGIN DELETE FROM tag_quiet WHERE target = NEW.target; END;
 CREATE TRIGGER tag_holding_deleted AFTER DELETE ON tag_holding

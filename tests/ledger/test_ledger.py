@@ -231,7 +231,7 @@ def test_unexpired_mappings_are_counted(ledger):
 @pytest.mark.parametrize(
     "learn",
     [
-        lambda ledger: ledger.note_accepted("fw", [login()], NOW),
+        lambda ledger: (ledger.note_sending("fw", {1: [login()]}, NOW), ledger.note_accepted("fw", [login()], NOW)),
         lambda ledger: ledger.note_doubt("fw", [login()], NOW),
         lambda ledger: ledger.correct("fw", {ONE: [Holding("ada", 60, NOW, NOW + HOUR)]}, {}),
     ],

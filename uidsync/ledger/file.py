@@ -50,8 +50,6 @@ TAG_STATEMENTS = {
     name: TABLES.sub(lambda found: f"{found[1] or ''}tag_{found[2] or found[3]}", sql)
     for name, sql in STATEMENTS.items()
 }
-# What becomes of messages that may have been sent.
-DOUBT = ("doubt_logins", "doubt_logouts", "drop_doubted_quiet", "drop_messages")
 # What may pass: others are at work, a disk is full or away. All else that SQLite says is the file's own fault.
 PASSING = ("PERM", "BUSY", "LOCKED", "NOMEM", "READONLY", "INTERRUPT", "IOERR", "FULL", "CANTOPEN", "PROTOCOL", "AUTH")
 MAY_PASS = {getattr(sqlite3, f"SQLITE_{name}") for name in PASSING}
@@ -211,7 +209,7 @@ class LedgerFile:
     def doubt_messages(self, last: int = 2**62) -> None:
         """Doubt what messages carry that were on their way, up to this number."""
         with self.together():
-            for each, statement in product((self, self.tags), DOUBT):
+            for each, statement in product((self, self.tags), ("doubt_logins", "doubt_logouts", "drop_messages")):
                 each.write(statement, last=last)
 
     @contextmanager

@@ -26,8 +26,7 @@ LOGOUTS_COUNTED = timedelta(hours=1)  # for the limit of logouts
 REMEMBERED = timedelta(hours=60)  # after its end by the source's clock, which may be ahead: as long as any may last
 
 # What accepted logouts change, and accepted logins.
-LOGGED_OUT = ("drop_logged_out",)
-LOGGED_IN = ("drop_replaced", "note_accepted", "end_rejections", "end_takings", "drop_quiet")
+LOGGED_OUT, LOGGED_IN = ("drop_logged_out",), ("drop_replaced", "note_accepted", "end_rejections", "end_takings")
 GOLDEN = (5**0.5 - 1) / 2
 MOST_CHOICES = 20  # in a run, some of which may be asked for anyway, or be about to leave
 OUT_OF_TURN = -1  # the number of a message that is in doubt at once
