@@ -27,6 +27,7 @@ from uidsync.side_by_side import start
 
 POLL = 0.05  # seconds between looks at the deadline, which a signal may bring forward
 ANNOUNCED = 8  # messages of a target that are announced and have not ended; after a crash as many are in doubt
+FEW = ANNOUNCED // 2  # that are not sent yet: time to announce more
 GRACE = 5.0  # seconds after the deadline for calls in flight to end: looking up a name obeys no limit of ours
 
 
@@ -211,7 +212,7 @@ class _Worker:
                         outcome = self._send(batch)
                         if self._settle(batch, outcome, target.attempts - before):
                             self._free.acquire()  # for good
-                        if self._are_few:  # announce more, and let another thread send meanwhile
+                        if len(self._ready) < FEW:  # announce more, and let another thread send meanwhile
                             break
         except Exception as bug:  # noqa: BLE001 (whatever it is, it fails this target alone)
             self._delivery.bug = bug
@@ -222,7 +223,7 @@ class _Worker:
         if self._turn.acquire(blocking=not self._ready):
             try:
                 with self._lock:
-                    is_time = self._are_few and not self._is_over()
+                    is_time = len(self._ready) < FEW and not self._is_over()
                     room = max(ANNOUNCED - len(self._ready) - len(self._in_flight), 0) if is_time else 0
                     following = list(islice(waiting, room))
                 if following:
@@ -232,11 +233,6 @@ class _Worker:
             finally:
                 self._turn.release()
         return bool(self._ready) and not self._is_over()
-
-    @property
-    def _are_few(self) -> bool:
-        """Whether it is time to announce more messages."""
-        return len(self._ready) < ANNOUNCED // 2
 
     def _take(self) -> Batch | None:
         with self._lock:
