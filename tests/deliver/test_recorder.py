@@ -57,11 +57,11 @@ def ledger():
         yield ledger
 
 
-def make_recorder(ledger, plan, *, is_ordered=False, watcher=None, **more):
+def make_recorder(ledger, plan, *, is_ordered=False, watcher=None, clock=lambda: NOW, **more):
     """Make the recorder of a run over one target."""
     dispatch = Dispatch(CONFIG.target[0], TargetState("fw", "x"), NOW, plan, **more)
     means = SimpleNamespace(config=CONFIG, ledger=ledger, log=SILENT, progress=watcher or Watcher())
-    return Recorder(means, dispatch, lambda: NOW, is_ordered=is_ordered)
+    return Recorder(means, dispatch, clock, is_ordered=is_ordered)
 
 
 def prepare(ledger, plan, **options):
@@ -188,6 +188,22 @@ def test_what_was_accepted_is_recorded_with_what_is_sent_next(ledger):
     assert list_held(ledger, IPS[2]) == {"ada": False, "ben": True}, "that message is not settled"
     recorder.purge(timedelta(days=7))
     assert list_held(ledger, IPS[1]) == {"ben": False}
+
+
+def test_what_was_accepted_ends_by_the_second_in_which_it_was(ledger):
+    """Messages that are noted together are each held from when they were accepted, less a second at most."""
+    times = [NOW + timedelta(seconds=n) * 0.7 for n in range(5)]
+    at = iter(times)
+    recorder = make_recorder(ledger, NOTHING_DUE, clock=lambda: next(at))
+    delivery = Delivery("fw", None, NOTHING_DUE)
+    for login in LOGINS[: len(times)]:
+        recorder.ended(delivery, Delivered(Batch("logins", (login,))))
+    recorder.finish()
+    held = ledger.read_holdings("fw", IPS[20:25])
+    for login, accepted in zip(LOGINS, times, strict=False):
+        (holding,) = held[login.ip]
+        assert accepted - timedelta(seconds=1) < holding.sent_at <= accepted
+        assert holding.held_until - holding.sent_at == timedelta(hours=1)
 
 
 @pytest.mark.parametrize("connections", [1, 5])
