@@ -99,8 +99,8 @@ WHERE transDate >= %s
 SELECT MIN(clientHistId) FROM clienthist
 
 -- name: read_next
--- The first row from an id on, by the primary key.
-SELECT clientHistId, transDate FROM clienthist WHERE clientHistId >= %s ORDER BY clientHistId LIMIT 1
+-- The first row from an id on, by the primary key. It is asked for many ids at once, with UNION ALL between.
+(SELECT clientHistId, transDate FROM clienthist WHERE clientHistId >= %s ORDER BY clientHistId LIMIT 1)
 
 -- name: read_groups
 -- The newest row of every address in the window, and how many rows the address has there. A row that lies ahead or has no

@@ -198,11 +198,13 @@ class MySQLSnapshot:
     def _stream(self, name: str, *parameters: object) -> Iterator[Row]:
         yield from starmap(self._make_row, self._ask(name, parameters))
 
-    def _ask(self, name: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> Iterator[tuple[Any, ...]]:
+    def _ask(
+        self, name: str, parameters: Sequence[object] | Mapping[str, object] = (), *, times: int = 1
+    ) -> Iterator[tuple[Any, ...]]:
         cursor: Any = self._connection.cursor()
         try:
             with self._translated():
-                cursor.execute(self._statements[name], parameters)
+                cursor.execute("\nUNION ALL\n".join([self._statements[name]] * times), parameters)
                 while rows := cursor.fetchmany(ROWS_AT_ONCE):
                     self._check_deadline()
                     yield from rows

@@ -73,7 +73,7 @@ def find_past(probes: Iterable[tuple[int, datetime]], since: datetime) -> int | 
 class Groups:
     """Answers about a window without sending all its rows.
 
-    `ask` asks a question by its name and streams the rows of the answer.
+    `ask` asks a question by its name, perhaps several times at once, and streams the rows of the answer.
     """
 
     def __init__(self, ask: Callable[..., Iterator[tuple[Any, ...]]], make_row: Callable[..., Row]) -> None:
@@ -90,8 +90,8 @@ class Groups:
         if highest_id - lowest_id < FEW_IDS:
             return True
         ids = range(lowest_id, highest_id + 1, (highest_id - lowest_id) // PROBES)
-        rows = {row for event_id in ids for row in self._ask("read_next", [event_id])}
-        past = find_past(sorted(row for row in rows if isinstance(row[1], datetime)), write_date(since))
+        rows = self._ask("read_next", [*ids], times=len(ids))
+        past = find_past(sorted(row for row in set(rows) if isinstance(row[1], datetime)), write_date(since))
         self._past = past or 0
         return past is not None
 
