@@ -17,6 +17,9 @@ SELECT ip, user, why, seen_at, event_id, mac, roles FROM event
 -- name: read_events_at
 SELECT ip, user, why, seen_at, event_id, mac, roles FROM event WHERE ip IN (SELECT value FROM json_each(:ips))
 
+-- name: read_keys_at
+SELECT ip, seen_at, event_id FROM event WHERE ip IN (SELECT value FROM json_each(:ips))
+
 -- name: read_events_of
 SELECT ip, user, why, seen_at, event_id, mac, roles FROM event WHERE casefold(user) IN (SELECT value FROM json_each(:users))
 

@@ -90,6 +90,10 @@ class Events(dict):
         """Return what holds these addresses."""
         return {ip: self[ip] for ip in ips if ip in self}
 
+    def read_keys(self, ips):
+        """Return the keys of what holds these addresses."""
+        return {ip: self[ip].key for ip in ips if ip in self}
+
     def write_events(self, events):
         """Note what holds its address."""
         self.written += (events := list(events))

@@ -77,6 +77,10 @@ class EventsLedger(LedgerFile):
         """Return the event that holds each address, or each of these."""
         return {event.ip: event for event in self._read_rows("read_events", LoginEvent, ips, LoginEvent)}
 
+    def read_keys(self, ips: Addresses) -> dict[Subject, tuple[datetime, int]]:
+        """Return the keys of the events that hold these addresses."""
+        return {ip: (seen_at, event_id) for ip, seen_at, event_id in self._read_rows("read_keys", LoginEvent, ips)}
+
     def read_events_of(self, users: Collection[str]) -> list[LoginEvent]:
         """Return the events that name one of these users, who are given in lower case (casefold)."""
         return self._read_rows("read_events_of", LoginEvent, None, LoginEvent, users=[*users])

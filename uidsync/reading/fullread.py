@@ -75,8 +75,8 @@ def read_by_groups(sink: Sink, groups: Groups, read_row: RowReader, window: Wind
             else:
                 doubtful[str(row.address)] = newest.ip
         sink.settle(plain, sink.ledger.read_events([event.ip for event in plain]))
-        known = sink.ledger.read_events([event.ip for event in conditional])
-        alone += (event for event in conditional if event.ip not in known or event.key >= known[event.ip].key)
+        keys = sink.ledger.read_keys([event.ip for event in conditional])
+        alone += (event for event in conditional if event.ip not in keys or event.key >= keys[event.ip])
     ips = {*doubtful.values(), *(event.ip for event in alone)}
     known = sink.ledger.read_events(ips)
     rows = map(read_row, groups.read_hidden(window, doubtful)) if doubtful else ()
