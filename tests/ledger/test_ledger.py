@@ -245,6 +245,14 @@ def test_a_new_mapping_ends_the_note_that_nothing_is_due(ledger, learn):
     assert list(ledger.list_concerns("fw", (), NOW, NOW - DAY)) == [str(ONE)], "nobody is to be there"
 
 
+def test_a_doubt_of_nothing_leaves_the_note_that_nothing_is_due(ledger):
+    """Where nothing may have been sent, nothing has to be looked at again."""
+    ledger.note_accepted("fw", [login()], NOW)
+    ledger.note_quiet("fw", "", NOW, WEEK, is_fixed=False)
+    ledger.note_doubt("fw", [], NOW)
+    assert list(ledger.list_concerns("fw", (), NOW, NOW - DAY)) == []
+
+
 def test_logouts_of_the_last_hour_are_counted(ledger):
     """Delivered logouts count for an hour, on the target that they went to; logins do not."""
     ledger.note_accepted("fw", [login(TWO)], NOW)

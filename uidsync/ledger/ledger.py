@@ -163,9 +163,10 @@ class Ledger(EventsLedger):
 
     def note_doubt(self, target: str, entries: Iterable[Entry], now: datetime) -> None:
         """Record what may have been sent: logins may be held from now on, and what is logged out may be gone."""
-        with self.together():
-            self.note_sending(target, {OUT_OF_TURN: entries}, now)
-            self.doubt_messages(OUT_OF_TURN)
+        if packed := pack(entries):
+            with self.together():
+                self.note_sending(target, {OUT_OF_TURN: packed}, now)
+                self.doubt_messages(OUT_OF_TURN)
 
     def note_accepted(self, target: str, entries: Iterable[Entry], now: datetime, counted: int = 0) -> None:
         """Record logins that a target accepted, and hold, one user an address; or logouts: those mappings are gone.
