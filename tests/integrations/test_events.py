@@ -361,6 +361,15 @@ def test_the_named_queries_come_to_the_byte():
     }
 
 
+def test_a_query_of_ones_own_is_read_as_an_option_is():
+    """A log may be written in capitals, and blanks round a filter are no part of it."""
+    table = {"query": {"url": {"log_type": "URL", "filter": " (app eq ssh) "}, "all": {"filter": "  "}}}
+    config, _ = EventsConfig.read(table)
+    queries = list_queries(config)
+    assert (queries["url"].log_type, queries["url"].condition) == ("url", "(app eq ssh)")
+    assert queries["all"].condition == ""
+
+
 def test_what_narrows_a_query_comes_after_it():
     """A filter, a threat and addresses are joined to a named query; many addresses make several queries."""
     (query,) = choose_queries(Wish(("spyware",), condition="(a eq b) or (c eq d)", threat_id="7"), EventsConfig())

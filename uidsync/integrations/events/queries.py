@@ -61,7 +61,8 @@ def list_queries(config: EventsConfig) -> Mapping[str, Query]:
     queries = {query.name: query for query in NAMED}
     queries["cnc"] = replace(queries["cnc"], condition=equals_bare("rule", config.cnc_rule))
     for name, own in config.query.items():
-        queries[name] = Query(name, own.log_type, _join(own.filter, _of_threat(own.threat_id)))
+        condition = _join(check_condition(own.filter), _of_threat(own.threat_id))
+        queries[name] = Query(name, check_log_type(own.log_type), condition)
     return queries
 
 
