@@ -526,18 +526,23 @@ def test_a_target_that_takes_fewer_calls_gets_fewer(limit, error):
     assert doubted == (0 if error.is_unsent else 5 - limit)
 
 
-def test_a_target_that_dies_beside_other_calls_is_given_up():
-    """The last call that fails decides: what failed before it was sent to nobody else, and is not tried again."""
-    together = threading.Barrier(3)
+@pytest.mark.parametrize("connections", [2, 3])
+@pytest.mark.parametrize("serves_one", [True, False])
+def test_a_call_without_others_decides(connections, serves_one):
+    """A target that refuses all calls but one at a time is served so; one that refuses that one as well is given up."""
+    together, numbers = threading.Barrier(connections), count_up()
 
-    def answer(batch):
-        if batch[0].user != "user0":
+    def answer(_):
+        number = next(numbers)
+        if 1 <= number <= connections:
             together.wait(PATIENCE)
-            raise Unreachable("gone")
+        if number and (number <= connections or not serves_one):
+            raise Busy("crowded")
         return ()
 
-    delivery = send(peer := Peer(answer), make_plan(50), batch_size=1, connections=3)
-    assert (len(peer.batches), count(delivery)) == (4, {"delivered": 1, "failed": 1, "not_tried": 48})
+    delivery = send(peer := Peer(answer), make_plan(50), batch_size=1, connections=connections)
+    ends = {"delivered": 50} if serves_one else {"delivered": 1, "failed": 1, "not_tried": 48}
+    assert (len(peer.batches), count(delivery)) == (50 + connections if serves_one else 2 + connections, ends)
 
 
 def test_logouts_end_before_logins_begin():

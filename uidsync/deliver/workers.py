@@ -208,9 +208,9 @@ class _Worker:
             while self._announce(waiting):
                 with self._free:
                     while batch := self._take():
-                        before = target.attempts
+                        before, is_alone = target.attempts, self._width == 1
                         outcome = self._send(batch)
-                        if self._settle(batch, outcome, target.attempts - before):
+                        if self._settle(batch, outcome, target.attempts - before, is_alone=is_alone):
                             self._free.acquire()  # for good
                         if len(self._ready) < FEW:  # announce more, and let another thread send meanwhile
                             break
@@ -251,7 +251,7 @@ class _Worker:
         except PanosError as error:
             return Failed(batch, error)
 
-    def _settle(self, batch: Batch, outcome: Delivered | Failed, attempts: int) -> bool:
+    def _settle(self, batch: Batch, outcome: Delivered | Failed, attempts: int, *, is_alone: bool) -> bool:
         """Settle what became of a message, and tell whether there is to be one call fewer at a time."""
         with self._lock:
             if self._has_ended:
@@ -274,12 +274,11 @@ class _Worker:
                         self._is_stopped = True
                         for failed in self._refusals.give_up(error):
                             self._note(failed)
-                case Failed(error=TargetError(is_transient=True) as error) if self._width > 1 and not self._is_over():
-                    self._width = self._widest = self._width - 1
+                case Failed(error=TargetError(is_transient=True) as error) if not (is_alone or self._is_over()):
                     self._ready.appendleft(batch)
                     if not error.is_unsent:
                         self._observer.doubting(self._delivery, batch)
-                    return True
+                    return self._narrow()
                 case Failed(error=error):
                     self._is_stopped = self._is_stopped or isinstance(error, TargetError)
                     self._note(outcome)
@@ -289,6 +288,11 @@ class _Worker:
         while self._width < self._widest:
             self._width += 1
             self._free.release()
+
+    def _narrow(self) -> bool:
+        before = self._width
+        self._width = self._widest = max(before - 1, 1)
+        return self._width < before
 
     def _note(self, outcome: Outcome) -> None:
         self._delivery.outcomes.append(outcome)
