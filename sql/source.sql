@@ -99,7 +99,7 @@ WHERE transDate >= %s
 SELECT MIN(clientHistId) FROM clienthist
 
 -- name: read_next
--- The first row from an id on, by the primary key. It is asked for many ids at once, with UNION ALL between.
+-- The first row from an id on, by the primary key. It is asked for several ids at once, with UNION ALL between.
 (SELECT clientHistId, transDate FROM clienthist WHERE clientHistId >= %s ORDER BY clientHistId LIMIT 1)
 
 -- name: read_groups

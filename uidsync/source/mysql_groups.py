@@ -17,6 +17,7 @@ GROUPED_ID = 2**36  # `read_groups` has the ids below this, and 27 bits for the 
 MOST_TEXTS = 30_000  # a question of old servers has to fit into a megabyte
 FEW_IDS = 100_000  # a table of so many is soon read
 PROBES = 256  # rows that are looked at before a larger table is read
+AT_ONCE = 32  # probes in one question: a server may open the table once for each
 MOST_LATE = timedelta(days=1)  # an appliance that was cut off may write down a day later what it saw
 
 
@@ -89,9 +90,10 @@ class Groups:
         ((lowest_id,),) = self._ask("read_lowest")
         if highest_id - lowest_id < FEW_IDS:
             return True
-        ids = range(lowest_id, highest_id + 1, (highest_id - lowest_id) // PROBES)
-        rows = self._ask("read_next", [*ids], times=len(ids))
-        past = find_past(sorted(row for row in set(rows) if isinstance(row[1], datetime)), write_date(since))
+        ids = [*range(lowest_id, highest_id + 1, (highest_id - lowest_id) // PROBES)]
+        parts = (ids[place : place + AT_ONCE] for place in range(0, len(ids), AT_ONCE))
+        rows = {row for part in parts for row in self._ask("read_next", part, times=len(part))}
+        past = find_past(sorted(row for row in rows if isinstance(row[1], datetime)), write_date(since))
         self._past = past or 0
         return past is not None
 
