@@ -53,12 +53,11 @@ LAST_PORT = 65535
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # those of the library
 
 
-def _check_proxy(value: str) -> str:
+def _check_proxy(value: str) -> None:
     if value and not value.startswith(("http://", "https://")):
         raise ValueError("must be a URL that begins with http:// or https://")
     if "@" in value:
         raise ValueError("must hold no user and password; the environment variable HTTPS_PROXY may")
-    return value
 
 
 def make_base(fqdn: str) -> str:
@@ -83,10 +82,9 @@ def _is_address(host: str) -> bool:
     return False
 
 
-def _check_fqdn(value: str) -> str:
+def _check_fqdn(value: str) -> None:
     if value:
         make_base(value)
-    return value
 
 
 class RelayConfig(NeighbourTable, frozen=True, kw_only=True):
